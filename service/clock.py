@@ -1,0 +1,44 @@
+"""The only reader of time. Pure code gets the time as an argument; shells get a `Clock` or a `Deadline`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+
+def now() -> float:
+    """Wall-clock time in unix seconds."""
+    return time.time()
+
+
+def monotonic() -> float:
+    """Seconds on a clock that never goes back; only differences mean anything."""
+    return time.monotonic()
+
+
+def wait(event: threading.Event, seconds: float) -> bool:
+    """Sleep until `event` is set or `seconds` have passed; True if it was set."""
+    return event.wait(max(0.0, seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock by which an answer must be there."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left, never below 0."""
+        return max(0.0, self.at - monotonic())
+
+    def passed(self) -> bool:
+        return monotonic() >= self.at
+
+    def at_most(self, seconds: float) -> Deadline:
+        """The earlier of this deadline and `seconds` from now."""
+        return Deadline(min(self.at, monotonic() + seconds))

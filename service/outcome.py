@@ -1,0 +1,52 @@
+"""What a part of a snapshot is: read, or not read and why. "Absence is not zero", as a type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class Ok(Generic[T]):
+    """A value that was read; `took` is the wall time in seconds that reading it cost."""
+
+    value: T
+    took: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something that could not be read.
+
+    `kind` is one short word fit for a label (timeout, unreachable, auth, protocol, refused, stale, error);
+    `message` is one line for a person and never holds a secret; `took` is in seconds.
+    """
+
+    kind: str
+    message: str
+    took: float = 0.0
+
+
+Outcome: TypeAlias = Ok[T] | Failed
+
+
+class Unreadable(Exception):
+    """A source could not be read; `kind` and the message become a `Failed`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def value_or_none(outcome: Outcome[T] | None) -> T | None:
+    """The value of a part that was read, None for one that failed or is switched off."""
+    return outcome.value if isinstance(outcome, Ok) else None
+
+
+def map_ok(outcome: Outcome[T], change: Callable[[T], U]) -> Outcome[U]:
+    """Apply `change` to a value that was read; pass a failure on as it is."""
+    return Ok(change(outcome.value), outcome.took) if isinstance(outcome, Ok) else outcome
