@@ -116,7 +116,7 @@ class LogSettings(_Model):
 class Settings(_Model):
     """Everything. Each field can be set in the file; the environment has names for some (see ENV)."""
 
-    listen: str = Field("0.0.0.0:9877", description="host:port to serve on; [::1]:9877 for IPv6")  # noqa: S104
+    listen: str = Field("0.0.0.0:9877", description="host:port to serve on; [::1]:9877 for IPv6")
     redis: RedisSettings = RedisSettings()
     bullmq: BullMQSettings = BullMQSettings()
     host: HostSettings = HostSettings()

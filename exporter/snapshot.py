@@ -1,4 +1,4 @@
-"""All that one collection learned, as frozen values. Metrics, health, page and commands are functions of it."""
+"""All that one collection learned, frozen; metrics, health, page and commands are functions of it."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class QueueId(NamedTuple):
 
 
 class QueueState(NamedTuple):
-    """One queue as read in this collection. A NamedTuple: thousands are built a scrape, in a third of the time.
+    """One queue as read in this collection. A NamedTuple, as thousands are built a scrape.
 
     Ages and times to live are seconds. None means that it could not be known, or that there is no such thing
     (no job waits, no limit is set).
@@ -222,7 +222,7 @@ class Network:
 
 @dataclass(frozen=True)
 class HostState:
-    """The machine, or the container where its cgroup allows less. Bytes, seconds, and cores (may be fractional)."""
+    """The machine, or the container where its cgroup allows less; bytes, seconds, cores with fractions."""
 
     cpu_seconds: Mapping[str, float]
     cpu_count: float

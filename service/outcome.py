@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
-class Ok(Generic[T]):
+class Ok(Generic[T_co]):
     """A value that was read; `took` is the wall time in seconds that reading it cost."""
 
-    value: T
+    value: T_co
     took: float = 0.0
 
 
@@ -34,7 +35,7 @@ class Failed:
 Outcome: TypeAlias = Ok[T] | Failed
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A source could not be read; `kind` and the message become a `Failed`."""
 
     def __init__(self, kind: str, message: str) -> None:

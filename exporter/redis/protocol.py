@@ -18,7 +18,7 @@ class ReplyError(Exception):
         return str(self).partition(" ")[0]
 
 
-Reply: TypeAlias = "bytes | int | None | ReplyError | list[Reply]"
+Reply: TypeAlias = "bytes | int | ReplyError | list[Reply] | None"
 """One command's answer. An error is a value here: one refused command never costs the others."""
 
 
