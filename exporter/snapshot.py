@@ -91,6 +91,7 @@ class TopologyNode:
     node_id: str = ""
     config_epoch: int = 0
     slots: tuple[tuple[int, int], ...] = ()
+    hostname: str = ""
 
 
 @dataclass(frozen=True)

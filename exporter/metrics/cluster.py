@@ -1,0 +1,149 @@
+"""The deployment as a whole: each node's view of its cluster, what the nodes agree on, and the sentinels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from exporter.metrics.family import Assessment, Family, Sample
+from exporter.metrics.redis import per_node, plain, redis_state, state_of
+from exporter.snapshot import SentinelMaster, Topology
+
+
+def _own_view(name: str, field: str, text: str) -> Family:
+    return per_node(name, "gauge", text, (), lambda reading: plain(reading.cluster_info, field))
+
+
+def _agreed(assessment: Assessment) -> Topology | None:
+    """The topology, where several watch it and one of them at least was left to say how it is.
+
+    A single server has nobody to agree with: redis_up says all.
+    """
+    state = redis_state(assessment)
+    if state is None or state.topology.mode == "standalone":
+        return None
+    told = state.sentinel is not None if state.topology.mode == "sentinel" else state.reachable
+    return state.topology if told else None
+
+
+def _node_healthy(assessment: Assessment) -> Iterator[Sample]:
+    agreed = _agreed(assessment)
+    for node in agreed.nodes if agreed else ():
+        yield (node.address, node.role, node.shard), float(node.healthy)
+
+
+def _node_role(assessment: Assessment) -> Iterator[Sample]:
+    agreed = _agreed(assessment)
+    for node in agreed.nodes if agreed else ():
+        yield (node.address, node.role), 1.0
+
+
+def _replication_lag(assessment: Assessment) -> Iterator[Sample]:
+    """The two offsets are read some milliseconds apart, so that a replica may seem ahead: that is no lag."""
+    state = redis_state(assessment)
+    readings = state.readings() if state else {}
+    for node in state.topology.nodes if state else ():
+        if (
+            node.role != "replica"
+            or node.master is None
+            or not {node.address, node.master} <= readings.keys()
+        ):
+            continue
+        made = readings[node.master].info.number("master_repl_offset")
+        has = readings[node.address].info.number("slave_repl_offset")
+        if made is not None and has is not None:
+            yield (node.address, node.master), max(0.0, made - has)
+
+
+def _slots_covered(assessment: Assessment) -> Iterator[Sample]:
+    agreed = _agreed(assessment)
+    if agreed and agreed.mode == "cluster":
+        yield (), float(agreed.slots_covered())
+
+
+def _sentinel(
+    read: Callable[[SentinelMaster], tuple[tuple[str, ...], bool | None]],
+) -> Callable[[Assessment], Iterator[Sample]]:
+    def samples(assessment: Assessment) -> Iterator[Sample]:
+        state = redis_state(assessment)
+        if state and state.sentinel:
+            labels, value = read(state.sentinel)
+            if value is not None:
+                yield labels, float(value)
+
+    return samples
+
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    per_node(
+        "redis_cluster_state",
+        "gauge",
+        "1 when the node sees its cluster as able to serve (CLUSTER INFO cluster_state ok).",
+        (),
+        lambda reading: state_of(reading.cluster_info, "cluster_state", "ok"),
+    ),
+    _own_view(
+        "redis_cluster_slots_assigned", "cluster_slots_assigned", "Slots with an owner, in the node's view."
+    ),
+    _own_view("redis_cluster_slots_ok", "cluster_slots_ok", "Slots whose owner is well, in the node's view."),
+    _own_view(
+        "redis_cluster_slots_pfail",
+        "cluster_slots_pfail",
+        "Slots whose owner this node cannot reach, before the cluster has agreed on it.",
+    ),
+    _own_view(
+        "redis_cluster_slots_fail", "cluster_slots_fail", "Slots whose owner the cluster agrees has failed."
+    ),
+    _own_view(
+        "redis_cluster_known_nodes", "cluster_known_nodes", "Nodes in the node's table, failed ones included."
+    ),
+    _own_view(
+        "redis_cluster_size", "cluster_size", "Masters that own at least one slot, in the node's view."
+    ),
+    _own_view(
+        "redis_cluster_current_epoch", "cluster_current_epoch", "The highest epoch that the node has seen."
+    ),
+    Family(
+        "redis_cluster_node_healthy",
+        "gauge",
+        "1 when most of the other nodes (or sentinels) see it linked and not failing: it is their view, "
+        "and redis_up ours. Shard: the lowest slot of its master, or the name of the sentinels' master.",
+        ("node", "role", "shard"),
+        _node_healthy,
+    ),
+    Family(
+        "redis_cluster_node_role",
+        "gauge",
+        "1, with the role that the nodes (or sentinels) agree on: master, replica or unknown.",
+        ("node", "role"),
+        _node_role,
+    ),
+    Family(
+        "redis_cluster_replication_lag_bytes",
+        "gauge",
+        "Bytes of the master's replication stream that the replica has not got yet (INFO of both).",
+        ("node", "master"),
+        _replication_lag,
+    ),
+    Family(
+        "redis_cluster_slots_covered",
+        "gauge",
+        "Slots of 16384 that have an owner, as the nodes agree.",
+        (),
+        _slots_covered,
+    ),
+    Family(
+        "redis_sentinel_master_status",
+        "gauge",
+        "1 when most sentinels see the master up, 0 when they see it down.",
+        ("master_name", "master_address"),
+        _sentinel(lambda master: ((master.name, master.address), master.status_ok)),
+    ),
+    Family(
+        "redis_sentinel_quorum_ok",
+        "gauge",
+        "1 when most sentinels say that a failover could be authorised now (SENTINEL CKQUORUM).",
+        ("master_name",),
+        _sentinel(lambda master: ((master.name,), master.quorum_ok)),
+    ),
+)

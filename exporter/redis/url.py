@@ -1,0 +1,100 @@
+"""Addresses and URLs, without I/O. No error text here repeats any part of a URL: a slip of one character puts
+the password where the host or the port is expected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+_SCHEMES: Final = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """What a URL says; None where it says nothing. `address` is host:port."""
+
+    address: str
+    tls: bool
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int | None = None
+
+
+def join_address(host: str, port: int) -> str:
+    """host:port, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_address(text: str, default_port: int = REDIS_PORT) -> tuple[str, int]:
+    """Host and port of `host`, `host:port`, `[v6]:port` or CLUSTER NODES' bare `v6:port`.
+
+    Raises ValueError, whose text holds nothing of `text`.
+    """
+    if "@" in text:
+        raise ValueError("wanted host:port, found an '@': name and password have settings of their own")
+    host, port = text.strip(), ""
+    if host.startswith("["):
+        host, bracket, rest = host[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError("wanted [address]:port")
+        port = rest[1:]
+    elif ":" in host:
+        host, _, port = host.rpartition(":")
+    if not host or any(sign.isspace() or sign in "/?#[]" for sign in host):
+        raise ValueError("wanted host:port")
+    return host, _port(port) if port else default_port
+
+
+def parse_url(text: str) -> RedisUrl:
+    """redis://, rediss:// (TLS), valkey:// or valkeys:// [user:password@]host[:port][/database].
+
+    User and password are percent-decoded. Raises ValueError with a text that is safe to show.
+    """
+    scheme, separator, rest = text.strip().partition("://")
+    tls = _SCHEMES.get(scheme.lower())
+    if not separator or tls is None:
+        raise ValueError("a Redis URL starts with redis://, rediss://, valkey:// or valkeys://")
+    end = min((rest.find(sign) for sign in "/?#" if sign in rest), default=len(rest))
+    authority, tail = rest[:end], rest[end:]
+    if "@" in tail:
+        raise ValueError("write '/', '?' and '#' in the user or the password as %2F, %3F and %23")
+    userinfo, at, server = authority.rpartition("@")
+    username, colon, password = userinfo.partition(":")
+    try:
+        host, port = split_address(server)
+    except ValueError:
+        raise ValueError("after the scheme (and user:password@) a Redis URL has host:port") from None
+    return RedisUrl(
+        address=join_address(host, port),
+        tls=tls,
+        username=_decoded(username) if at and username else None,
+        password=_decoded(password) if colon and password else None,
+        database=_database(tail),
+    )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise ValueError("the port is not a number from 1 to 65535")
+    return int(text)
+
+
+def _database(tail: str) -> int | None:
+    number = tail.strip("/")
+    if not number:
+        return None
+    if not (number.isascii() and number.isdigit() and len(number) <= 9):
+        raise ValueError(
+            "after host:port a Redis URL has at most /database, a number; other options are settings"
+        )
+    return int(number)
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("the user or the password is not percent-encoded UTF-8") from None
