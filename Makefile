@@ -1,0 +1,45 @@
+# What a person does with this checkout. Each target installs what it lacks first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit test-integration check types lint bench docs lock clean
+PYTHON ?= python3
+bin := .venv/bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: Debian packages, .venv, npm modules
+	@PYTHON=$(PYTHON) scripts/setup.sh
+
+demo: setup ## a Redis Cluster, BullMQ queues, the exporter and Prometheus, alive on this machine
+	@$(bin)/python -m deploy.demo
+
+test: setup check test-unit test-integration ## the checks and every test, against real servers
+
+test-unit: setup ## tests without a server: seconds; each has 2 s
+	$(bin)/python -m pytest tests/unit --timeout=2
+
+test-integration: setup ## tests against real Redis, BullMQ and Prometheus, and the demo
+	$(bin)/python -m pytest tests --ignore=tests/unit
+
+check: setup lint types ## what needs no running: ruff, its format, mypy --strict, import-linter
+
+lint: setup ## ruff, its format, import-linter
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/lint-imports
+
+types: setup ## mypy --strict
+	$(bin)/mypy
+
+bench: setup ## a scrape of 1,000 queues beside its floor
+	$(bin)/python -m bench
+
+docs: setup ## write docs/metrics.md and docs/settings.md again from the declarations
+	$(bin)/python -m exporter.docs --write
+
+lock: ## write requirements/dev.txt and lab/node/package-lock.json again
+	scripts/lock.sh
+
+clean: ## remove what make made; Debian packages stay
+	rm -rf .venv lab/node/node_modules dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
