@@ -10,11 +10,12 @@ python3 -m venv "$tools/venv"
 "$tools/venv/bin/pip" install -qq 'pip-tools>=7.6,<8'
 
 # pip-compile reads no dependency groups, and no build requirements beside other files: both go in as a requirements file.
-# hatchling asks for editables only when it makes an editable install.
+# hatchling asks for editables only when it makes an editable install, redis for async-timeout only on Python before 3.11.3,
+# which is Debian 12's and may not be the one that resolves.
 python3 - >"$tools/dev.in" <<'PYTHON'
 import pathlib, tomllib
 project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
-print(*project["dependency-groups"]["dev"], *project["build-system"]["requires"], "editables", sep="\n")
+print(*project["dependency-groups"]["dev"], *project["build-system"]["requires"], "editables", "async-timeout>=4.0.3", sep="\n")
 PYTHON
 
 {
