@@ -35,7 +35,7 @@ class Pending:
     def outcome(self) -> Replies:
         """Wait until it is answered or late."""
         try:
-            return self.future.result(self.deadline.remaining() + _GRACE)
+            return self.future.result(max(0.0, self.deadline.at + _GRACE - monotonic()))
         except NotDoneError:
             return self.late()
 
@@ -114,7 +114,9 @@ class Lanes:
     def submit(self, lane: str, address: str, asked: Request, deadline: Deadline) -> Pending:
         with self._lock:
             if self._closed:
-                raise UnreadableError("error", "shutting down")
+                refused = Pending(asked, deadline)
+                refused.future.set_result(Failed("error", "shutting down"))
+                return refused
             channel = self._channels.get((lane, address))
             if channel is None:
                 channel = Channel(f"redis {lane} {address}", lambda bound: self._connect(address, bound))

@@ -38,6 +38,7 @@ class Deployment:
         self._tls = settings.tls.enabled or self._url.tls
         self.expected: Final[Mode] = _expected(settings)
         self.seeds: Final = _seeds(settings, self._url)
+        self.sentinel_master: Final = settings.sentinel_master
         self._sentinels = frozenset(self.seeds if self.expected == "sentinel" else ())
         self._lanes = Lanes(self._connect)
         self._lock = threading.Lock()
@@ -48,12 +49,8 @@ class Deployment:
 
     @property
     def sentinels(self) -> frozenset[str]:
-        """The sentinels that are known; empty in the other modes."""
+        """The sentinels that are known, those of the settings among them; empty in the other modes."""
         return self._sentinels
-
-    @property
-    def sentinel_master(self) -> str:
-        return self._settings.sentinel_master
 
     def topology(self, deadline: Deadline) -> Topology:
         """The current one; found at first use. Raises UnreadableError."""
@@ -90,7 +87,7 @@ class Deployment:
             self._topology = topology
             self._hostnames = {node.address: node.hostname for node in topology.nodes if node.hostname}
             if self.expected == "sentinel":
-                self._sentinels = self._sentinels.union(self.seeds) if not sentinels else frozenset(sentinels)
+                self._sentinels = frozenset(sentinels).union(self.seeds) if sentinels else self._sentinels
             known = frozenset(node.address for node in topology.nodes)
             keep = known | self._sentinels | frozenset(self.seeds)
         self._lanes.keep_only(keep)
@@ -116,12 +113,8 @@ class Deployment:
 
     def _find(self, deadline: Deadline) -> Topology:
         if self.expected == "sentinel":
-            requests = dict.fromkeys(
-                sorted(self._sentinels | set(self.seeds)), sentinel_request(self.sentinel_master)
-            )
-            views, topology = find_sentinel_nodes(
-                self.sentinel_master, self._ask_until_one(requests, deadline)
-            )
+            watch = dict.fromkeys(sorted(self._sentinels), sentinel_request(self.sentinel_master))
+            views, topology = find_sentinel_nodes(self.sentinel_master, self._ask_until_one(watch, deadline))
             self.adopt(topology, sentinel_addresses(views))
         else:
             known = [node.address for node in self._topology.nodes] if self._topology else []
@@ -132,13 +125,14 @@ class Deployment:
 
     def _ask_until_one(self, requests: Mapping[str, Request], deadline: Deadline) -> dict[str, Replies]:
         """As `ask`, but once one has answered the others have only a moment: a dead seed slows no start."""
-        pending = self._submit(requests, deadline, "redis")
+        bound = deadline.at_most(self._settings.timeout_seconds)
+        pending = self._submit(requests, bound, "redis")
         waiting: set[Future[Replies]] = {sent.future for sent in pending.values()}
         answered = False
         while waiting and not answered:
-            done, waiting = wait(waiting, deadline.remaining(), FIRST_COMPLETED)
+            done, waiting = wait(waiting, bound.remaining(), FIRST_COMPLETED)
             answered = not done or any(isinstance(future.result(), Ok) for future in done)
-        wait(waiting, min(_SETTLE, deadline.remaining()))
+        wait(waiting, bound.at_most(_SETTLE).remaining())
         return {address: sent.outcome_now() for address, sent in pending.items()}
 
     def _connect(self, address: str, deadline: Deadline) -> Link:
