@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.redis import nodes
+from tests.fakes.redis_servers import World
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(nodes, "open_link", made.open_link)
+    return made
