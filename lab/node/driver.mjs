@@ -1,0 +1,89 @@
+// Drives one version of BullMQ for lab/driver.py: a JSON object a line on stdin, one back on stdout.
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import Redis, { Cluster } from "ioredis";
+
+console.log = console.error; // stdout carries answers only
+
+const { version, prefix, connection: address } = JSON.parse(process.argv[2]);
+const { FlowProducer, Queue, Worker } = await import(`bullmq${version}`);
+
+const forever = { maxRetriesPerRequest: null }; // BullMQ demands it of a worker's connection
+const connection = address.nodes
+  ? new Cluster(address.nodes, { redisOptions: forever })
+  : new Redis({ ...address, ...forever });
+connection.on("error", (error) => console.error(error.message));
+
+const queues = new Map();
+const workers = new Map();
+
+function queueNamed(name) {
+  if (!queues.has(name)) {
+    const queue = new Queue(name, { connection, prefix });
+    queue.on("error", (error) => console.error(error.message));
+    queues.set(name, queue);
+  }
+  return queues.get(name);
+}
+
+function processor({ ms = 0, fail = false, hold = false }, held) {
+  return async () => {
+    if (hold) await new Promise((release) => held.add(release));
+    if (ms) await sleep(ms);
+    if (fail) throw new Error("asked to fail");
+    return null;
+  };
+}
+
+function release({ held }) {
+  const released = held.size;
+  for (const go of held) go();
+  held.clear();
+  return released;
+}
+
+const verbs = {
+  async queue({ queue, method, arguments: given }) {
+    const answer = await queueNamed(queue)[method](...given);
+    if (Array.isArray(answer)) return answer.map(({ id }) => ({ id }));
+    return answer?.queueQualifiedName ? { id: answer.id } : (answer ?? null);
+  },
+  async flow({ flow }) {
+    const producer = new FlowProducer({ connection, prefix });
+    await producer.add(flow);
+    return null;
+  },
+  async start_worker({ queue, behaviour, opts }) {
+    const held = new Set();
+    const worker = new Worker(queue, processor(behaviour, held), { ...opts, connection, prefix });
+    worker.on("error", (error) => console.error(error.message));
+    await worker.waitUntilReady();
+    const id = workers.size + 1;
+    workers.set(id, { worker, held });
+    return id;
+  },
+  release: ({ worker }) => release(workers.get(worker)),
+  async stop_worker({ worker, force }) {
+    if (!force) release(workers.get(worker));
+    await workers.get(worker).worker.close(force);
+    return null;
+  },
+  async close() {
+    await Promise.all([...workers.values()].map(({ worker }) => worker.close(true)));
+    await Promise.all([...queues.values()].map((queue) => queue.close()));
+    connection.disconnect();
+    return null;
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { verb, ...given } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { value: await verbs[verb](given) };
+  } catch (error) {
+    answer = { error: error.message };
+  }
+  process.stdout.write(JSON.stringify(answer) + "\n");
+}
+process.exit(0);

@@ -1,0 +1,49 @@
+"""Ports on loopback: which are free, and who has the others."""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import Final
+
+import psutil
+
+BUS_OFFSET: Final = 10_000
+"""A cluster node's bus listens this far above its port."""
+
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A port that nobody listens on, nor on its bus port; never the same twice in one process.
+
+    Both lie below the range from which Linux takes the ports of outgoing connections (32768 and up).
+    """
+    while True:
+        port = random.randrange(12_000, 22_000)
+        if port not in _given and _is_free(port) and _is_free(port + BUS_OFFSET):
+            _given.add(port)
+            return port
+
+
+def who_listens(port: int) -> str | None:
+    """The process that listens on a port, as `name (pid N)`, on whatever address; None when nobody does."""
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+            if connection.pid is None:
+                return "a process of another user"
+            try:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.NoSuchProcess:
+                return None
+    return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,117 @@
+"""A child process with a log file, which never outlives the process that started it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from lab.deadline import wait_until
+from lab.programs import find_program
+
+
+class DiedError(RuntimeError):
+    """A child ended by itself; the message has the tail of its log."""
+
+
+class Process:
+    """A running child. The kernel kills it when the thread that started it ends (PR_SET_PDEATHSIG)."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        name: str,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+        piped: bool = False,
+    ) -> None:
+        """Start it. Its errors go to `log`, and its output unless `piped`: then stdin and stdout are ours."""
+        self.name = name
+        self.log = log
+        self.suspended = False
+        setpriv = find_program("setpriv")
+        with log.open("ab") as output:
+            # A session of its own: Ctrl-C on the terminal reaches us alone, and we stop things in order.
+            self._popen = subprocess.Popen(
+                [setpriv, "--pdeathsig", "KILL", "--", find_program(command[0]), *command[1:]],
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else output,
+                stderr=output,
+                env=environ,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self._popen.stdin is not None
+        return self._popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._popen.stdout is not None
+        return self._popen.stdout
+
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
+    def check(self) -> None:
+        """Raise DiedError unless it runs."""
+        if not self.is_running():
+            status = self._popen.returncode
+            raise DiedError(f"{self.name} ended with status {status}; {self.log} ends with:\n{self.tail()}")
+
+    def wait(self, *, seconds: float = 5.0) -> None:
+        """Wait until it has ended; raises subprocess.TimeoutExpired."""
+        self._popen.wait(timeout=seconds)
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def wait_for(self, is_ready: Callable[[], bool], *, seconds: float = 10.0) -> None:
+        """Wait until `is_ready()`; raises DiedError as soon as it has ended, TimeoutError after `seconds`."""
+
+        def ready() -> bool:
+            self.check()
+            return is_ready()
+
+        wait_until(ready, what=f"{self.name} is ready", seconds=seconds)
+
+    def suspend(self) -> None:
+        """SIGSTOP: it keeps its sockets and answers nothing."""
+        self._popen.send_signal(signal.SIGSTOP)
+        self.suspended = True
+
+    def resume(self) -> None:
+        self._popen.send_signal(signal.SIGCONT)
+        self.suspended = False
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._popen.kill()
+        self._popen.wait()
+        self.suspended = False
+
+    def stop(self, *, seconds: float = 5.0) -> None:
+        """SIGTERM, and SIGKILL for one that is still there after `seconds`. Harmless on one that ended."""
+        if self.suspended:
+            self.resume()
+        self._popen.terminate()
+        try:
+            self._popen.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+    def close_pipes(self) -> None:
+        """For one that was started `piped` and has ended; not while another thread reads."""
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()

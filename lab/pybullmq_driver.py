@@ -1,0 +1,115 @@
+"""Drives PyPI's bullmq for lab/driver.py: a JSON object a line on stdin, one back on stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import bullmq
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+
+Given: TypeAlias = dict[str, Any]
+
+
+class AskedToFailError(Exception):
+    """What a worker told to fail raises."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker and the jobs that it holds."""
+
+    behaviour: Given
+    held: list[asyncio.Event] = field(default_factory=list)
+    bullmq: Any = None
+
+    async def process(self, _job: object, _token: str) -> None:
+        if self.behaviour.get("hold"):
+            held = asyncio.Event()
+            self.held.append(held)
+            await held.wait()
+        await asyncio.sleep(self.behaviour.get("ms", 0) / 1000)
+        if self.behaviour.get("fail"):
+            raise AskedToFailError("asked to fail")
+
+    def release(self) -> int:
+        released = len(self.held)
+        for held in self.held:
+            held.set()
+        self.held.clear()
+        return released
+
+
+class Verbs:
+    """What lab/driver.py may ask."""
+
+    def __init__(self, settings: Given) -> None:
+        self._prefix = settings["prefix"]
+        self._address = settings["connection"]
+        self._queues: dict[str, Any] = {}
+        self._workers: list[Worker] = []
+
+    async def queue(self, *, queue: str, method: str, arguments: list[Any]) -> object:
+        if queue not in self._queues:
+            self._queues[queue] = bullmq.Queue(queue, self._options())
+        answer = await getattr(self._queues[queue], method)(*arguments)
+        if isinstance(answer, list):
+            return [{"id": job.id} for job in answer]
+        return {"id": answer.id} if isinstance(answer, bullmq.Job) else answer
+
+    async def flow(self, *, flow: Given) -> None:
+        producer = bullmq.FlowProducer(self._connection(), {"prefix": self._prefix})
+        await producer.add(flow)
+        await producer.close()
+
+    async def start_worker(self, *, queue: str, behaviour: Given, opts: Given) -> int:
+        worker = Worker(behaviour)
+        worker.bullmq = bullmq.Worker(queue, worker.process, self._options() | opts)
+        worker.bullmq.on("error", lambda error, *_: print(error, file=sys.stderr))
+        self._workers.append(worker)
+        return len(self._workers)
+
+    async def release(self, *, worker: int) -> int:
+        return self._workers[worker - 1].release()
+
+    async def stop_worker(self, *, worker: int, force: bool) -> None:
+        if not force:
+            self._workers[worker - 1].release()
+        await self._workers[worker - 1].bullmq.close(force=force)
+
+    async def close(self) -> None:
+        for worker in self._workers:
+            await worker.bullmq.close(force=True)
+        for queue in self._queues.values():
+            await queue.close()
+
+    def _options(self) -> Given:
+        return {"prefix": self._prefix, "connection": self._connection()}
+
+    def _connection(self) -> object:
+        """Its own for each user, since a worker blocks on its connection."""
+        if "nodes" not in self._address:
+            return self._address
+        nodes = [ClusterNode(node["host"], node["port"]) for node in self._address["nodes"]]
+        return RedisCluster(startup_nodes=nodes, decode_responses=True)
+
+
+async def serve(settings: Given) -> None:
+    verbs = Verbs(settings)
+    requests = asyncio.StreamReader(limit=2**26)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
+    while line := await requests.readline():
+        given = json.loads(line)
+        try:
+            answer = {"value": await getattr(verbs, given.pop("verb"))(**given)}
+        except Exception as error:  # noqa: BLE001 - whatever the library raises is the answer
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(json.loads(sys.argv[1])))

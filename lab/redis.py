@@ -1,0 +1,212 @@
+"""A Redis server (or a Sentinel, which is the same program) on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+from lab.ports import free_port
+from lab.process import Process
+from lab.programs import find_program
+from lab.tls import Certificates
+
+HOST: Final = "127.0.0.1"
+
+_DATA_NODE: Final = (
+    'save ""',
+    "appendonly no",
+    "repl-diskless-sync-delay 0",  # the default lets a replica wait 5 s for others
+)
+
+
+class RedisError(RuntimeError):
+    """redis-cli failed; the message has the command and the answer."""
+
+
+class RedisServer:
+    """One server process and its directory, which is removed by close() or at the end of a `with`.
+
+    stop() and kill() leave the directory, so that restart() brings back the same node, without its data.
+    """
+
+    host = HOST
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        config: Sequence[str],
+        directory: Path | None,
+        binary: str | None,
+        password: str | None,
+        tls: Certificates | None,
+        sentinel: bool,
+    ) -> None:
+        self.port = port
+        self.password = password
+        self.tls = tls
+        self._owned = TemporaryDirectory(prefix="oxherd-redis-") if directory is None else None
+        self.directory = Path(self._owned.name) if self._owned else directory or Path()
+        binary = binary or os.environ.get("OXHERD_REDIS_SERVER", "redis-server")
+        self._command = [
+            find_program(binary),
+            str(self.directory / "redis.conf"),
+            *(["--sentinel"] if sentinel else []),
+        ]
+        lines = [
+            f"bind {HOST}",
+            f"dir {self.directory}",
+            *([f"port {port}"] if tls is None else ["port 0", f"tls-port {port}", *tls.redis_config()]),
+            *([] if sentinel else _DATA_NODE),
+            *([] if password is None else [f"requirepass {password}"]),
+            *([] if password is None or sentinel else [f"masterauth {password}"]),
+            *config,
+        ]
+        (self.directory / "redis.conf").write_text("\n".join(lines) + "\n")
+        self.process = self._start()
+
+    @property
+    def address(self) -> str:
+        """host:port"""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """redis:// or rediss://, with the password."""
+        scheme = "redis" if self.tls is None else "rediss"
+        user = "" if self.password is None else f":{quote(self.password, safe='')}@"
+        return f"{scheme}://{user}{self.address}"
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is neither stopped nor suspended."""
+        return self.process.is_running() and not self.process.suspended
+
+    def cli(self, *arguments: str | int, seconds: float = 10.0) -> str:
+        """What redis-cli prints for one command; RedisError on an error reply, or on none in `seconds`."""
+        command = [find_program("redis-cli"), "-e", "-h", self.host, "-p", str(self.port)]
+        if self.tls is not None:
+            command += self.tls.cli_arguments()
+        environ = {key: value for key, value in os.environ.items() if key != "REDISCLI_AUTH"}
+        if self.password is not None:
+            environ["REDISCLI_AUTH"] = self.password
+        try:
+            done = subprocess.run(
+                [*command, *map(str, arguments)],
+                env=environ,
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            raise RedisError(f"{self.address}: {arguments[:3]} was not answered in {seconds:g} s") from None
+        if done.returncode != 0:
+            raise RedisError(f"{self.address}: {arguments[:3]}: {(done.stdout + done.stderr).strip()}")
+        return done.stdout.rstrip("\n")
+
+    def facts(self, *command: str) -> dict[str, str]:
+        """A reply of `name:value` lines (INFO, CLUSTER INFO) as a dictionary."""
+        pairs = (line.split(":", 1) for line in self.cli(*command).splitlines() if ":" in line)
+        return {name: value.rstrip("\r") for name, value in pairs}
+
+    def wait(self) -> None:
+        """Wait until it answers PING; raises DiedError with the tail of its log."""
+        self.process.wait_for(self._pings)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL if that does not help."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+
+    def suspend(self) -> None:
+        """SIGSTOP: connections stay open, and nothing is answered."""
+        self.process.suspend()
+
+    def resume(self) -> None:
+        self.process.resume()
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it again on the same port with the same configuration."""
+        self.stop()
+        self.process = self._start()
+        self.wait()
+
+    def close(self) -> None:
+        """End it at once, since asked nicely a master waits for its replicas, and remove its directory."""
+        self.kill()
+        if self._owned:
+            self._owned.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> Process:
+        return Process(self._command, name=f"redis {self.address}", log=self.directory / "redis.log")
+
+    def _pings(self) -> bool:
+        try:
+            return self.cli("ping", seconds=2) == "PONG"
+        except RedisError:
+            return False
+
+
+def launch_redis(
+    *,
+    port: int | None = None,
+    config: Sequence[str] = (),
+    directory: Path | None = None,
+    binary: str | None = None,
+    password: str | None = None,
+    tls: Certificates | None = None,
+    sentinel: bool = False,
+) -> RedisServer:
+    """Start a server without waiting for it; see start_redis."""
+    return RedisServer(
+        port=port or free_port(),
+        config=config,
+        directory=directory,
+        binary=binary,
+        password=password,
+        tls=tls,
+        sentinel=sentinel,
+    )
+
+
+def start_redis(
+    *,
+    port: int | None = None,
+    config: Sequence[str] = (),
+    directory: Path | None = None,
+    binary: str | None = None,
+    password: str | None = None,
+    tls: Certificates | None = None,
+) -> RedisServer:
+    """Start a server and wait until it answers.
+
+    `config` are further lines of redis.conf. `binary` is another redis-server or valkey-server, as is
+    OXHERD_REDIS_SERVER in the environment. With `tls` its port speaks TLS and asks for a certificate.
+    """
+    server = launch_redis(
+        port=port, config=config, directory=directory, binary=binary, password=password, tls=tls
+    )
+    try:
+        server.wait()
+    except BaseException:
+        server.close()
+        raise
+    return server

@@ -1,0 +1,130 @@
+"""A master, its replicas, and the Sentinels that watch them, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from lab.deadline import wait_until
+from lab.redis import RedisServer, launch_redis
+
+
+class SentinelSet:
+    """`servers` (the first was the master at the start) and `sentinels`."""
+
+    def __init__(
+        self, servers: list[RedisServer], sentinels: list[RedisServer], *, name: str, password: str | None
+    ) -> None:
+        self.servers = servers
+        self.sentinels = sentinels
+        self.name = name
+        self.password = password
+
+    @property
+    def sentinel_addresses(self) -> list[str]:
+        return [sentinel.address for sentinel in self.sentinels]
+
+    def master(self) -> RedisServer:
+        """The server that the Sentinels call master now: the first that answers is asked."""
+        witness = next(sentinel for sentinel in self.sentinels if sentinel.answers)
+        _host, port = witness.cli("sentinel", "get-master-addr-by-name", self.name).split()
+        return next(server for server in self.servers if server.port == int(port))
+
+    def replicas(self) -> list[RedisServer]:
+        """All servers but the master."""
+        master = self.master()
+        return [server for server in self.servers if server is not master]
+
+    def fail_over(self) -> RedisServer:
+        """Let a Sentinel promote a replica though the master is well; that replica, once it agrees."""
+        before = self.master()
+        self.sentinels[0].cli("sentinel", "failover", self.name)
+        return self.wait_for_new_master(before)
+
+    def wait_for_new_master(self, before: RedisServer, *, seconds: float = 20.0) -> RedisServer:
+        """Wait until the Sentinels name another server than `before`, and that server agrees."""
+
+        def promoted() -> RedisServer | None:
+            now = self.master()
+            if now is before or now.facts("info", "replication")["role"] != "master":
+                return None
+            return now
+
+        found = wait_until(
+            promoted, what=f"the Sentinels name another master than {before.address}", seconds=seconds
+        )
+        assert found is not None
+        return found
+
+    def close(self) -> None:
+        """End the Sentinels, then the servers, and remove their directories."""
+        for server in (*self.sentinels, *self.servers):
+            server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def start_sentinel_set(
+    *,
+    replicas: int = 2,
+    sentinels: int = 3,
+    name: str = "mymaster",
+    password: str | None = None,
+    sentinel_password: str | None = None,
+    down_after_ms: int = 1000,
+    config: Sequence[str] = (),
+) -> SentinelSet:
+    """Start it and wait until every Sentinel knows every replica and every other Sentinel: about 3 s.
+
+    `password` and `config` lines are for the servers, `sentinel_password` is for the Sentinels.
+    """
+    with ExitStack() as undo:
+        master = undo.enter_context(launch_redis(config=config, password=password))
+        follow = [*config, f"replicaof {master.host} {master.port}"]
+        followers = [
+            undo.enter_context(launch_redis(config=follow, password=password)) for _ in range(replicas)
+        ]
+        servers = [master, *followers]
+        for server in servers:
+            server.wait()
+        # A Sentinel asks the master for its replicas at once, and then only every 10 s.
+        wait_until(
+            lambda: master.facts("info", "replication")["connected_slaves"] == str(replicas),
+            what="the replicas are linked to their master",
+        )
+        watch = [
+            f"sentinel monitor {name} {master.host} {master.port} {sentinels // 2 + 1}",
+            f"sentinel down-after-milliseconds {name} {down_after_ms}",
+            f"sentinel failover-timeout {name} 5000",
+            *([] if password is None else [f"sentinel auth-pass {name} {password}"]),
+            *([] if sentinel_password is None else [f"sentinel sentinel-pass {sentinel_password}"]),
+        ]
+        watchers = [
+            undo.enter_context(launch_redis(config=watch, password=sentinel_password, sentinel=True))
+            for _ in range(sentinels)
+        ]
+        for watcher in watchers:
+            watcher.wait()
+        formed = SentinelSet(servers, watchers, name=name, password=password)
+        wait_until(
+            lambda: all(_knows(watcher, name, replicas, sentinels - 1) for watcher in watchers),
+            what=f"each of {sentinels} Sentinels knows {replicas} replicas and the other Sentinels",
+            seconds=20,
+            every=0.05,
+        )
+        undo.pop_all()
+    return formed
+
+
+def _knows(sentinel: RedisServer, name: str, replicas: int, others: int) -> bool:
+    words = sentinel.cli("sentinel", "master", name).split("\n")
+    facts = dict(zip(words[::2], words[1::2], strict=False))
+    return facts["num-slaves"] == str(replicas) and facts["num-other-sentinels"] == str(others)
