@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from exporter.redis.url import join_address, parse_url, split_address
+from service.address import parse_listen
+from service.settings import (
+    ConfigError,
+    Given,
+    Loaded,
+    from_environment,
+    load,
+    secret_names,
+    suspects,
+    to_bool,
+)
+
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class TlsSettings(_Model):
@@ -123,3 +137,157 @@ class Settings(_Model):
     health: HealthSettings = HealthSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     log: LogSettings = LogSettings()
+
+
+# --- the environment's names -----------------------------------------------------------------------------
+
+ENV: Final[dict[str, str]] = {
+    "REDIS_URL": "redis.url",
+    "REDIS_USERNAME": "redis.username",
+    "REDIS_PASSWORD": "redis.password",
+    "REDIS_SENTINELS": "redis.sentinels",
+    "REDIS_SENTINEL_MASTER": "redis.sentinel_master",
+    "REDIS_SENTINEL_USERNAME": "redis.sentinel_username",
+    "REDIS_SENTINEL_PASSWORD": "redis.sentinel_password",
+    "REDIS_TLS": "redis.tls.enabled",
+    "REDIS_TLS_CA_FILE": "redis.tls.ca_file",
+    "REDIS_TLS_CERT_FILE": "redis.tls.cert_file",
+    "REDIS_TLS_KEY_FILE": "redis.tls.key_file",
+    "REDIS_TLS_SERVER_NAME": "redis.tls.server_name",
+    "BULLMQ_QUEUES": "bullmq.queues",
+    "BULLMQ_PREFIXES": "bullmq.prefixes",
+    "ENABLE_SYSTEM_MONITORING": "monitoring.enabled",
+    "MONITORING_INTERVAL_MINUTES": "monitoring.interval_minutes",
+    "EXPORTER_LISTEN": "listen",
+    "LOG_LEVEL": "log.level",
+    "LOG_FORMAT": "log.format",
+}
+"""Each variable and the setting it gives. Those of secrets may be given as NAME_FILE, a file to read, too."""
+
+ENV_CLUSTER: Final[dict[str, str]] = {
+    "REDIS_USE_CLUSTER": "true: the nodes below, or REDIS_URL as any node of a cluster; false: ignore them",
+    "REDIS_CLUSTER_HOST_n": "host of a cluster node, for any numbers n from 1",
+    "REDIS_CLUSTER_PORT_n": "its port, 6379 if absent",
+}
+"""Variables that together give `redis.cluster`, and what they mean."""
+
+_HOST: Final = "REDIS_CLUSTER_HOST_"
+_PORT: Final = "REDIS_CLUSTER_PORT_"
+
+
+def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
+    """What the environment says, by dotted path; secret files are read into it before. Raises ConfigError."""
+    given = from_environment(Settings, environ, ENV)
+    wanted = environ.get("REDIS_USE_CLUSTER", "").strip()
+    use_cluster = to_bool("REDIS_USE_CLUSTER", wanted) if wanted else None
+    nodes = _cluster_nodes(environ) if use_cluster is not False else {}
+    if nodes:
+        given["redis.cluster"] = Given(next(iter(nodes)), list(nodes.values()))
+    elif use_cluster and "redis.url" not in given:
+        why = f"needs {_HOST}1 and {_PORT}1, or REDIS_URL of any node"
+        raise ConfigError("REDIS_USE_CLUSTER", wanted, "environment", why)
+    return given
+
+
+def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[Settings]:
+    """The file under what is given outside of it, checked one by one and together. Raises ConfigError."""
+    loaded = load(Settings, yaml_text, given, file=file)
+    _check_addresses(loaded)
+    _check_together(loaded)
+    return loaded
+
+
+def slips(environ: Iterable[str]) -> dict[str, str]:
+    """Variables that look like misspelt settings, and the setting that was probably meant."""
+    files = [f"{name}_FILE" for name in secret_names(Settings, ENV)]
+    known = [*ENV, *files, "REDIS_USE_CLUSTER", "EXPORTER_CONFIG", f"{_HOST}1", f"{_PORT}1"]
+    numbered = [name for name in environ if _number(name, _HOST) or _number(name, _PORT)]
+    rest = [name for name in environ if name not in numbered]
+    return suspects(rest, known, ("REDIS_", "BULLMQ_", "ENABLE_", "MONITORING_", "EXPORTER_"))
+
+
+def _cluster_nodes(environ: Mapping[str, str]) -> dict[str, str]:
+    """host:port by the variable that gave the host, in the order of their numbers, which may have gaps."""
+    for name in sorted(environ):
+        number = _number(name, _PORT)
+        if number and environ[name].strip() and not environ.get(f"{_HOST}{number}", "").strip():
+            raise ConfigError(name, environ[name], "environment", f"{_HOST}{number} is not set")
+    hosts = {
+        name: int(number) for name in environ if (number := _number(name, _HOST)) and environ[name].strip()
+    }
+    return {name: _node(environ, name) for name in sorted(hosts, key=hosts.__getitem__)}
+
+
+def _node(environ: Mapping[str, str], name: str) -> str:
+    host = environ[name].strip()
+    port_name = name.replace(_HOST, _PORT)
+    port = environ.get(port_name, "").strip()
+    bare_v6 = host.count(":") > 1 and not host.startswith("[")
+    try:
+        if not port and not bare_v6:
+            return join_address(*split_address(host))
+        joined = f"[{host}]" if bare_v6 else host
+        if joined.rpartition("]")[2].count(":"):
+            raise ConfigError(name, host, "environment", f"has a port, and {port_name} is set too")
+        join_address(*split_address(joined))
+    except ValueError as error:
+        raise ConfigError(name, host, "environment", str(error)) from None
+    try:
+        return join_address(*split_address(f"{joined}:{port}" if port else joined))
+    except ValueError as error:
+        raise ConfigError(port_name, port, "environment", str(error)) from None
+
+
+def _number(name: str, prefix: str) -> str:
+    number = name.removeprefix(prefix)
+    return number if number != name and number.isascii() and number.isdigit() else ""
+
+
+# --- what one setting alone does not show ----------------------------------------------------------------
+
+
+def _check_addresses(loaded: Loaded[Settings]) -> None:
+    redis = loaded.model.redis
+    try:
+        parse_listen(loaded.model.listen)
+    except ValueError as error:
+        raise loaded.error("listen", str(error), loaded.model.listen) from None
+    if redis.url is not None:
+        try:
+            parse_url(redis.url.get_secret_value())
+        except ValueError as error:
+            raise loaded.error("redis.url", str(error)) from None
+    lists = {"redis.cluster": redis.cluster, "redis.sentinels": redis.sentinels}
+    mapped = {"redis.address_map": (*redis.address_map, *redis.address_map.values())}
+    for path, addresses in (lists | mapped).items():
+        for address in addresses:
+            try:
+                split_address(address)
+            except ValueError as error:
+                raise loaded.error(path, str(error), address) from None
+
+
+def _check_together(loaded: Loaded[Settings]) -> None:
+    redis = loaded.model.redis
+    ways = [
+        path
+        for path, value in {
+            "redis.url": redis.url,
+            "redis.cluster": redis.cluster,
+            "redis.sentinels": redis.sentinels,
+        }.items()
+        if value
+    ]
+    if len(ways) > 1:
+        why = f"{loaded.name(ways[0])} is set too: one of them says where Redis is"
+        raise loaded.error(ways[1], why)
+    if redis.database and redis.cluster:
+        raise loaded.error("redis.database", "a cluster has only database 0", redis.database)
+    pair = {"redis.tls.cert_file": redis.tls.cert_file, "redis.tls.key_file": redis.tls.key_file}
+    for path, other in (tuple(pair), tuple(pair)[::-1]):
+        if pair[path] and not pair[other]:
+            raise loaded.error(path, f"needs {_env_name(other)} ({other}) too", pair[path])
+
+
+def _env_name(path: str) -> str:
+    return next(name for name, one in ENV.items() if one == path)

@@ -1,0 +1,22 @@
+"""host:port to listen on, without I/O."""
+
+from __future__ import annotations
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Host and port of `host:port`, `[v6]:port` or `:port` (all addresses); port 0 takes a free one.
+
+    Raises ValueError with a text that does not repeat the input.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon:
+        raise ValueError("should be host:port, like 0.0.0.0:9877, or :9877")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("should be host:port; an IPv6 address stands in brackets, like [::1]:9877")
+    if any(sign.isspace() or sign in "/@[]" for sign in host):
+        raise ValueError("should be host:port, like 0.0.0.0:9877")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise ValueError("the port should be a number from 0 to 65535")
+    return host or "0.0.0.0", int(port)  # noqa: S104  # the exporters' convention; only metrics are open

@@ -1,0 +1,74 @@
+"""YAML text to plain data and the line of each key. No error repeats the text: it may hold a password."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+import yaml
+
+Path: TypeAlias = tuple[str | int, ...]
+
+
+class NotYamlError(Exception):
+    """The text cannot be used: where and why; `setting` is known for a key that comes twice."""
+
+    def __init__(self, where: str, why: str, setting: str = "") -> None:
+        super().__init__(where, why)
+        self.where = where
+        self.why = why
+        self.setting = setting
+
+
+def parse(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
+    """The data as JSON would have it (dates become text), and where each key stands. Raises NotYamlError."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Path, int] = {}
+        if root is None:
+            return {}, lines
+        _find_lines(root, (), lines)
+        data = json.loads(json.dumps(yaml.safe_load(text), default=str))
+    except yaml.MarkedYAMLError as error:
+        raise _explained(error) from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        raise NotYamlError("somewhere", "it holds what no setting can be") from None
+    if not isinstance(data, dict):
+        raise NotYamlError("line 1", "should be settings, like `redis:` and indented below it `url: ...`")
+    return data, lines
+
+
+def dotted(path: Path) -> str:
+    """redis.cluster[0]"""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _explained(error: yaml.MarkedYAMLError) -> NotYamlError:
+    mark = error.problem_mark or error.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+    if "'\\t'" in str(error.problem):
+        return NotYamlError(where, "not YAML: indent with spaces, not tabs")
+    return NotYamlError(
+        where, "not YAML: check the indentation, and quote values with signs like : # * & ! %"
+    )
+
+
+def _find_lines(node: yaml.Node, path: Path, lines: dict[Path, int]) -> None:
+    """YAML takes the last of two equal keys without a word: we do not."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            here = (*path, key.value)
+            line = key.start_mark.line + 1
+            if here in lines:
+                raise NotYamlError(f"line {line}", f"is set in line {lines[here]} already", dotted(here))
+            lines[here] = line
+            _find_lines(value, here, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*path, index)] = value.start_mark.line + 1
+            _find_lines(value, (*path, index), lines)
