@@ -1,0 +1,9 @@
+"""`python -m bench`: every benchmark; the exit code is 1 when a bound does not hold."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import scrape
+
+sys.exit(scrape.main())

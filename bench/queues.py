@@ -1,0 +1,83 @@
+"""Fills a Redis with queues as BullMQ lays them out; real producers would take minutes for as many."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import hiredis
+
+from exporter.redis.protocol import pack
+
+PREFIX = "bull"
+_BATCH = 20_000
+
+
+def names(count: int) -> list[str]:
+    return [f"queue-{number:04d}" for number in range(count)]
+
+
+def _commands(queue: str, *, jobs: int, now_ms: int) -> Iterator[bytes]:
+    """One queue: of 20 jobs 2 wait, 1 each is active, delayed, prioritized and failed, 14 are completed."""
+    base = f"{PREFIX}:{queue}:"
+    yield pack("HSET", base + "meta", "opts.maxLenEvents", 10_000, "version", "bullmq:6.7.0")
+    yield pack("SET", base + "id", jobs)
+    yield pack("XADD", base + "events", "*", "event", "added", "jobId", 1, "name", "job")
+    for job in range(1, jobs + 1):
+        yield pack(
+            "HSET",
+            f"{base}{job}",
+            "name",
+            "job",
+            "timestamp",
+            now_ms - job,
+            "processedOn",
+            now_ms,
+            "data",
+            "{}",
+        )
+        match job % 20:
+            case 0 | 1:
+                yield pack("LPUSH", base + "wait", job)
+            case 2:
+                yield pack("LPUSH", base + "active", job)
+            case 3:
+                yield pack("ZADD", base + "delayed", (now_ms + job) * 4096, job)
+            case 4:
+                yield pack("ZADD", base + "prioritized", job * 2**32, job)
+            case 5:
+                yield pack("ZADD", base + "failed", now_ms - job, job)
+            case _:
+                yield pack("ZADD", base + "completed", now_ms - job, job)
+
+
+def fill(port: int, *, queues: int, jobs_per_queue: int) -> None:
+    """Write the queues into the Redis on loopback; raises when it refuses anything."""
+    now_ms = int(time.time() * 1000)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        batch: list[bytes] = []
+        for queue in names(queues):
+            for command in _commands(queue, jobs=jobs_per_queue, now_ms=now_ms):
+                batch.append(command)
+                if len(batch) == _BATCH:
+                    exchange(connection, b"".join(batch), len(batch))
+                    batch.clear()
+        exchange(connection, b"".join(batch), len(batch))
+
+
+def exchange(connection: socket.socket, packed: bytes, replies: int) -> list[object]:
+    """Write, then read `replies` replies on a bare socket with hiredis."""
+    reader = hiredis.Reader()
+    answers: list[object] = []
+    connection.sendall(packed)  # Redis keeps the replies that are not read yet, so this cannot block for ever
+    while len(answers) < replies:
+        chunk = connection.recv(1 << 20)
+        if not chunk:
+            raise ConnectionError("Redis closed the connection")
+        reader.feed(chunk)
+        while (answer := reader.gets()) is not False:
+            if isinstance(answer, hiredis.ReplyError):
+                raise answer
+            answers.append(answer)
+    return answers
