@@ -1,7 +1,8 @@
 """A scrape of 1,000 queues, beside its floor.
 
-The floor is what no exporter in Python can do without: the very bytes that the exporter sends, written on bare
-sockets and read with hiredis, and the very lines that it serves, joined. Both are timed in turn, on one Redis.
+The floor is what no exporter in Python can do without: the very bytes that the exporter sends, written on
+bare sockets and read with hiredis, and the very lines that it serves, joined. Both are timed in turn, on one
+Redis.
 """
 
 from __future__ import annotations
