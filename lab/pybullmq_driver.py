@@ -56,9 +56,7 @@ class Verbs:
         if queue not in self._queues:
             self._queues[queue] = bullmq.Queue(queue, self._options())
         answer = await getattr(self._queues[queue], method)(*arguments)
-        if isinstance(answer, list):
-            return [{"id": job.id} for job in answer]
-        return {"id": answer.id} if isinstance(answer, bullmq.Job) else answer
+        return [_plain(item) for item in answer] if isinstance(answer, list) else _plain(answer)
 
     async def flow(self, *, flow: Given) -> None:
         producer = bullmq.FlowProducer(self._connection(), {"prefix": self._prefix})
@@ -95,6 +93,11 @@ class Verbs:
             return self._address
         nodes = [ClusterNode(node["host"], node["port"]) for node in self._address["nodes"]]
         return RedisCluster(startup_nodes=nodes, decode_responses=True)
+
+
+def _plain(answer: object) -> object:
+    """A job as {"id": ...}, all else as it is."""
+    return {"id": answer.id} if isinstance(answer, bullmq.Job) else answer
 
 
 async def serve(settings: Given) -> None:

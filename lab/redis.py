@@ -51,11 +51,11 @@ class RedisServer:
         self.port = port
         self.password = password
         self.tls = tls
+        program = find_program(binary or os.environ.get("OXHERD_REDIS_SERVER", "redis-server"))
         self._owned = TemporaryDirectory(prefix="oxherd-redis-") if directory is None else None
         self.directory = Path(self._owned.name) if self._owned else directory or Path()
-        binary = binary or os.environ.get("OXHERD_REDIS_SERVER", "redis-server")
         self._command = [
-            find_program(binary),
+            program,
             str(self.directory / "redis.conf"),
             *(["--sentinel"] if sentinel else []),
         ]

@@ -35,6 +35,8 @@ function processor({ ms = 0, fail = false, hold = false }, held) {
   };
 }
 
+const plain = (answer) => (answer?.queueQualifiedName ? { id: answer.id } : (answer ?? null)); // a job cannot be JSON
+
 function release({ held }) {
   const released = held.size;
   for (const go of held) go();
@@ -45,8 +47,7 @@ function release({ held }) {
 const verbs = {
   async queue({ queue, method, arguments: given }) {
     const answer = await queueNamed(queue)[method](...given);
-    if (Array.isArray(answer)) return answer.map(({ id }) => ({ id }));
-    return answer?.queueQualifiedName ? { id: answer.id } : (answer ?? null);
+    return Array.isArray(answer) ? answer.map(plain) : plain(answer);
   },
   async flow({ flow }) {
     const producer = new FlowProducer({ connection, prefix });
