@@ -38,7 +38,7 @@ def _node_role(assessment: Assessment) -> Iterator[Sample]:
         yield (node.address, node.role), 1.0
 
 
-def _replication_lag(assessment: Assessment) -> Iterator[Sample]:
+def replication_lag(assessment: Assessment) -> Iterator[Sample]:
     """The two offsets are read some milliseconds apart, so that a replica may seem ahead: that is no lag."""
     state = redis_state(assessment)
     readings = state.readings() if state else {}
@@ -123,7 +123,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "gauge",
         "Bytes of the master's replication stream that the replica has not got yet (INFO of both).",
         ("node", "master"),
-        _replication_lag,
+        replication_lag,
     ),
     Family(
         "redis_cluster_slots_covered",

@@ -1,0 +1,138 @@
+"""One collection: every source in a thread of its own, side by side, under the deadline of whoever asks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from exporter.bullmq.collect import BullMQSource
+from exporter.bullmq.discover import Discovery
+from exporter.host import collect_host, collect_process
+from exporter.redis.collect import collect_redis
+from exporter.redis.nodes import Deployment
+from exporter.settings import Settings
+from exporter.snapshot import Snapshot
+from service.clock import Deadline, monotonic, now
+from service.outcome import Failed, Ok, Outcome, UnreadableError
+
+log = logging.getLogger(__name__)
+
+Source: TypeAlias = Callable[[Deadline], object]
+
+_GRACE: Final = 0.2  # seconds after the deadline in which a source that kept to it may hand in what it has
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What sources are made of."""
+
+    settings: Settings
+    deployment: Deployment
+    discovery: Discovery
+
+
+SOURCES: Final[Mapping[str, Callable[[Parts], Source | None]]] = {
+    "redis": lambda parts: lambda deadline: collect_redis(parts.deployment, deadline),
+    "bullmq": lambda parts: BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq).collect,
+    "host": lambda parts: collect_host if parts.settings.host.enabled else None,
+    "process": lambda _: collect_process,
+}
+"""Part of the snapshot -> how its source is made; None where the settings switch it off."""
+
+
+def sources(parts: Parts) -> dict[str, Source]:
+    """Those of the table that are switched on."""
+    made = {name: make(parts) for name, make in SOURCES.items()}
+    return {name: source for name, source in made.items() if source is not None}
+
+
+class Collector:
+    """Runs the sources. Collections that overlap share one run, each until its own deadline."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = dict(sources)
+        self._lock = threading.Lock()
+        self._run: _Run | None = None
+        self._busy: dict[str, Future[Outcome[Any]]] = {}
+        self._mistakes: dict[str, str] = {}
+
+    def collect(self, deadline: Deadline) -> Snapshot:
+        """What could be read by the deadline; the rest is Failed. Never raises for a source."""
+        run = self._join(deadline)
+        wait(run.parts.values(), deadline.remaining() + _GRACE)
+        took = monotonic() - run.started
+        late = Failed("timeout", f"not read within {took:.1f} s", took)
+        read = {name: part.result() if part.done() else late for name, part in run.parts.items()}
+        return Snapshot(taken_at=run.taken_at, **read)
+
+    def _join(self, deadline: Deadline) -> _Run:
+        """The run that is under way, or a new one."""
+        with self._lock:
+            run = self._run
+            if run is None or run.ended():
+                run = self._run = _Run(now(), monotonic(), deadline, self._begin(deadline))
+            return run
+
+    def _begin(self, deadline: Deadline) -> dict[str, Future[Outcome[Any]]]:
+        """A thread a source; one that hangs from an earlier run gets no second."""
+        parts = {}
+        for name, source in self._sources.items():
+            before = self._busy.get(name)
+            if before is not None and not before.done():
+                parts[name] = _settled(Failed("timeout", "still waiting for an earlier collection's answer"))
+                continue
+            part = parts[name] = self._busy[name] = Future()
+            # A daemon: a file system that hangs in the kernel must not keep the process from ending.
+            thread = threading.Thread(
+                target=self._read, name=f"collect:{name}", args=(name, source, deadline, part), daemon=True
+            )
+            thread.start()
+        return parts
+
+    def _read(self, name: str, source: Source, deadline: Deadline, part: Future[Outcome[Any]]) -> None:
+        started = monotonic()
+        outcome: Outcome[object]
+        mistake = ""
+        try:
+            value = source(deadline)
+            outcome = Ok(value, monotonic() - started)
+        except UnreadableError as error:
+            outcome = Failed(error.kind, str(error), monotonic() - started)
+        except BaseException as error:  # noqa: BLE001  # a source's mistake must cost only the source
+            mistake = _unexpected(error)
+            outcome = Failed("error", mistake, monotonic() - started)
+            if mistake != self._mistakes.get(name):  # once, not at every scrape
+                log.exception("source failed", extra={"source": name})
+        self._mistakes[name] = mistake
+        part.set_result(outcome)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run of all sources. `taken_at` is unix seconds, `started` monotonic."""
+
+    taken_at: float
+    started: float
+    deadline: Deadline
+    parts: Mapping[str, Future[Outcome[Any]]]
+
+    def ended(self) -> bool:
+        return self.deadline.passed() or all(part.done() for part in self.parts.values())
+
+
+def _unexpected(error: BaseException) -> str:
+    """Type and place. Not the text: it may hold what was read, or a URL."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = frame.filename.rpartition("/")[2]
+    return f"{type(error).__name__} at {place}:{frame.lineno}, a mistake in the exporter; its log has more"
+
+
+def _settled(outcome: Outcome[Any]) -> Future[Outcome[Any]]:
+    future: Future[Outcome[Any]] = Future()
+    future.set_result(outcome)
+    return future

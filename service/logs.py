@@ -1,0 +1,85 @@
+"""One line an event on standard error, logfmt or JSON: the event is a short constant, facts are fields."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final, Literal, TextIO, TypeAlias
+
+Format: TypeAlias = Literal["logfmt", "json"]
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SHORTEST_SECRET: Final = 4
+_LONGEST_FIELD: Final = 8000
+
+
+class Formatter(logging.Formatter):
+    """time, level, event, logger, then the fields given as `extra`, a traceback last.
+
+    `secrets` are blotted out of whatever would be written: a last net, for texts of libraries.
+    """
+
+    def __init__(self, form: Format, secrets: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._form = form
+        self._secrets = sorted(
+            (one for one in secrets if len(one) >= _SHORTEST_SECRET), key=len, reverse=True
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: self._clean(value) for name, value in self._facts(record).items()}
+        if self._form == "json":
+            return json.dumps(fields, ensure_ascii=False)
+        return " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
+
+    def _facts(self, record: logging.LogRecord) -> dict[str, object]:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        facts: dict[str, object] = {
+            "time": at.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        facts |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            facts["traceback"] = self.formatException(record.exc_info)
+        return facts
+
+    def _clean(self, value: object) -> object:
+        if isinstance(value, bool | int | float) or value is None:
+            return value
+        text = str(value)
+        for secret in self._secrets:
+            text = text.replace(secret, "(hidden)")
+        return text if len(text) <= _LONGEST_FIELD else text[:_LONGEST_FIELD] + "..."
+
+
+def configure(level: str, form: Format, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
+    """Send all loggers to `stream` (standard error). Replaces what was configured before."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(Formatter(form, secrets))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+
+
+def _quoted(value: object) -> str:
+    """A logfmt value: bare where it can be, else a JSON string, so that a line end never ends the line."""
+    if value is None:
+        return "null"
+    text = (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:.6g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+    if text and text.isprintable() and not any(sign in ' "=\\' for sign in text):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
