@@ -114,6 +114,9 @@ def open_link(host: str, port: int, access: Access, deadline: Deadline) -> Link:
         _greet(link, access, deadline)
     except RedisError as error:
         raise _explained(error) from None
+    except ClosedError as error:
+        connection.disconnect()
+        raise _unwelcome(error, access) from None
     except BaseException:
         connection.disconnect()
         raise
@@ -207,6 +210,13 @@ def _judge(command: str, reply: ReplyError, secret: str) -> None:
         raise UnreadableError("auth", text)
     if "max number of clients" in text:
         raise UnreadableError("refused", text)
+
+
+def _unwelcome(error: ClosedError, access: Access) -> UnreadableError:
+    """A server that hangs up at the first words. TLS 1.3 refuses a client certificate only then."""
+    if access.tls is None:
+        return UnreadableError("unreachable", f"{error}, before any answer: a TLS port?")
+    return UnreadableError("tls", f"{error} after the TLS handshake: does it want a client certificate?")
 
 
 def _explained(error: RedisError) -> UnreadableError:

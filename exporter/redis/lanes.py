@@ -20,7 +20,7 @@ from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 Replies: TypeAlias = "Outcome[list[Reply]]"
-_GRACE: Final = 0.05  # seconds past the deadline in which a thread may still say what exactly it waited for
+GRACE: Final = 0.05  # seconds past the deadline in which a thread may still say what exactly it waited for
 
 
 class Pending:
@@ -35,7 +35,7 @@ class Pending:
     def outcome(self) -> Replies:
         """Wait until it is answered or late."""
         try:
-            return self.future.result(max(0.0, self.deadline.at + _GRACE - monotonic()))
+            return self.future.result(max(0.0, self.deadline.at + GRACE - monotonic()))
         except NotDoneError:
             return self.late()
 

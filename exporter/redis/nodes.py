@@ -12,7 +12,7 @@ from typing import Final
 
 from exporter.redis.connect import Access, Link, open_link, tls_context
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
-from exporter.redis.lanes import Lanes, Pending, Replies
+from exporter.redis.lanes import GRACE, Lanes, Pending, Replies
 from exporter.redis.protocol import Reply, Request
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
 from exporter.redis.url import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
@@ -127,12 +127,13 @@ class Deployment:
         """As `ask`, but once one has answered the others have only a moment: a dead seed slows no start."""
         bound = deadline.at_most(self._settings.timeout_seconds)
         pending = self._submit(requests, bound, "redis")
+        given_up = Deadline(bound.at + GRACE)
         waiting: set[Future[Replies]] = {sent.future for sent in pending.values()}
         answered = False
         while waiting and not answered:
-            done, waiting = wait(waiting, bound.remaining(), FIRST_COMPLETED)
+            done, waiting = wait(waiting, given_up.remaining(), FIRST_COMPLETED)
             answered = not done or any(isinstance(future.result(), Ok) for future in done)
-        wait(waiting, bound.at_most(_SETTLE).remaining())
+        wait(waiting, given_up.at_most(_SETTLE).remaining())
         return {address: sent.outcome_now() for address, sent in pending.items()}
 
     def _connect(self, address: str, deadline: Deadline) -> Link:

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from exporter.redis.collect import collect_redis
+from exporter.redis.nodes import Deployment
+from exporter.settings import RedisSettings
+from exporter.snapshot import RedisState
+from service.clock import Deadline
+
+Connect = Callable[..., Deployment]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """A deployment of these settings, closed at the end of the test."""
+    with ExitStack() as undo:
+
+        def made(**settings: object) -> Deployment:
+            deployment = Deployment(RedisSettings.model_validate(settings))
+            undo.callback(deployment.close)
+            return deployment
+
+        yield made
+
+
+def collect(deployment: Deployment, seconds: float = 20) -> RedisState:
+    """One collection, which must not need all its time, whatever hangs."""
+    deadline = Deadline.after(seconds)
+    state = collect_redis(deployment, deadline)
+    assert not deadline.passed()
+    return state
