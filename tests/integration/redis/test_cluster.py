@@ -54,7 +54,7 @@ def until(deployment: Deployment, condition: Callable[[RedisState], bool], what:
 
 
 def take_over(replica: RedisServer) -> None:
-    """Make it the master at once. A vote would be refused within two node time-outs of the shard's last one."""
+    """Make it the master at once. A vote is refused within two node time-outs of the shard's last one."""
     replica.cli("cluster", "failover", "takeover")
 
 
