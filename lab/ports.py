@@ -15,15 +15,21 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, nor on its bus port; never the same twice in one process.
+    """A port that nobody listens on, nor on its bus port; never the same twice in one process."""
+    return free_ports(1)[0]
 
-    Both lie below the range from which Linux takes the ports of outgoing connections (32768 and up).
+
+def free_ports(count: int) -> range:
+    """As free_port, but so many in a row.
+
+    They and their bus ports lie below the range from which Linux takes the ports of outgoing connections.
     """
     while True:
-        port = random.randrange(12_000, 22_000)
-        if port not in _given and _is_free(port) and _is_free(port + BUS_OFFSET):
-            _given.add(port)
-            return port
+        first = random.randrange(12_000, 22_000)
+        ports = range(first, first + count)
+        if _given.isdisjoint(ports) and all(_is_free(port) and _is_free(port + BUS_OFFSET) for port in ports):
+            _given.update(ports)
+            return ports
 
 
 def who_listens(port: int) -> str | None:

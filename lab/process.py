@@ -65,7 +65,7 @@ class Process:
         """Raise DiedError unless it runs."""
         if not self.is_running():
             status = self._popen.returncode
-            raise DiedError(f"{self.name} ended with status {status}; {self.log} ends with:\n{self.tail()}")
+            raise DiedError(f"{self.name} ended with status {status}; its log ends with:\n{self.tail()}")
 
     def wait(self, *, seconds: float = 5.0) -> None:
         """Wait until it has ended; raises subprocess.TimeoutExpired."""
@@ -82,7 +82,10 @@ class Process:
             self.check()
             return is_ready()
 
-        wait_until(ready, what=f"{self.name} is ready", seconds=seconds)
+        try:
+            wait_until(ready, what=f"{self.name} is ready", seconds=seconds)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; its log ends with:\n{self.tail()}") from None
 
     def suspend(self) -> None:
         """SIGSTOP: it keeps its sockets and answers nothing."""

@@ -51,7 +51,8 @@ class Prometheus:
         self.process.wait_for(self._is_ready, seconds=20)
 
     def get(self, path: str, **parameters: str) -> Any:
-        """`data` of an answer of its HTTP API (`path` without /api/v1/); raises QueryError."""
+        """`data` of an answer of its HTTP API (`path` without /api/v1/); raises QueryError, or DiedError."""
+        self.process.check()
         answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10).json()
         if answer["status"] != "success":
             raise QueryError(f"{path} {parameters}: {answer.get('error')}")

@@ -52,7 +52,7 @@ class RedisServer:
         self.password = password
         self.tls = tls
         program = find_program(binary or os.environ.get("OXHERD_REDIS_SERVER", "redis-server"))
-        self._owned = TemporaryDirectory(prefix="oxherd-redis-") if directory is None else None
+        self._owned = TemporaryDirectory(prefix=f"oxherd-redis-{port}-") if directory is None else None
         self.directory = Path(self._owned.name) if self._owned else directory or Path()
         self._command = [
             program,
