@@ -103,7 +103,7 @@ class Collector:
             outcome = Ok(value, monotonic() - started)
         except UnreadableError as error:
             outcome = Failed(error.kind, str(error), monotonic() - started)
-        except BaseException as error:  # noqa: BLE001  # a source's mistake must cost only the source
+        except BaseException as error:  # a source's mistake must cost only the source
             mistake = _unexpected(error)
             outcome = Failed("error", mistake, monotonic() - started)
             if mistake != self._mistakes.get(name):  # once, not at every scrape

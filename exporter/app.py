@@ -1,0 +1,96 @@
+"""The HTTP paths. Open to all: they tell no more than metrics and health do, and nothing can be changed."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from exporter.metrics.family import Assessment
+from exporter.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
+from exporter.page import status_page
+from exporter.views import About, status_view
+from service.clock import Deadline
+
+_TIMEOUT: Final = "x-prometheus-scrape-timeout-seconds"
+_PAGE_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+class Answers(Protocol):
+    """What the paths need of the exporter."""
+
+    def assess(self, deadline: Deadline) -> Assessment | None:
+        """Collect and judge; None when monitoring is off."""
+
+    def exposition(self, form: Format, deadline: Deadline) -> bytes:
+        """Collect, and the whole text for Prometheus."""
+
+    def about(self) -> About:
+        """The exporter itself."""
+
+    def why_not_ready(self) -> list[str]:
+        """Without I/O and without waiting: it is asked on the event loop."""
+
+
+def make_app(answers: Answers) -> FastAPI:
+    """Handlers that collect are `def`, run in a pool of threads; the health paths never wait behind them."""
+    app = FastAPI(
+        title="Oxherd exporter",
+        version=answers.about().version,
+        docs_url=None,  # both pages load from elsewhere
+        redoc_url=None,
+    )
+
+    def metrics(request: Request) -> Response:
+        """The exposition, in text format 0.0.4 or OpenMetrics 1.0."""
+        form = metrics_format(request.headers.get("accept"))
+        body = answers.exposition(form, _deadline(request))
+        headers = {"content-type": CONTENT_TYPES[form], "vary": "Accept, Accept-Encoding"}
+        if gzip_wanted(request.headers.get("accept-encoding")):
+            body = gzip.compress(body, compresslevel=1, mtime=0)
+            headers["content-encoding"] = "gzip"
+        return Response(body, headers=headers)
+
+    async def healthz() -> dict[str, str]:
+        """The process is alive and answers."""
+        return {"status": "alive"}
+
+    async def readyz() -> JSONResponse:
+        """A first collection is done and the background threads are at work. Not: Redis is up."""
+        reasons = answers.why_not_ready()
+        ready = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return JSONResponse(ready, status_code=503 if reasons else 200)
+
+    def status(request: Request) -> JSONResponse:
+        """What the page and the commands show, collected now."""
+        view = status_view(answers.assess(_deadline(request)), answers.about())
+        return JSONResponse(view, headers={"cache-control": "no-store"})
+
+    def page(request: Request) -> HTMLResponse:
+        """The status page, collected now."""
+        view = status_view(answers.assess(_deadline(request)), answers.about())
+        return HTMLResponse(status_page(view), headers=_PAGE_HEADERS)
+
+    paths: dict[str, tuple[Callable[..., Any], type[Response]]] = {
+        "/": (page, HTMLResponse),
+        "/metrics": (metrics, Response),
+        "/status.json": (status, JSONResponse),
+        "/healthz": (healthz, JSONResponse),
+        "/readyz": (readyz, JSONResponse),
+    }
+    for path, (handler, kind) in paths.items():
+        app.get(path, response_class=kind, response_model=None)(handler)
+        app.head(path, response_class=kind, response_model=None, include_in_schema=False)(handler)
+    return app
+
+
+def _deadline(request: Request) -> Deadline:
+    return Deadline.after(scrape_seconds(request.headers.get(_TIMEOUT)))

@@ -1,0 +1,114 @@
+"""Collect and judge, on request and in between; what changes is logged, so that the log reads as a diary."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from exporter.collect import Collector
+from exporter.health import Health, Issue, assess
+from exporter.metrics.family import Assessment
+from exporter.settings import Settings
+from exporter.snapshot import Snapshot
+from service.clock import Deadline
+from service.outcome import Failed, value_or_none
+
+log = logging.getLogger(__name__)
+
+_BACKGROUND_SECONDS: Final = 10.0
+
+
+class Assessor:
+    """Each snapshot and what health makes of it. Any number of threads may ask."""
+
+    def __init__(self, collector: Collector, settings: Settings) -> None:
+        self._collector = collector
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._issues: dict[str, Issue] = {}
+        self._taken_at = 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a first collection is done."""
+        return self._taken_at > 0
+
+    def assess(self, deadline: Deadline) -> Assessment:
+        """A collection of now, or one that is under way."""
+        snapshot = self._collector.collect(deadline)
+        health = assess(snapshot, self._settings.health)
+        self._note(snapshot, health)
+        return Assessment(snapshot, health)
+
+    def step(self) -> float:
+        """One look between scrapes; its sentence goes to the log. Seconds until the next."""
+        assessment = self.assess(Deadline.after(_BACKGROUND_SECONDS))
+        health = assessment.health
+        log.info(
+            "assessed",
+            extra={"score": health.score, "status": health.status, "summary": sentence(assessment)},
+        )
+        return self._settings.monitoring.interval_minutes * 60
+
+    def _note(self, snapshot: Snapshot, health: Health) -> None:
+        """Log the issues that came and went, once for each collection however many shared it."""
+        with self._lock:
+            if snapshot.taken_at <= self._taken_at:
+                return
+            before, self._taken_at = self._issues, snapshot.taken_at
+            self._issues = now = {_key(issue): issue for issue in health.issues}
+        for key in now.keys() - before.keys():
+            log.warning("issue appeared", extra=_facts(now[key]) | {"advice": now[key].recommendation})
+        for key in before.keys() - now.keys():
+            log.info("issue cleared", extra=_facts(before[key]))
+
+
+def sentence(assessment: Assessment) -> str:
+    """The state as one sentence for a person."""
+    snapshot, health = assessment.snapshot, assessment.health
+    said = [
+        f"health {health.score:g} of 100 ({health.status})",
+        *_redis(snapshot),
+        *_queues(snapshot),
+        *(
+            f"{name} not read: {part.message}"
+            for name, part in snapshot.parts().items()
+            if isinstance(part, Failed)
+        ),
+    ]
+    issues = "; ".join(f"{issue.title} ({issue.measured})" for issue in health.issues)
+    return f"{', '.join(said)}. {f'Issues: {issues}.' if issues else 'No issues.'}"
+
+
+def _redis(snapshot: Snapshot) -> list[str]:
+    redis = value_or_none(snapshot.redis)
+    if redis is None:
+        return []
+    return [f"{len(redis.readings())} of {len(redis.nodes)} Redis nodes up"]
+
+
+def _queues(snapshot: Snapshot) -> list[str]:
+    bullmq = value_or_none(snapshot.bullmq)
+    if bullmq is None:
+        return []
+    waiting = sum(queue.waiting for queue in bullmq.queues)
+    active = sum(queue.active for queue in bullmq.queues)
+    failed = sum(queue.failed for queue in bullmq.queues)
+    unread = f" ({len(bullmq.unread)} more not read)" if bullmq.unread else ""
+    return [f"{len(bullmq.queues)} queues{unread} with {waiting} waiting, {active} active, {failed} failed"]
+
+
+def _key(issue: Issue) -> str:
+    """What makes two issues the same one, whatever is measured now."""
+    return f"{issue.name}/{issue.source}"
+
+
+def _facts(issue: Issue) -> dict[str, object]:
+    return {
+        "issue": issue.name,
+        "source": issue.source,
+        "penalty": issue.penalty,
+        "measured": issue.measured,
+        "threshold": issue.threshold,
+    }

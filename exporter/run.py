@@ -1,0 +1,162 @@
+"""The composition root: settings to a running exporter. Tests run the whole of it in process, on port 0."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import signal
+import threading
+from contextlib import suppress
+from importlib.metadata import version
+from types import FrameType
+from typing import Final
+
+from exporter.app import make_app
+from exporter.assess import Assessor
+from exporter.bullmq.discover import Discovery
+from exporter.collect import Collector, Parts, sources
+from exporter.exposition import Exposition
+from exporter.metrics.family import Assessment
+from exporter.negotiate import Format
+from exporter.redis.collect import collect_redis
+from exporter.redis.nodes import Deployment
+from exporter.settings import Settings
+from exporter.snapshot import RedisState
+from exporter.views import About, Task
+from service.address import parse_listen
+from service.clock import Deadline, monotonic
+from service.outcome import Failed
+from service.threads import Supervised
+from service.web import WebServer
+
+log = logging.getLogger(__name__)
+
+_FATAL: Final = ("auth", "protocol", "tls")
+_CHECK_SECONDS: Final = 10.0
+_LATE_SECONDS: Final = 60.0  # beyond its own pace, before a background thread counts as stuck
+
+
+class RefusedError(Exception):
+    """Redis is there, but not with these settings: waiting will not help."""
+
+    def __init__(self, address: str, failed: Failed) -> None:
+        super().__init__(f"{address}: {failed.message}")
+        self.address = address
+        self.kind = failed.kind
+        self.message = failed.message
+
+
+class Exporter:
+    """The whole program but for signals and the command line. Constructing it does no I/O."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._monitoring = settings.monitoring.enabled
+        self._deployment = Deployment(settings.redis)
+        discovery = Discovery(self._deployment, settings.bullmq)
+        collector = Collector(sources(Parts(settings, self._deployment, discovery)))
+        self._assessor = Assessor(collector, settings)
+        self._exposition = Exposition(monitoring=self._monitoring)
+        self._tasks = (
+            Supervised(
+                "discovery",
+                discovery.step,
+                max_age=settings.bullmq.discovery_interval_seconds + _LATE_SECONDS,
+            ),
+            Supervised(
+                "assessment",
+                self._assessor.step,
+                max_age=settings.monitoring.interval_minutes * 60 + _LATE_SECONDS,
+            ),
+        )
+        self._version = version("oxherd")
+        self._started = monotonic()
+        self._server = WebServer(make_app(self), *parse_listen(settings.listen))
+
+    def start(self) -> None:
+        """Look once whether Redis lets us in, listen, begin the background work.
+
+        Raises RefusedError and BindError; nothing runs then. A Redis that cannot be reached is no error.
+        """
+        if self._monitoring:
+            try:
+                check_access(self._deployment)
+            except RefusedError:
+                self._deployment.close()
+                raise
+        self._started = monotonic()
+        self._server.start()
+        for task in self._tasks if self._monitoring else ():
+            task.start()
+
+    @property
+    def address(self) -> str:
+        """host:port that is listened on."""
+        return self._server.address
+
+    @property
+    def serving(self) -> bool:
+        return self._server.alive
+
+    def stop(self) -> bool:
+        """End everything in bounded time; whether all threads have ended."""
+        ended = [self._server.stop()]
+        if self._monitoring:
+            ended += [task.stop() for task in self._tasks]
+        self._deployment.close()
+        return all(ended)
+
+    # --- what the HTTP paths ask ---
+
+    def assess(self, deadline: Deadline) -> Assessment | None:
+        return self._assessor.assess(deadline) if self._monitoring else None
+
+    def exposition(self, form: Format, deadline: Deadline) -> bytes:
+        return self._exposition.render(self.assess(deadline), form)
+
+    def about(self) -> About:
+        tasks = self._tasks if self._monitoring else ()
+        return About(
+            version=self._version,
+            monitoring=self._monitoring,
+            uptime=monotonic() - self._started,
+            tasks=tuple(Task(task.name, task.alive, task.age(), task.restarts) for task in tasks),
+        )
+
+    def why_not_ready(self) -> list[str]:
+        if not self._monitoring:
+            return []
+        stuck = [f"background thread {task.name} is not at work" for task in self._tasks if not task.alive]
+        return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
+
+
+def check_access(deployment: Deployment) -> RedisState:
+    """One look at Redis. Raises RefusedError when nothing can be read and a setting is why."""
+    state = collect_redis(deployment, Deadline.after(_CHECK_SECONDS))
+    for address, outcome in state.nodes.items():
+        if not state.reachable and isinstance(outcome, Failed) and outcome.kind in _FATAL:
+            raise RefusedError(address, outcome)
+    return state
+
+
+def serve(exporter: Exporter) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. Only from the main thread. SIGUSR1 prints all stacks."""
+    stopping = threading.Event()
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        stopping.set()
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, on_signal)
+    with suppress(AttributeError, ValueError):  # no such signal, or standard error is no file
+        faulthandler.register(signal.SIGUSR1)
+    exporter.start()
+    log.info("listening", extra={"address": exporter.address})
+    while not stopping.wait(1.0):
+        if not exporter.serving:
+            log.error("http server is gone")
+            exporter.stop()
+            return 1
+    exporter.stop()
+    log.info("stopped")
+    return 0

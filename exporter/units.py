@@ -1,0 +1,44 @@
+"""Seconds, bytes and ratios as a person reads them."""
+
+from __future__ import annotations
+
+
+def milliseconds(seconds: float | None) -> str:
+    """12 ms, 0.5 ms; nothing for None."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+
+
+def duration(seconds: float | None) -> str:
+    """The two largest units: 3 d 4 h, 5 min 6 s, 7 s; nothing for None."""
+    if seconds is None:
+        return ""
+    rest = max(0, int(seconds))
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
+
+
+def size(amount: float | None) -> str:
+    """512 B, 1.5 MiB, 64 GiB; nothing for None."""
+    if amount is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(amount) < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.1f} {unit}" if amount < 10 and unit != "B" else f"{amount:.0f} {unit}"
+
+
+def percent(ratio: float | None) -> str:
+    """99.5 %, 100 %; nothing for None."""
+    return "" if ratio is None else f"{ratio * 100:.3g} %"
+
+
+def count(number: float | None) -> str:
+    """12,345; nothing for None."""
+    return "" if number is None else f"{number:,.0f}"

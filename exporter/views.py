@@ -1,0 +1,196 @@
+"""An assessment as plain data: what the page, the commands and /status.json show. Ages are in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from exporter.health import Health
+from exporter.metrics.cluster import replication_lag
+from exporter.metrics.family import Assessment
+from exporter.snapshot import (
+    BullMQState,
+    HostState,
+    NodeReading,
+    QueueState,
+    RedisState,
+    SentinelMaster,
+    Snapshot,
+    TopologyNode,
+)
+from service.outcome import Failed, Ok, Outcome, value_or_none
+
+NO_MONITORING: Final = "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false): nothing is collected"
+
+PARTS: Final = tuple(field.name for field in fields(Snapshot) if field.name != "taken_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One background thread: `age` is seconds since it last did its work."""
+
+    name: str
+    alive: bool
+    age: float
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The exporter itself. `uptime` is None for a look without an exporter."""
+
+    version: str
+    monitoring: bool
+    uptime: float | None = None
+    tasks: tuple[Task, ...] = ()
+
+
+def status_view(assessment: Assessment | None, about: About) -> dict[str, Any]:
+    """Everything. Without an assessment, as when monitoring is off, only what is known of the exporter."""
+    view: dict[str, Any] = {
+        "name": "oxherd",
+        "version": about.version,
+        "uptime_seconds": about.uptime,
+        "monitoring": about.monitoring,
+        "background": [_task(task) for task in about.tasks],
+    }
+    if assessment is None:
+        return view | {"health": None, "sources": [], "redis": None, "queues": None, "host": None}
+    snapshot = assessment.snapshot
+    return view | {
+        "taken_at": snapshot.taken_at,
+        "health": _health(assessment.health),
+        "sources": [_source(name, getattr(snapshot, name)) for name in PARTS],
+        "redis": _redis(assessment, value_or_none(snapshot.redis)),
+        "queues": _queues(value_or_none(snapshot.bullmq)),
+        "host": _host(value_or_none(snapshot.host)),
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {"name": task.name, "alive": task.alive, "age_seconds": task.age, "restarts": task.restarts}
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "score": health.score,
+        "status": health.status,
+        "issues": [asdict(issue) for issue in health.issues],
+    }
+
+
+def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
+    match outcome:
+        case None:
+            return {"name": name, "state": "off", "why": "switched off", "seconds": None}
+        case Failed():
+            return {"name": name, "state": "failed", "why": outcome.message, "seconds": outcome.took}
+        case Ok():
+            return {"name": name, "state": "ok", "why": "", "seconds": outcome.took}
+
+
+# --- Redis -----------------------------------------------------------------------------------------------
+
+
+def _redis(assessment: Assessment, state: RedisState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    lags = {labels[0]: lag for labels, lag in replication_lag(assessment)}
+    return {
+        "mode": state.topology.mode,
+        "reachable": state.reachable,
+        "slots_covered": state.topology.slots_covered() if state.topology.mode == "cluster" else None,
+        "sentinel": _sentinel(state.sentinel),
+        "nodes": [
+            _node(node, state.nodes.get(node.address), lags.get(node.address))
+            for node in state.topology.nodes
+        ],
+    }
+
+
+def _sentinel(master: SentinelMaster | None) -> dict[str, Any] | None:
+    if master is None:
+        return None
+    return {
+        "master": master.name,
+        "address": master.address,
+        "status_ok": master.status_ok,
+        "quorum_ok": master.quorum_ok,
+        "sentinels": master.sentinels,
+        "replicas": master.replicas,
+    }
+
+
+def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float | None) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "address": node.address,
+        "role": node.role,
+        "shard": node.shard,
+        "master": node.master,
+        "up": isinstance(outcome, Ok),
+        "healthy": node.healthy,
+        "why": outcome.message if isinstance(outcome, Failed) else node.why,
+        "replication_lag_bytes": lag,
+    }
+    info = outcome.value.info if isinstance(outcome, Ok) else None
+    numbers = {
+        "memory_used_bytes": "used_memory",
+        "memory_max_bytes": "maxmemory",
+        "connected_clients": "connected_clients",
+        "operations_per_second": "instantaneous_ops_per_sec",
+        "keyspace_hits": "keyspace_hits",
+        "keyspace_misses": "keyspace_misses",
+        "evicted_keys": "evicted_keys",
+        "uptime_seconds": "uptime_in_seconds",
+    }
+    for name, field in numbers.items():
+        view[name] = info.number(field) if info else None
+    view["hit_ratio"] = _ratio(view["keyspace_hits"], view["keyspace_misses"])
+    view["version"] = (info.text("valkey_version") or info.text("redis_version")) if info else None
+    return view
+
+
+def _ratio(hits: float | None, misses: float | None) -> float | None:
+    """Part of the reads since the server's start that found their key; None when there were none."""
+    if hits is None or misses is None or hits + misses <= 0:
+        return None
+    return hits / (hits + misses)
+
+
+# --- queues ----------------------------------------------------------------------------------------------
+
+
+def _queues(state: BullMQState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        "up": state.up,
+        "discovered": state.discovered,
+        "problems": list(state.problems),
+        "unread": [
+            {"prefix": queue.prefix, "name": queue.name, "why": failed.message}
+            for queue, failed in sorted(state.unread.items())
+        ],
+        "queues": [_queue(queue) for queue in sorted(state.queues, key=lambda queue: queue.id)],
+    }
+
+
+def _queue(queue: QueueState) -> dict[str, Any]:
+    view: dict[str, Any] = queue._asdict()
+    del view["id"]
+    return {"prefix": queue.id.prefix, "name": queue.id.name} | view
+
+
+# --- host ------------------------------------------------------------------------------------------------
+
+
+def _host(host: HostState | None) -> dict[str, Any] | None:
+    if host is None:
+        return None
+    return {
+        "load": list(host.load),
+        "cpu_count": host.cpu_count,
+        "memory_total_bytes": host.memory_total,
+        "memory_available_bytes": host.memory_available,
+        "cgroup_limited": host.cgroup_limited,
+    }
