@@ -48,11 +48,12 @@ install_packages() {
   as_root true 2>/dev/null || fail "this machine lacks: $*" "As root, run: $by_hand" "then run make setup again."
 
   say "installing $*"
-  export DEBIAN_FRONTEND=noninteractive
-  as_root apt-get update -qq </dev/null || say "apt-get update complained; going on with the lists that are there"
+  local output
+  output=$(as_root apt-get update -qq </dev/null 2>&1) || say "apt-get update says: $output"
   forbid_services
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null \
-    || fail "could not install: $*" "Run it by hand to see why: $by_hand"
+  output=$(as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq -y --no-install-recommends "$@" </dev/null 2>&1) \
+    || fail "could not install: $*" "$output" "To try by hand, as root: $by_hand"
   restore_services
   if [ -d /run/systemd/system ]; then
     for package in "$@"; do
