@@ -214,9 +214,8 @@ def _judge(command: str, reply: ReplyError, secret: str) -> None:
 
 def _unwelcome(error: ClosedError, access: Access) -> UnreadableError:
     """A server that hangs up at the first words. TLS 1.3 refuses a client certificate only then."""
-    if access.tls is None:
-        return UnreadableError("unreachable", f"{error}, before any answer: a TLS port?")
-    return UnreadableError("tls", f"{error} after the TLS handshake: does it want a client certificate?")
+    guess = "a TLS port?" if access.tls is None else "does it want a client certificate?"
+    return UnreadableError("unreachable", f"{error} before any answer: {guess}")
 
 
 def _explained(error: RedisError) -> UnreadableError:
@@ -229,6 +228,8 @@ def _explained(error: RedisError) -> UnreadableError:
             return UnreadableError("timeout", "no connection in time")
         case socket.gaierror():
             return UnreadableError("unreachable", f"the name is not known: {cause.strerror}")
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return UnreadableError("unreachable", "the server closed the connection in the TLS handshake")
         case ssl.SSLError():
             return UnreadableError("tls", _tls_text(cause))
         case ConnectionRefusedError():
@@ -241,7 +242,7 @@ def _explained(error: RedisError) -> UnreadableError:
 def _tls_text(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate: {error.verify_message}"
-    return f"TLS: {error.reason or 'the server closed the connection'}".replace("_", " ").lower()
+    return f"TLS: {(error.reason or type(error).__name__).replace('_', ' ').lower()}"
 
 
 def _file_text(error: OSError) -> str:

@@ -142,6 +142,7 @@ class Deployment:
 
     def _access(self, address: str) -> Access:
         settings = self._settings
+        # Nodes announce IPs; where they announce host names too, certificates are made out to those.
         name = settings.tls.server_name or self._hostnames.get(address)
         access = partial(Access, tls=self._tls_context(), server_name=name)
         if address in self._sentinels:

@@ -202,6 +202,22 @@ def test_a_map_of_hosts_keeps_the_port(world: World) -> None:
     deployment.close()
 
 
+def test_certificates_are_expected_to_name_the_announced_hosts(world: World) -> None:
+    view = (
+        b"a 10.0.0.1:7001@17001,cache-1.example myself,master - 0 0 1 connected 0-8191\n"
+        b"b 10.0.0.2:7001@17001 master - 0 0 2 connected 8192-16383"
+    )
+    for where in ("seed:6379", "10.0.0.1:7001", "10.0.0.2:7001"):
+        world.servers[where] = answering("redis_mode:cluster\r\n", cluster_nodes=view)
+    for name, wanted in ((None, ["cache-1.example", None, None]), ("all.example", ["all.example"] * 3)):
+        deployment = Deployment(settings(url="rediss://seed", tls={"server_name": name}))
+        collect(deployment)
+        told = [world.access[where].server_name for where in ("10.0.0.1:7001", "10.0.0.2:7001", "seed:6379")]
+        assert told == wanted
+        assert all(access.tls for access in world.access.values())
+        deployment.close()
+
+
 def sentinel(who: str, master: str, *replicas: str, epoch: int = 0) -> Server:
     def peer(address: str, flags: str) -> Reply:
         host, _, port = address.rpartition(":")
