@@ -25,6 +25,18 @@ from service.outcome import UnreadableError
 CLIENT_NAME: Final = "oxherd"
 _MORE: Final = object()
 _CHUNK: Final = 1 << 16
+_SHOWN: Final = (
+    *(
+        "WRONGPASS",
+        "NOAUTH",
+        "NOPERM",
+        "DENIED",
+        "LOADING",
+        "ERR AUTH <password> called",
+        "ERR max number of",
+    ),
+    *("ERR DB index", "ERR SELECT is not allowed", "ERR invalid DB index"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,14 @@ class Access:
 
 
 class ClosedError(UnreadableError):
-    """The server closed the connection: where it was an idle one from before, worth connecting anew."""
+    """The server closed the connection: where it was an idle one from before, worth connecting anew.
+
+    `last` is the error that it may have said before, such as that there are too many clients.
+    """
+
+    def __init__(self, message: str, last: Reply = None) -> None:
+        super().__init__("unreachable", message)
+        self.last = last if isinstance(last, ReplyError) else None
 
 
 class Link:
@@ -70,14 +89,12 @@ class Link:
             raise UnreadableError(
                 "protocol", "the answer is not Redis protocol: another server, or TLS"
             ) from None
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            raise ClosedError("unreachable", "the server closed the connection") from None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):
+            raise ClosedError("the server closed the connection", *replies[-1:]) from None
         except ssl.SSLError as error:
             raise UnreadableError("tls", _tls_text(error)) from None
         except OSError as error:
-            raise ClosedError(
-                "unreachable", f"connection lost: {error.strerror or type(error).__name__}"
-            ) from None
+            raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
         if len(replies) > asked.replies:
             raise UnreadableError("protocol", "more replies than commands")
         return replies
@@ -95,7 +112,7 @@ class Link:
         self._bound(deadline)
         received = self._socket.recv(_CHUNK)
         if not received:
-            raise ClosedError("unreachable", "the server closed the connection")
+            raise ConnectionAbortedError
         self._reader.feed(received)
 
     def _bound(self, deadline: Deadline) -> None:
@@ -200,8 +217,7 @@ def _greet(link: Link, access: Access, deadline: Deadline) -> None:
 
 def _judge(command: str, reply: ReplyError, secret: str) -> None:
     """Raise for a greeting that was refused for good."""
-    # A server that does not know AUTH repeats the arguments of the command it does not know.
-    text = reply.code if secret and secret in str(reply) else str(reply)
+    text = _safe(reply, secret)
     if command == "AUTH":
         raise UnreadableError("auth", f"user name or password refused: {text}")
     if command == "SELECT":
@@ -212,8 +228,17 @@ def _judge(command: str, reply: ReplyError, secret: str) -> None:
         raise UnreadableError("refused", text)
 
 
+def _safe(reply: ReplyError, secret: str) -> str:
+    """The server's words, where they are known not to repeat our arguments, as "unknown command" does."""
+    if not secret or (str(reply).startswith(_SHOWN) and secret not in str(reply)):
+        return str(reply)
+    return "an error that is not shown, as it may repeat the password"
+
+
 def _unwelcome(error: ClosedError, access: Access) -> UnreadableError:
     """A server that hangs up at the first words. TLS 1.3 refuses a client certificate only then."""
+    if error.last is not None:
+        return UnreadableError("refused", _safe(error.last, access.password or ""))
     guess = "a TLS port?" if access.tls is None else "does it want a client certificate?"
     return UnreadableError("unreachable", f"{error} before any answer: {guess}")
 

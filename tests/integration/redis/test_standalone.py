@@ -19,6 +19,7 @@ from service.outcome import Failed, Ok
 from tests.integration.redis.conftest import Connect, collect
 
 PASSWORD = "s3kret/with#signs@and:colons"
+HIDDEN = "an error that is not shown, as it may repeat the password"
 READ_ONLY = ["-@all", "+info", "+client|setname", "+slowlog|len"]
 
 
@@ -126,13 +127,15 @@ def test_a_database_that_there_is_not(server: RedisServer, connect: Connect) -> 
     assert failure(collect(connect(url=f"{server.url}/99"))).message.startswith("database refused: ERR")
 
 
-def test_no_more_clients(connect: Connect) -> None:
-    with start_redis(config=["maxclients 1"]) as full:
-        full.wait()
-        with socket.create_connection((full.host, full.port)) as taken:
-            taken.sendall(b"PING\r\n")
-            assert taken.recv(99) == b"+PONG\r\n"
-            failed = failure(collect(connect(url=full.url)))
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_no_more_clients(connect: Connect, password: str | None) -> None:
+    with (
+        start_redis(config=["maxclients 1"]) as full,
+        socket.create_connection((full.host, full.port)) as taken,
+    ):
+        taken.sendall(b"PING\r\n")
+        assert taken.recv(99) == b"+PONG\r\n"
+        failed = failure(collect(connect(url=full.url, password=password)))
     assert (failed.kind, failed.message) == ("refused", "ERR max number of clients reached")
 
 
@@ -233,7 +236,27 @@ def test_a_server_that_repeats_the_password_in_its_error_is_not_repeated(connect
 
     with listening(serve) as address:
         failed = failed_at(connect, address, password=PASSWORD)
-    assert (failed.kind, failed.message) == ("auth", "user name or password refused: ERR")
+    assert (failed.kind, failed.message) == ("auth", f"user name or password refused: {HIDDEN}")
+
+
+def test_not_even_if_it_then_hangs_up(connect: Connect) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(f"-ERR unknown command 'AUTH', with args: '{PASSWORD}'\r\n".encode())
+
+    with listening(serve) as address:
+        failed = failed_at(connect, address, password=PASSWORD)
+    assert (failed.kind, failed.message) == ("refused", HIDDEN)
+
+
+def test_a_server_that_answers_more_than_it_was_asked(connect: Connect) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"+OK\r\n+OK\r\n")
+
+    with listening(serve) as address:
+        failed = failed_at(connect, address)
+    assert (failed.kind, failed.message) == ("protocol", "more replies than commands")
 
 
 def test_a_server_that_says_nothing(connect: Connect) -> None:

@@ -334,6 +334,9 @@ def test_those_who_look_at_the_same_time_share_one_look(world: World) -> None:
     assert entered.wait(5)
     with pytest.raises(UnreadableError, match="still looking"):
         deployment.refresh(Deadline.after(0))
+    hurried = collect_redis(deployment, Deadline.after(0)).nodes["cache:6379"]
+    assert isinstance(hurried, Failed)
+    assert hurried.kind == "timeout"
     go_on.set()
     look.join(5)
     assert [topology.mode for topology in results] == ["standalone"]
