@@ -11,6 +11,7 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Final
 
+from exporter.access import RefusedError, check_access
 from exporter.app import make_app
 from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
@@ -18,32 +19,17 @@ from exporter.collect import Collector, Parts, sources
 from exporter.exposition import Exposition
 from exporter.metrics.family import Assessment
 from exporter.negotiate import Format
-from exporter.redis.collect import collect_redis
 from exporter.redis.nodes import Deployment
 from exporter.settings import Settings
-from exporter.snapshot import RedisState
 from exporter.views import About, Task
 from service.address import parse_listen
 from service.clock import Deadline, monotonic
-from service.outcome import Failed
 from service.threads import Supervised
 from service.web import WebServer
 
 log = logging.getLogger(__name__)
 
-_FATAL: Final = ("auth", "protocol", "tls")
-_CHECK_SECONDS: Final = 10.0
 _LATE_SECONDS: Final = 60.0  # beyond its own pace, before a background thread counts as stuck
-
-
-class RefusedError(Exception):
-    """Redis is there, but not with these settings: waiting will not help."""
-
-    def __init__(self, address: str, failed: Failed) -> None:
-        super().__init__(f"{address}: {failed.message}")
-        self.address = address
-        self.kind = failed.kind
-        self.message = failed.message
 
 
 class Exporter:
@@ -127,15 +113,6 @@ class Exporter:
             return []
         stuck = [f"background thread {task.name} is not at work" for task in self._tasks if not task.alive]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
-
-
-def check_access(deployment: Deployment) -> RedisState:
-    """One look at Redis. Raises RefusedError when nothing can be read and a setting is why."""
-    state = collect_redis(deployment, Deadline.after(_CHECK_SECONDS))
-    for address, outcome in state.nodes.items():
-        if not state.reachable and isinstance(outcome, Failed) and outcome.kind in _FATAL:
-            raise RefusedError(address, outcome)
-    return state
 
 
 def serve(exporter: Exporter) -> int:

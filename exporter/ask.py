@@ -1,0 +1,84 @@
+"""The commands that ask: look, print, and say by the exit code how it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+from rich.console import Console, RenderableType
+
+from exporter import tables
+from exporter.configuration import read_settings
+from exporter.look import Either, Local, Looker, Remote, View, local_url
+from exporter.verdict import CRITICAL, area_exit_code, exit_code
+from exporter.views import NO_MONITORING
+from service.clock import wait
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a command prints of a view, as a table or as data, and its exit code."""
+
+    table: Callable[[View], RenderableType]
+    data: Callable[[View], Any]
+    code: Callable[[View], int]
+
+
+QUESTIONS: Final[Mapping[str, Question]] = {
+    "status": Question(tables.status, lambda view: view, exit_code),
+    "health": Question(tables.health, lambda view: view["health"], exit_code),
+    "redis": Question(tables.redis, lambda view: view["redis"], lambda view: area_exit_code(view, "redis")),
+    "queues": Question(
+        tables.queues, lambda view: view["queues"], lambda view: area_exit_code(view, "bullmq")
+    ),
+}
+
+
+def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool) -> Looker:
+    """Who is to be asked. A URL that is given is asked and nothing else; without one, the exporter that these
+    settings would start or, where none listens, Redis itself.
+
+    Raises ConfigError and NoAnswerError.
+    """
+    url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
+    if url:
+        return Remote(url)
+    loaded = read_settings(environ, config=config)
+    if local:
+        return Local(loaded)
+    return Either(Remote(local_url(loaded.model.listen)), lambda: Local(loaded), say=_note)
+
+
+def answer(what: str, looker: Looker, *, as_json: bool, watch: float | None) -> int:
+    """Print, once or every `watch` seconds until interrupted; the last exit code. Raises as `look` does."""
+    console = tables.console()
+    code = _once(QUESTIONS[what], looker.look(), console, as_json=as_json)
+    never = threading.Event()
+    while watch is not None and not wait(never, watch):
+        view = looker.look()
+        if console.is_terminal and not as_json:
+            console.clear()
+        code = _once(QUESTIONS[what], view, console, as_json=as_json)
+    return code
+
+
+def _once(question: Question, view: View, console: Console, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(question.data(view), ensure_ascii=False))
+    elif view["health"] is not None:
+        console.print(question.table(view))
+    if view["health"] is None:
+        _note(NO_MONITORING)
+        return CRITICAL
+    return question.code(view)
+
+
+def _note(text: str) -> None:
+    """Beside the answer, so that it does not end up in what reads the answer."""
+    click.echo(f"monitor: {text}", err=True)
+    sys.stderr.flush()

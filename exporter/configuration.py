@@ -1,0 +1,64 @@
+"""Settings of a real process: its environment, the file it names, the files those name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from exporter.redis.url import parse_url
+from exporter.settings import ENV, Settings, given_by, load_settings
+from service.files import check_readable, read_text, with_secret_files
+from service.settings import ConfigError, Given, Loaded, secret_names, secrets_of
+
+_TLS_FILES: Final = ("redis.tls.ca_file", "redis.tls.cert_file", "redis.tls.key_file")
+_PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
+
+
+def read_settings(
+    environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None
+) -> Loaded[Settings]:
+    """All sources as one: `listen` and `config` are the command line's. Raises ConfigError."""
+    path = config or environ.get("EXPORTER_CONFIG", "").strip()
+    text = ""
+    if path:
+        setting, source = ("--config", "command line") if config else ("EXPORTER_CONFIG", "environment")
+        text = read_text(path, setting, source)
+    given = given_by(with_secret_files(environ, secret_names(Settings, ENV)))
+    if listen:
+        given["listen"] = Given("--listen", listen, "command line")
+    loaded = load_settings(text, given, file=path)
+    tls = loaded.model.redis.tls
+    for name, file in zip(_TLS_FILES, (tls.ca_file, tls.cert_file, tls.key_file), strict=True):
+        if file:
+            check_readable(file, loaded.name(name), loaded.source(name))
+    return loaded
+
+
+def all_secrets(settings: Settings) -> set[str]:
+    """Every secret as it is written and as it is sent."""
+    secrets = set(secrets_of(settings))
+    if settings.redis.url is not None:
+        secrets.add(parse_url(settings.redis.url.get_secret_value()).password or "")
+    return secrets - {""}
+
+
+def refused(loaded: Loaded[Settings], address: str, kind: str, message: str) -> ConfigError:
+    """What Redis said to our settings, as a complaint about the setting that is to be changed."""
+    redis = loaded.model.redis
+    by_url = redis.url is not None and parse_url(redis.url.get_secret_value()).password is not None
+    match kind:
+        case "auth":
+            path = "redis.url" if by_url else _PASSWORD[address in redis.sentinels]
+        case "tls" if redis.tls.ca_file and "certificate" in message:
+            path = "redis.tls.ca_file"
+        case "tls" if redis.tls.enabled:
+            path = "redis.tls.enabled"
+        case _:
+            ways = ("redis.cluster", "redis.sentinels")
+            path = next((way for way in ways if loaded.is_set(way)), "redis.url")
+    name = loaded.name(path) if loaded.is_set(path) else _variable(path)
+    return ConfigError(name, None, loaded.source(path), f"{address}: {message}")
+
+
+def _variable(path: str) -> str:
+    return next(name for name, one in ENV.items() if one == path)
