@@ -196,6 +196,8 @@ def test_addresses_that_only_the_cluster_can_use(connect: Connect) -> None:
         for number, node in enumerate(behind.nodes, start=1):
             announced[f"127.0.0.1:{number}"] = node.address
             node.cli("config", "set", "cluster-announce-port", number)
+            node.cli("config", "rewrite")
+            node.restart()  # 6.2 announces another port only from its start on
         wait_until(
             lambda: all(
                 {seen.address for seen in behind.members(node)} == set(announced) for node in behind.nodes
