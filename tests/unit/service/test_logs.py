@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from service.logs import Formatter, configure
+
+
+@pytest.fixture
+def _root() -> Iterator[None]:
+    """Leave the root logger as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def record(event: str, *arguments: object, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("a.b", logging.WARNING, __file__, 1, event, arguments, None)
+    vars(made).update(extra)
+    made.created = 0.0005
+    return made
+
+
+def test_logfmt() -> None:
+    line = Formatter("logfmt").format(
+        record(
+            "issue %s", "up", issue="a b", count=3, ratio=0.123456789, none=None, yes=True, text='q"=\n\x1b'
+        )
+    )
+    assert line == (
+        'time=1970-01-01T00:00:00.000Z level=warning event="issue up" logger=a.b issue="a b" count=3 '
+        'ratio=0.123457 none=null yes=true text="q\\"=\\n\\u001b"'
+    )
+
+
+def test_json() -> None:
+    line = Formatter("json").format(record("issue", issue="é\n", count=3))
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "1970-01-01T00:00:00.000Z",
+        "level": "warning",
+        "event": "issue",
+        "logger": "a.b",
+        "issue": "é\n",
+        "count": 3,
+    }
+
+
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_a_traceback_is_in_the_same_line_and_holds_no_secret(form: str) -> None:
+    made = record("failed")
+    try:
+        int("redis://:hunter2@h, nor s3")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    line = Formatter("json" if form == "json" else "logfmt", ["hunter2", "s3"]).format(made)
+    assert "\n" not in line
+    assert "hunter2" not in line
+    assert "(hidden)@h, nor s3" in line  # too short to be told from other text
+    assert "test_logs.py" in line
+
+
+def test_a_longer_secret_is_hidden_whole() -> None:
+    line = Formatter("logfmt", ["hunter", "hunter2-and-more"]).format(record("x", a="hunter2-and-more"))
+    assert line.endswith("a=(hidden)")
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(Formatter("logfmt").format(record("x", a="y" * 100_000))) < 9000
+
+
+@pytest.mark.usefixtures("_root")
+def test_configure() -> None:
+    stream = io.StringIO()
+    configure("info", "logfmt", stream=stream)
+    configure("warning", "logfmt", secrets=["hunter2"], stream=stream)
+    logging.getLogger("x").info("not this")
+    logging.getLogger("x").warning("this", extra={"a": "hunter2"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        logging.captureWarnings(True)
+        warnings.warn("careful", stacklevel=1)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("level=warning event=this logger=x a=(hidden)")
+    assert "careful" in lines[1]
