@@ -34,7 +34,7 @@ def pack(*arguments: Argument) -> bytes:
     """One command as RESP: an array of bulk strings (redis.io/docs/reference/protocol-spec)."""
     parts = [b"*%d\r\n" % len(arguments)]
     for argument in arguments:
-        raw = argument if isinstance(argument, bytes) else str(argument).encode()
+        raw = argument if isinstance(argument, bytes) else str(argument).encode("utf-8", "surrogateescape")
         parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     return b"".join(parts)
 

@@ -1,0 +1,156 @@
+"""One collection of all known queues: a request to each node for the counts, and one for the ages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Final
+
+from exporter.bullmq.counts import Counts, Plan, age_commands, ages, pack_plans, plan, unpack
+from exporter.bullmq.discover import Discovery
+from exporter.bullmq.routes import Routes
+from exporter.redis.nodes import Deployment
+from exporter.redis.protocol import Argument, Reply, ReplyError, request
+from exporter.settings import BullMQSettings
+from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
+from service.clock import Deadline, now
+from service.outcome import Failed, UnreadableError
+
+_LANE: Final = "bullmq"
+_MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
+_NOBODY: Final = Failed("unreachable", "no node owns its slot")
+
+
+class BullMQSource:
+    """Keeps what is the same from scrape to scrape: packed commands and which node to send them to."""
+
+    def __init__(self, deployment: Deployment, discovery: Discovery, settings: BullMQSettings) -> None:
+        self._deployment = deployment
+        self._discovery = discovery
+        self._settings = settings
+        self._plans: dict[QueueId, Plan] = {}
+        self._loads: dict[QueueId, tuple[float, int | None]] = {}
+
+    def collect(self, deadline: Deadline) -> BullMQState:
+        """Every known queue, read or not and why. Raises UnreadableError when no node can be found."""
+        known = self._discovery.known()
+        topology = self._deployment.topology(deadline)
+        self._remember(known.queues)
+        now_ms = int(now() * 1000)
+        counts, unread = self._read(known.queues, topology, deadline, now_ms)
+        again = [queue for queue, failed in unread.items() if _may_have_moved(failed)]
+        if again and not deadline.passed():
+            try:
+                topology = self._deployment.refresh(deadline)
+            except UnreadableError:
+                pass
+            else:
+                more, still = self._read(again, topology, deadline, now_ms)
+                counts |= more
+                unread = {queue: failed for queue, failed in unread.items() if queue not in more} | still
+        found = self._ages(counts, topology, deadline, now_ms)
+        workers = known.workers
+        states = [
+            self._state(
+                queue,
+                one,
+                None if workers is None else workers.get(queue, 0),
+                *found.get(queue, (None, None)),
+            )
+            for queue, one in counts.items()
+        ]
+        return BullMQState(tuple(states), unread, discovered=known.complete, problems=known.problems)
+
+    def _remember(self, queues: Iterable[QueueId]) -> None:
+        """Plans and loads of just these queues."""
+        if self._plans.keys() != set(queues):
+            self._plans = {queue: self._plans.get(queue) or plan(queue) for queue in queues}
+            self._loads = {queue: self._load(queue) for queue in queues}
+
+    def _load(self, queue: QueueId) -> tuple[float, int | None]:
+        """Capacity and concurrency of one worker: the first of the settings whose pattern matches."""
+        for one in self._settings.settings:
+            if fnmatchcase(queue.name, one.match):
+                return one.capacity_per_worker or self._settings.capacity_per_worker, one.worker_concurrency
+        return self._settings.capacity_per_worker, None
+
+    def _read(
+        self, queues: Iterable[QueueId], topology: Topology, deadline: Deadline, now_ms: int
+    ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
+        owned, orphans = Routes(topology).by_owner(queues)
+        asked = {
+            address: pack_plans([self._plans[queue] for queue in mine], now_ms)
+            for address, mine in owned.items()
+        }
+        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        counts: dict[QueueId, Counts] = {}
+        unread = dict.fromkeys(orphans, _NOBODY)
+        for address, mine in owned.items():
+            answer = answers[address]
+            if isinstance(answer, Failed):
+                unread |= dict.fromkeys(mine, Failed(answer.kind, f"{address}: {answer.message}"))
+                continue
+            for queue, one in zip(mine, unpack(answer.value), strict=True):
+                if isinstance(one, ReplyError):
+                    unread[queue] = Failed("moved" if one.code in _MOVED else "refused", str(one))
+                else:
+                    counts[queue] = one
+        return counts, unread
+
+    def _ages(
+        self, counts: Mapping[QueueId, Counts], topology: Topology, deadline: Deadline, now_ms: int
+    ) -> dict[QueueId, tuple[float | None, float | None]]:
+        """Seconds of waiting and of running; a queue whose node does not answer a second time has none."""
+        routes = Routes(topology)
+        commands: dict[str, list[tuple[Argument, ...]]] = {}
+        askers: dict[str, list[tuple[QueueId, int]]] = {}
+        for queue, one in counts.items():
+            if one.oldest or one.longest is not None:
+                address = routes.owner(queue) or ""
+                mine = age_commands(queue, one)
+                commands.setdefault(address, []).extend(mine)
+                askers.setdefault(address, []).append((queue, len(mine)))
+        answers = self._deployment.ask(
+            {address: request(mine) for address, mine in commands.items() if address}, deadline, lane=_LANE
+        )
+        found = {}
+        for address, asked in askers.items():
+            answer = answers.get(address)
+            if answer is None or isinstance(answer, Failed):
+                continue
+            start = 0
+            for queue, length in asked:
+                replies: list[Reply] = answer.value[start : start + length]
+                start += length
+                found[queue] = ages(counts[queue], replies, now_ms)
+        return found
+
+    def _state(
+        self, queue: QueueId, one: Counts, workers: int | None, oldest: float | None, longest: float | None
+    ) -> QueueState:
+        capacity, concurrency = self._loads[queue]
+        return QueueState(
+            queue,
+            one.waiting,
+            one.active,
+            one.delayed,
+            one.prioritized,
+            one.waiting_children,
+            one.completed,
+            one.failed,
+            one.paused,
+            one.schedulers,
+            one.delayed_overdue,
+            one.failed_last_hour,
+            workers,
+            one.concurrency_limit,
+            one.rate_limit_ttl,
+            oldest,
+            longest,
+            capacity,
+            concurrency,
+        )
+
+
+def _may_have_moved(failed: Failed) -> bool:
+    return failed.kind in ("moved", "unreachable", "timeout")

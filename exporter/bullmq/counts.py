@@ -1,0 +1,227 @@
+"""The commands that read a queue, packed once, and what their replies say. No I/O and no clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from exporter.bullmq.keys import DELAYED_FACTOR, base
+from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
+from exporter.snapshot import QueueId
+
+REPLIES: Final = 17
+"""How many replies a queue's commands have."""
+
+_HOUR_MS: Final = 3_600_000
+_MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to wake a worker
+
+
+class Plan(NamedTuple):
+    """One queue's commands, packed: all that stays the same, and what stands before each of the two times."""
+
+    queue: QueueId
+    settled: bytes
+    overdue: bytes
+    failed_since: bytes
+
+
+class Counts(NamedTuple):
+    """What the first round of replies says; `oldest` and `longest` are job ids to look up for ages."""
+
+    waiting: int
+    active: int
+    delayed: int
+    prioritized: int
+    waiting_children: int
+    completed: int
+    failed: int
+    schedulers: int
+    paused: bool
+    concurrency_limit: int | None
+    rate_limit_ttl: float | None
+    delayed_overdue: int
+    failed_last_hour: int
+    oldest: tuple[bytes, ...]
+    longest: bytes | None
+
+
+Unreadable: TypeAlias = ReplyError
+"""What stands for a queue of which a key could not be read."""
+
+
+def plan(queue: QueueId) -> Plan:
+    """A queue's commands. None of them writes, and each is O(1) but two ZCOUNTs, which are O(log n)."""
+    key = base(queue)
+    lengths: list[tuple[Argument, ...]] = [("LLEN", key + name) for name in ("wait", "paused", "active")]
+    sets = ("delayed", "prioritized", "waiting-children", "completed", "failed", "repeat")
+    lengths += [("ZCARD", key + name) for name in sets]
+    rest: list[tuple[Argument, ...]] = [
+        ("HMGET", key + "meta", "paused", "concurrency", "max"),
+        ("LRANGE", key + "wait", -2, -1),
+        ("LRANGE", key + "paused", -2, -1),
+        ("LINDEX", key + "active", -1),
+        ("GET", key + "limiter"),
+        ("PTTL", key + "limiter"),
+    ]
+    return Plan(
+        queue,
+        b"".join(pack(*command) for command in (*lengths, *rest)),
+        b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
+        b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
+    )
+
+
+def pack_plans(plans: Sequence[Plan], now_ms: int) -> Request:
+    """The commands of several queues as of now, in the order of `plans`."""
+    due = _bulks(now_ms * DELAYED_FACTOR)
+    since = _bulks(now_ms - _HOUR_MS, "+inf")
+    parts = ((one.settled, one.overdue, due, one.failed_since, since) for one in plans)
+    return Request(b"".join(chain.from_iterable(parts)), REPLIES * len(plans))
+
+
+def unpack(replies: Sequence[Reply]) -> list[Counts | Unreadable]:
+    """Each queue's counts in the order of the plans, or the error that kept one from being read."""
+    return [_unpack(replies[start : start + REPLIES]) for start in range(0, len(replies), REPLIES)]
+
+
+def _unpack(replies: Sequence[Reply]) -> Counts | Unreadable:
+    # A reply of another kind than expected fails in the arithmetic, which spares 17 checks of type a queue.
+    try:
+        return _counts(*cast("Any", replies))
+    except (TypeError, ValueError, AttributeError):
+        errors = [reply for reply in replies if isinstance(reply, ReplyError)]
+        return errors[0] if errors else ReplyError("ERR an answer that makes no sense")
+
+
+def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
+    wait: int,
+    paused: int,
+    active: int,
+    delayed: int,
+    prioritized: int,
+    waiting_children: int,
+    completed: int,
+    failed: int,
+    schedulers: int,
+    meta: list[bytes | None],
+    wait_tail: list[bytes],
+    paused_tail: list[bytes],
+    longest: bytes | None,
+    limiter: bytes | None,
+    limiter_ttl: int,
+    overdue: int,
+    failed_last_hour: int,
+) -> Counts:
+    is_paused, concurrency, most = meta
+    oldest = []
+    if wait:
+        wait, job = _without_marker(wait, wait_tail)
+        oldest += job
+    if paused:
+        paused, job = _without_marker(paused, paused_tail)
+        oldest += job
+    if not isinstance(longest, bytes | None):
+        raise TypeError
+    return Counts(
+        wait + paused + 0,
+        active + 0,
+        delayed + 0,
+        prioritized + 0,
+        waiting_children + 0,
+        completed + 0,
+        failed + 0,
+        schedulers + 0,
+        is_paused is not None,
+        int(concurrency) if concurrency else None,
+        _rate_limit(most, limiter, limiter_ttl + 0),
+        overdue + 0,
+        failed_last_hour + 0,
+        tuple(oldest),
+        longest,
+    )
+
+
+def _without_marker(length: int, tail: list[bytes]) -> tuple[int, list[bytes]]:
+    """How many jobs a list holds, and the one that waits longest: a marker at its tail is none."""
+    if tail[-1].startswith(_MARKER):
+        return length - 1, tail[:-1]
+    return length, tail[-1:]
+
+
+def _rate_limit(most: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:
+    """Seconds until the limit lets jobs start again, as in BullMQ's getRateLimitTtl; None without a limit.
+
+    Where the limit is the workers' own (`max` is not in meta), the time that its window still has.
+    """
+    if most:
+        reached = int(most) <= int(limiter or 0)
+        return ttl_ms / 1000 if reached and ttl_ms > 0 else 0.0
+    return ttl_ms / 1000 if ttl_ms > 0 else None
+
+
+def _bulks(*arguments: Argument) -> bytes:
+    """Packed arguments without the head that counts them."""
+    return pack(*arguments).partition(b"\r\n")[2]
+
+
+# --- ages, the second round ------------------------------------------------------------------------------
+
+
+def age_commands(queue: QueueId, counts: Counts) -> list[tuple[Argument, ...]]:
+    """What is still to be asked of the jobs that wait and run longest."""
+    key = base(queue).encode("utf-8", "surrogateescape")
+    asked: list[tuple[Argument, ...]] = [
+        ("HMGET", key + job, "timestamp", "processedOn", "opts") for job in counts.oldest
+    ]
+    if counts.longest is not None:
+        asked.append(("HMGET", key + counts.longest, "processedOn"))
+    return asked
+
+
+def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> tuple[float | None, float | None]:
+    """Seconds that the oldest waiting job waits and the longest active one runs; None without such a job.
+
+    A job that has been taken in the meantime has no hash any more and no age.
+    """
+    waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
+    since = [moment for moment in waits if moment is not None]
+    started = _number(replies[-1], 0) if counts.longest is not None else None
+    return _age(min(since) if since else None, now_ms), _age(started, now_ms)
+
+
+def _waiting_since(reply: Reply) -> float | None:
+    """Unix ms at which a job could first be taken: when it was added and its delay had passed. Of a job that
+    is tried again, when its last try began: its end, and the time it then backed off, are not kept."""
+    added = _number(reply, 0)
+    if added is None or not isinstance(reply, list):
+        return None
+    tried = _number(reply, 1)
+    return tried if tried is not None else added + _delay(reply[2])
+
+
+def _delay(raw: Reply) -> float:
+    """The delay in ms that a job was added with; promotion sets its own field to 0, but not its options."""
+    if not isinstance(raw, bytes) or b'"delay"' not in raw:
+        return 0.0
+    try:
+        delay = json.loads(raw)["delay"]
+    except (ValueError, KeyError, TypeError):
+        return 0.0
+    return float(delay) if isinstance(delay, int | float) and delay > 0 else 0.0
+
+
+def _number(reply: Reply, place: int) -> float | None:
+    field = reply[place] if isinstance(reply, list) and len(reply) > place else None
+    if not isinstance(field, bytes):
+        return None
+    try:
+        return float(field)
+    except ValueError:
+        return None
+
+
+def _age(since_ms: float | None, now_ms: int) -> float | None:
+    """Never below 0: producers' clocks may be ahead of ours."""
+    return None if since_ms is None else max(0.0, (now_ms - since_ms) / 1000)

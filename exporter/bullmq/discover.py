@@ -1,0 +1,259 @@
+"""Finds the queues and counts their workers, in the background: a scrape never waits for a SCAN.
+
+Three ways lead to a queue: its name in the settings, a worker's connection in CLIENT LIST, and its `meta` key
+in a SCAN of every master that goes on where it left off, a few calls a second. What was found is confirmed, and
+confirmed again at each round, so that a queue that is obliterated goes away.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from exporter.bullmq.clients import client_names, count_workers
+from exporter.bullmq.keys import (
+    PROOFS,
+    base,
+    is_pattern,
+    is_wanted,
+    queue_of_meta,
+    scan_pattern,
+)
+from exporter.bullmq.routes import Routes
+from exporter.redis.nodes import Deployment
+from exporter.redis.protocol import Reply, ReplyError, Request, request
+from exporter.settings import BullMQSettings
+from exporter.snapshot import QueueId
+from service.clock import Deadline, monotonic
+from service.outcome import Failed, Ok, Outcome, UnreadableError
+
+_LANE: Final = "discover"
+_COUNT: Final = 1000  # keys a SCAN call looks at: 0.6 ms of Redis' time, and the fewest round trips for it
+_STALE_ROUNDS: Final = 3
+_RETRY_SECONDS: Final = 2.0
+_ROUND_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known now. `workers` is None when no node tells; `complete` once a first search has ended."""
+
+    queues: tuple[QueueId, ...] = ()
+    workers: dict[QueueId, int] | None = None
+    workers_at: float = 0.0
+    complete: bool = False
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class _Search:
+    """A SCAN under way: each master's cursor, and what has been found since it began."""
+
+    cursors: dict[str, bytes] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    found: set[QueueId] = field(default_factory=set)
+
+
+class Discovery:
+    """One thread calls `step`; anyone reads `known`, which is replaced as a whole."""
+
+    def __init__(self, deployment: Deployment, settings: BullMQSettings) -> None:
+        self._deployment = deployment
+        self._settings = settings
+        self._pattern = scan_pattern(settings.prefixes)
+        names = [entry for entry in settings.queues if not is_pattern(entry)]
+        self._named: Final = tuple(QueueId(prefix, name) for prefix in settings.prefixes for name in names)
+        # With one prefix a name says all; with several it must be seen under which.
+        self._certain = frozenset(self._named if len(settings.prefixes) == 1 else ())
+        self._candidates: set[QueueId] = set(self._named)
+        self._search: _Search | None = None
+        self._searched = not settings.scan
+        self._problems: dict[str, str] = {}
+        self._round_due = 0.0
+        self._scan_due = 0.0
+        self._known = Known(queues=tuple(sorted(self._certain)))
+
+    def known(self) -> Known:
+        """Queues and workers; workers that were counted too long ago are not told."""
+        known = self._known
+        stale = self._settings.discovery_interval_seconds * _STALE_ROUNDS + _ROUND_SECONDS
+        if known.workers is not None and monotonic() - known.workers_at > stale:
+            return Known(
+                known.queues, None, 0.0, known.complete, (*known.problems, "workers: not seen lately")
+            )
+        return known
+
+    def step(self) -> float:
+        """One bounded round: clients and confirmation when they are due, else one SCAN call a master.
+
+        Seconds until the next. A Redis that does not answer is no mistake: it is tried again.
+        """
+        deadline = Deadline.after(_ROUND_SECONDS)
+        try:
+            routes = self._routes(deadline)
+            if monotonic() >= self._round_due:
+                self._look(routes, deadline)
+                self._round_due = monotonic() + self._settings.discovery_interval_seconds
+            calls = self._scan(routes, deadline) if self._scanning() else 0
+        except UnreadableError:
+            return _RETRY_SECONDS
+        if self._search is not None:
+            return max(1, calls) / self._settings.scan_calls_per_second
+        due = self._round_due if not self._settings.scan else min(self._round_due, self._scan_due)
+        return max(0.05, due - monotonic())
+
+    def look_once(self, deadline: Deadline) -> None:
+        """Everything at once, for a command that asks a single time. Raises UnreadableError."""
+        routes = self._routes(deadline)
+        self._look(routes, deadline)
+        while self._settings.scan and not self._searched and not deadline.passed():
+            self._scan(routes, deadline)
+
+    # --- one round ---
+
+    def _routes(self, deadline: Deadline) -> Routes:
+        return Routes(self._deployment.topology(deadline))
+
+    def _look(self, routes: Routes, deadline: Deadline) -> None:
+        """Clients, then the candidates again."""
+        addresses = [node.address for node in self._deployment.topology(deadline).nodes]
+        asked = dict.fromkeys(addresses, request([("CLIENT", "LIST")]))
+        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        names: list[Counter[str]] = []
+        refused = None
+        for answer in answers.values():
+            reply = answer.value[0] if isinstance(answer, Ok) else None
+            if isinstance(reply, bytes):
+                names.append(client_names(reply))
+            elif isinstance(reply, ReplyError):
+                refused = str(reply)
+        self._note("workers", None if names else f"CLIENT LIST: {refused or 'no node answers'}")
+        counted = count_workers(names, self._settings.prefixes, self._candidates) if names else None
+        for queue in counted or ():
+            if is_wanted(queue, self._settings.queues):
+                self._candidates.add(queue)
+        self._confirm(routes, deadline, counted)
+
+    def _confirm(self, routes: Routes, deadline: Deadline, workers: dict[QueueId, int] | None) -> None:
+        """Publish the candidates that are queues. One whose node does not answer stays what it was."""
+        untagged = sorted(queue.name for queue in self._certain if not routes.possible(queue))
+        self._note(
+            "tags",
+            f"in a cluster a queue's name or prefix needs a {{tag}}: {', '.join(untagged)}"
+            if untagged
+            else None,
+        )
+        candidates = [queue for queue in self._candidates if routes.possible(queue)]
+        owned, _ = routes.by_owner(candidates)
+        asked = {address: _existence(queues) for address, queues in owned.items()}
+        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        before = set(self._known.queues)
+        real = set(candidates) & (self._certain | before)
+        for address, queues in owned.items():
+            real = _confirmed(real, queues, answers[address], workers or {})
+        real |= {queue for queue in self._certain if routes.possible(queue)}
+        self._candidates = real | set(self._named)
+        counted = workers is not None
+        self._publish(
+            queues=tuple(sorted(real)),
+            workers=workers if counted else None,
+            workers_at=monotonic() if counted else 0.0,
+        )
+
+    # --- the search ---
+
+    def _scanning(self) -> bool:
+        if self._search is None and self._settings.scan and monotonic() >= self._scan_due:
+            self._search = _Search()
+        return self._search is not None
+
+    def _scan(self, routes: Routes, deadline: Deadline) -> int:
+        """One call to each master that is not through yet; how many calls that were."""
+        search = self._search = self._search or _Search()
+        due = [address for address in routes.masters if address not in search.done]
+        asked = {
+            address: request(
+                [("SCAN", search.cursors.get(address, b"0"), "MATCH", self._pattern, "COUNT", _COUNT)]
+            )
+            for address in due
+        }
+        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        refused = None
+        for address, answer in answers.items():
+            reply = answer.value[0] if isinstance(answer, Ok) else None
+            if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], bytes):
+                search.cursors[address] = reply[0]
+                search.found |= self._queues_of(reply[1])
+                if reply[0] == b"0":
+                    search.done.add(address)
+            else:
+                # Passed over until the next search: a node that is down must not hold up the others' queues.
+                search.done.add(address)
+                refused = _why(answer, reply)
+        if refused:
+            self._note("scan", f"SCAN: {refused}")
+        if search.done.issuperset(routes.masters):
+            self._end_search(routes, deadline, search, refused)
+        return len(asked)
+
+    def _end_search(self, routes: Routes, deadline: Deadline, search: _Search, refused: str | None) -> None:
+        self._search = None
+        self._scan_due = monotonic() + self._settings.rescan_interval_seconds
+        self._searched = True
+        if not refused:
+            self._note("scan", None)
+        self._candidates |= search.found
+        known = self._known
+        self._confirm(routes, deadline, known.workers)
+
+    def _queues_of(self, keys: Reply) -> set[QueueId]:
+        found = set()
+        for key in keys if isinstance(keys, list) else []:
+            if isinstance(key, bytes):
+                queue = queue_of_meta(key.decode("utf-8", "surrogateescape"), self._settings.prefixes)
+                if queue and is_wanted(queue, self._settings.queues):
+                    found.add(queue)
+        return found
+
+    # --- what is known ---
+
+    def _note(self, subject: str, problem: str | None) -> None:
+        if problem is None:
+            self._problems.pop(subject, None)
+        else:
+            self._problems[subject] = problem
+
+    def _publish(
+        self, *, queues: tuple[QueueId, ...], workers: dict[QueueId, int] | None, workers_at: float
+    ) -> None:
+        # A named list is complete at once; what is searched for, when the first search has ended.
+        complete = self._searched or (
+            bool(self._certain) and len(self._certain) == len(self._settings.queues)
+        )
+        problems = tuple(self._problems.values())
+        self._known = Known(queues, workers, workers_at, complete, problems)
+
+
+def _existence(queues: Iterable[QueueId]) -> Request:
+    return request([("EXISTS", *(base(queue) + proof for proof in PROOFS)) for queue in queues])
+
+
+def _confirmed(
+    real: set[QueueId], queues: list[QueueId], answer: Outcome[list[Reply]], workers: dict[QueueId, int]
+) -> set[QueueId]:
+    """`real`, corrected by what one node says of its queues. A worker that waits on one makes it real too."""
+    if isinstance(answer, Failed):
+        return real
+    told = {
+        queue: reply > 0 or workers.get(queue, 0) > 0
+        for queue, reply in zip(queues, answer.value, strict=True)
+        if isinstance(reply, int)
+    }
+    gone = {queue for queue, exists in told.items() if not exists}
+    return (real | {queue for queue, exists in told.items() if exists}) - gone
+
+
+def _why(answer: Outcome[list[Reply]], reply: Reply) -> str:
+    return answer.message if isinstance(answer, Failed) else str(reply)

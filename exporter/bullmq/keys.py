@@ -1,0 +1,118 @@
+"""How BullMQ lays a queue out in Redis and names its connections. The only module that knows."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from exporter.snapshot import QueueId
+
+SLOTS: Final = 16384
+DELAYED_FACTOR: Final = 0x1000
+"""A delayed job's score is its due time in ms times this, plus a tie breaker below it."""
+PROOFS: Final = (
+    "id",
+    "events",
+    "wait",
+    "active",
+    "delayed",
+    "prioritized",
+    "paused",
+    "waiting-children",
+    "completed",
+    "failed",
+    "repeat",
+)
+"""Keys of which a queue has at least one; `meta` alone is left by a BullMQ that failed in a cluster."""
+
+_META: Final = ":meta"
+_NOT_WORKERS: Final = (":qe", ":qs")  # QueueEvents; v1's QueueScheduler
+_GLOB: Final = frozenset("*?[]\\^-")
+
+
+def base(queue: QueueId) -> str:
+    """What all keys of a queue begin with."""
+    return f"{queue.prefix}:{queue.name}:"
+
+
+def slot_of(key: str) -> int:
+    """The cluster slot of a key: CRC16/XMODEM of its hash tag, else of all of it (Cluster specification)."""
+    raw = key.encode("utf-8", "surrogateescape")
+    tag = _tag(raw)
+    return binascii.crc_hqx(raw if tag is None else tag, 0) % SLOTS
+
+
+def is_tagged(queue: QueueId) -> bool:
+    """Whether all keys of the queue share a slot; without that BullMQ cannot work on a cluster."""
+    return _tag(base(queue).encode("utf-8", "surrogateescape")) is not None
+
+
+def scan_pattern(prefixes: Sequence[str]) -> str:
+    """One MATCH pattern for the meta keys under all prefixes; what a glob would read otherwise is escaped."""
+    if len(prefixes) > 1:
+        return f"*{_META}"
+    escaped = "".join("\\" + char if char in _GLOB else char for char in prefixes[0])
+    return f"{escaped}:*{_META}"
+
+
+def queue_of_meta(key: str, prefixes: Iterable[str]) -> QueueId | None:
+    """The queue of a meta key, under the longest prefix that fits (a prefix may hold a colon); else None."""
+    if not key.endswith(_META):
+        return None
+    for prefix in sorted(prefixes, key=len, reverse=True):
+        if key.startswith(prefix + ":"):
+            name = key[len(prefix) + 1 : -len(_META)]
+            return QueueId(prefix, name) if name else None
+    return None
+
+
+def worker_queues(client_name: str, prefixes: Iterable[str]) -> tuple[QueueId, ...]:
+    """The queues that a connection of this name may be a worker of, the likelier first; empty for no worker.
+
+    Node (and Rust) write `prefix:base64(queue)`, with `:w:` and the worker's name behind it where it has one.
+    Python writes the queue's name as it is, so a name that happens to be base64 could be either.
+    """
+    if client_name.endswith(_NOT_WORKERS):
+        return ()
+    for prefix in sorted(prefixes, key=len, reverse=True):
+        if client_name.startswith(prefix + ":"):
+            plain = client_name[len(prefix) + 1 :].partition(":w:")[0]
+            decoded = _base64_text(plain)
+            names = [name for name in (decoded, plain) if name]
+            return tuple(QueueId(prefix, name) for name in names)
+    return ()
+
+
+def is_python_name(client_name: str, queue: QueueId) -> bool:
+    """Whether a worker's connection carries the queue's name as Python writes it."""
+    plain = f"{queue.prefix}:{queue.name}"
+    return client_name == plain or client_name.startswith(plain + ":w:")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether an entry of BULLMQ_QUEUES is a glob and not a name."""
+    return any(char in text for char in "*?[")
+
+
+def is_wanted(queue: QueueId, entries: Sequence[str]) -> bool:
+    """Whether a queue that was found is to be watched: every one, unless names or patterns were given."""
+    return not entries or any(queue.name == entry or fnmatchcase(queue.name, entry) for entry in entries)
+
+
+def _tag(raw: bytes) -> bytes | None:
+    """What stands between the first { and the next }, unless that is nothing."""
+    start = raw.find(b"{")
+    end = raw.find(b"}", start + 1) if start >= 0 else -1
+    return raw[start + 1 : end] if end > start + 1 else None
+
+
+def _base64_text(text: str) -> str | None:
+    """The text that `text` is the base64 of, if it is one as an encoder writes it."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+        return raw.decode() if base64.b64encode(raw).decode() == text else None
+    except ValueError:
+        return None

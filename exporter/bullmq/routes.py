@@ -1,0 +1,49 @@
+"""Which node holds which queue. Without I/O."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+from exporter.bullmq.keys import base, is_tagged, slot_of
+from exporter.snapshot import QueueId, Topology
+
+
+class Routes:
+    """The owner of each queue's keys: in a cluster that of their slot, else the one master."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.cluster = topology.mode == "cluster"
+        self.masters = tuple(node.address for node in topology.masters())
+        if not self.cluster and not self.masters:
+            # one server that replicates from another that nobody named: its queues can still be read
+            self.masters = tuple(node.address for node in topology.nodes[:1])
+        ranges = sorted((*span, node.address) for node in topology.masters() for span in node.slots)
+        self._starts = [start for start, _, _ in ranges]
+        self._ranges = ranges
+
+    def owner(self, queue: QueueId) -> str | None:
+        """The node's address; None for a slot without an owner, and while there is no master."""
+        if not self.cluster:
+            return self.masters[0] if self.masters else None
+        slot = slot_of(base(queue))
+        place = bisect_right(self._starts, slot) - 1
+        if place < 0 or slot > self._ranges[place][1]:
+            return None
+        return self._ranges[place][2]
+
+    def possible(self, queue: QueueId) -> bool:
+        """Whether BullMQ can have such a queue here: in a cluster its keys must share a slot."""
+        return not self.cluster or is_tagged(queue)
+
+    def by_owner(self, queues: Iterable[QueueId]) -> tuple[dict[str, list[QueueId]], list[QueueId]]:
+        """The queues of each node, and those that nobody owns now."""
+        owned: dict[str, list[QueueId]] = {}
+        orphans = []
+        for queue in queues:
+            owner = self.owner(queue)
+            if owner is None:
+                orphans.append(queue)
+            else:
+                owned.setdefault(owner, []).append(queue)
+        return owned, orphans

@@ -1,0 +1,154 @@
+"""BullMQ's queues, as their keys say (redis commands that only read)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from exporter.metrics.family import Assessment, Family, Sample
+from exporter.snapshot import BullMQState, QueueState
+from service.outcome import value_or_none
+
+_QUEUE: Final = ("prefix", "queue")
+
+
+def load_factor(queue: QueueState) -> float | None:
+    """min(1, (waiting + active) / workers / capacity per worker); with work and no worker 1, with neither 0.
+
+    None while the workers are not known.
+    """
+    if queue.workers is None:
+        return None
+    jobs = queue.waiting + queue.active
+    if queue.workers == 0:
+        return 1.0 if jobs else 0.0
+    return min(1.0, jobs / queue.workers / queue.capacity_per_worker)
+
+
+def worker_utilization(queue: QueueState) -> float | None:
+    """min(1, active / (workers x concurrency)) or None: no workers, or their concurrency is not told."""
+    if not queue.workers or queue.worker_concurrency is None:
+        return None
+    return min(1.0, queue.active / (queue.workers * queue.worker_concurrency))
+
+
+def _state(assessment: Assessment) -> BullMQState | None:
+    return value_or_none(assessment.snapshot.bullmq)
+
+
+def _up(assessment: Assessment) -> Iterator[Sample]:
+    if assessment.snapshot.bullmq is not None:
+        state = _state(assessment)
+        yield (), float(state is not None and state.up)
+
+
+def _queues(assessment: Assessment) -> Iterator[Sample]:
+    state = _state(assessment)
+    if state is not None and state.discovered:
+        yield (), float(len(state.queues) + len(state.unread))
+
+
+def _job_count(assessment: Assessment) -> Iterable[Sample]:
+    state = _state(assessment)
+    samples: list[Sample] = []
+    for queue in state.queues if state else ():
+        prefix, name = queue.id
+        samples += (
+            ((prefix, name, "waiting"), queue.waiting),
+            ((prefix, name, "active"), queue.active),
+            ((prefix, name, "delayed"), queue.delayed),
+            ((prefix, name, "prioritized"), queue.prioritized),
+            ((prefix, name, "waiting-children"), queue.waiting_children),
+            ((prefix, name, "completed"), queue.completed),
+            ((prefix, name, "failed"), queue.failed),
+        )
+    return samples
+
+
+def _each(value: Callable[[QueueState], float | None]) -> Callable[[Assessment], Iterable[Sample]]:
+    """One sample a queue, none where the value is None."""
+
+    def read(assessment: Assessment) -> Iterable[Sample]:
+        state = _state(assessment)
+        pairs = ((queue.id, value(queue)) for queue in (state.queues if state else ()))
+        return [(labels, one) for labels, one in pairs if one is not None]
+
+    return read
+
+
+def _per_queue(name: str, text: str, value: Callable[[QueueState], float | None]) -> Family:
+    return Family(f"bullmq_queue_{name}", "gauge", text, _QUEUE, _each(value))
+
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    Family(
+        "bullmq_up",
+        "gauge",
+        "1 when the state of every known queue could be read in this scrape, else 0; "
+        "0 too until the first search for queues has ended.",
+        (),
+        _up,
+    ),
+    Family(
+        "bullmq_queues", "gauge", "Queues that are known, those that could not be read included.", (), _queues
+    ),
+    Family(
+        "bullmq_job_count",
+        "gauge",
+        "Jobs in each state, as BullMQ's getJobCounts counts them; waiting includes those of a paused queue. "
+        "completed and failed are what is kept, which removeOnComplete and removeOnFail trim.",
+        (*_QUEUE, "state"),
+        _job_count,
+    ),
+    _per_queue("paused", "1 while the queue is paused, else 0.", lambda queue: float(queue.paused)),
+    _per_queue(
+        "workers",
+        "Workers connected to the queue, by their connections' names in CLIENT LIST; "
+        "the node that sees most of them counts.",
+        lambda queue: queue.workers,
+    ),
+    _per_queue(
+        "concurrency_limit",
+        "Jobs that all workers of the queue together may run at once; absent where no such limit is set.",
+        lambda queue: queue.concurrency_limit,
+    ),
+    _per_queue(
+        "rate_limit_ttl_seconds",
+        "Seconds until the rate limit lets jobs start again, 0 while it does not hold any back. Where only the "
+        "workers know the limit, what is left of its current window; absent where there is none.",
+        lambda queue: queue.rate_limit_ttl,
+    ),
+    _per_queue(
+        "oldest_waiting_seconds",
+        "Seconds since the job at the head of the queue could first be taken: since it was added and its delay "
+        "passed, or since its last attempt began. Prioritized jobs are not looked at; absent while none waits.",
+        lambda queue: queue.oldest_waiting,
+    ),
+    _per_queue(
+        "longest_active_seconds",
+        "Seconds since the job that has been active longest was started; absent while none is active.",
+        lambda queue: queue.longest_active,
+    ),
+    _per_queue(
+        "delayed_overdue",
+        "Delayed jobs whose time has come and that no worker has promoted yet.",
+        lambda queue: queue.delayed_overdue,
+    ),
+    _per_queue(
+        "schedulers",
+        "Job schedulers and repeatable jobs of the queue.",
+        lambda queue: queue.schedulers,
+    ),
+    _per_queue(
+        "load_factor",
+        "Ratio 0 to 1: (waiting + active) / workers / capacity of a worker, at most 1; "
+        "without a worker 1 while there is work and 0 otherwise.",
+        load_factor,
+    ),
+    _per_queue(
+        "worker_utilization",
+        "Ratio 0 to 1: active / (workers x their concurrency), at most 1; "
+        "only where the settings tell the concurrency of a worker.",
+        worker_utilization,
+    ),
+)
