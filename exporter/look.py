@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Final, Self
 from urllib.error import HTTPError, URLError
@@ -21,6 +22,7 @@ from exporter.settings import Settings
 from exporter.views import NO_MONITORING, About, status_view
 from service.address import parse_listen
 from service.clock import Deadline
+from service.outcome import UnreadableError
 from service.settings import Loaded
 
 View = dict[str, Any]
@@ -123,7 +125,8 @@ class Local(Looker):
 
     def look(self) -> View:
         if self._reachable:
-            self._discovery.look_once(Deadline.after(_COLLECT_SECONDS))
+            with suppress(UnreadableError):  # the collection will say it
+                self._discovery.look_once(Deadline.after(_COLLECT_SECONDS))
         assessment = self._assessor.assess(Deadline.after(_COLLECT_SECONDS))
         view = status_view(assessment, About(version=version("oxherd"), monitoring=True))
         self._reachable = bool(view["redis"] and view["redis"]["reachable"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Final
 
 from exporter.health import Health
+from exporter.metrics.bullmq import load_factor, worker_utilization
 from exporter.metrics.cluster import replication_lag
 from exporter.metrics.family import Assessment
 from exporter.snapshot import (
@@ -144,7 +146,8 @@ def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float |
         "uptime_seconds": "uptime_in_seconds",
     }
     for name, field in numbers.items():
-        view[name] = info.number(field) if info else None
+        number = info.number(field) if info else None
+        view[name] = number if number is not None and isfinite(number) else None
     view["hit_ratio"] = _ratio(view["keyspace_hits"], view["keyspace_misses"])
     view["version"] = (info.text("valkey_version") or info.text("redis_version")) if info else None
     return view
@@ -168,7 +171,7 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
         "discovered": state.discovered,
         "problems": list(state.problems),
         "unread": [
-            {"prefix": queue.prefix, "name": queue.name, "why": failed.message}
+            {"prefix": _unicode(queue.prefix), "name": _unicode(queue.name), "why": failed.message}
             for queue, failed in sorted(state.unread.items())
         ],
         "queues": [_queue(queue) for queue in sorted(state.queues, key=lambda queue: queue.id)],
@@ -178,7 +181,18 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
 def _queue(queue: QueueState) -> dict[str, Any]:
     view: dict[str, Any] = queue._asdict()
     del view["id"]
-    return {"prefix": queue.id.prefix, "name": queue.id.name} | view
+    return {
+        "prefix": _unicode(queue.id.prefix),
+        "name": _unicode(queue.id.name),
+        **view,
+        "load_factor": load_factor(queue),
+        "worker_utilization": worker_utilization(queue),
+    }
+
+
+def _unicode(name: str) -> str:
+    """A key may hold any bytes; those that are not UTF-8, kept as surrogates until here, cannot be shown."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 # --- host ------------------------------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+"""Assessments as a collection might give them, for the views."""
+
+from __future__ import annotations
+
+from exporter.health import Health, Issue, Status
+from exporter.metrics.family import Assessment
+from exporter.snapshot import (
+    BullMQState,
+    HostState,
+    Info,
+    NodeReading,
+    ProcessState,
+    QueueId,
+    QueueState,
+    RedisState,
+    Snapshot,
+    Topology,
+    TopologyNode,
+)
+from service.outcome import Failed, Ok
+
+NASTY = "<script>\x1b[31m'\"&\n"
+MASTER, REPLICA = "10.0.0.1:7001", "10.0.0.2:7001"
+
+
+def issue(name: str = "cluster_node_unhealthy", source: str = "redis", penalty: float = 20) -> Issue:
+    return Issue(
+        name, source, penalty, f"title of {name}", "1 of 2 nodes", "0 nodes", f"do something {NASTY}"
+    )
+
+
+def queue(name: str = "mail", prefix: str = "bull", **more: object) -> QueueState:
+    state = QueueState(
+        id=QueueId(prefix, name),
+        waiting=1200,
+        active=2,
+        delayed=3,
+        prioritized=4,
+        waiting_children=5,
+        completed=6,
+        failed=7,
+        paused=False,
+        schedulers=0,
+        delayed_overdue=0,
+        failed_last_hour=1,
+        workers=2,
+        oldest_waiting=61.0,
+        longest_active=None,
+    )
+    return state._replace(**more)  # type: ignore[arg-type]
+
+
+def redis_state() -> RedisState:
+    """A master that answers and a replica that does not."""
+    info = Info(
+        {
+            "used_memory": "1048576",
+            "maxmemory": "2097152",
+            "connected_clients": "12",
+            "instantaneous_ops_per_sec": "3",
+            "keyspace_hits": "3",
+            "keyspace_misses": "1",
+            "evicted_keys": "0",
+            "uptime_in_seconds": "nan",
+            "redis_version": "7.2.4",
+            "master_repl_offset": "100",
+        }
+    )
+    nodes = (
+        TopologyNode(MASTER, "master", "0", slots=((0, 16383),)),
+        TopologyNode(REPLICA, "replica", "0", master=MASTER, healthy=False, why="failed, say 1 of 1 nodes"),
+    )
+    return RedisState(
+        Topology("cluster", nodes),
+        {MASTER: Ok(NodeReading(info), 0.001), REPLICA: Failed("timeout", "no answer in time", 2.0)},
+    )
+
+
+def host_state() -> HostState:
+    return HostState(
+        cpu_seconds={},
+        cpu_count=2,
+        load=(0.5, 0.4, 0.3),
+        memory_total=4 << 30,
+        memory_available=1 << 30,
+        memory_used=3 << 30,
+        swap_used=0,
+        boot_time=1.0,
+    )
+
+
+def assessment(
+    *,
+    issues: tuple[Issue, ...] = (issue(),),
+    score: float = 80,
+    queues: tuple[QueueState, ...] = (queue(), queue(NASTY, paused=True, workers=None)),
+) -> Assessment:
+    """Redis half up, one queue with an awkward name, one that could not be read, no process."""
+    unread = {QueueId("bull", "lost"): Failed("refused", "NOPERM no")}
+    snapshot = Snapshot(
+        taken_at=1000.0,
+        redis=Ok(redis_state(), 0.002),
+        bullmq=Ok(BullMQState(queues, unread, problems=("SCAN refused",)), 0.03),
+        host=Ok(host_state(), 0.0004),
+        process=Failed("timeout", f"late {NASTY}", 10.0),
+    )
+    status: Status = "healthy" if score >= 90 else "warning" if score >= 70 else "critical"
+    return Assessment(snapshot, Health(score, status, issues))
+
+
+def well() -> Assessment:
+    """Nothing wrong, nothing switched on but this process."""
+    snapshot = Snapshot(taken_at=1000.0, process=Ok(ProcessState(1, None)))
+    return Assessment(snapshot, Health(100, "healthy", ()))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from queue import SimpleQueue
+from threading import Barrier, Event, Thread
+
+import pytest
+from exporter.bullmq.discover import Discovery
+
+from exporter.collect import SOURCES, Collector, Parts, sources
+from exporter.redis.nodes import Deployment
+from exporter.settings import HostSettings, Settings
+from exporter.snapshot import Snapshot
+from exporter.views import PARTS
+from service.clock import Deadline
+from service.outcome import Failed, Ok, UnreadableError
+
+SOON = 0.0  # a collection then ends by the grace alone
+
+
+@pytest.fixture
+def release() -> Iterator[Event]:
+    """Set at the test's end at the latest, so that no thread stays."""
+    event = Event()
+    yield event
+    event.set()
+
+
+def test_every_part_of_a_snapshot_has_its_source() -> None:
+    assert tuple(SOURCES) == PARTS
+
+
+def test_the_host_can_be_switched_off() -> None:
+    settings = Settings(host=HostSettings(enabled=False))
+    deployment = Deployment(settings.redis)
+    parts = Parts(settings, deployment, Discovery(deployment, settings.bullmq))
+    assert list(sources(parts)) == ["redis", "bullmq", "process"]
+
+
+def test_side_by_side() -> None:
+    both = Barrier(2)
+    collector = Collector({"redis": lambda _: both.wait(1), "host": lambda _: both.wait(1)})
+    snapshot = collector.collect(Deadline.after(1))
+    assert isinstance(snapshot.redis, Ok)
+    assert isinstance(snapshot.host, Ok)
+    assert snapshot.bullmq is None
+    assert snapshot.taken_at > 0
+
+
+def test_a_source_that_cannot_be_read_says_why() -> None:
+    def source(_: Deadline) -> None:
+        raise UnreadableError("auth", "password refused")
+
+    snapshot = Collector({"redis": source, "host": lambda _: "host"}).collect(Deadline.after(1))
+    assert isinstance(snapshot.redis, Failed)
+    assert (snapshot.redis.kind, snapshot.redis.message) == ("auth", "password refused")
+    assert isinstance(snapshot.host, Ok)
+    assert snapshot.host.value == "host"
+
+
+def test_a_mistake_costs_only_its_source_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    results = iter([ValueError("hunter2"), ValueError("hunter2"), None, ValueError("hunter2")])
+
+    def source(_: Deadline) -> str:
+        result = next(results)
+        if result is not None:
+            raise result
+        return "well"
+
+    collector = Collector({"redis": source, "host": lambda _: "host"})
+    with caplog.at_level(logging.ERROR):
+        read = [collector.collect(Deadline.after(1)) for _ in range(4)]
+    first = read[0].redis
+    assert isinstance(first, Failed)
+    assert first.kind == "error"
+    assert first.message.startswith("ValueError at test_collect.py:")
+    assert "hunter2" not in first.message
+    assert [isinstance(snapshot.redis, Ok) for snapshot in read] == [False, False, True, False]
+    assert all(isinstance(snapshot.host, Ok) for snapshot in read)
+    assert [record.getMessage() for record in caplog.records] == ["source failed"] * 2
+
+
+def test_a_late_source_is_a_timeout_and_the_rest_is_served(release: Event) -> None:
+    collector = Collector({"redis": lambda _: release.wait(), "host": lambda _: "host"})
+    snapshot = collector.collect(Deadline.after(SOON))
+    assert isinstance(snapshot.redis, Failed)
+    assert snapshot.redis.kind == "timeout"
+    assert isinstance(snapshot.host, Ok)
+
+
+def test_a_source_that_hangs_gets_no_second_thread(release: Event) -> None:
+    begun: SimpleQueue[int] = SimpleQueue()
+
+    def source(_: Deadline) -> str:
+        begun.put(1)
+        release.wait()
+        return "late"
+
+    collector = Collector({"redis": source})
+    for _ in range(3):
+        snapshot = collector.collect(Deadline.after(SOON))
+    assert begun.qsize() == 1
+    assert isinstance(snapshot.redis, Failed)
+    assert "earlier" in snapshot.redis.message
+    collector._busy["redis"].add_done_callback(lambda _: begun.put(2))
+    release.set()
+    assert begun.get(timeout=1) == 1
+    assert begun.get(timeout=1) == 2
+    again = collector.collect(Deadline.after(1)).redis
+    assert isinstance(again, Ok)
+
+
+def test_those_who_ask_at_the_same_time_share_one_run(release: Event) -> None:
+    begun: SimpleQueue[int] = SimpleQueue()
+
+    def source(_: Deadline) -> str:
+        begun.put(1)
+        release.wait(1)
+        return "shared"
+
+    collector = Collector({"redis": source})
+    snapshots: list[Snapshot] = []
+    askers = [Thread(target=lambda: snapshots.append(collector.collect(Deadline.after(1)))) for _ in range(5)]
+    for asker in askers:
+        asker.start()
+    begun.get(timeout=1)
+    impatient = collector.collect(Deadline.after(SOON))
+    release.set()
+    for asker in askers:
+        asker.join(1)
+    assert isinstance(impatient.redis, Failed)  # its own deadline counts for it
+    assert all(isinstance(snapshot.redis, Ok) for snapshot in snapshots)
+    assert len({snapshot.taken_at for snapshot in (*snapshots, impatient)}) == 1
+    assert begun.empty()
+
+
+def test_the_source_gets_the_deadline() -> None:
+    deadline = Deadline.after(1)
+    snapshot = Collector({"redis": lambda given: given}).collect(deadline)
+    assert isinstance(snapshot.redis, Ok)
+    assert snapshot.redis.value == deadline

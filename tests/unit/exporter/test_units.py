@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.units import count, duration, milliseconds, percent, size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0, "0 s"),
+        (-1, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (86400 * 3 + 3600 * 4 + 59, "3 d 4 h"),
+        (86400 + 59, "1 d"),
+    ],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (64 << 30, "64 GiB"),
+        (5000 << 40, "5000 TiB"),
+    ],
+)
+def test_size(amount: float | None, text: str) -> None:
+    assert size(amount) == text
+
+
+def test_the_others() -> None:
+    assert [milliseconds(seconds) for seconds in (None, 0.0004, 0.0123, 2)] == [
+        "",
+        "0.4 ms",
+        "12 ms",
+        "2000 ms",
+    ]
+    assert [percent(ratio) for ratio in (None, 0, 0.5, 0.999, 1)] == ["", "0 %", "50 %", "99.9 %", "100 %"]
+    assert [count(number) for number in (None, 0, 12345)] == ["", "0", "12,345"]

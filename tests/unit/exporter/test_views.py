@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+from exporter.metrics.family import Assessment
+from exporter.snapshot import Snapshot
+from exporter.views import About, Task, status_view
+from service.outcome import Failed, Ok
+from tests.fakes.assessments import MASTER, NASTY, REPLICA, assessment, queue, redis_state, well
+
+ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", True, 1.0, 0),))
+
+
+def test_it_is_json() -> None:
+    for one in (assessment(), well(), None):
+        view = status_view(one, ABOUT)
+        assert json.loads(json.dumps(view, allow_nan=False)) == view
+
+
+def test_sources() -> None:
+    sources = {source["name"]: source for source in status_view(assessment(), ABOUT)["sources"]}
+    assert {name: source["state"] for name, source in sources.items()} == {
+        "redis": "ok",
+        "bullmq": "ok",
+        "host": "ok",
+        "process": "failed",
+    }
+    assert sources["process"]["why"] == f"late {NASTY}"
+    assert [source["state"] for source in status_view(well(), ABOUT)["sources"]] == [
+        "off",
+        "off",
+        "off",
+        "ok",
+    ]
+
+
+def test_nodes() -> None:
+    redis = status_view(assessment(), ABOUT)["redis"]
+    assert (redis["mode"], redis["reachable"], redis["slots_covered"]) == ("cluster", True, 16384)
+    master, replica = redis["nodes"]
+    assert (master["address"], master["up"], master["why"]) == (MASTER, True, "")
+    assert (master["memory_used_bytes"], master["hit_ratio"], master["version"]) == (1048576.0, 0.75, "7.2.4")
+    assert master["uptime_seconds"] is None  # "nan" is no number to show
+    assert (replica["address"], replica["up"], replica["healthy"]) == (REPLICA, False, False)
+    assert replica["why"] == "no answer in time"
+    assert replica["memory_used_bytes"] is None
+
+
+def test_a_source_that_failed_has_no_facts() -> None:
+    snapshot = Snapshot(1.0, redis=Failed("unreachable", "no"), bullmq=Failed("unreachable", "no"))
+    view = status_view(Assessment(snapshot, assessment().health), ABOUT)
+    assert (view["redis"], view["queues"], view["host"]) == (None, None, None)
+
+
+def test_a_single_server_has_no_slots() -> None:
+    state = redis_state()
+    alone = type(state)(type(state.topology)("standalone", state.topology.nodes[:1]), state.nodes)
+    view = status_view(Assessment(Snapshot(1.0, redis=Ok(alone)), well().health), ABOUT)
+    assert view["redis"]["slots_covered"] is None
+    assert len(view["redis"]["nodes"]) == 1
+
+
+def test_queues() -> None:
+    queues = status_view(assessment(), ABOUT)["queues"]
+    assert queues["up"] is False
+    assert queues["unread"] == [{"prefix": "bull", "name": "lost", "why": "NOPERM no"}]
+    assert queues["problems"] == ["SCAN refused"]
+    assert [queue["name"] for queue in queues["queues"]] == [NASTY, "mail"]
+    mail = queues["queues"][1]
+    assert (mail["waiting"], mail["failed"], mail["oldest_waiting"]) == (1200, 7, 61.0)
+    assert mail["longest_active"] is None
+    assert mail["load_factor"] == 1.0
+
+
+def test_a_name_of_any_bytes() -> None:
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    view = status_view(assessment(queues=(queue(name),)), ABOUT)
+    assert json.dumps(view, ensure_ascii=False).encode()
+    assert view["queues"]["queues"][0]["name"] == "caf\N{REPLACEMENT CHARACTER}"
+
+
+def test_the_exporter_itself() -> None:
+    view = status_view(None, ABOUT)
+    assert (view["name"], view["version"], view["uptime_seconds"]) == ("oxherd", "1.2.3", 5.0)
+    assert view["background"] == [{"name": "discovery", "alive": True, "age_seconds": 1.0, "restarts": 0}]
+    assert (view["health"], view["sources"]) == (None, [])
