@@ -1,6 +1,6 @@
 # What a person does with this checkout. Each target installs what it lacks first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration check types lint bench docs lock clean
+.PHONY: help setup demo test test-unit test-integration test-versions check types lint bench docs lock clean
 PYTHON ?= python3
 bin := .venv/bin
 
@@ -20,6 +20,12 @@ test-unit: setup ## tests without a server: seconds; each has 2 s
 
 test-integration: setup ## tests against real Redis, BullMQ and Prometheus, and the demo
 	$(bin)/python -m pytest tests --ignore=tests/unit
+
+test-versions: setup ## the same against Redis 6.2 and 8.2, Valkey 8.1 and 9.1; minutes
+	@set -e; for server in $$(scripts/other-redis.sh .lab/servers); do \
+	  $$server --version; \
+	  OXHERD_REDIS_SERVER=$$server $(bin)/python -m pytest tests/lab tests/integration; \
+	done
 
 check: setup lint types ## what needs no running: ruff, its format, mypy --strict, import-linter
 
@@ -41,5 +47,5 @@ lock: ## write requirements/dev.txt and lab/node/package-lock.json again
 	scripts/lock.sh
 
 clean: ## remove what make made; Debian packages stay
-	rm -rf .venv lab/node/node_modules dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf .venv .lab lab/node/node_modules dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from lab.deadline import wait_until
 from lab.process import DiedError, Process
+from lab.programs import find_program
 
 
 class DriverError(RuntimeError):
@@ -48,11 +49,12 @@ class Driver:
     """
 
     def __init__(self, command: Sequence[str], *, name: str, settings: Mapping[str, Any]) -> None:
+        program = find_program(command[0])
         self._directory = TemporaryDirectory(prefix="oxherd-driver-")
         environ = os.environ | {"NODE_NO_WARNINGS": "1"}
         log = Path(self._directory.name) / "log"
         self.process = Process(
-            [*command, json.dumps(settings)],
+            [program, *command[1:], json.dumps(settings)],
             name=name,
             log=log,
             environ=environ,

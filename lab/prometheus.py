@@ -27,6 +27,7 @@ class Prometheus:
     """A server whose data are removed by close() or at the end of a `with`."""
 
     def __init__(self, config: Path | str, *, port: int | None, host: str) -> None:
+        program = find_program("prometheus")
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._directory = TemporaryDirectory(prefix="oxherd-prometheus-")
@@ -36,7 +37,7 @@ class Prometheus:
             config.write_text(text)
         self.process = Process(
             [
-                "prometheus",
+                program,
                 f"--config.file={config}",
                 f"--storage.tsdb.path={home / 'data'}",
                 f"--web.listen-address={host}:{self.port}",

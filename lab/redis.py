@@ -51,7 +51,7 @@ class RedisServer:
         self.port = port
         self.password = password
         self.tls = tls
-        program = find_program(binary or os.environ.get("OXHERD_REDIS_SERVER", "redis-server"))
+        program = find_program(binary or _usual_binary(tls))
         self._owned = TemporaryDirectory(prefix=f"oxherd-redis-{port}-") if directory is None else None
         self.directory = Path(self._owned.name) if self._owned else directory or Path()
         self._command = [
@@ -163,6 +163,11 @@ class RedisServer:
             return self.cli("ping", seconds=2) == "PONG"
         except RedisError:
             return False
+
+
+def _usual_binary(tls: Certificates | None) -> str:
+    """OXHERD_REDIS_SERVER, except for TLS, which many builds cannot speak and Debian's can."""
+    return "redis-server" if tls else os.environ.get("OXHERD_REDIS_SERVER", "redis-server")
 
 
 def launch_redis(

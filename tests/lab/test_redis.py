@@ -25,7 +25,9 @@ def test_a_server_answers_and_an_error_reply_is_an_error(redis_server: RedisServ
 
 
 def test_the_process_on_a_port_is_named(redis_server: RedisServer) -> None:
-    assert who_listens(redis_server.port) == f"redis-server (pid {redis_server.process.pid})"
+    assert who_listens(redis_server.port) in {
+        f"{program} (pid {redis_server.process.pid})" for program in ("redis-server", "valkey-server")
+    }
     assert who_listens(free_port()) is None
 
 
@@ -76,6 +78,7 @@ def test_a_bad_configuration_shows_the_tail_of_the_log() -> None:
 
 
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OXHERD_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MissingProgramError, match="apt-get install redis-server"):
         start_redis()
