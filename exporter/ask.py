@@ -14,9 +14,9 @@ from rich.console import Console, RenderableType
 
 from exporter import tables
 from exporter.configuration import read_settings
-from exporter.look import Either, Local, Looker, Remote, View, local_url
+from exporter.look import Either, Local, Looker, Remote, local_url
 from exporter.verdict import CRITICAL, area_exit_code, exit_code
-from exporter.views import NO_MONITORING
+from exporter.views import NO_MONITORING, View
 from service.clock import wait
 
 

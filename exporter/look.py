@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
@@ -19,13 +19,11 @@ from exporter.collect import Collector, Parts, sources
 from exporter.configuration import refused
 from exporter.redis.nodes import Deployment
 from exporter.settings import Settings
-from exporter.views import NO_MONITORING, About, status_view
+from exporter.views import NO_MONITORING, About, View, status_view
 from service.address import parse_listen
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from service.settings import Loaded
-
-View = dict[str, Any]
 
 _COLLECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = (

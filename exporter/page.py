@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
-from typing import Any, Final
+from typing import Final
 
+from exporter.lines import source_line
 from exporter.units import duration, milliseconds
-from exporter.views import NO_MONITORING
+from exporter.views import NO_MONITORING, View
 
 _LINKS: Final = {
     "/metrics": "for Prometheus",
@@ -47,7 +48,7 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 2rem; } n
 """
 
 
-def status_page(view: Mapping[str, Any]) -> str:
+def status_page(view: View) -> str:
     """The whole page; everything that comes from outside is escaped."""
     health = view["health"]
     title = f"{health['score']:g} {health['status']} · Oxherd" if health else "Oxherd"
@@ -56,7 +57,7 @@ def status_page(view: Mapping[str, Any]) -> str:
         why = NO_MONITORING if not view["monitoring"] else "nothing has been collected yet"
         body.append(f'<p class="card">{escape(why[0].upper() + why[1:])}.</p>')
     else:
-        body += [_score(health), *map(_issue, health["issues"]), _sources(view["sources"])]
+        body += [_score(health), *map(_issue, health["issues"]), _sources(view)]
     body += [_background(view["background"]), _nav()]
     content = "\n".join(filter(None, body))
     return (
@@ -68,7 +69,7 @@ def status_page(view: Mapping[str, Any]) -> str:
     )
 
 
-def _header(view: Mapping[str, Any]) -> str:
+def _header(view: View) -> str:
     up = view["uptime_seconds"]
     since = f" · up {duration(up)}" if up is not None else ""
     return (
@@ -76,7 +77,7 @@ def _header(view: Mapping[str, Any]) -> str:
     )
 
 
-def _score(health: Mapping[str, Any]) -> str:
+def _score(health: View) -> str:
     status = escape(health["status"])
     count = len(health["issues"])
     words = f"{count} issue{'s' if count > 1 else ''}" if count else "no issues"
@@ -86,7 +87,7 @@ def _score(health: Mapping[str, Any]) -> str:
     )
 
 
-def _issue(issue: Mapping[str, Any]) -> str:
+def _issue(issue: View) -> str:
     told = {name: escape(str(value)) for name, value in issue.items()}
     return (
         f'<article class="card issue {_severity(issue["penalty"])}"><h3>{told["title"]}</h3>'
@@ -100,19 +101,19 @@ def _severity(penalty: float) -> str:
     return "critical" if penalty >= 20 else "warning"
 
 
-def _sources(sources: Iterable[Mapping[str, Any]]) -> str:
+def _sources(view: View) -> str:
     colours = {"ok": "healthy", "failed": "critical", "off": "dim"}
     rows = "".join(
         f'<tr><td>{escape(one["name"])}</td><td class="{colours[one["state"]]}">{one["state"]}</td>'
         f'<td class="number">{milliseconds(one["seconds"])}</td>'
-        f'<td class="why">{escape(one["why"])}</td></tr>'
-        for one in sources
+        f'<td class="why">{escape(source_line(view, one))}</td></tr>'
+        for one in view["sources"]
     )
     head = '<tr><th>Source</th><th>State</th><th class="number">Took</th><th></th></tr>'
     return f'<h2>Sources</h2>\n<div class="card wide"><table>{head}{rows}</table></div>'
 
 
-def _background(tasks: Iterable[Mapping[str, Any]]) -> str:
+def _background(tasks: Iterable[View]) -> str:
     rows = "".join(
         f"<tr><td>{escape(task['name'])}</td>"
         + ('<td class="healthy">at work</td>' if task["alive"] else '<td class="critical">late</td>')

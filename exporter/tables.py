@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from exporter.lines import printable, queues_line, redis_line, source_line
 from exporter.units import count, duration, milliseconds, percent, size
-
-View = Mapping[str, Any]
+from exporter.views import View
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _STATES: Final = ("waiting", "active", "delayed", "prioritized", "waiting_children", "completed", "failed")
@@ -31,17 +31,12 @@ def console() -> Console:
 def status(view: View) -> RenderableType:
     """The whole in a few lines."""
     rows = _table("source", "state", ">took", "what it says")
-    facts = {
-        "redis": _redis_line(view["redis"]),
-        "bullmq": _queues_line(view["queues"]),
-        "host": _host_line(view["host"]),
-    }
     for source in view["sources"]:
         rows.add_row(
             source["name"],
             _state(source["state"]),
             milliseconds(source["seconds"]),
-            printable(source["why"]) or facts.get(source["name"], ""),
+            source_line(view, source),
         )
     late = [task["name"] for task in view["background"] if not task["alive"]]
     up = view["uptime_seconds"]
@@ -49,7 +44,6 @@ def status(view: View) -> RenderableType:
     return Group(
         _score(view),
         *(_issue_line(issue) for issue in view["health"]["issues"]),
-        Text(),
         rows,
         *([Text(f"late in the background: {', '.join(late)}", "yellow")] if late else []),
         Text(exporter, "dim"),
@@ -93,7 +87,7 @@ def redis(view: View) -> RenderableType:
             size(node["replication_lag_bytes"]),
             printable(node["version"] or ""),
         )
-    return Group(Text(_redis_line(state)), rows, *_node_reasons(state["nodes"]), *_issues_of(view, "redis"))
+    return Group(Text(redis_line(state)), rows, *_node_reasons(state["nodes"]), *_issues_of(view, "redis"))
 
 
 def queues(view: View) -> RenderableType:
@@ -132,14 +126,7 @@ def queues(view: View) -> RenderableType:
     ]
     problems = [Text(printable(problem), "yellow") for problem in state["problems"]]
     body = [rows] if state["queues"] else []
-    return Group(Text(_queues_line(state)), *body, *unread, *problems, *_issues_of(view, "bullmq"))
-
-
-def printable(text: str) -> str:
-    """Without what would steer the terminal: names of queues come from outside."""
-    return (
-        text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-    )
+    return Group(Text(queues_line(state)), *body, *unread, *problems, *_issues_of(view, "bullmq"))
 
 
 def _table(*columns: str) -> Table:
@@ -192,41 +179,6 @@ def _state(state: str) -> Text:
 def _not_read(view: View, source: str) -> RenderableType:
     why = next((one["why"] for one in view["sources"] if one["name"] == source), "not collected")
     return Group(Text(f"{source} was not read: {printable(why)}", "red"), *_issues_of(view, source))
-
-
-def _redis_line(state: View | None) -> str:
-    if state is None:
-        return ""
-    nodes = state["nodes"]
-    line = f"{state['mode']}, {sum(node['up'] for node in nodes)} of {len(nodes)} nodes up"
-    if state["slots_covered"] is not None:
-        line += f", {count(state['slots_covered'])} of 16,384 slots covered"
-    if state["sentinel"]:
-        line += f", {state['sentinel']['sentinels']} sentinels watch {printable(state['sentinel']['master'])}"
-    return line
-
-
-def _queues_line(state: View | None) -> str:
-    if state is None:
-        return ""
-    if not state["discovered"]:
-        return "still looking for queues"
-    sums = ", ".join(
-        f"{count(sum(queue[name] for queue in state['queues']))} {name}"
-        for name in ("waiting", "active", "failed")
-    )
-    number = len(state["queues"]) + len(state["unread"])
-    return f"{number} queue{'' if number == 1 else 's'}" + (f", {sums}" if state["queues"] else "")
-
-
-def _host_line(host: View | None) -> str:
-    if host is None:
-        return ""
-    free = host["memory_available_bytes"]
-    return (
-        f"load {host['load'][0]:.2f} on {host['cpu_count']:g} cores, "
-        f"{size(free)} of {size(host['memory_total_bytes'])} memory available"
-    )
 
 
 def _node_state(node: View) -> Text:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from exporter.views import View
 
 Area: TypeAlias = Literal["redis", "bullmq"]
 
@@ -11,17 +12,17 @@ _CODES: Final = {"healthy": 0, "warning": 1, "critical": 2}
 CRITICAL: Final = 2
 
 
-def exit_code(view: Mapping[str, Any]) -> int:
+def exit_code(view: View) -> int:
     """Of the whole, by the band of its score. What is not known is not healthy."""
     health = view["health"]
     return CRITICAL if health is None else _CODES[health["status"]]
 
 
-def area_exit_code(view: Mapping[str, Any], area: Area) -> int:
+def area_exit_code(view: View, area: Area) -> int:
     """Of one area, by its own issues: 2 when it cannot be read or they alone make the score critical."""
     health = view["health"]
     states = {source["name"]: source["state"] for source in view["sources"]}
-    if health is None or states.get(area) != "ok" or (area == "redis" and not view["redis"]["reachable"]):
+    if health is None or states.get(area) != "ok":
         return CRITICAL
     penalties = [issue["penalty"] for issue in health["issues"] if issue["source"] == area]
     if not penalties:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from exporter.health import Health
 from exporter.metrics.bullmq import load_factor, worker_utilization
@@ -21,6 +22,9 @@ from exporter.snapshot import (
     TopologyNode,
 )
 from service.outcome import Failed, Ok, Outcome, value_or_none
+
+View: TypeAlias = Mapping[str, Any]
+"""Plain data, as JSON has it."""
 
 NO_MONITORING: Final = "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false): nothing is collected"
 
@@ -47,7 +51,7 @@ class About:
     tasks: tuple[Task, ...] = ()
 
 
-def status_view(assessment: Assessment | None, about: About) -> dict[str, Any]:
+def status_view(assessment: Assessment | None, about: About) -> View:
     """Everything. Without an assessment, as when monitoring is off, only what is known of the exporter."""
     view: dict[str, Any] = {
         "name": "oxherd",
@@ -87,6 +91,8 @@ def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
             return {"name": name, "state": "off", "why": "switched off", "seconds": None}
         case Failed():
             return {"name": name, "state": "failed", "why": outcome.message, "seconds": outcome.took}
+        case Ok(value=RedisState(reachable=False)):
+            return {"name": name, "state": "failed", "why": "no node answers", "seconds": outcome.took}
         case Ok():
             return {"name": name, "state": "ok", "why": "", "seconds": outcome.took}
 

@@ -31,6 +31,7 @@ class WebServer:
             uvicorn.Config(
                 app,
                 log_config=None,
+                log_level="warning",
                 access_log=False,  # it would write query strings, where a client may put a key
                 lifespan="off",
                 ws="none",

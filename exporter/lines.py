@@ -1,0 +1,62 @@
+"""What each source found, as one line for a person; the page and the commands share them."""
+
+from __future__ import annotations
+
+from exporter.units import count, size
+from exporter.views import View
+
+
+def source_line(view: View, source: View) -> str:
+    """Why the source could not be read or, where it could, what it found."""
+    if source["why"]:
+        return printable(source["why"])
+    match source["name"]:
+        case "redis":
+            return redis_line(view["redis"])
+        case "bullmq":
+            return queues_line(view["queues"])
+        case "host":
+            return host_line(view["host"])
+    return ""
+
+
+def redis_line(state: View | None) -> str:
+    if state is None:
+        return ""
+    nodes = state["nodes"]
+    line = f"{state['mode']}, {sum(node['up'] for node in nodes)} of {len(nodes)} nodes up"
+    if state["slots_covered"] is not None:
+        line += f", {count(state['slots_covered'])} of 16,384 slots covered"
+    if state["sentinel"]:
+        line += f", {state['sentinel']['sentinels']} sentinels watch {printable(state['sentinel']['master'])}"
+    return line
+
+
+def queues_line(state: View | None) -> str:
+    if state is None:
+        return ""
+    if not state["discovered"]:
+        return "still looking for queues"
+    sums = ", ".join(
+        f"{count(sum(queue[name] for queue in state['queues']))} {name}"
+        for name in ("waiting", "active", "failed")
+    )
+    number = len(state["queues"]) + len(state["unread"])
+    return f"{number} queue{'' if number == 1 else 's'}" + (f", {sums}" if state["queues"] else "")
+
+
+def host_line(host: View | None) -> str:
+    if host is None:
+        return ""
+    free = host["memory_available_bytes"]
+    return (
+        f"load {host['load'][0]:.2f} on {host['cpu_count']:g} cores, "
+        f"{size(free)} of {size(host['memory_total_bytes'])} memory available"
+    )
+
+
+def printable(text: str) -> str:
+    """Without what would steer the terminal: names of queues come from outside."""
+    return (
+        text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    )
