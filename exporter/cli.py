@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from math import isnan
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
@@ -47,6 +48,13 @@ def start(listen: str | None, config: str | None, *, check_config: bool, print_c
         _serve(loaded)
 
 
+def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
+    """nan is in every range."""
+    if seconds is not None and isnan(seconds):
+        raise click.BadParameter("not a number of seconds")
+    return seconds
+
+
 def _asking(command: F) -> F:
     """The options of all commands that ask."""
     for option in (
@@ -54,6 +62,7 @@ def _asking(command: F) -> F:
             "--watch",
             metavar="[SECONDS]",
             type=click.FloatRange(min=0.1, max=86400),
+            callback=_is_a_time,
             is_flag=False,
             flag_value=_WATCH_SECONDS,
             help=f"Again and again, every {_WATCH_SECONDS} seconds or as often as said.",

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from exporter.assess import Assessor, sentence
+from exporter.collect import Collector
+from exporter.settings import Settings
+from exporter.snapshot import BullMQState
+from service.clock import Deadline
+from service.outcome import UnreadableError
+from tests.fakes.assessments import assessment, well
+
+
+def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    fails = iter([True, True, False])
+
+    def queues(_: Deadline) -> BullMQState:
+        if next(fails):
+            raise UnreadableError("unreachable", "connection refused")
+        return BullMQState(())
+
+    assessor = Assessor(Collector({"bullmq": queues}), Settings())
+    assert not assessor.begun
+    with caplog.at_level(logging.INFO):
+        assert assessor.assess(Deadline.after(1)).health.issues
+        assert assessor.begun
+        assert [record.getMessage() for record in caplog.records] == ["issue appeared"]
+        assert caplog.records[0].__dict__["source"] == "bullmq"
+        assert caplog.records[0].levelno == logging.WARNING
+        assert assessor.step() == 300
+        assert [record.getMessage() for record in caplog.records[1:]] == ["assessed"]
+        assert "bullmq not read: connection refused" in caplog.records[1].__dict__["summary"]
+        assert not assessor.assess(Deadline.after(1)).health.issues
+        assert [record.getMessage() for record in caplog.records[2:]] == ["issue cleared"]
+
+
+def test_the_sentence() -> None:
+    said = sentence(assessment())
+    assert said.startswith("health 80 of 100 (warning), 1 of 2 Redis nodes up, ")
+    assert "2 queues (1 more not read) with 2400 waiting, 4 active, 14 failed" in said
+    assert "process not read: late" in said
+    assert said.endswith("Issues: title of cluster_node_unhealthy (1 of 2 nodes).")
+    assert sentence(well()) == "health 100 of 100 (healthy). No issues."

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.configuration import all_secrets, read_settings, refused
+from service.settings import ConfigError
+
+
+def test_file_environment_and_command_line(tmp_path: Path) -> None:
+    file, secret = tmp_path / "oxherd.yaml", tmp_path / "secret"
+    file.write_text("listen: ':1'\nbullmq:\n  prefixes: [a]\n")
+    secret.write_text("hunter2\n")
+    environ = {"EXPORTER_CONFIG": str(file), "REDIS_PASSWORD_FILE": str(secret), "BULLMQ_PREFIXES": "b"}
+    model = read_settings(environ, listen=":2").model
+    assert (model.listen, model.bullmq.prefixes) == (":2", ("b",))
+    assert all_secrets(model) == {"hunter2"}
+    other = tmp_path / "other.yaml"
+    other.write_text("listen: ':3'\n")
+    assert read_settings(environ, config=str(other)).model.listen == ":3"
+
+
+def test_the_password_in_a_url_is_a_secret_too() -> None:
+    model = read_settings({"REDIS_URL": "redis://:hunter%232@h"}).model
+    assert all_secrets(model) == {"redis://:hunter%232@h", "hunter#2"}
+
+
+@pytest.mark.parametrize("name", ["REDIS_TLS_CA_FILE", "EXPORTER_CONFIG", "REDIS_SENTINEL_PASSWORD_FILE"])
+def test_a_file_that_is_not_there(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings({name: "/nowhere"})
+    assert str(caught.value) == f"{name}=/nowhere (environment): cannot be read: no such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("environ", "kind", "setting"),
+    [
+        ({}, "auth", "REDIS_PASSWORD (not set)"),
+        ({"REDIS_PASSWORD": "hunter2"}, "auth", "REDIS_PASSWORD (environment)"),
+        ({"REDIS_URL": "redis://:hunter2@h:1"}, "auth", "REDIS_URL (environment)"),
+        ({"REDIS_URL": "redis://h:1"}, "auth", "REDIS_PASSWORD (not set)"),
+        ({"REDIS_SENTINELS": "h:1"}, "auth", "REDIS_SENTINEL_PASSWORD (not set)"),
+        ({"REDIS_SENTINELS": "i:1"}, "auth", "REDIS_PASSWORD (not set)"),
+        ({}, "protocol", "REDIS_URL (not set)"),
+        ({"REDIS_URL": "redis://h:1"}, "protocol", "REDIS_URL (environment)"),
+        ({"REDIS_CLUSTER_HOST_3": "h:1"}, "protocol", "REDIS_CLUSTER_HOST_3 (environment)"),
+        ({"REDIS_SENTINELS": "h:1"}, "protocol", "REDIS_SENTINELS (environment)"),
+        ({"REDIS_TLS": "1"}, "tls", "REDIS_TLS (environment)"),
+        ({"REDIS_URL": "rediss://h:1"}, "tls", "REDIS_URL (environment)"),
+    ],
+)
+def test_what_redis_refuses_names_the_setting(environ: dict[str, str], kind: str, setting: str) -> None:
+    assert str(refused(read_settings(environ), "h:1", kind, "why")) == f"{setting}: h:1: why"
+
+
+def test_a_certificate_names_the_bundle(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("")
+    loaded = read_settings({"REDIS_TLS": "1", "REDIS_TLS_CA_FILE": str(bundle)})
+    assert refused(loaded, "h:1", "tls", "the server's certificate: x").setting == "REDIS_TLS_CA_FILE"
