@@ -8,9 +8,9 @@ from typing import Final
 from exporter.redis.url import parse_url
 from exporter.settings import ENV, Settings, given_by, load_settings
 from service.files import check_readable, read_text, with_secret_files
+from service.outcome import UnreadableError
 from service.settings import ConfigError, Given, Loaded, secret_names, secrets_of
 
-_TLS_FILES: Final = ("redis.tls.ca_file", "redis.tls.cert_file", "redis.tls.key_file")
 _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
 
@@ -27,11 +27,32 @@ def read_settings(
     if listen:
         given["listen"] = Given("--listen", listen, "command line")
     loaded = load_settings(text, given, file=path)
-    tls = loaded.model.redis.tls
-    for name, file in zip(_TLS_FILES, (tls.ca_file, tls.cert_file, tls.key_file), strict=True):
-        if file:
-            check_readable(file, loaded.name(name), loaded.source(name))
+    _check_tls_files(loaded)
     return loaded
+
+
+def _check_tls_files(loaded: Loaded[Settings]) -> None:
+    """Readable, and what they are said to be."""
+    tls = loaded.model.redis.tls
+    files = {
+        "redis.tls.ca_file": tls.ca_file,
+        "redis.tls.cert_file": tls.cert_file,
+        "redis.tls.key_file": tls.key_file,
+    }
+    for path, file in files.items():
+        if file:
+            check_readable(file, loaded.name(path), loaded.source(path))
+    if any(files.values()):
+        from exporter.redis.connect import tls_context
+
+        for path, part in (
+            ("redis.tls.ca_file", tls.model_copy(update={"cert_file": None})),
+            ("redis.tls.cert_file", tls.model_copy(update={"ca_file": None})),
+        ):
+            try:
+                tls_context(part)
+            except UnreadableError as error:
+                raise loaded.error(path, str(error).rpartition(": ")[2], files[path]) from None
 
 
 def all_secrets(settings: Settings) -> set[str]:

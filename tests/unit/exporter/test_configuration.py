@@ -56,6 +56,6 @@ def test_what_redis_refuses_names_the_setting(environ: dict[str, str], kind: str
 
 def test_a_certificate_names_the_bundle(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
-    bundle.write_text("")
+    bundle.write_text("")  # as empty as OpenSSL allows
     loaded = read_settings({"REDIS_TLS": "1", "REDIS_TLS_CA_FILE": str(bundle)})
     assert refused(loaded, "h:1", "tls", "the server's certificate: x").setting == "REDIS_TLS_CA_FILE"
