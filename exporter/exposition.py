@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest as text_of
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
@@ -10,22 +13,24 @@ from exporter.metrics.family import Assessment
 from exporter.metrics.render import Renderer
 from exporter.negotiate import Format
 
+OWN: Final[Mapping[str, str]] = {
+    "oxherd_build_info": "1, with the exporter's version.",
+    "oxherd_monitoring_enabled": "1, or 0 when ENABLE_SYSTEM_MONITORING is false: then nothing is collected.",
+}
+"""Gauges that are there even when nothing is collected, and what they mean."""
+
 
 class Exposition:
     """Renders either format; without an assessment (monitoring is off) only this process and that fact."""
 
-    def __init__(self, *, monitoring: bool) -> None:
+    def __init__(self, version: str, *, monitoring: bool) -> None:
         self._renderer = Renderer()
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
         PlatformCollector(registry=self._own)
         GCCollector(registry=self._own)
-        enabled = Gauge(
-            "oxherd_monitoring_enabled",
-            "1, or 0 when ENABLE_SYSTEM_MONITORING is false: then nothing is collected.",
-            registry=self._own,
-        )
-        enabled.set(monitoring)
+        _constant(self._own, "oxherd_build_info", {"version": version})
+        _constant(self._own, "oxherd_monitoring_enabled", {}, float(monitoring))
 
     def render(self, assessment: Assessment | None, form: Format) -> bytes:
         """The text as bytes; in OpenMetrics it ends with # EOF."""
@@ -35,3 +40,8 @@ class Exposition:
             return ours + own
         ours = self._renderer.text(assessment) if assessment else b""
         return ours + text_of(self._own)
+
+
+def _constant(registry: CollectorRegistry, name: str, labels: Mapping[str, str], value: float = 1.0) -> None:
+    gauge = Gauge(name, OWN[name], tuple(labels), registry=registry)
+    (gauge.labels(**labels) if labels else gauge).set(value)

@@ -7,17 +7,13 @@ from exporter.views import View
 
 
 def source_line(view: View, source: View) -> str:
-    """Why the source could not be read or, where it could, what it found."""
-    if source["why"]:
-        return printable(source["why"])
-    match source["name"]:
-        case "redis":
-            return redis_line(view["redis"])
-        case "bullmq":
-            return queues_line(view["queues"])
-        case "host":
-            return host_line(view["host"])
-    return ""
+    """Why the source could not be read, and what it found as far as it could."""
+    found = {
+        "redis": redis_line(view["redis"]),
+        "bullmq": queues_line(view["queues"]),
+        "host": host_line(view["host"]),
+    }.get(source["name"], "")
+    return "; ".join(filter(None, [printable(source["why"]), found]))
 
 
 def redis_line(state: View | None) -> str:
@@ -35,8 +31,6 @@ def redis_line(state: View | None) -> str:
 def queues_line(state: View | None) -> str:
     if state is None:
         return ""
-    if not state["discovered"]:
-        return "still looking for queues"
     sums = ", ".join(
         f"{count(sum(queue[name] for queue in state['queues']))} {name}"
         for name in ("waiting", "active", "failed")

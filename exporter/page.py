@@ -102,7 +102,7 @@ def _severity(penalty: float) -> str:
 
 
 def _sources(view: View) -> str:
-    colours = {"ok": "healthy", "failed": "critical", "off": "dim"}
+    colours = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
     rows = "".join(
         f'<tr><td>{escape(one["name"])}</td><td class="{colours[one["state"]]}">{one["state"]}</td>'
         f'<td class="number">{milliseconds(one["seconds"])}</td>'

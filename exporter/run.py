@@ -41,7 +41,8 @@ class Exporter:
         discovery = Discovery(self._deployment, settings.bullmq)
         collector = Collector(sources(Parts(settings, self._deployment, discovery)))
         self._assessor = Assessor(collector, settings)
-        self._exposition = Exposition(monitoring=self._monitoring)
+        self._version = version("oxherd")
+        self._exposition = Exposition(self._version, monitoring=self._monitoring)
         self._tasks = (
             Supervised(
                 "discovery",
@@ -54,7 +55,6 @@ class Exporter:
                 max_age=settings.monitoring.interval_minutes * 60 + _LATE_SECONDS,
             ),
         )
-        self._version = version("oxherd")
         self._started = monotonic()
         self._server = WebServer(make_app(self), *parse_listen(settings.listen))
 

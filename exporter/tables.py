@@ -173,7 +173,7 @@ def _severity(issue: View) -> str:
 
 
 def _state(state: str) -> Text:
-    return Text(state, {"ok": "green", "failed": "red"}.get(state, "dim"))
+    return Text(state, {"ok": "green", "partial": "yellow", "failed": "red"}.get(state, "dim"))
 
 
 def _not_read(view: View, source: str) -> RenderableType:

@@ -22,7 +22,7 @@ def area_exit_code(view: View, area: Area) -> int:
     """Of one area, by its own issues: 2 when it cannot be read or they alone make the score critical."""
     health = view["health"]
     states = {source["name"]: source["state"] for source in view["sources"]}
-    if health is None or states.get(area) != "ok":
+    if health is None or states.get(area) not in ("ok", "partial"):
         return CRITICAL
     penalties = [issue["penalty"] for issue in health["issues"] if issue["source"] == area]
     if not penalties:

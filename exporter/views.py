@@ -86,15 +86,21 @@ def _health(health: Health) -> dict[str, Any]:
 
 
 def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
-    match outcome:
-        case None:
-            return {"name": name, "state": "off", "why": "switched off", "seconds": None}
-        case Failed():
-            return {"name": name, "state": "failed", "why": outcome.message, "seconds": outcome.took}
-        case Ok(value=RedisState(reachable=False)):
-            return {"name": name, "state": "failed", "why": "no node answers", "seconds": outcome.took}
-        case Ok():
-            return {"name": name, "state": "ok", "why": "", "seconds": outcome.took}
+    if outcome is None:
+        return {"name": name, "state": "off", "why": "switched off", "seconds": None}
+    state, why = "ok", ""
+    if isinstance(outcome, Failed):
+        state, why = "failed", outcome.message
+    else:
+        match outcome.value:
+            case RedisState(reachable=False):
+                state, why = "failed", "no node answers"
+            case BullMQState(discovered=False):
+                state, why = "partial", "the first search for queues has not ended yet"
+            case BullMQState(up=False) as bullmq:
+                known = len(bullmq.queues) + len(bullmq.unread)
+                state, why = "partial", f"{len(bullmq.unread)} of {known} queues could not be read"
+    return {"name": name, "state": state, "why": why, "seconds": outcome.took}
 
 
 # --- Redis -----------------------------------------------------------------------------------------------

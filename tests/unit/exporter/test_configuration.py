@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.configuration import all_secrets, read_settings, refused
+from exporter.settings import given_by, load_settings
 from service.settings import ConfigError
 
 
@@ -54,8 +55,21 @@ def test_what_redis_refuses_names_the_setting(environ: dict[str, str], kind: str
     assert str(refused(read_settings(environ), "h:1", kind, "why")) == f"{setting}: h:1: why"
 
 
-def test_a_certificate_names_the_bundle(tmp_path: Path) -> None:
-    bundle = tmp_path / "ca.pem"
-    bundle.write_text("")  # as empty as OpenSSL allows
-    loaded = read_settings({"REDIS_TLS": "1", "REDIS_TLS_CA_FILE": str(bundle)})
+def test_a_certificate_names_the_bundle() -> None:
+    loaded = load_settings("", given_by({"REDIS_TLS": "1", "REDIS_TLS_CA_FILE": "/ca.pem"}))
     assert refused(loaded, "h:1", "tls", "the server's certificate: x").setting == "REDIS_TLS_CA_FILE"
+
+
+@pytest.mark.parametrize(
+    ("names", "setting"),
+    [
+        (["REDIS_TLS_CA_FILE"], "REDIS_TLS_CA_FILE"),
+        (["REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE"], "REDIS_TLS_CERT_FILE"),
+    ],
+)
+def test_a_file_that_is_no_certificate(tmp_path: Path, names: list[str], setting: str) -> None:
+    file = tmp_path / "file.pem"
+    file.write_text("hunter2")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(dict.fromkeys(names, str(file)))
+    assert str(caught.value) == f"{setting}={file} (environment): not a PEM file of that kind"

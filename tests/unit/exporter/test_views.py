@@ -21,10 +21,11 @@ def test_sources() -> None:
     sources = {source["name"]: source for source in status_view(assessment(), ABOUT)["sources"]}
     assert {name: source["state"] for name, source in sources.items()} == {
         "redis": "ok",
-        "bullmq": "ok",
+        "bullmq": "partial",
         "host": "ok",
         "process": "failed",
     }
+    assert sources["bullmq"]["why"] == "1 of 3 queues could not be read"
     assert sources["process"]["why"] == f"late {NASTY}"
     assert [source["state"] for source in status_view(well(), ABOUT)["sources"]] == [
         "off",

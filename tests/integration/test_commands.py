@@ -1,0 +1,120 @@
+"""`monitor status`, `health`, `redis` and `queues`: with a running exporter, and alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.run import Exporter
+from exporter.settings import Settings
+from lab.cluster import RedisCluster
+from lab.ports import free_port
+from lab.redis import RedisServer
+
+MONITOR = Path(sys.executable).with_name("monitor")
+COMMANDS = ("status", "health", "redis", "queues")
+SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "LOG_")
+
+
+def monitor(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    return subprocess.run(
+        [str(MONITOR), *arguments], env=own | environ, check=False, capture_output=True, text=True, timeout=30
+    )
+
+
+@pytest.fixture(scope="module")
+def exporter(redis_cluster: RedisCluster) -> Iterator[str]:
+    """The URL of an exporter that watches the cluster."""
+    settings = Settings.model_validate(
+        {
+            "listen": "127.0.0.1:0",
+            "redis": {"url": redis_cluster.nodes[0].url},
+            "health": {"thresholds": {"host_load_per_core": 1000}},
+        }
+    )
+    made = Exporter(settings)
+    made.start()
+    yield f"http://{made.address}"
+    assert made.stop()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_running_exporter_is_asked(exporter: str, command: str) -> None:
+    for done in (monitor(command, "--url", exporter), monitor(command, EXPORTER_URL=exporter)):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+        assert "\x1b" not in done.stdout  # not a terminal
+    done = monitor(command, "--url", exporter, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert isinstance(json.loads(done.stdout), dict)
+
+
+def test_nodes(exporter: str, redis_cluster: RedisCluster) -> None:
+    nodes = json.loads(monitor("redis", "--url", exporter, "--json").stdout)["nodes"]
+    assert {node["address"] for node in nodes} == set(redis_cluster.addresses)
+    assert sorted(node["role"] for node in nodes) == ["master"] * 3 + ["replica"] * 3
+    said = monitor("redis", "--url", exporter).stdout
+    assert all(address in said for address in redis_cluster.addresses)
+    assert "cluster, 6 of 6 nodes up, 16,384 of 16,384 slots covered" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_an_exporter_it_looks_by_itself(redis_server: RedisServer, command: str) -> None:
+    port = free_port()
+    own = {"REDIS_URL": redis_server.url, "EXPORTER_LISTEN": f"127.0.0.1:{port}"}
+    done = monitor(command, **own)
+    assert done.stdout
+    assert done.stderr == (
+        f"monitor: no exporter at http://127.0.0.1:{port}, so this is one collection of our own\n"
+    )
+    local = monitor(command, "--local", "--json", **own)
+    assert local.stderr == ""
+    assert json.loads(local.stdout)
+
+
+def test_exit_codes_alone(fresh_redis: RedisServer) -> None:
+    own = {"REDIS_URL": fresh_redis.url}
+    assert monitor("redis", "--local", **own).returncode == 0
+    fresh_redis.cli("config", "set", "maxmemory", "1mb")
+    fresh_redis.cli("config", "set", "maxmemory-policy", "noeviction")
+    done = monitor("redis", "--local", **own)
+    assert done.returncode == 1
+    assert monitor("queues", "--local", **own).returncode == 0
+    fresh_redis.kill()
+    for command in COMMANDS:
+        assert monitor(command, "--local", **own).returncode == 2
+    assert "down" in monitor("redis", "--local", **own).stdout
+
+
+def test_an_exporter_that_is_asked_for_by_name_must_be_there(redis_server: RedisServer) -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    done = monitor("status", "--url", gone)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"monitor: no exporter at {gone}\n")
+    other = f"http://{redis_server.address}"
+    done = monitor("status", "--url", other)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"monitor: {other}")
+
+
+def test_watch_until_interrupted(exporter: str) -> None:
+    process = subprocess.Popen(
+        [str(MONITOR), "health", "--url", exporter, "--watch", "0.1", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        lines = [process.stdout.readline() for _ in range(3)]
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=10)
+    assert all(json.loads(line)["score"] == 100 for line in lines)
+    assert errors == ""
