@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from exporter.settings import HealthSettings
+from exporter.snapshot import HostState, NodeReading, Snapshot
+from exporter.units import size
+from service.outcome import Failed, Ok, Outcome, value_or_none
 
 Status: TypeAlias = Literal["healthy", "warning", "critical"]
+
+HEALTHY: Final = 90.0
+WARNING: Final = 70.0
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +39,293 @@ class Health:
     score: float
     status: Status
     issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule found; the table gives it its name and the settings its penalty."""
+
+    source: str
+    title: str
+    measured: str
+    threshold: str
+    recommendation: str
+
+
+Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
+
+
+def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
+    """Every rule on one snapshot. A part that is switched off makes no issue, one that failed does."""
+    issues = []
+    for name, rule in RULES.items():
+        finding = rule(snapshot, settings)
+        if finding is not None:
+            issues.append(_issue(name, finding, settings))
+    return of_issues(issues)
+
+
+def of_issues(issues: list[Issue]) -> Health:
+    """100 less all penalties, never below 0."""
+    score = max(0.0, 100.0 - sum(issue.penalty for issue in issues))
+    return Health(score, status_of(score), tuple(sorted(issues, key=lambda issue: -issue.penalty)))
+
+
+def status_of(score: float) -> Status:
+    """healthy from 90, warning from 70, critical below."""
+    if score >= HEALTHY:
+        return "healthy"
+    return "warning" if score >= WARNING else "critical"
+
+
+def _issue(name: str, finding: Finding, settings: HealthSettings) -> Issue:
+    penalty: float = getattr(settings.penalties, name)
+    return Issue(
+        name,
+        finding.source,
+        penalty,
+        finding.title,
+        finding.measured,
+        finding.threshold,
+        finding.recommendation,
+    )
+
+
+# --- Redis -----------------------------------------------------------------------------------------------
+
+
+def _redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    outcome = snapshot.redis
+    if outcome is None or (isinstance(outcome, Ok) and outcome.value.reachable):
+        return None
+    if isinstance(outcome, Failed):
+        measured = outcome.message
+    else:
+        failures = [f"{address}: {_why(one)}" for address, one in outcome.value.nodes.items()]
+        measured = f"none of {_count(len(failures), 'node')} answers ({_some(failures)})"
+    return Finding(
+        "redis",
+        "Redis cannot be reached",
+        measured,
+        "at least one node answers",
+        "Check that Redis runs and that this host reaches it: redis-cli -h HOST -p PORT ping.",
+    )
+
+
+def _cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """A node that the others doubt, or that does not answer us; if none does, that is the other rule's."""
+    state = value_or_none(snapshot.redis)
+    if state is None or not state.reachable:
+        return None
+    ill = []
+    for node in state.topology.nodes:
+        outcome = state.nodes.get(node.address)
+        if isinstance(outcome, Failed):
+            ill.append((node.address, outcome.message))
+        elif not node.healthy:
+            ill.append((node.address, node.why or "unhealthy"))
+    missing = 16384 - state.topology.slots_covered() if state.topology.mode == "cluster" else 0
+    if not ill and missing <= 0:
+        return None
+    words = [f"{address}: {why}" for address, why in ill]
+    if missing > 0:
+        words.append(f"{missing} of 16384 slots have no owner")
+    address = ill[0][0] if ill else next(iter(state.readings()))
+    return Finding(
+        "redis",
+        "A Redis node is unhealthy",
+        _some(words),
+        f"all {_count(len(state.topology.nodes), 'node')} answer and are seen well by the others",
+        f"Look at {address}: its process and log, then redis-cli cluster nodes from a healthy node.",
+    )
+
+
+def _redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    state = value_or_none(snapshot.redis)
+    if state is None:
+        return None
+    limit = settings.thresholds.redis_memory_ratio
+    fills = [(address, *fill) for address, reading in state.readings().items() if (fill := _fill(reading))]
+    high = sorted((fill for fill in fills if fill[1] > limit), key=lambda fill: -fill[1])
+    if not high:
+        return None
+    address, ratio, used, whole, whose = high[0]
+    more = f", and {_count(len(high) - 1, 'more node')}" if len(high) > 1 else ""
+    host, _, port = address.rpartition(":")
+    return Finding(
+        "redis",
+        "Redis memory is high",
+        f"{address} uses {ratio:.0%} of {whose} ({size(used)} of {size(whole)}){more}",
+        f"{limit:.0%} of maxmemory, or of the host's memory where none is set",
+        f"See what fills it: redis-cli -h {host} -p {port} --bigkeys; trim with removeOnComplete, "
+        "or raise the limit.",
+    )
+
+
+def _fill(reading: NodeReading) -> tuple[float, float, float, str] | None:
+    """Ratio, used and size in bytes, and what the size is."""
+    used = reading.info.number("used_memory")
+    maxmemory = reading.info.number("maxmemory")
+    size = maxmemory or reading.info.number("total_system_memory")
+    if used is None or not size:
+        return None
+    return (
+        used / size,
+        used,
+        size,
+        "its maxmemory" if maxmemory else "its host's memory (no maxmemory is set)",
+    )
+
+
+# --- queues ----------------------------------------------------------------------------------------------
+
+
+def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    outcome = snapshot.bullmq
+    if outcome is None:
+        return None
+    if isinstance(outcome, Failed):
+        measured = outcome.message
+    elif outcome.value.up:
+        return None
+    elif not outcome.value.discovered:
+        measured = "the first search for queues has not ended yet"
+    else:
+        unread = outcome.value.unread
+        words = [f"{queue.name}: {failed.message}" for queue, failed in unread.items()]
+        known = len(unread) + len(outcome.value.queues)
+        measured = f"{len(unread)} of {_count(known, 'queue')} cannot be read ({_some(words)})"
+    advice = (
+        "Bring Redis back first; the queues follow."
+        if _redis_unreachable(snapshot, settings) or _cluster_node_unhealthy(snapshot, settings)
+        else "Wait for the search to end; name the queues in BULLMQ_QUEUES to spare it."
+        if isinstance(outcome, Ok) and not outcome.value.discovered
+        else "Check what the exporter's Redis user may read (deploy/redis/exporter.acl) and its log."
+    )
+    return Finding(
+        "bullmq", "The queue system does not respond", measured, "every known queue can be read", advice
+    )
+
+
+def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """Of the last hour: a failed set only grows until someone trims it, and would be an issue for ever."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None:
+        return None
+    total = sum(queue.failed_last_hour for queue in state.queues)
+    if total <= settings.thresholds.failed_jobs:
+        return None
+    worst = max(state.queues, key=lambda queue: queue.failed_last_hour)
+    return Finding(
+        "bullmq",
+        "Many jobs failed",
+        f"{total} jobs failed in the last hour, counted in the failed sets; "
+        f"{worst.failed_last_hour} of them in {worst.id.name}",
+        f"{settings.thresholds.failed_jobs} in all queues in an hour; removeOnFail hides some",
+        f"Read the newest failedReason in {worst.id.name}, mend its cause, then retry what should still run.",
+    )
+
+
+# --- the host and this process ---------------------------------------------------------------------------
+
+
+def _host_memory_low(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    host = value_or_none(snapshot.host)
+    if host is None or host.memory_total <= 0:
+        return None
+    limit = settings.thresholds.host_memory_available_ratio
+    ratio = host.memory_available / host.memory_total
+    if ratio >= limit:
+        return None
+    return Finding(
+        "host",
+        "The host is short of memory",
+        f"{ratio:.1%}: {size(host.memory_available)} of {size(host.memory_total)}{_limited(host)}",
+        f"at least {limit:.0%} available",
+        "See which process grew: ps aux --sort=-rss | head; stop it or give the machine more memory.",
+    )
+
+
+def _host_load_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """The 1-minute load, as node-mixin's saturation alert takes it."""
+    host = value_or_none(snapshot.host)
+    if host is None:
+        return None
+    limit = settings.thresholds.host_load_per_core * host.cpu_count
+    if host.load[0] <= limit:
+        return None
+    return Finding(
+        "host",
+        "The load is high",
+        f"load {host.load[0]:.2f} on {host.cpu_count:g} cores{_limited(host)}",
+        f"{limit:g}, which is {settings.thresholds.host_load_per_core:g} for each core",
+        "See what runs or waits for disk: top -o %CPU, then iostat -x 1.",
+    )
+
+
+def _process_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    process = value_or_none(snapshot.process)
+    if process is None:
+        return None
+    limit = process.limit or settings.thresholds.process_memory_bytes
+    ratio = process.resident / limit
+    if ratio <= settings.thresholds.process_memory_ratio:
+        return None
+    whose = "its limit" if process.limit else "what it should need"
+    return Finding(
+        "process",
+        "The exporter's memory is high",
+        f"{size(process.resident)} resident, {ratio:.0%} of {whose} ({size(limit)})",
+        f"{settings.thresholds.process_memory_ratio:.0%}",
+        "Raise the exporter's memory limit, or narrow BULLMQ_QUEUES.",
+    )
+
+
+def _source_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """Redis and the queues have rules of their own for that."""
+    failed: dict[str, Outcome[object] | None] = {"host": snapshot.host, "process": snapshot.process}
+    words = [f"{name}: {one.message}" for name, one in failed.items() if isinstance(one, Failed)]
+    if not words:
+        return None
+    return Finding(
+        "host" if isinstance(snapshot.host, Failed) else "process",
+        "A source could not be read",
+        "; ".join(words),
+        "every source that is switched on can be read",
+        "See the exporter's log; host.enabled: false switches the host's part off.",
+    )
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    "redis_unreachable": _redis_unreachable,
+    "queue_system_down": _queue_system_down,
+    "cluster_node_unhealthy": _cluster_node_unhealthy,
+    "host_memory_low": _host_memory_low,
+    "redis_memory_high": _redis_memory_high,
+    "host_load_high": _host_load_high,
+    "process_memory_high": _process_memory_high,
+    "failed_jobs_high": _failed_jobs_high,
+    "source_unreadable": _source_unreadable,
+}
+"""Every rule by the name of its issue, which is also the name of its penalty in the settings."""
+
+
+# --- words -----------------------------------------------------------------------------------------------
+
+
+def _why(outcome: Outcome[NodeReading]) -> str:
+    return outcome.message if isinstance(outcome, Failed) else "answers"
+
+
+def _some(words: list[str]) -> str:
+    """The first few, and how many more."""
+    more = len(words) - _NAMED
+    return "; ".join(words[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _limited(host: HostState) -> str:
+    return ", by the container's limits" if host.cgroup_limited else ""

@@ -1,0 +1,55 @@
+"""The exporter's own work: what it could collect, and how long that took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from exporter.metrics.family import Assessment, Family, Sample
+from exporter.snapshot import BullMQState, RedisState, Snapshot
+from service.outcome import Failed, Outcome
+
+
+def succeeded(outcome: Outcome[object]) -> bool:
+    """Whether a source gave all that it is for: of Redis at least one node, of BullMQ every known queue."""
+    if isinstance(outcome, Failed):
+        return False
+    match outcome.value:
+        case RedisState() as state:
+            return state.reachable
+        case BullMQState() as state:
+            return state.up
+    return True
+
+
+def _success(assessment: Assessment) -> Iterator[Sample]:
+    for name, outcome in _parts(assessment.snapshot):
+        yield (name,), float(succeeded(outcome))
+
+
+def _duration(assessment: Assessment) -> Iterator[Sample]:
+    for name, outcome in _parts(assessment.snapshot):
+        yield (name,), outcome.took
+
+
+def _parts(snapshot: Snapshot) -> Iterator[tuple[str, Outcome[object]]]:
+    yield from snapshot.parts().items()
+
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    Family(
+        "oxherd_collect_success",
+        "gauge",
+        "1 when the source was read in this scrape, else 0: of redis at least one node, "
+        "of bullmq every known queue.",
+        ("source",),
+        _success,
+    ),
+    Family(
+        "oxherd_collect_duration_seconds",
+        "gauge",
+        "Seconds that collecting from the source took in this scrape.",
+        ("source",),
+        _duration,
+    ),
+)
