@@ -127,8 +127,8 @@ class Demo:
 
 Three things to try, in another terminal:
   .venv/bin/monitor queues --watch
-  curl -s {page}/metrics | grep -E '^(oxherd_health|redis_up|bullmq_job_count)'
-  kill -STOP {pid}; sleep 20; kill -CONT {pid}   # {victim.address} hangs: watch the score
+  curl -s {page}/metrics | grep -E '^(oxherd_health_score|redis_up.node|bullmq_job_count)'
+  kill -STOP {pid}; sleep 20; kill -CONT {pid}   # {victim.address} hangs: score, failover
 """
 
 
