@@ -188,8 +188,6 @@ def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding 
         measured = outcome.message
     elif outcome.value.up:
         return None
-    elif not outcome.value.discovered:
-        measured = "the first search for queues has not ended yet"
     else:
         unread = outcome.value.unread
         words = [f"{queue.name}: {failed.message}" for queue, failed in unread.items()]
@@ -198,8 +196,6 @@ def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding 
     advice = (
         "Bring Redis back first; the queues follow."
         if _redis_unreachable(snapshot, settings) or _cluster_node_unhealthy(snapshot, settings)
-        else "Wait for the search to end; name the queues in BULLMQ_QUEUES to spare it."
-        if isinstance(outcome, Ok) and not outcome.value.discovered
         else "Check what the exporter's Redis user may read (deploy/redis/exporter.acl) and its log."
     )
     return Finding(

@@ -189,8 +189,8 @@ class BullMQState:
 
     @property
     def up(self) -> bool:
-        """Whether every known queue's state could be read."""
-        return self.discovered and not self.unread
+        """Whether every known queue's state could be read. A search that has not ended yet is not a failure."""
+        return not self.unread
 
 
 # --- Host ------------------------------------------------------------------------------------------------
