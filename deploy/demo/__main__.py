@@ -117,6 +117,7 @@ class Demo:
 
     def describe(self) -> str:
         page = f"http://localhost:{self.ports.exporter}"
+        where = "" if self.ports.exporter == EXPORTER_PORT else f" --url {page}"
         first, last = self.ports.nodes[0], self.ports.nodes[-1]
         victim = self.cluster.masters()[0]
         pid = victim.process.pid
@@ -126,7 +127,7 @@ class Demo:
   Redis        127.0.0.1:{first} to {last}    {MASTERS} masters, a replica each, {QUEUES} BullMQ queues
 
 Three things to try, in another terminal:
-  .venv/bin/monitor queues --watch
+  .venv/bin/monitor queues --watch{where}
   curl -s {page}/metrics | grep -E '^(oxherd_health_score|redis_up.node|bullmq_job_count)'
   kill -STOP {pid}; sleep 20; kill -CONT {pid}   # {victim.address} hangs: score, failover
 """
