@@ -37,14 +37,13 @@ class BullMQSource:
         topology = self._deployment.topology(deadline)
         self._remember(known.queues)
         now_ms = int(now() * 1000)
+        if not known.queues:
+            self._knock(topology, deadline)
         counts, unread = self._read(known.queues, topology, deadline, now_ms)
-        again = [queue for queue, failed in unread.items() if _may_have_moved(failed)]
-        if again and not deadline.passed():
-            try:
-                topology = self._deployment.refresh(deadline)
-            except UnreadableError:
-                pass
-            else:
+        if any(map(_may_have_moved, unread.values())) and not deadline.passed():
+            before, topology = topology, self._look_again(topology, deadline)
+            again = _worth_asking_again(unread, Routes(before), Routes(topology))
+            if again:
                 more, still = self._read(again, topology, deadline, now_ms)
                 counts |= more
                 unread = {queue: failed for queue, failed in unread.items() if queue not in more} | still
@@ -60,6 +59,21 @@ class BullMQSource:
             for queue, one in counts.items()
         ]
         return BullMQState(tuple(states), unread, discovered=known.complete, problems=known.problems)
+
+    def _knock(self, topology: Topology, deadline: Deadline) -> None:
+        """Without a queue nothing would be asked, and a dead Redis look like an empty one."""
+        masters = Routes(topology).masters
+        answers = self._deployment.ask(dict.fromkeys(masters, request([("PING",)])), deadline, lane=_LANE)
+        failed = [(address, one) for address, one in answers.items() if isinstance(one, Failed)]
+        if len(failed) == len(masters):
+            address, why = failed[0] if failed else ("", _NOBODY)
+            raise UnreadableError(why.kind, f"{address}: {why.message}" if address else "no master")
+
+    def _look_again(self, topology: Topology, deadline: Deadline) -> Topology:
+        try:
+            return self._deployment.refresh(deadline)
+        except UnreadableError:
+            return topology
 
     def _remember(self, queues: Iterable[QueueId]) -> None:
         """Plans and loads of just these queues."""
@@ -154,3 +168,12 @@ class BullMQSource:
 
 def _may_have_moved(failed: Failed) -> bool:
     return failed.kind in ("moved", "unreachable", "timeout")
+
+
+def _worth_asking_again(unread: Mapping[QueueId, Failed], before: Routes, after: Routes) -> list[QueueId]:
+    """A node that told of a move answers at once; one that is silent costs its time-out a second time."""
+    return [
+        queue
+        for queue, failed in unread.items()
+        if failed.kind == "moved" or (_may_have_moved(failed) and after.owner(queue) != before.owner(queue))
+    ]

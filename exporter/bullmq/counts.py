@@ -11,10 +11,11 @@ from exporter.bullmq.keys import DELAYED_FACTOR, base
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
 from exporter.snapshot import QueueId
 
-REPLIES: Final = 17
+REPLIES: Final = 19
 """How many replies a queue's commands have."""
 
 _HOUR_MS: Final = 3_600_000
+_TRIES: Final = ("ats", "atm", "attemptsMade")  # of v5 and later; v3 and v4
 _MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to wake a worker
 
 
@@ -59,8 +60,10 @@ def plan(queue: QueueId) -> Plan:
     lengths += [("ZCARD", key + name) for name in sets]
     rest: list[tuple[Argument, ...]] = [
         ("HMGET", key + "meta", "paused", "concurrency", "max"),
-        ("LRANGE", key + "wait", -2, -1),
-        ("LRANGE", key + "paused", -2, -1),
+        ("LINDEX", key + "wait", -1),
+        ("LINDEX", key + "wait", -2),
+        ("LINDEX", key + "paused", -1),
+        ("LINDEX", key + "paused", -2),
         ("LINDEX", key + "active", -1),
         ("GET", key + "limiter"),
         ("PTTL", key + "limiter"),
@@ -87,7 +90,7 @@ def unpack(replies: Sequence[Reply]) -> list[Counts | Unreadable]:
 
 
 def _unpack(replies: Sequence[Reply]) -> Counts | Unreadable:
-    # A reply of another kind than expected fails in the arithmetic, which spares 17 checks of type a queue.
+    # A reply of another kind than expected fails in the arithmetic, which spares a check of each one.
     try:
         return _counts(*cast("Any", replies))
     except (TypeError, ValueError, AttributeError):
@@ -106,8 +109,10 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
     failed: int,
     schedulers: int,
     meta: list[bytes | None],
-    wait_tail: list[bytes],
-    paused_tail: list[bytes],
+    wait_last: bytes | None,
+    wait_second: bytes | None,
+    paused_last: bytes | None,
+    paused_second: bytes | None,
     longest: bytes | None,
     limiter: bytes | None,
     limiter_ttl: int,
@@ -115,17 +120,21 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
     failed_last_hour: int,
 ) -> Counts:
     is_paused, concurrency, most = meta
-    oldest = []
-    if wait:
-        wait, job = _without_marker(wait, wait_tail)
-        oldest += job
-    if paused:
-        paused, job = _without_marker(paused, paused_tail)
-        oldest += job
+    # A marker at the tail of a list is no job. Other clients' commands come in between ours: a list that had
+    # jobs may have no tail any more.
+    oldest: tuple[bytes, ...] = ()
+    if wait_last is not None:
+        if wait_last.startswith(_MARKER):
+            wait, wait_last = wait - 1, wait_second
+        oldest = (wait_last,) if wait_last is not None else ()
+    if paused_last is not None:
+        if paused_last.startswith(_MARKER):
+            paused, paused_last = paused - 1, paused_second
+        oldest = (*oldest, paused_last) if paused_last is not None else oldest
     if not isinstance(longest, bytes | None):
         raise TypeError
     return Counts(
-        wait + paused + 0,
+        max(0, wait + paused),
         active + 0,
         delayed + 0,
         prioritized + 0,
@@ -138,16 +147,9 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
         _rate_limit(most, limiter, limiter_ttl + 0),
         overdue + 0,
         failed_last_hour + 0,
-        tuple(oldest),
+        oldest,
         longest,
     )
-
-
-def _without_marker(length: int, tail: list[bytes]) -> tuple[int, list[bytes]]:
-    """How many jobs a list holds, and the one that waits longest: a marker at its tail is none."""
-    if tail[-1].startswith(_MARKER):
-        return length - 1, tail[:-1]
-    return length, tail[-1:]
 
 
 def _rate_limit(most: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:
@@ -173,7 +175,7 @@ def age_commands(queue: QueueId, counts: Counts) -> list[tuple[Argument, ...]]:
     """What is still to be asked of the jobs that wait and run longest."""
     key = base(queue).encode("utf-8", "surrogateescape")
     asked: list[tuple[Argument, ...]] = [
-        ("HMGET", key + job, "timestamp", "processedOn", "opts") for job in counts.oldest
+        ("HMGET", key + job, "timestamp", "processedOn", "opts", *_TRIES) for job in counts.oldest
     ]
     if counts.longest is not None:
         asked.append(("HMGET", key + counts.longest, "processedOn"))
@@ -192,13 +194,21 @@ def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> tuple[float |
 
 
 def _waiting_since(reply: Reply) -> float | None:
-    """Unix ms at which a job could first be taken: when it was added and its delay had passed. Of a job that
-    is tried again, when its last try began: its end, and the time it then backed off, are not kept."""
+    """Unix ms at which a job could first be taken: when it was added and its delay had passed.
+
+    Of a job that BullMQ tries again, when its last try began: its end, and the time it then backed off, are
+    not kept. Of one that a person put back after it had failed or completed nothing is kept but when it was
+    added, maybe a week ago: that is not how long it waits, so None.
+    """
     added = _number(reply, 0)
     if added is None or not isinstance(reply, list):
         return None
     tried = _number(reply, 1)
-    return tried if tried is not None else added + _delay(reply[2])
+    if tried is not None:
+        return tried
+    if any(_number(reply, place) for place in range(3, len(reply))):
+        return None
+    return added + _delay(reply[2])
 
 
 def _delay(raw: Reply) -> float:

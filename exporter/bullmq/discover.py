@@ -1,8 +1,8 @@
 """Finds the queues and counts their workers, in the background: a scrape never waits for a SCAN.
 
-Three ways lead to a queue: its name in the settings, a worker's connection in CLIENT LIST, and its `meta` key
-in a SCAN of every master that goes on where it left off, a few calls a second. What was found is confirmed, and
-confirmed again at each round, so that a queue that is obliterated goes away.
+Three ways lead to a queue: its name in the settings, a worker's connection in CLIENT LIST, and its `meta`
+key in a SCAN of every master that goes on where it left off, a few calls a second. What was found is
+confirmed, and confirmed again at each round, so that a queue that is obliterated goes away.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class _Search:
     cursors: dict[str, bytes] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     found: set[QueueId] = field(default_factory=set)
+    read: bool = False  # one master at least has been read to its end
+    refused: bool = False  # one master at least has not
 
 
 class Discovery:
@@ -73,7 +75,9 @@ class Discovery:
         self._problems: dict[str, str] = {}
         self._round_due = 0.0
         self._scan_due = 0.0
-        self._known = Known(queues=tuple(sorted(self._certain)))
+        # A named list is complete at once; what is searched for, when the first search has ended.
+        self._all_named = bool(self._certain) and len(self._certain) == len(settings.queues)
+        self._known = Known(queues=tuple(sorted(self._certain)), complete=self._all_named)
 
     def known(self) -> Known:
         """Queues and workers; workers that were counted too long ago are not told."""
@@ -108,7 +112,8 @@ class Discovery:
         """Everything at once, for a command that asks a single time. Raises UnreadableError."""
         routes = self._routes(deadline)
         self._look(routes, deadline)
-        while self._settings.scan and not self._searched and not deadline.passed():
+        self._search = _Search() if self._settings.scan else None
+        while self._search is not None and not deadline.passed():
             self._scan(routes, deadline)
 
     # --- one round ---
@@ -134,9 +139,11 @@ class Discovery:
         for queue in counted or ():
             if is_wanted(queue, self._settings.queues):
                 self._candidates.add(queue)
-        self._confirm(routes, deadline, counted)
+        self._confirm(routes, deadline, counted, workers_at=monotonic())
 
-    def _confirm(self, routes: Routes, deadline: Deadline, workers: dict[QueueId, int] | None) -> None:
+    def _confirm(
+        self, routes: Routes, deadline: Deadline, workers: dict[QueueId, int] | None, *, workers_at: float
+    ) -> None:
         """Publish the candidates that are queues. One whose node does not answer stays what it was."""
         untagged = sorted(queue.name for queue in self._certain if not routes.possible(queue))
         self._note(
@@ -150,17 +157,20 @@ class Discovery:
         asked = {address: _existence(queues) for address, queues in owned.items()}
         answers = self._deployment.ask(asked, deadline, lane=_LANE)
         before = set(self._known.queues)
-        real = set(candidates) & (self._certain | before)
+        real = set(candidates) & before
+        refused = None
         for address, queues in owned.items():
-            real = _confirmed(real, queues, answers[address], workers or {})
-        real |= {queue for queue in self._certain if routes.possible(queue)}
+            answer = answers[address]
+            if isinstance(answer, Ok):
+                real = _confirmed(real, queues, answer.value, workers or {})
+                refused = next((one for one in answer.value if isinstance(one, ReplyError)), refused)
+        self._note("confirm", f"EXISTS: {refused}" if refused else None)
+        certain = {queue for queue in self._certain if routes.possible(queue)}
+        missing = ", ".join(sorted(queue.name for queue in certain - real))
+        self._note("missing", f"named, but not in Redis: {missing}" if missing else None)
+        real |= certain
         self._candidates = real | set(self._named)
-        counted = workers is not None
-        self._publish(
-            queues=tuple(sorted(real)),
-            workers=workers if counted else None,
-            workers_at=monotonic() if counted else 0.0,
-        )
+        self._publish(queues=tuple(sorted(real)), workers=workers, workers_at=workers_at)
 
     # --- the search ---
 
@@ -180,7 +190,6 @@ class Discovery:
             for address in due
         }
         answers = self._deployment.ask(asked, deadline, lane=_LANE)
-        refused = None
         for address, answer in answers.items():
             reply = answer.value[0] if isinstance(answer, Ok) else None
             if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], bytes):
@@ -188,25 +197,25 @@ class Discovery:
                 search.found |= self._queues_of(reply[1])
                 if reply[0] == b"0":
                     search.done.add(address)
+                    search.read = True
             else:
                 # Passed over until the next search: a node that is down must not hold up the others' queues.
                 search.done.add(address)
-                refused = _why(answer, reply)
-        if refused:
-            self._note("scan", f"SCAN: {refused}")
+                search.refused = True
+                self._note("scan", f"SCAN at {address}: {_why(answer, reply)}")
         if search.done.issuperset(routes.masters):
-            self._end_search(routes, deadline, search, refused)
+            self._end_search(routes, deadline, search)
         return len(asked)
 
-    def _end_search(self, routes: Routes, deadline: Deadline, search: _Search, refused: str | None) -> None:
+    def _end_search(self, routes: Routes, deadline: Deadline, search: _Search) -> None:
         self._search = None
         self._scan_due = monotonic() + self._settings.rescan_interval_seconds
-        self._searched = True
-        if not refused:
+        if search.read:
+            self._searched = True
+        if not search.refused:
             self._note("scan", None)
         self._candidates |= search.found
-        known = self._known
-        self._confirm(routes, deadline, known.workers)
+        self._confirm(routes, deadline, self._known.workers, workers_at=self._known.workers_at)
 
     def _queues_of(self, keys: Reply) -> set[QueueId]:
         found = set()
@@ -228,10 +237,7 @@ class Discovery:
     def _publish(
         self, *, queues: tuple[QueueId, ...], workers: dict[QueueId, int] | None, workers_at: float
     ) -> None:
-        # A named list is complete at once; what is searched for, when the first search has ended.
-        complete = self._searched or (
-            bool(self._certain) and len(self._certain) == len(self._settings.queues)
-        )
+        complete = self._searched or self._all_named
         problems = tuple(self._problems.values())
         self._known = Known(queues, workers, workers_at, complete, problems)
 
@@ -241,14 +247,12 @@ def _existence(queues: Iterable[QueueId]) -> Request:
 
 
 def _confirmed(
-    real: set[QueueId], queues: list[QueueId], answer: Outcome[list[Reply]], workers: dict[QueueId, int]
+    real: set[QueueId], queues: list[QueueId], replies: list[Reply], workers: dict[QueueId, int]
 ) -> set[QueueId]:
     """`real`, corrected by what one node says of its queues. A worker that waits on one makes it real too."""
-    if isinstance(answer, Failed):
-        return real
     told = {
         queue: reply > 0 or workers.get(queue, 0) > 0
-        for queue, reply in zip(queues, answer.value, strict=True)
+        for queue, reply in zip(queues, replies, strict=True)
         if isinstance(reply, int)
     }
     gone = {queue for queue, exists in told.items() if not exists}

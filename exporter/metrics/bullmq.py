@@ -84,13 +84,17 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "bullmq_up",
         "gauge",
-        "1 when the state of every known queue could be read in this scrape, else 0; "
-        "0 too until the first search for queues has ended.",
+        "1 when Redis answered and the state of every known queue could be read in this scrape, else 0.",
         (),
         _up,
     ),
     Family(
-        "bullmq_queues", "gauge", "Queues that are known, those that could not be read included.", (), _queues
+        "bullmq_queues",
+        "gauge",
+        "Queues that are known, those that could not be read included; "
+        "absent until the first search for queues has ended.",
+        (),
+        _queues,
     ),
     Family(
         "bullmq_job_count",
@@ -114,14 +118,15 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _per_queue(
         "rate_limit_ttl_seconds",
-        "Seconds until the rate limit lets jobs start again, 0 while it does not hold any back. Where only the "
-        "workers know the limit, what is left of its current window; absent where there is none.",
+        "Seconds until the rate limit lets jobs start again, 0 while it does not hold any back. Where only "
+        "the workers know the limit, what is left of its current window; absent where there is none.",
         lambda queue: queue.rate_limit_ttl,
     ),
     _per_queue(
         "oldest_waiting_seconds",
-        "Seconds since the job at the head of the queue could first be taken: since it was added and its delay "
-        "passed, or since its last attempt began. Prioritized jobs are not looked at; absent while none waits.",
+        "Seconds since the job at the head of the queue could first be taken: since it was added and its "
+        "delay passed, or since its last attempt began. Absent while none waits, and while that job is one "
+        "that was put back by hand, of which BullMQ keeps no time. Prioritized jobs are not looked at.",
         lambda queue: queue.oldest_waiting,
     ),
     _per_queue(

@@ -1,0 +1,161 @@
+"""The user of deploy/redis/exporter.acl, which can only read, is enough for all that the exporter asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.redis.collect import collect_redis
+from exporter.redis.protocol import ReplyError, request
+from exporter.snapshot import QueueId
+from lab.bullmq import BullMQ
+from lab.redis import RedisServer, start_redis
+from service.clock import Deadline
+from service.outcome import Failed, Ok
+from tests.integration.bullmq.conftest import WatchOf, names, of
+
+ACL = Path(__file__).parents[3] / "deploy" / "redis" / "exporter.acl"
+READER: dict[str, object] = {"username": "exporter", "password": "choose-a-password"}
+HOUR_MS = 3_600_000
+READS = {
+    "ping",
+    "info",
+    "cluster|nodes",
+    "slowlog|len",
+    "client|setname",
+    "client|list",
+    "auth",
+    "scan",
+    "exists",
+    "get",
+    "pttl",
+    "hmget",
+    "llen",
+    "lindex",
+    "zcard",
+    "zcount",
+}
+
+
+def rules(*, version: str) -> list[str]:
+    """The file's user line, for servers that lack %R~ as its comment says."""
+    line = next(line for line in ACL.read_text().splitlines() if line.startswith("user "))
+    words = line.split()[1:]
+    return [word.replace("%R~", "~") if version.startswith("6.") else word for word in words]
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[RedisServer]:
+    """A server with that user, a queue in use, and a key of someone else's."""
+    with start_redis() as server:
+        server.wait()
+        server.cli("acl", "setuser", *rules(version=server.facts("info", "server")["redis_version"]))
+        server.cli("set", "secret", "42")
+        with BullMQ(6, url=server.url) as bullmq:
+            bullmq.start_worker("mail", behaviour={"hold": True})
+            bullmq.add_bulk("mail", 3)
+            bullmq.add("mail", delay=HOUR_MS)
+            bullmq.wait_for_counts("mail", {"active": 1})
+            yield server
+
+
+def test_all_that_the_exporter_reads_is_allowed(guarded: RedisServer, watch: WatchOf) -> None:
+    one = watch(guarded, redis=READER)
+    state = one.look()
+    assert (state.unread, state.problems, names(state)) == ({}, (), [("bull", "mail")])
+    mail = of(state, "mail")
+    assert (mail.waiting, mail.active, mail.delayed, mail.workers) == (2, 1, 1, 1)
+    assert None not in (mail.oldest_waiting, mail.longest_active)
+    (node,) = collect_redis(one.deployment, Deadline.after(10)).nodes.values()
+    assert isinstance(node, Ok)
+    assert None not in (node.value.slowlog_length, node.value.maxclients)
+    assert node.value.commands
+
+
+def test_nothing_else_is(guarded: RedisServer, watch: WatchOf) -> None:
+    refused = [
+        ("SET", "bull:mail:meta", "1"),
+        ("DEL", "bull:mail:meta"),
+        ("LPUSH", "bull:mail:wait", "1"),
+        ("HSET", "bull:mail:meta", "paused", "1"),
+        ("EVAL", "return 1", "0"),
+        ("GET", "secret"),
+        ("LLEN", "other:mail:wait"),
+        ("CONFIG", "GET", "*"),
+        ("CLIENT", "KILL", "ID", "1"),
+        ("FLUSHALL",),
+        ("ACL", "LIST"),
+        ("MONITOR",),
+        ("KEYS", "*"),
+    ]
+    one = watch(guarded, redis=READER)
+    (answer,) = one.deployment.ask({guarded.address: request(refused)}, Deadline.after(5), lane="t").values()
+    assert isinstance(answer, Ok)
+    codes = [reply.code if isinstance(reply, ReplyError) else reply for reply in answer.value]
+    assert codes == ["NOPERM"] * len(refused)
+
+
+def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf) -> None:
+    """Counted by the server itself, for a user of our own that nobody else uses."""
+    with start_redis() as server:
+        server.wait()
+        for key, value in (("id", "3"), ("limiter", "1")):
+            server.cli("set", f"bull:mail:{key}", value)
+        server.cli("rpush", "bull:mail:wait", "1", "0:1700000000000")
+        server.cli("hset", "bull:mail:1", "timestamp", "1")
+        server.cli("hset", "bull:mail:meta", "paused", "1")
+        server.cli("config", "resetstat")
+        before = server.cli("info", "replication")
+        one = watch(server)
+        one.look()
+        collect_redis(one.deployment, Deadline.after(10))
+        assert server.cli("info", "replication") == before
+        sent = {
+            name.removeprefix("cmdstat_")
+            for name in server.facts("info", "commandstats")
+            if name.startswith("cmdstat_")
+        }
+        assert sent - {"config|resetstat", "cluster|nodes", "hello"} <= READS
+        assert {"scan", "client|list", "zcount", "hmget"} <= sent
+
+
+def test_an_acl_for_another_prefix_leaves_the_queue_unread(guarded: RedisServer, watch: WatchOf) -> None:
+    version = guarded.facts("info", "server")["redis_version"]
+    theirs = [word.replace("bull:", "shop:") for word in rules(version=version)]
+    guarded.cli("acl", "setuser", "shop", *theirs[1:])
+    one = watch(guarded, redis={**READER, "username": "shop"}, queues=["mail"])
+    state = one.look()
+    failed = state.unread[QueueId("bull", "mail")]
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.message.startswith("NOPERM")) == ("refused", True)
+    assert not state.up
+    assert any("NOPERM" in problem for problem in state.problems)
+
+
+def test_without_client_list_workers_are_unknown(guarded: RedisServer, watch: WatchOf) -> None:
+    version = guarded.facts("info", "server")["redis_version"]
+    guarded.cli("acl", "setuser", "blind", *[one for one in rules(version=version)[1:] if "|list" not in one])
+    state = watch(guarded, redis={**READER, "username": "blind"}).look()
+    assert of(state, "mail").workers is None
+    assert [problem.partition(":")[0] for problem in state.problems] == ["CLIENT LIST"]
+    assert state.up
+
+
+def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf) -> None:
+    version = guarded.facts("info", "server")["redis_version"]
+    bare = [one for one in rules(version=version)[1:] if one not in ("+scan", "+client|list")]
+    guarded.cli("acl", "setuser", "bare", *bare)
+    user: dict[str, object] = {**READER, "username": "bare"}
+    named = watch(guarded, redis=user, queues=["mail"]).look()
+    assert (of(named, "mail").active, named.up) == (1, True)
+    searching = watch(guarded, redis=user).look()
+    assert (searching.queues, searching.discovered) == ((), False)
+    assert any(problem.startswith("SCAN") for problem in searching.problems)
+
+
+def test_the_file_is_one_that_redis_starts_with(tmp_path: Path) -> None:
+    with start_redis(config=[f"include {ACL}"]) as server:
+        server.wait()
+        assert "user exporter on" in server.cli("acl", "list")

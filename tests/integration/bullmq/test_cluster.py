@@ -1,0 +1,157 @@
+"""Queues in a real 3+3 cluster: where they are, who works on them, and where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.bullmq.keys import slot_of
+from exporter.snapshot import QueueId
+from lab.bullmq import BullMQ
+from lab.cluster import RedisCluster, start_cluster
+from lab.deadline import wait_until
+from lab.driver import DriverError
+from lab.pybullmq import PyBullMQ
+from lab.redis import RedisServer
+from tests.integration.bullmq.conftest import WatchOf, names, of, ours, theirs
+
+TAGGED = ("{mail}", "{images}", "{invoices}")  # on three different masters
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RedisCluster]:
+    with start_cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
+    """The module's cluster, empty and well."""
+    for node in shared.masters():
+        node.cli("flushall")
+    yield shared
+    for node in shared.nodes:
+        if node.process.suspended:
+            node.resume()
+        elif not node.process.is_running():
+            node.restart()
+    shared.wait_until_ok(seconds=30)
+
+
+@pytest.mark.parametrize(
+    "key", ["bull:{mail}:", "bull:plain:", "{bull}:x", "a{}b{c}", "{a}{b}", "ü", "{", "}{"]
+)
+def test_slots_are_the_servers_own(shared: RedisCluster, key: str) -> None:
+    assert slot_of(key) == int(shared.nodes[0].cli("cluster", "keyslot", key))
+
+
+def test_tagged_names_and_tagged_prefixes(cluster: RedisCluster, watch: WatchOf) -> None:
+    with (
+        BullMQ(6, cluster=cluster.addresses) as spread,
+        BullMQ(5, cluster=cluster.addresses, prefix="{bull}") as together,
+        PyBullMQ(cluster=cluster.addresses) as python,
+    ):
+        for count, queue in enumerate(TAGGED, start=1):
+            spread.add_bulk(queue, count)
+        together.add_bulk("one", 4)
+        together.add_bulk("two", 5)
+        python.add_bulk("{snakes}", 6)
+        one = watch(cluster, prefixes=["bull", "{bull}"])
+        state = one.look()
+        assert state.up
+        assert names(state) == sorted(
+            [*(("bull", queue) for queue in (*TAGGED, "{snakes}")), ("{bull}", "one"), ("{bull}", "two")]
+        )
+        assert len({cluster.owner_of(f"bull:{queue}:").address for queue in TAGGED}) == 3
+        for queue in TAGGED:
+            assert ours(of(state, queue)) == theirs(spread.counts(queue))
+        assert [of(state, queue, "{bull}").waiting for queue in ("one", "two")] == [4, 5]
+        assert of(state, "{snakes}").waiting == 6
+
+
+def test_workers_are_those_of_the_node_that_sees_most(cluster: RedisCluster, watch: WatchOf) -> None:
+    with BullMQ(6, cluster=cluster.addresses) as bullmq, PyBullMQ(cluster=cluster.addresses) as python:
+        one = watch(cluster)
+        for queue in TAGGED:
+            bullmq.start_worker(queue)
+            bullmq.start_worker(queue, name="second")
+            bullmq.add(queue, delay=60_000)
+        python.add("{snakes}", delay=60_000)
+        python.start_worker("{snakes}")
+        python.start_worker("{snakes}", name="kaa")
+        wanted = dict.fromkeys((*TAGGED, "{snakes}"), 2)
+        seen: dict[str, int | None] = {}
+
+        def counted() -> bool:
+            seen.update({queue.id.name: queue.workers for queue in one.look().queues})
+            return seen == wanted
+
+        try:
+            wait_until(counted, what="two workers a queue", seconds=10)
+        except TimeoutError:
+            assert seen == wanted
+
+
+def test_a_plain_name_is_a_phantom(cluster: RedisCluster, watch: WatchOf) -> None:
+    with BullMQ(6, cluster=cluster.addresses) as bullmq:
+        bullmq.add("{mail}")
+        with pytest.raises(DriverError, match=r"CROSSSLOT|slot"):
+            bullmq.add("plain")
+        assert cluster.cli("exists", "bull:plain:meta") == "1"
+        assert names(watch(cluster).look()) == [("bull", "{mail}")]
+        named = watch(cluster, queues=["{mail}", "plain"]).look()
+        assert names(named) == [("bull", "{mail}")]
+        assert named.problems == ("in a cluster a queue's name or prefix needs a {tag}: plain",)
+
+
+def move_slot(cluster: RedisCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
+    """As redis-cli --cluster reshard does it."""
+    source_id, target_id = source.cli("cluster", "myid"), target.cli("cluster", "myid")
+    target.cli("cluster", "setslot", slot, "importing", source_id)
+    source.cli("cluster", "setslot", slot, "migrating", target_id)
+    while keys := source.cli("cluster", "getkeysinslot", slot, 100).splitlines():
+        source.cli("migrate", target.host, target.port, "", 0, 5000, "keys", *keys)
+    for node in (target, source):
+        node.cli("cluster", "setslot", slot, "node", target_id)
+
+
+def test_a_slot_that_moves_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
+    with BullMQ(6, cluster=cluster.addresses) as bullmq:
+        bullmq.add_bulk("{mail}", 7)
+        one = watch(cluster)
+        assert of(one.look(), "{mail}").waiting == 7
+        source = cluster.owner_of("bull:{mail}:")
+        target = next(node for node in cluster.masters() if node is not source)
+        move_slot(cluster, slot_of("bull:{mail}:"), source, target)
+        state = one.collect()
+        assert (of(state, "{mail}").waiting, state.up) == (7, True)
+        move_slot(cluster, slot_of("bull:{mail}:"), target, source)
+
+
+def test_a_failover_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
+    with BullMQ(6, cluster=cluster.addresses) as bullmq:
+        bullmq.add_bulk("{mail}", 7)
+        one = watch(cluster)
+        assert of(one.look(), "{mail}").waiting == 7
+        owner = cluster.owner_of("bull:{mail}:")
+        (replica,) = cluster.replicas_of(owner)
+        cluster.fail_over(replica)
+        state = one.collect()
+        assert (of(state, "{mail}").waiting, state.up) == (7, True)
+
+
+def test_a_node_that_hangs_costs_only_its_queues(cluster: RedisCluster, watch: WatchOf) -> None:
+    with BullMQ(6, cluster=cluster.addresses) as bullmq:
+        for queue in TAGGED:
+            bullmq.add(queue)
+        one = watch(cluster, redis={"timeout_seconds": 0.5})
+        assert one.look().up
+        owner = cluster.owner_of("bull:{mail}:")
+        owner.suspend()
+        state = one.collect()
+        lost = {queue for queue in TAGGED if cluster.owner_of(f"bull:{queue}:") is owner}
+        assert {queue.name for queue in state.unread} == lost
+        assert state.unread[QueueId("bull", "{mail}")].message.startswith(owner.address)
+        assert {queue.id.name for queue in state.queues} == set(TAGGED) - lost
+        assert not state.up
