@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
 from threading import Thread
 
 from bench.queues import exchange, fill
@@ -28,6 +29,7 @@ QUEUES = 1_000
 FEW, MANY = 25, 1_000
 ROUNDS = 21
 START_SECONDS = 60.0
+_QUIET = "bullmq: {discovery_interval_seconds: 3600, rescan_interval_seconds: 3600}\n"
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,24 @@ class Scraper:
 
 
 @contextmanager
-def exporter(redis_port: int) -> Iterator[int]:
-    """A running exporter that knows all queues; yields its port."""
+def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
+    """A running exporter that knows all queues; yields its port. `config` is YAML."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
         "LOG_LEVEL": "error",
     }
     command = [sys.executable, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
-    process = subprocess.Popen(command, env=environment)
-    try:
-        _wait_for_queues(port, process)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(30)
+    with NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(config)
+        file.flush()
+        process = subprocess.Popen([*command, "--config", file.name], env=environment)
+        try:
+            _wait_for_queues(port, process)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def _wait_for_queues(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -93,9 +98,9 @@ def _wait_for_queues(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def record(redis_port: int) -> Floor:
-    """Let one warm scrape pass a relay and keep what it asked and served."""
+    """Let one warm scrape pass a relay and keep what it asked and served, and nothing of the background's."""
     recorder = Recorder(redis_port)
-    with exporter(recorder.port) as port:
+    with exporter(recorder.port, config=_QUIET) as port:
         scraper = Scraper(port)
         scraper.scrape()
         recorder.clear()
