@@ -13,11 +13,12 @@ import click
 from rich.console import Console, RenderableType
 
 from exporter import tables
-from exporter.configuration import read_settings
+from exporter.configuration import all_secrets, read_settings
 from exporter.look import Either, Local, Looker, Remote, local_url
 from exporter.verdict import CRITICAL, area_exit_code, exit_code
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
+from service.logs import configure
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, l
     if url:
         return Remote(url)
     loaded = read_settings(environ, config=config)
+    configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the answer says what is wrong
     if local:
         return Local(loaded)
     return Either(Remote(local_url(loaded.model.listen)), lambda: Local(loaded), say=_note)

@@ -92,6 +92,8 @@ def _queues(snapshot: Snapshot) -> list[str]:
     bullmq = value_or_none(snapshot.bullmq)
     if bullmq is None:
         return []
+    if not bullmq.discovered:
+        return ["queues still looked for"]
     waiting = sum(queue.waiting for queue in bullmq.queues)
     active = sum(queue.active for queue in bullmq.queues)
     failed = sum(queue.failed for queue in bullmq.queues)

@@ -12,6 +12,7 @@ def source_line(view: View, source: View) -> str:
         "redis": redis_line(view["redis"]),
         "bullmq": queues_line(view["queues"]),
         "host": host_line(view["host"]),
+        "process": process_line(view["process"]),
     }.get(source["name"], "")
     return "; ".join(filter(None, [printable(source["why"]), found]))
 
@@ -47,6 +48,13 @@ def host_line(host: View | None) -> str:
         f"load {host['load'][0]:.2f} on {host['cpu_count']:g} cores, "
         f"{size(free)} of {size(host['memory_total_bytes'])} memory available"
     )
+
+
+def process_line(process: View | None) -> str:
+    if process is None:
+        return ""
+    limit = process["limit_bytes"]
+    return f"{size(process['resident_bytes'])} resident" + (f" of {size(limit)}" if limit else "")
 
 
 def printable(text: str) -> str:

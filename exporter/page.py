@@ -36,7 +36,7 @@ h1 { font-size: 1.25rem; margin: 0; } h2 { font-size: 1rem; margin: 2rem 0 .5rem
 .score { display: flex; align-items: center; gap: 1rem; }
 .score b { font-size: 3rem; line-height: 1; font-variant-numeric: tabular-nums; }
 .healthy { color: var(--healthy); } .warning { color: var(--warning); } .critical { color: var(--critical); }
-.issue { border-left: .25rem solid currentColor; } .issue > * { color: var(--text); }
+.issue { border-left: .25rem solid currentColor; } .issue > h3, .issue > p { color: var(--text); }
 .issue h3 { font-size: 1rem; margin: 0 0 .25rem; } .issue p { margin: .25rem 0 0; }
 .wide { overflow-x: auto; padding: 0; }
 table { border-collapse: collapse; width: 100%; }

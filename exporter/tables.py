@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +17,7 @@ from exporter.units import count, duration, milliseconds, percent, size
 from exporter.views import View
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
-_STATES: Final = ("waiting", "active", "delayed", "prioritized", "waiting_children", "completed", "failed")
+_LONGEST_NAME: Final = 100  # BullMQ allows any; JSON has it whole
 _WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
 
 
@@ -30,21 +31,26 @@ def console() -> Console:
 
 def status(view: View) -> RenderableType:
     """The whole in a few lines."""
-    rows = _table("source", "state", ">took", "what it says")
-    for source in view["sources"]:
-        rows.add_row(
-            source["name"],
-            _state(source["state"]),
-            milliseconds(source["seconds"]),
-            source_line(view, source),
-        )
+    rows = _table_of(
+        [
+            {
+                "source": source["name"],
+                "state": _state(source["state"]),
+                ">took": milliseconds(source["seconds"]),
+                "what it says": source_line(view, source),
+            }
+            for source in view["sources"]
+        ]
+    )
     late = [task["name"] for task in view["background"] if not task["alive"]]
     up = view["uptime_seconds"]
     exporter = f"oxherd {view['version']}" + (f", up {duration(up)}" if up is not None else "")
     return Group(
         _score(view),
         *(_issue_line(issue) for issue in view["health"]["issues"]),
+        Text(),
         rows,
+        Text(),
         *([Text(f"late in the background: {', '.join(late)}", "yellow")] if late else []),
         Text(exporter, "dim"),
     )
@@ -55,39 +61,31 @@ def health(view: View) -> RenderableType:
     return Group(_score(view), *(_issue(issue) for issue in view["health"]["issues"]))
 
 
+class Fitting:
+    """The first of several tables that fits the width, else the last."""
+
+    def __init__(self, *tables: Table) -> None:
+        self._tables = tables
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbound = options.update(max_width=10_000)
+        for table in self._tables[:-1]:
+            if Measurement.get(console, unbound, table).maximum <= options.max_width:
+                yield table
+                return
+        yield self._tables[-1]
+
+
 def redis(view: View) -> RenderableType:
     """The deployment and its nodes."""
     state = view["redis"]
     if state is None:
         return _not_read(view, "redis")
-    rows = _table(
-        "node",
-        "role",
-        "shard",
-        "state",
-        ">memory",
-        ">of max",
-        ">clients",
-        ">ops/s",
-        ">hits",
-        ">lag",
-        "version",
+    cells = [_node_cells(node) for node in state["nodes"]]
+    rows = Fitting(_table_of(cells), _table_of(cells, without=("of max", "ops/s", "version")))
+    return Group(
+        Text(redis_line(state) + "\n"), rows, *_node_reasons(state["nodes"]), *_issues_of(view, "redis")
     )
-    for node in state["nodes"]:
-        rows.add_row(
-            printable(node["address"]),
-            node["role"],
-            printable(node["shard"]),
-            _node_state(node),
-            size(node["memory_used_bytes"]),
-            _of_max(node),
-            count(node["connected_clients"]),
-            count(node["operations_per_second"]),
-            percent(node["hit_ratio"]),
-            size(node["replication_lag_bytes"]),
-            printable(node["version"] or ""),
-        )
-    return Group(Text(redis_line(state)), rows, *_node_reasons(state["nodes"]), *_issues_of(view, "redis"))
 
 
 def queues(view: View) -> RenderableType:
@@ -96,48 +94,73 @@ def queues(view: View) -> RenderableType:
     if state is None:
         return _not_read(view, "bullmq")
     prefixes = {queue["prefix"] for queue in (*state["queues"], *state["unread"])}
-    rows = _table(
-        "queue",
-        *(f">{name.replace('waiting_children', 'children')}" for name in _STATES),
-        ">workers",
-        ">oldest",
-        ">longest",
-        ">load",
+    cells = [_queue_cells(queue, prefixed=len(prefixes) > 1) for queue in state["queues"]]
+    rows = Fitting(
+        _table_of(cells), _table_of(cells, without=("prioritized", "children", "completed", "longest"))
     )
-    for queue in state["queues"]:
-        name = f"{queue['prefix']}:{queue['name']}" if len(prefixes) > 1 else queue["name"]
-        label = Text(printable(name))
-        if queue["paused"]:
-            label.append(" (paused)", "yellow")
-        rows.add_row(
-            label,
-            *(
-                _number(queue[state], "red" if state == "failed" and queue[state] else "")
-                for state in _STATES
-            ),
-            _workers(queue),
-            duration(queue["oldest_waiting"]),
-            duration(queue["longest_active"]),
-            percent(queue["load_factor"]),
-        )
     unread = [
         Text(f"not read: {printable(one['prefix'])}:{printable(one['name'])}: {printable(one['why'])}", "red")
         for one in state["unread"]
     ]
     problems = [Text(printable(problem), "yellow") for problem in state["problems"]]
     body = [rows] if state["queues"] else []
-    return Group(Text(queues_line(state)), *body, *unread, *problems, *_issues_of(view, "bullmq"))
+    return Group(Text(queues_line(state) + "\n"), *body, *unread, *problems, *_issues_of(view, "bullmq"))
 
 
-def _table(*columns: str) -> Table:
-    """Columns whose name begins with > are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1))
-    for column in columns:
-        right = column.startswith(">")
+def _table_of(rows: Sequence[Mapping[str, RenderableType]], *, without: Container[str] = ()) -> Table:
+    """A table of rows that name their cells; a name that begins with > is a number's."""
+    names = [name for name in (rows[0] if rows else ()) if name.lstrip(">") not in without]
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+    )
+    for number, name in enumerate(names):
         table.add_column(
-            column.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
+            name.lstrip(">"),
+            justify="right" if name.startswith(">") else "left",
+            # What may wrap gives way first: a number must never be cut.
+            no_wrap=0 < number < len(names) - 1 or name.startswith(">"),
+            overflow="fold",
         )
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
     return table
+
+
+def _node_cells(node: View) -> dict[str, RenderableType]:
+    return {
+        "node": printable(node["address"]),
+        "role": node["role"],
+        "shard": printable(node["shard"]),
+        "state": _node_state(node),
+        ">memory": size(node["memory_used_bytes"]),
+        ">of max": _of_max(node),
+        ">clients": count(node["connected_clients"]),
+        ">ops/s": count(node["operations_per_second"]),
+        ">hits": percent(node["hit_ratio"]),
+        ">lag": size(node["replication_lag_bytes"]),
+        "version": printable(node["version"] or ""),
+    }
+
+
+def _queue_cells(queue: View, *, prefixed: bool) -> dict[str, RenderableType]:
+    name = printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
+    label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
+    if queue["paused"]:
+        label.append(" (paused)", "yellow")
+    return {
+        "queue": label,
+        ">waiting": _number(queue["waiting"]),
+        ">active": _number(queue["active"]),
+        ">delayed": _number(queue["delayed"]),
+        ">prioritized": _number(queue["prioritized"]),
+        ">children": _number(queue["waiting_children"]),
+        ">completed": _number(queue["completed"]),
+        ">failed": _number(queue["failed"], "red" if queue["failed"] else ""),
+        ">workers": _workers(queue),
+        ">oldest": duration(queue["oldest_waiting"]),
+        ">longest": duration(queue["longest_active"]),
+        ">load": percent(queue["load_factor"]),
+    }
 
 
 def _score(view: View) -> Text:

@@ -15,6 +15,7 @@ from exporter.snapshot import (
     BullMQState,
     HostState,
     NodeReading,
+    ProcessState,
     QueueState,
     RedisState,
     SentinelMaster,
@@ -61,7 +62,14 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "background": [_task(task) for task in about.tasks],
     }
     if assessment is None:
-        return view | {"health": None, "sources": [], "redis": None, "queues": None, "host": None}
+        return view | {
+            "health": None,
+            "sources": [],
+            "redis": None,
+            "queues": None,
+            "host": None,
+            "process": None,
+        }
     snapshot = assessment.snapshot
     return view | {
         "taken_at": snapshot.taken_at,
@@ -70,6 +78,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "redis": _redis(assessment, value_or_none(snapshot.redis)),
         "queues": _queues(value_or_none(snapshot.bullmq)),
         "host": _host(value_or_none(snapshot.host)),
+        "process": _process(value_or_none(snapshot.process)),
     }
 
 
@@ -220,3 +229,9 @@ def _host(host: HostState | None) -> dict[str, Any] | None:
         "memory_available_bytes": host.memory_available,
         "cgroup_limited": host.cgroup_limited,
     }
+
+
+def _process(process: ProcessState | None) -> dict[str, Any] | None:
+    if process is None:
+        return None
+    return {"resident_bytes": process.resident, "limit_bytes": process.limit}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -70,6 +71,10 @@ def get(values: Values, name: str, **labels: str) -> float | None:
     return values.get((name, tuple(sorted(labels.items()))))
 
 
+def is_ready(url: str) -> bool:
+    return httpx.get(f"{url}/readyz").status_code == 200
+
+
 def test_both_formats_are_what_they_say(redis_server: RedisServer) -> None:
     with running(alone(redis_server)) as url:
         text = httpx.get(f"{url}/metrics")
@@ -81,7 +86,8 @@ def test_both_formats_are_what_they_say(redis_server: RedisServer) -> None:
         assert answer.headers["content-encoding"] == "gzip"
         assert answer.text.count("# EOF") == 1
         assert answer.text.endswith("# EOF\n")
-        also = {family.name for family in parse_openmetrics(answer.text)}
+        parsed = parse_openmetrics(answer.text)  # type: ignore[no-untyped-call]
+        also = {family.name for family in parsed}
     assert {
         "redis_up",
         "oxherd_health_score",
@@ -95,7 +101,7 @@ def test_ready_after_the_first_collection_whether_or_not_redis_is_up(redis_serve
     nobody = Settings.model_validate({"redis": {"url": f"redis://127.0.0.1:{free_port()}"}})
     for settings in (alone(redis_server), nobody):
         with running(settings) as url:
-            wait_until(lambda url=url: httpx.get(f"{url}/readyz").status_code == 200, what="it is ready")
+            wait_until(partial(is_ready, url), what="it is ready")
             assert httpx.get(f"{url}/healthz").status_code == 200
 
 
@@ -226,9 +232,11 @@ def test_a_signal_ends_the_process(redis_server: RedisServer, tmp_path: Path, nu
 def test_it_stops_though_a_node_hangs(fresh_redis: RedisServer) -> None:
     exporter = Exporter(alone(fresh_redis).model_copy(update={"listen": "127.0.0.1:0"}))
     exporter.start()
+    url = f"http://{exporter.address}"
+    wait_until(partial(is_ready, url), what="it is ready")
     fresh_redis.suspend()
     with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(scrape, f"http://{exporter.address}", seconds=3)
+        late = pool.submit(scrape, url, seconds=3)
         began = time.monotonic()
         assert exporter.stop()
         assert time.monotonic() - began < 6

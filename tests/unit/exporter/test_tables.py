@@ -16,9 +16,11 @@ ABOUT = About("1.2.3", monitoring=True, uptime=61.0, tasks=(Task("discovery", Fa
 VIEW = status_view(assessment(), ABOUT)
 
 
-def text(renderable: RenderableType, *, terminal: bool = False) -> str:
+def text(renderable: RenderableType, *, terminal: bool = False, width: int = 160) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=160, force_terminal=terminal, markup=False, highlight=False).print(renderable)
+    Console(file=stream, width=width, force_terminal=terminal, markup=False, highlight=False).print(
+        renderable
+    )
     return stream.getvalue()
 
 
@@ -81,7 +83,7 @@ def test_prefixes_are_shown_where_there_are_several() -> None:
 
 def test_no_queues() -> None:
     view = status_view(assessment(queues=()), ABOUT)
-    assert text(tables.queues(view)).startswith("1 queue\nnot read: bull:lost")
+    assert text(tables.queues(view)).startswith("1 queue\n\nnot read: bull:lost")
 
 
 def test_what_could_not_be_read_says_why() -> None:
@@ -95,3 +97,23 @@ def test_what_could_not_be_read_says_why() -> None:
 def test_colours_only_on_a_terminal() -> None:
     assert "\x1b[" not in text(tables.status(VIEW))
     assert "\x1b[1;33m80 warning" in text(tables.status(VIEW), terminal=True)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_no_number_is_cut() -> None:
+    for table, kept, left_out in (
+        (tables.redis(VIEW), "clients", "version"),
+        (tables.queues(VIEW), "workers", "prioritized"),
+    ):
+        narrow = text(table, width=80)
+        assert left_out in text(table)
+        assert left_out not in narrow
+        assert kept in narrow
+    row = next(line for line in text(tables.queues(VIEW), width=80).splitlines() if "mail" in line)
+    assert row.split()[1:] == ["1,200", "2", "3", "7", "2", "1", "min", "1", "s", "100", "%"]
+    assert "10.0.0.1:7001  master" in text(tables.redis(VIEW), width=80)
+
+
+def test_a_name_of_4_kb() -> None:
+    view = status_view(assessment(queues=(queue("n" * 4096),)), ABOUT)
+    assert max(len(line) for line in text(tables.queues(view), width=240).splitlines()) <= 240
+    assert "1,200" in text(tables.queues(view))
