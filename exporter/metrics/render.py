@@ -65,7 +65,7 @@ class Renderer:
 
 def number(value: float) -> str:
     """A value as prometheus_client writes it: 1.0, 1.234567e+06, NaN, +Inf."""
-    if 0 <= value < _SHORT and value == (whole := int(value)):
+    if 0 < value < _SHORT and value == (whole := int(value)):
         return f"{whole}.0"
     value = float(value)
     if isnan(value):

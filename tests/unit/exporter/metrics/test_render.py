@@ -1,0 +1,125 @@
+"""prometheus_client is the oracle: the same families must come out the same, line for line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest as library_text
+from prometheus_client.openmetrics.exposition import generate_latest as library_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
+
+from exporter.health import Health
+from exporter.metrics.family import Assessment, Family, Sample
+from exporter.metrics.render import Renderer, number
+from exporter.snapshot import Snapshot
+
+NOTHING = Assessment(Snapshot(0.0), Health(100.0, "healthy", ()))
+HELP = 'What it is, in "bytes", with a \\ and a\nnew line.'
+
+
+def family(
+    samples: Iterable[Sample], labels: tuple[str, ...] = ("queue", "kind"), *, total: bool = False
+) -> Family:
+    kept = list(samples)
+    name = "a_thing_total" if total else "a_thing"
+    return Family(name, "counter" if total else "gauge", HELP, labels, lambda _: kept)
+
+
+class _Library(Collector):
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterator[Metric]:
+        for one in self._families:
+            made = CounterMetricFamily if one.kind == "counter" else GaugeMetricFamily
+            metric = made(one.name, one.help, labels=one.labels)
+            for labels, value in one.read(NOTHING):
+                metric.add_metric(labels, value)
+            yield metric
+
+
+def oracle(*families: Family) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Library(families))
+    return registry
+
+
+def both(*families: Family) -> tuple[str, str]:
+    renderer = Renderer(families)
+    return renderer.text(NOTHING).decode(), renderer.openmetrics(NOTHING).decode()
+
+
+text = st.text(st.characters(codec="utf-8"), max_size=12)
+values = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from([0, 1, 999_999, 1_000_000, 1e6, 123456.5, 1e21, 1e22, 0.1, -0.0, math.inf, -math.inf]),
+)
+rows = st.dictionaries(st.tuples(text, text), values, min_size=1, max_size=6)
+
+
+@given(rows, st.booleans())
+def test_equals_the_library_line_for_line(rows: dict[tuple[str, str], float], total: bool) -> None:  # noqa: FBT001
+    ours = family(rows.items(), total=total)
+    plain, openmetrics = both(ours)
+    assert plain == library_text(oracle(ours)).decode()
+    assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
+
+
+@given(rows)
+def test_parses_back_to_what_went_in(rows: dict[tuple[str, str], float]) -> None:
+    plain, openmetrics = both(family(rows.items()))
+    for parse, body in ((parse_text, plain), (parse_openmetrics, openmetrics + "# EOF\n")):
+        (metric,) = parse(body)
+        found = {(one.labels["queue"], one.labels["kind"]): one.value for one in metric.samples}
+        assert found.keys() == rows.keys()
+        for labels, value in rows.items():
+            assert found[labels] == float(value) or math.isnan(value)
+
+
+@given(values)
+def test_a_number_reads_back(value: float) -> None:
+    assert float(number(value)) == float(value) or math.isnan(value)
+
+
+def test_a_family_of_which_nothing_is_known_is_not_there() -> None:
+    assert both(family([])) == ("", "")
+
+
+def test_without_labels() -> None:
+    plain, _ = both(family([((), 3)], labels=()))
+    assert plain.splitlines()[-1] == "a_thing 3.0"
+
+
+def test_two_samples_with_the_same_labels_do_not_spoil_the_scrape() -> None:
+    plain, _ = both(family([(("a", "x"), 1), (("b", "x"), 2), (("a", "x"), 3)]))
+    assert plain.splitlines()[2:] == ['a_thing{kind="x",queue="a"} 3.0', 'a_thing{kind="x",queue="b"} 2.0']
+
+
+def test_bytes_that_are_no_utf8_are_replaced() -> None:
+    plain, _ = both(family([(("\udcff", "x"), 1)]))
+    assert 'queue="?"' in plain
+
+
+def test_labels_that_are_gone_are_forgotten() -> None:
+    now: list[Sample] = [(("a", "x"), 1)]
+    renderer = Renderer([Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: now)])
+    renderer.text(NOTHING)
+    now[:] = [((f"q{number}", "x"), 1) for number in range(100)]
+    renderer.text(NOTHING)
+    now[:] = [(("b", "x"), 1)]
+    renderer.text(NOTHING)
+    assert list(renderer._heads["a_thing"]) == [("b", "x")]
+
+
+def test_labels_that_do_not_fit_the_family_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        both(family([(("a",), 1)]))

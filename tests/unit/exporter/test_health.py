@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.health import RULES, Health, assess, status_of
+from exporter.settings import HealthSettings, Penalties, Thresholds
+from exporter.snapshot import (
+    BullMQState,
+    HostState,
+    Info,
+    NodeReading,
+    ProcessState,
+    QueueId,
+    QueueState,
+    RedisState,
+    Snapshot,
+    Topology,
+    TopologyNode,
+)
+from service.outcome import Failed, Ok, Outcome
+
+GIB = 1 << 30
+SILENT = Failed("timeout", "no answer in time")
+DEFAULTS = HealthSettings()
+Change = Callable[[Snapshot], Snapshot]
+
+
+def reading(**fields: object) -> Ok[NodeReading]:
+    given = {"used_memory": GIB, "maxmemory": 10 * GIB, "total_system_memory": 100 * GIB} | fields
+    return Ok(NodeReading(Info({name: str(value) for name, value in given.items() if value is not None})))
+
+
+def queue(failed_last_hour: int = 0, name: str = "mail", failed: int = 10_000) -> QueueState:
+    return QueueState(QueueId("bull", name), 0, 0, 0, 0, 0, 0, failed, False, 0, 0, failed_last_hour)
+
+
+NODES = (
+    TopologyNode("a:1", "master", "0", slots=((0, 16383),)),
+    TopologyNode("b:1", "replica", "0", master="a:1"),
+)
+REDIS = RedisState(Topology("cluster", NODES), {"a:1": reading(), "b:1": reading()})
+HOST = HostState({}, 4.0, (1.0, 1.0, 1.0), 10 * GIB, 5 * GIB, 5 * GIB, 0, 0.0)
+WELL = Snapshot(1.0, Ok(REDIS), Ok(BullMQState((queue(),))), Ok(HOST), Ok(ProcessState(GIB // 10, None)))
+
+
+def redis(**nodes: Outcome[NodeReading]) -> Change:
+    """The cluster with these nodes' readings (`a` and `b`)."""
+    readings = {**REDIS.nodes, **{f"{name}:1": outcome for name, outcome in nodes.items()}}
+    return lambda snapshot: replace(snapshot, redis=Ok(replace(REDIS, nodes=readings)))
+
+
+def topology(*nodes: TopologyNode) -> Change:
+    return lambda snapshot: replace(snapshot, redis=Ok(replace(REDIS, topology=Topology("cluster", nodes))))
+
+
+def bullmq(*queues: QueueState, unread: int = 0, discovered: bool = True) -> Change:
+    lost = {QueueId("bull", f"lost{number}"): SILENT for number in range(unread)}
+    return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState(queues, lost, discovered)))
+
+
+def host(**fields: object) -> Change:
+    return lambda snapshot: replace(snapshot, host=Ok(replace(HOST, **fields)))  # type: ignore[arg-type]
+
+
+def process(resident: int, limit: int | None) -> Change:
+    return lambda snapshot: replace(snapshot, process=Ok(ProcessState(resident, limit)))
+
+
+def part(**outcomes: object) -> Change:
+    return lambda snapshot: replace(snapshot, **outcomes)  # type: ignore[arg-type]
+
+
+UNWELL = replace(NODES[1], healthy=False, why="failed, say 1 of 1 nodes")
+
+CASES: list[tuple[str, Change, dict[str, float]]] = [
+    ("all is well", lambda snapshot: snapshot, {}),
+    ("everything is switched off", part(redis=None, bullmq=None, host=None, process=None), {}),
+    ("no node answers", redis(a=SILENT, b=SILENT), {"redis_unreachable": 30}),
+    ("Redis could not be collected", part(redis=SILENT), {"redis_unreachable": 30}),
+    ("one node does not answer us", redis(b=SILENT), {"cluster_node_unhealthy": 20}),
+    ("the others doubt a node", topology(NODES[0], UNWELL), {"cluster_node_unhealthy": 20}),
+    (
+        "slots without an owner",
+        topology(replace(NODES[0], slots=((0, 16382),)), NODES[1]),
+        {"cluster_node_unhealthy": 20},
+    ),
+    ("memory just at 80 % of maxmemory", redis(a=reading(used_memory=8 * GIB)), {}),
+    (
+        "memory just over 80 % of maxmemory",
+        redis(a=reading(used_memory=8 * GIB + 1)),
+        {"redis_memory_high": 15},
+    ),
+    ("no maxmemory, 80 % of the host", redis(b=reading(maxmemory=0, used_memory=80 * GIB)), {}),
+    (
+        "no maxmemory, over 80 % of the host",
+        redis(b=reading(maxmemory=0, used_memory=81 * GIB)),
+        {"redis_memory_high": 15},
+    ),
+    (
+        "neither maxmemory nor the host's memory is known",
+        redis(a=reading(maxmemory=0, total_system_memory=None, used_memory=99 * GIB)),
+        {},
+    ),
+    ("queues could not be collected", part(bullmq=SILENT), {"queue_system_down": 25}),
+    ("one queue could not be read", bullmq(queue(), unread=1), {"queue_system_down": 25}),
+    ("no queues", bullmq(), {}),
+    ("the first search goes on", bullmq(discovered=False), {}),
+    ("50 failed in the hour", bullmq(queue(25), queue(25, "sms")), {}),
+    ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),
+    ("many failed long ago", bullmq(queue(0, failed=100_000)), {}),
+    ("10 % of the memory available", host(memory_available=GIB), {}),
+    ("under 10 % of the memory available", host(memory_available=GIB - 1), {"host_memory_low": 20}),
+    ("load of twice the cores", host(load=(8.0, 0.0, 0.0)), {}),
+    ("load over twice the cores", host(load=(8.01, 0.0, 0.0)), {"host_load_high": 15}),
+    (
+        "load over twice a container's half core",
+        host(load=(1.1, 0, 0), cpu_count=0.5),
+        {"host_load_high": 15},
+    ),
+    ("the host could not be read", part(host=SILENT), {"source_unreadable": 5}),
+    ("process at 90 % of its limit", process(90, 100), {}),
+    ("process over 90 % of its limit", process(91, 100), {"process_memory_high": 15}),
+    ("process under the default limit", process(GIB * 9 // 10, None), {}),
+    ("process over the default limit", process(GIB, None), {"process_memory_high": 15}),
+    ("the process could not be read", part(process=SILENT), {"source_unreadable": 5}),
+    (
+        "Redis is gone and so are the queues",
+        part(redis=SILENT, bullmq=SILENT),
+        {"redis_unreachable": 30, "queue_system_down": 25},
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "taken"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_what_takes_points_and_how_many(change: Change, taken: dict[str, float]) -> None:
+    health = assess(change(WELL), DEFAULTS)
+    assert {issue.name: issue.penalty for issue in health.issues} == taken
+    assert health.score == 100 - sum(taken.values())
+
+
+@pytest.mark.parametrize("change", [case[1] for case in CASES], ids=[case[0] for case in CASES])
+def test_each_issue_says_what_was_measured_against_what_and_what_to_do(change: Change) -> None:
+    for issue in assess(change(WELL), DEFAULTS).issues:
+        assert all((issue.title, issue.measured, issue.threshold, issue.recommendation, issue.source))
+
+
+def only(change: Change) -> str:
+    (issue,) = assess(change(WELL), DEFAULTS).issues
+    return f"{issue.measured} | {issue.threshold} | {issue.recommendation}"
+
+
+def test_memory_says_what_it_was_measured_against_and_where() -> None:
+    assert "a:1 uses 90% of its maxmemory" in only(redis(a=reading(used_memory=9 * GIB)))
+    unlimited = only(redis(b=reading(maxmemory=0, used_memory=90 * GIB)))
+    assert "b:1 uses 90% of its host's memory" in unlimited
+
+
+def test_failed_jobs_say_how_they_were_counted_and_which_queue_is_worst() -> None:
+    said = only(bullmq(queue(10), queue(90, "sms")))
+    assert "100 jobs failed in the last hour, counted in the failed sets; 90 of them in sms" in said
+
+
+def test_a_node_that_is_silent_is_named_with_its_reason() -> None:
+    assert "b:1: no answer in time" in only(redis(b=SILENT))
+
+
+def test_queues_that_are_lost_with_redis_point_to_redis() -> None:
+    issues = {issue.name: issue for issue in assess(part(redis=SILENT, bullmq=SILENT)(WELL), DEFAULTS).issues}
+    assert issues["queue_system_down"].recommendation.startswith("Bring Redis back first")
+
+
+@pytest.mark.parametrize(
+    ("score", "status"),
+    [
+        (100, "healthy"),
+        (90, "healthy"),
+        (89.9, "warning"),
+        (70, "warning"),
+        (69.9, "critical"),
+        (0, "critical"),
+    ],
+)
+def test_bands(score: float, status: str) -> None:
+    assert status_of(score) == status
+
+
+def test_penalties_and_thresholds_are_settings() -> None:
+    settings = HealthSettings(
+        thresholds=Thresholds(failed_jobs=5), penalties=Penalties(failed_jobs_high=0, redis_unreachable=99)
+    )
+    health = assess(bullmq(queue(6))(WELL), settings)
+    assert [(issue.name, issue.penalty) for issue in health.issues] == [("failed_jobs_high", 0)]
+    assert health.score == 100
+    assert assess(part(redis=SILENT)(WELL), settings).score == 1
+
+
+def test_every_rule_has_its_penalty() -> None:
+    assert set(RULES) == set(Penalties.model_fields)
+
+
+changes = st.lists(st.sampled_from([case[1] for case in CASES]), max_size=8)
+penalties = st.builds(Penalties, **{name: st.floats(0, 100) for name in Penalties.model_fields})
+
+
+def judged(applied: list[Change], settings: HealthSettings) -> Health:
+    snapshot = WELL
+    for change in applied:
+        snapshot = change(snapshot)
+    return assess(snapshot, settings)
+
+
+@given(changes, penalties)
+def test_the_score_is_within_its_bounds_and_the_costliest_issue_first(
+    applied: list[Change], points: Penalties
+) -> None:
+    health = judged(applied, HealthSettings(penalties=points))
+    assert 0 <= health.score <= 100
+    assert health.status == status_of(health.score)
+    costs = [issue.penalty for issue in health.issues]
+    assert costs == sorted(costs, reverse=True)
+
+
+@given(
+    st.integers(0, 20 * GIB),
+    st.integers(0, 200),
+    st.floats(0, 100),
+    st.integers(0, 10 * GIB),
+    st.sampled_from(["memory", "failed", "load", "available", "node", "queue"]),
+    penalties,
+)
+def test_what_gets_worse_never_raises_the_score(  # noqa: PLR0917  # hypothesis gives one a measurement
+    used: int, failed: int, load: float, available: int, worse: str, points: Penalties
+) -> None:
+    def score(*, used: int, failed: int, load: float, available: int, lost: int, node: bool) -> float:
+        snapshot = bullmq(queue(failed), unread=lost)(WELL)
+        snapshot = host(load=(load, 0.0, 0.0), memory_available=available)(snapshot)
+        ill = SILENT if node else reading()
+        snapshot = redis(a=reading(used_memory=used), b=ill)(snapshot)
+        return assess(snapshot, HealthSettings(penalties=points)).score
+
+    before = score(used=used, failed=failed, load=load, available=available, lost=0, node=False)
+    after = score(
+        used=used * 2 if worse == "memory" else used,
+        failed=failed * 2 if worse == "failed" else failed,
+        load=load * 2 if worse == "load" else load,
+        available=available // 2 if worse == "available" else available,
+        lost=int(worse == "queue"),
+        node=worse == "node",
+    )
+    assert after <= before
