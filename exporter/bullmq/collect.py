@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
-from exporter.bullmq.counts import Counts, Plan, age_commands, ages, pack_plans, plan, unpack
+from exporter.bullmq.counts import Counts, Plan, ages, ages_asked, pack_ages, pack_plans, plan, unpack
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.routes import Routes
 from exporter.redis.nodes import Deployment
-from exporter.redis.protocol import Argument, Reply, ReplyError, request
+from exporter.redis.protocol import ReplyError, request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
 from service.clock import Deadline, now
@@ -28,26 +28,27 @@ class BullMQSource:
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
+        self._routes: Routes | None = None
         self._plans: dict[QueueId, Plan] = {}
         self._loads: dict[QueueId, tuple[float, int | None]] = {}
 
     def collect(self, deadline: Deadline) -> BullMQState:
         """Every known queue, read or not and why. Raises UnreadableError when no node can be found."""
         known = self._discovery.known()
-        topology = self._deployment.topology(deadline)
+        routes = self._follow(self._deployment.topology(deadline))
         self._remember(known.queues)
         now_ms = int(now() * 1000)
         if not known.queues:
-            self._knock(topology, deadline)
-        counts, unread = self._read(known.queues, topology, deadline, now_ms)
+            self._knock(routes, deadline)
+        counts, unread = self._read(known.queues, routes, deadline, now_ms)
         if any(map(_may_have_moved, unread.values())) and not deadline.passed():
-            before, topology = topology, self._look_again(topology, deadline)
-            again = _worth_asking_again(unread, Routes(before), Routes(topology))
+            before, routes = routes, self._look_again(routes, deadline)
+            again = _worth_asking_again(unread, before, routes)
             if again:
-                more, still = self._read(again, topology, deadline, now_ms)
+                more, still = self._read(again, routes, deadline, now_ms)
                 counts |= more
                 unread = {queue: failed for queue, failed in unread.items() if queue not in more} | still
-        found = self._ages(counts, topology, deadline, now_ms)
+        found = self._ages(counts, routes, deadline, now_ms)
         workers = known.workers
         states = [
             self._state(
@@ -60,20 +61,26 @@ class BullMQSource:
         ]
         return BullMQState(tuple(states), unread, discovered=known.complete, problems=known.problems)
 
-    def _knock(self, topology: Topology, deadline: Deadline) -> None:
+    def _knock(self, routes: Routes, deadline: Deadline) -> None:
         """Without a queue nothing would be asked, and a dead Redis look like an empty one."""
-        masters = Routes(topology).masters
-        answers = self._deployment.ask(dict.fromkeys(masters, request([("PING",)])), deadline, lane=_LANE)
+        requests = dict.fromkeys(routes.masters, request([("PING",)]))
+        answers = self._deployment.ask(requests, deadline, lane=_LANE)
         failed = [(address, one) for address, one in answers.items() if isinstance(one, Failed)]
-        if len(failed) == len(masters):
+        if len(failed) == len(answers):
             address, why = failed[0] if failed else ("", _NOBODY)
             raise UnreadableError(why.kind, f"{address}: {why.message}" if address else "no master")
 
-    def _look_again(self, topology: Topology, deadline: Deadline) -> Topology:
+    def _look_again(self, routes: Routes, deadline: Deadline) -> Routes:
         try:
-            return self._deployment.refresh(deadline)
+            return self._follow(self._deployment.refresh(deadline))
         except UnreadableError:
-            return topology
+            return routes
+
+    def _follow(self, topology: Topology) -> Routes:
+        """The routes as before, which remember each queue's owner, unless a master or a slot has moved."""
+        if self._routes is None or not self._routes.fit(topology):
+            self._routes = Routes(topology)
+        return self._routes
 
     def _remember(self, queues: Iterable[QueueId]) -> None:
         """Plans and loads of just these queues."""
@@ -89,9 +96,9 @@ class BullMQSource:
         return self._settings.capacity_per_worker, None
 
     def _read(
-        self, queues: Iterable[QueueId], topology: Topology, deadline: Deadline, now_ms: int
+        self, queues: Iterable[QueueId], routes: Routes, deadline: Deadline, now_ms: int
     ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
-        owned, orphans = Routes(topology).by_owner(queues)
+        owned, orphans = routes.by_owner(queues)
         asked = {
             address: pack_plans([self._plans[queue] for queue in mine], now_ms)
             for address, mine in owned.items()
@@ -112,31 +119,27 @@ class BullMQSource:
         return counts, unread
 
     def _ages(
-        self, counts: Mapping[QueueId, Counts], topology: Topology, deadline: Deadline, now_ms: int
+        self, counts: Mapping[QueueId, Counts], routes: Routes, deadline: Deadline, now_ms: int
     ) -> dict[QueueId, tuple[float | None, float | None]]:
         """Seconds of waiting and of running; a queue whose node does not answer a second time has none."""
-        routes = Routes(topology)
-        commands: dict[str, list[tuple[Argument, ...]]] = {}
-        askers: dict[str, list[tuple[QueueId, int]]] = {}
-        for queue, one in counts.items():
-            if one.oldest or one.longest is not None:
-                address = routes.owner(queue) or ""
-                mine = age_commands(queue, one)
-                commands.setdefault(address, []).extend(mine)
-                askers.setdefault(address, []).append((queue, len(mine)))
-        answers = self._deployment.ask(
-            {address: request(mine) for address, mine in commands.items() if address}, deadline, lane=_LANE
-        )
+        asked = [queue for queue, one in counts.items() if ages_asked(one)]
+        owned, _ = routes.by_owner(asked)
+        requests = {
+            address: pack_ages((self._plans[queue], counts[queue]) for queue in mine)
+            for address, mine in owned.items()
+        }
+        answers = self._deployment.ask(requests, deadline, lane=_LANE)
         found = {}
-        for address, asked in askers.items():
-            answer = answers.get(address)
-            if answer is None or isinstance(answer, Failed):
+        for address, mine in owned.items():
+            answer = answers[address]
+            if isinstance(answer, Failed):
                 continue
             start = 0
-            for queue, length in asked:
-                replies: list[Reply] = answer.value[start : start + length]
-                start += length
-                found[queue] = ages(counts[queue], replies, now_ms)
+            for queue in mine:
+                one = counts[queue]
+                end = start + ages_asked(one)
+                found[queue] = ages(one, answer.value[start:end], now_ms)
+                start = end
         return found
 
     def _state(

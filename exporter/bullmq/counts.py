@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -15,7 +15,6 @@ REPLIES: Final = 19
 """How many replies a queue's commands have."""
 
 _HOUR_MS: Final = 3_600_000
-_TRIES: Final = ("ats", "atm", "attemptsMade")  # of v5 and later; v3 and v4
 _MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to wake a worker
 
 
@@ -23,6 +22,7 @@ class Plan(NamedTuple):
     """One queue's commands, packed: all that stays the same, and what stands before each of the two times."""
 
     queue: QueueId
+    base: bytes
     settled: bytes
     overdue: bytes
     failed_since: bytes
@@ -70,6 +70,7 @@ def plan(queue: QueueId) -> Plan:
     ]
     return Plan(
         queue,
+        key.encode("utf-8", "surrogateescape"),
         b"".join(pack(*command) for command in (*lengths, *rest)),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
@@ -86,16 +87,20 @@ def pack_plans(plans: Sequence[Plan], now_ms: int) -> Request:
 
 def unpack(replies: Sequence[Reply]) -> list[Counts | Unreadable]:
     """Each queue's counts in the order of the plans, or the error that kept one from being read."""
-    return [_unpack(replies[start : start + REPLIES]) for start in range(0, len(replies), REPLIES)]
+    read = _read_or_error if ReplyError in set(map(type, replies)) else _read
+    return [read(replies[start : start + REPLIES]) for start in range(0, len(replies), REPLIES)]
 
 
-def _unpack(replies: Sequence[Reply]) -> Counts | Unreadable:
+def _read_or_error(replies: Sequence[Reply]) -> Counts | Unreadable:
+    return next((reply for reply in replies if isinstance(reply, ReplyError)), None) or _read(replies)
+
+
+def _read(replies: Sequence[Reply]) -> Counts | Unreadable:
     # A reply of another kind than expected fails in the arithmetic, which spares a check of each one.
     try:
         return _counts(*cast("Any", replies))
     except (TypeError, ValueError, AttributeError):
-        errors = [reply for reply in replies if isinstance(reply, ReplyError)]
-        return errors[0] if errors else ReplyError("ERR an answer that makes no sense")
+        return ReplyError("ERR an answer that makes no sense")
 
 
 def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
@@ -170,26 +175,38 @@ def _bulks(*arguments: Argument) -> bytes:
 
 # --- ages, the second round ------------------------------------------------------------------------------
 
+_JOB: Final = b"$5\r\nHMGET\r\n$%d\r\n%b\r\n"
+_ASK_LONGEST: Final = b"*3\r\n" + _JOB + _bulks("processedOn")
+# How often it has been tried: atm since v5, attemptsMade before.
+_ASK_OLDEST: Final = b"*7\r\n" + _JOB + _bulks("timestamp", "processedOn", "opts", "atm", "attemptsMade")
 
-def age_commands(queue: QueueId, counts: Counts) -> list[tuple[Argument, ...]]:
-    """What is still to be asked of the jobs that wait and run longest."""
-    key = base(queue).encode("utf-8", "surrogateescape")
-    asked: list[tuple[Argument, ...]] = [
-        ("HMGET", key + job, "timestamp", "processedOn", "opts", *_TRIES) for job in counts.oldest
-    ]
-    if counts.longest is not None:
-        asked.append(("HMGET", key + counts.longest, "processedOn"))
-    return asked
+
+def pack_ages(asked: Iterable[tuple[Plan, Counts]]) -> Request:
+    """What is still to be asked of the jobs that wait and run longest, queue by queue."""
+    parts = []
+    for one, counts in asked:
+        for job in counts.oldest:
+            key = one.base + job
+            parts.append(_ASK_OLDEST % (len(key), key))
+        if counts.longest is not None:
+            key = one.base + counts.longest
+            parts.append(_ASK_LONGEST % (len(key), key))
+    return Request(b"".join(parts), len(parts))
+
+
+def ages_asked(counts: Counts) -> int:
+    """How many replies of `pack_ages` are this queue's."""
+    return len(counts.oldest) + (counts.longest is not None)
 
 
 def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> tuple[float | None, float | None]:
     """Seconds that the oldest waiting job waits and the longest active one runs; None without such a job.
 
-    A job that has been taken in the meantime has no hash any more and no age.
+    A job that has been taken in the meantime may have no hash any more, and no age.
     """
     waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
     since = [moment for moment in waits if moment is not None]
-    started = _number(replies[-1], 0) if counts.longest is not None else None
+    started = _started(replies[-1]) if counts.longest is not None else None
     return _age(min(since) if since else None, now_ms), _age(started, now_ms)
 
 
@@ -200,35 +217,30 @@ def _waiting_since(reply: Reply) -> float | None:
     not kept. Of one that a person put back after it had failed or completed nothing is kept but when it was
     added, maybe a week ago: that is not how long it waits, so None.
     """
-    added = _number(reply, 0)
-    if added is None or not isinstance(reply, list):
-        return None
-    tried = _number(reply, 1)
-    if tried is not None:
-        return tried
-    if any(_number(reply, place) for place in range(3, len(reply))):
-        return None
-    return added + _delay(reply[2])
-
-
-def _delay(raw: Reply) -> float:
-    """The delay in ms that a job was added with; promotion sets its own field to 0, but not its options."""
-    if not isinstance(raw, bytes) or b'"delay"' not in raw:
-        return 0.0
     try:
-        delay = json.loads(raw)["delay"]
+        added, tried, opts, *tries = cast("Any", reply)
+        if tried is not None:
+            return float(tried)
+        if any(int(one or 0) for one in tries):
+            return None
+        return float(added) + (_delay(opts) if opts and b'"delay"' in opts else 0.0)
+    except (TypeError, ValueError):  # an error, or a job that is gone
+        return None
+
+
+def _delay(opts: bytes) -> float:
+    """The delay in ms that a job was added with; promotion sets its own field to 0, but not its options."""
+    try:
+        delay = json.loads(opts)["delay"]
     except (ValueError, KeyError, TypeError):
         return 0.0
     return float(delay) if isinstance(delay, int | float) and delay > 0 else 0.0
 
 
-def _number(reply: Reply, place: int) -> float | None:
-    field = reply[place] if isinstance(reply, list) and len(reply) > place else None
-    if not isinstance(field, bytes):
-        return None
+def _started(reply: Reply) -> float | None:
     try:
-        return float(field)
-    except ValueError:
+        return float(cast("Any", reply)[0])
+    except (TypeError, ValueError):
         return None
 
 

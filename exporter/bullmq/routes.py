@@ -13,20 +13,29 @@ class Routes:
     """The owner of each queue's keys: in a cluster that of their slot, else the one master."""
 
     def __init__(self, topology: Topology) -> None:
+        self._drawn_from = _roads(topology)
         self.cluster = topology.mode == "cluster"
         self.masters = tuple(node.address for node in topology.masters())
         if not self.cluster and not self.masters:
             # one server that replicates from another that nobody named: its queues can still be read
             self.masters = tuple(node.address for node in topology.nodes[:1])
-        ranges = sorted((*span, node.address) for node in topology.masters() for span in node.slots)
-        self._starts = [start for start, _, _ in ranges]
-        self._ranges = ranges
+        self._ranges = sorted((*span, node.address) for node in topology.masters() for span in node.slots)
+        self._starts = [start for start, _, _ in self._ranges]
+        self._owners: dict[QueueId, str | None] = {}
+
+    def fit(self, topology: Topology) -> bool:
+        """Whether they lead where this topology's would."""
+        return self._drawn_from == _roads(topology)
 
     def owner(self, queue: QueueId) -> str | None:
         """The node's address; None for a slot without an owner, and while there is no master."""
         if not self.cluster:
             return self.masters[0] if self.masters else None
-        slot = slot_of(base(queue))
+        if queue not in self._owners:
+            self._owners[queue] = self._owner_of(slot_of(base(queue)))
+        return self._owners[queue]
+
+    def _owner_of(self, slot: int) -> str | None:
         place = bisect_right(self._starts, slot) - 1
         if place < 0 or slot > self._ranges[place][1]:
             return None
@@ -47,3 +56,8 @@ class Routes:
             else:
                 owned.setdefault(owner, []).append(queue)
         return owned, orphans
+
+
+def _roads(topology: Topology) -> tuple[object, ...]:
+    """All of a topology that decides where a queue is."""
+    return topology.mode, tuple((node.address, node.role, node.slots) for node in topology.nodes)

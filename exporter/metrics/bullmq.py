@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Final
 
 from exporter.metrics.family import Assessment, Family, Sample
@@ -104,45 +105,45 @@ FAMILIES: Final[tuple[Family, ...]] = (
         (*_QUEUE, "state"),
         _job_count,
     ),
-    _per_queue("paused", "1 while the queue is paused, else 0.", lambda queue: float(queue.paused)),
+    _per_queue("paused", "1 while the queue is paused, else 0.", lambda queue: int(queue.paused)),
     _per_queue(
         "workers",
         "Workers connected to the queue, by their connections' names in CLIENT LIST; "
         "the node that sees most of them counts.",
-        lambda queue: queue.workers,
+        attrgetter("workers"),
     ),
     _per_queue(
         "concurrency_limit",
         "Jobs that all workers of the queue together may run at once; absent where no such limit is set.",
-        lambda queue: queue.concurrency_limit,
+        attrgetter("concurrency_limit"),
     ),
     _per_queue(
         "rate_limit_ttl_seconds",
         "Seconds until the rate limit lets jobs start again, 0 while it does not hold any back. Where only "
         "the workers know the limit, what is left of its current window; absent where there is none.",
-        lambda queue: queue.rate_limit_ttl,
+        attrgetter("rate_limit_ttl"),
     ),
     _per_queue(
         "oldest_waiting_seconds",
         "Seconds since the job at the head of the queue could first be taken: since it was added and its "
         "delay passed, or since its last attempt began. Absent while none waits, and while that job is one "
         "that was put back by hand, of which BullMQ keeps no time. Prioritized jobs are not looked at.",
-        lambda queue: queue.oldest_waiting,
+        attrgetter("oldest_waiting"),
     ),
     _per_queue(
         "longest_active_seconds",
         "Seconds since the job that has been active longest was started; absent while none is active.",
-        lambda queue: queue.longest_active,
+        attrgetter("longest_active"),
     ),
     _per_queue(
         "delayed_overdue",
         "Delayed jobs whose time has come and that no worker has promoted yet.",
-        lambda queue: queue.delayed_overdue,
+        attrgetter("delayed_overdue"),
     ),
     _per_queue(
         "schedulers",
         "Job schedulers and repeatable jobs of the queue.",
-        lambda queue: queue.schedulers,
+        attrgetter("schedulers"),
     ),
     _per_queue(
         "load_factor",
