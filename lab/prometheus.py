@@ -23,6 +23,11 @@ class QueryError(RuntimeError):
     """Prometheus refused a query; the message is its own."""
 
 
+def _get(url: str, *, timeout: float, parameters: dict[str, str] | None = None) -> httpx.Response:
+    """Straight to loopback: a proxy in the environment is not for it."""
+    return httpx.get(url, params=parameters, timeout=timeout, trust_env=False)
+
+
 class Prometheus:
     """A server whose data are removed by close() or at the end of a `with`."""
 
@@ -54,7 +59,10 @@ class Prometheus:
     def get(self, path: str, **parameters: str) -> Any:
         """`data` of an answer of its HTTP API (`path` without /api/v1/); raises QueryError, or DiedError."""
         self.process.check()
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10).json()
+        try:
+            answer = _get(f"{self.url}/api/v1/{path}", timeout=10, parameters=parameters).json()
+        except httpx.TransportError as error:
+            raise QueryError(f"{path} {parameters}: {error}") from error
         if answer["status"] != "success":
             raise QueryError(f"{path} {parameters}: {answer.get('error')}")
         return answer["data"]
@@ -83,7 +91,7 @@ class Prometheus:
 
     def _is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/-/ready", timeout=1).status_code == httpx.codes.OK
+            return _get(f"{self.url}/-/ready", timeout=1).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 

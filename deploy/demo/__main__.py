@@ -189,7 +189,7 @@ def prometheus_config(exporter_port: int) -> Path | str:
 
 def is_ready(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
