@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 import click
@@ -14,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from exporter import tables
 from exporter.configuration import all_secrets, read_settings
-from exporter.look import Either, Local, Looker, Remote, local_url
+from exporter.look import Either, Local, Looker, NoAnswerError, Remote, local_url
 from exporter.verdict import CRITICAL, area_exit_code, exit_code
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
@@ -57,12 +58,20 @@ def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, l
 
 
 def answer(what: str, looker: Looker, *, as_json: bool, watch: float | None) -> int:
-    """Print, once or every `watch` seconds until interrupted; the last exit code. Raises as `look` does."""
+    """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
+
+    Raises ConfigError and NoAnswerError at the first look; a watch goes on through an exporter's absence.
+    """
     console = tables.console()
     code = _once(QUESTIONS[what], looker.look(), console, as_json=as_json)
     never = threading.Event()
-    while watch is not None and not wait(never, watch):
-        view = looker.look()
+    while watch is not None:
+        wait(never, watch)
+        try:
+            view = looker.look()
+        except NoAnswerError as error:
+            _note(str(error))
+            continue
         if console.is_terminal and not as_json:
             console.clear()
         code = _once(QUESTIONS[what], view, console, as_json=as_json)
@@ -73,11 +82,20 @@ def _once(question: Question, view: View, console: Console, *, as_json: bool) ->
     if as_json:
         click.echo(json.dumps(question.data(view), ensure_ascii=False))
     elif view["health"] is not None:
-        console.print(question.table(view))
+        console.print(_table(question, view))
     if view["health"] is None:
         _note(NO_MONITORING)
         return CRITICAL
     return question.code(view)
+
+
+def _table(question: Question, view: View) -> RenderableType:
+    try:
+        return question.table(view)
+    except (KeyError, TypeError):
+        theirs, ours = view.get("version"), version("oxherd")
+        why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
+        raise NoAnswerError(f"the exporter's answer lacks something that is shown here: {why}") from None
 
 
 def _note(text: str) -> None:

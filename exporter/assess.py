@@ -9,6 +9,7 @@ from typing import Final
 from exporter.collect import Collector
 from exporter.health import Health, Issue, assess
 from exporter.metrics.family import Assessment
+from exporter.metrics.internal import succeeded
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from service.clock import Deadline
@@ -57,7 +58,12 @@ class Assessor:
             if snapshot.taken_at <= self._taken_at:
                 return
             before, self._taken_at = self._issues, snapshot.taken_at
-            self._issues = now = {_key(issue): issue for issue in health.issues}
+            now = {_key(issue): issue for issue in health.issues}
+            # Where a source could not be read, nothing has cleared: it is only not seen.
+            parts = snapshot.parts()
+            unread = {name for name, part in parts.items() if not succeeded(part)}
+            now |= {key: one for key, one in before.items() if one.source in unread and key not in now}
+            self._issues = now
         for key in now.keys() - before.keys():
             log.warning("issue appeared", extra=_facts(now[key]) | {"advice": now[key].recommendation})
         for key in before.keys() - now.keys():

@@ -28,7 +28,7 @@ class _Model(BaseModel):
 class TlsSettings(_Model):
     """TLS towards Redis. `rediss://` in REDIS_URL switches it on too."""
 
-    enabled: bool = False
+    enabled: bool = Field(False, description="speak TLS to every node; a rediss:// URL does it too")
     ca_file: str | None = Field(None, description="CA bundle that signed the servers; the system's if absent")
     cert_file: str | None = Field(None, description="client certificate")
     key_file: str | None = Field(None, description="client key")
@@ -43,10 +43,10 @@ class RedisSettings(_Model):
     cluster: tuple[str, ...] = Field((), description="host:port of some cluster nodes")
     sentinels: tuple[str, ...] = Field((), description="host:port of the sentinels")
     sentinel_master: str = Field("mymaster", description="the name the sentinels know the master by")
-    sentinel_username: str | None = None
-    sentinel_password: SecretStr | None = None
-    username: str | None = None
-    password: SecretStr | None = None
+    sentinel_username: str | None = Field(None, description="user at the sentinels, where they ask for one")
+    sentinel_password: SecretStr | None = Field(None, description="password at the sentinels")
+    username: str | None = Field(None, description="user at the nodes; the default user if absent")
+    password: SecretStr | None = Field(None, description="password at the nodes")
     database: int = Field(0, ge=0, description="database number, standalone and Sentinel only")
     tls: TlsSettings = TlsSettings()
     address_map: dict[str, str] = Field(
@@ -61,7 +61,9 @@ class QueueSettings(_Model):
     """What Redis does not know of the queues whose name matches `match`; the first match counts."""
 
     match: str = Field(description="glob on the queue's name")
-    capacity_per_worker: float | None = Field(None, gt=0)
+    capacity_per_worker: float | None = Field(
+        None, gt=0, description="jobs that count as full load of one worker of these queues"
+    )
     worker_concurrency: int | None = Field(None, ge=1, description="jobs that one worker runs at once")
 
 
@@ -71,13 +73,22 @@ class BullMQSettings(_Model):
         (), description="names or glob patterns; plain names are known at once, patterns filter what is found"
     )
     scan: bool = Field(True, description="look for queues by a paced SCAN, in the background")
-    scan_calls_per_second: float = Field(20.0, gt=0, le=1000)
-    discovery_interval_seconds: float = Field(10.0, ge=1, description="between two looks at CLIENT LIST")
-    rescan_interval_seconds: float = Field(60.0, ge=1, description="between the ends and starts of two SCANs")
+    scan_calls_per_second: float = Field(
+        20.0,
+        gt=0,
+        le=1000,
+        description="SCAN calls in all, 1,000 keys each: about 0.6 ms of Redis' time a call",
+    )
+    discovery_interval_seconds: float = Field(
+        10.0, ge=1, description="seconds between two looks at CLIENT LIST"
+    )
+    rescan_interval_seconds: float = Field(
+        60.0, ge=1, description="seconds from the end of a SCAN to the next"
+    )
     capacity_per_worker: float = Field(
         10.0, gt=0, description="jobs that count as full load of one worker (S1)"
     )
-    settings: tuple[QueueSettings, ...] = ()
+    settings: tuple[QueueSettings, ...] = Field((), description="what is known of some queues only")
 
 
 class HostSettings(_Model):
@@ -88,9 +99,11 @@ class Thresholds(_Model):
     """When a measurement becomes an issue."""
 
     redis_memory_ratio: float = Field(0.8, gt=0, le=1, description="used / maxmemory, or / the host's memory")
-    failed_jobs: int = Field(50, ge=0, description="failed jobs of all queues")
-    host_memory_available_ratio: float = Field(0.1, ge=0, le=1)
-    host_load_per_core: float = Field(2.0, gt=0)
+    failed_jobs: int = Field(50, ge=0, description="jobs of all queues that failed in the last hour")
+    host_memory_available_ratio: float = Field(
+        0.1, ge=0, le=1, description="available / all memory, below which the host is short of it"
+    )
+    host_load_per_core: float = Field(2.0, gt=0, description="1-minute load for each core")
     process_memory_ratio: float = Field(0.9, gt=0, le=1, description="resident / the limit it lives under")
     process_memory_bytes: int = Field(1 << 30, gt=0, description="the limit where the system sets none")
 
@@ -101,15 +114,15 @@ Points: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 class Penalties(_Model):
     """Points that an issue takes from 100."""
 
-    redis_unreachable: Points = 30
-    cluster_node_unhealthy: Points = 20
-    redis_memory_high: Points = 15
-    queue_system_down: Points = 25
-    failed_jobs_high: Points = 10
-    host_memory_low: Points = 20
-    host_load_high: Points = 15
-    process_memory_high: Points = 15
-    source_unreadable: Points = 5
+    redis_unreachable: Points = Field(30, description="no node answers")
+    cluster_node_unhealthy: Points = Field(20, description="a node is unhealthy or silent")
+    redis_memory_high: Points = Field(15, description="a node's memory is over its threshold")
+    queue_system_down: Points = Field(25, description="a known queue cannot be read")
+    failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold")
+    host_memory_low: Points = Field(20, description="the host is short of memory")
+    host_load_high: Points = Field(15, description="the load is over its threshold")
+    process_memory_high: Points = Field(15, description="the exporter's memory is over its threshold")
+    source_unreadable: Points = Field(5, description="the host or the process could not be read")
 
 
 class HealthSettings(_Model):
@@ -123,8 +136,8 @@ class MonitoringSettings(_Model):
 
 
 class LogSettings(_Model):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["logfmt", "json"] = "logfmt"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged at all")
+    format: Literal["logfmt", "json"] = Field("logfmt", description="key=value, or a JSON object, a line")
 
 
 class Settings(_Model):

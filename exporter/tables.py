@@ -179,7 +179,7 @@ def _issue(issue: View) -> RenderableType:
         f"\n{printable(issue['measured'])}, threshold {printable(issue['threshold'])}", "not bold dim"
     )
     lines.append(f"\n{printable(issue['recommendation'])}", "not bold")
-    return Padding(lines, (1, 0, 0, 2))
+    return Padding(lines, (1, 0, 0, 2), expand=False)
 
 
 def _issue_line(issue: View) -> Text:

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
 from exporter.assess import Assessor, sentence
 from exporter.collect import Collector
 from exporter.settings import Settings
-from exporter.snapshot import BullMQState
+from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.fakes.assessments import assessment, well
+from tests.fakes.assessments import assessment, host_state, well
 
 
 def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -34,6 +35,29 @@ def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         assert "bullmq not read: connection refused" in caplog.records[1].__dict__["summary"]
         assert not assessor.assess(Deadline.after(1)).health.issues
         assert [record.getMessage() for record in caplog.records[2:]] == ["issue cleared"]
+
+
+def test_what_is_only_not_seen_has_not_cleared(caplog: pytest.LogCaptureFixture) -> None:
+    seen = [host_state(), None, host_state(), replace(host_state(), memory_available=2 << 30)]
+    states = iter([replace(state, memory_available=1) if state else None for state in seen[:3]] + seen[3:])
+
+    def host(_: Deadline) -> HostState:
+        state = next(states)
+        if state is None:
+            raise UnreadableError("error", "no /proc")
+        return state
+
+    assessor = Assessor(Collector({"host": host}), Settings())
+    with caplog.at_level(logging.INFO):
+        for _ in range(4):
+            assessor.assess(Deadline.after(1))
+    told = [(record.getMessage(), record.__dict__["issue"]) for record in caplog.records]
+    assert told == [
+        ("issue appeared", "host_memory_low"),
+        ("issue appeared", "source_unreadable"),
+        ("issue cleared", "source_unreadable"),
+        ("issue cleared", "host_memory_low"),
+    ]
 
 
 def test_the_sentence() -> None:

@@ -28,20 +28,20 @@ def run(*arguments: str, **environ: str) -> Result:
 class Answers(Looker):
     """Gives one view after the other."""
 
-    def __init__(self, *views: View | NoAnswerError) -> None:
+    def __init__(self, *views: View | BaseException) -> None:
         self._views = iter(views)
 
     def look(self) -> View:
         view = next(self._views)
-        if isinstance(view, NoAnswerError):
+        if isinstance(view, BaseException):
             raise view
         return view
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[View | NoAnswerError]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[View | BaseException]:
     """What the next looks find."""
-    views: list[View | NoAnswerError] = []
+    views: list[View | BaseException] = []
     monkeypatch.setattr(ask, "choose", lambda *_, **__: Answers(*views))
     return views
 
@@ -75,19 +75,19 @@ def test_no_such_command() -> None:
 
 
 @pytest.mark.parametrize(("score", "code"), [(95, 0), (80, 1), (10, 2)])
-def test_exit_codes(answers: list[View | NoAnswerError], score: float, code: int) -> None:
+def test_exit_codes(answers: list[View | BaseException], score: float, code: int) -> None:
     answers += [view(score)] * 2
     assert run("status").exit_code == code
     assert run("health").exit_code == code
 
 
-def test_areas_exit_by_their_own_issues(answers: list[View | NoAnswerError]) -> None:
+def test_areas_exit_by_their_own_issues(answers: list[View | BaseException]) -> None:
     answers += [view(10)] * 2
     assert run("redis").exit_code == 1
     assert run("queues").exit_code == 0
 
 
-def test_json(answers: list[View | NoAnswerError]) -> None:
+def test_json(answers: list[View | BaseException]) -> None:
     answers += [view(80)] * 4
     assert json.loads(run("status", "--json").stdout) == view(80)
     assert json.loads(run("health", "--json").stdout) == view(80)["health"]
@@ -95,12 +95,17 @@ def test_json(answers: list[View | NoAnswerError]) -> None:
     assert json.loads(run("queues", "--json").stdout)["up"] is False
 
 
-def test_watch(answers: list[View | NoAnswerError]) -> None:
-    answers += [view(95), view(80), NoAnswerError("gone")]
+def test_watch(answers: list[View | BaseException]) -> None:
+    answers += [view(95), NoAnswerError("gone"), view(80), KeyboardInterrupt()]
     result = run("status", "--watch", "0.1", "--json")
     assert [json.loads(line)["health"]["score"] for line in result.stdout.splitlines()] == [95, 80]
-    assert result.stderr == "monitor: gone\n"
-    assert result.exit_code == 2
+    assert (result.stderr, result.exit_code) == ("monitor: gone\n", 130)
+
+
+def test_the_first_look_must_succeed(answers: list[View | BaseException]) -> None:
+    answers.append(NoAnswerError("gone"))
+    result = run("status", "--watch")
+    assert (result.stderr, result.exit_code) == ("monitor: gone\n", 2)
 
 
 @pytest.mark.parametrize("often", ["0", "-1", "often", "nan"])
@@ -109,7 +114,7 @@ def test_not_a_number_of_seconds(often: str) -> None:
     assert run("status", "--watch", often).exit_code == 2
 
 
-def test_switched_off(answers: list[View | NoAnswerError]) -> None:
+def test_switched_off(answers: list[View | BaseException]) -> None:
     off = status_view(None, About("1", monitoring=False))
     answers += [off, off]
     result = run("status")
@@ -118,7 +123,14 @@ def test_switched_off(answers: list[View | NoAnswerError]) -> None:
     assert run("redis", "--json").stdout == "null\n"
 
 
-def test_all_well(answers: list[View | NoAnswerError]) -> None:
+def test_an_exporter_of_another_version(answers: list[View | BaseException]) -> None:
+    answers.append({"name": "oxherd", "version": "9.9", "health": {"score": 1}})
+    result = run("status")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "its version is 9.9" in result.stderr
+
+
+def test_all_well(answers: list[View | BaseException]) -> None:
     answers.append(status_view(well(), About("1", monitoring=True)))
     result = run("health")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "100 healthy  no issues\n", "")
