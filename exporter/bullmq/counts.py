@@ -224,7 +224,7 @@ def _waiting_since(reply: Reply) -> float | None:
         if any(int(one or 0) for one in tries):
             return None
         return float(added) + (_delay(opts) if opts and b'"delay"' in opts else 0.0)
-    except (TypeError, ValueError):  # an error, or a job that is gone
+    except (TypeError, ValueError, OverflowError):  # an error, a job that is gone, numbers that are none
         return None
 
 
@@ -232,7 +232,7 @@ def _delay(opts: bytes) -> float:
     """The delay in ms that a job was added with; promotion sets its own field to 0, but not its options."""
     try:
         delay = json.loads(opts)["delay"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # whoever adds a job writes its options
         return 0.0
     return float(delay) if isinstance(delay, int | float) and delay > 0 else 0.0
 
@@ -240,7 +240,7 @@ def _delay(opts: bytes) -> float:
 def _started(reply: Reply) -> float | None:
     try:
         return float(cast("Any", reply)[0])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError):
         return None
 
 
