@@ -85,9 +85,7 @@ class BullMQSettings(_Model):
     rescan_interval_seconds: float = Field(
         60.0, ge=1, description="seconds from the end of a SCAN to the next"
     )
-    capacity_per_worker: float = Field(
-        10.0, gt=0, description="jobs that count as full load of one worker (S1)"
-    )
+    capacity_per_worker: float = Field(10.0, gt=0, description="jobs that count as full load of one worker")
     settings: tuple[QueueSettings, ...] = Field((), description="what is known of some queues only")
 
 

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from exporter.exposition import OWN
+from exporter.metrics.families import FAMILIES
+
+REDIS = """redis_up
+redis_uptime_in_seconds redis_connected_clients redis_blocked_clients redis_memory_used_bytes
+redis_memory_max_bytes redis_memory_used_rss_bytes redis_memory_used_peak_bytes
+redis_total_system_memory_bytes redis_mem_fragmentation_ratio redis_commands_processed_total redis_commands_total
+redis_commands_duration_seconds_total redis_keyspace_hits_total redis_keyspace_misses_total
+redis_net_input_bytes_total redis_net_output_bytes_total redis_db_keys redis_db_keys_expiring
+redis_expired_keys_total redis_evicted_keys_total redis_rejected_connections_total redis_config_maxclients
+redis_connected_slaves redis_master_link_up redis_master_last_io_seconds_ago redis_master_repl_offset
+redis_slave_repl_offset redis_rdb_last_save_timestamp_seconds redis_aof_last_write_status redis_slowlog_length
+redis_instance_info"""
+CLUSTER = """redis_cluster_state redis_cluster_slots_assigned redis_cluster_slots_ok redis_cluster_slots_pfail
+redis_cluster_slots_fail redis_cluster_known_nodes redis_cluster_size redis_cluster_current_epoch
+redis_cluster_node_healthy redis_cluster_node_role redis_cluster_replication_lag_bytes
+redis_cluster_slots_covered redis_sentinel_master_status redis_sentinel_quorum_ok"""
+BULLMQ = """bullmq_up bullmq_queues bullmq_job_count bullmq_queue_paused bullmq_queue_workers
+bullmq_queue_concurrency_limit bullmq_queue_rate_limit_ttl_seconds bullmq_queue_oldest_waiting_seconds
+bullmq_queue_longest_active_seconds bullmq_queue_delayed_overdue bullmq_queue_schedulers
+bullmq_queue_load_factor bullmq_queue_worker_utilization"""
+HOST = """host_cpu_seconds_total host_cpu_count host_load1 host_load5 host_load15 host_memory_total_bytes
+host_memory_available_bytes host_memory_used_bytes host_memory_swap_used_bytes host_filesystem_size_bytes
+host_filesystem_avail_bytes host_disk_read_bytes_total host_disk_written_bytes_total
+host_disk_io_time_seconds_total host_network_receive_bytes_total host_network_transmit_bytes_total
+host_network_receive_errors_total host_network_transmit_errors_total host_boot_time_seconds"""
+OURS = """oxherd_health_score oxherd_health_status oxherd_health_penalty oxherd_collect_success
+oxherd_collect_duration_seconds"""
+
+
+def test_every_series_that_was_promised_is_declared_and_no_other() -> None:
+    promised = f"{REDIS} {CLUSTER} {BULLMQ} {HOST} {OURS}".split()
+    assert sorted(family.name for family in FAMILIES) == sorted(promised)
+
+
+def test_no_name_is_declared_twice() -> None:
+    names = [family.name for family in FAMILIES] + list(OWN)
+    assert len(set(names)) == len(names)
+
+
+def test_help_is_a_sentence_on_one_line() -> None:
+    assert [family.name for family in FAMILIES if not family.help.endswith((".", ")."))] == []
+    assert [family.name for family in FAMILIES if "\n" in family.help] == []
+
+
+def test_the_name_that_the_redis_mixin_records_itself_is_left_to_it() -> None:
+    assert "redis_memory_fragmentation_ratio" not in {family.name for family in FAMILIES}
+
+
+def test_seconds_and_bytes_are_in_the_name_of_what_is_measured_in_them() -> None:
+    for family in FAMILIES:
+        if not family.name.startswith("redis_"):  # redis_exporter's names are kept as they are
+            assert ("bytes" in family.name) == ("bytes" in family.help.lower()), family.name

@@ -1,0 +1,98 @@
+"""The edge itself is tried against /proc in tests/integration/test_host.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from exporter import host
+from exporter.cgroup import Limits
+from service.clock import Deadline
+from service.outcome import UnreadableError
+
+MIB = 1 << 20
+
+
+def tree(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_a_v2_group_inherits_the_limit_of_the_slice_above(tmp_path: Path) -> None:
+    tree(
+        tmp_path / "cgroup",
+        {
+            "cgroup.controllers": "cpu memory\n",
+            "slice/memory.max": "1000\n",
+            "slice/memory.current": "10\n",
+            "slice/unit/memory.max": "max\n",
+            "slice/unit/cpu.max": "50000 100000\n",
+        },
+    )
+    (tmp_path / "self").write_text("0::/slice/unit\n")
+    assert host.container_limits(tmp_path / "cgroup", tmp_path / "self") == Limits(1000, 10, 0.5)
+
+
+def test_in_a_cgroup_namespace_the_root_is_the_group(tmp_path: Path) -> None:
+    tree(tmp_path / "cgroup", {"cgroup.controllers": "", "memory.max": "7\n", "memory.current": "3\n"})
+    (tmp_path / "self").write_text("0::/\n")
+    assert host.container_limits(tmp_path / "cgroup", tmp_path / "self") == Limits(7, 3, None)
+
+
+def test_v1_has_a_tree_for_each_controller(tmp_path: Path) -> None:
+    tree(
+        tmp_path / "cgroup",
+        {
+            "memory/docker/x/memory.limit_in_bytes": "1000\n",
+            "memory/docker/x/memory.usage_in_bytes": "10\n",
+            "cpu/docker/x/cpu.cfs_quota_us": "200000\n",
+            "cpu/docker/x/cpu.cfs_period_us": "100000\n",
+        },
+    )
+    (tmp_path / "self").write_text("4:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n")
+    assert host.container_limits(tmp_path / "cgroup", tmp_path / "self") == Limits(1000, 10, 2.0)
+
+
+def test_without_cgroups_there_are_no_limits(tmp_path: Path) -> None:
+    assert host.container_limits(tmp_path, tmp_path / "none") == Limits()
+
+
+def test_a_container_counts_where_it_allows_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "container_limits", lambda: Limits(64 * MIB, 60 * MIB, 0.25))
+    state = host.collect_host(Deadline.after(1))
+    assert state.cgroup_limited
+    assert (state.memory_total, state.memory_used, state.memory_available) == (64 * MIB, 60 * MIB, 4 * MIB)
+    assert state.cpu_count == 0.25
+    assert host.collect_process(Deadline.after(1)).limit == 64 * MIB
+
+
+def test_a_limit_above_the_host_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "container_limits", lambda: Limits(1 << 60, 5, 4096.0))
+    state = host.collect_host(Deadline.after(1))
+    assert not state.cgroup_limited
+    assert state.memory_total == psutil.virtual_memory().total
+    assert host.collect_process(Deadline.after(1)).limit is None
+
+
+def test_what_a_sandbox_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    for name in ("disk_io_counters", "net_io_counters", "disk_partitions"):
+        monkeypatch.setattr(psutil, name, refused)
+    state = host.collect_host(Deadline.after(1))
+    assert (state.disks, state.networks, state.filesystems) == ({}, {}, {})
+    assert state.memory_total > 0
+
+
+def test_without_memory_or_cpu_the_host_was_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(psutil, "virtual_memory", refused)
+    with pytest.raises(UnreadableError, match="PermissionError"):
+        host.collect_host(Deadline.after(1))
