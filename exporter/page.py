@@ -32,7 +32,7 @@ header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem .75r
 h1 { font-size: 1.25rem; margin: 0; } h2 { font-size: 1rem; margin: 2rem 0 .5rem; }
 .dim, small { color: var(--dim); font-size: .875rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: 1rem;
-  margin: .75rem 0; }
+  margin: .75rem 0; overflow-wrap: anywhere; }
 .score { display: flex; align-items: center; gap: 1rem; }
 .score b { font-size: 3rem; line-height: 1; font-variant-numeric: tabular-nums; }
 .healthy { color: var(--healthy); } .warning { color: var(--warning); } .critical { color: var(--critical); }
@@ -44,6 +44,10 @@ th, td { text-align: left; padding: .4rem .75rem; border-top: 1px solid var(--li
 tr:first-child th { border-top: 0; } th { color: var(--dim); font-weight: 500; font-size: .875rem; }
 td.why { white-space: normal; min-width: 12rem; overflow-wrap: anywhere; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
+@media (max-width: 34rem) {
+  .wide tr { display: grid; grid-template-columns: 2fr 1.5fr 2fr; border-top: 1px solid var(--line); }
+  .wide tr:first-child, .wide th, .wide td { border-top: 0; }
+  td.why { grid-column: 1 / -1; padding-top: 0; } td.why:empty, th:empty, .spare { display: none; } }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 2rem; } nav a { color: inherit; }
 """
 
@@ -118,14 +122,14 @@ def _background(tasks: Iterable[View]) -> str:
         f"<tr><td>{escape(task['name'])}</td>"
         + ('<td class="healthy">at work</td>' if task["alive"] else '<td class="critical">late</td>')
         + f'<td class="number">{escape(duration(task["age_seconds"]))} ago</td>'
-        f'<td class="number">{task["restarts"]}</td></tr>'
+        f'<td class="number spare">{task["restarts"]}</td></tr>'
         for task in tasks
     )
     if not rows:
         return ""
     head = (
-        '<tr><th>In the background</th><th>State</th><th class="number">Last done</th>'
-        '<th class="number">Failures</th></tr>'
+        '<tr><th>Thread</th><th>State</th><th class="number">Last done</th>'
+        '<th class="number spare">Failures</th></tr>'
     )
     return f'<h2>Background</h2>\n<div class="card wide"><table>{head}{rows}</table></div>'
 

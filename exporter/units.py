@@ -4,9 +4,11 @@ from __future__ import annotations
 
 
 def milliseconds(seconds: float | None) -> str:
-    """12 ms, 0.5 ms; nothing for None."""
+    """0.5 ms, 12 ms, 1.5 s; nothing for None."""
     if seconds is None:
         return ""
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
 
 

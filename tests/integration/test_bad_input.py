@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.redis import RedisServer, start_redis
+from lab.tls import Certificates, make_certificates
 
 MONITOR = Path(sys.executable).with_name("monitor")
 CONFIG = Path(__file__).parents[1] / "config"
@@ -173,6 +174,23 @@ def test_the_commands_say_it_too(locked_redis: RedisServer) -> None:
 def test_not_a_redis(talker: str) -> None:
     line = refusal(REDIS_URL=f"redis://:hunter2@{talker}")
     assert line.startswith(f"REDIS_URL (environment): {talker}: the answer is not Redis protocol")
+
+
+def test_a_certificate_of_another_authority(
+    tls_redis: RedisServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    tls = {
+        "REDIS_URL": tls_redis.url,
+        "REDIS_TLS_CERT_FILE": str(certificates.client_certificate),
+        "REDIS_TLS_KEY_FILE": str(certificates.client_key),
+    }
+    line = refusal(**tls, REDIS_TLS_CA_FILE=str(make_certificates(tmp_path).ca))
+    assert line.startswith(
+        f"REDIS_TLS_CA_FILE (environment): {tls_redis.address}: the server's certificate: "
+    )
+    done = monitor("redis", "--local", **tls, REDIS_TLS_CA_FILE=str(certificates.ca))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tls_redis.address in done.stdout
 
 
 def test_an_address_that_is_taken(talker: str) -> None:

@@ -186,6 +186,21 @@ def test_refused_at_the_start() -> None:
             assert up(scrape(url)) == {server.address: 1}
 
 
+def test_a_password_that_is_changed_while_it_runs(caplog: pytest.LogCaptureFixture) -> None:
+    with start_redis(password="hunter2") as server, running(alone(server)) as url:
+        assert up(scrape(url)) == {server.address: 1}
+        server.cli("config", "set", "requirepass", "other")
+        server.password = "other"
+        server.cli("client", "kill", "type", "normal", "skipme", "yes")
+        wait_until(lambda: up(scrape(url)) == {server.address: 0}, what="it is refused")
+        shown = [httpx.get(url + path).text for path in ("/", "/status.json", "/metrics")]
+        assert "user name or password refused" in shown[1]
+        assert not [text for text in (*shown, caplog.text) if "hunter2" in text]
+        server.cli("config", "set", "requirepass", "hunter2")
+        server.password = "hunter2"
+        wait_until(lambda: up(scrape(url)) == {server.address: 1}, what="it is let in again")
+
+
 def test_the_address_is_taken(redis_server: RedisServer) -> None:
     exporter = Exporter(alone(redis_server).model_copy(update={"listen": redis_server.address}))
     with pytest.raises(BindError, match="already in use"):
@@ -212,7 +227,10 @@ def test_a_signal_ends_the_process(redis_server: RedisServer, tmp_path: Path, nu
     log = tmp_path / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, env={"REDIS_URL": redis_server.url, "LOG_FORMAT": "json"}
+            command,
+            stdout=stream,
+            stderr=stream,
+            env={"REDIS_URL": redis_server.url, "LOG_FORMAT": "json", "REDIS_PASWORD": "hunter2"},
         )
     try:
         wait_until(lambda: '"listening"' in log.read_text(), what="it listens")
@@ -226,6 +244,8 @@ def test_a_signal_ends_the_process(redis_server: RedisServer, tmp_path: Path, nu
     written = log.read_text()
     assert f'"signal": "{number.name}"' in written
     assert '"event": "stopped"' in written
+    assert '"variable": "REDIS_PASWORD", "meant": "REDIS_PASSWORD"' in written
+    assert "hunter2" not in written
     assert "Current thread" in written  # the stacks that SIGUSR1 asks for
 
 

@@ -43,7 +43,7 @@ def test_the_others() -> None:
         "",
         "0.4 ms",
         "12 ms",
-        "2000 ms",
+        "2.0 s",
     ]
     assert [percent(ratio) for ratio in (None, 0, 0.5, 0.999, 1)] == ["", "0 %", "50 %", "99.9 %", "100 %"]
     assert [count(number) for number in (None, 0, 12345)] == ["", "0", "12,345"]
