@@ -189,7 +189,7 @@ class BullMQState:
 
     @property
     def up(self) -> bool:
-        """Whether every known queue's state could be read. A search that has not ended yet is not a failure."""
+        """Whether every known queue's state could be read; a search that goes on is no failure."""
         return not self.unread
 
 
