@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.keys import (
-    base,
+    base as base_of,
+)
+from exporter.bullmq.keys import (
     is_pattern,
+    is_python_name,
     is_tagged,
     is_wanted,
     queue_of_meta,
@@ -18,138 +21,102 @@ from exporter.bullmq.keys import (
 )
 from exporter.snapshot import QueueId
 
-NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1)
+MAIL = QueueId("bull", "mail")
+WORDS = st.text(st.characters(exclude_characters=":", exclude_categories=("Cs",)), min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "slot"),
+    [
+        ("123456789", 12739),  # the check value of the Redis Cluster specification
+        ("foo", 12182),
+        ("{foo}.bar", 12182),
+        ("a{foo}{bar}", 12182),
+        ("bull:{foo}:wait", 12182),
+        ("{}foo", 9500),
+        ("", 0),
+    ],
+)
+def test_slots(key: str, slot: int) -> None:
+    assert slot_of(key) == slot
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name", "tagged"),
+    [
+        ("bull", "mail", False),
+        ("bull", "{mail}", True),
+        ("{bull}", "mail", True),
+        ("bull", "a{b}c", True),
+        ("bull", "{}", False),
+        ("bull", "{}{b}", False),
+        ("bull", "{mail", False),
+        ("bull", "}mail{", False),
+        ("b{ull", "ma}il", True),  # the tag is `ull:ma`: the same in all keys of the queue
+    ],
+)
+def test_only_a_hash_tag_keeps_a_queues_keys_together(prefix: str, name: str, tagged: bool) -> None:  # noqa: FBT001
+    queue = QueueId(prefix, name)
+    assert is_tagged(queue) is tagged
+    suffixes = ["wait", "active", "meta", "events", "1", "2", "3"]
+    assert (len({slot_of(base_of(queue) + suffix) for suffix in suffixes}) == 1) is tagged
+
+
+@pytest.mark.parametrize(
+    ("key", "queue"),
+    [
+        ("bull:mail:meta", ("bull", "mail")),
+        ("bull:shop:mail:meta", ("bull", "shop:mail")),
+        ("shop:eu:mail:meta", ("shop:eu", "mail")),
+        ("shop:us:mail:meta", ("shop", "us:mail")),
+        ("bull:meta:meta", ("bull", "meta")),
+        ("bull::meta", None),
+        ("bull:meta", None),
+        ("bull:mail:events", None),
+        ("other:mail:meta", None),
+        ("bullish:mail:meta", None),
+    ],
+)
+def test_a_meta_key_names_its_queue(key: str, queue: tuple[str, str] | None) -> None:
+    assert queue_of_meta(key, ("bull", "shop", "shop:eu")) == queue
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_every_queues_meta_key_leads_back_to_it(prefix: str, name: str) -> None:
+    queue = QueueId(prefix, name)
+    assert queue_of_meta(base_of(queue) + "meta", [prefix]) == queue
 
 
 def encoded(name: str) -> str:
     return base64.b64encode(name.encode()).decode()
 
 
-@pytest.mark.parametrize(
-    ("key", "slot"),
-    [
-        ("123456789", 12739),  # 0x31C3, the example of the Cluster specification
-        ("", 0),
-        ("foo", 12182),
-        ("bar", 5061),
-        ("{user1000}.following", 3443),
-        ("user1000", 3443),
-        ("foo{}{bar}", 8363),  # an empty tag is none: all of the key is hashed, as in the next three
-        ("foo{bar", 15278),
-        ("foo}bar{", 11073),
-        ("{}", 15257),
-    ],
-)
-def test_known_slots(key: str, slot: int) -> None:
-    assert slot_of(key) == slot
+@given(WORDS, st.sampled_from(["", ":w:anna", ":w:a:b"]))
+def test_a_workers_connection_names_its_queue(name: str, worker: str) -> None:
+    assert worker_queues(f"bull:{encoded(name)}{worker}", ["bull"])[0] == ("bull", name)
+    assert worker_queues(f"shop:eu:{encoded(name)}{worker}", ["shop", "shop:eu"])[0] == ("shop:eu", name)
 
 
 @pytest.mark.parametrize(
-    ("key", "hashed"),
-    [
-        ("bull:{mail}:wait", "mail"),
-        ("{bull}:mail:wait", "bull"),
-        ("{a}{b}", "a"),
-        ("foo{{bar}}zap", "{bar"),
-        ("a}b{c}d", "c"),
-    ],
+    "name", ["bull:bWFpbA==:qe", "bull:bWFpbA==:qs", "other:bWFpbA==", "bull", "bull:", ""]
 )
-def test_only_the_tag_is_hashed(key: str, hashed: str) -> None:
-    assert slot_of(key) == slot_of(hashed)
+def test_other_connections_are_no_workers(name: str) -> None:
+    assert worker_queues(name, ["bull"]) == ()
 
 
-@pytest.mark.parametrize(
-    ("prefix", "name", "tagged"),
-    [("{bull}", "mail", True), ("bull", "{mail}", True), ("bull", "mail", False), ("{", "mail}", True)],
-)
-def test_tags(prefix: str, name: str, *, tagged: bool) -> None:
-    assert is_tagged(QueueId(prefix, name)) is tagged
+def test_python_writes_the_queues_name_as_it_is() -> None:
+    assert worker_queues("bull:pyq:w:pw", ["bull"]) == (("bull", "pyq"),)
+    assert worker_queues("bull:shop:mail", ["bull"]) == (("bull", "shop:mail"),)
+    assert worker_queues("bull:bWFpbA==", ["bull"]) == (("bull", "mail"), ("bull", "bWFpbA=="))
+    assert is_python_name("bull:pyq:w:pw", QueueId("bull", "pyq"))
+    assert is_python_name("bull:mail", MAIL)
+    assert not is_python_name("bull:bWFpbA==", MAIL)
 
 
-@given(NAMES, st.sampled_from(["wait", "meta", "{other}", "7"]))
-def test_all_keys_of_a_tagged_queue_share_a_slot(name: str, suffix: str) -> None:
-    queue = QueueId("{bull}", name)
-    assert slot_of(base(queue) + suffix) == slot_of("bull")
-
-
-@pytest.mark.parametrize(
-    ("prefixes", "pattern"),
-    [
-        (("bull",), "bull:*:meta"),
-        (("shop:eu",), "shop:eu:*:meta"),
-        (("b*ll",), "b\\*ll:*:meta"),
-        (("[a]?",), "\\[a\\]\\?:*:meta"),
-        (("back\\slash",), "back\\\\slash:*:meta"),
-        (("bull", "shop"), "*:meta"),
-    ],
-)
-def test_one_pattern_for_all_prefixes(prefixes: tuple[str, ...], pattern: str) -> None:
-    assert scan_pattern(prefixes) == pattern
-
-
-@pytest.mark.parametrize(
-    ("key", "prefixes", "queue"),
-    [
-        ("bull:mail:meta", ("bull",), ("bull", "mail")),
-        ("shop:eu:mail:meta", ("shop:eu",), ("shop:eu", "mail")),
-        ("shop:eu:mail:meta", ("shop", "shop:eu"), ("shop:eu", "mail")),
-        ("shop:us:meta", ("shop:eu", "shop"), ("shop", "us")),
-        ("bull:v4:mail:meta", ("bull",), ("bull", "v4:mail")),  # v4 and before allow a colon in a name
-        ("bull:{mail}:meta", ("bull",), ("bull", "{mail}")),
-        ("bull::meta", ("bull",), None),
-        ("bull:meta", ("bull",), None),
-        ("bull:mail:wait", ("bull",), None),
-        ("bullet:mail:meta", ("bull",), None),
-        ("mail:meta", ("bull", "shop"), None),
-    ],
-)
-def test_the_queue_of_a_meta_key(key: str, prefixes: tuple[str, ...], queue: tuple[str, str] | None) -> None:
-    assert queue_of_meta(key, prefixes) == queue
-
-
-@given(st.sampled_from(["bull", "shop:eu", "{bull}", "b*ll"]), NAMES)
-def test_a_meta_key_leads_back_to_its_queue(prefix: str, name: str) -> None:
-    assert queue_of_meta(f"{prefix}:{name}:meta", (prefix,)) == QueueId(prefix, name)
-
-
-@pytest.mark.parametrize(
-    ("client", "names"),
-    [
-        ("bull:ZW1haWw=", ["email", "ZW1haWw="]),
-        ("bull:ZW1haWw=:w:anna", ["email", "ZW1haWw="]),
-        ("bull:ZW1haWw=:w:", ["email", "ZW1haWw="]),
-        ("bull:pyq:w:pw", ["pyq"]),
-        ("bull:pyq", ["pyq"]),
-        ("bull:mail", ["mail"]),  # four letters are base64 too, but of bytes that are no text
-        ("bull:ZW1haWw", ["ZW1haWw"]),  # no encoder leaves the padding out
-        ("bull:ZW1haWx=", ["ZW1haWx="]),  # nor sets the bits under it
-        ("bull:ZW1haWw=:qe", []),
-        ("bull:ZW1haWw=:qs", []),
-        ("bullet:ZW1haWw=", []),
-        ("bull", []),
-        ("bull:", []),
-        ("", []),
-    ],
-)
-def test_what_a_connection_works_on(client: str, names: list[str]) -> None:
-    assert worker_queues(client, ("bull",)) == tuple(QueueId("bull", name) for name in names)
-
-
-def test_the_longest_prefix_of_a_connection_counts() -> None:
-    assert worker_queues(f"shop:eu:{encoded('mail')}", ("shop", "shop:eu"))[0] == ("shop:eu", "mail")
-
-
-@given(NAMES, st.sampled_from(["", ":w:", ":w:anna", ":w:a:w:b"]))
-def test_every_name_comes_through_node_s_encoding(name: str, suffix: str) -> None:
-    assert worker_queues(f"bull:{encoded(name)}{suffix}", ("bull",))[0] == QueueId("bull", name)
-
-
-@pytest.mark.parametrize(
-    ("entry", "pattern"),
-    [("mail", False), ("mail-*", True), ("m?il", True), ("[ab]", True), ("{mail}", False)],
-)
-def test_patterns(entry: str, *, pattern: bool) -> None:
-    assert is_pattern(entry) is pattern
+def test_what_a_prefix_says_to_a_glob_is_escaped() -> None:
+    assert scan_pattern(["bull"]) == "bull:*:meta"
+    assert scan_pattern(["a*b?[c]^d\\-"]) == r"a\*b\?\[c\]\^d\\\-:*:meta"
+    assert scan_pattern(["bull", "shop"]) == "*:meta"
 
 
 @pytest.mark.parametrize(
@@ -157,11 +124,24 @@ def test_patterns(entry: str, *, pattern: bool) -> None:
     [
         ("mail", (), True),
         ("mail", ("mail",), True),
-        ("mail", ("Mail",), False),
-        ("mail-7", ("mail", "mail-*"), True),
-        ("sms", ("mail", "mail-*"), False),
-        ("[x]", ("[x]",), True),  # an entry also means itself
+        ("mails", ("mail",), False),
+        ("mails", ("mail*",), True),
+        ("Mail", ("mail",), False),
+        ("a[1]", ("a[1]",), True),
+        ("a1", ("a[12]",), True),
+        ("orders", ("mail", "o?ders"), True),
+        ("orders", ("mail", "x*"), False),
     ],
 )
-def test_which_queues_are_wanted(name: str, entries: tuple[str, ...], *, wanted: bool) -> None:
+def test_names_and_patterns(name: str, entries: tuple[str, ...], wanted: bool) -> None:  # noqa: FBT001
     assert is_wanted(QueueId("bull", name), entries) is wanted
+
+
+def test_what_is_a_pattern() -> None:
+    assert [is_pattern(text) for text in ("mail", "m*", "m?", "[m]", "{m}")] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]

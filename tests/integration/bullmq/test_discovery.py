@@ -1,0 +1,241 @@
+"""How queues on a real server are found, under which names, and how they go away."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.health import Health
+from exporter.metrics.bullmq import FAMILIES
+from exporter.metrics.family import Assessment
+from exporter.metrics.render import Renderer
+from exporter.settings import BullMQSettings, RedisSettings
+from exporter.snapshot import QueueId, Snapshot
+from lab.bullmq import BullMQ
+from lab.deadline import wait_until
+from lab.pybullmq import PyBullMQ
+from lab.redis import RedisServer
+from lab.sentinel import SentinelSet
+from service.clock import Deadline
+from service.outcome import Ok, UnreadableError
+from tests.integration.bullmq.conftest import Watch, WatchOf, names, of, ours, theirs
+
+HOUR_MS = 3_600_000
+ODD = [
+    'quo"te',
+    "back\\slash",
+    "new\nline",
+    "Ünïcödé-队列-🚀",
+    "glob*?[a-z]",
+    "{tag}",
+    " spaces ",
+    "%s-{}-$1",
+    "w",
+    "x" * 4096,
+]
+
+
+@pytest.fixture
+def empty(redis_server: RedisServer) -> RedisServer:
+    redis_server.cli("flushall")
+    return redis_server
+
+
+def test_odd_names_are_read_and_counted(empty: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=empty.url) as bullmq:
+        for count, name in enumerate(ODD, start=1):
+            bullmq.add_bulk(name, count)
+        bullmq.start_worker('quo"te', behaviour={"hold": True})
+        bullmq.wait_for_counts('quo"te', {"active": 1})
+        state = watch(empty).look()
+        assert names(state) == sorted(("bull", name) for name in ODD)
+        for name in ODD:
+            assert ours(of(state, name)) == theirs(bullmq.counts(name))
+        assert of(state, 'quo"te').workers == 1
+
+
+def test_the_exposition_of_odd_names_parses(empty: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=empty.url) as bullmq:
+        for name in ODD:
+            bullmq.add(name)
+    state = watch(empty).look()
+    assessment = Assessment(Snapshot(0.0, bullmq=Ok(state)), Health(100, "healthy", ()))
+    text = Renderer(FAMILIES).text(assessment).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    found = {sample.labels["queue"] for sample in families["bullmq_queue_paused"].samples}
+    assert found == set(ODD)
+
+
+def test_queues_of_several_prefixes(empty: RedisServer, watch: WatchOf) -> None:
+    prefixes = ["bull", "shop:eu", "we*rd[x]?\\", "{bull}"]
+    for count, prefix in enumerate(prefixes, start=1):
+        with BullMQ(6, url=empty.url, prefix=prefix) as bullmq:
+            bullmq.add_bulk("mail", count)
+    state = watch(empty, prefixes=prefixes).look()
+    assert names(state) == sorted((prefix, "mail") for prefix in prefixes)
+    assert [of(state, "mail", prefix).waiting for prefix in prefixes] == [1, 2, 3, 4]
+    for prefix in prefixes:
+        alone = watch(empty, prefixes=[prefix]).look()
+        expected = [(prefix, "mail")]
+        assert names(alone) == expected
+
+
+def test_version_4_may_have_colons_in_names(empty: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(4, url=empty.url) as bullmq:
+        bullmq.add_bulk("shop:mail", 2)
+        bullmq.start_worker("shop:mail", behaviour={"hold": True})
+        bullmq.wait_for_counts("shop:mail", {"active": 1})
+        read = watch(empty).queue("shop:mail")
+        assert (read.waiting, read.active, read.workers) == (1, 1, 1)
+
+
+def test_a_meta_key_alone_is_no_queue(empty: RedisServer, watch: WatchOf) -> None:
+    empty.cli("hset", "bull:phantom:meta", "opts.maxLenEvents", "10000")
+    one = watch(empty)
+    state = one.look()
+    assert (state.queues, state.up, state.discovered) == ((), True, True)
+    empty.cli("set", "bull:phantom:id", "1")
+    assert names(one.look()) == [("bull", "phantom")]
+
+
+def test_a_worker_makes_a_queue_known_that_no_key_shows(empty: RedisServer, watch: WatchOf) -> None:
+    one = watch(empty, scan=False)
+    with BullMQ(6, url=empty.url) as bullmq, PyBullMQ(url=empty.url) as python:
+        bullmq.start_worker("hungry")
+        python.start_worker("snake")
+        wait_until(
+            lambda: names(one.look()) == [("bull", "hungry"), ("bull", "snake")], what="both are known"
+        )
+        assert (one.queue("hungry").workers, one.queue("snake").workers) == (1, 1)
+    wait_until(lambda: not names(one.look()), what="both are gone, as nothing of them is left")
+
+
+def test_names_and_patterns_of_the_settings(empty: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=empty.url) as bullmq:
+        for name in ("mail", "mail-bulk", "orders", "eu-orders"):
+            bullmq.add(name)
+        assert names(watch(empty, queues=["mail"]).look()) == [("bull", "mail")]
+        assert names(watch(empty, queues=["mail*"]).look()) == [("bull", "mail"), ("bull", "mail-bulk")]
+        both = watch(empty, queues=["orders", "eu-*"]).look()
+        assert names(both) == [("bull", "eu-orders"), ("bull", "orders")]
+        unlooked = watch(empty, queues=["mail"])
+        assert of(unlooked.collect(), "mail").waiting == 1
+        missing = watch(empty, queues=["mial"]).look()
+        assert missing.problems == ("named, but not in Redis: mial",)
+
+
+def test_a_queue_that_is_obliterated_goes_away(empty: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=empty.url) as bullmq:
+        bullmq.add_bulk("gone", 3)
+        bullmq.add_bulk("kept", 3)
+        one = watch(empty)
+        assert names(one.look()) == [("bull", "gone"), ("bull", "kept")]
+        bullmq.obliterate("gone")
+        assert names(one.look()) == [("bull", "kept")]
+        empty.cli("flushall")
+        state = one.look()
+        assert (state.queues, state.up) == ((), True)
+
+
+def test_the_background_finds_queues_within_its_budget(empty: RedisServer, watch: WatchOf) -> None:
+    """A paced search: each step is one SCAN call, and says how long to wait for the next."""
+    empty.cli("eval", "for i = 1, 20000 do redis.call('set', 'other:' .. i, i) end", "0")
+    with BullMQ(6, url=empty.url) as bullmq:
+        bullmq.add("mail")
+    one = watch(empty, scan_calls_per_second=50)
+    before = calls(empty, "scan")
+    assert (one.discovery.known().complete, one.collect().discovered) == (False, False)
+    steps = 0
+    while not one.discovery.known().complete:
+        pause = one.discovery.step()
+        steps += 1
+        assert one.discovery.known().complete or pause == pytest.approx(1 / 50)
+    assert calls(empty, "scan") - before == steps >= 20
+    state = one.collect()
+    assert (names(state), state.discovered) == ([("bull", "mail")], True)
+    assert calls(empty, "scan") - before == steps
+    assert 0.05 <= one.discovery.step() <= 60
+
+
+def calls(server: RedisServer, command: str) -> int:
+    row = server.facts("info", "commandstats").get(f"cmdstat_{command}", "calls=0,")
+    return int(row.partition("calls=")[2].partition(",")[0])
+
+
+def test_limits_and_schedulers(empty: RedisServer, watch: WatchOf) -> None:
+    one = watch(empty)
+    with BullMQ(6, url=empty.url) as bullmq, BullMQ(5, url=empty.url) as five:
+        bullmq.add("plain")
+        read = one.queue("plain")
+        assert (read.concurrency_limit, read.rate_limit_ttl, read.schedulers) == (None, None, 0)
+
+        bullmq.set_global_concurrency("few", 3)
+        bullmq.add("few")
+        assert one.queue("few").concurrency_limit == 3
+
+        bullmq.queue("slow", "setGlobalRateLimit", 2, HOUR_MS)
+        bullmq.add("slow", delay=HOUR_MS)
+        assert one.queue("slow").rate_limit_ttl == 0.0
+        bullmq.start_worker("slow")
+        bullmq.add_bulk("slow", 5)
+        bullmq.wait_for_counts("slow", {"completed": 2})
+        wait_until(lambda: (one.queue("slow").rate_limit_ttl or 0) > 3000, what="the limit holds")
+        said = bullmq.queue("slow", "getRateLimitTtl")
+        assert one.queue("slow").rate_limit_ttl == pytest.approx(said / 1000, abs=10)
+
+        five.start_worker("own-limit", limiter={"max": 1, "duration": HOUR_MS})
+        five.add_bulk("own-limit", 3)
+        five.wait_for_counts("own-limit", {"completed": 1})
+        said = five.queue("own-limit", "getRateLimitTtl")
+        assert one.queue("own-limit").rate_limit_ttl == pytest.approx(said / 1000, abs=10)
+
+        for library, queue in ((bullmq, "six"), (five, "five")):
+            library.upsert_scheduler(queue, "hourly", every=HOUR_MS)
+            library.upsert_scheduler(queue, "nightly", pattern="0 3 * * *")
+            assert one.queue(queue).schedulers == 2
+
+
+def test_a_key_of_the_wrong_type_costs_only_its_queue(empty: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=empty.url) as bullmq:
+        bullmq.add("sound")
+        bullmq.add("broken")
+        empty.cli("set", "bull:broken:failed", "x")
+        state = watch(empty).look()
+    assert of(state, "sound").waiting == 1
+    failed = state.unread[QueueId("bull", "broken")]
+    assert (failed.kind, failed.message.split()[0]) == ("refused", "WRONGTYPE")
+    assert not state.up
+
+
+def test_a_redis_that_dies_and_comes_back(fresh_redis: RedisServer, watch: WatchOf) -> None:
+    fresh_redis.wait()
+    one = watch(fresh_redis)
+    assert one.look().up
+    fresh_redis.kill()
+    with pytest.raises(UnreadableError):
+        one.collect()
+    fresh_redis.restart()
+    with BullMQ(6, url=fresh_redis.url) as bullmq:
+        bullmq.add("mail")
+        assert of(one.look(), "mail").waiting == 1
+        fresh_redis.suspend()
+        state = one.collect(seconds=1)
+        fresh_redis.resume()
+    assert (state.up, names(state)) == (False, [("bull", "mail")])
+    assert state.unread[QueueId("bull", "mail")].kind == "timeout"
+
+
+def test_a_sentinel_failover_is_followed(fresh_sentinel_set: SentinelSet) -> None:
+    servers = fresh_sentinel_set
+    with BullMQ(6, url=servers.master().url) as bullmq:
+        bullmq.add_bulk("mail", 3)
+    redis = RedisSettings(sentinels=tuple(servers.sentinel_addresses))
+    one = Watch(redis, BullMQSettings())
+    try:
+        assert of(one.look(), "mail").waiting == 3
+        servers.fail_over()
+        one.deployment.refresh(Deadline.after(5))
+        state = one.look()
+        assert (of(state, "mail").waiting, state.up) == (3, True)
+    finally:
+        one.deployment.close()

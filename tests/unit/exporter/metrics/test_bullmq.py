@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.health import Health
+from exporter.metrics.bullmq import FAMILIES, load_factor, worker_utilization
+from exporter.metrics.family import Assessment
+from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot
+from service.outcome import Failed, Ok, Outcome
+
+MAIL = QueueId("bull", "mail")
+EMPTY = QueueState(MAIL, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0)
+ALWAYS = {"bullmq_queue_paused", "bullmq_queue_delayed_overdue", "bullmq_queue_schedulers"}
+
+
+def series(bullmq: Outcome[BullMQState] | BullMQState | None) -> dict[str, dict[tuple[str, ...], float]]:
+    """Every sample, by its family's name and the values of its labels; families without one are left out."""
+    outcome = Ok(bullmq) if isinstance(bullmq, BullMQState) else bullmq
+    assessment = Assessment(Snapshot(0, bullmq=outcome), Health(100, "healthy", ()))
+    found = {}
+    for family in FAMILIES:
+        samples = list(family.read(assessment))
+        assert all(len(labels) == len(family.labels) for labels, _ in samples)
+        if samples:
+            found[family.name] = dict(samples)
+            assert len(found[family.name]) == len(samples)
+    return found
+
+
+def test_switched_off_there_is_nothing() -> None:
+    assert series(None) == {}
+
+
+def test_unreadable_is_down_and_nothing_else() -> None:
+    assert series(Failed("unreachable", "connection refused")) == {"bullmq_up": {(): 0}}
+
+
+def test_before_the_first_search_has_ended_how_many_queues_there_are_is_unknown() -> None:
+    assert "bullmq_queues" not in series(BullMQState((), discovered=False))
+    assert series(BullMQState(())) == {"bullmq_up": {(): 1}, "bullmq_queues": {(): 0}}
+
+
+def test_a_queue_that_could_not_be_read_has_no_series() -> None:
+    found = series(BullMQState((EMPTY,), {QueueId("bull", "lost"): Failed("refused", "WRONGTYPE")}))
+    assert (found["bullmq_up"], found["bullmq_queues"]) == ({(): 0}, {(): 2})
+    assert {labels[:2] for family in found.values() for labels in family if labels} == {MAIL}
+
+
+def test_what_is_not_known_is_absent() -> None:
+    found = series(BullMQState((EMPTY,)))
+    assert {name for name in found if name.startswith("bullmq_queue_")} == ALWAYS
+    assert set(found["bullmq_job_count"].values()) == {0}
+
+
+def test_everything_that_is_known() -> None:
+    queue = QueueState(
+        MAIL,
+        waiting=1,
+        active=2,
+        delayed=3,
+        prioritized=4,
+        waiting_children=5,
+        completed=6,
+        failed=7,
+        paused=True,
+        schedulers=8,
+        delayed_overdue=9,
+        failed_last_hour=10,
+        workers=3,
+        concurrency_limit=11,
+        rate_limit_ttl=1.5,
+        oldest_waiting=12.25,
+        longest_active=13.5,
+        worker_concurrency=2,
+    )
+    found = series(BullMQState((queue,)))
+    assert set(found) == {family.name for family in FAMILIES}
+    states = ["waiting", "active", "delayed", "prioritized", "waiting-children", "completed", "failed"]
+    assert found["bullmq_job_count"] == {(*MAIL, state): count for count, state in enumerate(states, start=1)}
+    assert {name: found[f"bullmq_queue_{name}"][MAIL] for name in ("paused", "workers", "schedulers")} == {
+        "paused": 1,
+        "workers": 3,
+        "schedulers": 8,
+    }
+    assert found["bullmq_queue_concurrency_limit"] == {MAIL: 11}
+    assert found["bullmq_queue_rate_limit_ttl_seconds"] == {MAIL: 1.5}
+    assert found["bullmq_queue_oldest_waiting_seconds"] == {MAIL: 12.25}
+    assert found["bullmq_queue_longest_active_seconds"] == {MAIL: 13.5}
+    assert found["bullmq_queue_delayed_overdue"] == {MAIL: 9}
+    assert found["bullmq_queue_load_factor"] == {MAIL: pytest.approx(0.1)}
+    assert found["bullmq_queue_worker_utilization"] == {MAIL: pytest.approx(1 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "active", "workers", "capacity", "factor"),
+    [
+        (10, 10, 4, 10, 0.5),
+        (100, 0, 2, 10, 1.0),
+        (0, 0, 2, 10, 0.0),
+        (5, 0, 1, 5, 1.0),
+        (3, 0, 0, 10, 1.0),
+        (0, 1, 0, 10, 1.0),
+        (0, 0, 0, 10, 0.0),
+        (3, 0, None, 10, None),
+    ],
+)
+def test_load_factor(
+    waiting: int, active: int, workers: int | None, capacity: float, factor: float | None
+) -> None:
+    queue = EMPTY._replace(waiting=waiting, active=active, workers=workers, capacity_per_worker=capacity)
+    assert load_factor(queue) == factor
+
+
+@pytest.mark.parametrize(
+    ("active", "workers", "concurrency", "ratio"),
+    [(4, 2, 4, 0.5), (9, 2, 4, 1.0), (0, 2, 4, 0.0), (4, 0, 4, None), (4, None, 4, None), (4, 2, None, None)],
+)
+def test_worker_utilization(
+    active: int, workers: int | None, concurrency: int | None, ratio: float | None
+) -> None:
+    queue = EMPTY._replace(active=active, workers=workers, worker_concurrency=concurrency)
+    assert worker_utilization(queue) == ratio
+
+
+@given(st.integers(0), st.integers(0), st.integers(0, 10**6), st.floats(1e-3, 1e6))
+def test_the_load_factor_is_a_ratio(waiting: int, active: int, workers: int, capacity: float) -> None:
+    factor = load_factor(
+        EMPTY._replace(
+            waiting=waiting % 2**53, active=active % 2**53, workers=workers, capacity_per_worker=capacity
+        )
+    )
+    assert factor is not None
+    assert 0 <= factor <= 1
+
+
+def test_every_help_says_what_it_counts() -> None:
+    for family in FAMILIES:
+        assert len(family.help) > 40
+        if family.name.endswith("_seconds"):
+            assert family.help.startswith("Seconds")
