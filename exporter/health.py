@@ -215,9 +215,9 @@ def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     return Finding(
         "bullmq",
         "Many jobs failed",
-        f"{total} jobs failed in the last hour, counted in the failed sets; "
-        f"{worst.failed_last_hour} of them in {worst.id.name}",
-        f"{settings.thresholds.failed_jobs} in all queues in an hour; removeOnFail hides some",
+        f"{total} jobs failed in the last hour, {worst.failed_last_hour} of them in {worst.id.name}, "
+        "counted in the failed sets (which removeOnFail trims)",
+        f"{settings.thresholds.failed_jobs} in all queues together",
         f"Read the newest failedReason in {worst.id.name}, mend its cause, then retry what should still run.",
     )
 

@@ -162,7 +162,7 @@ def test_memory_says_what_it_was_measured_against_and_where() -> None:
 
 def test_failed_jobs_say_how_they_were_counted_and_which_queue_is_worst() -> None:
     said = only(bullmq(queue(10), queue(90, "sms")))
-    assert "100 jobs failed in the last hour, counted in the failed sets; 90 of them in sms" in said
+    assert "100 jobs failed in the last hour, 90 of them in sms, counted in the failed sets" in said
 
 
 def test_a_node_that_is_silent_is_named_with_its_reason() -> None:
