@@ -19,6 +19,7 @@ from tests.fakes.assessments import assessment, well
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*ENV, "EXPORTER_URL", "EXPORTER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ask, "configure", lambda *_, **__: None)  # the root logger is pytest's here
 
 
 def run(*arguments: str, **environ: str) -> Result:

@@ -17,6 +17,7 @@ def _root() -> Iterator[None]:
     """Leave the root logger as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    logging.captureWarnings(False)
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
