@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.bullmq.collect import BullMQSource
+from exporter.bullmq.discover import Discovery
+from exporter.redis.nodes import Deployment
+from exporter.settings import BullMQSettings
+from exporter.snapshot import BullMQState, QueueId
+from service.clock import Deadline
+from service.outcome import UnreadableError
+from tests.fakes.redis_servers import World
+from tests.unit.exporter.bullmq.conftest import CACHE, HALVES, DeploymentOf, Keys, share_slots
+
+MAIL, FOO = QueueId("bull", "{mail}"), QueueId("bull", "{foo}")
+FIRST, SECOND = HALVES
+
+
+def source(deployment: Deployment, **settings: object) -> tuple[BullMQSource, Discovery]:
+    wanted = BullMQSettings.model_validate(settings)
+    discovery = Discovery(deployment, wanted)
+    return BullMQSource(deployment, discovery, wanted), discovery
+
+
+def collect(one: BullMQSource) -> BullMQState:
+    return one.collect(Deadline.after(5))
+
+
+def waiting(state: BullMQState) -> dict[str, int]:
+    return {queue.id.name: queue.waiting for queue in state.queues}
+
+
+def test_before_anything_is_found(cache: Keys, connect: DeploymentOf) -> None:
+    one, discovery = source(connect(url="redis://cache"))
+    assert collect(one) == BullMQState((), discovered=False)
+    discovery.look_once(Deadline.after(5))
+    assert collect(one) == BullMQState((), discovered=True)
+
+
+def test_without_a_queue_a_dead_redis_is_no_empty_one(
+    cache: Keys, connect: DeploymentOf, world: World
+) -> None:
+    one, discovery = source(connect(url="redis://cache"))
+    discovery.look_once(Deadline.after(5))
+    del world.servers[CACHE]
+    with pytest.raises(UnreadableError, match="cache:6379: connection lost"):
+        collect(one)
+
+
+def test_without_a_queue_half_a_cluster_is_enough(
+    halves: dict[str, Keys], connect: DeploymentOf, world: World
+) -> None:
+    one, discovery = source(connect(cluster=list(HALVES)))
+    discovery.look_once(Deadline.after(5))
+    del world.servers[FIRST]
+    assert collect(one).up
+
+
+def test_each_queue_is_asked_of_its_owner(
+    halves: dict[str, Keys], connect: DeploymentOf, world: World
+) -> None:
+    halves[FIRST].lengths["bull:{mail}:wait"] = 3
+    halves[SECOND].lengths["bull:{foo}:wait"] = 4
+    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    state = collect(one)
+    assert (waiting(state), state.up) == ({"{mail}": 3, "{foo}": 4}, True)
+    asked = {(where, command[1]) for where, command in world.asked if command[0] == "LLEN"}
+    assert {where for where, key in asked if "{mail}" in key} == {FIRST}
+    assert {where for where, key in asked if "{foo}" in key} == {SECOND}
+
+
+def test_a_queue_that_moved_is_found_in_the_same_collection(
+    halves: dict[str, Keys], connect: DeploymentOf
+) -> None:
+    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    assert waiting(collect(one)) == {"{mail}": 0, "{foo}": 0}
+    halves[FIRST].moved.add("bull:{mail}:")
+    halves[SECOND].lengths["bull:{mail}:wait"] = 9
+    share_slots(halves, {FIRST: "0", SECOND: "1-16383"})
+    state = collect(one)
+    assert (waiting(state), state.up) == ({"{mail}": 9, "{foo}": 0}, True)
+
+
+def test_a_queue_that_nobody_has_is_unread(halves: dict[str, Keys], connect: DeploymentOf) -> None:
+    share_slots(halves, {FIRST: "0", SECOND: "8192-16383"})
+    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    state = collect(one)
+    assert waiting(state) == {"{foo}": 0}
+    assert (state.unread[MAIL].kind, state.unread[MAIL].message) == ("unreachable", "no node owns its slot")
+    assert not state.up
+
+
+def test_a_dead_node_is_not_asked_twice_when_nothing_has_moved(
+    halves: dict[str, Keys], connect: DeploymentOf, world: World
+) -> None:
+    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    collect(one)
+    del world.servers[FIRST]
+    world.asked.clear()
+    state = collect(one)
+    assert waiting(state) == {"{foo}": 0}
+    assert state.unread[MAIL].message == f"{FIRST}: connection refused"
+    lost = [where for where, command in world.asked if command[:2] == ("LLEN", "bull:{mail}:wait")]
+    assert len(lost) <= 1
+
+
+def test_a_dead_nodes_queues_are_read_from_its_successor(
+    halves: dict[str, Keys], connect: DeploymentOf, world: World
+) -> None:
+    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    collect(one)
+    del world.servers[FIRST]
+    share_slots(halves, {SECOND: "0-16383"})
+    halves[SECOND].lengths["bull:{mail}:wait"] = 2
+    assert waiting(collect(one)) == {"{foo}": 0, "{mail}": 2}
+
+
+def test_one_command_refused_leaves_every_queue_unread(cache: Keys, connect: DeploymentOf) -> None:
+    cache.refused = {"ZCOUNT"}
+    one, _ = source(connect(url="redis://cache"), queues=["mail"])
+    state = collect(one)
+    assert state.unread[QueueId("bull", "mail")].message.startswith("NOPERM")
+    assert (state.queues, state.up) == ((), False)
+
+
+def test_workers_are_unknown_until_they_were_counted(cache: Keys, connect: DeploymentOf) -> None:
+    one, discovery = source(connect(url="redis://cache"), queues=["mail", "orders"])
+    assert [queue.workers for queue in collect(one).queues] == [None, None]
+    cache.clients = ["bull:bWFpbA=="]
+    discovery.look_once(Deadline.after(5))
+    state = collect(one)
+    assert {queue.id.name: queue.workers for queue in state.queues} == {"mail": 1, "orders": 0}
+    assert state.problems == ("named, but not in Redis: orders",)
+
+
+def test_the_first_settings_that_match_tell_of_a_queues_workers(cache: Keys, connect: DeploymentOf) -> None:
+    one, _ = source(
+        connect(url="redis://cache"),
+        queues=["mail", "mail-bulk", "orders"],
+        capacity_per_worker=7,
+        settings=[
+            {"match": "mail", "worker_concurrency": 4},
+            {"match": "mail*", "capacity_per_worker": 50},
+            {"match": "mail-bulk", "worker_concurrency": 9},
+        ],
+    )
+    told = {
+        queue.id.name: (queue.capacity_per_worker, queue.worker_concurrency) for queue in collect(one).queues
+    }
+    assert told == {"mail": (7, 4), "mail-bulk": (50, None), "orders": (7, None)}
+
+
+def test_queues_come_and_go(cache: Keys, connect: DeploymentOf) -> None:
+    one, discovery = source(connect(url="redis://cache"))
+    for wanted in (["a", "b"], ["b", "c"], [], ["c"]):
+        cache.exist.clear()
+        cache.hold(*wanted)
+        discovery.look_once(Deadline.after(5))
+        assert sorted(waiting(collect(one))) == wanted
