@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from exporter.redis.collect import collect_redis
 from exporter.redis.protocol import ReplyError, request
 from exporter.snapshot import QueueId
 from lab.bullmq import BullMQ
-from lab.redis import RedisServer, start_redis
+from lab.redis import RedisError, RedisServer, start_redis
 from service.clock import Deadline
 from service.outcome import Failed, Ok
 from tests.integration.bullmq.conftest import WatchOf, names, of
 
 ACL = Path(__file__).parents[3] / "deploy" / "redis" / "exporter.acl"
-READER: dict[str, object] = {"username": "exporter", "password": "choose-a-password"}
+READER: dict[str, object] = {"username": "exporter", "password": "s3cret"}
 HOUR_MS = 3_600_000
 READS = {
     "ping",
@@ -40,9 +41,10 @@ READS = {
 
 
 def rules(*, version: str) -> list[str]:
-    """The file's user line, for servers that lack %R~ as its comment says."""
+    """The file's user line, switched on, and for servers that lack %R~, as its comments say."""
     line = next(line for line in ACL.read_text().splitlines() if line.startswith("user "))
-    words = line.split()[1:]
+    digest = hashlib.sha256(b"s3cret").hexdigest()
+    words = line.replace("off resetpass", f"on #{digest}").split()[1:]
     return [word.replace("%R~", "~") if version.startswith("6.") else word for word in words]
 
 
@@ -155,7 +157,10 @@ def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf
     assert any(problem.startswith("SCAN") for problem in searching.problems)
 
 
-def test_the_file_is_one_that_redis_starts_with(tmp_path: Path) -> None:
+def test_redis_starts_with_the_file_and_lets_nobody_in() -> None:
     with start_redis(config=[f"include {ACL}"]) as server:
         server.wait()
-        assert "user exporter on" in server.cli("acl", "list")
+        assert "user exporter off" in server.cli("acl", "list")
+        for password in ("", "off", "resetpass", "DIGEST", "s3cret"):
+            with pytest.raises(RedisError, match="WRONGPASS"):
+                server.cli("auth", "exporter", password)
