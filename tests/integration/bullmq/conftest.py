@@ -14,7 +14,7 @@ from lab.bullmq import VERSIONS, BullMQ
 from lab.cluster import RedisCluster
 from lab.driver import Driver
 from lab.pybullmq import PyBullMQ
-from lab.redis import RedisServer
+from lab.redis import RedisServer, start_redis
 from service.clock import Deadline
 
 
@@ -63,13 +63,21 @@ def watch() -> Iterator[WatchOf]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A server that has only the queues of one module's tests."""
+    with start_redis() as started:
+        started.wait()
+        yield started
+
+
 @pytest.fixture(scope="module", params=[*VERSIONS, "python"], ids=lambda version: f"bullmq-{version}")
-def library(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Driver]:
+def library(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Driver]:
     """Each BullMQ library, side by side on one server."""
     if request.param == "python":
-        made: Driver = PyBullMQ(url=redis_server.url)
+        made: Driver = PyBullMQ(url=server.url)
     else:
-        made = BullMQ(request.param, url=redis_server.url)
+        made = BullMQ(request.param, url=server.url)
     with made as driver:
         yield driver
 

@@ -36,9 +36,9 @@ ODD = [
 
 
 @pytest.fixture
-def empty(redis_server: RedisServer) -> RedisServer:
-    redis_server.cli("flushall")
-    return redis_server
+def empty(server: RedisServer) -> RedisServer:
+    server.cli("flushall")
+    return server
 
 
 def test_odd_names_are_read_and_counted(empty: RedisServer, watch: WatchOf) -> None:

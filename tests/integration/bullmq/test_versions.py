@@ -27,7 +27,7 @@ def work(library: Driver, queue: str, count: int, **behaviour: object) -> None:
 
 
 def test_every_state_is_counted_as_the_library_counts(
-    library: Driver, redis_server: RedisServer, watch: WatchOf
+    library: Driver, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = name_for(library, "states")
     work(library, queue, 3)
@@ -42,7 +42,7 @@ def test_every_state_is_counted_as_the_library_counts(
     for _ in range(2):
         library.add_flow({"name": "parent", "queueName": queue, "data": {}, "children": [child]})
     children = theirs(library.counts(f"{queue}-children"))  # makes its meta key too, as flows do not
-    one = watch(redis_server)
+    one = watch(server)
     state = one.look()
     assert state.up
     read = next(each for each in state.queues if each.id.name == queue)
@@ -64,14 +64,12 @@ def test_every_state_is_counted_as_the_library_counts(
     assert children["waiting"] == 2
 
 
-def test_a_paused_queue_keeps_its_waiting_jobs(
-    library: Driver, redis_server: RedisServer, watch: WatchOf
-) -> None:
+def test_a_paused_queue_keeps_its_waiting_jobs(library: Driver, server: RedisServer, watch: WatchOf) -> None:
     queue = name_for(library, "paused")
     library.add_bulk(queue, 3)
     library.pause(queue)
     library.add_bulk(queue, 2)
-    one = watch(redis_server)
+    one = watch(server)
     read = one.queue(queue)
     assert (read.paused, read.waiting) == (True, 5)
     assert ours(read) == theirs(library.counts(queue))
@@ -83,13 +81,13 @@ def test_a_paused_queue_keeps_its_waiting_jobs(
 
 
 def test_markers_of_versions_3_and_4_are_no_jobs(
-    library: Driver, redis_server: RedisServer, watch: WatchOf
+    library: Driver, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = name_for(library, "marked")
     library.add(queue, delay=HOUR_MS)
     marked = isinstance(library, BullMQ) and library.version < 5
-    assert int(redis_server.cli("llen", f"bull:{queue}:wait")) == int(marked)
-    one = watch(redis_server)
+    assert int(server.cli("llen", f"bull:{queue}:wait")) == int(marked)
+    one = watch(server)
     read = one.queue(queue)
     assert (read.waiting, read.delayed, read.oldest_waiting) == (0, 1, None)
     library.add_bulk(queue, 2)
@@ -100,10 +98,10 @@ def test_markers_of_versions_3_and_4_are_no_jobs(
 
 
 def test_workers_are_counted_by_their_connections(
-    library: Driver, redis_server: RedisServer, watch: WatchOf
+    library: Driver, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = name_for(library, "staffed")
-    one = watch(redis_server)
+    one = watch(server)
     library.add(queue, delay=HOUR_MS)
     assert one.queue(queue).workers == 0
     library.start_worker(queue)
@@ -115,7 +113,7 @@ def test_workers_are_counted_by_their_connections(
     wait_until(lambda: one.queue(queue).workers == 3, what="a third, that has a name")
 
 
-def test_ages(library: Driver, redis_server: RedisServer, watch: WatchOf) -> None:
+def test_ages(library: Driver, server: RedisServer, watch: WatchOf) -> None:
     queue = name_for(library, "aged")
     worker = library.start_worker(queue, behaviour={"hold": True})
     library.add(queue, jobId="running")
@@ -124,22 +122,22 @@ def test_ages(library: Driver, redis_server: RedisServer, watch: WatchOf) -> Non
     library.add(queue, jobId="soon", delay=HOUR_MS)
     library.add(queue, jobId="last")
     base = f"bull:{queue}:"
-    started = int(redis_server.cli("hget", base + "running", "processedOn"))
-    redis_server.cli("hset", base + "running", "processedOn", started - 90_000)
-    added = int(redis_server.cli("hget", base + "late", "timestamp"))
-    redis_server.cli("hset", base + "late", "timestamp", added - 300_000)
-    read = watch(redis_server).queue(queue)
+    started = int(server.cli("hget", base + "running", "processedOn"))
+    server.cli("hset", base + "running", "processedOn", started - 90_000)
+    added = int(server.cli("hget", base + "late", "timestamp"))
+    server.cli("hset", base + "late", "timestamp", added - 300_000)
+    read = watch(server).queue(queue)
     assert read.longest_active == pytest.approx(90, abs=20)
     assert read.oldest_waiting == pytest.approx(300, abs=20)
     library.stop_worker(worker, force=True)
-    due = float(redis_server.cli("zscore", base + "delayed", "soon"))
+    due = float(server.cli("zscore", base + "delayed", "soon"))
     assert read.delayed_overdue == 0
-    redis_server.cli("zadd", base + "delayed", int(due - 2 * HOUR_MS * 4096), "soon")
-    assert watch(redis_server).queue(queue).delayed_overdue == 1
+    server.cli("zadd", base + "delayed", int(due - 2 * HOUR_MS * 4096), "soon")
+    assert watch(server).queue(queue).delayed_overdue == 1
 
 
 def test_a_delayed_job_waits_from_when_it_is_due(
-    library: Driver, redis_server: RedisServer, watch: WatchOf
+    library: Driver, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = name_for(library, "due")
     library.start_worker(queue, behaviour={"hold": True})
@@ -147,17 +145,17 @@ def test_a_delayed_job_waits_from_when_it_is_due(
     library.wait_for_counts(queue, {"active": 1})
     library.add(queue, jobId="timer", delay=1_000)
     base = f"bull:{queue}:"
-    added = int(redis_server.cli("hget", base + "timer", "timestamp"))
-    redis_server.cli("lpush", base + "wait", "timer")  # as a worker promotes it
-    redis_server.cli("zrem", base + "delayed", "timer")
-    redis_server.cli("hset", base + "timer", "timestamp", added - HOUR_MS)
-    redis_server.cli("hset", base + "timer", "opts", f'{{"delay":{HOUR_MS - 60_000}}}')
-    read = watch(redis_server).queue(queue)
+    added = int(server.cli("hget", base + "timer", "timestamp"))
+    server.cli("lpush", base + "wait", "timer")  # as a worker promotes it
+    server.cli("zrem", base + "delayed", "timer")
+    server.cli("hset", base + "timer", "timestamp", added - HOUR_MS)
+    server.cli("hset", base + "timer", "opts", f'{{"delay":{HOUR_MS - 60_000}}}')
+    read = watch(server).queue(queue)
     assert read.oldest_waiting == pytest.approx(60, abs=20)
 
 
 def test_a_job_put_back_by_hand_has_no_waiting_age(
-    library: Driver, redis_server: RedisServer, watch: WatchOf
+    library: Driver, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = name_for(library, "again")
     work(library, queue, 1, fail=True)
@@ -165,5 +163,5 @@ def test_a_job_put_back_by_hand_has_no_waiting_age(
         return  # retryJobs is of v4 and later, and the drivers cannot call a job's own methods
     library.queue(queue, "retryJobs", {"state": "failed"})
     library.wait_for_counts(queue, {"waiting": 1})
-    read = watch(redis_server).queue(queue)
+    read = watch(server).queue(queue)
     assert (read.waiting, read.oldest_waiting) == (1, None)

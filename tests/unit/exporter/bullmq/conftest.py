@@ -29,6 +29,7 @@ class Keys:
     refused: set[str] = field(default_factory=set)
     cluster_nodes: str = ""
     moved: set[str] = field(default_factory=set)
+    answers: dict[tuple[str, ...], Reply] = field(default_factory=dict)
 
     def __call__(self, command: tuple[str, ...]) -> Reply:
         verb, *rest = command
@@ -36,6 +37,8 @@ class Keys:
             return ReplyError(f"NOPERM this user has no permissions to run the '{verb.lower()}' command")
         if len(rest) > 0 and any(rest[0].startswith(base) for base in self.moved):
             return ReplyError("MOVED 1 10.0.0.2:7002")
+        if command in self.answers:
+            return self.answers[command]
         match verb:
             case "INFO":
                 mode = "cluster" if self.cluster_nodes else "standalone"

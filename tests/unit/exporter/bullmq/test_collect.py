@@ -128,6 +128,29 @@ def test_one_command_refused_leaves_every_queue_unread(cache: Keys, connect: Dep
     assert (state.queues, state.up) == ((), False)
 
 
+def test_ages_take_a_second_request(halves: dict[str, Keys], connect: DeploymentOf, world: World) -> None:
+    mail, foo = halves.values()
+    details = ("timestamp", "processedOn", "opts", "atm", "attemptsMade")
+    mail.answers = {
+        ("LINDEX", "bull:{mail}:wait", "-1"): b"7",
+        ("LINDEX", "bull:{mail}:active", "-1"): b"8",
+        ("HMGET", "bull:{mail}:7", *details): [b"0", None, b"{}", None, None],
+        ("HMGET", "bull:{mail}:8", "processedOn"): [b"1000"],
+        ("LINDEX", "bull:{mail}2:active", "-1"): b"9",
+        ("HMGET", "bull:{mail}2:9", "processedOn"): [b"2000"],
+    }
+    foo.answers = {("LINDEX", "bull:{foo}:wait", "-1"): b"1"}
+    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{mail}2", "{foo}"])
+    ages = {queue.id.name: (queue.oldest_waiting, queue.longest_active) for queue in collect(one).queues}
+    oldest, longest = ages["{mail}"]
+    assert oldest is not None
+    assert longest == pytest.approx(oldest - 1)
+    assert ages["{mail}2"] == (None, pytest.approx(oldest - 2))
+    assert ages["{foo}"] == (None, None)
+    rounds = [command[1] for where, command in world.asked if where == SECOND and command[0] == "HMGET"]
+    assert rounds == ["bull:{foo}:meta", "bull:{foo}:1"]
+
+
 def test_workers_are_unknown_until_they_were_counted(cache: Keys, connect: DeploymentOf) -> None:
     one, discovery = source(connect(url="redis://cache"), queues=["mail", "orders"])
     assert [queue.workers for queue in collect(one).queues] == [None, None]
