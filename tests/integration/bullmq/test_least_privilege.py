@@ -1,0 +1,174 @@
+"""Each command of deploy/redis/exporter.acl is needed, all of them are enough, and none of them writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.redis.collect import collect_redis
+from exporter.snapshot import BullMQState, RedisState
+from lab.bullmq import BullMQ
+from lab.cluster import RedisCluster, start_cluster
+from lab.redis import RedisServer, start_redis
+from service.clock import Deadline
+from service.outcome import Ok, UnreadableError
+from tests.integration.bullmq.conftest import Watch, WatchOf, names
+from tests.integration.bullmq.test_acl import READER, rules
+
+NEEDED_ONLY_THERE = {
+    "+cluster|info": "cluster",
+    "+cluster|nodes": "cluster",
+    "+select": "database",
+    "+ping": "empty",
+    "+client|setname": "named",  # the connection works without it, but CLIENT LIST does not say whose it is
+}
+
+
+def version(server: RedisServer) -> str:
+    return server.facts("info", "server")["redis_version"]
+
+
+def commands() -> list[str]:
+    return [word for word in rules(version="7") if word.startswith("+")]
+
+
+def let_in(server: RedisServer, *, but: str = "") -> None:
+    """The file's user, without one command."""
+    server.cli("acl", "deluser", "exporter")
+    server.cli("acl", "setuser", *(word for word in rules(version=version(server)) if word != but))
+    server.cli("acl", "log", "reset")
+
+
+def refused(*servers: RedisServer) -> list[str]:
+    """What the exporter's user was refused, as ACL LOG has it."""
+    logs = [server.cli("--json", "acl", "log") for server in servers]
+    return [log for log in logs if '"exporter"' in log]
+
+
+def busy(bullmq: BullMQ, queue: str) -> None:
+    """A queue with a job in each place that is looked into for more than its length."""
+    bullmq.start_worker(queue, behaviour={"hold": True})
+    bullmq.add_bulk(queue, 3)
+    bullmq.add(queue, delay=3_600_000)
+    bullmq.queue(queue, "setGlobalRateLimit", 10, 1000)
+    bullmq.wait_for_counts(queue, {"active": 1})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with start_redis() as started, BullMQ(6, url=started.url) as bullmq:
+        busy(bullmq, "mail")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with start_cluster() as started, BullMQ(6, cluster=started.addresses) as bullmq:
+        for queue in ("{mail}", "{images}", "{invoices}"):
+            busy(bullmq, queue)
+        yield started
+
+
+def complaints(one: Watch) -> list[str]:
+    """All that a whole collection says it could not read."""
+    try:
+        state: BullMQState = one.look()
+        redis: RedisState = collect_redis(one.deployment, Deadline.after(10))
+    except UnreadableError as error:
+        return [str(error)]
+    said = [*state.problems, *(why.message for why in state.unread.values())]
+    said += [f"{queue.id.name}: no age" for queue in state.queues if queue.oldest_waiting is None]
+    for address, node in redis.nodes.items():
+        if not isinstance(node, Ok):
+            said.append(f"{address}: {node.message}")
+        elif node.value.slowlog_length is None or not node.value.commands:
+            said.append(f"{address}: read in part")
+        elif redis.topology.mode == "cluster" and not node.value.cluster_info:
+            said.append(f"{address}: no CLUSTER INFO")
+    return said
+
+
+def test_the_file_is_enough_in_a_cluster(cluster: RedisCluster, watch: WatchOf) -> None:
+    for node in cluster.nodes:
+        let_in(node)
+    one = watch(cluster, redis=READER)
+    assert complaints(one) == []
+    assert names(one.collect()) == [("bull", queue) for queue in ("{images}", "{invoices}", "{mail}")]
+    assert refused(*cluster.nodes) == []
+
+
+def test_the_file_is_enough_for_one_server(server: RedisServer, watch: WatchOf) -> None:
+    let_in(server)
+    assert complaints(watch(server, redis=READER)) == []
+    assert refused(server) == []
+
+
+@pytest.mark.parametrize("command", [word for word in commands() if word not in NEEDED_ONLY_THERE])
+def test_each_command_is_needed(command: str, server: RedisServer, watch: WatchOf) -> None:
+    let_in(server, but=command)
+    assert complaints(watch(server, redis=READER)), command
+    assert refused(server)
+
+
+@pytest.mark.parametrize("command", ["+cluster|info", "+cluster|nodes"])
+def test_each_command_about_the_cluster_is_needed(
+    command: str, cluster: RedisCluster, watch: WatchOf
+) -> None:
+    for node in cluster.nodes:
+        let_in(node, but=command)
+    assert complaints(watch(cluster, redis=READER)), command
+
+
+def test_select_is_needed_for_another_database(server: RedisServer, watch: WatchOf) -> None:
+    settings = {**READER, "database": 3}
+    let_in(server)
+    assert watch(server, redis=settings).look().up
+    let_in(server, but="+select")
+    with pytest.raises(UnreadableError, match="NOPERM"):
+        watch(server, redis=settings).look()
+
+
+def test_ping_is_needed_while_there_is_no_queue(watch: WatchOf) -> None:
+    with start_redis() as empty:
+        let_in(empty)
+        assert watch(empty, redis=READER).look().queues == ()
+        assert refused(empty) == []
+        let_in(empty, but="+ping")
+        watch(empty, redis=READER).look()
+        assert refused(empty)
+
+
+def test_setname_is_needed_to_be_recognised(server: RedisServer, watch: WatchOf) -> None:
+    let_in(server)
+    one = watch(server, redis=READER)
+    assert one.look().up
+    assert "name=oxherd" in server.cli("client", "list")
+    one.deployment.close()
+    let_in(server, but="+client|setname")
+    assert watch(server, redis=READER).look().up
+    assert refused(server)
+
+
+def test_every_command_has_its_test() -> None:
+    assert set(NEEDED_ONLY_THERE) <= set(commands())
+    assert not any(word.startswith("+@") for word in commands())
+
+
+def test_none_of_what_was_sent_writes(server: RedisServer, watch: WatchOf) -> None:
+    """By the server's own count of commands and its own word on each: COMMAND INFO's flags."""
+    with start_redis() as alone:
+        alone.cli("rpush", "bull:mail:wait", "1")
+        alone.cli("rpush", "bull:mail:active", "2")
+        alone.cli("hset", "bull:mail:meta", "version", "1")
+        alone.cli("config", "resetstat")
+        one = watch(alone)
+        one.look()
+        collect_redis(one.deployment, Deadline.after(10))
+        counted = alone.facts("info", "commandstats")
+        sent = sorted({name.removeprefix("cmdstat_") for name in counted if name.startswith("cmdstat_")})
+        assert {"llen", "hmget", "scan", "zcount"} <= set(sent)
+        for command in sent:
+            told = alone.cli("command", "info", command.partition("|")[0]).split()
+            assert told, command
+            assert "write" not in told, command
