@@ -1,0 +1,109 @@
+"""What holds for any name, any job and any answer."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.bullmq.clients import client_names
+from exporter.bullmq.counts import REPLIES, Counts, ages, ages_asked, pack_ages, pack_plans, plan, unpack
+from exporter.bullmq.keys import base, queue_of_meta, slot_of, worker_queues
+from exporter.redis.protocol import Reply, ReplyError
+from exporter.snapshot import QueueId
+
+NOW_MS = 1_700_000_000_000
+MAIL = QueueId("bull", "mail")
+IDLE: list[Reply] = [*[0] * 9, [None, None, None], *[None] * 6, -2, 0, 0]
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1)
+PREFIXES = st.sampled_from(["bull", "shop:eu", "{bull}", "b*ll"])
+BULKS = st.none() | st.binary()
+ANSWERS: st.SearchStrategy[Any] = st.one_of(BULKS, st.integers(), st.lists(BULKS | st.integers()))
+
+
+def read(replies: list[Reply]) -> Counts:
+    (one,) = unpack(replies)
+    assert isinstance(one, Counts)
+    return one
+
+
+def keys_of(packed: bytes) -> list[bytes]:
+    reader = hiredis.Reader()
+    reader.feed(packed)
+    keys = []
+    while (command := reader.gets()) is not False:
+        keys.append(command[1])
+    return keys
+
+
+@given(PREFIXES, NAMES)
+def test_a_meta_key_leads_back_to_its_queue(prefix: str, name: str) -> None:
+    assert queue_of_meta(f"{prefix}:{name}:meta", (prefix,)) == QueueId(prefix, name)
+
+
+@given(PREFIXES, NAMES, st.sampled_from(["", ":w:", ":w:anna", ":w:a:w:b"]))
+def test_a_name_comes_through_nodes_encoding(prefix: str, name: str, suffix: str) -> None:
+    client = f"{prefix}:{base64.b64encode(name.encode()).decode()}{suffix}"
+    assert worker_queues(client, (prefix,))[0] == QueueId(prefix, name)
+
+
+@given(st.text())
+def test_no_connections_name_is_too_odd(client: str) -> None:
+    assert all(queue.prefix == "bull" and queue.name for queue in worker_queues(client, ("bull",)))
+
+
+@given(st.binary())
+def test_any_client_list_can_be_read(raw: bytes) -> None:
+    assert all(count > 0 for count in client_names(raw).values())
+
+
+@given(NAMES, st.sampled_from(["wait", "meta", "{other}", "7"]))
+def test_keys_of_a_tagged_prefix_share_a_slot(name: str, suffix: str) -> None:
+    assert slot_of(base(QueueId("{bull}", name)) + suffix) == slot_of("bull")
+
+
+@given(st.lists(NAMES, max_size=4), st.integers(0, 2**43))
+def test_every_command_is_about_a_key_of_its_queue(names: list[str], now_ms: int) -> None:
+    request = pack_plans([plan(QueueId("bull", name)) for name in names], now_ms)
+    keys = keys_of(request.packed)
+    assert len(keys) == request.replies == REPLIES * len(names)
+    for place, key in enumerate(keys):
+        assert key.startswith(f"bull:{names[place // REPLIES]}:".encode())
+
+
+@given(NAMES, st.lists(st.binary(), max_size=2), BULKS)
+def test_any_job_can_be_asked_for(name: str, oldest: list[bytes], longest: bytes | None) -> None:
+    one = read(IDLE)._replace(oldest=tuple(oldest), longest=longest)
+    request = pack_ages([(plan(QueueId("bull", name)), one)])
+    jobs = [*oldest, *([] if longest is None else [longest])]
+    assert keys_of(request.packed) == [f"bull:{name}:".encode() + job for job in jobs]
+    assert request.replies == ages_asked(one) == len(jobs)
+
+
+@pytest.mark.parametrize("place", range(REPLIES))
+@pytest.mark.parametrize("said", ["NOPERM no", "WRONGTYPE x", "MOVED 1 a:1"])
+def test_an_error_makes_its_queue_unread_and_no_other(place: int, said: str) -> None:
+    middle = list(IDLE)
+    middle[place] = ReplyError(said)
+    before, broken, after = unpack([*IDLE, *middle, *IDLE])
+    assert isinstance(broken, ReplyError)
+    assert str(broken) == said
+    assert before == after == read(IDLE)
+
+
+@given(st.lists(ANSWERS, min_size=3, max_size=3))
+def test_ages_are_never_negative_whatever_is_answered(answers: list[Any]) -> None:
+    one = read(IDLE)._replace(oldest=(b"1", b"2"), longest=b"3")
+    assert all(age is None or age >= 0 for age in ages(one, answers, NOW_MS))
+
+
+@pytest.mark.parametrize("opts", [b'{"delay":1' + b"0" * 400 + b"}", b'{"delay":' + b"[" * 200_000])
+def test_options_beyond_what_python_can_hold_cost_nothing_else(opts: bytes) -> None:
+    """Whoever adds a job writes its options, and one job must not cost all queues their collection."""
+    one = read(IDLE)._replace(oldest=(b"1",), longest=b"2")
+    job: Reply = [b"%d" % (NOW_MS - 5000), None, opts, None, None]
+    assert ages(one, [job, [b"%d" % (NOW_MS - 2500)]], NOW_MS)[1] == 2.5
