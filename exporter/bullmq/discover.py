@@ -209,7 +209,11 @@ class Discovery:
 
     def _end_search(self, routes: Routes, deadline: Deadline, search: _Search) -> None:
         self._search = None
-        self._scan_due = monotonic() + self._settings.rescan_interval_seconds
+        # A Redis that is still loading refuses: nothing would be known for as long as a rescan may wait.
+        again = self._settings.rescan_interval_seconds
+        self._scan_due = monotonic() + (
+            again if search.read else min(again, self._settings.discovery_interval_seconds)
+        )
         if search.read:
             self._searched = True
         if not search.refused:

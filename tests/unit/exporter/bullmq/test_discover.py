@@ -155,6 +155,20 @@ def test_a_refused_search_never_ends_in_no_queues(cache: Keys, connect: Deployme
     assert (found.known().complete, found.known().problems) == (True, ())
 
 
+def test_a_search_that_could_read_nothing_does_not_wait_for_the_next(
+    cache: Keys, connect: DeploymentOf, clock: Clock
+) -> None:
+    """As at the start of a Redis that is still loading what it holds."""
+    cache.hold("mail")
+    cache.refused = {"SCAN"}
+    found = discovery(connect, discovery_interval_seconds=7, rescan_interval_seconds=600)
+    clock.now += found.step()
+    assert (names(found), found.known().complete) == ([], False)
+    cache.refused = set()
+    found.step()
+    assert (names(found), found.known().complete, clock.now) == (["mail"], True, 1007)
+
+
 def test_what_cannot_be_confirmed_is_not_taken_for_a_queue(cache: Keys, connect: DeploymentOf) -> None:
     cache.hold("mail")
     cache.refused = {"EXISTS"}
