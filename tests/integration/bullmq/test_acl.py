@@ -119,8 +119,9 @@ def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf
             for name in server.facts("info", "commandstats")
             if name.startswith("cmdstat_")
         }
-        assert sent - {"config|resetstat", "cluster|nodes", "hello"} <= READS
-        assert {"scan", "client|list", "zcount", "hmget"} <= sent
+        reads = READS | {read.partition("|")[0] for read in READS}  # 6.2 does not count subcommands
+        assert sent - {"config", "config|resetstat"} <= reads
+        assert {"scan", "zcount", "hmget", "lindex"} <= sent
 
 
 def test_an_acl_for_another_prefix_leaves_the_queue_unread(guarded: RedisServer, watch: WatchOf) -> None:
@@ -157,8 +158,12 @@ def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf
     assert any(problem.startswith("SCAN") for problem in searching.problems)
 
 
-def test_redis_starts_with_the_file_and_lets_nobody_in() -> None:
-    with start_redis(config=[f"include {ACL}"]) as server:
+def test_redis_starts_with_the_file_and_lets_nobody_in(guarded: RedisServer, tmp_path: Path) -> None:
+    file = ACL
+    if guarded.facts("info", "server")["redis_version"].startswith("6."):
+        file = tmp_path / "exporter.acl"
+        file.write_text(ACL.read_text().replace("%R~", "~"))  # as its comment says
+    with start_redis(config=[f"include {file}"]) as server:
         server.wait()
         assert "user exporter off" in server.cli("acl", "list")
         for password in ("", "off", "resetpass", "DIGEST", "s3cret"):
