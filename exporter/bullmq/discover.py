@@ -135,7 +135,11 @@ class Discovery:
             elif isinstance(reply, ReplyError):
                 refused = str(reply)
         self._note("workers", None if names else f"CLIENT LIST: {refused or 'no node answers'}")
-        counted = count_workers(names, self._settings.prefixes, self._candidates) if names else None
+        counted = (
+            count_workers(names, self._settings.prefixes, self._candidates, cluster=routes.cluster)
+            if names
+            else None
+        )
         for queue in counted or ():
             if is_wanted(queue, self._settings.queues):
                 self._candidates.add(queue)

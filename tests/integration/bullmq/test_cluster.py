@@ -93,6 +93,17 @@ def test_workers_are_those_of_the_node_that_sees_most(cluster: RedisCluster, wat
             assert seen == wanted
 
 
+def test_a_busy_python_worker_is_one(cluster: RedisCluster, watch: WatchOf) -> None:
+    """Its pool at the queue's own node grows with its jobs."""
+    with PyBullMQ(cluster=cluster.addresses) as python:
+        python.start_worker("{snakes}", concurrency=6, behaviour={"hold": True})
+        python.add_bulk("{snakes}", 8)
+        python.wait_for_counts("{snakes}", {"active": 6})
+        owner = cluster.owner_of("bull:{snakes}:")
+        assert owner.cli("client", "list").count("name=bull:{snakes} ") > 2
+        assert of(watch(cluster).look(), "{snakes}").workers == 1
+
+
 def test_a_plain_name_is_a_phantom(cluster: RedisCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add("{mail}")

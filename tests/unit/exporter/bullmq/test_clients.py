@@ -54,6 +54,30 @@ def test_in_a_cluster_the_node_that_sees_most_counts() -> None:
     assert count_workers(nodes, ["bull"], set()) == {MAIL: 3, QueueId("bull", "orders"): 1}
 
 
+@pytest.mark.parametrize(
+    ("connections", "workers"),
+    [
+        ([3, 3, 3], 3),  # idle
+        ([10, 2, 2], 2),  # at work on five jobs each
+        ([15, 3, 3, 3], 3),
+        ([10, 1, 1, 1, 1], 1),  # at work on ten
+        ([0, 3, 3], 3),
+        ([3], 3),  # idle, after all connections were lost
+        ([8, 2], 2),
+    ],
+)
+def test_pythons_workers_in_a_cluster(connections: list[int], workers: int) -> None:
+    """As measured, the busiest node anywhere in the list."""
+    nodes = [{"bull:mail": one} for one in connections if one]
+    for order in (nodes, nodes[::-1]):
+        assert count_workers(order, ["bull"], {MAIL}, cluster=True) == {MAIL: workers}
+
+
+def test_pythons_workers_are_added_to_nodes() -> None:
+    nodes = [{NODE: 2, "bull:mail": 5, "bull:mail:w:kaa": 1}, {NODE: 1, "bull:mail": 1}]
+    assert count_workers(nodes, ["bull"], {MAIL}, cluster=True) == {MAIL: 2 + 1 + 1}
+
+
 def test_a_known_queue_decides_what_an_ambiguous_name_means() -> None:
     ambiguous = QueueId("bull", "bWFpbA==")
     assert count_workers([{NODE: 2}], ["bull"], set()) == {MAIL: 2}
