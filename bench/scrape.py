@@ -27,7 +27,8 @@ from lab.redis import start_redis
 
 QUEUES = 1_000
 FEW, MANY = 25, 1_000
-ROUNDS = 21
+ROUNDS, WARM = 21, 2
+AT_MOST, UNCHANGED = 3.0, 1.25
 START_SECONDS = 60.0
 _QUIET = "bullmq: {discovery_interval_seconds: 3600, rescan_interval_seconds: 3600}\n"
 
@@ -127,45 +128,41 @@ class FloorRun:
         return b"\n".join(self._floor.lines)
 
 
-def _timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return (time.perf_counter() - start) * 1000
-
-
-def _row(name: str, times: list[float]) -> str:
-    return f"{name:<44}{min(times):>8.1f}{statistics.median(times):>8.1f}{max(times):>8.1f}"
-
-
 def main() -> int:
     """Print the figures; 1 if a bound does not hold. Bounds are ratios of medians in this run."""
-    with start_redis() as redis:
-        fill(redis.port, queues=QUEUES, jobs_per_queue=FEW)
-        floor = record(redis.port)
-        print(f"{QUEUES} queues: {floor.replies} replies, {len(floor.lines)} lines a scrape")
-        print(f"{'milliseconds, wall':<44}{'min':>8}{'median':>8}{'max':>8}")
-        with exporter(redis.port) as port:
-            bare, plain, packed = FloorRun(redis.port, floor), Scraper(port), Scraper(port, gzip=True)
-            names = ("floor: the same commands, the same text", "scrape", "scrape, gzip")
-            runs: tuple[Callable[[], object], ...] = (bare.run, plain.scrape, packed.scrape)
-            few = _alternate(names, runs)
-            fill(redis.port, queues=QUEUES, jobs_per_queue=MANY)
-            many = _alternate((f"scrape with {MANY // FEW} times the job keys",), (plain.scrape,))
-    to_floor = statistics.median(few[1]) / statistics.median(few[0])
-    to_few = statistics.median(many[0]) / statistics.median(few[1])
-    print(f"scrape / floor: {to_floor:.2f} (at most 3)")
-    print(f"with {MANY // FEW} times the job keys / without: {to_few:.2f} (at most 1.25)")
-    return int(to_floor > 3 or to_few > 1.25)
+    with start_redis() as small, start_redis() as large:
+        fill(small.port, queues=QUEUES, jobs_per_queue=FEW)
+        fill(large.port, queues=QUEUES, jobs_per_queue=MANY)
+        floor, floor_of_large = record(small.port), record(large.port)
+        with exporter(small.port) as port, exporter(large.port) as port_of_large:
+            times = _in_turn(
+                {
+                    "floor: the same commands, the same text": FloorRun(small.port, floor).run,
+                    "scrape": Scraper(port).scrape,
+                    "scrape, gzip": Scraper(port, gzip=True).scrape,
+                    f"floor, {MANY // FEW} times the job keys": FloorRun(large.port, floor_of_large).run,
+                    f"scrape, {MANY // FEW} times the job keys": Scraper(port_of_large).scrape,
+                }
+            )
+    print(f"{QUEUES} queues: {floor.replies} replies, {len(floor.lines)} lines a scrape")
+    print(f"{'milliseconds, wall':<44}{'min':>8}{'median':>8}{'max':>8}")
+    for name, taken in times.items():
+        print(f"{name:<44}{min(taken):>8.1f}{statistics.median(taken):>8.1f}{max(taken):>8.1f}")
+    bare, scrape, _, _, scrape_of_large = map(statistics.median, times.values())
+    print(f"scrape / floor: {scrape / bare:.2f} (at most {AT_MOST:g})")
+    print(
+        f"with {MANY // FEW} times the job keys / without: {scrape_of_large / scrape:.2f} (at most {UNCHANGED:g})"
+    )
+    return int(scrape / bare > AT_MOST or scrape_of_large / scrape > UNCHANGED)
 
 
-def _alternate(names: tuple[str, ...], runs: tuple[Callable[[], object], ...]) -> list[list[float]]:
-    """Each in turn, so that a machine that changes its pace changes it for all."""
-    times: list[list[float]] = [[] for _ in runs]
-    for number in range(ROUNDS + 2):
-        for kept, run in zip(times, runs, strict=True):
-            took = _timed(run)
-            if number >= 2:
-                kept.append(took)
-    for name, kept in zip(names, times, strict=True):
-        print(_row(name, kept))
+def _in_turn(runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Milliseconds of each, one after the other: a machine that changes its pace changes it for all."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(ROUNDS + WARM):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if number >= WARM:
+                times[name].append((time.perf_counter() - start) * 1000)
     return times

@@ -6,7 +6,19 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
-from exporter.bullmq.counts import Counts, Plan, ages, ages_asked, pack_ages, pack_plans, plan, unpack
+from exporter.bullmq.counts import (
+    TAIL_REPLIES,
+    Counts,
+    Plan,
+    ages,
+    ages_asked,
+    pack_ages,
+    pack_plans,
+    pack_tails,
+    plan,
+    unpack,
+    with_tails,
+)
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.routes import Routes
 from exporter.redis.nodes import Deployment
@@ -113,10 +125,36 @@ class BullMQSource:
                 continue
             for queue, one in zip(mine, unpack(answer.value), strict=True):
                 if isinstance(one, ReplyError):
-                    unread[queue] = Failed("moved" if one.code in _MOVED else "refused", str(one))
+                    unread[queue] = _refused(one)
                 else:
                     counts[queue] = one
+        unread |= self._close_tails(counts, routes, deadline)
         return counts, unread
+
+    def _close_tails(
+        self, counts: dict[QueueId, Counts], routes: Routes, deadline: Deadline
+    ) -> dict[QueueId, Failed]:
+        """Look again at the lists of paused queues and behind markers; those that fail leave `counts`."""
+        owned, _ = routes.by_owner([queue for queue, one in counts.items() if one.open_tails])
+        requests = {
+            address: pack_tails([self._plans[queue] for queue in mine]) for address, mine in owned.items()
+        }
+        answers = self._deployment.ask(requests, deadline, lane=_LANE)
+        unread: dict[QueueId, Failed] = {}
+        for address, mine in owned.items():
+            answer = answers[address]
+            for place, queue in enumerate(mine):
+                before = counts.pop(queue)
+                if isinstance(answer, Failed):
+                    unread[queue] = Failed(answer.kind, f"{address}: {answer.message}")
+                    continue
+                start = place * TAIL_REPLIES
+                one = with_tails(before, answer.value[start : start + TAIL_REPLIES])
+                if isinstance(one, ReplyError):
+                    unread[queue] = _refused(one)
+                else:
+                    counts[queue] = one
+        return unread
 
     def _ages(
         self, counts: Mapping[QueueId, Counts], routes: Routes, deadline: Deadline, now_ms: int
@@ -167,6 +205,10 @@ class BullMQSource:
             capacity,
             concurrency,
         )
+
+
+def _refused(error: ReplyError) -> Failed:
+    return Failed("moved" if error.code in _MOVED else "refused", str(error))
 
 
 def _may_have_moved(failed: Failed) -> bool:

@@ -11,8 +11,10 @@ from exporter.bullmq.keys import DELAYED_FACTOR, base
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
 from exporter.snapshot import QueueId
 
-REPLIES: Final = 19
+REPLIES: Final = 16
 """How many replies a queue's commands have."""
+TAIL_REPLIES: Final = 3
+"""How many more a queue has whose lists have to be looked at again."""
 
 _HOUR_MS: Final = 3_600_000
 _MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to wake a worker
@@ -24,12 +26,17 @@ class Plan(NamedTuple):
     queue: QueueId
     base: bytes
     settled: bytes
+    tails: bytes
     overdue: bytes
     failed_since: bytes
 
 
 class Counts(NamedTuple):
-    """What the first round of replies says; `oldest` and `longest` are job ids to look up for ages."""
+    """What the replies say; `oldest` and `longest` are job ids to look up for ages.
+
+    `open_tails`: the queue is paused, or a marker stands where its oldest job should. That is rare, and only
+    then are the commands of `pack_tails` worth their time.
+    """
 
     waiting: int
     active: int
@@ -46,6 +53,7 @@ class Counts(NamedTuple):
     failed_last_hour: int
     oldest: tuple[bytes, ...]
     longest: bytes | None
+    open_tails: bool = False
 
 
 Unreadable: TypeAlias = ReplyError
@@ -61,17 +69,16 @@ def plan(queue: QueueId) -> Plan:
     rest: list[tuple[Argument, ...]] = [
         ("HMGET", key + "meta", "paused", "concurrency", "max"),
         ("LINDEX", key + "wait", -1),
-        ("LINDEX", key + "wait", -2),
-        ("LINDEX", key + "paused", -1),
-        ("LINDEX", key + "paused", -2),
         ("LINDEX", key + "active", -1),
         ("GET", key + "limiter"),
         ("PTTL", key + "limiter"),
     ]
+    tails = (("wait", -2), ("paused", -1), ("paused", -2))
     return Plan(
         queue,
         key.encode("utf-8", "surrogateescape"),
         b"".join(pack(*command) for command in (*lengths, *rest)),
+        b"".join(pack("LINDEX", key + name, place) for name, place in tails),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
     )
@@ -115,9 +122,6 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
     schedulers: int,
     meta: list[bytes | None],
     wait_last: bytes | None,
-    wait_second: bytes | None,
-    paused_last: bytes | None,
-    paused_second: bytes | None,
     longest: bytes | None,
     limiter: bytes | None,
     limiter_ttl: int,
@@ -125,21 +129,11 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
     failed_last_hour: int,
 ) -> Counts:
     is_paused, concurrency, most = meta
-    # A marker at the tail of a list is no job. Other clients' commands come in between ours: a list that had
-    # jobs may have no tail any more.
-    oldest: tuple[bytes, ...] = ()
-    if wait_last is not None:
-        if wait_last.startswith(_MARKER):
-            wait, wait_last = wait - 1, wait_second
-        oldest = (wait_last,) if wait_last is not None else ()
-    if paused_last is not None:
-        if paused_last.startswith(_MARKER):
-            paused, paused_last = paused - 1, paused_second
-        oldest = (*oldest, paused_last) if paused_last is not None else oldest
+    marked = wait_last is not None and wait_last.startswith(_MARKER)
     if not isinstance(longest, bytes | None):
         raise TypeError
     return Counts(
-        max(0, wait + paused),
+        max(0, wait - marked + paused),
         active + 0,
         delayed + 0,
         prioritized + 0,
@@ -152,9 +146,31 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
         _rate_limit(most, limiter, limiter_ttl + 0),
         overdue + 0,
         failed_last_hour + 0,
-        oldest,
+        () if wait_last is None or marked else (wait_last,),
         longest,
+        marked or paused > 0,
     )
+
+
+def pack_tails(plans: Sequence[Plan]) -> Request:
+    """A second look at the lists of queues with `open_tails`."""
+    return Request(b"".join(one.tails for one in plans), TAIL_REPLIES * len(plans))
+
+
+def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
+    """The counts, with the oldest jobs that stand before a marker or in the list of a paused queue."""
+    for reply in replies:
+        if not isinstance(reply, bytes | None):
+            return reply if isinstance(reply, ReplyError) else ReplyError("ERR an answer that makes no sense")
+    wait_second, paused_last, paused_second = cast("Any", replies)
+    waiting = counts.waiting
+    # Other clients' commands come in between ours: a list that had jobs may have no tail any more.
+    oldest = counts.oldest or (() if wait_second is None else (wait_second,))
+    if paused_last is not None and paused_last.startswith(_MARKER):
+        waiting, paused_last = waiting - 1, paused_second
+    if paused_last is not None:
+        oldest = (*oldest, paused_last)
+    return counts._replace(waiting=max(0, waiting), oldest=oldest, open_tails=False)
 
 
 def _rate_limit(most: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:

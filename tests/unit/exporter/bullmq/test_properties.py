@@ -11,14 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.clients import client_names
-from exporter.bullmq.counts import REPLIES, Counts, ages, ages_asked, pack_ages, pack_plans, plan, unpack
+from exporter.bullmq.counts import (
+    REPLIES,
+    TAIL_REPLIES,
+    Counts,
+    ages,
+    ages_asked,
+    pack_ages,
+    pack_plans,
+    plan,
+    unpack,
+    with_tails,
+)
 from exporter.bullmq.keys import base, queue_of_meta, slot_of, worker_queues
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot import QueueId
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")
-IDLE: list[Reply] = [*[0] * 9, [None, None, None], *[None] * 6, -2, 0, 0]
+IDLE: list[Reply] = [*[0] * 9, [None, None, None], *[None] * 3, -2, 0, 0]
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1)
 PREFIXES = st.sampled_from(["bull", "shop:eu", "{bull}", "b*ll"])
 BULKS = st.none() | st.binary()
@@ -93,6 +104,13 @@ def test_an_error_makes_its_queue_unread_and_no_other(place: int, said: str) -> 
     assert isinstance(broken, ReplyError)
     assert str(broken) == said
     assert before == after == read(IDLE)
+
+
+@given(st.lists(ANSWERS, min_size=TAIL_REPLIES, max_size=TAIL_REPLIES))
+def test_a_second_look_never_counts_more_jobs_or_less_than_none(answers: list[Any]) -> None:
+    one = read(IDLE)._replace(waiting=1)
+    looked = with_tails(one, answers)
+    assert isinstance(looked, ReplyError) or (0 <= looked.waiting <= 1 and len(looked.oldest) <= 2)
 
 
 @given(st.lists(ANSWERS, min_size=3, max_size=3))
