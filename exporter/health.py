@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from exporter.settings import HealthSettings
 from exporter.snapshot import HostState, NodeReading, Snapshot
-from exporter.units import size
+from exporter.units import readable, size
 from service.outcome import Failed, Ok, Outcome, value_or_none
 
 Status: TypeAlias = Literal["healthy", "warning", "critical"]
@@ -190,7 +190,7 @@ def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding 
         return None
     else:
         unread = outcome.value.unread
-        words = [f"{queue.name}: {failed.message}" for queue, failed in unread.items()]
+        words = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
         known = len(unread) + len(outcome.value.queues)
         measured = f"{len(unread)} of {_count(known, 'queue')} cannot be read ({_some(words)})"
     advice = (
@@ -212,13 +212,14 @@ def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     if total <= settings.thresholds.failed_jobs:
         return None
     worst = max(state.queues, key=lambda queue: queue.failed_last_hour)
+    name = readable(worst.id.name)
     return Finding(
         "bullmq",
         "Many jobs failed",
-        f"{total} jobs failed in the last hour, {worst.failed_last_hour} of them in {worst.id.name}, "
+        f"{total} jobs failed in the last hour, {worst.failed_last_hour} of them in {name}, "
         "counted in the failed sets (which removeOnFail trims)",
         f"{settings.thresholds.failed_jobs} in all queues together",
-        f"Read the newest failedReason in {worst.id.name}, mend its cause, then retry what should still run.",
+        f"Read the newest failedReason in {name}, mend its cause, then retry what should still run.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Seconds, bytes and ratios as a person reads them."""
+"""Seconds, bytes, ratios and names as a person reads them."""
 
 from __future__ import annotations
 
@@ -44,3 +44,13 @@ def percent(ratio: float | None) -> str:
 def count(number: float | None) -> str:
     """12,345; nothing for None."""
     return "" if number is None else f"{number:,.0f}"
+
+
+def readable(name: str) -> str:
+    r"""A name that Redis holds as UTF-8 can: a key may be any bytes, those that are no UTF-8 become \xff.
+
+    They are surrogates until here (PEP 383), which no answer can carry; two names never become the same "?".
+    """
+    if name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

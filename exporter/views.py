@@ -22,6 +22,7 @@ from exporter.snapshot import (
     Snapshot,
     TopologyNode,
 )
+from exporter.units import readable
 from service.outcome import Failed, Ok, Outcome, value_or_none
 
 View: TypeAlias = Mapping[str, Any]
@@ -190,9 +191,9 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
     return {
         "up": state.up,
         "discovered": state.discovered,
-        "problems": list(state.problems),
+        "problems": [readable(problem) for problem in state.problems],
         "unread": [
-            {"prefix": _unicode(queue.prefix), "name": _unicode(queue.name), "why": failed.message}
+            {"prefix": readable(queue.prefix), "name": readable(queue.name), "why": failed.message}
             for queue, failed in sorted(state.unread.items())
         ],
         "queues": [_queue(queue) for queue in sorted(state.queues, key=lambda queue: queue.id)],
@@ -203,17 +204,12 @@ def _queue(queue: QueueState) -> dict[str, Any]:
     view: dict[str, Any] = queue._asdict()
     del view["id"]
     return {
-        "prefix": _unicode(queue.id.prefix),
-        "name": _unicode(queue.id.name),
+        "prefix": readable(queue.id.prefix),
+        "name": readable(queue.id.name),
         **view,
         "load_factor": load_factor(queue),
         "worker_utilization": worker_utilization(queue),
     }
-
-
-def _unicode(name: str) -> str:
-    """A key may hold any bytes; those that are not UTF-8, kept as surrogates until here, cannot be shown."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 # --- host ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.family import Assessment, Family
+from exporter.units import readable
 
 _Heads: TypeAlias = dict[tuple[str, ...], str]
 
@@ -42,8 +43,7 @@ class Renderer:
             if samples:  # as node_exporter does: a family of which nothing is known is not there at all
                 lines.append(head(family))
                 lines += samples
-        # What Redis held that is no UTF-8 came as surrogates; it is shown with replacement characters.
-        return "".join(lines).encode("utf-8", "replace")
+        return "".join(lines).encode()
 
     def _samples(self, family: Family, assessment: Assessment) -> list[str]:
         """One line a sample. Of two with the same labels only the last: both would spoil the whole scrape."""
@@ -84,7 +84,7 @@ def _sample_head(family: Family, labels: tuple[str, ...]) -> str:
     if not labels:
         return f"{family.name} "
     pairs = sorted(zip(family.labels, labels, strict=True))
-    inside = ",".join(f'{name}="{value.translate(_VALUE_ESCAPES)}"' for name, value in pairs)
+    inside = ",".join(f'{name}="{readable(value).translate(_VALUE_ESCAPES)}"' for name, value in pairs)
     return f"{family.name}{{{inside}}} "
 
 

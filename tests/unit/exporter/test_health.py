@@ -165,6 +165,14 @@ def test_failed_jobs_say_how_they_were_counted_and_which_queue_is_worst() -> Non
     assert "100 jobs failed in the last hour, 90 of them in sms, counted in the failed sets" in said
 
 
+def test_a_queue_whose_name_is_no_utf8_can_be_written_about() -> None:
+    lost = BullMQState((), {QueueId("bull", "caf\udce9"): SILENT})
+    for change in (bullmq(queue(90, "caf\udce9")), part(bullmq=Ok(lost))):
+        said = only(change)
+        assert "caf\\xe9" in said
+        assert said.encode()
+
+
 def test_a_node_that_is_silent_is_named_with_its_reason() -> None:
     assert "b:1: no answer in time" in only(redis(b=SILENT))
 

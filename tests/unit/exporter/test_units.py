@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.units import count, duration, milliseconds, percent, size
+from exporter.units import count, duration, milliseconds, percent, readable, size
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,16 @@ def test_the_others() -> None:
     ]
     assert [percent(ratio) for ratio in (None, 0, 0.5, 0.999, 1)] == ["", "0 %", "50 %", "99.9 %", "100 %"]
     assert [count(number) for number in (None, 0, 12345)] == ["", "0", "12,345"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (b"mail", "mail"),
+        ("grüße ✉".encode(), "grüße ✉"),
+        (b"caf\xe9", "caf\\xe9"),
+        ("ü".encode() + b"\xff", "ü\\xff"),
+    ],
+)
+def test_a_name_of_any_bytes_can_be_shown(key: bytes, text: str) -> None:
+    assert readable(key.decode("utf-8", "surrogateescape")) == text

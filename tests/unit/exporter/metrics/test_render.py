@@ -104,9 +104,12 @@ def test_two_samples_with_the_same_labels_do_not_spoil_the_scrape() -> None:
     assert plain.splitlines()[2:] == ['a_thing{kind="x",queue="a"} 3.0', 'a_thing{kind="x",queue="b"} 2.0']
 
 
-def test_bytes_that_are_no_utf8_are_replaced() -> None:
-    plain, _ = both(family([(("\udcff", "x"), 1)]))
-    assert 'queue="?"' in plain
+def test_names_that_are_no_utf8_stay_apart() -> None:
+    plain, _ = both(family([(("\udcff", "x"), 1), (("\udcfe", "x"), 2)]))
+    assert plain.splitlines()[2:] == [
+        'a_thing{kind="x",queue="\\\\xff"} 1.0',
+        'a_thing{kind="x",queue="\\\\xfe"} 2.0',
+    ]
 
 
 def test_labels_that_are_gone_are_forgotten() -> None:
