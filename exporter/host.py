@@ -36,10 +36,12 @@ def collect_host(deadline: Deadline) -> HostState:
         raise UnreadableError("error", f"psutil: {type(error).__name__}") from None
     cores = float(len(os.sched_getaffinity(0)) if sys.platform == "linux" else psutil.cpu_count() or 1)
     allowed = container_limits()
-    tight_memory = allowed.memory is not None and allowed.memory < memory.total
-    total = allowed.memory if tight_memory and allowed.memory is not None else memory.total
-    used = allowed.memory_used if tight_memory and allowed.memory_used is not None else memory.used
-    available = min(memory.available, max(0, total - used)) if tight_memory else memory.available
+    total, used, available = memory.total, memory.used, memory.available
+    # A limit without its use says nothing of what is left; the host's use against it would be a false alarm.
+    tight_memory = allowed.memory is not None and allowed.memory_used is not None and allowed.memory < total
+    if allowed.memory is not None and allowed.memory_used is not None and tight_memory:
+        total, used = allowed.memory, allowed.memory_used
+        available = min(available, max(0, total - used))
     tight_cpu = allowed.cpus is not None and allowed.cpus < cores
     swap = _or_none(psutil.swap_memory)
     return HostState(
@@ -51,7 +53,7 @@ def collect_host(deadline: Deadline) -> HostState:
         memory_total=total,
         memory_available=available,
         memory_used=used,
-        swap_used=swap.used if swap else 0,
+        swap_used=None if swap is None else swap.used,
         boot_time=boot_time,
         filesystems=_or_none(_filesystems) or {},
         disks=_or_none(_disks) or {},
@@ -106,11 +108,18 @@ def _group(directory: Path) -> Limits:
 
 
 def _filesystems() -> dict[str, Filesystem]:
-    """Mounted devices by mount point; of several mounts of one device (containers bind many) the first."""
+    """Mounted devices by mount point, and "/" whatever it is: a container's overlay has no device.
+
+    Of several mounts of one device the first; a bound file (a container's /etc/hosts) is no file system.
+    """
     found: dict[str, Filesystem] = {}
     seen: set[str] = set()
-    for part in psutil.disk_partitions(all=False):
-        if part.device in seen or part.fstype in _PSEUDO or part.fstype.startswith(_REMOTE):
+    root = [part for part in psutil.disk_partitions(all=True) if part.mountpoint == "/"][-1:]
+    rest = [part for part in psutil.disk_partitions(all=False) if part.fstype not in _PSEUDO]
+    for part in root + rest:
+        if part.device in seen or part.fstype.startswith(_REMOTE):
+            continue
+        if not _or_none(Path(part.mountpoint).is_dir):
             continue
         usage = _or_none(partial(psutil.disk_usage, part.mountpoint))
         if usage is not None:

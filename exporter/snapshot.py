@@ -231,7 +231,7 @@ class HostState:
     memory_total: int
     memory_available: int
     memory_used: int
-    swap_used: int
+    swap_used: int | None
     boot_time: float
     filesystems: Mapping[str, Filesystem] = field(default_factory=dict)
     disks: Mapping[str, Disk] = field(default_factory=dict)

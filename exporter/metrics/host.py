@@ -14,10 +14,11 @@ T = TypeVar("T")
 _LIMITED: Final = " In a container the cgroup's limit where that is lower than the host's."
 
 
-def _one(value: Callable[[HostState], float]) -> Callable[[Assessment], Iterable[Sample]]:
+def _one(value: Callable[[HostState], float | None]) -> Callable[[Assessment], Iterable[Sample]]:
     def read(assessment: Assessment) -> Iterable[Sample]:
         host = value_or_none(assessment.snapshot.host)
-        return [((), value(host))] if host else []
+        number = value(host) if host else None
+        return [] if number is None else [((), number)]
 
     return read
 
@@ -33,7 +34,7 @@ def _each(
     return read
 
 
-def _gauge(name: str, text: str, value: Callable[[HostState], float]) -> Family:
+def _gauge(name: str, text: str, value: Callable[[HostState], float | None]) -> Family:
     return Family(f"host_{name}", "gauge", text, (), _one(value))
 
 
@@ -63,46 +64,66 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "host_cpu_seconds_total",
         _COUNTER,
-        "Seconds that all CPUs of the host spent in each mode since boot.",
+        "Seconds that all CPUs of the host spent in each mode since boot (psutil).",
         ("mode",),
         _each(lambda host: host.cpu_seconds, lambda seconds: seconds),
     ),
-    _gauge("cpu_count", "Cores that can be used; may be a fraction." + _LIMITED, lambda host: host.cpu_count),
-    _gauge("load1", "Load average of the host over 1 minute.", lambda host: host.load[0]),
-    _gauge("load5", "Load average of the host over 5 minutes.", lambda host: host.load[1]),
-    _gauge("load15", "Load average of the host over 15 minutes.", lambda host: host.load[2]),
-    _gauge("memory_total_bytes", "Memory in bytes." + _LIMITED, lambda host: host.memory_total),
+    _gauge(
+        "cpu_count",
+        "Cores that can be used; may be a fraction (psutil)." + _LIMITED,
+        lambda host: host.cpu_count,
+    ),
+    _gauge("load1", "Load average of the host over 1 minute (getloadavg).", lambda host: host.load[0]),
+    _gauge("load5", "Load average of the host over 5 minutes (getloadavg).", lambda host: host.load[1]),
+    _gauge("load15", "Load average of the host over 15 minutes (getloadavg).", lambda host: host.load[2]),
+    _gauge("memory_total_bytes", "Memory in bytes (psutil)." + _LIMITED, lambda host: host.memory_total),
     _gauge(
         "memory_available_bytes",
-        "Memory in bytes that can be had without swapping." + _LIMITED,
+        "Memory in bytes that can be had without swapping (psutil)." + _LIMITED,
         lambda host: host.memory_available,
     ),
     _gauge(
         "memory_used_bytes",
-        "Memory in bytes that is in use, without caches that can be dropped." + _LIMITED,
+        "Memory in bytes that is in use, without caches that can be dropped (psutil)." + _LIMITED,
         lambda host: host.memory_used,
     ),
-    _gauge("memory_swap_used_bytes", "Swap of the host in use, in bytes.", lambda host: host.swap_used),
-    _filesystem("size_bytes", "Size of the file system in bytes.", lambda one: one.size),
+    _gauge(
+        "memory_swap_used_bytes", "Swap of the host in use, in bytes (psutil).", lambda host: host.swap_used
+    ),
+    _filesystem("size_bytes", "Size of the file system in bytes (psutil).", lambda one: one.size),
     _filesystem(
         "avail_bytes",
-        "Bytes of the file system that an unprivileged user can use.",
+        "Bytes of the file system that an unprivileged user can use (psutil).",
         lambda one: one.available,
     ),
-    _disk("read_bytes_total", "Bytes read from the disk since boot.", lambda one: one.read),
-    _disk("written_bytes_total", "Bytes written to the disk since boot.", lambda one: one.written),
-    _disk("io_time_seconds_total", "Seconds that the disk was busy since boot.", lambda one: one.io_time),
-    _network("receive_bytes_total", "Bytes received by the interface since boot.", lambda one: one.received),
-    _network("transmit_bytes_total", "Bytes sent by the interface since boot.", lambda one: one.transmitted),
+    _disk("read_bytes_total", "Bytes read from the disk since boot (psutil).", lambda one: one.read),
+    _disk("written_bytes_total", "Bytes written to the disk since boot (psutil).", lambda one: one.written),
+    _disk(
+        "io_time_seconds_total",
+        "Seconds that the disk was busy since boot (psutil).",
+        lambda one: one.io_time,
+    ),
+    _network(
+        "receive_bytes_total",
+        "Bytes received by the interface since boot (psutil).",
+        lambda one: one.received,
+    ),
+    _network(
+        "transmit_bytes_total",
+        "Bytes sent by the interface since boot (psutil).",
+        lambda one: one.transmitted,
+    ),
     _network(
         "receive_errors_total",
-        "Errors of the interface while receiving, since boot.",
+        "Errors of the interface while receiving, since boot (psutil).",
         lambda one: one.receive_errors,
     ),
     _network(
         "transmit_errors_total",
-        "Errors while sending, by the interface since boot.",
+        "Errors while sending, by the interface since boot (psutil).",
         lambda one: one.transmit_errors,
     ),
-    _gauge("boot_time_seconds", "When the host booted, in unix seconds.", lambda host: host.boot_time),
+    _gauge(
+        "boot_time_seconds", "When the host booted, in unix seconds (psutil).", lambda host: host.boot_time
+    ),
 )

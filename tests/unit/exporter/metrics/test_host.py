@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from exporter.health import Health
 from exporter.metrics.family import Assessment
 from exporter.metrics.host import FAMILIES
@@ -54,3 +56,7 @@ def test_every_value_has_its_series() -> None:
 def test_what_was_not_read_is_not_there() -> None:
     assert series(Failed("error", "no")) == {}
     assert series(None) == {}
+
+
+def test_swap_that_the_platform_does_not_tell_is_absent_not_0() -> None:
+    assert "host_memory_swap_used_bytes" not in series(Ok(replace(HOST, swap_used=None)))
