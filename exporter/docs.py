@@ -17,7 +17,6 @@ from pydantic.fields import FieldInfo
 
 from exporter.exposition import OWN
 from exporter.metrics import bullmq, cluster, health, host, internal, redis
-from exporter.metrics.family import Family
 from exporter.settings import ENV, ENV_CLUSTER, Settings
 from service.settings import is_secret, secret_names
 
@@ -66,16 +65,15 @@ def metrics_page() -> str:
     lines = [RULES]
     for title, text, families in SUBJECTS:
         lines += [f"## {title}", "", text, "", "| series | type | labels | meaning |", "|---|---|---|---|"]
-        lines += [_family_row(family) for family in families]
+        lines += [_series_row(one.name, one.kind, one.labels, one.help) for one in families]
         if families is internal.FAMILIES:
-            lines += [f"| `{name}` | gauge | | {_cell(text)} |" for name, text in OWN.items()]
+            lines += [_series_row(name, "gauge", labels, text) for name, (labels, text) in OWN.items()]
         lines.append("")
     return "\n".join(lines)
 
 
-def _family_row(family: Family) -> str:
-    labels = ", ".join(f"`{label}`" for label in family.labels)
-    return f"| `{family.name}` | {family.kind} | {labels} | {_cell(family.help)} |"
+def _series_row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
+    return f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {_cell(text)} |"
 
 
 def settings_page() -> str:
@@ -90,7 +88,9 @@ def settings_page() -> str:
         "unknown key is an error. `monitor start --check-config` checks and does not start, `--print-config`",
         "shows what counts, secrets hidden. [settings.schema.json](settings.schema.json) is for editors.",
         "",
-        f"Secrets may be read from a file: {secrets}.",
+        f"A secret may be in a file that a variable names: {secrets}.",
+        "One line end at the file's end is dropped. An unreadable or empty file is an error, and so is a secret",
+        "that is given both ways.",
         "",
         "| setting | environment | type | default | meaning |",
         "|---|---|---|---|---|",

@@ -13,11 +13,14 @@ from exporter.metrics.family import Assessment
 from exporter.metrics.render import Renderer
 from exporter.negotiate import Format
 
-OWN: Final[Mapping[str, str]] = {
-    "oxherd_build_info": "1, with the exporter's version.",
-    "oxherd_monitoring_enabled": "1, or 0 when ENABLE_SYSTEM_MONITORING is false: then nothing is collected.",
+OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "oxherd_build_info": (("version",), "1, with the exporter's version."),
+    "oxherd_monitoring_enabled": (
+        (),
+        "1, or 0 when ENABLE_SYSTEM_MONITORING is false: then nothing is collected.",
+    ),
 }
-"""Gauges that are there even when nothing is collected, and what they mean."""
+"""Gauges that are there even when nothing is collected: their labels, and what they mean."""
 
 
 class Exposition:
@@ -29,8 +32,8 @@ class Exposition:
         ProcessCollector(registry=self._own)
         PlatformCollector(registry=self._own)
         GCCollector(registry=self._own)
-        _constant(self._own, "oxherd_build_info", {"version": version})
-        _constant(self._own, "oxherd_monitoring_enabled", {}, float(monitoring))
+        _constant(self._own, "oxherd_build_info", (version,))
+        _constant(self._own, "oxherd_monitoring_enabled", (), float(monitoring))
 
     def render(self, assessment: Assessment | None, form: Format) -> bytes:
         """The text as bytes; in OpenMetrics it ends with # EOF."""
@@ -42,6 +45,7 @@ class Exposition:
         return ours + text_of(self._own)
 
 
-def _constant(registry: CollectorRegistry, name: str, labels: Mapping[str, str], value: float = 1.0) -> None:
-    gauge = Gauge(name, OWN[name], tuple(labels), registry=registry)
-    (gauge.labels(**labels) if labels else gauge).set(value)
+def _constant(registry: CollectorRegistry, name: str, values: tuple[str, ...], value: float = 1.0) -> None:
+    labels, text = OWN[name]
+    gauge = Gauge(name, text, labels, registry=registry)
+    (gauge.labels(*values) if values else gauge).set(value)
