@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
 from lab.prometheus import promtool, start_prometheus
+from lab.redis import RedisServer
 
 ROOT = Path(__file__).parents[2]
 NASTY = '{odd "quoted" \\ back\nslash é ünï}'
@@ -116,3 +118,35 @@ def test_what_dashboards_for_redis_exporter_ask_is_answered(
             query for query in DASHBOARD_763 if not prometheus.query(query.replace("$instance", pattern))
         ]
         assert unanswered == []
+
+
+def test_queues_whose_keys_are_no_utf8_are_told_apart_and_shown_everywhere(fresh_redis: RedisServer) -> None:
+    """Anybody who may write to Redis may name a key so."""
+    newest = int(time.time() * 1000)
+    script = """
+    for number, name in ipairs({'a\\255', 'a\\254'}) do
+      redis.call('HSET', 'bull:' .. name .. ':meta', 'version', 'bullmq:5.0.0')
+      for job = 1, 60 + number do
+        redis.call('ZADD', 'bull:' .. name .. ':failed', ARGV[1], job)
+      end
+    end
+    """
+    fresh_redis.cli("eval", script, 0, newest)
+    program = Exporter(Settings.model_validate({"listen": "127.0.0.1:0", "redis": {"url": fresh_redis.url}}))
+    program.start()
+    try:
+        url = f"http://{program.address}"
+        wait_until(lambda: "\nbullmq_queues 2.0\n" in httpx.get(f"{url}/metrics").text, what="both queues")
+        samples = [
+            sample
+            for family in parse_text(httpx.get(f"{url}/metrics").text)
+            for sample in family.samples
+            if sample.name == "bullmq_job_count" and sample.labels["state"] == "failed"
+        ]
+        assert {sample.labels["queue"]: sample.value for sample in samples} == {"a\\xff": 61, "a\\xfe": 62}
+        for path in ("/", "/status.json"):
+            answer = httpx.get(f"{url}{path}")
+            assert answer.status_code == 200
+            assert "a\\xfe" in answer.text.replace("\\\\", "\\")
+    finally:
+        assert program.stop()
