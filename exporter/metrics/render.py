@@ -52,9 +52,13 @@ class Renderer:
         lines: list[str] = []
         for labels, value in family.read(assessment):
             seen[labels] = head = known.get(labels) or _sample_head(family, labels)
-            # Most values are small counts; spelling them out here takes half the time of calling number.
-            plain = value.__class__ is int and 0 <= value < _SHORT
-            lines.append(f"{head}{value}.0\n" if plain else f"{head}{number(value)}\n")
+            # Counts and ages are spelled out here, as calling number for each takes twice the time in all.
+            if value.__class__ is int and 0 <= value < _SHORT:
+                lines.append(f"{head}{value}.0\n")
+            elif value.__class__ is float and 0 <= value < _SHORT:
+                lines.append(f"{head}{value!r}\n")
+            else:
+                lines.append(f"{head}{number(value)}\n")
         if len(seen) < len(lines):
             last = dict(family.read(assessment))
             lines = [f"{seen[labels]}{number(value)}\n" for labels, value in last.items()]
