@@ -103,12 +103,14 @@ def _redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     else:
         failures = [f"{address}: {_why(one)}" for address, one in outcome.value.nodes.items()]
         measured = f"none of {_count(len(failures), 'node')} answers ({_some(failures)})"
+    known = sorted(outcome.value.nodes) if isinstance(outcome, Ok) else []
+    ping = _cli(known[0]) if known else "redis-cli -h HOST -p PORT"
     return Finding(
         "redis",
         "Redis cannot be reached",
         measured,
         "at least one node answers",
-        "Check that Redis runs and that this host reaches it: redis-cli -h HOST -p PORT ping.",
+        f"Check that Redis runs and that this host reaches it: {ping} ping.",
     )
 
 
@@ -127,16 +129,18 @@ def _cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | 
     missing = 16384 - state.topology.slots_covered() if state.topology.mode == "cluster" else 0
     if not ill and missing <= 0:
         return None
-    words = [f"{address}: {why}" for address, why in ill]
-    if missing > 0:
-        words.append(f"{missing} of 16384 slots have no owner")
-    address = ill[0][0] if ill else next(iter(state.readings()))
+    words = [f"{missing} of 16384 slots have no owner"] if missing > 0 else []
+    words += [f"{address}: {why}" for address, why in ill]
+    witness = min(state.readings())
+    asked = f"{_cli(witness)} {'cluster nodes' if state.topology.mode == 'cluster' else 'info replication'}"
     return Finding(
         "redis",
-        "A Redis node is unhealthy",
+        "A Redis node is unhealthy" if ill else "Slots of the cluster have no owner",
         _some(words),
         f"all {_count(len(state.topology.nodes), 'node')} answer and are seen well by the others",
-        f"Look at {address}: its process and log, then redis-cli cluster nodes from a healthy node.",
+        f"Look at the process and the log of {ill[0][0]}, and at what a node that answers says: {asked}."
+        if ill
+        else f"See which slots, and who had them: redis-cli --cluster check {witness}.",
     )
 
 
@@ -151,14 +155,12 @@ def _redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding 
         return None
     address, ratio, used, whole, whose = high[0]
     more = f", and {_count(len(high) - 1, 'more node')}" if len(high) > 1 else ""
-    host, _, port = address.rpartition(":")
     return Finding(
         "redis",
         "Redis memory is high",
         f"{address} uses {ratio:.0%} of {whose} ({size(used)} of {size(whole)}){more}",
         f"{limit:.0%} of maxmemory, or of the host's memory where none is set",
-        f"See what fills it: redis-cli -h {host} -p {port} --bigkeys; trim with removeOnComplete, "
-        "or raise the limit.",
+        f"See what fills it: {_cli(address)} --bigkeys; trim with removeOnComplete, or raise the limit.",
     )
 
 
@@ -188,6 +190,10 @@ def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding 
         measured = outcome.message
     elif outcome.value.up:
         return None
+    elif outcome.value.blind:
+        measured = (
+            f"no queue could be looked for ({_some([readable(one) for one in outcome.value.problems])})"
+        )
     else:
         unread = outcome.value.unread
         words = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
@@ -308,6 +314,12 @@ RULES: Final[Mapping[str, Rule]] = {
 
 
 # --- words -----------------------------------------------------------------------------------------------
+
+
+def _cli(address: str) -> str:
+    """The command that speaks to this node; it takes an IPv6 address without its brackets."""
+    host, _, port = address.rpartition(":")
+    return f"redis-cli -h {host.strip('[]')} -p {port}"
 
 
 def _why(outcome: Outcome[NodeReading]) -> str:

@@ -188,9 +188,15 @@ class BullMQState:
     problems: tuple[str, ...] = ()
 
     @property
+    def blind(self) -> bool:
+        """Whether the search cannot get on, and no queue is known without it."""
+        return not (self.discovered or self.queues or self.unread) and bool(self.problems)
+
+    @property
     def up(self) -> bool:
-        """Whether every known queue's state could be read; a search that goes on is no failure."""
-        return not self.unread
+        """Whether every known queue's state could be read; a search that goes on is no failure, one that is
+        refused is."""
+        return not (self.unread or self.blind)
 
 
 # --- Host ------------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
         match outcome.value:
             case RedisState(reachable=False):
                 state, why = "failed", "no node answers"
+            case BullMQState(blind=True) as bullmq:
+                state, why = "failed", readable("; ".join(bullmq.problems))
             case BullMQState(discovered=False):
                 state, why = "partial", "the first search for queues has not ended yet"
             case BullMQState(up=False) as bullmq:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter.health import assess
 from exporter.redis.collect import collect_redis
 from exporter.redis.protocol import ReplyError, request
-from exporter.snapshot import QueueId
+from exporter.settings import HealthSettings
+from exporter.snapshot import QueueId, Snapshot
 from lab.bullmq import BullMQ
 from lab.redis import RedisError, RedisServer, start_redis
 from service.clock import Deadline
@@ -156,6 +158,10 @@ def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf
     searching = watch(guarded, redis=user).look()
     assert (searching.queues, searching.discovered) == ((), False)
     assert any(problem.startswith("SCAN") for problem in searching.problems)
+    assert not searching.up
+    (issue,) = assess(Snapshot(0.0, bullmq=Ok(searching)), HealthSettings()).issues
+    assert (issue.name, "NOPERM" in issue.measured) == ("queue_system_down", True)
+    assert "exporter.acl" in issue.recommendation
 
 
 def test_redis_starts_with_the_file_and_lets_nobody_in(guarded: RedisServer, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.health import RULES, Health, assess, status_of
+from exporter.health import RULES, Health, Issue, assess, of_issues, status_of
 from exporter.settings import HealthSettings, Penalties, Thresholds
 from exporter.snapshot import (
     BullMQState,
@@ -63,6 +63,11 @@ def bullmq(*queues: QueueState, unread: int = 0, discovered: bool = True) -> Cha
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState(queues, lost, discovered)))
 
 
+def blind(problem: str, *queues: QueueState) -> Change:
+    state = BullMQState(queues, discovered=False, problems=(problem,))
+    return lambda snapshot: replace(snapshot, bullmq=Ok(state))
+
+
 def host(**fields: object) -> Change:
     return lambda snapshot: replace(snapshot, host=Ok(replace(HOST, **fields)))  # type: ignore[arg-type]
 
@@ -110,6 +115,8 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("one queue could not be read", bullmq(queue(), unread=1), {"queue_system_down": 25}),
     ("no queues", bullmq(), {}),
     ("the first search goes on", bullmq(discovered=False), {}),
+    ("the first search goes on beside a problem", blind("workers: ...", queue()), {}),
+    ("the search is refused and nothing is known", blind("SCAN: NOPERM"), {"queue_system_down": 25}),
     ("50 failed in the hour", bullmq(queue(25), queue(25, "sms")), {}),
     ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),
     ("many failed long ago", bullmq(queue(0, failed=100_000)), {}),
@@ -177,6 +184,33 @@ def test_a_node_that_is_silent_is_named_with_its_reason() -> None:
     assert "b:1: no answer in time" in only(redis(b=SILENT))
 
 
+def test_the_advice_is_a_command_that_fits_the_deployment() -> None:
+    assert "of b:1, and at what a node that answers says: redis-cli -h a -p 1 cluster nodes" in only(
+        redis(b=SILENT)
+    )
+    sentinel = RedisState(Topology("sentinel", NODES), {"a:1": reading(), "b:1": SILENT})
+    assert "redis-cli -h a -p 1 info replication" in only(part(redis=Ok(sentinel)))
+    assert "redis-cli -h a -p 1 ping" in only(redis(b=SILENT, a=SILENT))
+    assert "redis-cli --cluster check a:1" in only(topology(replace(NODES[0], slots=()), NODES[1]))
+
+
+def test_an_ipv6_address_is_asked_without_its_brackets() -> None:
+    node = TopologyNode("[fd00::1]:6379", "master", "0")
+    full = RedisState(Topology("standalone", (node,)), {node.address: reading(used_memory=9 * GIB)})
+    assert "redis-cli -h fd00::1 -p 6379 --bigkeys" in only(part(redis=Ok(full)))
+
+
+def test_slots_without_an_owner_are_told_before_many_silent_nodes() -> None:
+    nodes = [TopologyNode(f"n{number}:1", "replica", "0", healthy=False) for number in range(9)]
+    said = only(topology(NODES[1], *nodes))
+    assert said.startswith("16384 of 16384 slots have no owner; ")
+    assert "and 7 more" in said
+
+
+def test_a_search_that_is_refused_says_by_whom() -> None:
+    assert "SCAN: NOPERM" in only(blind("SCAN: NOPERM"))
+
+
 def test_queues_that_are_lost_with_redis_point_to_redis() -> None:
     issues = {issue.name: issue for issue in assess(part(redis=SILENT, bullmq=SILENT)(WELL), DEFAULTS).issues}
     assert issues["queue_system_down"].recommendation.startswith("Bring Redis back first")
@@ -209,6 +243,16 @@ def test_penalties_and_thresholds_are_settings() -> None:
 
 def test_every_rule_has_its_penalty() -> None:
     assert set(RULES) == set(Penalties.model_fields)
+
+
+issues = st.lists(st.builds(Issue, *[st.just("x")] * 2, st.floats(0, 100), *[st.just("x")] * 4), max_size=20)
+
+
+@given(issues, issues)
+def test_one_issue_more_never_raises_the_score(some: list[Issue], more: list[Issue]) -> None:
+    before, after = of_issues(some), of_issues(some + more)
+    assert 0 <= after.score <= before.score <= 100
+    assert len(after.issues) == len(some) + len(more)
 
 
 changes = st.lists(st.sampled_from([case[1] for case in CASES]), max_size=8)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from exporter.metrics.family import Assessment
-from exporter.snapshot import Snapshot
+from exporter.snapshot import BullMQState, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok
 from tests.fakes.assessments import MASTER, NASTY, REPLICA, assessment, queue, redis_state, well
@@ -85,3 +85,10 @@ def test_the_exporter_itself() -> None:
     assert (view["name"], view["version"], view["uptime_seconds"]) == ("oxherd", "1.2.3", 5.0)
     assert view["background"] == [{"name": "discovery", "alive": True, "age_seconds": 1.0, "restarts": 0}]
     assert (view["health"], view["sources"]) == (None, [])
+
+
+def test_a_search_that_is_refused_is_told_as_a_failure_with_its_reason() -> None:
+    state = BullMQState((), discovered=False, problems=("SCAN at a:1: NOPERM",))
+    assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), well().health)
+    (told,) = [one for one in status_view(assessment, ABOUT)["sources"] if one["name"] == "bullmq"]
+    assert (told["state"], told["why"]) == ("failed", "SCAN at a:1: NOPERM")
