@@ -180,17 +180,19 @@ class QueueState(NamedTuple):
 
 @dataclass(frozen=True)
 class BullMQState:
-    """Every known queue: read, or why not. `discovered` is False until a first look for queues has ended."""
+    """Every known queue: read, or why not. `discovered` is False until a first look for queues has ended;
+    `search_refused` when Redis let none be made."""
 
     queues: tuple[QueueState, ...]
     unread: Mapping[QueueId, Failed] = field(default_factory=dict)
     discovered: bool = True
     problems: tuple[str, ...] = ()
+    search_refused: bool = False
 
     @property
     def blind(self) -> bool:
-        """Whether the search cannot get on, and no queue is known without it."""
-        return not (self.discovered or self.queues or self.unread) and bool(self.problems)
+        """Whether no queue could be searched for, and none is known without that."""
+        return self.search_refused and not (self.queues or self.unread)
 
     @property
     def up(self) -> bool:
@@ -229,10 +231,14 @@ class Network:
 
 @dataclass(frozen=True)
 class HostState:
-    """The machine, or the container where its cgroup allows less; bytes, seconds, cores with fractions."""
+    """The machine, or the container where its cgroup allows less; bytes, seconds, cores with fractions.
+
+    `load` is always that of the whole machine, which has `machine_cores`: no container has one of its own.
+    """
 
     cpu_seconds: Mapping[str, float]
     cpu_count: float
+    machine_cores: int
     load: tuple[float, float, float]
     memory_total: int
     memory_available: int
@@ -242,7 +248,12 @@ class HostState:
     filesystems: Mapping[str, Filesystem] = field(default_factory=dict)
     disks: Mapping[str, Disk] = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
-    cgroup_limited: bool = False
+    memory_limited: bool = False
+
+    @property
+    def limited(self) -> bool:
+        """Whether this process may use less than the machine has."""
+        return self.memory_limited or self.cpu_count < self.machine_cores
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,13 @@ class BullMQSource:
             )
             for queue, one in counts.items()
         ]
-        return BullMQState(tuple(states), unread, discovered=known.complete, problems=known.problems)
+        return BullMQState(
+            tuple(states),
+            unread,
+            discovered=known.complete,
+            problems=known.problems,
+            search_refused=known.refused,
+        )
 
     def _knock(self, routes: Routes, deadline: Deadline) -> None:
         """Without a queue nothing would be asked, and a dead Redis look like an empty one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.bullmq.clients import client_names, count_workers
@@ -38,13 +38,15 @@ _ROUND_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Known:
-    """What is known now. `workers` is None when no node tells; `complete` once a first search has ended."""
+    """What is known now. `workers` is None when no node tells; `complete` once a first search has ended,
+    `refused` when the searches so far ended without one master read."""
 
     queues: tuple[QueueId, ...] = ()
     workers: dict[QueueId, int] | None = None
     workers_at: float = 0.0
     complete: bool = False
     problems: tuple[str, ...] = ()
+    refused: bool = False
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Discovery:
         self._candidates: set[QueueId] = set(self._named)
         self._search: _Search | None = None
         self._searched = not settings.scan
+        self._refused = False
         self._problems: dict[str, str] = {}
         self._round_due = 0.0
         self._scan_due = 0.0
@@ -84,9 +87,8 @@ class Discovery:
         known = self._known
         stale = self._settings.discovery_interval_seconds * _STALE_ROUNDS + _ROUND_SECONDS
         if known.workers is not None and monotonic() - known.workers_at > stale:
-            return Known(
-                known.queues, None, 0.0, known.complete, (*known.problems, "workers: not seen lately")
-            )
+            problems = (*known.problems, "workers: not seen lately")
+            return replace(known, workers=None, workers_at=0.0, problems=problems)
         return known
 
     def step(self) -> float:
@@ -220,6 +222,7 @@ class Discovery:
         )
         if search.read:
             self._searched = True
+        self._refused = not self._searched
         if not search.refused:
             self._note("scan", None)
         self._candidates |= search.found
@@ -247,7 +250,7 @@ class Discovery:
     ) -> None:
         complete = self._searched or self._all_named
         problems = tuple(self._problems.values())
-        self._known = Known(queues, workers, workers_at, complete, problems)
+        self._known = Known(queues, workers, workers_at, complete, problems, self._refused and not complete)
 
 
 def _existence(queues: Iterable[QueueId]) -> Request:

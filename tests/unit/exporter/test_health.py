@@ -44,7 +44,7 @@ NODES = (
     TopologyNode("b:1", "replica", "0", master="a:1"),
 )
 REDIS = RedisState(Topology("cluster", NODES), {"a:1": reading(), "b:1": reading()})
-HOST = HostState({}, 4.0, (1.0, 1.0, 1.0), 10 * GIB, 5 * GIB, 5 * GIB, 0, 0.0)
+HOST = HostState({}, 4.0, 4, (1.0, 1.0, 1.0), 10 * GIB, 5 * GIB, 5 * GIB, 0, 0.0)
 WELL = Snapshot(1.0, Ok(REDIS), Ok(BullMQState((queue(),))), Ok(HOST), Ok(ProcessState(GIB // 10, None)))
 
 
@@ -63,8 +63,8 @@ def bullmq(*queues: QueueState, unread: int = 0, discovered: bool = True) -> Cha
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState(queues, lost, discovered)))
 
 
-def blind(problem: str, *queues: QueueState) -> Change:
-    state = BullMQState(queues, discovered=False, problems=(problem,))
+def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
+    state = BullMQState(queues, discovered=False, problems=(problem,), search_refused=refused)
     return lambda snapshot: replace(snapshot, bullmq=Ok(state))
 
 
@@ -115,8 +115,9 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("one queue could not be read", bullmq(queue(), unread=1), {"queue_system_down": 25}),
     ("no queues", bullmq(), {}),
     ("the first search goes on", bullmq(discovered=False), {}),
-    ("the first search goes on beside a problem", blind("workers: ...", queue()), {}),
-    ("the search is refused and nothing is known", blind("SCAN: NOPERM"), {"queue_system_down": 25}),
+    ("the first search goes on beside a problem", looking("CLIENT LIST: NOPERM", refused=False), {}),
+    ("the search is refused, some queues have names", looking("SCAN: NOPERM", queue(), refused=True), {}),
+    ("the search is refused", looking("SCAN: NOPERM", refused=True), {"queue_system_down": 25}),
     ("50 failed in the hour", bullmq(queue(25), queue(25, "sms")), {}),
     ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),
     ("many failed long ago", bullmq(queue(0, failed=100_000)), {}),
@@ -124,11 +125,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("under 10 % of the memory available", host(memory_available=GIB - 1), {"host_memory_low": 20}),
     ("load of twice the cores", host(load=(8.0, 0.0, 0.0)), {}),
     ("load over twice the cores", host(load=(8.01, 0.0, 0.0)), {"host_load_high": 15}),
-    (
-        "load over twice a container's half core",
-        host(load=(1.1, 0, 0), cpu_count=0.5),
-        {"host_load_high": 15},
-    ),
+    ("the machine's load beside a container's tenth of a core", host(load=(3.0, 0, 0), cpu_count=0.1), {}),
     ("the host could not be read", part(host=SILENT), {"source_unreadable": 5}),
     ("process at 90 % of its limit", process(90, 100), {}),
     ("process over 90 % of its limit", process(91, 100), {"process_memory_high": 15}),
@@ -208,7 +205,7 @@ def test_slots_without_an_owner_are_told_before_many_silent_nodes() -> None:
 
 
 def test_a_search_that_is_refused_says_by_whom() -> None:
-    assert "SCAN: NOPERM" in only(blind("SCAN: NOPERM"))
+    assert "SCAN: NOPERM" in only(looking("SCAN: NOPERM", refused=True))
 
 
 def test_queues_that_are_lost_with_redis_point_to_redis() -> None:

@@ -88,7 +88,7 @@ def test_the_exporter_itself() -> None:
 
 
 def test_a_search_that_is_refused_is_told_as_a_failure_with_its_reason() -> None:
-    state = BullMQState((), discovered=False, problems=("SCAN at a:1: NOPERM",))
+    state = BullMQState((), discovered=False, problems=("SCAN at a:1: NOPERM",), search_refused=True)
     assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), well().health)
     (told,) = [one for one in status_view(assessment, ABOUT)["sources"] if one["name"] == "bullmq"]
     assert (told["state"], told["why"]) == ("failed", "SCAN at a:1: NOPERM")

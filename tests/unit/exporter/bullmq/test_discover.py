@@ -148,11 +148,15 @@ def test_a_refused_search_never_ends_in_no_queues(cache: Keys, connect: Deployme
     cache.refused = {"SCAN"}
     found = discovery(connect)
     assert look(found) == []
-    assert not found.known().complete
+    assert (found.known().complete, found.known().refused) == (False, True)
     assert [problem.split(":")[0] for problem in found.known().problems] == ["SCAN at cache"]
     cache.refused = set()
     assert look(found) == ["mail"]
     assert (found.known().complete, found.known().problems) == (True, ())
+    assert not found.known().refused
+    cache.refused = {"SCAN"}
+    assert look(found) == ["mail"]
+    assert not found.known().refused
 
 
 def test_a_search_that_could_read_nothing_does_not_wait_for_the_next(
@@ -184,7 +188,7 @@ def test_what_cannot_be_confirmed_is_not_taken_for_a_queue(cache: Keys, connect:
 def test_unreachable_is_tried_again(connect: DeploymentOf, world: World) -> None:
     found = discovery(connect)
     assert found.step() == 2.0
-    assert not found.known().complete
+    assert (found.known().complete, found.known().refused) == (False, False)
     with pytest.raises(UnreadableError):
         found.look_once(Deadline.after(5))
     server = world.servers[CACHE] = Keys()
