@@ -250,17 +250,21 @@ def _host_memory_low(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
 
 
 def _host_load_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """The 1-minute load, as node-mixin's saturation alert takes it."""
+    """The 1-minute load, as node-mixin's saturation alert takes it, for each core of the machine.
+
+    A container's cores are no measure: the load is the machine's, and a container that may use a tenth of a
+    core would be overloaded for ever.
+    """
     host = value_or_none(snapshot.host)
     if host is None:
         return None
-    limit = settings.thresholds.host_load_per_core * host.cpu_count
+    limit = settings.thresholds.host_load_per_core * host.machine_cores
     if host.load[0] <= limit:
         return None
     return Finding(
         "host",
         "The load is high",
-        f"load {host.load[0]:.2f} on {host.cpu_count:g} cores{_limited(host)}",
+        f"load {host.load[0]:.2f} on {_count(host.machine_cores, 'core')}",
         f"{limit:g}, which is {settings.thresholds.host_load_per_core:g} for each core",
         "See what runs or waits for disk: top -o %CPU, then iostat -x 1.",
     )
@@ -337,4 +341,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _limited(host: HostState) -> str:
-    return ", by the container's limits" if host.cgroup_limited else ""
+    return ", the container's limit" if host.memory_limited else ""

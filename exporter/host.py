@@ -34,7 +34,8 @@ def collect_host(deadline: Deadline) -> HostState:
         boot_time = psutil.boot_time()
     except (OSError, psutil.Error, RuntimeError) as error:
         raise UnreadableError("error", f"psutil: {type(error).__name__}") from None
-    cores = float(len(os.sched_getaffinity(0)) if sys.platform == "linux" else psutil.cpu_count() or 1)
+    machine_cores = psutil.cpu_count() or 1
+    cores = float(len(os.sched_getaffinity(0)) if sys.platform == "linux" else machine_cores)
     allowed = container_limits()
     total, used, available = memory.total, memory.used, memory.available
     # A limit without its use says nothing of what is left; the host's use against it would be a false alarm.
@@ -49,6 +50,7 @@ def collect_host(deadline: Deadline) -> HostState:
             mode: float(seconds) for mode, seconds in times._asdict().items() if mode not in _COUNTED
         },
         cpu_count=allowed.cpus if tight_cpu and allowed.cpus is not None else cores,
+        machine_cores=machine_cores,
         load=load,
         memory_total=total,
         memory_available=available,
@@ -58,7 +60,7 @@ def collect_host(deadline: Deadline) -> HostState:
         filesystems=_or_none(_filesystems) or {},
         disks=_or_none(_disks) or {},
         networks=_or_none(_networks) or {},
-        cgroup_limited=tight_memory or tight_cpu,
+        memory_limited=tight_memory,
     )
 
 

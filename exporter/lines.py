@@ -45,7 +45,7 @@ def host_line(host: View | None) -> str:
         return ""
     free = host["memory_available_bytes"]
     return (
-        f"load {host['load'][0]:.2f} on {host['cpu_count']:g} cores, "
+        f"load {host['load'][0]:.2f} on {host['machine_cores']} cores, "
         f"{size(free)} of {size(host['memory_total_bytes'])} memory available"
     )
 

@@ -101,7 +101,7 @@ class Thresholds(_Model):
     host_memory_available_ratio: float = Field(
         0.1, ge=0, le=1, description="available / all memory, below which the host is short of it"
     )
-    host_load_per_core: float = Field(2.0, gt=0, description="1-minute load for each core")
+    host_load_per_core: float = Field(2.0, gt=0, description="1-minute load for each core of the machine")
     process_memory_ratio: float = Field(0.9, gt=0, le=1, description="resident / the limit it lives under")
     process_memory_bytes: int = Field(1 << 30, gt=0, description="the limit where the system sets none")
 

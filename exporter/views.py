@@ -223,9 +223,10 @@ def _host(host: HostState | None) -> dict[str, Any] | None:
     return {
         "load": list(host.load),
         "cpu_count": host.cpu_count,
+        "machine_cores": host.machine_cores,
         "memory_total_bytes": host.memory_total,
         "memory_available_bytes": host.memory_available,
-        "cgroup_limited": host.cgroup_limited,
+        "cgroup_limited": host.limited,
     }
 
 

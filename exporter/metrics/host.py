@@ -70,7 +70,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _gauge(
         "cpu_count",
-        "Cores that can be used; may be a fraction (psutil)." + _LIMITED,
+        "Cores that can be used; may be a fraction (psutil)."
+        + _LIMITED
+        + " The load stays the whole machine's.",
         lambda host: host.cpu_count,
     ),
     _gauge("load1", "Load average of the host over 1 minute (getloadavg).", lambda host: host.load[0]),

@@ -80,6 +80,7 @@ def host_state() -> HostState:
     return HostState(
         cpu_seconds={},
         cpu_count=2,
+        machine_cores=2,
         load=(0.5, 0.4, 0.3),
         memory_total=4 << 30,
         memory_available=1 << 30,

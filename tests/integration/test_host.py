@@ -18,7 +18,7 @@ def test_the_host_is_what_proc_says() -> None:
     state = collect_host(Deadline.after(2))
     kernel = meminfo()
     uptime = float(Path("/proc/uptime").read_text().split()[0])
-    if not state.cgroup_limited:
+    if not state.limited:
         assert state.memory_total == kernel["MemTotal"]
         assert abs(state.memory_available - kernel["MemAvailable"]) < kernel["MemTotal"] / 10
         assert state.cpu_count == len(os.sched_getaffinity(0))

@@ -67,16 +67,16 @@ def test_without_cgroups_there_are_no_limits(tmp_path: Path) -> None:
 def test_a_container_counts_where_it_allows_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "container_limits", lambda: Limits(64 * MIB, 60 * MIB, 0.25))
     state = host.collect_host(Deadline.after(1))
-    assert state.cgroup_limited
+    assert state.limited
     assert (state.memory_total, state.memory_used, state.memory_available) == (64 * MIB, 60 * MIB, 4 * MIB)
-    assert state.cpu_count == 0.25
+    assert (state.cpu_count, state.machine_cores) == (0.25, psutil.cpu_count())
     assert host.collect_process(Deadline.after(1)).limit == 64 * MIB
 
 
 def test_a_limit_above_the_host_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "container_limits", lambda: Limits(1 << 60, 5, 4096.0))
     state = host.collect_host(Deadline.after(1))
-    assert not state.cgroup_limited
+    assert not state.limited
     assert state.memory_total == psutil.virtual_memory().total
     assert host.collect_process(Deadline.after(1)).limit is None
 
@@ -84,7 +84,7 @@ def test_a_limit_above_the_host_is_none(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_limit_whose_use_is_unknown_is_not_measured_with_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "container_limits", lambda: Limits(64 * MIB, None, None))
     state = host.collect_host(Deadline.after(1))
-    assert not state.cgroup_limited
+    assert not state.limited
     assert state.memory_available > 0
     assert host.collect_process(Deadline.after(1)).limit == 64 * MIB
 

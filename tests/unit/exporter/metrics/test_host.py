@@ -11,6 +11,7 @@ from service.outcome import Failed, Ok, Outcome
 HOST = HostState(
     cpu_seconds={"user": 1.5, "idle": 9.0},
     cpu_count=0.5,
+    machine_cores=4,
     load=(1.0, 2.0, 3.0),
     memory_total=100,
     memory_available=40,
