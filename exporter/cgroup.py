@@ -76,5 +76,5 @@ def _number(text: str | None) -> int | None:
 
 
 def _stat(text: str) -> dict[str, int]:
-    pairs = (line.split() for line in text.splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    pairs = (line.split(" ", 1) for line in text.splitlines() if " " in line)
+    return {name: number for name, rest in pairs if (number := _number(rest)) is not None}

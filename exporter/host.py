@@ -73,10 +73,10 @@ def collect_process(deadline: Deadline) -> ProcessState:
     del deadline
     try:
         resident = psutil.Process().memory_info().rss
-    except (OSError, psutil.Error) as error:
+        total = psutil.virtual_memory().total
+    except (OSError, psutil.Error, RuntimeError) as error:
         raise UnreadableError("error", f"psutil: {type(error).__name__}") from None
     allowed = container_limits().memory
-    total = psutil.virtual_memory().total
     return ProcessState(resident, allowed if allowed is not None and allowed < total else None)
 
 

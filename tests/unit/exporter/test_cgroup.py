@@ -54,6 +54,7 @@ def test_group_paths(text: str, paths: dict[str, str]) -> None:
         ({"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}, Limits()),
         ({"cpu.max": "100000 0\n"}, Limits()),
         ({"memory.current": "100\n", "memory.stat": "inactive_file 300\n"}, Limits(None, 0, None)),
+        ({"memory.current": "100\n", "memory.stat": "inactive_file \u00b2\nodd\n"}, Limits(None, 100, None)),
     ],
 )
 def test_limits(files: dict[str, str], expected: Limits) -> None:

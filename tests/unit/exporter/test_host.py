@@ -165,3 +165,5 @@ def test_without_memory_or_cpu_the_host_was_not_read(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(psutil, "virtual_memory", refused)
     with pytest.raises(UnreadableError, match="PermissionError"):
         host.collect_host(Deadline.after(1))
+    with pytest.raises(UnreadableError, match="PermissionError"):
+        host.collect_process(Deadline.after(1))
