@@ -46,25 +46,24 @@ class Renderer:
         return "".join(lines).encode()
 
     def _samples(self, family: Family, assessment: Assessment) -> list[str]:
-        """One line a sample. Of two with the same labels only the last: both would spoil the whole scrape."""
-        known = self._heads.get(family.name, {})
-        seen: _Heads = {}
-        lines: list[str] = []
-        for labels, value in family.read(assessment):
-            seen[labels] = head = known.get(labels) or _sample_head(family, labels)
-            # Counts and ages are spelled out here, as calling number for each takes twice the time in all.
-            if value.__class__ is int and 0 <= value < _SHORT:
-                lines.append(f"{head}{value}.0\n")
-            elif value.__class__ is float and 0 <= value < _SHORT:
-                lines.append(f"{head}{value!r}\n")
-            else:
-                lines.append(f"{head}{number(value)}\n")
-        if len(seen) < len(lines):
-            last = dict(family.read(assessment))
-            lines = [f"{seen[labels]}{number(value)}\n" for labels, value in last.items()]
-        # Replaced as a whole: labels not seen are forgotten, and what another thread loses is only time.
-        self._heads[family.name] = seen
-        return lines
+        """One line a sample."""
+        samples = list(family.read(assessment))
+        heads = self._heads.get(family.name, {})
+        if list(heads) != [labels for labels, _ in samples]:  # a queue or a node came, went or moved
+            # Of two samples with the same labels the last: Prometheus would keep one and warn at each scrape.
+            samples = list(dict(samples).items())
+            heads = {labels: heads.get(labels) or _sample_head(family, labels) for labels, _ in samples}
+            # Replaced as a whole: labels not seen are forgotten, and what another thread loses is only time.
+            self._heads[family.name] = heads
+        # Counts and ages are spelled out here, as calling number for each takes twice the time in all.
+        return [
+            f"{head}{value}.0\n"
+            if value.__class__ is int and 0 <= value < _SHORT
+            else f"{head}{value!r}\n"
+            if value.__class__ is float and 0 <= value < _SHORT
+            else f"{head}{number(value)}\n"
+            for head, (_, value) in zip(heads.values(), samples, strict=True)
+        ]
 
 
 def number(value: float) -> str:

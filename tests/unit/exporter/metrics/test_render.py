@@ -74,6 +74,18 @@ def test_equals_the_library_line_for_line(rows: dict[tuple[str, str], float], to
     assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
 
 
+@given(st.lists(rows, min_size=2, max_size=3))
+def test_what_is_kept_between_scrapes_changes_nothing(scrapes: list[dict[tuple[str, str], float]]) -> None:
+    now: list[Sample] = []
+    one = Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: iter(now))
+    renderer = Renderer([one])
+    for rows in (*scrapes, scrapes[-1], dict(reversed(scrapes[-1].items()))):
+        now[:] = rows.items()
+        expected = library_text(oracle(family(now)))
+        assert renderer.text(NOTHING) == expected
+        assert renderer.text(NOTHING) == expected
+
+
 @given(rows)
 def test_parses_back_to_what_went_in(rows: dict[tuple[str, str], float]) -> None:
     plain, openmetrics = both(family(rows.items()))
@@ -99,7 +111,7 @@ def test_without_labels() -> None:
     assert plain.splitlines()[-1] == "a_thing 3.0"
 
 
-def test_two_samples_with_the_same_labels_do_not_spoil_the_scrape() -> None:
+def test_of_two_samples_with_the_same_labels_one_is_served() -> None:
     plain, _ = both(family([(("a", "x"), 1), (("b", "x"), 2), (("a", "x"), 3)]))
     assert plain.splitlines()[2:] == ['a_thing{kind="x",queue="a"} 3.0', 'a_thing{kind="x",queue="b"} 2.0']
 
