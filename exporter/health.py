@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import Final, Literal, TypeAlias
 
+from exporter.bullmq.keys import base
 from exporter.settings import HealthSettings
 from exporter.snapshot import HostState, NodeReading, Snapshot
 from exporter.units import readable, size
@@ -104,7 +106,7 @@ def _redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         failures = [f"{address}: {_why(one)}" for address, one in outcome.value.nodes.items()]
         measured = f"none of {_count(len(failures), 'node')} answers ({_some(failures)})"
     known = sorted(outcome.value.nodes) if isinstance(outcome, Ok) else []
-    ping = _cli(known[0]) if known else "redis-cli -h HOST -p PORT"
+    ping = _cli(known[0] if known else "HOST:PORT")
     return Finding(
         "redis",
         "Redis cannot be reached",
@@ -199,11 +201,15 @@ def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding 
         words = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
         known = len(unread) + len(outcome.value.queues)
         measured = f"{len(unread)} of {_count(known, 'queue')} cannot be read ({_some(words)})"
-    advice = (
-        "Bring Redis back first; the queues follow."
-        if _redis_unreachable(snapshot, settings) or _cluster_node_unhealthy(snapshot, settings)
-        else "Check what the exporter's Redis user may read (deploy/redis/exporter.acl) and its log."
-    )
+    if "NOPERM" in measured:
+        advice = (
+            "Give the exporter's Redis user what deploy/redis/exporter.acl lists; "
+            f"what it was refused: {_any_cli(snapshot)} acl log."
+        )
+    elif _redis_unreachable(snapshot, settings) or _cluster_node_unhealthy(snapshot, settings):
+        advice = "Bring Redis back first; the queues follow."
+    else:
+        advice = f"See what Redis is busy with: {_any_cli(snapshot)} slowlog get 10."
     return Finding(
         "bullmq", "The queue system does not respond", measured, "every known queue can be read", advice
     )
@@ -218,14 +224,15 @@ def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     if total <= settings.thresholds.failed_jobs:
         return None
     worst = max(state.queues, key=lambda queue: queue.failed_last_hour)
-    name = readable(worst.id.name)
+    name, keys = readable(worst.id.name), readable(base(worst.id))
     return Finding(
         "bullmq",
         "Many jobs failed",
         f"{total} jobs failed in the last hour, {worst.failed_last_hour} of them in {name}, "
         "counted in the failed sets (which removeOnFail trims)",
         f"{settings.thresholds.failed_jobs} in all queues together",
-        f"Read the newest failedReason in {name}, mend its cause, then retry what should still run.",
+        f"Mend why they fail, then retry them. The newest job: {_any_cli(snapshot)} -c zrevrange "
+        f"{quote(keys + 'failed')} 0 0; its reason: hget {quote(keys + 'ID')} failedReason.",
     )
 
 
@@ -324,6 +331,13 @@ def _cli(address: str) -> str:
     """The command that speaks to this node; it takes an IPv6 address without its brackets."""
     host, _, port = address.rpartition(":")
     return f"redis-cli -h {host.strip('[]')} -p {port}"
+
+
+def _any_cli(snapshot: Snapshot) -> str:
+    """The command that speaks to a node that answers, if there is one."""
+    state = value_or_none(snapshot.redis)
+    addresses = sorted(state.readings()) if state else []
+    return _cli(addresses[0]) if addresses else _cli("HOST:PORT")
 
 
 def _why(outcome: Outcome[NodeReading]) -> str:

@@ -204,8 +204,21 @@ def test_slots_without_an_owner_are_told_before_many_silent_nodes() -> None:
     assert "and 7 more" in said
 
 
-def test_a_search_that_is_refused_says_by_whom() -> None:
-    assert "SCAN: NOPERM" in only(looking("SCAN: NOPERM", refused=True))
+def test_a_search_that_is_refused_says_by_whom_and_what_to_grant() -> None:
+    said = only(looking("SCAN: NOPERM", refused=True))
+    assert "SCAN: NOPERM" in said
+    assert "deploy/redis/exporter.acl" in said
+    assert "redis-cli -h a -p 1 acl log" in said
+
+
+def test_queues_that_do_not_answer_while_redis_does_point_to_what_it_is_busy_with() -> None:
+    assert "redis-cli -h a -p 1 slowlog get 10" in only(bullmq(queue(), unread=1))
+
+
+def test_the_newest_failed_job_is_one_command_away_whatever_the_queue_is_called() -> None:
+    said = only(bullmq(queue(99, "it's $HOME")))
+    assert """redis-cli -h a -p 1 -c zrevrange 'bull:it'"'"'s $HOME:failed' 0 0""" in said
+    assert "hget bull:mail:ID failedReason" in only(bullmq(queue(99)))
 
 
 def test_queues_that_are_lost_with_redis_point_to_redis() -> None:
