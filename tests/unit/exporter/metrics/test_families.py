@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from exporter.exposition import OWN
 from exporter.metrics.families import FAMILIES
+from exporter.metrics.family import Family, Kind
 
 REDIS = """redis_up
 redis_uptime_in_seconds redis_connected_clients redis_blocked_clients redis_memory_used_bytes
@@ -54,3 +57,20 @@ def test_seconds_and_bytes_are_in_the_name_of_what_is_measured_in_them() -> None
     for family in FAMILIES:
         if not family.name.startswith("redis_"):  # redis_exporter's names are kept as they are
             assert ("bytes" in family.name) == ("bytes" in family.help.lower()), family.name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("jobs", "counter"),
+        ("jobs_total", "gauge"),
+        ("Jobs", "gauge"),
+        ("jobs-waiting", "gauge"),
+        ("1_job", "gauge"),
+        ("jobs\n", "gauge"),
+        ("", "gauge"),
+    ],
+)
+def test_a_name_that_prometheus_or_its_users_would_stumble_over_is_a_mistake(name: str, kind: Kind) -> None:
+    with pytest.raises(ValueError, match="not a good name"):
+        Family(name, kind, "What it is.", (), lambda _: [])
