@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _LANE: Final = "watch"
 _EVERY: Final = 1.0  # seconds from one look to the next
-_LONGEST: Final = 2.0  # seconds for a look, and until the next after one that nobody answered
+_LONGEST: Final = 2.0  # seconds for a look (a node that hangs takes it all), and of rest after a vain one
 
 
 class Watch:

@@ -34,7 +34,9 @@ def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
     """The module's cluster, well again after each test."""
     yield shared
     for node in shared.nodes:
-        if not node.process.is_running():
+        if node.process.suspended:
+            node.resume()
+        elif not node.process.is_running():
             node.restart()
     shared.wait_until_ok(seconds=30)
 
@@ -109,6 +111,16 @@ def test_by_death_and_the_old_master_comes_back(cluster: RedisCluster, connect: 
         assert settle(counts, 1) == {shard: 1}
         master.restart()
         cluster.wait_until_ok(seconds=30)
+        assert settle(counts, 1) == {shard: 1}
+
+
+def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: RedisCluster, connect: Connect) -> None:
+    master, _, shard = pair(cluster, 2)
+    time.sleep(4)  # as above
+    with watching(connect, cluster=cluster.addresses) as counts:
+        master.suspend()
+        assert settle(counts, 1) == {shard: 1}
+        master.resume()
         assert settle(counts, 1) == {shard: 1}
 
 

@@ -72,6 +72,11 @@ TAKEN = master("b", 9, ALL)
         pytest.param(
             [BEFORE, AFTER, BEFORE, AND_BACK], [*ONE, Failover("0", "d:1", "a:1")], id="and back, old view"
         ),
+        pytest.param(
+            [BEFORE, look(master("a", 1), B, D, replica("e", D)), AND_BACK],
+            [*ONE, Failover("0", "d:1", "a:1")],
+            id="and back, its yielding missed",
+        ),
         pytest.param([BEFORE, MOVED, MOVED], [], id="slots move to another master"),
         pytest.param(
             [BEFORE, look(replica("a", TAKEN), TAKEN, replica("d", TAKEN))], [], id="all slots move"
