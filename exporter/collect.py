@@ -15,6 +15,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.host import collect_host, collect_process
 from exporter.redis.collect import collect_redis
 from exporter.redis.nodes import Deployment
+from exporter.redis.watch import Watch
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from service.clock import Deadline, monotonic, now
@@ -34,10 +35,11 @@ class Parts:
     settings: Settings
     deployment: Deployment
     discovery: Discovery
+    watch: Watch | None = None
 
 
 SOURCES: Final[Mapping[str, Callable[[Parts], Source | None]]] = {
-    "redis": lambda parts: lambda deadline: collect_redis(parts.deployment, deadline),
+    "redis": lambda parts: lambda deadline: collect_redis(parts.deployment, deadline, parts.watch),
     "bullmq": lambda parts: BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq).collect,
     "host": lambda parts: collect_host if parts.settings.host.enabled else None,
     "process": lambda _: collect_process,

@@ -21,6 +21,7 @@ from exporter.exposition import Exposition
 from exporter.metrics.family import Assessment
 from exporter.negotiate import Format
 from exporter.redis.nodes import Deployment
+from exporter.redis.watch import Watch
 from exporter.settings import Settings
 from exporter.views import About, Task
 from service.address import parse_listen
@@ -40,7 +41,8 @@ class Exporter:
         self._monitoring = settings.monitoring.enabled
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
-        collector = Collector(sources(Parts(settings, self._deployment, discovery)))
+        watch = Watch(self._deployment)
+        collector = Collector(sources(Parts(settings, self._deployment, discovery, watch)))
         self._assessor = Assessor(collector, settings)
         self._version = version("oxherd")
         self._exposition = Exposition(self._version, monitoring=self._monitoring)
@@ -50,6 +52,7 @@ class Exporter:
                 discovery.step,
                 max_age=settings.bullmq.discovery_interval_seconds + _LATE_SECONDS,
             ),
+            Supervised("watch", watch.step, max_age=_LATE_SECONDS),
             Supervised(
                 "assessment",
                 self._assessor.step,

@@ -124,11 +124,15 @@ class SentinelMaster:
 
 @dataclass(frozen=True)
 class RedisState:
-    """The deployment: its agreed topology, and each known node's own reading or why there is none."""
+    """The deployment: its agreed topology, and each known node's own reading or why there is none.
+
+    `failovers` counts them by shard since the exporter's start; empty where nobody watches for them.
+    """
 
     topology: Topology
     nodes: Mapping[str, Outcome[NodeReading]]
     sentinel: SentinelMaster | None = None
+    failovers: Mapping[str, int] = field(default_factory=dict)
 
     def readings(self) -> dict[str, NodeReading]:
         """The nodes that answered, by address."""

@@ -127,6 +127,7 @@ def _redis(assessment: Assessment, state: RedisState | None) -> dict[str, Any] |
         "reachable": state.reachable,
         "slots_covered": state.topology.slots_covered() if state.topology.mode == "cluster" else None,
         "sentinel": _sentinel(state.sentinel),
+        "failovers": dict(state.failovers),
         "nodes": [
             _node(node, state.nodes.get(node.address), lags.get(node.address))
             for node in state.topology.nodes

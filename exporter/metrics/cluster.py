@@ -61,6 +61,12 @@ def _slots_covered(assessment: Assessment) -> Iterator[Sample]:
         yield (), float(agreed.slots_covered())
 
 
+def _failovers(assessment: Assessment) -> Iterator[Sample]:
+    state = redis_state(assessment)
+    for shard, count in state.failovers.items() if state else ():
+        yield (shard,), float(count)
+
+
 def _sentinel(
     read: Callable[[SentinelMaster], tuple[tuple[str, ...], bool | None]],
 ) -> Callable[[Assessment], Iterator[Sample]]:
@@ -131,6 +137,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Slots of 16384 that have an owner, as the nodes agree.",
         (),
         _slots_covered,
+    ),
+    Family(
+        "redis_cluster_failovers_total",
+        "counter",
+        "Failovers since the exporter's start, by hand or by a master's death: the slots (or the sentinels' "
+        "master) passed to a replica under a new config epoch. Neither resharding nor a restart counts.",
+        ("shard",),
+        _failovers,
     ),
     Family(
         "redis_sentinel_master_status",

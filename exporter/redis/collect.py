@@ -12,6 +12,7 @@ from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import Reply, Request, request
 from exporter.redis.sentinel import SentinelView, agree_sentinels, sentinel_addresses, sentinel_request
 from exporter.redis.topology import agree, parse_cluster_nodes, unseen
+from exporter.redis.watch import Watch
 from exporter.snapshot import Keyspace, NodeReading, RedisState, SentinelMaster, Topology, TopologyNode
 from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
@@ -21,8 +22,13 @@ _EMPTY: Final = {"db0": Keyspace(0, 0)}  # INFO lists databases that have keys; 
 _TOO_LATE: Final = Failed("timeout", "found too late in this collection to be asked")
 
 
-def collect_redis(deployment: Deployment, deadline: Deadline) -> RedisState:
+def collect_redis(deployment: Deployment, deadline: Deadline, watch: Watch | None = None) -> RedisState:
     """Never raises for what Redis does. Until the deployment has been found, its seeds stand for it."""
+    state = _collect(deployment, deadline)
+    return replace(state, failovers=watch.counts) if watch else state
+
+
+def _collect(deployment: Deployment, deadline: Deadline) -> RedisState:
     try:
         topology = deployment.topology(deadline)
     except SeedsUnreadableError as error:

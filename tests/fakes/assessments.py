@@ -73,6 +73,7 @@ def redis_state() -> RedisState:
     return RedisState(
         Topology("cluster", nodes),
         {MASTER: Ok(NodeReading(info), 0.001), REPLICA: Failed("timeout", "no answer in time", 2.0)},
+        failovers={"0": 2},
     )
 
 

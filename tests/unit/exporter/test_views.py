@@ -38,6 +38,7 @@ def test_sources() -> None:
 def test_nodes() -> None:
     redis = status_view(assessment(), ABOUT)["redis"]
     assert (redis["mode"], redis["reachable"], redis["slots_covered"]) == ("cluster", True, 16384)
+    assert redis["failovers"] == {"0": 2}
     master, replica = redis["nodes"]
     assert (master["address"], master["up"], master["why"]) == (MASTER, True, "")
     assert (master["memory_used_bytes"], master["hit_ratio"], master["version"]) == (1048576.0, 0.75, "7.2.4")

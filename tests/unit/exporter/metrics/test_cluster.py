@@ -111,3 +111,11 @@ def test_one_server_has_nobody_to_agree_with() -> None:
 def test_no_deployment() -> None:
     assessment = Assessment(Snapshot(0, None), Health(100, "healthy", ()))
     assert [list(family.read(assessment)) for family in FAMILIES] == [[] for _ in FAMILIES]
+
+
+def test_failovers_are_told_whether_or_not_a_node_answers() -> None:
+    state = RedisState(Topology("cluster", (MASTER,)), {"m:1": DOWN}, failovers={"0": 2, "5461": 0})
+    assessment = Assessment(Snapshot(0, Ok(state)), Health(100, "healthy", ()))
+    family = next(one for one in FAMILIES if one.name == "redis_cluster_failovers_total")
+    assert dict(family.read(assessment)) == {("0",): 2, ("5461",): 0}
+    assert series("cluster", m=node())[family.name] == {}

@@ -1,0 +1,194 @@
+"""Real failovers, each counted exactly once, and what only looks like one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from exporter.redis.watch import Watch
+from exporter.run import Exporter
+from exporter.settings import Settings
+from lab.cluster import RedisCluster, start_cluster
+from lab.deadline import wait_until
+from lab.redis import RedisServer
+from lab.sentinel import SentinelSet
+from service.threads import Supervised
+from tests.integration.redis.conftest import Connect
+from tests.integration.test_run import get, scrape
+
+QUIET_SECONDS = 4  # in which a watch that counts twice, or something that is none, would have
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RedisCluster]:
+    with start_cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
+    """The module's cluster, well again after each test."""
+    yield shared
+    for node in shared.nodes:
+        if node.process.suspended:
+            node.resume()
+        elif not node.process.is_running():
+            node.restart()
+    shared.wait_until_ok(seconds=30)
+
+
+Counts = Callable[[], dict[str, int]]
+
+
+@contextmanager
+def watching(connect: Connect, **settings: object) -> Iterator[Counts]:
+    """A watch in its own thread, from its first sight on."""
+    watch = Watch(connect(**settings))
+    thread = Supervised("watch", watch.step, max_age=10)
+    thread.start()
+    try:
+        wait_until(lambda: watch.counts, what="a first sight")
+        yield lambda: dict(watch.counts)
+    finally:
+        assert thread.stop()
+        assert thread.restarts == 0
+
+
+def settle(counts: Counts, total: int) -> dict[str, int]:
+    """Wait for so many failovers, and a while longer for one too many."""
+    wait_until(lambda: sum(counts().values()) >= total, what=f"{total} failovers", seconds=20)
+    time.sleep(QUIET_SECONDS)
+    assert sum(counts().values()) == total
+    return {shard: count for shard, count in counts().items() if count}
+
+
+def shard_of(cluster: RedisCluster, master: RedisServer) -> str:
+    return str(next(one.slots[0].start for one in cluster.members() if one.address == master.address))
+
+
+def pair(cluster: RedisCluster, number: int) -> tuple[RedisServer, RedisServer, str]:
+    """A master, its replica and its shard."""
+    master = cluster.masters()[number]
+    return master, cluster.replicas_of(master)[0], shard_of(cluster, master)
+
+
+def test_by_hand_there_and_back(cluster: RedisCluster, connect: Connect) -> None:
+    master, replica, shard = pair(cluster, 0)
+    with watching(connect, cluster=[cluster.nodes[-1].address]) as counts:
+        assert sorted(counts()) == ["0", "10922", "5461"]
+        assert settle(counts, 0) == {}
+        cluster.fail_over(replica)
+        assert settle(counts, 1) == {shard: 1}
+        cluster.wait_until_ok(seconds=30)
+        cluster.fail_over(master)
+        assert settle(counts, 2) == {shard: 2}
+
+
+def test_a_take_over_without_a_vote(cluster: RedisCluster, connect: Connect) -> None:
+    _, replica, shard = pair(cluster, 1)
+    with watching(connect, cluster=cluster.addresses) as counts:
+        replica.cli("cluster", "failover", "takeover")
+        assert settle(counts, 1) == {shard: 1}
+
+
+def test_all_shards_at_once(cluster: RedisCluster, connect: Connect) -> None:
+    pairs = [pair(cluster, number) for number in range(3)]
+    with watching(connect, cluster=cluster.addresses) as counts:
+        for _, replica, _ in pairs:
+            replica.cli("cluster", "failover", "takeover")
+        assert settle(counts, 3) == {shard: 1 for _, _, shard in pairs}
+
+
+def test_by_death_and_the_old_master_comes_back(cluster: RedisCluster, connect: Connect) -> None:
+    master, _, shard = pair(cluster, 2)
+    time.sleep(4)  # a vote is refused within two node time-outs of the shard's last one
+    with watching(connect, cluster=cluster.addresses) as counts:
+        master.kill()
+        assert settle(counts, 1) == {shard: 1}
+        master.restart()
+        cluster.wait_until_ok(seconds=30)
+        assert settle(counts, 1) == {shard: 1}
+
+
+def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: RedisCluster, connect: Connect) -> None:
+    master, _, shard = pair(cluster, 2)
+    time.sleep(4)  # as above
+    with watching(connect, cluster=cluster.addresses) as counts:
+        master.suspend()
+        assert settle(counts, 1) == {shard: 1}
+        master.resume()
+        assert settle(counts, 1) == {shard: 1}
+
+
+def test_a_watch_that_saw_nothing_in_between(cluster: RedisCluster, connect: Connect) -> None:
+    _, replica, shard = pair(cluster, 0)
+    watch = Watch(connect(cluster=cluster.addresses))
+    watch.step()
+    replica.cli("cluster", "failover", "takeover")
+    cluster.wait_until_ok(seconds=30)
+    for _ in range(3):
+        watch.step()
+    assert {name: count for name, count in watch.counts.items() if count} == {shard: 1}
+
+
+def test_slots_that_move_are_none(cluster: RedisCluster, connect: Connect) -> None:
+    giver, taker = cluster.masters()[:2]
+    slots = next(one.slots[0] for one in cluster.members() if one.address == giver.address)
+    ids = {node.address: node.cli("cluster", "myid") for node in (giver, taker)}
+    with watching(connect, cluster=cluster.addresses) as counts:
+        for source, target in ((giver, taker), (taker, giver)):
+            for slot in slots[:5]:
+                target.cli("cluster", "setslot", slot, "importing", ids[source.address])
+                source.cli("cluster", "setslot", slot, "migrating", ids[target.address])
+                for node in (target, source):
+                    node.cli("cluster", "setslot", slot, "node", ids[target.address])
+            owned = next(one.slots for one in cluster.members() if one.address == target.address)
+            assert any(slots[0] in part for part in owned)
+            assert settle(counts, 0) == {}
+            assert len(counts()) == 3
+
+
+def test_restarts_and_bumped_epochs_are_none(cluster: RedisCluster, connect: Connect) -> None:
+    master = cluster.masters()[0]
+    with watching(connect, cluster=cluster.addresses) as counts:
+        master.kill()
+        master.restart()
+        cluster.masters()[1].cli("cluster", "bumpepoch")
+        cluster.wait_until_ok(seconds=30)
+        assert settle(counts, 0) == {}
+        assert cluster.masters()[0] is master
+
+
+def test_sentinel(fresh_sentinel_set: SentinelSet, connect: Connect) -> None:
+    watched = fresh_sentinel_set
+    settings = {"sentinels": watched.sentinel_addresses, "sentinel_master": watched.name}
+    with watching(connect, **settings) as counts:
+        assert counts() == {watched.name: 0}
+        watched.fail_over()
+        assert settle(counts, 1) == {watched.name: 1}
+        dead = watched.master()
+        dead.kill()
+        watched.wait_for_new_master(dead, seconds=30)
+        assert settle(counts, 2) == {watched.name: 2}
+        dead.restart()
+        assert settle(counts, 2) == {watched.name: 2}
+
+
+def test_the_whole_exporter_tells(cluster: RedisCluster) -> None:
+    _, replica, shard = pair(cluster, 0)
+    settings = Settings.model_validate({"listen": "127.0.0.1:0", "redis": {"cluster": cluster.addresses}})
+    name = "redis_cluster_failovers_total"
+    with ExitStack() as undo:
+        exporter = Exporter(settings)
+        exporter.start()
+        undo.callback(exporter.stop)
+        url = f"http://{exporter.address}"
+        wait_until(lambda: get(scrape(url), name, shard=shard) == 0, what="the counter at 0", every=0.1)
+        replica.cli("cluster", "failover", "takeover")
+        wait_until(lambda: get(scrape(url), name, shard=shard) == 1, what="the counter at 1", every=0.1)
+        assert "watch" in {thread.name for thread in threading.enumerate()}
+        assert exporter.why_not_ready() == []

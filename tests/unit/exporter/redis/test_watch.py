@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from exporter.redis.nodes import Deployment
+from exporter.redis.watch import Watch
+from exporter.settings import RedisSettings
+from tests.fakes.redis_servers import World, answering
+
+NAMES = ("10.0.0.1:7001", "10.0.0.2:7001", "10.0.0.3:7001")
+
+
+def cluster(world: World, owner: str, epoch: int) -> None:
+    """The first and the third share a shard of which `owner` is the master; the second has the rest."""
+    for own in NAMES:
+        lines = []
+        for name in NAMES:
+            has = {owner: (epoch, "0-8191"), NAMES[1]: (2, "8192-16383")}.get(name)
+            flags, master = ("master", "-") if has else ("slave", owner)
+            number, slots = has or (epoch, "")
+            mine = "myself," if name == own else ""
+            lines.append(f"{name} {name}@17001 {mine}{flags} {master} 0 0 {number} connected {slots}")
+        world.servers[own] = answering("redis_mode:cluster\r\n", cluster_nodes="\n".join(lines).encode())
+
+
+def watch(**settings: object) -> tuple[Watch, Deployment]:
+    deployment = Deployment(RedisSettings.model_validate(settings))
+    return Watch(deployment), deployment
+
+
+def test_counters_begin_at_zero_and_a_failover_is_counted_and_logged_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    cluster(world, NAMES[0], 1)
+    watching, deployment = watch(cluster=[NAMES[1]])
+    assert watching.counts == {}
+    assert 0 < watching.step() <= 1
+    before = watching.counts
+    cluster(world, NAMES[2], 3)
+    watching.step()
+    watching.step()
+    deployment.close()
+    assert (before, watching.counts) == ({"0": 0, "8192": 0}, {"0": 1, "8192": 0})
+    (line,) = [record for record in caplog.records if record.message == "failover"]
+    assert {"shard": "0", "old": NAMES[0], "new": NAMES[2]}.items() <= vars(line).items()
+
+
+def test_a_node_or_all_of_them_that_do_not_answer_change_nothing(world: World) -> None:
+    watching, deployment = watch(cluster=list(NAMES))
+    assert (watching.step(), watching.counts) == (2, {})
+    cluster(world, NAMES[0], 1)
+    watching.step()
+    world.servers.clear()
+    assert (watching.step(), watching.counts) == (2, {"0": 0, "8192": 0})
+    cluster(world, NAMES[2], 3)
+    del world.servers[NAMES[0]]
+    watching.step()
+    deployment.close()
+    assert watching.counts == {"0": 1, "8192": 0}
+
+
+def test_labels_of_shards_that_are_gone_go_unless_they_counted(world: World) -> None:
+    cluster(world, NAMES[0], 1)
+    watching, deployment = watch(cluster=[NAMES[1]])
+    watching.step()
+    cluster(world, NAMES[2], 3)
+    watching.step()
+    lines = b"%s %s@1 myself,master - 0 0 9 connected 16383" % (NAMES[1].encode(), NAMES[1].encode())
+    world.servers = {NAMES[1]: answering("redis_mode:cluster\r\n", cluster_nodes=lines)}
+    watching.step()
+    deployment.close()
+    assert watching.counts == {"0": 1, "16383": 0}
+
+
+def test_nothing_is_asked_of_a_single_server_once_it_is_known(world: World) -> None:
+    world.servers["cache:6379"] = answering("redis_mode:standalone\r\nrole:master\r\n")
+    watching, deployment = watch(url="redis://cache")
+    watching.step()
+    asked = len(world.asked)
+    assert watching.step() == 2
+    deployment.close()
+    assert (len(world.asked), watching.counts) == (asked, {})
