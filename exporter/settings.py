@@ -85,6 +85,15 @@ class BullMQSettings(_Model):
     rescan_interval_seconds: float = Field(
         60.0, ge=1, description="seconds from the end of a SCAN to the next"
     )
+    events: bool = Field(
+        True, description="follow the queues' event streams: true counters, waiting and processing times"
+    )
+    event_buckets: tuple[float, ...] = Field(
+        (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0),
+        min_length=1,
+        max_length=50,
+        description="upper bounds of the histograms of waiting and processing, in seconds, ascending",
+    )
     capacity_per_worker: float = Field(10.0, gt=0, description="jobs that count as full load of one worker")
     settings: tuple[QueueSettings, ...] = Field((), description="what is known of some queues only")
 

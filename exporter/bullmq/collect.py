@@ -8,6 +8,7 @@ from typing import Final
 
 from exporter.bullmq.counts import Counts, Plan, ages, ages_asked, pack_ages, pack_plans, plan, unpack
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.follow import Follower
 from exporter.bullmq.routes import Routes
 from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import ReplyError, request
@@ -24,7 +25,14 @@ _NOBODY: Final = Failed("unreachable", "no node owns its slot")
 class BullMQSource:
     """Keeps what is the same from scrape to scrape: packed commands and which node to send them to."""
 
-    def __init__(self, deployment: Deployment, discovery: Discovery, settings: BullMQSettings) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        discovery: Discovery,
+        settings: BullMQSettings,
+        follower: Follower | None = None,
+    ) -> None:
+        self._follower = follower
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
@@ -59,7 +67,8 @@ class BullMQSource:
             )
             for queue, one in counts.items()
         ]
-        return BullMQState(tuple(states), unread, discovered=known.complete, problems=known.problems)
+        events = self._follower.events() if self._follower else None
+        return BullMQState(tuple(states), unread, known.complete, known.problems, events)
 
     def _knock(self, routes: Routes, deadline: Deadline) -> None:
         """Without a queue nothing would be asked, and a dead Redis look like an empty one."""

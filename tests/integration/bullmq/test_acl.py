@@ -37,6 +37,9 @@ READS = {
     "lindex",
     "zcard",
     "zcount",
+    "lrange",
+    "xread",
+    "xinfo|stream",
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,7 @@ PLAIN = """
 1200-0 active 1 prev=waiting
 """
 
-CASES = {
+CASES: dict[str, tuple[str, dict[str, int], tuple[int, float], dict[str, tuple[int, float]]]] = {
     "completed in v6": (
         PLAIN + "1500 completed 1 returnvalue=null prev=active",
         {"added": 1, "started": 1, "completed": 1},
@@ -214,10 +215,8 @@ def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
 
 def test_an_entry_that_makes_no_sense_is_passed_over() -> None:
     jobs = Jobs()
-    jobs.feed(
-        [[b"1-0", []], [b"1-0", None], [b"x", [b"event", b"active", b"jobId", b"1"]], [], None, [b"1", b"a"]]
-    )  # type: ignore[list-item]
-    jobs.feed([entry("2-0", "added 1")])
+    senseless: list[Any] = [[b"1-0", []], [b"1-0", None], [], None, 5, [b"1-0", [b"event"]]]
+    jobs.feed([*senseless, [b"x", [b"event", b"active", b"jobId", b"1"]], entry("2-0", "added 1")])
     assert counters(jobs.tallies()) == {"added": 1}
 
 
@@ -235,7 +234,7 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted() -> None:
         assert jobs.remembered <= 80
     assert jobs.tallies().evicted == 200 - jobs.remembered
     found = told("500 active 199\n501 active 0", jobs)
-    assert durations(found.wait) == (1, pytest.approx(0.301))
+    assert durations(found.wait) == pytest.approx((1, 0.301))
 
 
 def test_what_went_without_an_event_is_pruned() -> None:
@@ -265,13 +264,15 @@ def test_missing_before(first: bytes, last: bytes, expected: int) -> None:
 
 EVENTS = (
     "added", "waiting", "waiting {} prev=active", "waiting {} prev=failed", "waiting {} prev=delayed",
-    "active", "completed", "failed", "delayed", "stalled", "removed", "waiting-children", "deduplicated", "progress",
+    "active", "completed", "failed", "delayed", "stalled", "removed", "waiting-children",
+    "deduplicated", "progress",
 )  # fmt: skip
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Entry]:
-    at, made = 1, []
+    at = 1
+    made: list[Entry] = []
     for _ in range(draw(st.integers(0, 60))):
         at += draw(st.sampled_from([0, 1, 40, 7000]))
         text = draw(st.sampled_from(EVENTS))
