@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from math import inf
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -303,6 +305,9 @@ def _check_together(loaded: Loaded[Settings]) -> None:
         raise loaded.error(ways[1], why)
     if redis.database and redis.cluster:
         raise loaded.error("redis.database", "a cluster has only database 0", redis.database)
+    buckets = loaded.model.bullmq.event_buckets
+    if any(not earlier < later < inf for earlier, later in pairwise((0.0, *buckets))):
+        raise loaded.error("bullmq.event_buckets", "each has to be above the one before", list(buckets))
     pair = {"redis.tls.cert_file": redis.tls.cert_file, "redis.tls.key_file": redis.tls.key_file}
     for path, other in (tuple(pair), tuple(pair)[::-1]):
         if pair[path] and not pair[other]:

@@ -155,8 +155,8 @@ class Driver:
         """Start a worker, wait until it is connected, and return its id.
 
         `behaviour` is what it does with each job: {"ms": 20} takes that long, {"fail": True} throws (after
-        `ms`), {"fail_first": 2} throws the first two times it sees a job, {"hold": True} keeps it active until
-        release() or stop_worker(). `opts` are BullMQ's own.
+        `ms`), {"fail_first": 2} throws the first two times it sees a job, {"hold": True} keeps it active
+        until release() or stop_worker(). `opts` are BullMQ's own.
         """
         options = opts | {"concurrency": concurrency} | ({} if name is None else {"name": name})
         worker: int = self.call("start_worker", queue=queue, behaviour=behaviour or {}, opts=options)

@@ -68,7 +68,8 @@ class BullMQSource:
             for queue, one in counts.items()
         ]
         events = self._follower.events() if self._follower else None
-        return BullMQState(tuple(states), unread, known.complete, known.problems, events)
+        problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
+        return BullMQState(tuple(states), unread, known.complete, problems, events)
 
     def _knock(self, routes: Routes, deadline: Deadline) -> None:
         """Without a queue nothing would be asked, and a dead Redis look like an empty one."""

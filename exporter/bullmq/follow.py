@@ -65,6 +65,8 @@ class _Stream:
         self.length = 0
         self.since_check = 0
         self.checked_at = 0.0
+        self.not_before = 0.0
+        self.losing = False
         self.repair = False  # the active jobs are to be looked up, as events are missing
         self.caught_up_at = started
         self.tallies: Tallies = jobs.tallies()
@@ -90,7 +92,7 @@ class Follower:
         self._last_pause = _SLOWEST
         self._stale = False
         self._began_ms = int(now() * 1000)
-        self._complaint = ""
+        self._refusals: dict[str, tuple[float, str]] = {}
 
     def events(self) -> dict[QueueId, Events]:
         """Each queue's tallies as of the last round; without those whose streams could not be read yet."""
@@ -100,6 +102,11 @@ class Follower:
             for queue, one in list(self._streams.items())
             if one.last is not None
         }
+
+    def problems(self) -> tuple[str, ...]:
+        """What was refused lately, one text for each kind of error."""
+        since = monotonic() - 2 * _CHECK_IDLE
+        return tuple(f"event streams: {text}" for at, text in list(self._refusals.values()) if at >= since)
 
     def step(self, queues: Sequence[QueueId]) -> float:
         """Read what is new in these queues' streams; seconds until the next round, 0 when there is more."""
@@ -174,23 +181,30 @@ class Follower:
         more = False
         for one, batch in _batches(asked, list(rest)):
             if isinstance(batch, ReplyError):
-                self._refused(batch)
-                # One key that is no stream, or not ours to read, must not cost the others theirs.
-                self._one_by_one |= asked.whole and batch.code in _OF_ONE_KEY
+                if asked.whole and batch.code in _OF_ONE_KEY:
+                    # One key that is no stream, or not ours to read, must not cost the others theirs.
+                    self._one_by_one = more = True
+                else:
+                    self._refused(one, batch)
                 continue
             more |= self._read(one, batch, checks.get(one), full=len(batch) >= asked.batch)
         return more
 
-    def _refused(self, error: ReplyError) -> None:
-        self._stale |= error.code in _MOVED
-        if error.code not in _MOVED and error.code != self._complaint:  # once, not at every round
-            self._complaint = error.code
+    def _refused(self, one: _Stream, error: ReplyError) -> None:
+        """After a move, look for the nodes; what is not allowed is asked for again only after a while."""
+        if error.code in _MOVED:
+            self._stale = True
+            return
+        at = monotonic()
+        one.not_before = at + (_CHECK_IDLE if error.code in _OF_ONE_KEY else _RETRY_SECONDS)
+        if error.code not in self._refusals:
             log.warning("event stream cannot be read", extra={"error": str(error)})
+        self._refusals[error.code] = (at, str(error))
 
     def _begin(self, one: _Stream, info: Reply, active: Reply) -> None:
         """Where to read from: the end, unless all that the stream holds came after we began."""
         if isinstance(info, ReplyError) and not _no_such_key(info):
-            self._refused(info)
+            self._refused(one, info)
             return
         facts = _facts(info)
         first = _first_id(facts)
@@ -209,6 +223,8 @@ class Follower:
         one.repair = False
         if isinstance(active, list):
             one.jobs.seed(cast("list[bytes]", active))
+        elif isinstance(active, ReplyError):
+            self._refused(one, active)
 
     def _read(
         self, one: _Stream, batch: Sequence[Entry], check: Sequence[Reply] | None, *, full: bool
@@ -242,7 +258,7 @@ class Follower:
                 one.added_before = len(batch) - one.read - one.lost
                 one.jobs.forget()
             else:
-                self._refused(info)
+                self._refused(one, info)
             return
         facts = _facts(info)
         one.length = facts.get(b"length", 0)
@@ -263,16 +279,19 @@ class Follower:
                 one.added_before = None
             if one.added_before is None:
                 one.added_before = added - known - one.lost
-            elif lost > one.lost:
+            else:
                 self._lose(one, lost)
         if all(isinstance(count, int) for count in counts):
             wait, paused, prioritized, active = cast("list[int]", counts)
-            one.jobs.prune(split_id(before)[0], waiting=wait + paused + prioritized > 0, active=active > 0)
+            first = split_id(cast("bytes", batch[0][0]))[0] if batch else split_id(before)[0] + 1
+            one.jobs.prune(first, waiting=wait + paused + prioritized > 0, active=active > 0)
 
     def _lose(self, one: _Stream, lost: int) -> None:
-        if lost > one.lost:
+        if lost > one.lost and not one.losing:  # once a burst
             key = one.key.split(b"\r\n")[1].decode("utf-8", "replace")
             log.warning("events were trimmed unread", extra={"stream": key, "events": lost - one.lost})
+        one.losing = lost > one.lost
+        if one.losing:
             one.lost = lost
             one.jobs.forget()
             one.repair = True
@@ -307,7 +326,7 @@ class _Round:
         self, streams: Mapping[QueueId, _Stream], mine: Iterable[QueueId], batch: int, *, whole: bool
     ) -> None:
         at = monotonic()
-        own = [streams[queue] for queue in mine]
+        own = [streams[queue] for queue in mine if streams[queue].not_before <= at]
         self.joining = [one for one in own if one.last is None]
         self.reading = [one for one in own if one.last is not None]
         self.repaired = [one for one in self.reading if one.repair]
