@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _LANE: Final = "follow"
 _ROUND_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
+_HUNG_SECONDS: Final = 10.0
 _BATCH: Final = 1000  # entries of a queue in one answer: with 10 kB of return value in each, 10 MB
 _ACTIVE_SEEN: Final = 1000  # jobs of a queue that are looked up as active when it is first followed
 _FASTEST, _SLOWEST, _IDLE_FASTEST = 0.1, 1.0, 0.25  # seconds between two rounds
@@ -62,7 +63,8 @@ class _Stream:
         self.read = 0
         self.lost = 0
         self.added_before: int | None = None  # what entries-added would be if nothing had been read or lost
-        self.length = 0
+        self.length = 0  # which is what a stream is trimmed to, once it has been in use for a while
+        self.recent = 0
         self.since_check = 0
         self.checked_at = 0.0
         self.not_before = 0.0
@@ -89,7 +91,9 @@ class Follower:
         self._routes: Routes | None = None
         self._one_by_one = False
         self._batch = _BATCH
-        self._last_pause = _SLOWEST
+        self._silent: dict[str, float] = {}
+        self._refresh_due = 0.0
+        self._measured_at = monotonic()
         self._stale = False
         self._began_ms = int(now() * 1000)
         self._refusals: dict[str, tuple[float, str]] = {}
@@ -118,39 +122,40 @@ class Follower:
             return _RETRY_SECONDS
         self._remember(queues)
         owned, orphans = routes.by_owner(self._streams)
-        self._stale = bool(orphans)
-        before = {queue: one.read for queue, one in self._streams.items()}
+        self._stale = bool(orphans) or any(address in self._silent for address in owned)
         asked = {
             address: _Round(self._streams, mine, self._batch, whole=self._whole(routes))
             for address, mine in owned.items()
+            if self._silent.get(address, 0.0) <= started
         }
         answers = self._deployment.ask(
             {address: one.request for address, one in asked.items()}, deadline, lane=_LANE
         )
-        more = False
-        silent = slow = False
+        more = slow = False
         for address, answer in answers.items():
             if isinstance(answer, Failed):
-                self._stale = silent = True
-                slow |= answer.kind == "timeout"
+                late = answer.kind == "timeout"
+                slow |= late
+                self._stale = True
+                # One that hangs holds up the others each time that it is asked.
+                self._silent[address] = monotonic() + (_HUNG_SECONDS if late else _RETRY_SECONDS)
                 continue
+            self._silent.pop(address, None)
             more |= self._take(asked[address], answer.value)
         # An answer that is too large to come in time would be so for ever.
         self._batch = max(_BATCH // 16, self._batch // 4) if slow else min(_BATCH, self._batch * 2)
         self._bound()
-        if silent or orphans:
-            return _RETRY_SECONDS
-        if self._stale:
-            return _IDLE_FASTEST
-        if more:
-            return 0.0
-        return self._pause(before, monotonic() - started)
+        return 0.0 if more else self._pause(monotonic() - started)
 
     # --- where, and which ---
 
     def _find(self, deadline: Deadline) -> Routes:
         """The owners as they were, or asked for again after one was silent or told of a move."""
-        topology = self._deployment.refresh(deadline) if self._stale else self._deployment.topology(deadline)
+        if self._stale and monotonic() >= self._refresh_due:
+            self._refresh_due = monotonic() + _RETRY_SECONDS
+            topology = self._deployment.refresh(deadline)
+        else:
+            topology = self._deployment.topology(deadline)
         if self._routes is None or not self._routes.fit(topology):
             self._routes = Routes(topology)
         return self._routes
@@ -238,6 +243,7 @@ class Follower:
             one.jobs.feed(batch)
             one.read += len(batch)
             one.since_check += len(batch)
+            one.recent += len(batch)
             one.move_to(last)
         if not full:
             one.jobs.settle()
@@ -306,17 +312,16 @@ class Follower:
             most.tallies = most.jobs.tallies()
             total += most.jobs.remembered
 
-    def _pause(self, before: Mapping[QueueId, int], took: float) -> float:
+    def _pause(self, took: float) -> float:
         """So short that the busiest stream is read some times before it is trimmed."""
+        at = monotonic()
+        since, self._measured_at = max(at - self._measured_at, _FASTEST), at
         seconds = min(_SLOWEST, max(_IDLE_FASTEST, took * _IDLE_SHARE))
-        for queue, one in self._streams.items():
-            new = one.read - before[queue]
-            if new:
-                # `new` came in about one interval, the last one; a stream's length is what it is trimmed to
-                rate = new / max(self._last_pause, _FASTEST)
+        for one in self._streams.values():
+            if one.recent:
+                rate, one.recent = one.recent / since, 0
                 seconds = min(seconds, max(one.length, _SHORTEST) / _HEADROOM / rate)
-        self._last_pause = max(_FASTEST, seconds)
-        return self._last_pause
+        return max(_FASTEST, seconds)
 
 
 class _Round:
