@@ -13,6 +13,7 @@ from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import Driver
+from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer, start_redis
 from tests.integration.bullmq.conftest import Watch, WatchOf
 
@@ -274,3 +275,32 @@ def test_in_a_cluster_through_a_failover(cluster: RedisCluster, watch: WatchOf) 
             found = wait_for(one, name, {"added": 40, "started": 40, "completed": 40})
             assert found.lost == 0
             assert bullmq.tally(workers[name])["returned"] == 40
+
+
+def in_step(master: RedisServer, replica: RedisServer) -> bool:
+    offset = master.facts("info", "replication")["master_repl_offset"]
+    return offset == replica.facts("info", "replication")["slave_repl_offset"]
+
+
+def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch: WatchOf) -> None:
+    one = watched(watch, cluster, "{bill}")
+    with PyBullMQ(cluster=cluster.addresses) as python:
+        python.start_worker("{bill}", concurrency=2)
+        before = counters(one.events("{bill}"))
+        python.add_bulk("{bill}", 10, **GONE)
+        wait_for(one, "{bill}", {"added": 10, "started": 10, "completed": 10})
+    assert before == {}
+    owner = cluster.owner_of("bull:{bill}:")
+    (replica,) = cluster.replicas_of(owner)
+    wait_until(lambda: in_step(owner, replica), what="the replica is in step", seconds=5)
+    owner.kill()
+    wait_until(
+        lambda: one.events("{bill}").lag < 0.5 and cluster.owner_of("bull:{bill}:") is replica,
+        what="the new owner is followed",
+        seconds=20,
+    )
+    with BullMQ(6, cluster=[node.address for node in cluster.nodes if node is not owner]) as bullmq:
+        bullmq.start_worker("{bill}", concurrency=2)
+        bullmq.add_bulk("{bill}", 10, **GONE)
+        found = wait_for(one, "{bill}", {"added": 20, "started": 20, "completed": 20})
+        assert found.lost == 0

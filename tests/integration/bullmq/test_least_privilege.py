@@ -74,8 +74,8 @@ def complaints(one: Watch) -> list[str]:
     """All that a whole collection says it could not read."""
     try:
         one.look()
-        one.follow()
-        one.follow()
+        for _ in range(3):  # find the stream's end, read all streams at once, then each of its own
+            one.follow()
         state: BullMQState = one.collect()
         redis: RedisState = collect_redis(one.deployment, Deadline.after(10))
     except UnreadableError as error:
