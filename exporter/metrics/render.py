@@ -7,6 +7,7 @@ text before a sample's value is kept from one scrape to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from math import inf, isnan
 from typing import Final, TypeAlias
 
@@ -80,11 +81,13 @@ class Renderer:
             if heads is None or heads[0] is not one.bounds:
                 heads = _histogram_heads(family, labels, one)
             seen[labels] = heads
-            below = 0
-            for head, count in zip(heads[1], one.counts, strict=True):
-                below += count
-                lines.append(f"{head}{below}.0\n" if below < _SHORT else f"{head}{number(below)}\n")
-            lines += (f"{heads[2]}{number(below)}\n", f"{heads[3]}{number(one.total)}\n")
+            below = list(accumulate(one.counts))
+            count = below[-1]
+            if count < _SHORT:
+                lines += [f"{head}{value}.0\n" for head, value in zip(heads[1], below, strict=True)]
+            else:
+                lines += [f"{head}{number(value)}\n" for head, value in zip(heads[1], below, strict=True)]
+            lines += (f"{heads[2]}{number(count)}\n", f"{heads[3]}{number(one.total)}\n")
         self._histogram_heads[family.name] = seen
         return lines
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from exporter.bullmq import follow
+from exporter.run import Exporter
+from exporter.settings import Settings
 from exporter.snapshot import Events, Histogram, QueueId
 from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster, start_cluster
@@ -247,6 +250,41 @@ def test_a_key_that_is_no_stream_costs_only_its_queue(watch: WatchOf) -> None:
             one.follow()
             bullmq.add("mail")
             wait_for(one, "mail", {"added": 2})
+
+
+def test_the_whole_program_serves_them(server: RedisServer) -> None:
+    given = {"listen": "127.0.0.1:0", "redis": {"url": server.url}}
+    program = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"]}}))
+    without = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"], "events": False}}))
+    program.start()
+    without.start()
+    labels = '{prefix="bull",queue="served"}'
+    try:
+        with BullMQ(6, url=server.url) as bullmq:
+            scrape(program, wanted=f"bullmq_job_added_total{labels} 0.0")
+            bullmq.start_worker("served", concurrency=10)
+            bullmq.add_bulk("served", 500, **GONE)
+            text = scrape(program, wanted=f"bullmq_job_completed_total{labels} 500.0")
+            assert f"bullmq_job_wait_seconds_count{labels} 500.0" in text
+            assert f"bullmq_events_lost_total{labels} 0.0" in text
+        assert "bullmq_events" not in scrape(without, wanted="bullmq_job_count")
+        assert "follower" in {task.name for task in program.about().tasks}
+        assert "follower" not in {task.name for task in without.about().tasks}
+    finally:
+        assert program.stop()
+        assert without.stop()
+
+
+def scrape(program: Exporter, *, wanted: str) -> str:
+    """/metrics once it has this text in it."""
+
+    def found() -> str | None:
+        text = httpx.get(f"http://{program.address}/metrics").text
+        return text if wanted in text else None
+
+    text = wait_until(found, what=wanted, seconds=15)
+    assert text is not None
+    return text
 
 
 @pytest.fixture(scope="module")
