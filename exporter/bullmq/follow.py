@@ -200,11 +200,13 @@ class Follower:
         if error.code in _MOVED:
             self._stale = True
             return
-        at = monotonic()
-        one.not_before = at + (_CHECK_IDLE if error.code in _OF_ONE_KEY else _RETRY_SECONDS)
+        one.not_before = monotonic() + (_CHECK_IDLE if error.code in _OF_ONE_KEY else _RETRY_SECONDS)
+        self._complain(error)
+
+    def _complain(self, error: ReplyError) -> None:
         if error.code not in self._refusals:
             log.warning("event stream cannot be read", extra={"error": str(error)})
-        self._refusals[error.code] = (at, str(error))
+        self._refusals[error.code] = (monotonic(), str(error))
 
     def _begin(self, one: _Stream, info: Reply, active: Reply) -> None:
         """Where to read from: the end, unless all that the stream holds came after we began."""
@@ -229,7 +231,7 @@ class Follower:
         if isinstance(active, list):
             one.jobs.seed(cast("list[bytes]", active))
         elif isinstance(active, ReplyError):
-            self._refused(one, active)
+            self._complain(active)  # the stream itself can be followed all the same
 
     def _read(
         self, one: _Stream, batch: Sequence[Entry], check: Sequence[Reply] | None, *, full: bool
