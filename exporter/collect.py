@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.follow import Follower
 from exporter.host import collect_host, collect_process
 from exporter.redis.collect import collect_redis
 from exporter.redis.nodes import Deployment
@@ -36,11 +37,14 @@ class Parts:
     deployment: Deployment
     discovery: Discovery
     watch: Watch | None = None
+    follower: Follower | None = None
 
 
 SOURCES: Final[Mapping[str, Callable[[Parts], Source | None]]] = {
     "redis": lambda parts: lambda deadline: collect_redis(parts.deployment, deadline, parts.watch),
-    "bullmq": lambda parts: BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq).collect,
+    "bullmq": lambda parts: (
+        BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower).collect
+    ),
     "host": lambda parts: collect_host if parts.settings.host.enabled else None,
     "process": lambda _: collect_process,
 }

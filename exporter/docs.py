@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from exporter.exposition import OWN
-from exporter.metrics import bullmq, cluster, health, host, internal, redis
+from exporter.metrics import bullmq, cluster, events, health, host, internal, redis
 from exporter.settings import ENV, ENV_CLUSTER, Settings
 from service.settings import is_secret, secret_names
 
@@ -25,6 +25,10 @@ HERE: Final = Path(__file__).parent.parent / "docs"
 _NODES: Final = (
     "`node` is host:port as the deployment announces it. The names are redis_exporter's where the meaning is "
     "the same; `deploy/prometheus/prometheus.yml` copies `node` into `instance`, which its dashboards go by."
+)
+_STREAMS: Final = (
+    "Read without consumer groups, so that any number of exporters may follow the same streams. A counter "
+    "begins at 0 when the exporter first knows the queue, and starts anew with the exporter."
 )
 SUBJECTS: Final = (
     ("Health", "What the score is made of is in the README.", health.FAMILIES),
@@ -39,6 +43,11 @@ SUBJECTS: Final = (
         cluster.FAMILIES,
     ),
     ("BullMQ, per queue", "`prefix` and `queue` name a queue.", bullmq.FAMILIES),
+    (
+        "BullMQ, from the event streams",
+        _STREAMS,
+        events.FAMILIES,
+    ),
     ("Host", "Switched off by `host.enabled: false`, where node_exporter runs anyway.", host.FAMILIES),
     (
         "The exporter itself",

@@ -16,6 +16,7 @@ from exporter.access import RefusedError, check_access
 from exporter.app import make_app
 from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.follow import Follower
 from exporter.collect import Collector, Parts, sources
 from exporter.exposition import Exposition
 from exporter.metrics.family import Assessment
@@ -42,7 +43,9 @@ class Exporter:
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
         watch = Watch(self._deployment)
-        collector = Collector(sources(Parts(settings, self._deployment, discovery, watch)))
+        follower = Follower(self._deployment, settings.bullmq) if settings.bullmq.events else None
+        parts = Parts(settings, self._deployment, discovery, watch, follower)
+        collector = Collector(sources(parts))
         self._assessor = Assessor(collector, settings)
         self._version = version("oxherd")
         self._exposition = Exposition(self._version, monitoring=self._monitoring)
@@ -57,6 +60,15 @@ class Exporter:
                 "assessment",
                 self._assessor.step,
                 max_age=settings.monitoring.interval_minutes * 60 + _LATE_SECONDS,
+            ),
+            *(
+                [
+                    Supervised(
+                        "follower", lambda: follower.step(discovery.known().queues), max_age=_LATE_SECONDS
+                    )
+                ]
+                if follower
+                else []
             ),
         )
         self._started = monotonic()

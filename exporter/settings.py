@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from math import inf
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -84,6 +86,15 @@ class BullMQSettings(_Model):
     )
     rescan_interval_seconds: float = Field(
         60.0, ge=1, description="seconds from the end of a SCAN to the next"
+    )
+    events: bool = Field(
+        True, description="follow the queues' event streams: true counters, waiting and processing times"
+    )
+    event_buckets: tuple[float, ...] = Field(
+        (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0),
+        min_length=1,
+        max_length=50,
+        description="upper bounds of the histograms of waiting and processing, in seconds, ascending",
     )
     capacity_per_worker: float = Field(10.0, gt=0, description="jobs that count as full load of one worker")
     settings: tuple[QueueSettings, ...] = Field((), description="what is known of some queues only")
@@ -294,6 +305,9 @@ def _check_together(loaded: Loaded[Settings]) -> None:
         raise loaded.error(ways[1], why)
     if redis.database and redis.cluster:
         raise loaded.error("redis.database", "a cluster has only database 0", redis.database)
+    buckets = loaded.model.bullmq.event_buckets
+    if any(not earlier < later < inf for earlier, later in pairwise((0.0, *buckets))):
+        raise loaded.error("bullmq.event_buckets", "each has to be above the one before", list(buckets))
     pair = {"redis.tls.cert_file": redis.tls.cert_file, "redis.tls.key_file": redis.tls.key_file}
     for path, other in (tuple(pair), tuple(pair)[::-1]):
         if pair[path] and not pair[other]:

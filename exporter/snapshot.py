@@ -182,6 +182,39 @@ class QueueState(NamedTuple):
     worker_concurrency: int | None = None
 
 
+class Histogram(NamedTuple):
+    """Durations: upper bounds in seconds, how many fell into each and above all, and their sum in seconds."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+class Tallies(NamedTuple):
+    """What a queue's event stream has told since it was first known. `processing` is by outcome."""
+
+    added: int
+    started: int
+    completed: int
+    failed: int
+    retried: int
+    stalled: int
+    removed: int
+    deduplicated: int
+    wait: Histogram
+    processing: Mapping[str, Histogram]
+    evicted: int
+
+
+class Events(NamedTuple):
+    """A queue's tallies, how many events they rest on, how many were trimmed unread, and seconds behind."""
+
+    tallies: Tallies
+    read: int
+    lost: int
+    lag: float
+
+
 @dataclass(frozen=True)
 class BullMQState:
     """Every known queue: read, or why not. `discovered` is False until a first look for queues has ended;
@@ -192,6 +225,7 @@ class BullMQState:
     discovered: bool = True
     problems: tuple[str, ...] = ()
     search_refused: bool = False
+    events: Mapping[QueueId, Events] | None = None  # None: nobody follows the event streams
 
     @property
     def blind(self) -> bool:

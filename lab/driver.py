@@ -155,7 +155,8 @@ class Driver:
         """Start a worker, wait until it is connected, and return its id.
 
         `behaviour` is what it does with each job: {"ms": 20} takes that long, {"fail": True} throws (after
-        `ms`), {"hold": True} keeps it active until release() or stop_worker(). `opts` are BullMQ's own.
+        `ms`), {"fail_first": 2} throws the first two times it sees a job, {"hold": True} keeps it active
+        until release() or stop_worker(). `opts` are BullMQ's own.
         """
         options = opts | {"concurrency": concurrency} | ({} if name is None else {"name": name})
         worker: int = self.call("start_worker", queue=queue, behaviour=behaviour or {}, opts=options)
@@ -165,6 +166,11 @@ class Driver:
         """Let the jobs that the worker holds now go on; how many. Those it takes later are held again."""
         released: int = self.call("release", worker=worker)
         return released
+
+    def tally(self, worker: int) -> dict[str, int]:
+        """How often its handler was started, returned and threw, as it counted itself."""
+        told: dict[str, int] = self.call("tally", worker=worker)
+        return told
 
     def stop_worker(self, worker: int, *, force: bool = False) -> None:
         """Close it: after its active jobs, held ones released; with `force` at once, its jobs left active."""

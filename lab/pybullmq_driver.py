@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -25,15 +26,21 @@ class Worker:
     behaviour: Given
     held: list[asyncio.Event] = field(default_factory=list)
     bullmq: Any = None
+    failures: Counter[str] = field(default_factory=Counter)
+    tally: dict[str, int] = field(default_factory=lambda: {"started": 0, "returned": 0, "threw": 0})
 
-    async def process(self, _job: object, _token: str) -> None:
+    async def process(self, job: Any, _token: str) -> None:
+        self.tally["started"] += 1
         if self.behaviour.get("hold"):
             held = asyncio.Event()
             self.held.append(held)
             await held.wait()
         await asyncio.sleep(self.behaviour.get("ms", 0) / 1000)
-        if self.behaviour.get("fail"):
+        if self.behaviour.get("fail") or self.failures[job.id] < self.behaviour.get("fail_first", 0):
+            self.failures[job.id] += 1
+            self.tally["threw"] += 1
             raise AskedToFailError("asked to fail")
+        self.tally["returned"] += 1
 
     def release(self) -> int:
         released = len(self.held)
@@ -69,6 +76,9 @@ class Verbs:
         worker.bullmq.on("error", lambda error, *_: print(error, file=sys.stderr))
         self._workers.append(worker)
         return len(self._workers)
+
+    async def tally(self, *, worker: int) -> dict[str, int]:
+        return self._workers[worker - 1].tally
 
     async def release(self, *, worker: int) -> int:
         return self._workers[worker - 1].release()

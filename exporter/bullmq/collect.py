@@ -20,6 +20,7 @@ from exporter.bullmq.counts import (
     with_tails,
 )
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.follow import Follower
 from exporter.bullmq.routes import Routes
 from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import ReplyError, request
@@ -36,7 +37,14 @@ _NOBODY: Final = Failed("unreachable", "no node owns its slot")
 class BullMQSource:
     """Keeps what is the same from scrape to scrape: packed commands and which node to send them to."""
 
-    def __init__(self, deployment: Deployment, discovery: Discovery, settings: BullMQSettings) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        discovery: Discovery,
+        settings: BullMQSettings,
+        follower: Follower | None = None,
+    ) -> None:
+        self._follower = follower
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
@@ -71,12 +79,15 @@ class BullMQSource:
             )
             for queue, one in counts.items()
         ]
+        events = self._follower.events() if self._follower else None
+        problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
         return BullMQState(
             tuple(states),
             unread,
             discovered=known.complete,
-            problems=known.problems,
+            problems=problems,
             search_refused=known.refused,
+            events=events,
         )
 
     def _knock(self, routes: Routes, deadline: Deadline) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.metrics import bullmq, cluster, health, host, internal, redis
-from exporter.metrics.family import Family
+from exporter.metrics import bullmq, cluster, events, health, host, internal, redis
+from exporter.metrics.family import AnyFamily
 
-FAMILIES: Final[tuple[Family, ...]] = (
+FAMILIES: Final[tuple[AnyFamily, ...]] = (
     *health.FAMILIES,
     *redis.FAMILIES,
     *cluster.FAMILIES,
     *bullmq.FAMILIES,
+    *events.FAMILIES,
     *host.FAMILIES,
     *internal.FAMILIES,
 )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from exporter.health import Health
-from exporter.snapshot import Snapshot
+from exporter.snapshot import Histogram, Snapshot
 
 Kind: TypeAlias = Literal["gauge", "counter"]
 Sample: TypeAlias = tuple[tuple[str, ...], float]
 """Label values, in the order of the family's labels, and the value."""
+HistogramSample: TypeAlias = tuple[tuple[str, ...], Histogram]
+"""Label values, and all that was observed under them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
@@ -41,3 +43,21 @@ class Family:
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or (self.kind == "counter") != self.name.endswith("_total"):
             raise ValueError(f"not a good name for a {self.kind}: {self.name}")
+
+
+@dataclass(frozen=True)
+class HistogramFamily:
+    """One family of histograms; `help` says what is measured, and the name ends in `_seconds`."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[Assessment], Iterable[HistogramSample]]
+    kind: ClassVar[Literal["histogram"]] = "histogram"
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name) or not self.name.endswith("_seconds") or "le" in self.labels:
+            raise ValueError(f"not a good name for a histogram: {self.name}")
+
+
+AnyFamily: TypeAlias = Family | HistogramFamily

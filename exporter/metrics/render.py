@@ -6,15 +6,20 @@ text before a sample's value is kept from one scrape to the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from math import inf, isnan
 from typing import Final, TypeAlias
 
 from exporter.metrics.families import FAMILIES
-from exporter.metrics.family import Assessment, Family
+from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily
+from exporter.snapshot import Histogram
 from exporter.units import readable
 
 _Heads: TypeAlias = dict[tuple[str, ...], str]
+_Bounds: TypeAlias = tuple[float, ...]
+_HistogramHeads: TypeAlias = dict[tuple[str, ...], tuple[_Bounds, list[str], str, str]]
+"""Label values -> the bounds and the heads that were made of them: of each bucket, _count and _sum."""
 
 _VALUE_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 _HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
@@ -24,9 +29,10 @@ _SHORT: Final = 1_000_000  # from here on Go, and so Prometheus, writes an expon
 class Renderer:
     """Renders assessments by one table of families. Any number of threads may render at once."""
 
-    def __init__(self, families: Sequence[Family] = FAMILIES) -> None:
+    def __init__(self, families: Sequence[AnyFamily] = FAMILIES) -> None:
         self._families = tuple(families)
         self._heads: dict[str, _Heads] = {}
+        self._histogram_heads: dict[str, _HistogramHeads] = {}
 
     def text(self, assessment: Assessment) -> bytes:
         """Text format 0.0.4."""
@@ -36,10 +42,13 @@ class Renderer:
         """OpenMetrics 1.0.0, without the `# EOF` that ends a whole exposition."""
         return self._render(assessment, _openmetrics_head)
 
-    def _render(self, assessment: Assessment, head: Callable[[Family], str]) -> bytes:
+    def _render(self, assessment: Assessment, head: Callable[[AnyFamily], str]) -> bytes:
         lines: list[str] = []
         for family in self._families:
-            samples = self._samples(family, assessment)
+            if isinstance(family, HistogramFamily):
+                samples = self._histograms(family, assessment)
+            else:
+                samples = self._samples(family, assessment)
             if samples:  # as node_exporter does: a family of which nothing is known is not there at all
                 lines.append(head(family))
                 lines += samples
@@ -65,6 +74,26 @@ class Renderer:
             for head, (_, value) in zip(heads.values(), samples, strict=True)
         ]
 
+    def _histograms(self, family: HistogramFamily, assessment: Assessment) -> list[str]:
+        """One line a bucket, _count and _sum of each; of two with the same labels only the last."""
+        known = self._histogram_heads.get(family.name, {})
+        seen: _HistogramHeads = {}
+        lines: list[str] = []
+        for labels, one in dict(family.read(assessment)).items():
+            heads = known.get(labels)
+            if heads is None or heads[0] is not one.bounds:
+                heads = _histogram_heads(family, labels, one)
+            seen[labels] = heads
+            below = list(accumulate(one.counts))
+            count = below[-1]
+            if count < _SHORT:
+                lines += [f"{head}{value}.0\n" for head, value in zip(heads[1], below, strict=True)]
+            else:
+                lines += [f"{head}{number(value)}\n" for head, value in zip(heads[1], below, strict=True)]
+            lines += (f"{heads[2]}{number(count)}\n", f"{heads[3]}{number(one.total)}\n")
+        self._histogram_heads[family.name] = seen
+        return lines
+
 
 def number(value: float) -> str:
     """A value as prometheus_client writes it: 1.0, 1.234567e+06, NaN, +Inf."""
@@ -84,18 +113,29 @@ def number(value: float) -> str:
 
 
 def _sample_head(family: Family, labels: tuple[str, ...]) -> str:
-    if not labels:
-        return f"{family.name} "
-    pairs = sorted(zip(family.labels, labels, strict=True))
-    inside = ",".join(f'{name}="{readable(value).translate(_VALUE_ESCAPES)}"' for name, value in pairs)
-    return f"{family.name}{{{inside}}} "
+    return _head(family.name, zip(family.labels, labels, strict=True))
 
 
-def _text_head(family: Family) -> str:
+def _histogram_heads(
+    family: HistogramFamily, labels: tuple[str, ...], one: Histogram
+) -> tuple[_Bounds, list[str], str, str]:
+    pairs = list(zip(family.labels, labels, strict=True))
+    buckets = [
+        _head(f"{family.name}_bucket", [*pairs, ("le", number(bound))]) for bound in (*one.bounds, inf)
+    ]
+    return one.bounds, buckets, _head(f"{family.name}_count", pairs), _head(f"{family.name}_sum", pairs)
+
+
+def _head(name: str, labels: Iterable[tuple[str, str]]) -> str:
+    inside = ",".join(f'{label}="{readable(value).translate(_VALUE_ESCAPES)}"' for label, value in sorted(labels))
+    return f"{name}{{{inside}}} " if inside else f"{name} "
+
+
+def _text_head(family: AnyFamily) -> str:
     text = family.help.translate(_HELP_ESCAPES)
     return f"# HELP {family.name} {text}\n# TYPE {family.name} {family.kind}\n"
 
 
-def _openmetrics_head(family: Family) -> str:
+def _openmetrics_head(family: AnyFamily) -> str:
     name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
     return f"# HELP {name} {family.help.translate(_VALUE_ESCAPES)}\n# TYPE {name} {family.kind}\n"

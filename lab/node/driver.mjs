@@ -26,11 +26,19 @@ function queueNamed(name) {
   return queues.get(name);
 }
 
-function processor({ ms = 0, fail = false, hold = false }, held) {
-  return async () => {
+function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held, tally) {
+  const failures = new Map();
+  return async (job) => {
+    tally.started++;
     if (hold) await new Promise((release) => held.add(release));
     if (ms) await sleep(ms);
-    if (fail) throw new Error("asked to fail");
+    const failed = failures.get(job.id) ?? 0;
+    if (fail || failed < fail_first) {
+      failures.set(job.id, failed + 1);
+      tally.threw++;
+      throw new Error("asked to fail");
+    }
+    tally.returned++;
     return null;
   };
 }
@@ -56,13 +64,15 @@ const verbs = {
   },
   async start_worker({ queue, behaviour, opts }) {
     const held = new Set();
-    const worker = new Worker(queue, processor(behaviour, held), { ...opts, connection, prefix });
+    const tally = { started: 0, returned: 0, threw: 0 };
+    const worker = new Worker(queue, processor(behaviour, held, tally), { ...opts, connection, prefix });
     worker.on("error", (error) => console.error(error.message));
     await worker.waitUntilReady();
     const id = workers.size + 1;
-    workers.set(id, { worker, held });
+    workers.set(id, { worker, held, tally });
     return id;
   },
+  tally: ({ worker }) => workers.get(worker).tally,
   release: ({ worker }) => release(workers.get(worker)),
   async stop_worker({ worker, force }) {
     if (!force) release(workers.get(worker));

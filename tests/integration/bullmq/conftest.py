@@ -7,9 +7,10 @@ import pytest
 
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.follow import Follower
 from exporter.redis.nodes import Deployment
 from exporter.settings import BullMQSettings, RedisSettings
-from exporter.snapshot import BullMQState, QueueId, QueueState
+from exporter.snapshot import BullMQState, Events, QueueId, QueueState
 from lab.bullmq import VERSIONS, BullMQ
 from lab.cluster import RedisCluster
 from lab.driver import Driver
@@ -24,7 +25,8 @@ class Watch:
     def __init__(self, redis: RedisSettings, bullmq: BullMQSettings) -> None:
         self.deployment = Deployment(redis)
         self.discovery = Discovery(self.deployment, bullmq)
-        self.source = BullMQSource(self.deployment, self.discovery, bullmq)
+        self.follower = Follower(self.deployment, bullmq)
+        self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
 
     def look(self, seconds: float = 20) -> BullMQState:
         """Look for queues and workers, then collect."""
@@ -33,6 +35,16 @@ class Watch:
 
     def collect(self, seconds: float = 20) -> BullMQState:
         return self.source.collect(Deadline.after(seconds))
+
+    def follow(self) -> float:
+        """One round of the follower, over the queues that are known."""
+        return self.follower.step(self.discovery.known().queues)
+
+    def events(self, name: str, prefix: str = "bull") -> Events:
+        """Read one queue's stream to its end, as far as it goes now."""
+        while self.follow() == 0.0:
+            pass
+        return self.follower.events()[QueueId(prefix, name)]
 
     def queue(self, name: str, prefix: str = "bull") -> QueueState:
         """One queue, after a look at everything."""

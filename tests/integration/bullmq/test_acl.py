@@ -39,6 +39,9 @@ READS = {
     "lindex",
     "zcard",
     "zcount",
+    "lrange",
+    "xread",
+    "xinfo|stream",
 }
 
 
@@ -67,8 +70,13 @@ def guarded() -> Iterator[RedisServer]:
 
 def test_all_that_the_exporter_reads_is_allowed(guarded: RedisServer, watch: WatchOf) -> None:
     one = watch(guarded, redis=READER)
-    state = one.look()
+    one.look()
+    one.follow()
+    one.follow()
+    state = one.collect()
     assert (state.unread, state.problems, names(state)) == ({}, (), [("bull", "mail")])
+    assert state.events is not None
+    assert state.events[QueueId("bull", "mail")].lag < 5
     mail = of(state, "mail")
     assert (mail.waiting, mail.active, mail.delayed, mail.workers) == (2, 1, 1, 1)
     assert None not in (mail.oldest_waiting, mail.longest_active)
@@ -114,6 +122,8 @@ def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf
         before = server.cli("info", "replication")
         one = watch(server)
         one.look()
+        one.follow()
+        one.follow()
         collect_redis(one.deployment, Deadline.after(10))
         assert server.cli("info", "replication") == before
         sent = {
@@ -123,7 +133,7 @@ def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf
         }
         reads = READS | {read.partition("|")[0] for read in READS}  # 6.2 does not count subcommands
         assert sent - {"config", "config|resetstat"} <= reads
-        assert {"scan", "zcount", "hmget", "lindex"} <= sent
+        assert {"scan", "zcount", "hmget", "lindex", "xread", "lrange"} <= sent
 
 
 def test_an_acl_for_another_prefix_leaves_the_queue_unread(guarded: RedisServer, watch: WatchOf) -> None:

@@ -147,6 +147,8 @@ def test_variables_that_cannot_be_used(environ: dict[str, str], line: str) -> No
 def test_settings_of_file_and_environment_that_exclude_each_other() -> None:
     line = complaint("redis:\n  url: redis://a", REDIS_CLUSTER_HOST_4="b")
     assert line == "REDIS_CLUSTER_HOST_4 (environment): redis.url is set too: one of them says where Redis is"
+    line = complaint("bullmq:\n  event_buckets: [1, 2, 2]")
+    assert line.endswith("(oxherd.yaml, line 2): each has to be above the one before")
     line = complaint("redis:\n  database: 3", REDIS_CLUSTER_HOST_1="b")
     assert line == "redis.database=3 (oxherd.yaml, line 2): a cluster has only database 0"
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest as library_text
 from prometheus_client.openmetrics.exposition import generate_latest as library_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from exporter.health import Health
-from exporter.metrics.family import Assessment, Family, Sample
+from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, Sample
 from exporter.metrics.render import Renderer, number
-from exporter.snapshot import Snapshot
+from exporter.snapshot import Histogram, Snapshot
 
 NOTHING = Assessment(Snapshot(0.0), Health(100.0, "healthy", ()))
 HELP = 'What it is, in "bytes", with a \\ and a\nnew line.'
@@ -34,11 +36,14 @@ def family(
 
 
 class _Library(Collector):
-    def __init__(self, families: Iterable[Family]) -> None:
+    def __init__(self, families: Iterable[AnyFamily]) -> None:
         self._families = list(families)
 
     def collect(self) -> Iterator[Metric]:
         for one in self._families:
+            if isinstance(one, HistogramFamily):
+                yield library_histogram(one)
+                continue
             made = CounterMetricFamily if one.kind == "counter" else GaugeMetricFamily
             metric = made(one.name, one.help, labels=one.labels)
             for labels, value in one.read(NOTHING):
@@ -46,13 +51,21 @@ class _Library(Collector):
             yield metric
 
 
-def oracle(*families: Family) -> CollectorRegistry:
+def library_histogram(family: HistogramFamily) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, one in family.read(NOTHING):
+        names = [floatToGoString(bound) for bound in (*one.bounds, math.inf)]  # type: ignore[no-untyped-call]
+        metric.add_metric(labels, list(zip(names, accumulate(one.counts), strict=True)), one.total)
+    return metric
+
+
+def oracle(*families: AnyFamily) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Library(families))
     return registry
 
 
-def both(*families: Family) -> tuple[str, str]:
+def both(*families: AnyFamily) -> tuple[str, str]:
     renderer = Renderer(families)
     return renderer.text(NOTHING).decode(), renderer.openmetrics(NOTHING).decode()
 
@@ -138,3 +151,45 @@ def test_labels_that_are_gone_are_forgotten() -> None:
 def test_labels_that_do_not_fit_the_family_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="zip"):
         both(family([(("a",), 1)]))
+
+
+@st.composite
+def histograms(draw: st.DrawFn) -> Histogram:
+    bounds = draw(st.sets(st.floats(1e-9, 1e9), max_size=4))
+    counts = st.lists(st.integers(0, 10**12), min_size=len(bounds) + 1, max_size=len(bounds) + 1)
+    return Histogram(tuple(sorted(bounds)), tuple(draw(counts)), draw(st.floats(0, 1e15)))
+
+
+def histogram_family(samples: Iterable[tuple[tuple[str, ...], Histogram]]) -> HistogramFamily:
+    kept = list(samples)
+    return HistogramFamily("a_thing_seconds", HELP, ("queue", "kind"), lambda _: kept)
+
+
+@given(st.dictionaries(st.tuples(text, text), histograms(), min_size=1, max_size=4))
+def test_histograms_equal_the_library_line_for_line(rows: dict[tuple[str, str], Histogram]) -> None:
+    ours = histogram_family(rows.items())
+    plain, openmetrics = both(ours)
+    assert plain == library_text(oracle(ours)).decode()
+    assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
+
+
+def test_heads_of_histograms_are_kept_until_the_bounds_change() -> None:
+    bounds = (0.1, 1.0)
+    now = [(("a", "x"), Histogram(bounds, (1, 0, 2), 3.5))]
+    family = HistogramFamily("a_thing_seconds", HELP, ("queue", "kind"), lambda _: now)
+    renderer = Renderer([family])
+    first = renderer.text(NOTHING)
+    (kept,) = renderer._histogram_heads["a_thing_seconds"].values()
+    assert renderer.text(NOTHING) == first
+    assert next(iter(renderer._histogram_heads["a_thing_seconds"].values())) is kept
+    now[:] = [(("a", "x"), Histogram((5.0,), (1, 0), 3.5))]
+    assert b'le="5.0"' in renderer.text(NOTHING)
+    now.clear()
+    assert renderer.text(NOTHING) == b""
+    assert renderer._histogram_heads["a_thing_seconds"] == {}
+
+
+@pytest.mark.parametrize(("name", "labels"), [("a_thing", ()), ("A_seconds", ()), ("a_seconds", ("le",))])
+def test_a_histogram_is_of_seconds_and_has_no_label_le(name: str, labels: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="not a good name"):
+        HistogramFamily(name, HELP, labels, lambda _: ())

@@ -1,0 +1,221 @@
+"""What a queue's event stream says of its jobs: counters and durations. No I/O and no clock.
+
+Durations are differences of stream ids, which are the Redis server's clock in ms: no other clock is compared,
+and a job that is removed as it ends counts like any other.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Final, TypeAlias
+
+from exporter.snapshot import Histogram, Tallies
+
+Entry: TypeAlias = Sequence[object]
+"""[stream id, [field, value, field, value, ...]] as XREAD answers it, all of it bytes."""
+
+DEFAULT_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0)
+"""Upper bounds in seconds."""
+
+OUTCOMES: Final = ("completed", "failed", "retried")
+MOST: Final = 200_000
+"""Jobs of a queue that are remembered, at about 126 bytes each."""
+
+_EVICTED_AT_ONCE: Final = 8  # an eighth: taking single keys off the front of a dict gets slower each time
+
+
+class Jobs:
+    """The jobs of one queue, event by event, of any BullMQ version.
+
+    Only what one event cannot say is remembered: since when a job waits, and since when it is active. A start
+    that nobody saw is 0: such an attempt ends and is counted, but has no duration.
+    """
+
+    def __init__(self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, most: int = MOST) -> None:
+        self._bounds = tuple(buckets)
+        self._bounds_ms = [bound * 1000 for bound in buckets]
+        self._most = most
+        self._waits: dict[bytes, int] = {}
+        self._active: dict[bytes, int] = {}
+        # A job that went back from active: an attempt that is retried, unless `stalled` follows at once.
+        self._returned: tuple[bytes, int] | None = None
+        self._added = self._started = self._completed = self._failed = 0
+        self._retried = self._stalled = self._removed = self._deduplicated = self._evicted = 0
+        self._wait = _Durations(len(self._bounds))
+        self._processing = {outcome: _Durations(len(self._bounds)) for outcome in OUTCOMES}
+
+    @property
+    def remembered(self) -> int:
+        """How many jobs are."""
+        return len(self._waits) + len(self._active)
+
+    def feed(self, entries: Iterable[Entry]) -> None:
+        """Entries in the stream's order. An entry that is none of BullMQ's is passed over."""
+        for entry in entries:
+            try:
+                self._feed(*entry)  # type: ignore[arg-type]
+            except (TypeError, ValueError, IndexError, AttributeError):
+                continue
+
+    def settle(self) -> None:
+        """The stream has been read to its end: scripts are atomic, so no `stalled` is still to come."""
+        returned, self._returned = self._returned, None
+        if returned is not None:
+            self._retried += 1
+            start, ms = self._active.pop(returned[0], 0), returned[1]
+            if start:
+                self._processing["retried"].add(ms - start, self._bounds_ms)
+
+    def seed(self, active: Iterable[bytes]) -> None:
+        """Jobs that are active although no event that was read has said so."""
+        for job in active:
+            self._active.setdefault(job, 0)
+
+    def forget(self) -> None:
+        """Events are missing: what was remembered may be wrong, what was counted stays."""
+        self.settle()
+        self._waits.clear()
+        self._active.clear()
+
+    def prune(self, before_ms: int, *, waiting: bool, active: bool) -> None:
+        """No job waits (is active): those that came before and are still remembered went without an event."""
+        if not waiting:
+            self._waits = self._kept(self._waits, before_ms)
+        if not active:
+            self._active = self._kept(self._active, before_ms)
+
+    def evict(self) -> None:
+        """Forget an eighth of what is remembered, the oldest first."""
+        for jobs in (self._waits, self._active):
+            oldest = list(islice(jobs, -(-len(jobs) // _EVICTED_AT_ONCE)))
+            self._evicted += len(oldest)
+            for job in oldest:
+                del jobs[job]
+
+    def tallies(self) -> Tallies:
+        """All there is by now, as of the last `settle`."""
+        return Tallies(
+            self._added,
+            self._started,
+            self._completed,
+            self._failed,
+            self._retried,
+            self._stalled,
+            self._removed,
+            self._deduplicated,
+            self._wait.histogram(self._bounds),
+            {outcome: one.histogram(self._bounds) for outcome, one in self._processing.items()},
+            self._evicted,
+        )
+
+    def _feed(self, entry_id: bytes, fields: Sequence[bytes]) -> None:
+        event = fields[1]
+        job = fields[3] if len(fields) > 3 else b""
+        if self._returned is not None:
+            if event == b"stalled" and job == self._returned[0]:
+                self._returned = None
+                self._active.pop(job, None)
+            else:
+                self.settle()
+        if event == b"active":
+            ms = _ms(entry_id)
+            self._started += 1
+            since = self._waits.pop(job, 0)
+            if since:
+                self._wait.add(ms - since, self._bounds_ms)
+            self._remember(self._active, job, ms)
+        elif event == b"waiting":
+            self._waiting(_ms(entry_id), job, fields[5] if len(fields) > 5 else b"")
+        elif event == b"completed":
+            self._completed += 1
+            self._end(entry_id, job, "completed")
+        elif event == b"added":
+            # A job of the same id may have gone without an event, by drain() or obliterate().
+            self._added += 1
+            self._waits.pop(job, None)
+            self._active.pop(job, None)
+        elif event == b"failed":
+            self._failed += 1
+            self._end(entry_id, job, "failed")
+        elif event == b"delayed":
+            self._waits.pop(job, None)
+            if job in self._active:
+                self._retried += 1
+                self._end(entry_id, job, "retried")
+        elif event == b"waiting-children":
+            self._active.pop(job, None)
+        elif event == b"stalled":
+            self._stalled += 1
+        elif event == b"removed":
+            self._removed += 1
+            self._waits.pop(job, None)
+            self._active.pop(job, None)
+        elif event == b"deduplicated":
+            self._deduplicated += 1
+
+    def _waiting(self, ms: int, job: bytes, prev: bytes) -> None:
+        if prev == b"active":
+            self._returned = (job, ms)
+        elif prev == b"failed" and job in self._active:
+            # v3 and v4 say so of an attempt that is retried, and all of a failed job that is put back by hand
+            self._returned = (job, ms)
+            self.settle()
+        else:
+            self._active.pop(job, None)
+        self._remember(self._waits, job, ms)
+
+    def _end(self, entry_id: bytes, job: bytes, outcome: str) -> None:
+        self._waits.pop(job, None)
+        start = self._active.pop(job, 0)
+        if start:
+            self._processing[outcome].add(_ms(entry_id) - start, self._bounds_ms)
+
+    def _remember(self, jobs: dict[bytes, int], job: bytes, ms: int) -> None:
+        jobs.pop(job, None)  # so that the order of the dict is that of time
+        jobs[job] = ms
+        if len(jobs) + len(self._waits if jobs is self._active else self._active) > self._most:
+            self.evict()
+
+    def _kept(self, jobs: dict[bytes, int], before_ms: int) -> dict[bytes, int]:
+        kept = {job: ms for job, ms in jobs.items() if ms >= before_ms}
+        self._evicted += len(jobs) - len(kept)
+        return kept
+
+
+class _Durations:
+    """A histogram that is added to, in whole ms so that its sum is exact."""
+
+    __slots__ = ("counts", "total_ms")
+
+    def __init__(self, bounds: int) -> None:
+        self.counts = [0] * (bounds + 1)
+        self.total_ms = 0
+
+    def add(self, ms: int, bounds_ms: list[float]) -> None:
+        ms = max(0, ms)
+        self.counts[bisect_left(bounds_ms, ms)] += 1
+        self.total_ms += ms
+
+    def histogram(self, bounds: tuple[float, ...]) -> Histogram:
+        return Histogram(bounds, tuple(self.counts), self.total_ms / 1000)
+
+
+def missing_before(first: bytes, last: bytes) -> int:
+    """At least how many entries lie between two ids that follow each other in a stream.
+
+    Redis numbers the entries of one ms from 0 on, so that a first one with number 3 had three before it.
+    """
+    (first_ms, first_number), (last_ms, last_number) = split_id(first), split_id(last)
+    return max(0, first_number - last_number - 1) if first_ms == last_ms else first_number
+
+
+def split_id(entry_id: bytes) -> tuple[int, int]:
+    """A stream id's ms and number; ids are in order as these are. Raises ValueError."""
+    ms, _, number = entry_id.partition(b"-")
+    return int(ms), int(number or 0)
+
+
+def _ms(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])

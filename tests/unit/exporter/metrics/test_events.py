@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from exporter.bullmq.events import Jobs
+from exporter.health import Health
+from exporter.metrics import events
+from exporter.metrics.family import Assessment
+from exporter.metrics.render import Renderer
+from exporter.snapshot import BullMQState, Events, QueueId, Snapshot
+from service.outcome import Failed, Ok, Outcome
+
+MAIL = QueueId("bull", "mail")
+
+
+def lines(bullmq: Outcome[BullMQState] | None) -> list[str]:
+    assessment = Assessment(Snapshot(0.0, bullmq=bullmq), Health(100.0, "healthy", ()))
+    text = Renderer(events.FAMILIES).text(assessment).decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def followed() -> Events:
+    jobs = Jobs((0.1, 1.0))
+    jobs.feed(
+        [
+            [b"1000-0", [b"event", b"added", b"jobId", b"1", b"name", b"x"]],
+            [b"1000-1", [b"event", b"waiting", b"jobId", b"1"]],
+            [b"1500-0", [b"event", b"active", b"jobId", b"1", b"prev", b"waiting"]],
+            [b"1550-0", [b"event", b"failed", b"jobId", b"1", b"failedReason", b"no"]],
+        ]
+    )
+    return Events(jobs.tallies(), 4, 2, 0.5)
+
+
+def test_every_number_has_its_series() -> None:
+    found = lines(Ok(BullMQState((), events={MAIL: followed()})))
+    queue = 'prefix="bull",queue="mail"'
+    assert f"bullmq_job_added_total{{{queue}}} 1.0" in found
+    assert f"bullmq_job_failed_total{{{queue}}} 1.0" in found
+    assert f"bullmq_job_completed_total{{{queue}}} 0.0" in found
+    assert f'bullmq_job_wait_seconds_bucket{{le="0.1",{queue}}} 0.0' in found
+    assert f'bullmq_job_wait_seconds_bucket{{le="1.0",{queue}}} 1.0' in found
+    assert f"bullmq_job_wait_seconds_sum{{{queue}}} 0.5" in found
+    assert f'bullmq_job_processing_seconds_bucket{{le="0.1",outcome="failed",{queue}}} 1.0' in found
+    assert f'bullmq_job_processing_seconds_count{{outcome="retried",{queue}}} 0.0' in found
+    assert f"bullmq_events_read_total{{{queue}}} 4.0" in found
+    assert f"bullmq_events_lost_total{{{queue}}} 2.0" in found
+    assert f"bullmq_events_evicted_total{{{queue}}} 0.0" in found
+    assert f"bullmq_events_lag_seconds{{{queue}}} 0.5" in found
+
+
+def test_nothing_is_said_of_streams_that_nobody_follows() -> None:
+    for bullmq in (None, Failed("timeout", "late"), Ok(BullMQState(())), Ok(BullMQState((), events={}))):
+        assert lines(bullmq) == []
