@@ -28,14 +28,19 @@ def _jobs(name: str, text: str) -> Family:
     return Family(f"bullmq_job_{name}_total", "counter", f"{text} {_SINCE}", _QUEUE, read)
 
 
+# A histogram is there from its first duration on: a thousand idle queues would be 48,000 lines of zeros.
+
+
 def _wait(assessment: Assessment) -> Iterable[HistogramSample]:
-    return [(queue, one.tallies.wait) for queue, one in _events(assessment).items()]
+    waits = ((queue, one.tallies.wait) for queue, one in _events(assessment).items())
+    return [(queue, wait) for queue, wait in waits if any(wait.counts)]
 
 
 def _processing(assessment: Assessment) -> Iterator[HistogramSample]:
     for (prefix, name), one in _events(assessment).items():
         for outcome, histogram in one.tallies.processing.items():
-            yield (prefix, name, outcome), histogram
+            if any(histogram.counts):
+                yield (prefix, name, outcome), histogram
 
 
 FAMILIES: Final[tuple[AnyFamily, ...]] = (
@@ -56,14 +61,14 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     HistogramFamily(
         "bullmq_job_wait_seconds",
         "Seconds from the moment a job could be taken (added, its delay passed, or put back) to the start of "
-        "the attempt, by the clock of Redis.",
+        "the attempt, by the clock of Redis; absent until there was one.",
         _QUEUE,
         _wait,
     ),
     HistogramFamily(
         "bullmq_job_processing_seconds",
         "Seconds from the start of an attempt to its end, by the clock of Redis and by outcome: completed, "
-        "failed for good, or retried.",
+        "failed for good, or retried; absent until there was one.",
         (*_QUEUE, "outcome"),
         _processing,
     ),

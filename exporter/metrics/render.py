@@ -127,7 +127,8 @@ def _histogram_heads(
 
 
 def _head(name: str, labels: Iterable[tuple[str, str]]) -> str:
-    inside = ",".join(f'{label}="{readable(value).translate(_VALUE_ESCAPES)}"' for label, value in sorted(labels))
+    texts = ((label, readable(value).translate(_VALUE_ESCAPES)) for label, value in sorted(labels))
+    inside = ",".join(f'{label}="{text}"' for label, text in texts)
     return f"{name}{{{inside}}} " if inside else f"{name} "
 
 
