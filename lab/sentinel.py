@@ -37,6 +37,11 @@ class SentinelSet:
         master = self.master()
         return [server for server in self.servers if server is not master]
 
+    def switches(self) -> int:
+        """How many failovers there were, as the sentinel that noted most of them has it in its log."""
+        logs = ((sentinel.directory / "redis.log").read_text() for sentinel in self.sentinels)
+        return max(log.count("+switch-master") for log in logs)
+
     def fail_over(self) -> RedisServer:
         """Let a Sentinel promote a replica though the master is well; that replica, once it agrees."""
         before = self.master()

@@ -66,6 +66,16 @@ def settle(counts: Counts, total: int) -> dict[str, int]:
     return {shard: count for shard, count in counts().items() if count}
 
 
+def settled(counts: Counts, watched: SentinelSet) -> int:
+    """How many failovers the sentinels made, when all have been counted and none too many."""
+    wait_until(
+        lambda: sum(counts().values()) >= watched.switches() > 0, what="every switch counted", seconds=20
+    )
+    time.sleep(QUIET_SECONDS)
+    assert counts() == {watched.name: watched.switches()}
+    return watched.switches()
+
+
 def shard_of(cluster: RedisCluster, master: RedisServer) -> str:
     return str(next(one.slots[0].start for one in cluster.members() if one.address == master.address))
 
@@ -167,15 +177,17 @@ def test_sentinel(fresh_sentinel_set: SentinelSet, connect: Connect) -> None:
     watched = fresh_sentinel_set
     settings = {"sentinels": watched.sentinel_addresses, "sentinel_master": watched.name}
     with watching(connect, **settings) as counts:
-        assert counts() == {watched.name: 0}
+        # On a busy machine sentinels may fail over by themselves: they know how often they did.
+        assert counts() == {watched.name: watched.switches()}
         watched.fail_over()
-        assert settle(counts, 1) == {watched.name: 1}
+        assert settled(counts, watched) >= 1
         dead = watched.master()
         dead.kill()
         watched.wait_for_new_master(dead, seconds=30)
-        assert settle(counts, 2) == {watched.name: 2}
+        after = settled(counts, watched)
+        assert after >= 2
         dead.restart()
-        assert settle(counts, 2) == {watched.name: 2}
+        assert settled(counts, watched) >= after
 
 
 def test_the_whole_exporter_tells(cluster: RedisCluster) -> None:
