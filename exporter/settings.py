@@ -88,7 +88,7 @@ class BullMQSettings(_Model):
         60.0, ge=1, description="seconds from the end of a SCAN to the next"
     )
     events: bool = Field(
-        True, description="follow the queues' event streams: true counters, waiting and processing times"
+        False, description="follow the queues' event streams: true counters, waiting and processing times"
     )
     event_buckets: tuple[float, ...] = Field(
         (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0),

@@ -254,8 +254,8 @@ def test_a_key_that_is_no_stream_costs_only_its_queue(watch: WatchOf) -> None:
 
 def test_the_whole_program_serves_them(server: RedisServer) -> None:
     given = {"listen": "127.0.0.1:0", "redis": {"url": server.url}}
-    program = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"]}}))
-    without = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"], "events": False}}))
+    program = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"], "events": True}}))
+    without = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"]}}))
     program.start()
     without.start()
     labels = '{prefix="bull",queue="served"}'
