@@ -9,9 +9,29 @@ from exporter.redis.collect import collect_redis
 from exporter.redis.nodes import Deployment
 from exporter.settings import RedisSettings
 from exporter.snapshot import RedisState
+from lab.cluster import RedisCluster, start_cluster
 from service.clock import Deadline
 
 Connect = Callable[..., Deployment]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RedisCluster]:
+    """A cluster of the module's own, which its tests may break."""
+    with start_cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
+    """The module's cluster, with all its nodes running and well again after each test."""
+    yield shared
+    for node in shared.nodes:
+        if node.process.suspended:
+            node.resume()
+        elif not node.process.is_running():
+            node.restart()
+    shared.wait_until_ok(seconds=30)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-import pytest
+from collections.abc import Callable
 
 from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import request
@@ -17,24 +15,6 @@ from service.outcome import Failed, Ok
 from tests.integration.redis.conftest import Connect, collect
 
 FIRST_SLOTS = ["0", "10922", "5461"]
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[RedisCluster]:
-    with start_cluster() as started:
-        yield started
-
-
-@pytest.fixture
-def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
-    """The module's cluster, with all its nodes running and well again after each test."""
-    yield shared
-    for node in shared.nodes:
-        if node.process.suspended:
-            node.resume()
-        elif not node.process.is_running():
-            node.restart()
-    shared.wait_until_ok(seconds=30)
 
 
 def node_of(state: RedisState, server: RedisServer) -> TopologyNode:

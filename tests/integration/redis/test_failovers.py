@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import pytest
-
 from exporter.redis.watch import Watch
 from exporter.run import Exporter
 from exporter.settings import Settings
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import RedisCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
@@ -21,24 +19,6 @@ from tests.integration.redis.conftest import Connect
 from tests.integration.test_run import get, scrape
 
 QUIET_SECONDS = 4  # in which a watch that counts twice, or something that is none, would have
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[RedisCluster]:
-    with start_cluster() as started:
-        yield started
-
-
-@pytest.fixture
-def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
-    """The module's cluster, well again after each test."""
-    yield shared
-    for node in shared.nodes:
-        if node.process.suspended:
-            node.resume()
-        elif not node.process.is_running():
-            node.restart()
-    shared.wait_until_ok(seconds=30)
 
 
 Counts = Callable[[], dict[str, int]]
