@@ -132,6 +132,7 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
     import logging
 
     from exporter.access import RefusedError
+    from exporter.bullmq.keep import StateFileError
     from exporter.configuration import all_secrets, refused
     from exporter.run import Exporter, serve
     from exporter.settings import slips
@@ -144,9 +145,13 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
     for name, meant in slips(os.environ).items():
         extra = {"variable": name, "meant": meant}
         logging.getLogger(__name__).warning("no such setting", extra=extra)
-    exporter = Exporter(settings)
     try:
-        code = serve(exporter)
+        code = serve(Exporter(settings))
+    except StateFileError as error:
+        path = "bullmq.state_file"
+        _fail(
+            str(ConfigError(loaded.name(path), settings.bullmq.state_file, loaded.source(path), str(error)))
+        )
     except RefusedError as error:
         _fail(str(refused(loaded, error.address, error.kind, error.message)))
     except BindError as error:

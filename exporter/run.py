@@ -17,17 +17,18 @@ from exporter.app import make_app
 from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
+from exporter.bullmq.keep import StateFile
 from exporter.collect import Collector, Parts, sources
 from exporter.exposition import Exposition
 from exporter.metrics.family import Assessment
 from exporter.negotiate import Format
 from exporter.redis.nodes import Deployment
 from exporter.redis.watch import Watch
-from exporter.settings import Settings
+from exporter.settings import BullMQSettings, Settings
 from exporter.views import About, Task
 from service.address import parse_listen
 from service.clock import Deadline, monotonic
-from service.threads import Supervised
+from service.threads import Crew, Supervised
 from service.web import WebServer
 
 log = logging.getLogger(__name__)
@@ -36,14 +37,16 @@ _LATE_SECONDS: Final = 60.0  # beyond its own pace, before a background thread c
 
 
 class Exporter:
-    """The whole program but for signals and the command line. Constructing it does no I/O."""
+    """The whole program but for signals and the command line. Constructing it reads at most the state file;
+    raises StateFileError when that cannot be kept."""
 
     def __init__(self, settings: Settings) -> None:
         self._monitoring = settings.monitoring.enabled
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
         watch = Watch(self._deployment)
-        follower = Follower(self._deployment, settings.bullmq) if settings.bullmq.events else None
+        self._crew = Crew(max_age=_LATE_SECONDS)
+        self._follower = follower = self._make_follower(settings.bullmq)
         parts = Parts(settings, self._deployment, discovery, watch, follower)
         collector = Collector(sources(parts))
         self._assessor = Assessor(collector, settings)
@@ -73,6 +76,12 @@ class Exporter:
         )
         self._started = monotonic()
         self._server = WebServer(make_app(self), *parse_listen(settings.listen))
+
+    def _make_follower(self, settings: BullMQSettings) -> Follower | None:
+        if not (self._monitoring and settings.events):
+            return None
+        kept = StateFile(settings.state_file) if settings.state_file else None
+        return Follower(self._deployment, settings, crew=self._crew, kept=kept)
 
     def start(self) -> None:
         """Look once whether Redis lets us in, listen, begin the background work.
@@ -104,6 +113,9 @@ class Exporter:
         ended = [self._server.stop()]
         if self._monitoring:
             ended += [task.stop() for task in self._tasks]
+            ended.append(self._crew.stop())
+            if self._follower is not None:
+                self._follower.stop()
         self._deployment.close()
         return all(ended)
 
@@ -116,7 +128,7 @@ class Exporter:
         return self._exposition.render(self.assess(deadline), form)
 
     def about(self) -> About:
-        tasks = self._tasks if self._monitoring else ()
+        tasks = (*self._tasks, *self._crew.members) if self._monitoring else ()
         return About(
             version=self._version,
             monitoring=self._monitoring,
@@ -127,7 +139,8 @@ class Exporter:
     def why_not_ready(self) -> list[str]:
         if not self._monitoring:
             return []
-        stuck = [f"background thread {task.name} is not at work" for task in self._tasks if not task.alive]
+        tasks = (*self._tasks, *self._crew.members)
+        stuck = [f"background thread {task.name} is not at work" for task in tasks if not task.alive]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
 
 

@@ -88,7 +88,12 @@ class BullMQSettings(_Model):
         60.0, ge=1, description="seconds from the end of a SCAN to the next"
     )
     events: bool = Field(
-        False, description="follow the queues' event streams: true counters, waiting and processing times"
+        True, description="follow the queues' event streams: true counters, waiting and processing times"
+    )
+    state_file: str | None = Field(
+        None,
+        description="where to keep how far the streams were read: counters then go on over a restart; "
+        "absent: they begin at 0",
     )
     event_buckets: tuple[float, ...] = Field(
         (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0),
@@ -178,6 +183,7 @@ ENV: Final[dict[str, str]] = {
     "REDIS_TLS_SERVER_NAME": "redis.tls.server_name",
     "BULLMQ_QUEUES": "bullmq.queues",
     "BULLMQ_PREFIXES": "bullmq.prefixes",
+    "BULLMQ_STATE_FILE": "bullmq.state_file",
     "ENABLE_SYSTEM_MONITORING": "monitoring.enabled",
     "MONITORING_INTERVAL_MINUTES": "monitoring.interval_minutes",
     "EXPORTER_LISTEN": "listen",

@@ -207,12 +207,17 @@ class Tallies(NamedTuple):
 
 
 class Events(NamedTuple):
-    """A queue's tallies, how many events they rest on, how many were trimmed unread, and seconds behind."""
+    """A queue's tallies, how many events they rest on, how many were trimmed unread, and seconds behind.
+
+    `undone` events were counted, and lost by Redis in a failover. `since`: unix seconds, when counting began.
+    """
 
     tallies: Tallies
     read: int
     lost: int
     lag: float
+    undone: int = 0
+    since: float = 0.0
 
 
 @dataclass(frozen=True)

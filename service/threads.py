@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from service.clock import monotonic, wait
@@ -81,3 +81,46 @@ class Supervised:
                 seconds = self._pause(failures)
                 log.exception("background step failed", extra={"task": self.name, "retry_seconds": seconds})
             wait(self._stopping, seconds)
+
+
+class Crew:
+    """Supervised threads whose number changes: one for each name that there is work under."""
+
+    def __init__(self, *, max_age: float) -> None:
+        self._max_age = max_age
+        self._lock = threading.Lock()
+        self._members: dict[str, Supervised] = {}
+        self._leaving: list[Supervised] = []
+        self._stopped = False
+
+    @property
+    def members(self) -> tuple[Supervised, ...]:
+        """Those at work now."""
+        return tuple(self._members.values())
+
+    def keep(self, steps: Mapping[str, Callable[[], float]]) -> None:
+        """Start those that are new, and let those go that are not named any more."""
+        with self._lock:
+            if self._stopped:
+                return
+            gone = [member for name, member in self._members.items() if name not in steps]
+            for member in gone:
+                member.stop(0)
+            self._leaving = [member for member in (*self._leaving, *gone) if not member.stop(0)]
+            kept = {name: member for name, member in self._members.items() if name in steps}
+            for name, step in steps.items():
+                if name not in kept:
+                    kept[name] = Supervised(name, step, max_age=self._max_age)
+                    kept[name].start()
+            self._members = kept
+
+    def stop(self, seconds: float = 3.0) -> bool:
+        """Ask all to end and wait at most `seconds` in all; whether they have ended."""
+        with self._lock:
+            self._stopped = True
+            members = [*self._members.values(), *self._leaving]
+            self._members = {}
+        for member in members:
+            member.stop(0)
+        until = monotonic() + seconds
+        return all(member.stop(max(0.0, until - monotonic())) for member in members)

@@ -7,9 +7,9 @@ and a job that is removed as it ends counts like any other.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from exporter.snapshot import Histogram, Tallies
 
@@ -23,6 +23,18 @@ OUTCOMES: Final = ("completed", "failed", "retried")
 MOST: Final = 200_000
 """Jobs of a queue that are remembered, at about 126 bytes each."""
 
+_KEPT_WAITS: Final = 10_000
+_COUNTS: Final = (
+    "added",
+    "started",
+    "completed",
+    "failed",
+    "retried",
+    "stalled",
+    "removed",
+    "deduplicated",
+    "evicted",
+)
 _EVICTED_AT_ONCE: Final = 8  # an eighth: taking single keys off the front of a dict gets slower each time
 
 
@@ -109,6 +121,34 @@ class Jobs:
             {outcome: one.histogram(self._bounds) for outcome, one in self._processing.items()},
             self._evicted,
         )
+
+    def dump(self) -> dict[str, Any]:
+        """All of it as JSON has it; of the jobs that wait only the newest, as there may be very many."""
+        return {
+            "counts": [getattr(self, f"_{name}") for name in _COUNTS],
+            "bounds": list(self._bounds),
+            "wait": self._wait.dump(),
+            "processing": {outcome: one.dump() for outcome, one in self._processing.items()},
+            "waits": _texts(islice(self._waits.items(), max(0, len(self._waits) - _KEPT_WAITS), None)),
+            "active": _texts(self._active.items()),
+            "returned": _texts([self._returned] if self._returned else []),
+        }
+
+    def restore(self, dumped: Mapping[str, Any]) -> None:
+        """Go on from `dump`; durations only where the buckets are the same. Raises ValueError, TypeError or
+        KeyError for what is no dump, and then is left as it was."""
+        counts = [int(dumped["counts"][place]) for place in range(len(_COUNTS))]
+        wait = _Durations(len(self._bounds))
+        processing = {outcome: _Durations(len(self._bounds)) for outcome in OUTCOMES}
+        if tuple(dumped["bounds"]) == self._bounds:
+            wait.restore(dumped["wait"])
+            for outcome, one in processing.items():
+                one.restore(dumped["processing"][outcome])
+        waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
+        for name, count in zip(_COUNTS, counts, strict=True):
+            setattr(self, f"_{name}", count)
+        self._wait, self._processing, self._waits, self._active = wait, processing, waits, active
+        self._returned = next(iter(returned.items()), None)
 
     def _feed(self, entry_id: bytes, fields: Sequence[bytes]) -> None:
         event = fields[1]
@@ -198,6 +238,15 @@ class _Durations:
         self.counts[bisect_left(bounds_ms, ms)] += 1
         self.total_ms += ms
 
+    def dump(self) -> list[int]:
+        return [self.total_ms, *self.counts]
+
+    def restore(self, dumped: Sequence[int]) -> None:
+        total_ms, *counts = map(int, dumped)
+        if len(counts) != len(self.counts):
+            raise ValueError("not as many buckets")
+        self.total_ms, self.counts = total_ms, counts
+
     def histogram(self, bounds: tuple[float, ...]) -> Histogram:
         return Histogram(bounds, tuple(self.counts), self.total_ms / 1000)
 
@@ -219,3 +268,11 @@ def split_id(entry_id: bytes) -> tuple[int, int]:
 
 def _ms(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
+
+
+def _texts(jobs: Iterable[tuple[bytes, int]]) -> list[tuple[str, int]]:
+    return [(job.decode("latin-1"), ms) for job, ms in jobs]
+
+
+def _jobs(texts: Iterable[tuple[str, int]]) -> list[tuple[bytes, int]]:
+    return [(job.encode("latin-1"), int(ms)) for job, ms in texts]

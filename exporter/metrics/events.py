@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Final
 
-from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, HistogramSample, Sample
+from exporter.metrics.family import (
+    AnyFamily,
+    Assessment,
+    Column,
+    Family,
+    HistogramFamily,
+    HistogramSample,
+    Sample,
+    Table,
+)
 from exporter.snapshot import Events, QueueId
 from service.outcome import value_or_none
 
@@ -19,13 +28,30 @@ def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
     return (state.events if state else None) or {}
 
 
-def _each(value: Callable[[Events], float]) -> Callable[[Assessment], Iterable[Sample]]:
-    return lambda assessment: [(queue, value(one)) for queue, one in _events(assessment).items()]
+def _same(one: Events, other: Events) -> bool:
+    """Whether all but the lag is as it was: tallies are made anew whenever an event was read."""
+    return (
+        one.tallies is other.tallies
+        and one.read == other.read
+        and one.lost == other.lost
+        and one.undone == other.undone
+        and one.since == other.since
+    )
+
+
+_TABLE: Final = Table(_events, _same)
+
+
+def _counter(name: str, text: str, value: Callable[[Events], float]) -> Family:
+    return Family.of_column(name, "counter", text, _QUEUE, Column(_TABLE, value))
 
 
 def _jobs(name: str, text: str) -> Family:
-    read = _each(attrgetter(f"tallies.{name}"))
-    return Family(f"bullmq_job_{name}_total", "counter", f"{text} {_SINCE}", _QUEUE, read)
+    return _counter(f"bullmq_job_{name}_total", f"{text} {_SINCE}", attrgetter(f"tallies.{name}"))
+
+
+def _lag(assessment: Assessment) -> Iterable[Sample]:
+    return [(queue, one.lag) for queue, one in _events(assessment).items()]
 
 
 # A histogram is there from its first duration on: a thousand idle queues would be 48,000 lines of zeros.
@@ -72,34 +98,38 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         (*_QUEUE, "outcome"),
         _processing,
     ),
-    Family(
-        "bullmq_events_read_total",
-        "counter",
-        "Events of the queue's stream that were read.",
-        _QUEUE,
-        _each(attrgetter("read")),
-    ),
-    Family(
+    _counter("bullmq_events_read_total", "Events of the queue's stream that were read.", attrgetter("read")),
+    _counter(
         "bullmq_events_lost_total",
-        "counter",
         "Events that were trimmed off the stream before they could be read, by which the counters of jobs "
         "are too low; exact from Redis 7 on, before that at least so many.",
-        _QUEUE,
-        _each(attrgetter("lost")),
+        attrgetter("lost"),
     ),
-    Family(
+    _counter(
+        "bullmq_events_undone_total",
+        "Events that were counted and that Redis then lost with a master that had not replicated them: what "
+        "they tell may happen, and count, again. From Redis 7 on; before that at least one for each loss.",
+        attrgetter("undone"),
+    ),
+    _counter(
         "bullmq_events_evicted_total",
-        "counter",
         "Jobs whose start was forgotten, as too many are under way or they went without an event: "
         "they are counted, but have no duration.",
+        attrgetter("tallies.evicted"),
+    ),
+    Family.of_column(
+        "bullmq_events_since_timestamp_seconds",
+        "gauge",
+        "Unix time since which the queue's counters count: the exporter's start or the queue's first sight, "
+        "or those of an earlier exporter whose state file was found.",
         _QUEUE,
-        _each(attrgetter("tallies.evicted")),
+        Column(_TABLE, attrgetter("since")),
     ),
     Family(
         "bullmq_events_lag_seconds",
         "gauge",
         "Seconds since the queue's stream was last read to its end.",
         _QUEUE,
-        _each(attrgetter("lag")),
+        _lag,
     ),
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from exporter.health import Health
 from exporter.snapshot import Histogram, Snapshot
@@ -28,6 +28,28 @@ class Assessment:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Rows by their label values; families that are columns of one table are rendered row by row.
+
+    A row that is the `same` as at the last scrape keeps its lines: most of a thousand queues are idle.
+    """
+
+    rows: Callable[[Assessment], Mapping[Any, Any]]
+    same: Callable[[Any, Any], bool]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A family's place in a table, and its value in a row of it."""
+
+    table: Table
+    value: Callable[[Any], float]
+
+    def read(self, assessment: Assessment) -> list[Sample]:
+        return [(labels, self.value(row)) for labels, row in self.table.rows(assessment).items()]
+
+
+@dataclass(frozen=True)
 class Family:
     """One family. `read` yields nothing for what could not be read: a series is absent, never 0 for unknown.
 
@@ -39,6 +61,12 @@ class Family:
     help: str
     labels: tuple[str, ...]
     read: Callable[[Assessment], Iterable[Sample]]
+    column: Column | None = None
+
+    @classmethod
+    def of_column(cls, name: str, kind: Kind, text: str, labels: tuple[str, ...], column: Column) -> Family:
+        """A family that is a column of a table."""
+        return cls(name, kind, text, labels, column.read, column)
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or (self.kind == "counter") != self.name.endswith("_total"):

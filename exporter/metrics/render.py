@@ -9,21 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from math import inf, isnan
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from exporter.metrics.families import FAMILIES
-from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily
+from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, Table
 from exporter.snapshot import Histogram
 from exporter.units import readable
 
 _Heads: TypeAlias = dict[tuple[str, ...], str]
-_Bounds: TypeAlias = tuple[float, ...]
-_HistogramHeads: TypeAlias = dict[tuple[str, ...], tuple[_Bounds, list[str], str, str]]
-"""Label values -> the bounds and the heads that were made of them: of each bucket, _count and _sum."""
 
 _VALUE_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 _HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 _SHORT: Final = 1_000_000  # from here on Go, and so Prometheus, writes an exponent
+
+
+class _Row(NamedTuple):
+    """A row of a table, the text before each of its values, and its lines."""
+
+    row: object
+    heads: list[str]
+    lines: tuple[str, ...]
+
+
+class _Drawn(NamedTuple):
+    """A histogram, the heads that were made of its bounds (each bucket's, _count's, _sum's), its lines."""
+
+    one: Histogram
+    heads: tuple[list[str], str, str]
+    lines: list[str]
 
 
 class Renderer:
@@ -31,8 +44,13 @@ class Renderer:
 
     def __init__(self, families: Sequence[AnyFamily] = FAMILIES) -> None:
         self._families = tuple(families)
+        self._tables: dict[Table, list[Family]] = {}
+        for family in self._families:
+            if isinstance(family, Family) and family.column is not None:
+                self._tables.setdefault(family.column.table, []).append(family)
+        self._rows: dict[Table, dict[tuple[str, ...], _Row]] = {}
         self._heads: dict[str, _Heads] = {}
-        self._histogram_heads: dict[str, _HistogramHeads] = {}
+        self._drawn: dict[str, dict[tuple[str, ...], _Drawn]] = {}
 
     def text(self, assessment: Assessment) -> bytes:
         """Text format 0.0.4."""
@@ -44,15 +62,38 @@ class Renderer:
 
     def _render(self, assessment: Assessment, head: Callable[[AnyFamily], str]) -> bytes:
         lines: list[str] = []
+        columns: dict[str, Sequence[str]] = {}
+        for table in self._tables:
+            columns |= self._columns(table, assessment)
         for family in self._families:
+            samples: Sequence[str]
             if isinstance(family, HistogramFamily):
                 samples = self._histograms(family, assessment)
+            elif family.column is not None:
+                samples = columns[family.name]
             else:
                 samples = self._samples(family, assessment)
             if samples:  # as node_exporter does: a family of which nothing is known is not there at all
                 lines.append(head(family))
                 lines += samples
         return "".join(lines).encode()
+
+    def _columns(self, table: Table, assessment: Assessment) -> dict[str, Sequence[str]]:
+        """The lines of all families of one table. Only rows that have changed are made anew."""
+        families = self._tables[table]
+        known = self._rows.get(table, {})
+        rows = {}
+        for labels, row in table.rows(assessment).items():
+            before = known.get(labels)
+            if before is None or not table.same(before.row, row):
+                heads = before.heads if before else [_sample_head(family, labels) for family in families]
+                values = (family.column.value(row) for family in families if family.column)
+                lines = tuple(f"{head}{number(value)}\n" for head, value in zip(heads, values, strict=True))
+                before = _Row(row, heads, lines)
+            rows[labels] = before
+        self._rows[table] = rows
+        columns = list(zip(*(row.lines for row in rows.values()), strict=True)) or [()] * len(families)
+        return {family.name: column for family, column in zip(families, columns, strict=True)}
 
     def _samples(self, family: Family, assessment: Assessment) -> list[str]:
         """One line a sample."""
@@ -76,23 +117,17 @@ class Renderer:
 
     def _histograms(self, family: HistogramFamily, assessment: Assessment) -> list[str]:
         """One line a bucket, _count and _sum of each; of two with the same labels only the last."""
-        known = self._histogram_heads.get(family.name, {})
-        seen: _HistogramHeads = {}
-        lines: list[str] = []
+        known = self._drawn.get(family.name, {})
+        drawn: dict[tuple[str, ...], _Drawn] = {}
         for labels, one in dict(family.read(assessment)).items():
-            heads = known.get(labels)
-            if heads is None or heads[0] is not one.bounds:
-                heads = _histogram_heads(family, labels, one)
-            seen[labels] = heads
-            below = list(accumulate(one.counts))
-            count = below[-1]
-            if count < _SHORT:
-                lines += [f"{head}{value}.0\n" for head, value in zip(heads[1], below, strict=True)]
-            else:
-                lines += [f"{head}{number(value)}\n" for head, value in zip(heads[1], below, strict=True)]
-            lines += (f"{heads[2]}{number(count)}\n", f"{heads[3]}{number(one.total)}\n")
-        self._histogram_heads[family.name] = seen
-        return lines
+            before = known.get(labels)
+            if before is None or before.one is not one:
+                same = before is not None and before.one.bounds is one.bounds
+                heads = before.heads if before and same else _histogram_heads(family, labels, one)
+                before = _Drawn(one, heads, _histogram_lines(heads, one))
+            drawn[labels] = before
+        self._drawn[family.name] = drawn
+        return [line for each in drawn.values() for line in each.lines]
 
 
 def number(value: float) -> str:
@@ -118,12 +153,18 @@ def _sample_head(family: Family, labels: tuple[str, ...]) -> str:
 
 def _histogram_heads(
     family: HistogramFamily, labels: tuple[str, ...], one: Histogram
-) -> tuple[_Bounds, list[str], str, str]:
+) -> tuple[list[str], str, str]:
     pairs = list(zip(family.labels, labels, strict=True))
     buckets = [
         _head(f"{family.name}_bucket", [*pairs, ("le", number(bound))]) for bound in (*one.bounds, inf)
     ]
-    return one.bounds, buckets, _head(f"{family.name}_count", pairs), _head(f"{family.name}_sum", pairs)
+    return buckets, _head(f"{family.name}_count", pairs), _head(f"{family.name}_sum", pairs)
+
+
+def _histogram_lines(heads: tuple[list[str], str, str], one: Histogram) -> list[str]:
+    below = list(accumulate(one.counts))
+    lines = [f"{head}{number(value)}\n" for head, value in zip(heads[0], below, strict=True)]
+    return [*lines, f"{heads[1]}{number(below[-1])}\n", f"{heads[2]}{number(one.total)}\n"]
 
 
 def _head(name: str, labels: Iterable[tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.bullmq import follow
+from exporter.bullmq import stream
 from exporter.run import Exporter
 from exporter.settings import Settings
 from exporter.snapshot import Events, Histogram, QueueId
@@ -180,8 +180,8 @@ def test_a_queue_that_is_new_is_read_from_its_beginning(server: RedisServer, wat
 def test_what_is_trimmed_unread_is_told_exactly(
     server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "_CHECK_BUSY", 0.0)
-    monkeypatch.setattr(follow, "_CHECK_IDLE", 0.0)
+    monkeypatch.setattr(stream, "_CHECK_BUSY", 0.0)
+    monkeypatch.setattr(stream, "CHECK_IDLE", 0.0)
     one = watched(watch, server, "cut")
     with BullMQ(6, url=server.url) as bullmq:
         bullmq.add_bulk("cut", 10)
@@ -204,8 +204,8 @@ def test_what_is_trimmed_unread_is_told_exactly(
 def test_a_stream_that_vanishes_is_no_error(
     watch: WatchOf, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "_CHECK_BUSY", 0.0)
-    monkeypatch.setattr(follow, "_CHECK_IDLE", 0.0)
+    monkeypatch.setattr(stream, "_CHECK_BUSY", 0.0)
+    monkeypatch.setattr(stream, "CHECK_IDLE", 0.0)
     with start_redis() as own:
         own.wait()
         one = watched(watch, own, "mail")

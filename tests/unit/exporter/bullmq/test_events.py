@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -282,12 +283,16 @@ def streams(draw: st.DrawFn) -> list[Entry]:
 
 
 @given(streams(), st.lists(st.integers(0, 60)), st.integers(2, 20))
-def test_any_split_gives_the_same_tallies(entries: list[Entry], cuts: list[int], most: int) -> None:
+def test_any_split_with_a_restart_at_each_gives_the_same_tallies(
+    entries: list[Entry], cuts: list[int], most: int
+) -> None:
     whole, parts = Jobs(most=most), Jobs(most=most)
     whole.feed(entries)
     for start, end in pairwise(sorted({0, len(entries), *(cut for cut in cuts if cut < len(entries))})):
         before = parts.tallies()
         parts.feed(entries[start:end])
+        kept, parts = json.loads(json.dumps(parts.dump())), Jobs(most=most)
+        parts.restore(kept)
         after = parts.tallies()
         assert all(getattr(before, name) <= getattr(after, name) for name in NONE)
     whole.settle()

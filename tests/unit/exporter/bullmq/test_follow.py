@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.bullmq import follow
-from exporter.bullmq.follow import Follower
+from exporter.bullmq.follow import Follower, _Round
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.settings import BullMQSettings
 from exporter.snapshot import Events, QueueId
@@ -119,8 +119,8 @@ class One:
         self.clock.now += seconds
         return self.follower.step(queues or (MAIL,))
 
-    def events(self, *queues: QueueId, queue: QueueId = MAIL) -> Events:
-        self.round(*queues)
+    def events(self, *queues: QueueId, queue: QueueId = MAIL, seconds: float = 2.0) -> Events:
+        self.round(*queues, seconds=seconds)
         return self.follower.events()[queue]
 
 
@@ -193,7 +193,8 @@ def test_after_a_loss_only_what_is_certain_has_a_duration(server: Streams, one: 
 
 def test_more_is_read_at_once(server: Streams, one: One, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "_BATCH", 10)
-    one.follower._batch = 10
+    one.round()
+    next(iter(one.follower._readers.values())).batch = 10
     one.round()
     server.add(1000, *["added 1"] * 25)
     assert [one.round(), one.round()] == [0.0, 0.0]
@@ -235,8 +236,7 @@ def test_an_answer_that_comes_too_late_is_asked_for_in_smaller_parts(
     )
     for _ in range(5):
         one.round(seconds=11)
-    assert one.follower._batch == 62
-    monkeypatch.undo()
+    assert [reader.batch for reader in one.follower._readers.values()] == [62]
 
 
 def test_a_stream_that_vanishes_and_comes_again(server: Streams, one: One) -> None:
@@ -344,17 +344,48 @@ def test_a_slot_that_moves_is_followed_and_nothing_counts_twice(
     assert (found.tallies.added, found.read, found.lost) == (2, 3, 0)
 
 
-def test_a_node_that_hangs_is_asked_less_often(
-    world: World, server: Streams, one: One, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readers_of_two_nodes_never_count_one_entry_twice(server: Streams, one: One) -> None:
     one.round()
-    asked: list[int] = []
+    server.add(1000, "added 1", "waiting 1")
+    (reader,) = one.follower._readers.values()
+    asked = _Round(reader.streams, 100, one.clock.now, whole=True)
+    one.round()
+    answer = [server(("XREAD", "COUNT", "100", "STREAMS", "bull:mail:events", "0-0"))]
+    assert not reader._take(asked, [b"not looked at"] * (asked.request.replies - 1) + answer)
+    assert one.events().read == 2
 
-    def hang(requests: dict[str, object], *_: object, **__: object) -> dict[str, Failed]:
-        asked.append(len(requests))
-        return dict.fromkeys(requests, Failed("timeout", ""))
 
-    monkeypatch.setattr(one.follower._deployment, "ask", hang)
-    for _ in range(12):
-        one.round(seconds=1)
-    assert sum(asked) == 2
+def failed_over(server: Streams, world: World, one: One) -> None:
+    """The same queue at another address."""
+    world.servers["other:6379"] = world.servers.pop(CACHE)
+    (stream,) = one.follower._streams.values()
+    stream.belongs_to("other:6379")
+    world.servers[CACHE] = server
+
+
+@pytest.mark.parametrize("later", [0, 3], ids=["nothing yet", "new events"])
+def test_what_a_failover_undid_is_told(server: Streams, world: World, one: One, later: int) -> None:
+    one.round()
+    server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
+    assert one.events().read == 4
+    del server.entries["bull:mail:events"][-2:]
+    server.added["bull:mail:events"], server.last["bull:mail:events"] = 2, (1000, 1)
+    failed_over(server, world, one)
+    for n in range(later):
+        server.add(5000 + n, f"added {n + 5}")
+    found = one.events()
+    assert (found.read, found.undone, found.lost) == (4 + later, 2, 0)
+    server.add(9000, "added 9")
+    found = one.events()
+    assert (found.read, found.undone, found.lost) == (5 + later, 2, 0)
+
+
+def test_a_stream_made_anew_on_the_same_node_undid_nothing(server: Streams, one: One) -> None:
+    one.round()
+    server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
+    one.round()
+    server.entries.clear()
+    server.added.clear()
+    server.add(5000, "added 1")
+    found = one.events()
+    assert (found.read, found.undone, found.lost) == (5, 0, 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from operator import itemgetter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.health import Health
-from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, Sample
+from exporter.metrics.family import AnyFamily, Assessment, Column, Family, HistogramFamily, Sample, Table
 from exporter.metrics.render import Renderer, number
 from exporter.snapshot import Histogram, Snapshot
 
@@ -179,14 +181,37 @@ def test_heads_of_histograms_are_kept_until_the_bounds_change() -> None:
     family = HistogramFamily("a_thing_seconds", HELP, ("queue", "kind"), lambda _: now)
     renderer = Renderer([family])
     first = renderer.text(NOTHING)
-    (kept,) = renderer._histogram_heads["a_thing_seconds"].values()
+    (kept,) = renderer._drawn["a_thing_seconds"].values()
     assert renderer.text(NOTHING) == first
-    assert next(iter(renderer._histogram_heads["a_thing_seconds"].values())) is kept
+    assert next(iter(renderer._drawn["a_thing_seconds"].values())) is kept
+    now[:] = [(("a", "x"), Histogram(bounds, (1, 0, 3), 3.5))]
+    assert b'le="+Inf",queue="a"} 4.0' in renderer.text(NOTHING)
+    assert next(iter(renderer._drawn["a_thing_seconds"].values())).heads is kept.heads
     now[:] = [(("a", "x"), Histogram((5.0,), (1, 0), 3.5))]
     assert b'le="5.0"' in renderer.text(NOTHING)
     now.clear()
     assert renderer.text(NOTHING) == b""
-    assert renderer._histogram_heads["a_thing_seconds"] == {}
+    assert renderer._drawn["a_thing_seconds"] == {}
+
+
+_ROWS = st.dictionaries(
+    st.tuples(st.sampled_from("abc")), st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1e6, 2e9]))
+)
+
+
+@given(st.lists(_ROWS, max_size=5))
+def test_columns_of_a_table_are_as_families_of_their_own(scrapes: list[dict[tuple[str], Any]]) -> None:
+    now: list[dict[tuple[str], Any]] = [{}]
+    table = Table(lambda _: now[0], lambda one, other: one == other)
+    columns = [Column(table, itemgetter(place)) for place in (0, 1)]
+    together = [
+        Family.of_column(f"a_{place}", "gauge", HELP, ("queue",), column)
+        for place, column in enumerate(columns)
+    ]
+    apart = [Family(one.name, one.kind, one.help, one.labels, one.read) for one in together]
+    renderer = Renderer(together)
+    for now[0] in scrapes:
+        assert renderer.text(NOTHING) == Renderer(apart).text(NOTHING)
 
 
 @pytest.mark.parametrize(("name", "labels"), [("a_thing", ()), ("A_seconds", ()), ("a_seconds", ("le",))])

@@ -1,0 +1,128 @@
+"""The state file: how far each stream was read and what was counted, so that a restart goes on from there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.bullmq.events import split_id
+from exporter.bullmq.stream import Place, Stream
+from exporter.snapshot import QueueId
+from service.clock import monotonic
+
+log = logging.getLogger(__name__)
+
+_FORMAT: Final = "oxherd event streams 1"
+_SECONDS: Final = 5.0  # between two writes
+_RETRY_SECONDS: Final = 60.0  # after one that failed
+_FORGET_SECONDS: Final = 3600.0  # after which a queue that was not found again is not kept any more
+
+
+class StateFileError(Exception):
+    """The state file can be neither read nor written where it is; the text says why."""
+
+
+class StateFile:
+    """Reads the file when made; `save` replaces it atomically, at most every few seconds.
+
+    One that cannot be used is set aside as NAME.unusable, and counting begins anew. Raises
+    StateFileError when the folder cannot be written to or the file not be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._due = 0.0
+        self._forget_at = monotonic() + _FORGET_SECONDS
+        self._texts: dict[QueueId, tuple[tuple[object, ...], str]] = {}
+        self._written: tuple[object, ...] = ()
+        folder = self._path.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise StateFileError(f"{folder} is no folder that can be written to")
+        try:
+            raw = self._path.read_bytes()
+        except FileNotFoundError:
+            raw = b""
+        except OSError as error:
+            raise StateFileError(f"cannot be read: {error.strerror}") from None
+        self._known = self._usable(raw) if raw else {}
+
+    def restore(self, queue: QueueId, stream: Stream) -> None:
+        """Let the stream go on from where it was left, if the file knows it. Once for each queue."""
+        known = self._known.pop(queue, None)
+        if known is None:
+            return
+        try:
+            place = Place(known["last"].encode(), *(known[name] for name in Place._fields[1:]))
+            split_id(place.last)
+            stream.jobs.restore(known["jobs"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log.warning("a queue's entry in the state file cannot be used", extra={"queue": queue.name})
+            return
+        stream.resume(place)
+
+    def save(self, streams: Mapping[QueueId, Stream], *, at_once: bool = False) -> None:
+        """Write all of them, if anything has changed and the last time is long enough ago.
+
+        Queues that are not found yet since the start are kept as they were. Never raises for the disk.
+        """
+        at = monotonic()
+        if at < self._due and not at_once:
+            return
+        if at >= self._forget_at:
+            self._known = {}
+        texts = {}
+        for queue, stream in streams.items():
+            place = stream.place()
+            if place is None:
+                continue
+            # The tallies are made anew whenever an event was read: the rest need not be compared.
+            mark = (place, stream.tallies)
+            before = self._texts.get(queue)
+            if before is None or before[0][0] != place or before[0][1] is not stream.tallies:
+                before = (mark, _text(queue, place, stream))
+            texts[queue] = before
+        self._texts = texts
+        lines = [text for _, text in texts.values()]
+        lines += [json.dumps(known) for queue, known in self._known.items() if queue not in texts]
+        if tuple(lines) == self._written:
+            return
+        self._due = at + (_SECONDS if self._write(lines) else _RETRY_SECONDS)
+
+    def _write(self, lines: list[str]) -> bool:
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            with beside.open("w", encoding="ascii") as file:
+                file.write(json.dumps(_FORMAT) + "\n" + "".join(f"{line}\n" for line in lines))
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except OSError as error:
+            log.warning("the state file cannot be written", extra={"error": error.strerror or "OSError"})
+            return False
+        self._written = tuple(lines)
+        return True
+
+    def _usable(self, raw: bytes) -> dict[QueueId, dict[str, Any]]:
+        try:
+            head, *lines = map(json.loads, raw.decode("ascii").splitlines())
+            known = {QueueId(line["prefix"], line["name"]): line for line in lines}
+            if head == _FORMAT:
+                return known
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        aside = self._path.with_name(self._path.name + ".unusable")
+        with suppress(OSError):
+            self._path.replace(aside)
+        log.warning("the state file cannot be used: counting begins anew", extra={"kept_as": str(aside)})
+        return {}
+
+
+def _text(queue: QueueId, place: Place, stream: Stream) -> str:
+    """One line of the file."""
+    named = place._asdict() | {"last": place.last.decode("ascii", "replace")}
+    return json.dumps({"prefix": queue.prefix, "name": queue.name, **named, "jobs": stream.jobs.dump()})
