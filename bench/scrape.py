@@ -66,6 +66,15 @@ class Scraper:
 @contextmanager
 def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
     """A running exporter that knows all queues; yields its port. `config` is YAML."""
+    with exporter_of(redis_port, queues=QUEUES, config=config) as (port, _):
+        yield port
+
+
+@contextmanager
+def exporter_of(
+    redis_port: int, *, queues: int, config: str = ""
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A running exporter, once it knows so many queues; its port and its process."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
@@ -77,25 +86,25 @@ def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
         file.flush()
         process = subprocess.Popen([*command, "--config", file.name], env=environment)
         try:
-            _wait_for_queues(port, process)
-            yield port
+            _wait_for_queues(port, process, queues)
+            yield port, process
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _wait_for_queues(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"the exporter ended with {process.returncode}")
         try:
-            if f"\nbullmq_queues {QUEUES}".encode() in Scraper(port).scrape():
+            if f"\nbullmq_queues {queues}".encode() in Scraper(port).scrape():
                 return
         except OSError:
             pass
         time.sleep(0.2)
-    raise RuntimeError(f"the exporter did not find {QUEUES} queues in {START_SECONDS:.0f} s")
+    raise RuntimeError(f"the exporter did not find {queues} queues in {START_SECONDS:.0f} s")
 
 
 def record(redis_port: int) -> Floor:

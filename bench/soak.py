@@ -1,0 +1,99 @@
+"""Minutes under load: real BullMQ jobs at a steady rate, the exporter's memory every ten seconds.
+
+`python -m bench.soak --minutes 10 --rate 2000`; the exit code is 1 when memory goes on growing after the first
+minute, or a counter is not what the worker counted itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from bench.scrape import Scraper, exporter_of
+from lab.bullmq import BullMQ
+from lab.deadline import wait_until
+from lab.redis import start_redis
+
+QUEUE = "soak"
+EVERY, BATCHES_A_SECOND = 10.0, 4
+SETTLED = 60.0  # seconds after which memory is to stay as it is
+AT_MOST = 64 * 1024.0  # bytes a minute: 90 MB in a day would be seen, the noise of malloc is not
+_GONE = {"removeOnComplete": True, "removeOnFail": True}
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Least squares, in units of the second over units of the first."""
+    return statistics.linear_regression(*zip(*points, strict=True)).slope
+
+
+def value(text: str, name: str) -> int:
+    """The one sample of a counter of our queue."""
+    (line,) = (
+        line for line in text.splitlines() if line.startswith(f'{name}{{prefix="bull",queue="{QUEUE}"}}')
+    )
+    return int(float(line.rpartition(" ")[2]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.soak")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rate", type=int, default=2000, help="jobs a second")
+    given = parser.parse_args(arguments)
+    with start_redis() as redis, TemporaryDirectory() as folder:
+        config = f"bullmq: {{queues: [{QUEUE}], state_file: {Path(folder) / 'state'}}}\n"
+        with (
+            BullMQ(6, url=redis.url) as producer,
+            BullMQ(6, url=redis.url) as consumer,
+            exporter_of(redis.port, queues=1, config=config) as (port, process),
+        ):
+            return _run(producer, consumer, Scraper(port), psutil.Process(process.pid), given)
+
+
+def _run(
+    producer: BullMQ, consumer: BullMQ, scraper: Scraper, process: psutil.Process, given: argparse.Namespace
+) -> int:
+    worker = consumer.start_worker(QUEUE, concurrency=100)
+    batch = given.rate // BATCHES_A_SECOND
+    started = time.monotonic()
+    seen: list[tuple[float, float]] = []
+    added = 0
+    text = b""
+    while (passed := time.monotonic() - started) < given.minutes * 60:
+        producer.add_bulk(QUEUE, batch, **_GONE)
+        added += batch
+        if passed >= len(seen) * EVERY:
+            text = scraper.scrape()
+            seen.append((passed, float(process.memory_info().rss)))
+            print(f"{passed:6.0f} s  {added:>9} jobs  {seen[-1][1] / 1e6:6.1f} MB", flush=True)
+        time.sleep(max(0.0, added / given.rate - (time.monotonic() - started)))
+    took = time.monotonic() - started
+
+    def counted() -> int:
+        return value(scraper.scrape().decode(), "bullmq_job_completed_total")
+
+    wait_until(lambda: counted() >= added, what=f"{added} jobs have completed", seconds=60, every=0.5)
+    text = scraper.scrape()
+    own = consumer.tally(worker)["returned"]
+    told = counted()
+    lost = value(text.decode(), "bullmq_events_lost_total")
+    later = [point for point in seen if point[0] >= SETTLED]
+    growth = slope(later) * 60
+    sizes = [size / 1e6 for _, size in later]
+    print(f"{added / took:.0f} jobs/s for {took / 60:.1f} min; completed: worker {own}, exporter {told}")
+    print(f"events lost: {lost}")
+    print(
+        f"resident after the first minute: {min(sizes):.1f} / {statistics.median(sizes):.1f} / {max(sizes):.1f} MB "
+        f"(min, median, max), {growth / 1024:+.1f} kB a minute (at most {AT_MOST / 1024:g})"
+    )
+    return int(growth > AT_MOST or told != own or own != added or lost > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
