@@ -1,7 +1,7 @@
 """Minutes under load: real BullMQ jobs at a steady rate, the exporter's memory every ten seconds.
 
-`python -m bench.soak --minutes 10 --rate 2000`; the exit code is 1 when memory goes on growing after the first
-minute, or a counter is not what the worker counted itself.
+`python -m bench.soak --minutes 10 --rate 2000`; the exit code is 1 when memory goes on growing after the
+first minute, or a counter is not what the worker counted itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 
@@ -25,7 +26,7 @@ QUEUE = "soak"
 EVERY, BATCHES_A_SECOND = 10.0, 4
 SETTLED = 60.0  # seconds after which memory is to stay as it is
 AT_MOST = 64 * 1024.0  # bytes a minute: 90 MB in a day would be seen, the noise of malloc is not
-_GONE = {"removeOnComplete": True, "removeOnFail": True}
+_GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
@@ -35,9 +36,8 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 def value(text: str, name: str) -> int:
     """The one sample of a counter of our queue."""
-    (line,) = (
-        line for line in text.splitlines() if line.startswith(f'{name}{{prefix="bull",queue="{QUEUE}"}}')
-    )
+    head = f'{name}{{prefix="bull",queue="{QUEUE}"}} '
+    (line,) = (line for line in text.splitlines() if line.startswith(head))
     return int(float(line.rpartition(" ")[2]))
 
 
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=int, default=2000, help="jobs a second")
     given = parser.parse_args(arguments)
+    if given.minutes < (SETTLED + 3 * EVERY) / 60:
+        parser.error("--minutes: at least 1.5")
     with start_redis() as redis, TemporaryDirectory() as folder:
         config = f"bullmq: {{queues: [{QUEUE}], state_file: {Path(folder) / 'state'}}}\n"
         with (
@@ -64,12 +66,11 @@ def _run(
     started = time.monotonic()
     seen: list[tuple[float, float]] = []
     added = 0
-    text = b""
     while (passed := time.monotonic() - started) < given.minutes * 60:
         producer.add_bulk(QUEUE, batch, **_GONE)
         added += batch
         if passed >= len(seen) * EVERY:
-            text = scraper.scrape()
+            scraper.scrape()
             seen.append((passed, float(process.memory_info().rss)))
             print(f"{passed:6.0f} s  {added:>9} jobs  {seen[-1][1] / 1e6:6.1f} MB", flush=True)
         time.sleep(max(0.0, added / given.rate - (time.monotonic() - started)))
@@ -89,8 +90,9 @@ def _run(
     print(f"{added / took:.0f} jobs/s for {took / 60:.1f} min; completed: worker {own}, exporter {told}")
     print(f"events lost: {lost}")
     print(
-        f"resident after the first minute: {min(sizes):.1f} / {statistics.median(sizes):.1f} / {max(sizes):.1f} MB "
-        f"(min, median, max), {growth / 1024:+.1f} kB a minute (at most {AT_MOST / 1024:g})"
+        f"resident after the first minute, min / median / max: {min(sizes):.1f} / "
+        f"{statistics.median(sizes):.1f} / {max(sizes):.1f} MB, "
+        f"{growth / 1024:+.1f} kB a minute (at most {AT_MOST / 1024:g})"
     )
     return int(growth > AT_MOST or told != own or own != added or lost > 0)
 
