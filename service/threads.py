@@ -118,7 +118,7 @@ class Crew:
         """Ask all to end and wait at most `seconds` in all; whether they have ended."""
         with self._lock:
             self._stopped = True
-            members = [*self._members.values(), *self._leaving]
+            members = self._leaving = [*self._members.values(), *self._leaving]
             self._members = {}
         for member in members:
             member.stop(0)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from threading import enumerate as threads
 
 import pytest
 
-from service.threads import Supervised, backoff
+from service.threads import Crew, Supervised, backoff
 
 LONG = 3600.0
 
@@ -102,3 +103,48 @@ def test_stop_from_many_threads_is_one_stop() -> None:
     for stopper in stoppers:
         stopper.join(1)
     assert not task.alive
+
+
+def test_a_crew_has_one_thread_for_each_name() -> None:
+    steps: SimpleQueue[str] = SimpleQueue()
+
+    def work(name: str) -> Callable[[], float]:
+        def step() -> float:
+            steps.put(name)
+            return LONG
+
+        return step
+
+    crew = Crew(max_age=LONG)
+    crew.keep({name: work(name) for name in ("a", "b")})
+    assert {steps.get(timeout=1), steps.get(timeout=1)} == {"a", "b"}
+    first = crew.members
+    crew.keep({name: work(name) for name in ("b", "c")})
+    assert steps.get(timeout=1) == "c"
+    assert [member.name for member in crew.members] == ["b", "c"]
+    assert crew.members[0] is first[1]
+    assert first[0].stop()
+    assert crew.stop()
+    crew.keep({"d": work("d")})
+    assert crew.members == ()
+    with pytest.raises(Empty):
+        steps.get_nowait()
+
+
+def test_one_of_a_crew_that_hangs_holds_up_no_other() -> None:
+    hanging, done = Event(), Event()
+
+    def hang() -> float:
+        hanging.wait(5)
+        return LONG
+
+    def work() -> float:
+        done.set()
+        return LONG
+
+    crew = Crew(max_age=LONG)
+    crew.keep({"hangs": hang, "works": work})
+    assert done.wait(1)
+    assert not crew.stop(0.05)
+    hanging.set()
+    assert crew.stop()
