@@ -32,7 +32,7 @@ class Notification:
 
 
 class Receiver:
-    """Listens until close() or the end of a `with`; `tell` gets each notification, in the request's thread."""
+    """Listens until close() or the end of a `with`; `tell` gets each notification, in its own thread."""
 
     def __init__(self, *, port: int = 0, tell: Callable[[Notification], None] | None = None) -> None:
         self.notifications: list[Notification] = []
