@@ -10,6 +10,7 @@ PACKAGES: Final = {
     "redis-cli": "redis-server",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
     "node": "nodejs",
     "openssl": "openssl",

@@ -1,0 +1,79 @@
+"""A webhook on loopback that keeps what Alertmanager sends, with the time of each."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One call of the webhook: `at` is time.monotonic(), `path` says which receiver it was for."""
+
+    at: float
+    path: str
+    body: dict[str, Any]
+
+    @property
+    def alert(self) -> str:
+        """The alert's name, empty where the group has several."""
+        return str(self.body["commonLabels"].get("alertname", ""))
+
+    @property
+    def firing(self) -> bool:
+        """Whether it says that the alert holds; otherwise that it is resolved."""
+        return bool(self.body["status"] == "firing")
+
+
+class Receiver:
+    """Listens until close() or the end of a `with`; `tell` gets each notification, in its own thread."""
+
+    def __init__(self, *, port: int = 0, tell: Callable[[Notification], None] | None = None) -> None:
+        self.notifications: list[Notification] = []
+        keep = self._keep
+        self._tell = tell
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                keep(Notification(time.monotonic(), self.path, json.loads(body)))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Standard error is not for it."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), name="receiver")
+        self._thread.start()
+
+    def of(self, alert: str) -> list[Notification]:
+        """The notifications of one alert, in the order they came."""
+        return [one for one in list(self.notifications) if one.alert == alert]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _keep(self, notification: Notification) -> None:
+        self.notifications.append(notification)
+        if self._tell is not None:
+            self._tell(notification)

@@ -1,0 +1,102 @@
+"""A real Alertmanager with the shipped routes, faster, tells a real webhook."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from lab.alertmanager import Alertmanager, amtool, start_alertmanager
+from lab.deadline import wait_until
+from lab.receiver import Receiver
+from lab.scaled import scale, with_webhook
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "alertmanager"
+FACTOR = 1 / 100
+COOLDOWN = 3.0
+"""Seconds of a cooldown of 5 minutes."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def alertmanager(receiver: Receiver, tmp_path: Path) -> Iterator[Alertmanager]:
+    config = with_webhook(yaml.safe_load((SHIPPED / "alertmanager.yml").read_text()), receiver.url)
+    config["route"] = scale(config["route"], FACTOR)
+    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    (tmp_path / "oxherd.tmpl").write_text((SHIPPED / "oxherd.tmpl").read_text())
+    with start_alertmanager(tmp_path / "alertmanager.yml") as server:
+        yield server
+
+
+def post(server: Alertmanager, *alerts: str, ends: str | None = None, **labels: str) -> None:
+    bodies = [
+        {"labels": {"alertname": alert, "job": "oxherd", **labels}} | ({"endsAt": ends} if ends else {})
+        for alert in alerts
+    ]
+    httpx.post(f"{server.url}/api/v2/alerts", json=bodies, trust_env=False).raise_for_status()
+
+
+def test_a_held_alert_is_told_once_a_cooldown_and_its_end_once(
+    alertmanager: Alertmanager, receiver: Receiver
+) -> None:
+    alert = "RedisConnectionDown"
+    post(alertmanager, alert, severity="critical", cooldown="5m")
+    wait_until(lambda: len(receiver.of(alert)) == 4, what="four notifications", seconds=30)
+    post(alertmanager, alert, severity="critical", cooldown="5m", ends="2020-01-01T00:00:00Z")
+    wait_until(lambda: not receiver.of(alert)[-1].firing, what="the end is told")
+    *firing, _ = receiver.of(alert)
+    assert {one.path for one in firing} == {"/critical"}
+    gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(firing)]
+    assert all(abs(gap - COOLDOWN) < 0.5 for gap in gaps), gaps
+
+
+def test_what_follows_from_a_lost_redis_is_not_told(alertmanager: Alertmanager, receiver: Receiver) -> None:
+    followers = ("ClusterNodeDown", "HighMemoryUsage", "QueueSystemDown", "HealthScoreCritical")
+    post(alertmanager, "RedisConnectionDown", *followers, severity="critical", cooldown="5m")
+    post(alertmanager, "QueueSystemDown", severity="critical", cooldown="5m", job="another")
+    post(alertmanager, "HighSystemLoad", severity="medium", cooldown="20m")
+    wait_until(lambda: len(receiver.of("RedisConnectionDown")) == 2, what="two rounds", seconds=15)
+    told = {(one.alert, one.body["commonLabels"]["job"]) for one in receiver.notifications}
+    assert told == {
+        ("RedisConnectionDown", "oxherd"),
+        ("QueueSystemDown", "another"),
+        ("HighSystemLoad", "oxherd"),
+    }
+
+
+def render(template: str, status: str, tmp_path: Path) -> str:
+    annotations = {"summary": "A node is down.", "description": "10.0.0.1:7001", "runbook_url": "http://r/"}
+    data = {
+        "status": status,
+        "commonLabels": {"alertname": "ClusterNodeDown", "severity": "high"},
+        "commonAnnotations": annotations,
+        "alerts": [{"status": status, "annotations": annotations}],
+    }
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    done = amtool(
+        "template",
+        "render",
+        f"--template.glob={SHIPPED / '*.tmpl'}",
+        f'--template.text={{{{ template "{template}" . }}}}',
+        f"--template.data={tmp_path / 'data.json'}",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_notification_reads_well_on_a_phone(tmp_path: Path) -> None:
+    assert render("oxherd.title", "firing", tmp_path) == "[high] ClusterNodeDown: A node is down."
+    assert render("oxherd.title", "resolved", tmp_path) == "[resolved] ClusterNodeDown: A node is down."
+    assert render("oxherd.text", "firing", tmp_path).splitlines() == ["10.0.0.1:7001", "Runbook: http://r/"]
+    assert render("oxherd.color", "firing", tmp_path) == "danger"
+    assert render("oxherd.color", "resolved", tmp_path) == "good"

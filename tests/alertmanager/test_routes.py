@@ -1,0 +1,91 @@
+"""Every alert reaches its severity's receiver and is repeated after its own cooldown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.alertmanager import amtool
+from lab.scaled import seconds_of
+
+CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yml"
+ROUTE: dict[str, Any] = yaml.safe_load(CONFIG.read_text())["route"]
+
+ALERTS = {
+    "RedisConnectionDown": ("critical", "5m"),
+    "ClusterNodeDown": ("high", "10m"),
+    "HighMemoryUsage": ("medium", "15m"),
+    "QueueSystemDown": ("critical", "5m"),
+    "HighFailedJobs": ("medium", "30m"),
+    "SystemMemoryLow": ("high", "15m"),
+    "HighSystemLoad": ("medium", "20m"),
+    "HealthScoreCritical": ("critical", "10m"),
+}
+OTHERS = [
+    ("critical", "30m", "critical"),
+    ("info", "15m", "other"),
+    ("warning", "", "other"),
+    ("high", "", "high"),
+    ("medium", "7m", "medium"),
+]
+
+
+def receiver_of(**labels: str) -> str:
+    given = [f"{name}={value}" for name, value in labels.items() if value]
+    done = amtool("config", "routes", "test", f"--config.file={CONFIG}", *given)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def matches(route: dict[str, Any], labels: dict[str, str]) -> bool:
+    for matcher in route["matchers"]:
+        found = re.fullmatch(r'(\w+) (!?=) "?([^"]*)"?', matcher)
+        assert found, f"a kind of matcher that this test does not know: {matcher}"
+        name, operator, value = found.groups()
+        if (labels.get(name, "") == value) != (operator == "="):
+            return False
+    return True
+
+
+def repeat_of(labels: dict[str, str]) -> float:
+    """Seconds between repeats by the deepest route that matches."""
+    route, repeat = ROUTE, ROUTE["repeat_interval"]
+    while found := next((child for child in route.get("routes", []) if matches(child, labels)), None):
+        route, repeat = found, found.get("repeat_interval", repeat)
+    return seconds_of(repeat)
+
+
+def test_amtool_accepts_the_file_and_its_templates() -> None:
+    done = amtool("check-config", str(CONFIG))
+    assert done.returncode == 0, done.stderr
+    assert "1 templates" in done.stdout
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_is_told_to_its_severity_and_repeated_after_its_cooldown(alert: str) -> None:
+    severity, cooldown = ALERTS[alert]
+    labels = {"alertname": alert, "severity": severity, "cooldown": cooldown}
+    assert receiver_of(**labels) == severity
+    assert repeat_of(labels) == seconds_of(cooldown) - seconds_of(ROUTE["group_interval"]) / 2
+
+
+@pytest.mark.parametrize(("severity", "cooldown", "receiver"), OTHERS)
+def test_other_alerts_have_a_receiver_too(severity: str, cooldown: str, receiver: str) -> None:
+    assert receiver_of(alertname="Other", severity=severity, cooldown=cooldown) == receiver
+
+
+def test_no_repeat_is_a_multiple_of_the_group_interval() -> None:
+    tick = seconds_of(ROUTE["group_interval"])
+    repeats = [ROUTE, *(leaf for route in ROUTE["routes"] for leaf in route["routes"])]
+    assert all(seconds_of(route["repeat_interval"]) % tick == tick / 2 for route in repeats)
+
+
+def test_what_silences_never_silences_itself_and_asks_for_the_same_job() -> None:
+    for rule in yaml.safe_load(CONFIG.read_text())["inhibit_rules"]:
+        [source] = [matcher.split(" = ")[1] for matcher in rule["source_matchers"]]
+        assert source not in " ".join(rule["target_matchers"])
+        assert rule["equal"] == ["job"]
