@@ -172,6 +172,12 @@ class Driver:
         told: dict[str, int] = self.call("tally", worker=worker)
         return told
 
+    def durations(self, worker: int) -> dict[str, list[float]]:
+        """Milliseconds by its own clock, an entry an attempt: `wait` from when the job was added to when it
+        was taken, `run` of the handler."""
+        told: dict[str, list[float]] = self.call("durations", worker=worker)
+        return told
+
     def stop_worker(self, worker: int, *, force: bool = False) -> None:
         """Close it: after its active jobs, held ones released; with `force` at once, its jobs left active."""
         self.call("stop_worker", worker=worker, force=force)

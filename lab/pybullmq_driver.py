@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -27,9 +28,18 @@ class Worker:
     held: list[asyncio.Event] = field(default_factory=list)
     bullmq: Any = None
     failures: Counter[str] = field(default_factory=Counter)
+    durations: dict[str, list[float]] = field(default_factory=lambda: {"wait": [], "run": []})
     tally: dict[str, int] = field(default_factory=lambda: {"started": 0, "returned": 0, "threw": 0})
 
     async def process(self, job: Any, _token: str) -> None:
+        began = time.perf_counter()
+        self.durations["wait"].append(job.processedOn - job.timestamp)
+        try:
+            await self._process(job)
+        finally:
+            self.durations["run"].append((time.perf_counter() - began) * 1000)
+
+    async def _process(self, job: Any) -> None:
         self.tally["started"] += 1
         if self.behaviour.get("hold"):
             held = asyncio.Event()
@@ -79,6 +89,9 @@ class Verbs:
 
     async def tally(self, *, worker: int) -> dict[str, int]:
         return self._workers[worker - 1].tally
+
+    async def durations(self, *, worker: int) -> dict[str, list[float]]:
+        return self._workers[worker - 1].durations
 
     async def release(self, *, worker: int) -> int:
         return self._workers[worker - 1].release()

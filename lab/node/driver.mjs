@@ -26,9 +26,9 @@ function queueNamed(name) {
   return queues.get(name);
 }
 
-function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held, tally) {
+function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held, tally, durations) {
   const failures = new Map();
-  return async (job) => {
+  const timed = async (job) => {
     tally.started++;
     if (hold) await new Promise((release) => held.add(release));
     if (ms) await sleep(ms);
@@ -40,6 +40,15 @@ function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held,
     }
     tally.returned++;
     return null;
+  };
+  return async (job) => {
+    const began = performance.now();
+    durations.wait.push(job.processedOn - job.timestamp);
+    try {
+      return await timed(job);
+    } finally {
+      durations.run.push(performance.now() - began);
+    }
   };
 }
 
@@ -65,14 +74,16 @@ const verbs = {
   async start_worker({ queue, behaviour, opts }) {
     const held = new Set();
     const tally = { started: 0, returned: 0, threw: 0 };
-    const worker = new Worker(queue, processor(behaviour, held, tally), { ...opts, connection, prefix });
+    const durations = { wait: [], run: [] };
+    const worker = new Worker(queue, processor(behaviour, held, tally, durations), { ...opts, connection, prefix });
     worker.on("error", (error) => console.error(error.message));
     await worker.waitUntilReady();
     const id = workers.size + 1;
-    workers.set(id, { worker, held, tally });
+    workers.set(id, { worker, held, tally, durations });
     return id;
   },
   tally: ({ worker }) => workers.get(worker).tally,
+  durations: ({ worker }) => workers.get(worker).durations,
   release: ({ worker }) => release(workers.get(worker)),
   async stop_worker({ worker, force }) {
     if (!force) release(workers.get(worker));
