@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from bench import scrape
+from bench import events, scrape
 
-sys.exit(scrape.main())
+sys.exit(max([scrape.main(), events.main()]))
