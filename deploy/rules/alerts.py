@@ -1,8 +1,8 @@
 """The eight alerts.
 
 An alert keeps the labels of its target, so that one exporter's trouble is not hidden by another's health.
-Series of nodes have the node as their `instance` (prometheus.yml copies it), so what follows from a Redis that
-does not answer is tied to it by the job.
+Series of nodes have the node as their `instance` (prometheus.yml copies it), so what follows from a Redis
+that does not answer is tied to it by the job.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def eight(t: Thresholds) -> tuple[Alert, ...]:
             """,
             summary="Queues are not worked on.",
             description="{{ if $labels.queue }}Jobs wait in queue {{ $labels.queue }}, which is not paused, "
-            "and it has no worker or started none of them for 10 minutes.{{ else }}The exporter {{ $labels.instance }} "
-            "cannot read the state of every queue.{{ end }}",
+            "and it has no worker or started none of them for 10 minutes.{{ else }}"
+            "The exporter {{ $labels.instance }} cannot read the state of every queue.{{ end }}",
             variables=["queue"],
         ),
         Alert(
