@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.rules.alerts import oxherd
+from deploy.rules.extra import oxherd_extra
 from deploy.rules.thresholds import Thresholds
 
 HERE: Final = Path(__file__).parents[1] / "prometheus" / "rules"
@@ -17,7 +18,10 @@ HERE: Final = Path(__file__).parents[1] / "prometheus" / "rules"
 
 def files(thresholds: Thresholds) -> dict[Path, str]:
     """Each rule file and the text it should have."""
-    return {HERE / "oxherd.yml": oxherd(thresholds)}
+    return {
+        HERE / "oxherd.yml": oxherd(thresholds),
+        HERE / "oxherd-extra.yml": oxherd_extra(thresholds),
+    }
 
 
 def main(arguments: list[str]) -> int:
