@@ -77,7 +77,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _gauge(
         "machine_cpu_count",
-        "Cores of the whole machine, whatever a container may use: what the load is measured against (psutil).",
+        "Cores of the whole machine, whatever a container may use: the load is measured by them (psutil).",
         lambda host: host.machine_cores,
     ),
     _gauge("load1", "Load average of the host over 1 minute (getloadavg).", lambda host: host.load[0]),

@@ -90,3 +90,11 @@ def test_a_stale_file_is_told_and_a_wrong_call_says_how(
     assert rules.main(["--check"]) == 0
     assert rules.main([]) == 2
     assert "--check | --write" in capsys.readouterr().err
+
+
+def test_the_page_tells_each_alert_with_its_times() -> None:
+    page = (rules.HERE.parents[2] / "docs" / "alerts.md").read_text()
+    for alert in eight(Thresholds.read(rules.HERE / "thresholds.yml")):
+        [row] = [line for line in page.splitlines() if line.startswith(f"| {alert.name} |")]
+        times = f"| {alert.wait} | {alert.cooldown} | {alert.severity} | {alert.cooldown} |"
+        assert row.endswith(times), row
