@@ -184,7 +184,8 @@ def prometheus_config(exporter_port: int) -> Path | str:
     """The shipped file, or its text where the exporter is elsewhere than it says."""
     if exporter_port == EXPORTER_PORT:
         return PROMETHEUS_CONFIG
-    return PROMETHEUS_CONFIG.read_text().replace(f"localhost:{EXPORTER_PORT}", f"localhost:{exporter_port}")
+    text = PROMETHEUS_CONFIG.read_text().replace(f"localhost:{EXPORTER_PORT}", f"localhost:{exporter_port}")
+    return text.replace("- rules/", f"- {PROMETHEUS_CONFIG.parent}/rules/")
 
 
 def is_ready(url: str) -> bool:

@@ -75,6 +75,11 @@ FAMILIES: Final[tuple[Family, ...]] = (
         + " The load stays the whole machine's.",
         lambda host: host.cpu_count,
     ),
+    _gauge(
+        "machine_cpu_count",
+        "Cores of the whole machine, whatever a container may use: the load is measured by them (psutil).",
+        lambda host: host.machine_cores,
+    ),
     _gauge("load1", "Load average of the host over 1 minute (getloadavg).", lambda host: host.load[0]),
     _gauge("load5", "Load average of the host over 5 minutes (getloadavg).", lambda host: host.load[1]),
     _gauge("load15", "Load average of the host over 15 minutes (getloadavg).", lambda host: host.load[2]),

@@ -91,6 +91,9 @@ def test_everything_comes_up_is_seen_and_goes_away() -> None:
         unanswered = [series for series in DASHBOARD_763 if not query(with_instance(series, instance))]
         assert not unanswered
 
+        groups = httpx.get(f"http://127.0.0.1:{prometheus}/api/v1/rules").json()["data"]["groups"]
+        assert [len(group["rules"]) for group in groups] == [8]
+
         page = httpx.get(f"http://127.0.0.1:{exporter}/metrics", headers={"Accept": "text/plain"}).text
         assert page.count("\nredis_up{") == 6
 

@@ -25,6 +25,7 @@ NASTY = '{odd "quoted" \\ back\nslash é ünï}'
 EXCUSED = {
     "bullmq_job_count": "BullMQ's own name for it, from queue.exportPrometheusMetrics(): dashboards have it",
     "host_cpu_count": "a number of cores is no histogram's count, and the name says what it is",
+    "host_machine_cpu_count": "likewise",
 }
 """What promtool check metrics may complain of, and why we leave it."""
 

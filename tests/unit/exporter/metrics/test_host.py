@@ -34,6 +34,7 @@ def test_every_value_has_its_series() -> None:
     assert series(Ok(HOST)) == {
         "host_cpu_seconds_total": {("user",): 1.5, ("idle",): 9.0},
         "host_cpu_count": {(): 0.5},
+        "host_machine_cpu_count": {(): 4},
         "host_load1": {(): 1.0},
         "host_load5": {(): 2.0},
         "host_load15": {(): 3.0},

@@ -1,0 +1,44 @@
+"""Writes the rule files in deploy/prometheus/rules from thresholds.yml, or compares.
+
+`python -m deploy.rules --write` and `--check`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from deploy.rules.alerts import oxherd
+from deploy.rules.extra import oxherd_extra
+from deploy.rules.thresholds import Thresholds
+
+HERE: Final = Path(__file__).parents[1] / "prometheus" / "rules"
+
+
+def files(thresholds: Thresholds) -> dict[Path, str]:
+    """Each rule file and the text it should have."""
+    return {
+        HERE / "oxherd.yml": oxherd(thresholds),
+        HERE / "oxherd-extra.yml": oxherd_extra(thresholds),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """0 when all is written or right, 1 when a file is stale, 2 for a wrong call."""
+    if arguments not in (["--check"], ["--write"]):
+        print("usage: python -m deploy.rules --check | --write", file=sys.stderr)
+        return 2
+    wanted = files(Thresholds.read(HERE / "thresholds.yml"))
+    if arguments == ["--write"]:
+        for path, text in wanted.items():
+            path.write_text(text)
+        return 0
+    stale = [path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    for name in stale:
+        print(f"{name} is not what thresholds.yml makes: run python -m deploy.rules --write", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""Rules as Prometheus reads them, and their YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from textwrap import dedent
+from typing import Any, Literal, TypeAlias
+
+import yaml
+
+from deploy.rules.thresholds import Thresholds
+
+Severity: TypeAlias = Literal["critical", "high", "medium"]
+Rule: TypeAlias = dict[str, Any]
+
+HEADER = "# Written by `python -m deploy.rules --write` from thresholds.yml: changes made here are lost.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """`wait` is Prometheus' `for`, `hold` its keep_firing_for, which outlasts a flap as long as the cooldown.
+
+    `variables` are labels that the dashboard takes; the summary is static, the description a template.
+    """
+
+    name: str
+    severity: Severity
+    cooldown: str
+    wait: str
+    expression: str
+    summary: str
+    description: str
+    hold: str = ""
+    variables: Sequence[str] = ()
+
+    def rule(self, thresholds: Thresholds) -> Rule:
+        """As an entry of a group's `rules`."""
+        query = "&".join(f"var-{name}={{{{ $labels.{name} | urlquery }}}}" for name in self.variables)
+        return {
+            "alert": self.name,
+            "expr": tidy(self.expression),
+            "for": self.wait,
+            "keep_firing_for": self.hold or self.cooldown,
+            "labels": {"severity": self.severity, "cooldown": self.cooldown},
+            "annotations": {
+                "summary": self.summary,
+                "description": " ".join(tidy(self.description).split()),
+                "runbook_url": f"{thresholds.runbooks}/{self.name}.md",
+                "dashboard_url": thresholds.dashboard + (f"?{query}" if query else ""),
+            },
+        }
+
+
+def recording(name: str, expression: str) -> Rule:
+    """A recording rule."""
+    return {"record": name, "expr": tidy(expression)}
+
+
+def tidy(text: str) -> str:
+    """Without the indentation that it has in the source."""
+    return dedent(text).strip()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists indented below their key, expressions of several lines as they were written."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        super().increase_indent(flow, indentless=False)
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def group(name: str, rules: Iterable[Rule]) -> Rule:
+    """Evaluated every 15 s: with Prometheus' own minute, `for: 30s` and `for: 1m` would be the same."""
+    return {"name": name, "interval": "15s", "rules": list(rules)}
+
+
+def document(*groups: Rule) -> str:
+    """The text of a rule file."""
+    return HEADER + yaml.dump({"groups": list(groups)}, Dumper=_Dumper, sort_keys=False, width=1000)

@@ -1,0 +1,100 @@
+"""The shipped rules: as thresholds.yml makes them, and as promtool's own tests judge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.rules import __main__ as rules
+from deploy.rules.alerts import eight
+from deploy.rules.thresholds import Thresholds
+from lab.prometheus import promtool
+
+HERE = Path(__file__).parent
+SHIPPED = sorted(rules.files(Thresholds.read(rules.HERE / "thresholds.yml")))
+NAMED = {
+    "RedisConnectionDown": ("critical", "5m"),
+    "ClusterNodeDown": ("high", "10m"),
+    "HighMemoryUsage": ("medium", "15m"),
+    "QueueSystemDown": ("critical", "5m"),
+    "HighFailedJobs": ("medium", "30m"),
+    "SystemMemoryLow": ("high", "15m"),
+    "HighSystemLoad": ("medium", "20m"),
+    "HealthScoreCritical": ("critical", "10m"),
+}
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*.yml")), ids=lambda path: path.stem)
+def test_the_alerts_fire_and_stay_silent_as_promtool_says(path: Path) -> None:
+    verdict = promtool("test", "rules", str(path))
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_promtool_has_nothing_to_say_of_the_files(path: Path) -> None:
+    verdict = promtool("check", "rules", "--lint=all", "--lint-fatal", str(path))
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+def test_the_files_are_what_thresholds_yml_makes() -> None:
+    assert rules.main(["--check"]) == 0
+
+
+def test_the_eight_have_their_severities_and_cooldowns_and_hold_as_long() -> None:
+    alerts = eight(Thresholds.read(rules.HERE / "thresholds.yml"))
+    assert {alert.name: (alert.severity, alert.cooldown) for alert in alerts} == NAMED
+    assert not [alert.name for alert in alerts if alert.hold]
+
+
+def test_what_silences_others_comes_before_them() -> None:
+    [group] = yaml.safe_load((rules.HERE / "oxherd.yml").read_text())["groups"]
+    wait = {rule["alert"]: rule["for"] for rule in group["rules"]}
+    assert group["rules"][0]["alert"] == "RedisConnectionDown"
+    assert wait["RedisConnectionDown"] == "30s"
+    assert wait["QueueSystemDown"] == "2m"
+    assert wait["HealthScoreCritical"] == "3m"
+    assert "30s" not in [time for alert, time in wait.items() if alert != "RedisConnectionDown"]
+
+
+def test_a_threshold_a_job_and_an_address_are_changed_in_one_place() -> None:
+    shipped = Thresholds.read(rules.HERE / "thresholds.yml")
+    changed = shipped.model_copy(
+        update={
+            "job": "mine",
+            "failed_jobs": 7,
+            "redis_memory_ratio": 0.65,
+            "runbooks": "https://wiki.example",
+        }
+    )
+    texts = "".join(rules.files(changed).values())
+    assert shipped.job not in texts.replace("name: oxherd", "").replace("oxherd_", "").replace(
+        "/d/oxherd", ""
+    )
+    assert shipped.runbooks not in texts
+    assert "> 7\n" in texts
+    assert "the threshold is 65%." in texts
+    assert "https://wiki.example/HighFailedJobs.md" in texts
+
+
+def test_a_stale_file_is_told_and_a_wrong_call_says_how(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (rules.HERE / "thresholds.yml").read_text()
+    (tmp_path / "thresholds.yml").write_text(text)
+    monkeypatch.setattr(rules, "HERE", tmp_path)
+    assert rules.main(["--check"]) == 1
+    assert "oxherd.yml is not what thresholds.yml makes" in capsys.readouterr().err
+    assert rules.main(["--write"]) == 0
+    assert rules.main(["--check"]) == 0
+    assert rules.main([]) == 2
+    assert "--check | --write" in capsys.readouterr().err
+
+
+def test_the_page_tells_each_alert_with_its_times() -> None:
+    page = (rules.HERE.parents[2] / "docs" / "alerts.md").read_text()
+    for alert in eight(Thresholds.read(rules.HERE / "thresholds.yml")):
+        [row] = [line for line in page.splitlines() if line.startswith(f"| {alert.name} |")]
+        times = f"| {alert.wait} | {alert.cooldown} | {alert.severity} | {alert.cooldown} |"
+        assert row.endswith(times), row
