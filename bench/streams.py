@@ -10,7 +10,6 @@ from bench.queues import PREFIX, exchange
 from exporter.redis.protocol import pack
 
 EVENTS_A_JOB = 4
-_EXACT = b"~"
 
 
 @dataclass
@@ -30,6 +29,10 @@ class Writer:
         """The queue's meta, so that it is found, and a first event."""
         meta = pack("HSET", f"{PREFIX}:{self.queue}:meta", "opts.maxLenEvents", self.most)
         exchange(self._connection, meta + self._event("resumed"), 2)
+
+    def enqueue(self) -> None:
+        """One job in the list of those that wait: without any, what the stream told of waiting is void."""
+        exchange(self._connection, pack("LPUSH", f"{PREFIX}:{self.queue}:wait", 1), 1)
 
     def write(self, jobs: int, *, finished: bool = True) -> None:
         """So many jobs more, each added and waiting and, if `finished`, active and completed too."""
@@ -65,4 +68,4 @@ class Writer:
 
     def _event(self, name: str, job: int | None = None, *fields: str) -> bytes:
         named = () if job is None else ("jobId", job)
-        return pack("XADD", self._key, "MAXLEN", _EXACT, self.most, "*", "event", name, *named, *fields)
+        return pack("XADD", self._key, "MAXLEN", "~", self.most, "*", "event", name, *named, *fields)

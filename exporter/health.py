@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from exporter.bullmq.keys import base
 from exporter.settings import HealthSettings
-from exporter.snapshot import HostState, NodeReading, Snapshot
+from exporter.snapshot import HostState, NodeReading, QueueState, Rates, Snapshot
 from exporter.units import readable, size
 from service.outcome import Failed, Ok, Outcome, value_or_none
 
@@ -220,19 +220,42 @@ def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    total = sum(queue.failed_last_hour for queue in state.queues)
+    failed = {queue.id: _failed(queue, state.rates.get(queue.id)) for queue in state.queues}
+    total = sum(failed.values())
     if total <= settings.thresholds.failed_jobs:
         return None
-    worst = max(state.queues, key=lambda queue: queue.failed_last_hour)
-    name, keys = readable(worst.id.name), readable(base(worst.id))
+    worst = max(failed, key=failed.__getitem__)
+    name, keys = readable(worst.name), readable(base(worst))
+    how = "by the failed sets, or by the event streams where these tell of more"
     return Finding(
         "bullmq",
         "Many jobs failed",
-        f"{total} jobs failed in the last hour, {worst.failed_last_hour} of them in {name}, "
-        "counted in the failed sets (which removeOnFail trims)",
+        f"{total} jobs failed in the last hour, {failed[worst]} of them in {name}, {how}",
         f"{settings.thresholds.failed_jobs} in all queues together",
         f"Mend why they fail, then retry them. The newest job: {_any_cli(snapshot)} -c zrevrange "
         f"{quote(keys + 'failed')} 0 0; its reason: hget {quote(keys + 'ID')} failedReason.",
+    )
+
+
+def _failed(queue: QueueState, rates: Rates | None) -> int:
+    """Of the last hour: removeOnFail trims the set, and an exporter that began just now has seen little."""
+    return max(queue.failed_last_hour, rates.failed_last_hour if rates else 0)
+
+
+def _events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    state = value_or_none(snapshot.bullmq)
+    lost = {queue: one.lost_last_hour for queue, one in state.rates.items()} if state else {}
+    if not any(lost.values()):
+        return None
+    worst = max(lost, key=lost.__getitem__)
+    return Finding(
+        "bullmq",
+        "Counters of jobs are too low",
+        f"{sum(lost.values())} events were trimmed unread in the last hour, {lost[worst]} of them of "
+        f"{readable(worst.name)}",
+        "0",
+        "Give the exporter more CPU, or the queue a longer stream: new Queue(name, "
+        "{streams: {events: {maxLen: 100000}}}).",
     )
 
 
@@ -315,6 +338,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "queue_system_down": _queue_system_down,
     "cluster_node_unhealthy": _cluster_node_unhealthy,
     "host_memory_low": _host_memory_low,
+    "events_lost": _events_lost,
     "redis_memory_high": _redis_memory_high,
     "host_load_high": _host_load_high,
     "process_memory_high": _process_memory_high,

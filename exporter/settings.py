@@ -133,6 +133,7 @@ class Penalties(_Model):
     redis_memory_high: Points = Field(15, description="a node's memory is over its threshold")
     queue_system_down: Points = Field(25, description="a known queue cannot be read")
     failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold")
+    events_lost: Points = Field(5, description="events of a queue were lost: its counters are too low")
     host_memory_low: Points = Field(20, description="the host is short of memory")
     host_load_high: Points = Field(15, description="the load is over its threshold")
     process_memory_high: Points = Field(15, description="the exporter's memory is over its threshold")

@@ -220,6 +220,32 @@ class Events(NamedTuple):
     since: float = 0.0
 
 
+class Rates(NamedTuple):
+    """A queue's last `seconds`, by its event stream: jobs a minute, and quantiles in seconds.
+
+    None where nothing ended or waited. The last two are counts of the last hour, or since the queue is known.
+    """
+
+    seconds: float
+    completed_per_minute: float
+    failed_per_minute: float
+    error_rate: float | None
+    wait_p50: float | None
+    wait_p95: float | None
+    processing_p50: float | None
+    processing_p95: float | None
+    failed_last_hour: int
+    lost_last_hour: int
+
+
+class OwnCounts(NamedTuple):
+    """What BullMQ counts itself, where it does; read every few seconds."""
+
+    completed: int | None
+    failed: int | None
+    ids: int | None
+
+
 @dataclass(frozen=True)
 class BullMQState:
     """Every known queue: read, or why not. `discovered` is False until a first look for queues has ended;
@@ -231,6 +257,8 @@ class BullMQState:
     problems: tuple[str, ...] = ()
     search_refused: bool = False
     events: Mapping[QueueId, Events] | None = None  # None: nobody follows the event streams
+    rates: Mapping[QueueId, Rates] = field(default_factory=dict)  # of those that are followed for a while
+    own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
 
     @property
     def blind(self) -> bool:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.lines import printable, queues_line, redis_line, source_line
+from exporter.snapshot import Rates
 from exporter.units import count, duration, milliseconds, percent, size
 from exporter.views import View
 
@@ -27,6 +28,11 @@ def console() -> Console:
     if not made.is_terminal:
         made = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
     return made
+
+
+_SELDOM: Final = ("prioritized", "children", "completed", "longest")
+_MEDIANS: Final = ("wait p50", "run p50")
+_RATES: Final = ("done/min", "errors", "wait p95", "run p95", *_MEDIANS)
 
 
 def status(view: View) -> RenderableType:
@@ -96,7 +102,11 @@ def queues(view: View) -> RenderableType:
     prefixes = {queue["prefix"] for queue in (*state["queues"], *state["unread"])}
     cells = [_queue_cells(queue, prefixed=len(prefixes) > 1) for queue in state["queues"]]
     rows = Fitting(
-        _table_of(cells), _table_of(cells, without=("prioritized", "children", "completed", "longest"))
+        _table_of(cells),
+        _table_of(cells, without=_MEDIANS),
+        _table_of(cells, without=(*_MEDIANS, *_SELDOM)),
+        _table_of(cells, without=_RATES),
+        _table_of(cells, without=(*_RATES, *_SELDOM)),
     )
     unread = [
         Text(f"not read: {printable(one['prefix'])}:{printable(one['name'])}: {printable(one['why'])}", "red")
@@ -160,6 +170,20 @@ def _queue_cells(queue: View, *, prefixed: bool) -> dict[str, RenderableType]:
         ">oldest": duration(queue["oldest_waiting"]),
         ">longest": duration(queue["longest_active"]),
         ">load": percent(queue["load_factor"]),
+        **_rate_cells(queue["rates"]),
+    }
+
+
+def _rate_cells(rates: View | None) -> dict[str, RenderableType]:
+    """Of the last minutes; empty where the events are not followed, or not for long enough."""
+    told = rates or dict.fromkeys(Rates._fields)
+    return {
+        ">done/min": count(told["completed_per_minute"]),
+        ">errors": percent(told["error_rate"]),
+        ">wait p50": milliseconds(told["wait_p50"]),
+        ">wait p95": milliseconds(told["wait_p95"]),
+        ">run p50": milliseconds(told["processing_p50"]),
+        ">run p95": milliseconds(told["processing_p95"]),
     }
 
 

@@ -17,6 +17,7 @@ from exporter.snapshot import (
     NodeReading,
     ProcessState,
     QueueState,
+    Rates,
     RedisState,
     SentinelMaster,
     Snapshot,
@@ -199,11 +200,14 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
             {"prefix": readable(queue.prefix), "name": readable(queue.name), "why": failed.message}
             for queue, failed in sorted(state.unread.items())
         ],
-        "queues": [_queue(queue) for queue in sorted(state.queues, key=lambda queue: queue.id)],
+        "queues": [
+            _queue(queue, state.rates.get(queue.id))
+            for queue in sorted(state.queues, key=lambda queue: queue.id)
+        ],
     }
 
 
-def _queue(queue: QueueState) -> dict[str, Any]:
+def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
     view: dict[str, Any] = queue._asdict()
     del view["id"]
     return {
@@ -212,6 +216,7 @@ def _queue(queue: QueueState) -> dict[str, Any]:
         **view,
         "load_factor": load_factor(queue),
         "worker_utilization": worker_utilization(queue),
+        "rates": None if rates is None else rates._asdict(),
     }
 
 

@@ -88,6 +88,8 @@ class BullMQSource:
             problems=problems,
             search_refused=known.refused,
             events=events,
+            rates=self._follower.rates(events) if self._follower and events else {},
+            own=known.own,
         )
 
     def _knock(self, routes: Routes, deadline: Deadline) -> None:

@@ -8,12 +8,13 @@ confirmed, and confirmed again at each round, so that a queue that is obliterate
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.bullmq.clients import client_names, count_workers
 from exporter.bullmq.keys import (
+    OWN_COUNTS,
     PROOFS,
     base,
     is_pattern,
@@ -25,12 +26,14 @@ from exporter.bullmq.routes import Routes
 from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request, request
 from exporter.settings import BullMQSettings
-from exporter.snapshot import QueueId
+from exporter.snapshot import OwnCounts, QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 _LANE: Final = "discover"
 _COUNT: Final = 1000  # keys a SCAN call looks at: 0.6 ms of Redis' time, and the fewest round trips for it
+_EXISTENCE: Final = 1 + len(OWN_COUNTS)  # replies a queue
+_NO_COUNTS: Final = OwnCounts(None, None, None)
 _STALE_ROUNDS: Final = 3
 _RETRY_SECONDS: Final = 2.0
 _ROUND_SECONDS: Final = 10.0
@@ -47,6 +50,7 @@ class Known:
     complete: bool = False
     problems: tuple[str, ...] = ()
     refused: bool = False
+    own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
 
 
 @dataclass
@@ -162,21 +166,26 @@ class Discovery:
         owned, _ = routes.by_owner(candidates)
         asked = {address: _existence(queues) for address, queues in owned.items()}
         answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        own: dict[QueueId, OwnCounts] = {}
         before = set(self._known.queues)
         real = set(candidates) & before
         refused = None
         for address, queues in owned.items():
             answer = answers[address]
             if isinstance(answer, Ok):
-                real = _confirmed(real, queues, answer.value, workers or {})
-                refused = next((one for one in answer.value if isinstance(one, ReplyError)), refused)
+                found = [answer.value[n : n + _EXISTENCE] for n in range(0, len(answer.value), _EXISTENCE)]
+                exist = [replies[0] for replies in found]
+                real = _confirmed(real, queues, exist, workers or {})
+                refused = next((one for one in exist if isinstance(one, ReplyError)), refused)
+                own |= {queue: _own(replies[1:]) for queue, replies in zip(queues, found, strict=True)}
         self._note("confirm", f"EXISTS: {refused}" if refused else None)
         certain = {queue for queue in self._certain if routes.possible(queue)}
         missing = ", ".join(sorted(queue.name for queue in certain - real))
         self._note("missing", f"named, but not in Redis: {missing}" if missing else None)
         real |= certain
         self._candidates = real | set(self._named)
-        self._publish(queues=tuple(sorted(real)), workers=workers, workers_at=workers_at)
+        own = {queue: counts for queue, counts in own.items() if queue in real and counts != _NO_COUNTS}
+        self._publish(queues=tuple(sorted(real)), workers=workers, workers_at=workers_at, own=own)
 
     # --- the search ---
 
@@ -246,15 +255,35 @@ class Discovery:
             self._problems[subject] = problem
 
     def _publish(
-        self, *, queues: tuple[QueueId, ...], workers: dict[QueueId, int] | None, workers_at: float
+        self,
+        *,
+        queues: tuple[QueueId, ...],
+        workers: dict[QueueId, int] | None,
+        workers_at: float,
+        own: Mapping[QueueId, OwnCounts],
     ) -> None:
         complete = self._searched or self._all_named
         problems = tuple(self._problems.values())
-        self._known = Known(queues, workers, workers_at, complete, problems, self._refused and not complete)
+        self._known = Known(
+            queues, workers, workers_at, complete, problems, self._refused and not complete, own
+        )
 
 
 def _existence(queues: Iterable[QueueId]) -> Request:
-    return request([("EXISTS", *(base(queue) + proof for proof in PROOFS)) for queue in queues])
+    """Whether each of them is there, and in the same round what BullMQ counts itself."""
+    return request(
+        command
+        for queue in queues
+        for command in (
+            ("EXISTS", *(base(queue) + proof for proof in PROOFS)),
+            *((verb, base(queue) + key, *rest) for verb, key, *rest in OWN_COUNTS),
+        )
+    )
+
+
+def _own(replies: Sequence[Reply]) -> OwnCounts:
+    """A key that is absent, refused or no number counts nothing."""
+    return OwnCounts(*(int(one) if isinstance(one, bytes) and one.isdigit() else None for one in replies))
 
 
 def _confirmed(

@@ -17,12 +17,13 @@ from typing import Any, Final, cast
 
 from exporter.bullmq.events import Entry, Jobs
 from exporter.bullmq.keep import StateFile
+from exporter.bullmq.rates import RateHistory
 from exporter.bullmq.routes import Routes
 from exporter.bullmq.stream import CHECK_IDLE, Stream, bulk
 from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.settings import BullMQSettings
-from exporter.snapshot import Events, QueueId
+from exporter.snapshot import Events, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 from service.threads import Crew
@@ -69,6 +70,7 @@ class Follower:
         self._stale = False
         self._refresh_due = 0.0
         self.began_ms = int(now() * 1000)
+        self._history = RateHistory()
         self._refusals: dict[str, tuple[float, str]] = {}
 
     def events(self) -> dict[QueueId, Events]:
@@ -76,6 +78,10 @@ class Follower:
         at = monotonic()
         told = ((queue, one.events(at)) for queue, one in list(self._streams.items()))
         return {queue: events for queue, events in told if events is not None}
+
+    def rates(self, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
+        """Rates and quantiles of the last minutes up to these events."""
+        return self._history.rates(monotonic(), events)
 
     def problems(self) -> tuple[str, ...]:
         """What was refused lately, one text for each kind of error."""
@@ -95,6 +101,8 @@ class Follower:
         self._assign(owned, cluster=routes.cluster)
         seconds = self._run_readers()
         self._bound()
+        if self._history.due(monotonic()):
+            self._history.note(monotonic(), self.events())
         if self._kept is not None:
             with self._lock:
                 self._kept.save(self._streams)

@@ -10,6 +10,12 @@ from typing import Final
 
 from exporter.snapshot import QueueId
 
+OWN_COUNTS: Final = (
+    ("HGET", "metrics:completed", "count"),
+    ("HGET", "metrics:failed", "count"),
+    ("GET", "id"),
+)
+"""What BullMQ counts itself: jobs that ended, where workers set `metrics`, and calls that add one."""
 SLOTS: Final = 16384
 DELAYED_FACTOR: Final = 0x1000
 """A delayed job's score is its due time in ms times this, plus a tie breaker below it."""

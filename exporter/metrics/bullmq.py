@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Final
 
 from exporter.metrics.family import Assessment, Family, Sample
-from exporter.snapshot import BullMQState, QueueState
+from exporter.snapshot import BullMQState, OwnCounts, QueueState
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")
@@ -75,6 +75,17 @@ def _each(value: Callable[[QueueState], float | None]) -> Callable[[Assessment],
         return [(labels, one) for labels, one in pairs if one is not None]
 
     return read
+
+
+def _own(name: str, text: str, value: Callable[[OwnCounts], int | None]) -> Family:
+    """A count of BullMQ's own."""
+
+    def read(assessment: Assessment) -> Iterable[Sample]:
+        state = _state(assessment)
+        pairs = ((queue, value(one)) for queue, one in (state.own if state else {}).items())
+        return [(queue, count) for queue, count in pairs if count is not None]
+
+    return Family(f"bullmq_{name}_total", "counter", f"{text} Read every discovery interval.", _QUEUE, read)
 
 
 def _per_queue(name: str, text: str, value: Callable[[QueueState], float | None]) -> Family:
@@ -156,5 +167,23 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Ratio 0 to 1: active / (workers x their concurrency), at most 1; "
         "only where the settings tell the concurrency of a worker.",
         worker_utilization,
+    ),
+    _own(
+        "metrics_completed",
+        "Jobs that completed, as BullMQ's own metrics count them: only where workers set `metrics`, absent "
+        "else. A second opinion on bullmq_job_completed_total.",
+        attrgetter("completed"),
+    ),
+    _own(
+        "metrics_failed",
+        "Jobs that failed for good, as BullMQ's own metrics count them: only where workers set `metrics`, "
+        "absent else. A second opinion on bullmq_job_failed_total.",
+        attrgetter("failed"),
+    ),
+    _own(
+        "ids",
+        "Calls that added a job, as the queue's id counter says: custom ids, duplicates and schedulers "
+        "included; absent until there was one, anew after obliterate().",
+        attrgetter("ids"),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.bullmq import stream
+from exporter.bullmq import rates, stream
 from exporter.run import Exporter
 from exporter.settings import Settings
 from exporter.snapshot import Events, Histogram, QueueId
@@ -343,3 +343,42 @@ def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch
         bullmq.add_bulk("{bill}", 10, **GONE)
         found = wait_for(one, "{bill}", {"added": 20, "started": 20, "completed": 20})
         assert found.lost == 0
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_bullmqs_own_counts_beside_ours(server: RedisServer, watch: WatchOf, version: int) -> None:
+    name, plain = f"own-{version}", f"own-none-{version}"
+    one = watched(watch, server, name, plain)
+    with BullMQ(version, url=server.url) as bullmq:  # type: ignore[arg-type]
+        workers = [
+            bullmq.start_worker(name, behaviour={"fail_first": 1}, metrics={"maxDataPoints": 60}),
+            bullmq.start_worker(plain),
+        ]
+        bullmq.add_bulk(name, 7, attempts=2, **GONE)
+        bullmq.add_bulk(name, 3, **GONE)
+        bullmq.add_bulk(plain, 4, **GONE)
+        wait_for(one, name, {"added": 10, "started": 17, "completed": 7, "failed": 3, "retried": 7})
+        wait_for(one, plain, {"added": 4, "started": 4, "completed": 4})
+        own = one.look().own
+        assert own[QueueId("bull", name)] == (bullmq.tally(workers[0])["returned"], 3, 10)
+        assert own[QueueId("bull", plain)] == (None, None, 4)
+        for worker in workers:
+            bullmq.stop_worker(worker)
+        bullmq.obliterate(name)
+        assert QueueId("bull", name) not in one.look().own
+
+
+def test_rates_are_told_where_streams_are_followed(
+    server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "_LEAST", 0.1)
+    one = watched(watch, server, "rated")
+    with BullMQ(6, url=server.url) as bullmq:
+        bullmq.start_worker("rated", concurrency=5, behaviour={"ms": 20})
+        bullmq.add_bulk("rated", 30, **GONE)
+        wait_for(one, "rated", {"added": 30, "started": 30, "completed": 30})
+        told = one.collect().rates[QueueId("bull", "rated")]
+    assert told.completed_per_minute == pytest.approx(30 * 60 / told.seconds)
+    assert (told.error_rate, told.lost_last_hour) == (0, 0)
+    assert told.processing_p50 is not None
+    assert 0.005 <= told.processing_p50 <= 0.1

@@ -17,6 +17,7 @@ from exporter.snapshot import (
     ProcessState,
     QueueId,
     QueueState,
+    Rates,
     RedisState,
     Snapshot,
     Topology,
@@ -61,6 +62,11 @@ def topology(*nodes: TopologyNode) -> Change:
 def bullmq(*queues: QueueState, unread: int = 0, discovered: bool = True) -> Change:
     lost = {QueueId("bull", f"lost{number}"): SILENT for number in range(unread)}
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState(queues, lost, discovered)))
+
+
+def followed(one: QueueState, *, failed: int = 0, lost: int = 0) -> Change:
+    rates = Rates(300.0, 0.0, 0.0, None, None, None, None, None, failed, lost)
+    return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((one,), rates={one.id: rates})))
 
 
 def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
@@ -121,6 +127,10 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("50 failed in the hour", bullmq(queue(25), queue(25, "sms")), {}),
     ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),
     ("many failed long ago", bullmq(queue(0, failed=100_000)), {}),
+    ("removeOnFail trims, the stream tells", followed(queue(0), failed=51), {"failed_jobs_high": 10}),
+    ("the exporter saw fewer fail than are kept", followed(queue(50), failed=3), {}),
+    ("followed, nothing lost", followed(queue(0)), {}),
+    ("one event lost within the hour", followed(queue(0), lost=1), {"events_lost": 5}),
     ("10 % of the memory available", host(memory_available=GIB), {}),
     ("under 10 % of the memory available", host(memory_available=GIB - 1), {"host_memory_low": 20}),
     ("load of twice the cores", host(load=(8.0, 0.0, 0.0)), {}),
@@ -166,7 +176,7 @@ def test_memory_says_what_it_was_measured_against_and_where() -> None:
 
 def test_failed_jobs_say_how_they_were_counted_and_which_queue_is_worst() -> None:
     said = only(bullmq(queue(10), queue(90, "sms")))
-    assert "100 jobs failed in the last hour, 90 of them in sms, counted in the failed sets" in said
+    assert "100 jobs failed in the last hour, 90 of them in sms, by the failed sets" in said
 
 
 def test_a_queue_whose_name_is_no_utf8_can_be_written_about() -> None:

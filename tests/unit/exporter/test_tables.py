@@ -1,22 +1,23 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
 
 from exporter import tables
 from exporter.metrics.family import Assessment
-from exporter.snapshot import Snapshot
+from exporter.snapshot import Rates, Snapshot
 from exporter.views import About, Task, status_view
-from service.outcome import Failed
+from service.outcome import Failed, Ok, value_or_none
 from tests.fakes.assessments import assessment, queue, well
 
 ABOUT = About("1.2.3", monitoring=True, uptime=61.0, tasks=(Task("discovery", False, 1.0, 0),))
 VIEW = status_view(assessment(), ABOUT)
 
 
-def text(renderable: RenderableType, *, terminal: bool = False, width: int = 160) -> str:
+def text(renderable: RenderableType, *, terminal: bool = False, width: int = 220) -> str:
     stream = io.StringIO()
     Console(file=stream, width=width, force_terminal=terminal, markup=False, highlight=False).print(
         renderable
@@ -72,6 +73,21 @@ def test_queues() -> None:
     assert "not read: bull:lost: NOPERM no" in text(table)
     assert "SCAN refused" in text(table)
     assert "title of" not in text(table)  # the issue is not of the queues
+
+
+def test_rates_of_the_last_minutes() -> None:
+    rates = Rates(300.0, 1234.0, 5.0, 0.004, 0.012, 1.5, 0.2, 61.0, 0, 0)
+    told = assessment()
+    bullmq = value_or_none(told.snapshot.bullmq)
+    assert bullmq is not None
+    followed = replace(bullmq, rates={queue().id: rates})
+    view = status_view(replace(told, snapshot=replace(told.snapshot, bullmq=Ok(followed))), ABOUT)
+    expected = ["1,234", "0.4", "%", "12", "ms", "1.5", "s", "200", "ms", "61.0", "s"]
+    assert words(tables.queues(view), "mail")[-11:] == expected
+    assert "run p95" in text(tables.queues(view), width=140)
+    assert "done/min" not in text(tables.queues(view), width=80)
+    assert next(one for one in view["queues"]["queues"] if one["name"] == "mail")["rates"] == rates._asdict()
+    assert all(one["rates"] is None for one in VIEW["queues"]["queues"])
 
 
 def test_prefixes_are_shown_where_there_are_several() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES, load_factor, worker_utilization
 from exporter.metrics.family import Assessment
-from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot
+from exporter.snapshot import BullMQState, OwnCounts, QueueId, QueueState, Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 MAIL = QueueId("bull", "mail")
@@ -75,7 +75,9 @@ def test_everything_that_is_known() -> None:
         longest_active=13.5,
         worker_concurrency=2,
     )
-    found = series(BullMQState((queue,)))
+    found = series(BullMQState((queue,), own={MAIL: OwnCounts(20, 22, 21)}))
+    own = ("metrics_completed", "metrics_failed", "ids")
+    assert [found[f"bullmq_{name}_total"] for name in own] == [{MAIL: 20}, {MAIL: 22}, {MAIL: 21}]
     assert set(found) == {family.name for family in FAMILIES}
     states = ["waiting", "active", "delayed", "prioritized", "waiting-children", "completed", "failed"]
     assert found["bullmq_job_count"] == {(*MAIL, state): count for count, state in enumerate(states, start=1)}
