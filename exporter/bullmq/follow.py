@@ -238,10 +238,11 @@ class _Reader:
         rest = iter(replies)
         for one in asked.joining:
             info = next(rest)
-            if one.last is None:
+            if one.last is None and one.owner == self._address:
                 self._note(one, one.begin(info, monotonic(), began_ms=self._follower.began_ms))
         for one in asked.repaired:
-            if (error := one.seed(next(rest))) is not None:
+            active = next(rest)
+            if one.owner == self._address and (error := one.seed(active)) is not None:
                 self._follower.complain(error)
         checks = {one: tuple(islice(rest, 5)) for one in asked.checked}
         more = False
@@ -252,7 +253,8 @@ class _Reader:
                     self._one_by_one = more = True
                 else:
                     self._follower.refused(one, batch)
-            elif one.last == asked.after[one]:  # else another node's reader has gone on with it
+            elif one.owner == self._address and one.last == asked.after[one]:
+                # else it is another node's reader's: a master that was deposed may hold what nobody kept
                 full = len(batch) >= asked.batch
                 self._note(one, one.take(batch, checks.get(one), monotonic(), full=full))
                 more |= full

@@ -91,6 +91,11 @@ class Stream:
         lag = max(0.0, at - self._caught_up_at)
         return Events(self.tallies, self.read, self.lost, lag, self.undone, self.since)
 
+    @property
+    def owner(self) -> str | None:
+        """The node that holds it now."""
+        return self._owner
+
     def belongs_to(self, address: str) -> None:
         """The node that holds it now. After a move its own counts are looked at again at once."""
         if address != self._owner:
@@ -174,7 +179,10 @@ class Stream:
         if isinstance(info, ReplyError):
             if not _no_such_key(info):
                 return info
-            # Flushed or obliterated: what comes next is a new stream's.
+            # Flushed or obliterated: what comes next is a new stream's. A new master may never have had it.
+            if self._moved:
+                self._undo(self.read)
+                self._moved = False
             self._added_before = len(batch) - self.read - self.lost
             self.jobs.forget()
             return None
@@ -183,7 +191,10 @@ class Stream:
         end = split_id(facts.get(b"last-generated-id", BEGIN))
         later = sum(split_id(cast("bytes", entry[0])) > end for entry in batch)
         went_back = end < split_id(before)
-        self._balance(facts.get(b"entries-added"), self.read - later, went_back=went_back)
+        first_id = _first_id(facts)
+        # One that was made anew begins later than what was read of the other.
+        same = self._moved or (first_id is not None and split_id(first_id) <= split_id(before))
+        self._balance(facts.get(b"entries-added"), self.read - later, went_back=went_back, same=same)
         if went_back:  # another server's stream, or one written anew: go on from its end
             self.move_to(facts[b"last-generated-id"])
             self.jobs.forget()
@@ -191,27 +202,30 @@ class Stream:
         if all(isinstance(count, int) for count in counts):
             wait, paused, prioritized, active = cast("list[int]", counts)
             first = split_id(cast("bytes", batch[0][0]))[0] if batch else split_id(before)[0] + 1
+            remembered = self.jobs.remembered
             self.jobs.prune(first, waiting=wait + paused + prioritized > 0, active=active > 0)
+            if self.jobs.remembered < remembered:
+                self.tallies = self.jobs.tallies()
         return None
 
-    def _balance(self, added: int | None, known: int, *, went_back: bool) -> None:
+    def _balance(self, added: int | None, known: int, *, went_back: bool, same: bool) -> None:
         """`added` entries the stream ever held, `known` of them were read: the rest was lost, or undone.
 
-        Where a new master has fewer than were read, its predecessor died with what it had not replicated.
-        A stream with fewer on the same node is another one.
+        Where the `same` stream has fewer than were read, a master died with what it had not replicated, or
+        began again from an older file. Else it is another stream.
         """
         if added is None:
             self._added_before = None
-            if went_back and self._moved:
+            if went_back and same:
                 self._undo(1)
             return
         if self._added_before is not None:
             missing = added - self._added_before - known - self.lost
-            if missing >= 0 and not (went_back and not self._moved):
+            if missing >= 0 and (same or not went_back):
                 self._lose(self.lost + missing)
                 return
-            if self._moved:
-                self._undo(-missing)
+            if same:
+                self._undo(min(-missing, self.read))
         self._added_before = added - known - self.lost
 
     def _lose(self, lost: int) -> None:
@@ -226,7 +240,7 @@ class Stream:
 
     def _undo(self, events: int) -> None:
         log.warning(
-            "a failover lost events that were counted already",
+            "Redis lost events that were counted already, by a failover or a restart",
             extra={"stream": self._name(), "events": events},
         )
         self.undone += events

@@ -107,8 +107,9 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     ),
     _counter(
         "bullmq_events_undone_total",
-        "Events that were counted and that Redis then lost with a master that had not replicated them: what "
-        "they tell may happen, and count, again. From Redis 7 on; before that at least one for each loss.",
+        "Events that were counted and that Redis then lost, with a master that had not replicated them or by "
+        "a restart from an older file: what they tell may happen, and count, again. Before Redis 7 at least "
+        "one for each loss.",
         attrgetter("undone"),
     ),
     _counter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -12,7 +12,7 @@ from exporter.bullmq import rates, stream
 from exporter.run import Exporter
 from exporter.settings import Settings
 from exporter.snapshot import Events, Histogram, QueueId
-from lab.bullmq import BullMQ
+from lab.bullmq import VERSIONS, BullMQ, Version
 from lab.cluster import RedisCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import Driver
@@ -127,12 +127,17 @@ def test_a_flow(library: Driver, server: RedisServer, watch: WatchOf) -> None:
     library.stop_worker(worker)
 
 
-@pytest.mark.parametrize("version", [4, 6])
-def test_a_job_whose_worker_falls_silent(server: RedisServer, watch: WatchOf, version: int) -> None:
+@pytest.mark.parametrize("version", [*VERSIONS, "python"])
+def test_a_job_whose_worker_falls_silent(
+    server: RedisServer, watch: WatchOf, version: Version | Literal["python"]
+) -> None:
+    def library() -> Driver:
+        return PyBullMQ(url=server.url) if version == "python" else BullMQ(version, url=server.url)
+
     name = f"stalls-{version}"
     one = watched(watch, server, name)
     quick: dict[str, Any] = {"lockDuration": 300, "stalledInterval": 200}
-    lost = BullMQ(version, url=server.url)  # type: ignore[arg-type]
+    lost = library()
     try:
         lost.start_worker(name, behaviour={"hold": True}, **quick)
         lost.add(name, **GONE)
@@ -140,7 +145,7 @@ def test_a_job_whose_worker_falls_silent(server: RedisServer, watch: WatchOf, ve
         lost.process.kill()
     finally:
         lost.close()
-    with BullMQ(version, url=server.url) as other:  # type: ignore[arg-type]
+    with library() as other:
         worker = other.start_worker(name, **quick)
         expected = {"added": 1, "started": 2, "completed": 1, "stalled": 1}
         found = wait_for(one, name, expected)
@@ -382,3 +387,21 @@ def test_rates_are_told_where_streams_are_followed(
     assert (told.error_rate, told.lost_last_hour) == (0, 0)
     assert told.processing_p50 is not None
     assert 0.005 <= told.processing_p50 <= 0.1
+
+
+def test_a_drained_queue_leaves_nothing_behind(library: Driver, server: RedisServer, watch: WatchOf) -> None:
+    name = f"drained-{library.process.name.replace(' ', '-')}"
+    one = watched(watch, server, name)
+    library.add_bulk(name, 50)
+    wait_for(one, name, {"added": 50})
+    (stream,) = one.follower._streams.values()
+    assert stream.jobs.remembered == 50
+    library.drain(name)
+    library.add(name)
+    library.start_worker(name)
+    found = wait_for(one, name, {"added": 51, "started": 1, "completed": 1})
+    wait_until(
+        lambda: one.events(name).tallies.evicted == 50, what="what was drained is forgotten", every=0.2
+    )
+    assert stream.jobs.remembered == 0
+    assert found.lost == 0

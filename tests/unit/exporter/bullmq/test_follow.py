@@ -389,3 +389,48 @@ def test_a_stream_made_anew_on_the_same_node_undid_nothing(server: Streams, one:
     server.add(5000, "added 1")
     found = one.events()
     assert (found.read, found.undone, found.lost) == (5, 0, 0)
+
+
+def roll_back(server: Streams, entries: int) -> None:
+    """As if the newest had never been written."""
+    del server.entries["bull:mail:events"][-entries:]
+    ms, number, _ = server.entries["bull:mail:events"][-1]
+    server.last["bull:mail:events"] = (ms, number)
+    server.added["bull:mail:events"] -= entries
+
+
+def test_what_a_restart_from_an_older_file_undid_is_told(server: Streams, one: One) -> None:
+    one.round()
+    server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
+    one.round()
+    roll_back(server, 3)
+    found = one.events(seconds=20)
+    assert (found.read, found.undone, found.lost) == (4, 3, 0)
+    server.add(5000, "added 3")
+    assert one.events().undone == 3
+
+
+def test_a_new_master_that_never_had_the_stream_undid_all(server: Streams, world: World, one: One) -> None:
+    one.round()
+    server.add(1000, "added 1", "waiting 1")
+    assert one.events().read == 2
+    for kept in (server.entries, server.added, server.last):
+        kept.clear()
+    failed_over(server, world, one)
+    assert one.events().undone == 2
+    server.add(5000, "added 2")
+    found = one.events()
+    assert (found.read, found.undone, found.lost) == (3, 2, 0)
+
+
+def test_what_a_deposed_master_still_says_does_not_count(server: Streams, one: One) -> None:
+    one.round()
+    (reader,) = one.follower._readers.values()
+    server.add(1000, "added 1")
+    asked = _Round(reader.streams, 100, one.clock.now, whole=False)
+    (stream,) = reader.streams
+    stream.belongs_to("other:6379")
+    key = "bull:mail:events"
+    answers: list[Reply] = [ReplyError("ERR no such key")] * (asked.request.replies - 1)
+    assert not reader._take(asked, [*answers, server.xread(100, [key], ["0-0"])])
+    assert (stream.read, stream.jobs.tallies().added) == (0, 0)

@@ -12,7 +12,7 @@ from exporter.bullmq.follow import Follower
 from exporter.bullmq.keep import StateFile, StateFileError
 from exporter.settings import BullMQSettings
 from tests.unit.exporter.bullmq.conftest import CACHE, Clock, DeploymentOf
-from tests.unit.exporter.bullmq.test_follow import MAIL, OTHER, One, Streams, clock, server
+from tests.unit.exporter.bullmq.test_follow import MAIL, OTHER, One, Streams, clock, roll_back, server
 
 __all__ = ["clock", "server"]
 
@@ -146,3 +146,13 @@ def test_a_disk_that_is_full_costs_nothing_but_the_file(
     server.add(1000, "added 1")
     assert one.events(seconds=10).read == 1
     assert "the state file cannot be written" in caplog.text
+
+
+def test_what_redis_lost_while_nobody_looked_is_told(server: Streams, begin: Begin) -> None:
+    one = begin()
+    one.round()
+    server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
+    one.events(seconds=10)
+    roll_back(server, 2)
+    found = begin().events()
+    assert (found.read, found.undone, found.tallies.added) == (4, 2, 2)
