@@ -283,7 +283,8 @@ def _existence(queues: Iterable[QueueId]) -> Request:
 
 def _own(replies: Sequence[Reply]) -> OwnCounts:
     """A key that is absent, refused or no number counts nothing."""
-    return OwnCounts(*(int(one) if isinstance(one, bytes) and one.isdigit() else None for one in replies))
+    values = (one[0] if isinstance(one, list) and one else one for one in replies)
+    return OwnCounts(*(int(one) if isinstance(one, bytes) and one.isdigit() else None for one in values))
 
 
 def _confirmed(

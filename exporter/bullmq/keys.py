@@ -11,8 +11,8 @@ from typing import Final
 from exporter.snapshot import QueueId
 
 OWN_COUNTS: Final = (
-    ("HGET", "metrics:completed", "count"),
-    ("HGET", "metrics:failed", "count"),
+    ("HMGET", "metrics:completed", "count"),
+    ("HMGET", "metrics:failed", "count"),
     ("GET", "id"),
 )
 """What BullMQ counts itself: jobs that ended, where workers set `metrics`, and calls that add one."""
