@@ -161,6 +161,7 @@ def waiting(queues: int) -> bool:
         for _ in range(WAITING // queues // WRITTEN_AT_ONCE):
             for writer in writers:
                 writer.write(WRITTEN_AT_ONCE, finished=False)
+            scraper.scrape()  # or the exporter closes the connection, which idles for too long
             time.sleep(PAUSE)  # what is written faster than it can be read would only be lost
         read, lost = settled(scraper, 2 * WAITING)
         grown = process.memory_info().rss - before
