@@ -15,9 +15,9 @@ class Sample:
     """What the metrics say of a target's queues, summed over them. None: there is no such series.
 
     `at` is when the exporter was scraped. Jobs `waiting` can be taken now (wait, paused and prioritized);
-    the totals are counters that never fall but by a restart of their exporter; `duration_sum` is in seconds of
-    processing over `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall
-    due within DUE_SECONDS.
+    the totals are counters that only fall when their exporter restarts; `duration_sum` is in seconds of
+    processing over `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that
+    fall due within DUE_SECONDS.
     """
 
     at: float
@@ -93,8 +93,8 @@ Condition: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The number after all guards. `reason` is the word of what won: the policy's, or the stage's that changed
-    the number last; `sentence` tells it all; `notes` has a line for each stage that had a say."""
+    """The number after all guards. `reason` is the word of what won: the policy's, or the stage's that
+    changed the number last; `sentence` tells it all; `notes` has a line for each stage that had a say."""
 
     workers: int
     proposed: int | None
@@ -110,7 +110,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """A target as it is: the number asked for, how many are ready, and the 0.9-quantile of start times in s."""
+    """A target as it is: the number asked for, how many are ready, and the 0.9-quantile of start times."""
 
     asked: int
     ready: int | None
