@@ -1,0 +1,72 @@
+"""Other autoscalers as controllers, written from their public algorithms: the HPA with KEDA's metrics, and
+the rule of waiting jobs as people write it themselves."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil
+
+from scaler.model import Missing, Observation
+
+_TOLERANCE = 0.1
+
+
+@dataclass
+class Keda:
+    """KEDA's Prometheus trigger and the HPA behind it: AverageValue, every 15 s.
+
+    `target` jobs a worker, waiting ones and, with `active`, running ones; down to the most that was
+    recommended within `window` seconds; up by the larger of 100 % and 4 workers in 15 s. Between 0 and 1 KEDA
+    decides itself; `least` is 1 here, so that it never does. An empty answer is taken for 0.
+    """
+
+    target: float
+    active: bool
+    window: float = 300.0
+    least: int = 1
+    most: int = 200
+    _recommended: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def decide(self, seen: Observation) -> int:
+        sample = seen.sample
+        usage = 0.0 if isinstance(sample, Missing) else sample.waiting + self.active * sample.active
+        now = max(1, seen.workers)
+        ratio = usage / (self.target * now)
+        raw = now if abs(1 - ratio) <= _TOLERANCE else ceil(usage / self.target)
+        raw = min(self.most, max(self.least, raw))
+        self._recommended.append((seen.time, raw))
+        while self._recommended[0][0] < seen.time - self.window:
+            self._recommended.popleft()
+        held = max(workers for _, workers in self._recommended)
+        wanted = raw if raw > now else min(now, held)
+        return min(wanted, max(2 * now, now + 4))
+
+
+@dataclass
+class SeedRule:
+    """Up when more than twice the target waits, down when less than 0.3 of it does, every two minutes, with a
+    cooldown of five: by one worker, or up to waiting / target."""
+
+    to_target: bool
+    target: float = 5.0
+    least: int = 2
+    most: int = 200
+    cooldown: float = 300.0
+    _changed: float = -1e9
+
+    def decide(self, seen: Observation) -> int:
+        sample = seen.sample
+        if isinstance(sample, Missing) or seen.time - self._changed < self.cooldown:
+            return seen.workers
+        now = seen.workers
+        load = min(1.0, (sample.waiting + sample.active) / max(1, now) / 10.0)
+        wanted = now
+        if sample.waiting > 2 * self.target or (load > 0.8 and sample.waiting > 0):
+            wanted = max(now + 1, ceil(sample.waiting / self.target)) if self.to_target else now + 1
+        elif (sample.waiting == 0 and load < 0.2) or sample.waiting < 0.3 * self.target:
+            wanted = now - 1
+        wanted = min(self.most, max(self.least, wanted))
+        if wanted != now:
+            self._changed = seen.time
+        return wanted

@@ -1,0 +1,164 @@
+"""How many jobs arrive and how long they run, learned from counts and totals. Pure.
+
+Arrivals are what the balance of the queue says: the jobs that ended since the last sample, and by how many
+those inside have grown. So retries and delayed jobs count when they become work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from scaler.model import Sample
+
+_SERVICE_HALF_LIFE: Final = 300.0
+_SERVICE_RUNS: Final = 3.0  # longer for long jobs: so many times what they take
+_LEVEL_HALF_LIFE: Final = 90.0
+_FAST_HALF_LIFE: Final = 15.0
+_UNKNOWN_SERVICE: Final = 1.0  # seconds, until a job has ended
+_REMEMBERED: Final = 3600.0
+_ERROR_QUANTILE: Final = 0.9
+_UNTRIED_ERROR: Final = 0.5  # of a forecast that was not tried yet
+_PEAK_QUANTILE: Final = 0.98
+TRIED: Final = 8
+"""Windows after which the errors and the peak of this queue are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The mean rate (jobs/s) of a horizon of seconds that ended at `end`, and what was forecast for it."""
+
+    end: float
+    rate: float
+    forecast: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is known of a queue's work; rates in jobs/s.
+
+    `level` and `fast` are averages that halve what is old in 90 and in 15 s. `busy` (slot-seconds) and `done`
+    (jobs) fade in 5 minutes, or later where jobs are long. `begun`, `came` and `forecast` are of the window
+    that is being filled.
+    """
+
+    at: float
+    ended: float
+    inside: float
+    active: float
+    level: float | None = None
+    fast: float = 0.0
+    busy: float = 0.0
+    done: float = 0.0
+    begun: float = 0.0
+    came: float = 0.0
+    forecast: float = 0.0
+    windows: tuple[Window, ...] = ()
+
+    @property
+    def rate(self) -> float:
+        """Jobs a second that arrive now: the faster average, as it rises first, but never below the level."""
+        return max(self.level or 0.0, self.fast)
+
+    @property
+    def service(self) -> float:
+        """Seconds that a job runs: slot-seconds that were busy by jobs that ended (Little's law).
+
+        When many began at once, the first to end say little of the others: half of those count as ended.
+        """
+        ended = max(self.done, self.active / 2)
+        return self.busy / ended if ended >= 1 and self.busy > 0 else _UNKNOWN_SERVICE
+
+    @property
+    def tried(self) -> bool:
+        """Whether enough windows were seen to know the errors and the peak."""
+        return len(self.windows) >= TRIED
+
+    def error(self) -> float:
+        """By how much windows of the last hour came out above their forecast, in ratio: 0.9-quantile."""
+        errors = sorted(one.rate / one.forecast - 1.0 for one in self.windows if one.forecast > 1e-9)
+        if not errors:
+            return _UNTRIED_ERROR
+        untried = _UNTRIED_ERROR * (1.0 - len(errors) / TRIED)
+        return max(0.0, untried, errors[ceil(_ERROR_QUANTILE * len(errors)) - 1])
+
+    def peak(self) -> float:
+        """The 0.98-quantile of the windows' rates in the last hour."""
+        rates = sorted(one.rate for one in self.windows)
+        return rates[ceil(_PEAK_QUANTILE * len(rates)) - 1] if rates else 0.0
+
+
+def learn(flow: Flow | None, sample: Sample, horizon: float) -> Flow | None:
+    """What is known after this sample; None where there are no totals of ended jobs. `horizon` in seconds."""
+    if sample.completed is None or sample.failed is None:
+        return None
+    ended, inside = sample.completed + sample.failed, sample.waiting + sample.active
+    if flow is None:
+        return Flow(sample.at, ended, inside, sample.active, begun=sample.at)
+    seconds = sample.at - flow.at
+    if seconds == 0:
+        return flow
+    if seconds < 0 or ended < flow.ended:  # another clock, or counters that began anew
+        return _changed(flow, sample, ended, inside)
+    came = max(0.0, ended - flow.ended + inside - flow.inside)
+    rate = came / seconds
+    fade = 0.5 ** (seconds / max(_SERVICE_HALF_LIFE, _SERVICE_RUNS * flow.service))
+    flow = Flow(
+        at=sample.at,
+        ended=ended,
+        inside=inside,
+        active=sample.active,
+        level=_averaged(flow.level, rate, seconds / _LEVEL_HALF_LIFE),
+        fast=_averaged(None if flow.level is None else flow.fast, rate, seconds / _FAST_HALF_LIFE),
+        busy=flow.busy * fade + (flow.active + sample.active) / 2 * seconds,
+        done=flow.done * fade + ended - flow.ended,
+        begun=flow.begun,
+        came=flow.came + came,
+        forecast=flow.forecast,
+        windows=flow.windows,
+    )
+    return _with_window(flow) if flow.at - flow.begun >= horizon else flow
+
+
+def _averaged(average: float | None, value: float, half_lives: float) -> float:
+    if average is None:
+        return value
+    kept: float = 0.5**half_lives
+    return average * kept + value * (1.0 - kept)
+
+
+def _changed(flow: Flow, sample: Sample, ended: float, inside: float) -> Flow:
+    """Count on from here; the window that this one falls into is not judged."""
+    return Flow(
+        at=sample.at,
+        ended=ended,
+        inside=inside,
+        active=sample.active,
+        level=flow.level,
+        fast=flow.fast,
+        busy=flow.busy,
+        done=flow.done,
+        begun=sample.at,
+        forecast=flow.level or 0.0,
+        windows=flow.windows,
+    )
+
+
+def _with_window(flow: Flow) -> Flow:
+    seconds = flow.at - flow.begun
+    kept = [one for one in flow.windows if flow.at - _REMEMBERED <= one.end < flow.at]
+    kept.append(Window(flow.at, flow.came / seconds, flow.forecast))
+    return Flow(
+        at=flow.at,
+        ended=flow.ended,
+        inside=flow.inside,
+        active=flow.active,
+        level=flow.level,
+        fast=flow.fast,
+        busy=flow.busy,
+        done=flow.done,
+        begun=flow.at,
+        forecast=flow.level or 0.0,
+        windows=tuple(kept),
+    )
