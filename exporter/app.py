@@ -10,10 +10,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from exporter.metrics.family import Assessment
-from exporter.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
 from exporter.page import status_page
 from exporter.views import About, status_view
 from service.clock import Deadline
+from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
 
 _TIMEOUT: Final = "x-prometheus-scrape-timeout-seconds"
 _PAGE_HEADERS: Final = {

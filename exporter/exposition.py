@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 
 from exporter.metrics.family import Assessment
 from exporter.metrics.render import Renderer
-from exporter.negotiate import Format
+from service.negotiate import Format
 
 OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "oxherd_build_info": (("version",), "1, with the exporter's version."),

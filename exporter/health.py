@@ -10,8 +10,8 @@ from typing import Final, Literal, TypeAlias
 from exporter.bullmq.keys import base
 from exporter.settings import HealthSettings
 from exporter.snapshot import HostState, NodeReading, QueueState, Rates, Snapshot
-from exporter.units import readable, size
 from service.outcome import Failed, Ok, Outcome, value_or_none
+from service.units import readable, size
 
 Status: TypeAlias = Literal["healthy", "warning", "critical"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from exporter.units import count, size
 from exporter.views import View
+from service.units import count, size
 
 
 def source_line(view: View, source: View) -> str:

@@ -7,8 +7,8 @@ from html import escape
 from typing import Final
 
 from exporter.lines import source_line
-from exporter.units import duration, milliseconds
 from exporter.views import NO_MONITORING, View
+from service.units import duration, milliseconds
 
 _LINKS: Final = {
     "/metrics": "for Prometheus",

@@ -21,13 +21,13 @@ from exporter.bullmq.keep import StateFile
 from exporter.collect import Collector, Parts, sources
 from exporter.exposition import Exposition
 from exporter.metrics.family import Assessment
-from exporter.negotiate import Format
 from exporter.redis.nodes import Deployment
 from exporter.redis.watch import Watch
 from exporter.settings import BullMQSettings, Settings
 from exporter.views import About, Task
 from service.address import parse_listen
 from service.clock import Deadline, monotonic
+from service.negotiate import Format
 from service.threads import Crew, Supervised
 from service.web import WebServer
 

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from exporter.lines import printable, queues_line, redis_line, source_line
 from exporter.snapshot import Rates
-from exporter.units import count, duration, milliseconds, percent, size
 from exporter.views import View
+from service.units import count, duration, milliseconds, percent, size
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _LONGEST_NAME: Final = 100  # BullMQ allows any; JSON has it whole

@@ -23,8 +23,8 @@ from exporter.snapshot import (
     Snapshot,
     TopologyNode,
 )
-from exporter.units import readable
 from service.outcome import Failed, Ok, Outcome, value_or_none
+from service.units import readable
 
 View: TypeAlias = Mapping[str, Any]
 """Plain data, as JSON has it."""

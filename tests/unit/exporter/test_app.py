@@ -9,9 +9,9 @@ import pytest
 
 from exporter.app import make_app
 from exporter.metrics.family import Assessment
-from exporter.negotiate import CONTENT_TYPES, Format
 from exporter.views import About
 from service.clock import Deadline
+from service.negotiate import CONTENT_TYPES, Format
 from tests.fakes.assessments import assessment
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.negotiate import Format, gzip_wanted, metrics_format, scrape_seconds
+from service.negotiate import Format, gzip_wanted, metrics_format, scrape_seconds
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"

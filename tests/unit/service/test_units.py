@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.units import count, duration, milliseconds, percent, readable, size
+from service.units import count, duration, milliseconds, percent, readable, size
 
 
 @pytest.mark.parametrize(
