@@ -51,7 +51,8 @@ def generated() -> Iterator[Case]:
     for run, concurrency in ((0.5, 1), (3.0, 4), (30.0, 4)):
         level = 12.0 * concurrency / run  # twelve workers full
         for name, rate in (
-            ("spikes", _spikes(level / 3, level * 2, Random(7))),
+            ("spikes", _spikes(level / 3, level * 2, 720, Random(7))),
+            ("rare spikes", _spikes(level / 3, level * 2, 2700, Random(9))),
             ("steps", _steps(level / 4, level, Random(8))),
             ("on-off", lambda t, level=level: level if t % 1800 < 900 else level / 20),
             ("waves", lambda t, level=level: level * (0.55 + 0.45 * sin(2 * pi * t / (1.5 * HOUR)))),
@@ -73,14 +74,14 @@ def _made(name: str, kind: str, rate: Callable[[float], float], run: float, conc
     return Case(name, kind, Load(at, _runs(len(at), run, dice)), 6 * HOUR, concurrency, run)
 
 
-def _spikes(level: float, height: float, dice: Random) -> Callable[[float], float]:
-    """Of 30 to 120 s, at times that nobody knows, 12 minutes apart in the mean."""
+def _spikes(level: float, height: float, apart: float, dice: Random) -> Callable[[float], float]:
+    """Of 30 to 120 s, at times that nobody knows, so many seconds apart in the mean."""
     spikes: list[tuple[float, float]] = []
-    begin = dice.expovariate(1 / 720)
+    begin = dice.expovariate(1 / apart)
     while begin < 6 * HOUR:
         end = begin + dice.uniform(30, 120)
         spikes.append((begin, end))
-        begin = end + dice.expovariate(1 / 720)
+        begin = end + dice.expovariate(1 / apart)
     return lambda t: height if any(a <= t < b for a, b in spikes) else level
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from scaler.load import load_factor
 from scaler.model import (
     Applied,
     Condition,
@@ -83,15 +84,6 @@ class Cycle:
     leading: bool = True
     enabled: bool = True
     dry_run: bool = False
-
-
-def load_factor(settings: PolicySettings, sample: Sample, workers: int) -> float:
-    """min(1, (waiting + active) / workers / capacity of a worker); without workers 1 while there is work."""
-    jobs = sample.waiting + sample.active
-    if workers <= 0:
-        return 1.0 if jobs > 0 else 0.0
-    capacity = settings.capacity_per_worker or settings.worker_concurrency or 10.0
-    return min(1.0, jobs / workers / capacity)
 
 
 @dataclass

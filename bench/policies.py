@@ -1,0 +1,251 @@
+"""Policies side by side in simulated time: `python -m bench.policies --traces DIR --write FILE`.
+
+Every contender sees the same arrivals, and workers that start as late. The recorded traces are no part of the
+project: DIR holds files of NASA-HTTP, AzureLLMInference 2023 and the Numenta Anomaly Benchmark, named as
+bench/loads.py says; without it only generated loads are run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from math import exp, log
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from bench.autoscalers import Keda, SeedRule
+from bench.loads import Case, generated, recorded
+from scaler.decide import TargetMemory, step
+from scaler.model import Control, Observation
+from scaler.settings import PolicySettings
+from scaler.simulate import Controller, Plant, Report, simulate
+
+_MOST: Final = 200
+_SEEDS: Final = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class World:
+    """What the contenders have to live with: the SLO (s) and when a new worker can take jobs (s, uniform)."""
+
+    slo: float
+    start: tuple[float, float]
+
+    def __str__(self) -> str:
+        return f"SLO {self.slo:g} s, workers start in {self.start[0]:g} to {self.start[1]:g} s"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A controller by name, the seconds between its decisions and between scrapes."""
+
+    name: str
+    interval: float
+    scrape: float
+    make: Callable[[Case, World], Controller] = field(repr=False)
+
+
+@dataclass
+class Ours:
+    """The real policy and the real guards."""
+
+    settings: PolicySettings
+    interval: float
+    memory: TargetMemory | None = None
+
+    def decide(self, seen: Observation) -> int:
+        decision, self.memory = step(self.settings, self.interval, seen, Control(), self.memory)
+        return decision.workers
+
+
+def _wait_target(interval: float, *, aim: float = 0.35) -> Contender:
+    def make(case: Case, world: World) -> Controller:
+        settings = PolicySettings(
+            min_workers=1,
+            max_workers=_MOST,
+            worker_concurrency=case.concurrency,
+            wait_slo_seconds=world.slo,
+            aim=aim,
+        )
+        return Ours(settings, interval)
+
+    return Contender(f"wait_target, aim {aim:g}, every {interval:g} s", interval, interval, make)
+
+
+def _keda(share: float, window: float) -> Contender:
+    name = f"KEDA, waiting + active at {share:g} x concurrency, down after {window:g} s"
+    return Contender(name, 15, 15, lambda case, _: Keda(share * case.concurrency, active=True, window=window))
+
+
+CONTENDERS: Final = (
+    _wait_target(5, aim=0.35),
+    _wait_target(15, aim=0.35),
+    _wait_target(5, aim=0.2),
+    _wait_target(5, aim=0.7),
+    *(_keda(share, window) for share in (0.3, 0.5, 0.7, 1.0) for window in (300.0, 60.0)),
+    Contender("KEDA, waiting at 5", 15, 15, lambda *_: Keda(5, active=False)),
+    Contender("waiting rule, 2 min, by one", 120, 15, lambda *_: SeedRule(to_target=False)),
+    Contender("waiting rule, 2 min, to waiting / 5", 120, 15, lambda *_: SeedRule(to_target=True)),
+)
+OURS: Final = CONTENDERS[0].name
+WORLDS: Final = (World(30, (10, 40)), World(10, (20, 60)))
+
+
+def run(case: Case, contender: Contender, world: World, seed: int) -> Report:
+    """One contender on one load; workers' starts are drawn from `seed`."""
+    dice = Random(seed)
+    plant = Plant(
+        case.concurrency,
+        lambda: dice.uniform(*world.start),
+        workers=2,
+        interval=contender.interval,
+        scrape=contender.scrape,
+    )
+    return simulate(case.load, plant, contender.make(case, world), slo=world.slo, until=case.seconds)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over seeds: the share of jobs over the SLO, worker time by the least, changes and reversals/h."""
+
+    over: float
+    cost: float
+    changes: float
+    reversals: float
+
+
+def _score(case: Case, contender: Contender, world: World) -> Score:
+    reports = [run(case, contender, world, seed) for seed in _SEEDS]
+    hours = case.seconds / 3600 * len(reports)
+    return Score(
+        over=sum(one.over for one in reports) / len(reports),
+        cost=sum(one.cost for one in reports) / len(reports),
+        changes=sum(one.changes for one in reports) / hours,
+        reversals=sum(one.reversals for one in reports) / hours,
+    )
+
+
+def mean(scores: Iterable[Score]) -> Score:
+    """Arithmetic, but of costs the geometric mean."""
+    all_ = list(scores)
+    count = len(all_)
+    return Score(
+        over=sum(one.over for one in all_) / count,
+        cost=exp(sum(log(one.cost) for one in all_) / count),
+        changes=sum(one.changes for one in all_) / count,
+        reversals=sum(one.reversals for one in all_) / count,
+    )
+
+
+# --- the run ---------------------------------------------------------------------------------------------
+
+_cases: list[Case] = []
+
+
+def _load(traces: Path | None) -> None:
+    _cases[:] = [*(recorded(traces) if traces else ()), *generated()]
+
+
+def _one(work: tuple[int, int, int]) -> Score:
+    world, contender, case = work
+    return _score(_cases[case], CONTENDERS[contender], WORLDS[world])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables, or write them; 1 when wait_target does not keep its bounds."""
+    parser = argparse.ArgumentParser(prog="python -m bench.policies")
+    parser.add_argument("--traces", type=Path)
+    parser.add_argument("--write", type=Path)
+    given = parser.parse_args(arguments)
+    _load(given.traces)
+    works = [
+        (world, contender, case)
+        for world in range(len(WORLDS))
+        for contender in range(len(CONTENDERS))
+        for case in range(len(_cases))
+    ]
+    with ProcessPoolExecutor(2, initializer=_load, initargs=(given.traces,)) as pool:
+        scores = dict(zip(works, pool.map(_one, works, chunksize=4), strict=True))
+    page = _page(scores)
+    if given.write:
+        given.write.write_text(page)
+    else:
+        print(page)
+    return _judged(scores, with_traces=given.traces is not None)
+
+
+def _set(scores: Mapping[tuple[int, int, int], Score], world: int, contender: int, *kinds: str) -> Score:
+    return mean(scores[world, contender, index] for index, case in enumerate(_cases) if case.kind in kinds)
+
+
+def _judged(scores: Mapping[tuple[int, int, int], Score], *, with_traces: bool) -> int:
+    """No more over the SLO than the KEDA setting with the fewest, at no more than 0.65 of its cost."""
+    ours = _set(scores, 0, 0, "real", "generated")
+    kedas = [
+        _set(scores, 0, index, "real", "generated")
+        for index, one in enumerate(CONTENDERS)
+        if one.name.startswith("KEDA")
+    ]
+    best = min(kedas, key=lambda one: one.over)
+    ratio = ours.cost / best.cost
+    kept = ours.over <= best.over and ratio <= 0.65
+    print(
+        f"over the SLO {ours.over:.4%} against {best.over:.4%}, cost {ours.cost:.2f} against {best.cost:.2f} "
+        f"= {ratio:.2f} (bound 0.65): {'kept' if kept else 'NOT KEPT'}",
+        file=sys.stderr,
+    )
+    if with_traces:
+        real = _set(scores, 0, 0, "real")
+        kept = kept and real.over <= 0.005
+        print(f"over the SLO on recorded traces {real.over:.4%} (bound 0.5 %)", file=sys.stderr)
+    return 0 if kept else 1
+
+
+def _page(scores: Mapping[tuple[int, int, int], Score]) -> str:
+    lines: list[str] = []
+    for world, one in enumerate(WORLDS):
+        lines += [f"## {str(one)[0].upper()}{str(one)[1:]}", "", *_summary(scores, world), ""]
+        lines += [*_per_case(scores, world), ""]
+    return "\n".join(lines)
+
+
+def _summary(scores: Mapping[tuple[int, int, int], Score], world: int) -> list[str]:
+    kinds = [kind for kind in ("real", "generated", "batch") if any(case.kind == kind for case in _cases)]
+    head = "".join(f" {kind}: over SLO | cost |" for kind in kinds)
+    lines = [f"| all loads |{head} changes/h | reversals/h |", "|---|" + "--:|--:|" * len(kinds) + "--:|--:|"]
+    for index, contender in enumerate(CONTENDERS):
+        cells = "".join(
+            f" {100 * one.over:.3f} % | {one.cost:.2f} |"
+            for one in (_set(scores, world, index, kind) for kind in kinds)
+        )
+        most = _set(scores, world, index, "real", "generated")
+        lines.append(f"| {contender.name} |{cells} {most.changes:.0f} | {most.reversals:.1f} |")
+    return lines
+
+
+def _per_case(scores: Mapping[tuple[int, int, int], Score], world: int) -> list[str]:
+    shown = [0, *(index for index, one in enumerate(CONTENDERS) if one.name in _SHOWN)]
+    head = "".join(f" {CONTENDERS[index].name} |" for index in shown)
+    lines = [f"| load (jobs; mean run; concurrency) |{head}", "|---|" + "--:|" * len(shown)]
+    for number, case in enumerate(_cases):
+        cells = "".join(
+            f" {100 * one.over:.2f} % at {one.cost:.2f} |"
+            for one in (scores[world, index, number] for index in shown)
+        )
+        about = f"{case.name} ({len(case.load.at):,}; {case.run:.3g} s; {case.concurrency})"
+        lines.append(f"| {about} |{cells}")
+    return lines
+
+
+_SHOWN: Final = (
+    "KEDA, waiting + active at 0.3 x concurrency, down after 300 s",
+    "KEDA, waiting + active at 0.7 x concurrency, down after 300 s",
+    "waiting rule, 2 min, to waiting / 5",
+)
+
+if __name__ == "__main__":
+    sys.exit(main())
