@@ -1,0 +1,149 @@
+"""Each cause begins, holds, flaps and ends; what was told of it meanwhile, and whether that came in time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Barrier
+from typing import Final
+
+from lab.deadline import wait_until
+from lab.receiver import Notification, Receiver
+from tests.alerts.causes import Cause
+from tests.alerts.monitoring import LATENCY, Pace
+
+HOLDS: Final = 1.25
+"""Cooldowns from the first notification to the first flap: one repeat falls into them."""
+FLAPS: Final = 1.0
+"""Cooldowns from the first flap to the end: one repeat more."""
+PATIENCE: Final = 30.0
+"""Seconds after which what should have been told by now never will be."""
+
+
+@dataclass
+class Story:
+    """One cause's times, time.monotonic(), and what was told of its job, in the end."""
+
+    cause: Cause
+    cooldown: float
+    began: float = 0.0
+    flapped: float = 0.0
+    ended: float = 0.0
+    told: list[Notification] = field(default_factory=list)
+    flaps: int = 0
+
+    def of(self, alert: str) -> list[Notification]:
+        return [one for one in self.told if one.alert == alert]
+
+    @property
+    def firing(self) -> list[Notification]:
+        return [one for one in self.of(self.cause.alert) if one.firing]
+
+    @property
+    def resolved(self) -> list[Notification]:
+        return [one for one in self.of(self.cause.alert) if not one.firing]
+
+
+def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> None:
+    """All at once, and a little longer, in which nothing may be told. Raises TimeoutError of one that failed.
+
+    A thread stays until all are through: the kernel ends what it has started, Redis among it, when it ends.
+    """
+    together = Barrier(len(stories) + 1)
+
+    def play(story: Story) -> None:
+        try:
+            _live(story, receiver, at)
+        finally:
+            together.wait()
+            together.wait()
+
+    with ThreadPoolExecutor(len(stories), thread_name_prefix="story") as threads:
+        played = [threads.submit(play, story) for story in stories]
+        together.wait()
+        time.sleep(2 * at.tick + at.evaluation)
+        for story in stories:
+            story.told = [one for one in list(receiver.notifications) if one.job == story.cause.job]
+        together.wait()
+    for one in played:
+        one.result()
+
+
+def _live(story: Story, receiver: Receiver, at: Pace) -> None:
+    cause, cooldown = story.cause, story.cooldown
+    story.began = time.monotonic()
+    cause.begin()
+    longest = 600 * at.factor + PATIENCE
+    wait_until(
+        lambda: receiver.of(cause.alert, job=cause.job),
+        what=f"{cause.alert} of {cause.job} is told",
+        seconds=longest,
+        every=0.1,
+    )
+    first = receiver.of(cause.alert, job=cause.job)[0].at
+    if cause.remembered:
+        story.flapped = story.ended = story.began + cause.remembered * at.factor
+    else:
+        _sleep_until(first + HOLDS * cooldown)
+        story.flapped = time.monotonic()
+        _flap(cause, until=first + (HOLDS + FLAPS) * cooldown, pause=max(cause.flap, cooldown / 6))
+        story.ended = time.monotonic()
+        cause.end()
+    last = max(at.cooldowns[alert] for alert in cause.alerts)
+    wait_until(
+        lambda: all(_is_over(receiver.of(alert, job=cause.job)) for alert in cause.alerts),
+        what=f"the end of {sorted(cause.alerts)} of {cause.job} is told",
+        seconds=max(0.0, story.ended - time.monotonic()) + last + PATIENCE,
+        every=0.1,
+    )
+
+
+def _flap(cause: Cause, *, until: float, pause: float) -> None:
+    """Better and worse by turns, once at least, and worse at the end."""
+    while True:
+        (cause.ease or cause.end)()
+        time.sleep(pause)
+        (cause.worsen or cause.begin)()
+        if time.monotonic() + 3 * pause > until:
+            break
+        time.sleep(pause)
+    _sleep_until(until)
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _is_over(told: list[Notification]) -> bool:
+    return bool(told) and not told[-1].firing
+
+
+def gaps(told: list[Notification]) -> list[float]:
+    """Seconds between one and the next."""
+    return [later.at - earlier.at for earlier, later in itertools.pairwise(told)]
+
+
+def untimely(told: list[Notification], cooldown: float, at: Pace) -> list[str]:
+    """What is wrong with one alert's notifications: once a cooldown while it fires, its end once, no more.
+
+    A repeat may come half a group_interval early, by which repeat_interval is shorter than the cooldown, and
+    a whole one late.
+    """
+    firing = [one for one in told if one.firing]
+    early, late = cooldown - at.tick / 2 - 0.05, cooldown + at.tick + LATENCY
+    wrong = [
+        f"told {gap:.1f} s after the one before, not {cooldown:g} s"
+        for gap in gaps(firing)
+        if not early <= gap <= late
+    ]
+    ends = len(told) - len(firing)
+    if ends != 1:
+        wrong.append(f"its end was told {ends} times")
+    elif told[-1].firing:
+        wrong.append("told again after its end")
+    elif gaps(told)[-1] > late:
+        wrong.append(f"not told in its last {gaps(told)[-1]:.1f} s")
+    return wrong

@@ -1,0 +1,128 @@
+"""Each of the eight alerts by its real cause, from Redis and BullMQ to the webhook, in a fraction of its time.
+
+OXHERD_ALERTS_FACTOR is that fraction, OXHERD_ALERTS_TABLE the file that the measured times are written to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+from unittest import mock
+
+import pytest
+
+from exporter.run import Exporter
+from lab.prometheus import Prometheus
+from lab.receiver import Receiver
+from tests.alerts.causes import Cause, all_causes
+from tests.alerts.monitoring import pace, rules_of, watching
+from tests.alerts.story import PATIENCE, Story, play_all, untimely
+from tests.alerts.table import page
+
+FACTOR: Final = os.environ.get("OXHERD_ALERTS_FACTOR", "1/75")
+PACE: Final = pace(float(Fraction(FACTOR)))
+SEEN_LATE: Final = PACE.scrape + 2.0
+"""Seconds: a scrape, and before it a look at who is connected."""
+LONGEST: Final = 3.5 * max(PACE.cooldowns.values()) + 600 * PACE.factor + 4 * PATIENCE
+"""Seconds: the longest cooldown's hold, flaps and end, its `for`, and the start of the servers."""
+
+pytestmark = pytest.mark.timeout(LONGEST)
+
+SETTLING: Final = {
+    "redis-lost": 2.0,
+    "node-lost": 3.0,
+    "memory-filled": 1.0,
+    "workers-stopped": 2.0,
+    "queues-refused": 1.0,
+    "jobs-failed": 1.0,
+    "jobs-trimmed": 2.0,
+    "host-memory": 0.0,
+    "host-load": 0.0,
+    "troubles": 1.0,
+}
+"""Each cause's job, and the seconds that Redis and BullMQ themselves may take to be well again."""
+JOBS: Final = tuple(SETTLING)
+
+
+Run = dict[str, Story]
+"""What happened, by job."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All causes at once, each with an exporter and a scrape job of its own."""
+    with ExitStack() as undo:
+        causes = all_causes(undo)
+        targets = {cause.job: start_exporter(cause, undo) for cause in causes}
+        receiver = undo.enter_context(Receiver())
+        home = tmp_path_factory.mktemp("alerts")
+        prometheus = undo.enter_context(watching(targets, PACE, receiver, home))
+        prometheus.wait_for(f"count(oxherd_health_score == 100) == {len(causes)}")
+        assert prometheus.query("ALERTS") == []
+        stories = [Story(cause, PACE.cooldowns[cause.alert]) for cause in causes]
+        play_all(stories, receiver, PACE)
+        for story in stories:
+            story.flaps = flaps_seen(story, prometheus)
+        assert sum(len(story.told) for story in stories) == len(receiver.notifications)
+    if where := os.environ.get("OXHERD_ALERTS_TABLE"):
+        Path(where).write_text(page(stories, PACE, FACTOR))
+    return {story.cause.job: story for story in stories}
+
+
+def start_exporter(cause: Cause, undo: ExitStack) -> str:
+    """The whole program, but for the reader of the host; its address."""
+    with mock.patch("exporter.collect.collect_host", cause.host.collect):
+        exporter = Exporter(cause.settings)
+    exporter.start()
+    undo.callback(exporter.stop)
+    return exporter.address
+
+
+def flaps_seen(story: Story, prometheus: Prometheus) -> int:
+    """How often Prometheus saw the alert's expression become true again while the cause flapped."""
+    [group] = rules_of(story.cause.job, PACE.factor)["groups"]
+    [rule] = [rule for rule in group["rules"] if rule["alert"] == story.cause.alert]
+    ago = time.time() - time.monotonic()
+    seconds = range(int(story.flapped + ago), int(story.ended + ago + SEEN_LATE))
+    found = prometheus.get(
+        "query_range", query=rule["expr"], start=str(seconds.start), end=str(seconds.stop), step="1"
+    )
+    true = {int(at) for series in found["result"] for at, _ in series["values"]}
+    states = [second in true for second in seconds]
+    return sum(later and not earlier for earlier, later in itertools.pairwise(states))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_told_once_a_cooldown_while_it_holds_and_while_it_flaps_and_its_end_once(job: str, run: Run) -> None:
+    story = run[job]
+    assert untimely(story.of(story.cause.alert), story.cooldown, PACE) == []
+    assert len(story.firing) >= 3
+    assert story.flaps or story.cause.remembered
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_its_end_is_told_a_cooldown_after_the_cause_is_gone(job: str, run: Run) -> None:
+    story = run[job]
+    [end] = story.resolved
+    late = end.at - story.ended - story.cooldown
+    assert -PACE.grain <= late <= PACE.grain + SETTLING[job]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_nothing_else_is_told_and_what_belongs_to_the_same_trouble_as_seldom(job: str, run: Run) -> None:
+    story = run[job]
+    assert {one.alert for one in story.told} == story.cause.alerts
+    for alert in story.cause.beside:
+        assert untimely(story.of(alert), PACE.cooldowns[alert], PACE) == []
+    labels = {(one.alert, str(one.body["groupLabels"])) for one in story.told}
+    assert len(labels) == len(story.cause.alerts)
+
+
+def test_every_alert_has_a_cause_and_every_cause_was_played(run: Run) -> None:
+    assert {story.cause.alert for story in run.values()} == set(PACE.cooldowns)
+    assert set(run) == set(JOBS)
