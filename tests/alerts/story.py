@@ -25,7 +25,7 @@ PATIENCE: Final = 30.0
 
 @dataclass
 class Story:
-    """One cause's times, time.monotonic(), and what was told of its job, in the end."""
+    """One cause's times, time.monotonic(), and in the end what was told and seen of its job."""
 
     cause: Cause
     cooldown: float
@@ -34,6 +34,7 @@ class Story:
     ended: float = 0.0
     told: list[Notification] = field(default_factory=list)
     flaps: int = 0
+    lowest: dict[str, float] = field(default_factory=dict)
 
     def of(self, alert: str) -> list[Notification]:
         return [one for one in self.told if one.alert == alert]

@@ -18,36 +18,39 @@ _BULLMQ: Final = Path(__file__).parents[2] / "lab" / "node" / "node_modules" / "
 _PAGE: Final = """\
 # The eight alerts, measured
 
-Each alert was provoked by its real cause, with the shipped rules and routes in {share} of their time, on {versions}.
-All figures are what was measured divided by that, in minutes and seconds. Prometheus scraped and evaluated every
-{scrape:g} s and {evaluation:g} s, so that what waits for these is up to {blur} more than in production.
+Written by `OXHERD_ALERTS_FACTOR={factor} OXHERD_ALERTS_TABLE=docs/alerts-measured.md make test-alerts`.
 
-- **first**: from the cause to the first notification, which waits for the alert's `for`.
-- **holds, flaps, over**: between two notifications; the later one came while the cause held, while it came and went
-  ({flaps}), or after it was gone and `keep_firing_for` kept the alert.
-- **end**: from the end of the cause to the one notification that says so; `keep_firing_for` is the cooldown.
+Each alert was provoked by its cause, on real servers, with the shipped rules and routes in {factor} of their
+time: {versions}.
 
-Nothing else was told of any of the jobs. {remembered}
+The figures are minutes and seconds: what was measured, divided by {factor}. A scrape and an evaluation each took
+place every {scrape:g} s and {evaluation:g} s, which stand here for {scrape_stands} and {evaluation_stands}
+instead of 0:05 and 0:15. No `for` was shorter than 1 s.
+
+- **first**: from the cause to the first notification. The alert's `for` is part of it.
+- **holds, flaps, over**: from one notification to the next, while the cause held, while it came and went, and
+  after it was gone, when `keep_firing_for` alone kept the alert. Prometheus saw each cause go and come back
+  {flaps} meanwhile; no flap was told.
+- **end**: from the end of the cause to the one notification that says so. `keep_firing_for` is the cooldown.
+- **also told**: other alerts of the same exporter in all that time.
+- Jobs that are removed as they fail are remembered by the rule for an hour. Their cause ends with that hour.
 
 {rows}
-
-Written by `OXHERD_ALERTS_FACTOR={factor} OXHERD_ALERTS_TABLE=docs/alerts-measured.md make test-alerts`.
 """
-_HEAD: Final = ("alert", "cause", "cooldown", "first", "holds", "flaps", "over", "end")
+_HEAD: Final = ("alert", "cause", "cooldown", "first", "holds", "flaps", "over", "end", "also told")
 
 
 def page(stories: Collection[Story], at: Pace, factor: str) -> str:
     """The document's text. `factor` is as it was given, 1/20."""
-    flaps = [f"{story.flaps} times" for story in stories if not story.cause.remembered]
+    flaps = [story.flaps for story in stories if not story.cause.remembered]
     return _PAGE.format(
-        share=factor,
         factor=factor,
         versions=", ".join(_versions()),
         scrape=at.scrape,
         evaluation=at.evaluation,
-        blur=_clock((at.scrape + at.evaluation) / at.factor),
-        flaps=f"{min(flaps)} to {max(flaps)} seen" if flaps else "",
-        remembered="",
+        scrape_stands=_clock(at.scrape / at.factor),
+        evaluation_stands=_clock(at.evaluation / at.factor),
+        flaps=f"{min(flaps)} to {max(flaps)} times",
         rows="\n".join(_rows(stories, at)),
     )
 
@@ -63,6 +66,7 @@ def _rows(stories: Iterable[Story], at: Pace) -> Iterable[str]:
             _clock((story.firing[0].at - story.began) / at.factor),
             *(_spacings(story.firing, *span, at) for span in _spans(story)),
             _clock((story.resolved[0].at - story.ended) / at.factor),
+            ", ".join(sorted({one.alert for one in story.told} - {story.cause.alert})) or "-",
         )
         yield _row(cells)
 
