@@ -13,7 +13,7 @@ from typing import Final
 from lab.deadline import wait_until
 from lab.receiver import Notification, Receiver
 from tests.alerts.causes import Cause
-from tests.alerts.monitoring import LATENCY, Pace
+from tests.alerts.monitoring import Pace
 
 HOLDS: Final = 1.25
 """Cooldowns from the first notification to the first flap: one repeat falls into them."""
@@ -130,11 +130,11 @@ def gaps(told: list[Notification]) -> list[float]:
 def untimely(told: list[Notification], cooldown: float, at: Pace) -> list[str]:
     """What is wrong with one alert's notifications: once a cooldown while it fires, its end once, no more.
 
-    A repeat may come half a group_interval early, by which repeat_interval is shorter than the cooldown, and
-    a whole one late.
+    Repeats are decided every group_interval, and each is due half of one before: it comes no earlier than
+    that, and one that came half a group_interval late would have been missed and told at the next.
     """
     firing = [one for one in told if one.firing]
-    early, late = cooldown - at.tick / 2 - 0.05, cooldown + at.tick + LATENCY
+    early, late = cooldown - at.tick / 2, cooldown + at.tick / 2
     wrong = [
         f"told {gap:.1f} s after the one before, not {cooldown:g} s"
         for gap in gaps(firing)

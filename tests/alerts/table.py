@@ -23,9 +23,9 @@ Written by `OXHERD_ALERTS_FACTOR={factor} OXHERD_ALERTS_TABLE=docs/alerts-measur
 Each alert was provoked by its cause, on real servers, with the shipped rules and routes in {factor} of their
 time: {versions}.
 
-The figures are minutes and seconds: what was measured, divided by {factor}. A scrape and an evaluation each took
-place every {scrape:g} s and {evaluation:g} s, which stand here for {scrape_stands} and {evaluation_stands}
-instead of 0:05 and 0:15. No `for` was shorter than 1 s.
+The figures are minutes and seconds: what was measured, divided by {factor}. Scrapes were {scrape:g} s apart,
+evaluations {evaluation:g} s, which stand here for {scrape_stands} and {evaluation_stands} instead of 0:05 and
+0:15. No `for` was shorter than 1 s.
 
 - **first**: from the cause to the first notification. The alert's `for` is part of it.
 - **holds, flaps, over**: from one notification to the next, while the cause held, while it came and went, and

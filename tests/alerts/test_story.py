@@ -22,7 +22,7 @@ def test_the_shipped_times_are_scaled() -> None:
     assert (pace(1).scrape, pace(1).evaluation, pace(1).tick) == (5, 15, 60)
 
 
-@pytest.mark.parametrize("times", [(0, 10, 20, 30), (0, 9.5, 20.5, 30.5), (0, 11, 21)])
+@pytest.mark.parametrize("times", [(0, 10, 20, 30), (0, 9.5, 20, 30), (0, 10.5, 20)])
 def test_once_a_cooldown_and_one_end_is_right(times: tuple[float, ...]) -> None:
     assert untimely(told(*times, ends=(times[-1] + 4,)), COOLDOWN, AT) == []
 
@@ -32,6 +32,7 @@ def test_once_a_cooldown_and_one_end_is_right(times: tuple[float, ...]) -> None:
     [
         (told(0, 5, 15, ends=(19,)), "told 5.0 s after the one before"),
         (told(0, 10, 11, ends=(19,)), "told 1.0 s after the one before"),
+        (told(0, 11, 22, ends=(26,)), "told 11.0 s after the one before"),
         (told(0, 10, 30, ends=(34,)), "told 20.0 s after the one before"),
         (told(0, 10, 20, ends=()), "its end was told 0 times"),
         (told(0, 10, 20, ends=(22, 23)), "its end was told 2 times"),
