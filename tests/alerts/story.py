@@ -48,8 +48,10 @@ class Story:
         return [one for one in self.of(self.cause.alert) if not one.firing]
 
 
-def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> None:
-    """All at once, and a little longer, in which nothing may be told. Raises TimeoutError of one that failed.
+def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> list[Notification]:
+    """All at once, and a little longer, in which nothing may be told; all that was told.
+
+    Raises TimeoutError for one of which nothing was told, or no end.
 
     A thread stays until all are through: the kernel ends what it has started, Redis among it, when it ends.
     """
@@ -66,11 +68,13 @@ def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> None:
         played = [threads.submit(play, story) for story in stories]
         together.wait()
         time.sleep(2 * at.tick + at.evaluation)
-        for story in stories:
-            story.told = [one for one in list(receiver.notifications) if one.job == story.cause.job]
+        told = list(receiver.notifications)
         together.wait()
     for one in played:
         one.result()
+    for story in stories:
+        story.told = [one for one in told if one.job == story.cause.job]
+    return told
 
 
 def _live(story: Story, receiver: Receiver, at: Pace) -> None:

@@ -50,12 +50,13 @@ def page(stories: Collection[Story], at: Pace, factor: str) -> str:
         evaluation=at.evaluation,
         scrape_stands=_clock(at.scrape / at.factor),
         evaluation_stands=_clock(at.evaluation / at.factor),
-        flaps=f"{min(flaps)} to {max(flaps)} times",
-        rows="\n".join(_rows(stories, at)),
+        flaps=_times(flaps),
+        rows="\n".join(rows(stories, at)),
     )
 
 
-def _rows(stories: Iterable[Story], at: Pace) -> Iterable[str]:
+def rows(stories: Iterable[Story], at: Pace) -> Iterable[str]:
+    """The table, line by line."""
     yield _row(_HEAD)
     yield _row("---" for _ in _HEAD)
     for story in stories:
@@ -82,6 +83,11 @@ def _spacings(firing: list[Notification], begin: float, end: float, at: Pace) ->
 
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _times(counts: Collection[int]) -> str:
+    few, many = min(counts), max(counts)
+    return f"{few} times" if few == many else f"{few} to {many} times"
 
 
 def _clock(seconds: float) -> str:

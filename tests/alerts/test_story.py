@@ -1,12 +1,15 @@
-"""What the run is judged by finds each way in which an alert can be told wrongly."""
+"""What the run is judged by finds each way in which an alert can be told wrongly; the table's figures."""
 
 from __future__ import annotations
 
 import pytest
 
+from exporter.settings import Settings
 from lab.receiver import Notification
+from tests.alerts.causes import Cause
 from tests.alerts.monitoring import pace
-from tests.alerts.story import untimely
+from tests.alerts.story import Story, untimely
+from tests.alerts.table import rows
 
 AT = pace(1 / 60)
 COOLDOWN = AT.cooldowns["ClusterNodeDown"]
@@ -14,7 +17,10 @@ COOLDOWN = AT.cooldowns["ClusterNodeDown"]
 
 def told(*times: float, ends: tuple[float, ...]) -> list[Notification]:
     both = [(at, "firing") for at in times] + [(at, "resolved") for at in ends]
-    return [Notification(at, "/high", {"status": status}) for at, status in sorted(both)]
+    labels = {"alertname": "ClusterNodeDown"}
+    return [
+        Notification(at, "/high", {"status": status, "commonLabels": labels}) for at, status in sorted(both)
+    ]
 
 
 def test_the_shipped_times_are_scaled() -> None:
@@ -45,3 +51,11 @@ def test_what_is_told_too_often_too_seldom_or_after_its_end(
     notifications: list[Notification], complaint: str
 ) -> None:
     assert complaint in " ".join(untimely(notifications, COOLDOWN, AT))
+
+
+def test_the_table_has_the_times_of_production() -> None:
+    cause = Cause("node", "ClusterNodeDown", "a node killed", Settings(), begin=lambda: None)
+    story = Story(cause, COOLDOWN, began=98.0, flapped=112.5, ended=122.5)
+    story.told = told(100, 110, 120, 130, ends=(133,))
+    *_, row = rows([story], AT)
+    assert row == "| ClusterNodeDown | a node killed | 10:00 | 2:00 | 10:00 | 10:00 | 10:00 | 10:30 | - |"
