@@ -25,7 +25,10 @@ PARTIAL: Final = ("cluster-require-full-coverage no",)
 
 @dataclass
 class Host:
-    """This machine as the exporter reads it, but for its load and what memory is available: those are set."""
+    """This machine as the exporter reads it, but for its load and what memory is available: those are set.
+
+    It stands in for exporter.host.collect_host, so that a busy machine makes no alert of its own either.
+    """
 
     load_per_core: float = 0.1
     available: float = 0.5
@@ -43,9 +46,9 @@ class Host:
 class Cause:
     """Why an alert fires. `begin` and `end` may be called by turns; `ease` and `worsen` are what flaps.
 
-    `beside` are alerts that are rightly told of the same trouble. `flap` is the least number of seconds
-    between two changes that scrapes can see. `remembered`: seconds (unscaled) for which the rule itself holds
-    after the last event, where nothing can end it before.
+    `beside` are alerts that are rightly told of the same trouble. In seconds, whatever the factor: `flap`,
+    the least between two changes that scrapes can see, and `settles`, what Redis and BullMQ themselves may
+    need to be well again. `remembered` are the unscaled seconds for which the rule holds by itself.
     """
 
     job: str
@@ -59,6 +62,7 @@ class Cause:
     host: Host = field(default_factory=Host)
     beside: frozenset[str] = frozenset()
     flap: float = 1.5
+    settles: float = 1.0
     remembered: float = 0.0
 
     @property
@@ -104,6 +108,7 @@ def redis_lost(undo: ExitStack) -> Cause:
         settings=_settings(cluster, queue),
         begin=kill_all,
         end=restart_all,
+        settles=2.0,
     )
 
 
@@ -120,6 +125,7 @@ def node_lost(undo: ExitStack) -> Cause:
         begin=node.kill,
         end=node.restart,
         flap=2.5,
+        settles=3.0,
     )
 
 
@@ -154,6 +160,7 @@ def workers_stopped(server: RedisServer, jobs: Driver) -> Cause:
         begin=lambda: jobs.stop_worker(workers.pop()),
         end=lambda: workers.append(jobs.start_worker(queue, behaviour=holding)),
         flap=2.0,
+        settles=2.0,
     )
 
 

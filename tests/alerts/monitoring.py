@@ -35,8 +35,9 @@ class Pace:
 
     @property
     def grain(self) -> float:
-        """How much later than its cause a change may be told, beside what the rule itself waits."""
-        return self.scrape + self.evaluation + self.tick + LATENCY
+        """How much later than `keep_firing_for` an end may be told: a scrape sees it, an evaluation, another
+        when the time is over, then the group's turn."""
+        return self.scrape + 2 * self.evaluation + self.tick + LATENCY
 
 
 def pace(factor: float) -> Pace:

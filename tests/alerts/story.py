@@ -15,10 +15,9 @@ from lab.receiver import Notification, Receiver
 from tests.alerts.causes import Cause
 from tests.alerts.monitoring import Pace
 
-HOLDS: Final = 1.25
-"""Cooldowns from the first notification to the first flap: one repeat falls into them."""
-FLAPS: Final = 1.0
-"""Cooldowns from the first flap to the end: one repeat more."""
+MARGIN: Final = 0.25
+"""Cooldowns that pass after a repeat before something changes."""
+MOST_ROUNDS: Final = 3
 PATIENCE: Final = 30.0
 """Seconds after which what should have been told by now never will be."""
 
@@ -46,6 +45,13 @@ class Story:
     @property
     def resolved(self) -> list[Notification]:
         return [one for one in self.of(self.cause.alert) if not one.firing]
+
+
+def rounds(cause: Cause, at: Pace) -> int:
+    """For how many cooldowns it holds, and for as many flaps: those that fit in while the longest has one."""
+    cooldown, last = at.cooldowns[cause.alert], max(at.cooldowns[alert] for alert in cause.alerts)
+    whole = (3 + MARGIN) * max(at.cooldowns.values())
+    return max(1, min(MOST_ROUNDS, int(((whole - last) / cooldown - MARGIN) / 2)))
 
 
 def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> list[Notification]:
@@ -92,9 +98,10 @@ def _live(story: Story, receiver: Receiver, at: Pace) -> None:
     if cause.remembered:
         story.flapped = story.ended = story.began + cause.remembered * at.factor
     else:
-        _sleep_until(first + HOLDS * cooldown)
+        flapping = first + (rounds(cause, at) + MARGIN) * cooldown
+        _sleep_until(flapping)
         story.flapped = time.monotonic()
-        _flap(cause, until=first + (HOLDS + FLAPS) * cooldown, pause=max(cause.flap, cooldown / 6))
+        _flap(cause, until=flapping + rounds(cause, at) * cooldown, pause=max(cause.flap, cooldown / 6))
         story.ended = time.monotonic()
         cause.end()
     last = max(at.cooldowns[alert] for alert in cause.alerts)

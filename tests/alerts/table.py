@@ -78,7 +78,11 @@ def _spans(story: Story) -> tuple[tuple[float, float], ...]:
 
 def _spacings(firing: list[Notification], begin: float, end: float, at: Pace) -> str:
     found = [gap for gap, later in zip(gaps(firing), firing[1:], strict=True) if begin <= later.at < end]
-    return ", ".join(_clock(gap / at.factor) for gap in found) or "-"
+    if not found:
+        return "-"
+    least, most = _clock(min(found) / at.factor), _clock(max(found) / at.factor)
+    times = "" if len(found) == 1 else f"{len(found)} times "
+    return times + (least if least == most else f"{least} to {most}")
 
 
 def _row(cells: Iterable[str]) -> str:
