@@ -57,9 +57,8 @@ def rounds(cause: Cause, at: Pace) -> int:
 def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> list[Notification]:
     """All at once, and a little longer, in which nothing may be told; all that was told.
 
-    Raises TimeoutError for one of which nothing was told, or no end.
-
-    A thread stays until all are through: the kernel ends what it has started, Redis among it, when it ends.
+    Raises TimeoutError for one of which nothing was told, or no end. A thread stays until all are through:
+    when it ends, the kernel ends what it has started, and that is Redis.
     """
     together = Barrier(len(stories) + 1)
 
@@ -72,10 +71,14 @@ def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> list[N
 
     with ThreadPoolExecutor(len(stories), thread_name_prefix="story") as threads:
         played = [threads.submit(play, story) for story in stories]
-        together.wait()
-        time.sleep(2 * at.tick + at.evaluation)
-        told = list(receiver.notifications)
-        together.wait()
+        try:
+            together.wait()
+            time.sleep(2 * at.tick + at.evaluation)
+            told = list(receiver.notifications)
+            together.wait()
+        except BaseException:  # interrupted: nobody else would let the threads go
+            together.abort()
+            raise
     for one in played:
         one.result()
     for story in stories:
