@@ -26,6 +26,11 @@ class Notification:
         return str(self.body["commonLabels"].get("alertname", ""))
 
     @property
+    def job(self) -> str:
+        """The job of the series that it comes from, empty where the group has several."""
+        return str(self.body["commonLabels"].get("job", ""))
+
+    @property
     def firing(self) -> bool:
         """Whether it says that the alert holds; otherwise that it is resolved."""
         return bool(self.body["status"] == "firing")
@@ -56,9 +61,10 @@ class Receiver:
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), name="receiver")
         self._thread.start()
 
-    def of(self, alert: str) -> list[Notification]:
-        """The notifications of one alert, in the order they came."""
-        return [one for one in list(self.notifications) if one.alert == alert]
+    def of(self, alert: str, *, job: str | None = None) -> list[Notification]:
+        """The notifications of one alert, of any job unless one is named, in the order they came."""
+        named = [one for one in list(self.notifications) if one.alert == alert]
+        return named if job is None else [one for one in named if one.job == job]
 
     def close(self) -> None:
         self._server.shutdown()

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION: Final = re.compile(r"(?:\d+(?:ms|[smhdw]))+")
-_PART: Final = re.compile(r"(\d+)(ms|[smhdw])")
-_TIMES: Final = frozenset({"for", "keep_firing_for", "group_wait", "group_interval", "repeat_interval"})
-_RANGE: Final = re.compile(r"\[(" + _DURATION.pattern + r")(:?)\]")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+_DURATION: Final = re.compile(r"(?:\d+(?:ms|[smhdwy]))+")
+_PART: Final = re.compile(r"(\d+)(ms|[smhdwy])")
+_WAITS: Final = frozenset({"interval", "for", "keep_firing_for"})
+_ROUTES: Final = frozenset({"group_wait", "group_interval", "repeat_interval"})
+_TIMES: Final = re.compile(
+    r"""
+      (?P<text> "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` )
+    | \[ \s* (?P<range> DURATION ) \s* (?: (?P<colon> : ) \s* (?P<step> DURATION )? \s* )? \]
+    | (?P<offset> \boffset \s+ -? \s* ) (?P<back> DURATION )
+    """.replace("DURATION", _DURATION.pattern),
+    re.VERBOSE,
+)
 
 
 def seconds_of(duration: str) -> float:
@@ -20,22 +29,20 @@ def seconds_of(duration: str) -> float:
     return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(duration))
 
 
-def scale_duration(duration: str, factor: float) -> str:
-    """The duration times the factor, to the millisecond, and at least one."""
-    return f"{max(1, round(seconds_of(duration) * factor * 1000))}ms"
+def scale_duration(duration: str, factor: float, *, shortest: float = 0.001) -> str:
+    """The duration times the factor, to the millisecond, and at least `shortest` seconds; none stays none."""
+    seconds = seconds_of(duration)
+    return f"{round(max(shortest, seconds * factor) * 1000)}ms" if seconds else "0s"
 
 
-def scale(document: Any, factor: float, *, shortest_range: float = 4.0) -> Any:
-    """Rules or routes with each waiting time and each range in an expression times the factor.
+def scale(document: Any, factor: float, *, shortest_wait: float = 1.0, shortest_range: float = 4.0) -> Any:
+    """Rules or routes with each waiting time, and each time in an expression, times the factor.
 
-    A range is never made shorter than `shortest_range` seconds, since a rate needs two scrapes. Labels stay:
-    `cooldown` names a route.
+    A wait of a rule and a subquery's step are never made shorter than `shortest_wait` seconds, the least
+    that Prometheus tells apart when it scrapes and evaluates each second; a range and an offset never shorter
+    than `shortest_range`, since a rate needs two scrapes. Labels stay: `cooldown` names a route.
     """
-    if isinstance(document, Mapping):
-        return {key: _scale_value(str(key), value, factor, shortest_range) for key, value in document.items()}
-    if isinstance(document, list):
-        return [scale(one, factor, shortest_range=shortest_range) for one in document]
-    return document
+    return _Scale(factor, shortest_wait, shortest_range).document(document)
 
 
 def with_webhook(config: Mapping[str, Any], url: str) -> dict[str, Any]:
@@ -50,14 +57,38 @@ def with_webhook(config: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "global"} | {"receivers": hooks}
 
 
-def _scale_value(key: str, value: Any, factor: float, shortest_range: float) -> Any:
-    if key in _TIMES:
-        return scale_duration(value, factor)
-    if key == "expr" and isinstance(value, str):
-        return _RANGE.sub(lambda found: _scale_range(found, factor, shortest_range), value)
-    return scale(value, factor, shortest_range=shortest_range)
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    factor: float
+    shortest_wait: float
+    shortest_range: float
 
+    def document(self, part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {key: self.value(key, value) for key, value in part.items()}
+        if isinstance(part, list):
+            return [self.document(one) for one in part]
+        return part
 
-def _scale_range(found: re.Match[str], factor: float, shortest: float) -> str:
-    scaled = max(shortest, seconds_of(found[1]) * factor)
-    return f"[{round(scaled * 1000)}ms{found[2]}]"
+    def value(self, key: str, value: Any) -> Any:
+        if key in _WAITS:
+            return scale_duration(value, self.factor, shortest=self.shortest_wait)
+        if key in _ROUTES:
+            return scale_duration(value, self.factor)
+        if key == "expr":
+            return _TIMES.sub(self.time, value)
+        return value if key == "labels" else self.document(value)
+
+    def time(self, found: re.Match[str]) -> str:
+        """One range or offset of an expression; what stands in quotes is no time."""
+        if found["text"]:
+            return found[0]
+        if found["back"]:
+            return found["offset"] + self.span(found["back"])
+        step = (
+            scale_duration(found["step"], self.factor, shortest=self.shortest_wait) if found["step"] else ""
+        )
+        return f"[{self.span(found['range'])}{found['colon'] or ''}{step}]"
+
+    def span(self, duration: str) -> str:
+        return scale_duration(duration, self.factor, shortest=self.shortest_range)

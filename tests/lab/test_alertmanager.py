@@ -1,0 +1,45 @@
+"""The lab's Alertmanager starts, ends, and says why it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lab.alertmanager import amtool, start_alertmanager
+from lab.ports import free_port
+from lab.process import DiedError
+
+CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_it_is_ready_at_the_port_that_was_asked_for_until_it_is_closed(config: Path) -> None:
+    port = free_port()
+    with start_alertmanager(config, port=port) as server:
+        assert server.address == f"127.0.0.1:{port}"
+        status = httpx.get(f"{server.url}/api/v2/status", trust_env=False).json()
+        assert "receiver: nobody" in status["config"]["original"]
+    assert not server.process.is_running()
+    assert not server.process.log.exists()
+
+
+def test_a_configuration_that_it_refuses_is_told(config: Path) -> None:
+    config.write_text("route: {receiver: somebody}\nreceivers: [{name: nobody}]\n")
+    with pytest.raises(DiedError, match="undefined receiver"):
+        start_alertmanager(config)
+
+
+def test_amtool_judges(config: Path) -> None:
+    assert amtool("check-config", str(config)).returncode == 0
+    config.write_text("route: {}\n")
+    verdict = amtool("check-config", str(config))
+    assert verdict.returncode != 0
+    assert "FAILED" in verdict.stdout + verdict.stderr
