@@ -25,7 +25,7 @@ Wishes: TypeAlias = tuple[tuple[float, int], ...]
 @dataclass(frozen=True, slots=True)
 class GuardMemory:
     """`changed_at`: the last change that was applied; `highs` and `lows`: wishes that can still be the most
-    or the least of their window; `failures`: steps in a row without metrics; `idle_since`: no job from then."""
+    or the least of their window; `failures`: steps in a row without metrics; `idle_since`: no job since."""
 
     changed_at: float | None = None
     highs: Wishes = ()
