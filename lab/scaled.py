@@ -9,8 +9,10 @@ from typing import Any, Final
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION: Final = re.compile(r"(?:\d+(?:ms|[smhdw]))+")
 _PART: Final = re.compile(r"(\d+)(ms|[smhdw])")
-_TIMES: Final = frozenset({"for", "keep_firing_for", "group_wait", "group_interval", "repeat_interval"})
-_RANGE: Final = re.compile(r"\[(" + _DURATION.pattern + r")(:?)\]")
+_TIMES: Final = frozenset(
+    {"for", "keep_firing_for", "interval", "group_wait", "group_interval", "repeat_interval"}
+)
+_RANGE: Final = re.compile(r"(\[|\boffset )(" + _DURATION.pattern + r")\b")
 
 
 def seconds_of(duration: str) -> float:
@@ -26,10 +28,10 @@ def scale_duration(duration: str, factor: float) -> str:
 
 
 def scale(document: Any, factor: float, *, shortest_range: float = 4.0) -> Any:
-    """Rules or routes with each waiting time and each range in an expression times the factor.
+    """Rules or routes with each waiting time, and each range and offset in an expression, times the factor.
 
-    A range is never made shorter than `shortest_range` seconds, since a rate needs two scrapes. Labels stay:
-    `cooldown` names a route.
+    The two latter are never made shorter than `shortest_range` seconds, since a rate needs two scrapes.
+    Labels stay: `cooldown` names a route.
     """
     if isinstance(document, Mapping):
         return {key: _scale_value(str(key), value, factor, shortest_range) for key, value in document.items()}
@@ -59,5 +61,5 @@ def _scale_value(key: str, value: Any, factor: float, shortest_range: float) -> 
 
 
 def _scale_range(found: re.Match[str], factor: float, shortest: float) -> str:
-    scaled = max(shortest, seconds_of(found[1]) * factor)
-    return f"[{round(scaled * 1000)}ms{found[2]}]"
+    scaled = max(shortest, seconds_of(found[2]) * factor)
+    return f"{found[1]}{round(scaled * 1000)}ms"
