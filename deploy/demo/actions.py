@@ -7,6 +7,7 @@ from typing import Final
 
 from deploy.demo.commands import Action, RefusedError
 from deploy.demo.parts import Demo
+from deploy.demo.ports import NODES
 from lab.redis import RedisServer
 
 MAIL: Final = "{mail}"
@@ -41,7 +42,7 @@ def start_node(demo: Demo) -> str:
             node.resume()
         else:
             node.restart()
-    return f"{addresses(lost)} back"
+    return f"{subject(lost)} back"
 
 
 def stop_redis(demo: Demo) -> str:
@@ -50,7 +51,7 @@ def stop_redis(demo: Demo) -> str:
         raise RefusedError("no node runs; start-node brings all back")
     for node in running:
         node.kill()
-    return "every node is killed, and with them all jobs"
+    return "every node is killed; the jobs are in their append-only files"
 
 
 def stop_workers(demo: Demo) -> str:
@@ -106,10 +107,12 @@ def next_master(demo: Demo) -> RedisServer:
     """A master to lose: not when a node is lost already, since a second could be the other's replica."""
     lost = [node for node in demo.cluster.nodes if not node.answers]
     if lost:
-        raise RefusedError(f"{addresses(lost)} down already; start-node first")
+        raise RefusedError(f"{subject(lost)} down already; start-node first")
     return demo.cluster.masters()[0]
 
 
-def addresses(nodes: Sequence[RedisServer]) -> str:
-    """A subject and its verb."""
+def subject(nodes: Sequence[RedisServer]) -> str:
+    """The nodes, and the verb that they ask for."""
+    if len(nodes) == NODES:
+        return "every node is"
     return f"{', '.join(node.address for node in nodes)} {'is' if len(nodes) == 1 else 'are'}"

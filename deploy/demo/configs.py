@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from lab.scaled import scale, with_webhook
+from exporter.settings import BullMQSettings
+from lab.scaled import scale, seconds_of, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[1]
-SCRAPE_SECONDS: Final = 1
+
+
+def exporter_config(*, cluster: Sequence[str], divisor: float) -> dict[str, Any]:
+    """This cluster, and workers that go are missed as much sooner, up to within a second."""
+    return {
+        "redis": {"cluster": list(cluster)},
+        "bullmq": {
+            "discovery_interval_seconds": sooner(BullMQSettings().discovery_interval_seconds, divisor)
+        },
+    }
 
 
 def rules_config(divisor: float) -> dict[str, Any]:
@@ -20,10 +30,13 @@ def rules_config(divisor: float) -> dict[str, Any]:
     return rules
 
 
-def prometheus_config(*, exporter_port: int, alertmanager_port: int, rules: Path) -> dict[str, Any]:
-    """The shipped file, scraping every second so that a divided `for` has something to look at."""
+def prometheus_config(
+    *, exporter_port: int, alertmanager_port: int, rules: Path, divisor: float
+) -> dict[str, Any]:
+    """The shipped file, scraping as much more often, up to every second."""
     config = read(DEPLOY / "prometheus" / "prometheus.yml")
-    config["global"] = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
+    times = {name: sooner(seconds_of(time), divisor) for name, time in config["global"].items()}
+    config["global"] = {name: f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
     config["rule_files"] = [str(rules)]
     [alertmanager] = config["alerting"]["alertmanagers"]
     alertmanager["static_configs"] = [{"targets": [f"localhost:{alertmanager_port}"]}]
@@ -38,6 +51,11 @@ def alertmanager_config(*, webhook: str, divisor: float) -> dict[str, Any]:
     config["route"] = scale(config["route"], 1 / divisor)
     config["templates"] = [str(DEPLOY / "alertmanager" / name) for name in config["templates"]]
     return config
+
+
+def sooner(seconds: float, divisor: float) -> float:
+    """Divided, but not below the second in which little can be seen to change."""
+    return max(1.0, seconds / divisor)
 
 
 def read(path: Path) -> dict[str, Any]:

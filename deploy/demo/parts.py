@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from deploy.demo.configs import alertmanager_config, prometheus_config, rules_config, write
+from deploy.demo.configs import alertmanager_config, exporter_config, prometheus_config, rules_config, write
 from deploy.demo.notices import Firing, Notice
 from deploy.demo.ports import MASTERS, NODES, Ports
 from lab.alertmanager import start_alertmanager
@@ -28,8 +28,10 @@ from lab.receiver import Notification, Receiver
 QUEUES: Final = 5
 """As many as queues.mjs has."""
 
-MAXMEMORY: Final = "64mb"
-"""Of each Redis node: the demo's jobs take a tenth, and what fills it up fits on any machine."""
+REDIS_CONFIG: Final = (
+    "maxmemory 64mb",  # the demo's jobs take a tenth, and what fills it up fits on any machine
+    "appendonly yes",  # a killed node comes back with its jobs; BullMQ's workers are lost without them
+)
 
 MONITOR: Final = Path(sys.executable).parent / "monitor"
 
@@ -72,8 +74,9 @@ class Part:
 
 
 def start_redis(demo: Demo, undo: ExitStack) -> None:
-    config = [f"maxmemory {MAXMEMORY}"]
-    demo.cluster = undo.enter_context(start_cluster(masters=MASTERS, ports=demo.ports.nodes, config=config))
+    demo.cluster = undo.enter_context(
+        start_cluster(masters=MASTERS, ports=demo.ports.nodes, config=REDIS_CONFIG)
+    )
 
 
 def start_queues(demo: Demo, undo: ExitStack) -> None:
@@ -84,8 +87,10 @@ def start_queues(demo: Demo, undo: ExitStack) -> None:
 
 
 def start_exporter(demo: Demo, undo: ExitStack) -> None:
-    command = [str(MONITOR), "start", "--listen", f"0.0.0.0:{demo.ports.exporter}"]
-    environ = exporter_environment(os.environ, demo.cluster)
+    settings = exporter_config(cluster=demo.cluster.addresses, divisor=demo.divisor)
+    path = write(settings, demo.home / "exporter.yml")
+    command = [str(MONITOR), "start", "--listen", f"0.0.0.0:{demo.ports.exporter}", "--config", str(path)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     exporter = Process(command, name="the exporter", log=demo.home / "exporter.log", environ=environ)
     undo.callback(exporter.stop)
     exporter.wait_for(lambda: is_ready(f"http://127.0.0.1:{demo.ports.exporter}/readyz"), seconds=30)
@@ -114,6 +119,7 @@ def start_metrics(demo: Demo, undo: ExitStack) -> None:
         exporter_port=demo.ports.exporter,
         alertmanager_port=demo.ports.alertmanager,
         rules=write(rules_config(demo.divisor), demo.home / "rules.yml"),
+        divisor=demo.divisor,
     )
     path = write(config, demo.home / "prometheus.yml")
     demo.prometheus = undo.enter_context(start_prometheus(path, port=demo.ports.prometheus))
@@ -149,7 +155,7 @@ PARTS: Final = (
         start=start_metrics,
         ports=lambda ports: [ports.prometheus],
         where=lambda ports: f"http://localhost:{ports.prometheus}/",
-        what="scrapes the exporter every second; the project's own eight rules",
+        what="the project's own eight rules",
     ),
 )
 
@@ -163,16 +169,6 @@ def wait_until_seen(demo: Demo) -> None:
     ]
     for expression in everything:
         wait_until(partial(_sees, demo, expression), what=expression, seconds=60, every=0.5)
-
-
-def exporter_environment(outside: Mapping[str, str], cluster: RedisCluster) -> dict[str, str]:
-    """The caller's environment, with this cluster for the exporter's settings."""
-    environ = {name: value for name, value in outside.items() if not name.startswith(SETTINGS)}
-    environ["REDIS_USE_CLUSTER"] = "true"
-    for number, node in enumerate(cluster.nodes, start=1):
-        environ[f"REDIS_CLUSTER_HOST_{number}"] = node.host
-        environ[f"REDIS_CLUSTER_PORT_{number}"] = str(node.port)
-    return environ
 
 
 def is_ready(url: str) -> bool:

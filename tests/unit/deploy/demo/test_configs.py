@@ -2,7 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.demo.configs import DEPLOY, alertmanager_config, prometheus_config, read, rules_config, write
+import pytest
+
+from deploy.demo.configs import (
+    DEPLOY,
+    alertmanager_config,
+    exporter_config,
+    prometheus_config,
+    read,
+    rules_config,
+    write,
+)
+from exporter.settings import Settings
 from lab.scaled import seconds_of
 
 
@@ -19,12 +30,31 @@ def test_the_rules_are_the_shipped_ones_with_their_times_divided() -> None:
 
 
 def test_prometheus_looks_for_the_demo_and_for_nothing_else() -> None:
-    config = prometheus_config(exporter_port=1, alertmanager_port=2, rules=Path("/demo/rules.yml"))
+    config = prometheus_config(
+        exporter_port=1, alertmanager_port=2, rules=Path("/demo/rules.yml"), divisor=30
+    )
     assert config["rule_files"] == ["/demo/rules.yml"]
     [job] = config["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["localhost:1"]}]
     assert job["metric_relabel_configs"]
     assert config["alerting"] == {"alertmanagers": [{"static_configs": [{"targets": ["localhost:2"]}]}]}
+
+
+@pytest.mark.parametrize(("divisor", "interval", "timeout"), [(1, 5, 4), (2, 2.5, 2), (30, 1, 1)])
+def test_scrapes_come_sooner_too_but_not_below_a_second(
+    divisor: float, interval: float, timeout: float
+) -> None:
+    rules = Path("/demo/rules.yml")
+    times = prometheus_config(exporter_port=1, alertmanager_port=2, rules=rules, divisor=divisor)["global"]
+    assert seconds_of(times["scrape_interval"]) == interval
+    assert seconds_of(times["scrape_timeout"]) == timeout
+
+
+@pytest.mark.parametrize(("divisor", "seconds"), [(1, 10), (2, 5), (30, 1)])
+def test_the_exporter_looks_for_workers_sooner_too(divisor: float, seconds: float) -> None:
+    config = exporter_config(cluster=["127.0.0.1:7001"], divisor=divisor)
+    settings = Settings.model_validate(config)
+    assert settings.bullmq.discovery_interval_seconds == seconds
 
 
 def test_alertmanager_has_the_shipped_routes_and_no_receiver_but_the_webhook() -> None:
