@@ -8,6 +8,7 @@ from typing import Final
 from deploy.demo.commands import Action, RefusedError
 from deploy.demo.parts import Demo
 from deploy.demo.ports import NODES
+from lab.driver import Driver
 from lab.redis import RedisServer
 
 MAIL: Final = "{mail}"
@@ -42,6 +43,7 @@ def start_node(demo: Demo) -> str:
             node.resume()
         else:
             node.restart()
+    demo.cluster.wait_until_ok()
     return f"{subject(lost)} back"
 
 
@@ -55,28 +57,28 @@ def stop_redis(demo: Demo) -> str:
 
 
 def stop_workers(demo: Demo) -> str:
-    demo.queues.call("stop_workers", queue=MAIL, seconds=10)
+    queues(demo).call("stop_workers", queue=MAIL, seconds=10)
     return f"{MAIL} has no workers; its jobs wait"
 
 
 def start_workers(demo: Demo) -> str:
-    demo.queues.call("start_workers", queue=MAIL, seconds=10)
+    queues(demo).call("start_workers", queue=MAIL, seconds=10)
     return f"{MAIL} has workers again"
 
 
 def fail_jobs(demo: Demo) -> str:
-    demo.queues.call("fail_jobs", queue=REMINDERS, count=DOOMED_JOBS, seconds=10)
+    queues(demo).call("fail_jobs", queue=REMINDERS, count=DOOMED_JOBS, seconds=10)
     return f"{DOOMED_JOBS} jobs of {REMINDERS} fail now"
 
 
 def clear_failed(demo: Demo) -> str:
-    cleared = demo.queues.call("clear_failed", queue=REMINDERS, seconds=10)
+    cleared = queues(demo).call("clear_failed", queue=REMINDERS, seconds=10)
     hour = 3600 / demo.divisor
     return f"{cleared} failed jobs of {REMINDERS} are removed; the alert looks at the last {hour:.0f} s too"
 
 
 def fill_memory(demo: Demo) -> str:
-    owner = demo.cluster.owner_of(BALLAST)
+    owner = ballast_owner(demo)
     limit = int(owner.facts("info", "memory")["maxmemory"])
     size = int(limit * BALLAST_SHARE)
     owner.cli("setrange", BALLAST, size, "x")
@@ -84,7 +86,7 @@ def fill_memory(demo: Demo) -> str:
 
 
 def free_memory(demo: Demo) -> str:
-    owner = demo.cluster.owner_of(BALLAST)
+    owner = ballast_owner(demo)
     owner.cli("del", BALLAST)
     return f"{owner.address} and its replica hold only jobs again"
 
@@ -109,6 +111,21 @@ def next_master(demo: Demo) -> RedisServer:
     if lost:
         raise RefusedError(f"{subject(lost)} down already; start-node first")
     return demo.cluster.masters()[0]
+
+
+def queues(demo: Demo) -> Driver:
+    """Whoever works on queues: not without Redis, since BullMQ would wait until it is back."""
+    if not any(node.answers for node in demo.cluster.nodes):
+        raise RefusedError("no Redis node answers; start-node first")
+    return demo.queues
+
+
+def ballast_owner(demo: Demo) -> RedisServer:
+    """The master that has it or would."""
+    try:
+        return demo.cluster.owner_of(BALLAST)
+    except StopIteration:
+        raise RefusedError("no Redis node serves its slot; start-node first") from None
 
 
 def subject(nodes: Sequence[RedisServer]) -> str:

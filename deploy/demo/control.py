@@ -96,16 +96,16 @@ def ask(line: str, *, redis_port: int, seconds: float = ANSWER_SECONDS) -> Answe
 
 def connect(redis_port: int) -> socket.socket:
     """A connection to the demo; raises NoDemoError. What a killed demo left behind is passed over."""
-    homes = Path(tempfile.gettempdir()).glob(f"{home_prefix(redis_port)}*")
-    for path in (home / SOCKET for home in homes if home.stat().st_uid == os.getuid()):
+    for home in Path(tempfile.gettempdir()).glob(f"{home_prefix(redis_port)}*"):
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(LINE_SECONDS)
         try:
-            connection.connect(str(path))
+            if home.stat().st_uid == os.getuid():
+                connection.connect(str(home / SOCKET))
+                return connection
         except OSError:
-            connection.close()
-        else:
-            return connection
+            """Nobody listens there any more."""
+        connection.close()
     raise NoDemoError(
         f"no demo runs here with its Redis on {redis_port}: make demo starts one; "
         "for one on other ports give its --redis-port"
