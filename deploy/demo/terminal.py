@@ -25,7 +25,9 @@ def say(text: str) -> None:
 
 def event(state: str, text: str) -> None:
     """Print what happened, with the time of day and, in a terminal, in colour."""
-    click.echo(f"{time.strftime('%H:%M:%S')}  {click.style(f'{state:<8}', fg=COLOURS.get(state))}  {text}")
+    column = f"{state:<8}"
+    styled = click.style(column, fg=COLOURS[state]) if state in COLOURS else column
+    click.echo(f"{time.strftime('%H:%M:%S')}  {styled}  {text}")
 
 
 def show(notice: Notice) -> None:

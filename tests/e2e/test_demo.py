@@ -221,6 +221,9 @@ def test_one_that_says_nothing_holds_up_nobody(demo: RunningDemo) -> None:
 def test_what_is_broken_fires_and_what_is_mended_is_resolved(demo: RunningDemo) -> None:
     assert demo.ask("fail-jobs").returncode == 0
     demo.type("stop-workers")
+    assert demo.ask("fill-memory").returncode == 0
+    demo.wait_for(r"FIRING    medium    HighMemoryUsage      A Redis node is short of memory: 127")
+    assert demo.ask("free-memory").returncode == 0
     demo.wait_for(r"FIRING    medium    HighFailedJobs       A queue has many failed jobs: \{reminders\}$")
     demo.wait_for(r"FIRING    critical  QueueSystemDown      Queues are not worked on: \{mail\}$")
     demo.type("clear-failed")
@@ -235,8 +238,20 @@ def test_what_is_broken_fires_and_what_is_mended_is_resolved(demo: RunningDemo) 
     assert demo.ask("kill-node").returncode == 1
     assert demo.ask("start-node").returncode == 0
     demo.wait_for(f"RESOLVED  {down}")
+    demo.wait_for("RESOLVED  medium    HighMemoryUsage")
     demo.wait_for("RESOLVED  medium    HighFailedJobs", seconds=90)
     assert "Traceback" not in demo.printed
+
+
+def test_all_of_redis_goes_and_comes_back(demo: RunningDemo) -> None:
+    lost = "critical  RedisConnectionDown  Redis cannot be reached: localhost:"
+    assert demo.ask("stop-redis").returncode == 0
+    demo.wait_for(f"FIRING    {lost}{demo.exporter}$")
+    refused = demo.ask("fail-jobs")
+    assert refused.returncode == 1
+    assert refused.stderr == "demo: no Redis node answers; start-node first\n"
+    assert demo.ask("start-node").stdout == "demo: every node is back\n"
+    demo.wait_for(f"RESOLVED  {lost}{demo.exporter}$")
 
 
 def test_a_node_that_ends_by_itself_is_told(demo: RunningDemo) -> None:
@@ -247,7 +262,8 @@ def test_a_node_that_ends_by_itself_is_told(demo: RunningDemo) -> None:
     assert demo.ask("start-node").stdout == f"demo: {address} is back\n"
 
 
-def test_ctrl_c_leaves_nothing_behind(demo: RunningDemo) -> None:
+def test_ctrl_c_leaves_nothing_behind_not_even_a_node_that_hangs(demo: RunningDemo) -> None:
+    assert demo.ask("hang-node").returncode == 0
     children, home = children_of(demo), home_of(demo)
     assert len(children) == 10  # six nodes, the queues, the exporter, Alertmanager, Prometheus
     demo.stop()
