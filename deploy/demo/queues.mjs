@@ -19,12 +19,12 @@ const between = (low, high) => low + Math.random() * (high - low);
 const characters = [
   { name: "{mail}", everyMs: 100, concurrency: 5, ms: [50, 250] },
   { name: "{newsletter}", everyMs: 30_000, batch: 100, concurrency: 4, ms: [300, 500] },
-  { name: "{webhooks}", everyMs: 250, concurrency: 3, ms: [20, 200], failing: 0.3, opts: () => ({ attempts: 2, backoff: 1_000 }) },
+  { name: "{webhooks}", everyMs: 250, concurrency: 3, ms: [20, 200], failing: 0.25, opts: () => ({ attempts: 4, backoff: 1_000 }) },
   { name: "{reminders}", everyMs: 500, concurrency: 2, ms: [10, 50], opts: () => ({ delay: between(2_000, 60_000) }) },
   { name: "{thumbnails}", everyMs: 120, concurrency: 1, ms: [100, 140], opts: () => ({ priority: Math.ceil(between(0, 5)) }) },
 ];
 
-const kept = { removeOnComplete: 1_000, removeOnFail: 50 }; // fewer failures than HighFailedJobs takes for many
+const kept = { removeOnComplete: 1_000, removeOnFail: 50 }; // HighFailedJobs is for those who ask for it: 100 are too many
 const DOOMED = "doomed"; // a job of this name fails whatever its queue's character
 
 const queues = new Map(characters.map(({ name }) => [name, new Queue(name, { connection }).on("error", complain)]));
