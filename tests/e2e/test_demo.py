@@ -270,6 +270,7 @@ def test_ctrl_c_leaves_nothing_behind_not_even_a_node_that_hangs(demo: RunningDe
     assert not [child for child in children if child.is_running()]
     assert not [port for port in demo.ports if who_listens(port)]
     assert not home.exists()
+    assert demo.printed.count("  ended  ") <= 1  # of the nodes that ended unasked, each once
     assert "Traceback" not in demo.printed
 
 

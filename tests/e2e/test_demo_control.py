@@ -60,7 +60,7 @@ def test_a_demo_that_does_not_answer_is_not_waited_for_for_ever(home: Path) -> N
     stuck = Event()
 
     def wait(line: str) -> Answer:
-        stuck.wait(10)
+        stuck.wait(2)
         return echo(line)
 
     with ControlServer(home, wait):
