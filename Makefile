@@ -10,7 +10,7 @@ help: ## this list
 setup: ## install what is missing: Debian packages, .venv, npm modules
 	@PYTHON=$(PYTHON) scripts/setup.sh
 
-demo: setup ## a Redis Cluster, BullMQ queues, the exporter and Prometheus, alive on this machine
+demo: setup ## Redis Cluster, BullMQ, exporter, Prometheus, Alertmanager: alive here, to be broken
 	@$(bin)/python -m deploy.demo
 
 test: setup check test-unit test-integration ## the checks and every test, against real servers

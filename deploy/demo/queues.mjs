@@ -1,16 +1,15 @@
 // The demo's producers and workers: five queues, each with a character, about 30 jobs a second in all.
-// The {tags} put them on all three shards.
+// The {tags} put them on all three shards. It is a lab.driver.Driver: asked one JSON object a line, answering each with one.
 import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const { Queue, Worker } = createRequire(new URL("../../lab/node/", import.meta.url))("bullmq6");
-const { Cluster } = createRequire(new URL("../../lab/node/", import.meta.url))("ioredis");
+const lab = createRequire(new URL("../../lab/node/", import.meta.url));
+const { Queue, Worker } = lab("bullmq6");
+const { Cluster } = lab("ioredis");
 
-const addresses = process.argv.slice(2).map((address) => {
-  const [host, port] = address.split(":");
-  return { host, port: Number(port) };
-});
-const connection = new Cluster(addresses, { redisOptions: { maxRetriesPerRequest: null } });
+const { connection: address } = JSON.parse(process.argv[2]);
+const connection = new Cluster(address.nodes, { redisOptions: { maxRetriesPerRequest: null } });
 const complain = (error) => console.error(error.message);
 connection.on("error", complain);
 
@@ -20,34 +19,58 @@ const between = (low, high) => low + Math.random() * (high - low);
 const characters = [
   { name: "{mail}", everyMs: 100, concurrency: 5, ms: [50, 250] },
   { name: "{newsletter}", everyMs: 30_000, batch: 100, concurrency: 4, ms: [300, 500] },
-  { name: "{webhooks}", everyMs: 250, concurrency: 3, ms: [20, 200], failing: 0.5, opts: () => ({ attempts: 2, backoff: 1_000 }) },
+  { name: "{webhooks}", everyMs: 250, concurrency: 3, ms: [20, 200], failing: 0.25, opts: () => ({ attempts: 4, backoff: 1_000 }) },
   { name: "{reminders}", everyMs: 500, concurrency: 2, ms: [10, 50], opts: () => ({ delay: between(2_000, 60_000) }) },
   { name: "{thumbnails}", everyMs: 120, concurrency: 1, ms: [100, 140], opts: () => ({ priority: Math.ceil(between(0, 5)) }) },
 ];
 
-const kept = { removeOnComplete: 1_000, removeOnFail: 1_000 };
+const kept = { removeOnComplete: 1_000, removeOnFail: 50 }; // HighFailedJobs is for those who ask for it: 100 are too many
+const DOOMED = "doomed"; // a job of this name fails whatever its queue's character
+
+const queues = new Map(characters.map(({ name }) => [name, new Queue(name, { connection }).on("error", complain)]));
+const workers = new Map();
 
 function work({ name, concurrency, ms, failing = 0 }) {
-  const process = async () => {
+  const process = async (job) => {
     await sleep(between(...ms));
-    if (Math.random() < failing) throw new Error("the other side answered 503");
+    if (job.name === DOOMED || Math.random() < failing) throw new Error("the other side answered 503");
   };
-  return new Worker(name, process, { connection, concurrency, name: "demo" }).on("error", complain);
+  workers.set(name, new Worker(name, process, { connection, concurrency, name: "demo" }).on("error", complain));
 }
 
 async function produce({ name, everyMs, batch = 1, opts = () => ({}) }) {
-  const queue = new Queue(name, { connection }).on("error", complain);
   while (true) {
     const jobs = Array.from({ length: batch }, (_, n) => ({ name: "demo", data: { n }, opts: { ...kept, ...opts() } }));
-    await queue.addBulk(jobs).catch(complain); // a failover in between is part of the demo
+    await queues.get(name).addBulk(jobs).catch(complain); // a failover in between is part of the demo
     await sleep(everyMs);
   }
 }
 
-const workers = characters.map(work);
-characters.forEach(produce);
+const verbs = {
+  stop_workers: ({ queue }) => workers.get(queue)?.close().then(() => workers.delete(queue)),
+  start_workers({ queue }) {
+    if (!workers.has(queue)) work(characters.find(({ name }) => name === queue));
+  },
+  fail_jobs({ queue, count }) {
+    const jobs = Array.from({ length: count }, (_, n) => ({ name: DOOMED, data: { n }, opts: { removeOnComplete: true } }));
+    return queues.get(queue).addBulk(jobs).then(() => null);
+  },
+  clear_failed: ({ queue }) => queues.get(queue).clean(0, 0, "failed").then((ids) => ids.length),
+  close: () => Promise.race([Promise.all([...workers.values()].map((worker) => worker.close())), sleep(2_000)]).then(() => null),
+};
 
-process.on("SIGTERM", async () => {
-  await Promise.race([Promise.all(workers.map((worker) => worker.close())), sleep(2_000)]);
-  process.exit(0);
-});
+for (const character of characters) {
+  work(character);
+  produce(character);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { verb, ...given } = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ value: (await verbs[verb](given)) ?? null }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: error.message }));
+  }
+  if (verb === "close") break;
+}
+process.exit(0);

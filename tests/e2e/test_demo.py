@@ -1,20 +1,24 @@
-"""`make demo`, as a person runs it: all of it comes up, is seen by Prometheus, and leaves nothing behind."""
+"""`make demo`, as a person runs it: it comes up, breaks and is mended, tells its alerts, leaves nothing."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import psutil
 import pytest
 
+from lab.alertmanager import amtool
+from lab.deadline import wait_until
 from lab.ports import BUS_OFFSET, free_port, free_ports, who_listens
 from lab.prometheus import promtool
 from lab.redis import RedisServer
@@ -43,91 +47,254 @@ DASHBOARD_763 = (
 """What the Grafana dashboard number 763 asks for, each for an `instance`."""
 
 
-@contextmanager
-def demo(*, redis: int, exporter: int, prometheus: int) -> Iterator[subprocess.Popen[str]]:
-    """The demo on other ports than a person's. One that a failed test leaves is told to stop."""
-    ports = [f"--redis-port={redis}", f"--exporter-port={exporter}", f"--prometheus-port={prometheus}"]
-    command = [sys.executable, "-m", "deploy.demo", *ports]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+pytestmark = pytest.mark.timeout(180)
+
+FASTER = 120
+"""A cooldown of 10 minutes takes 5 s, the hour that HighFailedJobs looks back at 30 s."""
+
+
+@dataclass
+class RunningDemo:
+    """A demo on other ports than a person's, what it printed so far, and what can be done to it."""
+
+    process: subprocess.Popen[str]
+    nodes: range
+    exporter: int
+    prometheus: int
+    alertmanager: int
+    lines: list[str]
+
+    def wait_for(self, pattern: str, *, seconds: float = 60) -> re.Match[str]:
+        """The first line with it, of those that came and will come; fails with all of them."""
+
+        def found() -> re.Match[str] | None:
+            ended = self.process.poll() is not None
+            match = next((match for line in list(self.lines) if (match := re.search(pattern, line))), None)
+            assert match or not ended, f"the demo ended with {self.process.returncode}: {self.printed}"
+            return match
+
         try:
-            yield process
+            match = wait_until(found, what=pattern, seconds=seconds, every=0.05)
+        except TimeoutError as error:
+            pytest.fail(f"{error}:\n{self.printed}")
+        assert match
+        return match
+
+    @property
+    def printed(self) -> str:
+        return "".join(self.lines)
+
+    def type(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, action: str) -> subprocess.CompletedProcess[str]:
+        return ask(action, redis_port=self.nodes[0])
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        self.process.send_signal(number)
+        self.wait_for("everything is stopped", seconds=20)
+        assert self.process.wait(timeout=10) == 0
+
+    @property
+    def ports(self) -> list[int]:
+        buses = [port + BUS_OFFSET for port in self.nodes]
+        return [*self.nodes, *buses, self.exporter, self.prometheus, self.alertmanager]
+
+
+def ask(action: str, *, redis_port: int) -> subprocess.CompletedProcess[str]:
+    """What a person does in another terminal."""
+    command = [sys.executable, "-m", "deploy.demo", "break", action, f"--redis-port={redis_port}"]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+
+
+@contextmanager
+def run_demo(*, exporter: int | None = None) -> Iterator[RunningDemo]:
+    """One that a failed test leaves is told to stop."""
+    nodes, exporter, prometheus, alertmanager = (
+        free_ports(6),
+        exporter or free_port(),
+        free_port(),
+        free_port(),
+    )
+    ports = {
+        "--redis-port": nodes[0],
+        "--exporter-port": exporter,
+        "--prometheus-port": prometheus,
+        "--alertmanager-port": alertmanager,
+    }
+    options = [f"{name}={value}" for name, value in {**ports, "--faster": FASTER}.items()]
+    lines: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy.demo", *options],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout
+        reader = Thread(target=lines.extend, args=(process.stdout,))
+        reader.start()
+        try:
+            yield RunningDemo(process, nodes, exporter, prometheus, alertmanager, lines)
         finally:
             if process.poll() is None:
                 process.terminate()
+            reader.join(timeout=30)
 
 
-def wait_for_line(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
-    """Read the demo's output up to a line; fails with all that was read when it ends before."""
-    assert process.stdout is not None
-    read = []
-    for line in process.stdout:
-        read.append(line)
-        if found := re.search(pattern, line):
-            return found
-    pytest.fail(f"the demo ended with {process.wait()}:\n{''.join(read)}")
+@pytest.fixture(scope="module")
+def demo() -> Iterator[RunningDemo]:
+    """All is up. What a test breaks it mends; the last one stops it."""
+    with run_demo() as running:
+        running.wait_for("Ctrl-C stops everything", seconds=120)
+        yield running
 
 
-@pytest.mark.timeout(180)
-def test_everything_comes_up_is_seen_and_goes_away() -> None:
-    nodes, exporter, prometheus = free_ports(6), free_port(), free_port()
-    with demo(redis=nodes[0], exporter=exporter, prometheus=prometheus) as process:
-        home = Path(wait_for_line(process, r"all is up .* logs are in (\S+)")[1])
+def query(demo: RunningDemo, expression: str) -> list[tuple[dict[str, str], float]]:
+    answer = httpx.get(
+        f"http://127.0.0.1:{demo.prometheus}/api/v1/query", params={"query": expression}
+    ).json()
+    return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
 
-        def query(expression: str) -> list[tuple[dict[str, str], float]]:
-            answer = httpx.get(
-                f"http://127.0.0.1:{prometheus}/api/v1/query", params={"query": expression}
-            ).json()
-            return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
 
-        [(_, score)] = query("oxherd_health_score")
-        assert 0 <= score <= 100
-        assert {labels["node"] for labels, up in query("redis_up") if up == 1} == {
-            f"127.0.0.1:{port}" for port in nodes
-        }
-        assert {labels["queue"] for labels, _ in query("bullmq_job_count")} == QUEUES
-        instance = f"127.0.0.1:{nodes[0]}"
-        unanswered = [series for series in DASHBOARD_763 if not query(with_instance(series, instance))]
-        assert not unanswered
+def test_everything_comes_up_and_is_seen(demo: RunningDemo) -> None:
+    [(_, score)] = query(demo, "oxherd_health_score")
+    assert 0 <= score <= 100
+    assert {labels["node"] for labels, up in query(demo, "redis_up") if up == 1} == {
+        f"127.0.0.1:{port}" for port in demo.nodes
+    }
+    assert {labels["queue"] for labels, _ in query(demo, "bullmq_job_count")} == QUEUES
+    instance = f"127.0.0.1:{demo.nodes[0]}"
+    unanswered = [series for series in DASHBOARD_763 if not query(demo, with_instance(series, instance))]
+    assert not unanswered
 
-        groups = httpx.get(f"http://127.0.0.1:{prometheus}/api/v1/rules").json()["data"]["groups"]
-        assert [len(group["rules"]) for group in groups] == [8]
+    groups = httpx.get(f"http://127.0.0.1:{demo.prometheus}/api/v1/rules").json()["data"]["groups"]
+    assert [len(group["rules"]) for group in groups] == [8]
 
-        page = httpx.get(f"http://127.0.0.1:{exporter}/metrics", headers={"Accept": "text/plain"}).text
-        assert page.count("\nredis_up{") == 6
+    page = httpx.get(f"http://127.0.0.1:{demo.exporter}/metrics", headers={"Accept": "text/plain"}).text
+    assert page.count("\nredis_up{") == 6
 
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) == 9  # six nodes, the queues, the exporter, Prometheus
-        process.send_signal(signal.SIGINT)
-        wait_for_line(process, "everything is stopped")
-        assert process.wait(timeout=10) == 0
 
+def test_it_says_that_its_times_are_not_the_real_ones(demo: RunningDemo) -> None:
+    assert f"divided by {FASTER}: a minute takes 0.5 s" in demo.printed
+
+
+def test_the_generated_configuration_is_accepted(demo: RunningDemo) -> None:
+    home = home_of(demo)
+    verdict = promtool("check", "config", str(home / "prometheus.yml"))
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    assert "8 rules found" in verdict.stdout
+    verdict = amtool("check-config", str(home / "alertmanager.yml"))
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    assert "1 templates" in verdict.stdout
+
+
+def test_what_cannot_be_done_is_told(demo: RunningDemo) -> None:
+    mistyped = demo.ask("kil-node")
+    assert mistyped.returncode == 2
+    assert mistyped.stderr == "demo: there is no 'kil-node'; did you mean kill-node?\n"
+
+    demo.type("coffee")
+    demo.wait_for("not done  coffee: there is no 'coffee'; there are kill-node, ")
+
+    needless = demo.ask("start-node")
+    assert needless.returncode == 1
+    assert needless.stderr == "demo: every node runs\n"
+
+
+def test_no_demo_is_told(demo: RunningDemo) -> None:
+    elsewhere = ask("kill-node", redis_port=free_port())
+    assert elsewhere.returncode == 2
+    assert elsewhere.stderr.startswith("demo: no demo runs here with its Redis on ")
+    assert "Traceback" not in elsewhere.stderr
+
+
+def test_one_that_says_nothing_holds_up_nobody(demo: RunningDemo) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(home_of(demo) / "control"))
+        assert demo.ask("start-node").stderr == "demo: every node runs\n"
+
+
+def test_what_is_broken_fires_and_what_is_mended_is_resolved(demo: RunningDemo) -> None:
+    assert demo.ask("fail-jobs").returncode == 0
+    demo.type("stop-workers")
+    assert demo.ask("fill-memory").returncode == 0
+    demo.wait_for(r"FIRING    medium    HighMemoryUsage      A Redis node is short of memory: 127")
+    assert demo.ask("free-memory").returncode == 0
+    demo.wait_for(r"FIRING    medium    HighFailedJobs       A queue has many failed jobs: \{reminders\}$")
+    demo.wait_for(r"FIRING    critical  QueueSystemDown      Queues are not worked on: \{mail\}$")
+    demo.type("clear-failed")
+    assert demo.ask("start-workers").returncode == 0
+    demo.wait_for(r"RESOLVED  critical  QueueSystemDown      Queues are not worked on: \{mail\}$")
+
+    killed = demo.ask("kill-node")
+    assert killed.returncode == 0
+    [node] = re.findall(r"127\.0\.0\.1:\d+", killed.stdout)
+    down = f"high      ClusterNodeDown      A Redis node is down: {node}$"
+    demo.wait_for(f"FIRING    {down}")
+    assert demo.ask("kill-node").returncode == 1
+    assert demo.ask("start-node").returncode == 0
+    demo.wait_for(f"RESOLVED  {down}")
+    demo.wait_for("RESOLVED  medium    HighMemoryUsage")
+    demo.wait_for("RESOLVED  medium    HighFailedJobs", seconds=90)
+    assert "Traceback" not in demo.printed
+
+
+def test_all_of_redis_goes_and_comes_back(demo: RunningDemo) -> None:
+    lost = "critical  RedisConnectionDown  Redis cannot be reached: localhost:"
+    assert demo.ask("stop-redis").returncode == 0
+    demo.wait_for(f"FIRING    {lost}{demo.exporter}$")
+    refused = demo.ask("fail-jobs")
+    assert refused.returncode == 1
+    assert refused.stderr == "demo: no Redis node answers; start-node first\n"
+    assert demo.ask("start-node").stdout == "demo: every node is back\n"
+    demo.wait_for(f"RESOLVED  {lost}{demo.exporter}$")
+
+
+def test_a_node_that_ends_by_itself_is_told(demo: RunningDemo) -> None:
+    address = f"127.0.0.1:{demo.nodes[-1]}"
+    [node] = [child for child in children_of(demo) if address in " ".join(child.cmdline())]
+    node.kill()
+    demo.wait_for(f"ended     Redis {address}; the demo goes on without it")
+    assert demo.ask("start-node").stdout == f"demo: {address} is back\n"
+
+
+def test_ctrl_c_leaves_nothing_behind_not_even_a_node_that_hangs(demo: RunningDemo) -> None:
+    assert demo.ask("hang-node").returncode == 0
+    children, home = children_of(demo), home_of(demo)
+    assert len(children) == 10  # six nodes, the queues, the exporter, Alertmanager, Prometheus
+    demo.stop()
     assert not [child for child in children if child.is_running()]
-    ports = [*nodes, *(port + BUS_OFFSET for port in nodes), exporter, prometheus]
-    assert not [port for port in ports if who_listens(port)]
+    assert not [port for port in demo.ports if who_listens(port)]
     assert not home.exists()
+    assert demo.printed.count("  ended  ") <= 1  # of the nodes that ended unasked, each once
+    assert "Traceback" not in demo.printed
+
+
+def children_of(demo: RunningDemo) -> list[psutil.Process]:
+    return psutil.Process(demo.process.pid).children(recursive=True)
+
+
+def home_of(demo: RunningDemo) -> Path:
+    return Path(demo.wait_for(r"all is up .* logs are in (\S+)")[1])
 
 
 def test_a_taken_port_is_named_with_its_owner_and_nothing_starts(redis_server: RedisServer) -> None:
-    nodes = free_ports(6)
-    with demo(redis=nodes[0], exporter=redis_server.port, prometheus=free_port()) as process:
-        output, _ = process.communicate(timeout=20)
-        assert process.returncode == 1
+    with run_demo(exporter=redis_server.port) as demo:
+        assert demo.process.wait(timeout=20) == 1
     owner = f"redis-server (pid {redis_server.process.pid})"
-    assert f"port {redis_server.port}, for the exporter: {owner}" in output
-    assert "Redis Cluster" not in output
+    assert f"port {redis_server.port}, for exporter: {owner}" in demo.printed
+    assert "starting" not in demo.printed
 
 
-@pytest.mark.timeout(120)
 def test_a_signal_while_it_starts_leaves_nothing_behind() -> None:
-    nodes = free_ports(6)
-    with demo(redis=nodes[0], exporter=free_port(), prometheus=free_port()) as process:
-        wait_for_line(process, "Redis Cluster on")
-        os.kill(process.pid, signal.SIGTERM)
-        wait_for_line(process, "everything is stopped")
-        assert process.wait(timeout=10) == 0
-    assert not [port for port in nodes if who_listens(port)]
+    with run_demo() as demo:
+        demo.wait_for("starting Redis")
+        demo.stop(signal.SIGTERM)
+    assert not [port for port in demo.ports if who_listens(port)]
 
 
 def test_prometheus_accepts_the_shipped_configuration() -> None:

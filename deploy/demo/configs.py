@@ -1,0 +1,70 @@
+"""The configuration that the demo's servers get: the shipped files with addresses of its own, and faster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from exporter.settings import BullMQSettings
+from lab.scaled import scale, seconds_of, with_webhook
+
+DEPLOY: Final = Path(__file__).parents[1]
+
+
+def exporter_config(*, cluster: Sequence[str], divisor: float) -> dict[str, Any]:
+    """This cluster, and workers that go are missed as much sooner, up to within a second."""
+    return {
+        "redis": {"cluster": list(cluster)},
+        "bullmq": {
+            "discovery_interval_seconds": sooner(BullMQSettings().discovery_interval_seconds, divisor)
+        },
+    }
+
+
+def rules_config(divisor: float) -> dict[str, Any]:
+    """The eight shipped rules with their times divided."""
+    rules: dict[str, Any] = scale(read(DEPLOY / "prometheus" / "rules" / "oxherd.yml"), 1 / divisor)
+    return rules
+
+
+def prometheus_config(
+    *, exporter_port: int, alertmanager_port: int, rules: Path, divisor: float
+) -> dict[str, Any]:
+    """The shipped file, scraping as much more often, up to every second."""
+    config = read(DEPLOY / "prometheus" / "prometheus.yml")
+    times = {name: sooner(seconds_of(time), divisor) for name, time in config["global"].items()}
+    config["global"] = {name: f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
+    config["rule_files"] = [str(rules)]
+    [alertmanager] = config["alerting"]["alertmanagers"]
+    alertmanager["static_configs"] = [{"targets": [f"localhost:{alertmanager_port}"]}]
+    [job] = config["scrape_configs"]
+    job["static_configs"] = [{"targets": [f"localhost:{exporter_port}"]}]
+    return config
+
+
+def alertmanager_config(*, webhook: str, divisor: float) -> dict[str, Any]:
+    """The shipped routes with their times divided, every receiver being the webhook at this URL."""
+    config = with_webhook(read(DEPLOY / "alertmanager" / "alertmanager.yml"), webhook)
+    config["route"] = scale(config["route"], 1 / divisor)
+    config["templates"] = [str(DEPLOY / "alertmanager" / name) for name in config["templates"]]
+    return config
+
+
+def sooner(seconds: float, divisor: float) -> float:
+    """Divided, but not below the second in which little can be seen to change."""
+    return max(1.0, seconds / divisor)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A shipped YAML file, for us alone to change."""
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    return document
+
+
+def write(config: Mapping[str, Any], path: Path) -> Path:
+    """Write it where a server reads it."""
+    path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    return path

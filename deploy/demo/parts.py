@@ -1,0 +1,183 @@
+"""What the demo starts, in order: one table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from deploy.demo.configs import alertmanager_config, exporter_config, prometheus_config, rules_config, write
+from deploy.demo.notices import Firing, Notice
+from deploy.demo.ports import MASTERS, NODES, Ports
+from lab.alertmanager import start_alertmanager
+from lab.cluster import RedisCluster, start_cluster
+from lab.deadline import wait_until
+from lab.driver import Driver, connection_of
+from lab.ports import BUS_OFFSET
+from lab.process import Process
+from lab.prometheus import Prometheus, start_prometheus
+from lab.receiver import Notification, Receiver
+
+QUEUES: Final = 5
+"""As many as queues.mjs has."""
+
+REDIS_CONFIG: Final = (
+    "maxmemory 64mb",  # the demo's jobs take a tenth, and what fills it up fits on any machine
+    "appendonly yes",  # a killed node comes back with its jobs; BullMQ's workers are lost without them
+)
+
+MONITOR: Final = Path(sys.executable).parent / "monitor"
+
+SETTINGS: Final = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_")
+"""How the names of the exporter's settings begin: the caller's are not the demo's."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Demo:
+    """What runs: each part sets its own field as it starts, for those that start after it."""
+
+    ports: Ports
+    home: Path
+    divisor: float
+    """What the times of rules and routes are divided by."""
+
+    tell: Callable[[Notice], None]
+    cluster: RedisCluster = field(init=False)
+    queues: Driver = field(init=False)
+    receiver: Receiver = field(init=False)
+    prometheus: Prometheus = field(init=False)
+    vital: list[Process] = field(default_factory=list)
+    """What the demo cannot do without: all but the Redis nodes, which are there to be broken."""
+
+    def check(self) -> None:
+        """Raise DiedError when a vital part has ended."""
+        for process in self.vital:
+            process.check()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """`start` leaves in `undo` what stops it again. `where` and `what` are for the people who look at it."""
+
+    name: str
+    start: Callable[[Demo, ExitStack], None]
+    ports: Callable[[Ports], Sequence[int]] = lambda _: ()
+    where: Callable[[Ports], str] = lambda _: ""
+    what: str = ""
+
+
+def start_redis(demo: Demo, undo: ExitStack) -> None:
+    demo.cluster = undo.enter_context(
+        start_cluster(masters=MASTERS, ports=demo.ports.nodes, config=REDIS_CONFIG)
+    )
+
+
+def start_queues(demo: Demo, undo: ExitStack) -> None:
+    script = Path(__file__).parent / "queues.mjs"
+    settings = {"connection": connection_of(None, demo.cluster.addresses)}
+    demo.queues = undo.enter_context(Driver(["node", str(script)], name="queues.mjs", settings=settings))
+    demo.vital.append(demo.queues.process)
+
+
+def start_exporter(demo: Demo, undo: ExitStack) -> None:
+    settings = exporter_config(cluster=demo.cluster.addresses, divisor=demo.divisor)
+    path = write(settings, demo.home / "exporter.yml")
+    command = [str(MONITOR), "start", "--listen", f"0.0.0.0:{demo.ports.exporter}", "--config", str(path)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    exporter = Process(command, name="the exporter", log=demo.home / "exporter.log", environ=environ)
+    undo.callback(exporter.stop)
+    exporter.wait_for(lambda: is_ready(f"http://127.0.0.1:{demo.ports.exporter}/readyz"), seconds=30)
+    demo.vital.append(exporter)
+
+
+def start_receiver(demo: Demo, undo: ExitStack) -> None:
+    firing = Firing()
+
+    def tell(notification: Notification) -> None:
+        for notice in firing.notices(notification.body):
+            demo.tell(notice)
+
+    demo.receiver = undo.enter_context(Receiver(tell=tell))
+
+
+def start_alerts(demo: Demo, undo: ExitStack) -> None:
+    config = alertmanager_config(webhook=demo.receiver.url, divisor=demo.divisor)
+    path = write(config, demo.home / "alertmanager.yml")
+    alertmanager = undo.enter_context(start_alertmanager(path, port=demo.ports.alertmanager))
+    demo.vital.append(alertmanager.process)
+
+
+def start_metrics(demo: Demo, undo: ExitStack) -> None:
+    config = prometheus_config(
+        exporter_port=demo.ports.exporter,
+        alertmanager_port=demo.ports.alertmanager,
+        rules=write(rules_config(demo.divisor), demo.home / "rules.yml"),
+        divisor=demo.divisor,
+    )
+    path = write(config, demo.home / "prometheus.yml")
+    demo.prometheus = undo.enter_context(start_prometheus(path, port=demo.ports.prometheus))
+    demo.vital.append(demo.prometheus.process)
+
+
+PARTS: Final = (
+    Part(
+        name="Redis",
+        start=start_redis,
+        ports=lambda ports: [*ports.nodes, *(port + BUS_OFFSET for port in ports.nodes)],
+        where=lambda ports: f"127.0.0.1:{ports.nodes[0]} to {ports.nodes[-1]}",
+        what=f"{MASTERS} masters, a replica each",
+    ),
+    Part(name="BullMQ", start=start_queues, what=f"{QUEUES} queues, their producers and workers"),
+    Part(
+        name="exporter",
+        start=start_exporter,
+        ports=lambda ports: [ports.exporter],
+        where=lambda ports: f"http://localhost:{ports.exporter}/",
+        what="the status page; /metrics, /healthz, /readyz",
+    ),
+    Part(name="receiver", start=start_receiver, what="prints here what Alertmanager sends"),
+    Part(
+        name="Alertmanager",
+        start=start_alerts,
+        ports=lambda ports: [ports.alertmanager],
+        where=lambda ports: f"http://localhost:{ports.alertmanager}/",
+        what="the project's own routes",
+    ),
+    Part(
+        name="Prometheus",
+        start=start_metrics,
+        ports=lambda ports: [ports.prometheus],
+        where=lambda ports: f"http://localhost:{ports.prometheus}/",
+        what="the project's own eight rules",
+    ),
+)
+
+
+def wait_until_seen(demo: Demo) -> None:
+    """Wait until Prometheus has the score, every node and every queue."""
+    everything = [
+        "oxherd_health_score",
+        f"sum(redis_up) == {NODES}",
+        f"count(count by (queue) (bullmq_job_count)) == {QUEUES}",
+    ]
+    for expression in everything:
+        wait_until(partial(_sees, demo, expression), what=expression, seconds=60, every=0.5)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _sees(demo: Demo, expression: str) -> bool:
+    demo.check()
+    return bool(demo.prometheus.query(expression))

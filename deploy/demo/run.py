@@ -1,0 +1,85 @@
+"""The demo's life: start all parts, do what is asked, notice what ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NoReturn
+
+import click
+
+from deploy.demo.actions import ACTIONS
+from deploy.demo.commands import table
+from deploy.demo.control import ControlServer
+from deploy.demo.parts import PARTS, Demo, Part, wait_until_seen
+from deploy.demo.ports import Ports
+from deploy.demo.requests import Requests
+from deploy.demo.terminal import TypedLines, event, say
+
+
+def run(demo: Demo) -> None:
+    """Start, say where everything is, look after it; returns on a signal, raises when a part failed."""
+    began = time.monotonic()
+    with ExitStack() as undo:
+        undo.callback(say, "everything is stopped")
+        try:
+            start(demo, undo)
+            requests = Requests(demo)
+            undo.enter_context(ControlServer(demo.home, requests.asked))
+            undo.enter_context(TypedLines(requests.typed))
+            say(f"all is up after {time.monotonic() - began:.0f} s; logs are in {demo.home}")
+            click.echo(introduction(demo))
+            watch(demo, requests)
+        except KeyboardInterrupt:
+            say("stopping")
+
+
+def start(demo: Demo, undo: ExitStack) -> None:
+    """Start all parts and wait until Prometheus has seen everything; `undo` stops them in reverse order."""
+    for part in PARTS:
+        say(" ".join(["starting", part.name, part.where(demo.ports)]).rstrip())
+        part.start(demo, undo)
+    say("waiting for Prometheus to see the score, every node and every queue")
+    wait_until_seen(demo)
+
+
+def watch(demo: Demo, requests: Requests) -> NoReturn:
+    """Look after it until a signal comes; raises DiedError when a part ends that it cannot do without."""
+    known: set[str] = set()
+    while True:
+        demo.check()
+        ended = ended_nodes(demo)
+        for address in sorted(ended - known):
+            event("ended", f"Redis {address}; the demo goes on without it")
+        # What an action ended, it has told itself.
+        known = ended_nodes(demo) if requests.serve(seconds=0.5) else ended
+
+
+def ended_nodes(demo: Demo) -> set[str]:
+    return {node.address for node in demo.cluster.nodes if not node.process.is_running()}
+
+
+def introduction(demo: Demo) -> str:
+    page = f"http://localhost:{demo.ports.exporter}"
+    return f"""
+{parts_table(PARTS, demo.ports)}
+
+Times of alerts and notifications are divided by {demo.divisor:g}: a minute takes {60 / demo.divisor:.2g} s.
+Only their texts still tell the real ones.
+
+Look, in another terminal:
+  .venv/bin/monitor queues --watch --url {page}
+  curl -s {page}/metrics | grep -E '^(oxherd_health_score|redis_up.node|bullmq_job_count)'
+
+Break it: type one of these here, or .venv/bin/python -m deploy.demo break kill-node elsewhere.
+{table(ACTIONS)}
+  help shows this list, Ctrl-C stops everything and removes it
+"""
+
+
+def parts_table(parts: Sequence[Part], ports: Ports) -> str:
+    """A line for each part: what it is, where, and what is to be seen there."""
+    names = max(len(part.name) for part in parts)
+    wheres = max(len(part.where(ports)) for part in parts)
+    return "\n".join(f"  {part.name:<{names}}  {part.where(ports):<{wheres}}  {part.what}" for part in parts)

@@ -1,0 +1,90 @@
+"""How another terminal reaches a demo, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from deploy.demo.control import SOCKET, Answer, ControlServer, NoDemoError, ask, home_prefix
+
+PORT = 7001
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A demo's directory; not below tmp_path, whose names are long for a socket's."""
+    with tempfile.TemporaryDirectory() as place:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        path = Path(place) / f"{home_prefix(PORT)}b"
+        path.mkdir()
+        yield path
+
+
+def echo(line: str) -> Answer:
+    return Answer(done=line != "no", text=f"heard {line}")
+
+
+def test_a_line_is_answered(home: Path) -> None:
+    with ControlServer(home, echo):
+        assert ask("kill-node", redis_port=PORT) == Answer(done=True, text="heard kill-node")
+        assert ask("no", redis_port=PORT) == Answer(done=False, text="heard no")
+
+
+@pytest.mark.usefixtures("home")
+def test_without_a_demo_it_says_how_to_start_one() -> None:
+    with pytest.raises(NoDemoError, match="no demo runs here with its Redis on 7001: make demo starts one"):
+        ask("kill-node", redis_port=PORT)
+
+
+def test_a_demo_on_other_ports_is_not_asked(home: Path) -> None:
+    with ControlServer(home, echo), pytest.raises(NoDemoError):
+        ask("kill-node", redis_port=700)
+
+
+def test_what_a_killed_demo_left_is_passed_over(home: Path) -> None:
+    for name in "ac":  # whatever order they are found in, one comes first
+        left = home.with_name(f"{home_prefix(PORT)}{name}")
+        left.mkdir()
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(left / SOCKET))
+    with ControlServer(home, echo):
+        assert ask("kill-node", redis_port=PORT).done
+
+
+def test_a_demo_that_does_not_answer_is_not_waited_for_for_ever(home: Path) -> None:
+    stuck = Event()
+
+    def wait(line: str) -> Answer:
+        stuck.wait(2)
+        return echo(line)
+
+    with ControlServer(home, wait):
+        with pytest.raises(TimeoutError, match=r"the demo did not answer in 0\.1 s"):
+            ask("kill-node", redis_port=PORT, seconds=0.1)
+        stuck.set()
+
+
+def test_a_demo_that_ends_meanwhile_is_told(home: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(home / SOCKET))
+        server.listen()
+        server.settimeout(5)
+        with pytest.raises(NoDemoError, match="ended before it answered"):
+            ask_and_hang_up(server)
+
+
+def ask_and_hang_up(server: socket.socket) -> None:
+    def hang_up() -> None:
+        server.accept()[0].close()
+
+    hangs_up = Thread(target=hang_up)
+    hangs_up.start()
+    try:
+        ask("kill-node", redis_port=PORT)
+    finally:
+        hangs_up.join()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from deploy.demo.actions import ACTIONS
+from deploy.demo.commands import HELP, Action, RefusedError, find, table
+
+KILL = Action("kill-node", "kill a node", "ClusterNodeDown", lambda _: "killed")
+START = Action("start", "bring it back", "", lambda _: "is back")
+
+
+@pytest.mark.parametrize("line", ["kill-node", "  kill-node\n", "kill-node\r\n"])
+def test_a_line_names_an_action(line: str) -> None:
+    assert find(line, [KILL, START]) is KILL
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("kil-node", "there is no 'kil-node'; did you mean kill-node?"),
+        ("kill-node 7001", "there is no 'kill-node 7001'; did you mean kill-node?"),
+        ("coffee", "there is no 'coffee'; there are kill-node, start"),
+        ("\x1b[A", r"there is no '\x1b[A'; there are kill-node, start"),
+    ],
+)
+def test_another_line_is_refused_with_what_was_meant(line: str, message: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        find(line, [KILL, START])
+    assert str(refused.value) == message
+
+
+def test_the_table_is_aligned() -> None:
+    assert table([KILL, START]).splitlines() == [
+        "  kill-node  kill a node    ClusterNodeDown",
+        "  start      bring it back",
+    ]
+
+
+def test_each_action_has_a_name_of_its_own() -> None:
+    names = [action.name for action in ACTIONS]
+    assert len(set(names)) == len(names)
+    assert HELP not in names
+    assert all(name.isascii() and " " not in name for name in names)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.configs import (
+    DEPLOY,
+    alertmanager_config,
+    exporter_config,
+    prometheus_config,
+    read,
+    rules_config,
+    write,
+)
+from exporter.settings import Settings
+from lab.scaled import seconds_of
+
+
+def test_the_rules_are_the_shipped_ones_with_their_times_divided() -> None:
+    [shipped] = read(DEPLOY / "prometheus" / "rules" / "oxherd.yml")["groups"]
+    [faster] = rules_config(30)["groups"]
+    assert seconds_of(faster["interval"]) == seconds_of(shipped["interval"]) / 30
+    assert len(faster["rules"]) == 8
+    for rule, model in zip(faster["rules"], shipped["rules"], strict=True):
+        for time in ("for", "keep_firing_for"):
+            assert seconds_of(rule[time]) == seconds_of(model[time]) / 30
+        assert rule["labels"] == model["labels"]
+        assert rule["annotations"] == model["annotations"]
+
+
+def test_prometheus_looks_for_the_demo_and_for_nothing_else() -> None:
+    config = prometheus_config(
+        exporter_port=1, alertmanager_port=2, rules=Path("/demo/rules.yml"), divisor=30
+    )
+    assert config["rule_files"] == ["/demo/rules.yml"]
+    [job] = config["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["localhost:1"]}]
+    assert job["metric_relabel_configs"]
+    assert config["alerting"] == {"alertmanagers": [{"static_configs": [{"targets": ["localhost:2"]}]}]}
+
+
+@pytest.mark.parametrize(("divisor", "interval", "timeout"), [(1, 5, 4), (2, 2.5, 2), (30, 1, 1)])
+def test_scrapes_come_sooner_too_but_not_below_a_second(
+    divisor: float, interval: float, timeout: float
+) -> None:
+    rules = Path("/demo/rules.yml")
+    times = prometheus_config(exporter_port=1, alertmanager_port=2, rules=rules, divisor=divisor)["global"]
+    assert seconds_of(times["scrape_interval"]) == interval
+    assert seconds_of(times["scrape_timeout"]) == timeout
+
+
+@pytest.mark.parametrize(("divisor", "seconds"), [(1, 10), (2, 5), (30, 1)])
+def test_the_exporter_looks_for_workers_sooner_too(divisor: float, seconds: float) -> None:
+    config = exporter_config(cluster=["127.0.0.1:7001"], divisor=divisor)
+    settings = Settings.model_validate(config)
+    assert settings.bullmq.discovery_interval_seconds == seconds
+
+
+def test_alertmanager_has_the_shipped_routes_and_no_receiver_but_the_webhook() -> None:
+    config = alertmanager_config(webhook="http://127.0.0.1:3", divisor=30)
+    shipped = read(DEPLOY / "alertmanager" / "alertmanager.yml")
+    assert config["inhibit_rules"] == shipped["inhibit_rules"]
+    assert seconds_of(config["route"]["group_interval"]) == 2
+    assert {receiver["name"] for receiver in config["receivers"]} == {"critical", "high", "medium", "other"}
+    assert all(set(receiver) == {"name", "webhook_configs"} for receiver in config["receivers"])
+    assert "global" not in config
+    assert all(Path(template).is_file() for template in config["templates"])
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    config = rules_config(30)
+    assert read(write(config, tmp_path / "rules.yml")) == config

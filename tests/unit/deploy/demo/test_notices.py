@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploy.demo.notices import Firing
+
+NODE_DOWN = {
+    "status": "firing",
+    "fingerprint": "a1",
+    "labels": {
+        "alertname": "ClusterNodeDown",
+        "severity": "high",
+        "cooldown": "10m",
+        "job": "oxherd",
+        "instance": "10.0.0.1:7001",
+        "node": "10.0.0.1:7001",
+    },
+    "annotations": {"summary": "A Redis node is down.", "description": "..."},
+}
+
+
+def lines(firing: Firing, *alerts: dict[str, Any]) -> list[str]:
+    return [f"{one.state} {one.text}" for one in firing.notices({"alerts": alerts})]
+
+
+def test_an_alert_is_one_line_in_columns() -> None:
+    assert lines(Firing(), NODE_DOWN) == [
+        "FIRING high      ClusterNodeDown      A Redis node is down: 10.0.0.1:7001"
+    ]
+
+
+def test_what_was_told_and_still_holds_is_a_repeat_until_it_is_resolved() -> None:
+    firing = Firing()
+    resolved = NODE_DOWN | {"status": "resolved"}
+    states = [lines(firing, alert)[0].split()[0] for alert in (NODE_DOWN, NODE_DOWN, resolved, NODE_DOWN)]
+    assert states == ["FIRING", "REPEATED", "RESOLVED", "FIRING"]
+
+
+def test_alerts_of_one_notification_are_told_apart() -> None:
+    other = NODE_DOWN | {"fingerprint": "b2", "labels": {"alertname": "Other", "queue": "{mail}"}}
+    assert [line.split()[0] for line in lines(Firing(), NODE_DOWN, other)] == ["FIRING", "FIRING"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        ({"queue": "{mail}", "instance": "localhost:9877"}, ": {mail}"),
+        ({"node": "10.0.0.1:7001", "instance": "localhost:9877"}, ": 10.0.0.1:7001"),
+        ({"instance": "localhost:9877"}, ": localhost:9877"),
+        ({}, "."),
+    ],
+)
+def test_what_it_is_about_is_the_most_telling_label(labels: dict[str, str], what: str) -> None:
+    [line] = lines(Firing(), NODE_DOWN | {"labels": {"alertname": "X"} | labels})
+    assert line.endswith(f"A Redis node is down{what}")
+
+
+def test_an_alert_without_severity_and_summary_is_told_too() -> None:
+    bare = {"status": "firing", "fingerprint": "c3", "labels": {"alertname": "X"}, "annotations": {}}
+    assert lines(Firing(), bare)[0].split() == ["FIRING", "X"]
