@@ -142,7 +142,10 @@ def _become(command: list[str], directory: str, user: str, keeper: int) -> NoRet
     """The worker, in the process that was forked for it."""
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a worker would inherit that
+        for number in (
+            signal.SIGPIPE,
+            signal.SIGXFSZ,
+        ):  # Python ignores them, and a worker would inherit that
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), SCALER)
         if user:

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from service.threads import backoff
-
 STEADY_SECONDS: Final = 60.0
 """A worker that lived so long before it ended is restarted as if it had never failed."""
-
-LOOPING: Final = 5
-"""So many short lives in a row are a crash loop."""
 
 _START_TIMES: Final = 100
 
@@ -36,11 +31,23 @@ class Slot:
     failures: int = 0
 
 
-class Roster:
-    """The slots of one target. `number` is a worker's own for as long as anything of it is there."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker that has: the seconds it `lived`, short lives in a row, seconds until the next (None: it had to
+    go)."""
 
-    def __init__(self, ready_seconds: float) -> None:
+    lived: float
+    failures: int
+    restart: float | None
+
+
+class Roster:
+    """The slots of one target. A number is one worker's for as long as anything of that worker is there."""
+
+    def __init__(self, ready_seconds: float, pause: Callable[[int], float]) -> None:
+        """`pause` has the seconds to wait after so many short lives in a row."""
         self._ready_seconds = ready_seconds
+        self._pause = pause
         self._slots: dict[int, Slot] = {}
         self._start_times: deque[float] = deque(maxlen=_START_TIMES)
 
@@ -49,20 +56,21 @@ class Roster:
         """Workers that there should be."""
         return sum(not slot.leaving for slot in self._slots.values())
 
-    def resize(self, count: int, now: float, busy: Mapping[int, bool]) -> list[int]:
-        """Ask for so many workers; the numbers of those that have to be told to end. `busy` may be partial."""
+    @property
+    def leaving(self) -> list[int]:
+        """Numbers of those that have to go and are not gone."""
+        return [slot.number for slot in self._slots.values() if slot.leaving]
+
+    def resize(self, count: int, now: float, busy: Mapping[int, bool]) -> None:
+        """Ask for so many workers. `busy` may know all, some or none of those that are there."""
         while self.asked < count:
             number = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
             self._slots[number] = Slot(number, wanted_at=now)
         staying = [slot for slot in self._slots.values() if not slot.leaving]
-        told = []
         for slot in victims(staying, len(staying) - count, busy):
-            if slot.present:
-                slot.leaving = True
-                told.append(slot.number)
-            else:
+            slot.leaving = True
+            if not slot.present:
                 del self._slots[slot.number]
-        return told
 
     def due(self, now: float) -> list[int]:
         """Numbers of those to be started now."""
@@ -73,27 +81,29 @@ class Roster:
         return min((slot.wanted_at - now for slot in self._slots.values() if not slot.present), default=None)
 
     def present(self, number: int) -> None:
-        """A process was made for it."""
+        """A process is being made for it."""
         self._slots[number].present = True
 
     def started(self, number: int, now: float) -> None:
         """Its worker runs."""
         self._slots[number].started_at = now
 
-    def ended(self, number: int, now: float) -> Slot:
-        """Its worker has ended, or could not be started; its slot, whose `wanted_at` is when it is tried again."""
+    def ended(self, number: int, now: float) -> Ended:
+        """Its worker has ended, or could not be started. It is tried again after a pause, and not before
+        nothing is left of it."""
         slot = self._slots[number]
         self._settle(now)
         lived = 0.0 if slot.started_at is None else now - slot.started_at
         slot.failures = failures_after(slot.failures, lived)
-        slot.started_at, slot.ready = None, False
-        slot.wanted_at = now + backoff(slot.failures)
-        return slot
+        pause = self._pause(slot.failures)
+        slot.started_at, slot.ready, slot.wanted_at = None, False, now + pause
+        return Ended(lived, slot.failures, None if slot.leaving else pause)
 
-    def gone(self, number: int) -> None:
+    def gone(self, number: int, now: float) -> None:
         """Nothing of it is left."""
         slot = self._slots[number]
         slot.present = False
+        slot.wanted_at = max(slot.wanted_at, now)
         if slot.leaving:
             del self._slots[number]
 
