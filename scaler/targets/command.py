@@ -21,9 +21,10 @@ def refusal(settings: ProcessSettings) -> NotApplied | None:
     """Why no worker could start, as far as can be known before; None when nothing speaks against it."""
     try:
         return _wrong_text(settings) or _no_user(settings) or _no_directory(settings) or _no_program(settings)
+    except PermissionError as error:
+        return NotApplied("forbidden", f"{error.filename}: {error.strerror}")
     except OSError as error:
-        kind = "forbidden" if isinstance(error, PermissionError) else "invalid"
-        return NotApplied(kind, f"{error.filename}: {error.strerror}")
+        return NotApplied("invalid", f"{error.filename}: {error.strerror}")
 
 
 def kept_command(settings: ProcessSettings) -> list[str]:

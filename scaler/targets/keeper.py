@@ -2,12 +2,12 @@
 
     keeper.py GRACE_SECONDS DIRECTORY USER PROGRAM [ARGUMENT...]     DIRECTORY and USER may be empty
 
-Standard input is a socket whose other end only the scaler holds. When that is closed, by a scale-in or because
-the scaler died of whatever, the worker is told to end (SIGTERM), what is left of its descendants once it has
-ended is told as well, and all that is there after GRACE_SECONDS is killed. It ends when no descendant is left.
+Standard input is a socket whose other end only the scaler holds. When that is closed, by a scale-in or as the
+scaler died of whatever, the worker is told to end (SIGTERM), what is left of its descendants once it has ended
+is told as well, and all that is there after GRACE_SECONDS is killed. It ends when no descendant is left.
 
-It writes `started PID` and `ended WAITSTATUS` to that socket, and what it has to say itself to standard error.
-Run by its path with `-I -S`, it imports nothing of the project: one runs beside each worker.
+It writes `started PID` and `ended WAITSTATUS` to that socket. Run by its path with `-I -S`, it imports nothing
+of the project: one runs beside each worker.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _Kept:
 
 
 def _children() -> set[int]:
-    """Our own and those that lost their parents; 0, which is our process group, where the kernel cannot say."""
+    """Our own and those that lost their parents; 0, our process group, where the kernel cannot say."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as listing:  # noqa: PTH123 - pathlib costs 2 MB
             return {int(pid) for pid in listing.read().split()}
@@ -142,10 +142,7 @@ def _become(command: list[str], directory: str, user: str, keeper: int) -> NoRet
     """The worker, in the process that was forked for it."""
     try:
         signal.set_wakeup_fd(-1)
-        for number in (
-            signal.SIGPIPE,
-            signal.SIGXFSZ,
-        ):  # Python ignores them, and a worker would inherit that
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a worker would inherit that
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), SCALER)
         if user:
@@ -155,7 +152,7 @@ def _become(command: list[str], directory: str, user: str, keeper: int) -> NoRet
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # after the change of user, which clears it
         if os.getppid() != keeper:  # it died before the kernel was asked to tell
             os._exit(EXIT_NOT_EXECUTABLE)
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - without a shell, as it is meant
     except OSError as error:
         os.write(2, f"{command[0]} cannot be run: {error.strerror}\n".encode())
         os._exit(EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE)

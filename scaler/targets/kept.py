@@ -56,7 +56,7 @@ class Kept:
         try:
             self._popen = subprocess.Popen(
                 command,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=their_output,
                 stderr=their_output,
                 env=dict(environ),
@@ -103,14 +103,14 @@ class Kept:
         return (self._lines.feed(received), True) if received else (self._lines.end(), False)
 
     def bury(self) -> bool:
-        """Let go of a keeper that has closed its end. Whether any of its process group is left: it was killed."""
+        """Let go of a keeper that closed its end. Whether any of its group is left, as it was killed itself."""
         self._popen.kill()
         self._popen.wait()
         self.control.close()
         return self.signal_group(signal.SIGTERM)
 
     def signal_group(self, number: signal.Signals) -> bool:
-        """Signal the keeper, its worker and all of theirs that made no group of its own; whether any is there."""
+        """Signal the keeper, its worker and all theirs that stayed in the group; whether there is one."""
         try:
             os.killpg(self._popen.pid, number)
         except OSError:  # none, or none that we may signal

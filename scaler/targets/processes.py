@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: started, restarted, and never left behind. docs/workers.md tells it all."""
+"""Workers as processes of this machine: started, restarted, never left behind. See docs/workers.md."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ _READS_A_TURN: Final = 16
 
 @dataclass(slots=True)
 class _Held:
-    """A worker's processes. `kill_at`: when its group is killed; `buried`: its keeper is no more."""
+    """A worker's processes. `kill_at`: when its group is killed; `ended`: that was told; `silent`: it closed
+    its output; `buried`: its keeper is no more."""
 
     kept: Kept
     kill_at: float | None = None
-    buried: bool = False
     ended: bool = False
+    silent: bool = False
+    buried: bool = False
 
 
 class ProcessTarget:
@@ -136,7 +138,9 @@ class ProcessTarget:
                 with suppress(BlockingIOError):
                     os.read(self._woken, 1024)
             else:
-                key.data()
+                number, held, answer = key.data
+                if self._held.get(number) is held:  # the other of its two may have been its last word
+                    answer(number, held)
         self._kill_overdue(monotonic())
         if self._closing and not self._held:
             self._empty.set()
@@ -214,7 +218,7 @@ class ProcessTarget:
         self._gone(number)
 
     def _print(self, number: int, held: _Held) -> None:
-        """What it has printed, to the log; a bounded part of it, so that a loud one leaves time for the others."""
+        """What it has printed, to the log; a part at a time, as a loud one has to leave time for others."""
         for _ in range(_READS_A_TURN):
             lines, more = held.kept.read()
             for line in lines:

@@ -33,8 +33,8 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker that has: the seconds it `lived`, short lives in a row, seconds until the next (None: it had to
-    go)."""
+    """A worker that has: the seconds it `lived`, short lives in a row, seconds until the next one is started
+    (None: it had to go)."""
 
     lived: float
     failures: int
