@@ -3,11 +3,11 @@
     keeper.py GRACE_SECONDS DIRECTORY USER PROGRAM [ARGUMENT...]     DIRECTORY and USER may be empty
 
 Standard input is a socket whose other end only the scaler holds. When that is closed, by a scale-in or as the
-scaler died of whatever, the worker is told to end (SIGTERM), what is left of its descendants once it has ended
-is told as well, and all that is there after GRACE_SECONDS is killed. It ends when no descendant is left.
+scaler died of whatever, the worker is told to end (SIGTERM), what is left of its descendants once it has
+ended is told as well, and all that is there after GRACE_SECONDS is killed. It ends when none of them is left.
 
-It writes `started PID` and `ended WAITSTATUS` to that socket. Run by its path with `-I -S`, it imports nothing
-of the project: one runs beside each worker.
+It writes `started PID` and `ended WAITSTATUS` to that socket. Run by its path with `-I -S`, it imports
+nothing of the project: one runs beside each worker.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 def main(arguments: list[str]) -> None:
     grace, directory, user, *command = arguments
     os.set_inheritable(SCALER, False)
-    signals = _listen()
     _prctl(_PR_SET_CHILD_SUBREAPER)
     keeper = os.getpid()
     worker = os.fork()
     if worker == 0:
         _become(command, directory, user, keeper)
+    signals = _listen()  # not before: a worker that was told to end before its exec would not have noticed
     _tell(f"started {worker}")
     _Kept(worker, float(grace)).keep(signals)
 
@@ -141,7 +141,6 @@ def _tell(line: str) -> None:
 def _become(command: list[str], directory: str, user: str, keeper: int) -> NoReturn:
     """The worker, in the process that was forked for it."""
     try:
-        signal.set_wakeup_fd(-1)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a worker would inherit that
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), SCALER)

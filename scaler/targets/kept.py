@@ -103,7 +103,7 @@ class Kept:
         return (self._lines.feed(received), True) if received else (self._lines.end(), False)
 
     def bury(self) -> bool:
-        """Let go of a keeper that closed its end. Whether any of its group is left, as it was killed itself."""
+        """Let go of a keeper that closed its end. Whether any of its group is left: then it was killed."""
         self._popen.kill()
         self._popen.wait()
         self.control.close()

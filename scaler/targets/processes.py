@@ -114,6 +114,8 @@ class ProcessTarget:
         if self._running:
             self._wake_up()
             self._empty.wait(self._settings.grace_seconds + 2 * _MARGIN)
+            self._task.stop(0)
+            self._wake_up()
             self._task.stop()
         for held in self._held.values():
             held.kept.signal_group(signal.SIGKILL)
