@@ -1,0 +1,177 @@
+"""Keeps one worker, so that nothing of it outlives the scaler: a small process between the two.
+
+    keeper.py GRACE_SECONDS DIRECTORY USER PROGRAM [ARGUMENT...]     DIRECTORY and USER may be empty
+
+Standard input is a socket whose other end only the scaler holds. When that is closed, by a scale-in or as the
+scaler died of whatever, the worker is told to end (SIGTERM), what is left of its descendants once it has
+ended is told as well, and all that is there after GRACE_SECONDS is killed. It ends when none of them is left.
+
+It writes `started PID` and `ended WAITSTATUS` to that socket. Run by its path with `-I -S`, it imports
+nothing of the project: one runs beside each worker.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import pwd
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import Final, NoReturn
+
+SCALER: Final = 0
+LOOK_SECONDS: Final = 0.2
+"""How often it looks for descendants that lost their parents, while it ends them."""
+
+EXIT_NOT_FOUND: Final = 127
+EXIT_NOT_EXECUTABLE: Final = 126
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+def main(arguments: list[str]) -> None:
+    grace, directory, user, *command = arguments
+    os.set_inheritable(SCALER, False)
+    _prctl(_PR_SET_CHILD_SUBREAPER)
+    keeper = os.getpid()
+    worker = os.fork()
+    if worker == 0:
+        _become(command, directory, user, keeper)
+    signals = _listen()  # not before: a worker that was told to end before its exec would not have noticed
+    _tell(f"started {worker}")
+    _Kept(worker, float(grace)).keep(signals)
+
+
+class _Kept:
+    """The worker and its descendants, until the last of them has ended."""
+
+    def __init__(self, worker: int, grace: float) -> None:
+        self._worker: int | None = worker
+        self._grace = grace
+        self._kill_at: float | None = None
+        self._told: set[int] = set()
+
+    def keep(self, signals: int) -> None:
+        sources = [SCALER, signals]
+        while self._reap():
+            self._end_those_left()
+            ready, _, _ = select.select(sources, [], [], None if self._kill_at is None else LOOK_SECONDS)
+            closed = SCALER in ready and not _received(SCALER)
+            if closed:
+                sources.remove(SCALER)
+            if closed or (signals in ready and not _ENDING.isdisjoint(_received(signals))):
+                self._end_worker()
+
+    def _reap(self) -> bool:
+        """Whether anything of it is left."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return True
+                self._told.discard(pid)
+                if pid == self._worker:
+                    self._worker = None
+                    _tell(f"ended {status}")
+        return False
+
+    def _end_worker(self) -> None:
+        """Only itself: what it started for the job in hand has to go on until it is done."""
+        if self._kill_at is None and self._worker is not None:
+            self._kill_at = time.monotonic() + self._grace
+            _signal(self._worker, signal.SIGTERM)
+
+    def _end_those_left(self) -> None:
+        if self._worker is None and self._kill_at is None:
+            self._kill_at = time.monotonic() + self._grace
+        if self._kill_at is None:
+            return
+        if time.monotonic() >= self._kill_at:
+            for pid in _children():
+                _signal(pid, signal.SIGKILL)
+        elif self._worker is None:
+            for pid in _children() - self._told:
+                self._told.add(pid)
+                _signal(pid, signal.SIGTERM)
+
+
+def _children() -> set[int]:
+    """Our own and those that lost their parents; 0, our process group, where the kernel cannot say."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as listing:  # noqa: PTH123 - pathlib costs 2 MB
+            return {int(pid) for pid in listing.read().split()}
+    except OSError:
+        return {0}
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(OSError):  # it has just ended, or became a user whom we may not signal
+        os.kill(pid, number)
+
+
+def _listen() -> int:
+    """Signals from here on are bytes to read at the returned descriptor."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in (*_ENDING, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def _received(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1024)
+    except OSError:  # nothing to read, or the scaler died with something unread
+        return b""
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # the scaler is no more
+        os.write(SCALER, line.encode() + b"\n")
+
+
+def _become(command: list[str], directory: str, user: str, keeper: int) -> NoReturn:
+    """The worker, in the process that was forked for it."""
+    try:
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a worker would inherit that
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), SCALER)
+        if user:
+            _drop_to(user)
+        if directory:
+            os.chdir(directory)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # after the change of user, which clears it
+        if os.getppid() != keeper:  # it died before the kernel was asked to tell
+            os._exit(EXIT_NOT_EXECUTABLE)
+        os.execvp(command[0], command)  # noqa: S606 - without a shell, as it is meant
+    except OSError as error:
+        os.write(2, f"{command[0]} cannot be run: {error.strerror}\n".encode())
+        os._exit(EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE)
+
+
+def _drop_to(user: str) -> None:
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no user {user}") from None
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def _prctl(option: int, value: int = 1) -> None:
+    """Linux's; elsewhere the process group has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,483 @@
+"""Workers that crash, do not listen, shout and multiply: real processes, and what is left of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lab.deadline import wait_until
+from scaler.model import Applied, NotApplied, Workers
+from scaler.settings import ProcessSettings
+from scaler.targets.base import Target
+from scaler.targets.processes import ProcessTarget
+from service.clock import Deadline
+from service.outcome import Ok
+
+ROOT = Path(__file__).parents[3]
+SOON = Deadline.after(3600)
+FOR_EVER = ("sleep", "1000")
+STUBBORN = ("sh", "-c", "trap '' TERM; while true; do sleep 0.1; done")
+
+TargetOf = Callable[..., ProcessTarget]
+
+
+@pytest.fixture
+def target() -> Iterator[TargetOf]:
+    """`target("command", "argument", grace_seconds=1)`; closed, and its threads gone, at the end."""
+    with ExitStack() as undo:
+
+        def made(*command: str, busy: Any = None, name: str = "mail", **settings: Any) -> ProcessTarget:
+            given: dict[str, Any] = {"command": command, "grace_seconds": 5, "ready_seconds": 0.1} | settings
+            one = ProcessTarget(name, ProcessSettings(**given), busy=busy)
+            undo.callback(one.close)
+            return one
+
+        before = set(threading.enumerate())
+        yield made
+        undo.close()
+        assert set(threading.enumerate()) <= before
+        assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def workers(target: Target) -> Workers:
+    outcome = target.read(SOON)
+    assert isinstance(outcome, Ok)
+    return outcome.value
+
+
+def until_ready(target: Target, count: int) -> None:
+    wait_until(lambda: workers(target).ready == count, what=f"{count} workers are ready")
+
+
+def events(caplog: pytest.LogCaptureFixture, event: str) -> list[Any]:
+    return [record for record in list(caplog.records) if record.getMessage() == event]
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.worker, record.line) for record in events(caplog, "worker output")]
+
+
+def running(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+def pids_in(directory: Path) -> list[int]:
+    """Of the processes that wrote themselves down there, each a file with its pid for a name."""
+    return [int(path.name) for path in directory.iterdir()]
+
+
+def python(script: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-c", script)
+
+
+def test_out_and_in(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+    one = target(*FOR_EVER)
+    assert workers(one) == Workers(asked=0, ready=0)
+    assert one.scale(0, 3, SOON) == Applied(3)
+    assert workers(one).asked == 3
+    until_ready(one, 3)
+    assert one.scale(3, 1, SOON) == Applied(1)
+    assert workers(one) == Workers(asked=1, ready=1, start_seconds=workers(one).start_seconds)
+    wait_until(lambda: len(psutil.Process().children()) == 1, what="two have gone")
+    ended = events(caplog, "worker ended")
+    assert [(record.status, record.levelno) for record in ended] == [("SIGTERM", logging.INFO)] * 2
+
+
+def test_a_start_time_is_measured_from_the_wish_to_readiness(target: TargetOf) -> None:
+    one = target(*FOR_EVER, ready_seconds=0.3)
+    one.scale(0, 1, SOON)
+    assert workers(one) == Workers(asked=1, ready=0, start_seconds=None)
+    until_ready(one, 1)
+    assert (workers(one).start_seconds or 0) >= 0.3
+
+
+def test_a_number_that_is_not_the_one_asked_for_is_a_conflict(target: TargetOf) -> None:
+    one = target(*FOR_EVER)
+    answer = one.scale(2, 3, SOON)
+    assert isinstance(answer, NotApplied)
+    assert (answer.kind, answer.message) == ("conflict", "0 workers are asked for, not 2")
+    assert workers(one).asked == 0
+    assert psutil.Process().children() == []
+
+
+def test_what_cannot_run_is_said_and_nothing_is_asked_for(target: TargetOf, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("#!/bin/sh\n")
+    cases = [
+        (target("no-such-program"), "not_found"),
+        (target("./missing", directory=str(tmp_path)), "not_found"),
+        (target("./plain", directory=str(tmp_path)), "forbidden"),
+        (target("true", directory="/no/such/directory"), "not_found"),
+        (target("true", directory=str(plain)), "invalid"),
+        (target("true", directory="a\0b"), "invalid"),
+        (target("true", user="nobody-of-that-name"), "not_found"),
+        (target("true", environment={"A=B": "c"}), "invalid"),
+        (target("x" * 5000), "not_found"),
+        (target("/" + "x" * 5000), "invalid"),
+    ]
+    for one, kind in cases:
+        answer = one.scale(0, 1, SOON)
+        assert isinstance(answer, NotApplied)
+        assert answer.kind == kind, answer
+        assert workers(one).asked == 0
+
+
+def test_what_only_the_kernel_knows_shows_as_a_worker_that_ends(
+    target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    one = target(str(script))
+    assert one.scale(0, 1, SOON) == Applied(1)
+    wait_until(lambda: events(caplog, "worker ended by itself"), what="it has ended")
+    assert workers(one) == Workers(asked=1, ready=0)
+    assert lines(caplog) == [("mail-1", f"{script} cannot be run: No such file or directory")]
+    assert events(caplog, "worker ended by itself")[0].status == "exit 127"
+
+
+def test_a_worker_has_its_directory_its_environment_and_its_name(
+    target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_SCALER", "ours")
+    script = 'echo "$PWD $OF_THE_SCALER $ADDED $OXHERD_WORKER"; exec sleep 1000'
+    one = target("sh", "-c", script, directory=str(tmp_path), environment={"ADDED": "theirs"})
+    one.scale(0, 1, SOON)
+    wait_until(lambda: lines(caplog), what="it has said so")
+    assert lines(caplog) == [("mail-1", f"{tmp_path} ours theirs mail-1")]
+
+
+def test_a_worker_runs_as_another_user_where_we_are_root(
+    target: TargetOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = target("sh", "-c", "echo $(id -un) $(id -gn) $HOME; exec sleep 1000", user="nobody", directory="/")
+    answer = one.scale(0, 1, SOON)
+    if os.geteuid() != 0:
+        assert isinstance(answer, NotApplied)
+        assert answer.kind == "forbidden"
+        return
+    wait_until(lambda: lines(caplog), what="it has said who it is")
+    assert lines(caplog)[0][1].split() == ["nobody", "nogroup", "/nonexistent"]
+    one.scale(1, 0, SOON)
+    wait_until(lambda: psutil.Process().children() == [], what="it has gone")
+    assert events(caplog, "worker ended")[0].status == "SIGTERM"
+
+
+def test_its_standard_input_is_empty_and_a_closed_pipe_ends_its_commands(
+    target: TargetOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = target("sh", "-c", "cat; yes | head -1; echo over; exec sleep 1000")
+    one.scale(0, 1, SOON)
+    wait_until(lambda: ("mail-1", "over") in lines(caplog), what="it has read to the end")
+    assert lines(caplog) == [("mail-1", "y"), ("mail-1", "over")]
+
+
+def test_one_that_does_not_listen_is_killed_after_the_grace(
+    target: TargetOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = target(*STUBBORN, grace_seconds=0.5)
+    one.scale(0, 2, SOON)
+    until_ready(one, 2)
+    one.scale(2, 0, SOON)
+    assert workers(one) == Workers(asked=0, ready=0, start_seconds=workers(one).start_seconds)
+    wait_until(lambda: psutil.Process().children(recursive=True) == [], what="all have gone")
+    assert [record.status for record in events(caplog, "worker ended")] == ["SIGKILL"] * 2
+
+
+def test_one_that_has_hardly_begun_is_told_to_end_as_well(target: TargetOf) -> None:
+    one = target(*FOR_EVER, grace_seconds=60)
+    for _ in range(5):
+        one.scale(0, 4, SOON)
+        wait_until(lambda: psutil.Process().children(), what="the first is there")
+        one.scale(4, 0, SOON)
+        wait_until(lambda: psutil.Process().children() == [], what="all have gone, and not by SIGKILL")
+
+
+def test_what_ends_is_started_again_later_and_later(
+    target: TargetOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = target("sh", "-c", "exit 7")
+    one.scale(0, 1, SOON)
+    wait_until(lambda: len(events(caplog, "worker ended by itself")) == 3, what="it has ended three times")
+    ended = events(caplog, "worker ended by itself")
+    assert [(record.status, record.restart_seconds) for record in ended] == [
+        ("exit 7", 1.0),
+        ("exit 7", 2.0),
+        ("exit 7", 4.0),
+    ]
+    gaps = [later.created - earlier.created for earlier, later in pairwise(ended)]
+    assert gaps[0] >= 1
+    assert gaps[1] >= 2
+    assert workers(one) == Workers(asked=1, ready=0)
+
+
+def test_one_that_ends_well_is_started_again_as_well(
+    target: TargetOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = target("true")
+    one.scale(0, 1, SOON)
+    wait_until(lambda: len(events(caplog, "worker started")) == 2, what="it was started again")
+    assert events(caplog, "worker ended by itself")[0].status == "exit 0"
+
+
+def test_one_that_is_killed_is_replaced(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+    one = target(*FOR_EVER)
+    one.scale(0, 2, SOON)
+    until_ready(one, 2)
+    os.kill(events(caplog, "worker started")[0].pid, signal.SIGKILL)
+    wait_until(lambda: workers(one).ready == 1, what="one is missed")
+    until_ready(one, 2)
+    assert events(caplog, "worker ended by itself")[0].status == "SIGKILL"
+
+
+def test_one_that_waits_for_its_restart_goes_first(
+    target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mail-1").touch()
+    one = target("sh", "-c", f"[ -e {tmp_path}/$OXHERD_WORKER ] && exit 1; exec sleep 1000")
+    one.scale(0, 2, SOON)
+    wait_until(lambda: events(caplog, "worker ended by itself"), what="the first has crashed")
+    until_ready(one, 1)
+    one.scale(2, 1, SOON)
+    assert workers(one).ready == 1
+    assert events(caplog, "worker told to end") == []
+
+
+def test_idle_ones_go_first(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+    busy = {
+        "mail-1": True,
+        "mail-2": False,
+        "mail-3": True,
+        "mail-4": True,
+        "other-1": False,
+        "mail-x": False,
+    }
+    one = target(*FOR_EVER, busy=lambda: busy)
+    one.scale(0, 4, SOON)
+    until_ready(one, 4)
+    one.scale(4, 3, SOON)
+    wait_until(lambda: events(caplog, "worker ended"), what="one has gone")
+    assert [record.worker for record in events(caplog, "worker ended")] == ["mail-2"]
+
+
+def test_who_is_busy_may_not_be_known(target: TargetOf) -> None:
+    def broken() -> None:
+        raise RuntimeError("no idea")
+
+    for busy in (broken, lambda: None, dict):
+        one = target(*FOR_EVER, busy=busy)
+        one.scale(0, 2, SOON)
+        assert one.scale(2, 1, SOON) == Applied(1)
+
+
+def test_every_line_of_a_loud_one_is_logged(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+    script = "i=0; while [ $i -lt 3000 ]; do echo line $i; echo error $i >&2; i=$((i+1)); done; printf end"
+    one = target("sh", "-c", script)
+    one.scale(0, 1, SOON)
+    wait_until(lambda: events(caplog, "worker ended by itself"), what="it is through")
+    wait_until(lambda: lines(caplog)[-1] == ("mail-1", "end"), what="all is logged")
+    expected = [text for n in range(3000) for text in (f"line {n}", f"error {n}")]
+    assert [line for _, line in lines(caplog)] == [*expected, "end"]
+
+
+def test_a_line_without_an_end_is_cut(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+    script = "import sys; sys.stdout.write('x' * 20_000 + '\\xff'); sys.stdout.flush(); sys.stdin.read()"
+    one = target(*python(script + "; import time; time.sleep(1000)"))
+    one.scale(0, 1, SOON)
+    wait_until(lambda: len(lines(caplog)) == 2, what="what is long enough is logged")
+    one.scale(1, 0, SOON)
+    wait_until(lambda: len(lines(caplog)) == 3, what="the rest is logged at its end")
+    assert [len(line) for _, line in lines(caplog)] == [8000, 8000, 4001]
+
+
+FAMILY = """
+import os, signal, sys, time
+directory, stubborn = sys.argv[1], sys.argv[2:] == ["stubborn"]
+def note():
+    open(f"{directory}/{os.getpid()}", "w").close()
+    if stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+note()
+if os.fork() == 0:
+    note()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        note()
+    time.sleep(1000)
+time.sleep(1000)
+"""
+"""A worker, its child, and a daemon of that child in a session of its own, whose parent has ended."""
+
+
+@pytest.mark.parametrize("stubborn", [(), ("stubborn",)], ids=["listens", "stubborn"])
+def test_descendants_end_with_their_worker(
+    target: TargetOf, tmp_path: Path, stubborn: tuple[str, ...]
+) -> None:
+    one = target(*python(FAMILY), str(tmp_path), *stubborn, grace_seconds=1)
+    one.scale(0, 1, SOON)
+    wait_until(lambda: len(pids_in(tmp_path)) == 3, what="the family is complete")
+    family = pids_in(tmp_path)
+    assert running(family) == family
+    one.scale(1, 0, SOON)
+    wait_until(lambda: running(family) == [], what="nobody is left")
+
+
+def test_descendants_of_one_that_crashed_end_before_it_is_started_again(
+    target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = target(*python(FAMILY), str(tmp_path))
+    one.scale(0, 1, SOON)
+    wait_until(lambda: len(pids_in(tmp_path)) == 3, what="the family is complete")
+    family = pids_in(tmp_path)
+    os.kill(events(caplog, "worker started")[0].pid, signal.SIGKILL)
+    wait_until(lambda: len(pids_in(tmp_path)) == 6, what="there is another")
+    assert running(family) == []
+
+
+def test_a_command_in_hand_is_not_disturbed_while_the_worker_closes(
+    target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = "trap 'wait; echo closed; exit 0' TERM; (sleep 1; echo job is done) & echo busy; wait"
+    one = target("bash", "-c", script)
+    one.scale(0, 1, SOON)
+    wait_until(lambda: lines(caplog), what="it is busy")
+    one.scale(1, 0, SOON)
+    wait_until(lambda: psutil.Process().children() == [], what="it has gone")
+    assert [line for _, line in lines(caplog)] == ["busy", "job is done", "closed"]
+
+
+@pytest.mark.parametrize("stubborn", [(), ("stubborn",)], ids=["listens", "stubborn"])
+def test_a_keeper_that_is_killed_leaves_its_worker_to_the_scaler(
+    target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture, stubborn: tuple[str, ...]
+) -> None:
+    script = FAMILY.replace("os.setsid()", "pass")
+    one = target(*python(script), str(tmp_path), *stubborn, grace_seconds=1)
+    one.scale(0, 1, SOON)
+    wait_until(lambda: len(pids_in(tmp_path)) == 3, what="the family is complete")
+    family = pids_in(tmp_path)
+    keeper = psutil.Process(events(caplog, "worker started")[0].pid).parent()
+    assert keeper is not None
+    keeper.kill()
+    wait_until(lambda: len(pids_in(tmp_path)) == 6, what="there is another")
+    assert running(family) == []
+    assert events(caplog, "worker ended by itself")[0].status == "not known: its keeper was killed"
+
+
+def test_a_keeper_that_hangs_is_killed_with_its_group(
+    target: TargetOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = target(*FOR_EVER, grace_seconds=0.2)
+    one.scale(0, 1, SOON)
+    until_ready(one, 1)
+    psutil.Process().children()[0].suspend()
+    one.scale(1, 0, SOON)
+    wait_until(lambda: psutil.Process().children(recursive=True) == [], what="all have gone")
+
+
+def test_close_ends_all_and_takes_no_more(target: TargetOf, tmp_path: Path) -> None:
+    one = target(*python(FAMILY), str(tmp_path), "stubborn", grace_seconds=0.5)
+    one.scale(0, 2, SOON)
+    wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
+    one.close()
+    assert running(pids_in(tmp_path)) == []
+    assert psutil.Process().children() == []
+    answer = one.scale(0, 1, SOON)
+    assert isinstance(answer, NotApplied)
+    one.close()
+
+
+def test_a_target_that_never_ran_is_closed(target: TargetOf) -> None:
+    target(*FOR_EVER).close()
+
+
+# --- the scaler dies ---------------------------------------------------------------------------------------
+
+SCALER = """
+import sys, time
+from scaler.settings import ProcessSettings
+from scaler.targets.processes import ProcessTarget
+from service.clock import Deadline
+target = ProcessTarget("mail", ProcessSettings(command=tuple(sys.argv[2:]), grace_seconds=float(sys.argv[1])))
+print(target.scale(0, 2, Deadline.after(5)), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def scaler() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """`scaler(grace, "command", "argument")`: a scaler with two such workers, in a process of its own."""
+    started = []
+
+    def start(grace: float, *command: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", SCALER, str(grace), *command], cwd=ROOT))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait()
+
+
+@pytest.mark.parametrize("stubborn", [(), ("stubborn",)], ids=["listens", "stubborn"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV], ids=lambda sig: sig.name)
+def test_nothing_outlives_a_scaler_that_was_killed(
+    scaler: Callable[..., subprocess.Popen[bytes]],
+    tmp_path: Path,
+    number: signal.Signals,
+    stubborn: tuple[str, ...],
+) -> None:
+    one = scaler(1, *python(FAMILY), str(tmp_path), *stubborn)
+    wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
+    family = pids_in(tmp_path)
+    keepers = [child.pid for child in psutil.Process(one.pid).children()]
+    assert len(keepers) == 2
+    assert running(family) == family
+    one.send_signal(number)
+    one.wait()
+    wait_until(lambda: running([*family, *keepers]) == [], what="nobody is left")
+
+
+def test_a_scaler_that_is_stopped_keeps_its_workers(
+    scaler: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    one = scaler(0.2, *python(FAMILY), str(tmp_path))
+    wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
+    family = pids_in(tmp_path)
+    one.send_signal(signal.SIGSTOP)
+    with pytest.raises(TimeoutError):
+        wait_until(lambda: running(family) != family, what="somebody has ended", seconds=1)
+    one.kill()
+    wait_until(lambda: running(family) == [], what="nobody is left")
+
+
+def test_workers_end_with_a_scaler_and_keepers_that_are_killed_at_once(
+    scaler: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """Who listens to SIGTERM, that is: the kernel tells the worker itself."""
+    one = scaler(1, "sh", "-c", f"touch {tmp_path}/$$; exec sleep 1000")
+    wait_until(lambda: len(pids_in(tmp_path)) == 2, what="both are there")
+    keepers = psutil.Process(one.pid).children()
+    one.send_signal(signal.SIGSTOP)
+    for keeper in keepers:
+        keeper.kill()
+    one.kill()
+    wait_until(lambda: running(pids_in(tmp_path)) == [], what="nobody is left")
