@@ -1,4 +1,4 @@
-"""Where the scaler's figures come from: the Prometheus servers, and the PromQL that finds the queues in them."""
+"""Where the scaler's figures come from: the Prometheus servers, and the PromQL for the queues' figures."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class PrometheusSettings(_Model):
             *("instance", "pod", "pod_name", "container", "container_id", "endpoint", "node", "host"),
             *("prometheus", "prometheus_replica", "replica"),
         ),
-        description="series of a queue that differ only in these are of one queue, seen by several exporters; "
-        "a difference in any other label is two queues, and neither is believed",
+        description="labels that tell apart exporters of the same Redis: of a queue that several see one is "
+        "believed; a difference in any other label makes it two queues, and then none is",
     )
 
     @field_validator("urls")
@@ -127,14 +127,14 @@ class QuerySettings(_Model):
         active: sum without (state) (bullmq_job_count{state="active",{selector}})
         timestamp: max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))
 
-    The lengths of lists, as redis_exporter's --check-keys tells them:
+    The lengths of lists, as redis_exporter tells them of the keys that it is to check:
 
-        waiting: sum by (queue) (label_replace(redis_key_size{key=~"bull:.+:(wait|paused|prioritized)",{matchers}},
-          "queue", "$1", "key", "bull:(.+):.+"))
+        waiting: sum by (queue) (label_replace(redis_key_size{key=~"bull:.+:(wait|paused|prioritized)",
+          {matchers}}, "queue", "$1", "key", "bull:(.+):.+"))
         active: sum by (queue) (label_replace(redis_key_size{key=~"bull:.+:active",{matchers}},
           "queue", "$1", "key", "bull:(.+):.+"))
-        timestamp: min by (queue) (label_replace(timestamp(redis_key_size{key=~"bull:.+:active",{matchers}}),
-          "queue", "$1", "key", "bull:(.+):.+"))
+        timestamp: min by (queue) (label_replace(timestamp(redis_key_size{key=~"bull:.+:active",
+          {matchers}}), "queue", "$1", "key", "bull:(.+):.+"))
     """
 
     queue_label: str = Field("queue", description="label that holds a queue's name")
@@ -188,16 +188,18 @@ def is_header_value(value: str) -> bool:
 
 
 def _check_url(url: str) -> None:
+    """Raises ValueError, which does not repeat what may be a password."""
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        plain = not (parts.query or parts.fragment) and url.isascii() and url.isprintable() and " " not in url
+        user = "@" in parts.netloc
     except ValueError:
-        fits = False
-    else:
-        if "@" in parts.netloc:
-            raise ValueError("holds a user or a password: they belong in username and password, not in the URL")
-    if not fits or parts.query or parts.fragment or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("has to be http://host:port or https://host:port, and a path at most")
+        fits = plain = user = False
+    if user:
+        raise ValueError("a user or password has no place in a URL: there are username and password for them")
+    if not (fits and plain):
+        raise ValueError("has to be http://host:port or https://host:port, with a path at most")
 
 
 def _one_of(**given: object) -> None:
