@@ -256,9 +256,7 @@ def _choose(seen: Mapping[Labels, _Seen], before: Labels | None, replicas: froze
     whole = [origin for origin, one in seen.items() if one.keys() >= _NEEDED]
     if not whole:
         absent = sorted(_NEEDED - max(seen.values(), key=len).keys())
-        raise _InvalidError(
-            "invalid", f"no exporter's series tell all it takes: {', '.join(absent)} is absent"
-        )
+        raise _InvalidError("empty", f"there is no {' and no '.join(absent)} beside its other series")
     if len(whole) == 1:
         return whole[0]
     times = {origin: seen[origin].scraped()[0] for origin in whole}

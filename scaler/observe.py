@@ -68,9 +68,10 @@ class Observer:
             raise ValueError(f"{len(wanted)} different `queries`: at most {MOST_QUERIES} are asked in a step")
         self._settings = settings
         self._servers = [_Candidate(Server(url, settings)) for url in settings.urls]
+        self._wanted = {queries: frozenset(keys) for queries, keys in wanted.items()}
         self._texts = {
             queries: query_text(queries, settings.matchers, {key.name for key in keys})
-            for queries, keys in wanted.items()
+            for queries, keys in self._wanted.items()
         }
         self._kept: dict[QuerySettings, Mapping[QueueKey, Labels]] = {}
         self._told: str | None = settings.urls[0]
@@ -139,7 +140,7 @@ class Observer:
                 one.answered()
                 raise
             except UnreadableError as error:
-                one.failed()
+                one.failed(str(error))
                 problem = problem or error
             else:
                 one.answered()
@@ -180,7 +181,10 @@ class Observer:
             )
         except UnreadableError as error:
             return Missing(error.kind, str(error))
-        self._kept[queries] = reading.origins
+        kept = self._kept.get(queries, {})
+        # A queue that is unseen for a while keeps its exporter, or another's counters would seem to go on.
+        unseen = (self._wanted[queries] & kept.keys()) - reading.origins.keys()
+        self._kept[queries] = {**reading.origins, **{key: kept[key] for key in unseen}}
         return reading
 
     def _tell(self, url: str | None, why: str) -> None:
@@ -188,12 +192,13 @@ class Observer:
         if url == self._told:
             return
         self._told = url
+        first = self._servers[0]
         if url is None:
             log.error("no Prometheus answers", extra={"reason": why})
-        elif url == self._servers[0].server.url:
+        elif url == first.server.url:
             log.info("Prometheus answers again", extra={"url": url})
         else:
-            log.warning("another Prometheus is asked: the first does not answer", extra={"url": url})
+            log.warning("another Prometheus is asked", extra={"url": url, "reason": first.problem})
 
 
 _Answer: TypeAlias = dict[str, Any] | UnreadableError
@@ -205,6 +210,7 @@ class _Candidate:
 
     def __init__(self, server: Server) -> None:
         self.server: Final = server
+        self.problem = ""
         self._failures = 0
         self._due = 0.0
 
@@ -214,7 +220,8 @@ class _Candidate:
     def answered(self) -> None:
         self._failures = 0
 
-    def failed(self) -> None:
+    def failed(self, problem: str) -> None:
+        self.problem = problem
         self._failures += 1
         self._due = monotonic() + backoff(self._failures)
 
