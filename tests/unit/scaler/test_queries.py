@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_queues_are_added_up() -> None:
 
 @pytest.mark.parametrize("name", ["completed", "failed", "added", "due"])
 def test_a_total_is_there_only_if_every_queue_has_it(name: str) -> None:
-    told = combine({MAIL: WHOLE, VIDEO: replace(WHOLE, **{name: None})})
+    told = combine({MAIL: WHOLE, VIDEO: replace(WHOLE, **cast("dict[str, Any]", {name: None}))})
     assert isinstance(told, Sample)
     assert getattr(told, name) is None
     assert told.waiting == 6
