@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -14,6 +16,7 @@ from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.process import Process
 from lab.programs import find_program
+from lab.tls import Certificates
 
 Result: TypeAlias = list[tuple[dict[str, str], float]]
 """The labels (with __name__) and the value of each series."""
@@ -23,29 +26,46 @@ class QueryError(RuntimeError):
     """Prometheus refused a query; the message is its own."""
 
 
-def _get(url: str, *, timeout: float, parameters: dict[str, str] | None = None) -> httpx.Response:
-    """Straight to loopback: a proxy in the environment is not for it."""
-    return httpx.get(url, params=parameters, timeout=timeout, trust_env=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """Its --web.config.file, and how to be let in then: over TLS with the authority and the client's pair,
+    as a user with a password."""
+
+    config: str
+    tls: Certificates | None = None
+    user: tuple[str, str] | None = None
+
+    def client(self) -> httpx.Client:
+        verify: ssl.SSLContext | bool = False
+        if self.tls is not None:
+            verify = ssl.create_default_context(cafile=self.tls.ca)
+            verify.load_cert_chain(self.tls.client_certificate, self.tls.client_key)
+        return httpx.Client(verify=verify, auth=self.user, trust_env=False)
 
 
 class Prometheus:
     """A server whose data are removed by close() or at the end of a `with`."""
 
-    def __init__(self, config: Path | str, *, port: int | None, host: str) -> None:
+    def __init__(self, config: Path | str, *, port: int | None, host: str, web: Web | None) -> None:
         program = find_program("prometheus")
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if web and web.tls else 'http'}://127.0.0.1:{self.port}"
+        # Straight to loopback: a proxy in the environment is not for it.
+        self._client = web.client() if web else httpx.Client(trust_env=False)
         self._directory = TemporaryDirectory(prefix="oxherd-prometheus-")
         home = Path(self._directory.name)
         if isinstance(config, str):
             text, config = config, home / "prometheus.yml"
             config.write_text(text)
+        web_config = home / "web.yml"
+        web_config.write_text(web.config if web else "")
         self.process = Process(
             [
                 program,
                 f"--config.file={config}",
                 f"--storage.tsdb.path={home / 'data'}",
                 f"--web.listen-address={host}:{self.port}",
+                f"--web.config.file={web_config}",
                 "--log.level=warn",
             ],
             name=f"prometheus {host}:{self.port}",
@@ -60,7 +80,7 @@ class Prometheus:
         """`data` of an answer of its HTTP API (`path` without /api/v1/); raises QueryError, or DiedError."""
         self.process.check()
         try:
-            answer = _get(f"{self.url}/api/v1/{path}", timeout=10, parameters=parameters).json()
+            answer = self._get(f"/api/v1/{path}", timeout=10, parameters=parameters).json()
         except httpx.TransportError as error:
             raise QueryError(f"{path} {parameters}: {error}") from error
         if answer["status"] != "success":
@@ -78,6 +98,7 @@ class Prometheus:
 
     def close(self) -> None:
         """End it and remove its data."""
+        self._client.close()
         self.process.stop()
         self._directory.cleanup()
 
@@ -91,14 +112,19 @@ class Prometheus:
 
     def _is_ready(self) -> bool:
         try:
-            return _get(f"{self.url}/-/ready", timeout=1).status_code == httpx.codes.OK
+            return self._get("/-/ready", timeout=1).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
+    def _get(self, path: str, *, timeout: float, parameters: dict[str, str] | None = None) -> httpx.Response:
+        return self._client.get(self.url + path, params=parameters, timeout=timeout)
 
-def start_prometheus(config: Path | str, *, port: int | None = None, host: str = "127.0.0.1") -> Prometheus:
+
+def start_prometheus(
+    config: Path | str, *, port: int | None = None, host: str = "127.0.0.1", web: Web | None = None
+) -> Prometheus:
     """Start it with a configuration file, or its text, and wait until it is ready."""
-    server = Prometheus(config, port=port, host=host)
+    server = Prometheus(config, port=port, host=host, web=web)
     try:
         server.wait()
     except BaseException:

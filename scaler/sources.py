@@ -1,0 +1,208 @@
+"""Where the scaler's figures come from: the Prometheus servers, and the PromQL for the queues' figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class PrometheusTlsSettings(_Model):
+    """TLS to the servers whose URL begins with https."""
+
+    ca_file: str | None = Field(None, description="CA bundle that signed the servers; the system's if absent")
+    cert_file: str | None = Field(None, description="client certificate")
+    key_file: str | None = Field(None, description="client key")
+    server_name: str | None = Field(None, description="name to expect in the servers' certificates (SNI)")
+    verify: bool = Field(True, description="check the servers' certificates; false only for a trial")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+
+class PrometheusSettings(_Model):
+    """The Prometheus servers, or what speaks their API, that the scaler asks. Files are read again at each
+    step, so that what they hold may change."""
+
+    urls: tuple[str, ...] = Field(
+        ("http://localhost:9090",),
+        min_length=1,
+        description="http(s)://host:port, with the path before /api/v1 if there is one; of several the first "
+        "that is well is asked",
+    )
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="longest wait for one server's answer")
+    username: str | None = Field(None, description="user of basic authentication")
+    password: SecretStr | None = Field(None, description="password of basic authentication")
+    password_file: str | None = Field(None, description="file that holds the password instead")
+    bearer_token: SecretStr | None = Field(None, description="token of bearer authentication")
+    bearer_token_file: str | None = Field(None, description="file that holds the token instead")
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="headers of every request, such as X-Scope-OrgID"
+    )
+    header_files: dict[str, str] = Field(
+        default_factory=dict, description="headers of every request whose values are in files"
+    )
+    tls: PrometheusTlsSettings = PrometheusTlsSettings()
+    matchers: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels and the values that every series has to have, such as cluster: eu",
+    )
+    replica_labels: tuple[str, ...] = Field(
+        (
+            *("instance", "pod", "pod_name", "container", "container_id", "endpoint", "node", "host"),
+            *("prometheus", "prometheus_replica", "replica"),
+        ),
+        description="labels that tell apart exporters of the same Redis: of a queue that several see one is "
+        "believed; a difference in any other label makes it two queues, and then none is",
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            _check_url(url)
+        return tuple(url.rstrip("/") for url in urls)
+
+    @field_validator("headers", "header_files")
+    @classmethod
+    def _are_headers(cls, headers: Mapping[str, object]) -> Mapping[str, object]:
+        for name, value in headers.items():
+            if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} cannot be set")
+            if isinstance(value, SecretStr) and not is_header_value(value.get_secret_value()):
+                raise ValueError(f"the value of {name} cannot stand in a header")
+        return headers
+
+    @field_validator("matchers")
+    @classmethod
+    def _are_labels(cls, matchers: dict[str, str]) -> dict[str, str]:
+        for name in matchers:
+            if not _LABEL.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a label")
+        return matchers
+
+    @model_validator(mode="after")
+    def _one_authentication(self) -> Self:
+        _one_of(password=self.password, password_file=self.password_file)
+        _one_of(bearer_token=self.bearer_token, bearer_token_file=self.bearer_token_file)
+        password = self.password is not None or self.password_file is not None
+        if password != (self.username is not None):
+            raise ValueError("username and password (or password_file) go together")
+        header = [name for name in (*self.headers, *self.header_files) if name.lower() == "authorization"]
+        _one_of(
+            username=self.username,
+            bearer_token=self.bearer_token or self.bearer_token_file,
+            **{"a header Authorization": header or None},
+        )
+        twice = {name.lower() for name in self.headers} & {name.lower() for name in self.header_files}
+        if twice:
+            raise ValueError(f"{min(twice)} is in headers and in header_files")
+        return self
+
+
+class QuerySettings(_Model):
+    """PromQL for the figures of all queues, where they don't come from Oxherd's exporter.
+
+    Each is an expression with one series a queue. In it, `{selector}` stands for the matchers of the queues
+    and of `prometheus.matchers`, and `{matchers}` for the latter alone. Labels other than those of the queue
+    and the prefix have to be the same in all expressions, or gone by aggregation.
+
+    Another exporter that knows waiting and active jobs, and no prefix:
+
+        waiting: sum without (state) (bullmq_job_count{state=~"waiting|prioritized|paused",{selector}})
+        active: sum without (state) (bullmq_job_count{state="active",{selector}})
+        timestamp: max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))
+
+    The lengths of lists, as redis_exporter tells them of the keys that it is to check:
+
+        waiting: sum by (queue) (label_replace(redis_key_size{key=~"bull:.+:(wait|paused|prioritized)",
+          {matchers}}, "queue", "$1", "key", "bull:(.+):.+"))
+        active: sum by (queue) (label_replace(redis_key_size{key=~"bull:.+:active",{matchers}},
+          "queue", "$1", "key", "bull:(.+):.+"))
+        timestamp: min by (queue) (label_replace(timestamp(redis_key_size{key=~"bull:.+:active",
+          {matchers}}), "queue", "$1", "key", "bull:(.+):.+"))
+    """
+
+    queue_label: str = Field("queue", description="label that holds a queue's name")
+    prefix_label: str | None = Field("prefix", description="label that holds its prefix; null: there is none")
+    default_prefix: str = Field("bull", description="prefix of the queues whose series have no such label")
+    waiting: str | None = Field(None, description="jobs that can be taken now, those of a paused queue too")
+    active: str | None = Field(None, description="jobs under way")
+    timestamp: str | None = Field(
+        None,
+        description="unix time of the sample; if absent timestamp() of waiting, which tells the age only of "
+        "a plain selector: of anything else it is the time of the query",
+    )
+    completed: str | None = Field(None, description="counter: jobs that completed")
+    failed: str | None = Field(None, description="counter: jobs that failed for good")
+    added: str | None = Field(None, description="counter: jobs that were added")
+    duration_sum: str | None = Field(None, description="counter: seconds that attempts took")
+    duration_count: str | None = Field(None, description="counter: attempts that ended")
+    oldest_waiting: str | None = Field(None, description="seconds that the oldest waiting job has waited")
+    due: str | None = Field(None, description="delayed jobs that fall due within a minute")
+
+    @field_validator("queue_label", "prefix_label")
+    @classmethod
+    def _is_label(cls, name: str | None) -> str | None:
+        if name is not None and not _LABEL.fullmatch(name):
+            raise ValueError("is no name of a label")
+        return name
+
+    @model_validator(mode="after")
+    def _all_or_nothing(self) -> Self:
+        given = [name for name in MEASURES if getattr(self, name) is not None]
+        if given and (self.waiting is None or self.active is None):
+            raise ValueError(f"{given[0]} needs waiting and active: all figures come from one exporter")
+        return self
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether Oxherd's own series are asked for."""
+        return self.waiting is None
+
+
+MEASURES: Final = (
+    *("waiting", "active", "timestamp", "completed", "failed", "added"),
+    *("duration_sum", "duration_count", "oldest_waiting", "due"),
+)
+"""The fields of QuerySettings that hold PromQL."""
+
+
+def is_header_value(value: str) -> bool:
+    """Whether a text can be sent in a header: latin-1 without control characters."""
+    return all(" " <= one <= "\xff" and one != "\x7f" for one in value)
+
+
+def _check_url(url: str) -> None:
+    """Raises ValueError, which does not repeat what may be a password."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        plain = not (parts.query or parts.fragment) and url.isascii() and url.isprintable() and " " not in url
+        user = "@" in parts.netloc
+    except ValueError:
+        fits = plain = user = False
+    if user:
+        raise ValueError("a user or password has no place in a URL: there are username and password for them")
+    if not (fits and plain):
+        raise ValueError("has to be http://host:port or https://host:port, with a path at most")
+
+
+def _one_of(**given: object) -> None:
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ValueError(f"{names[0]} and {names[1]} are both given: keep one of them")

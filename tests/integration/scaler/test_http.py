@@ -1,0 +1,337 @@
+"""The HTTP of the scaler's eyes, against servers that behave in ways a Prometheus does only on a bad day."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from lab.ports import free_port
+from scaler import prometheus
+from scaler.model import Sample
+from scaler.observe import Observer
+from service.clock import monotonic, now
+from tests.integration.scaler.conftest import ObserverOf, look, mail, missing
+
+SECRET = "hunter2"
+
+
+def a_sample() -> bytes:
+    labels: dict[str, str] = {"prefix": "bull", "queue": "mail", "instance": "a"}
+    figures = {"waiting": "3", "active": "2", "timestamp": str(now() - 2)}
+    result = [
+        {"metric": labels | {"oxherd_measure": measure}, "value": [now(), value]}
+        for measure, value in figures.items()
+    ]
+    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps connections alive, notes what is asked, and answers as its server's `respond` does."""
+
+    protocol_version = "HTTP/1.1"
+    server: Web
+
+    def setup(self) -> None:
+        self.server.connections.append(self.request)
+        super().setup()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        self.server.asked.append((self.command, self.path, dict(self.headers), body))
+        self.server.respond(self)
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.command, self.path, dict(self.headers), ""))
+        self.server.respond(self)
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+class Web(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, respond: Callable[[Handler], None]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.respond = respond
+        self.connections: list[socket.socket] = []
+        self.asked: list[tuple[str, str, dict[str, str], str]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def serving(respond: Callable[[Handler], None]) -> Iterator[Web]:
+    with Web(respond) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def well(request: Handler) -> None:
+    request.answer(200, a_sample())
+
+
+def answering(status: int, body: bytes = b"", **headers: str) -> Callable[[Handler], None]:
+    return lambda request: request.answer(status, body, **headers)
+
+
+def waiting(one: Observer) -> float | str:
+    told = mail(one)
+    return told.waiting if isinstance(told, Sample) else f"{told.kind}: {told.message}"
+
+
+def test_one_query_a_look_over_one_connection(observer: ObserverOf) -> None:
+    with serving(well) as server:
+        one = observer(server.url)
+        assert [waiting(one) for _ in range(5)] == [3] * 5
+    assert len(server.connections) == 1
+    assert one.requests == len(server.asked) == 5
+    command, path, _, body = server.asked[0]
+    assert (command, path) == ("POST", "/api/v1/query")
+    assert list(parse_qs(body)) == ["query"]
+
+
+def test_the_path_of_the_url_comes_before_the_apis(observer: ObserverOf) -> None:
+    with serving(well) as server:
+        assert waiting(observer(f"{server.url}/some/prometheus/")) == 3
+    assert server.asked[0][1] == "/some/prometheus/api/v1/query"
+
+
+def test_a_connection_that_was_closed_while_idle_is_made_anew(observer: ObserverOf) -> None:
+    with serving(well) as server:
+        one = observer(server.url)
+        assert waiting(one) == 3
+        server.connections[0].shutdown(socket.SHUT_RDWR)
+        assert waiting(one) == 3
+        assert len(server.connections) == 2
+
+
+def test_an_answer_that_ends_its_connection_is_read_whole(observer: ObserverOf) -> None:
+    def respond(request: Handler) -> None:
+        request.answer(200, a_sample(), Connection="close")
+        request.close_connection = True
+
+    with serving(respond) as server:
+        one = observer(server.url)
+        assert [waiting(one), waiting(one)] == [3, 3]
+        assert len(server.connections) == 2
+
+
+def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:
+    def respond(request: Handler) -> None:
+        if request.command == "POST":
+            request.answer(405, b"")
+        else:
+            well(request)
+
+    with serving(respond) as server:
+        one = observer(server.url)
+        assert [waiting(one), waiting(one)] == [3, 3]
+    assert [command for command, *_ in server.asked] == ["POST", "GET", "GET"]
+    assert "label_replace" in server.asked[1][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b"", "refused"),
+        (403, b'{"status":"error","error":"x"}', "refused"),
+        (404, b"<html>", "error"),
+        (400, b'{"status":"error","errorType":"bad_data","error":"x"}', "error"),
+        (422, b'{"status":"error","errorType":"execution","error":"x"}', "error"),
+        (503, b'{"status":"error","errorType":"timeout","error":"x"}', "timeout"),
+        (503, b"<html>", "unreachable"),
+        (200, b"<html>", "invalid"),
+        (200, b"[" * 100_000, "invalid"),
+        (200, b'{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}', "invalid"),
+        (
+            200,
+            b'{"status":"success","warnings":["partial"],"data":{"resultType":"vector","result":[]}}',
+            "error",
+        ),
+        (200, b'{"status":"success","data":{"resultType":"vector","result":[]}}', "empty"),
+    ],
+)
+def test_what_is_no_sample(observer: ObserverOf, status: int, body: bytes, kind: str) -> None:
+    with serving(answering(status, body)) as server:
+        assert missing(observer(server.url)).kind == kind
+
+
+def test_a_redirect_is_not_followed(observer: ObserverOf) -> None:
+    with serving(well) as other, serving(answering(302, Location=f"{other.url}/api/v1/query")) as server:
+        told = missing(observer(server.url, bearer_token=SECRET))
+    assert told.kind == "error"
+    assert "leads elsewhere" in told.message
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_answer_has_a_largest_size(
+    observer: ObserverOf, monkeypatch: pytest.MonkeyPatch, *, chunked: bool
+) -> None:
+    monkeypatch.setattr(prometheus, "_LARGEST", 1 << 20)
+
+    def respond(request: Handler) -> None:
+        request.send_response(200)
+        request.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", "9" * 12)))
+        request.end_headers()
+        piece = b" " * 65536
+        request.close_connection = True
+        try:
+            while True:
+                request.wfile.write(b"10000\r\n" + piece + b"\r\n" if chunked else piece)
+        except OSError:
+            return
+
+    with serving(respond) as server:
+        told = missing(observer(server.url))
+    assert told.kind == "invalid"
+    assert "larger than 1 MiB" in told.message
+
+
+def test_an_answer_that_is_cut_short_is_none(observer: ObserverOf) -> None:
+    def respond(request: Handler) -> None:
+        body = a_sample()
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body) + 10))
+        request.end_headers()
+        request.wfile.write(body)
+        request.close_connection = True
+
+    with serving(respond) as server:
+        assert missing(observer(server.url)).kind == "invalid"
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_byte_now_and_then_is_no_answer(observer: ObserverOf, part: str) -> None:
+    ended = threading.Event()
+
+    def respond(request: Handler) -> None:
+        if part == "body":
+            request.send_response(200)
+            request.send_header("Content-Length", "1000000")
+            request.end_headers()
+        request.close_connection = True
+        try:
+            while not ended.wait(0.05):
+                request.wfile.write(b"H" if part == "head" else b" ")
+        except OSError:
+            return
+
+    with serving(respond) as server:
+        began = monotonic()
+        try:
+            told = missing(observer(server.url, timeout_seconds=0.5))
+        finally:
+            ended.set()
+    assert told.kind == "timeout"
+    assert monotonic() - began < 5
+
+
+def test_the_deadline_of_a_step_comes_before_the_time_out(observer: ObserverOf) -> None:
+    ended = threading.Event()
+
+    def respond(request: Handler) -> None:
+        ended.wait(20)
+
+    with serving(respond) as server:
+        began = monotonic()
+        told = missing(observer(server.url), seconds=0.3)
+        ended.set()
+    assert told.kind == "timeout"
+    assert monotonic() - began < 4
+
+
+def test_nobody_listens(observer: ObserverOf) -> None:
+    told = missing(observer(f"http://127.0.0.1:{free_port()}"))
+    assert told.kind == "unreachable"
+    assert "Connection refused" in told.message
+
+
+def test_no_such_host(observer: ObserverOf) -> None:
+    assert missing(observer("http://prometheus.invalid:9090"), seconds=5).kind in ("unreachable", "timeout")
+
+
+def test_tls_where_there_is_none(observer: ObserverOf) -> None:
+    with serving(well) as server:
+        told = missing(observer(server.url.replace("http:", "https:")))
+    assert told.kind == "unreachable"
+    assert "TLS" in told.message
+
+
+# --- who asks -----------------------------------------------------------------------------------------------
+
+
+def test_a_token_and_headers_are_sent_and_files_are_read_again(observer: ObserverOf, tmp_path: Path) -> None:
+    token, tenant = tmp_path / "token", tmp_path / "tenant"
+    token.write_text("one\n")
+    tenant.write_text("eu\n")
+    with serving(well) as server:
+        one = observer(
+            server.url,
+            bearer_token_file=str(token),
+            header_files={"X-Scope-OrgID": str(tenant)},
+            headers={"X-Other": "o"},
+        )
+        look(one)
+        token.write_text("two\n")
+        look(one)
+    sent = [
+        {name: headers.get(name) for name in ("Authorization", "X-Scope-OrgID", "X-Other")}
+        for _, _, headers, _ in server.asked
+    ]
+    assert sent == [
+        {"Authorization": f"Bearer {word}", "X-Scope-OrgID": "eu", "X-Other": "o"} for word in ("one", "two")
+    ]
+
+
+@pytest.mark.parametrize("text", [None, "", "a\nb", "caf\u20ac"])
+def test_a_file_without_a_token_is_an_error_that_names_it(
+    observer: ObserverOf, tmp_path: Path, text: str | None
+) -> None:
+    token = tmp_path / "token"
+    if text is not None:
+        token.write_text(text)
+    with serving(well) as server:
+        told = missing(observer(server.url, bearer_token_file=str(token)))
+    assert told.kind == "error"
+    assert server.asked == []
+    assert "bearer_token_file" in told.message or "Authorization" in told.message
+    assert text is None or not text or text not in told.message
+
+
+def test_what_a_server_says_of_our_secrets_is_not_passed_on(
+    observer: ObserverOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    def respond(request: Handler) -> None:
+        sent = " ".join([request.headers["Authorization"], request.headers["X-Key"], SECRET])
+        said = {"status": "error", "errorType": "internal", "error": f"who are you: {sent}"}
+        request.answer(500, json.dumps(said).encode())
+
+    with serving(respond) as server:
+        one = observer(server.url, username="me", password=SECRET, headers={"X-Key": "topsecret"})
+        told = missing(one)
+    sent = server.asked[0][2]["Authorization"].removeprefix("Basic ")
+    for text in (told.message, caplog.text):
+        assert not any(secret in text for secret in (SECRET, "topsecret", sent))
+    assert "who are you" in told.message

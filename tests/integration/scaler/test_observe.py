@@ -1,0 +1,442 @@
+"""The scaler's eyes on the real thing: BullMQ's jobs, Redis, the exporter, Prometheus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from exporter.run import Exporter
+from exporter.settings import Settings
+from lab.bullmq import BullMQ
+from lab.deadline import wait_until
+from lab.ports import free_port
+from lab.prometheus import Prometheus, Web, start_prometheus
+from lab.redis import RedisServer, start_redis
+from lab.tls import Certificates, make_certificates
+from scaler.model import Missing, Sample
+from scaler.observe import Observer
+from scaler.queries import MOST_QUERIES, OURS, QueueKey, combine, fresh
+from scaler.sources import QuerySettings
+from service.clock import Deadline, now
+from service.outcome import UnreadableError
+from tests.integration.scaler.conftest import MAIL, ObserverOf, look, mail, missing
+
+VIDEO = QueueKey("bull", "video")
+IDLE = QueueKey("bull", "idle")
+PASSWORD = "hunter2-hunter2"
+HASH = "$2b$04$abcdefghijklmnopqrstuuho/ppTcmsBIj2TNMdOGwEUcNR/Zfi5u"
+
+NONE = "scrape_configs: []"
+
+
+def scraping(*addresses: str, job: str = "oxherd", interval: str = "1s") -> str:
+    """A scrape job; the second address and those after it get an `instance` of their own."""
+    targets = "".join(
+        f"      - targets: ['{address}']\n        labels: {{instance: 'exporter-{n}'}}\n"
+        for n, address in enumerate(addresses)
+    )
+    return (
+        f"  - job_name: {job}\n    scrape_interval: {interval}\n    scrape_timeout: 1s\n"
+        f"    static_configs:\n{targets}"
+    )
+
+
+def config(*jobs: str) -> str:
+    return "scrape_configs:\n" + "".join(jobs)
+
+
+@contextmanager
+def exporting(server: RedisServer) -> Iterator[Exporter]:
+    """An exporter that knows three queues by their names."""
+    program = Exporter(
+        Settings.model_validate(
+            {
+                "listen": "127.0.0.1:0",
+                "redis": {"url": server.url},
+                "bullmq": {"queues": ["mail", "video", "idle"]},
+            }
+        )
+    )
+    program.start()
+    try:
+        yield program
+    finally:
+        assert program.stop()
+
+
+@dataclass(frozen=True)
+class World:
+    bullmq: BullMQ
+    exporter: Exporter
+    prometheus: Prometheus
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """Jobs in every state that counts: 5 waiting and 2 prioritized in `mail`, which is paused after 4 were
+    completed and 1 failed; 3 active and 1 waiting in `video`; `idle` never had one."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(start_redis())
+        redis.wait()
+        bullmq = stack.enter_context(BullMQ(6, url=redis.url))
+        exporter = stack.enter_context(exporting(redis))
+        address = exporter.address
+        prometheus = stack.enter_context(start_prometheus(config(scraping(address))))
+        prometheus.wait_for('bullmq_job_added_total{queue="mail"}')
+        worker = bullmq.start_worker("mail", behaviour={"ms": 20})
+        bullmq.add_bulk("mail", 4)
+        bullmq.wait_for_counts("mail", {"completed": 4})
+        bullmq.stop_worker(worker)
+        worker = bullmq.start_worker("mail", behaviour={"fail": True})
+        bullmq.add("mail")
+        bullmq.wait_for_counts("mail", {"failed": 1})
+        bullmq.stop_worker(worker)
+        bullmq.pause("mail")
+        bullmq.add_bulk("mail", 5)
+        for _ in range(2):
+            bullmq.add("mail", priority=3)
+        stack.callback(
+            bullmq.stop_worker, bullmq.start_worker("video", concurrency=3, behaviour={"hold": True})
+        )
+        bullmq.add_bulk("video", 4)
+        bullmq.wait_for_counts("video", {"active": 3})
+        yield World(bullmq, exporter, prometheus)
+
+
+def settled(one: Observer) -> Sample:
+    """The sample of `mail` once the last of its jobs is scraped."""
+
+    def reached() -> Sample | None:
+        told = mail(one)
+        return told if isinstance(told, Sample) and (told.waiting, told.added) == (7, 12) else None
+
+    found = wait_until(reached, what="7 jobs wait of 12", seconds=15, every=0.2)
+    assert found is not None
+    return found
+
+
+def test_what_is_seen_is_what_bullmq_says(world: World, observer: ObserverOf) -> None:
+    one = observer(world.prometheus.url, wanted={OURS: [MAIL, VIDEO, IDLE]})
+    told = settled(one)
+    counts = world.bullmq.counts("mail")
+    assert told.waiting == sum(counts.get(state, 0) for state in ("wait", "waiting", "paused", "prioritized"))
+    assert (told.active, told.completed, told.failed, told.added) == (0, 4, 1, 12)
+    assert told.duration_count == 5
+    assert told.duration_sum is not None
+    assert told.duration_sum >= 4 * 0.02
+    assert told.oldest_waiting is not None
+    assert 0 < told.oldest_waiting < 60
+    assert 0 <= now() - told.at < 5
+    seen = look(one)
+    video, idle = (seen.of([key])[key] for key in (VIDEO, IDLE))
+    assert isinstance(video, Sample)
+    assert (video.waiting, video.active, video.completed, video.added) == (1, 3, 0, 4)
+    assert isinstance(idle, Sample)
+    assert (idle.waiting, idle.active, idle.added, idle.oldest_waiting) == (0, 0, 0, None)
+    together = combine(seen.of([MAIL, VIDEO, IDLE]))
+    assert isinstance(together, Sample)
+    assert (together.waiting, together.active, together.added, together.duration_count) == (8, 3, 16, 5)
+    age = seen.age()
+    assert age is not None
+    assert 0 <= age < 5
+    assert (seen.url, seen.took > 0) == (world.prometheus.url, True)
+
+
+def test_a_step_is_few_queries_whatever_it_asks(world: World, observer: ObserverOf) -> None:
+    custom = [
+        QuerySettings(
+            waiting=f"bullmq_job_count{{state='waiting'}} + {n}",
+            active="0 * bullmq_job_count{state='active'}",
+        )
+        for n in range(MOST_QUERIES - 1)
+    ]
+    wanted = {queries: [MAIL, VIDEO] for queries in (OURS, *custom)}
+    one = observer(world.prometheus.url, wanted=wanted)
+    look(one)
+    assert one.requests == MOST_QUERIES
+    with pytest.raises(ValueError, match="at most 10"):
+        observer(world.prometheus.url, wanted={**wanted, QuerySettings(waiting="w", active="a"): [MAIL]})
+
+
+def test_a_queue_that_no_exporter_knows_is_missing(world: World, observer: ObserverOf) -> None:
+    key = QueueKey("bull", "mial")
+    one = observer(world.prometheus.url, wanted={OURS: [MAIL, key]})
+    settled(one)
+    told = look(one).of([MAIL, key])
+    absent = told[key]
+    assert isinstance(absent, Missing)
+    assert (absent.kind, "knows no such queue" in absent.message) == ("empty", True)
+    assert combine(told) == absent
+
+
+@pytest.mark.parametrize(("cluster", "kind"), [("eu", "empty"), (None, "sample")])
+def test_every_selector_has_the_matchers(
+    world: World, observer: ObserverOf, cluster: str | None, kind: str
+) -> None:
+    one = observer(world.prometheus.url, matchers={"cluster": cluster} if cluster else {"job": "oxherd"})
+    told = mail(one)
+    assert (told.kind if isinstance(told, Missing) else "sample") == kind
+
+
+def test_another_exporters_series(world: World, observer: ObserverOf) -> None:
+    """The first example of QuerySettings, with a prefix that isn't told."""
+    queries = QuerySettings(
+        prefix_label=None,
+        waiting='sum by (queue) (bullmq_job_count{state=~"waiting|prioritized|paused",{selector}})',
+        active='sum by (queue) (bullmq_job_count{state="active",{selector}})',
+        timestamp='max by (queue) (timestamp(bullmq_job_count{state="active",{selector}}))',
+    )
+    one = observer(world.prometheus.url, wanted={OURS: [MAIL], queries: [MAIL]}, matchers={"job": "oxherd"})
+    settled(one)
+    told = look(one).of([MAIL], queries)[MAIL]
+    assert isinstance(told, Sample)
+    assert (told.waiting, told.active, told.completed) == (7, 0, None)
+    assert 0 <= now() - told.at < 5
+
+
+def test_lengths_of_lists(observer: ObserverOf) -> None:
+    """The second example of QuerySettings."""
+    size = 'redis_key_size{key=~"bull:.+:%s",{matchers}}'
+    named = "label_replace(%s, 'queue', '$1', 'key', 'bull:(.+):.+')"
+    queries = QuerySettings(
+        waiting=f"sum by (queue) ({named % size % '(wait|paused|prioritized)'})",
+        active=f"sum by (queue) ({named % size % 'active'})",
+        timestamp=f"min by (queue) ({named % f'timestamp({size})' % 'active'})",
+    )
+    sizes = "".join(
+        f'redis_key_size{{db="db0",key="bull:mail:{name}"}} {size}\n'
+        for name, size in {"wait": 4, "prioritized": 2, "active": 1}.items()
+    )
+    with exposing(sizes) as address, start_prometheus(config(scraping(address))) as prometheus:
+        prometheus.wait_for("redis_key_size")
+        told = look(observer(prometheus.url, wanted={queries: [MAIL]})).of([MAIL], queries)[MAIL]
+    assert isinstance(told, Sample)
+    assert (told.waiting, told.active) == (6, 1)
+
+
+def test_a_query_with_a_mistake_costs_only_itself(world: World, observer: ObserverOf) -> None:
+    wrong = QuerySettings(waiting="bullmq_job_count", active="sum(by)(", queue_label="queue")
+    one = observer(world.prometheus.url, wanted={OURS: [MAIL], wrong: [MAIL]})
+    seen = look(one)
+    assert isinstance(seen.of([MAIL])[MAIL], Sample)
+    told = seen.of([MAIL], wrong)[MAIL]
+    assert isinstance(told, Missing)
+    assert told.kind == "error"
+    assert "parse error" in told.message
+    assert "`active`" in told.message
+
+
+def test_a_range_longer_than_prometheus_allows(world: World, observer: ObserverOf) -> None:
+    end = float(int(now()))
+    one = observer(world.prometheus.url)
+    found = one.range("vector(2)", end - 25_000, end, 1, Deadline.after(20))
+    assert found == {frozenset(): [(end - 25_000 + n, 2.0) for n in range(25_001)]}
+    assert one.requests == 3
+    with pytest.raises(UnreadableError, match="parse error"):
+        one.range("vector(", end - 10, end, 1, Deadline.after(20))
+
+
+# --- several exporters --------------------------------------------------------------------------------------
+
+
+def test_two_that_see_the_same_redis_are_not_added_up(world: World, observer: ObserverOf) -> None:
+    address = world.exporter.address
+    with start_prometheus(config(scraping(address, address))) as prometheus:
+        prometheus.wait_for("count(bullmq_up) == 2")
+        prometheus.wait_for('count(bullmq_job_added_total{queue="mail"}) == 2')
+        one = observer(prometheus.url)
+        assert settled(one).completed == 4
+
+
+def test_two_jobs_with_such_a_queue_are_not_believed_until_one_is_named(
+    world: World, observer: ObserverOf
+) -> None:
+    address = world.exporter.address
+    jobs = config(scraping(address, job="east"), scraping(address, job="west"))
+    with start_prometheus(jobs) as prometheus:
+        prometheus.wait_for("count(bullmq_up) == 2")
+        told = missing(observer(prometheus.url))
+        assert told.kind == "duplicate"
+        assert 'job="east"' in told.message
+        assert settled(observer(prometheus.url, matchers={"job": "west"})).added == 12
+
+
+# --- what fails ---------------------------------------------------------------------------------------------
+
+
+def test_prometheus_hangs_and_dies_and_another_takes_over_until_it_is_back(
+    world: World, observer: ObserverOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "scaler.observe")
+    jobs = config(scraping(world.exporter.address))
+    port = free_port()
+    with start_prometheus(jobs, port=port) as first:
+        first.wait_for("bullmq_job_count")
+        alone = observer(first.url, timeout_seconds=0.5)
+        one = observer(first.url, world.prometheus.url, timeout_seconds=0.5)
+        assert look(one).url == first.url
+        first.process.suspend()
+        seen = look(alone)
+        told = seen.of([MAIL])[MAIL]
+        assert isinstance(told, Missing)
+        assert told.kind == "timeout"
+        assert 0.4 < seen.took < 5
+        assert isinstance(mail(one), Sample)
+        first.process.resume()
+        assert wait_until(lambda: isinstance(mail(alone), Sample), what="it answers again")
+    told = missing(alone)
+    assert told.kind == "unreachable"
+    for _ in range(3):
+        assert look(one).url == world.prometheus.url
+    with start_prometheus(jobs, port=port) as first:
+        wait_until(lambda: look(one).url == first.url, what="back to the first", seconds=20, every=0.1)
+    lines = [record.message for record in caplog.records if "another" in record.message]
+    assert 1 <= len(lines) <= 2  # it may have been back for a moment between the two
+
+
+def test_an_exporter_that_is_gone_leaves_no_numbers(
+    world: World, fresh_redis: RedisServer, observer: ObserverOf
+) -> None:
+    with (
+        exporting(fresh_redis) as exporter,
+        start_prometheus(config(scraping(exporter.address))) as prometheus,
+    ):
+        one = observer(prometheus.url)
+        wait_until(lambda: isinstance(mail(one), Sample), what="a sample", seconds=15, every=0.1)
+        fresh_redis.process.suspend()
+        told = wait_until(
+            lambda: is_missing(one), what="no sample of a Redis that hangs", seconds=15, every=0.1
+        )
+        assert told is not None
+        fresh_redis.process.resume()
+        wait_until(lambda: isinstance(mail(one), Sample), what="a sample again", seconds=15, every=0.1)
+        exporter.stop()
+        told = wait_until(lambda: is_missing(one), what="no sample of no exporter", seconds=15, every=0.1)
+        assert told is not None
+        assert told.kind == "empty"
+        assert "is the exporter up" in told.message
+
+
+def is_missing(one: Observer) -> Missing | None:
+    told = mail(one)
+    return told if isinstance(told, Missing) else None
+
+
+@contextmanager
+def exposing(text: str) -> Iterator[str]:
+    """The address of something that exposes a fixed text."""
+
+    class Fixed(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Fixed) as server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: ObserverOf) -> None:
+    """With timestamps of their own, series are not marked as ended, and are told for five minutes."""
+    at = now() - 100
+    states = {"waiting": 3, "prioritized": 1, "active": 2}
+    text = "".join(
+        f'bullmq_job_count{{prefix="bull",queue="mail",state="{state}"}} {count} {at * 1000:.0f}\n'
+        for state, count in states.items()
+    )
+    with exposing(text) as address, start_prometheus(config(scraping(address))) as prometheus:
+        prometheus.wait_for("bullmq_job_count")
+        told = mail(observer(prometheus.url))
+    assert isinstance(told, Sample)
+    assert (told.waiting, told.active) == (4, 2)
+    assert abs(told.at - at) < 1
+    stale = fresh(told, now(), 60)
+    assert isinstance(stale, Missing)
+    assert stale.kind == "stale"
+
+
+# --- who asks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded(certificates: Certificates) -> Iterator[Prometheus]:
+    """A Prometheus with TLS, that asks for a client's certificate, a user and a password."""
+    web = Web(
+        config=(
+            "tls_server_config:\n"
+            f"  cert_file: {certificates.server_certificate}\n  key_file: {certificates.server_key}\n"
+            f"  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: {certificates.ca}\n"
+            f"basic_auth_users: {{scaler: '{HASH}'}}\n"
+        ),
+        tls=certificates,
+        user=("scaler", PASSWORD),
+    )
+    with start_prometheus(NONE, web=web) as server:
+        yield server
+
+
+def tls(certificates: Certificates, **other: object) -> dict[str, object]:
+    return {
+        "ca_file": str(certificates.ca),
+        "cert_file": str(certificates.client_certificate),
+        "key_file": str(certificates.client_key),
+        **other,
+    }
+
+
+def test_a_user_over_tls_is_let_in_and_a_wrong_one_is_not(
+    guarded: Prometheus, certificates: Certificates, observer: ObserverOf, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong-password\n")
+    one = observer(guarded.url, username="scaler", password_file=str(password), tls=tls(certificates))
+    told = missing(one)
+    assert told.kind == "refused"
+    assert "wrong-password" not in told.message
+    password.write_text(f"{PASSWORD}\n")
+    assert missing(one).kind == "empty"
+    named = observer(
+        guarded.url,
+        username="scaler",
+        password=PASSWORD,
+        tls=tls(certificates, server_name="localhost"),
+    )
+    assert missing(named).kind == "empty"
+
+
+def test_tls_that_does_not_fit(
+    guarded: Prometheus, certificates: Certificates, observer: ObserverOf, tmp_path: Path
+) -> None:
+    strangers = make_certificates(tmp_path)
+    user = {"username": "scaler", "password": PASSWORD}
+    cases = {
+        "certificate verify failed|self.signed|unable to get": tls(certificates, ca_file=str(strangers.ca)),
+        "mismatch|not valid for": tls(certificates, server_name="elsewhere"),
+        "TLS": {"ca_file": str(certificates.ca)},
+    }
+    for why, given in cases.items():
+        told = missing(observer(guarded.url, tls=given, **user))
+        assert told.kind == "unreachable", told
+        assert any(word in told.message for word in why.split("|")), told
+    unreadable = missing(observer(guarded.url, tls=tls(certificates, ca_file=str(tmp_path / "none")), **user))
+    assert unreadable.kind == "error"
+    assert "ca_file" in unreadable.message
+    unchecked = observer(guarded.url, tls=tls(certificates, ca_file=None, verify=False), **user)
+    assert missing(unchecked).kind == "empty"
