@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import inf
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from exporter.redis.url import join_address, parse_url, split_address
 from service.address import parse_listen
+from service.model import LogSettings, Model
 from service.settings import (
     ConfigError,
     Given,
@@ -23,11 +24,7 @@ from service.settings import (
 )
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class TlsSettings(_Model):
+class TlsSettings(Model):
     """TLS towards Redis. `rediss://` in REDIS_URL switches it on too."""
 
     enabled: bool = Field(False, description="speak TLS to every node; a rediss:// URL does it too")
@@ -38,7 +35,7 @@ class TlsSettings(_Model):
     verify: bool = Field(True, description="check the servers' certificates; false only for a trial")
 
 
-class RedisSettings(_Model):
+class RedisSettings(Model):
     """One deployment: a URL, or cluster seeds, or sentinels. Any reachable node leads to all."""
 
     url: SecretStr | None = Field(None, description="redis:// or rediss:// host:port of any node")
@@ -59,7 +56,7 @@ class RedisSettings(_Model):
     )
 
 
-class QueueSettings(_Model):
+class QueueSettings(Model):
     """What Redis does not know of the queues whose name matches `match`; the first match counts."""
 
     match: str = Field(description="glob on the queue's name")
@@ -69,7 +66,7 @@ class QueueSettings(_Model):
     worker_concurrency: int | None = Field(None, ge=1, description="jobs that one worker runs at once")
 
 
-class BullMQSettings(_Model):
+class BullMQSettings(Model):
     prefixes: tuple[str, ...] = Field(("bull",), min_length=1, description="key prefixes to look under")
     queues: tuple[str, ...] = Field(
         (), description="names or glob patterns; plain names are known at once, patterns filter what is found"
@@ -105,11 +102,11 @@ class BullMQSettings(_Model):
     settings: tuple[QueueSettings, ...] = Field((), description="what is known of some queues only")
 
 
-class HostSettings(_Model):
+class HostSettings(Model):
     enabled: bool = Field(True, description="false where node_exporter already watches the machine")
 
 
-class Thresholds(_Model):
+class Thresholds(Model):
     """When a measurement becomes an issue."""
 
     redis_memory_ratio: float = Field(0.8, gt=0, le=1, description="used / maxmemory, or / the host's memory")
@@ -125,7 +122,7 @@ class Thresholds(_Model):
 Points: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 
 
-class Penalties(_Model):
+class Penalties(Model):
     """Points that an issue takes from 100."""
 
     redis_unreachable: Points = Field(30, description="no node answers")
@@ -140,22 +137,17 @@ class Penalties(_Model):
     source_unreadable: Points = Field(5, description="the host or the process could not be read")
 
 
-class HealthSettings(_Model):
+class HealthSettings(Model):
     thresholds: Thresholds = Thresholds()
     penalties: Penalties = Penalties()
 
 
-class MonitoringSettings(_Model):
+class MonitoringSettings(Model):
     enabled: bool = Field(True, description="false: no collection at all, and every answer says so")
     interval_minutes: float = Field(5.0, gt=0, description="how often the state is assessed and logged")
 
 
-class LogSettings(_Model):
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged at all")
-    format: Literal["logfmt", "json"] = Field("logfmt", description="key=value, or a JSON object, a line")
-
-
-class Settings(_Model):
+class Settings(Model):
     """Everything. Each field can be set in the file; the environment has names for some (see ENV)."""
 
     listen: str = Field("0.0.0.0:9877", description="host:port to serve on; [::1]:9877 for IPv6")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeAlias
 
 import yaml
@@ -44,6 +45,11 @@ def dotted(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def undotted(text: str) -> Path:
+    """The path that `dotted` wrote so. No key of ours holds a dot or a bracket."""
+    return tuple(int(part[1:-1]) if part[0] == "[" else part for part in re.findall(r"\[\d+\]|[^.\[]+", text))
 
 
 def _explained(error: yaml.MarkedYAMLError) -> NotYamlError:

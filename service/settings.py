@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_origin
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from service.marked_yaml import NotYamlError, Path, dotted, parse
+from service.marked_yaml import NotYamlError, Path, dotted, parse, undotted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -47,7 +47,10 @@ class Given:
 
 @dataclass(frozen=True)
 class Loaded(Generic[M]):
-    """The model, and where its values came from, so that a later complaint names what the user wrote."""
+    """The model, and where its values came from, so that a later complaint names what the user wrote.
+
+    Paths are dotted: `redis.url`, `targets[1].name`.
+    """
 
     model: M
     given: Mapping[str, Given]
@@ -55,7 +58,7 @@ class Loaded(Generic[M]):
     file: str
 
     def is_set(self, path: str) -> bool:
-        return path in self.given or tuple(path.split(".")) in self.lines
+        return path in self.given or undotted(path) in self.lines
 
     def name(self, path: str) -> str:
         """The setting as the user wrote it, or would in the file."""
@@ -64,7 +67,7 @@ class Loaded(Generic[M]):
     def source(self, path: str) -> str:
         if path in self.given:
             return self.given[path].source
-        line = self.lines.get(tuple(path.split(".")))
+        line = self.lines.get(undotted(path))
         return f"{self.file}, line {line}" if line else "not set"
 
     def error(self, path: str, why: str, value: object = None) -> ConfigError:
@@ -138,13 +141,13 @@ def secret_names(model: type[BaseModel], names: Mapping[str, str]) -> list[str]:
     return [name for name, path in names.items() if is_secret(leaf_type(model, path))]
 
 
-def masked(model: BaseModel) -> dict[str, Any]:
-    """The settings as plain data, secrets hidden."""
+def masked(model: BaseModel, *, only_set: bool = False) -> dict[str, Any]:
+    """The settings as plain data, secrets hidden, and of a mapping that may hold some its values."""
 
     def plain(value: object) -> Any:
         match value:
             case BaseModel():
-                return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+                return masked(value)
             case SecretStr():
                 return HIDDEN
             case tuple() | list():
@@ -153,7 +156,14 @@ def masked(model: BaseModel) -> dict[str, Any]:
                 return {key: plain(item) for key, item in value.items()}
         return value
 
-    return {name: plain(getattr(model, name)) for name in type(model).model_fields}
+    shown = {}
+    for name, field in type(model).model_fields.items():
+        if only_set and name not in model.model_fields_set:
+            continue
+        value = getattr(model, name)
+        private = isinstance(value, dict) and not field.repr
+        shown[name] = dict.fromkeys(value, HIDDEN) if private else plain(value)
+    return shown
 
 
 def secrets_of(model: BaseModel) -> Iterator[str]:
@@ -223,8 +233,8 @@ def _explained(
             break
     if first["type"] == "extra_forbidden":
         return ConfigError(name, None, source, "there is no such setting" + _did_you_mean(model, path))
-    kind = _field_type(model, path)
-    value = first["input"] if _may_show(kind, first["input"]) else None
+    field = _field(model, path)
+    value = first["input"] if field and _may_show(field, first["input"]) else None
     return ConfigError(name, value, source, _why(first))
 
 
@@ -280,22 +290,23 @@ def _fields_at(model: type[BaseModel], path: Path) -> Mapping[str, FieldInfo]:
     return _model_in(kind).model_fields
 
 
-def _field_type(model: type[BaseModel], path: Path) -> Any:
-    """The type at pydantic's location, None where it leads to none of ours."""
-    kind: Any = model
+def _field(model: type[BaseModel], path: Path) -> FieldInfo | None:
+    """The innermost setting on the way to pydantic's location, None where it leads to none of ours."""
+    field: FieldInfo | None = None
     for part in path:
         if isinstance(part, int):
             continue
         try:
-            kind = _model_in(kind).model_fields[part].annotation
+            field = _model_in(field.annotation if field else model).model_fields[part]
         except KeyError:
-            return None if kind is model else kind
-    return kind
+            break
+    return field
 
 
-def _may_show(kind: Any, value: object) -> bool:
+def _may_show(field: FieldInfo, value: object) -> bool:
     """Only a plain value of a plain setting: where a mapping is due, a text may be a whole URL."""
-    if kind is None or is_secret(kind) or not isinstance(value, str | int | float):
+    kind = field.annotation
+    if not field.repr or is_secret(kind) or not isinstance(value, str | int | float):
         return False
     return not any(isinstance(one, type) and issubclass(one, BaseModel) for one in (kind, *get_args(kind)))
 
@@ -314,6 +325,8 @@ def _without_empty_sections(model: type[BaseModel], data: dict[str, Any]) -> dic
     for key, value in data.items():
         field = model.model_fields.get(key)
         section = field.annotation if field else None
+        if value is None and _is_list(section):
+            continue
         if isinstance(section, type) and issubclass(section, BaseModel):
             if value is None:
                 continue

@@ -1,0 +1,18 @@
+"""What the settings of every program share: the manner of a model, and how a program logs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """Frozen, without unknown keys, and its errors never repeat what was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class LogSettings(Model):
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged at all")
+    format: Literal["logfmt", "json"] = Field("logfmt", description="key=value, or a JSON object, a line")
