@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, ValidationError
+
+from scaler.sources import PrometheusSettings, QuerySettings
+from service.address import parse_listen
+from service.model import LogSettings, Model
+from service.settings import (
+    ConfigError,
+    Given,
+    Loaded,
+    from_environment,
+    load,
+    secret_names,
+    suspects,
+    to_bool,
+)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class PolicySettings(_Model):
+class PolicySettings(Model):
     """How many workers a target needs. Each key can stand in `defaults`, in `policies` and in a target."""
 
     enabled: bool = Field(True, description="false: the target is watched and never changed")
@@ -71,20 +83,237 @@ class PolicySettings(_Model):
     )
 
 
-class ProcessSettings(_Model):
+class ProcessSettings(Model):
     """Workers as processes of this machine."""
 
     command: tuple[str, ...] = Field(min_length=1, description="program and arguments, no shell")
     directory: str | None = Field(None, description="working directory; the scaler's own if absent")
-    environment: dict[str, str] = Field(default_factory=dict, description="added to the scaler's own")
+    environment: dict[str, str] = Field(
+        default_factory=dict, repr=False, description="added to the scaler's own; never shown"
+    )
     user: str | None = Field(None, description="user to run as, where the scaler may change it")
     grace_seconds: float = Field(30.0, ge=0, description="from SIGTERM to SIGKILL when a worker has to go")
     ready_seconds: float = Field(1.0, ge=0, description="a worker that has lived so long counts as ready")
 
 
-class KubernetesSettings(_Model):
+class KubernetesSettings(Model):
     """Workers as pods of a Deployment or StatefulSet."""
 
     name: str = Field(min_length=1, description="name of the Deployment or StatefulSet")
     namespace: str | None = Field(None, description="the scaler's own if absent")
     kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="what it is")
+
+
+class PolicyEntry(PolicySettings):
+    """Settings for all targets of a kind: those of the first entry that matches count."""
+
+    match: str = Field(min_length=1, description="glob on the target's name, or on one of its queues")
+
+
+class TargetSettings(PolicySettings):
+    """Workers that are scaled together, and the queues that they serve."""
+
+    name: str = Field(min_length=1, description="what commands and series call it")
+    prefix: str = Field("bull", description="key prefix of its queues")
+    queues: tuple[str, ...] = Field(
+        min_length=1, description="names or glob patterns; a target that serves several takes their sum"
+    )
+    processes: ProcessSettings | None = Field(None, description="the workers are processes of this machine")
+    kubernetes: KubernetesSettings | None = Field(None, description="the workers are pods")
+
+
+class Settings(Model):
+    """Everything. Each field can be set in the file; the environment has names for some (see ENV)."""
+
+    listen: str = Field("0.0.0.0:9878", description="host:port to serve on; [::1]:9878 for IPv6")
+    enabled: bool = Field(True, description="false: every number of workers is left as it is")
+    dry_run: bool = Field(False, description="decide and publish, and change nothing")
+    interval_seconds: float = Field(5.0, ge=1, le=3600, description="seconds between two decisions")
+    state_file: str | None = Field(
+        None, description="where to keep overrides, pauses and what was learned; absent: a restart forgets"
+    )
+    prometheus: PrometheusSettings = PrometheusSettings()
+    queries: QuerySettings = QuerySettings()
+    defaults: PolicySettings = PolicySettings()
+    policies: tuple[PolicyEntry, ...] = Field((), description="settings for targets by their name")
+    targets: tuple[TargetSettings, ...] = Field((), description="what is scaled")
+    log: LogSettings = LogSettings()
+
+
+# --- one target's settings, of all the places that say something -------------------------------------------
+
+POLICY_KEYS: Final = tuple(PolicySettings.model_fields)
+
+
+def origins(
+    settings: Settings, target: TargetSettings, changed: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Where each key of the target's policy is set: built in, defaults, policies[i], its own entry, or
+    "changed" at run time."""
+    said = {key: where for where, keys in _layers(settings, target) for key in keys}
+    said |= dict.fromkeys(changed or {}, "changed")
+    return {key: said.get(key, "built in") for key in POLICY_KEYS}
+
+
+def resolve(
+    settings: Settings, target: TargetSettings, changed: Mapping[str, Any] | None = None
+) -> PolicySettings:
+    """The target's policy: its own keys over those of the first of `policies` that matches, over `defaults`.
+
+    `changed` is what was changed at run time. Raises pydantic's ValidationError for that alone.
+    """
+    said: dict[str, Any] = {}
+    for _, keys in _layers(settings, target):
+        said |= keys
+    return PolicySettings.model_validate(said | dict(changed or {}))
+
+
+def matching(patterns: Iterable[str], queues: Iterable[str]) -> list[str]:
+    """The plain names among the patterns, and the queues that the others match; each once, sorted."""
+    listed = list(patterns)
+    plain = {one for one in listed if not is_glob(one)}
+    globs = [one for one in listed if is_glob(one)]
+    return sorted(plain | {queue for queue in queues if any(fnmatchcase(queue, one) for one in globs)})
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether it is a pattern and no name."""
+    return any(sign in pattern for sign in "*?[")
+
+
+def _layers(settings: Settings, target: TargetSettings) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "defaults", _set_keys(settings.defaults)
+    for index, entry in enumerate(settings.policies):
+        if any(fnmatchcase(name, entry.match) for name in (target.name, *target.queues)):
+            yield f"policies[{index}]", _set_keys(entry)
+            break
+    yield "target", _set_keys(target)
+
+
+def _set_keys(model: PolicySettings) -> dict[str, Any]:
+    return {key: getattr(model, key) for key in POLICY_KEYS if key in model.model_fields_set}
+
+
+# --- the environment's names -----------------------------------------------------------------------------
+
+ENV: Final[dict[str, str]] = {
+    "SCALER_LISTEN": "listen",
+    "SCALER_STATE_FILE": "state_file",
+    "SCALER_DRY_RUN": "dry_run",
+    "ENABLE_AUTO_SCALING": "enabled",
+    "PROMETHEUS_URL": "prometheus.urls",
+    "PROMETHEUS_USERNAME": "prometheus.username",
+    "PROMETHEUS_PASSWORD": "prometheus.password",
+    "PROMETHEUS_BEARER_TOKEN": "prometheus.bearer_token",
+    "LOG_LEVEL": "log.level",
+    "LOG_FORMAT": "log.format",
+}
+"""Each variable and the setting it gives. Those of secrets may be given as NAME_FILE, a file to read, too."""
+
+MINUTES: Final = "SCALING_INTERVAL_MINUTES"
+
+
+def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
+    """What the environment says, by dotted path; secret files are read into it before. Raises ConfigError."""
+    given = from_environment(Settings, environ, ENV)
+    for name in ("ENABLE_AUTO_SCALING", "SCALER_DRY_RUN"):
+        if environ.get(name, "").strip():
+            to_bool(name, environ[name])
+    raw = environ.get(MINUTES, "").strip()
+    if raw:
+        try:
+            seconds = float(raw) * 60
+        except ValueError:
+            raise ConfigError(MINUTES, raw, "environment", "should be a number of minutes") from None
+        if not 1 <= seconds <= 3600:
+            why = "should be from one second (0.0167) to 60 minutes"
+            raise ConfigError(MINUTES, raw, "environment", why)
+        given["interval_seconds"] = Given(MINUTES, seconds)
+    return given
+
+
+def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[Settings]:
+    """The file under what is given outside of it, checked one by one and together. Raises ConfigError."""
+    loaded = load(Settings, yaml_text, given, file=file)
+    try:
+        parse_listen(loaded.model.listen)
+    except ValueError as error:
+        raise loaded.error("listen", str(error), loaded.model.listen) from None
+    line = loaded.lines.get(("interval_seconds",))
+    if line and loaded.name("interval_seconds") == MINUTES:
+        why = f"{MINUTES} is set too: keep one of them"
+        raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
+    _check_targets(loaded)
+    return loaded
+
+
+def slips(environ: Iterable[str]) -> dict[str, str]:
+    """Variables that look like misspelt settings, and the setting that was probably meant."""
+    files = [f"{name}_FILE" for name in secret_names(Settings, ENV)]
+    known = [*ENV, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL"]
+    return suspects(environ, known, ("SCALER_", "SCALING_", "PROMETHEUS_", "ENABLE_AUTO"))
+
+
+# --- what one setting alone does not show ----------------------------------------------------------------
+
+
+def _check_targets(loaded: Loaded[Settings]) -> None:
+    settings = loaded.model
+    names: dict[str, int] = {}
+    served: dict[tuple[str, str], str] = {}
+    for index, target in enumerate(settings.targets):
+        path = f"targets[{index}]"
+        if target.name in names:
+            why = f"targets[{names[target.name]}] has this name already"
+            raise loaded.error(f"{path}.name", why, target.name)
+        names[target.name] = index
+        if (target.processes is None) == (target.kubernetes is None):
+            raise loaded.error(f"{path}.name", "needs either processes or kubernetes", target.name)
+        for queue in target.queues:
+            other = served.setdefault((target.prefix, queue), target.name)
+            if other != target.name:
+                raise loaded.error(f"{path}.queues", f"{other} serves this queue already", queue)
+        _check_policy(loaded, path, target)
+
+
+def _check_policy(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:
+    """As it results, named by the place that says the value that does not fit."""
+    policy, where = resolve(loaded.model, target), origins(loaded.model, target)
+
+    def wrong(key: str, why: str) -> ConfigError:
+        place = {"target": path, "built in": path}.get(where[key], where[key])
+        return loaded.error(f"{place}.{key}", f"{why} (target {target.name})", getattr(policy, key))
+
+    if policy.min_workers > policy.max_workers:
+        key = "max_workers" if where["min_workers"] == "built in" else "min_workers"
+        raise wrong(key, f"min_workers {policy.min_workers} is over max_workers {policy.max_workers}")
+    if policy.fallback_workers is not None and policy.fallback_workers > policy.max_workers:
+        raise wrong("fallback_workers", f"is over max_workers {policy.max_workers}")
+    if policy.scale_down_threshold >= policy.scale_up_threshold:
+        raise wrong(
+            "scale_down_threshold", f"should be below scale_up_threshold {policy.scale_up_threshold:g}"
+        )
+    if (
+        policy.metrics_max_age_seconds < loaded.model.interval_seconds
+        and where["metrics_max_age_seconds"] != "built in"
+    ):
+        raise wrong(
+            "metrics_max_age_seconds", f"is below the interval of {loaded.model.interval_seconds:g} s"
+        )
+
+
+def checked(settings: Settings, target: TargetSettings, changed: Mapping[str, Any]) -> PolicySettings:
+    """The target's policy with these keys changed at run time. Raises ValueError, which names the key."""
+    unknown = [key for key in changed if key not in POLICY_KEYS]
+    if unknown:
+        raise ValueError(f"{unknown[0]}: there is no such setting of a policy")
+    try:
+        policy = resolve(settings, target, changed)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None
+    if policy.min_workers > policy.max_workers:
+        raise ValueError(f"min_workers {policy.min_workers} is over max_workers {policy.max_workers}")
+    if policy.scale_down_threshold >= policy.scale_up_threshold:
+        raise ValueError("scale_down_threshold should be below scale_up_threshold")
+    return policy
