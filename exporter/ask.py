@@ -15,11 +15,12 @@ from rich.console import Console, RenderableType
 
 from exporter import tables
 from exporter.configuration import all_secrets, read_settings
-from exporter.look import Either, Local, Looker, NoAnswerError, Remote, local_url
+from exporter.look import Either, Local, Looker, Remote
 from exporter.verdict import CRITICAL, area_exit_code, exit_code
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
 from service.logs import configure
+from service.remote import NoAnswerError, local_url
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _ask(
     what: str, *, url: str | None, local: bool, config: str | None, as_json: bool, watch: float | None
 ) -> NoReturn:
     from exporter.ask import answer, choose
-    from exporter.look import NoAnswerError
+    from service.remote import NoAnswerError
     from service.settings import ConfigError
 
     if local and url:

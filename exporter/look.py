@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Final, Self
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
 
 from exporter.access import RefusedError, check_access
 from exporter.assess import Assessor
@@ -20,24 +16,15 @@ from exporter.configuration import refused
 from exporter.redis.nodes import Deployment
 from exporter.settings import Settings
 from exporter.views import NO_MONITORING, About, View, status_view
-from service.address import parse_listen
 from service.clock import Deadline
 from service.outcome import UnreadableError
+from service.remote import NoAnswerError, NotRunningError, ask_view, check_url
 from service.settings import Loaded
 
 _COLLECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = (
     15.0  # the exporter bounds its collection by what we ask for, and needs a moment more
 )
-_LARGEST: Final = 256 << 20
-
-
-class NoAnswerError(Exception):
-    """The exporter gave no usable answer; the text says which URL and why."""
-
-
-class NotRunningError(NoAnswerError):
-    """Nothing listens there."""
 
 
 class Looker(ABC):
@@ -57,51 +44,15 @@ class Looker(ABC):
         self.close()
 
 
-def local_url(listen: str) -> str:
-    """Where an exporter with this `listen` is reached from its own machine."""
-    host, port = parse_listen(listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 class Remote(Looker):
     """Asks the exporter at a URL. Raises NoAnswerError for one that is no URL of an exporter."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise NoAnswerError("the exporter's URL should be http://host:port or https://host:port")
-        self.url = url.rstrip("/")
+        self.url = check_url(url, "exporter")
 
     def look(self) -> View:
-        asked = Request(  # noqa: S310  # the scheme was looked at
-            self.url + "/status.json",
-            headers={"x-prometheus-scrape-timeout-seconds": str(_COLLECT_SECONDS)},
-        )
-        try:
-            # No proxy: what http_proxy names is meant for the world outside.
-            with build_opener(ProxyHandler({})).open(asked, timeout=_ANSWER_SECONDS) as answer:
-                view = json.loads(answer.read(_LARGEST))
-        except HTTPError as error:
-            with error:
-                raise NoAnswerError(f"{self.url} answered {error.code}: is it the exporter?") from None
-        except URLError as error:
-            if isinstance(error.reason, ConnectionRefusedError):
-                raise NotRunningError(f"no exporter at {self.url}") from None
-            why = getattr(error.reason, "strerror", None) or error.reason
-            raise NoAnswerError(f"{self.url}: {why}") from None
-        except OSError as error:
-            why = (
-                "no answer in time"
-                if isinstance(error, TimeoutError)
-                else error.strerror or type(error).__name__
-            )
-            raise NoAnswerError(f"{self.url}: {why}") from None
-        except ValueError:
-            raise NoAnswerError(f"{self.url} answered something else than an exporter") from None
-        if not isinstance(view, dict) or view.get("name") != "oxherd":
-            raise NoAnswerError(f"{self.url} answered something else than an exporter")
-        return view
+        headers = {"x-prometheus-scrape-timeout-seconds": str(_COLLECT_SECONDS)}
+        return ask_view(self.url, "exporter", "oxherd", seconds=_ANSWER_SECONDS, headers=headers)
 
 
 class Local(Looker):

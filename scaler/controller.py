@@ -28,19 +28,26 @@ _AT_ONCE: Final = 8
 
 @dataclass(frozen=True)
 class Managed:
-    """A target and what is known of it before a step: its queues as (prefix, name), and its settings."""
+    """A target before a step: its name, the settings of its policy, and what carries its workers."""
 
     name: str
-    queues: tuple[tuple[str, str], ...]
     settings: PolicySettings
     target: Target
 
 
-class Observer(Protocol):
+@dataclass(frozen=True)
+class Sight:
+    """What was seen of a target's queues, which are named as they were found."""
+
+    queues: tuple[str, ...]
+    sample: Sample | Missing
+
+
+class Eyes(Protocol):
     """Where samples come from."""
 
-    def look(self, targets: Sequence[Managed], deadline: Deadline) -> Mapping[str, Sample | Missing]:
-        """A sample, or why there is none, for each target by its name. Never raises."""
+    def look(self, deadline: Deadline) -> Mapping[str, Sight]:
+        """What is seen of each target, by its name. Never raises."""
 
 
 class Book(Protocol):
@@ -62,8 +69,7 @@ class Book(Protocol):
 class Controller:
     """Holds what was learned of each target. `step` is for one thread; `last` may be read by all."""
 
-    def __init__(self, observer: Observer, book: Book, *, leading: Callable[[], bool] = lambda: True) -> None:
-        self._observer = observer
+    def __init__(self, book: Book, *, leading: Callable[[], bool] = lambda: True) -> None:
         self._book = book
         self._leading = leading
         self._memories: dict[str, TargetMemory | None] = {}
@@ -72,7 +78,13 @@ class Controller:
         self.last: Cycle | None = None
 
     def step(
-        self, managed: Iterable[Managed], interval: float, *, enabled: bool = True, dry_run: bool = False
+        self,
+        eyes: Eyes,
+        managed: Iterable[Managed],
+        interval: float,
+        *,
+        enabled: bool = True,
+        dry_run: bool = False,
     ) -> Cycle:
         """Once through all targets; what was found and done is also kept as `last`."""
         targets = list(managed)
@@ -80,9 +92,9 @@ class Controller:
         deadline = Deadline.after(max(1.0, interval))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="target") as pool:
             reading = [pool.submit(one.target.read, deadline) for one in targets]
-            samples = self._observer.look(targets, deadline)
+            sights = eyes.look(deadline)
             decided = [
-                self._decide(one, read.result(), samples[one.name], interval, time)
+                self._decide(one, read.result(), sights[one.name], interval, time)
                 for one, read in zip(targets, reading, strict=True)
             ]
             leading = self._leading()
@@ -100,20 +112,24 @@ class Controller:
         cycle = Cycle(time, took, tuple(decided), leading=leading, enabled=enabled, dry_run=dry_run)
         self.tally.count(cycle)
         self.last = cycle
-        self._book.save({name: memory for name, memory in self._memories.items() if memory is not None})
+        self._book.save(self.memories)
         return cycle
+
+    @property
+    def memories(self) -> dict[str, TargetMemory]:
+        """What was learned of each target."""
+        return {name: memory for name, memory in self._memories.items() if memory is not None}
 
     def _decide(
         self,
         one: Managed,
         read: Outcome[Workers],
-        sample: Sample | Missing,
+        sight: Sight,
         interval: float,
         time: float,
     ) -> TargetStep:
-        control = self._book.control(one.name, time)
-        queues = tuple(name for _, name in one.queues)
-        found = TargetStep(one.name, queues, one.settings, time, read, sample, control)
+        control, sample = self._book.control(one.name, time), sight.sample
+        found = TargetStep(one.name, sight.queues, one.settings, time, read, sample, control)
         if isinstance(read, Failed):
             return found
         if one.name not in self._memories:

@@ -96,14 +96,6 @@ class ProcessSettings(Model):
     ready_seconds: float = Field(1.0, ge=0, description="a worker that has lived so long counts as ready")
 
 
-class KubernetesSettings(Model):
-    """Workers as pods of a Deployment or StatefulSet."""
-
-    name: str = Field(min_length=1, description="name of the Deployment or StatefulSet")
-    namespace: str | None = Field(None, description="the scaler's own if absent")
-    kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="what it is")
-
-
 class PolicyEntry(PolicySettings):
     """Settings for all targets of a kind: those of the first entry that matches count."""
 
@@ -119,7 +111,6 @@ class TargetSettings(PolicySettings):
         min_length=1, description="names or glob patterns; a target that serves several takes their sum"
     )
     processes: ProcessSettings | None = Field(None, description="the workers are processes of this machine")
-    kubernetes: KubernetesSettings | None = Field(None, description="the workers are pods")
 
 
 class Settings(Model):
@@ -267,8 +258,8 @@ def _check_targets(loaded: Loaded[Settings]) -> None:
             why = f"targets[{names[target.name]}] has this name already"
             raise loaded.error(f"{path}.name", why, target.name)
         names[target.name] = index
-        if (target.processes is None) == (target.kubernetes is None):
-            raise loaded.error(f"{path}.name", "needs either processes or kubernetes", target.name)
+        if target.processes is None:
+            raise loaded.error(f"{path}.name", "needs processes: what its workers are", target.name)
         for queue in target.queues:
             other = served.setdefault((target.prefix, queue), target.name)
             if other != target.name:

@@ -9,9 +9,10 @@ from click.testing import CliRunner, Result
 
 from exporter import ask
 from exporter.cli import main
-from exporter.look import Looker, NoAnswerError
+from exporter.look import Looker
 from exporter.settings import ENV
 from exporter.views import About, View, status_view
+from service.remote import NoAnswerError
 from tests.fakes.assessments import assessment, well
 
 

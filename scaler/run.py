@@ -1,0 +1,217 @@
+"""The composition root of the scaler: settings, state, targets, the controller's thread, HTTP."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.metadata import version
+from types import FrameType
+from typing import Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.exposition import generate_latest as text_of
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
+from prometheus_client.registry import Collector
+
+from scaler.app import make_app
+from scaler.configuration import Reloader
+from scaler.controller import Controller, Managed
+from scaler.eyes import Eyes
+from scaler.metrics import metrics
+from scaler.settings import Settings, TargetSettings, checked, origins, resolve
+from scaler.statefile import Ledger, StateFile
+from scaler.targets import make_target
+from scaler.targets.base import Target
+from scaler.views import View, status_view
+from service.address import parse_listen
+from service.clock import monotonic
+from service.negotiate import Format
+from service.threads import Supervised
+from service.web import WebServer
+
+log = logging.getLogger(__name__)
+
+_LATE_SECONDS: Final = 60.0
+
+
+class Scaler:
+    """The whole program; tests run it in process on port 0."""
+
+    def __init__(self, reloader: Reloader) -> None:
+        """Raises StateFileError."""
+        self._reloader = reloader
+        settings = reloader.current
+        self._version = version("oxherd")
+        self._ledger = Ledger(StateFile(settings.state_file) if settings.state_file else None)
+        self._controller = Controller(self._ledger)
+        self._fleet: dict[str, tuple[TargetSettings, Target]] = {}
+        self._eyes: Eyes | None = None
+        self._prepared: Settings | None = None
+        self._task = Supervised(
+            "controller", self._step, max_age=3 * settings.interval_seconds + _LATE_SECONDS
+        )
+        self._server = WebServer(make_app(self, self._version), *parse_listen(settings.listen))
+        self._registry = _registry(self)
+        self._started = monotonic()
+
+    def start(self) -> None:
+        """Listen and begin. Raises BindError; nothing runs then."""
+        self._started = monotonic()
+        self._server.start()
+        self._task.start()
+
+    def stop(self) -> bool:
+        """End everything: decisions first, then the workers of this machine; whether all threads ended."""
+        ended = self._task.stop(_LATE_SECONDS)
+        self._ledger.save(self._controller.memories, at_once=True)
+        _close(target for _, target in self._fleet.values())
+        if self._eyes:
+            self._eyes.close()
+        self._ledger.close()
+        return self._server.stop() and ended
+
+    @property
+    def address(self) -> str:
+        """host:port that is listened on."""
+        return self._server.address
+
+    @property
+    def serving(self) -> bool:
+        return self._server.alive
+
+    @property
+    def controller(self) -> Controller:
+        return self._controller
+
+    # --- the step ----------------------------------------------------------------------------------------
+
+    def _step(self) -> float:
+        begun = monotonic()
+        self._reloader.look()
+        settings = self._reloader.current
+        eyes = self._prepare(settings)
+        self._ledger.refresh()
+        orders = self._ledger.orders
+        self._controller.step(
+            eyes,
+            list(self._managed(settings)),
+            settings.interval_seconds,
+            enabled=settings.enabled if orders.enabled is None else orders.enabled,
+            dry_run=settings.dry_run,
+        )
+        return max(0.0, settings.interval_seconds - (monotonic() - begun))
+
+    def _prepare(self, settings: Settings) -> Eyes:
+        """Targets that are new are made, those that are gone are closed, the others stay as they are."""
+        if self._eyes is not None and settings is self._prepared:
+            return self._eyes
+        wanted = {target.name: target for target in settings.targets}
+        gone = [
+            name
+            for name, (made_of, _) in self._fleet.items()
+            if name not in wanted or wanted[name].processes != made_of.processes
+        ]
+        _close(self._fleet.pop(name)[1] for name in gone)
+        for name, target in wanted.items():
+            kept = self._fleet.get(name)
+            self._fleet[name] = target, (kept[1] if kept else make_target(target))
+        if self._eyes:
+            self._eyes.close()
+        self._eyes, self._prepared = Eyes(settings), settings
+        return self._eyes
+
+    def _managed(self, settings: Settings) -> Iterator[Managed]:
+        for name, (made_of, target) in self._fleet.items():
+            changed = self._ledger.orders.policies.get(name, {})
+            try:
+                policy = checked(settings, made_of, changed)
+            except ValueError as error:
+                log.warning("a changed policy cannot be used", extra={"target": name, "error": str(error)})
+                policy = resolve(settings, made_of)
+            yield Managed(name, policy, target)
+
+    # --- what the HTTP paths ask ---------------------------------------------------------------------------
+
+    def status(self) -> View:
+        settings, orders = self._reloader.current, self._ledger.orders
+        return status_view(
+            self._controller.last,
+            version=self._version,
+            uptime=monotonic() - self._started,
+            actions=self._ledger.actions,
+            origins={
+                one.name: origins(settings, one, orders.policies.get(one.name)) for one in settings.targets
+            },
+        )
+
+    def exposition(self, form: Format) -> bytes:
+        if form == "openmetrics":
+            body: bytes = openmetrics_of(self._registry)  # type: ignore[no-untyped-call]
+            return body
+        return text_of(self._registry)
+
+    def why_not_ready(self) -> list[str]:
+        if not self._task.alive:
+            return ["the controller's thread is not at work"]
+        return [] if self._controller.last else ["the first step is not done yet"]
+
+    def collect(self) -> Iterable[Metric]:
+        """Our families, for prometheus_client."""
+        yield InfoMetricFamily("oxherd_build", "The scaler's version.", {"version": self._version})
+        yield from metrics(self._controller.last, self._controller.tally)
+
+
+class _Ours(Collector):
+    def __init__(self, scaler: Scaler) -> None:
+        self._scaler = scaler
+
+    def collect(self) -> Iterable[Metric]:
+        return self._scaler.collect()
+
+
+def _registry(scaler: Scaler) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Ours(scaler))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def _close(targets: Iterable[Target]) -> None:
+    """Side by side: each may take its workers' grace."""
+    closing = list(targets)
+    if closing:
+        with ThreadPoolExecutor(len(closing)) as pool:
+            list(pool.map(lambda target: target.close(), closing))
+
+
+def serve(scaler: Scaler) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. Only from the main thread. SIGUSR1 prints all stacks."""
+    stopping = threading.Event()
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        stopping.set()
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, on_signal)
+    with suppress(AttributeError, ValueError):  # no such signal, or standard error is no file
+        faulthandler.register(signal.SIGUSR1)
+    scaler.start()
+    log.info("listening", extra={"address": scaler.address})
+    code = 0
+    while not stopping.wait(1.0):
+        if not scaler.serving:
+            log.error("http server is gone")
+            code = 1
+            break
+    scaler.stop()
+    log.info("stopped")
+    return code

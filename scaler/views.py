@@ -1,0 +1,92 @@
+"""A cycle as plain data: what /status.json and the commands show. Times are unix seconds, ages in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Final, TypeAlias
+
+from scaler.cycle import Cycle, TargetStep
+from scaler.model import Missing, NotApplied, Override
+from scaler.state import Action
+from service.outcome import Failed, Ok
+
+View: TypeAlias = Mapping[str, Any]
+
+NAME: Final = "oxherd scaler"
+_ACTIONS_SHOWN: Final = 20
+
+
+def status_view(
+    cycle: Cycle | None,
+    *,
+    version: str,
+    uptime: float,
+    actions: Iterable[Action],
+    origins: Mapping[str, Mapping[str, str]],
+) -> View:
+    """Everything. Before the first step there are no targets. `origins`: where a target's keys are set."""
+    view: dict[str, Any] = {
+        "name": NAME,
+        "version": version,
+        "uptime_seconds": uptime,
+        "actions": [asdict(one) for one in list(actions)[-_ACTIONS_SHOWN:][::-1]],
+    }
+    if cycle is None:
+        return view | {"time": None, "targets": []}
+    return view | {
+        "time": cycle.time,
+        "step_seconds": cycle.took,
+        "enabled": cycle.enabled,
+        "dry_run": cycle.dry_run,
+        "leading": cycle.leading,
+        "targets": [_target(one, origins.get(one.name, {})) for one in cycle.steps],
+    }
+
+
+def _target(step: TargetStep, origins: Mapping[str, str]) -> View:
+    workers = step.workers.value if isinstance(step.workers, Ok) else None
+    decision = step.decision
+    return {
+        "name": step.name,
+        "queues": list(step.queues),
+        "policy": step.settings.policy,
+        "settings": step.settings.model_dump(),
+        "origins": {key: where for key, where in origins.items() if where != "built in"},
+        "current": workers.asked if workers else None,
+        "ready": workers.ready if workers else None,
+        "start_seconds": workers.start_seconds if workers else None,
+        "desired": step.desired,
+        "min": step.settings.min_workers,
+        "max": step.settings.max_workers,
+        "load_factor": step.load_factor,
+        "wait_estimate_seconds": step.wait_estimate,
+        "conditions": sorted(step.conditions),
+        "reason": decision.reason if decision else None,
+        "sentence": decision.sentence if decision else _trouble(step),
+        "inputs": dict(decision.inputs) if decision else {},
+        "notes": list(decision.notes) if decision else [],
+        "paused": step.control.paused,
+        "override": _override(step.control.override),
+        "metrics": _metrics(step),
+        "error": _trouble(step),
+    }
+
+
+def _metrics(step: TargetStep) -> View:
+    if isinstance(step.sample, Missing):
+        return {"missing": step.sample.kind, "why": step.sample.message}
+    figures = {name: value for name, value in asdict(step.sample).items() if name != "at"}
+    return {"missing": None, "age_seconds": max(0.0, step.time - step.sample.at), **figures}
+
+
+def _override(override: Override | None) -> View | None:
+    return None if override is None else asdict(override)
+
+
+def _trouble(step: TargetStep) -> str | None:
+    if isinstance(step.workers, Failed):
+        return step.workers.message
+    if isinstance(step.acted, NotApplied):
+        return step.acted.message
+    return None
