@@ -1,37 +1,256 @@
-"""`scaling`: the command's place is taken, and it says that there is nothing behind it yet."""
+"""`scaling`: start the scaler, ask it, order it, try a policy. Commands import late: --help is quick."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-ABSENT: Final = "The worker autoscaler is not part of this release; the exporter (`monitor`) is."
+if TYPE_CHECKING:
+    from scaler.settings import Settings, TargetSettings
+    from service.settings import Loaded
+
+_ERROR: Final = 2
+_INTERRUPTED: Final = 130
+_WATCH_SECONDS: Final = "5"
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_CONFIG = click.option("--config", metavar="FILE", help="YAML file with settings.  [SCALER_CONFIG]")
 
 
-class _Absent(click.Group):
-    """Takes any sub-command, and answers each with the same sentence."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        del ctx
-        return click.Command(
-            cmd_name, callback=_say_so, context_settings={"ignore_unknown_options": True}, params=[_ANYTHING]
-        )
-
-
-_ANYTHING: Final = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
-
-
-def _say_so(words: tuple[str, ...] = ()) -> None:
-    del words
-    click.echo(f"scaling: {ABSENT}", err=True)
-    sys.exit(2)
-
-
-@click.group(cls=_Absent, invoke_without_command=True, help=ABSENT)
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="oxherd", prog_name="scaling", message="oxherd %(version)s")
-@click.pass_context
-def main(context: click.Context) -> None:
-    if context.invoked_subcommand is None:
-        _say_so()
+def main() -> None:
+    """Keep the workers of BullMQ queues at the number that the queues need.
+
+    Settings come from the environment (PROMETHEUS_URL ...) and from a YAML file; they are listed in
+    docs/scaler-settings.md.
+    """
+
+
+@main.command()
+@click.option("--listen", metavar="HOST:PORT", help="Address to serve on.  [SCALER_LISTEN; 0.0.0.0:9878]")
+@_CONFIG
+@click.option("--dry-run", is_flag=True, help="Decide and publish, change nothing.  [SCALER_DRY_RUN]")
+@click.option("--check-config", is_flag=True, help="Say whether the settings can be used, and exit.")
+@click.option(
+    "--print-config", is_flag=True, help="Print the settings that result, secrets hidden, and exit."
+)
+def start(
+    listen: str | None, config: str | None, *, dry_run: bool, check_config: bool, print_config: bool
+) -> None:
+    """Run the scaler until SIGTERM or Ctrl-C. A changed file is taken over while it runs."""
+    loaded = _settings(config, listen=listen, dry_run=dry_run)
+    if print_config:
+        import yaml
+
+        from service.settings import masked
+
+        click.echo(yaml.safe_dump(masked(loaded.model), sort_keys=False, allow_unicode=True), nl=False)
+    elif check_config:
+        count = len(loaded.model.targets)
+        click.echo(f"the settings can be used: {count} target{'' if count == 1 else 's'}")
+    else:
+        _serve(loaded, config, listen=listen, dry_run=dry_run)
+
+
+def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
+    """nan is in every range."""
+    if seconds is not None and seconds != seconds:  # noqa: PLR0124
+        raise click.BadParameter("not a number of seconds")
+    return seconds
+
+
+@main.command()
+@click.option(
+    "--watch",
+    metavar="[SECONDS]",
+    type=click.FloatRange(min=0.1, max=86400),
+    callback=_is_a_time,
+    is_flag=False,
+    flag_value=_WATCH_SECONDS,
+    help=f"Again and again, every {_WATCH_SECONDS} seconds or as often as said.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line a look.")
+@_CONFIG
+@click.option("--url", metavar="URL", help="The scaler.  [SCALER_URL; this machine, port 9878]")
+def status(url: str | None, config: str | None, *, as_json: bool, watch: float | None) -> None:
+    """Every target: queues, workers now and wanted, load, wait, conditions, the last decision and why.
+
+    Exits 0 when all is well, 1 when a target is in trouble or without metrics, 2 without a scaler.
+    """
+    from scaler.ask import answer
+    from service.remote import NoAnswerError, local_url
+
+    url = url or os.environ.get("SCALER_URL", "").strip()
+    if not url:
+        url = local_url(_settings(config).model.listen)
+    try:
+        code = answer(url, as_json=as_json, watch=watch)
+    except NoAnswerError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sys.exit(code)
+
+
+# --- orders ----------------------------------------------------------------------------------------------
+
+
+def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """90s, 30m, 2h, 1d, and sums of them such as 1h30m."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise click.BadParameter(f"{text!r} is no duration: write 90s, 30m, 2h, 1d or 1h30m")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 < seconds <= 366 * 86400:
+        raise click.BadParameter(f"{text!r} should be above 0 and at most 366d")
+    return seconds
+
+
+@main.command()
+@click.argument("queue")
+@click.argument("workers", type=click.IntRange(min=0))
+@click.option("--reason", required=True, help="Why: it is shown with the number.")
+@click.option(
+    "--for", "seconds", metavar="DURATION", callback=_seconds, help="90s, 30m, 2h; else until `auto`."
+)
+@click.option("--by", help="Who says so.  [the user's name]")
+@_CONFIG
+def manual(
+    *, queue: str, workers: int, reason: str, seconds: float | None, by: str | None, config: str | None
+) -> None:
+    """Set the workers of a QUEUE (or target) to a number, whatever the metrics say.
+
+    The order goes into the state file, where the scaler finds it at its next step, or when it is started.
+    """
+    from scaler.orders import order_override
+
+    loaded = _settings(config)
+    target = _target(loaded, queue)
+    _ordered(
+        lambda: order_override(loaded, target, workers, reason=reason, by=by or _user(), seconds=seconds)
+    )
+
+
+@main.command()
+@click.argument("queue")
+@_CONFIG
+def auto(queue: str, config: str | None) -> None:
+    """Take back `manual` and `pause`: the metrics decide again."""
+    from scaler.orders import order_auto
+
+    loaded = _settings(config)
+    target = _target(loaded, queue)
+    _ordered(lambda: order_auto(loaded, target))
+
+
+@main.command()
+@click.argument("queue")
+@_CONFIG
+def pause(queue: str, config: str | None) -> None:
+    """Leave the workers of a QUEUE (or target) as they are until `auto`."""
+    from scaler.orders import order_pause
+
+    loaded = _settings(config)
+    target = _target(loaded, queue)
+    _ordered(lambda: order_pause(loaded, target))
+
+
+def _ordered(order: object) -> None:
+    from scaler.orders import OrderError
+    from scaler.state import StateError
+    from scaler.statefile import StateFileError
+    from service.settings import ConfigError
+
+    try:
+        click.echo(order())  # type: ignore[operator]
+    except (OrderError, ConfigError, StateError, StateFileError) as error:
+        _fail(str(error))
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _target(loaded: Loaded[Settings], name: str) -> TargetSettings:
+    from scaler.orders import OrderError, find_target
+
+    try:
+        return find_target(loaded.model, name)
+    except OrderError as error:
+        _fail(str(error))
+
+
+# --- trying ----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--jsonl", is_flag=True, required=True, help="JSON lines in, JSON lines out.")
+def decide(*, jsonl: bool) -> None:
+    """Answer observations with decisions, line by line, for any program: nothing is acted on.
+
+    The protocol is in docs/decide.md.
+    """
+    del jsonl
+    from scaler.jsonl import run
+
+    sys.exit(run(sys.stdin, sys.stdout))
+
+
+# --- start -----------------------------------------------------------------------------------------------
+
+
+def _settings(config: str | None, *, listen: str | None = None, dry_run: bool = False) -> Loaded[Settings]:
+    from scaler.configuration import read_settings
+    from service.settings import ConfigError
+
+    try:
+        return read_settings(os.environ, config=config, listen=listen, dry_run=dry_run)
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, dry_run: bool) -> NoReturn:
+    import logging
+
+    from scaler.configuration import Reloader
+    from scaler.run import Scaler, serve
+    from scaler.settings import slips
+    from scaler.statefile import StateFileError
+    from service.logs import configure
+    from service.settings import ConfigError, secrets_of
+    from service.web import BindError
+
+    settings = loaded.model
+    configure(settings.log.level, settings.log.format, secrets=secrets_of(settings))
+    log = logging.getLogger(__name__)
+    for name, meant in slips(os.environ).items():
+        log.warning("no such setting", extra={"variable": name, "meant": meant})
+    if not settings.targets:
+        log.warning("no targets are set: there is nothing to scale")
+    reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
+    try:
+        code = serve(Scaler(reloader))
+    except StateFileError as error:
+        _fail(str(loaded.error("state_file", str(error), settings.state_file)))
+    except BindError as error:
+        why = f"cannot listen there: {error}"
+        _fail(str(ConfigError(loaded.name("listen"), settings.listen, loaded.source("listen"), why)))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread that hangs in the kernel must not keep a stopped scaler
+
+
+def _fail(line: str) -> NoReturn:
+    click.echo(f"scaling: {line}", err=True)
+    sys.exit(_ERROR)

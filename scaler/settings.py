@@ -43,6 +43,13 @@ class PolicySettings(Model):
         le=1,
         description="wait_target: part of the SLO that is planned for; less is safer, dearer",
     )
+    hold_seconds: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="wait_target: workers stay so long after they were last needed, and up to 2.5 times as long "
+        "where letting them go proved premature",
+    )
     # threshold
     target_waiting_jobs: float = Field(5.0, gt=0, description="threshold: waiting jobs that are all right")
     scale_up_threshold: float = Field(

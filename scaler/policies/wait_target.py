@@ -33,11 +33,10 @@ _TAIL: Final = log(50.0)
 _PEAK_ROOM: Final = 1.1
 _DRAIN_LIMIT: Final = 6.0
 _DRAIN_SECONDS: Final = 60.0
-_HOLD: Final = 120.0
-_HOLD_MOST: Final = 300.0
+_HOLD_MOST: Final = 2.5  # times hold_seconds
 _HOLD_GROWTH: Final = 1.5
 _HOLD_HALF_LIFE: Final = 1200.0
-_HOLD_DRAIN: Final = 30.0
+_HOLD_DRAIN: Final = 0.25  # of hold_seconds
 _ROUNDING: Final = 0.1  # of a worker, that is not asked for
 
 Wanted: TypeAlias = tuple[tuple[float, int], ...]
@@ -46,14 +45,15 @@ Wanted: TypeAlias = tuple[tuple[float, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The queue's work, the needs that still hold workers back, and how long they do (s)."""
+    """The queue's work, the needs that still hold workers back, and the seconds that they do so beyond
+    `hold_seconds`, as of `longer_at`."""
 
     flow: Flow | None = None
     concurrency: float = 1.0
     needed: Wanted = ()
     drained: Wanted = ()
-    hold: float = _HOLD
-    hold_at: float = 0.0
+    longer: float = 0.0
+    longer_at: float = 0.0
     shrunk: tuple[float, int] | None = None
 
 
@@ -105,7 +105,7 @@ class WaitTarget:
         needs = _needs(step)
         base, drain = _workers(max(needs.steady, needs.burst), slots), _workers(needs.drain, slots)
         memory = _remember(memory, step, base, drain)
-        workers, reason = _held(seen, memory, needs, base, drain)
+        workers, reason = _held(step, memory, needs, base, drain)
         if workers < seen.workers:
             memory = _keep(memory, flow, slots, shrunk=(seen.time, seen.workers))
         inputs = {
@@ -197,31 +197,33 @@ def _keep(
         slots,
         memory.needed,
         memory.drained,
-        memory.hold,
-        memory.hold_at,
+        memory.longer,
+        memory.longer_at,
         shrunk or memory.shrunk,
     )
 
 
 def _remember(memory: Memory, step: _Step, base: int, drain: int) -> Memory:
-    now = step.seen.time
-    hold, hold_at, shrunk = memory.hold, memory.hold_at, memory.shrunk
+    now, usual = step.seen.time, step.settings.hold_seconds
+    longer, longer_at, shrunk = memory.longer, memory.longer_at, memory.shrunk
     if shrunk is not None and base >= shrunk[1] and now - shrunk[0] < 2 * step.horizon:  # premature
-        hold, hold_at, shrunk = min(_HOLD_MOST, _hold(memory, now) * _HOLD_GROWTH), now, None
+        hold = min(usual * _HOLD_MOST, _hold(step, memory) * _HOLD_GROWTH)
+        longer, longer_at, shrunk = hold - usual, now, None
     return Memory(
         step.flow,
         step.slots,
-        _appended(memory.needed, now, base, _HOLD_MOST),
-        _appended(memory.drained, now, drain, _HOLD_DRAIN),
-        hold,
-        hold_at,
+        _appended(memory.needed, now, base, usual * _HOLD_MOST),
+        _appended(memory.drained, now, drain, usual * _HOLD_DRAIN),
+        longer,
+        longer_at,
         shrunk,
     )
 
 
-def _hold(memory: Memory, now: float) -> float:
+def _hold(step: _Step, memory: Memory) -> float:
     """Seconds that a need holds workers back: what premature scaling in has added fades."""
-    return float(_HOLD + (memory.hold - _HOLD) * 0.5 ** (max(0.0, now - memory.hold_at) / _HOLD_HALF_LIFE))
+    usual, age = step.settings.hold_seconds, max(0.0, step.seen.time - memory.longer_at)
+    return min(usual * _HOLD_MOST, usual + memory.longer * float(0.5 ** (age / _HOLD_HALF_LIFE)))
 
 
 def _appended(wanted: Wanted, now: float, workers: int, seconds: float) -> Wanted:
@@ -233,14 +235,14 @@ def _most(wanted: Wanted, since: float) -> int:
     return next(workers for time, workers in wanted if time >= since)
 
 
-def _held(seen: Observation, memory: Memory, needs: _Needs, base: int, drain: int) -> tuple[int, str]:
+def _held(step: _Step, memory: Memory, needs: _Needs, base: int, drain: int) -> tuple[int, str]:
     """The number and the word of what won."""
-    current = seen.workers
+    current, since = step.seen.workers, step.seen.time - _hold(step, memory)
     if base > current or drain > current:
         if drain > base:
             return drain, "drain"
         return base, "burst" if needs.burst > needs.steady else "steady"
-    wanted = max(_most(memory.needed, seen.time - _hold(memory, seen.time)), _most(memory.drained, -inf))
+    wanted = max(_most(memory.needed, since), _most(memory.drained, -inf))
     if wanted >= current:
         return current, "enough" if max(base, drain) == current else "held"
     return max(wanted, current - max(1, current // 2)), "surplus"
