@@ -149,6 +149,16 @@ def test_what_is_seen_is_what_bullmq_says(world: World, observer: ObserverOf) ->
     assert (seen.url, seen.took > 0) == (world.prometheus.url, True)
 
 
+def test_a_scrape_has_the_same_time_whenever_it_is_looked_at(world: World, observer: ObserverOf) -> None:
+    one = observer(world.prometheus.url)
+    settled(one)
+    seen = [mail(one) for _ in range(20)]
+    times = {sample.at for sample in seen if isinstance(sample, Sample)}
+    scrapes = world.prometheus.query('timestamp(bullmq_job_count{queue="mail",state="active"})')
+    assert len(times) < 20
+    assert all(0 <= scrapes[0][1] - at < 5 for at in times)
+
+
 def test_a_step_is_few_queries_whatever_it_asks(world: World, observer: ObserverOf) -> None:
     custom = [
         QuerySettings(
@@ -366,7 +376,7 @@ def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: O
         told = mail(observer(prometheus.url))
     assert isinstance(told, Sample)
     assert (told.waiting, told.active) == (4, 2)
-    assert abs(told.at - at) < 1
+    assert told.at == round(at, 3)
     stale = fresh(told, now(), 60)
     assert isinstance(stale, Missing)
     assert stale.kind == "stale"
