@@ -199,9 +199,9 @@ def test_another_exporters_series(world: World, observer: ObserverOf) -> None:
     """The first example of QuerySettings, with a prefix that isn't told."""
     queries = QuerySettings(
         prefix_label=None,
-        waiting='sum by (queue) (bullmq_job_count{state=~"waiting|prioritized|paused",{selector}})',
-        active='sum by (queue) (bullmq_job_count{state="active",{selector}})',
-        timestamp='max by (queue) (timestamp(bullmq_job_count{state="active",{selector}}))',
+        waiting='sum without (state) (bullmq_job_count{state=~"waiting|prioritized|paused",{selector}})',
+        active='sum without (state) (bullmq_job_count{state="active",{selector}})',
+        timestamp='max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))',
     )
     one = observer(world.prometheus.url, wanted={OURS: [MAIL], queries: [MAIL]}, matchers={"job": "oxherd"})
     settled(one)
@@ -216,9 +216,9 @@ def test_lengths_of_lists(observer: ObserverOf) -> None:
     size = 'redis_key_size{key=~"bull:.+:%s",{matchers}}'
     named = "label_replace(%s, 'queue', '$1', 'key', 'bull:(.+):.+')"
     queries = QuerySettings(
-        waiting=f"sum by (queue) ({named % size % '(wait|paused|prioritized)'})",
-        active=f"sum by (queue) ({named % size % 'active'})",
-        timestamp=f"min by (queue) ({named % f'timestamp({size})' % 'active'})",
+        waiting=f"sum without (key) ({named % size % '(wait|paused|prioritized)'})",
+        active=f"sum without (key) ({named % size % 'active'})",
+        timestamp=f"min without (key) ({named % f'timestamp({size})' % 'active'})",
     )
     sizes = "".join(
         f'redis_key_size{{db="db0",key="bull:mail:{name}"}} {size}\n'
