@@ -21,17 +21,19 @@ Labels: TypeAlias = frozenset[tuple[str, str]]
 _NEEDED: Final = frozenset({"waiting", "active", "timestamp"})
 _TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count")
 _LIVE_SECONDS: Final = 60.0  # an exporter so far behind another has gone
+_CLOCK_SECONDS: Final = 1.0  # a difference between clocks that is none: the way there takes time too
 _NUMBERS: Final = (float, int)  # not bool
 
 
 @dataclass(frozen=True)
 class Reading:
     """What one answer says. `up`: whether an exporter says that it reads all queues; None: no exporter is
-    seen, or it isn't ours."""
+    seen, or it isn't ours. `ahead`: seconds that our clock is ahead of Prometheus's."""
 
     samples: Mapping[QueueKey, Sample | Missing]
     origins: Mapping[QueueKey, Labels] = field(default_factory=dict)
     up: bool | None = None
+    ahead: float = 0.0
 
     def of(self, key: QueueKey) -> Sample | Missing:
         """A queue's sample; Missing "empty" says why there may be none."""
@@ -56,28 +58,31 @@ def read_answer(
     asked_at: float,
     replica_labels: Collection[str] = (),
     kept: Mapping[QueueKey, Labels] | None = None,
+    ahead: float = 0.0,
 ) -> Reading:
     """The samples in the parsed JSON that answers `query_text`, which was asked at our unix time `asked_at`.
 
     Of several exporters that see a queue the one in `kept` is believed as long as it is not a minute behind,
     and else the one scraped last: the counters of two differ, so that they are never mixed or summed. Where
     another is believed than before, the totals are left out once, as they do not continue the former ones.
+    `ahead` is what was found before: it is kept within a second, so that a scrape has one time, seen twice.
     Raises UnreadableError for what is no answer to such a query.
     """
-    table, ups = _table(vector(document), queries)
+    table, ups, times = _table(vector(document), queries)
     samples: dict[QueueKey, Sample | Missing] = {}
     origins: dict[QueueKey, Labels] = {}
     kept = kept or {}
     replicas = frozenset(replica_labels)
+    ahead = _ahead(times, asked_at, ahead)
     for key, seen in table.items():
         before = kept.get(key)
         try:
             origin = _choose(seen, before, replicas)
-            samples[key] = seen[origin].sample(asked_at, continues=before is None or before == origin)
+            samples[key] = seen[origin].sample(ahead, continues=before is None or before == origin)
             origins[key] = origin
         except _InvalidError as error:
             samples[key] = Missing(error.kind, f"{key}: {error}")
-    return Reading(samples, origins, all(ups) if ups else None)
+    return Reading(samples, origins, all(ups) if ups else None, ahead)
 
 
 def vector(document: object) -> list[Any]:
@@ -152,8 +157,8 @@ class _InvalidError(Exception):
 class _Seen(dict[str, Any]):
     """What one exporter says of a queue: the pair [time, value] of each measure, None where it came twice."""
 
-    def scraped(self) -> tuple[float, float]:
-        """When it was scraped, by Prometheus's clock, and seconds since then. Raises _InvalidError."""
+    def scraped(self) -> float:
+        """When it was scraped, by Prometheus's clock. Raises _InvalidError."""
         at = _figure("timestamp", self["timestamp"])
         try:
             age = float(self["timestamp"][0]) - at
@@ -161,17 +166,17 @@ class _Seen(dict[str, Any]):
             age = math.inf
         if not -_LIVE_SECONDS < age < math.inf:
             raise _InvalidError("invalid", "timestamp is no unix time in seconds")
-        return at, max(0.0, age)
+        return at
 
-    def sample(self, asked_at: float, *, continues: bool) -> Sample:
+    def sample(self, ahead: float, *, continues: bool) -> Sample:
         """Raises _InvalidError."""
-        _, age = self.scraped()
+        at = self.scraped() + ahead
         values = {
             measure: _figure(measure, pair)
             for measure, pair in self.items()
             if measure != "timestamp" and (continues or measure not in _TOTALS)
         }
-        return Sample(at=asked_at - age, **values)
+        return Sample(at=at, **values)
 
 
 def _figure(measure: str, pair: Any) -> float:
@@ -188,11 +193,12 @@ def _figure(measure: str, pair: Any) -> float:
 
 def _table(
     series: list[Any], queries: QuerySettings
-) -> tuple[dict[QueueKey, dict[Labels, _Seen]], list[bool]]:
-    """All figures by queue and exporter, and whether each exporter says that it is up."""
+) -> tuple[dict[QueueKey, dict[Labels, _Seen]], list[bool], set[Any]]:
+    """All figures by queue and exporter, whether each exporter says that it is up, and the query's times."""
     table: dict[Any, dict[Labels, _Seen]] = {}
     origins: dict[tuple[Any, ...], Labels] = {}
     ups: list[bool] = []
+    times: set[Any] = set()
     measures = {measure: measure for measure, _ in measure_texts(queries)}
     queue_label, prefix_label, default_prefix = (
         queries.queue_label,
@@ -202,6 +208,7 @@ def _table(
     for one in series:
         try:
             labels, pair = dict(one["metric"]), _pair(one["value"])
+            times.add(pair[0])
             measure = measures[labels.pop(MEASURE_LABEL)]
             labels.pop("__name__", None)
             if measure == "up":
@@ -221,7 +228,20 @@ def _table(
         if seen is None:
             seen = found[origin] = _Seen()
         seen[measure] = None if measure in seen else pair
-    return table, ups
+    return table, ups, times
+
+
+def _ahead(times: Collection[Any], asked_at: float, before: float) -> float:
+    """How far our clock is ahead of the query's, or what was found before where that is about the same."""
+    if not times:
+        return before
+    if len(times) > 1:
+        raise UnreadableError("invalid", "the answer's series are of several moments")
+    try:
+        found = asked_at - float(next(iter(times)))
+    except OverflowError:
+        return before
+    return found if _CLOCK_SECONDS < abs(found - before) < math.inf else before
 
 
 def _pair(value: Any) -> Any:
@@ -259,7 +279,7 @@ def _choose(seen: Mapping[Labels, _Seen], before: Labels | None, replicas: froze
         raise _InvalidError("empty", f"there is no {' and no '.join(absent)} beside its other series")
     if len(whole) == 1:
         return whole[0]
-    times = {origin: seen[origin].scraped()[0] for origin in whole}
+    times = {origin: seen[origin].scraped() for origin in whole}
     last = max(times.values())
     live = {origin for origin, at in times.items() if at >= last - _LIVE_SECONDS}
     deployments = {frozenset(pair for pair in origin if pair[0] not in replicas) for origin in live}

@@ -74,6 +74,7 @@ class Observer:
             for queries, keys in self._wanted.items()
         }
         self._kept: dict[QuerySettings, Mapping[QueueKey, Labels]] = {}
+        self._ahead = 0.0
         self._told: str | None = settings.urls[0]
 
     @property
@@ -178,9 +179,11 @@ class Observer:
                 asked_at=time,
                 replica_labels=self._settings.replica_labels,
                 kept=self._kept.get(queries),
+                ahead=self._ahead,
             )
         except UnreadableError as error:
             return Missing(error.kind, str(error))
+        self._ahead = reading.ahead
         kept = self._kept.get(queries, {})
         # A queue that is unseen for a while keeps its exporter, or another's counters would seem to go on.
         unseen = (self._wanted[queries] & kept.keys()) - reading.origins.keys()

@@ -100,7 +100,8 @@ class Server:
     def _on(
         self, connection: _Connection, target: str, body: str, headers: Mapping[str, str], deadline: Deadline
     ) -> tuple[int, bytes]:
-        self.requests += 1
+        with self._lock:
+            self.requests += 1
         try:
             answered = connection.exchange(target, body, headers, deadline, post=self._post)
         except BaseException:

@@ -129,12 +129,14 @@ class QuerySettings(_Model):
 
     The lengths of lists, as redis_exporter tells them of the keys that it is to check:
 
-        waiting: sum by (queue) (label_replace(redis_key_size{key=~"bull:.+:(wait|paused|prioritized)",
+        waiting: sum without (key) (label_replace(redis_key_size{key=~"bull:.+:(wait|paused|prioritized)",
           {matchers}}, "queue", "$1", "key", "bull:(.+):.+"))
-        active: sum by (queue) (label_replace(redis_key_size{key=~"bull:.+:active",{matchers}},
+        active: sum without (key) (label_replace(redis_key_size{key=~"bull:.+:active",{matchers}},
           "queue", "$1", "key", "bull:(.+):.+"))
-        timestamp: min by (queue) (label_replace(timestamp(redis_key_size{key=~"bull:.+:active",
+        timestamp: min without (key) (label_replace(timestamp(redis_key_size{key=~"bull:.+:active",
           {matchers}}), "queue", "$1", "key", "bull:(.+):.+"))
+
+    A list that is empty has to have a series too: one that has none is missing, and not 0.
     """
 
     queue_label: str = Field("queue", description="label that holds a queue's name")

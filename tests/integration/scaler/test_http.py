@@ -13,8 +13,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from lab.deadline import wait_until
 from lab.ports import free_port
-from scaler import prometheus
+from scaler import observe, prometheus
 from scaler.model import Sample
 from scaler.observe import Observer
 from service.clock import monotonic, now
@@ -23,11 +24,12 @@ from tests.integration.scaler.conftest import ObserverOf, look, mail, missing
 SECRET = "hunter2"
 
 
-def a_sample() -> bytes:
-    labels: dict[str, str] = {"prefix": "bull", "queue": "mail", "instance": "a"}
-    figures = {"waiting": "3", "active": "2", "timestamp": str(now() - 2)}
+def a_sample(instance: str = "a") -> bytes:
+    time = now()
+    labels: dict[str, str] = {"prefix": "bull", "queue": "mail", "instance": instance}
+    figures = {"waiting": "3", "active": "2", "completed": "9", "timestamp": str(time - 2)}
     result = [
-        {"metric": labels | {"oxherd_measure": measure}, "value": [now(), value]}
+        {"metric": labels | {"oxherd_measure": measure}, "value": [time, value]}
         for measure, value in figures.items()
     ]
     return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
@@ -95,6 +97,10 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Callable[[Handl
     return lambda request: request.answer(status, body, **headers)
 
 
+def asking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "prometheus"]
+
+
 def waiting(one: Observer) -> float | str:
     told = mail(one)
     return told.waiting if isinstance(told, Sample) else f"{told.kind}: {told.message}"
@@ -135,6 +141,18 @@ def test_an_answer_that_ends_its_connection_is_read_whole(observer: ObserverOf) 
         one = observer(server.url)
         assert [waiting(one), waiting(one)] == [3, 3]
         assert len(server.connections) == 2
+
+
+def test_another_exporters_counters_do_not_continue_though_there_was_none_between(
+    observer: ObserverOf,
+) -> None:
+    empty = b'{"status":"success","data":{"resultType":"vector","result":[]}}'
+    answers = iter([a_sample("a"), empty, a_sample("b"), a_sample("b")])
+    with serving(lambda request: request.answer(200, next(answers))) as server:
+        one = observer(server.url)
+        told = [mail(one) for _ in range(4)]
+    completed = [sample.completed if isinstance(sample, Sample) else "missing" for sample in told]
+    assert completed == [9, "missing", None, 9]
 
 
 def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:
@@ -242,6 +260,7 @@ def test_a_byte_now_and_then_is_no_answer(observer: ObserverOf, part: str) -> No
         began = monotonic()
         try:
             told = missing(observer(server.url, timeout_seconds=0.5))
+            wait_until(lambda: not asking(), what="nobody waits for its end any more")
         finally:
             ended.set()
     assert told.kind == "timeout"
@@ -260,6 +279,27 @@ def test_the_deadline_of_a_step_comes_before_the_time_out(observer: ObserverOf) 
         ended.set()
     assert told.kind == "timeout"
     assert monotonic() - began < 4
+
+
+def test_a_server_that_hangs_costs_its_time_only_now_and_then(
+    observer: ObserverOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "backoff", lambda failures: 60.0)
+    ended = threading.Event()
+
+    def respond(request: Handler) -> None:
+        ended.wait(20)
+
+    with serving(respond) as hung, serving(well) as second:
+        one = observer(hung.url, second.url, timeout_seconds=0.3)
+        assert [look(one).url for _ in range(4)] == [second.url] * 4
+        assert len(hung.asked) == 1
+        second.respond = answering(500)
+        assert missing(one).kind == "unreachable"
+        assert len(hung.asked) == 2  # when there is no better one
+        ended.set()
+        hung.respond = well
+        assert look(one).url == hung.url
 
 
 def test_nobody_listens(observer: ObserverOf) -> None:
