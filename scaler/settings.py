@@ -47,7 +47,7 @@ class PolicySettings(Model):
         120.0,
         ge=0,
         le=3600,
-        description="wait_target: workers stay so long after they were last needed, and up to 2.5 times as long "
+        description="wait_target: workers stay so long after they were last needed, up to 2.5 times as long "
         "where letting them go proved premature",
     )
     # threshold

@@ -18,6 +18,7 @@ _LEVEL_HALF_LIFE: Final = 90.0
 _FAST_HALF_LIFE: Final = 15.0
 _UNKNOWN_SERVICE: Final = 1.0  # seconds, until a job has ended
 _REMEMBERED: Final = 3600.0
+_WITHOUT_TOTALS: Final = 300.0  # seconds; a scrape may lack them, as when another exporter takes over
 _ERROR_QUANTILE: Final = 0.9
 _UNTRIED_ERROR: Final = 0.5  # of a forecast that was not tried yet
 _PEAK_QUANTILE: Final = 0.98
@@ -90,9 +91,12 @@ class Flow:
 
 
 def learn(flow: Flow | None, sample: Sample, horizon: float) -> Flow | None:
-    """What is known after this sample; None where there are no totals of ended jobs. `horizon` in seconds."""
+    """What is known after this sample; None where there are no totals of ended jobs, or no more for minutes.
+
+    `horizon` in seconds.
+    """
     if sample.completed is None or sample.failed is None:
-        return None
+        return flow if flow and 0 <= sample.at - flow.at < _WITHOUT_TOTALS else None
     ended, inside = sample.completed + sample.failed, sample.waiting + sample.active
     if flow is None:
         return Flow(sample.at, ended, inside, sample.active, begun=sample.at)

@@ -45,6 +45,12 @@ def test_nothing_is_known_without_totals_or_after_one_sample() -> None:
     assert first.level is None
 
 
+def test_a_sample_without_totals_is_passed_over_but_not_for_ever() -> None:
+    before = learned(steady(2.0, 3.0))
+    assert learn(before, Sample(1800.0, 0.0, 6.0), HORIZON) == before
+    assert learn(before, Sample(2200.0, 0.0, 6.0), HORIZON) is None
+
+
 def test_waiting_jobs_are_arrivals_though_none_ends() -> None:
     flow = learned([Sample(0.0, 0.0, 0.0, completed=0.0, failed=0.0), Sample(5.0, 50.0, 0.0, 0.0, 0.0)])
     assert flow.level == 10.0

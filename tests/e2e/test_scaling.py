@@ -1,0 +1,283 @@
+"""Bursts of real BullMQ jobs, real workers, a real Prometheus: the scaler between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from exporter.run import Exporter
+from exporter.settings import Settings as ExporterSettings
+from lab.bullmq import BullMQ
+from lab.deadline import wait_until
+from lab.ports import free_port
+from lab.prometheus import Prometheus, start_prometheus
+from lab.redis import RedisServer, start_redis
+from scaler.configuration import Reloader, read_settings
+from scaler.cycle import Cycle, TargetStep
+from scaler.model import Applied, Sample
+from scaler.run import Scaler
+from service.outcome import Ok
+
+ROOT = Path(__file__).parents[2]
+SLO = 20.0
+JOB_MS = 200
+SETTINGS = """
+listen: 127.0.0.1:0
+interval_seconds: 1
+state_file: {home}/state.json
+prometheus:
+  urls: ["{prometheus}"]
+  timeout_seconds: 2
+targets:
+  - name: mailer
+    queues: [mail]
+    min_workers: 1
+    max_workers: 8
+    worker_concurrency: 2
+    wait_slo_seconds: {slo}
+    hold_seconds: 8
+    metrics_max_age_seconds: 5
+    processes:
+      command: [node, {worker}]
+      environment:
+        WORKER_QUEUE: mail
+        WORKER_REDIS: {redis}
+        WORKER_JOB_MS: "{ms}"
+        WORKER_CONCURRENCY: "2"
+      grace_seconds: 20
+      ready_seconds: 1
+"""
+
+
+@dataclass
+class Witness:
+    """Keeps every cycle of a scaler."""
+
+    scaler: Scaler
+    cycles: list[Cycle] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        while not self.stopping.wait(0.02):
+            last = self.scaler.controller.last
+            if last is not None and (not self.cycles or self.cycles[-1] is not last):
+                self.cycles.append(last)
+
+    @property
+    def steps(self) -> list[TargetStep]:
+        return [cycle.steps[0] for cycle in list(self.cycles)]
+
+    def now(self) -> TargetStep | None:
+        steps = self.steps
+        return steps[-1] if steps else None
+
+
+@dataclass
+class World:
+    redis: RedisServer
+    bullmq: BullMQ
+    prometheus: Prometheus
+    config: Path
+
+    def burst(self, count: int) -> None:
+        self.bullmq.add_bulk("mail", count, removeOnComplete=False)
+
+    def all_done(self, count: int, seconds: float) -> None:
+        self.bullmq.wait_for_counts("mail", {"completed": count}, seconds=seconds)
+
+    def ran(self) -> list[str]:
+        """Ids in the order in which their handlers began, as the workers wrote them."""
+        return self.redis.cli("lrange", "ran:mail", 0, -1).split()
+
+    def longest_wait(self) -> float:
+        """Seconds from when a job was added to when it was taken, by BullMQ's own stamps."""
+        return int(self.redis.cli("eval", _LONGEST_WAIT, 0)) / 1000
+
+
+_LONGEST_WAIT = """
+local longest = 0
+for _, id in ipairs(redis.call('lrange', 'ran:mail', 0, -1)) do
+  local at = redis.call('hmget', 'bull:mail:' .. id, 'timestamp', 'processedOn')
+  longest = math.max(longest, at[2] - at[1])
+end
+return longest
+"""
+
+
+def asked(step: TargetStep) -> int:
+    assert isinstance(step.workers, Ok), step.workers
+    return step.workers.value.asked
+
+
+def prometheus_config(exporter: str) -> str:
+    return (
+        "scrape_configs:\n  - job_name: oxherd\n    scrape_interval: 1s\n    scrape_timeout: 1s\n"
+        f"    static_configs: [{{targets: ['{exporter}']}}]\n"
+    )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as undo:
+        redis = undo.enter_context(start_redis())
+        bullmq = undo.enter_context(BullMQ(6, url=redis.url))
+        exporter = Exporter(
+            ExporterSettings.model_validate(
+                {
+                    "listen": "127.0.0.1:0",
+                    "redis": {"url": redis.url},
+                    "bullmq": {"queues": ["mail"]},
+                }
+            )
+        )
+        exporter.start()
+        undo.callback(exporter.stop)
+        port = free_port()
+        prometheus = start_prometheus(prometheus_config(exporter.address), port=port)
+        undo.callback(prometheus.close)
+        config = tmp_path / "scaler.yml"
+        config.write_text(
+            SETTINGS.format(
+                home=tmp_path,
+                prometheus=prometheus.url,
+                slo=SLO,
+                worker=ROOT / "lab" / "node" / "worker.mjs",
+                redis=redis.address,
+                ms=JOB_MS,
+            )
+        )
+        prometheus.wait_for('bullmq_job_completed_total{queue="mail"}')
+        yield World(redis, bullmq, prometheus, config)
+
+
+@contextmanager
+def scaling(world: World) -> Iterator[Witness]:
+    loaded = read_settings({}, config=str(world.config))
+    scaler = Scaler(Reloader(loaded, {}, config=str(world.config)))
+    witness = Witness(scaler)
+    thread = threading.Thread(target=witness.watch)
+    scaler.start()
+    thread.start()
+    try:
+        yield witness
+    finally:
+        witness.stopping.set()
+        thread.join()
+        assert scaler.stop()
+
+
+def test_workers_follow_a_burst_and_no_job_is_lost_or_run_twice(world: World) -> None:
+    with scaling(world) as witness:
+        wait_until(
+            lambda: (
+                (step := witness.now()) and isinstance(step.workers, Ok) and step.workers.value.ready == 1
+            ),
+            what="the first worker is ready",
+            seconds=20,
+        )
+        world.burst(400)
+        world.all_done(400, seconds=60)
+        wait_until(
+            lambda: (step := witness.now()) and asked(step) == 1,
+            what="back to one worker",
+            seconds=60,
+            every=0.2,
+        )
+        steps = witness.steps
+    # The first step that could know of the burst, as its sample has waiting jobs, asks for more workers.
+    first = next(step for step in steps if isinstance(step.sample, Sample) and step.sample.waiting > 20)
+    assert first.decision is not None
+    assert first.decision.workers > asked(first) == 1
+    assert isinstance(first.acted, Applied)
+    assert max(asked(step) for step in steps) >= 3
+    ids = world.ran()
+    assert sorted(ids) == sorted(set(ids))
+    assert len(ids) == 400
+    assert world.longest_wait() < SLO
+    assert world.bullmq.counts("mail")["failed"] == 0
+
+
+def test_without_prometheus_nothing_scales_in_and_it_recovers_by_itself(world: World) -> None:
+    port = world.prometheus.port
+    with scaling(world) as witness:
+        wait_until(lambda: (step := witness.now()) and asked(step) == 1, what="the first worker", seconds=20)
+        world.burst(600)
+        wait_until(lambda: (step := witness.now()) and asked(step) >= 3, what="more workers", seconds=30)
+        exporter_config = (Path(world.prometheus.process.log).parent / "prometheus.yml").read_text()
+        world.prometheus.process.stop()
+        wait_until(
+            lambda: (step := witness.now()) and "MetricsStale" in step.conditions,
+            what="the condition says so",
+            seconds=30,
+        )
+        before = witness.now()
+        assert before is not None
+        at_least = asked(before)
+        count = len(witness.cycles)
+        world.all_done(600, seconds=60)
+        wait_until(lambda: len(witness.cycles) > count + 15, what="fifteen steps without metrics", seconds=60)
+        blind = witness.steps[count:]
+        assert all(asked(step) == at_least for step in blind)
+        assert all("MetricsStale" in step.conditions and step.decision for step in blind)
+        assert {step.decision.reason for step in blind if step.decision} == {"metrics_missing"}
+        with start_prometheus(exporter_config, port=port):
+            wait_until(
+                lambda: (
+                    (step := witness.now()) and asked(step) == 1 and "MetricsStale" not in step.conditions
+                ),
+                what="recovery, and back to one worker",
+                seconds=60,
+            )
+
+
+def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SCAL", "PROMETHEUS", "REDIS"))
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "scaler", *arguments, "--config", str(world.config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=ROOT,
+        env=environ | {"COLUMNS": "200"},
+        check=False,
+    )
+
+
+def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
+    with scaling(world) as witness:
+        url = f"http://{witness.scaler.address}"
+        wait_until(lambda: (step := witness.now()) and asked(step) == 1, what="the first worker", seconds=20)
+        refused = run(world, "manual", "mail", "9", "--reason", "sale")
+        assert (refused.returncode, refused.stderr) == (
+            2,
+            "scaling: 9 is not within the bounds of mailer: 1 to 8 workers\n",
+        )
+        told = run(world, "manual", "mail", "3", "--reason", "a sale is on", "--by", "ann", "--for", "1h")
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.startswith("mailer: 3 workers for 1 h, until ")
+        wait_until(lambda: (step := witness.now()) and asked(step) == 3, what="three workers", seconds=20)
+        shown = run(world, "status", "--url", url)
+        assert shown.returncode == 0, shown.stderr
+        assert "Overridden" in shown.stdout
+        assert "by ann: a sale is on" in shown.stdout
+        view = json.loads(run(world, "status", "--url", url, "--json").stdout)
+        assert view["targets"][0]["override"]["workers"] == 3
+        assert run(world, "auto", "mail").stdout == "mailer: scaled by its metrics again\n"
+        wait_until(lambda: (step := witness.now()) and asked(step) == 1, what="one worker again", seconds=60)
+    with scaling(world) as again:
+        wait_until(again.now, what="a first step after the restart", seconds=20)
+        actions = again.scaler.status()["actions"]
+        assert [(one["old"], one["new"]) for one in actions[::-1]][:2] == [(0, 1), (1, 3)]
