@@ -17,6 +17,7 @@ _ERROR: Final = 2
 _INTERRUPTED: Final = 130
 _WATCH_SECONDS: Final = "5"
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MOST_STEPS: Final = 100_000
 _CONFIG = click.option("--config", metavar="FILE", help="YAML file with settings.  [SCALER_CONFIG]")
 
 
@@ -205,6 +206,86 @@ def decide(*, jsonl: bool) -> None:
     from scaler.jsonl import run
 
     sys.exit(run(sys.stdin, sys.stdout))
+
+
+def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, float]:
+    """10-40, or one number."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?", text)
+    low, high = (float(parts[1]), float(parts[2] or parts[1])) if parts else (1.0, 0.0)
+    if high < low:
+        raise click.BadParameter(f"{text!r} should be seconds, as 20 or 10-40")
+    return low, high
+
+
+@main.command()
+@click.argument("targets", nargs=-1)
+@click.option("--since", default="24h", show_default=True, callback=_seconds, help="How far back: 6h, 7d.")
+@click.option("--step", default="15s", show_default=True, callback=_seconds, help="The scrape interval.")
+@click.option(
+    "--policy",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="YAML with other settings of the policy, such as `aim: 0.2`; may be given again and again.",
+)
+@click.option(
+    "--start",
+    default="10-40",
+    show_default=True,
+    callback=_range,
+    metavar="SECONDS",
+    help="How long a new worker takes until it is ready, from and to.",
+)
+@click.option("--plot", "picture", metavar="FILE", help="Draw it too: .png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line a target.")
+@_CONFIG
+def backtest(
+    *,
+    targets: tuple[str, ...],
+    since: float,
+    step: float,
+    files: tuple[str, ...],
+    start: tuple[float, float],
+    picture: str | None,
+    as_json: bool,
+    config: str | None,
+) -> None:
+    """Replay the jobs that Prometheus has recorded, under these settings and others.
+
+    Says how many jobs would have waited over the SLO, and how many worker-hours it would have cost.
+    TARGETS: all if none is named. Needs worker_concurrency.
+    """
+    import json
+
+    from scaler.backtest import NothingRecordedError
+    from scaler.tables import console
+    from scaler.trial import plot, policies_of, trial_data, trial_table, try_policies
+    from service.outcome import UnreadableError
+    from service.settings import ConfigError
+
+    loaded = _settings(config)
+    settings = loaded.model
+    chosen = [_target(loaded, name) for name in targets] or list(settings.targets)
+    if not chosen:
+        _fail("no targets are set: there is nothing to replay")
+    if since / step > _MOST_STEPS:
+        _fail(f"--step: {since / step:.0f} steps are too many: at most {_MOST_STEPS}, so a longer step")
+    try:
+        trials = [
+            try_policies(
+                settings, one, policies_of(settings, one, files), since=since, step=step, start=start
+            )
+            for one in chosen
+        ]
+        for trial in trials:
+            if as_json:
+                click.echo(json.dumps(trial_data(trial)))
+            else:
+                console().print(trial_table(trial))
+        if picture:
+            plot(trials, picture)
+    except (ConfigError, UnreadableError, NothingRecordedError) as error:
+        _fail(str(error))
 
 
 # --- start -----------------------------------------------------------------------------------------------
