@@ -1,6 +1,6 @@
 # What a person does with this checkout. Each target installs what it lacks first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-alerts test-versions check types lint bench docs lock clean
+.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus check types lint bench docs lock clean
 PYTHON ?= python3
 bin := .venv/bin
 
@@ -30,6 +30,13 @@ test-versions: setup ## the same against Redis 6.2 and 8.2, Valkey 8.1 and 9.1; 
 test-alerts: export OXHERD_ALERTS_FACTOR ?= 1/20
 test-alerts: setup ## the eight alerts by their causes in 1/20 of their time, rather than 1/75; 6 minutes
 	$(bin)/python -m pytest tests/alerts
+
+test-prometheus: setup ## the rules and routes on newer Prometheus and Alertmanager than Debian 12's
+	@set -e; for programs in $$(scripts/other-prometheus.sh .lab/prometheus); do \
+	  $$programs/prometheus --version 2>&1 | head -n 1; \
+	  $$programs/prometheus-alertmanager --version 2>&1 | head -n 1; \
+	  PATH=$$programs:$$PATH $(bin)/python -m pytest tests/rules tests/alertmanager tests/alerts; \
+	done
 
 check: setup lint types ## what needs no running: ruff, its format, mypy --strict, import-linter
 
