@@ -61,6 +61,7 @@ def stop_on_signals() -> None:
 @click.option("--exporter-port", default=9877, show_default=True)
 @click.option("--prometheus-port", default=9090, show_default=True)
 @click.option("--alertmanager-port", default=9093, show_default=True)
+@click.option("--scaler-port", default=9878, show_default=True)
 @click.option(
     "--faster",
     type=click.FloatRange(1, 200),
@@ -76,6 +77,7 @@ def main(
     exporter_port: int,
     prometheus_port: int,
     alertmanager_port: int,
+    scaler_port: int,
     faster: float,
 ) -> None:
     if context.invoked_subcommand:
@@ -85,6 +87,7 @@ def main(
         exporter=exporter_port,
         prometheus=prometheus_port,
         alertmanager=alertmanager_port,
+        scaler=scaler_port,
     )
     stop_on_signals()
     try:

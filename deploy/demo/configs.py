@@ -24,6 +24,30 @@ def exporter_config(*, cluster: Sequence[str], divisor: float) -> dict[str, Any]
     }
 
 
+def scaler_config(*, nodes: Sequence[str], prometheus_port: int) -> dict[str, Any]:
+    """The bursty queue's workers: quick to follow, so that it can be watched."""
+    worker = Path(__file__).parent / "worker.mjs"
+    target = {
+        "name": "newsletter",
+        "queues": ["{newsletter}"],
+        "min_workers": 1,
+        "max_workers": 6,
+        "worker_concurrency": 4,
+        "wait_slo_seconds": 10,
+        "hold_seconds": 8,
+        "processes": {
+            "command": ["node", str(worker)],
+            "environment": {"DEMO_NODES": ",".join(nodes)},
+            "grace_seconds": 6,
+        },
+    }
+    return {
+        "interval_seconds": 1,
+        "prometheus": {"urls": [f"http://localhost:{prometheus_port}"]},
+        "targets": [target],
+    }
+
+
 def rules_config(divisor: float) -> dict[str, Any]:
     """The eight shipped rules with their times divided."""
     rules: dict[str, Any] = scale(read(DEPLOY / "prometheus" / "rules" / "oxherd.yml"), 1 / divisor)
@@ -31,7 +55,7 @@ def rules_config(divisor: float) -> dict[str, Any]:
 
 
 def prometheus_config(
-    *, exporter_port: int, alertmanager_port: int, rules: Path, divisor: float
+    *, exporter_port: int, scaler_port: int, alertmanager_port: int, rules: Path, divisor: float
 ) -> dict[str, Any]:
     """The shipped file, scraping as much more often, up to every second."""
     config = read(DEPLOY / "prometheus" / "prometheus.yml")
@@ -42,6 +66,8 @@ def prometheus_config(
     alertmanager["static_configs"] = [{"targets": [f"localhost:{alertmanager_port}"]}]
     [job] = config["scrape_configs"]
     job["static_configs"] = [{"targets": [f"localhost:{exporter_port}"]}]
+    scaler = {"job_name": "oxherd-scaler", "static_configs": [{"targets": [f"localhost:{scaler_port}"]}]}
+    config["scrape_configs"].append(scaler)
     return config
 
 

@@ -13,7 +13,14 @@ from typing import Final
 
 import httpx
 
-from deploy.demo.configs import alertmanager_config, exporter_config, prometheus_config, rules_config, write
+from deploy.demo.configs import (
+    alertmanager_config,
+    exporter_config,
+    prometheus_config,
+    rules_config,
+    scaler_config,
+    write,
+)
 from deploy.demo.notices import Firing, Notice
 from deploy.demo.ports import MASTERS, NODES, Ports
 from lab.alertmanager import start_alertmanager
@@ -35,8 +42,22 @@ REDIS_CONFIG: Final = (
 
 MONITOR: Final = Path(sys.executable).parent / "monitor"
 
-SETTINGS: Final = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_")
-"""How the names of the exporter's settings begin: the caller's are not the demo's."""
+SCALING: Final = Path(sys.executable).parent / "scaling"
+
+SETTINGS: Final = (
+    *(
+        "REDIS_",
+        "BULLMQ_",
+        "EXPORTER_",
+        "MONITORING_",
+        "ENABLE_",
+        "SCALER_",
+        "SCALING_",
+        "PROMETHEUS_",
+        "LOG_",
+    ),
+)
+"""How the names of settings begin: the caller's are not the demo's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,11 +111,25 @@ def start_exporter(demo: Demo, undo: ExitStack) -> None:
     settings = exporter_config(cluster=demo.cluster.addresses, divisor=demo.divisor)
     path = write(settings, demo.home / "exporter.yml")
     command = [str(MONITOR), "start", "--listen", f"0.0.0.0:{demo.ports.exporter}", "--config", str(path)]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
-    exporter = Process(command, name="the exporter", log=demo.home / "exporter.log", environ=environ)
+    exporter = Process(command, name="the exporter", log=demo.home / "exporter.log", environ=environ())
     undo.callback(exporter.stop)
     exporter.wait_for(lambda: is_ready(f"http://127.0.0.1:{demo.ports.exporter}/readyz"), seconds=30)
     demo.vital.append(exporter)
+
+
+def start_scaler(demo: Demo, undo: ExitStack) -> None:
+    settings = scaler_config(nodes=demo.cluster.addresses, prometheus_port=demo.ports.prometheus)
+    path = write(settings, demo.home / "scaler.yml")
+    command = [str(SCALING), "start", "--listen", f"0.0.0.0:{demo.ports.scaler}", "--config", str(path)]
+    scaler = Process(command, name="the scaler", log=demo.home / "scaler.log", environ=environ())
+    undo.callback(partial(scaler.stop, seconds=15))
+    scaler.wait_for(lambda: is_ready(f"http://127.0.0.1:{demo.ports.scaler}/readyz"), seconds=30)
+    demo.vital.append(scaler)
+
+
+def environ() -> dict[str, str]:
+    """The caller's, without settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
 
 
 def start_receiver(demo: Demo, undo: ExitStack) -> None:
@@ -117,6 +152,7 @@ def start_alerts(demo: Demo, undo: ExitStack) -> None:
 def start_metrics(demo: Demo, undo: ExitStack) -> None:
     config = prometheus_config(
         exporter_port=demo.ports.exporter,
+        scaler_port=demo.ports.scaler,
         alertmanager_port=demo.ports.alertmanager,
         rules=write(rules_config(demo.divisor), demo.home / "rules.yml"),
         divisor=demo.divisor,
@@ -157,6 +193,13 @@ PARTS: Final = (
         where=lambda ports: f"http://localhost:{ports.prometheus}/",
         what="the project's own eight rules",
     ),
+    Part(
+        name="scaler",
+        start=start_scaler,
+        ports=lambda ports: [ports.scaler],
+        where=lambda ports: f"http://localhost:{ports.scaler}/status.json",
+        what="the workers of {newsletter}: one to six, as its batches need",
+    ),
 )
 
 
@@ -164,6 +207,7 @@ def wait_until_seen(demo: Demo) -> None:
     """Wait until Prometheus has the score, every node and every queue."""
     everything = [
         "oxherd_health_score",
+        "oxherd_scaler_ready_replicas > 0",
         f"sum(redis_up) == {NODES}",
         f"count(count by (queue) (bullmq_job_count)) == {QUEUES}",
     ]

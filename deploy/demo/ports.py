@@ -18,12 +18,13 @@ class PortsTakenError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Of loopback, but for the exporter's, which listens everywhere."""
+    """Of loopback, but for the exporter's and the scaler's, which listen everywhere."""
 
     redis: int
     exporter: int
     prometheus: int
     alertmanager: int
+    scaler: int
 
     @property
     def nodes(self) -> list[int]:

@@ -18,7 +18,7 @@ const between = (low, high) => low + Math.random() * (high - low);
 /** Every `everyMs` a batch of `batch` jobs is added; each takes a worker `ms` and fails with probability `failing`. */
 const characters = [
   { name: "{mail}", everyMs: 100, concurrency: 5, ms: [50, 250] },
-  { name: "{newsletter}", everyMs: 30_000, batch: 100, concurrency: 4, ms: [300, 500] },
+  { name: "{newsletter}", everyMs: 30_000, batch: 200 }, // its workers are the scaler's: worker.mjs
   { name: "{webhooks}", everyMs: 250, concurrency: 3, ms: [20, 200], failing: 0.25, opts: () => ({ attempts: 4, backoff: 1_000 }) },
   { name: "{reminders}", everyMs: 500, concurrency: 2, ms: [10, 50], opts: () => ({ delay: between(2_000, 60_000) }) },
   { name: "{thumbnails}", everyMs: 120, concurrency: 1, ms: [100, 140], opts: () => ({ priority: Math.ceil(between(0, 5)) }) },
@@ -60,7 +60,7 @@ const verbs = {
 };
 
 for (const character of characters) {
-  work(character);
+  if (character.concurrency) work(character);
   produce(character);
 }
 

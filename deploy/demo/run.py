@@ -70,6 +70,7 @@ Only their texts still tell the real ones.
 
 Look, in another terminal:
   .venv/bin/monitor queues --watch --url {page}
+  .venv/bin/scaling status --watch --url http://localhost:{demo.ports.scaler}
   curl -s {page}/metrics | grep -E '^(oxherd_health_score|redis_up.node|bullmq_job_count)'
 
 Break it: type one of these here, or .venv/bin/python -m deploy.demo break kill-node elsewhere.

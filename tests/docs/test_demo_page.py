@@ -23,6 +23,7 @@ PORTS = Ports(
     exporter=DEFAULTS["exporter_port"],
     prometheus=DEFAULTS["prometheus_port"],
     alertmanager=DEFAULTS["alertmanager_port"],
+    scaler=DEFAULTS["scaler_port"],
 )
 ALERTS = {alert.name for alert in eight(Thresholds.read(RULES / "thresholds.yml"))}
 

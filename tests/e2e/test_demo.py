@@ -63,6 +63,7 @@ class RunningDemo:
     exporter: int
     prometheus: int
     alertmanager: int
+    scaler: int
     lines: list[str]
 
     def wait_for(self, pattern: str, *, seconds: float = 60) -> re.Match[str]:
@@ -101,7 +102,7 @@ class RunningDemo:
     @property
     def ports(self) -> list[int]:
         buses = [port + BUS_OFFSET for port in self.nodes]
-        return [*self.nodes, *buses, self.exporter, self.prometheus, self.alertmanager]
+        return [*self.nodes, *buses, self.exporter, self.prometheus, self.alertmanager, self.scaler]
 
 
 def ask(action: str, *, redis_port: int) -> subprocess.CompletedProcess[str]:
@@ -113,9 +114,10 @@ def ask(action: str, *, redis_port: int) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def run_demo(*, exporter: int | None = None) -> Iterator[RunningDemo]:
     """One that a failed test leaves is told to stop."""
-    nodes, exporter, prometheus, alertmanager = (
+    nodes, exporter, prometheus, alertmanager, scaler = (
         free_ports(6),
         exporter or free_port(),
+        free_port(),
         free_port(),
         free_port(),
     )
@@ -124,6 +126,7 @@ def run_demo(*, exporter: int | None = None) -> Iterator[RunningDemo]:
         "--exporter-port": exporter,
         "--prometheus-port": prometheus,
         "--alertmanager-port": alertmanager,
+        "--scaler-port": scaler,
     }
     options = [f"{name}={value}" for name, value in {**ports, "--faster": FASTER}.items()]
     lines: list[str] = []
@@ -139,7 +142,7 @@ def run_demo(*, exporter: int | None = None) -> Iterator[RunningDemo]:
         reader = Thread(target=lines.extend, args=(process.stdout,))
         reader.start()
         try:
-            yield RunningDemo(process, nodes, exporter, prometheus, alertmanager, lines)
+            yield RunningDemo(process, nodes, exporter, prometheus, alertmanager, scaler, lines)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -197,6 +200,17 @@ def test_every_series_that_the_rules_ask_for_is_there(demo: RunningDemo) -> None
     assert len(selectors) > 20
     empty = {selector for selector in selectors if not query(demo, selector)}
     assert empty == set(NOT_YET)
+
+
+def test_the_workers_of_the_bursty_queue_follow_its_batches(demo: RunningDemo) -> None:
+    """200 jobs come every half minute; one worker of four slots would take 20 s for them."""
+    workers = "oxherd_scaler_current_replicas{target='newsletter'}"
+    wait_until(lambda: query(demo, f"{workers} > 1"), what="more workers", seconds=60, every=0.2)
+    wait_until(lambda: query(demo, f"{workers} == 1"), what="one again", seconds=60, every=0.2)
+    command = [sys.executable, "-m", "scaler", "status", f"--url=http://127.0.0.1:{demo.scaler}"]
+    shown = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=30)
+    assert shown.returncode == 0, shown.stderr
+    assert "newsletter" in shown.stdout
 
 
 def test_it_says_that_its_times_are_not_the_real_ones(demo: RunningDemo) -> None:
@@ -286,7 +300,8 @@ def test_a_node_that_ends_by_itself_is_told(demo: RunningDemo) -> None:
 def test_ctrl_c_leaves_nothing_behind_not_even_a_node_that_hangs(demo: RunningDemo) -> None:
     assert demo.ask("hang-node").returncode == 0
     children, home = children_of(demo), home_of(demo)
-    assert len(children) == 10  # six nodes, the queues, the exporter, Alertmanager, Prometheus
+    # Six nodes, the queues, exporter, scaler, Alertmanager, Prometheus, at least a worker and its keeper.
+    assert len(children) >= 13
     demo.stop()
     assert not [child for child in children if child.is_running()]
     assert not [port for port in demo.ports if who_listens(port)]

@@ -20,7 +20,7 @@ from lab.scaled import seconds_of
 def test_the_rules_are_the_shipped_ones_with_their_times_divided() -> None:
     [shipped] = read(DEPLOY / "prometheus" / "rules" / "oxherd.yml")["groups"]
     [faster] = rules_config(30)["groups"]
-    assert seconds_of(faster["interval"]) == seconds_of(shipped["interval"]) / 30
+    assert seconds_of(faster["interval"]) == max(1.0, seconds_of(shipped["interval"]) / 30)
     assert len(faster["rules"]) == 8
     for rule, model in zip(faster["rules"], shipped["rules"], strict=True):
         for time in ("for", "keep_firing_for"):
@@ -31,10 +31,11 @@ def test_the_rules_are_the_shipped_ones_with_their_times_divided() -> None:
 
 def test_prometheus_looks_for_the_demo_and_for_nothing_else() -> None:
     config = prometheus_config(
-        exporter_port=1, alertmanager_port=2, rules=Path("/demo/rules.yml"), divisor=30
+        exporter_port=1, scaler_port=3, alertmanager_port=2, rules=Path("/demo/rules.yml"), divisor=30
     )
     assert config["rule_files"] == ["/demo/rules.yml"]
-    [job] = config["scrape_configs"]
+    job, scaler = config["scrape_configs"]
+    assert scaler["static_configs"] == [{"targets": ["localhost:3"]}]
     assert job["static_configs"] == [{"targets": ["localhost:1"]}]
     assert job["metric_relabel_configs"]
     assert config["alerting"] == {"alertmanagers": [{"static_configs": [{"targets": ["localhost:2"]}]}]}
@@ -45,7 +46,9 @@ def test_scrapes_come_sooner_too_but_not_below_a_second(
     divisor: float, interval: float, timeout: float
 ) -> None:
     rules = Path("/demo/rules.yml")
-    times = prometheus_config(exporter_port=1, alertmanager_port=2, rules=rules, divisor=divisor)["global"]
+    times = prometheus_config(
+        exporter_port=1, scaler_port=3, alertmanager_port=2, rules=rules, divisor=divisor
+    )["global"]
     assert seconds_of(times["scrape_interval"]) == interval
     assert seconds_of(times["scrape_timeout"]) == timeout
 

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import pytest
+
+from scaler.settings import (
+    PolicySettings,
+    Settings,
+    checked,
+    given_by,
+    load_settings,
+    matching,
+    origins,
+    resolve,
+    slips,
+)
+from service.settings import ConfigError
+
+MAIL = """
+targets:
+  - name: mailer
+    queues: [mail]
+    processes: {command: [node, worker.js]}
+"""
+
+
+def load(text: str, **environ: str) -> Settings:
+    return load_settings(text, given_by(environ), file="s.yml").model
+
+
+def refused(text: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(text, **environ)
+    return str(caught.value)
+
+
+def test_defaults_are_those_of_the_table() -> None:
+    policy = PolicySettings()
+    assert (policy.min_workers, policy.max_workers, policy.target_waiting_jobs) == (2, 10, 5)
+    assert (policy.scale_up_threshold, policy.scale_down_threshold) == (2.0, 0.3)
+    assert policy.enabled
+    settings = load("")
+    assert (settings.interval_seconds, settings.enabled, settings.targets) == (5.0, True, ())
+
+
+def test_the_environment() -> None:
+    settings = load(
+        MAIL,
+        SCALING_INTERVAL_MINUTES="2",
+        ENABLE_AUTO_SCALING="false",
+        PROMETHEUS_URL="http://a:9090, http://b:9090",
+        SCALER_LISTEN=":1",
+        SCALER_STATE_FILE="/var/lib/oxherd/scaler.json",
+    )
+    assert (settings.interval_seconds, settings.enabled, settings.listen) == (120.0, False, ":1")
+    assert settings.prometheus.urls == ("http://a:9090", "http://b:9090")
+    assert settings.state_file == "/var/lib/oxherd/scaler.json"
+
+
+LAYERS = """
+defaults: {min_workers: 1, max_workers: 20, aim: 0.2}
+policies:
+  - {match: "mail*", max_workers: 30, wait_slo_seconds: 5}
+  - {match: "*", max_workers: 40}
+targets:
+  - {name: mailer, queues: [bulk], wait_slo_seconds: 7, processes: {command: [x]}}
+  - {name: other, queues: [video, mail-in], processes: {command: [x]}}
+  - {name: last, queues: [rest], processes: {command: [x]}}
+"""
+
+
+def test_the_nearest_that_says_it_counts_and_its_place_is_known() -> None:
+    settings = load(LAYERS)
+    mailer, other, last = settings.targets
+    policy = resolve(settings, mailer)
+    assert (policy.min_workers, policy.max_workers, policy.wait_slo_seconds, policy.aim) == (1, 30, 7, 0.2)
+    where = origins(settings, mailer, {"aim": 0.3})
+    assert {
+        key: where[key] for key in ("min_workers", "max_workers", "wait_slo_seconds", "aim", "policy")
+    } == {
+        "min_workers": "defaults",
+        "max_workers": "policies[0]",
+        "wait_slo_seconds": "target",
+        "aim": "changed",
+        "policy": "built in",
+    }
+    assert resolve(settings, other).wait_slo_seconds == 5  # by one of its queues
+    assert resolve(settings, last).max_workers == 40
+    assert resolve(settings, last, {"max_workers": 3}).max_workers == 3
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [(["a", "b"], ["a", "b"]), (["mail-*"], ["mail-1", "mail-2"]), (["mail-1", "m*"], ["mail-1", "mail-2"])],
+)
+def test_names_count_as_they_are_and_patterns_by_what_there_is(
+    patterns: list[str], expected: list[str]
+) -> None:
+    assert matching(patterns, ["mail-1", "mail-2", "video"]) == expected
+
+
+PROCESSES = "processes: {command: [x]}"
+ONE = f"{{name: a, queues: [q], {PROCESSES}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, min_workers: 11}}\n",
+            "targets[0].min_workers=11 (s.yml, line 2): min_workers 11 is over max_workers 10 (target a)",
+        ),
+        (
+            f"defaults:\n  max_workers: 1\ntargets:\n  - {{name: a, queues: [q], {PROCESSES}}}\n",
+            "defaults.max_workers=1 (s.yml, line 2): min_workers 2 is over max_workers 1 (target a)",
+        ),
+        (
+            f"targets:\n  - {ONE}\n  - {{name: a, queues: [r], {PROCESSES}}}\n",
+            "targets[1].name=a (s.yml, line 3): targets[0] has this name already",
+        ),
+        (
+            f"targets:\n  - {ONE}\n  - {{name: b, queues: [q], {PROCESSES}}}\n",
+            "targets[1].queues=q (s.yml, line 3): a serves this queue already",
+        ),
+        (
+            "targets:\n  - {name: a, queues: [q]}\n",
+            "targets[0].name=a (s.yml, line 2): needs processes: what its workers are",
+        ),
+        (
+            f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, fallback_workers: 11}}\n",
+            "targets[0].fallback_workers=11 (s.yml, line 2): is over max_workers 10 (target a)",
+        ),
+        (
+            f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, scale_down_threshold: 2}}\n",
+            (
+                "targets[0].scale_down_threshold=2.0 (s.yml, line 2): "
+                "should be below scale_up_threshold 2 (target a)"
+            ),
+        ),
+        (
+            f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, max_worker: 3}}\n",
+            (
+                "targets[0].max_worker (s.yml, line 2): there is no such setting; "
+                "did you mean targets[0].max_workers?"
+            ),
+        ),
+        (
+            f"targets:\n  - {{name: a, queues: [], {PROCESSES}}}\n",
+            "targets[0].queues (s.yml, line 2): should not be empty",
+        ),
+        (
+            "defaults:\n  policy: guess\n",
+            "defaults.policy=guess (s.yml, line 2): should be 'wait_target' or 'threshold'",
+        ),
+        (
+            "listen: nowhere\n",
+            "listen=nowhere (s.yml, line 1): should be host:port, like 0.0.0.0:9877, or :9877",
+        ),
+        ("interval_seconds: 0\n", "interval_seconds=0 (s.yml, line 1): should be greater than or equal to 1"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, line: str) -> None:
+    assert refused(text) == line
+
+
+def test_two_intervals_are_one_too_many() -> None:
+    told = refused("interval_seconds: 9\n", SCALING_INTERVAL_MINUTES="1")
+    assert told == "interval_seconds (s.yml, line 1): SCALING_INTERVAL_MINUTES is set too: keep one of them"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("SCALING_INTERVAL_MINUTES", "often", "should be a number of minutes"),
+        ("SCALING_INTERVAL_MINUTES", "0", "should be from one second (0.0167) to 60 minutes"),
+        ("SCALING_INTERVAL_MINUTES", "nan", "should be from one second (0.0167) to 60 minutes"),
+        ("ENABLE_AUTO_SCALING", "perhaps", "should be true or false"),
+    ],
+)
+def test_a_variable_that_cannot_be_used(name: str, value: str, why: str) -> None:
+    assert refused("", **{name: value}) == f"{name}={value} (environment): {why}"
+
+
+def test_a_changed_policy_is_held_to_the_same_rules() -> None:
+    settings = load(MAIL)
+    [mailer] = settings.targets
+    assert checked(settings, mailer, {"max_workers": 50}).max_workers == 50
+    for changed, why in (
+        ({"max_worker": 3}, "max_worker: there is no such setting of a policy"),
+        ({"max_workers": 1}, "min_workers 2 is over max_workers 1"),
+        ({"max_workers": "many"}, "max_workers: "),
+        ({"scale_down_threshold": 5}, "scale_down_threshold should be below"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            checked(settings, mailer, changed)
+
+
+def test_slips_of_the_pen_are_told() -> None:
+    assert slips(["SCALER_STATEFILE", "PATH", "SCALING_INTERVAL_MINUTE", "PROMETHEUS_URL"]) == {
+        "SCALER_STATEFILE": "SCALER_STATE_FILE",
+        "SCALING_INTERVAL_MINUTE": "SCALING_INTERVAL_MINUTES",
+    }
