@@ -51,8 +51,9 @@ types: setup ## mypy --strict
 bench: setup ## a scrape of 1,000 queues beside its floor
 	$(bin)/python -m bench
 
-docs: setup ## write docs/metrics.md and docs/settings.md again from the declarations
+docs: setup ## write the pages of settings and series again from the declarations
 	$(bin)/python -m exporter.docs --write
+	$(bin)/python -m scaler.docs --write
 
 lock: ## write requirements/dev.txt and lab/node/package-lock.json again
 	scripts/lock.sh

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType
-from typing import Any, Final, Literal, get_args, get_origin
-
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from typing import Final
 
 from exporter.exposition import OWN
 from exporter.metrics import bullmq, cluster, events, health, host, internal, redis
 from exporter.settings import ENV, ENV_CLUSTER, Settings
-from service.settings import is_secret, secret_names
+from service.docs import cell, series_row, setting_rows, write_or_check
+from service.settings import secret_names
 
 HERE: Final = Path(__file__).parent.parent / "docs"
 
@@ -74,20 +70,15 @@ def metrics_page() -> str:
     lines = [RULES]
     for title, text, families in SUBJECTS:
         lines += [f"## {title}", "", text, "", "| series | type | labels | meaning |", "|---|---|---|---|"]
-        lines += [_series_row(one.name, one.kind, one.labels, one.help) for one in families]
+        lines += [series_row(one.name, one.kind, one.labels, one.help) for one in families]
         if families is internal.FAMILIES:
-            lines += [_series_row(name, "gauge", labels, text) for name, (labels, text) in OWN.items()]
+            lines += [series_row(name, "gauge", labels, text) for name, (labels, text) in OWN.items()]
         lines.append("")
     return "\n".join(lines)
 
 
-def _series_row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
-    return f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {_cell(text)} |"
-
-
 def settings_page() -> str:
     """docs/settings.md"""
-    names = {path: name for name, path in ENV.items()}
     secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(Settings, ENV))
     lines = [
         "# Settings",
@@ -103,73 +94,16 @@ def settings_page() -> str:
         "",
         "| setting | environment | type | default | meaning |",
         "|---|---|---|---|---|",
-        *(_setting_row(path, field, names.get(path, "")) for path, field in _leaves(Settings, "")),
+        *setting_rows(Settings, ENV),
         "",
         "A cluster's nodes may be given one by one:",
         "",
         "| environment | meaning |",
         "|---|---|",
-        *(f"| `{name}` | {_cell(text)} |" for name, text in ENV_CLUSTER.items()),
+        *(f"| `{name}` | {cell(text)} |" for name, text in ENV_CLUSTER.items()),
         "",
     ]
     return "\n".join(lines)
-
-
-def _leaves(model: type[BaseModel], under: str) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
-        if inner is None:
-            yield under + name, field
-        elif get_origin(field.annotation) is tuple:
-            yield under + name, field
-            yield from _leaves(inner, f"{under}{name}[].")
-        else:
-            yield from _leaves(inner, f"{under}{name}.")
-
-
-def _model_of(kind: Any) -> type[BaseModel] | None:
-    for one in (kind, *get_args(kind)):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
-    return None
-
-
-def _setting_row(path: str, field: FieldInfo, name: str) -> str:
-    if not field.description:
-        raise ValueError(f"{path} has no description")
-    env = f"`{name}`" if name else ""
-    return (
-        f"| `{path}` | {env} | {_type(field.annotation)} | {_default(field)} | {_cell(field.description)} |"
-    )
-
-
-def _type(kind: Any) -> str:
-    if is_secret(kind):
-        return "secret"
-    if get_origin(kind) is Literal:
-        return " or ".join(f"`{value}`" for value in get_args(kind))
-    if get_origin(kind) is tuple:
-        return "list" if _model_of(kind) else f"list of {_type(get_args(kind)[0])}"
-    if get_origin(kind) is dict:
-        return "mapping"
-    words = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-    kinds = [one for one in get_args(kind) if one is not NoneType] or [kind]
-    return " or ".join(words[one] for one in kinds)
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "must be given"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    if value is None or value in ((), {}):
-        return ""
-    if isinstance(value, tuple):
-        value = ", ".join(str(one) for one in value)
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def pages() -> dict[Path, str]:
@@ -182,24 +116,9 @@ def pages() -> dict[Path, str]:
     }
 
 
-def stale() -> list[Path]:
-    """The files that are not what they should be."""
-    return [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
-
-
 def main(arguments: list[str]) -> int:
-    match arguments:
-        case ["--write"]:
-            HERE.mkdir(exist_ok=True)
-            for path, text in pages().items():
-                path.write_text(text)
-            return 0
-        case ["--check"]:
-            for path in stale():
-                sys.stderr.write(f"{path.name} is not what the declarations say: run make docs\n")
-            return 1 if stale() else 0
-    sys.stderr.write("usage: python -m exporter.docs --check | --write\n")
-    return 2
+    """--write or --check; the exit code."""
+    return write_or_check(pages(), arguments, "exporter.docs")
 
 
 if __name__ == "__main__":
