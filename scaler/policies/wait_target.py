@@ -6,7 +6,8 @@ Three needs, counted in slots (jobs that run at once); the largest wins:
   are short beside the SLO, what keeps an exponential tail of the wait over it below one in fifty.
 - burst: a worker that is asked for now helps in `horizon` seconds. Until then the rate may rise by as much as
   forecasts of this queue have been wrong, and a queue may grow, but not past the SLO's share `aim`.
-- drain: what will wait when help is there has to be gone within that share.
+- drain: what will wait when help is there has to be gone within that share; delayed jobs are known before
+  they wait, so that workers can be there for them.
 
 None is for more jobs than there can be by then: those that are inside and those that arrive.
 
@@ -150,16 +151,17 @@ def _needs(step: _Step) -> _Needs:
     return _Needs(
         steady=min(load + min(sqrt(load), service / slo * _TAIL), inside + flow.rate * horizon),
         burst=min(rate * service / (1.0 + budget / horizon), inside + rate * horizon),
-        drain=_drain(queue, service, budget, load),
+        drain=max(_drain(queue, service, slo, budget, load), min(due, due * service / budget)),
         queue=queue,
     )
 
 
-def _drain(queue: float, service: float, budget: float, load: float) -> float:
+def _drain(queue: float, service: float, slo: float, budget: float, load: float) -> float:
     """Slots that end `queue` jobs within the budget, but no more than some times the load unless it would
-    take over a minute, and never more than jobs."""
+    take over the SLO or a minute, and never more than jobs."""
     return min(
-        queue, max(min(queue * service / budget, _DRAIN_LIMIT * load), queue * service / _DRAIN_SECONDS)
+        queue,
+        max(min(queue * service / budget, _DRAIN_LIMIT * load), queue * service / min(slo, _DRAIN_SECONDS)),
     )
 
 
