@@ -107,6 +107,8 @@ class Controller:
                     self._acted(one, doing[one.name].result()) if one.name in doing else one
                     for one in decided
                 ]
+        names = {one.name for one in targets}
+        self._memories = {name: one for name, one in self._memories.items() if name in names}
         self._tell(decided, acting=enabled and leading and not dry_run)
         took = monotonic() - begun
         cycle = Cycle(time, took, tuple(decided), leading=leading, enabled=enabled, dry_run=dry_run)
@@ -200,11 +202,11 @@ def _facts(one: TargetStep, old: int, new: int, why: str) -> dict[str, object]:
     decision = one.decision
     figures = {name: round(value, 4) for name, value in decision.inputs.items()} if decision else {}
     return {
+        **figures,
         "target": one.name,
         "queues": ",".join(one.queues),
         "from": old,
         "to": new,
         "reason": why,
         "because": decision.sentence if decision else "",
-        **figures,
     }

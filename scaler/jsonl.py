@@ -35,6 +35,10 @@ _OPTIONAL: Final = {
 }
 
 
+_CLOCKS: Final = ("time", "scrape_time")
+"""Fields that may be below 0: a clock may begin anywhere."""
+
+
 class LineError(ValueError):
     """A line that cannot be used; the text says which field and why."""
 
@@ -142,6 +146,6 @@ def _number(told: Mapping[str, Any], name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise LineError(f"{name}: {json.dumps(value)} is no number")
-    if value < 0:
+    if value < 0 and name not in _CLOCKS:
         raise LineError(f"{name}: {json.dumps(value)} is below 0")
     return float(value)

@@ -38,7 +38,7 @@ class Threshold:
         load = load_factor(settings, sample, now)
         needed = ceil(waiting / target)
         jump = settings.scaling_step == "to_target"
-        inputs = {"waiting": waiting, "active": sample.active, "load_factor": load, "target": target}
+        inputs = {"waiting": waiting, "active": sample.active, "load_factor": load, "target_waiting": target}
 
         def wants(workers: int, reason: str, sentence: str) -> tuple[Proposal, Nothing]:
             return Proposal(workers, reason, sentence, inputs), memory
