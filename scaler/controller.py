@@ -91,11 +91,11 @@ class Controller:
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="target") as pool:
-            reading = [pool.submit(one.target.read, deadline) for one in targets]
+            lanes = [pool.submit(_read, targets[lane::_AT_ONCE], deadline) for lane in range(_AT_ONCE)]
             sights = eyes.look(deadline)
+            reads = {name: read for lane in lanes for name, read in lane.result().items()}
             decided = [
-                self._decide(one, read.result(), sights[one.name], interval, time)
-                for one, read in zip(targets, reading, strict=True)
+                self._decide(one, reads[one.name], sights[one.name], interval, time) for one in targets
             ]
             leading = self._leading()
             if enabled and leading and not dry_run:
@@ -168,6 +168,11 @@ class Controller:
                 event = "scaled" if isinstance(one.acted, Applied) else "would scale"
                 log.info(event, extra=_facts(one, old, new, why))
         self._told = {one.name: self._told.get(one.name, "") for one in steps}
+
+
+def _read(targets: Sequence[Managed], deadline: Deadline) -> dict[str, Outcome[Workers]]:
+    """One after the other: a thread for each of a thousand would cost more than the reading."""
+    return {one.name: one.target.read(deadline) for one in targets}
 
 
 def changes(one: TargetStep) -> bool:

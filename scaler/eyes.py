@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from scaler.controller import Sight
 from scaler.model import Missing
 from scaler.observe import Look, Observer
-from scaler.queries import OURS, QueueKey, combine
-from scaler.settings import Settings, TargetSettings, is_glob, matching
+from scaler.queries import QueueKey, combine
+from scaler.settings import Settings, TargetSettings, is_glob, matching, queries_of
+from scaler.sources import QuerySettings
 from service.clock import Deadline
 
 
@@ -16,17 +17,8 @@ class Eyes:
     """Looks at the queues of these settings' targets. Connects to nothing before the first look."""
 
     def __init__(self, settings: Settings) -> None:
-        self._targets = settings.targets
-        self._queries = OURS if settings.queries.is_ours else settings.queries
-        named = [
-            QueueKey(target.prefix, queue)
-            for target in settings.targets
-            for queue in target.queues
-            if not is_glob(queue)
-        ]
-        patterned = any(is_glob(queue) for target in settings.targets for queue in target.queues)
-        # With a pattern among them, the names of all queues have to be learned.
-        self._observer = Observer(settings.prometheus, {self._queries: () if patterned else named})
+        self._targets = [(target, queries_of(settings, target)) for target in settings.targets]
+        self._observer = Observer(settings.prometheus, self._wanted())
         self.last: Look | None = None
 
     def look(self, deadline: Deadline) -> Mapping[str, Sight]:
@@ -34,20 +26,29 @@ class Eyes:
         if not self._targets:
             return {}
         self.last = look = self._observer.look(deadline)
-        reading = look.readings[self._queries]
-        known = () if isinstance(reading, Missing) else tuple(reading.samples)
-        return {target.name: self._sight(target, look, known) for target in self._targets}
+        return {target.name: _sight(target, queries, look) for target, queries in self._targets}
 
     def close(self) -> None:
         """Let go of the connections."""
         self._observer.close()
 
-    def _sight(self, target: TargetSettings, look: Look, known: tuple[QueueKey, ...]) -> Sight:
-        names = matching(target.queues, [key.name for key in known if key.prefix == target.prefix])
-        if not names:
-            reading = look.readings[self._queries]
-            why = f"no queue matches {', '.join(target.queues)}"
-            missing = reading if isinstance(reading, Missing) else Missing("empty", why)
-            return Sight(target.queues, missing)
-        keys = [QueueKey(target.prefix, name) for name in names]
-        return Sight(tuple(names), combine(look.of(keys, self._queries)))
+    def _wanted(self) -> dict[QuerySettings, list[QueueKey]]:
+        """The queues by where their figures come from; none named where a pattern has to learn all names."""
+        wanted: dict[QuerySettings, list[QueueKey]] = {}
+        for target, queries in self._targets:
+            wanted.setdefault(queries, []).extend(QueueKey(target.prefix, one) for one in target.queues)
+        return {
+            queries: [] if any(is_glob(key.name) for key in keys) else keys
+            for queries, keys in wanted.items()
+        }
+
+
+def _sight(target: TargetSettings, queries: QuerySettings, look: Look) -> Sight:
+    reading = look.readings[queries]
+    known = () if isinstance(reading, Missing) else tuple(reading.samples)
+    names = matching(target.queues, [key.name for key in known if key.prefix == target.prefix])
+    if not names:
+        why = f"no queue matches {', '.join(target.queues)}"
+        return Sight(target.queues, reading if isinstance(reading, Missing) else Missing("empty", why))
+    keys = [QueueKey(target.prefix, name) for name in names]
+    return Sight(tuple(names), combine(look.of(keys, queries)))

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 from scaler.answers import Labels, QueryError, Reading, matrix, read_answer, vector
 from scaler.model import Missing, Sample
 from scaler.prometheus import Server
-from scaler.queries import MOST_QUERIES, OURS, QueueKey, explained, query_text
-from scaler.sources import PrometheusSettings, QuerySettings
+from scaler.queries import OURS, QueueKey, explained, query_text
+from scaler.sources import MOST_QUERIES, PrometheusSettings, QuerySettings
 from service.clock import Deadline, monotonic, now
 from service.outcome import UnreadableError
 from service.threads import backoff

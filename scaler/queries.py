@@ -29,9 +29,6 @@ class QueueKey(NamedTuple):
 OURS: Final = QuerySettings()
 """The series of Oxherd's exporter."""
 
-MOST_QUERIES: Final = 10
-"""So many queries a step at most: each of the settings that differ has one."""
-
 _OUR_QUERIES: Final[Mapping[str, str]] = {
     # `waiting` holds the jobs of a paused queue; prioritized ones are in a set of their own.
     "waiting": 'sum without (state) (bullmq_job_count{state=~"waiting|prioritized",{selector}})',

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 from scaler.answers import Labels
 from scaler.backtest import Recorded
 from scaler.observe import Observer
-from scaler.queries import MEASURE_LABEL, OURS, QueueKey, query_text, quoted
-from scaler.settings import Settings, TargetSettings, is_glob, matching
+from scaler.queries import MEASURE_LABEL, QueueKey, query_text, quoted
+from scaler.settings import Settings, TargetSettings, is_glob, matching, queries_of
 from service.clock import Deadline
 
 _WORKERS: Final = "bullmq_queue_workers"
@@ -21,7 +21,7 @@ def read_record(
     settings: Settings, target: TargetSettings, *, begin: float, end: float, step: float, deadline: Deadline
 ) -> list[Recorded]:
     """All moments from `begin` to `end` (unix s), `step` seconds apart. Raises UnreadableError."""
-    queries = OURS if settings.queries.is_ours else settings.queries
+    queries = queries_of(settings, target)
     named = [] if any(is_glob(one) for one in target.queues) else list(target.queues)
     observer = Observer(settings.prometheus, {queries: ()})
     try:

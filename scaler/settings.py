@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from scaler.sources import PrometheusSettings, QuerySettings
+from scaler.sources import MOST_QUERIES, PrometheusSettings, QuerySettings
 from service.address import parse_listen
 from service.model import LogSettings, Model
 from service.settings import (
@@ -117,6 +117,9 @@ class TargetSettings(PolicySettings):
     queues: tuple[str, ...] = Field(
         min_length=1, description="names or glob patterns; a target that serves several takes their sum"
     )
+    queries: QuerySettings | None = Field(
+        None, description="PromQL for these queues alone; else that of `queries`"
+    )
     processes: ProcessSettings | None = Field(None, description="the workers are processes of this machine")
 
 
@@ -164,6 +167,11 @@ def resolve(
     for _, keys in _layers(settings, target):
         said |= keys
     return PolicySettings.model_validate(said | dict(changed or {}))
+
+
+def queries_of(settings: Settings, target: TargetSettings) -> QuerySettings:
+    """Where the figures of the target's queues come from."""
+    return target.queries or settings.queries
 
 
 def matching(patterns: Iterable[str], queues: Iterable[str]) -> list[str]:
@@ -242,6 +250,10 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
         why = f"{MINUTES} is set too: keep one of them"
         raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
     _check_targets(loaded)
+    kinds = {queries_of(loaded.model, target) for target in loaded.model.targets}
+    if len(kinds) > MOST_QUERIES:
+        why = f"{len(kinds)} different `queries`: at most {MOST_QUERIES} are asked in a step"
+        raise loaded.error("targets", why)
     return loaded
 
 

@@ -183,6 +183,9 @@ MEASURES: Final = (
 )
 """The fields of QuerySettings that hold PromQL."""
 
+MOST_QUERIES: Final = 10
+"""So many queries a step at most: each of the settings that differ has one."""
+
 
 def is_header_value(value: str) -> bool:
     """Whether a text can be sent in a header: latin-1 without control characters."""

@@ -6,6 +6,7 @@ those inside have grown. So retries and delayed jobs count when they become work
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -41,7 +42,8 @@ class Flow:
 
     `level` and `fast` are averages that halve what is old in 90 and in 15 s. `busy` (slot-seconds) and `done`
     (jobs) fade in 5 minutes, or later where jobs are long. `begun`, `came` and `forecast` are of the window
-    that is being filled.
+    that is being filled. `error`: by how much windows of the last hour came out above their forecast, in
+    ratio to it (0.9-quantile); `peak`: the 0.98-quantile of their rates.
     """
 
     at: float
@@ -56,6 +58,8 @@ class Flow:
     came: float = 0.0
     forecast: float = 0.0
     windows: tuple[Window, ...] = ()
+    error: float = _UNTRIED_ERROR
+    peak: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -75,19 +79,6 @@ class Flow:
     def tried(self) -> bool:
         """Whether enough windows were seen to know the errors and the peak."""
         return len(self.windows) >= TRIED
-
-    def error(self) -> float:
-        """By how much windows of the last hour came out above their forecast, in ratio: 0.9-quantile."""
-        errors = sorted(one.rate / one.forecast - 1.0 for one in self.windows if one.forecast > 1e-9)
-        if not errors:
-            return _UNTRIED_ERROR
-        untried = _UNTRIED_ERROR * (1.0 - len(errors) / TRIED)
-        return max(0.0, untried, errors[ceil(_ERROR_QUANTILE * len(errors)) - 1])
-
-    def peak(self) -> float:
-        """The 0.98-quantile of the windows' rates in the last hour."""
-        rates = sorted(one.rate for one in self.windows)
-        return rates[ceil(_PEAK_QUANTILE * len(rates)) - 1] if rates else 0.0
 
 
 def learn(flow: Flow | None, sample: Sample, horizon: float) -> Flow | None:
@@ -121,6 +112,8 @@ def learn(flow: Flow | None, sample: Sample, horizon: float) -> Flow | None:
         came=flow.came + came,
         forecast=flow.forecast,
         windows=flow.windows,
+        error=flow.error,
+        peak=flow.peak,
     )
     return _with_window(flow) if flow.at - flow.begun >= horizon else flow
 
@@ -146,6 +139,8 @@ def _changed(flow: Flow, sample: Sample, ended: float, inside: float) -> Flow:
         begun=sample.at,
         forecast=flow.level or 0.0,
         windows=flow.windows,
+        error=flow.error,
+        peak=flow.peak,
     )
 
 
@@ -153,6 +148,7 @@ def _with_window(flow: Flow) -> Flow:
     seconds = flow.at - flow.begun
     kept = [one for one in flow.windows if flow.at - _REMEMBERED <= one.end < flow.at]
     kept.append(Window(flow.at, flow.came / seconds, flow.forecast))
+    rates = sorted(one.rate for one in kept)
     return Flow(
         at=flow.at,
         ended=flow.ended,
@@ -165,4 +161,14 @@ def _with_window(flow: Flow) -> Flow:
         begun=flow.at,
         forecast=flow.level or 0.0,
         windows=tuple(kept),
+        error=_error(kept),
+        peak=rates[ceil(_PEAK_QUANTILE * len(rates)) - 1],
     )
+
+
+def _error(windows: Sequence[Window]) -> float:
+    errors = sorted(one.rate / one.forecast - 1.0 for one in windows if one.forecast > 1e-9)
+    if not errors:
+        return _UNTRIED_ERROR
+    untried = _UNTRIED_ERROR * (1.0 - len(errors) / TRIED)
+    return max(0.0, untried, errors[ceil(_ERROR_QUANTILE * len(errors)) - 1])

@@ -142,8 +142,8 @@ def _needs(step: _Step) -> _Needs:
     service, slo = max(flow.service, 1e-3), step.settings.wait_slo_seconds
     budget = step.settings.aim * slo
     load = flow.rate * service
-    ceiling = max(flow.rate, _PEAK_ROOM * flow.peak()) if flow.tried else inf
-    rate = min(flow.rate + flow.error() * (flow.level or 0.0), ceiling)
+    ceiling = max(flow.rate, _PEAK_ROOM * flow.peak) if flow.tried else inf
+    rate = min(flow.rate + flow.error * (flow.level or 0.0), ceiling)
     due = (step.sample.due or 0.0) * min(1.0, horizon / DUE_SECONDS)
     inside = flow.inside + due
     grown = (flow.rate - step.ready * step.slots / service) * horizon

@@ -22,8 +22,8 @@ from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
 from scaler.model import Missing, Sample
 from scaler.observe import Observer
-from scaler.queries import MOST_QUERIES, OURS, QueueKey, combine, fresh
-from scaler.sources import QuerySettings
+from scaler.queries import OURS, QueueKey, combine, fresh
+from scaler.sources import MOST_QUERIES, QuerySettings
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
 from tests.integration.scaler.conftest import MAIL, ObserverOf, look, mail, missing

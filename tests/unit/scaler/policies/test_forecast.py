@@ -34,8 +34,8 @@ def test_a_steady_flow_is_known_as_it_is(rate: float, service: float) -> None:
     flow = learned(steady(rate, service, seconds=7200))
     assert flow.rate == pytest.approx(rate, rel=1e-3)
     assert flow.service == pytest.approx(service, rel=0.03)
-    assert flow.error() == pytest.approx(0.0, abs=1e-6)
-    assert flow.peak() == pytest.approx(rate, rel=1e-6)
+    assert flow.error == pytest.approx(0.0, abs=1e-6)
+    assert flow.peak == pytest.approx(rate, rel=1e-6)
 
 
 def test_nothing_is_known_without_totals_or_after_one_sample() -> None:
@@ -92,14 +92,14 @@ def test_windows_of_a_rising_flow_are_the_errors_of_its_forecasts() -> None:
     ]
     flow = learned([*quiet, *loud])
     assert flow.tried
-    assert flow.peak() == pytest.approx(3.0, rel=0.01)
-    assert 0.2 < flow.error() < 2.1
+    assert flow.peak == pytest.approx(3.0, rel=0.01)
+    assert 0.2 < flow.error < 2.1
 
 
 def test_an_untried_forecast_is_taken_to_be_wrong_by_half() -> None:
     flow = learned(steady(2.0, 3.0, seconds=60))
     assert not flow.tried
-    assert flow.error() > 0.4
+    assert flow.error > 0.4
 
 
 def test_the_first_jobs_to_end_are_not_taken_for_all() -> None:
@@ -131,6 +131,6 @@ def test_no_sequence_of_samples_makes_it_negative(steps: list[tuple[float, int, 
         assert flow is not None
         assert flow.rate >= 0
         assert flow.service > 0
-        assert flow.error() >= 0
-        assert flow.peak() >= 0
+        assert flow.error >= 0
+        assert flow.peak >= 0
         assert replace(flow) == flow

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from scaler.configuration import Reloader, read_settings
+from service.settings import ConfigError
+
+GOOD = """
+interval_seconds: {interval}
+targets:
+  - {{name: mailer, queues: [mail], max_workers: {most}, processes: {{command: [x]}}}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "scaler.yml"
+    path.write_text(GOOD.format(interval=5, most=8))
+    return path
+
+
+def reloader(file: Path) -> Reloader:
+    return Reloader(read_settings({}, config=str(file)), {}, config=str(file))
+
+
+def test_a_changed_file_is_taken_over(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    one = reloader(file)
+    assert not one.look()
+    file.write_text(GOOD.format(interval=7, most=9))
+    assert one.look()
+    assert not one.look()
+    assert (one.current.interval_seconds, one.current.targets[0].max_workers) == (7, 9)
+    [record] = caplog.records
+    assert vars(record)["changed"] == "interval_seconds, targets.mailer"
+
+
+@pytest.mark.parametrize("text", ["interval_seconds: often\n", "{", None])
+def test_one_that_cannot_be_used_is_told_once_and_the_old_stays(
+    file: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    one = reloader(file)
+    before = one.current
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    assert not one.look()
+    assert not one.look()
+    assert one.current is before
+    assert [record.message for record in caplog.records] == [
+        "changed settings are refused, the old ones stay"
+    ]
+    file.write_text(GOOD.format(interval=6, most=8))
+    assert one.look()
+
+
+def test_what_needs_a_restart_is_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = reloader(file)
+    file.write_text("listen: :1\n" + GOOD.format(interval=5, most=8))
+    one.look()
+    assert [vars(record).get("settings") for record in caplog.records if "restart" in record.message] == [
+        "listen"
+    ]
+
+
+def test_the_command_line_goes_before_the_environment(file: Path) -> None:
+    loaded = read_settings(
+        {"SCALER_CONFIG": "nowhere", "SCALER_LISTEN": ":2"}, config=str(file), listen=":3", dry_run=True
+    )
+    assert (loaded.model.listen, loaded.model.dry_run) == (":3", True)
+
+
+def test_files_that_cannot_be_read_name_their_setting(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"SCALER_CONFIG=nowhere \(environment\): cannot be read"):
+        read_settings({"SCALER_CONFIG": "nowhere"})
+    file.write_text(f"prometheus: {{username: a, password_file: {tmp_path}/none}}\n")
+    with pytest.raises(ConfigError, match=r"prometheus.password_file=.*cannot be read"):
+        read_settings({}, config=str(file))
+    with pytest.raises(ConfigError, match=r"PROMETHEUS_PASSWORD_FILE"):
+        read_settings({"PROMETHEUS_PASSWORD_FILE": "nowhere"})
