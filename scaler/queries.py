@@ -75,13 +75,6 @@ def explained(queries: QuerySettings, message: str) -> str:
     return f"{message} (in `{measures[int(place[1]) - 1]}`, or just before it)"
 
 
-def fresh(sample: Sample | Missing, time: float, max_age: float) -> Sample | Missing:
-    """The sample, or Missing "stale" if it is older than `max_age` seconds at `time`."""
-    if isinstance(sample, Missing) or time - sample.at <= max_age:
-        return sample
-    return Missing("stale", f"last scraped {time - sample.at:.0f} s ago, more than {max_age:g} s")
-
-
 def combine(samples: Mapping[QueueKey, Sample | Missing]) -> Sample | Missing:
     """The queues of one target as one. `at` is that of the oldest, `oldest_waiting` the longest wait.
 

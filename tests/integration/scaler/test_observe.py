@@ -20,9 +20,11 @@ from lab.ports import free_port
 from lab.prometheus import Prometheus, Web, start_prometheus
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
-from scaler.model import Missing, Sample
+from scaler.guard import fresh
+from scaler.model import Missing, Observation, Sample
 from scaler.observe import Observer
-from scaler.queries import OURS, QueueKey, combine, fresh
+from scaler.queries import OURS, QueueKey, combine
+from scaler.settings import PolicySettings
 from scaler.sources import MOST_QUERIES, QuerySettings
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
@@ -377,7 +379,7 @@ def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: O
     assert isinstance(told, Sample)
     assert (told.waiting, told.active) == (4, 2)
     assert told.at == round(at, 3)
-    stale = fresh(told, now(), 60)
+    stale = fresh(PolicySettings(), Observation(now(), 2, 2, told))
     assert isinstance(stale, Missing)
     assert stale.kind == "stale"
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from scaler.model import Missing, Sample
-from scaler.queries import OURS, QueueKey, combine, explained, fresh, query_text
+from scaler.queries import OURS, QueueKey, combine, explained, query_text
 from scaler.sources import MEASURES, QuerySettings
 
 MAIL = QueueKey("bull", "mail")
@@ -159,14 +159,3 @@ def test_no_queue_is_no_zero() -> None:
     told = combine({})
     assert isinstance(told, Missing)
     assert told.kind == "empty"
-
-
-@pytest.mark.parametrize(("age", "kind"), [(0.0, None), (60.0, None), (61.0, "stale"), (-5.0, None)])
-def test_a_sample_grows_stale(age: float, kind: str | None) -> None:
-    told = fresh(WHOLE, 100.0 + age, 60.0)
-    assert (told.kind if isinstance(told, Missing) else None) == kind
-
-
-def test_what_is_missing_stays_so() -> None:
-    missing = Missing("timeout", "x")
-    assert fresh(missing, 1e9, 60.0) is missing
