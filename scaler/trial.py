@@ -60,7 +60,7 @@ def try_policies(
     start: tuple[float, float],
 ) -> Trial:
     """Replay the last `since` seconds. Raises UnreadableError and NothingRecordedError."""
-    end = now()
+    end = float(int(now()))  # of two clocks' decimals, those of whole seconds agree
     points: list[Recorded] = read_record(
         settings, target, begin=end - since, end=end, step=step, deadline=Deadline.after(_SECONDS)
     )

@@ -34,7 +34,7 @@ TargetOf = Callable[..., ProcessTarget]
 
 
 @pytest.fixture
-def target() -> Iterator[TargetOf]:
+def target(_only_ours: None) -> Iterator[TargetOf]:
     """`target("command", "argument", grace_seconds=1)`; closed, and its threads gone, at the end."""
     with ExitStack() as undo:
 
@@ -48,7 +48,22 @@ def target() -> Iterator[TargetOf]:
         yield made
         undo.close()
         assert set(threading.enumerate()) <= before
-        assert psutil.Process().children(recursive=True) == []
+        assert children(recursive=True) == []
+
+
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _only_ours() -> None:
+    """Servers that other tests keep for the session are no workers."""
+    _others.clear()
+    _others.update(one.pid for one in psutil.Process().children(recursive=True))
+
+
+def children(*, recursive: bool = False) -> list[psutil.Process]:
+    """The processes that the test has started."""
+    return [one for one in psutil.Process().children(recursive=recursive) if one.pid not in _others]
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +110,7 @@ def test_out_and_in(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     until_ready(one, 3)
     assert one.scale(3, 1, SOON) == Applied(1)
     assert workers(one) == Workers(asked=1, ready=1, start_seconds=workers(one).start_seconds)
-    wait_until(lambda: len(psutil.Process().children()) == 1, what="two have gone")
+    wait_until(lambda: len(children()) == 1, what="two have gone")
     ended = events(caplog, "worker ended")
     assert [(record.status, record.levelno) for record in ended] == [("SIGTERM", logging.INFO)] * 2
 
@@ -114,7 +129,7 @@ def test_a_number_that_is_not_the_one_asked_for_is_a_conflict(target: TargetOf) 
     assert isinstance(answer, NotApplied)
     assert (answer.kind, answer.message) == ("conflict", "0 workers are asked for, not 2")
     assert workers(one).asked == 0
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_what_cannot_run_is_said_and_nothing_is_asked_for(target: TargetOf, tmp_path: Path) -> None:
@@ -176,7 +191,7 @@ def test_a_worker_runs_as_another_user_where_we_are_root(
     wait_until(lambda: lines(caplog), what="it has said who it is")
     assert lines(caplog)[0][1].split() == ["nobody", "nogroup", "/nonexistent"]
     one.scale(1, 0, SOON)
-    wait_until(lambda: psutil.Process().children() == [], what="it has gone")
+    wait_until(lambda: children() == [], what="it has gone")
     assert events(caplog, "worker ended")[0].status == "SIGTERM"
 
 
@@ -197,7 +212,7 @@ def test_one_that_does_not_listen_is_killed_after_the_grace(
     until_ready(one, 2)
     one.scale(2, 0, SOON)
     assert workers(one) == Workers(asked=0, ready=0, start_seconds=workers(one).start_seconds)
-    wait_until(lambda: psutil.Process().children(recursive=True) == [], what="all have gone")
+    wait_until(lambda: children(recursive=True) == [], what="all have gone")
     assert [record.status for record in events(caplog, "worker ended")] == ["SIGKILL"] * 2
 
 
@@ -205,9 +220,9 @@ def test_one_that_has_hardly_begun_is_told_to_end_as_well(target: TargetOf) -> N
     one = target(*FOR_EVER, grace_seconds=60)
     for _ in range(5):
         one.scale(0, 4, SOON)
-        wait_until(lambda: psutil.Process().children(), what="the first is there")
+        wait_until(children, what="the first is there")
         one.scale(4, 0, SOON)
-        wait_until(lambda: psutil.Process().children() == [], what="all have gone, and not by SIGKILL")
+        wait_until(lambda: children() == [], what="all have gone, and not by SIGKILL")
 
 
 def test_what_ends_is_started_again_later_and_later(
@@ -361,7 +376,7 @@ def test_a_command_in_hand_is_not_disturbed_while_the_worker_closes(
     one.scale(0, 1, SOON)
     wait_until(lambda: lines(caplog), what="it is busy")
     one.scale(1, 0, SOON)
-    wait_until(lambda: psutil.Process().children() == [], what="it has gone")
+    wait_until(lambda: children() == [], what="it has gone")
     assert [line for _, line in lines(caplog)] == ["busy", "job is done", "closed"]
 
 
@@ -388,9 +403,9 @@ def test_a_keeper_that_hangs_is_killed_with_its_group(
     one = target(*FOR_EVER, grace_seconds=0.2)
     one.scale(0, 1, SOON)
     until_ready(one, 1)
-    psutil.Process().children()[0].suspend()
+    children()[0].suspend()
     one.scale(1, 0, SOON)
-    wait_until(lambda: psutil.Process().children(recursive=True) == [], what="all have gone")
+    wait_until(lambda: children(recursive=True) == [], what="all have gone")
 
 
 def test_close_ends_all_and_takes_no_more(target: TargetOf, tmp_path: Path) -> None:
@@ -399,7 +414,7 @@ def test_close_ends_all_and_takes_no_more(target: TargetOf, tmp_path: Path) -> N
     wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
     one.close()
     assert running(pids_in(tmp_path)) == []
-    assert psutil.Process().children() == []
+    assert children() == []
     answer = one.scale(0, 1, SOON)
     assert isinstance(answer, NotApplied)
     one.close()
