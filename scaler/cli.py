@@ -165,12 +165,12 @@ def pause(queue: str, config: str | None) -> None:
 def _ordered(order: object) -> None:
     from scaler.orders import OrderError
     from scaler.state import StateError
-    from scaler.statefile import StateFileError
+    from scaler.store import StoreError
     from service.settings import ConfigError
 
     try:
         click.echo(order())  # type: ignore[operator]
-    except (OrderError, ConfigError, StateError, StateFileError) as error:
+    except (OrderError, ConfigError, StateError, StoreError) as error:
         _fail(str(error))
 
 
@@ -305,9 +305,10 @@ def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, 
     import logging
 
     from scaler.configuration import Reloader
+    from scaler.places import PlaceError
     from scaler.run import Scaler, serve
     from scaler.settings import slips
-    from scaler.statefile import StateFileError
+    from scaler.store import StoreError
     from service.logs import configure
     from service.settings import ConfigError, secrets_of
     from service.web import BindError
@@ -322,8 +323,10 @@ def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, 
     reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
     try:
         code = serve(Scaler(reloader))
-    except StateFileError as error:
+    except StoreError as error:
         _fail(str(loaded.error("state_file", str(error), settings.state_file)))
+    except PlaceError as error:
+        _fail(str(loaded.error("kubernetes.kubeconfig", str(error), settings.kubernetes.kubeconfig)))
     except BindError as error:
         why = f"cannot listen there: {error}"
         _fail(str(ConfigError(loaded.name("listen"), settings.listen, loaded.source("listen"), why)))

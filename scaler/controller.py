@@ -74,6 +74,7 @@ class Controller:
         self._leading = leading
         self._memories: dict[str, TargetMemory | None] = {}
         self._told: dict[str, str] = {}
+        self._asked: dict[str, int] = {}
         self.tally = Tally()
         self.last: Cycle | None = None
 
@@ -94,10 +95,12 @@ class Controller:
             lanes = [pool.submit(_read, targets[lane::_AT_ONCE], deadline) for lane in range(_AT_ONCE)]
             sights = eyes.look(deadline)
             reads = {name: read for lane in lanes for name, read in lane.result().items()}
+            leading = self._leading()
+            if not leading:
+                self._follow(reads, time)
             decided = [
                 self._decide(one, reads[one.name], sights[one.name], interval, time) for one in targets
             ]
-            leading = self._leading()
             if enabled and leading and not dry_run:
                 by_name = {one.name: one.target for one in targets}
                 doing = {
@@ -114,13 +117,24 @@ class Controller:
         cycle = Cycle(time, took, tuple(decided), leading=leading, enabled=enabled, dry_run=dry_run)
         self.tally.count(cycle)
         self.last = cycle
-        self._book.save(self.memories)
+        if leading:
+            self._book.save(self.memories)
         return cycle
 
     @property
     def memories(self) -> dict[str, TargetMemory]:
         """What was learned of each target."""
         return {name: memory for name, memory in self._memories.items() if memory is not None}
+
+    def _follow(self, reads: Mapping[str, Outcome[Workers]], time: float) -> None:
+        """While another acts, its changes count for our cooldowns: we may lead in the next step."""
+        for name, read in reads.items():
+            if not isinstance(read, Ok):
+                continue
+            before, self._asked[name] = self._asked.get(name), read.value.asked
+            memory = self._memories.get(name)
+            if memory is not None and before is not None and before != read.value.asked:
+                self._memories[name] = acted(memory, time)
 
     def _decide(
         self,
@@ -137,7 +151,9 @@ class Controller:
         if one.name not in self._memories:
             self._memories[one.name] = self._book.recall(one.name)
         workers = read.value
-        seen = Observation(time, workers.asked, workers.ready, sample, workers.start_seconds)
+        seen = Observation(
+            time, workers.asked, workers.ready, sample, workers.start_seconds, workers.contested
+        )
         decision, self._memories[one.name] = step(
             one.settings, interval, seen, control, self._memories[one.name]
         )

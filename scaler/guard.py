@@ -16,6 +16,7 @@ from scaler.model import Condition, Control, Decision, Missing, Observation, Pro
 from scaler.settings import PolicySettings
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
+_HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
 _AHEAD_SECONDS: Final = 10.0  # a sample may be from so far in the future: clocks differ
 
 Wishes: TypeAlias = tuple[tuple[float, int], ...]
@@ -119,6 +120,14 @@ def _stale(step: _Step) -> None:
         step.put(fallback, "fallback", f"{failures} steps without metrics: at least {fallback} workers")
 
 
+def _contested(step: _Step) -> None:
+    """Two that set one number fight for ever: the one that notices lets go."""
+    if step.seen.contested is not None:
+        step.conditions.add("Contested")
+        step.hold("contested", f"held at {step.current}: {step.seen.contested}")
+        step.reason = "contested"
+
+
 def _paused(step: _Step) -> None:
     if step.control.paused:
         step.conditions.add("Paused")
@@ -129,9 +138,9 @@ def _paused(step: _Step) -> None:
 
 
 def _override(step: _Step) -> None:
-    """A person's number, whatever the metrics say; a pause is the stronger word."""
+    """A person's number, whatever the metrics say; a pause is the stronger word, and so is a rival."""
     override = step.control.override
-    if override is None or "Paused" in step.conditions:
+    if override is None or step.conditions & _HOLDING:
         return
     step.conditions.add("Overridden")
     step.put(override.workers, "override", f"{override.workers} by {override.by}: {override.reason}")
@@ -220,7 +229,7 @@ def _limit(step: _Step) -> None:
 def _clamp(step: _Step) -> None:
     """The bounds hold for every decision; a hold is none, and without metrics nothing goes down."""
     least, most = step.settings.min_workers, step.settings.max_workers
-    if "Paused" in step.conditions:
+    if step.conditions & _HOLDING:
         return
     if step.workers > most:
         step.conditions.add("AtMax")
@@ -232,6 +241,7 @@ def _clamp(step: _Step) -> None:
 
 STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _stale,
+    _contested,
     _paused,
     _override,
     _zero,

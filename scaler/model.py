@@ -47,13 +47,15 @@ class Missing:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """All that a decision rests on. `workers` is the number asked for, `ready` how many can take jobs (None:
-    not known), `start_seconds` the 0.9-quantile of measured start times (None: none measured yet)."""
+    not known), `start_seconds` the 0.9-quantile of measured start times (None: none measured yet),
+    `contested` says who else sets the number, where someone does."""
 
     time: float
     workers: int
     ready: int | None
     sample: Sample | Missing
     start_seconds: float | None = None
+    contested: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """A target as it is: the number asked for, how many are ready, and the 0.9-quantile of start times."""
+    """A target as it is: the number asked for, how many are ready, the 0.9-quantile of start times, and who
+    else sets the number."""
 
     asked: int
     ready: int | None
     start_seconds: float | None = None
+    contested: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +131,18 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class NotApplied:
     """It did not. `conflict`: someone else changed the number since it was read; `retry_after` in seconds,
-    where the target says when to come back."""
+    where the target says when to come back; `fenced`: this process no longer leads."""
 
-    kind: Literal["conflict", "forbidden", "not_found", "unreachable", "invalid"]
+    kind: Literal[
+        "conflict",
+        "forbidden",
+        "unauthorized",
+        "not_found",
+        "unreachable",
+        "timeout",
+        "throttled",
+        "invalid",
+        "fenced",
+    ]
     message: str
     retry_after: float | None = None

@@ -1,4 +1,4 @@
-"""What a person orders by a command: checked against the settings, written into the state file."""
+"""What a person orders by a command: checked against the settings, written where the state is kept."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from scaler.model import Override
+from scaler.places import PlaceError, make_place
 from scaler.settings import Settings, TargetSettings, checked, is_glob, matching
 from scaler.state import Orders, State, with_override, with_pause
-from scaler.statefile import StateFile
+from scaler.store import Store
 from service.clock import now
 from service.settings import Loaded
 from service.units import duration
@@ -51,7 +52,7 @@ def order_override(
 ) -> str:
     """So many workers, for so many seconds; what to tell the person.
 
-    Raises OrderError, StateError and StateFileError.
+    Raises OrderError, StateError and StoreError.
     """
     if not reason.strip():
         raise OrderError("--reason: should say why")
@@ -69,7 +70,7 @@ def order_override(
         orders = with_pause(state.orders, target.name, paused=False)
         return replace(state, orders=with_override(orders, target.name, override))
 
-    _file(loaded).change(change)
+    _store(loaded).change(change)
     until = "until `scaling auto`"
     if override.until is not None:
         moment = datetime.fromtimestamp(override.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -87,7 +88,7 @@ def order_auto(loaded: Loaded[Settings], target: TargetSettings) -> str:
         orders = with_pause(with_override(state.orders, target.name, None), target.name, paused=False)
         return replace(state, orders=orders)
 
-    _file(loaded).change(change)
+    _store(loaded).change(change)
     if target.name in before.overrides or target.name in before.paused:
         return f"{target.name}: scaled by its metrics again"
     return f"{target.name}: was scaled by its metrics already"
@@ -95,13 +96,17 @@ def order_auto(loaded: Loaded[Settings], target: TargetSettings) -> str:
 
 def order_pause(loaded: Loaded[Settings], target: TargetSettings) -> str:
     """Held as it is; what to tell the person."""
-    _file(loaded).change(
+    _store(loaded).change(
         lambda state: replace(state, orders=with_pause(state.orders, target.name, paused=True))
     )
     return f"{target.name}: held as it is until `scaling auto`"
 
 
-def _file(loaded: Loaded[Settings]) -> StateFile:
-    if not loaded.model.state_file:
+def _store(loaded: Loaded[Settings]) -> Store:
+    try:
+        store = make_place(loaded.model).store
+    except PlaceError as error:
+        raise OrderError(str(error)) from None
+    if store is None:
         raise OrderError(_NEEDED)
-    return StateFile(loaded.model.state_file)
+    return store

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from types import FrameType
 from typing import Final
@@ -22,11 +23,13 @@ from prometheus_client.registry import Collector
 from scaler.app import make_app
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
+from scaler.cycle import Cycle
 from scaler.eyes import Eyes
+from scaler.ledger import Ledger
 from scaler.metrics import metrics
+from scaler.model import Condition
+from scaler.places import kind_of, make_place, place_kind
 from scaler.settings import Settings, TargetSettings, checked, origins, resolve
-from scaler.statefile import Ledger, StateFile
-from scaler.targets import make_target
 from scaler.targets.base import Target
 from scaler.views import View, status_view
 from service.address import parse_listen
@@ -44,12 +47,16 @@ class Scaler:
     """The whole program; tests run it in process on port 0."""
 
     def __init__(self, reloader: Reloader) -> None:
-        """Raises StateFileError."""
+        """Raises PlaceError and StoreError."""
         self._reloader = reloader
         settings = reloader.current
         self._version = version("oxherd")
-        self._ledger = Ledger(StateFile(settings.state_file) if settings.state_file else None)
-        self._controller = Controller(self._ledger)
+        self._dry_run = settings.dry_run
+        self._kind = place_kind(settings)
+        self._place = make_place(settings)
+        self._ledger = Ledger(self._place.store, patient=self._place.patient)
+        self._controller = Controller(self._ledger, leading=lambda: self.leading)
+        self._conditions: dict[str, frozenset[Condition]] = {}
         self._fleet: dict[str, tuple[TargetSettings, Target]] = {}
         self._eyes: Eyes | None = None
         self._prepared: Settings | None = None
@@ -64,12 +71,15 @@ class Scaler:
         """Listen and begin. Raises BindError; nothing runs then."""
         self._started = monotonic()
         self._server.start()
+        self._place.start(self._task.wake)
         self._task.start()
 
     def stop(self) -> bool:
         """End everything: decisions first, then the workers of this machine; whether all threads ended."""
         ended = self._task.stop(_LATE_SECONDS)
-        self._ledger.save(self._controller.memories, at_once=True)
+        if self.leading:
+            self._ledger.save(self._controller.memories, at_once=True)
+        ended = self._place.stop() and ended
         _close(target for _, target in self._fleet.values())
         if self._eyes:
             self._eyes.close()
@@ -86,6 +96,11 @@ class Scaler:
         return self._server.alive
 
     @property
+    def leading(self) -> bool:
+        """Whether this process may act: it leads, and it knows what people have ordered."""
+        return self._ledger.known and self._place.leading
+
+    @property
     def controller(self) -> Controller:
         return self._controller
 
@@ -98,29 +113,34 @@ class Scaler:
         eyes = self._prepare(settings)
         self._ledger.refresh()
         orders = self._ledger.orders
-        self._controller.step(
+        cycle = self._controller.step(
             eyes,
             list(self._managed(settings)),
             settings.interval_seconds,
             enabled=settings.enabled if orders.enabled is None else orders.enabled,
-            dry_run=settings.dry_run,
+            dry_run=self._dry_run,
         )
+        for step in cycle.steps:
+            self._place.tell(step, self._conditions.get(step.name))
+        self._conditions = {step.name: step.conditions for step in cycle.steps}
         return max(0.0, settings.interval_seconds - (monotonic() - begun))
 
     def _prepare(self, settings: Settings) -> Eyes:
         """Targets that are new are made, those that are gone are closed, the others stay as they are."""
         if self._eyes is not None and settings is self._prepared:
             return self._eyes
-        wanted = {target.name: target for target in settings.targets}
+        wanted = {target.name: target for target in settings.targets if kind_of(target) == self._kind}
+        if len(wanted) < len(settings.targets):
+            log.warning("targets of another kind need a restart", extra={"kind": self._kind})
         gone = [
             name
             for name, (made_of, _) in self._fleet.items()
-            if name not in wanted or wanted[name].processes != made_of.processes
+            if name not in wanted or _workers_of(wanted[name]) != _workers_of(made_of)
         ]
         _close(self._fleet.pop(name)[1] for name in gone)
         for name, target in wanted.items():
             kept = self._fleet.get(name)
-            self._fleet[name] = target, (kept[1] if kept else make_target(target))
+            self._fleet[name] = target, (kept[1] if kept else self._place.target(target))
         if self._eyes:
             self._eyes.close()
         self._eyes, self._prepared = Eyes(settings), settings
@@ -141,7 +161,7 @@ class Scaler:
     def status(self) -> View:
         settings, orders = self._reloader.current, self._ledger.orders
         return status_view(
-            self._controller.last,
+            self._last,
             version=self._version,
             uptime=monotonic() - self._started,
             actions=self._ledger.actions,
@@ -164,7 +184,13 @@ class Scaler:
     def collect(self) -> Iterable[Metric]:
         """Our families, for prometheus_client."""
         yield InfoMetricFamily("oxherd_build", "The scaler's version.", {"version": self._version})
-        yield from metrics(self._controller.last, self._controller.tally)
+        yield from metrics(self._last, self._controller.tally)
+
+    @property
+    def _last(self) -> Cycle | None:
+        """The last step; who leads is asked now."""
+        last = self._controller.last
+        return None if last is None else replace(last, leading=self.leading)
 
 
 class _Ours(Collector):
@@ -182,6 +208,10 @@ def _registry(scaler: Scaler) -> CollectorRegistry:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
+
+
+def _workers_of(target: TargetSettings) -> object:
+    return target.processes, target.kubernetes
 
 
 def _close(targets: Iterable[Target]) -> None:

@@ -22,6 +22,8 @@ from service.settings import (
     to_bool,
 )
 
+DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+
 
 class PolicySettings(Model):
     """How many workers a target needs. Each key can stand in `defaults`, in `policies` and in a target."""
@@ -103,6 +105,52 @@ class ProcessSettings(Model):
     ready_seconds: float = Field(1.0, ge=0, description="a worker that has lived so long counts as ready")
 
 
+class WorkloadSettings(Model):
+    """Workers as the pods of a Kubernetes workload."""
+
+    kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="what the pods belong to")
+    name: str = Field(pattern=DNS_NAME, max_length=253, description="its name")
+    namespace: str | None = Field(
+        None, pattern=DNS_NAME, max_length=63, description="its namespace; that of `kubernetes` if absent"
+    )
+    idle_first: bool = Field(
+        False, description="before scaling in, mark pods with jobs in hand so that idle ones go first"
+    )
+
+    def workload(self, home: str | None) -> tuple[str, str | None, str]:
+        """Kind, namespace and name; `home` is the namespace of those that name none."""
+        return self.kind, self.namespace or home, self.name
+
+
+class KubernetesSettings(Model):
+    """The cluster whose workloads are scaled. In a pod nothing of it has to be set."""
+
+    kubeconfig: str | None = Field(None, description="file to reach the cluster with; absent: as a pod of it")
+    context: str | None = Field(None, description="context in that file; its current one if absent")
+    namespace: str | None = Field(
+        None,
+        pattern=DNS_NAME,
+        max_length=63,
+        description="of the lease, the state, and of targets that name none; the pod's own if absent",
+    )
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="limit of each request")
+    lease: str = Field(
+        "oxherd-scaler", pattern=DNS_NAME, description="Lease that elects the one scaler that acts"
+    )
+    lease_seconds: int = Field(
+        15, ge=3, le=600, description="a leader that is not heard of for so long is succeeded"
+    )
+    state: str = Field(
+        "oxherd-scaler-state",
+        pattern=DNS_NAME,
+        description="ConfigMap that holds orders and what was learned, where no state_file is set",
+    )
+    events: bool = Field(True, description="tell changes and conditions as Events of the workload")
+    exporter_url: str | None = Field(
+        None, description="the exporter, which is asked who is busy before an `idle_first` target scales in"
+    )
+
+
 class PolicyEntry(PolicySettings):
     """Settings for all targets of a kind: those of the first entry that matches count."""
 
@@ -121,6 +169,7 @@ class TargetSettings(PolicySettings):
         None, description="PromQL for these queues alone; else that of `queries`"
     )
     processes: ProcessSettings | None = Field(None, description="the workers are processes of this machine")
+    kubernetes: WorkloadSettings | None = Field(None, description="the workers are pods of a workload")
 
 
 class Settings(Model):
@@ -135,6 +184,7 @@ class Settings(Model):
     )
     prometheus: PrometheusSettings = PrometheusSettings()
     queries: QuerySettings = QuerySettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     defaults: PolicySettings = PolicySettings()
     policies: tuple[PolicyEntry, ...] = Field((), description="settings for targets by their name")
     targets: tuple[TargetSettings, ...] = Field((), description="what is scaled")
@@ -277,13 +327,30 @@ def _check_targets(loaded: Loaded[Settings]) -> None:
             why = f"targets[{names[target.name]}] has this name already"
             raise loaded.error(f"{path}.name", why, target.name)
         names[target.name] = index
-        if target.processes is None:
-            raise loaded.error(f"{path}.name", "needs processes: what its workers are", target.name)
+        _check_place(loaded, path, target)
         for queue in target.queues:
             other = served.setdefault((target.prefix, queue), target.name)
             if other != target.name:
                 raise loaded.error(f"{path}.queues", f"{other} serves this queue already", queue)
         _check_policy(loaded, path, target)
+
+
+def _check_place(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:
+    """One kind of workers, the same for all targets, and each workload once."""
+    if (target.processes is None) == (target.kubernetes is None):
+        why = "needs either processes or kubernetes: what its workers are"
+        raise loaded.error(f"{path}.name", why, target.name)
+    first = loaded.model.targets[0]
+    if (target.kubernetes is None) != (first.kubernetes is None):
+        why = "processes and kubernetes in one scaler: those end with it, these outlive it; run two"
+        raise loaded.error(f"{path}.name", why, target.name)
+    if target.kubernetes is None:
+        return
+    home = loaded.model.kubernetes.namespace
+    for other in loaded.model.targets[: loaded.model.targets.index(target)]:
+        if other.kubernetes and other.kubernetes.workload(home) == target.kubernetes.workload(home):
+            why = f"{other.name} scales this workload already"
+            raise loaded.error(f"{path}.kubernetes.name", why, target.kubernetes.name)
 
 
 def _check_policy(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:

@@ -98,31 +98,22 @@ _OVERRIDE: Final = TypeAdapter(Override)
 _ACTION: Final = TypeAdapter(Action)
 
 
-def to_json(state: State) -> str:
-    """The text of the state file."""
+def to_data(state: State) -> dict[str, Any]:
+    """The state as JSON data."""
     orders = state.orders
-    data = {
+    return {
         "format": FORMAT,
         "enabled": orders.enabled,
         "overrides": {name: _OVERRIDE.dump_python(one) for name, one in sorted(orders.overrides.items())},
         "paused": sorted(orders.paused),
         "policies": {name: dict(one) for name, one in sorted(orders.policies.items())},
         "actions": [_ACTION.dump_python(one) for one in state.actions],
+        "learned": dict(sorted(state.learned.items())),
     }
-    head = json.dumps(data, indent=2)
-    learned = ",\n".join(
-        f"    {json.dumps(name)}: {json.dumps(one, separators=(',', ':'))}"
-        for name, one in sorted(state.learned.items())
-    )
-    return head[:-2] + ',\n  "learned": {\n' + learned + "\n  }\n}\n"
 
 
-def from_json(text: str) -> tuple[State, list[str]]:
+def from_data(data: object) -> tuple[State, list[str]]:
     """The state, and what of it cannot be used, a line each. Raises StateError for what is none of ours."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        raise StateError("it is torn, or no JSON") from None
     if not isinstance(data, dict) or "format" not in data:
         raise StateError("it is JSON of something else")
     if data["format"] != FORMAT:
@@ -141,6 +132,60 @@ def from_json(text: str) -> tuple[State, list[str]]:
         enabled = None
     orders = Orders(overrides, frozenset(paused), policies, enabled)
     return State(orders, learned, _actions(data.get("actions", []), problems)), problems
+
+
+def merged(raw: Mapping[str, Any], old: State, new: State) -> dict[str, Any]:
+    """`raw`, of which `old` is what could be used, with what `new` changes: a slip of a hand is not lost.
+
+    Raises StateError where a part that has to change cannot be read at all.
+    """
+    before, after = to_data(old), to_data(new)
+    data = dict(raw)
+    for part, value in after.items():
+        if part in data and value == before[part]:
+            continue
+        kept = data.get(part)
+        if part in {"overrides", "policies"} and kept is not None:
+            if not isinstance(kept, dict):
+                raise StateError(f"{part}: should be an object by target; it has to be mended first")
+            others = {name: one for name, one in kept.items() if name not in before[part]}
+            data[part] = others | value
+        elif part == "paused" and kept is not None and kept != before[part]:
+            raise StateError("paused: should be a list of targets; it has to be mended first")
+        else:
+            data[part] = value
+    return data
+
+
+def text_of(data: Mapping[str, Any]) -> str:
+    """JSON data of a state as the text of the state file: a line for what was learned of a target."""
+    learned = data.get("learned")
+    head = json.dumps({part: value for part, value in data.items() if part != "learned"}, indent=2)
+    if not isinstance(learned, dict):
+        learned = {}
+    lines = ",\n".join(
+        f"    {json.dumps(name)}: {json.dumps(one, separators=(',', ':'))}"
+        for name, one in sorted(learned.items())
+    )
+    return head[:-2] + ',\n  "learned": {\n' + lines + "\n  }\n}\n"
+
+
+def data_of(text: str) -> Any:
+    """JSON data of a text. Raises StateError."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise StateError("it is torn, or no JSON") from None
+
+
+def to_json(state: State) -> str:
+    """The text of the state file."""
+    return text_of(to_data(state))
+
+
+def from_json(text: str) -> tuple[State, list[str]]:
+    """As from_data, of a text."""
+    return from_data(data_of(text))
 
 
 def _each(data: Mapping[str, Any], part: str, read: Any, problems: list[str]) -> dict[str, Any]:

@@ -17,6 +17,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def boottime() -> float:
+    """As `monotonic`, and it goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def wait(event: threading.Event, seconds: float) -> bool:
     """Sleep until `event` is set or `seconds` have passed; True if it was set."""
     return event.wait(max(0.0, seconds))

@@ -40,6 +40,7 @@ class Supervised:
         self._step = step
         self._pause = pause
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_success = monotonic()
 
@@ -54,10 +55,15 @@ class Supervised:
     def stop(self, seconds: float = 3.0) -> bool:
         """Ask it to end and wait at most `seconds`; whether it has ended."""
         self._stopping.set()
+        self._woken.set()
         if self._thread is None:
             return True
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Take the next step at once, and not when the pause is over."""
+        self._woken.set()
 
     @property
     def alive(self) -> bool:
@@ -80,7 +86,8 @@ class Supervised:
                 self.restarts += 1
                 seconds = self._pause(failures)
                 log.exception("background step failed", extra={"task": self.name, "retry_seconds": seconds})
-            wait(self._stopping, seconds)
+            wait(self._woken, seconds)
+            self._woken.clear()
 
 
 class Crew:

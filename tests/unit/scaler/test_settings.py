@@ -123,7 +123,7 @@ ONE = f"{{name: a, queues: [q], {PROCESSES}}}"
         ),
         (
             "targets:\n  - {name: a, queues: [q]}\n",
-            "targets[0].name=a (s.yml, line 2): needs processes: what its workers are",
+            "targets[0].name=a (s.yml, line 2): needs either processes or kubernetes: what its workers are",
         ),
         (
             f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, fallback_workers: 11}}\n",

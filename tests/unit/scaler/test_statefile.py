@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from scaler.decide import begin
+from scaler.ledger import Ledger
 from scaler.model import Override
 from scaler.settings import PolicySettings
 from scaler.state import State, StateError, to_json, with_override, with_pause
-from scaler.statefile import Ledger, StateFile, StateFileError
+from scaler.statefile import StateFile
+from scaler.store import StoreError
 
 SALE = Override(5, "a sale", "ann", 100.0)
 
@@ -29,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StateFileError, match="no folder"):
+    with pytest.raises(StoreError, match="no folder"):
         StateFile(str(tmp_path / "none" / "state.json"))
 
 
@@ -136,7 +138,7 @@ def test_a_hand_edit_counts_part_by_part(path: Path, caplog: pytest.LogCaptureFi
 
 def test_two_scalers_do_not_share_a_file(path: Path) -> None:
     first = Ledger(StateFile(str(path)))
-    with pytest.raises(StateFileError, match="another scaler"):
+    with pytest.raises(StoreError, match="another scaler"):
         Ledger(StateFile(str(path)))
     first.close()
     Ledger(StateFile(str(path))).close()
