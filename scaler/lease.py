@@ -41,10 +41,9 @@ class Elector:
         api: KubeApi,
         name: str,
         seconds: int,
-        *,
-        who: str | None = None,
+        who: str,
     ) -> None:
-        self.identity: Final = who or identity()
+        self.identity: Final = who
         self._api = api
         self._name = name
         self._seconds = seconds

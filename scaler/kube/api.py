@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,8 +41,8 @@ class NoClusterError(Exception):
 class KubeApi:
     """One API server. For many threads; constructing it connects to nothing."""
 
-    def __init__(self, settings: KubernetesSettings) -> None:
-        """Raises NoClusterError."""
+    def __init__(self, settings: KubernetesSettings, who: str = "") -> None:
+        """`who` asks, for the server's audit log. Raises NoClusterError."""
         self._timeout = settings.timeout_seconds
         configuration = client.Configuration()
         configuration.retries = False  # one that is tried again behind our back is late, and counted once
@@ -49,7 +50,7 @@ class KubeApi:
         where = _configure(configuration, settings)
         self.namespace: Final = settings.namespace or where or "default"
         self._client = client.ApiClient(configuration)
-        self._client.user_agent = "oxherd-scaler"
+        self._client.user_agent = f"{FIELD_MANAGER}/{version('oxherd')} ({who})"
         self._apps = client.AppsV1Api(self._client)
         self._core = client.CoreV1Api(self._client)
         self._leases = client.CoordinationV1Api(self._client)
@@ -216,8 +217,10 @@ class KubeApi:
         return data
 
     def _refused(self, what: str, error: ApiException) -> KubeError:
+        if not error.status:  # the client's way to tell of TLS
+            return KubeError("unreachable", f"{what}: {' '.join(str(error.reason).split())}"[:300])
         headers = error.headers or {}
-        problem = refused(what, int(error.status or 0), error.body, headers.get("Retry-After"))
+        problem = refused(what, int(error.status), error.body, headers.get("Retry-After"))
         if problem.kind == "throttled" and problem.retry_after:
             self._closed_until = monotonic() + problem.retry_after
         return problem

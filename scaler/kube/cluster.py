@@ -12,7 +12,7 @@ from scaler.kube.objects import Ref
 from scaler.kube.rivals import Autoscalers
 from scaler.kube.store import ConfigMapStore
 from scaler.kube.workloads import Workloads
-from scaler.lease import Elector
+from scaler.lease import Elector, identity
 from scaler.model import Condition
 from scaler.news import news_of
 from scaler.settings import Settings, TargetSettings
@@ -31,14 +31,15 @@ class Cluster:
     def __init__(self, settings: Settings) -> None:
         """Raises NoClusterError and StoreError."""
         cluster = settings.kubernetes
-        self.api: Final = KubeApi(cluster)
+        who = identity()
+        self.api: Final = KubeApi(cluster, who)
         self.store: Final[Store | None] = (
             StateFile(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
         )
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api, _FRESH * settings.interval_seconds)
         self._autoscalers = Autoscalers(self.api)
-        self.elector: Final = Elector(self.api, cluster.lease, cluster.lease_seconds)
+        self.elector: Final = Elector(self.api, cluster.lease, cluster.lease_seconds, who=who)
         self._events = EventWriter(self.api, self.elector.identity) if cluster.events else None
         self._targets: dict[str, KubernetesTarget] = {}
 

@@ -305,7 +305,7 @@ def test_the_score_is_within_its_bounds_and_the_costliest_issue_first(
     st.sampled_from(["memory", "failed", "load", "available", "node", "queue"]),
     penalties,
 )
-def test_what_gets_worse_never_raises_the_score(  # noqa: PLR0917  # hypothesis gives one a measurement
+def test_what_gets_worse_never_raises_the_score(  # hypothesis gives one a measurement
     used: int, failed: int, load: float, available: int, worse: str, points: Penalties
 ) -> None:
     def score(*, used: int, failed: int, load: float, available: int, lost: int, node: bool) -> float:

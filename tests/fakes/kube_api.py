@@ -1,0 +1,448 @@
+"""A small API server with the semantics that matter to whoever writes: versions, patches, owners, roles.
+
+`FakeApi.answer` is one request; `tests.kubernetes.front.Front` serves it over HTTP. Deployments get pods that
+are ready after a while, as in a cluster with nodes. What it does was seen on a real one, or its documentation
+says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import threading
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from service.clock import monotonic
+
+Json: TypeAlias = dict[str, Any]
+Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
+
+_KINDS: Final = {
+    ("", "namespaces"): "Namespace",
+    ("", "pods"): "Pod",
+    ("", "configmaps"): "ConfigMap",
+    ("", "events"): "Event",
+    ("", "serviceaccounts"): "ServiceAccount",
+    ("apps", "deployments"): "Deployment",
+    ("apps", "statefulsets"): "StatefulSet",
+    ("autoscaling", "horizontalpodautoscalers"): "HorizontalPodAutoscaler",
+    ("coordination.k8s.io", "leases"): "Lease",
+    ("rbac.authorization.k8s.io", "roles"): "Role",
+    ("rbac.authorization.k8s.io", "rolebindings"): "RoleBinding",
+    ("keda.sh", "scaledobjects"): "ScaledObject",
+}
+_VERSIONS: Final = {
+    "": "v1",
+    "apps": "apps/v1",
+    "autoscaling": "autoscaling/v2",
+    "coordination.k8s.io": "coordination.k8s.io/v1",
+    "rbac.authorization.k8s.io": "rbac.authorization.k8s.io/v1",
+    "keda.sh": "keda.sh/v1alpha1",
+}
+_PATH: Final = re.compile(
+    r"^/(?:api/v1|apis/(?P<group>[^/]+)/(?P<version>[^/]+))"
+    r"/namespaces(?:/(?P<namespace>[^/]+)(?:/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+))?)?)?)?$"
+)
+_MERGE: Final = ("application/merge-patch+json", "application/strategic-merge-patch+json")
+_JSON_PATCH: Final = "application/json-patch+json"
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.reason = status, reason
+
+
+class FakeApi:
+    """All objects are in memory. `keda`: ScaledObjects exist; pods are ready after `start_seconds`."""
+
+    def __init__(self, *, keda: bool = False, start_seconds: float = 0.0) -> None:
+        self.keda = keda
+        self.start_seconds = start_seconds
+        self._lock = threading.RLock()
+        self._objects: dict[tuple[str, str, str], dict[str, Json]] = {}
+        self._version = 100
+        self._ready_at: dict[str, float] = {}
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """One request. Without a bearer token it is an administrator's."""
+        split = urlsplit(target)
+        with self._lock:
+            try:
+                data = self._route(method, split.path, parse_qs(split.query), headers, body)
+            except _RefusedError as error:
+                return _json(
+                    error.status,
+                    {
+                        "kind": "Status",
+                        "apiVersion": "v1",
+                        "status": "Failure",
+                        "reason": error.reason,
+                        "message": str(error),
+                        "code": error.status,
+                    },
+                )
+            return _json(201 if method == "POST" else 200, data)
+
+    # --- routes ------------------------------------------------------------------------------------------
+
+    def _route(
+        self, method: str, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str], body: bytes
+    ) -> Json:
+        found = _PATH.match(path)
+        if not found:
+            raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
+        part = {key: unquote(value) for key, value in found.groupdict().items() if value}
+        group, namespace = part.get("group", ""), part.get("namespace", "")
+        resource, name, sub = part.get("resource", "namespaces"), part.get("name", ""), part.get("sub", "")
+        if resource == "namespaces":
+            name, namespace = namespace, ""
+        known = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
+        if not known or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
+            raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
+        verb, key = _verb(method, name), (group, resource, namespace)
+        self._authorize(headers.get("Authorization", ""), verb, key, name, sub)
+        content = headers.get("Content-Type", "").partition(";")[0].strip()
+        dry = "All" in query.get("dryRun", [])
+        manager = query.get("fieldManager", [headers.get("User-Agent", "").partition("/")[0] or "unknown"])[0]
+        match verb, sub:
+            case "list", "":
+                return self._list(key, query)
+            case "create", "":
+                return self._create(key, _read(body), manager, dry=dry)
+            case "create", "token":
+                return {"kind": "TokenRequest", "status": {"token": f"{namespace}:{name}"}}
+            case "get", "":
+                return copy.deepcopy(self._object(key, name))
+            case "get", "scale":
+                return _scale_of(self._object(key, name))
+            case "update", "":
+                return self._update(key, name, _read(body), manager, dry=dry)
+            case "patch", "":
+                patched = _patched(self._object(key, name), content, body)
+                return self._update(key, name, patched, manager, dry=dry)
+            case "patch", "scale":
+                return self._patch_scale(key, name, content, body, manager, dry=dry)
+            case "delete", "":
+                return self._delete(key, name)
+        raise _RefusedError(405, "MethodNotAllowed", "the server does not allow this method")
+
+    def _list(self, key: tuple[str, str, str], query: Mapping[str, list[str]]) -> Json:
+        wanted = query.get("labelSelector", [""])[0]
+        found = [
+            one
+            for _, one in sorted(self._objects.get(key, {}).items())
+            if _selected(one["metadata"].get("labels", {}), wanted)
+        ]
+        limit, begin = int(query.get("limit", ["0"])[0]), int(query.get("continue", ["0"])[0])
+        page = found[begin : begin + limit] if limit else found
+        more = {"continue": str(begin + limit)} if limit and begin + limit < len(found) else {}
+        kind = f"{_KINDS[key[:2]]}List"
+        meta = {"resourceVersion": str(self._version)} | more
+        items = copy.deepcopy(page)
+        return {"kind": kind, "apiVersion": _VERSIONS[key[0]], "metadata": meta, "items": items}
+
+    def _create(self, key: tuple[str, str, str], data: Json, manager: str, *, dry: bool) -> Json:
+        name = data.get("metadata", {}).get("name", "")
+        objects = self._objects.setdefault(key, {})
+        if name in objects:
+            raise _RefusedError(409, "AlreadyExists", f'{key[1]} "{name}" already exists')
+        if key[1] != "namespaces" and key[2] not in self._objects.get(("", "namespaces", ""), {}):
+            raise _RefusedError(404, "NotFound", f'namespaces "{key[2]}" not found')
+        data.setdefault("kind", _KINDS[key[:2]])
+        data.setdefault("apiVersion", _VERSIONS[key[0]])
+        data["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": _now(), "namespace": key[2]}
+        if key[1] in {"deployments", "statefulsets"}:
+            data["spec"].setdefault("replicas", 1)
+        self._validate(key, data)
+        return self._stored(key, data, None, manager, dry=dry)
+
+    def _update(self, key: tuple[str, str, str], name: str, data: Json, manager: str, *, dry: bool) -> Json:
+        old = self._object(key, name)
+        version = data.get("metadata", {}).get("resourceVersion")
+        if version is not None and version != old["metadata"]["resourceVersion"]:
+            why = "the object has been modified; please apply your changes to the latest version"
+            raise _RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}": {why}')
+        data["metadata"] = old["metadata"] | data["metadata"]
+        self._validate(key, data)
+        return self._stored(key, data, old, manager, dry=dry)
+
+    def _patch_scale(
+        self, key: tuple[str, str, str], name: str, content: str, body: bytes, manager: str, *, dry: bool
+    ) -> Json:
+        old = self._object(key, name)
+        scale = _patched(_scale_of(old), content, body)
+        version = scale["metadata"].get("resourceVersion")
+        if version != old["metadata"]["resourceVersion"]:
+            raise _RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}"')
+        data = copy.deepcopy(old)
+        data["spec"]["replicas"] = (scale.get("spec") or {}).get("replicas") or 0
+        self._validate(key, data)
+        return _scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
+
+    def _delete(self, key: tuple[str, str, str], name: str) -> Json:
+        found = self._object(key, name)
+        del self._objects[key][name]
+        if key[1] == "namespaces":
+            self._objects = {at: kept for at, kept in self._objects.items() if at[2] != name}
+        if key[1] in {"deployments", "statefulsets"}:
+            self._reconcile(key, found | {"spec": found["spec"] | {"replicas": 0}})
+        return {"kind": "Status", "status": "Success"}
+
+    # --- what is kept ------------------------------------------------------------------------------------
+
+    def _object(self, key: tuple[str, str, str], name: str) -> Json:
+        try:
+            found = self._objects.get(key, {})[name]
+        except KeyError:
+            raise _RefusedError(404, "NotFound", f'{key[1]} "{name}" not found') from None
+        if key[1] in {"deployments", "statefulsets"}:
+            self._reconcile(key, found)
+        return found
+
+    def _stored(
+        self,
+        key: tuple[str, str, str],
+        data: Json,
+        old: Json | None,
+        manager: str,
+        *,
+        dry: bool,
+        sub: str = "",
+    ) -> Json:
+        data = copy.deepcopy(data)
+        before = (old or {}).get("spec", {}).get("replicas") if old else None
+        after = data.get("spec", {}).get("replicas") if key[0] == "apps" else None
+        if key[0] == "apps" and before != after:
+            _own_replicas(data, manager, sub, after)
+        if old is not None and _without_version(data) == _without_version(old):
+            return copy.deepcopy(old)  # a write that changes nothing makes no new version
+        self._version += 1
+        data["metadata"]["resourceVersion"] = str(self._version)
+        if not dry:
+            self._objects.setdefault(key, {})[data["metadata"]["name"]] = data
+            if key[0] == "apps":
+                self._reconcile(key, data)
+        return copy.deepcopy(data)
+
+    def _validate(self, key: tuple[str, str, str], data: Json) -> None:
+        replicas = data.get("spec", {}).get("replicas", 1) if key[0] == "apps" else 1
+        if not isinstance(replicas, int) or replicas < 0:
+            why = f"spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0"
+            name = data["metadata"].get("name")
+            raise _RefusedError(422, "Invalid", f'{_KINDS[key[:2]]} "{name}" is invalid: {why}')
+        if key[1] == "configmaps":
+            texts = [*(data.get("data") or {}).values(), *(data.get("binaryData") or {}).values()]
+            if any(not isinstance(text, str) for text in texts):
+                raise _RefusedError(400, "BadRequest", "ConfigMap in version v1 cannot be handled")
+            if sum(len(text) for text in texts) > 1 << 20:
+                raise _RefusedError(422, "Invalid", "ConfigMap is invalid: Too long")
+
+    # --- a cluster with nodes ----------------------------------------------------------------------------
+
+    def _reconcile(self, key: tuple[str, str, str], workload: Json) -> None:
+        """As many pods as are asked for; those of the lowest deletion cost go first, then the newest."""
+        meta, spec = workload["metadata"], workload["spec"]
+        place = ("", "pods", key[2])
+        pods = self._objects.setdefault(place, {})
+        mine = [one for one in pods.values() if one["metadata"].get("ownerUid") == meta["uid"]]
+        wanted = spec.get("replicas", 0)
+        for _ in range(wanted - len(mine)):
+            pod = _pod_of(workload, key[2])
+            self._ready_at[pod["metadata"]["name"]] = monotonic() + self.start_seconds
+            pods[pod["metadata"]["name"]] = pod
+            mine.append(pod)
+        cost = "controller.kubernetes.io/pod-deletion-cost"
+        leaving = sorted(mine, key=lambda one: int(one["metadata"].get("annotations", {}).get(cost, 0)))
+        for pod in leaving[: max(0, len(mine) - wanted)]:
+            del pods[pod["metadata"]["name"]]
+            mine.remove(pod)
+        for pod in mine:
+            if not pod["status"]["conditions"] and monotonic() >= self._ready_at[pod["metadata"]["name"]]:
+                pod["status"]["conditions"] = [
+                    {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
+                ]
+        ready = sum(1 for pod in mine if pod["status"]["conditions"])
+        workload["status"] = {"replicas": wanted} | ({"readyReplicas": ready} if ready else {})
+
+    # --- roles -------------------------------------------------------------------------------------------
+
+    def _authorize(
+        self, authorization: str, verb: str, key: tuple[str, str, str], name: str, sub: str
+    ) -> None:
+        group, resource, namespace = key
+        if not authorization:
+            return
+        token = authorization.removeprefix("Bearer ")
+        home, _, account = token.partition(":")
+        if account not in self._objects.get(("", "serviceaccounts", home), {}):
+            raise _RefusedError(401, "Unauthorized", "Unauthorized")
+        wanted = f"{resource}/{sub}" if sub else resource
+        for rule in self._rules(namespace, home, account):
+            names = rule.get("resourceNames")
+            if (
+                verb in rule["verbs"]
+                and group in rule["apiGroups"]
+                and wanted in rule["resources"]
+                and (not names or name in names)
+            ):
+                return
+        user = f"system:serviceaccount:{home}:{account}"
+        what = f'{wanted}{"." if group else ""}{group} "{name}" is forbidden'
+        why = f'User "{user}" cannot {verb} resource "{wanted}" in API group "{group}"'
+        raise _RefusedError(403, "Forbidden", f'{what}: {why} in the namespace "{namespace}"')
+
+    def _rules(self, namespace: str, home: str, account: str) -> Iterable[Json]:
+        bindings = self._objects.get(("rbac.authorization.k8s.io", "rolebindings", namespace), {})
+        roles = self._objects.get(("rbac.authorization.k8s.io", "roles", namespace), {})
+        for binding in bindings.values():
+            subjects = binding.get("subjects") or []
+            if any(one["name"] == account and one.get("namespace", namespace) == home for one in subjects):
+                yield from roles.get(binding["roleRef"]["name"], {}).get("rules") or []
+
+
+# --- objects -----------------------------------------------------------------------------------------------
+
+
+def _scale_of(workload: Json) -> Json:
+    meta, replicas = workload["metadata"], workload["spec"].get("replicas", 0)
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    labels = workload["spec"].get("selector", {}).get("matchLabels", {})
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: meta[key] for key in kept if key in meta},
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": {
+            "replicas": workload.get("status", {}).get("replicas", 0),
+            "selector": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        },
+    }
+
+
+def _own_replicas(data: Json, manager: str, sub: str, replicas: int | None) -> None:
+    """A change of the number is its writer's; of 0 nobody is the owner, as it is no field then."""
+    kept = [
+        entry
+        for entry in data["metadata"].get("managedFields", [])
+        if "f:replicas" not in entry["fieldsV1"].get("f:spec", {})
+    ]
+    if replicas:
+        entry = {
+            "manager": manager,
+            "operation": "Update",
+            "apiVersion": "apps/v1",
+            "time": _now(),
+            "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        }
+        kept.append(entry | ({"subresource": sub} if sub else {}))
+    data["metadata"]["managedFields"] = kept
+
+
+def _pod_of(workload: Json, namespace: str) -> Json:
+    name = f"{workload['metadata']['name']}-{uuid.uuid4().hex[:10]}"
+    labels = workload["spec"].get("selector", {}).get("matchLabels", {})
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": dict(labels),
+            "uid": str(uuid.uuid4()),
+            "resourceVersion": "1",
+            "creationTimestamp": _now(),
+            "ownerUid": workload["metadata"]["uid"],
+        },
+        "status": {"phase": "Running", "conditions": []},
+    }
+
+
+def _without_version(data: Json) -> Json:
+    meta = {key: value for key, value in data["metadata"].items() if key != "resourceVersion"}
+    return data | {"metadata": meta, "status": None}
+
+
+# --- patches -----------------------------------------------------------------------------------------------
+
+
+def _patched(data: Json, content: str, body: bytes) -> Json:
+    data = copy.deepcopy(data)
+    if content == _JSON_PATCH:
+        for operation in json.loads(body):
+            _operate(data, operation)
+        return data
+    if content in _MERGE:
+        merged: Json = _merged(data, _read(body))
+        return merged
+    known = ", ".join((_JSON_PATCH, *_MERGE))
+    why = f"the body of the request was in an unknown format - accepted media types include: {known}"
+    raise _RefusedError(415, "UnsupportedMediaType", why)
+
+
+def _operate(data: Json, operation: Json) -> None:
+    *path, last = [one.replace("~1", "/").replace("~0", "~") for one in operation["path"].split("/")[1:]]
+    place: Any = data
+    for one in path:
+        place = place.get(one) if isinstance(place, dict) else None
+    refused = _RefusedError(422, "Invalid", "the server rejected our request due to an error in our request")
+    if not isinstance(place, dict):
+        raise refused
+    match operation["op"]:
+        case "test":
+            if place.get(last) != operation.get("value"):
+                raise refused
+        case "add":
+            place[last] = operation["value"]
+        case "replace" if last in place:
+            place[last] = operation["value"]
+        case "remove" if last in place:
+            del place[last]
+        case _:
+            raise refused
+
+
+def _merged(data: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(data) if isinstance(data, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merged(result.get(key), value)
+    return result
+
+
+def _selected(labels: Mapping[str, str], selector: str) -> bool:
+    parts = [part.partition("=") for part in selector.split(",") if part]
+    return all(labels.get(key) == value for key, _, value in parts)
+
+
+def _verb(method: str, name: str) -> str:
+    verbs = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+    return ("get" if name else "list") if method == "GET" else verbs[method]
+
+
+def _read(body: bytes) -> Json:
+    try:
+        data = json.loads(body)
+    except ValueError:
+        raise _RefusedError(400, "BadRequest", "the body is no JSON") from None
+    if not isinstance(data, dict):
+        raise _RefusedError(400, "BadRequest", "the body is no object")
+    return data
+
+
+def _json(status: int, data: Json) -> Answer:
+    return status, {"Content-Type": "application/json"}, json.dumps(data).encode()
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,173 @@
+"""What a test does as an administrator of the cluster, over the same HTTP as everybody else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from tests.kubernetes.front import Front
+
+Json: TypeAlias = dict[str, Any]
+
+_JSON = "application/json"
+_MERGE = "application/merge-patch+json"
+_APPS = "/apis/apps/v1"
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+class RefusedError(Exception):
+    """The server's status and message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status} {message}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Admin:
+    """Works in a namespace that is this test's own."""
+
+    front: Front
+    namespace: str
+    image: str
+
+    def ask(
+        self, method: str, path: str, body: object = None, content: str = _JSON, agent: str = "admin"
+    ) -> Json:
+        """One request past all faults. Raises RefusedError."""
+        headers = {"Content-Type": content, "User-Agent": agent}
+        data = b"" if body is None else json.dumps(body).encode()
+        status, _, answer = self.front.backend(method, path, headers, data)
+        found: Json = json.loads(answer)
+        if status >= 300:
+            raise RefusedError(status, str(found.get("message")))
+        return found
+
+    # --- workloads ---------------------------------------------------------------------------------------
+
+    def workload(self, name: str, replicas: int, kind: str = "Deployment") -> Json:
+        """Make one whose pods do nothing."""
+        labels = {"app": name}
+        spec: Json = {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "terminationGracePeriodSeconds": 0,
+                    "containers": [{"name": "worker", "image": self.image, "command": ["sleep", "86400"]}],
+                },
+            },
+        }
+        if kind == "StatefulSet":
+            spec |= {"serviceName": name, "podManagementPolicy": "Parallel"}
+        body = {"metadata": {"name": name}, "spec": spec, "apiVersion": "apps/v1", "kind": kind}
+        return self.ask("POST", self._apps(kind), body)
+
+    def get(self, name: str, kind: str = "Deployment") -> Json:
+        return self.ask("GET", f"{self._apps(kind)}/{name}")
+
+    def replicas(self, name: str, kind: str = "Deployment") -> int:
+        found: int = self.get(name, kind)["spec"].get("replicas", 0)
+        return found
+
+    def set_replicas(self, name: str, replicas: int, *, manager: str = "kubectl") -> None:
+        """As `kubectl scale` does."""
+        path = f"{self._apps('Deployment')}/{name}/scale?fieldManager={manager}"
+        self.ask("PATCH", path, {"spec": {"replicas": replicas}}, _MERGE)
+
+    def delete(self, name: str, kind: str = "Deployment") -> None:
+        self.ask("DELETE", f"{self._apps(kind)}/{name}")
+
+    def pods(self, name: str) -> list[Json]:
+        found = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app%3D{name}")
+        return [one for one in found["items"] if "deletionTimestamp" not in one["metadata"]]
+
+    # --- others that scale -------------------------------------------------------------------------------
+
+    def autoscaler(self, name: str, target: str) -> None:
+        body = {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": name},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+                "minReplicas": 1,
+                "maxReplicas": 5,
+            },
+        }
+        self.ask("POST", self._hpas(), body)
+
+    def remove_autoscaler(self, name: str) -> None:
+        self.ask("DELETE", f"{self._hpas()}/{name}")
+
+    # --- our own objects ---------------------------------------------------------------------------------
+
+    def config_map(self, name: str) -> Json:
+        return self.ask("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{name}")
+
+    def edit_config_map(self, name: str, data: Json) -> Json:
+        """As `kubectl edit` does."""
+        path = f"/api/v1/namespaces/{self.namespace}/configmaps/{name}"
+        return self.ask("PATCH", path, {"data": data}, _MERGE)
+
+    def lease(self, name: str) -> Json:
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{name}"
+        return self.ask("GET", path)
+
+    def events(self) -> list[Json]:
+        """Those of the scaler, the oldest first."""
+        found = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
+        ours = [one for one in found if one.get("reportingComponent") == "oxherd-scaler"]
+        return sorted(ours, key=lambda one: int(one["metadata"]["resourceVersion"]))
+
+    # --- who may do what ---------------------------------------------------------------------------------
+
+    def account(self, name: str, rules: Sequence[Json]) -> str:
+        """A service account with these rules; its token."""
+        accounts = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
+        self.ask("POST", accounts, {"metadata": {"name": name}})
+        self.ask("POST", self._rbac("roles"), {"metadata": {"name": name}, "rules": list(rules)})
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
+        }
+        self.ask("POST", self._rbac("rolebindings"), binding)
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token: str = self.ask("POST", f"{accounts}/{name}/token", request)["status"]["token"]
+        return token
+
+    def rules(self, name: str, rules: Sequence[Json]) -> None:
+        """Give the account these rules and no others."""
+        path = f"{self._rbac('roles')}/{name}"
+        self.ask("PATCH", path, {"rules": list(rules)}, _MERGE)
+
+    def kubeconfig(self, file: Path, token: str, *, server: str | None = None) -> str:
+        """A file to reach the front with; its path."""
+        named = {"cluster": {"server": server or self.front.url}, "name": "test"}
+        context = {"cluster": "test", "user": "test", "namespace": self.namespace}
+        data = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [named],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": context}],
+            "current-context": "test",
+        }
+        file.write_text(yaml.safe_dump(data))
+        return str(file)
+
+    def _apps(self, kind: str) -> str:
+        return f"{_APPS}/namespaces/{self.namespace}/{kind.lower()}s"
+
+    def _hpas(self) -> str:
+        return f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers"
+
+    def _rbac(self, resource: str) -> str:
+        return f"{_RBAC}/namespaces/{self.namespace}/{resource}"

@@ -1,0 +1,88 @@
+"""An API server for each test: the fake, or the real one that OXHERD_TEST_KUBECONFIG names."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from scaler.kube.api import KubeApi
+from scaler.settings import KubernetesSettings
+from tests.fakes.kube_api import FakeApi
+from tests.kubernetes.admin import Admin, Json
+from tests.kubernetes.front import Front
+from tests.kubernetes.rules import RULES
+
+LEASE, STATE, ACCOUNT = "oxherd-scaler", "oxherd-scaler-state", "scaler"
+
+KubeApiOf: TypeAlias = Callable[..., KubeApi]
+
+
+def real_kubeconfig() -> str:
+    """Never the ambient one: that may be someone's production."""
+    return os.environ.get("OXHERD_TEST_KUBECONFIG", "")
+
+
+@pytest.fixture
+def front() -> Iterator[Front]:
+    if real_kubeconfig():
+        from tests.kubernetes.upstream import upstream
+
+        made = Front(upstream(real_kubeconfig()))
+    else:
+        made = Front(FakeApi().answer)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def admin(front: Front) -> Iterator[Admin]:
+    """With a namespace that holds the empty lease and state, as the manifests do."""
+    name = f"oxherd-test-{uuid.uuid4().hex[:10]}"
+    made = Admin(front, name, os.environ.get("OXHERD_TEST_IMAGE", "busybox:stable"))
+    made.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    made.ask("POST", f"/api/v1/namespaces/{name}/configmaps", {"metadata": {"name": STATE}})
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{name}/leases"
+    made.ask("POST", leases, {"metadata": {"name": LEASE}})
+    yield made
+    made.ask("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def token(admin: Admin) -> str:
+    """Of an account with the rules of the manifests."""
+    return admin.account(ACCOUNT, RULES)
+
+
+@pytest.fixture
+def kubeconfig(admin: Admin, token: str, tmp_path: Path) -> str:
+    return admin.kubeconfig(tmp_path / "kubeconfig", token)
+
+
+@pytest.fixture
+def api_of(kubeconfig: str) -> Iterator[KubeApiOf]:
+    """Clients of that account; settings may be changed."""
+    made: list[KubeApi] = []
+
+    def make(who: str = "test", **changed: Any) -> KubeApi:
+        settings = {"kubeconfig": kubeconfig, "timeout_seconds": 2.0} | changed
+        made.append(KubeApi(KubernetesSettings(**settings), who))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def api(api_of: KubeApiOf) -> KubeApi:
+    return api_of()
+
+
+def without(rules: list[Json], resource: str) -> list[Json]:
+    """The rules without those for a resource."""
+    return [rule for rule in rules if resource not in rule["resources"]]

@@ -1,0 +1,150 @@
+"""HTTP in front of an API server, fake or real: keeps a log of who asked what, and misbehaves on demand."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeAlias
+
+from service.clock import monotonic
+
+Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
+Backend: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], Answer]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request; `status` is what it got, None while it hangs or when it was reset. `agent` tells whose."""
+
+    at: float
+    method: str
+    path: str
+    who: str
+    body: bytes
+    status: int | None
+
+
+@dataclass
+class Fault:
+    """What happens to the requests whose `METHOD path` matches, `times` of them (None: all)."""
+
+    pattern: re.Pattern[str]
+    kind: str  # "hang", "reset", "status", "after": as "hang", but once it was done
+    status: int = 500
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b"{}"
+    who: str = ""
+    times: int | None = None
+
+
+class Front(ThreadingHTTPServer):
+    """On a free port of loopback until `stop`."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.backend = backend
+        self.seen: list[Seen] = []
+        self.faults: list[Fault] = []
+        self.lock = threading.Lock()
+        self.released = threading.Event()
+        threading.Thread(target=self.serve_forever, args=(0.05,), name="front", daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def stop(self) -> None:
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+    @contextmanager
+    def fault(self, pattern: str, kind: str, **options: object) -> Iterator[Fault]:
+        """While the block lasts."""
+        fault = Fault(re.compile(pattern), kind, **options)  # type: ignore[arg-type]
+        with self.lock:
+            self.faults.append(fault)
+        try:
+            yield fault
+        finally:
+            with self.lock:
+                self.faults.remove(fault)
+
+    def writes(self, pattern: str = r"/scale") -> list[Seen]:
+        """The PATCHes that were done and not only pretended, in order."""
+        with self.lock:
+            return [
+                one
+                for one in self.seen
+                if one.method == "PATCH"
+                and re.search(pattern, one.path)
+                and "dryRun" not in one.path
+                and one.status == 200
+            ]
+
+    def asked(self, pattern: str) -> list[Seen]:
+        """All requests whose `METHOD path` matches."""
+        with self.lock:
+            return [one for one in self.seen if re.search(pattern, f"{one.method} {one.path}")]
+
+    def forget(self) -> None:
+        with self.lock:
+            self.seen.clear()
+
+    def fault_of(self, line: str, who: str) -> Fault | None:
+        with self.lock:
+            for fault in self.faults:
+                if fault.pattern.search(line) and fault.who in who and fault.times != 0:
+                    if fault.times is not None:
+                        fault.times -= 1
+                    return fault
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
+    server: Front
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815  # the names that http.server calls
+
+    def _serve(self) -> None:
+        at = monotonic()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        who = self.headers.get("User-Agent", "")
+        fault = self.server.fault_of(f"{self.command} {self.path}", who)
+        asked = {name.title(): value for name, value in self.headers.items()}
+        status, answer = 0, b""
+        headers: Mapping[str, str] = {}
+        if fault is None or fault.kind == "after":
+            status, headers, answer = self.server.backend(self.command, self.path, asked, body)
+        if fault is not None and fault.kind == "status":
+            status, headers, answer = fault.status, fault.headers, fault.body
+        with self.server.lock:
+            seen = Seen(at, self.command, self.path, who, body, status or None)
+            self.server.seen.append(seen)
+        if fault is not None and fault.kind in {"hang", "after"}:
+            self.server.released.wait(60)
+        if fault is not None and fault.kind != "status":
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass

@@ -1,0 +1,367 @@
+"""A workload as a target, against an API server: what is asked and written, what is made of a refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from lab.deadline import wait_until
+from scaler.kube.api import KubeApi
+from scaler.kube.objects import Kind, Ref
+from scaler.kube.rivals import MOVES, Autoscalers
+from scaler.kube.workloads import LIST_FROM, Workloads
+from scaler.model import Applied, NotApplied, Workers
+from scaler.targets.kubernetes import KubernetesTarget
+from service.clock import Deadline
+from service.outcome import Failed, Ok
+from tests.kubernetes.admin import Admin, RefusedError
+from tests.kubernetes.conftest import ACCOUNT, KubeApiOf, without
+from tests.kubernetes.front import Front
+from tests.kubernetes.rules import RULES
+
+
+@dataclass
+class Leads:
+    """A fence that says so, for so many seconds."""
+
+    leading: bool = True
+    seconds: float = 60.0
+
+    def bounded(self, deadline: Deadline) -> Deadline:
+        return deadline.at_most(self.seconds if self.leading else 0.0)
+
+
+TargetOf: TypeAlias = Callable[..., KubernetesTarget]
+
+
+@pytest.fixture
+def target_of(admin: Admin, api: KubeApi) -> TargetOf:
+    workloads, autoscalers = Workloads(api, 0.0), Autoscalers(api, every=0.0)
+
+    def make(name: str = "mail", kind: Kind = "Deployment", **options: Any) -> KubernetesTarget:
+        ref = Ref(kind, admin.namespace, name)
+        given: dict[str, Any] = {"api": api, "workloads": workloads, "autoscalers": autoscalers}
+        return KubernetesTarget(ref, **given | {"fence": Leads()} | options)
+
+    return make
+
+
+def soon() -> Deadline:
+    return Deadline.after(5.0)
+
+
+def read(target: KubernetesTarget) -> Workers:
+    found = target.read(soon())
+    assert isinstance(found, Ok), found
+    return found.value
+
+
+def failed(target: KubernetesTarget) -> Failed:
+    found = target.read(soon())
+    assert isinstance(found, Failed)
+    return found
+
+
+def refused(target: KubernetesTarget, old: int, new: int) -> NotApplied:
+    found = target.scale(old, new, soon())
+    assert isinstance(found, NotApplied)
+    return found
+
+
+# --- out and in --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_out_in_to_nothing_and_from_nothing(
+    admin: Admin, front: Front, target_of: TargetOf, kind: Kind
+) -> None:
+    admin.workload("mail", 2, kind)
+    target = target_of(kind=kind)
+    for old, new in [(2, 7), (7, 3), (3, 0), (0, 4), (4, 1)]:
+        assert read(target).asked == old
+        assert target.scale(old, new, soon()) == Applied(new)
+        assert admin.replicas("mail", kind) == new
+    assert len(front.writes()) == 5
+    assert all(one.path.partition("?")[0].endswith(f"/{kind.lower()}s/mail/scale") for one in front.writes())
+    assert all("fieldManager=oxherd-scaler" in one.path for one in front.writes())
+
+
+def test_nothing_but_the_scale_is_ever_written(admin: Admin, front: Front, target_of: TargetOf) -> None:
+    before = admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    target.scale(2, 5, soon())
+    after = admin.get("mail")
+    assert after["spec"]["template"] == before["spec"]["template"]
+    assert {one.method for one in front.seen} == {"GET", "PATCH"}
+
+
+def test_the_number_of_ready_pods_and_their_start_times_are_told(admin: Admin, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    wait_until(lambda: read(target).ready == 2, seconds=50, what="two pods are ready")
+    found = read(target)
+    assert found.start_seconds is not None
+    assert found.start_seconds >= 0
+
+
+# --- someone else was quicker ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("old", "by_hand"), [(2, 9), (2, 0), (0, 1)])
+def test_an_edit_between_the_look_and_the_write_is_not_overwritten(
+    admin: Admin, target_of: TargetOf, old: int, by_hand: int
+) -> None:
+    admin.workload("mail", old)
+    target = target_of()
+    assert read(target).asked == old
+    admin.set_replicas("mail", by_hand)
+    said = refused(target, old, 5)
+    assert said.kind == "conflict"
+    assert f"no longer at {old}" in said.message
+    assert admin.replicas("mail") == by_hand
+    assert read(target).asked == by_hand
+    assert target.scale(by_hand, 5, soon()) == Applied(5)
+
+
+def test_a_number_that_the_server_refuses_is_no_conflict(admin: Admin, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    assert refused(target, 2, -1).kind == "invalid"
+
+
+# --- refusals ----------------------------------------------------------------------------------------------
+
+
+def test_a_workload_that_is_not_there(target_of: TargetOf) -> None:
+    found = failed(target_of("nobody"))
+    assert (found.kind, "nobody" in found.message) == ("not_found", True)
+
+
+def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    admin.rules(ACCOUNT, without(RULES, "deployments/scale"))
+    target = target_of()
+    assert failed(target).kind == "forbidden"
+    asked = len(front.seen)
+    assert "patch deployments" in failed(target).message
+    assert len(front.seen) == asked, "a server that has said no is asked again"
+
+
+def test_a_dry_run_needs_no_permission_to_scale(admin: Admin, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    admin.rules(ACCOUNT, without(RULES, "deployments/scale"))
+    assert read(target_of(dry_run=True)).asked == 2
+
+
+def test_a_role_for_the_scale_alone_is_enough(admin: Admin, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    admin.rules(ACCOUNT, [rule for rule in RULES if "deployments/scale" in rule["resources"]])
+    target = target_of()
+    found = read(target)
+    assert (found.asked, found.ready, found.start_seconds) == (2, None, None)
+    assert target.scale(2, 3, soon()) == Applied(3)
+
+
+def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: TargetOf, tmp_path: Path) -> None:
+    admin.workload("mail", 2)
+    api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", f"{admin.namespace}:nobody-secret"))
+    found = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    assert found.kind == "unauthorized"
+    assert "nobody-secret" not in found.message
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(409, "conflict"), (429, "throttled"), (500, "unreachable"), (503, "unreachable"), (418, "invalid")],
+)
+def test_what_a_status_is_called(
+    admin: Admin, front: Front, target_of: TargetOf, status: int, kind: str
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    with front.fault("PATCH .*/scale", "status", status=status):
+        assert refused(target, 2, 3).kind == kind
+    assert admin.replicas("mail") == 2
+
+
+@pytest.mark.parametrize(("fault", "kind"), [("hang", "timeout"), ("reset", "unreachable")])
+def test_a_server_that_does_not_answer(
+    admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf, fault: str, kind: str
+) -> None:
+    admin.workload("mail", 2)
+    api = api_of(timeout_seconds=0.3)
+    target = target_of(api=api, workloads=Workloads(api, 0.0))
+    read(target)
+    with front.fault("PATCH .*/scale", fault):
+        assert refused(target, 2, 3).kind == kind
+    with front.fault("GET .*/deployments/mail", fault):
+        assert failed(target).kind == kind
+    wait_until(lambda: isinstance(target.read(soon()), Ok), seconds=5, what="read again")
+    wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), seconds=5, what="written again")
+
+
+@pytest.mark.parametrize(
+    ("server", "says"),
+    [
+        ("https://127.0.0.1:{port}", "SSL"),
+        ("http://nowhere.invalid:1", "not known"),
+        ("http://127.0.0.1:9", "refused"),
+    ],
+)
+def test_a_server_that_cannot_be_reached(
+    admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf, tmp_path: Path, server: str, says: str
+) -> None:
+    url = server.format(port=front.server_address[1])
+    api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", "secret-token", server=url))
+    found = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    assert found.kind == "unreachable"
+    assert says in found.message
+    assert "secret-token" not in found.message
+
+
+def test_a_busy_server_is_left_alone_for_as_long_as_it_says(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    admin.workload("video", 2)
+    mail, video = target_of("mail"), target_of("video")
+    read(mail)
+    with front.fault("PATCH .*/mail/scale", "status", status=429, headers={"Retry-After": "30"}):
+        said = refused(mail, 2, 3)
+    assert (said.kind, said.retry_after) == ("throttled", 30.0)
+    asked = len(front.seen)
+    assert failed(video).kind == "throttled"
+    assert refused(mail, 2, 3).kind == "throttled"
+    assert len(front.seen) == asked
+
+
+def test_a_write_that_fails_is_tried_again_with_growing_pauses(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    with front.fault("PATCH .*/scale", "status", status=500):
+        for _ in range(20):
+            assert refused(target, 2, 3).kind == "unreachable"
+        assert len(front.asked("PATCH .*/scale(\\?(?!.*dryRun)|$)")) == 1
+
+
+# --- not ours any more -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fence", [Leads(leading=False), Leads(seconds=0.1)])
+def test_nothing_is_written_without_the_lease(
+    admin: Admin, front: Front, target_of: TargetOf, fence: Leads
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of(fence=fence)
+    read(target)
+    assert refused(target, 2, 3).kind == "fenced"
+    assert front.writes() == []
+
+
+# --- few requests ------------------------------------------------------------------------------------------
+
+
+def test_many_workloads_are_read_with_one_list(admin: Admin, front: Front, api: KubeApi) -> None:
+    workloads = Workloads(api, 60.0)
+    refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
+    for number, ref in enumerate(refs):
+        admin.workload(ref.name, number)
+        workloads.want(ref)
+    assert [workloads.read(ref, soon()).replicas for ref in refs] == list(range(LIST_FROM))
+    assert len(front.asked("GET ")) == 1
+
+
+def test_without_the_right_to_list_each_is_got(admin: Admin, front: Front, api: KubeApi) -> None:
+    rules = without(RULES, "deployments")
+    rules.append({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]})
+    workloads = Workloads(api, 60.0)
+    refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
+    for ref in refs:
+        admin.workload(ref.name, 1)
+        workloads.want(ref)
+    admin.rules(ACCOUNT, rules)
+    assert [workloads.read(ref, soon()).ready is not None for ref in refs] == [True] * LIST_FROM
+    assert len(front.asked("GET .*/deployments\\?")) == 1
+    assert len(front.asked("GET .*/deployments/w")) == LIST_FROM
+
+
+# --- others that scale -------------------------------------------------------------------------------------
+
+
+def test_an_autoscaler_on_the_same_workload_is_named_until_it_is_gone(
+    admin: Admin, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    assert read(target).contested is None
+    admin.autoscaler("mail-hpa", "mail")
+    contested = read(target).contested
+    assert contested is not None
+    assert "HorizontalPodAutoscaler mail-hpa" in contested
+    admin.remove_autoscaler("mail-hpa")
+    assert read(target).contested is None
+
+
+def test_one_that_sets_it_back_again_and_again_is_named_and_left_alone(
+    admin: Admin, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    for _ in range(MOVES):
+        assert read(target).contested is None
+        assert target.scale(2, 6, soon()) == Applied(6)
+        assert read(target).contested is None
+        admin.set_replicas("mail", 2, manager="gitops")
+    contested = read(target).contested
+    assert contested is not None
+    assert "gitops" in contested
+
+
+def test_one_edit_by_hand_is_no_contest(admin: Admin, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    target.scale(2, 6, soon())
+    admin.set_replicas("mail", 3)
+    for _ in range(2 * MOVES):
+        assert read(target).contested is None
+
+
+def test_the_fake_and_the_real_one_refuse_what_they_do_not_know(admin: Admin) -> None:
+    """Facts that the code rests on: of the server, whichever it is."""
+    admin.workload("mail", 0)
+    path = f"/apis/apps/v1/namespaces/{admin.namespace}/deployments/mail/scale"
+    assert admin.ask("GET", path)["spec"] == {}
+
+    def patch(content: str, body: object) -> int:
+        try:
+            admin.ask("PATCH", path, body, content)
+        except RefusedError as error:
+            return error.status
+        return 200
+
+    def test_of(value: object) -> list[dict[str, object]]:
+        return [
+            {"op": "test", "path": "/spec/replicas", "value": value},
+            {"op": "add", "path": "/spec/replicas", "value": 1},
+        ]
+
+    assert patch("application/json-patch+json", test_of(0)) == 422
+    assert patch("application/unknown+json", {}) == 415
+    stale = {"metadata": {"resourceVersion": "1"}, "spec": {"replicas": 3}}
+    assert patch("application/merge-patch+json", stale) == 409
+    assert patch("application/json-patch+json", test_of(None)) == 200
+    assert json.loads(json.dumps(admin.ask("GET", path)["spec"])) == {"replicas": 1}
