@@ -1,0 +1,122 @@
+"""Two real scalers on one workload whose figures never rest: one acts, and when it is gone the other does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.deadline import wait_until
+from service.clock import monotonic
+from tests.kubernetes.admin import Admin
+from tests.kubernetes.conftest import LEASE
+from tests.kubernetes.front import Front
+from tests.kubernetes.scalers import ScalerProcess, figures, scaler, settings
+
+LEASE_SECONDS, INTERVAL = 3, 1
+
+
+@pytest.fixture
+def two(admin: Admin, kubeconfig: str, tmp_path: Path) -> Iterator[tuple[ScalerProcess, ScalerProcess]]:
+    """The leader and the other. Every second another number of workers is right."""
+    admin.workload("mail", 1)
+    with figures(waiting=lambda time: 40 if int(time) % 2 else 0) as prometheus:
+        data = settings(kubeconfig, prometheus.url)
+        with scaler("one", tmp_path, data) as one:
+            wait_until(one.leads, what="the first leads", seconds=20)
+            with scaler("other", tmp_path, data) as other:
+                wait_until(lambda: (other.status() or {}).get("targets"), what="a step", seconds=20)
+                yield one, other
+
+
+def writers(front: Front, since: float = 0.0) -> list[str]:
+    """Who wrote, in order, each only when it is another than before."""
+    names = ["one" if "(one_" in seen.who else "other" for seen in front.writes() if seen.at >= since]
+    return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
+
+
+def wait_for_write(front: Front, name: str, since: float) -> float:
+    """When `name` first wrote after `since`."""
+
+    def first() -> float | None:
+        return next((x.at for x in front.writes() if x.at >= since and f"({name}_" in x.who), None)
+
+    return wait_until(first, what=f"{name} writes", seconds=20) or 0.0
+
+
+def test_only_the_leader_writes_and_the_follower_tells_what_it_sees(
+    two: tuple[ScalerProcess, ScalerProcess], front: Front, admin: Admin
+) -> None:
+    one, other = two
+    begin = monotonic()
+    wait_until(lambda: len([x for x in front.writes() if x.at > begin]) > 3, what="writes", seconds=20)
+    assert writers(front) == ["one"]
+    assert admin.lease(LEASE)["spec"]["holderIdentity"].startswith("one_")
+    assert "oxherd_scaler_leader 1.0" in one.metrics()
+    assert "oxherd_scaler_leader 0.0" in other.metrics()
+    assert 'oxherd_scaler_current_replicas{queue="mail",target="mail"}' in other.metrics()
+    assert other.status() is not None
+
+
+def test_a_leader_that_is_killed_is_succeeded_in_time(
+    two: tuple[ScalerProcess, ScalerProcess], front: Front
+) -> None:
+    wait_for_write(front, "one", 0.0)
+    killed = monotonic()
+    two[0].signal(signal.SIGKILL)
+    assert wait_for_write(front, "other", killed) - killed <= LEASE_SECONDS + INTERVAL
+    assert writers(front) == ["one", "other"]
+
+
+def test_a_leader_that_ends_gives_the_lease_back(
+    two: tuple[ScalerProcess, ScalerProcess], front: Front
+) -> None:
+    wait_for_write(front, "one", 0.0)
+    two[0].stop()
+    ended = monotonic()
+    assert "lease given back" in two[0].log.read_text()
+    assert wait_for_write(front, "other", 0.0) - ended < LEASE_SECONDS
+    assert writers(front) == ["one", "other"]
+
+
+def test_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes(
+    two: tuple[ScalerProcess, ScalerProcess], front: Front
+) -> None:
+    wait_for_write(front, "one", 0.0)
+    slept = monotonic()
+    two[0].signal(signal.SIGSTOP)
+    assert wait_for_write(front, "other", slept) - slept <= LEASE_SECONDS + INTERVAL
+    woken = monotonic()
+    two[0].signal(signal.SIGCONT)
+    wait_until(lambda: "does not lead any more" in two[0].log.read_text(), what="it notices", seconds=10)
+    wait_until(lambda: len([x for x in front.writes() if x.at > woken]) > 2, what="writes", seconds=20)
+    assert writers(front) == ["one", "other"]
+
+
+@pytest.mark.parametrize("fault", ["hang", "reset", "after"])
+def test_a_leader_that_is_cut_off_stops_before_its_lease_ends(
+    two: tuple[ScalerProcess, ScalerProcess], front: Front, fault: str
+) -> None:
+    wait_for_write(front, "one", 0.0)
+    cut = monotonic()
+    with front.fault("", fault, who="(one_") as _:
+        took = wait_for_write(front, "other", cut) - cut
+        if fault != "after":  # an answer that is lost may have renewed the lease: once, and it is not known
+            assert took <= LEASE_SECONDS + INTERVAL
+        assert not two[0].leads()
+    back = monotonic()
+    wait_until(lambda: len([x for x in front.writes() if x.at > back]) > 2, what="writes", seconds=20)
+    assert writers(front) == ["one", "other"]
+
+
+def test_while_the_server_hangs_for_all_nobody_leads_and_afterwards_one_does(
+    two: tuple[ScalerProcess, ScalerProcess], front: Front
+) -> None:
+    wait_for_write(front, "one", 0.0)
+    with front.fault("", "hang"):
+        wait_until(lambda: not any(x.leads() for x in two), what="nobody leads", seconds=10)
+    back = monotonic()
+    wait_until(lambda: any(x.at > back for x in front.writes()), what="writes", seconds=30)
+    assert len(writers(front, since=back)) == 1
