@@ -43,7 +43,7 @@ class Ledger:
         except StoreError as error:
             if not patient:
                 raise
-            self._tell([str(error)])
+            self._unreadable(error)
 
     @property
     def orders(self) -> Orders:
@@ -69,7 +69,7 @@ class Ledger:
             self._mark = mark
             found, problems = self._store.read()
         except (StateError, StoreError) as error:
-            self._tell([str(error)])
+            self._unreadable(error)
             return
         self._tell(problems)
         if found.orders != self._state.orders:
@@ -138,6 +138,11 @@ class Ledger:
             return
         self._mark, self.known = mark, True
         self._tell(problems)
+
+    def _unreadable(self, error: Exception) -> None:
+        if str(error) not in self._told:
+            log.warning("the state cannot be read", extra={"error": str(error)})
+        self._told = [str(error)]
 
     def _tell(self, problems: list[str]) -> None:
         for problem in problems:

@@ -34,7 +34,7 @@ def front() -> Iterator[Front]:
 
         made = Front(upstream(real_kubeconfig()))
     else:
-        made = Front(FakeApi().answer)
+        made = Front(FakeApi(keda=True).answer)
     yield made
     made.stop()
 

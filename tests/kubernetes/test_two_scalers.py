@@ -101,7 +101,7 @@ def test_a_leader_that_is_cut_off_stops_before_its_lease_ends(
 ) -> None:
     wait_for_write(front, "one", 0.0)
     cut = monotonic()
-    with front.fault("", fault, who="(one_") as _:
+    with front.fault("", fault, who="(one_"):
         took = wait_for_write(front, "other", cut) - cut
         if fault != "after":  # an answer that is lost may have renewed the lease: once, and it is not known
             assert took <= LEASE_SECONDS + INTERVAL

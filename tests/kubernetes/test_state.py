@@ -1,0 +1,164 @@
+"""The state in a ConfigMap: people edit it, several scalers write it, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from scaler.kube.api import KubeApi
+from scaler.kube.store import LEARNED, ConfigMapStore
+from scaler.ledger import Ledger
+from scaler.model import Override
+from scaler.state import Action, State, StateError, with_action, with_override, with_pause
+from scaler.store import StoreError
+from tests.kubernetes.admin import Admin
+from tests.kubernetes.conftest import ACCOUNT, STATE, KubeApiOf, without
+from tests.kubernetes.front import Front
+from tests.kubernetes.rules import RULES
+
+ORDER = Override(5, "a launch", "ada", 1000.0, None)
+
+
+@pytest.fixture
+def store(api: KubeApi) -> ConfigMapStore:
+    return ConfigMapStore(api, STATE)
+
+
+def ordered(state: State) -> State:
+    return replace(state, orders=with_override(state.orders, "mail", ORDER))
+
+
+def test_an_empty_one_is_an_empty_state(store: ConfigMapStore) -> None:
+    assert store.read() == (State(), [])
+
+
+def test_what_was_written_is_read_again(store: ConfigMapStore, admin: Admin) -> None:
+    action = Action(1.0, "mail", 2, 5, "burst")
+    wanted = replace(with_action(ordered(State()), action), learned={"mail": {"rate": 3.5}})
+    assert store.change(lambda _: wanted) == wanted
+    assert store.read() == (wanted, [])
+    data = admin.config_map(STATE)
+    assert json.loads(data["data"]["overrides"])["mail"]["reason"] == "a launch"
+    assert LEARNED in data["binaryData"]
+    assert set(data["data"]) == {"overrides", "actions"}, "what nobody set is not there"
+
+
+def test_an_edit_by_hand_counts(store: ConfigMapStore, admin: Admin) -> None:
+    admin.edit_config_map(STATE, {"paused": '["mail"]', "enabled": "false"})
+    state, problems = store.read()
+    assert (state.orders.paused, state.orders.enabled, problems) == (frozenset({"mail"}), False, [])
+
+
+def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
+    store: ConfigMapStore, admin: Admin
+) -> None:
+    edits = {
+        "overrides": '{"mail": {"workers": "many"}}',
+        "paused": '["video"',
+        "policies": '{"mail": {"aim": 0.2}}',
+    }
+    admin.edit_config_map(STATE, edits)
+    state, problems = store.read()
+    assert [problem.partition(":")[0] for problem in problems] == ["paused", "overrides.mail"]
+    assert state.orders.policies == {"mail": {"aim": 0.2}}
+    video = Override(3, "why", "ada", 1.0, None)
+    store.change(lambda found: replace(found, orders=with_override(found.orders, "video", video)))
+    store.change(lambda found: with_action(found, Action(1.0, "mail", 2, 5, "burst")))
+    kept = admin.config_map(STATE)["data"]
+    assert kept["paused"] == edits["paused"]
+    assert json.loads(kept["overrides"])["mail"] == {"workers": "many"}
+    assert json.loads(kept["overrides"])["video"]["workers"] == 3
+
+
+def test_an_order_that_would_overwrite_a_slip_is_refused(store: ConfigMapStore, admin: Admin) -> None:
+    admin.edit_config_map(STATE, {"paused": '["video"'})
+    with pytest.raises(StateError, match="paused: it is torn"):
+        store.change(lambda found: replace(found, orders=with_pause(found.orders, "mail", paused=True)))
+    assert admin.config_map(STATE)["data"]["paused"] == '["video"'
+
+
+def test_an_edit_between_reading_and_writing_is_not_lost(store: ConfigMapStore, admin: Admin) -> None:
+    tries = 0
+
+    def change(state: State) -> State:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            admin.edit_config_map(STATE, {"paused": '["video"]'})
+        return ordered(state)
+
+    changed = store.change(change)
+    assert tries == 2
+    assert changed.orders.paused == {"video"}
+    assert store.read()[0].orders == changed.orders
+
+
+def test_one_that_never_rests_is_given_up(store: ConfigMapStore, admin: Admin) -> None:
+    count = 0
+
+    def change(state: State) -> State:
+        nonlocal count
+        count += 1
+        admin.edit_config_map(STATE, {"paused": f'["video{count}"]'})
+        return ordered(state)
+
+    with pytest.raises(StoreError, match="changes faster"):
+        store.change(change)
+
+
+def test_learned_values_without_room_are_left_out_and_the_rest_is_kept(
+    store: ConfigMapStore, admin: Admin, caplog: pytest.LogCaptureFixture
+) -> None:
+    import random
+
+    numbers = random.Random(1)
+    much = {f"t{i}": {"x": [numbers.random() for _ in range(100)]} for i in range(1000)}
+    store.change(lambda state: replace(ordered(state), learned=much))
+    found = admin.config_map(STATE)
+    assert "overrides" in found["data"]
+    assert LEARNED not in found.get("binaryData", {})
+    assert "no room for what was learned" in caplog.text
+
+
+def test_what_was_learned_and_is_torn_is_learned_anew(store: ConfigMapStore, admin: Admin) -> None:
+    path = f"/api/v1/namespaces/{admin.namespace}/configmaps/{STATE}"
+    torn = {"binaryData": {LEARNED: "AAAA"}}
+    admin.ask("PATCH", path, torn, "application/merge-patch+json")
+    assert store.read() == (State(), [f"{LEARNED}: it is torn"])
+    store.change(lambda state: replace(state, learned={"mail": {"rate": 1.0}}))
+    assert store.read()[0].learned == {"mail": {"rate": 1.0}}
+
+
+# --- the ledger over it ------------------------------------------------------------------------------------
+
+
+def test_a_scaler_that_cannot_read_its_orders_knows_none_and_learns_them_later(
+    store: ConfigMapStore, admin: Admin, front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin.edit_config_map(STATE, {"paused": '["mail"]'})
+    with front.fault("GET .*/configmaps", "status", status=503):
+        ledger = Ledger(store, patient=True)
+        ledger.refresh()
+        assert not ledger.known
+        ledger.save({}, at_once=True)
+    assert ["503" in record.__dict__["error"] for record in caplog.records] == [True], "it is told once"
+    ledger.refresh()
+    assert ledger.known
+    assert ledger.orders.paused == {"mail"}
+
+
+def test_what_is_not_granted_is_told(store: ConfigMapStore, admin: Admin) -> None:
+    admin.rules(ACCOUNT, without(RULES, "configmaps"))
+    with pytest.raises(StoreError, match="403 Forbidden"):
+        store.mark()
+
+
+def test_two_ledgers_see_each_others_work(api_of: KubeApiOf) -> None:
+    one, other = (Ledger(ConfigMapStore(api_of(), STATE), patient=True) for _ in range(2))
+    one.note("mail", 1.0, 2, 5, "burst")
+    one.save({})
+    other.refresh()
+    assert [action.new for action in other.actions] == [5]
+    assert one.actions == other.actions

@@ -1,0 +1,234 @@
+"""The API server's objects: what is read of them, and the patches."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.kube.errors import refused, seconds_of
+from scaler.kube.objects import (
+    api_time,
+    owner_of_replicas,
+    pod_of,
+    rivals_of,
+    scale_patch,
+    selector_text,
+    unix_seconds,
+    workload_of,
+    workload_of_scale,
+)
+from scaler.kube.rivals import MOVES, Reverts
+from tests.fakes.kube_api import FakeApi, _patched, _RefusedError
+
+
+def owned(*managers: tuple[str, str]) -> list[dict[str, Any]]:
+    fields: dict[str, Any] = {"fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    return [{"manager": manager, "time": time} | fields for manager, time in managers]
+
+
+def test_a_workload_is_read_with_its_owner_and_its_pods_selector() -> None:
+    found = workload_of(
+        {
+            "metadata": {
+                "resourceVersion": "7",
+                "uid": "u",
+                "managedFields": [
+                    {"manager": "controller", "time": "2026-01-03T00:00:00Z", "fieldsV1": {"f:status": {}}},
+                    *owned(("kubectl", "2026-01-01T00:00:00Z"), ("keda", "2026-01-02T00:00:00Z")),
+                ],
+            },
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"b": "2", "a": "1"}}},
+            "status": {"readyReplicas": 2},
+        }
+    )
+    assert (found.replicas, found.ready, found.owner, found.selector) == (3, 2, "keda", "a=1,b=2")
+    assert workload_of({"metadata": {}, "spec": {}}).replicas == 1, "the API's own default"
+    assert workload_of({"metadata": {}, "spec": {"replicas": 0}}).ready == 0
+
+
+@pytest.mark.parametrize("spec", [{"replicas": -1}, {"replicas": "3"}, {"replicas": True}, []])
+def test_what_is_no_workload_is_refused(spec: object) -> None:
+    with pytest.raises(ValueError, match=r"replicas|no object"):
+        workload_of({"spec": spec})
+
+
+def test_an_empty_scale_is_one_of_nothing() -> None:
+    assert workload_of_scale({"kind": "Scale", "spec": {}, "status": {"selector": "a=1"}}).replicas == 0
+    with pytest.raises(ValueError, match="not a Scale"):
+        workload_of_scale({"kind": "Status"})
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+def test_the_patch_changes_what_it_expects_and_nothing_else(old: int, new: int, found: int) -> None:
+    scale = {"kind": "Scale", "spec": {"replicas": found} if found else {}}
+    body = json.dumps(scale_patch(old, new)).encode()
+    if found == old:
+        assert _patched(scale, "application/json-patch+json", body)["spec"]["replicas"] == new
+    else:
+        with pytest.raises(_RefusedError, match="rejected"):
+            _patched(scale, "application/json-patch+json", body)
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ({}, ""),
+        ({"matchLabels": {"app": "mail"}}, "app=mail"),
+        (
+            {
+                "matchExpressions": [
+                    {"key": "tier", "operator": "In", "values": ["a", "b"]},
+                    {"key": "env", "operator": "NotIn", "values": ["dev"]},
+                    {"key": "x", "operator": "Exists"},
+                    {"key": "y", "operator": "DoesNotExist"},
+                ]
+            },
+            "tier in (a,b),env notin (dev),x,!y",
+        ),
+    ],
+)
+def test_a_selector_as_a_query(selector: dict[str, Any], text: str) -> None:
+    assert selector_text(selector) == text
+
+
+def test_a_selector_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="Near"):
+        selector_text({"matchExpressions": [{"key": "a", "operator": "Near"}]})
+
+
+def pod(ready: str | None, restarts: int = 0, cost: str = "0") -> dict[str, Any]:
+    condition = [{"type": "Ready", "status": "True", "lastTransitionTime": ready}] if ready else []
+    return {
+        "metadata": {
+            "name": "p",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": {"controller.kubernetes.io/pod-deletion-cost": cost},
+        },
+        "status": {"conditions": condition, "containerStatuses": [{"restartCount": restarts}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "seconds", "ready"),
+    [
+        (pod("2026-01-01T00:00:12Z"), 12.0, True),
+        (pod(None), None, False),
+        (pod("2026-01-01T00:00:12Z", restarts=1), None, True),
+        (pod("2026-01-01T05:00:00Z"), None, True),
+        (pod("2025-12-31T23:59:00Z"), None, True),
+    ],
+)
+def test_how_long_a_pod_took_to_start(data: dict[str, Any], seconds: float | None, *, ready: bool) -> None:
+    found = pod_of(data)
+    assert (found.start_seconds, found.ready) == (seconds, ready)
+
+
+def test_a_deletion_cost_that_is_no_number_counts_as_none() -> None:
+    assert [pod_of(pod(None, cost=text)).cost for text in ("7", "-3", "many")] == [7, -3, 0]
+
+
+def test_times_as_the_api_writes_them() -> None:
+    assert unix_seconds("1970-01-01T00:01:00Z") == 60.0
+    assert unix_seconds(api_time(60.25, micro=True)) == 60.25
+    with pytest.raises(ValueError, match="missing"):
+        unix_seconds(None)
+
+
+def hpa(name: str, target: str, owner: str | None = None) -> dict[str, Any]:
+    owners = [{"kind": "ScaledObject", "name": owner, "controller": True}] if owner else []
+    return {
+        "metadata": {"name": name, "ownerReferences": owners},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": target}},
+    }
+
+
+def test_who_else_scales_what() -> None:
+    keda = {"metadata": {"name": "so"}, "spec": {"scaleTargetRef": {"name": "video"}}}
+    paused = {
+        "metadata": {"name": "so2", "annotations": {"autoscaling.keda.sh/paused-replicas": "3"}},
+        "spec": {"scaleTargetRef": {"kind": "StatefulSet", "name": "audio"}},
+    }
+    found = rivals_of([hpa("h", "mail"), hpa("keda-hpa-so", "text", "so3")], [keda, paused])
+    assert found == {
+        ("Deployment", "mail"): "HorizontalPodAutoscaler h",
+        ("Deployment", "text"): "ScaledObject so3",
+        ("Deployment", "video"): "ScaledObject so",
+    }
+
+
+def test_nobody_owns_a_number_that_nobody_set() -> None:
+    assert owner_of_replicas([]) is None
+
+
+# --- set back again and again ------------------------------------------------------------------------------
+
+
+def seen_as(replicas: int, owner: str | None = "gitops") -> Any:
+    data = {
+        "metadata": {"managedFields": owned((owner, "t")) if owner else []},
+        "spec": {"replicas": replicas},
+    }
+    return workload_of(data)
+
+
+def test_who_sets_it_back_is_left_alone_longer_each_time() -> None:
+    reverts, now, pauses = Reverts(), 0.0, []
+    for _ in range(3):
+        for _ in range(MOVES):
+            now += 10
+            assert reverts.contested(now) is None
+            reverts = reverts.set(5).seen(now, seen_as(2))
+        said = reverts.contested(now)
+        assert said is not None
+        assert "gitops" in said
+        pauses.append(reverts.until - now)
+        now = reverts.until
+    assert pauses == [300.0, 600.0, 1200.0]
+
+
+def test_moves_that_are_rare_our_own_or_another_scalers_are_no_contest() -> None:
+    reverts = Reverts()
+    for turn in range(10):
+        reverts = reverts.set(5).seen(turn * 700.0, seen_as(2))
+        reverts = reverts.set(5).seen(turn * 700.0, seen_as(2, "oxherd-scaler"))
+        reverts = reverts.set(5).released().seen(turn * 700.0, seen_as(2))
+        assert reverts.contested(turn * 700.0) is None
+
+
+# --- refusals ----------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_says_what_was_asked_and_why() -> None:
+    body = b'{"kind": "Status", "reason": "NotFound", "message": "deployments \\"mail\\" not found"}'
+    error = refused("get deployments a/mail", 404, body, None)
+    assert (error.kind, error.status, error.reason) == ("not_found", 404, "NotFound")
+    assert str(error) == 'get deployments a/mail: 404 NotFound: deployments "mail" not found'
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", None, b'{"message": 3}'])
+def test_a_refusal_of_a_proxy_has_a_status_at_least(body: bytes | None) -> None:
+    assert str(refused("get x", 502, body, None)) == "get x: 502"
+    assert refused("get x", 502, body, None).kind == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "seconds"),
+    [("5", 429, 5.0), (None, 429, 1.0), ("soon", 429, 1.0), ("-1", 503, None), ("nan", 429, 1.0)],
+)
+def test_how_long_to_stay_away(header: str | None, status: int, seconds: float | None) -> None:
+    assert seconds_of(header, status) == seconds
+
+
+def test_the_fake_makes_no_new_version_of_what_does_not_change() -> None:
+    """What the tests rest on: as a real server, and unlike a naive one."""
+    fake = FakeApi()
+    fake.answer("POST", "/api/v1/namespaces", {}, b'{"metadata": {"name": "a"}}')
+    path = "/api/v1/namespaces/a/configmaps"
+    fake.answer("POST", path, {}, b'{"metadata": {"name": "c"}, "data": {"k": "v"}}')
+    content = {"Content-Type": "application/merge-patch+json"}
+    first = fake.answer("PATCH", f"{path}/c", content, b'{"data": {"k": "v"}}')
+    assert first == fake.answer("GET", f"{path}/c", {}, b"")
