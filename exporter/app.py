@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Final, Protocol
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from exporter.bullmq.busy import Busy
 from exporter.metrics.family import Assessment
 from exporter.page import status_page
 from exporter.views import About, status_view
 from service.clock import Deadline
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
+from service.outcome import UnreadableError
 
 _TIMEOUT: Final = "x-prometheus-scrape-timeout-seconds"
 _PAGE_HEADERS: Final = {
@@ -32,6 +34,9 @@ class Answers(Protocol):
 
     def exposition(self, form: Format, deadline: Deadline) -> bytes:
         """Collect, and the whole text for Prometheus."""
+
+    def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
+        """Who has a job in hand. Raises UnreadableError."""
 
     def about(self) -> About:
         """The exporter itself."""
@@ -79,10 +84,29 @@ def make_app(answers: Answers) -> FastAPI:
         view = status_view(answers.assess(_deadline(request)), answers.about())
         return HTMLResponse(status_page(view), headers=_PAGE_HEADERS)
 
+    def busy(prefix: str, queue: Annotated[list[str], Query()], request: Request) -> JSONResponse:
+        """Active jobs by the names of the workers that have them; 404 for queues that are not known."""
+        headers = {"cache-control": "no-store"}
+        try:
+            found = answers.busy(prefix, queue, _deadline(request))
+        except UnreadableError as error:
+            status = 404 if error.kind == "not_found" else 503
+            return JSONResponse({"error": str(error)}, status_code=status, headers=headers)
+        return JSONResponse(
+            {
+                "queues": [one.name for one in found.queues],
+                "workers": dict(found.jobs),
+                "unnamed": found.unnamed,
+                "cut_off": found.cut_off,
+            },
+            headers=headers,
+        )
+
     paths: dict[str, tuple[Callable[..., Any], type[Response]]] = {
         "/": (page, HTMLResponse),
         "/metrics": (metrics, Response),
         "/status.json": (status, JSONResponse),
+        "/busy.json": (busy, JSONResponse),
         "/healthz": (healthz, JSONResponse),
         "/readyz": (readyz, JSONResponse),
     }

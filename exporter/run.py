@@ -7,6 +7,7 @@ import gc
 import logging
 import signal
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from types import FrameType
@@ -15,6 +16,7 @@ from typing import Final
 from exporter.access import RefusedError, check_access
 from exporter.app import make_app
 from exporter.assess import Assessor
+from exporter.bullmq.busy import Busy, BusyWorkers
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.keep import StateFile
@@ -28,6 +30,7 @@ from exporter.views import About, Task
 from service.address import parse_listen
 from service.clock import Deadline, monotonic
 from service.negotiate import Format
+from service.outcome import UnreadableError
 from service.threads import Crew, Supervised
 from service.web import WebServer
 
@@ -44,6 +47,7 @@ class Exporter:
         self._monitoring = settings.monitoring.enabled
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
+        self._busy = BusyWorkers(self._deployment, discovery)
         watch = Watch(self._deployment)
         self._crew = Crew(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
@@ -126,6 +130,11 @@ class Exporter:
 
     def exposition(self, form: Format, deadline: Deadline) -> bytes:
         return self._exposition.render(self.assess(deadline), form)
+
+    def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
+        if not self._monitoring:
+            raise UnreadableError("disabled", "monitoring is switched off")
+        return self._busy.of(prefix, names, deadline)
 
     def about(self) -> About:
         tasks = (*self._tasks, *self._crew.members) if self._monitoring else ()

@@ -147,7 +147,9 @@ class KubernetesSettings(Model):
     )
     events: bool = Field(True, description="tell changes and conditions as Events of the workload")
     exporter_url: str | None = Field(
-        None, description="the exporter, which is asked who is busy before an `idle_first` target scales in"
+        None,
+        pattern=r"^https?://[^@/?#]+/?$",
+        description="the exporter, which is asked who is busy before an `idle_first` target scales in",
     )
 
 
@@ -346,6 +348,10 @@ def _check_place(loaded: Loaded[Settings], path: str, target: TargetSettings) ->
         raise loaded.error(f"{path}.name", why, target.name)
     if target.kubernetes is None:
         return
+    url = loaded.model.kubernetes.exporter_url
+    if target.kubernetes.idle_first and url is None:
+        why = "needs kubernetes.exporter_url, which says who is busy"
+        raise loaded.error(f"{path}.kubernetes.idle_first", why, value=True)
     home = loaded.model.kubernetes.namespace
     for other in loaded.model.targets[: loaded.model.targets.index(target)]:
         if other.kubernetes and other.kubernetes.workload(home) == target.kubernetes.workload(home):

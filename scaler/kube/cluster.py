@@ -8,6 +8,7 @@ from typing import Final
 from scaler.cycle import TargetStep
 from scaler.kube.api import KubeApi
 from scaler.kube.events import EventWriter
+from scaler.kube.idle import IdleFirst
 from scaler.kube.objects import Ref
 from scaler.kube.rivals import Autoscalers
 from scaler.kube.store import ConfigMapStore
@@ -36,6 +37,7 @@ class Cluster:
         self.store: Final[Store | None] = (
             StateFile(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
         )
+        self._exporter_url = cluster.exporter_url
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api, _FRESH * settings.interval_seconds)
         self._autoscalers = Autoscalers(self.api)
@@ -55,9 +57,15 @@ class Cluster:
             self._autoscalers,
             self.elector,
             dry_run=self._dry_run,
+            idle_first=self._idle_first(made_of),
         )
         self._targets[made_of.name] = target
         return target
+
+    def _idle_first(self, made_of: TargetSettings) -> IdleFirst | None:
+        if made_of.kubernetes is None or not made_of.kubernetes.idle_first or not self._exporter_url:
+            return None
+        return IdleFirst(self.api, self._exporter_url, made_of.prefix, made_of.queues)
 
     @property
     def leading(self) -> bool:

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import httpx
 import pytest
 
 from exporter.app import make_app
+from exporter.bullmq.busy import Busy
 from exporter.metrics.family import Assessment
+from exporter.snapshot import QueueId
 from exporter.views import About
 from service.clock import Deadline
 from service.negotiate import CONTENT_TYPES, Format
+from service.outcome import UnreadableError
 from tests.fakes.assessments import assessment
 
 
@@ -29,6 +32,13 @@ class FakeExporter:
     def exposition(self, form: Format, deadline: Deadline) -> bytes:
         self.given.append(deadline.remaining())
         return f"# {form}\n".encode()
+
+    def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
+        if "down" in names:
+            raise UnreadableError("timeout", "a: no answer")
+        if "mail" not in names:
+            raise UnreadableError("not_found", "no known queue is called so")
+        return Busy((QueueId(prefix, "mail"),), {"pod-1": 2}, unnamed=1)
 
     def about(self) -> About:
         return About("1.2.3", monitoring=True, uptime=1.0)
@@ -127,8 +137,21 @@ def test_there_is_nothing_else(client: Client, path: str) -> None:
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
+def test_who_is_busy(client: Client) -> None:
+    assert client.get("/busy.json?prefix=bull&queue=mail&queue=v*").json() == {
+        "queues": ["mail"],
+        "workers": {"pod-1": 2},
+        "unnamed": 1,
+        "cut_off": False,
+    }
+    assert client.get("/busy.json?prefix=bull&queue=nobody").status_code == 404
+    assert client.get("/busy.json?prefix=bull&queue=down").json() == {"error": "a: no answer"}
+    assert client.get("/busy.json?prefix=bull&queue=down").status_code == 503
+    assert client.get("/busy.json").status_code == 422
+
+
 def test_openapi(client: Client) -> None:
     described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/", "/metrics", "/status.json", "/healthz", "/readyz"}
+    assert set(described["paths"]) == {"/", "/metrics", "/status.json", "/busy.json", "/healthz", "/readyz"}
     assert all(set(path) == {"get"} for path in described["paths"].values())
     assert described["info"]["version"] == "1.2.3"

@@ -1,0 +1,54 @@
+"""Who has a job in hand, as BullMQ's own jobs tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exporter.bullmq.busy import BusyWorkers
+from lab.bullmq import BullMQ
+from lab.cluster import RedisCluster
+from lab.redis import RedisServer
+from service.clock import Deadline
+from service.outcome import UnreadableError
+from tests.integration.bullmq.conftest import WatchOf
+
+
+def busy(watch: WatchOf, where: RedisServer | RedisCluster, *names: str, **bullmq: Any) -> dict[str, int]:
+    one = watch(where, **bullmq)
+    one.look()
+    found = BusyWorkers(one.deployment, one.discovery).of(
+        bullmq.get("prefixes", ["bull"])[0], names, Deadline.after(5)
+    )
+    assert not found.cut_off
+    return dict(found.jobs) | ({"": found.unnamed} if found.unnamed else {})
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_jobs_in_hand_are_counted_by_the_workers_name(
+    server: RedisServer, watch: WatchOf, version: Any
+) -> None:
+    with BullMQ(version, url=server.url) as library:
+        mail, video = f"busy-mail-{version}", f"busy-video-{version}"
+        library.start_worker(mail, behaviour={"hold": True}, concurrency=3, name="pod-a")
+        library.add_bulk(mail, 2)
+        library.wait_for_counts(mail, {"active": 2})
+        library.start_worker(video, behaviour={"hold": True}, concurrency=3)
+        library.add_bulk(video, 1)
+        library.wait_for_counts(video, {"active": 1})
+        assert busy(watch, server, mail) == {"pod-a": 2}
+        assert busy(watch, server, f"busy-*-{version}") == {"pod-a": 2, "": 1}
+
+
+def test_in_a_cluster_each_queues_own_node_is_asked(redis_cluster: RedisCluster, watch: WatchOf) -> None:
+    with BullMQ(6, cluster=redis_cluster.addresses, prefix="{busy}") as library:
+        library.start_worker("mail", behaviour={"hold": True}, concurrency=2, name="pod-a")
+        library.add_bulk("mail", 2)
+        library.wait_for_counts("mail", {"active": 2})
+        assert busy(watch, redis_cluster, "mail", prefixes=["{busy}"]) == {"pod-a": 2}
+
+
+def test_a_queue_that_nobody_knows(server: RedisServer, watch: WatchOf) -> None:
+    with pytest.raises(UnreadableError, match="no known queue"):
+        busy(watch, server, "nobody")

@@ -1,0 +1,136 @@
+"""Idle pods first: real pods, marked by what an exporter says, just before a scale-in."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.deadline import wait_until
+from scaler.kube.api import KubeApi
+from scaler.kube.idle import MOST_PATCHES, IdleFirst, jobs_of, marks
+from scaler.kube.objects import DELETION_COST, Pod
+from scaler.model import Applied
+from tests.kubernetes.admin import Admin
+from tests.kubernetes.test_target import TargetOf, read, soon, target_of
+
+__all__ = ["target_of"]
+
+
+class Says(ThreadingHTTPServer):
+    """An exporter that answers with `body`."""
+
+    daemon_threads = True
+    body = b"{}"
+    asked: list[str]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Says
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def exporter() -> Iterator[Says]:
+    server = Says(("127.0.0.1", 0), _Handler)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def idle_first(api: KubeApi, exporter: Says) -> IdleFirst:
+    return IdleFirst(api, f"http://127.0.0.1:{exporter.server_address[1]}", "bull", ["mail", "v*"])
+
+
+def test_the_busy_pods_stay(admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf) -> None:
+    admin.workload("mail", 5)
+    target = target_of(idle_first=idle_first(api, exporter))
+    wait_until(lambda: read(target).ready == 5, what="five pods", seconds=50)
+    names = sorted(pod["metadata"]["name"] for pod in admin.pods("mail"))
+    busy = {names[1]: 2, names[4]: 1}
+    exporter.body = json.dumps({"workers": busy | {"of another pod": 9}}).encode()
+    assert target.scale(5, 2, soon()) == Applied(2)
+    wait_until(lambda: len(admin.pods("mail")) == 2, what="two pods are left", seconds=50)
+    assert {pod["metadata"]["name"] for pod in admin.pods("mail")} == set(busy)
+    assert exporter.asked == ["/busy.json?prefix=bull&queue=mail&queue=v%2A"]
+
+
+def test_a_pod_that_is_idle_again_loses_its_mark(
+    admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 3)
+    target = target_of(idle_first=idle_first(api, exporter))
+    wait_until(lambda: read(target).ready == 3, what="three pods", seconds=50)
+    first = admin.pods("mail")[0]["metadata"]["name"]
+    exporter.body = json.dumps({"workers": {first: 1}}).encode()
+    target.scale(3, 2, soon())
+    exporter.body = json.dumps({"workers": {}}).encode()
+    read(target)
+    target.scale(2, 1, soon())
+    costs = [pod["metadata"].get("annotations", {}).get(DELETION_COST) for pod in admin.pods("mail")]
+    assert set(costs) <= {None, "0"}
+
+
+def test_an_exporter_that_does_not_know_is_no_reason_to_stay(
+    admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin.workload("mail", 3)
+    target = target_of(idle_first=idle_first(api, exporter))
+    wait_until(lambda: read(target).ready == 3, what="three pods", seconds=50)
+    exporter.body = b"<html>"
+    assert target.scale(3, 1, soon()) == Applied(1)
+    assert "idle pods cannot be marked" in caplog.text
+
+
+def test_nobody_is_asked_before_scaling_out(
+    admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 1)
+    target = target_of(idle_first=idle_first(api, exporter))
+    read(target)
+    target.scale(1, 3, soon())
+    assert exporter.asked == []
+
+
+PODS = st.lists(
+    st.builds(
+        Pod,
+        name=st.sampled_from([f"p{number}" for number in range(200)]),
+        ready=st.booleans(),
+        ending=st.just(value=False),
+        start_seconds=st.none(),
+        cost=st.integers(-2, 3),
+    ),
+    unique_by=lambda pod: pod.name,
+)
+
+
+@given(PODS, st.dictionaries(st.sampled_from([f"p{number}" for number in range(200)]), st.integers(0, 3)))
+def test_marks_are_few_and_the_dearest_come_first(pods: list[Pod], busy: dict[str, int]) -> None:
+    found = marks(pods, busy)
+    assert len(found) <= MOST_PATCHES
+    assert [cost for _, cost in found] == sorted((cost for _, cost in found), reverse=True)
+    after = {pod.name: pod.cost for pod in pods} | dict(found)
+    if len(found) < MOST_PATCHES:
+        assert after == {pod.name: busy.get(pod.name, 0) for pod in pods}
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"workers": 3}, {"workers": {"a": "many"}}])
+def test_what_is_no_answer_of_an_exporter(answer: object) -> None:
+    with pytest.raises(ValueError, match=r"exporter|many"):
+        jobs_of(answer)
