@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Final
 
 from deploy.rules.alerts import oxherd
@@ -14,14 +16,23 @@ from deploy.rules.extra import oxherd_extra
 from deploy.rules.thresholds import Thresholds
 
 HERE: Final = Path(__file__).parents[1] / "prometheus" / "rules"
+OPERATOR: Final = Path(__file__).parents[1] / "kubernetes" / "monitoring" / "rules.yaml"
 
 
 def files(thresholds: Thresholds) -> dict[Path, str]:
     """Each rule file and the text it should have."""
-    return {
-        HERE / "oxherd.yml": oxherd(thresholds),
-        HERE / "oxherd-extra.yml": oxherd_extra(thresholds),
-    }
+    made = {"oxherd": oxherd(thresholds), "oxherd-extra": oxherd_extra(thresholds)}
+    return {HERE / f"{name}.yml": text for name, text in made.items()} | {OPERATOR: operator_rules(made)}
+
+
+def operator_rules(made: Mapping[str, str]) -> str:
+    """The rule files as the prometheus-operator's PrometheusRules."""
+    parts = []
+    for name, text in made.items():
+        head = f"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {name}\nspec:\n"
+        comment, _, groups = text.partition("\n")
+        parts.append(f"{comment}\n{head}{indent(groups, '  ')}")
+    return "---\n".join(parts)
 
 
 def main(arguments: list[str]) -> int:
