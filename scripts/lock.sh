@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes requirements/dev.txt and lab/node/package-lock.json again from pyproject.toml and lab/node/package.json.
+# Writes requirements/*.txt and lab/node/package-lock.json again from pyproject.toml and lab/node/package.json.
 # Neither names a registry: whoever installs uses the one that their pip and npm are set up for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,5 +25,14 @@ PYTHON
     pyproject.toml "$tools/dev.in"
 } >"$tools/dev.txt"
 mv "$tools/dev.txt" requirements/dev.txt
+
+# What the image holds: no more than the commands need, on a cluster.
+{
+  echo "# What the image installs, pinned with hashes. Written by scripts/lock.sh (make lock) from pyproject.toml."
+  "$tools/venv/bin/pip-compile" -qq --output-file - --upgrade --generate-hashes --strip-extras --allow-unsafe \
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-options \
+    --extra kubernetes --all-build-deps pyproject.toml
+} >"$tools/image.txt"
+mv "$tools/image.txt" requirements/image.txt
 
 (cd lab/node && npm install --package-lock-only --ignore-scripts)

@@ -29,7 +29,9 @@ def operator_rules(made: Mapping[str, str]) -> str:
     """The rule files as the prometheus-operator's PrometheusRules."""
     parts = []
     for name, text in made.items():
-        head = f"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {name}\nspec:\n"
+        head = (
+            f"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {name}\nspec:\n"
+        )
         comment, _, groups = text.partition("\n")
         parts.append(f"{comment}\n{head}{indent(groups, '  ')}")
     return "---\n".join(parts)

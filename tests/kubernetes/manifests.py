@@ -1,0 +1,38 @@
+"""The manifests as kubectl renders them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[2]
+OVERLAYS: Final = ("base", "overlays/sample", "overlays/prometheus-operator", "overlays/everything")
+
+
+@cache
+def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
+    """All objects of an overlay. They are shared: change none."""
+    kubectl = Path(sys.executable).parent / "kubectl"
+    done = subprocess.run(
+        [kubectl, "kustomize", ROOT / "deploy" / "kubernetes" / overlay],
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def of(overlay: str, kind: str) -> list[dict[str, Any]]:
+    """Those of a kind."""
+    return [one for one in rendered(overlay) if one["kind"] == kind]
+
+
+def named(overlay: str, kind: str, name: str) -> dict[str, Any]:
+    """The first whose name begins so."""
+    return next(one for one in of(overlay, kind) if one["metadata"]["name"].startswith(name))

@@ -1,0 +1,169 @@
+"""The manifests: rendered by kubectl, valid for every Kubernetes from 1.28 on, and as safe as they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from exporter.settings import load_settings as exporter_settings
+from scaler.settings import load_settings as scaler_settings
+from tests.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
+
+VERSIONS = [f"1.{minor}" for minor in range(28, int(kubernetes_validate.latest_version().split(".")[1]) + 1)]
+CUSTOM = {"ServiceMonitor", "PrometheusRule"}  # of the operator, whose schemas are not Kubernetes'
+
+
+def pods(overlay: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for one in of(overlay, "Deployment"):
+        yield one["metadata"]["name"], one["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_object_is_valid(overlay: str, version: str) -> None:
+    known = [one for one in rendered(overlay) if one["kind"] not in CUSTOM]
+    assert len(known) > 10
+    for one in known:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_the_newest_kubernetes_is_looked_at() -> None:
+    assert VERSIONS[0] == "1.28"
+    assert len(VERSIONS) >= 10
+
+
+def test_a_slip_would_be_noticed() -> None:
+    broken = yaml.safe_load(yaml.safe_dump(named("base", "Deployment", "oxherd-scaler")))
+    broken["spec"]["template"]["spec"]["containers"][0]["readinessprobe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, "1.28", strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_is_locked_down(overlay: str) -> None:
+    for name, spec in pods(overlay):
+        assert spec["securityContext"]["runAsNonRoot"], name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is (name == "oxherd-scaler"), name
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert {"livenessProbe", "readinessProbe"} <= container.keys(), name
+            assert {"requests", "limits"} <= container["resources"].keys(), name
+
+
+def test_there_are_two_scalers_and_one_may_be_away() -> None:
+    assert named("base", "Deployment", "oxherd-scaler")["spec"]["replicas"] == 2
+    assert named("base", "PodDisruptionBudget", "oxherd-scaler")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_the_scaler_writes_and_sets_is_in_no_manifest(overlay: str) -> None:
+    """Applying them again, or a GitOps tool that does, leaves the state, the lease and the replicas alone."""
+    state = named(overlay, "ConfigMap", "oxherd-scaler-state")
+    assert not state.keys() & {"data", "binaryData"}
+    assert "spec" not in named(overlay, "Lease", "oxherd-scaler")
+    for one in of(overlay, "Deployment"):
+        assert ("replicas" in one["spec"]) is one["metadata"]["name"].startswith("oxherd"), one["metadata"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_secret_and_no_right_to_everything(overlay: str) -> None:
+    assert not of(overlay, "Secret")
+    assert not of(overlay, "ClusterRole")
+    assert not of(overlay, "ClusterRoleBinding")
+    for role in of(overlay, "Role"):
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], rule
+            assert not {"create", "delete"} & set(rule["verbs"]) or rule["resources"] == ["events"], rule
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_settings_can_be_used(overlay: str) -> None:
+    scaler = named(overlay, "ConfigMap", "oxherd-scaler")["data"]["scaler.yml"]
+    scaler_settings(scaler, {}, file="scaler.yml")
+    exporter = named(overlay, "ConfigMap", "oxherd-exporter")["data"]["exporter.yml"]
+    exporter_settings(exporter, {}, file="exporter.yml")
+
+
+def test_the_sample_may_scale_what_its_settings_name() -> None:
+    text = named("overlays/sample", "ConfigMap", "oxherd-scaler")["data"]["scaler.yml"]
+    loaded = scaler_settings(text, {}, file="scaler.yml").model
+    role = named("overlays/sample", "Role", "oxherd-scaler-workers")
+    workloads = {
+        (one["metadata"]["namespace"], one["metadata"]["name"]) for one in of("overlays/sample", "Deployment")
+    }
+    for target in loaded.targets:
+        assert target.kubernetes is not None
+        assert role["metadata"]["namespace"] == target.kubernetes.namespace
+        names = [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule]
+        assert all(target.kubernetes.name in one for one in names)
+        assert (target.kubernetes.namespace, target.kubernetes.name) in workloads
+
+
+def test_bindings_are_for_the_scalers_account() -> None:
+    for binding in of("overlays/everything", "RoleBinding"):
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": "oxherd-scaler", "namespace": "oxherd"}
+        ]
+
+
+def test_services_find_their_pods_and_monitors_their_services() -> None:
+    overlay = "overlays/everything"
+    for service in of(overlay, "Service"):
+        wanted = service["spec"]["selector"].items()
+        labels = [one["spec"]["template"]["metadata"]["labels"] for one in of(overlay, "Deployment")]
+        assert sum(wanted <= one.items() for one in labels) == 1
+    for monitor in of(overlay, "ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        found = [one for one in of(overlay, "Service") if wanted <= one["metadata"]["labels"].items()]
+        assert [one["metadata"]["name"] for one in found] == [monitor["metadata"]["name"]]
+        ports = {port["name"] for port in found[0]["spec"]["ports"]}
+        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
+    exporter = named(overlay, "Service", "oxherd-exporter")["metadata"]["labels"]
+    assert exporter["app.kubernetes.io/part-of"] == "oxherd", "the job that the alert rules ask for"
+
+
+def test_the_operators_rules_are_those_of_the_files() -> None:
+    rules = {one["metadata"]["name"]: one["spec"] for one in of("overlays/everything", "PrometheusRule")}
+    assert rules == {
+        path.stem: yaml.safe_load(path.read_text())
+        for path in (ROOT / "deploy" / "prometheus" / "rules").glob("oxherd*.yml")
+    }
+
+
+# --- the image ---------------------------------------------------------------------------------------------
+
+
+def test_hadolint_has_no_complaint() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout.decode()) == (0, "")
+
+
+def test_the_images_user_and_ports_are_those_of_the_manifests() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    for name, spec in pods("base"):
+        user = spec["securityContext"]
+        assert f"USER {user['runAsUser']}:{user['runAsGroup']}\n" in text, name
+        for port in spec["containers"][0]["ports"]:
+            assert str(port["containerPort"]) in text.partition("EXPOSE")[2].partition("\n")[0]
+
+
+def test_what_is_copied_into_the_image_is_let_in() -> None:
+    let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                assert source in let_in
+                assert (ROOT / source).exists()

@@ -1,0 +1,216 @@
+"""The rights that the manifests give are the least: without any one of them something does not work."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.deadline import wait_until
+from scaler.kube.api import KubeApi
+from scaler.kube.events import EventWriter
+from scaler.kube.idle import IdleFirst
+from scaler.kube.objects import DELETION_COST, Kind, Pod, Ref
+from scaler.kube.rivals import Autoscalers
+from scaler.kube.store import ConfigMapStore
+from scaler.kube.workloads import LIST_FROM, Workloads
+from scaler.lease import Elector
+from scaler.model import Applied, NotApplied, Workers
+from scaler.news import News
+from scaler.settings import KubernetesSettings
+from scaler.state import Action, with_action
+from scaler.targets.kubernetes import KubernetesTarget
+from service.clock import Deadline
+from service.outcome import Ok
+from tests.kubernetes.admin import Admin
+from tests.kubernetes.conftest import ACCOUNT, LEASE, STATE
+from tests.kubernetes.front import Front
+from tests.kubernetes.rules import RULES
+from tests.kubernetes.test_target import Leads
+
+_NUMBERS = count()
+
+
+def each_right() -> Iterator[Any]:
+    """(name, the rules without it), for every verb of every resource of every rule."""
+    for place, rule in enumerate(RULES):
+        for resource in rule["resources"]:
+            for verb in rule["verbs"]:
+                rules = copy.deepcopy(RULES)
+                rules[place]["resources"].remove(resource)
+                rules.append(
+                    rule | {"resources": [resource], "verbs": [v for v in rule["verbs"] if v != verb]}
+                )
+                rules = [one for one in rules if one["resources"] and one["verbs"]]
+                yield pytest.param(rules, id=f"{verb} {resource}")
+
+
+class _Busy(IdleFirst):
+    """One pod has three jobs in hand."""
+
+    def __init__(self, api: KubeApi, name: str) -> None:
+        super().__init__(api, "http://127.0.0.1:9", "bull", ["mail"])
+        self._name = name
+
+    def _busy(self, deadline: Deadline) -> dict[str, int]:
+        return {self._name: 3}
+
+
+class Cluster:
+    """What the scaler does in a cluster, each as a question that is answered yes or no."""
+
+    def __init__(self, admin: Admin, front: Front, api: KubeApi) -> None:
+        self.admin, self.front, self.api = admin, front, api
+
+    def target(
+        self, name: str, kind: Kind, workloads: Workloads | None = None, **options: Any
+    ) -> KubernetesTarget:
+        return KubernetesTarget(
+            Ref(kind, self.admin.namespace, name),
+            self.api,
+            workloads or Workloads(self.api, 0.0),
+            Autoscalers(self.api, every=0.0),
+            Leads(),
+            **options,
+        )
+
+    def read(self, target: KubernetesTarget) -> Workers | None:
+        found = target.read(Deadline.after(5))
+        return found.value if isinstance(found, Ok) else None
+
+    def scales(self, kind: Kind) -> bool:
+        name = f"scales-{kind.lower()}"
+        self.admin.workload(name, 2, kind)
+        target = self.target(name, kind)
+        self.read(target)
+        return target.scale(2, 3, Deadline.after(5)) == Applied(3)
+
+    def names_a_conflict(self, kind: Kind) -> bool:
+        name = f"conflict-{kind.lower()}"
+        self.admin.workload(name, 2, kind)
+        target = self.target(name, kind)
+        self.read(target)
+        said = target.scale(1, 3, Deadline.after(5))
+        return isinstance(said, NotApplied) and said.kind == "conflict"
+
+    def knows_what_is_ready(self, kind: Kind) -> bool:
+        name = f"ready-{kind.lower()}"
+        self.admin.workload(name, 1, kind)
+        found = self.read(self.target(name, kind))
+        return found is not None and found.ready is not None
+
+    def lists_many(self) -> bool:
+        workloads = Workloads(self.api, 60.0)
+        targets = [self.target(f"many-{number}", "Deployment", workloads) for number in range(LIST_FROM)]
+        for target in targets:
+            self.admin.workload(target.ref.name, 1)
+        self.front.forget()
+        for target in targets:
+            self.read(target)
+        return not self.front.asked("GET .*/deployments/many")
+
+    def measures_starts(self) -> bool:
+        self.admin.workload("starts", 1)
+        path = f"/apis/apps/v1/namespaces/{self.admin.namespace}/deployments/starts"
+        wait_until(
+            lambda: self.admin.ask("GET", path)["status"].get("readyReplicas"), what="a pod", seconds=50
+        )
+        found = self.read(self.target("starts", "Deployment"))
+        return found is not None and found.start_seconds is not None
+
+    def marks_busy_pods(self) -> bool:
+        self.admin.workload("busy", 2)
+        wait_until(lambda: len(self.admin.pods("busy")) == 2, what="pods", seconds=50)
+        name = self.admin.pods("busy")[0]["metadata"]["name"]
+        mark = _Busy(self.api, name)
+        pods = [Pod(one["metadata"]["name"], True, False, None, 0) for one in self.admin.pods("busy")]
+        mark(Ref("Deployment", self.admin.namespace, "busy"), pods, 1, Deadline.after(5))
+        costs = [one["metadata"].get("annotations", {}).get(DELETION_COST) for one in self.admin.pods("busy")]
+        return "3" in costs
+
+    def sees_autoscalers(self) -> bool:
+        self.admin.autoscaler("rival", "mail")
+        found = Autoscalers(self.api).of(Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5))
+        return found == "HorizontalPodAutoscaler rival"
+
+    def sees_scaled_objects(self) -> bool:
+        self.front.forget()
+        Autoscalers(self.api).of(Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5))
+        return [one.status for one in self.front.asked("GET .*/scaledobjects")] == [200]
+
+    def leads(self) -> bool:
+        elector = Elector(self.api, LEASE, 15, who=f"test-{next(_NUMBERS)}")
+        with_problem = elector._step()
+        led = elector.leading
+        if led:
+            elector._step()
+            elector._release()
+        assert with_problem > 0
+        return led
+
+    def keeps_state(self) -> bool:
+        store = ConfigMapStore(self.api, STATE)
+        store.change(lambda state: with_action(state, Action(float(next(_NUMBERS)), "mail", 1, 2, "x")))
+        return bool(store.read()[0].actions)
+
+    def tells(self) -> bool:
+        self.admin.workload("tells", 1)
+        writer = EventWriter(self.api, "test")
+        uid = self.admin.get("tells")["metadata"]["uid"]
+        ref = Ref("Deployment", self.admin.namespace, "tells")
+        for _ in range(2):
+            writer._post(ref, uid, News("tells", "ScaledUp", "from 1 to 2"))
+        return [one["count"] for one in self.admin.events()] == [2]
+
+
+FACTS: dict[str, Callable[[Cluster], bool]] = {
+    "scales Deployments": lambda cluster: cluster.scales("Deployment"),
+    "scales StatefulSets": lambda cluster: cluster.scales("StatefulSet"),
+    "names a conflict of a Deployment": lambda cluster: cluster.names_a_conflict("Deployment"),
+    "names a conflict of a StatefulSet": lambda cluster: cluster.names_a_conflict("StatefulSet"),
+    "knows what is ready of a Deployment": lambda cluster: cluster.knows_what_is_ready("Deployment"),
+    "knows what is ready of a StatefulSet": lambda cluster: cluster.knows_what_is_ready("StatefulSet"),
+    "lists many": Cluster.lists_many,
+    "measures starts": Cluster.measures_starts,
+    "marks busy pods": Cluster.marks_busy_pods,
+    "sees autoscalers": Cluster.sees_autoscalers,
+    "sees ScaledObjects": Cluster.sees_scaled_objects,
+    "leads": Cluster.leads,
+    "keeps its state": Cluster.keeps_state,
+    "tells": Cluster.tells,
+}
+
+
+def true_facts(cluster: Cluster) -> set[str]:
+    found = set()
+    for name, fact in FACTS.items():
+        try:
+            if fact(cluster):
+                found.add(name)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the fact is not so
+            print(name, error)  # noqa: T201
+    return found
+
+
+@pytest.fixture
+def cluster(admin: Admin, front: Front, token: str, tmp_path: Path) -> Iterator[Cluster]:
+    settings = KubernetesSettings(kubeconfig=admin.kubeconfig(tmp_path / "k", token), timeout_seconds=2.0)
+    api = KubeApi(settings)
+    yield Cluster(admin, front, api)
+    api.close()
+
+
+def test_with_all_rights_everything_works(cluster: Cluster) -> None:
+    assert true_facts(cluster) == set(FACTS)
+
+
+@pytest.mark.parametrize("rules", list(each_right()))
+def test_without_one_right_something_does_not(cluster: Cluster, rules: list[dict[str, Any]]) -> None:
+    cluster.admin.rules(ACCOUNT, rules)
+    missing = set(FACTS) - true_facts(cluster)
+    assert missing
+    print("missing:", missing)  # noqa: T201
