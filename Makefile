@@ -1,6 +1,6 @@
 # What a person does with this checkout. Each target installs what it lacks first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus check types lint bench docs lock clean
+.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-manifests check types lint bench docs lock clean
 PYTHON ?= python3
 bin := .venv/bin
 
@@ -30,6 +30,13 @@ test-versions: setup ## the same against Redis 6.2 and 8.2, Valkey 8.1 and 9.1; 
 test-alerts: export OXHERD_ALERTS_FACTOR ?= 1/20
 test-alerts: setup ## the eight alerts by their causes in 1/20 of their time, rather than 1/75; 6 minutes
 	$(bin)/python -m pytest tests/alerts
+
+test-cluster: setup ## the scaler's tests against the Kubernetes that OXHERD_TEST_KUBECONFIG names, in namespaces of their own
+	@: "$${OXHERD_TEST_KUBECONFIG:?name a kubeconfig of a cluster for tests; KUBECONFIG is not used}"
+	$(bin)/python -m pytest tests/kubernetes
+
+test-manifests: setup ## checkov's checks of the manifests; installs it apart, 290 MB
+	scripts/check-manifests.sh .lab/checkov
 
 test-prometheus: setup ## the rules and routes on newer Prometheus and Alertmanager than Debian 12's
 	@set -e; for programs in $$(scripts/other-prometheus.sh .lab/prometheus); do \

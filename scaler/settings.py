@@ -134,6 +134,9 @@ class KubernetesSettings(Model):
         description="of the lease, the state, and of targets that name none; the pod's own if absent",
     )
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="limit of each request")
+    requests_per_second: float = Field(
+        50.0, gt=0, le=1000, description="most requests in the long run; four times as many at once"
+    )
     lease: str = Field(
         "oxherd-scaler", pattern=DNS_NAME, description="Lease that elects the one scaler that acts"
     )

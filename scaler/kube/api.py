@@ -21,6 +21,7 @@ from kubernetes.config.config_exception import ConfigException
 
 from scaler.kube.errors import KubeError, refused
 from scaler.kube.objects import FIELD_MANAGER, Json, Ref
+from scaler.kube.pace import Pace
 from scaler.settings import KubernetesSettings
 from service.clock import Deadline, monotonic
 
@@ -56,6 +57,7 @@ class KubeApi:
         self._leases = client.CoordinationV1Api(self._client)
         self._autoscaling = client.AutoscalingV2Api(self._client)
         self._custom = client.CustomObjectsApi(self._client)
+        self._pace = Pace(settings.requests_per_second, 4 * settings.requests_per_second)
         self._lock = threading.Lock()
         self._closed_until = 0.0
         self._requests = 0
@@ -194,10 +196,14 @@ class KubeApi:
     ) -> Json:
         """The answer as JSON. A server that asked to be left alone is, by all but the lease's requests."""
         until = deadline.at_most(self._timeout)
+        urgent = " lease" in what
         left = self._closed_until - monotonic()
-        if left > 0 and " lease" not in what:
+        if left > 0 and not urgent:
             why = f"{what}: not asked, the API server wants to be left alone for {left:.0f} s"
             raise KubeError("throttled", why, retry_after=left)
+        if not urgent and not self._pace.wait(until):
+            why = f"{what}: not asked, requests_per_second allows no more now"
+            raise KubeError("throttled", why, retry_after=0.0)
         seconds = until.remaining()
         if seconds <= 0:
             raise KubeError("timeout", f"{what}: no time was left to ask")

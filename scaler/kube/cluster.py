@@ -10,6 +10,7 @@ from scaler.kube.api import KubeApi
 from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
 from scaler.kube.objects import Ref
+from scaler.kube.pace import Pace
 from scaler.kube.rivals import Autoscalers
 from scaler.kube.store import ConfigMapStore
 from scaler.kube.workloads import Workloads
@@ -21,6 +22,8 @@ from scaler.statefile import StateFile
 from scaler.store import Store
 from scaler.targets.kubernetes import KubernetesTarget
 
+_PROOFS_PER_SECOND: Final = 5.0
+_PROOFS_AT_ONCE: Final = 50.0
 _FRESH: Final = 0.5  # of an interval: a list serves one step, and never the next
 
 
@@ -41,6 +44,7 @@ class Cluster:
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api, _FRESH * settings.interval_seconds)
         self._autoscalers = Autoscalers(self.api)
+        self._proofs = Pace(_PROOFS_PER_SECOND, _PROOFS_AT_ONCE)
         self.elector: Final = Elector(self.api, cluster.lease, cluster.lease_seconds, who=who)
         self._events = EventWriter(self.api, self.elector.identity) if cluster.events else None
         self._targets: dict[str, KubernetesTarget] = {}
@@ -57,6 +61,7 @@ class Cluster:
             self._autoscalers,
             self.elector,
             dry_run=self._dry_run,
+            proofs=self._proofs,
             idle_first=self._idle_first(made_of),
         )
         self._targets[made_of.name] = target

@@ -14,6 +14,7 @@ from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.fence import Fence
 from scaler.kube.objects import Pod, Ref, Workload, pod_of, scale_patch, workload_of_scale
+from scaler.kube.pace import Pace
 from scaler.kube.rivals import Autoscalers, Reverts
 from scaler.kube.workloads import Workloads
 from scaler.model import Applied, NotApplied, Workers
@@ -47,6 +48,7 @@ class KubernetesTarget:
         fence: Fence,
         *,
         dry_run: bool = False,
+        proofs: Pace | None = None,
         idle_first: IdleFirst | None = None,
     ) -> None:
         self.ref: Final = ref
@@ -55,6 +57,7 @@ class KubernetesTarget:
         self._autoscalers = autoscalers
         self._fence = fence
         self._idle_first = idle_first
+        self._proofs = proofs
         self._proven = dry_run  # what is never done needs no permission
         self._lock = threading.Lock()
         self._rest = _Rest()
@@ -110,6 +113,7 @@ class KubernetesTarget:
         except ValueError as error:
             return NotApplied("invalid", f"{self.ref}: {error}")
         self._rest.wrote_well()
+        self._proven = True
         self._reverts = self._reverts.set(new)
         self._pods_due = 0.0
         if now != new:
@@ -123,8 +127,9 @@ class KubernetesTarget:
     # --- permission --------------------------------------------------------------------------------------
 
     def _prove(self, workload: Workload, deadline: Deadline) -> None:
-        """Once: a change that the server only pretends to make tells whether the real one is allowed."""
-        if self._proven:
+        """Once, and not for a thousand targets in one step: a change that the server only pretends to make
+        tells whether the real one is allowed."""
+        if self._proven or (self._proofs is not None and not self._proofs.take()):
             return
         patch = scale_patch(workload.replicas, workload.replicas)
         try:

@@ -1,0 +1,85 @@
+"""A thousand workloads: few requests a step, and no storm when all of them change at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from scaler.controller import Controller, Managed, Sight
+from scaler.cycle import Cycle
+from scaler.kube.cluster import Cluster
+from scaler.ledger import Ledger
+from scaler.metrics import metrics
+from scaler.model import Applied, NotApplied, Sample
+from scaler.settings import PolicySettings, Settings
+from service.clock import Deadline, now
+from tests.kubernetes.admin import Admin
+from tests.kubernetes.conftest import real_kubeconfig
+from tests.kubernetes.front import Front
+
+INTERVAL = 1.0
+COUNT = 50 if real_kubeconfig() else 1000  # a real cluster has to run the pods
+POLICY = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
+
+
+@dataclass
+class FakeEyes:
+    waiting: int = 0
+
+    def look(self, deadline: Deadline) -> Mapping[str, Sight]:
+        sample = Sample(now(), self.waiting, 0.0)
+        return {f"w{number}": Sight((f"q{number}",), sample) for number in range(COUNT)}
+
+
+def settings(kubeconfig: str, rate: float) -> Settings:
+    targets = [
+        {"name": f"w{number}", "queues": [f"q{number}"], "kubernetes": {"name": f"w{number}"}}
+        for number in range(COUNT)
+    ]
+    cluster = {"kubeconfig": kubeconfig, "requests_per_second": rate}
+    return Settings.model_validate({"interval_seconds": INTERVAL, "kubernetes": cluster, "targets": targets})
+
+
+@pytest.mark.parametrize("rate", [150, 1000])
+def test_a_step_asks_little_and_changes_no_faster_than_it_may(
+    admin: Admin, front: Front, kubeconfig: str, rate: float
+) -> None:
+    for number in range(COUNT):
+        admin.workload(f"w{number}", 1)
+    made = settings(kubeconfig, rate)
+    cluster, eyes = Cluster(made), FakeEyes()
+    managed = [Managed(one.name, POLICY, cluster.target(one)) for one in made.targets]
+    cluster.elector._step()
+    controller = Controller(Ledger(None), leading=lambda: cluster.leading)
+
+    def step() -> Cycle:
+        threading.Event().wait(INTERVAL)  # as between two steps: what was listed for one serves no other
+        front.forget()
+        cluster.elector._step()
+        return controller.step(eyes, managed, 5.0)
+
+    step()
+    lists = -(-COUNT // 500)
+    quiet = step()
+    assert len(front.asked("GET .*/deployments")) == lists
+    assert len(front.asked("PATCH .*dryRun")) <= 50
+    assert not front.writes()
+    eyes.waiting = 40
+    results = [one.acted for one in step().steps]
+    applied = sum(1 for one in results if isinstance(one, Applied))
+    assert applied == len(front.writes())
+    assert all(one.kind == "throttled" for one in results if isinstance(one, NotApplied))
+    begin, end = front.writes()[0].at, front.writes()[-1].at
+    assert applied <= rate * (end - begin) + 4 * rate + 1
+    while applied < COUNT:
+        more = step()
+        applied += sum(1 for one in more.steps if isinstance(one.acted, Applied))
+        assert len(front.asked("GET .*/deployments")) == lists
+    assert all(admin.replicas(f"w{number}") > 1 for number in (0, COUNT - 1))
+    names = {family.name for family in metrics(quiet, controller.tally)}
+    assert "oxherd_scaler_step_duration_seconds" in names
+    print(f"{COUNT} workloads: {quiet.took:.3f} s for a quiet step")  # noqa: T201
+    cluster.api.close()

@@ -1,0 +1,219 @@
+"""The whole scaler as a process in a cluster: figures in, replicas, Events and orders out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from lab.deadline import wait_until
+from tests.kubernetes.admin import Admin
+from tests.kubernetes.conftest import STATE
+from tests.kubernetes.front import Front
+from tests.kubernetes.scalers import Figures, ScalerProcess, figures, scaler, settings
+
+ScalerOf: TypeAlias = Callable[..., ScalerProcess]
+
+
+class Waiting:
+    """How many jobs wait; a test changes it."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    def __call__(self, _: float) -> int:
+        return self.jobs
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    return Waiting()
+
+
+@pytest.fixture
+def prometheus(waiting: Waiting) -> Iterator[Figures]:
+    with figures(waiting=waiting) as made:
+        yield made
+
+
+@pytest.fixture
+def scaler_of(kubeconfig: str, prometheus: Figures, tmp_path: Path) -> Iterator[ScalerOf]:
+    with ExitStack() as undo:
+
+        def start(name: str = "one", **changed: Any) -> ScalerProcess:
+            data = settings(kubeconfig, prometheus.url, **changed)
+            return undo.enter_context(scaler(name, tmp_path, data))
+
+        yield start
+
+
+def replicas(admin: Admin, wanted: int) -> None:
+    wait_until(lambda: admin.replicas("mail") == wanted, what=f"{wanted} replicas", seconds=20)
+
+
+def target(process: ScalerProcess) -> dict[str, Any]:
+    found = process.status() or {}
+    return next(iter(found.get("targets") or [{}]))
+
+
+def has(process: ScalerProcess, condition: str) -> None:
+    wait_until(lambda: condition in target(process).get("conditions", []), what=condition, seconds=20)
+
+
+def has_not(process: ScalerProcess, condition: str) -> None:
+    wait_until(lambda: condition not in target(process).get("conditions", ()), what=condition, seconds=20)
+
+
+def reasons(admin: Admin) -> list[str]:
+    return [event["reason"] for event in admin.events()]
+
+
+def order(folder: Path, *words: str) -> str:
+    """`scaling ...` with the settings of the scaler that runs."""
+    command = [sys.executable, "-m", "scaler", *words, "--config", str(folder / "one.yml")]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=30, env=dict(os.environ))
+    return (done.stdout + done.stderr).decode()
+
+
+def test_a_burst_is_followed_out_and_in_and_told(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
+    admin.workload("mail", 1)
+    one = scaler_of()
+    wait_until(one.leads, what="it leads", seconds=20)
+    waiting.jobs = 40
+    replicas(admin, 8)
+    waiting.jobs = 0
+    replicas(admin, 1)
+    wait_until(lambda: {"ScaledUp", "ScaledDown"} <= set(reasons(admin)), what="events")
+    event = admin.events()[0]
+    assert event["involvedObject"]["name"] == "mail"
+    assert event["message"].startswith("from 1 to 8: ")
+    wait_until(lambda: "actions" in (admin.config_map(STATE).get("data") or {}), what="the state is kept")
+
+
+def test_to_nothing_and_from_nothing(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
+    admin.workload("mail", 1)
+    one = scaler_of(defaults={"min_workers": 0, "scale_to_zero_after_seconds": 1})
+    replicas(admin, 0)
+    waiting.jobs = 3
+    replicas(admin, 1)
+    assert one.leads()
+
+
+def test_orders_by_command_and_by_hand_go_through_the_config_map(
+    admin: Admin, scaler_of: ScalerOf, tmp_path: Path
+) -> None:
+    admin.workload("mail", 1)
+    one = scaler_of()
+    wait_until(one.leads, what="it leads", seconds=20)
+    said = order(tmp_path, "manual", "mail", "5", "--reason", "a launch", "--for", "1h", "--by", "ada")
+    assert said.startswith("mail: 5 workers for 1 h")
+    replicas(admin, 5)
+    has(one, "Overridden")
+    assert order(tmp_path, "manual", "mail", "50", "--reason", "x").startswith("scaling: 50 is not within")
+    assert "scaled by its metrics again" in order(tmp_path, "auto", "mail")
+    replicas(admin, 1)
+    admin.edit_config_map(STATE, {"paused": '["mail"]'})
+    has(one, "Paused")
+    admin.edit_config_map(STATE, {"paused": "[]", "enabled": "false"})
+    wait_until(lambda: (one.status() or {}).get("enabled") is False, what="switched off", seconds=10)
+    wait_until(lambda: {"Overridden", "OverriddenEnded", "Paused"} <= set(reasons(admin)), what="events")
+
+
+def test_replicas_set_by_hand_are_noticed_and_followed_up(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 1)
+    one = scaler_of()
+    wait_until(one.leads, what="it leads", seconds=20)
+    with front.fault("PATCH .*/scale(\\?(?!.*dryRun)|$)", "hang"):
+        waiting.jobs = 40
+        wait_until(lambda: front.asked("PATCH .*/scale(\\?(?!.*dryRun)|$)"), what="a write hangs", seconds=20)
+        admin.set_replicas("mail", 3)
+    replicas(admin, 8)
+    assert all(b'"value": 1}' not in write.body or b'"value": 8}' in write.body for write in front.writes())
+
+
+def test_an_autoscaler_is_not_fought(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 2)
+    admin.autoscaler("rival", "mail")
+    one = scaler_of()
+    wait_until(one.leads, what="it leads", seconds=20)
+    waiting.jobs = 40
+    has(one, "Contested")
+    wait_until(lambda: target(one)["metrics"].get("waiting") == 40, what="it sees the jobs", seconds=10)
+    assert "HorizontalPodAutoscaler rival" in target(one)["sentence"]
+    assert target(one)["desired"] == 2
+    assert not front.writes()
+    wait_until(lambda: "Contested" in reasons(admin), what="an event")
+
+
+def test_without_metrics_it_holds_and_says_so(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, prometheus: Figures
+) -> None:
+    admin.workload("mail", 1)
+    waiting.jobs = 40
+    one = scaler_of()
+    replicas(admin, 8)
+    prometheus.names = ["other"]
+    has(one, "MetricsStale")
+    prometheus.names = ["mail"]
+    has_not(one, "MetricsStale")
+    assert admin.replicas("mail") >= 8
+    wait_until(lambda: {"MetricsStale", "MetricsStaleEnded"} <= set(reasons(admin)), what="events")
+
+
+def test_a_workload_that_goes_and_comes_again(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
+    admin.workload("mail", 1)
+    one = scaler_of()
+    wait_until(one.leads, what="it leads", seconds=20)
+    admin.delete("mail")
+    has(one, "TargetNotFound")
+    admin.workload("mail", 1)
+    waiting.jobs = 40
+    replicas(admin, 8)
+    has_not(one, "TargetNotFound")
+
+
+def test_without_knowing_its_orders_it_does_nothing(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    """A pause that cannot be read may be there."""
+    admin.workload("mail", 1)
+    admin.edit_config_map(STATE, {"paused": '["mail"]'})
+    waiting.jobs = 40
+    with front.fault("GET .*/configmaps", "status", status=500):
+        one = scaler_of()
+        wait_until(lambda: target(one).get("desired") == 8, what="it decides", seconds=20)
+        assert not one.leads()
+    has(one, "Paused")
+    assert not front.writes()
+
+
+def test_a_dry_run_beside_it_takes_no_part(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 1)
+    dry = scaler_of("dry", dry_run=True)
+    waiting.jobs = 40
+    wait_until(lambda: target(dry).get("desired") == 8, what="it decides", seconds=20)
+    assert not [seen for seen in front.seen if seen.method != "GET"]
+    assert admin.replicas("mail") == 1
+
+
+def test_no_cluster_to_talk_to_is_told_at_start(tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text(
+        "targets: [{name: mail, queues: [mail], kubernetes: {name: mail}}]\n"
+        "kubernetes: {kubeconfig: /nowhere/config}\n"
+    )
+    command = [sys.executable, "-m", "scaler", "start", "--config", str(tmp_path / "one.yml")]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("scaling: kubernetes.kubeconfig=/nowhere/config")
