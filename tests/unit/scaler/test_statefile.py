@@ -14,7 +14,7 @@ from scaler.decide import begin
 from scaler.ledger import Ledger
 from scaler.model import Override
 from scaler.settings import PolicySettings
-from scaler.state import State, StateError, to_json, with_override, with_pause
+from scaler.state import State, StateError, with_override, with_policy
 from scaler.statefile import StateFile
 from scaler.store import StoreError
 
@@ -114,12 +114,28 @@ def test_a_hand_that_slips_is_told_once_and_its_file_stays(
     with caplog.at_level(logging.WARNING):
         ledger.refresh()
         ledger.refresh()
-    assert caplog.text.count("cannot be used") == 1
+    assert caplog.text.count("cannot be read") == 1
     assert ledger.control("mail", 0.0).override == SALE  # as it was last read
     ledger.note("mail", 1.0, 2, 3, "burst")
     ledger.save({})
     assert path.read_text() == "not json"
     ledger.close()
+
+
+def test_a_slip_in_one_part_is_not_lost_when_another_changes(path: Path) -> None:
+    file = StateFile(str(path))
+    file.change(ordered)
+    data = json.loads(path.read_text())
+    data["overrides"]["video"] = {"workers": "many"}
+    data["policies"] = ["none"]
+    path.write_text(json.dumps(data))
+    file.change(lambda state: replace(state, orders=with_override(state.orders, "text", SALE)))
+    file.change(lambda state: replace(state, orders=with_override(state.orders, "mail", None)))
+    kept = json.loads(path.read_text())
+    assert kept["overrides"].keys() == {"video", "text"}
+    assert kept["policies"] == ["none"]
+    with pytest.raises(StateError, match="policies: should be an object"):
+        file.change(lambda state: replace(state, orders=with_policy(state.orders, "mail", {"aim": 0.2})))
 
 
 def test_a_hand_edit_counts_part_by_part(path: Path, caplog: pytest.LogCaptureFixture) -> None:
