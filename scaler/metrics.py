@@ -178,8 +178,8 @@ FAMILIES: Final = (
     Family(
         "oxherd_scaler_errors_total",
         "counter",
-        "What went wrong, by kind: of a target (not_found, forbidden, conflict, throttled, timeout, unreachable, "
-        "invalid, fenced), or of its metrics (metrics_stale, metrics_unreachable, ...).",
+        "What went wrong, by kind: of a target (not_found, forbidden, conflict, throttled, timeout, "
+        "unreachable, invalid, fenced), or of its metrics (metrics_stale, metrics_unreachable, ...).",
         ("kind",),
         _counted(lambda tally: {(kind,): count for kind, count in tally.errors.items()}),
     ),

@@ -14,7 +14,7 @@ from scaler.decide import begin
 from scaler.ledger import Ledger
 from scaler.model import Override
 from scaler.settings import PolicySettings
-from scaler.state import State, StateError, with_override, with_policy
+from scaler.state import State, StateError, to_json, with_override, with_pause, with_policy
 from scaler.statefile import StateFile
 from scaler.store import StoreError
 
