@@ -102,6 +102,8 @@ class Tally:
         for step in cycle.steps:
             if isinstance(step.workers, Failed):
                 self._error(step.workers.kind)
+            elif not (cycle.leading or cycle.dry_run):
+                pass  # another scaler counts its decisions: two would count each twice
             elif step.decision and step.decision.workers != step.workers.value.asked:
                 direction = "up" if step.decision.workers > step.workers.value.asked else "down"
                 key = (",".join(step.queues), step.name, direction, step.decision.reason)

@@ -1,0 +1,42 @@
+"""What several dashboards share: variables, selectors, annotations."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.dashboards.model import Annotation, Variable
+
+JOB: Final = Variable("job", "job", "oxherd_health_score", "Exporter (job)")
+PREFIX: Final = Variable("prefix", "prefix", 'bullmq_job_count{job=~"$job"}', "Prefix")
+QUEUE: Final = Variable("queue", "queue", 'bullmq_job_count{job=~"$job", prefix=~"$prefix"}', "Queue")
+NODE: Final = Variable("node", "node", 'redis_up{job=~"$job"}', "Node")
+
+ALL: Final = 'job=~"$job"'
+QUEUES: Final = 'job=~"$job", prefix=~"$prefix", queue=~"$queue"'
+NODES: Final = 'job=~"$job", node=~"$node"'
+
+FAILOVERS: Final = Annotation(
+    "Failovers",
+    "sum by (shard) (increase(redis_cluster_failovers_total[1m])) > 0",
+    "failover of {{shard}}",
+    "red",
+)
+SCALING: Final = Annotation(
+    "Scaling",
+    "sum by (target, direction, reason) (increase(oxherd_scaler_decisions_total[1m])) > 0",
+    "{{target}} {{direction}}: {{reason}}",
+    "blue",
+)
+
+UP: Final = {"0": "down", "1": "up"}
+YES: Final = {"0": "no", "1": "yes"}
+
+
+def rate(metric: str, selector: str) -> str:
+    """Per second, over as long as the plot's resolution asks for."""
+    return f"rate({metric}{{{selector}}}[$__rate_interval])"
+
+
+def increase(metric: str, selector: str) -> str:
+    """How much it grew within a point of the plot."""
+    return f"increase({metric}{{{selector}}}[$__rate_interval])"

@@ -1,0 +1,164 @@
+"""Each queue: what waits, what is done, how long it takes, who works."""
+
+from __future__ import annotations
+
+from deploy.dashboards.common import FAILOVERS, JOB, PREFIX, QUEUE, QUEUES, SCALING, rate
+from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds
+
+_PER = "sum by (prefix, queue)"
+
+
+def queues(runbooks: str) -> Dashboard:
+    """`runbooks`: where the alerts' pages are."""
+    table = Row(
+        "All queues",
+        [
+            Panel(
+                "Queues",
+                "Every queue that is chosen, as of the end of the time shown. Empty cells are not known.",
+                [
+                    Query(_states("waiting|paused|prioritized"), column="waiting"),
+                    Query(_states("active"), column="active"),
+                    Query(_states("delayed"), column="delayed"),
+                    Query(_states("failed"), column="failed, kept"),
+                    Query(f"{_PER} (rate(bullmq_job_completed_total{{{QUEUES}}}[5m]))", column="done"),
+                    Query(_quantile("0.95", "bullmq_job_wait_seconds", "5m"), column="wait p95"),
+                    Query(_quantile("0.95", "bullmq_job_processing_seconds", "5m"), column="run p95"),
+                    Query(
+                        f"max by (prefix, queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUES}}})",
+                        column="oldest",
+                    ),
+                    Query(f"max by (prefix, queue) (bullmq_queue_workers{{{QUEUES}}})", column="workers"),
+                    Query(f"max by (prefix, queue) (bullmq_queue_load_factor{{{QUEUES}}})", column="load"),
+                ],
+                kind="table",
+                width=24,
+                height=10,
+                units={"done": "ops", "wait p95": "s", "run p95": "s", "oldest": "s", "load": "percentunit"},
+            )
+        ],
+    )
+    each = Row(
+        "$queue",
+        [
+            Panel(
+                "Jobs by state",
+                "Those that are there; waiting includes what a paused queue holds back.",
+                [
+                    Query(
+                        f'sum by (state) (bullmq_job_count{{{QUEUES}, state!~"completed|failed"}})',
+                        "{{state}}",
+                    )
+                ],
+                stacked=True,
+            ),
+            Panel(
+                "Throughput",
+                "Added, completed, failed for good, and attempts that went back to be tried again.",
+                [
+                    Query(f"sum by (job) (rate(bullmq_job_{what}_total{{{QUEUES}}}[$__rate_interval]))", what)
+                    for what in ("added", "completed", "failed", "retried", "stalled")
+                ],
+                unit="ops",
+            ),
+            Panel(
+                "Error rate",
+                "Jobs that failed for good, of all that ended; empty while none ends.",
+                [
+                    Query(
+                        f"sum by (job) ({rate('bullmq_job_failed_total', QUEUES)}) / "
+                        f"(sum by (job) ({rate('bullmq_job_failed_total', QUEUES)}) + "
+                        f"sum by (job) ({rate('bullmq_job_completed_total', QUEUES)}) > 0)",
+                        "failed",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+                link=("HighFailedJobs", f"{runbooks}HighFailedJobs.md"),
+            ),
+            Panel(
+                "Waiting time",
+                "How many jobs waited how long before a worker took them.",
+                [Query(_heat("bullmq_job_wait_seconds"), "{{le}}")],
+                kind="heatmap",
+                unit="s",
+                width=8,
+            ),
+            Panel(
+                "Processing time",
+                "How many attempts took how long.",
+                [Query(_heat("bullmq_job_processing_seconds"), "{{le}}")],
+                kind="heatmap",
+                unit="s",
+                width=8,
+            ),
+            Panel(
+                "Quantiles",
+                "Of waiting and of processing.",
+                [
+                    Query(
+                        f"histogram_quantile({quantile}, sum by (le) "
+                        f"(rate({metric}_bucket{{{QUEUES}}}[$__rate_interval])))",
+                        f"{what} p{quantile[2:].ljust(2, '0')}",
+                    )
+                    for what, metric in (
+                        ("wait", "bullmq_job_wait_seconds"),
+                        ("run", "bullmq_job_processing_seconds"),
+                    )
+                    for quantile in ("0.5", "0.95")
+                ],
+                unit="s",
+            ),
+            Panel(
+                "Oldest waiting job",
+                "Seconds since the job at the head of the line could first be taken.",
+                [Query(f"max by (queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUES}}})", "{{queue}}")],
+                unit="s",
+                thresholds=Thresholds.rising(30, 300),
+            ),
+            Panel(
+                "Workers",
+                "Workers connected, and jobs that they have in hand.",
+                [
+                    Query(f"sum by (job) (bullmq_queue_workers{{{QUEUES}}})", "workers"),
+                    Query(f'sum by (job) (bullmq_job_count{{{QUEUES}, state="active"}})', "active jobs"),
+                ],
+            ),
+            Panel(
+                "Load and utilization",
+                "Load: waiting and active jobs against what the workers are for. Utilization: active jobs "
+                "against their slots, where the settings tell the concurrency of a worker.",
+                [
+                    Query(f"max by (queue) (bullmq_queue_load_factor{{{QUEUES}}})", "load of {{queue}}"),
+                    Query(
+                        f"max by (queue) (bullmq_queue_worker_utilization{{{QUEUES}}})",
+                        "utilization of {{queue}}",
+                    ),
+                ],
+                unit="percentunit",
+                maximum=1,
+            ),
+        ],
+        repeat="queue",
+    )
+    return Dashboard(
+        "oxherd-queues",
+        "Oxherd / Queues",
+        "Which queue hurts, and why?",
+        [JOB, PREFIX, QUEUE],
+        [table, each],
+        [FAILOVERS, SCALING],
+    )
+
+
+def _states(states: str) -> str:
+    return f'{_PER} (bullmq_job_count{{{QUEUES}, state=~"{states}"}})'
+
+
+def _quantile(quantile: str, metric: str, time: str) -> str:
+    rate = f"sum by (prefix, queue, le) (rate({metric}_bucket{{{QUEUES}}}[{time}]))"
+    return f"histogram_quantile({quantile}, {rate})"
+
+
+def _heat(metric: str) -> str:
+    return f"sum by (le) (increase({metric}_bucket{{{QUEUES}}}[$__rate_interval]))"
