@@ -1,0 +1,253 @@
+"""A Grafana dashboard's JSON without Grafana: its queries run on a Prometheus, its panels drawn.
+
+The drawing shows what is where and whether it can be read; it is no likeness of Grafana.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import httpx
+
+Json: TypeAlias = dict[str, Any]
+Series: TypeAlias = tuple[dict[str, str], list[tuple[float, float]]]
+
+RATE_SECONDS: Final = 30
+_STEP: Final = 2
+_UNIT: Final = 0.42  # inches a unit of a panel's height
+_WIDE: Final = 24.0  # inches of 24 columns
+_LEGEND_LINES: Final = 12
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of each panel, by id, each query's series; and of each variable its values."""
+
+    panels: Mapping[int, Sequence[Sequence[Series]]]
+    variables: Mapping[str, Sequence[str]]
+
+
+class Prometheus:
+    """Asks one as Grafana does."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        """`seconds`: the time that is shown."""
+        self._url = url
+        self._seconds = seconds
+
+    def values(self, query: str) -> list[str]:
+        """What label_values(metric, label) offers."""
+        inner = query.removeprefix("label_values(").removesuffix(")")
+        metric, _, label = inner.rpartition(",")
+        found = self._get(f"label/{label.strip()}/values", {"match[]": metric.strip(), **self._times()})
+        return [str(one) for one in found]
+
+    def series(self, query: str, *, instant: bool) -> list[Series]:
+        """Over the time shown, or as of its end."""
+        if instant:
+            found = self._get("query", {"query": query})["result"]
+            return [(one["metric"], [_point(one["value"])]) for one in found]
+        found = self._get("query_range", {"query": query, "step": str(_STEP), **self._times()})["result"]
+        return [(one["metric"], [_point(point) for point in one["values"]]) for one in found]
+
+    def _times(self) -> dict[str, str]:
+        end = time.time()
+        return {"start": f"{end - self._seconds:.3f}", "end": f"{end:.3f}"}
+
+    def _get(self, path: str, query: Mapping[str, str]) -> Any:
+        answer = httpx.get(f"{self._url}/api/v1/{path}", params=dict(query), timeout=20)
+        assert answer.status_code == 200, f"{answer.text}: {query}"
+        return answer.json()["data"]
+
+
+def panels(dashboard: Json) -> Iterator[Json]:
+    """All but the headings."""
+    return (panel for panel in dashboard["panels"] if panel["type"] != "row")
+
+
+def variables(dashboard: Json) -> Iterator[Json]:
+    """Those that ask for values."""
+    return (one for one in dashboard["templating"]["list"] if one["type"] == "query")
+
+
+def ask(dashboard: Json, prometheus: Prometheus, seconds: float) -> Answers:
+    """Every query of every panel and variable, everything chosen."""
+    chosen: dict[str, Sequence[str]] = {}
+    for variable in variables(dashboard):
+        query = substituted(variable["query"]["query"], chosen, seconds)
+        chosen[variable["name"]] = prometheus.values(query)
+    found = {
+        panel["id"]: [
+            prometheus.series(substituted(target["expr"], chosen, seconds), instant=target["instant"])
+            for target in panel["targets"]
+        ]
+        for panel in panels(dashboard)
+    }
+    return Answers(found, chosen)
+
+
+def substituted(query: str, chosen: Mapping[str, Sequence[str]], seconds: float) -> str:
+    """With the variables' values, as Grafana writes them into a regular expression."""
+    times = {
+        "$__rate_interval": f"{RATE_SECONDS}s",
+        "$__range_s": f"{seconds:.0f}",
+        "$__range": f"{seconds:.0f}s",
+    }
+    for name, value in times.items():
+        query = query.replace(name, value)
+    for name, values in chosen.items():
+        query = query.replace(f"${name}", "|".join(_escaped(one) for one in values) or ".*")
+    return query
+
+
+def _escaped(value: str) -> str:
+    """For a regular expression within a PromQL string."""
+    return "".join("\\\\" + char if char in "{}[]().*+?|^$\\" else char for char in value)
+
+
+def _point(pair: Sequence[Any]) -> tuple[float, float]:
+    return float(pair[0]), float(pair[1])
+
+
+# --- drawing -----------------------------------------------------------------------------------------------
+
+
+def draw(dashboard: Json, answers: Answers, file: Path) -> None:
+    """The whole page, each panel at its place."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
+    with mpl.rc_context({"font.size": 8, "axes.titlesize": 9}):
+        figure = plt.figure(figsize=(_WIDE, height * _UNIT))
+        for panel in dashboard["panels"]:
+            place = panel["gridPos"]
+            box = (
+                (place["x"] + 0.15) / 24,
+                1 - (place["y"] + place["h"] - 0.1) / height,
+                (place["w"] - 0.3) / 24,
+                (place["h"] - 0.2) / height,
+            )
+            if panel["type"] == "row":
+                figure.text(box[0], box[1] + box[3] / 2, panel["title"], weight="bold", size=11, va="center")
+            else:
+                _draw_panel(figure, box, panel, answers.panels[panel["id"]], height)
+        figure.savefig(file, dpi=60)
+        plt.close(figure)
+
+
+def _draw_panel(
+    figure: Any, box: tuple[float, ...], panel: Json, found: Sequence[Sequence[Series]], height: float
+) -> None:
+    left, bottom, width, high = box
+    frame = figure.add_axes(box)
+    frame.set_xticks([])
+    frame.set_yticks([])
+    frame.set_title(panel["title"], loc="left", pad=-10, x=0.01)
+    top = 0.9 / height
+    legend = 0.34 if panel["type"] == "timeseries" else 0.0
+    inner = (
+        left + 0.045 * width + 0.012,
+        bottom + 0.7 / height,
+        width * (0.94 - legend) - 0.012,
+        high - top - 0.8 / height,
+    )
+    lines = [
+        (_legend(target["legendFormat"], labels), points)
+        for target, series in zip(panel["targets"], found, strict=True)
+        for labels, points in series
+    ]
+    if not lines:
+        frame.text(0.5, 0.45, "no data", ha="center", color="grey")
+    elif panel["type"] in {"stat", "bargauge"}:
+        _bars(figure.add_axes(inner), lines)
+    elif panel["type"] == "table":
+        _table(frame, panel, found)
+    elif panel["type"] == "heatmap":
+        _heat(figure.add_axes(inner), found[0])
+    else:
+        _plot(figure.add_axes(inner), frame, panel, lines)
+
+
+def _legend(form: str, labels: Mapping[str, str]) -> str:
+    if form == "__auto":
+        return ", ".join(f"{key}={value}" for key, value in labels.items() if key != "__name__")
+    for key, value in labels.items():
+        form = form.replace("{{" + key + "}}", value)
+    return form
+
+
+def _plot(
+    axes: Any, frame: Any, panel: Json, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+) -> None:
+    begin = min(points[0][0] for _, points in lines)
+    if panel["type"] == "state-timeline":
+        for place, (name, points) in enumerate(lines):
+            colors = ["tab:green" if value else "tab:red" for _, value in points]
+            axes.scatter([at - begin for at, _ in points], [place] * len(points), c=colors, marker="s", s=14)
+            axes.text(0, place + 0.25, name, size=7)
+        axes.set_yticks([])
+        return
+    ordered = sorted(lines, key=lambda line: -line[1][-1][1])
+    for _, points in ordered:
+        axes.plot([at - begin for at, _ in points], [value for _, value in points], linewidth=1)
+    colors = [line.get_color() for line in axes.lines]
+    shown = [f"{name[:34]}  {points[-1][1]:.4g}" for name, points in ordered[:_LEGEND_LINES]]
+    step = 0.8 / _LEGEND_LINES
+    for place, text in enumerate(shown):
+        frame.text(0.66, 0.84 - place * step, text, size=6.5, color=colors[place], va="center")
+    if len(ordered) > _LEGEND_LINES:
+        frame.text(
+            0.66, 0.84 - _LEGEND_LINES * step, f"(scroll: {len(ordered)} in all)", size=6.5, va="center"
+        )
+
+
+def _bars(axes: Any, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:
+    ordered = lines[:12]
+    axes.barh(range(len(ordered)), [points[-1][1] for _, points in ordered], color="tab:green", alpha=0.4)
+    axes.set_yticks([])
+    for place, (name, points) in enumerate(ordered):
+        axes.text(0, place, f" {name}  {points[-1][1]:.4g}", va="center")
+    axes.invert_yaxis()
+
+
+def _table(frame: Any, panel: Json, found: Sequence[Sequence[Series]]) -> None:
+    names = panel["transformations"][1]["options"]["renameByName"]
+    columns = [names.get(f"Value #{chr(65 + place)}", names.get("Value", "")) for place in range(len(found))]
+    rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
+    for column, series in zip(columns, found, strict=True):
+        for labels, points in series:
+            key = tuple(sorted((k, v) for k, v in labels.items() if k not in {"__name__", "job", "instance"}))
+            rows.setdefault(key, {})[column] = points[-1][1]
+    shown = list(rows.items())[:16]
+    cells = [
+        [" ".join(value for _, value in key)[:44], *(f"{row[c]:.4g}" if c in row else "" for c in columns)]
+        for key, row in shown
+    ]
+    table = frame.table(
+        cellText=cells, colLabels=["", *columns], bbox=(0.01, 0.02, 0.98, 0.82), edges="horizontal"
+    )
+    table.auto_set_font_size(value=False)
+    table.set_fontsize(7)
+
+
+def _heat(axes: Any, series: Sequence[Series]) -> None:
+    """Buckets are cumulative: each less the one below it."""
+    ordered = sorted(series, key=lambda one: float(one[0].get("le", "inf").replace("+Inf", "inf")))
+    times = sorted({at for _, points in ordered for at, _ in points})
+    below = dict.fromkeys(times, 0.0)
+    grid = []
+    for _, points in ordered:
+        values = dict(points)
+        grid.append([max(0.0, values.get(at, below[at]) - below[at]) for at in times])
+        below |= values
+    axes.imshow(grid, aspect="auto", origin="lower", cmap="Oranges", interpolation="nearest")
+    axes.set_yticks(
+        range(0, len(ordered), 3), [ordered[n][0].get("le", "") for n in range(0, len(ordered), 3)], size=6
+    )

@@ -1,0 +1,154 @@
+"""The dashboards' files: what the code makes of them, and rules for dashboards that work anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.dashboards.__main__ import dashboards, files
+from deploy.dashboards.__main__ import main as write_or_check
+from deploy.dashboards.model import COLUMNS, Dashboard, Panel, Query, Row
+from lab.dashboards import panels, variables
+from lab.prometheus import promtool
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "grafana" / "dashboards"
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+PANELS = [
+    pytest.param(panel, id=f"{uid} {panel['id']}: {panel['title']}")
+    for uid, one in DASHBOARDS.items()
+    for panel in panels(one)
+]
+EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=list(DASHBOARDS))
+
+UNITS = {"short", "s", "h", "bytes", "Bps", "ops", "percentunit"}
+NO_JOB = {
+    "Alerts that fire": "ALERTS has the labels of the rules' results, of any job",
+}
+"""Panels whose queries need not name the job, and why."""
+
+
+def test_the_files_are_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_or_check(["--check"]) == 0
+    assert {path.stem for path in files()} == set(DASHBOARDS)
+    assert write_or_check([]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_there_are_five_and_their_addresses_stay() -> None:
+    assert list(DASHBOARDS) == sorted(
+        ["oxherd-host", "oxherd-overview", "oxherd-queues", "oxherd-redis", "oxherd-scaling"]
+    )
+    assert next(iter(dashboards())).uid == "oxherd-overview"
+
+
+@EACH
+def test_a_dashboard_is_fit_to_be_provisioned(dashboard: dict[str, Any]) -> None:
+    """Rules template-datasource, template-on-time-change-reload and uneditable of the dashboard linter."""
+    first, *others = dashboard["templating"]["list"]
+    assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
+    assert others[0]["name"] == "job"
+    assert all(one["refresh"] == 2 for one in variables(dashboard))
+    assert all(one["datasource"]["uid"] == "${datasource}" for one in variables(dashboard))
+    assert dashboard["editable"] is False
+    assert "__inputs" not in dashboard
+    assert dashboard["tags"][0] == "oxherd"
+    assert dashboard["links"][0]["tags"] == ["oxherd"]
+    assert dashboard["description"]
+
+
+@EACH
+def test_variables_ask_for_those_before_them(dashboard: dict[str, Any]) -> None:
+    for before, variable in pairwise(variables(dashboard)):
+        used = set(re.findall(r"\$(\w+)", variable["query"]["query"]))
+        assert before["name"] in used
+
+
+@EACH
+def test_ids_are_unique_and_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
+    numbers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    places = [panel["gridPos"] for panel in dashboard["panels"]]
+    assert all(p["x"] >= 0 and p["x"] + p["w"] <= COLUMNS and p["h"] > 0 for p in places)
+    for one, other in combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or below, (one, other)
+
+
+def test_panels_that_are_too_wide_for_a_row_go_below() -> None:
+    def panel(width: int, height: int) -> Panel:
+        return Panel("t", "d", [Query("up")], width=width, height=height)
+
+    made = Dashboard("u", "t", "d", [], [Row("r", [panel(16, 4), panel(8, 6), panel(12, 2)])]).json()
+    assert [one["gridPos"] for one in panels(made)] == [
+        {"x": 0, "y": 1, "w": 16, "h": 4},
+        {"x": 16, "y": 1, "w": 8, "h": 6},
+        {"x": 0, "y": 7, "w": 12, "h": 2},
+    ]
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+    """Rules panel-title-description, panel-datasource, panel-units and panel-no-targets."""
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    assert panel["targets"]
+    assert [target["refId"] for target in panel["targets"]] == list(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(panel["targets"])]
+    )
+    for link in panel.get("links", []):
+        page = link["url"].partition("/docs/")[2]
+        assert (ROOT / "docs" / "runbooks" / page.removeprefix("runbooks/")).resolve().exists(), link
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_query_is_right_for_any_choice(panel: dict[str, Any]) -> None:
+    """Rules target-job, target-rate-interval and target-counter-agg; variables are regular expressions."""
+    for target in panel["targets"]:
+        expression = target["expr"]
+        assert 'job=~"$job"' in expression or panel["title"] in NO_JOB, expression
+        assert not re.search(r'\w+="\$', expression), expression
+        for window in re.findall(r"\[([^\]]+)\]", expression):
+            fixed = target["instant"] or window in {"$__rate_interval", "$__range"} or window == "1h"
+            assert fixed, (window, expression)
+        for counter in re.findall(r"\b(\w+_total|\w+_bucket)\{", expression):
+            assert re.search(rf"(rate|increase)\({counter}\{{", expression), counter
+
+
+def test_every_excuse_is_needed() -> None:
+    without = {
+        panel.values[0]["title"]  # type: ignore[index]
+        for panel in PANELS
+        for target in panel.values[0]["targets"]  # type: ignore[index]
+        if 'job=~"$job"' not in target["expr"]
+    }
+    assert without == set(NO_JOB)
+
+
+def test_every_expression_is_promql(tmp_path: Path) -> None:
+    expressions = [
+        target["expr"] for one in DASHBOARDS.values() for panel in panels(one) for target in panel["targets"]
+    ]
+    expressions += [
+        note["expr"] for one in DASHBOARDS.values() for note in one["annotations"]["list"] if "expr" in note
+    ]
+    rules = [
+        {
+            "record": f"r:{number}",
+            "expr": re.sub(r"\$__range_s", "300", re.sub(r"\$__\w+\]", "5m]", expression)),
+        }
+        for number, expression in enumerate(expressions)
+    ]
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))
+    verdict = promtool("check", "rules", str(file))
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    assert f"{len(expressions)} rules found" in verdict.stdout

@@ -1,0 +1,105 @@
+"""Every query of every dashboard, on the Prometheus of a demo that scales workers and loses a Redis node."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from lab.dashboards import Answers, Prometheus, ask, draw, panels, variables
+from lab.deadline import wait_until
+from tests.e2e.test_demo import query, run_demo
+
+pytestmark = pytest.mark.timeout(180)
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+EMPTY = {
+    "oxherd-queues": {
+        "Queues: oldest": "nothing may wait at that moment",
+        "Load and utilization: utilization of {{queue}}": "the demo's settings do not tell a concurrency",
+    },
+    "oxherd-scaling": {
+        "Targets: override": "nobody has ordered a number",
+        "Overrides: {{target}}": "nobody has ordered a number",
+        "Errors: {{kind}}": "nothing may have gone wrong",
+    },
+}
+"""Queries that may rightly return nothing here, and why."""
+
+
+class World(NamedTuple):
+    """What a demo's Prometheus said of each dashboard, and of which seconds."""
+
+    answers: dict[str, Answers]
+    prometheus: Prometheus
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """Asked while a master is dead, its replica took over, an alert fires, and workers came and went."""
+    begin = time.monotonic()
+    with run_demo() as demo:
+        demo.wait_for("Ctrl-C stops everything", seconds=120)
+        for direction in ("up", "down"):
+            scaled = f'sum(increase(oxherd_scaler_decisions_total{{direction="{direction}"}}[2m])) > 0'
+            wait_until(lambda wanted=scaled: query(demo, wanted), what=scaled, seconds=90, every=0.5)  # type: ignore[misc]
+        assert demo.ask("kill-node").returncode == 0
+        demo.wait_for("FIRING    high      ClusterNodeDown")
+        wait_until(
+            lambda: query(demo, "redis_cluster_failovers_total > 0"), what="a failover", seconds=60, every=0.5
+        )
+        time.sleep(3)  # a point after it, for what is an increase
+        seconds = time.monotonic() - begin
+        prometheus = Prometheus(f"http://127.0.0.1:{demo.prometheus}", seconds)
+        answers = {uid: ask(one, prometheus, seconds) for uid, one in DASHBOARDS.items()}
+        yield World(answers, prometheus, seconds)
+        demo.stop()
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_every_query_returns_data(world: World, uid: str) -> None:
+    dashboard, answers = DASHBOARDS[uid], world.answers[uid]
+    empty = {
+        f"{panel['title']}: {_named(panel, place)}"
+        for panel in panels(dashboard)
+        for place, series in enumerate(answers.panels[panel["id"]])
+        if not series
+    }
+    assert empty <= EMPTY.get(uid, {}).keys()
+
+
+def _named(panel: dict[str, Any], place: int) -> str:
+    if panel["type"] != "table":
+        return str(panel["targets"][place]["legendFormat"])
+    names = panel["transformations"][1]["options"]["renameByName"]
+    return str(names.get(f"Value #{chr(65 + place)}", names.get("Value")))
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_every_variable_has_something_to_choose(world: World, uid: str) -> None:
+    assert list(variables(DASHBOARDS[uid]))
+    for name, values in world.answers[uid].variables.items():
+        assert values, name
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_every_mark_is_somewhere(world: World, uid: str) -> None:
+    for note in DASHBOARDS[uid]["annotations"]["list"]:
+        if "expr" in note:
+            assert world.prometheus.series(note["expr"], instant=False), note["name"]
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_a_picture_can_be_drawn(world: World, uid: str, tmp_path: Path) -> None:
+    """OXHERD_PICTURES=docs/images/dashboards writes those of the guide."""
+    folder = Path(os.environ.get("OXHERD_PICTURES") or tmp_path)
+    draw(DASHBOARDS[uid], world.answers[uid], folder / f"{uid}.png")
+    assert (folder / f"{uid}.png").stat().st_size > 20_000
