@@ -138,7 +138,7 @@ def draw(dashboard: Json, answers: Answers, file: Path) -> None:
                 figure.text(box[0], box[1] + box[3] / 2, panel["title"], weight="bold", size=11, va="center")
             else:
                 _draw_panel(figure, box, panel, answers.panels[panel["id"]], height)
-        figure.savefig(file, dpi=60)
+        figure.savefig(file, dpi=70)
         plt.close(figure)
 
 
@@ -149,7 +149,7 @@ def _draw_panel(
     frame = figure.add_axes(box)
     frame.set_xticks([])
     frame.set_yticks([])
-    frame.set_title(panel["title"], loc="left", pad=-10, x=0.01)
+    frame.text(0.01, 0.97, panel["title"], va="top", size=10)
     top = 0.9 / height
     legend = 0.34 if panel["type"] == "timeseries" else 0.0
     inner = (
@@ -189,7 +189,7 @@ def _plot(
     begin = min(points[0][0] for _, points in lines)
     if panel["type"] == "state-timeline":
         for place, (name, points) in enumerate(lines):
-            colors = ["tab:green" if value else "tab:red" for _, value in points]
+            colors = [_color(panel, value) for _, value in points]
             axes.scatter([at - begin for at, _ in points], [place] * len(points), c=colors, marker="s", s=14)
             axes.text(0, place + 0.25, name, size=7)
         axes.set_yticks([])
@@ -208,6 +208,12 @@ def _plot(
         )
 
 
+def _color(panel: Json, value: float) -> str:
+    mappings = panel["fieldConfig"]["defaults"]["mappings"]
+    options = mappings[0]["options"] if mappings else {}
+    return str(options.get(f"{value:.0f}", {"color": "grey"})["color"])
+
+
 def _bars(axes: Any, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:
     ordered = lines[:12]
     axes.barh(range(len(ordered)), [points[-1][1] for _, points in ordered], color="tab:green", alpha=0.4)
@@ -220,10 +226,12 @@ def _bars(axes: Any, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]])
 def _table(frame: Any, panel: Json, found: Sequence[Sequence[Series]]) -> None:
     names = panel["transformations"][1]["options"]["renameByName"]
     columns = [names.get(f"Value #{chr(65 + place)}", names.get("Value", "")) for place in range(len(found))]
+    all_labels = [labels.keys() for series in found for labels, _ in series]
+    common = frozenset.intersection(*map(frozenset, all_labels)) if all_labels else frozenset()
     rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for column, series in zip(columns, found, strict=True):
         for labels, points in series:
-            key = tuple(sorted((k, v) for k, v in labels.items() if k not in {"__name__", "job", "instance"}))
+            key = tuple(sorted((label, labels[label]) for label in common))  # as Grafana's merge does it
             rows.setdefault(key, {})[column] = points[-1][1]
     shown = list(rows.items())[:16]
     cells = [

@@ -77,6 +77,7 @@ class Panel:
     minimum: float | None = 0
     maximum: float | None = None
     texts: Mapping[str, str] = field(default_factory=dict)  # value -> what is shown for it
+    well: str = "1"  # the one of them that is green
     units: Mapping[str, str] = field(default_factory=dict)  # a table's column -> its unit
     link: tuple[str, str] | None = None  # title and URL
 
@@ -130,14 +131,13 @@ class Variable:
             "label": self.heading,
             "type": "query",
             "datasource": dict(_SOURCE),
-            "definition": self.query,
             "query": {"query": self.query, "refId": f"variable-{self.name}"},
             "refresh": 2,  # when the time range changes: queues come and go
             "sort": 1,
             "multi": self.multi,
             "includeAll": self.multi,
             "allValue": ".*",
-            "current": chosen if self.multi else {},
+            "current": chosen,
             "hide": 0,
             "options": [],
             "regex": "",
@@ -161,8 +161,7 @@ class Annotation:
             "enable": True,
             "hide": False,
             "iconColor": self.color,
-            "expr": self.expr,
-            "step": "30s",
+            "target": {"expr": self.expr, "interval": "30s", "refId": "Anno"},
             "titleFormat": self.text,
             "textFormat": self.text,
             "useValueForTime": False,
@@ -236,7 +235,7 @@ def _panel(panel: Panel, number: int, place: Json) -> Json:
         "unit": panel.unit,
         "thresholds": panel.thresholds.json(),
         "color": {"mode": _color_mode(panel)},
-        "mappings": _mappings(panel.texts),
+        "mappings": _mappings(panel),
     }
     if panel.minimum is not None:
         defaults["min"] = panel.minimum
@@ -258,7 +257,7 @@ def _panel(panel: Panel, number: int, place: Json) -> Json:
         made["transformations"] = _transformations(panel)
     if panel.link:
         title, url = panel.link
-        made["links"] = [{"title": title, "url": url, "targetBlank": True}]
+        made["links"] = [_link(title, url=url, type="link", targetBlank=True)]
     return made
 
 
@@ -356,13 +355,12 @@ def _transformations(panel: Panel) -> list[Json]:
     ]
 
 
-def _mappings(texts: Mapping[str, str]) -> list[Json]:
-    if not texts:
+def _mappings(panel: Panel) -> list[Json]:
+    if not panel.texts:
         return []
-    colors = {"0": _RED, "1": _GREEN}
     options = {
-        value: {"text": text, "index": index, "color": colors.get(value, "blue")}
-        for index, (value, text) in enumerate(texts.items())
+        value: {"text": text, "index": index, "color": _GREEN if value == panel.well else _RED}
+        for index, (value, text) in enumerate(panel.texts.items())
     }
     return [{"type": "value", "options": options}]
 
@@ -373,7 +371,7 @@ def _datasource() -> Json:
         "label": "Data source",
         "type": "datasource",
         "query": "prometheus",
-        "current": {},
+        "current": {"selected": False, "text": "default", "value": "default"},
         "hide": 0,
         "includeAll": False,
         "multi": False,
@@ -385,18 +383,23 @@ def _datasource() -> Json:
 
 
 def _other_dashboards() -> Json:
-    return {
-        "title": "Oxherd",
-        "type": "dashboards",
-        "tags": [TAG],
+    return _link("Oxherd", type="dashboards", tags=[TAG], includeVars=True, keepTime=True)
+
+
+def _link(title: str, **more: Any) -> Json:
+    link: Json = {
+        "title": title,
+        "type": "link",
+        "tags": [],
         "asDropdown": False,
-        "includeVars": True,
-        "keepTime": True,
+        "includeVars": False,
+        "keepTime": False,
         "targetBlank": False,
         "icon": "external link",
         "tooltip": "",
         "url": "",
     }
+    return link | more
 
 
 def _alerts() -> Json:

@@ -42,16 +42,17 @@ def redis(runbooks: str) -> Dashboard:
                 texts=UP,
             ),
             Panel(
-                "Roles over time",
-                "1 while a node is its shard's master: lines that cross are a failover.",
+                "Masters over time",
+                "While a node is its shard's master: one that begins as another ends is a failover.",
                 [
                     Query(
                         f'max by (node) (redis_cluster_node_role{{{NODES}, role="master"}})',
                         "{{node}}",
                     )
                 ],
+                kind="state-timeline",
                 width=12,
-                maximum=1,
+                texts={"1": "master"},
             ),
             Panel(
                 "Slots",

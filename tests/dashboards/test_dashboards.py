@@ -138,7 +138,10 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
         target["expr"] for one in DASHBOARDS.values() for panel in panels(one) for target in panel["targets"]
     ]
     expressions += [
-        note["expr"] for one in DASHBOARDS.values() for note in one["annotations"]["list"] if "expr" in note
+        note["target"]["expr"]
+        for one in DASHBOARDS.values()
+        for note in one["annotations"]["list"]
+        if "target" in note
     ]
     rules = [
         {

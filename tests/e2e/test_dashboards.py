@@ -93,8 +93,8 @@ def test_every_variable_has_something_to_choose(world: World, uid: str) -> None:
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_every_mark_is_somewhere(world: World, uid: str) -> None:
     for note in DASHBOARDS[uid]["annotations"]["list"]:
-        if "expr" in note:
-            assert world.prometheus.series(note["expr"], instant=False), note["name"]
+        if "target" in note:
+            assert world.prometheus.series(note["target"]["expr"], instant=False), note["name"]
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
