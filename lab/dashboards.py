@@ -164,7 +164,8 @@ def _draw_panel(
         for labels, points in series
     ]
     if not lines:
-        frame.text(0.5, 0.45, "no data", ha="center", color="grey")
+        nothing = panel["fieldConfig"]["defaults"].get("noValue", "no data")
+        frame.text(0.5, 0.45, nothing, ha="center", color="grey")
     elif panel["type"] in {"stat", "bargauge"}:
         _bars(figure.add_axes(inner), lines)
     elif panel["type"] == "table":

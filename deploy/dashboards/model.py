@@ -79,6 +79,7 @@ class Panel:
     texts: Mapping[str, str] = field(default_factory=dict)  # value -> what is shown for it
     well: str = "1"  # the one of them that is green
     units: Mapping[str, str] = field(default_factory=dict)  # a table's column -> its unit
+    nothing: str = ""  # what stands there when there is nothing
     link: tuple[str, str] | None = None  # title and URL
 
     def targets(self) -> list[Json]:
@@ -87,7 +88,7 @@ class Panel:
 
     def _target(self, place: int, query: Query) -> Json:
         form = {"table": "table", "heatmap": "heatmap"}.get(self.kind, "time_series")
-        instant = query.instant or self.kind == "table"
+        instant = query.instant or self.kind in {"table", "bargauge"}
         target: Json = {
             "refId": "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place],
             "datasource": dict(_SOURCE),
@@ -241,6 +242,8 @@ def _panel(panel: Panel, number: int, place: Json) -> Json:
         defaults["min"] = panel.minimum
     if panel.maximum is not None:
         defaults["max"] = panel.maximum
+    if panel.nothing:
+        defaults["noValue"] = panel.nothing
     defaults["custom"] = _custom(panel)
     made: Json = {
         "id": number,

@@ -27,6 +27,7 @@ def overview(runbooks: str) -> Dashboard:
                 [Query('count by (alertname, severity) (ALERTS{alertstate="firing"})', column="alerts")],
                 kind="table",
                 width=8,
+                nothing="no alert fires",
                 link=("Runbooks", f"{runbooks}README.md"),
             ),
             Panel(
@@ -35,6 +36,7 @@ def overview(runbooks: str) -> Dashboard:
                 [Query(f"max by (issue) (oxherd_health_penalty{{{ALL}}}) > 0", "{{issue}}")],
                 width=12,
                 stacked=True,
+                nothing="no issue",
             ),
             Panel(
                 "Redis nodes that answer",
@@ -65,6 +67,7 @@ def overview(runbooks: str) -> Dashboard:
                 width=4,
                 height=5,
                 thresholds=Thresholds.falling(1, 16384),
+                nothing="no cluster",
             ),
             Panel(
                 "Failovers",
@@ -79,6 +82,7 @@ def overview(runbooks: str) -> Dashboard:
                 width=4,
                 height=5,
                 thresholds=Thresholds.rising(0.5, 3),
+                nothing="no cluster",
             ),
             Panel(
                 "Score over time",
@@ -96,10 +100,12 @@ def overview(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Queues by oldest waiting job",
-                "The ten queues whose head of the line has waited longest.",
+                "The ten queues in which a job waited longest in the last five minutes.",
                 [
                     Query(
-                        f"topk(10, bullmq_queue_oldest_waiting_seconds{{{QUEUES}}})", "{{prefix}}:{{queue}}"
+                        "topk(10, max by (prefix, queue) "
+                        f"(max_over_time(bullmq_queue_oldest_waiting_seconds{{{QUEUES}}}[5m])))",
+                        "{{prefix}}:{{queue}}",
                     ),
                 ],
                 kind="bargauge",

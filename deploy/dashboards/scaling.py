@@ -141,6 +141,7 @@ def scaling(runbooks: str) -> Dashboard:
                 "Overrides",
                 "Numbers that a person has ordered.",
                 [Query(_most("oxherd_scaler_override_replicas"), "{{target}}")],
+                nothing="nobody has ordered a number",
             ),
             Panel(
                 "Errors",
@@ -153,6 +154,7 @@ def scaling(runbooks: str) -> Dashboard:
                 ],
                 bars=True,
                 stacked=True,
+                nothing="nothing went wrong",
             ),
             Panel(
                 "Time of a step",

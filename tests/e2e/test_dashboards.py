@@ -83,6 +83,50 @@ def _named(panel: dict[str, Any], place: int) -> str:
     return str(names.get(f"Value #{chr(65 + place)}", names.get("Value")))
 
 
+ELSEWHERE = {
+    "dashboard 763": [
+        "sum(max_over_time(redis_uptime_in_seconds{INSTANCE}[1m]))",
+        "sum by (instance) (redis_connected_clients{INSTANCE})",
+        "100 * sum(redis_memory_used_bytes{INSTANCE}) / sum(redis_total_system_memory_bytes{INSTANCE})",
+        "sum by (instance) (rate(redis_commands_processed_total{INSTANCE}[1m]))",
+        "irate(redis_keyspace_hits_total{INSTANCE}[5m])",
+        "irate(redis_keyspace_misses_total{INSTANCE}[5m])",
+        "sum(rate(redis_net_input_bytes_total{INSTANCE}[5m]))",
+        "sum(rate(redis_net_output_bytes_total{INSTANCE}[5m]))",
+        "sum by (db, instance) (redis_db_keys{INSTANCE})",
+        "sum(redis_db_keys{INSTANCE}) - sum(redis_db_keys_expiring{INSTANCE})",
+        "sum by (instance) (rate(redis_expired_keys_total{INSTANCE}[5m]))",
+        "sum by (instance) (rate(redis_evicted_keys_total{INSTANCE}[5m]))",
+        "topk(5, irate(redis_commands_total{INSTANCE}[1m]))",
+        "sum by (cmd) (irate(redis_commands_duration_seconds_total{INSTANCE}[1m]))",
+    ],
+    "alerts for redis_exporter": [
+        "redis_up{INSTANCE}",
+        "redis_connected_clients{INSTANCE} / redis_config_maxclients{INSTANCE}",
+        "redis_cluster_slots_fail{INSTANCE}",
+        "redis_cluster_slots_pfail{INSTANCE}",
+        "redis_cluster_state{INSTANCE}",
+        "redis_master_link_up{INSTANCE}",
+        "increase(redis_rejected_connections_total{INSTANCE}[1m])",
+        "time() - redis_rdb_last_save_timestamp_seconds{INSTANCE}",
+        "changes(redis_connected_slaves{INSTANCE}[1m])",
+    ],
+    "BullMQ's own export": [
+        'bullmq_job_count{queue="{mail}", state="waiting"}',
+        'sum by (queue) (bullmq_job_count{state=~"waiting|active|delayed"})',
+    ],
+}
+"""What people ask of redis_exporter, and of BullMQ's exportPrometheusMetrics()."""
+
+
+@pytest.mark.parametrize("whose", ELSEWHERE)
+def test_what_people_have_already_finds_our_series(world: World, whose: str) -> None:
+    """One exporter for all nodes, and yet a node is an instance: see metric_relabel_configs."""
+    for expression in ELSEWHERE[whose]:
+        asked = expression.replace("{INSTANCE}", '{instance=~"127[.]0[.]0[.]1:.+"}')
+        assert world.prometheus.series(asked, instant=False), expression
+
+
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_every_variable_has_something_to_choose(world: World, uid: str) -> None:
     assert list(variables(DASHBOARDS[uid]))
