@@ -14,6 +14,7 @@ from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.host import collect_host, collect_process
+from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.nodes import Deployment
 from exporter.redis.watch import Watch
@@ -38,6 +39,7 @@ class Parts:
     discovery: Discovery
     watch: Watch | None = None
     follower: Follower | None = None
+    probers: Probers | None = None
 
 
 SOURCES: Final[Mapping[str, Callable[[Parts], Source | None]]] = {
@@ -47,6 +49,7 @@ SOURCES: Final[Mapping[str, Callable[[Parts], Source | None]]] = {
     ),
     "host": lambda parts: collect_host if parts.settings.host.enabled else None,
     "process": lambda _: collect_process,
+    "probes": lambda parts: parts.probers.collect if parts.probers else None,
 }
 """Part of the snapshot -> how its source is made; None where the settings switch it off."""
 

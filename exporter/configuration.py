@@ -28,7 +28,17 @@ def read_settings(
         given["listen"] = Given("--listen", listen, "command line")
     loaded = load_settings(text, given, file=path)
     _check_tls_files(loaded)
+    _check_probe_files(loaded)
     return loaded
+
+
+def _check_probe_files(loaded: Loaded[Settings]) -> None:
+    for index, one in enumerate(loaded.model.probes):
+        path = f"probes[{index}]"
+        for file in one.header_files.values():
+            check_readable(file, f"{path}.header_files", loaded.source(f"{path}.header_files"))
+        if one.ca_file:
+            check_readable(one.ca_file, f"{path}.ca_file", loaded.source(f"{path}.ca_file"))
 
 
 def _check_tls_files(loaded: Loaded[Settings]) -> None:

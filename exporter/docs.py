@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.exposition import OWN
-from exporter.metrics import bullmq, cluster, events, health, host, internal, redis
+from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
 from exporter.settings import ENV, ENV_CLUSTER, Settings
 from service.docs import cell, series_row, setting_rows, write_or_check
 from service.settings import secret_names
@@ -25,6 +25,11 @@ _NODES: Final = (
 _STREAMS: Final = (
     "Read without consumer groups, so that any number of exporters may follow the same streams. A counter "
     "begins at 0 when the exporter first knows the queue, and starts anew with the exporter."
+)
+_PROBES: Final = (
+    "`probe` is a name from `probes` in the settings ([probes](probes.md)). The error rate is "
+    "`sum without (reason) (rate(oxherd_probe_failures_total[5m]))` / "
+    "`rate(oxherd_probe_duration_seconds_count[5m])`."
 )
 SUBJECTS: Final = (
     ("Health", "What the score is made of is in the README.", health.FAMILIES),
@@ -45,6 +50,11 @@ SUBJECTS: Final = (
         events.FAMILIES,
     ),
     ("Host", "Switched off by `host.enabled: false`, where node_exporter runs anyway.", host.FAMILIES),
+    (
+        "Endpoints of your own",
+        _PROBES,
+        probes.FAMILIES,
+    ),
     (
         "The exporter itself",
         "And `process_*` and `python_*`, which prometheus-client adds.",

@@ -333,6 +333,21 @@ def _source_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     )
 
 
+def _probe_failing(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """One that was not asked yet is no issue; a thread that asks no more is what /readyz tells."""
+    states = value_or_none(snapshot.probes) or {}
+    failing = [f"{name}: {one.message}" for name, one in states.items() if one and one.failure]
+    if not failing:
+        return None
+    return Finding(
+        "probes",
+        "An endpoint fails its probe",
+        f"{len(failing)} of {_count(len(states), 'endpoint')}: {_some(failing)}",
+        "every endpoint answers as its probe expects",
+        "Look at the endpoint itself: docs/probes.md says what each failure means.",
+    )
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "redis_unreachable": _redis_unreachable,
     "queue_system_down": _queue_system_down,
@@ -343,6 +358,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "host_load_high": _host_load_high,
     "process_memory_high": _process_memory_high,
     "failed_jobs_high": _failed_jobs_high,
+    "probe_failing": _probe_failing,
     "source_unreadable": _source_unreadable,
 }
 """Every rule by the name of its issue, which is also the name of its penalty in the settings."""

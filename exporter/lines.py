@@ -13,6 +13,7 @@ def source_line(view: View, source: View) -> str:
         "bullmq": queues_line(view["queues"]),
         "host": host_line(view["host"]),
         "process": process_line(view["process"]),
+        "probes": probes_line(view["probes"]),
     }.get(source["name"], "")
     return "; ".join(filter(None, [printable(source["why"]), found]))
 
@@ -55,6 +56,17 @@ def process_line(process: View | None) -> str:
         return ""
     limit = process["limit_bytes"]
     return f"{size(process['resident_bytes'])} resident" + (f" of {size(limit)}" if limit else "")
+
+
+def probes_line(probes: list[View] | None) -> str:
+    if not probes:
+        return ""
+    known = [one for one in probes if one["known"]]
+    well = sum(one["well"] for one in known)
+    line = f"{well} of {len(probes)} endpoints answer as they should"
+    if len(known) < len(probes):
+        line += f", {len(probes) - len(known)} not asked yet"
+    return line
 
 
 def printable(text: str) -> str:

@@ -23,6 +23,7 @@ from exporter.bullmq.keep import StateFile
 from exporter.collect import Collector, Parts, sources
 from exporter.exposition import Exposition
 from exporter.metrics.family import Assessment
+from exporter.probes.prober import Probers
 from exporter.redis.nodes import Deployment
 from exporter.redis.watch import Watch
 from exporter.settings import BullMQSettings, Settings
@@ -51,7 +52,8 @@ class Exporter:
         watch = Watch(self._deployment)
         self._crew = Crew(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
-        parts = Parts(settings, self._deployment, discovery, watch, follower)
+        probers = Probers(settings.probes) if settings.probes else None
+        parts = Parts(settings, self._deployment, discovery, watch, follower, probers)
         collector = Collector(sources(parts))
         self._assessor = Assessor(collector, settings)
         self._version = version("oxherd")
@@ -68,6 +70,7 @@ class Exporter:
                 self._assessor.step,
                 max_age=settings.monitoring.interval_minutes * 60 + _LATE_SECONDS,
             ),
+            *(probers.tasks if probers else ()),
             *(
                 [
                     Supervised(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import inf
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, SecretStr
 
@@ -134,12 +135,43 @@ class Penalties(Model):
     host_memory_low: Points = Field(20, description="the host is short of memory")
     host_load_high: Points = Field(15, description="the load is over its threshold")
     process_memory_high: Points = Field(15, description="the exporter's memory is over its threshold")
+    probe_failing: Points = Field(10, description="an endpoint of your own fails its probe")
     source_unreadable: Points = Field(5, description="the host or the process could not be read")
 
 
 class HealthSettings(Model):
     thresholds: Thresholds = Thresholds()
     penalties: Penalties = Penalties()
+
+
+class ProbeSettings(Model):
+    """An endpoint of your own that is asked again and again."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$", description="what series and commands call it")
+    url: str = Field(
+        pattern=r"^((http|https)://[^@/?#\s]+([/?]\S*)?|tcp://[^@/?#\s]+:\d+)$",
+        description="http://, https:// or tcp://host:port; no user, no password",
+    )
+    method: Literal["GET", "HEAD", "POST", "OPTIONS"] = Field("GET", description="HTTP method")
+    expect_status: tuple[str, ...] = Field(
+        ("2xx",), min_length=1, description="statuses that are well: 204, 2xx"
+    )
+    expect_body: str | None = Field(
+        None, description="regular expression that has to match somewhere in the first MiB of the body"
+    )
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="limit of a probe from name to last byte")
+    interval_seconds: float = Field(30.0, ge=1, le=3600, description="from one probe to the next")
+    headers: dict[str, str] = Field(default_factory=dict, description="sent with it, nothing secret")
+    header_files: dict[str, str] = Field(
+        default_factory=dict, description="header -> file with its value, for what is secret"
+    )
+    follow_redirects: Literal["no", "same_host", "any"] = Field(
+        "same_host", description="which redirects are followed; secrets go to no other host"
+    )
+    ca_file: str | None = Field(
+        None, description="CA bundle that signed the endpoint; the system's if absent"
+    )
+    verify: bool = Field(True, description="check the certificate; false only for a trial")
 
 
 class MonitoringSettings(Model):
@@ -154,6 +186,7 @@ class Settings(Model):
     redis: RedisSettings = RedisSettings()
     bullmq: BullMQSettings = BullMQSettings()
     host: HostSettings = HostSettings()
+    probes: tuple[ProbeSettings, ...] = Field((), description="endpoints of your own")
     health: HealthSettings = HealthSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     log: LogSettings = LogSettings()
@@ -215,6 +248,7 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
     loaded = load(Settings, yaml_text, given, file=file)
     _check_addresses(loaded)
     _check_together(loaded)
+    _check_probes(loaded)
     return loaded
 
 
@@ -311,6 +345,28 @@ def _check_together(loaded: Loaded[Settings]) -> None:
     for path, other in (tuple(pair), tuple(pair)[::-1]):
         if pair[path] and not pair[other]:
             raise loaded.error(path, f"needs {_env_name(other)} ({other}) too", pair[path])
+
+
+_STATUS: Final = re.compile(r"[1-5](\d\d|xx)")
+
+
+def _check_probes(loaded: Loaded[Settings]) -> None:
+    names: dict[str, int] = {}
+    for index, one in enumerate(loaded.model.probes):
+        path = f"probes[{index}]"
+        if one.name in names:
+            raise loaded.error(f"{path}.name", f"probes[{names[one.name]}] has this name already", one.name)
+        names[one.name] = index
+        for status in one.expect_status:
+            if not _STATUS.fullmatch(status):
+                raise loaded.error(
+                    f"{path}.expect_status", 'should be statuses such as "204" or "2xx"', status
+                )
+        try:
+            re.compile(one.expect_body or "")
+        except re.error as error:
+            why = f"no regular expression: {error.msg}"
+            raise loaded.error(f"{path}.expect_body", why, one.expect_body) from None
 
 
 def _env_name(path: str) -> str:

@@ -328,6 +328,21 @@ class HostState:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeState:
+    """An endpoint as its last probe found it. `at` in unix s, `seconds` it took; `failure` is one word, None
+    when all was well; `certificate_expires` in unix s. `durations` and `failures` are since the start."""
+
+    at: float
+    seconds: float
+    failure: str | None
+    message: str
+    status: int | None
+    certificate_expires: float | None
+    durations: Histogram
+    failures: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessState:
     """This exporter's own memory: resident bytes, and the limit that it lives under (None: no limit)."""
 
@@ -347,6 +362,7 @@ class Snapshot:
     bullmq: Outcome[BullMQState] | None = None
     host: Outcome[HostState] | None = None
     process: Outcome[ProcessState] | None = None
+    probes: Outcome[Mapping[str, ProbeState | None]] | None = None
 
     def parts(self) -> dict[str, Outcome[object]]:
         """Every part that is switched on, by its source's name."""
@@ -355,5 +371,6 @@ class Snapshot:
             "bullmq": self.bullmq,
             "host": self.host,
             "process": self.process,
+            "probes": self.probes,
         }
         return {name: outcome for name, outcome in named.items() if outcome is not None}

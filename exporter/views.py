@@ -15,6 +15,7 @@ from exporter.snapshot import (
     BullMQState,
     HostState,
     NodeReading,
+    ProbeState,
     ProcessState,
     QueueState,
     Rates,
@@ -71,6 +72,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
             "queues": None,
             "host": None,
             "process": None,
+            "probes": None,
         }
     snapshot = assessment.snapshot
     return view | {
@@ -81,6 +83,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "queues": _queues(value_or_none(snapshot.bullmq)),
         "host": _host(value_or_none(snapshot.host)),
         "process": _process(value_or_none(snapshot.process)),
+        "probes": _probes(value_or_none(snapshot.probes)),
     }
 
 
@@ -240,3 +243,24 @@ def _process(process: ProcessState | None) -> dict[str, Any] | None:
     if process is None:
         return None
     return {"resident_bytes": process.resident, "limit_bytes": process.limit}
+
+
+def _probes(probes: Mapping[str, ProbeState | None] | None) -> list[dict[str, Any]] | None:
+    """The endpoints; of one that was not asked lately only the name is told."""
+    if probes is None:
+        return None
+    told: list[dict[str, Any]] = []
+    for name, state in probes.items():
+        known: dict[str, Any] = {"name": name, "known": state is not None}
+        if state is not None:
+            known |= {
+                "well": state.failure is None,
+                "failure": state.failure,
+                "why": state.message,
+                "status": state.status,
+                "seconds": state.seconds,
+                "at": state.at,
+                "certificate_expires": state.certificate_expires,
+            }
+        told.append(known)
+    return told

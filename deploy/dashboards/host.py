@@ -119,6 +119,74 @@ def host(runbooks: str) -> Dashboard:
             ),
         ],
     )
+    endpoints = Row(
+        "Endpoints of your own",
+        [
+            Panel(
+                "Available",
+                "Whether each endpoint answered its probe as it should.",
+                [Query(f"min by (probe) (oxherd_probe_success{{{ALL}}})", "{{probe}}")],
+                kind="state-timeline",
+                thresholds=Thresholds.wanted(),
+                texts=UP,
+                nothing="no probes are set",
+            ),
+            Panel(
+                "Response time",
+                "Half of the probes took less than p50, one in twenty more than p95; failed ones count too.",
+                [
+                    Query(
+                        f"histogram_quantile({quantile}, sum by (probe, le) "
+                        f"({rate('oxherd_probe_duration_seconds_bucket', ALL)}))",
+                        f"{{{{probe}}}} {name}",
+                    )
+                    for quantile, name in (("0.5", "p50"), ("0.95", "p95"))
+                ],
+                unit="s",
+            ),
+            Panel(
+                "Error rate",
+                "Probes that failed, by endpoint and reason, of all.",
+                [
+                    Query(
+                        f"sum by (probe, reason) ({rate('oxherd_probe_failures_total', ALL)}) "
+                        "/ on (probe) group_left () "
+                        f"sum by (probe) ({rate('oxherd_probe_duration_seconds_count', ALL)}) > 0",
+                        "{{probe}}: {{reason}}",
+                    )
+                ],
+                unit="percentunit",
+                maximum=1,
+                nothing="no probe failed",
+            ),
+            Panel(
+                "Answers",
+                "The HTTP status of the last answer.",
+                [Query(f"max by (probe) (oxherd_probe_http_status_code{{{ALL}}})", column="status")],
+                kind="table",
+                width=12,
+                height=6,
+                nothing="no probes are set",
+            ),
+            Panel(
+                "Certificates",
+                "Until each endpoint's certificate expires.",
+                [
+                    Query(
+                        "min by (probe) "
+                        f"(oxherd_probe_certificate_expiry_timestamp_seconds{{{ALL}}}) - time()",
+                        "{{probe}}",
+                    )
+                ],
+                kind="bargauge",
+                unit="s",
+                width=12,
+                height=6,
+                thresholds=Thresholds.falling(7 * 86400, 21 * 86400),
+                nothing="none of the endpoints has one",
+            ),
+        ],
+    )
     exporter = Row(
         "The exporter",
         [
@@ -166,5 +234,5 @@ def host(runbooks: str) -> Dashboard:
         "Oxherd / Host and exporter",
         "Is the machine, or the exporter, the cause?",
         [JOB],
-        [machine, exporter],
+        [machine, endpoints, exporter],
     )

@@ -108,7 +108,14 @@ def start_queues(demo: Demo, undo: ExitStack) -> None:
 
 
 def start_exporter(demo: Demo, undo: ExitStack) -> None:
-    settings = exporter_config(cluster=demo.cluster.addresses, divisor=demo.divisor)
+    settings = exporter_config(
+        cluster=demo.cluster.addresses,
+        divisor=demo.divisor,
+        probes={
+            "prometheus": f"http://localhost:{demo.ports.prometheus}/-/healthy",
+            "alertmanager": f"http://localhost:{demo.ports.alertmanager}/-/healthy",
+        },
+    )
     path = write(settings, demo.home / "exporter.yml")
     command = [str(MONITOR), "start", "--listen", f"0.0.0.0:{demo.ports.exporter}", "--config", str(path)]
     exporter = Process(command, name="the exporter", log=demo.home / "exporter.log", environ=environ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.metrics import bullmq, cluster, events, health, host, internal, redis
+from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
 from exporter.metrics.family import AnyFamily
 
 FAMILIES: Final[tuple[AnyFamily, ...]] = (
@@ -14,5 +14,6 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     *bullmq.FAMILIES,
     *events.FAMILIES,
     *host.FAMILIES,
+    *probes.FAMILIES,
     *internal.FAMILIES,
 )

@@ -21,6 +21,10 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
 EMPTY = {
+    "oxherd-host": {
+        "Error rate: {{probe}}: {{reason}}": "no probe may have failed",
+        "Certificates: {{probe}}": "the demo's endpoints have none",
+    },
     "oxherd-queues": {
         "Queues: oldest": "nothing may wait at that moment",
         "Load and utilization: utilization of {{queue}}": "the demo's settings do not tell a concurrency",

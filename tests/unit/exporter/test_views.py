@@ -24,6 +24,7 @@ def test_sources() -> None:
         "bullmq": "partial",
         "host": "ok",
         "process": "failed",
+        "probes": "off",
     }
     assert sources["bullmq"]["why"] == "1 of 3 queues could not be read"
     assert sources["process"]["why"] == f"late {NASTY}"

@@ -1,0 +1,81 @@
+"""The user's own endpoints: availability, response time, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, HistogramSample, Sample
+from exporter.probes.judge import FAILURES
+from exporter.snapshot import ProbeState
+from service.outcome import value_or_none
+
+
+def _states(assessment: Assessment) -> Iterator[tuple[str, ProbeState]]:
+    for name, state in (value_or_none(assessment.snapshot.probes) or {}).items():
+        if state is not None:
+            yield name, state
+
+
+def _success(assessment: Assessment) -> Iterator[Sample]:
+    return (((name,), float(state.failure is None)) for name, state in _states(assessment))
+
+
+def _durations(assessment: Assessment) -> Iterator[HistogramSample]:
+    return (((name,), state.durations) for name, state in _states(assessment))
+
+
+def _statuses(assessment: Assessment) -> Iterator[Sample]:
+    return (((name,), float(state.status)) for name, state in _states(assessment) if state.status is not None)
+
+
+def _failures(assessment: Assessment) -> Iterable[Sample]:
+    return [
+        ((name, kind), float(state.failures.get(kind, 0)))
+        for name, state in _states(assessment)
+        for kind in FAILURES
+    ]
+
+
+def _expiries(assessment: Assessment) -> Iterator[Sample]:
+    for name, state in _states(assessment):
+        if state.certificate_expires is not None:
+            yield (name,), state.certificate_expires
+
+
+FAMILIES: Final[tuple[AnyFamily, ...]] = (
+    Family(
+        "oxherd_probe_success",
+        "gauge",
+        "1 when the endpoint answered its last probe as it should, else 0; absent when that is too long ago.",
+        ("probe",),
+        _success,
+    ),
+    HistogramFamily(
+        "oxherd_probe_duration_seconds",
+        "Seconds that a probe took, from the look-up of the name to the end of the body; failed ones too.",
+        ("probe",),
+        _durations,
+    ),
+    Family(
+        "oxherd_probe_http_status_code",
+        "gauge",
+        "HTTP status of the last answer, redirects followed; absent without one.",
+        ("probe",),
+        _statuses,
+    ),
+    Family(
+        "oxherd_probe_failures_total",
+        "counter",
+        "Probes that failed, by reason: " + ", ".join(FAILURES) + ".",
+        ("probe", "reason"),
+        _failures,
+    ),
+    Family(
+        "oxherd_probe_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "Unix time at which the endpoint's certificate expires; absent without TLS, or unchecked.",
+        ("probe",),
+        _expiries,
+    ),
+)
