@@ -33,6 +33,7 @@ def test_sources() -> None:
         "off",
         "off",
         "ok",
+        "off",
     ]
 
 
