@@ -172,6 +172,7 @@ class QueueState(NamedTuple):
     paused: bool
     schedulers: int
     delayed_overdue: int
+    delayed_due: int
     failed_last_hour: int
     workers: int | None = None
     concurrency_limit: int | None = None

@@ -215,6 +215,7 @@ class BullMQSource:
             one.paused,
             one.schedulers,
             one.delayed_overdue,
+            one.delayed_due,
             one.failed_last_hour,
             workers,
             one.concurrency_limit,

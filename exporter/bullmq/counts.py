@@ -11,23 +11,25 @@ from exporter.bullmq.keys import DELAYED_FACTOR, base
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
 from exporter.snapshot import QueueId
 
-REPLIES: Final = 16
+REPLIES: Final = 17
 """How many replies a queue's commands have."""
 TAIL_REPLIES: Final = 3
 """How many more a queue has whose lists have to be looked at again."""
 
 _HOUR_MS: Final = 3_600_000
+_SOON_MS: Final = 60_000
 _MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to wake a worker
 
 
 class Plan(NamedTuple):
-    """One queue's commands, packed: all that stays the same, and what stands before each of the two times."""
+    """One queue's commands, packed: all that stays the same, and what stands before each of the times."""
 
     queue: QueueId
     base: bytes
     settled: bytes
     tails: bytes
     overdue: bytes
+    due: bytes
     failed_since: bytes
 
 
@@ -50,6 +52,7 @@ class Counts(NamedTuple):
     concurrency_limit: int | None
     rate_limit_ttl: float | None
     delayed_overdue: int
+    delayed_due: int
     failed_last_hour: int
     oldest: tuple[bytes, ...]
     longest: bytes | None
@@ -61,7 +64,7 @@ Unreadable: TypeAlias = ReplyError
 
 
 def plan(queue: QueueId) -> Plan:
-    """A queue's commands. None of them writes, and each is O(1) but two ZCOUNTs, which are O(log n)."""
+    """A queue's commands. None of them writes, and each is O(1) but the ZCOUNTs, which are O(log n)."""
     key = base(queue)
     lengths: list[tuple[Argument, ...]] = [("LLEN", key + name) for name in ("wait", "paused", "active")]
     sets = ("delayed", "prioritized", "waiting-children", "completed", "failed", "repeat")
@@ -80,15 +83,18 @@ def plan(queue: QueueId) -> Plan:
         b"".join(pack(*command) for command in (*lengths, *rest)),
         b"".join(pack("LINDEX", key + name, place) for name, place in tails),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
+        b"*4\r\n" + _bulks("ZCOUNT", key + "delayed"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
     )
 
 
 def pack_plans(plans: Sequence[Plan], now_ms: int) -> Request:
     """The commands of several queues as of now, in the order of `plans`."""
-    due = _bulks(now_ms * DELAYED_FACTOR)
+    due = now_ms * DELAYED_FACTOR
+    until = _bulks(due)
+    soon = _bulks(f"({due}", (now_ms + _SOON_MS) * DELAYED_FACTOR)
     since = _bulks(now_ms - _HOUR_MS, "+inf")
-    parts = ((one.settled, one.overdue, due, one.failed_since, since) for one in plans)
+    parts = ((one.settled, one.overdue, until, one.due, soon, one.failed_since, since) for one in plans)
     return Request(b"".join(chain.from_iterable(parts)), REPLIES * len(plans))
 
 
@@ -126,6 +132,7 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
     limiter: bytes | None,
     limiter_ttl: int,
     overdue: int,
+    due: int,
     failed_last_hour: int,
 ) -> Counts:
     is_paused, concurrency, most = meta
@@ -145,6 +152,7 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
         int(concurrency) if concurrency else None,
         _rate_limit(most, limiter, limiter_ttl + 0),
         overdue + 0,
+        due + 0,
         failed_last_hour + 0,
         () if wait_last is None or marked else (wait_last,),
         longest,

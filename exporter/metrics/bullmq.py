@@ -152,6 +152,11 @@ FAMILIES: Final[tuple[Family, ...]] = (
         attrgetter("delayed_overdue"),
     ),
     _per_queue(
+        "delayed_due",
+        "Delayed jobs that fall due within a minute: the scaler looks ahead by it.",
+        attrgetter("delayed_due"),
+    ),
+    _per_queue(
         "schedulers",
         "Job schedulers and repeatable jobs of the queue.",
         attrgetter("schedulers"),

@@ -42,6 +42,7 @@ def queue(name: str = "mail", prefix: str = "bull", **more: object) -> QueueStat
         paused=False,
         schedulers=0,
         delayed_overdue=0,
+        delayed_due=0,
         failed_last_hour=1,
         workers=2,
         oldest_waiting=61.0,

@@ -131,9 +131,13 @@ def test_ages(library: Driver, server: RedisServer, watch: WatchOf) -> None:
     assert read.oldest_waiting == pytest.approx(300, abs=20)
     library.stop_worker(worker, force=True)
     due = float(server.cli("zscore", base + "delayed", "soon"))
-    assert read.delayed_overdue == 0
+    assert (read.delayed_overdue, read.delayed_due) == (0, 0)
+    server.cli("zadd", base + "delayed", int(due - (HOUR_MS - 45_000) * 4096), "soon")
+    read = watch(server).queue(queue)
+    assert (read.delayed_overdue, read.delayed_due) == (0, 1)
     server.cli("zadd", base + "delayed", int(due - 2 * HOUR_MS * 4096), "soon")
-    assert watch(server).queue(queue).delayed_overdue == 1
+    read = watch(server).queue(queue)
+    assert (read.delayed_overdue, read.delayed_due) == (1, 0)
 
 
 def test_a_delayed_job_waits_from_when_it_is_due(

@@ -37,7 +37,7 @@ def reading(**fields: object) -> Ok[NodeReading]:
 
 
 def queue(failed_last_hour: int = 0, name: str = "mail", failed: int = 10_000) -> QueueState:
-    return QueueState(QueueId("bull", name), 0, 0, 0, 0, 0, 0, failed, False, 0, 0, failed_last_hour)
+    return QueueState(QueueId("bull", name), 0, 0, 0, 0, 0, 0, failed, False, 0, 0, 0, failed_last_hour)
 
 
 NODES = (

@@ -11,8 +11,13 @@ from exporter.snapshot import BullMQState, OwnCounts, QueueId, QueueState, Snaps
 from service.outcome import Failed, Ok, Outcome
 
 MAIL = QueueId("bull", "mail")
-EMPTY = QueueState(MAIL, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0)
-ALWAYS = {"bullmq_queue_paused", "bullmq_queue_delayed_overdue", "bullmq_queue_schedulers"}
+EMPTY = QueueState(MAIL, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0, 0)
+ALWAYS = {
+    "bullmq_queue_paused",
+    "bullmq_queue_delayed_overdue",
+    "bullmq_queue_delayed_due",
+    "bullmq_queue_schedulers",
+}
 
 
 def series(bullmq: Outcome[BullMQState] | BullMQState | None) -> dict[str, dict[tuple[str, ...], float]]:
@@ -67,6 +72,7 @@ def test_everything_that_is_known() -> None:
         paused=True,
         schedulers=8,
         delayed_overdue=9,
+        delayed_due=14,
         failed_last_hour=10,
         workers=3,
         concurrency_limit=11,
@@ -91,6 +97,7 @@ def test_everything_that_is_known() -> None:
     assert found["bullmq_queue_oldest_waiting_seconds"] == {MAIL: 12.25}
     assert found["bullmq_queue_longest_active_seconds"] == {MAIL: 13.5}
     assert found["bullmq_queue_delayed_overdue"] == {MAIL: 9}
+    assert found["bullmq_queue_delayed_due"] == {MAIL: 14}
     assert found["bullmq_queue_load_factor"] == {MAIL: pytest.approx(0.1)}
     assert found["bullmq_queue_worker_utilization"] == {MAIL: pytest.approx(1 / 3)}
 
