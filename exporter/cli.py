@@ -136,12 +136,15 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
     from exporter.configuration import all_secrets, refused
     from exporter.run import Exporter, serve
     from exporter.settings import slips
-    from service.logs import configure
+    from service.logs import LogFileError, configure_by
     from service.settings import ConfigError
     from service.web import BindError
 
     settings = loaded.model
-    configure(settings.log.level, settings.log.format, secrets=all_secrets(settings))
+    try:
+        configure_by(settings.log, all_secrets(settings))
+    except LogFileError as error:
+        _fail(str(loaded.error("log.file", f"cannot be written to: {error}", settings.log.file)))
     for name, meant in slips(os.environ).items():
         extra = {"variable": name, "meant": meant}
         logging.getLogger(__name__).warning("no such setting", extra=extra)

@@ -215,6 +215,7 @@ ENV: Final[dict[str, str]] = {
     "EXPORTER_LISTEN": "listen",
     "LOG_LEVEL": "log.level",
     "LOG_FORMAT": "log.format",
+    "LOG_FILE": "log.file",
 }
 """Each variable and the setting it gives. Those of secrets may be given as NAME_FILE, a file to read, too."""
 

@@ -309,12 +309,15 @@ def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, 
     from scaler.run import Scaler, serve
     from scaler.settings import slips
     from scaler.store import StoreError
-    from service.logs import configure
+    from service.logs import LogFileError, configure_by
     from service.settings import ConfigError, secrets_of
     from service.web import BindError
 
     settings = loaded.model
-    configure(settings.log.level, settings.log.format, secrets=secrets_of(settings))
+    try:
+        configure_by(settings.log, secrets_of(settings))
+    except LogFileError as error:
+        _fail(str(loaded.error("log.file", f"cannot be written to: {error}", settings.log.file)))
     log = logging.getLogger(__name__)
     for name, meant in slips(os.environ).items():
         log.warning("no such setting", extra={"variable": name, "meant": meant})

@@ -268,6 +268,7 @@ ENV: Final[dict[str, str]] = {
     "PROMETHEUS_BEARER_TOKEN": "prometheus.bearer_token",
     "LOG_LEVEL": "log.level",
     "LOG_FORMAT": "log.format",
+    "LOG_FILE": "log.file",
 }
 """Each variable and the setting it gives. Those of secrets may be given as NAME_FILE, a file to read, too."""
 

@@ -1,4 +1,7 @@
-"""One line an event on standard error, logfmt or JSON: the event is a short constant, facts are fields."""
+"""One line an event, logfmt or JSON: the event is a short constant, facts are fields.
+
+On standard error, and in a file if one is set.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import logging
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
 from typing import Final, Literal, TextIO, TypeAlias
+
+from service.model import LogSettings
 
 Format: TypeAlias = Literal["logfmt", "json"]
 
@@ -57,6 +63,28 @@ class Formatter(logging.Formatter):
         return text if len(text) <= _LONGEST_FIELD else text[:_LONGEST_FIELD] + "..."
 
 
+class LogFileError(Exception):
+    """The log file cannot be written to; the text says why."""
+
+
+def configure_by(settings: LogSettings, secrets: Iterable[str]) -> None:
+    """Standard error, and the file if one is set. Raises LogFileError; then it is standard error alone."""
+    hidden = list(secrets)
+    configure(settings.level, settings.format, secrets=hidden)
+    if settings.file is None:
+        return
+    size = max(1, int(settings.file_megabytes * 1_000_000))
+    try:
+        handler = RotatingFileHandler(
+            settings.file, maxBytes=size, backupCount=settings.file_backups, encoding="utf-8"
+        )
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a path"
+        raise LogFileError(why[:1].lower() + why[1:]) from None
+    handler.setFormatter(Formatter(settings.format, hidden))
+    logging.getLogger().addHandler(handler)
+
+
 def configure(level: str, form: Format, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
     """Send all loggers to `stream` (standard error). Replaces what was configured before."""
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -64,6 +92,8 @@ def configure(level: str, form: Format, *, secrets: Iterable[str] = (), stream: 
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
+        if isinstance(old, RotatingFileHandler):
+            old.close()
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(True)

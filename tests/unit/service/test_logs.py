@@ -6,10 +6,12 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from service.logs import Formatter, configure
+from service.logs import Formatter, LogFileError, configure, configure_by
+from service.model import LogSettings
 
 
 @pytest.fixture
@@ -94,3 +96,40 @@ def test_configure() -> None:
     assert len(lines) == 2
     assert lines[0].endswith("level=warning event=this logger=x a=(hidden)")
     assert "careful" in lines[1]
+
+
+# --- a file ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_root")
+def test_a_file_gets_every_line_too_and_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "monitoring.log"
+    configure_by(LogSettings(file=str(file)), ["hunter2"])
+    logging.getLogger("a").info("said", extra={"what": "hunter2"})
+    assert file.read_text() == capsys.readouterr().err
+    assert "(hidden)" in file.read_text()
+    assert "hunter2" not in file.read_text()
+        "what=(hidden)", 'what="(hidden)"'
+    )
+    configure("info", "logfmt")
+
+
+@pytest.mark.usefixtures("_root")
+def test_a_file_that_has_grown_is_put_aside(tmp_path: Path) -> None:
+    file = tmp_path / "monitoring.log"
+    configure_by(LogSettings(file=str(file), file_megabytes=0.001, file_backups=2), [])
+    for number in range(60):
+        logging.getLogger("a").info("said", extra={"number": number, "filling": "x" * 40})
+    configure("info", "logfmt")
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["monitoring.log", "monitoring.log.1", "monitoring.log.2"]
+    assert "number=59" in file.read_text()
+    assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_root")
+def test_a_file_that_cannot_be_written_to(tmp_path: Path) -> None:
+    with pytest.raises(LogFileError, match="no such file or directory"):
+        configure_by(LogSettings(file=str(tmp_path / "nowhere" / "x.log")), [])
+    with pytest.raises(LogFileError, match="is a directory"):
+        configure_by(LogSettings(file=str(tmp_path)), [])
