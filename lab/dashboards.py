@@ -227,16 +227,25 @@ def _bars(axes: Any, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]])
 def _table(frame: Any, panel: Json, found: Sequence[Sequence[Series]]) -> None:
     names = panel["transformations"][1]["options"]["renameByName"]
     columns = [names.get(f"Value #{chr(65 + place)}", names.get("Value", "")) for place in range(len(found))]
+    extra: dict[str, str] = {}
     all_labels = [labels.keys() for series in found for labels, _ in series]
     common = frozenset.intersection(*map(frozenset, all_labels)) if all_labels else frozenset()
     rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for column, series in zip(columns, found, strict=True):
         for labels, points in series:
             key = tuple(sorted((label, labels[label]) for label in common))  # as Grafana's merge does it
-            rows.setdefault(key, {})[column] = points[-1][1]
+            row = rows.setdefault(key, {})
+            if column:
+                row[column] = points[-1][1]
+            else:
+                extra[str(key)] = " ".join(labels[label] for label in sorted(labels.keys() - common))
+    columns = [column for column in columns if column]
     shown = list(rows.items())[:16]
     cells = [
-        [" ".join(value for _, value in key)[:44], *(f"{row[c]:.4g}" if c in row else "" for c in columns)]
+        [
+            " ".join([*(value for _, value in key), extra.get(str(key), "")])[:44],
+            *(f"{row[c]:.4g}" if c in row else "" for c in columns),
+        ]
         for key, row in shown
     ]
     table = frame.table(

@@ -21,7 +21,8 @@ _GREEN, _YELLOW, _RED = "green", "yellow", "red"
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL. `legend` is Grafana's, such as {{queue}}; `column` what a table calls its values."""
+    """PromQL. `legend` is Grafana's, such as {{queue}}; `column` what a table calls its values: without a
+    name only the labels are shown."""
 
     expr: str
     legend: str = ""
@@ -351,7 +352,9 @@ def _transformations(panel: Panel) -> list[Json]:
     names = {f"Value #{chr(65 + place)}": query.column for place, query in enumerate(panel.queries)}
     if len(panel.queries) == 1:
         names = {"Value": panel.queries[0].column}
-    hidden = {"Time": True, "__name__": True, "job": True, "instance": True}
+    unnamed = {key: True for key, column in names.items() if not column}
+    hidden = {"Time": True, "__name__": True, "job": True, "instance": True} | unnamed
+    names = {key: column for key, column in names.items() if column}
     return [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": {"excludeByName": hidden, "indexByName": {}, "renameByName": names}},

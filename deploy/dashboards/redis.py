@@ -15,7 +15,7 @@ def redis(runbooks: str) -> Dashboard:
                 "Nodes",
                 "Every node with the role that the nodes agree on, its replicas' lag, memory and clients.",
                 [
-                    Query(f"max by (node, role) (redis_cluster_node_role{{{NODES}}} == 1)", column="agreed"),
+                    Query(f"max by (node, role) (redis_cluster_node_role{{{NODES}}} == 1)"),
                     Query(f"max by (node) (redis_up{{{NODES}}})", column="up"),
                     Query(f"max by (node) (redis_memory_used_bytes{{{NODES}}})", column="memory"),
                     Query(f"max by (node) (redis_connected_clients{{{NODES}}})", column="clients"),

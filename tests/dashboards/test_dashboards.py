@@ -33,6 +33,32 @@ NO_JOB = {
 """Panels whose queries need not name the job, and why."""
 
 
+LINTER = {
+    "template-datasource": "test_a_dashboard_is_fit_to_be_provisioned",
+    "template-job": "test_a_dashboard_is_fit_to_be_provisioned",
+    "template-on-time-change-reload": "test_a_dashboard_is_fit_to_be_provisioned",
+    "uneditable": "test_a_dashboard_is_fit_to_be_provisioned",
+    "panel-datasource": "test_a_panel_says_what_it_shows",
+    "panel-title-description": "test_a_panel_says_what_it_shows",
+    "panel-units": "test_a_panel_says_what_it_shows",
+    "panel-no-targets": "test_a_panel_says_what_it_shows",
+    "target-job": "test_a_query_is_right_for_any_choice",
+    "target-rate-interval": "test_a_query_is_right_for_any_choice",
+    "target-counter-agg": "test_a_query_is_right_for_any_choice",
+    "target-promql": "test_every_expression_is_promql",
+    "template-label-promql": "",  # each is run: tests/e2e/test_dashboards.py
+    "template-instance": "",  # one exporter speaks for all: a queue has none, and a node is chosen by `node`
+    "target-instance": "",  # the same
+    "panel-logql": "",  # there are no logs in them
+    "target-logql": "",
+}
+"""The dashboard linter's rules, and the test that holds to each; without one it is excused, and why."""
+
+
+def test_every_rule_has_its_test() -> None:
+    assert {name for name in LINTER.values() if name} <= globals().keys()
+
+
 def test_the_files_are_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
     assert write_or_check(["--check"]) == 0
     assert {path.stem for path in files()} == set(DASHBOARDS)
