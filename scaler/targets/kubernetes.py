@@ -28,6 +28,7 @@ _STARTS_KEPT: Final = 50
 _QUANTILE: Final = 0.9
 _PODS_EVERY: Final = 30.0
 _REFUSED_SECONDS: Final = 60.0
+_LONGEST_PAUSE: Final = 15.0  # a server that is back is used again within a few steps
 _LEAST_SECONDS: Final = 0.5  # a write that has less than this left of the lease is not begun
 
 _LASTING: Final = frozenset({"forbidden", "unauthorized", "not_found"})
@@ -224,7 +225,7 @@ class _Rest:
         if pause is None and error.kind in _LASTING:
             pause = _REFUSED_SECONDS if error.kind != "not_found" else 0.0
         if pause is None:
-            pause = backoff(self._failures) * random.uniform(0.5, 1.0)  # noqa: S311  # scatter, no secret
+            pause = min(_LONGEST_PAUSE, backoff(self._failures)) * random.uniform(0.5, 1.0)  # noqa: S311  # scatter, no secret
         if writing:
             self._write_until = monotonic() + pause
         else:

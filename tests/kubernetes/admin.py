@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class Admin:
     front: Front
     namespace: str
     image: str
+    settles: float = 0.0  # seconds until a changed role counts everywhere
 
     def ask(
         self, method: str, path: str, body: object = None, content: str = _JSON, agent: str = "admin"
@@ -147,6 +149,7 @@ class Admin:
         """Give the account these rules and no others."""
         path = f"{self._rbac('roles')}/{name}"
         self.ask("PATCH", path, {"rules": list(rules)}, _MERGE)
+        time.sleep(self.settles)
 
     def kubeconfig(self, file: Path, token: str, *, server: str | None = None) -> str:
         """A file to reach the front with; its path."""

@@ -42,8 +42,9 @@ def front() -> Iterator[Front]:
 @pytest.fixture
 def admin(front: Front) -> Iterator[Admin]:
     """With a namespace that holds the empty lease and state, as the manifests do."""
+    settles = 1.0 if real_kubeconfig() else 0.0
     name = f"oxherd-test-{uuid.uuid4().hex[:10]}"
-    made = Admin(front, name, os.environ.get("OXHERD_TEST_IMAGE", "busybox:stable"))
+    made = Admin(front, name, os.environ.get("OXHERD_TEST_IMAGE", "busybox:stable"), settles)
     made.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     made.ask("POST", f"/api/v1/namespaces/{name}/configmaps", {"metadata": {"name": STATE}})
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{name}/leases"
