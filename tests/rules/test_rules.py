@@ -13,7 +13,9 @@ from deploy.rules.thresholds import Thresholds
 from lab.prometheus import promtool
 
 HERE = Path(__file__).parent
-SHIPPED = sorted(rules.files(Thresholds.read(rules.HERE / "thresholds.yml")))
+SHIPPED = sorted(
+    path for path in rules.files(Thresholds.read(rules.HERE / "thresholds.yml")) if path.parent == rules.HERE
+)
 NAMED = {
     "RedisConnectionDown": ("critical", "5m"),
     "ClusterNodeDown": ("high", "10m"),
