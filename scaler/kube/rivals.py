@@ -91,17 +91,18 @@ class Reverts:
         return Reverts(replicas, self.moved, self.by, self.until, self.pause)
 
     def released(self) -> Reverts:
-        """Another of us leads: what happens to our number now is its work."""
+        """Another of us leads, or a write may have been done or not: what is there may be our own work."""
         return Reverts(None, self.moved, self.by, self.until, self.pause)
 
     def seen(self, now: float, workload: Workload) -> Reverts:
         """It was read. Set back MOVES times within ten minutes, it is left alone for five; for twice as long
         each time it begins again, up to an hour."""
-        if self.ours is None or workload.replicas == self.ours or workload.owner == FIELD_MANAGER:
+        if self.ours is None or workload.replicas == self.ours:
             quiet = self.moved and now - self.moved[-1] > _WINDOW and now > self.until + _WINDOW
             return Reverts(self.ours) if quiet else self
         moved = (*(at for at in self.moved if now - at <= _WINDOW), now)
-        by = workload.owner or "someone"
+        other = "another oxherd-scaler" if workload.owner == FIELD_MANAGER else workload.owner
+        by = other or "someone"
         if len(moved) < MOVES:
             return Reverts(None, moved, by, self.until, self.pause)
         return Reverts(None, (), by, now + self.pause, min(_LONGEST_PAUSE, self.pause * 2))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -60,7 +59,6 @@ class KubernetesTarget:
         self._idle_first = idle_first
         self._proofs = proofs
         self._proven = dry_run  # what is never done needs no permission
-        self._lock = threading.Lock()
         self._rest = _Rest()
         self._reverts = Reverts()
         self._starts: deque[float] = deque(maxlen=_STARTS_KEPT)
@@ -146,6 +144,7 @@ class KubernetesTarget:
         if error.kind in {"conflict", "invalid"} and self._moved(error, old, deadline):
             return NotApplied("conflict", f"{self.ref}: no longer at {old}, someone else changed it")
         self._rest.begin(error, writing=True)
+        self._reverts = self._reverts.released()  # it may have been done all the same
         return NotApplied(error.kind, str(error), error.retry_after)
 
     def _moved(self, error: KubeError, old: int, deadline: Deadline) -> bool:

@@ -16,7 +16,7 @@ from scaler.kube.objects import Kind, Ref
 from scaler.kube.rivals import MOVES, Autoscalers
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied, Workers
-from scaler.targets.kubernetes import KubernetesTarget
+from scaler.targets.kubernetes import KubernetesTarget, _Rest
 from service.clock import Deadline
 from service.outcome import Failed, Ok
 from tests.kubernetes.admin import Admin, RefusedError
@@ -328,6 +328,22 @@ def test_one_that_sets_it_back_again_and_again_is_named_and_left_alone(
     contested = read(target).contested
     assert contested is not None
     assert "gitops" in contested
+
+
+def test_a_write_whose_answer_is_lost_is_no_contest(
+    admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    api = api_of(timeout_seconds=0.3)
+    target = target_of(api=api, workloads=Workloads(api, 0.0))
+    for turn in range(2 * MOVES):
+        assert read(target).contested is None
+        asked = 2 + 2 * turn
+        assert target.scale(asked, asked + 1, soon()) == Applied(asked + 1)
+        with front.fault("PATCH .*/scale(\\?(?!.*dryRun)|$)", "after"):
+            assert refused(target, asked + 1, asked + 2).kind == "timeout"
+        assert admin.replicas("mail") == asked + 2
+        target._rest = _Rest()
 
 
 def test_one_edit_by_hand_is_no_contest(admin: Admin, target_of: TargetOf) -> None:

@@ -190,13 +190,20 @@ def test_who_sets_it_back_is_left_alone_longer_each_time() -> None:
     assert pauses == [300.0, 600.0, 1200.0]
 
 
-def test_moves_that_are_rare_our_own_or_another_scalers_are_no_contest() -> None:
+def test_moves_that_are_rare_or_may_be_our_own_are_no_contest() -> None:
     reverts = Reverts()
     for turn in range(10):
         reverts = reverts.set(5).seen(turn * 700.0, seen_as(2))
-        reverts = reverts.set(5).seen(turn * 700.0, seen_as(2, "oxherd-scaler"))
-        reverts = reverts.set(5).released().seen(turn * 700.0, seen_as(2))
+        for _ in range(MOVES):
+            reverts = reverts.set(5).released().seen(turn * 700.0, seen_as(2))
         assert reverts.contested(turn * 700.0) is None
+
+
+def test_another_installation_of_ours_is_a_rival_too() -> None:
+    reverts = Reverts()
+    for turn in range(MOVES):
+        reverts = reverts.set(5).seen(float(turn), seen_as(2, "oxherd-scaler"))
+    assert "another oxherd-scaler" in (reverts.contested(MOVES) or "")
 
 
 # --- refusals ----------------------------------------------------------------------------------------------
