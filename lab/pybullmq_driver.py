@@ -8,12 +8,14 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import bullmq
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 
 Given: TypeAlias = dict[str, Any]
+
+_CLOSE_SECONDS: Final = 8.0
 
 
 class AskedToFailError(Exception):
@@ -99,7 +101,11 @@ class Verbs:
     async def stop_worker(self, *, worker: int, force: bool) -> None:
         if not force:
             self._workers[worker - 1].release()
-        await self._workers[worker - 1].bullmq.close(force=force)
+        closing = self._workers[worker - 1].bullmq
+        try:
+            await asyncio.wait_for(closing.close(force=force), _CLOSE_SECONDS)
+        except TimeoutError:  # seen once: it never came back
+            await closing.close(force=True)
 
     async def close(self) -> None:
         for worker in self._workers:
