@@ -111,8 +111,7 @@ class Ledger:
             return replace(found, learned=learned, orders=without_expired(found.orders, now()))
 
         try:
-            self._state = self._store.change(changed)
-            self._mark = self._store.mark()
+            self._state, self._mark = self._store.change(changed)
         except (StateError, StoreError) as error:
             log.warning("the state cannot be saved", extra={"error": str(error)})
             self._save_at = monotonic() + _RETRY_SECONDS

@@ -71,7 +71,7 @@ class Scaler:
         """Listen and begin. Raises BindError; nothing runs then."""
         self._started = monotonic()
         self._server.start()
-        self._place.start(self._task.wake)
+        self._place.start(self._take_over)
         self._task.start()
 
     def stop(self) -> bool:
@@ -104,6 +104,12 @@ class Scaler:
     def controller(self) -> Controller:
         return self._controller
 
+    def _take_over(self) -> None:
+        """Act at once on beginning to lead, but not twice: a step may have found out first."""
+        last = self._controller.last
+        if last is None or not last.leading:
+            self._task.wake()
+
     # --- the step ----------------------------------------------------------------------------------------
 
     def _step(self) -> float:
@@ -120,6 +126,8 @@ class Scaler:
             enabled=settings.enabled if orders.enabled is None else orders.enabled,
             dry_run=self._dry_run,
         )
+        if cycle.leading:
+            self._task.sleep_on()
         for step in cycle.steps:
             self._place.tell(step, self._conditions.get(step.name))
         self._conditions = {step.name: step.conditions for step in cycle.steps}

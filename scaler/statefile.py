@@ -33,11 +33,7 @@ class StateFile:
 
     def mark(self) -> object:
         """Another value whenever the file may be another."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return _mark(self.path)
 
     @property
     def name(self) -> str:
@@ -68,15 +64,15 @@ class StateFile:
         except UnicodeDecodeError:
             raise StateError("it is no text") from None
 
-    def change(self, change: Callable[[State], State]) -> State:
+    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
         """Read, change and replace it while no other process does. Raises StateError and StoreError."""
         with self._locked():
-            data = self._data()
+            mark, data = self.mark(), self._data()
             state = State() if data is None else from_data(data)[0]
             changed = change(state)
             if data is None or changed != state:
-                self._replace(text_of(merged(data or {}, state, changed)))
-            return changed
+                mark = self._replace(text_of(merged(data or {}, state, changed)))
+            return changed, mark
 
     def set_aside(self) -> str:
         """Give it another name, which is returned: what cannot be read may still be wanted."""
@@ -102,7 +98,8 @@ class StateFile:
         if self._owner is not None:
             self._owner.close()
 
-    def _replace(self, text: str) -> None:
+    def _replace(self, text: str) -> object:
+        """The mark that it has from now on."""
         new = self._beside("new")
         try:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -110,6 +107,7 @@ class StateFile:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            mark = _mark(new)  # before it can be changed by others
             new.replace(self.path)
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
@@ -118,6 +116,7 @@ class StateFile:
                 os.close(folder)
         except OSError as error:
             raise StoreError(f"cannot be written: {error.strerror}") from None
+        return mark
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -131,3 +130,11 @@ class StateFile:
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{suffix}")
+
+
+def _mark(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

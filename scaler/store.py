@@ -28,8 +28,10 @@ class Store(Protocol):
         Raises StateError for what is no state of ours, StoreError for what cannot be read.
         """
 
-    def change(self, change: Callable[[State], State]) -> State:
+    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
         """Read, change and replace it while no other process does; what cannot be used of it stays as it is.
+
+        The state as it was left, and the mark of just that: whatever comes after it has another.
 
         Raises StateError and StoreError.
         """

@@ -65,6 +65,12 @@ class Supervised:
         """Take the next step at once, and not when the pause is over."""
         self._woken.set()
 
+    def sleep_on(self) -> None:
+        """Within a step: whatever it was to be woken for is done already."""
+        self._woken.clear()
+        if self._stopping.is_set():
+            self._woken.set()
+
     @property
     def alive(self) -> bool:
         """Whether the thread runs and a step has ended well within `max_age` seconds."""

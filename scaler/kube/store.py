@@ -57,7 +57,7 @@ class ConfigMapStore:
         state, problems = from_data(raw)
         return state, torn + problems
 
-    def change(self, change: Callable[[State], State]) -> State:
+    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
         """Raises StateError: a part that has to change cannot be read; and StoreError."""
         for _ in range(_TRIES):
             got = self._get()
@@ -66,14 +66,14 @@ class ConfigMapStore:
             changed = change(state)
             patch = _patch(got, raw, merged(raw, state, changed), torn)
             if patch is None:
-                return changed
+                return changed, _version(got)
             try:
-                self._api.patch_config_map(self._name, patch, Deadline.after(_SECONDS))
+                left = self._api.patch_config_map(self._name, patch, Deadline.after(_SECONDS))
             except KubeError as error:
                 if error.kind == "conflict":
                     continue
                 raise StoreError(str(error)) from None
-            return changed
+            return changed, _version(left)
         raise StoreError(f"{self.name} changes faster than it can be written")
 
     def set_aside(self) -> str:

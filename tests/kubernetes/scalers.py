@@ -128,7 +128,7 @@ def settings(kubeconfig: str, prometheus: str, **changed: Any) -> dict[str, Any]
             "policy": "threshold",
             "cooldown_seconds": 0,
             "min_workers": 1,
-            "max_workers": 9,
+            "max_workers": 8,
             "target_waiting_jobs": 5,
         },
         "targets": [{"name": "mail", "queues": ["mail"], "kubernetes": {"name": "mail"}}],

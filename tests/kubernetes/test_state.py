@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -37,7 +38,7 @@ def test_an_empty_one_is_an_empty_state(store: ConfigMapStore) -> None:
 def test_what_was_written_is_read_again(store: ConfigMapStore, admin: Admin) -> None:
     action = Action(1.0, "mail", 2, 5, "burst")
     wanted = replace(with_action(ordered(State()), action), learned={"mail": {"rate": 3.5}})
-    assert store.change(lambda _: wanted) == wanted
+    assert store.change(lambda _: wanted)[0] == wanted
     assert store.read() == (wanted, [])
     data = admin.config_map(STATE)
     assert json.loads(data["data"]["overrides"])["mail"]["reason"] == "a launch"
@@ -49,6 +50,27 @@ def test_an_edit_by_hand_counts(store: ConfigMapStore, admin: Admin) -> None:
     admin.edit_config_map(STATE, {"paused": '["mail"]', "enabled": "false"})
     state, problems = store.read()
     assert (state.orders.paused, state.orders.enabled, problems) == (frozenset({"mail"}), False, [])
+
+
+class Interrupted(ConfigMapStore):
+    """Somebody edits it as soon as a change is written."""
+
+    admin: Admin
+
+    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
+        done = super().change(change)
+        self.admin.edit_config_map(STATE, {"paused": '["mail"]'})
+        return done
+
+
+def test_an_edit_just_after_the_scaler_saved_is_seen(api: KubeApi, admin: Admin) -> None:
+    store = Interrupted(api, STATE)
+    store.admin = admin
+    ledger = Ledger(store)
+    ledger.note("mail", 1.0, 2, 3, "burst")
+    ledger.save({})
+    ledger.refresh()
+    assert ledger.control("mail", 0.0).paused
 
 
 def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
@@ -89,7 +111,7 @@ def test_an_edit_between_reading_and_writing_is_not_lost(store: ConfigMapStore, 
             admin.edit_config_map(STATE, {"paused": '["video"]'})
         return ordered(state)
 
-    changed = store.change(change)
+    changed, _ = store.change(change)
     assert tries == 2
     assert changed.orders.paused == {"video"}
     assert store.read()[0].orders == changed.orders

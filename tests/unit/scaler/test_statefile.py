@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,32 @@ def test_an_order_given_while_the_scaler_saves_is_kept(path: Path) -> None:
     assert [(one.old, one.new) for one in state.actions] == [(2, 3)]
     assert ledger.control("mail", 0.0).override == SALE
     ledger.close()
+
+
+class Interrupted(StateFile):
+    """Somebody gives an order as soon as a change is written."""
+
+    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
+        done = super().change(change)
+        StateFile(str(self.path)).change(ordered)
+        return done
+
+
+def test_an_order_given_just_after_the_scaler_saved_is_seen(path: Path) -> None:
+    ledger = Ledger(Interrupted(str(path)))
+    ledger.note("mail", 1.0, 2, 3, "burst")
+    ledger.save({"mail": begin(PolicySettings())})
+    ledger.refresh()
+    assert ledger.control("mail", 0.0).override == SALE
+    ledger.close()
+
+
+def test_a_change_tells_the_mark_it_left(path: Path) -> None:
+    file = StateFile(str(path))
+    assert file.change(ordered)[1] == file.mark()
+    assert file.change(ordered)[1] == file.mark(), "nothing changed"
+    before = file.mark()
+    assert file.change(lambda _: State())[1] == file.mark() != before
 
 
 def test_what_was_learned_is_there_after_a_restart(path: Path) -> None:

@@ -90,6 +90,45 @@ def test_neither_started_nor_started_twice() -> None:
     assert task.stop()
 
 
+@pytest.mark.parametrize("sleeps_on", [True, False])
+def test_a_wake_within_a_step_counts_unless_it_sleeps_on(*, sleeps_on: bool) -> None:
+    steps: SimpleQueue[int] = SimpleQueue()
+    wakes = iter([True])
+
+    def step() -> float:
+        if next(wakes, False):
+            task.wake()
+            if sleeps_on:
+                task.sleep_on()
+        steps.put(1)
+        return LONG
+
+    task = Supervised("test", step, max_age=LONG)
+    task.start()
+    for _ in range(1 if sleeps_on else 2):
+        steps.get(timeout=5)
+    with pytest.raises(Empty):
+        steps.get(timeout=0.1)
+    assert task.stop()
+
+
+def test_stopped_within_a_step_it_does_not_sleep_on() -> None:
+    begun, ending = Event(), Event()
+
+    def step() -> float:
+        begun.set()
+        ending.wait(5)
+        task.sleep_on()
+        return LONG
+
+    task = Supervised("test", step, max_age=LONG)
+    task.start()
+    assert begun.wait(5)
+    assert not task.stop(0)
+    ending.set()
+    assert task.stop(2.0)
+
+
 def test_backoff() -> None:
     assert [backoff(failures) for failures in (1, 2, 3, 7, 10_000)] == [1, 2, 4, 60, 60]
 
