@@ -1,4 +1,5 @@
-"""The HTTP paths. Open to all: they tell no more than metrics and health do, and nothing can be changed."""
+"""The HTTP paths. /metrics and the health paths are open to all; what else tells something asks for a key
+where one is set, and the API in any case."""
 
 from __future__ import annotations
 
@@ -9,10 +10,15 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from exporter.api.forward import Scaler
+from exporter.api.routes import make_api
 from exporter.bullmq.busy import Busy
 from exporter.metrics.family import Assessment
 from exporter.page import status_page
+from exporter.switch import Monitoring
 from exporter.views import About, status_view
+from service.api.keys import Door
+from service.api.paths import add_api, refusal
 from service.clock import Deadline
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
 from service.outcome import UnreadableError
@@ -44,8 +50,14 @@ class Answers(Protocol):
     def why_not_ready(self) -> list[str]:
         """Without I/O and without waiting: it is asked on the event loop."""
 
+    def monitoring(self) -> Monitoring:
+        """Whether there is monitoring now."""
 
-def make_app(answers: Answers) -> FastAPI:
+    def monitor(self, *, on: bool, interval_minutes: float | None) -> Monitoring:
+        """Switch it."""
+
+
+def make_app(answers: Answers, door: Door, scaler: Scaler) -> FastAPI:
     """Handlers that collect are `def`, run in a pool of threads; the health paths never wait behind them."""
     app = FastAPI(
         title="Oxherd exporter",
@@ -76,6 +88,8 @@ def make_app(answers: Answers) -> FastAPI:
 
     def status(request: Request) -> JSONResponse:
         """What the page and the commands show, collected now."""
+        if (refused := refusal(door, request)) is not None:
+            return refused
         view = status_view(answers.assess(_deadline(request)), answers.about())
         return JSONResponse(view, headers={"cache-control": "no-store"})
 
@@ -86,6 +100,8 @@ def make_app(answers: Answers) -> FastAPI:
 
     def busy(prefix: str, queue: Annotated[list[str], Query()], request: Request) -> JSONResponse:
         """Active jobs by the names of the workers that have them; 404 for queues that are not known."""
+        if (refused := refusal(door, request)) is not None:
+            return refused
         headers = {"cache-control": "no-store"}
         try:
             found = answers.busy(prefix, queue, _deadline(request))
@@ -113,6 +129,7 @@ def make_app(answers: Answers) -> FastAPI:
     for path, (handler, kind) in paths.items():
         app.get(path, response_class=kind, response_model=None)(handler)
         app.head(path, response_class=kind, response_model=None, include_in_schema=False)(handler)
+    add_api(app, make_api(answers, scaler), door)
     return app
 
 

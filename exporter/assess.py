@@ -12,6 +12,7 @@ from exporter.metrics.family import Assessment
 from exporter.metrics.internal import succeeded
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
+from exporter.switch import Switch
 from service.clock import Deadline
 from service.outcome import Failed, value_or_none
 
@@ -23,7 +24,8 @@ _BACKGROUND_SECONDS: Final = 10.0
 class Assessor:
     """Each snapshot and what health makes of it. Any number of threads may ask."""
 
-    def __init__(self, collector: Collector, settings: Settings) -> None:
+    def __init__(self, collector: Collector, settings: Settings, switch: Switch | None = None) -> None:
+        self._switch = switch or Switch(settings.monitoring)
         self._collector = collector
         self._settings = settings
         self._lock = threading.Lock()
@@ -50,7 +52,7 @@ class Assessor:
             "assessed",
             extra={"score": health.score, "status": health.status, "summary": sentence(assessment)},
         )
-        return self._settings.monitoring.interval_minutes * 60
+        return self._switch.state.interval_minutes * 60
 
     def _note(self, snapshot: Snapshot, health: Health) -> None:
         """Log the issues that came and went, once for each collection however many shared it."""

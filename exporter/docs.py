@@ -13,6 +13,7 @@ from typing import Final
 from exporter.exposition import OWN
 from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
 from exporter.settings import ENV, ENV_CLUSTER, Settings
+from service.api.series import HELP, LABELS, REFUSED
 from service.docs import cell, series_row, setting_rows, write_or_check
 from service.settings import secret_names
 
@@ -83,6 +84,7 @@ def metrics_page() -> str:
         lines += [series_row(one.name, one.kind, one.labels, one.help) for one in families]
         if families is internal.FAMILIES:
             lines += [series_row(name, "gauge", labels, text) for name, (labels, text) in OWN.items()]
+            lines.append(series_row(REFUSED, "counter", LABELS, HELP))
         lines.append("")
     return "\n".join(lines)
 

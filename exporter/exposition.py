@@ -11,13 +11,16 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 
 from exporter.metrics.family import Assessment
 from exporter.metrics.render import Renderer
+from exporter.switch import Switch
+from service.api.keys import Door
+from service.api.series import Refusals
 from service.negotiate import Format
 
 OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "oxherd_build_info": (("version",), "1, with the exporter's version."),
     "oxherd_monitoring_enabled": (
         (),
-        "1, or 0 when ENABLE_SYSTEM_MONITORING is false: then nothing is collected.",
+        "1, or 0 when ENABLE_SYSTEM_MONITORING is false, or after stop_monitoring: nothing is collected.",
     ),
 }
 """Gauges that are there even when nothing is collected: their labels, and what they mean."""
@@ -26,14 +29,16 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 class Exposition:
     """Renders either format; without an assessment (monitoring is off) only this process and that fact."""
 
-    def __init__(self, version: str, *, monitoring: bool) -> None:
+    def __init__(self, version: str, switch: Switch, door: Door) -> None:
         self._renderer = Renderer()
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
         PlatformCollector(registry=self._own)
         GCCollector(registry=self._own)
         _constant(self._own, "oxherd_build_info", (version,))
-        _constant(self._own, "oxherd_monitoring_enabled", (), float(monitoring))
+        labels, text = OWN["oxherd_monitoring_enabled"]
+        Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
+        self._own.register(Refusals(door))
 
     def render(self, assessment: Assessment | None, form: Format) -> bytes:
         """The text as bytes; in OpenMetrics it ends with # EOF."""

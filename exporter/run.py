@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Final
 
 from exporter.access import RefusedError, check_access
+from exporter.api.forward import Scaler
 from exporter.app import make_app
 from exporter.assess import Assessor
 from exporter.bullmq.busy import Busy, BusyWorkers
@@ -27,8 +28,10 @@ from exporter.probes.prober import Probers
 from exporter.redis.nodes import Deployment
 from exporter.redis.watch import Watch
 from exporter.settings import BullMQSettings, Settings
+from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
 from service.address import parse_listen
+from service.api.keys import Door
 from service.clock import Deadline, monotonic
 from service.negotiate import Format
 from service.outcome import UnreadableError
@@ -45,36 +48,41 @@ class Exporter:
     raises StateFileError when that cannot be kept."""
 
     def __init__(self, settings: Settings) -> None:
-        self._monitoring = settings.monitoring.enabled
+        self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
         self._busy = BusyWorkers(self._deployment, discovery)
         watch = Watch(self._deployment)
         self._crew = Crew(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
-        probers = Probers(settings.probes) if settings.probes else None
+        probers = Probers(settings.probes, switch.gated) if settings.probes else None
         parts = Parts(settings, self._deployment, discovery, watch, follower, probers)
         collector = Collector(sources(parts))
-        self._assessor = Assessor(collector, settings)
+        self._assessor = Assessor(collector, settings, switch)
         self._version = version("oxherd")
-        self._exposition = Exposition(self._version, monitoring=self._monitoring)
+        self._door = Door(settings.api, "CRON_API_KEY")
+        self._exposition = Exposition(self._version, switch, self._door)
         self._tasks = (
             Supervised(
                 "discovery",
-                discovery.step,
+                switch.gated(discovery.step),
                 max_age=settings.bullmq.discovery_interval_seconds + _LATE_SECONDS,
             ),
-            Supervised("watch", watch.step, max_age=_LATE_SECONDS),
+            Supervised("watch", switch.gated(watch.step), max_age=_LATE_SECONDS),
             Supervised(
                 "assessment",
-                self._assessor.step,
-                max_age=settings.monitoring.interval_minutes * 60 + _LATE_SECONDS,
+                switch.gated(self._assessor.step),
+                max_age=lambda: switch.state.interval_minutes * 60 + _LATE_SECONDS,
             ),
             *(probers.tasks if probers else ()),
             *(
                 [
                     Supervised(
-                        "follower", lambda: follower.step(discovery.known().queues), max_age=_LATE_SECONDS
+                        "follower",
+                        switch.gated(
+                            lambda: follower.step(discovery.known().queues), lambda: self._crew.keep({})
+                        ),
+                        max_age=_LATE_SECONDS,
                     )
                 ]
                 if follower
@@ -82,10 +90,11 @@ class Exporter:
             ),
         )
         self._started = monotonic()
-        self._server = WebServer(make_app(self), *parse_listen(settings.listen))
+        scaler = Scaler(settings.api.scaler_url, settings.api.scaler_timeout_seconds)
+        self._server = WebServer(make_app(self, self._door, scaler), *parse_listen(settings.listen))
 
     def _make_follower(self, settings: BullMQSettings) -> Follower | None:
-        if not (self._monitoring and settings.events):
+        if not settings.events:
             return None
         kept = StateFile(settings.state_file) if settings.state_file else None
         return Follower(self._deployment, settings, crew=self._crew, kept=kept)
@@ -95,7 +104,7 @@ class Exporter:
 
         Raises RefusedError and BindError; nothing runs then. A Redis that cannot be reached is no error.
         """
-        if self._monitoring:
+        if self._switch.on:
             try:
                 check_access(self._deployment)
             except RefusedError:
@@ -103,7 +112,7 @@ class Exporter:
                 raise
         self._started = monotonic()
         self._server.start()
-        for task in self._tasks if self._monitoring else ():
+        for task in self._tasks:
             task.start()
 
     @property
@@ -117,39 +126,49 @@ class Exporter:
 
     def stop(self) -> bool:
         """End everything in bounded time; whether all threads have ended."""
-        ended = [self._server.stop()]
-        if self._monitoring:
-            ended += [task.stop() for task in self._tasks]
-            ended.append(self._crew.stop())
-            if self._follower is not None:
-                self._follower.stop()
+        ended = [self._server.stop(), *(task.stop() for task in self._tasks), self._crew.stop()]
+        if self._follower is not None:
+            self._follower.stop()
         self._deployment.close()
         return all(ended)
 
     # --- what the HTTP paths ask ---
 
     def assess(self, deadline: Deadline) -> Assessment | None:
-        return self._assessor.assess(deadline) if self._monitoring else None
+        return self._assessor.assess(deadline) if self._switch.on else None
 
     def exposition(self, form: Format, deadline: Deadline) -> bytes:
         return self._exposition.render(self.assess(deadline), form)
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
-        if not self._monitoring:
+        if not self._switch.on:
             raise UnreadableError("disabled", "monitoring is switched off")
         return self._busy.of(prefix, names, deadline)
 
     def about(self) -> About:
-        tasks = (*self._tasks, *self._crew.members) if self._monitoring else ()
+        tasks = (*self._tasks, *self._crew.members) if self._switch.on else ()
         return About(
             version=self._version,
-            monitoring=self._monitoring,
+            monitoring=self._switch.on,
             uptime=monotonic() - self._started,
             tasks=tuple(Task(task.name, task.alive, task.age(), task.restarts) for task in tasks),
         )
 
+    def monitoring(self) -> Monitoring:
+        return self._switch.state
+
+    def monitor(self, *, on: bool, interval_minutes: float | None) -> Monitoring:
+        changed = self._switch.turn(on=on, interval_minutes=interval_minutes)
+        log.warning(
+            "monitoring was switched by the API",
+            extra={"enabled": changed.enabled, "interval_minutes": changed.interval_minutes},
+        )
+        for task in self._tasks:
+            task.wake()
+        return changed
+
     def why_not_ready(self) -> list[str]:
-        if not self._monitoring:
+        if not self._switch.on:
             return []
         tasks = (*self._tasks, *self._crew.members)
         stuck = [f"background thread {task.name} is not at work" for task in tasks if not task.alive]

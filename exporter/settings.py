@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr
 
 from exporter.redis.url import join_address, parse_url, split_address
 from service.address import parse_listen
+from service.api.settings import ApiSettings, check_keys
 from service.model import LogSettings, Model
 from service.settings import (
     ConfigError,
@@ -174,6 +175,15 @@ class ProbeSettings(Model):
     verify: bool = Field(True, description="check the certificate; false only for a trial")
 
 
+class ExporterApiSettings(ApiSettings):
+    scaler_url: str | None = Field(
+        None, pattern=r"^https?://[^@/?#\s]+/?$", description="http(s)://host:port of the scaler"
+    )
+    scaler_timeout_seconds: float = Field(
+        5.0, gt=0, le=60, description="how long the scaler may take to answer what is forwarded"
+    )
+
+
 class MonitoringSettings(Model):
     enabled: bool = Field(True, description="false: no collection at all, and every answer says so")
     interval_minutes: float = Field(5.0, gt=0, description="how often the state is assessed and logged")
@@ -189,6 +199,7 @@ class Settings(Model):
     probes: tuple[ProbeSettings, ...] = Field((), description="endpoints of your own")
     health: HealthSettings = HealthSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    api: ExporterApiSettings = ExporterApiSettings()
     log: LogSettings = LogSettings()
 
 
@@ -213,6 +224,9 @@ ENV: Final[dict[str, str]] = {
     "ENABLE_SYSTEM_MONITORING": "monitoring.enabled",
     "MONITORING_INTERVAL_MINUTES": "monitoring.interval_minutes",
     "EXPORTER_LISTEN": "listen",
+    "CRON_API_KEY": "api.key",
+    "CRON_API_READ_KEY": "api.read_key",
+    "SCALER_URL": "api.scaler_url",
     "LOG_LEVEL": "log.level",
     "LOG_FORMAT": "log.format",
     "LOG_FILE": "log.file",
@@ -250,6 +264,7 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
     _check_addresses(loaded)
     _check_together(loaded)
     _check_probes(loaded)
+    check_keys(loaded, loaded.model.api)
     return loaded
 
 
@@ -259,7 +274,7 @@ def slips(environ: Iterable[str]) -> dict[str, str]:
     known = [*ENV, *files, "REDIS_USE_CLUSTER", "EXPORTER_CONFIG", f"{_HOST}1", f"{_PORT}1"]
     numbered = [name for name in environ if _number(name, _HOST) or _number(name, _PORT)]
     rest = [name for name in environ if name not in numbered]
-    return suspects(rest, known, ("REDIS_", "BULLMQ_", "ENABLE_", "MONITORING_", "EXPORTER_"))
+    return suspects(rest, known, ("REDIS_", "BULLMQ_", "ENABLE_", "MONITORING_", "EXPORTER_", "CRON_API_"))
 
 
 def _cluster_nodes(environ: Mapping[str, str]) -> dict[str, str]:

@@ -235,6 +235,12 @@ def _host(host: HostState | None) -> dict[str, Any] | None:
         "machine_cores": host.machine_cores,
         "memory_total_bytes": host.memory_total,
         "memory_available_bytes": host.memory_available,
+        "swap_used_bytes": host.swap_used,
+        "boot_time": host.boot_time,
+        "filesystems": [
+            {"mountpoint": readable(mount), "total_bytes": one.size, "available_bytes": one.available}
+            for mount, one in sorted(host.filesystems.items())
+        ],
         "cgroup_limited": host.limited,
     }
 

@@ -1,4 +1,5 @@
-"""The scaler's HTTP paths. Open to all: they tell no more than metrics and health do, and change nothing."""
+"""The scaler's HTTP paths. /metrics and the health paths are open to all; /status.json asks for a key where
+one is set, and the API in any case."""
 
 from __future__ import annotations
 
@@ -9,15 +10,14 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from scaler.views import View
+from scaler.api import routes
+from service.api.keys import Door
+from service.api.paths import add_api, refusal
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format
 
 
-class Answers(Protocol):
-    """What the paths need of the scaler. None of it waits for anything."""
-
-    def status(self) -> View:
-        """The last step as plain data."""
+class Answers(routes.Answers, Protocol):
+    """What the paths need of the scaler. But for orders, none of it waits for anything."""
 
     def exposition(self, form: Format) -> bytes:
         """The series, as of the last step."""
@@ -26,7 +26,7 @@ class Answers(Protocol):
         """What does not work, a line each."""
 
 
-def make_app(answers: Answers, version: str) -> FastAPI:
+def make_app(answers: Answers, door: Door, version: str) -> FastAPI:
     """Every answer is of the last step, so that asking costs nothing."""
     app = FastAPI(title="Oxherd scaler", version=version, docs_url=None, redoc_url=None)
 
@@ -40,8 +40,10 @@ def make_app(answers: Answers, version: str) -> FastAPI:
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)
 
-    def status() -> JSONResponse:
+    def status(request: Request) -> JSONResponse:
         """What `scaling status` shows."""
+        if (refused := refusal(door, request)) is not None:
+            return refused
         return JSONResponse(dict(answers.status()), headers={"cache-control": "no-store"})
 
     async def healthz() -> dict[str, str]:
@@ -63,4 +65,5 @@ def make_app(answers: Answers, version: str) -> FastAPI:
     for path, handler in paths.items():
         app.get(path, response_model=None)(handler)
         app.head(path, response_model=None, include_in_schema=False)(handler)
+    add_api(app, routes.make_api(answers), door)
     return app

@@ -129,12 +129,12 @@ def manual(
 
     The order goes into the state file, where the scaler finds it at its next step, or when it is started.
     """
-    from scaler.orders import order_override
+    from scaler import commands
 
     loaded = _settings(config)
     target = _target(loaded, queue)
     _ordered(
-        lambda: order_override(loaded, target, workers, reason=reason, by=by or _user(), seconds=seconds)
+        lambda: commands.manual(loaded, target, workers, reason=reason, by=by or _user(), seconds=seconds)
     )
 
 
@@ -143,11 +143,11 @@ def manual(
 @_CONFIG
 def auto(queue: str, config: str | None) -> None:
     """Take back `manual` and `pause`: the metrics decide again."""
-    from scaler.orders import order_auto
+    from scaler import commands
 
     loaded = _settings(config)
     target = _target(loaded, queue)
-    _ordered(lambda: order_auto(loaded, target))
+    _ordered(lambda: commands.auto(loaded, target))
 
 
 @main.command()
@@ -155,11 +155,11 @@ def auto(queue: str, config: str | None) -> None:
 @_CONFIG
 def pause(queue: str, config: str | None) -> None:
     """Leave the workers of a QUEUE (or target) as they are until `auto`."""
-    from scaler.orders import order_pause
+    from scaler import commands
 
     loaded = _settings(config)
     target = _target(loaded, queue)
-    _ordered(lambda: order_pause(loaded, target))
+    _ordered(lambda: commands.pause(loaded, target))
 
 
 def _ordered(order: object) -> None:

@@ -14,7 +14,7 @@ from service.settings import ConfigError, Given, Loaded, secret_names
 
 log = logging.getLogger(__name__)
 
-FIXED: Final = ("listen", "state_file", "kubernetes", "dry_run", "log")
+FIXED: Final = ("listen", "state_file", "kubernetes", "dry_run", "api", "log")
 """What a running scaler cannot take over from a changed file."""
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from scaler.metrics import FAMILIES
 from scaler.settings import ENV, MINUTES, POLICY_KEYS, Settings
+from service.api.series import HELP, LABELS, REFUSED
 from service.docs import series_row, setting_rows, write_or_check
 from service.settings import secret_names
 
@@ -62,6 +63,7 @@ def metrics_page() -> str:
         "| series | type | labels | meaning |",
         "|---|---|---|---|",
         *(series_row(one.name, one.kind, one.labels, one.help) for one in FAMILIES),
+        series_row(REFUSED, "counter", LABELS, HELP),
         series_row("oxherd_build_info", "gauge", ("version",), "1, with the scaler's version."),
         "",
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -29,6 +30,7 @@ class Ledger:
         Raises StoreError: the store cannot be used.
         """
         self._store = store
+        self._lock = threading.Lock()
         self._state = State()
         self._mark: object = None
         self._new_actions: list[Action] = []
@@ -78,6 +80,19 @@ class Ledger:
         for action in self._new_actions:
             self._state = with_action(self._state, action)
 
+    def change(self, change: Callable[[State], State]) -> None:
+        """An order of now, from any thread: into the store, from where `refresh` takes it.
+
+        Raises StateError and StoreError.
+        """
+        if self._store is not None:
+            left, _ = self._store.change(change)
+            with self._lock:
+                self._state = replace(self._state, orders=left.orders)  # seen at once; `refresh` reads all
+            return
+        with self._lock:
+            self._state = change(self._state)
+
     def control(self, target: str, at: float) -> Control:
         """What people have ordered for a target at a time (unix s)."""
         return control(self._state.orders, target, at)
@@ -94,7 +109,8 @@ class Ledger:
     def note(self, target: str, at: float, old: int, new: int, reason: str) -> None:
         """The number of workers was changed; `save` writes it."""
         action = Action(at, target, old, new, reason)
-        self._state = with_action(self._state, action)
+        with self._lock:
+            self._state = with_action(self._state, action)
         self._new_actions.append(action)
 
     def save(self, memories: Mapping[str, TargetMemory], *, at_once: bool = False) -> None:

@@ -6,13 +6,13 @@ import faulthandler
 import logging
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import InfoMetricFamily, Metric
@@ -28,11 +28,15 @@ from scaler.eyes import Eyes
 from scaler.ledger import Ledger
 from scaler.metrics import metrics
 from scaler.model import Condition
+from scaler.orders import Change
 from scaler.places import kind_of, make_place, place_kind
 from scaler.settings import Settings, TargetSettings, checked, origins, resolve
+from scaler.state import Orders
 from scaler.targets.base import Target
 from scaler.views import View, status_view
 from service.address import parse_listen
+from service.api.keys import Door
+from service.api.series import Refusals
 from service.clock import monotonic
 from service.negotiate import Format
 from service.threads import Supervised
@@ -60,10 +64,9 @@ class Scaler:
         self._fleet: dict[str, tuple[TargetSettings, Target]] = {}
         self._eyes: Eyes | None = None
         self._prepared: Settings | None = None
-        self._task = Supervised(
-            "controller", self._step, max_age=3 * settings.interval_seconds + _LATE_SECONDS
-        )
-        self._server = WebServer(make_app(self, self._version), *parse_listen(settings.listen))
+        self._task = Supervised("controller", self._step, max_age=lambda: 3 * self._interval + _LATE_SECONDS)
+        self._door = Door(settings.api, "CRON_API_KEY")
+        self._server = WebServer(make_app(self, self._door, self._version), *parse_listen(settings.listen))
         self._registry = _registry(self)
         self._started = monotonic()
 
@@ -122,7 +125,7 @@ class Scaler:
         cycle = self._controller.step(
             eyes,
             list(self._managed(settings)),
-            settings.interval_seconds,
+            self._interval,
             enabled=settings.enabled if orders.enabled is None else orders.enabled,
             dry_run=self._dry_run,
         )
@@ -131,7 +134,7 @@ class Scaler:
         for step in cycle.steps:
             self._place.tell(step, self._conditions.get(step.name))
         self._conditions = {step.name: step.conditions for step in cycle.steps}
-        return max(0.0, settings.interval_seconds - (monotonic() - begun))
+        return max(0.0, self._interval - (monotonic() - begun))
 
     def _prepare(self, settings: Settings) -> Eyes:
         """Targets that are new are made, those that are gone are closed, the others stay as they are."""
@@ -164,6 +167,12 @@ class Scaler:
                 policy = resolve(settings, made_of)
             yield Managed(name, policy, target)
 
+    @property
+    def _interval(self) -> float:
+        """Seconds between two decisions: as ordered, or as set."""
+        ordered = self._ledger.orders.interval_seconds
+        return self._reloader.current.interval_seconds if ordered is None else ordered
+
     # --- what the HTTP paths ask ---------------------------------------------------------------------------
 
     def status(self) -> View:
@@ -177,6 +186,19 @@ class Scaler:
                 one.name: origins(settings, one, orders.policies.get(one.name)) for one in settings.targets
             },
         )
+
+    @property
+    def settings(self) -> Settings:
+        return self._reloader.current
+
+    @property
+    def orders(self) -> Orders:
+        return self._ledger.orders
+
+    def order(self, change: Callable[[Change], Any]) -> Any:
+        told = change(self._ledger.change)
+        self._task.wake()
+        return told
 
     def exposition(self, form: Format) -> bytes:
         if form == "openmetrics":
@@ -193,6 +215,7 @@ class Scaler:
         """Our families, for prometheus_client."""
         yield InfoMetricFamily("oxherd_build", "The scaler's version.", {"version": self._version})
         yield from metrics(self._last, self._controller.tally)
+        yield from Refusals(self._door).collect()
 
     @property
     def _last(self) -> Cycle | None:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from scaler.sources import MOST_QUERIES, PrometheusSettings, QuerySettings
 from service.address import parse_listen
+from service.api.settings import ApiSettings, check_keys
 from service.model import LogSettings, Model
 from service.settings import (
     ConfigError,
@@ -193,6 +194,7 @@ class Settings(Model):
     defaults: PolicySettings = PolicySettings()
     policies: tuple[PolicyEntry, ...] = Field((), description="settings for targets by their name")
     targets: tuple[TargetSettings, ...] = Field((), description="what is scaled")
+    api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
 
@@ -262,6 +264,8 @@ ENV: Final[dict[str, str]] = {
     "SCALER_STATE_FILE": "state_file",
     "SCALER_DRY_RUN": "dry_run",
     "ENABLE_AUTO_SCALING": "enabled",
+    "CRON_API_KEY": "api.key",
+    "CRON_API_READ_KEY": "api.read_key",
     "PROMETHEUS_URL": "prometheus.urls",
     "PROMETHEUS_USERNAME": "prometheus.username",
     "PROMETHEUS_PASSWORD": "prometheus.password",
@@ -305,6 +309,7 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
     if line and loaded.name("interval_seconds") == MINUTES:
         why = f"{MINUTES} is set too: keep one of them"
         raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
+    check_keys(loaded, loaded.model.api)
     _check_targets(loaded)
     kinds = {queries_of(loaded.model, target) for target in loaded.model.targets}
     if len(kinds) > MOST_QUERIES:

@@ -35,13 +35,14 @@ class Action:
 
 @dataclass(frozen=True)
 class Orders:
-    """What people have said, by target: the part of the state that anyone may edit. `enabled`: None: as the
-    settings say."""
+    """What people have said, by target: the part of the state that anyone may edit. `enabled` and
+    `interval_seconds`: None: as the settings say."""
 
     overrides: Mapping[str, Override] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     enabled: bool | None = None
+    interval_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def to_data(state: State) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "enabled": orders.enabled,
+        "interval_seconds": orders.interval_seconds,
         "overrides": {name: _OVERRIDE.dump_python(one) for name, one in sorted(orders.overrides.items())},
         "paused": sorted(orders.paused),
         "policies": {name: dict(one) for name, one in sorted(orders.policies.items())},
@@ -130,7 +132,11 @@ def from_data(data: object) -> tuple[State, list[str]]:
     if enabled is not None and not isinstance(enabled, bool):
         problems.append("enabled: should be true, false or null")
         enabled = None
-    orders = Orders(overrides, frozenset(paused), policies, enabled)
+    interval = data.get("interval_seconds")
+    if interval is not None and not (type(interval) in (int, float) and 1 <= interval <= 3600):
+        problems.append("interval_seconds: should be from 1 to 3600, or null")
+        interval = None
+    orders = Orders(overrides, frozenset(paused), policies, enabled, interval)
     return State(orders, learned, _actions(data.get("actions", []), problems)), problems
 
 

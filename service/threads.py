@@ -31,11 +31,11 @@ class Supervised:
         name: str,
         step: Callable[[], float],
         *,
-        max_age: float,
+        max_age: float | Callable[[], float],
         pause: Callable[[int], float] = backoff,
     ) -> None:
         self.name: Final = name
-        self.max_age: Final = max_age
+        self._max_age = max_age
         self.restarts = 0
         self._step = step
         self._pause = pause
@@ -75,6 +75,11 @@ class Supervised:
     def alive(self) -> bool:
         """Whether the thread runs and a step has ended well within `max_age` seconds."""
         return self._thread is not None and self._thread.is_alive() and self.age() <= self.max_age
+
+    @property
+    def max_age(self) -> float:
+        """Seconds after which a step that has not ended counts as stuck."""
+        return self._max_age() if callable(self._max_age) else self._max_age
 
     def age(self) -> float:
         """Seconds since a step last ended well, or since the start."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
 
 from exporter.probes.judge import ProbeError, observed
 from exporter.probes.request import probe
@@ -75,13 +75,17 @@ class Prober:
         self._told = problem
 
 
+Gate: TypeAlias = Callable[[Callable[[], float]], Callable[[], float]]
+
+
 class Probers:
     """All endpoints; a source of the snapshot that waits for nothing."""
 
-    def __init__(self, settings: tuple[ProbeSettings, ...]) -> None:
+    def __init__(self, settings: tuple[ProbeSettings, ...], gate: Gate = lambda step: step) -> None:
+        """`gate` makes of each step what is done in its stead."""
         self._probers = [Prober(one) for one in settings]
         self.tasks: Final = tuple(
-            Supervised(f"probe:{one.settings.name}", one.step, max_age=one.max_age + 60)
+            Supervised(f"probe:{one.settings.name}", gate(one.step), max_age=one.max_age + 60)
             for one in self._probers
         )
 

@@ -23,7 +23,7 @@ from service.clock import Deadline
 
 log = logging.getLogger(__name__)
 
-PARTS: Final = ("enabled", "overrides", "paused", "policies", "actions")
+PARTS: Final = ("enabled", "interval_seconds", "overrides", "paused", "policies", "actions")
 LEARNED: Final = "learned.json.gz"
 
 _TRIES: Final = 5
@@ -141,6 +141,7 @@ def _patch(
 
 _NOTHING: Final[Mapping[str, Any]] = {
     "enabled": None,
+    "interval_seconds": None,
     "overrides": {},
     "paused": [],
     "policies": {},

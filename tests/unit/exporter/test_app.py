@@ -7,11 +7,16 @@ from collections.abc import Iterable, Mapping
 import httpx
 import pytest
 
+from exporter.api.forward import Scaler
 from exporter.app import make_app
 from exporter.bullmq.busy import Busy
 from exporter.metrics.family import Assessment
+from exporter.settings import MonitoringSettings
 from exporter.snapshot import QueueId
+from exporter.switch import Monitoring, Switch
 from exporter.views import About
+from service.api.keys import Door
+from service.api.settings import ApiSettings
 from service.clock import Deadline
 from service.negotiate import CONTENT_TYPES, Format
 from service.outcome import UnreadableError
@@ -24,10 +29,11 @@ class FakeExporter:
     def __init__(self) -> None:
         self.given: list[float] = []
         self.reasons: list[str] = []
+        self.switch = Switch(MonitoringSettings())
 
     def assess(self, deadline: Deadline) -> Assessment | None:
         self.given.append(deadline.remaining())
-        return assessment()
+        return assessment() if self.switch.on else None
 
     def exposition(self, form: Format, deadline: Deadline) -> bytes:
         self.given.append(deadline.remaining())
@@ -41,7 +47,13 @@ class FakeExporter:
         return Busy((QueueId(prefix, "mail"),), {"pod-1": 2}, unnamed=1)
 
     def about(self) -> About:
-        return About("1.2.3", monitoring=True, uptime=1.0)
+        return About("1.2.3", monitoring=self.switch.on, uptime=1.0)
+
+    def monitoring(self) -> Monitoring:
+        return self.switch.state
+
+    def monitor(self, *, on: bool, interval_minutes: float | None) -> Monitoring:
+        return self.switch.turn(on=on, interval_minutes=interval_minutes)
 
     def why_not_ready(self) -> list[str]:
         return self.reasons
@@ -52,17 +64,29 @@ def exporter() -> FakeExporter:
     return FakeExporter()
 
 
+OPEN = ApiSettings()
+
+
 class Client:
     """Calls the application as a server would, without a socket."""
 
-    def __init__(self, exporter: FakeExporter) -> None:
-        self._transport = httpx.ASGITransport(make_app(exporter))
+    def __init__(self, exporter: FakeExporter, api: ApiSettings = OPEN) -> None:
+        self._transport = httpx.ASGITransport(make_app(exporter, Door(api, "CRON_API_KEY"), Scaler(None, 1)))
 
-    def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
         async def call() -> httpx.Response:
             async with httpx.AsyncClient(transport=self._transport, base_url="http://exporter") as client:
                 return await client.request(
-                    method, path, headers={"accept-encoding": "identity"} | dict(headers or {})
+                    method,
+                    path,
+                    headers={"accept-encoding": "identity"} | dict(headers or {}),
+                    content=content,
                 )
 
         return asyncio.run(call())
@@ -131,7 +155,7 @@ def test_methods(client: Client, path: str) -> None:
         assert answer.json() == {"detail": "Method Not Allowed"}
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/metrics/x", "/favicon.ico", "/scrape?target=x"])
+@pytest.mark.parametrize("path", ["/redoc", "/metrics/x", "/favicon.ico", "/scrape?target=x"])
 def test_there_is_nothing_else(client: Client, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
@@ -152,6 +176,7 @@ def test_who_is_busy(client: Client) -> None:
 
 def test_openapi(client: Client) -> None:
     described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/", "/metrics", "/status.json", "/busy.json", "/healthz", "/readyz"}
-    assert all(set(path) == {"get"} for path in described["paths"].values())
+    others = {"/", "/metrics", "/status.json", "/busy.json", "/healthz", "/readyz"}
+    assert set(described["paths"]) == {*others, "/api/monitoring"}
+    assert all(set(described["paths"][path]) == {"get"} for path in others)
     assert described["info"]["version"] == "1.2.3"

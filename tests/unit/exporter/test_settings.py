@@ -32,7 +32,7 @@ def test_the_original_nine() -> None:
     model = loaded(
         ENABLE_SYSTEM_MONITORING="false",
         ENABLE_AUTO_SCALING="true",
-        CRON_API_KEY="k",
+        CRON_API_KEY="a-key-of-tests",
         MONITORING_INTERVAL_MINUTES="3",
         SCALING_INTERVAL_MINUTES="1",
         REDIS_USE_CLUSTER="true",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaler.orders import OrderError, find_target, order_auto, order_override, order_pause
+from scaler.commands import auto, manual, pause
+from scaler.orders import OrderError, find_target
 from scaler.settings import Settings, load_settings
 from scaler.statefile import StateFile
 from service.settings import Loaded
@@ -48,17 +49,17 @@ def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[Settings]) -> Non
 def test_orders_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -> None:
     [mailer, *_] = loaded.model.targets
     file = StateFile(loaded.model.state_file or "")
-    told = order_override(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
+    told = manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
     assert told.startswith("mailer: 8 workers for 1 h 30 min, until ")
     override = file.read()[0].orders.overrides["mailer"]
     assert (override.workers, override.reason, override.by) == (8, "a sale", "ann")
     assert override.until == override.at + 5400
-    assert order_pause(loaded, mailer) == "mailer: held as it is until `scaling auto`"
+    assert pause(loaded, mailer) == "mailer: held as it is until `scaling auto`"
     assert file.read()[0].orders.paused == {"mailer"}
-    order_override(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
+    manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
     assert file.read()[0].orders.paused == frozenset()  # a number is no hold
-    assert order_auto(loaded, mailer) == "mailer: scaled by its metrics again"
-    assert order_auto(loaded, mailer) == "mailer: was scaled by its metrics already"
+    assert auto(loaded, mailer) == "mailer: scaled by its metrics again"
+    assert auto(loaded, mailer) == "mailer: was scaled by its metrics already"
     assert file.read()[0].orders.overrides == {}
 
 
@@ -68,11 +69,11 @@ def test_an_order_that_cannot_be_is_refused_and_nothing_is_written(
 ) -> None:
     [mailer, *_] = loaded.model.targets
     with pytest.raises(OrderError):
-        order_override(loaded, mailer, workers, reason=reason, by="ann", seconds=None)
+        manual(loaded, mailer, workers, reason=reason, by="ann", seconds=None)
     assert not Path(loaded.model.state_file or "").exists()
 
 
 def test_without_a_state_file_orders_have_no_way() -> None:
     loaded = load_settings(TEXT, {}, file="s.yml")
     with pytest.raises(OrderError, match="SCALER_STATE_FILE"):
-        order_pause(loaded, loaded.model.targets[0])
+        pause(loaded, loaded.model.targets[0])

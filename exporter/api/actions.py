@@ -1,0 +1,99 @@
+"""From the plain data of a view to what the actions answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from exporter.api import models
+from exporter.switch import Monitoring
+from exporter.views import View
+from service.api.envelope import ApiError
+
+OFF = "monitoring is switched off: nothing is collected (start_monitoring switches it on)"
+
+
+def health_check(view: View) -> models.HealthCheck:
+    """The score and why it is no better."""
+    known = _known(view)
+    return models.HealthCheck.model_validate({**known, **known["health"]})
+
+
+def system_metrics(view: View) -> models.SystemMetrics:
+    """The host and this process."""
+    return models.SystemMetrics.model_validate(_known(view))
+
+
+def redis_cluster(view: View) -> models.RedisCluster:
+    """Nodes and their roles."""
+    return models.RedisCluster.model_validate(_part(view, "redis"))
+
+
+def redis_performance(view: View) -> models.RedisPerformance:
+    """What the nodes do."""
+    return models.RedisPerformance.model_validate(_part(view, "redis"))
+
+
+def queue_metrics(view: View, name: str = "") -> models.QueueMetrics:
+    """The queues, or those of one name. Raises ApiError 404 where there is none of it."""
+    part = dict(_part(view, "bullmq", "queues"))
+    if name:
+        part["queues"] = [one for one in part["queues"] if one["name"] == name]
+        part["unread"] = [one for one in part["unread"] if one["name"] == name]
+        if not part["queues"] and not part["unread"]:
+            raise ApiError(404, f"there is no queue {name[:100]!r}")
+    return models.QueueMetrics.model_validate(part | {"totals": _totals(part["queues"])})
+
+
+def overall(view: View) -> models.Overall:
+    """The least that tells how it is; also while monitoring is off."""
+    health, redis, queues = (view[part] for part in ("health", "redis", "queues"))
+    return models.Overall.model_validate(
+        {
+            "version": view["version"],
+            "uptime_seconds": view["uptime_seconds"],
+            "monitoring": view["monitoring"],
+            "health": health and health | {"issues": len(health["issues"])},
+            "redis": redis
+            and redis | {"nodes": len(redis["nodes"]), "nodes_up": sum(one["up"] for one in redis["nodes"])},
+            "queues": queues and queues | {"queues": len(queues["queues"])} | _totals(queues["queues"]),
+            "taken_at": view.get("taken_at"),
+        }
+    )
+
+
+def monitoring_status(view: View, monitoring: Monitoring, *, scaler: bool) -> models.MonitoringStatus:
+    """Whether there is monitoring, and since when."""
+    return models.MonitoringStatus(
+        enabled=monitoring.enabled,
+        interval_minutes=monitoring.interval_minutes,
+        origin=monitoring.origin,
+        since=monitoring.since,
+        uptime_seconds=view["uptime_seconds"] or 0.0,
+        version=view["version"],
+        scaler=scaler,
+        background=[models.Thread.model_validate(one) for one in view["background"]],
+    )
+
+
+def _known(view: View) -> View:
+    if view["health"] is None:
+        raise ApiError(503, OFF)
+    return view
+
+
+def _part(view: View, source: str, part: str = "") -> Mapping[str, Any]:
+    """Raises ApiError 503 where it could not be read: absence is no zero."""
+    found = _known(view)[part or source]
+    if found is None:
+        why = next((one["why"] for one in view["sources"] if one["name"] == source), "")
+        raise ApiError(503, f"{source} could not be read: {why or 'no reason is known'}")
+    return {**found, "taken_at": view["taken_at"]}
+
+
+def _totals(queues: Iterable[View]) -> dict[str, int]:
+    listed = list(queues)
+    return {
+        state: sum(one[state] for one in listed)
+        for state in ("waiting", "active", "delayed", "completed", "failed")
+    }

@@ -1,0 +1,76 @@
+"""The way to the scaler: its actions are asked and ordered here too, so that a client needs one address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, Request, build_opener
+
+from service.api.envelope import PATH, ApiError
+
+_LARGEST: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An envelope, as the scaler sent it."""
+
+    status: int
+    body: Mapping[str, Any]
+
+
+class Scaler:
+    """Where it is; each request within `seconds`."""
+
+    def __init__(self, url: str | None, seconds: float) -> None:
+        self._url = url.rstrip("/") if url else None
+        self._seconds = seconds
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an address."""
+        return self._url is not None
+
+    def ask(self, action: str, key: str) -> Reply:
+        """Raises ApiError: 503 without an address, 502 and 504 without a usable answer."""
+        return self._send(f"{PATH}?{urlencode({'action': action})}", key, None)
+
+    def order(self, body: Mapping[str, Any], key: str) -> Reply:
+        """As `ask`."""
+        sent = {name: value for name, value in body.items() if name != "apiKey"}
+        return self._send(PATH, key, json.dumps(sent).encode())
+
+    def _send(self, path: str, key: str, body: bytes | None) -> Reply:
+        if self._url is None:
+            raise ApiError(503, "there is no scaler: SCALER_URL is not set")
+        headers = {"X-API-Key": key, "Content-Type": "application/json", "Accept": "application/json"}
+        asked = Request(self._url + path, data=body, headers=headers)  # noqa: S310  # the settings checked its scheme
+        try:
+            with build_opener(ProxyHandler({})).open(asked, timeout=self._seconds) as answer:
+                return _reply(answer.status, answer.read(_LARGEST))
+        except HTTPError as error:
+            with error:
+                if error.code in (401, 403, 429):
+                    raise ApiError(502, f"the scaler refuses this key ({error.code})") from None
+                return _reply(error.code, error.read(_LARGEST))
+        except (URLError, OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise ApiError(504, f"the scaler did not answer within {self._seconds:g} s") from None
+            why = getattr(reason, "strerror", None) or type(reason).__name__
+            raise ApiError(502, f"the scaler cannot be reached: {why}") from None
+
+
+def _reply(status: int, raw: bytes) -> Reply:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("success"), bool):
+        raise ApiError(502, f"what answers at SCALER_URL is no scaler ({status})")
+    return Reply(status, body)

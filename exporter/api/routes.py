@@ -1,0 +1,143 @@
+"""The actions of the exporter, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from exporter.api import actions, models
+from exporter.api.forward import Reply, Scaler
+from exporter.assess import sentence
+from exporter.metrics.family import Assessment
+from exporter.switch import Monitoring
+from exporter.views import About, View, status_view
+from service.api.envelope import ApiError, Camel, plain
+from service.api.paths import Api, Asked, Command, Question, passed_on
+from service.clock import Deadline
+
+_SECONDS: Final = 10.0
+_SCALING: Final = {
+    "scaling_status": "What the scaler does and why, a target each (from SCALER_URL).",
+    "scaling_metrics": "The figures that it decides by (from SCALER_URL).",
+}
+
+
+class Answers(Protocol):
+    """What the actions need of the exporter."""
+
+    def assess(self, deadline: Deadline) -> Assessment | None:
+        """Collect and judge; None when monitoring is off."""
+
+    def about(self) -> About:
+        """The exporter itself."""
+
+    def monitoring(self) -> Monitoring:
+        """Whether there is monitoring now."""
+
+    def monitor(self, *, on: bool, interval_minutes: float | None) -> Monitoring:
+        """Switch it."""
+
+
+def make_api(answers: Answers, scaler: Scaler) -> Api:
+    """Every action; those of scaling go to the scaler."""
+
+    def view() -> View:
+        return status_view(answers.assess(Deadline.after(_SECONDS)), answers.about())
+
+    def of(make: Callable[[View], Camel]) -> Callable[[Asked], Any]:
+        return lambda _: plain(make(view()))
+
+    def status(_: Asked) -> Any:
+        told = actions.monitoring_status(
+            status_view(None, answers.about()), answers.monitoring(), scaler=scaler.known
+        )
+        return plain(told)
+
+    def start(asked: Asked, order: models.StartMonitoring) -> Any:
+        answers.monitor(on=True, interval_minutes=order.interval_minutes)
+        return status(asked)
+
+    def stop(asked: Asked, _: models.StopMonitoring) -> Any:
+        answers.monitor(on=False, interval_minutes=None)
+        return status(asked)
+
+    def collect(_: Asked, __: models.CollectMetrics) -> Any:
+        found = answers.assess(Deadline.after(_SECONDS))
+        if found is None:
+            raise ApiError(503, actions.OFF)
+        return plain(
+            models.Collected(
+                score=found.health.score,
+                status=found.health.status,
+                summary=sentence(found),
+                taken_at=found.snapshot.taken_at,
+            )
+        )
+
+    def forward(asked: Asked) -> Any:
+        return _passed_on(scaler.ask(asked.action, asked.key))
+
+    def forward_order(asked: Asked, _: models.Forwarded) -> Any:
+        return _passed_on(scaler.order(asked.body, asked.key))
+
+    forwarded = Command(
+        "Goes to the scaler (SCALER_URL), whose /docs say what it takes.",
+        models.Forwarded,
+        models.AnyData,
+        forward_order,
+    )
+    return Api(
+        questions={
+            "health_check": Question(
+                "The score, the issues and what to do about them.",
+                models.HealthCheck,
+                of(actions.health_check),
+            ),
+            "system_metrics": Question(
+                "The host and this process.", models.SystemMetrics, of(actions.system_metrics)
+            ),
+            "redis_cluster": Question(
+                "The nodes of Redis: roles, health, replication, failovers.",
+                models.RedisCluster,
+                of(actions.redis_cluster),
+            ),
+            "redis_performance": Question(
+                "Memory, clients, commands and hit rate of each node.",
+                models.RedisPerformance,
+                of(actions.redis_performance),
+            ),
+            "queue_metrics": Question(
+                "Jobs by state, workers, rates and times of each queue.",
+                models.QueueMetrics,
+                lambda asked: plain(actions.queue_metrics(view(), asked.query.get("queueName", ""))),
+            ),
+            "monitoring_status": Question(
+                "Whether there is monitoring, how often, and who said so.", models.MonitoringStatus, status
+            ),
+            **{name: Question(summary, models.AnyData, forward) for name, summary in _SCALING.items()},
+        },
+        commands={
+            "start_monitoring": Command(
+                "Collect and assess again; `intervalMinutes` sets how often it is assessed.",
+                models.StartMonitoring,
+                models.MonitoringStatus,
+                start,
+            ),
+            "stop_monitoring": Command(
+                "Collect nothing: /metrics then has `oxherd_monitoring_enabled 0` and no figures.",
+                models.StopMonitoring,
+                models.MonitoringStatus,
+                stop,
+            ),
+            "collect_metrics": Command(
+                "Collect and assess now.", models.CollectMetrics, models.Collected, collect
+            ),
+            **dict.fromkeys(models.Forwarded.model_fields["action"].annotation.__args__, forwarded),  # type: ignore[union-attr]
+        },
+        overall=Question("The overall status.", models.Overall, of(actions.overall)),
+        query={"queueName": "queue_metrics: the queues of this name only"},
+    )
+
+
+def _passed_on(reply: Reply) -> Any:
+    return passed_on(reply.status, reply.body)

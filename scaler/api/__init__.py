@@ -1,0 +1,1 @@
+"""The scaling actions of /api/monitoring."""

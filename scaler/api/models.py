@@ -1,0 +1,181 @@
+"""What the scaling actions answer and take: one model an action. Seconds, ratios from 0 to 1; null is what
+could not be known."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model
+
+from scaler.settings import POLICY_KEYS, PolicySettings
+from service.api.envelope import Camel, Order
+
+
+class Override(Camel):
+    workers: int
+    reason: str
+    by: str
+    at: float = Field(description="unix seconds")
+    until: float | None = Field(description="unix seconds; null: until automatic_scale")
+
+
+class TargetStatus(Camel):
+    name: str
+    queues: list[str]
+    policy: str
+    current: int | None = Field(description="workers that are asked for")
+    ready: int | None = Field(description="workers that are ready")
+    desired: int | None = Field(description="workers that the last step decided on")
+    min: int
+    max: int
+    conditions: list[str]
+    reason: str | None
+    sentence: str | None = Field(description="the decision in words, or what is in its way")
+    notes: list[str]
+    paused: bool
+    override: Override | None
+    error: str | None
+    settings: dict[str, Any] = Field(description="the policy as it is in force")
+    origins: dict[str, str] = Field(
+        description="where a key is set that is not built in: `changed` is by order"
+    )
+
+
+class Action(Camel):
+    at: float = Field(description="unix seconds")
+    target: str
+    old: int
+    new: int
+    reason: str
+
+
+class ScalingStatus(Camel):
+    """`scaling_status`; also what `start_autoscaling` and `stop_autoscaling` leave."""
+
+    version: str
+    uptime_seconds: float
+    enabled: bool
+    enabled_origin: Literal["settings", "order"]
+    dry_run: bool
+    leading: bool = Field(description="whether this process is the one that acts")
+    interval_seconds: float
+    interval_origin: Literal["settings", "order"]
+    time: float | None = Field(description="unix seconds of the last step")
+    targets: list[TargetStatus]
+    actions: list[Action] = Field(description="the last changes, the newest first")
+
+
+class TargetFigures(Camel):
+    name: str
+    queues: list[str]
+    current: int | None
+    ready: int | None
+    desired: int | None
+    load_factor: float | None
+    wait_estimate_seconds: float | None = Field(description="what a job that comes now is expected to wait")
+    missing: str | None = Field(description="why there are no figures, in a word")
+    why: str | None = None
+    age_seconds: float | None = None
+    waiting: float | None = None
+    active: float | None = None
+    completed: float | None = Field(None, description="a counter")
+    failed: float | None = Field(None, description="a counter")
+    oldest_waiting: float | None = Field(None, description="seconds")
+    inputs: dict[str, Any] = Field(description="what the decision was made of")
+
+
+class ScalingMetrics(Camel):
+    """`scaling_metrics`"""
+
+    time: float | None
+    targets: list[TargetFigures]
+
+
+class ManualScale(Camel):
+    target: str
+    workers: int
+    reason: str
+    requested_by: str
+    since: float
+    until: float | None
+
+
+class Automatic(Camel):
+    target: str
+    changed: bool = Field(description="false: it was scaled by its metrics already")
+
+
+class Policy(Camel):
+    """`update_scaling_config`, `reset_scaling_config`: the policy that results."""
+
+    target: str
+    settings: dict[str, Any]
+    origins: dict[str, str]
+
+
+# --- bodies ----------------------------------------------------------------------------------------------
+
+QueueName = Annotated[str, Field(min_length=1, max_length=512, description="a queue or target")]
+
+
+class StartAutoscaling(Order):
+    """Scale, and decide this often from now on."""
+
+    action: Literal["start_autoscaling"]
+    interval_minutes: float | None = Field(None, ge=1 / 60, le=60, description="minutes between decisions")
+
+
+class StopAutoscaling(Order):
+    """Leave every number of workers as it is."""
+
+    action: Literal["stop_autoscaling"]
+
+
+class OrderManualScale(Order):
+    """So many workers, whatever the metrics say."""
+
+    action: Literal["manual_scale"]
+    queue_name: QueueName
+    target_workers: int = Field(ge=0, le=1_000_000, description="within the bounds of the target")
+    reason: str = Field("ordered by the API", max_length=1000)
+    requested_by: str = Field("api", min_length=1, max_length=200, description="who says so")
+    duration_minutes: float | None = Field(
+        None, gt=0, le=366 * 1440, description="how long it holds; null: until automatic_scale"
+    )
+
+
+class AutomaticScale(Order):
+    """Take a manual_scale back."""
+
+    action: Literal["automatic_scale"]
+    queue_name: QueueName
+
+
+class ResetScalingConfig(Order):
+    """Take every update_scaling_config of the target back."""
+
+    action: Literal["reset_scaling_config"]
+    queue_name: QueueName
+
+
+def _keys() -> dict[str, Any]:
+    """Each key of a policy, which may be left out, or null: as the settings have it."""
+    keys: dict[str, Any] = {}
+    for name in POLICY_KEYS:
+        field = PolicySettings.model_fields[name]
+        kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        keys[name] = (kind | None, Field(None, description=field.description))  # type: ignore[operator]
+    return keys
+
+
+class _Update(Order):
+    action: Literal["update_scaling_config"]
+    queue_name: QueueName
+
+
+UpdateScalingConfig: Any = create_model(
+    "UpdateScalingConfig",
+    __base__=_Update,
+    __doc__="Change keys of a target's policy; those with null are as the settings have them again.",
+    **_keys(),
+)

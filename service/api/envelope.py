@@ -1,0 +1,100 @@
+"""The envelope of every answer, and the camelCase of what is in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from service.clock import now
+
+PATH: Final = "/api/monitoring"
+
+
+class Camel(BaseModel):
+    """Data of an answer: made of snake_case, sent as camelCase; what it does not name is left out."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Order(BaseModel):
+    """The body of a POST: camelCase, nothing that is not known, and no number that is a text."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
+    )
+
+    api_key: str | None = Field(None, description="the key, where no header can be sent", exclude=True)
+
+
+D = TypeVar("D")
+
+
+class Success(BaseModel, Generic[D]):
+    """What was asked for."""
+
+    success: Literal[True] = True
+    data: D
+    timestamp: str = Field(description="when it was answered, ISO 8601 in UTC")
+
+
+class Failure(BaseModel):
+    """Why not."""
+
+    success: Literal[False] = False
+    error: str
+
+
+class ApiError(Exception):
+    """An answer that is no success; `status` as HTTP has it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status: Final = status
+
+
+def success(data: object) -> dict[str, Any]:
+    """The envelope around data that JSON has."""
+    return {"success": True, "data": data, "timestamp": stamp(now())}
+
+
+def failure(message: str) -> dict[str, Any]:
+    """The envelope of an error."""
+    return {"success": False, "error": message}
+
+
+def stamp(at: float) -> str:
+    """Unix s as ISO 8601 with milliseconds, as JavaScript writes it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def plain(data: Camel) -> dict[str, Any]:
+    """As it is sent."""
+    return data.model_dump(mode="json", by_alias=True)
+
+
+def order_of(orders: TypeAdapter[Any], known: tuple[str, ...], body: object) -> Any:
+    """The order that a body gives. Raises ApiError 400, which names the key and what is wrong with it."""
+    if not isinstance(body, dict):
+        raise ApiError(400, "the body should be a JSON object")
+    action = body.get("action")
+    if not isinstance(action, str) or action not in known:
+        raise ApiError(400, unknown_action(action, known))
+    try:
+        return orders.validate_python(body)
+    except ValidationError as error:
+        raise ApiError(400, "; ".join(_told(one, action) for one in error.errors()[:5])) from None
+
+
+def unknown_action(action: object, known: tuple[str, ...]) -> str:
+    """What to answer to an action that there is not."""
+    said = f"there is no action {action[:60]!r}" if isinstance(action, str) else "an action is needed"
+    return f"{said}; actions: {', '.join(known)}"
+
+
+def _told(error: Any, action: str) -> str:
+    where = ".".join(str(part) for part in error["loc"] if part != action) or "body"
+    why = error["msg"].removeprefix("Value error, ")
+    return f"{where[:100]}: {why[:1].lower()}{why[1:]}"

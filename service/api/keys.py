@@ -1,0 +1,113 @@
+"""Who may ask and who may change: two keys, compared in constant time, and a limit to guessing. Pure but
+for its clock, and for any number of threads."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, TypeAlias
+
+from pydantic import SecretStr
+
+from service.api.settings import ApiSettings
+from service.clock import monotonic
+
+Right: TypeAlias = Literal["full", "read"]
+Reason: TypeAlias = Literal["missing", "wrong", "throttled", "read_only"]
+
+REASONS: Final[tuple[Reason, ...]] = ("missing", "wrong", "throttled", "read_only")
+"""Why a request was turned away."""
+
+_FAILURES: Final = 10  # of one address within the window, then its keys are not looked at
+_WINDOW_SECONDS: Final = 60.0
+_MOST_ADDRESSES: Final = 10_000
+
+
+class RefusedError(Exception):
+    """The request may not come in; `status` as HTTP has it, `retry_after` in seconds."""
+
+    def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status: Final = status
+        self.retry_after: Final = retry_after
+
+
+class Door:
+    """Lets requests in by their key. `setting` is what the user has to set where no key is."""
+
+    def __init__(
+        self, settings: ApiSettings, setting: str, *, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._salt = secrets.token_bytes(32)
+        given: list[tuple[Right, SecretStr | None]] = [("full", settings.key), ("read", settings.read_key)]
+        self._keys = [(right, self._digest(key.get_secret_value())) for right, key in given if key]
+        self._setting = setting
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._refused: Counter[Reason] = Counter()
+
+    @property
+    def locked(self) -> bool:
+        """Whether there is a key at all."""
+        return bool(self._keys)
+
+    @property
+    def refused(self) -> Mapping[Reason, int]:
+        """How many requests were turned away, by the reason."""
+        with self._lock:
+            return {reason: self._refused[reason] for reason in REASONS}
+
+    def enter(self, key: str | None, address: str, *, changes: bool = False) -> None:
+        """Raises RefusedError: 503 where no key is set, 401 without a right one, 403 where it may only read,
+        429 after too many wrong ones from this address."""
+        if not self._keys:
+            raise RefusedError(503, f"the API is closed: {self._setting} is not set")
+        if not key:
+            self._count("missing")
+            raise RefusedError(401, "a key is needed")
+        if (wait := self._blocked(address)) is not None:
+            self._count("throttled")
+            raise RefusedError(429, "too many wrong keys from this address", wait)
+        right = self._right(key)
+        if right is None:
+            self._failed(address)
+            raise RefusedError(401, "a key is needed")  # the same words: which it was is no one's business
+        if changes and right == "read":
+            self._count("read_only")
+            raise RefusedError(403, "this key may read only")
+
+    def _digest(self, key: str) -> bytes:
+        return hmac.digest(self._salt, key.encode(errors="surrogateescape"), "sha256")
+
+    def _right(self, key: str) -> Right | None:
+        digest, found = self._digest(key), None
+        for right, known in self._keys:  # all of them, whichever it is
+            if hmac.compare_digest(digest, known) and found is None:
+                found = right
+        return found
+
+    def _count(self, reason: Reason) -> None:
+        with self._lock:
+            self._refused[reason] += 1
+
+    def _blocked(self, address: str) -> float | None:
+        """Seconds until this address may try again; None: it may."""
+        with self._lock:
+            recent = self._recent(address)
+            return recent[0] + _WINDOW_SECONDS - self._clock() if len(recent) >= _FAILURES else None
+
+    def _failed(self, address: str) -> None:
+        with self._lock:
+            self._refused["wrong"] += 1
+            self._failures[address] = [*self._recent(address), self._clock()][-_FAILURES:]
+            self._failures.move_to_end(address)
+            while len(self._failures) > _MOST_ADDRESSES:
+                self._failures.popitem(last=False)
+
+    def _recent(self, address: str) -> list[float]:
+        since = self._clock() - _WINDOW_SECONDS
+        return [at for at in self._failures.get(address, ()) if at > since]

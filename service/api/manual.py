@@ -1,0 +1,138 @@
+"""An OpenAPI description as one HTML page, which loads nothing and runs nothing. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any, Final
+
+_STYLE: Final = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+h2 { border-top: 1px solid #8886; padding-top: 1rem; margin-top: 2rem; font-size: 1.15rem; }
+code, pre { font: .9em/1.5 ui-monospace, monospace; }
+table { border-collapse: collapse; width: 100%; display: block; overflow-x: auto; }
+th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8883;
+  vertical-align: top; }
+summary { cursor: pointer; } .dim { opacity: .7; }
+"""
+
+
+def manual(spec: Mapping[str, Any]) -> str:
+    """Every path, parameter, body and answer of the description; all of it escaped."""
+    info = spec["info"]
+    title = f"{info['title']} {info['version']}"
+    parts = [f"<h1>{escape(title)}</h1>", _prose(info.get("description", ""))]
+    parts.append('<p><a href="/openapi.json">/openapi.json</a> is the same for programs.</p>')
+    for path, methods in spec["paths"].items():
+        for method, operation in methods.items():
+            parts += _operation(method.upper(), path, operation)
+    parts.append("<h2>Schemas</h2>")
+    for name, schema in sorted(spec.get("components", {}).get("schemas", {}).items()):
+        parts.append(_schema(name, schema))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    yield f"<h2><code>{method} {escape(path)}</code></h2>"
+    yield _prose(operation.get("description") or operation.get("summary", ""))
+    rows = [
+        (
+            f"{one['name']} ({one['in']})",
+            _kind(one.get("schema", {})),
+            one.get("description", "") or ("required" if one.get("required") else ""),
+        )
+        for one in operation.get("parameters", ())
+    ]
+    if rows:
+        yield _table(("Parameter", "Type", ""), rows)
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    if body:
+        yield f"<p>Body: {_kind(body)}</p>"
+    answers = [
+        (status, _kind(_content(answer)), answer.get("description", ""))
+        for status, answer in operation.get("responses", {}).items()
+    ]
+    yield _table(("Status", "Answer", ""), answers)
+
+
+def _content(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    for one in answer.get("content", {}).values():
+        found: Mapping[str, Any] = one.get("schema", {})
+        return found
+    return {}
+
+
+def _schema(name: str, schema: Mapping[str, Any]) -> str:
+    required = set(schema.get("required", ()))
+    rows = [
+        (
+            key + ("" if key in required else " (optional)"),
+            _kind(one),
+            one.get("description", "") + _bounds(one),
+        )
+        for key, one in schema.get("properties", {}).items()
+    ]
+    text = _prose(schema.get("description", ""))
+    return (
+        f'<details id="{_anchor(name)}"><summary><code>{escape(name)}</code></summary>{text}'
+        f"{_table(('Key', 'Type', ''), rows)}</details>"
+    )
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A type in a word or two; HTML."""
+    if "$ref" in schema:
+        name = str(schema["$ref"]).rpartition("/")[2]
+        return f'<a href="#{_anchor(name)}">{escape(name)}</a>'
+    for several in ("anyOf", "oneOf"):
+        if several in schema:
+            return " | ".join(_kind(one) for one in schema[several])
+    if "const" in schema:
+        return f"<code>{escape(json.dumps(schema['const']))}</code>"
+    if "enum" in schema:
+        return " | ".join(f"<code>{escape(str(one))}</code>" for one in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema.get('items', {}))}"
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        return f"map to {_kind(schema['additionalProperties'])}"
+    return escape(str(schema.get("type", "any")))
+
+
+_BOUNDS: Final = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    several = [schema, *schema.get("anyOf", ())]
+    told = [f"{sign} {one[key]}" for one in several for key, sign in _BOUNDS.items() if key in one]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
+    """The middle column is HTML already."""
+    if not rows:
+        return ""
+    cells = "".join(
+        f"<tr><td><code>{escape(first)}</code></td><td>{kind}</td><td>{escape(text)}</td></tr>"
+        for first, kind, text in rows
+    )
+    return f"<table><tr>{''.join(f'<th>{one}</th>' for one in head)}</tr>{cells}</table>"
+
+
+def _prose(text: str) -> str:
+    """Lines; those that begin with a dash are a list. `code` is code."""
+    html = []
+    for line in text.splitlines():
+        told = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line.removeprefix("- ")))
+        html.append(f"<li>{told}</li>" if line.startswith("- ") else f"<p>{told}</p>" if told else "")
+    return re.sub(r"((?:<li>.*?</li>)+)", r"<ul>\1</ul>", "".join(html))
+
+
+def _anchor(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
