@@ -20,7 +20,7 @@ from exporter.verdict import CRITICAL, area_exit_code, exit_code
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
 from service.logs import configure
-from service.remote import NoAnswerError, local_url
+from service.remote import NoAnswerError, key_given, key_set, local_url
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,13 @@ def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, l
     """
     url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
     if url:
-        return Remote(url)
+        return Remote(url, key_given(environ))
     loaded = read_settings(environ, config=config)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the answer says what is wrong
     if local:
         return Local(loaded)
-    return Either(Remote(local_url(loaded.model.listen)), lambda: Local(loaded), say=_note)
+    remote = Remote(local_url(loaded.model.listen), key_set(loaded.model.api))
+    return Either(remote, lambda: Local(loaded), say=_note)
 
 
 def answer(what: str, looker: Looker, *, as_json: bool, watch: float | None) -> int:

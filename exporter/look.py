@@ -47,12 +47,15 @@ class Looker(ABC):
 class Remote(Looker):
     """Asks the exporter at a URL. Raises NoAnswerError for one that is no URL of an exporter."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.url = check_url(url, "exporter")
+        self._key = key
 
     def look(self) -> View:
         headers = {"x-prometheus-scrape-timeout-seconds": str(_COLLECT_SECONDS)}
-        return ask_view(self.url, "exporter", "oxherd", seconds=_ANSWER_SECONDS, headers=headers)
+        return ask_view(
+            self.url, "exporter", "oxherd", seconds=_ANSWER_SECONDS, headers=headers, key=self._key
+        )
 
 
 class Local(Looker):

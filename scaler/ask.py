@@ -19,19 +19,19 @@ _SECONDS: Final = 10.0
 _TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested"})
 
 
-def answer(url: str, *, as_json: bool, watch: float | None) -> int:
+def answer(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
 
     Raises NoAnswerError at the first look; a watch goes on through the scaler's absence.
     """
     url = check_url(url, "scaler")
     screen = console()
-    code = _once(url, screen, as_json=as_json)
+    code = _once(url, key, screen, as_json=as_json)
     never = threading.Event()
     while watch is not None:
         wait(never, watch)
         try:
-            code = _once(url, screen, as_json=as_json, clear=screen.is_terminal and not as_json)
+            code = _once(url, key, screen, as_json=as_json, clear=screen.is_terminal and not as_json)
         except NoAnswerError as error:
             click.echo(f"scaling: {error}", err=True)
     return code
@@ -43,8 +43,8 @@ def exit_code(view: dict[str, Any]) -> int:
     return int(ill or view["time"] is None)
 
 
-def _once(url: str, screen: Console, *, as_json: bool, clear: bool = False) -> int:
-    view = ask_view(url, "scaler", NAME, seconds=_SECONDS, headers={})
+def _once(url: str, key: str | None, screen: Console, *, as_json: bool, clear: bool = False) -> int:
+    view = ask_view(url, "scaler", NAME, seconds=_SECONDS, headers={}, key=key)
     if clear:
         screen.clear()
     if as_json:

@@ -83,14 +83,17 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
     Exits 0 when all is well, 1 when a target is in trouble or without metrics, 2 without a scaler.
     """
     from scaler.ask import answer
-    from service.remote import NoAnswerError, local_url
+    from service.remote import NoAnswerError, key_given, key_set, local_url
+    from service.settings import ConfigError
 
     url = url or os.environ.get("SCALER_URL", "").strip()
-    if not url:
-        url = local_url(_settings(config).model.listen)
     try:
-        code = answer(url, as_json=as_json, watch=watch)
-    except NoAnswerError as error:
+        key = key_given(os.environ)
+        if not url:
+            settings = _settings(config).model
+            url, key = local_url(settings.listen), key_set(settings.api)
+        code = answer(url, key, as_json=as_json, watch=watch)
+    except (NoAnswerError, ConfigError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         code = _INTERRUPTED

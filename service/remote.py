@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from service.address import parse_listen
+from service.api.settings import ApiSettings
+from service.files import with_secret_files
 
 _LARGEST: Final = 256 << 20
 
@@ -36,18 +39,39 @@ def check_url(url: str, who: str) -> str:
     return url.rstrip("/")
 
 
-def ask_view(url: str, who: str, name: str, *, seconds: float, headers: dict[str, str]) -> dict[str, Any]:
+KEYS: Final = ("CRON_API_KEY", "CRON_API_READ_KEY")
+
+
+def key_given(environ: Mapping[str, str]) -> str | None:
+    """The key that the environment, or a file that it names, has for a command. Raises ConfigError."""
+    found = with_secret_files(environ, KEYS)
+    return next((found[name].strip() for name in KEYS if found.get(name, "").strip()), None)
+
+
+def key_set(api: ApiSettings) -> str | None:
+    """The key of the settings that the process itself would start with."""
+    key = api.key or api.read_key
+    return key.get_secret_value() if key else None
+
+
+def ask_view(
+    url: str, who: str, name: str, *, seconds: float, headers: Mapping[str, str], key: str | None = None
+) -> dict[str, Any]:
     """/status.json of the process at `url`, which has to call itself `name`; `who` is what errors call it.
 
     Raises NoAnswerError.
     """
-    asked = Request(url + "/status.json", headers=headers)  # noqa: S310  # check_url looked at the scheme
+    sent = {**headers, **({"X-API-Key": key} if key else {})}
+    asked = Request(url + "/status.json", headers=sent)  # noqa: S310  # check_url looked at the scheme
     try:
         # No proxy: what http_proxy names is meant for the world outside.
         with build_opener(ProxyHandler({})).open(asked, timeout=seconds) as answer:
             view = json.loads(answer.read(_LARGEST))
     except HTTPError as error:
         with error:
+            if error.code in (401, 403, 429):
+                does = "does not accept this key" if key else "asks for a key"
+                raise NoAnswerError(f"{url} {does}: set CRON_API_KEY or CRON_API_KEY_FILE") from None
             raise NoAnswerError(f"{url} answered {error.code}: is it the {who}?") from None
     except URLError as error:
         if isinstance(error.reason, ConnectionRefusedError):

@@ -21,6 +21,7 @@ from scaler.settings import Settings, TargetSettings
 from scaler.statefile import StateFile
 from scaler.store import Store
 from scaler.targets.kubernetes import KubernetesTarget
+from service.remote import key_set
 
 _PROOFS_PER_SECOND: Final = 5.0
 _PROOFS_AT_ONCE: Final = 50.0
@@ -41,6 +42,7 @@ class Cluster:
             StateFile(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
         )
         self._exporter_url = cluster.exporter_url
+        self._key = key_set(settings.api)
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api, _FRESH * settings.interval_seconds)
         self._autoscalers = Autoscalers(self.api)
@@ -70,7 +72,7 @@ class Cluster:
     def _idle_first(self, made_of: TargetSettings) -> IdleFirst | None:
         if made_of.kubernetes is None or not made_of.kubernetes.idle_first or not self._exporter_url:
             return None
-        return IdleFirst(self.api, self._exporter_url, made_of.prefix, made_of.queues)
+        return IdleFirst(self.api, self._exporter_url, made_of.prefix, made_of.queues, self._key)
 
     @property
     def leading(self) -> bool:

@@ -26,9 +26,12 @@ _LEAST_SECONDS: Final = 0.1
 class IdleFirst:
     """Marks the pods of a target. `queues` are names or patterns."""
 
-    def __init__(self, api: KubeApi, exporter_url: str, prefix: str, queues: Sequence[str]) -> None:
+    def __init__(
+        self, api: KubeApi, exporter_url: str, prefix: str, queues: Sequence[str], key: str | None = None
+    ) -> None:
         query = urlencode([("prefix", prefix), *(("queue", one) for one in queues)])
         self._url = f"{exporter_url.rstrip('/')}/busy.json?{query}"
+        self._headers = {"accept": "application/json", **({"x-api-key": key} if key else {})}
         self._api = api
 
     def __call__(self, ref: Ref, pods: list[Pod], going: int, deadline: Deadline) -> None:
@@ -42,7 +45,7 @@ class IdleFirst:
         seconds = max(_LEAST_SECONDS, deadline.remaining() / 2)
         try:
             # The scheme was looked at with the settings. No proxy: what http_proxy names is for outside.
-            asked = Request(self._url, headers={"accept": "application/json"})  # noqa: S310
+            asked = Request(self._url, headers=self._headers)  # noqa: S310
             with build_opener(ProxyHandler({})).open(asked, timeout=seconds) as answer:
                 return jobs_of(json.loads(answer.read(_LARGEST)))
         except (OSError, ValueError) as error:

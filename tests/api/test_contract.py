@@ -1,0 +1,278 @@
+"""Every request that clients know, its answer against the description and, in numbers, against /metrics and
+BullMQ's own counts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from lab.deadline import wait_until
+from scaler.statefile import StateFile
+from tests.api.conftest import FULL, PATH, Program, System, spec_of
+
+MONITORING = [
+    "health_check",
+    "system_metrics",
+    "redis_cluster",
+    "redis_performance",
+    "queue_metrics",
+    "monitoring_status",
+]
+SCALING = ["scaling_status", "scaling_metrics"]
+MODELS = {
+    "": "Overall",
+    "health_check": "HealthCheck",
+    "system_metrics": "SystemMetrics",
+    "redis_cluster": "RedisCluster",
+    "redis_performance": "RedisPerformance",
+    "queue_metrics": "QueueMetrics",
+    "monitoring_status": "MonitoringStatus",
+    "start_monitoring": "MonitoringStatus",
+    "stop_monitoring": "MonitoringStatus",
+    "collect_metrics": "Collected",
+    "scaling_status": "ScalingStatus",
+    "scaling_metrics": "ScalingMetrics",
+    "start_autoscaling": "ScalingStatus",
+    "stop_autoscaling": "ScalingStatus",
+    "manual_scale": "ManualScale",
+    "automatic_scale": "Automatic",
+    "update_scaling_config": "Policy",
+    "reset_scaling_config": "Policy",
+}
+"""What each action answers, as the documentation has it."""
+
+
+def fits(program: Program, action: str, data: Any) -> None:
+    """The data is what the description says of just this action: no key is missing, none is unknown."""
+    components = spec_of(program)["components"]
+    schema = {"$ref": f"#/components/schemas/{MODELS[action]}", "components": components}
+    Draft202012Validator(schema).validate(data)
+    known = components["schemas"][MODELS[action]]["properties"]
+    assert set(data) == set(known)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(system: System) -> Any:
+    yield
+    system.exporter.done("start_monitoring", intervalMinutes=5)
+    system.scaler.done("start_autoscaling")
+    system.scaler.done("automatic_scale", queueName="notifications")
+    system.scaler.done("reset_scaling_config", queueName="notifications")
+
+
+@pytest.mark.parametrize("action", ["", *MONITORING, *SCALING])
+def test_every_question(system: System, action: str) -> None:
+    data = system.exporter.ask(action)
+    fits(system.scaler if action in SCALING else system.exporter, action, data)
+
+
+def test_queue_metrics_are_bullmqs_own_counts_and_those_of_the_metrics(system: System) -> None:
+    data = system.exporter.ask("queue_metrics")
+    samples = system.exporter.samples()
+    assert [queue["name"] for queue in data["queues"]] == ["notifications", "reports"]
+    for queue in data["queues"]:
+        counts = system.library.counts(queue["name"])
+        waiting = counts["waiting"] + counts.get("paused", 0)
+        assert queue["waiting"] == waiting
+        for state in ("active", "delayed", "failed", "completed"):
+            assert queue[state] == counts[state], state
+        labels = f'{{prefix="bull",queue="{queue["name"]}"}}'
+        for state in ("waiting", "active", "delayed", "failed"):
+            assert samples[f"bullmq_queue_{state}{labels}"] == queue[state]
+        assert samples[f"bullmq_queue_paused{labels}"] == queue["paused"]
+    assert data["totals"]["waiting"] == 8
+
+
+def test_health_and_redis_are_those_of_the_metrics(system: System) -> None:
+    samples = system.exporter.samples()
+    health = system.exporter.ask("health_check")
+    assert health["score"] == samples["oxherd_health_score"]
+    [node] = system.exporter.ask("redis_performance")["nodes"]
+    assert node["connectedClients"] == samples[f'redis_connected_clients{{node="{node["address"]}"}}']
+    [cluster] = system.exporter.ask("redis_cluster")["nodes"]
+    assert (cluster["up"], cluster["role"]) == (True, "master")
+    host = system.exporter.ask("system_metrics")["host"]
+    assert host["memoryTotalBytes"] == samples["host_memory_total_bytes"]
+    assert host["filesystems"]
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda url: httpx.get(
+            f"{url}{PATH}?action=health_check", headers={"Authorization": f"Bearer {FULL}"}
+        ),
+        lambda url: httpx.get(f"{url}{PATH}?action=queue_metrics&apiKey={FULL}"),
+        lambda url: httpx.post(
+            url + PATH, json={"action": "start_monitoring", "intervalMinutes": 5, "apiKey": FULL}
+        ),
+        lambda url: httpx.post(
+            url + PATH,
+            json={"action": "start_autoscaling", "intervalMinutes": 2},
+            headers={"X-API-Key": FULL},
+        ),
+        lambda url: httpx.post(
+            url + PATH,
+            json={
+                "action": "manual_scale",
+                "queueName": "notifications",
+                "targetWorkers": 10,
+                "apiKey": FULL,
+            },
+        ),
+    ],
+    ids=["health", "queues", "start_monitoring", "start_autoscaling", "manual_scale"],
+)
+def test_the_requests_of_clients_that_are_there(system: System, request_of: Any) -> None:
+    answer = request_of(system.exporter.url)
+    body = answer.json()
+    assert (answer.status_code, body["success"]) == (200, True), body
+    assert set(body) == {"success", "data", "timestamp"}
+
+
+def test_stopped_monitoring_is_told_by_the_metrics(system: System) -> None:
+    one = system.exporter
+    data = one.done("stop_monitoring")
+    fits(one, "stop_monitoring", data)
+    samples = one.samples()
+    assert samples["oxherd_monitoring_enabled"] == 0
+    assert not any(name.startswith(("redis_", "bullmq_", "oxherd_health")) for name in samples)
+    assert one.client.get("/readyz").status_code == 200
+    assert one.client.get(PATH, params={"action": "health_check"}).status_code == 503
+    system.library.add("notifications")
+    fits(one, "start_monitoring", one.done("start_monitoring", intervalMinutes=3))
+    assert one.samples()["oxherd_monitoring_enabled"] == 1
+    assert one.ask("monitoring_status")["intervalMinutes"] == 3
+    fits(one, "collect_metrics", one.done("collect_metrics"))
+    wait_until(
+        lambda: one.ask("queue_metrics", queueName="notifications")["queues"][0]["waiting"] >= 6,
+        what="the new job is counted",
+    )
+
+
+def test_a_manual_scale_is_done_and_taken_back(system: System) -> None:
+    data = system.exporter.done(
+        "manual_scale",
+        queueName="notifications",
+        targetWorkers=10,
+        reason="a launch",
+        requestedBy="ada",
+        durationMinutes=30,
+    )
+    fits(system.scaler, "manual_scale", data)
+    assert data["until"] == pytest.approx(data["since"] + 1800)
+    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["current"] == 10, what="ten")
+    target = system.exporter.ask("scaling_status")["targets"][0]
+    assert (target["override"]["reason"], target["override"]["by"]) == ("a launch", "ada")
+    assert (
+        system.scaler.samples()['oxherd_scaler_current_replicas{queue="notifications",target="mail"}'] == 10
+    )
+    told = system.exporter.done("automatic_scale", queueName="mail")
+    assert told == {"target": "mail", "changed": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"queueName": "notifications", "targetWorkers": 13}, "13 is not within the bounds of mail: 1 to 12"),
+        ({"queueName": "notifications", "targetWorkers": 0}, "0 is not within the bounds"),
+        ({"queueName": "notifications", "targetWorkers": -1}, "targetWorkers: "),
+        ({"queueName": "notifications", "targetWorkers": "10"}, "targetWorkers: "),
+        ({"queueName": "notifications", "targetWorkers": 2.5}, "targetWorkers: "),
+        ({"queueName": "notifications"}, "targetWorkers: "),
+        ({"queueName": "video", "targetWorkers": 3}, "there is no target or queue 'video'"),
+        ({"targetWorkers": 3}, "queueName: "),
+        ({"queueName": "notifications", "targetWorkers": 3, "reason": "  "}, "reason: should say why"),
+        ({"queueName": "notifications", "targetWorkers": 3, "workers": 3}, "workers: "),
+    ],
+)
+def test_a_manual_scale_that_cannot_be(system: System, body: dict[str, Any], told: str) -> None:
+    answer = system.exporter.order("manual_scale", **body)
+    assert (answer.status_code, answer.json()["success"]) == (400, False)
+    assert told in answer.json()["error"]
+    assert system.scaler.ask("scaling_status")["targets"][0]["override"] is None
+
+
+def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
+    data = system.exporter.done(
+        "update_scaling_config", queueName="notifications", maxWorkers=20, targetWaitingJobs=7
+    )
+    fits(system.scaler, "update_scaling_config", data)
+    assert (data["settings"]["maxWorkers"], data["origins"]["maxWorkers"]) == (20, "changed")
+    kept = StateFile(str(system.folder / "state.json")).read()[0].orders.policies
+    assert kept == {"mail": {"max_workers": 20, "target_waiting_jobs": 7}}
+    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 20, what="in force")
+    assert system.scaler.ask("scaling_status")["targets"][0]["origins"]["maxWorkers"] == "changed"
+    system.exporter.done("update_scaling_config", queueName="notifications", maxWorkers=None)
+    assert StateFile(str(system.folder / "state.json")).read()[0].orders.policies == {
+        "mail": {"target_waiting_jobs": 7}
+    }
+    data = system.exporter.done("reset_scaling_config", queueName="notifications")
+    assert (data["settings"]["maxWorkers"], data["origins"]["maxWorkers"]) == (12, "target")
+    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 12, what="as it was")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "nothing is to be changed"),
+        ({"maxWorkers": 0}, "maxWorkers: "),
+        ({"maxWorkers": "20"}, "maxWorkers: "),
+        ({"minWorkers": 13}, "minWorkers 13 is over maxWorkers 12"),
+        ({"scaleDownThreshold": 99}, "scaleDownThreshold should be below scaleUpThreshold"),
+        ({"policy": "magic"}, "policy: "),
+        ({"max_workers": 20}, "max_workers: "),
+        ({"maxWrokers": 20}, "maxWrokers: "),
+    ],
+)
+def test_a_policy_that_cannot_be(system: System, changes: dict[str, Any], told: str) -> None:
+    answer = system.scaler.order("update_scaling_config", queueName="notifications", **changes)
+    assert answer.status_code == 400
+    assert told in answer.json()["error"]
+    assert StateFile(str(system.folder / "state.json")).read()[0].orders.policies == {}
+
+
+def test_autoscaling_is_stopped_and_started(system: System) -> None:
+    data = system.exporter.done("stop_autoscaling")
+    fits(system.scaler, "stop_autoscaling", data)
+    assert (data["enabled"], data["enabledOrigin"]) == (False, "order")
+    before = system.scaler.ask("scaling_status")["targets"][0]["current"]
+    system.exporter.done("manual_scale", queueName="mail", targetWorkers=before + 1)
+    time.sleep(1.5)
+    assert system.scaler.ask("scaling_status")["targets"][0]["current"] == before, "left as it is"
+    data = system.exporter.done("start_autoscaling", intervalMinutes=0.02)
+    assert (data["enabled"], data["intervalSeconds"], data["intervalOrigin"]) == (True, 1.2, "order")
+    wait_until(
+        lambda: system.scaler.ask("scaling_status")["targets"][0]["current"] == before + 1, what="scaled"
+    )
+
+
+def test_reading_keys_change_nothing(system: System) -> None:
+    for program in (system.exporter, system.scaler):
+        answer = httpx.post(
+            program.url + PATH,
+            json={"action": "stop_autoscaling", "apiKey": "the-read-key-of-these-tests"},
+        )
+        assert (answer.status_code, answer.json()["error"]) == (403, "this key may read only")
+
+
+def test_no_key_gives_metrics_and_health_only(system: System) -> None:
+    for program in (system.exporter, system.scaler):
+        with httpx.Client(base_url=program.url) as anybody:
+            assert {anybody.get(path).status_code for path in ("/metrics", "/healthz", "/readyz")} == {200}
+            assert {anybody.get(path).status_code for path in ("/status.json", PATH)} == {401}
+        samples = program.samples()
+        assert samples['oxherd_api_refused_total{reason="missing"}'] >= 2
+
+
+def test_the_way_to_the_scaler_is_told_when_it_is_none(system: System) -> None:
+    system.scaler.process.send_signal(19)
+    try:
+        answer = system.exporter.client.get(PATH, params={"action": "scaling_status"})
+    finally:
+        system.scaler.process.send_signal(18)
+    assert (answer.status_code, answer.json()["error"]) == (504, "the scaler did not answer within 5 s")
