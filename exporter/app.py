@@ -18,7 +18,7 @@ from exporter.page import status_page
 from exporter.switch import Monitoring
 from exporter.views import About, status_view
 from service.api.keys import Door
-from service.api.paths import add_api, refusal
+from service.api.paths import add_api, described, refusal
 from service.clock import Deadline
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
 from service.outcome import UnreadableError
@@ -118,16 +118,16 @@ def make_app(answers: Answers, door: Door, scaler: Scaler) -> FastAPI:
             headers=headers,
         )
 
-    paths: dict[str, tuple[Callable[..., Any], type[Response]]] = {
-        "/": (page, HTMLResponse),
-        "/metrics": (metrics, Response),
-        "/status.json": (status, JSONResponse),
-        "/busy.json": (busy, JSONResponse),
-        "/healthz": (healthz, JSONResponse),
-        "/readyz": (readyz, JSONResponse),
+    paths: dict[str, tuple[Callable[..., Any], type[Response], dict[int | str, dict[str, Any]]]] = {
+        "/": (page, HTMLResponse, {}),
+        "/metrics": (metrics, Response, described(content="text/plain application/openmetrics-text")),
+        "/status.json": (status, JSONResponse, described(401, 429)),
+        "/busy.json": (busy, JSONResponse, described(401, 404, 429, 503)),
+        "/healthz": (healthz, JSONResponse, {}),
+        "/readyz": (readyz, JSONResponse, described(503)),
     }
-    for path, (handler, kind) in paths.items():
-        app.get(path, response_class=kind, response_model=None)(handler)
+    for path, (handler, kind, others) in paths.items():
+        app.get(path, response_class=kind, response_model=None, responses=others)(handler)
         app.head(path, response_class=kind, response_model=None, include_in_schema=False)(handler)
     add_api(app, make_api(answers, scaler), door)
     return app

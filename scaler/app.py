@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from scaler.api import routes
 from service.api.keys import Door
-from service.api.paths import add_api, refusal
+from service.api.paths import add_api, described, refusal
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format
 
 
@@ -56,14 +56,15 @@ def make_app(answers: Answers, door: Door, version: str) -> FastAPI:
         ready = {"status": "not ready" if reasons else "ready", "reasons": reasons}
         return JSONResponse(ready, status_code=503 if reasons else 200)
 
-    paths: dict[str, Callable[..., Any]] = {
-        "/metrics": metrics,
-        "/status.json": status,
-        "/healthz": healthz,
-        "/readyz": readyz,
+    paths: dict[str, tuple[Callable[..., Any], dict[int | str, dict[str, Any]]]] = {
+        "/metrics": (metrics, described(content="text/plain application/openmetrics-text")),
+        "/status.json": (status, described(401, 429)),
+        "/healthz": (healthz, {}),
+        "/readyz": (readyz, described(503)),
     }
-    for path, handler in paths.items():
-        app.get(path, response_model=None)(handler)
+    for path, (handler, others) in paths.items():
+        kind = Response if path == "/metrics" else JSONResponse
+        app.get(path, response_class=kind, response_model=None, responses=others)(handler)
         app.head(path, response_model=None, include_in_schema=False)(handler)
     add_api(app, routes.make_api(answers), door)
     return app

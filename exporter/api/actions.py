@@ -78,7 +78,7 @@ def monitoring_status(view: View, monitoring: Monitoring, *, scaler: bool) -> mo
 
 def _known(view: View) -> View:
     if view["health"] is None:
-        raise ApiError(503, OFF)
+        raise ApiError(409, OFF)
     return view
 
 

@@ -64,7 +64,7 @@ def make_api(answers: Answers, scaler: Scaler) -> Api:
     def collect(_: Asked, __: models.CollectMetrics) -> Any:
         found = answers.assess(Deadline.after(_SECONDS))
         if found is None:
-            raise ApiError(503, actions.OFF)
+            raise ApiError(409, actions.OFF)
         return plain(
             models.Collected(
                 score=found.health.score,

@@ -7,7 +7,7 @@ import hmac
 import secrets
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
@@ -61,24 +61,30 @@ class Door:
         with self._lock:
             return {reason: self._refused[reason] for reason in REASONS}
 
-    def enter(self, key: str | None, address: str, *, changes: bool = False) -> None:
-        """Raises RefusedError: 503 where no key is set, 401 without a right one, 403 where it may only read,
-        429 after too many wrong ones from this address."""
+    def enter(self, keys: Iterable[str], address: str, *, changes: bool = False) -> str:
+        """The key, of those that a request carries, that opens.
+
+        Raises RefusedError: 503 where no key is set, 401 without a right one, 403 where it may only read, 429
+        after too many wrong ones from this address.
+        """
         if not self._keys:
             raise RefusedError(503, f"the API is closed: {self._setting} is not set")
-        if not key:
+        given = [key for key in keys if key]
+        if not given:
             self._count("missing")
             raise RefusedError(401, "a key is needed")
         if (wait := self._blocked(address)) is not None:
             self._count("throttled")
             raise RefusedError(429, "too many wrong keys from this address", wait)
-        right = self._right(key)
-        if right is None:
+        found = [(key, right) for key in given if (right := self._right(key))]
+        if not found:
             self._failed(address)
             raise RefusedError(401, "a key is needed")  # the same words: which it was is no one's business
-        if changes and right == "read":
+        full = [key for key, right in found if right == "full"]
+        if changes and not full:
             self._count("read_only")
             raise RefusedError(403, "this key may read only")
+        return full[0] if full else found[0][0]
 
     def _digest(self, key: str) -> bytes:
         return hmac.digest(self._salt, key.encode(errors="surrogateescape"), "sha256")

@@ -77,9 +77,8 @@ def add_api(app: FastAPI, api: Api, door: Door) -> None:
     bodies: TypeAdapter[Any] = TypeAdapter(Annotated[kinds, Field(discriminator="action")])  # type: ignore[arg-type]
 
     async def ask(request: Request) -> JSONResponse:
-        key = _presented(request, {})
         try:
-            door.enter(key, _address(request))
+            key = door.enter(_presented(request, {}), _address(request))
             asked = Asked(request.query_params.get("action", ""), dict(request.query_params), {}, key, "")
             question = api.questions.get(asked.action)
             if not asked.action:
@@ -94,8 +93,7 @@ def add_api(app: FastAPI, api: Api, door: Door) -> None:
         try:
             raw = await _body(request)
             body = _json(raw)
-            key = _presented(request, body)
-            door.enter(key, _address(request), changes=True)
+            key = door.enter(_presented(request, body), _address(request), changes=True)
             if isinstance(body, _Torn):
                 raise ApiError(400, "the body should be JSON")  # noqa: TRY301
             given = order_of(bodies, tuple(api.commands), body)
@@ -143,6 +141,17 @@ def add_api(app: FastAPI, api: Api, door: Door) -> None:
     app.get("/docs", response_class=HTMLResponse, include_in_schema=False)(docs)
 
 
+def described(*statuses: int, content: str = "") -> dict[int | str, dict[str, Any]]:
+    """What a path beside the API answers but for JSON with 200, for its description."""
+    told: dict[int | str, dict[str, Any]] = {
+        status: {"description": _REFUSALS.get(status, "Not now."), "content": {"application/json": {}}}
+        for status in statuses
+    }
+    if content:
+        told[200] = {"description": "OK", "content": {one: {} for one in content.split()}}
+    return told
+
+
 def refusal(door: Door, request: Request) -> JSONResponse | None:
     """The answer to a request for data beside the API, which is open where no key is set; None: go on."""
     if not door.locked:
@@ -183,17 +192,16 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON")
 
 
-def _presented(request: Request, body: object) -> str:
-    """The key that a request carries, wherever clients put it; "" for none."""
+def _presented(request: Request, body: object) -> list[str]:
+    """The keys that a request carries, wherever clients put them: a proxy may have added one of its own."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     in_body = body.get("apiKey") if isinstance(body, dict) else None
-    found = [
+    return [
         bearer.strip() if scheme.lower() == "bearer" else "",
         request.headers.get("x-api-key", ""),
         request.query_params.get("apiKey", ""),
         in_body if isinstance(in_body, str) else "",
     ]
-    return next(filter(None, found), "")
 
 
 def _address(request: Request) -> str:
@@ -243,10 +251,11 @@ _REFUSALS: Final[Mapping[int | str, str]] = {
     401: "No key, or a wrong one.",
     404: "There is no such queue or target.",
     403: "The key may read only.",
+    409: "Monitoring is switched off: there is nothing to tell.",
     413: "The body is too large.",
     429: "Too many wrong keys; `Retry-After` says how long to wait.",
     502: "The other process gave no usable answer.",
-    503: "No key is set, or there is nothing to tell now.",
+    503: "No key is set, or what is asked for could not be read.",
     504: "The other process did not answer in time.",
 }
 

@@ -80,10 +80,10 @@ def test_queue_metrics_are_bullmqs_own_counts_and_those_of_the_metrics(system: S
         assert queue["waiting"] == waiting
         for state in ("active", "delayed", "failed", "completed"):
             assert queue[state] == counts[state], state
-        labels = f'{{prefix="bull",queue="{queue["name"]}"}}'
+        labels = f'prefix="bull",queue="{queue["name"]}"'
         for state in ("waiting", "active", "delayed", "failed"):
-            assert samples[f"bullmq_queue_{state}{labels}"] == queue[state]
-        assert samples[f"bullmq_queue_paused{labels}"] == queue["paused"]
+            assert samples[f'bullmq_job_count{{{labels},state="{state}"}}'] == queue[state]
+        assert samples[f"bullmq_queue_paused{{{labels}}}"] == queue["paused"]
     assert data["totals"]["waiting"] == 8
 
 
@@ -142,7 +142,7 @@ def test_stopped_monitoring_is_told_by_the_metrics(system: System) -> None:
     assert samples["oxherd_monitoring_enabled"] == 0
     assert not any(name.startswith(("redis_", "bullmq_", "oxherd_health")) for name in samples)
     assert one.client.get("/readyz").status_code == 200
-    assert one.client.get(PATH, params={"action": "health_check"}).status_code == 503
+    assert one.client.get(PATH, params={"action": "health_check"}).status_code == 409
     system.library.add("notifications")
     fits(one, "start_monitoring", one.done("start_monitoring", intervalMinutes=3))
     assert one.samples()["oxherd_monitoring_enabled"] == 1

@@ -147,9 +147,9 @@ def test_monitoring_is_stopped_and_started(client: Client, exporter: FakeExporte
     assert (status, answer["data"]["enabled"], answer["data"]["origin"]) == (200, False, "api")
     for action in set(QUESTIONS) - {"monitoring_status"}:
         refused = client.get(f"{PATH}?action={action}", KEY)
-        assert refused.status_code == 503
+        assert refused.status_code == 409
         assert "start_monitoring" in refused.json()["error"]
-    assert post(client, {"action": "collect_metrics"})[0] == 503
+    assert post(client, {"action": "collect_metrics"})[0] == 409
     overall = client.get(PATH, KEY).json()["data"]
     assert (overall["monitoring"], overall["health"]) == (False, None)
     status, answer = post(client, {"action": "start_monitoring", "intervalMinutes": 2})

@@ -29,7 +29,7 @@ def door(clock: Clock | None = None, **keys: str) -> Door:
 def status(of: Door, key: str | None, address: str = "a", *, changes: bool = False) -> int:
     refused: RefusedError | None = None
     try:
-        of.enter(key, address, changes=changes)
+        of.enter([key] if key is not None else [], address, changes=changes)
     except RefusedError as error:
         refused = error
     assert FULL not in str(refused)
@@ -39,7 +39,7 @@ def status(of: Door, key: str | None, address: str = "a", *, changes: bool = Fal
 
 def test_without_a_key_set_all_is_closed_and_the_setting_is_named() -> None:
     with pytest.raises(RefusedError, match="CRON_API_KEY is not set") as error:
-        door().enter("anything", "a")
+        door().enter(["anything"], "a")
     assert error.value.status == 503
 
 
@@ -67,6 +67,13 @@ def test_nothing_but_the_key_is_a_key(key: str) -> None:
     assert (status(door(key=FULL), key) == 200) == (key == FULL)
 
 
+def test_one_right_key_among_others_is_enough() -> None:
+    one = door(key=FULL, read_key=READ)
+    assert one.enter(["", "a-proxys-own-key", READ, FULL], "a", changes=True) == FULL
+    assert one.enter(["a-proxys-own-key", READ], "a") == READ
+    assert one.refused["wrong"] == 0
+
+
 def test_a_read_key_alone_reads() -> None:
     only = door(read_key=READ)
     assert (status(only, READ), status(only, READ, changes=True)) == (200, 403)
@@ -79,7 +86,7 @@ def test_guessing_is_slowed_down_by_address_and_counted() -> None:
     assert status(one, FULL) == 429, "a right guess after too many wrong ones is not told"
     assert status(one, FULL, "b") == 200
     with pytest.raises(RefusedError) as error:
-        one.enter(FULL, "a")
+        one.enter([FULL], "a")
     assert error.value.retry_after == 60
     clock.now += 61
     assert status(one, FULL) == 200

@@ -1,0 +1,163 @@
+"""Both APIs against their descriptions by schemathesis, and by what no client sends: both go on serving, and
+no secret is in what they wrote."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tests.api.conftest import FULL, PASSWORD, PATH, READ, Program, System
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+def programs(system: System) -> dict[str, Program]:
+    return {"exporter": system.exporter, "scaler": system.scaler}
+
+
+def serves(program: Program) -> None:
+    assert program.process.poll() is None
+    assert program.client.get("/healthz").json() == {"status": "alive"}
+    assert program.client.get("/metrics").status_code == 200
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", ["exporter", "scaler"])
+@pytest.mark.parametrize("phases", ["examples,coverage", "fuzzing"])
+def test_schemathesis_finds_nothing(system: System, name: str, phases: str, tmp_path: Path) -> None:
+    one = programs(system)[name]
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        f"{one.url}/openapi.json",
+        f"--header=X-API-Key: {FULL}",
+        f"--phases={phases}",
+        f"--checks={CHECKS}",
+        "--max-examples=60",
+        "--warnings=off",
+        "--suppress-health-check=all",
+        "--seed=7",
+        "--generation-database=none",
+        "--request-timeout=15",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=170, check=False, cwd=tmp_path, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "No issues found" in done.stdout
+    serves(one)
+
+
+@pytest.mark.parametrize("name", ["exporter", "scaler"])
+def test_what_no_client_sends(system: System, name: str) -> None:
+    one = programs(system)[name]
+    dice = random.Random(11)
+    shapes: list[Any] = [
+        None,
+        True,
+        -1,
+        1e308,
+        10**400,
+        "",
+        "\u0000",
+        "x" * 5000,
+        [],
+        {},
+        [[[]]],
+        {"action": {}},
+        "../../etc/passwd",
+        "<script>",
+        "${jndi:x}",
+    ]
+    actions = [
+        "start_monitoring",
+        "manual_scale",
+        "update_scaling_config",
+        "reset_scaling_config",
+        "start_autoscaling",
+        "x",
+    ]
+    keys = ["queueName", "targetWorkers", "reason", "intervalMinutes", "maxWorkers", "apiKey", "action", "é"]
+    for _ in range(300):
+        body = {"action": dice.choice(actions)} | {dice.choice(keys): dice.choice(shapes) for _ in range(3)}
+        raw = json.dumps(body).encode()
+        if dice.random() < 0.3:
+            cut = dice.randrange(len(raw))
+            raw = raw[:cut] + bytes([dice.randrange(256)]) + raw[cut + 1 :]
+        answer = one.client.post(PATH, content=raw)
+        assert answer.status_code in {200, 400, 401, 403, 502, 503}, (raw, answer.text)
+        assert set(answer.json()) in ({"success", "data", "timestamp"}, {"success", "error"})
+        if answer.status_code in {502, 503}:
+            assert name == "exporter", "the other process's refusal"
+    serves(one)
+
+
+@pytest.mark.parametrize("name", ["exporter", "scaler"])
+def test_requests_that_are_no_requests(system: System, name: str) -> None:
+    one = programs(system)[name]
+    address = urlsplit(one.url)
+    for raw in (
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET\r\n\r\n",
+        b"POST /api/monitoring HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{",
+        b"POST /api/monitoring HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: " + b"b" * 300_000 + b"\r\n\r\n",
+    ):
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=5) as connection:
+            try:
+                connection.sendall(raw)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(1000)
+            except OSError:
+                pass
+    huge = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    huge.request("POST", PATH, body=b"{" + b" " * (60 << 10) + b"}" * 8192, headers={"X-API-Key": FULL})
+    assert huge.getresponse().status == 413
+    huge.close()
+    odd = one.client.get(PATH, headers={"authorization": b"Bearer \xff\xfe"})  # type: ignore[arg-type]
+    assert odd.status_code == (200 if name == "exporter" else 400)
+    serves(one)
+
+
+def test_no_secret_is_in_what_they_wrote(system: System) -> None:
+    """After all of the above: logs, errors, the description, the process list; a key was in URLs too."""
+    for program in programs(system).values():
+        httpx.get(f"{program.url}{PATH}?apiKey={FULL}&action=nonsense")
+        httpx.get(f"{program.url}/nothing?apiKey={FULL}")
+        seen = [program.log.read_text()]
+        seen += [program.client.get(path).text for path in ("/", "/metrics", "/openapi.json", "/docs")]
+        seen += [program.client.get("/status.json").text, program.client.get(PATH).text]
+        process = psutil.Process(program.process.pid)
+        seen += [" ".join(one.cmdline()) for one in (process, *process.children(recursive=True))]
+        for secret in (FULL, READ, PASSWORD):
+            assert not any(secret in text for text in seen)
+
+
+def test_keys_are_hidden_in_the_printed_settings_and_refused_without_being_told(tmp_path: Path) -> None:
+    config = tmp_path / "exporter.yml"
+    config.write_text(yaml.safe_dump({"api": {"key": FULL}}))
+    command = [sys.executable, "-m", "exporter", "start", "--config", str(config)]
+    told = subprocess.run([*command, "--print-config"], capture_output=True, text=True, check=False)
+    assert told.returncode == 0
+    assert FULL not in told.stdout + told.stderr
+    for key, why in (("hunter2", "shorter than 12"), ("your-secure-api-key", "an example's")):
+        config.write_text(yaml.safe_dump({"api": {"key": key}}))
+        told = subprocess.run([*command, "--check-config"], capture_output=True, text=True, check=False)
+        assert told.returncode == 2
+        assert why in told.stderr
+        assert "api.key" in told.stderr
+        assert key not in told.stderr
