@@ -8,44 +8,32 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
+from exporter import pages
 from exporter.api.forward import Scaler
 from exporter.api.routes import make_api
 from exporter.bullmq.busy import Busy
-from exporter.metrics.family import Assessment
-from exporter.page import status_page
 from exporter.switch import Monitoring
-from exporter.views import About, status_view
+from exporter.views import status_view
 from service.api.keys import Door
 from service.api.paths import add_api, described, refusal
+from service.api.session import Sessions
 from service.clock import Deadline
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
 from service.outcome import UnreadableError
 
 _TIMEOUT: Final = "x-prometheus-scrape-timeout-seconds"
-_PAGE_HEADERS: Final = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
 
 
-class Answers(Protocol):
+class Answers(pages.Answers, Protocol):
     """What the paths need of the exporter."""
-
-    def assess(self, deadline: Deadline) -> Assessment | None:
-        """Collect and judge; None when monitoring is off."""
 
     def exposition(self, form: Format, deadline: Deadline) -> bytes:
         """Collect, and the whole text for Prometheus."""
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
         """Who has a job in hand. Raises UnreadableError."""
-
-    def about(self) -> About:
-        """The exporter itself."""
 
     def why_not_ready(self) -> list[str]:
         """Without I/O and without waiting: it is asked on the event loop."""
@@ -65,6 +53,8 @@ def make_app(answers: Answers, door: Door, scaler: Scaler) -> FastAPI:
         docs_url=None,  # both pages load from elsewhere
         redoc_url=None,
     )
+
+    sessions = Sessions()
 
     def metrics(request: Request) -> Response:
         """The exposition, in text format 0.0.4 or OpenMetrics 1.0."""
@@ -88,19 +78,14 @@ def make_app(answers: Answers, door: Door, scaler: Scaler) -> FastAPI:
 
     def status(request: Request) -> JSONResponse:
         """What the page and the commands show, collected now."""
-        if (refused := refusal(door, request)) is not None:
+        if (refused := refusal(door, request, sessions)) is not None:
             return refused
         view = status_view(answers.assess(_deadline(request)), answers.about())
         return JSONResponse(view, headers={"cache-control": "no-store"})
 
-    def page(request: Request) -> HTMLResponse:
-        """The status page, collected now."""
-        view = status_view(answers.assess(_deadline(request)), answers.about())
-        return HTMLResponse(status_page(view), headers=_PAGE_HEADERS)
-
     def busy(prefix: str, queue: Annotated[list[str], Query()], request: Request) -> JSONResponse:
         """Active jobs by the names of the workers that have them; 404 for queues that are not known."""
-        if (refused := refusal(door, request)) is not None:
+        if (refused := refusal(door, request, sessions)) is not None:
             return refused
         headers = {"cache-control": "no-store"}
         try:
@@ -119,7 +104,6 @@ def make_app(answers: Answers, door: Door, scaler: Scaler) -> FastAPI:
         )
 
     paths: dict[str, tuple[Callable[..., Any], type[Response], dict[int | str, dict[str, Any]]]] = {
-        "/": (page, HTMLResponse, {}),
         "/metrics": (metrics, Response, described(content="text/plain application/openmetrics-text")),
         "/status.json": (status, JSONResponse, described(401, 429)),
         "/busy.json": (busy, JSONResponse, described(401, 404, 429, 503)),
@@ -129,6 +113,7 @@ def make_app(answers: Answers, door: Door, scaler: Scaler) -> FastAPI:
     for path, (handler, kind, others) in paths.items():
         app.get(path, response_class=kind, response_model=None, responses=others)(handler)
         app.head(path, response_class=kind, response_model=None, include_in_schema=False)(handler)
+    pages.add_page(app, answers, door, sessions, _deadline)
     add_api(app, make_api(answers, scaler), door)
     return app
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from exporter.collect import Collector
 from exporter.health import Health, Issue, assess
+from exporter.history import History
 from exporter.metrics.family import Assessment
 from exporter.metrics.internal import succeeded
 from exporter.settings import Settings
@@ -24,7 +25,14 @@ _BACKGROUND_SECONDS: Final = 10.0
 class Assessor:
     """Each snapshot and what health makes of it. Any number of threads may ask."""
 
-    def __init__(self, collector: Collector, settings: Settings, switch: Switch | None = None) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        settings: Settings,
+        switch: Switch | None = None,
+        history: History | None = None,
+    ) -> None:
+        self._history = history
         self._switch = switch or Switch(settings.monitoring)
         self._collector = collector
         self._settings = settings
@@ -59,6 +67,8 @@ class Assessor:
         with self._lock:
             if snapshot.taken_at <= self._taken_at:
                 return
+            if self._history is not None:
+                self._history.note(Assessment(snapshot, health))
             before, self._taken_at = self._issues, snapshot.taken_at
             now = {_key(issue): issue for issue in health.issues}
             # Where a source could not be read, nothing has cleared: it is only not seen.

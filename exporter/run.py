@@ -23,7 +23,10 @@ from exporter.bullmq.follow import Follower
 from exporter.bullmq.keep import StateFile
 from exporter.collect import Collector, Parts, sources
 from exporter.exposition import Exposition
+from exporter.heard import Neighbours
+from exporter.history import History, Point
 from exporter.metrics.family import Assessment
+from exporter.neighbours import Listening
 from exporter.probes.prober import Probers
 from exporter.redis.nodes import Deployment
 from exporter.redis.watch import Watch
@@ -32,7 +35,7 @@ from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
 from service.address import parse_listen
 from service.api.keys import Door
-from service.clock import Deadline, monotonic
+from service.clock import Deadline, monotonic, now
 from service.negotiate import Format
 from service.outcome import UnreadableError
 from service.threads import Crew, Supervised
@@ -58,7 +61,9 @@ class Exporter:
         probers = Probers(settings.probes, switch.gated) if settings.probes else None
         parts = Parts(settings, self._deployment, discovery, watch, follower, probers)
         collector = Collector(sources(parts))
-        self._assessor = Assessor(collector, settings, switch)
+        self._history = History()
+        self._listening = Listening(settings.api)
+        self._assessor = Assessor(collector, settings, switch, self._history)
         self._version = version("oxherd")
         self._door = Door(settings.api, "CRON_API_KEY")
         self._exposition = Exposition(self._version, switch, self._door)
@@ -75,6 +80,7 @@ class Exporter:
                 max_age=lambda: switch.state.interval_minutes * 60 + _LATE_SECONDS,
             ),
             *(probers.tasks if probers else ()),
+            *self._listening.tasks,
             *(
                 [
                     Supervised(
@@ -153,6 +159,12 @@ class Exporter:
             uptime=monotonic() - self._started,
             tasks=tuple(Task(task.name, task.alive, task.age(), task.restarts) for task in tasks),
         )
+
+    def history(self) -> tuple[Point, ...]:
+        return self._history.points(now())
+
+    def neighbours(self) -> Neighbours:
+        return self._listening.heard
 
     def monitoring(self) -> Monitoring:
         return self._switch.state

@@ -179,6 +179,9 @@ class ExporterApiSettings(ApiSettings):
     scaler_url: str | None = Field(
         None, pattern=r"^https?://[^@/?#\s]+/?$", description="http(s)://host:port of the scaler"
     )
+    prometheus_url: str | None = Field(
+        None, pattern=r"^https?://[^@?#\s]+$", description="of the Prometheus whose alerts the page shows"
+    )
     scaler_timeout_seconds: float = Field(
         5.0, gt=0, le=60, description="how long the scaler may take to answer what is forwarded"
     )
@@ -227,6 +230,7 @@ ENV: Final[dict[str, str]] = {
     "CRON_API_KEY": "api.key",
     "CRON_API_READ_KEY": "api.read_key",
     "SCALER_URL": "api.scaler_url",
+    "PROMETHEUS_URL": "api.prometheus_url",
     "LOG_LEVEL": "log.level",
     "LOG_FORMAT": "log.format",
     "LOG_FILE": "log.file",

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from service.api.envelope import PATH, ApiError, Failure, Success, failure, order_of, success, unknown_action
 from service.api.keys import Door, RefusedError
 from service.api.manual import manual
+from service.api.session import COOKIE, Sessions
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +153,9 @@ def described(*statuses: int, content: str = "") -> dict[int | str, dict[str, An
     return told
 
 
-def refusal(door: Door, request: Request) -> JSONResponse | None:
+def refusal(door: Door, request: Request, sessions: Sessions | None = None) -> JSONResponse | None:
     """The answer to a request for data beside the API, which is open where no key is set; None: go on."""
-    if not door.locked:
+    if not door.locked or (sessions and sessions.holds(request.cookies.get(COOKIE))):
         return None
     try:
         door.enter(_presented(request, {}), _address(request))

@@ -10,6 +10,8 @@ import pytest
 from exporter.api.forward import Scaler
 from exporter.app import make_app
 from exporter.bullmq.busy import Busy
+from exporter.heard import Neighbours
+from exporter.history import Point
 from exporter.metrics.family import Assessment
 from exporter.settings import MonitoringSettings
 from exporter.snapshot import QueueId
@@ -48,6 +50,12 @@ class FakeExporter:
 
     def about(self) -> About:
         return About("1.2.3", monitoring=self.switch.on, uptime=1.0)
+
+    def history(self) -> tuple[Point, ...]:
+        return ()
+
+    def neighbours(self) -> Neighbours:
+        return Neighbours()
 
     def monitoring(self) -> Monitoring:
         return self.switch.state

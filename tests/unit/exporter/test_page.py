@@ -1,17 +1,55 @@
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.heard import Heard, Neighbours
+from exporter.history import SECONDS, History, Point, point_of
 from exporter.page import status_page
+from exporter.page.frame import Wish, sign_in
+from exporter.page.plots import plots
+from exporter.page.queues import ROWS, queue_table
+from exporter.page.words import INDONESIAN, of_locale, preferred, words
+from exporter.pages import wish_of
 from exporter.views import About, Task, status_view
-from tests.fakes.assessments import assessment, issue, well
+from tests.fakes.assessments import NASTY, assessment, issue, queue, well
 
-VOID = {"meta", "br", "link"}
+VOID = {"meta", "br", "link", "input", "polyline", "circle"}
 ABOUT = About(
     "1.2.3",
     monitoring=True,
     uptime=3700.0,
     tasks=(Task("discovery", True, 1.0, 0), Task("assessment", False, 999.0, 3)),
+)
+
+
+HEARD = Neighbours(
+    Heard(
+        1.0,
+        {
+            "enabled": False,
+            "targets": [
+                {
+                    "name": NASTY,
+                    "current": 3,
+                    "ready": None,
+                    "desired": 5,
+                    "load_factor": 0.5,
+                    "sentence": f"because {NASTY}",
+                    "override": {"by": NASTY, "reason": "a launch"},
+                },
+                {"name": "other"},
+            ],
+        },
+        "",
+    ),
+    Heard(1.0, [{"name": "HighLoad", "severity": "critical", "summary": NASTY, "since": "now"}], ""),
 )
 
 
@@ -22,6 +60,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.text = ""
         self.links: list[str] = []
+        self.scripts: list[str] = []
         self.tags: list[str] = []
         self.open: list[str] = []
         self.feed(page)
@@ -30,6 +69,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.scripts += [value or "" for name, value in attrs if tag == "script" and name == "src"]
+        assert not any(name.startswith("on") or name == "style" for name, _ in attrs)
         self.links += [value or "" for name, value in attrs if name in ("href", "src", "action")]
         if tag not in VOID:
             self.open.append(tag)
@@ -42,16 +83,18 @@ class Reader(HTMLParser):
 
 
 def test_everything_from_outside_is_escaped() -> None:
-    page = Reader(status_page(status_view(assessment(), ABOUT)))
-    assert "script" not in page.tags
+    page = Reader(status_page(status_view(assessment(), ABOUT), Wish(search=NASTY), neighbours=HEARD))
+    assert page.tags.count("script") == 1
+    assert page.scripts == ["/page.js"]
     assert "<script>" in page.text  # as text, in an advice and in a reason
 
 
 def test_it_loads_nothing_and_links_only_to_its_own_paths() -> None:
     page = Reader(status_page(status_view(assessment(), ABOUT)))
     assert {"/metrics", "/healthz", "/readyz", "/status.json"} <= set(page.links)
-    assert all(link.startswith("/") and not link.startswith("//") for link in page.links)
-    assert not {"script", "img", "iframe", "link", "object"} & set(page.tags)
+    assert all(link.startswith("/") and not link.startswith("//") for link in page.links if link != "data:,")
+    assert not {"img", "iframe", "object", "style"} & set(page.tags)
+    assert {"/page.css", "/page.js"} <= set(page.links)
 
 
 def test_what_it_says() -> None:
@@ -91,5 +134,151 @@ def test_all_well() -> None:
 
 def test_switched_off() -> None:
     page = Reader(status_page(status_view(None, About("1.2.3", monitoring=False, uptime=1.0))))
-    assert "Monitoring is switched off (ENABLE_SYSTEM_MONITORING=false)" in page.text
+    assert "Monitoring is switched off" in page.text
     assert "table" not in page.tags
+
+
+# --- queues ----------------------------------------------------------------------------------------------
+
+
+def queues(count: int, **more: Any) -> dict[str, Any]:
+    listed = [queue(f"queue-{number:05}", waiting=number, prioritized=0, **more) for number in range(count)]
+    view = status_view(assessment(), ABOUT)
+    one = dict(view["queues"]["queues"][0])
+    rows = [one | {"name": state.id.name, "waiting": state.waiting, "prioritized": 0} for state in listed]
+    return {"queues": rows, "unread": []}
+
+
+def shown(state: dict[str, Any], wish: Wish = Wish()) -> list[str]:  # noqa: B008
+    return re.findall(r"queue-\d{5}", queue_table(state, wish))
+
+
+def test_ten_thousand_queues_are_a_page_of_them() -> None:
+    state = queues(10_000)
+    first = queue_table(state, Wish())
+    assert len(first) < 60_000
+    assert shown(state) == [f"queue-{number:05}" for number in range(9_999, 9_999 - ROWS, -1)]
+    assert "1 - 50 of 10,000 queues" in first
+    last = Wish(page=200)
+    assert shown(state, last)[-1] == "queue-00000"
+    assert "Next" not in queue_table(state, last)
+    assert shown(state, Wish(page=99_999)) == shown(state, last), "beyond the end is the end"
+
+
+def test_search_and_order() -> None:
+    state = queues(300)
+    assert shown(state, Wish(search="QUEUE-0012", sort="name")) == [f"queue-0012{one}" for one in range(10)]
+    assert shown(state, Wish(search="bull:queue-00007")) == ["queue-00007"]
+    assert "No queue is called so." in queue_table(state, Wish(search="none"))
+    assert "No queue was found yet." in queue_table(queues(0), Wish())
+
+
+def test_what_is_not_known_comes_last_and_is_no_zero() -> None:
+    state = queues(3)
+    state["queues"][1]["workers"] = None
+    state["queues"][2]["workers"] = 0
+    table = queue_table(state, Wish(sort="workers"))
+    assert shown(state, Wish(sort="workers")) == ["queue-00000", "queue-00002", "queue-00001"]
+    assert table.count('<td class="number">0</td>') >= 1
+
+
+def test_queues_that_cannot_be_read_are_first() -> None:
+    state = queues(100)
+    state["unread"] = [{"prefix": "bull", "name": "lost", "why": "no answer"}]
+    assert "no answer" in queue_table(state, Wish())
+    assert "cannot be read" in queue_table(state, Wish())
+
+
+@given(st.text(max_size=30), st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
+def test_any_query_is_a_wish(search: str, page: str, sort: str, language: str) -> None:
+    wish = wish_of({"q": search, "page": page, "sort": sort, "lang": language}, None)
+    Reader(queue_table(queues(3), wish))
+    assert wish.page >= 0
+    assert Wish(**{field: getattr(wish, field) for field in ("search", "page", "sort", "language")}).url()
+
+
+# --- plots -----------------------------------------------------------------------------------------------
+
+
+def points(values: list[float | None], apart: float = 60.0) -> list[Point]:
+    return [Point(index * apart, 100.0, value, None, None, None) for index, value in enumerate(values)]
+
+
+def test_a_gap_is_a_gap() -> None:
+    drawn = plots(points([1.0, 2.0, None, 4.0, 5.0, None, 7.0]), 360.0, words("en"))
+    waiting = drawn.split("<figure>")[2]
+    assert (waiting.count("<polyline"), waiting.count("<circle")) == (2, 1)
+    assert "<b>7</b>" in waiting
+    assert "most 7" in waiting
+
+
+def test_nothing_known_is_said_and_not_drawn_as_zero() -> None:
+    assert plots([], 0.0, words("en")).count("not known") >= 5
+    done = plots(points([1.0, 2.0]), 60.0, words("en")).split("<figure>")[3]
+    assert "not known" in done
+    assert "<polyline" not in done
+
+
+def test_history_is_an_hour_and_bounded() -> None:
+    history, base = History(), point_of(assessment())
+    assert base.waiting is None, "a queue could not be read: the sum is not known"
+    history.note(assessment())
+    history.note(assessment())
+    taken = history.points(base.at)
+    assert len(taken) == 1, "the same moment once"
+    assert history.points(base.at + SECONDS + 1) == ()
+
+
+# --- languages and the form ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "language"),
+    [
+        (None, "en"),
+        ("id", "id"),
+        ("id-ID,id;q=0.9,en-US;q=0.8", "id"),
+        ("en-US,en;q=0.9,id;q=0.8", "en"),
+        ("fr,de;q=0.9", "en"),
+        ("fr,id;q=0.1", "id"),
+        ("id;q=0", "en"),
+        ("id;q=x, en;q=0.1", "en"),
+        ("," * 1000, "en"),
+    ],
+)
+def test_the_language_of_a_browser(accept: str | None, language: str) -> None:
+    assert preferred(accept) == language
+
+
+def test_the_language_of_a_shell() -> None:
+    assert of_locale({"LANG": "id_ID.UTF-8"}) == "id"
+    assert of_locale({"LANG": "id_ID.UTF-8", "LC_ALL": "C"}) == "en"
+    assert of_locale({}) == "en"
+
+
+def test_in_indonesian() -> None:
+    page = status_page(status_view(assessment(), ABOUT), Wish(language="id"), neighbours=HEARD)
+    assert '<html lang="id">' in page
+    text = Reader(page).text
+    for said in ("Antrean", "Satu jam terakhir", "Penskalaan", "Latar belakang", "Skor"):
+        assert said in text
+    for english in ("Queues", "The last hour", "Scaling", "Background"):
+        assert english not in text
+
+
+def test_every_issue_has_its_title_in_both_languages() -> None:
+    """A rule that is added without one is noticed here."""
+    source = (Path(__file__).parents[3] / "exporter" / "health.py").read_text()
+    titles = re.findall(
+        r'^        "(?:redis|bullmq|host|process|probes)",\n        "([^"]+)"', source, re.MULTILINE
+    )
+    titles += re.findall(r'Finding\(\s*"bullmq", "([^"]+)"', source)
+    assert len(titles) >= 8
+    assert set(titles) <= set(INDONESIAN)
+
+
+def test_the_form_tells_nothing_of_what_is_watched() -> None:
+    page = Reader(sign_in(Wish(), "This is not the key."))
+    assert "form" in page.tags
+    assert "This is not the key." in page.text
+    assert "Redis" not in page.text

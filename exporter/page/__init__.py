@@ -1,0 +1,49 @@
+"""The status page: HTML from the data of /status.json, and what the exporter hears from others.
+
+It works without its script, which only asks for it again. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from exporter.heard import Neighbours
+from exporter.history import Point
+from exporter.page import parts
+from exporter.page.frame import Wish, document, links, section
+from exporter.page.plots import plots
+from exporter.page.queues import queue_search, queue_table
+from exporter.views import View
+
+__all__ = ["status_page"]
+
+
+def status_page(
+    view: View,
+    wish: Wish = Wish(),  # noqa: B008  # frozen
+    *,
+    history: Sequence[Point] = (),
+    neighbours: Neighbours = Neighbours(),  # noqa: B008  # frozen
+    now: float = 0.0,
+) -> str:
+    """The whole page; `now` in unix s is where the plots end."""
+    health, say = view["health"], wish.say
+    title = f"{health['score']:g} {say(health['status'])} · Oxherd" if health else "Oxherd"
+    body = [parts.header(view, wish)]
+    if health is None:
+        why = "Monitoring is switched off: nothing is collected."
+        text = say(why if not view["monitoring"] else "Nothing has been collected yet.")
+        body.append(f'<section id="state" data-live><p class="card">{escape(text)}</p></section>')
+    else:
+        body.append(parts.score(health, wish))
+        body.append(parts.alerts(neighbours.alerts, wish))
+        drawn = f'<div class="card plots">{plots(history, now, say)}</div>'
+        body.append(section("plots", say("The last hour"), drawn))
+        body.append(parts.nodes(view["redis"], wish))
+        if view["queues"] is not None:
+            body += [queue_search(wish), queue_table(view["queues"], wish)]
+        body.append(parts.scaling(neighbours.scaler, wish))
+        body += [parts.probes(view["probes"], wish), parts.sources(view, wish)]
+    body += [parts.background(view["background"], wish), links(wish)]
+    return document(title, body, wish)

@@ -1,0 +1,92 @@
+"""Small plots as SVG: the last hour, a gap where nothing was known. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Final
+
+from exporter.history import SECONDS, Point
+from exporter.page.words import Words
+from service.units import count, milliseconds
+
+_WIDTH: Final = 240
+_HEIGHT: Final = 48
+_GAP: Final = 900.0  # seconds without a point that are a gap; assessments may be minutes apart
+
+_PLOTS: Final = (
+    ("Score", "score", 100.0),
+    ("Waiting", "waiting", None),
+    ("Done a minute", "done", None),
+    ("Wait, p95", "wait", None),
+    ("Workers", "workers", None),
+)
+
+
+def plots(points: Sequence[Point], now: float, say: Words) -> str:
+    """A figure for each; HTML."""
+    return "".join(
+        _plot(title, field, top, [(one.at, getattr(one, field)) for one in points], now=now, say=say)
+        for title, field, top in _PLOTS
+    )
+
+
+def _plot(
+    title: str,
+    field: str,
+    top: float | None,
+    pairs: Sequence[tuple[float, float | None]],
+    *,
+    now: float,
+    say: Words,
+) -> str:
+    known = [value for _, value in pairs if value is not None]
+    last = pairs[-1][1] if pairs else None
+    highest = max(known, default=0.0)
+    scale = top or highest or 1.0
+    lines = "".join(
+        f'<polyline points="{" ".join(_at(at, value, now, scale) for at, value in line)}"/>'
+        if len(line) > 1
+        else f'<circle cx="{_x(line[0][0], now):.1f}" cy="{_y(line[0][1], scale):.1f}" r="1.5"/>'
+        for line in _lines(pairs)
+    )
+    told = say("not known") if last is None else _told(field, last)
+    most = f"{say('most')} {_told(field, highest)}" if known else ""
+    label = escape(f"{say(title)}: {told}{', ' + most if most else ''}", quote=True)
+    return (
+        f"<figure><figcaption>{escape(say(title))} <b>{escape(told)}</b></figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">'
+        f"{lines}</svg><small>{escape(most)}</small></figure>"
+    )
+
+
+def _lines(pairs: Sequence[tuple[float, float | None]]) -> Iterator[list[tuple[float, float]]]:
+    """The parts without a gap."""
+    line: list[tuple[float, float]] = []
+    for (at, value), before in zip(pairs, [None, *pairs], strict=False):
+        if value is None or (before is not None and at - before[0] > _GAP):
+            if line:
+                yield line
+            line = []
+        if value is not None:
+            line.append((at, value))
+    if line:
+        yield line
+
+
+def _at(at: float, value: float, now: float, scale: float) -> str:
+    return f"{_x(at, now):.1f},{_y(value, scale):.1f}"
+
+
+def _x(at: float, now: float) -> float:
+    return _WIDTH * (1 - min(1.0, max(0.0, (now - at) / SECONDS)))
+
+
+def _y(value: float, scale: float) -> float:
+    return _HEIGHT - 2 - (_HEIGHT - 4) * min(1.0, value / scale)
+
+
+def _told(field: str, value: float) -> str:
+    if field == "wait":
+        return milliseconds(value)
+    return f"{value:g}" if field == "score" else count(value)
