@@ -14,10 +14,17 @@ from lab.scaled import scale, seconds_of, with_webhook
 DEPLOY: Final = Path(__file__).parents[1]
 
 
-def exporter_config(*, cluster: Sequence[str], divisor: float, probes: Mapping[str, str]) -> dict[str, Any]:
+def exporter_config(
+    *,
+    cluster: Sequence[str],
+    divisor: float,
+    probes: Mapping[str, str],
+    neighbours: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """This cluster, and workers that go are missed as much sooner, up to within a second."""
     return {
         "redis": {"cluster": list(cluster)},
+        "api": dict(neighbours or {}),
         "probes": [{"name": name, "url": url, "interval_seconds": 1} for name, url in probes.items()],
         "bullmq": {
             "discovery_interval_seconds": sooner(BullMQSettings().discovery_interval_seconds, divisor)

@@ -111,6 +111,10 @@ def start_exporter(demo: Demo, undo: ExitStack) -> None:
     settings = exporter_config(
         cluster=demo.cluster.addresses,
         divisor=demo.divisor,
+        neighbours={
+            "scaler_url": f"http://localhost:{demo.ports.scaler}",
+            "prometheus_url": f"http://localhost:{demo.ports.prometheus}",
+        },
         probes={
             "prometheus": f"http://localhost:{demo.ports.prometheus}/-/healthy",
             "alertmanager": f"http://localhost:{demo.ports.alertmanager}/-/healthy",
