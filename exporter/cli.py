@@ -139,6 +139,7 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
     from service.logs import LogFileError, configure_by
     from service.settings import ConfigError
     from service.web import BindError
+    from service.webconfig import WebConfig, WebConfigError
 
     settings = loaded.model
     try:
@@ -149,7 +150,10 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
         extra = {"variable": name, "meant": meant}
         logging.getLogger(__name__).warning("no such setting", extra=extra)
     try:
-        code = serve(Exporter(settings))
+        web = WebConfig(settings.web_config_file) if settings.web_config_file else None
+        code = serve(Exporter(settings, web))
+    except WebConfigError as error:
+        _fail(str(loaded.error("web_config_file", str(error), settings.web_config_file)))
     except StateFileError as error:
         path = "bullmq.state_file"
         _fail(

@@ -10,6 +10,7 @@ from exporter.settings import ENV, Settings, given_by, load_settings
 from service.files import check_readable, read_text, with_secret_files
 from service.outcome import UnreadableError
 from service.settings import ConfigError, Given, Loaded, secret_names, secrets_of
+from service.webconfig import check_web_config
 
 _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
@@ -29,6 +30,7 @@ def read_settings(
     loaded = load_settings(text, given, file=path)
     _check_tls_files(loaded)
     _check_probe_files(loaded)
+    check_web_config(loaded, loaded.model.web_config_file)
     return loaded
 
 

@@ -40,6 +40,7 @@ from service.negotiate import Format
 from service.outcome import UnreadableError
 from service.threads import Crew, Supervised
 from service.web import WebServer
+from service.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Exporter:
     """The whole program but for signals and the command line. Constructing it reads at most the state file;
     raises StateFileError when that cannot be kept."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, web: WebConfig | None = None) -> None:
         self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
@@ -97,7 +98,7 @@ class Exporter:
         )
         self._started = monotonic()
         scaler = Scaler(settings.api.scaler_url, settings.api.scaler_timeout_seconds)
-        self._server = WebServer(make_app(self, self._door, scaler), *parse_listen(settings.listen))
+        self._server = WebServer(make_app(self, self._door, scaler), *parse_listen(settings.listen), web)
 
     def _make_follower(self, settings: BullMQSettings) -> Follower | None:
         if not settings.events:

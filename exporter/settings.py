@@ -202,6 +202,9 @@ class Settings(Model):
     probes: tuple[ProbeSettings, ...] = Field((), description="endpoints of your own")
     health: HealthSettings = HealthSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    web_config_file: str | None = Field(
+        None, description="TLS and users of HTTP, in the web configuration format of Prometheus exporters"
+    )
     api: ExporterApiSettings = ExporterApiSettings()
     log: LogSettings = LogSettings()
 
@@ -227,6 +230,7 @@ ENV: Final[dict[str, str]] = {
     "ENABLE_SYSTEM_MONITORING": "monitoring.enabled",
     "MONITORING_INTERVAL_MINUTES": "monitoring.interval_minutes",
     "EXPORTER_LISTEN": "listen",
+    "EXPORTER_WEB_CONFIG": "web_config_file",
     "CRON_API_KEY": "api.key",
     "CRON_API_READ_KEY": "api.read_key",
     "SCALER_URL": "api.scaler_url",

@@ -315,6 +315,7 @@ def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, 
     from service.logs import LogFileError, configure_by
     from service.settings import ConfigError, secrets_of
     from service.web import BindError
+    from service.webconfig import WebConfig, WebConfigError
 
     settings = loaded.model
     try:
@@ -328,7 +329,10 @@ def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, 
         log.warning("no targets are set: there is nothing to scale")
     reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
     try:
-        code = serve(Scaler(reloader))
+        web = WebConfig(settings.web_config_file) if settings.web_config_file else None
+        code = serve(Scaler(reloader, web))
+    except WebConfigError as error:
+        _fail(str(loaded.error("web_config_file", str(error), settings.web_config_file)))
     except StoreError as error:
         _fail(str(loaded.error("state_file", str(error), settings.state_file)))
     except PlaceError as error:

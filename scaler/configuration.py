@@ -11,10 +11,11 @@ from typing import Final
 from scaler.settings import ENV, Settings, given_by, load_settings
 from service.files import check_readable, read_text, with_secret_files
 from service.settings import ConfigError, Given, Loaded, secret_names
+from service.webconfig import check_web_config
 
 log = logging.getLogger(__name__)
 
-FIXED: Final = ("listen", "state_file", "kubernetes", "dry_run", "api", "log")
+FIXED: Final = ("listen", "web_config_file", "state_file", "kubernetes", "dry_run", "api", "log")
 """What a running scaler cannot take over from a changed file."""
 
 
@@ -34,6 +35,7 @@ def read_settings(
         given["dry_run"] = Given("--dry-run", True, "command line")
     loaded = load_settings(text, given, file=path)
     _check_files(loaded)
+    check_web_config(loaded, loaded.model.web_config_file)
     return loaded
 
 

@@ -41,6 +41,7 @@ from service.clock import monotonic
 from service.negotiate import Format
 from service.threads import Supervised
 from service.web import WebServer
+from service.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ _LATE_SECONDS: Final = 60.0
 class Scaler:
     """The whole program; tests run it in process on port 0."""
 
-    def __init__(self, reloader: Reloader) -> None:
+    def __init__(self, reloader: Reloader, web: WebConfig | None = None) -> None:
         """Raises PlaceError and StoreError."""
         self._reloader = reloader
         settings = reloader.current
@@ -66,7 +67,9 @@ class Scaler:
         self._prepared: Settings | None = None
         self._task = Supervised("controller", self._step, max_age=lambda: 3 * self._interval + _LATE_SECONDS)
         self._door = Door(settings.api, "CRON_API_KEY")
-        self._server = WebServer(make_app(self, self._door, self._version), *parse_listen(settings.listen))
+        self._server = WebServer(
+            make_app(self, self._door, self._version), *parse_listen(settings.listen), web
+        )
         self._registry = _registry(self)
         self._started = monotonic()
 

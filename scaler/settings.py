@@ -194,6 +194,9 @@ class Settings(Model):
     defaults: PolicySettings = PolicySettings()
     policies: tuple[PolicyEntry, ...] = Field((), description="settings for targets by their name")
     targets: tuple[TargetSettings, ...] = Field((), description="what is scaled")
+    web_config_file: str | None = Field(
+        None, description="TLS and users of HTTP, in the web configuration format of Prometheus exporters"
+    )
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
@@ -261,6 +264,7 @@ def _set_keys(model: PolicySettings) -> dict[str, Any]:
 
 ENV: Final[dict[str, str]] = {
     "SCALER_LISTEN": "listen",
+    "SCALER_WEB_CONFIG": "web_config_file",
     "SCALER_STATE_FILE": "state_file",
     "SCALER_DRY_RUN": "dry_run",
     "ENABLE_AUTO_SCALING": "enabled",

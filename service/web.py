@@ -9,6 +9,9 @@ from typing import Any, Final
 
 import uvicorn
 
+from service.guard import Guarded
+from service.webconfig import WebConfig
+
 log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 256
@@ -22,14 +25,17 @@ class BindError(Exception):
 class WebServer:
     """Serves `app` on host:port; port 0 takes a free one."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, config: WebConfig | None = None) -> None:
+        self._task = config.task if config else None
+        context = config.context if config else None
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                Guarded(app, config) if config else app,
+                ssl_context_factory=(lambda *_: context) if context else None,
                 log_config=None,
                 log_level="warning",
                 access_log=False,  # it would write query strings, where a client may put a key
@@ -47,6 +53,8 @@ class WebServer:
         self._socket = _listening(self._host, self._port)
         self._thread = threading.Thread(target=self._run, name="http", args=(self._socket,))
         self._thread.start()
+        if self._task:
+            self._task.start()
 
     @property
     def address(self) -> str:
@@ -63,6 +71,8 @@ class WebServer:
     def stop(self, seconds: float = _GRACE_SECONDS + 2.0) -> bool:
         """Close the socket, let requests under way end for a moment; whether the thread has ended."""
         self._server.should_exit = True
+        if self._task:
+            self._task.stop()
         if self._thread is None:
             return True
         self._thread.join(seconds)
