@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
+from service.completion import add_completion
+
 if TYPE_CHECKING:
     from exporter.settings import Settings
     from service.settings import Loaded
@@ -194,3 +196,6 @@ def _ask(
 def _fail(line: str) -> NoReturn:
     click.echo(f"monitor: {line}", err=True)
     sys.exit(_ERROR)
+
+
+add_completion(main, "monitor")

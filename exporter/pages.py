@@ -16,11 +16,11 @@ from exporter.page import status_page
 from exporter.page.assets import POLICY, SCRIPT, STYLE
 from exporter.page.frame import Wish, sign_in
 from exporter.page.queues import SORTS
-from exporter.page.words import LANGUAGES, preferred
 from exporter.views import About, status_view
 from service.api.keys import Door, RefusedError
 from service.api.session import COOKIE, SECONDS, Sessions
 from service.clock import Deadline, now
+from service.words import LANGUAGES, preferred
 
 _HEADERS: Final = {
     "content-security-policy": POLICY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -16,10 +17,16 @@ from exporter.lines import printable, queues_line, redis_line, source_line
 from exporter.snapshot import Rates
 from exporter.views import View
 from service.units import count, duration, milliseconds, percent, size
+from service.words import of_locale, words
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _LONGEST_NAME: Final = 100  # BullMQ allows any; JSON has it whole
 _WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
+
+
+def _say(text: str) -> str:
+    """In the language of the environment."""
+    return words(of_locale(os.environ))(text)
 
 
 def console() -> Console:
@@ -125,7 +132,7 @@ def _table_of(rows: Sequence[Mapping[str, RenderableType]], *, without: Containe
     )
     for number, name in enumerate(names):
         table.add_column(
-            name.lstrip(">"),
+            _say(name.lstrip(">")),
             justify="right" if name.startswith(">") else "left",
             # What may wrap gives way first: a number must never be cut.
             no_wrap=0 < number < len(names) - 1 or name.startswith(">"),
@@ -156,7 +163,7 @@ def _queue_cells(queue: View, *, prefixed: bool) -> dict[str, RenderableType]:
     name = printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["paused"]:
-        label.append(" (paused)", "yellow")
+        label.append(f" ({_say('paused')})", "yellow")
     return {
         "queue": label,
         ">waiting": _number(queue["waiting"]),
@@ -189,18 +196,20 @@ def _rate_cells(rates: View | None) -> dict[str, RenderableType]:
 
 def _score(view: View) -> Text:
     told = view["health"]
-    text = Text(f"{told['score']:g} {told['status']}", f"bold {_COLOURS[told['status']]}")
+    text = Text(f"{told['score']:g} {_say(told['status'])}", f"bold {_COLOURS[told['status']]}")
     number = len(told["issues"])
     return text.append(
-        f"  {number} issue{'s' if number > 1 else ''}" if number else "  no issues", "not bold default"
+        f"  {number} {_say('issues' if number > 1 else 'issue')}" if number else f"  {_say('no issues')}",
+        "not bold default",
     )
 
 
 def _issue(issue: View) -> RenderableType:
-    lines = Text(printable(issue["title"]), "bold")
+    lines = Text(printable(_say(issue["title"])), "bold")
     lines.append(f"  -{issue['penalty']:g}", f"not bold {_severity(issue)}")
     lines.append(
-        f"\n{printable(issue['measured'])}, threshold {printable(issue['threshold'])}", "not bold dim"
+        f"\n{printable(issue['measured'])}, {_say('threshold')} {printable(issue['threshold'])}",
+        "not bold dim",
     )
     lines.append(f"\n{printable(issue['recommendation'])}", "not bold")
     return Padding(lines, (1, 0, 0, 2), expand=False)

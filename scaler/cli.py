@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+
+from service.completion import add_completion
 
 if TYPE_CHECKING:
     from scaler.settings import Settings, TargetSettings
@@ -116,6 +119,13 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
     return seconds
 
 
+_URL = click.option(
+    "--url",
+    metavar="URL",
+    help="Order it of the scaler there, or of the exporter before it, with the key of CRON_API_KEY[_FILE].",
+)
+
+
 @main.command()
 @click.argument("queue")
 @click.argument("workers", type=click.IntRange(min=0))
@@ -125,15 +135,29 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 )
 @click.option("--by", help="Who says so.  [the user's name]")
 @_CONFIG
+@_URL
 def manual(
-    *, queue: str, workers: int, reason: str, seconds: float | None, by: str | None, config: str | None
+    *,
+    queue: str,
+    workers: int,
+    reason: str,
+    seconds: float | None,
+    by: str | None,
+    config: str | None,
+    url: str | None,
 ) -> None:
     """Set the workers of a QUEUE (or target) to a number, whatever the metrics say.
 
-    The order goes into the state file, where the scaler finds it at its next step, or when it is started.
+    The order goes into the state file, where the scaler finds it at its next step, or when it is started;
+    with --url it goes over HTTP.
     """
     from scaler import commands
 
+    if url:
+        body = {"queueName": queue, "targetWorkers": workers, "reason": reason, "requestedBy": by or _user()}
+        minutes = None if seconds is None else seconds / 60
+        _remote(url, "manual_scale", body | {"durationMinutes": minutes}, commands.told_manual)
+        return
     loaded = _settings(config)
     target = _target(loaded, queue)
     _ordered(
@@ -144,10 +168,14 @@ def manual(
 @main.command()
 @click.argument("queue")
 @_CONFIG
-def auto(queue: str, config: str | None) -> None:
+@_URL
+def auto(queue: str, config: str | None, url: str | None) -> None:
     """Take back `manual` and `pause`: the metrics decide again."""
     from scaler import commands
 
+    if url:
+        _remote(url, "automatic_scale", {"queueName": queue}, commands.told_auto)
+        return
     loaded = _settings(config)
     target = _target(loaded, queue)
     _ordered(lambda: commands.auto(loaded, target))
@@ -156,13 +184,28 @@ def auto(queue: str, config: str | None) -> None:
 @main.command()
 @click.argument("queue")
 @_CONFIG
-def pause(queue: str, config: str | None) -> None:
+@_URL
+def pause(queue: str, config: str | None, url: str | None) -> None:
     """Leave the workers of a QUEUE (or target) as they are until `auto`."""
     from scaler import commands
 
+    if url:
+        _remote(url, "pause_scaling", {"queueName": queue}, commands.told_pause)
+        return
     loaded = _settings(config)
     target = _target(loaded, queue)
     _ordered(lambda: commands.pause(loaded, target))
+
+
+def _remote(url: str, action: str, body: dict[str, Any], told: Callable[[dict[str, Any]], str]) -> None:
+    from scaler.remote import RefusedOrderError, order
+    from service.remote import NoAnswerError, key_given
+    from service.settings import ConfigError
+
+    try:
+        click.echo(told(order(url, key_given(os.environ), {"action": action, **body})))
+    except (NoAnswerError, RefusedOrderError, ConfigError) as error:
+        _fail(str(error))
 
 
 def _ordered(order: object) -> None:
@@ -348,3 +391,6 @@ def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, 
 def _fail(line: str) -> NoReturn:
     click.echo(f"scaling: {line}", err=True)
     sys.exit(_ERROR)
+
+
+add_completion(main, "scaling")

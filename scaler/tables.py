@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.units import count, milliseconds
+from service.words import Words, of_locale, words
 
 _WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
 _COLOURS: Final = {
@@ -26,6 +28,11 @@ _COLOURS: Final = {
 _ACTIONS: Final = 5
 
 
+def _say() -> Words:
+    """Into the language of the environment."""
+    return words(of_locale(os.environ))
+
+
 def console() -> Console:
     """Standard output: plain when it is no terminal or NO_COLOR is set."""
     made = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
@@ -36,11 +43,12 @@ def console() -> Console:
 
 def status_table(view: Mapping[str, Any]) -> RenderableType:
     """A row a target, the orders in force, the last changes."""
+    say = _say()
     if view["time"] is None:
-        return Text("the first step is not done yet", "yellow")
-    parts: list[RenderableType] = [Text(line, "yellow") for line in _state(view)]
+        return Text(say("the first step is not done yet"), "yellow")
+    parts: list[RenderableType] = [Text(say(line), "yellow") for line in _state(view)]
     if not view["targets"]:
-        return Group(*parts, Text("no targets are set"))
+        return Group(*parts, Text(say("no targets are set")))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, right in (
         ("target", False),
@@ -55,7 +63,11 @@ def status_table(view: Mapping[str, Any]) -> RenderableType:
         ("conditions", False),
         ("last decision", False),
     ):
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(
+            say("ready (workers)" if name == "ready" else name).removesuffix(" (workers)"),
+            justify="right" if right else "left",
+            overflow="fold",
+        )
     for target in view["targets"]:
         table.add_row(*_row(target))
     parts.append(table)

@@ -289,6 +289,7 @@ class Forwarded(Order):
         "stop_autoscaling",
         "manual_scale",
         "automatic_scale",
+        "pause_scaling",
         "update_scaling_config",
         "reset_scaling_config",
     ]

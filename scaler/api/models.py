@@ -102,7 +102,7 @@ class ManualScale(Camel):
 
 class Automatic(Camel):
     target: str
-    changed: bool = Field(description="false: it was scaled by its metrics already")
+    changed: bool = Field(description="false: it was so already")
 
 
 class Policy(Camel):
@@ -148,6 +148,13 @@ class AutomaticScale(Order):
     """Take a manual_scale back."""
 
     action: Literal["automatic_scale"]
+    queue_name: QueueName
+
+
+class PauseScaling(Order):
+    """Leave the workers as they are until automatic_scale."""
+
+    action: Literal["pause_scaling"]
     queue_name: QueueName
 
 

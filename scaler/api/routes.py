@@ -16,6 +16,7 @@ from scaler.orders import (
     order_auto,
     order_enabled,
     order_override,
+    order_pause,
     order_policy,
     order_policy_reset,
     override_of,
@@ -91,6 +92,12 @@ def make_api(answers: Answers) -> Api:
         changed = _ordered(answers, lambda change: order_auto(target, change))
         return plain(models.Automatic(target=target.name, changed=changed))
 
+    def pause(_: Asked, order: models.PauseScaling) -> Any:
+        target = _target(answers, order.queue_name)
+        changed = target.name not in answers.orders.paused
+        _ordered(answers, lambda change: order_pause(target, change))
+        return plain(models.Automatic(target=target.name, changed=changed))
+
     def update(_: Asked, order: Any) -> Any:
         target = _target(answers, order.queue_name)
         keys = {key: getattr(order, key) for key in POLICY_KEYS if key in order.model_fields_set}
@@ -131,10 +138,16 @@ def make_api(answers: Answers) -> Api:
                 manual,
             ),
             "automatic_scale": Command(
-                "Take a `manual_scale` back: the metrics decide again.",
+                "Take a `manual_scale` or `pause_scaling` back: the metrics decide again.",
                 models.AutomaticScale,
                 models.Automatic,
                 automatic,
+            ),
+            "pause_scaling": Command(
+                "Leave the workers of a queue as they are, until `automatic_scale`.",
+                models.PauseScaling,
+                models.Automatic,
+                pause,
             ),
             "update_scaling_config": Command(
                 "Change keys of a target's policy. Kept over restarts, shown with the origin `changed`.",

@@ -40,6 +40,7 @@ MODELS = {
     "stop_autoscaling": "ScalingStatus",
     "manual_scale": "ManualScale",
     "automatic_scale": "Automatic",
+    "pause_scaling": "Automatic",
     "update_scaling_config": "Policy",
     "reset_scaling_config": "Policy",
 }
@@ -173,6 +174,13 @@ def test_a_manual_scale_is_done_and_taken_back(system: System) -> None:
     )
     told = system.exporter.done("automatic_scale", queueName="mail")
     assert told == {"target": "mail", "changed": True}
+
+
+def test_a_pause(system: System) -> None:
+    data = system.exporter.done("pause_scaling", queueName="notifications")
+    fits(system.scaler, "pause_scaling", data)
+    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["paused"], what="held")
+    assert system.exporter.done("automatic_scale", queueName="notifications")["changed"]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from exporter.page import status_page
 from exporter.page.frame import Wish, sign_in
 from exporter.page.plots import plots
 from exporter.page.queues import ROWS, queue_table
-from exporter.page.words import INDONESIAN, of_locale, preferred, words
 from exporter.pages import wish_of
 from exporter.views import About, Task, status_view
+from service.words import INDONESIAN, of_locale, preferred, words
 from tests.fakes.assessments import NASTY, assessment, issue, queue, well
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}

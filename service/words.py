@@ -1,4 +1,4 @@
-"""The page's and the commands' words: English, and Indonesian. Pure.
+"""The words of the page and the commands: English, and Indonesian. Pure.
 
 What is measured stays as the health part says it; a text without a translation is shown in English.
 """
@@ -132,11 +132,48 @@ INDONESIAN: Final[Mapping[str, str]] = {
     "The exporter's memory is high": "Memori exporter tinggi",
     "A source could not be read": "Ada sumber yang tidak dapat dibaca",
     "An endpoint fails its probe": "Ada endpoint yang gagal diperiksa",
-    # the commands
-    "Issue": "Masalah",
-    "Measured": "Terukur",
-    "Threshold": "Ambang",
-    "Points": "Poin",
+    # the commands' tables
+    "node": "node",
+    "role": "peran",
+    "shard": "shard",
+    "state": "status",
+    "memory": "memori",
+    "of max": "dari maks",
+    "clients": "klien",
+    "ops/s": "perintah/dtk",
+    "hits": "hit",
+    "version": "versi",
+    "queue": "antrean",
+    "waiting": "menunggu",
+    "active": "aktif",
+    "delayed": "tertunda",
+    "prioritized": "prioritas",
+    "children": "anak",
+    "completed": "selesai",
+    "workers": "worker",
+    "oldest": "tertua",
+    "longest": "terlama",
+    "load": "beban",
+    "done/min": "selesai/mnt",
+    "errors": "galat",
+    "wait p50": "tunggu p50",
+    "wait p95": "tunggu p95",
+    "run p50": "proses p50",
+    "run p95": "proses p95",
+    "source": "sumber",
+    "took": "durasi",
+    "what it says": "keterangan",
+    "target": "target",
+    "bounds": "batas",
+    "ready (workers)": "siap",
+    "wait": "tunggu",
+    "conditions": "kondisi",
+    "last decision": "keputusan terakhir",
+    "the first step is not done yet": "langkah pertama belum selesai",
+    "no targets are set": "tidak ada target yang diatur",
+    "scaling is switched off: nothing is changed": "penskalaan dimatikan: tidak ada yang diubah",
+    "dry run: nothing is changed": "uji coba: tidak ada yang diubah",
+    "another scaler leads: this one changes nothing": "scaler lain memimpin: yang ini tidak mengubah apa pun",
 }
 
 
