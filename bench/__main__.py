@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from bench import events, scrape
+from bench import events, page, scrape
 
-sys.exit(max([scrape.main(), events.main()]))
+sys.exit(max([scrape.main(), events.main(), page.main()]))

@@ -1,0 +1,82 @@
+"""`python -m bench.page`: the status page beside /metrics at 10,000 queues: bytes, and seconds as a ratio.
+
+Both make the same collection; the page then shows fifty queues, a search among all of them, or the last page.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import statistics
+import time
+from typing import Final
+
+from bench.queues import fill
+from exporter.run import Exporter
+from exporter.settings import BullMQSettings, RedisSettings, Settings
+from lab.deadline import wait_until
+from lab.redis import start_redis
+from service.clock import monotonic
+
+QUEUES: Final = 10_000
+ROUNDS: Final = 7
+MOST_BYTES: Final = 1 << 20
+MOST_RATIO: Final = 2.0
+PATHS: Final = ("/", "/?q=queue-09", "/?sort=name&page=200")
+
+
+def main() -> int:
+    """Prints a table; 1 when a bound does not hold."""
+    with start_redis() as redis:
+        fill(redis.port, queues=QUEUES, jobs_per_queue=20)
+        settings = Settings(
+            listen="127.0.0.1:0",
+            redis=RedisSettings.model_validate({"url": redis.url}),
+            bullmq=BullMQSettings(events=False, scan_calls_per_second=1000),
+        )
+        exporter = Exporter(settings)
+        exporter.start()
+        try:
+            host, _, port = exporter.address.rpartition(":")
+            asked = http.client.HTTPConnection(host, int(port), timeout=60)
+            wait_until(
+                lambda: f"of {QUEUES:,} queues".encode() in _get(asked, "/")[0],
+                what="all queues",
+                seconds=120,
+            )
+            took: dict[str, list[float]] = {path: [] for path in ("/metrics", *PATHS)}
+            sizes: dict[str, bytes] = {}
+            for _ in range(ROUNDS):
+                for path, times in took.items():
+                    sizes[path], seconds = _get(asked, path)
+                    times.append(seconds)
+                    time.sleep(0.2)
+        finally:
+            exporter.stop()
+    floor = statistics.median(took["/metrics"])
+    failed = False
+    print(f"{QUEUES:,} queues, medians of {ROUNDS}; /metrics takes {floor * 1000:.0f} ms")
+    for path in PATHS:
+        body, ratio = sizes[path], statistics.median(took[path]) / floor
+        failed |= len(body) > MOST_BYTES or ratio > MOST_RATIO
+        packed = len(gzip.compress(body))
+        print(
+            f"{path:24} {len(body):8,} bytes ({packed:,} gzipped)  {ratio:.2f} of /metrics"
+            f" (at most {MOST_RATIO:g})"
+        )
+    return int(failed)
+
+
+def _get(asked: http.client.HTTPConnection, path: str) -> tuple[bytes, float]:
+    """The body, and seconds to its last byte."""
+    begun = monotonic()
+    asked.request("GET", path)
+    answer = asked.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status}")
+    return body, monotonic() - begun
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
