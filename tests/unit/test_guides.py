@@ -1,0 +1,56 @@
+"""What is written by hand names all that there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from exporter.api.forward import Scaler as ScalerAddress
+from exporter.api.routes import make_api as make_exporter_api
+from exporter.cli import main as monitor
+from scaler.api.routes import make_api as make_scaler_api
+from scaler.cli import main as scaling
+from service.api.paths import Api
+
+DOCS = Path(__file__).parents[2] / "docs"
+API, COMMANDS = (DOCS / "api.md").read_text(), (DOCS / "commands.md").read_text()
+
+NOBODY: Any = None
+APIS = {
+    "exporter": make_exporter_api(NOBODY, ScalerAddress(None, 1)),
+    "scaler": make_scaler_api(NOBODY),
+}
+
+
+@pytest.mark.parametrize("name", sorted(APIS))
+def test_every_action_and_its_keys_are_in_the_guide(name: str) -> None:
+    api: Api = APIS[name]
+    for action, command in api.commands.items():
+        assert f"| `{action}` |" in API
+        if action != "update_scaling_config":  # a policy's keys are documented with the settings
+            keys = command.body.model_json_schema(by_alias=True)["properties"]
+            assert not {key for key in keys if f"`{key}`" not in API} - {"action", "apiKey"}
+    for action, question in api.questions.items():
+        assert f"| `{action}` |" in API
+        if hasattr(question.model, "model_json_schema"):
+            keys = question.model.model_json_schema(by_alias=True)["properties"]
+            assert not {key for key in keys if f"`{key}`" not in API}, action
+
+
+def test_an_action_of_the_guide_is_one() -> None:
+    told = set(re.findall(r"^\| `([a-z]+_[a-z_]+)` \|", API, re.MULTILINE))
+    assert told == {action for api in APIS.values() for action in (*api.questions, *api.commands)}
+
+
+@pytest.mark.parametrize(("group", "name"), [(monitor, "monitor"), (scaling, "scaling")])
+def test_every_command_is_in_the_guide(group: click.Group, name: str) -> None:
+    for command in group.commands:
+        assert f"`{name} {command}" in COMMANDS or f"`{command}`" in COMMANDS
+    shared = {"--help", "--version"}
+    for command in ("status", "start"):
+        options = {one for option in group.commands[command].params for one in option.opts}
+        assert not {one for one in options if f"`{one}" not in COMMANDS} - shared
