@@ -30,7 +30,9 @@ from service.units import readable
 View: TypeAlias = Mapping[str, Any]
 """Plain data, as JSON has it."""
 
-NO_MONITORING: Final = "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false): nothing is collected"
+NO_MONITORING: Final = (
+    "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false, or stop_monitoring): nothing is collected"
+)
 
 PARTS: Final = tuple(field.name for field in fields(Snapshot) if field.name != "taken_at")
 
