@@ -211,7 +211,7 @@ def _issue(issue: View) -> RenderableType:
         f"\n{printable(issue['measured'])}, {_say('threshold')} {printable(issue['threshold'])}",
         "not bold dim",
     )
-    lines.append(f"\n{printable(issue['recommendation'])}", "not bold")
+    lines.append(f"\n{printable(_say(issue['recommendation']))}", "not bold")
     return Padding(lines, (1, 0, 0, 2), expand=False)
 
 

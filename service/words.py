@@ -1,10 +1,11 @@
 """The words of the page and the commands: English, and Indonesian. Pure.
 
-What is measured stays as the health part says it; a text without a translation is shown in English.
+What was measured stays as the health part says it; a text without a translation is shown in English.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -177,11 +178,79 @@ INDONESIAN: Final[Mapping[str, str]] = {
 }
 
 
+_ADVICE: Final[tuple[tuple[str, str], ...]] = (
+    (
+        "Check that Redis runs and that this host reaches it: {0}.",
+        "Periksa apakah Redis berjalan dan dapat dijangkau dari host ini: {0}.",
+    ),
+    (
+        "Look at the process and the log of {0}, and at what a node that answers says: {1}.",
+        "Lihat proses dan log {0}, serta apa kata node yang menjawab: {1}.",
+    ),
+    ("See which slots, and who had them: {0}.", "Lihat slot yang mana dan siapa pemiliknya tadi: {0}."),
+    (
+        "See what fills it: {0}; trim with removeOnComplete, or raise the limit.",
+        "Lihat apa yang memenuhinya: {0}; pangkas dengan removeOnComplete, atau naikkan batasnya.",
+    ),
+    (
+        "Give the exporter's Redis user what deploy/redis/exporter.acl lists; what it was refused: {0}.",
+        "Beri pengguna Redis milik exporter izin yang ada di deploy/redis/exporter.acl; yang ditolak: {0}.",
+    ),
+    ("Bring Redis back first; the queues follow.", "Pulihkan Redis dahulu; antrean akan menyusul."),
+    ("See what Redis is busy with: {0}.", "Lihat apa yang membuat Redis sibuk: {0}."),
+    (
+        "Mend why they fail, then retry them. The newest job: {0}; its reason: {1}.",
+        "Perbaiki penyebab gagalnya, lalu coba lagi. Job terbaru: {0}; alasannya: {1}.",
+    ),
+    (
+        "Give the exporter more CPU, or the queue a longer stream: {0}.",
+        "Beri exporter lebih banyak CPU, atau antrean stream yang lebih panjang: {0}.",
+    ),
+    (
+        "See which process grew: {0}; stop it or give the machine more memory.",
+        "Lihat proses mana yang membesar: {0}; hentikan atau tambah memori mesin.",
+    ),
+    (
+        "See what runs or waits for disk: {0}.",
+        "Lihat apa yang berjalan atau menunggu disk: {0}.",
+    ),
+    (
+        "Raise the exporter's memory limit, or narrow BULLMQ_QUEUES.",
+        "Naikkan batas memori exporter, atau persempit BULLMQ_QUEUES.",
+    ),
+    (
+        "See the exporter's log; host.enabled: false switches the host's part off.",
+        "Lihat log exporter; host.enabled: false mematikan bagian host.",
+    ),
+    (
+        "Look at the endpoint itself: docs/probes.md says what each failure means.",
+        "Periksa endpoint itu sendiri: docs/probes.md menjelaskan arti setiap kegagalan.",
+    ),
+)
+"""What to do about issues, with what stays as it is: commands, addresses, names."""
+
+_PATTERNS: Final = tuple(
+    (re.compile(re.sub(r"\\\{\d\\\}", "(.+?)", re.escape(english)), re.DOTALL), other)
+    for english, other in _ADVICE
+)
+
+
 def words(language: Language) -> Words:
     """The translator into a language."""
-    if language == "id":
-        return lambda text: INDONESIAN.get(text, text)
-    return lambda text: text
+    return _indonesian if language == "id" else _english
+
+
+def _english(text: str) -> str:
+    return text
+
+
+def _indonesian(text: str) -> str:
+    if (found := INDONESIAN.get(text)) is not None:
+        return found
+    for pattern, other in _PATTERNS:
+        if (match := pattern.fullmatch(text)) is not None:
+            return other.format(*match.groups())
+    return text
 
 
 def preferred(accept: str | None) -> Language:

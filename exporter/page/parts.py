@@ -46,7 +46,8 @@ def _issue(issue: View, wish: Wish) -> str:
     return (
         f'<article class="card issue {kind}"><h3>{escape(say(issue["title"]))}</h3>'
         f'<div class="dim">{told["measured"]} · {escape(say("threshold"))} {told["threshold"]} · '
-        f"&minus;{issue['penalty']:g} {escape(say('points'))}</div><p>{told['recommendation']}</p></article>"
+        f"&minus;{issue['penalty']:g} {escape(say('points'))}</div>"
+        f"<p>{escape(say(issue['recommendation']))}</p></article>"
     )
 
 

@@ -16,7 +16,17 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import Field, TypeAdapter
 from starlette.exceptions import HTTPException
 
-from service.api.envelope import PATH, ApiError, Failure, Success, failure, order_of, success, unknown_action
+from service.api.envelope import (
+    PATH,
+    ApiError,
+    Failure,
+    Order,
+    Success,
+    failure,
+    order_of,
+    success,
+    unknown_action,
+)
 from service.api.keys import Door, RefusedError
 from service.api.manual import manual
 from service.api.session import COOKIE, Sessions
@@ -99,7 +109,10 @@ def add_api(app: FastAPI, api: Api, door: Door) -> None:
                 raise ApiError(400, "the body should be JSON")  # noqa: TRY301
             given = order_of(bodies, tuple(api.commands), body)
             asked = Asked(given.action, {}, body, key, _address(request))
-            log.info("order by the API", extra={"action": asked.action, "address": asked.by})
+            log.info(
+                "order by the API",
+                extra={"action": asked.action, "address": asked.by, "order": _as_logged(given)},
+            )
             return _given(await run_in_threadpool(api.commands[asked.action].answer, asked, given))
         except (ApiError, RefusedError) as error:
             return _refusal(error)
@@ -207,6 +220,12 @@ def _presented(request: Request, body: object) -> list[str]:
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+def _as_logged(order: Order) -> str:
+    """What it says, as JSON; of what is only passed on nothing: a key may be there under another name."""
+    known = set(type(order).model_fields) - {"action", "api_key"}
+    return order.model_dump_json(by_alias=True, include=known, exclude_unset=True)
 
 
 # --- an answer -------------------------------------------------------------------------------------------

@@ -172,6 +172,8 @@ def test_a_manual_scale_is_done_and_taken_back(system: System) -> None:
     assert (
         system.scaler.samples()['oxherd_scaler_current_replicas{queue="notifications",target="mail"}'] == 10
     )
+    logged = [line for line in system.scaler.log.read_text().splitlines() if "order by the API" in line]
+    assert any('\\"reason\\":\\"a launch\\"' in line and "action=manual_scale" in line for line in logged)
     told = system.exporter.done("automatic_scale", queueName="mail")
     assert told == {"target": "mail", "changed": True}
 
@@ -275,6 +277,20 @@ def test_no_key_gives_metrics_and_health_only(system: System) -> None:
             assert {anybody.get(path).status_code for path in ("/status.json", PATH)} == {401}
         samples = program.samples()
         assert samples['oxherd_api_refused_total{reason="missing"}'] >= 2
+
+
+def test_the_page_shows_what_a_closed_scaler_says(system: System) -> None:
+    with httpx.Client(base_url=system.exporter.url, follow_redirects=True) as browser:
+        assert "notifications" not in browser.get("/").text
+        assert "notifications" in browser.post("/sign-in", data={"key": FULL}).text
+        wait_until(
+            lambda: "enough" in _scaling(browser) or "jobs" in _scaling(browser), what="why", seconds=20
+        )
+        assert browser.post(PATH, json={"action": "stop_monitoring"}).status_code == 401
+
+
+def _scaling(browser: httpx.Client) -> str:
+    return browser.get("/").text.partition('<section id="scaling"')[2].partition("</section>")[0]
 
 
 def test_the_way_to_the_scaler_is_told_when_it_is_none(system: System) -> None:

@@ -18,6 +18,7 @@ import yaml
 from lab.deadline import wait_until
 from lab.programs import find_program
 from lab.tls import Certificates, make_certificates
+from service.alive import is_alive, urls
 from service.web import WebServer
 from service.webconfig import WebConfig, WebConfigError
 from tests.integration.test_web import App
@@ -89,6 +90,15 @@ def test_users_and_headers(tmp_path: Path) -> None:
         assert anybody.get("/", auth=("ann", PASSWORD)).headers["x-frame-options"] == "deny"
         for sent in ("Basic", "Basic x", "Basic YW5u", f"Bearer {PASSWORD}", "Basic \xff"):
             assert anybody.get("/", headers={"authorization": sent.encode("latin-1")}).status_code == 401  # type: ignore[arg-type]
+
+
+def test_a_container_is_alive_behind_tls_and_users(tmp_path: Path, certificates: Certificates) -> None:
+    data = {"tls_server_config": tls(certificates), "basic_auth_users": {"ann": hashed(PASSWORD)}}
+    with serving(written(tmp_path, data)) as (plain, secure):
+        assert is_alive(f"{secure}/healthz")
+        assert not is_alive(f"{plain}/healthz")
+        assert any(map(is_alive, urls({"EXPORTER_LISTEN": plain.removeprefix("http://")})))
+    assert not is_alive(f"{secure}/healthz")
 
 
 def test_tls(tmp_path: Path, certificates: Certificates) -> None:

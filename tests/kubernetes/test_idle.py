@@ -28,6 +28,7 @@ class Says(ThreadingHTTPServer):
     daemon_threads = True
     body = b"{}"
     asked: list[str]
+    keys: list[str | None]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -35,6 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        self.server.keys.append(self.headers.get("x-api-key"))
         self.send_response(200)
         self.end_headers()
         self.wfile.write(self.server.body)
@@ -46,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def exporter() -> Iterator[Says]:
     server = Says(("127.0.0.1", 0), _Handler)
-    server.asked = []
+    server.asked, server.keys = [], []
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server
     server.shutdown()
@@ -54,7 +56,8 @@ def exporter() -> Iterator[Says]:
 
 
 def idle_first(api: KubeApi, exporter: Says) -> IdleFirst:
-    return IdleFirst(api, f"http://127.0.0.1:{exporter.server_address[1]}", "bull", ["mail", "v*"])
+    url = f"http://127.0.0.1:{exporter.server_address[1]}"
+    return IdleFirst(api, url, "bull", ["mail", "v*"], "the-key-of-the-api")
 
 
 def test_the_busy_pods_stay(admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf) -> None:
@@ -68,6 +71,7 @@ def test_the_busy_pods_stay(admin: Admin, api: KubeApi, exporter: Says, target_o
     wait_until(lambda: len(admin.pods("mail")) == 2, what="two pods are left", seconds=50)
     assert {pod["metadata"]["name"] for pod in admin.pods("mail")} == set(busy)
     assert exporter.asked == ["/busy.json?prefix=bull&queue=mail&queue=v%2A"]
+    assert exporter.keys == ["the-key-of-the-api"]
 
 
 def test_a_pod_that_is_idle_again_loses_its_mark(

@@ -12,9 +12,11 @@ import pytest
 from exporter.api.forward import Scaler as ScalerAddress
 from exporter.api.routes import make_api as make_exporter_api
 from exporter.cli import main as monitor
+from exporter.views import About, status_view
 from scaler.api.routes import make_api as make_scaler_api
 from scaler.cli import main as scaling
 from service.api.paths import Api
+from tests.fakes.assessments import assessment
 
 DOCS = Path(__file__).parents[2] / "docs"
 API, COMMANDS = (DOCS / "api.md").read_text(), (DOCS / "commands.md").read_text()
@@ -39,6 +41,13 @@ def test_every_action_and_its_keys_are_in_the_guide(name: str) -> None:
         if hasattr(question.model, "model_json_schema"):
             keys = question.model.model_json_schema(by_alias=True)["properties"]
             assert not {key for key in keys if f"`{key}`" not in API}, action
+
+
+def test_the_keys_of_json_are_in_the_guide() -> None:
+    view = status_view(assessment(), About("1.2.3", monitoring=True, uptime=1.0))
+    nested = [view["health"], view["health"]["issues"][0], view["redis"], view["queues"]]
+    keys = {key for one in (view, *nested) for key in one}
+    assert not {key for key in keys if f"`{key}`" not in COMMANDS}
 
 
 def test_an_action_of_the_guide_is_one() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from exporter.snapshot import (
     TopologyNode,
 )
 from service.outcome import Failed, Ok, Outcome
+from service.words import words
 
 GIB = 1 << 30
 SILENT = Failed("timeout", "no answer in time")
@@ -166,6 +168,17 @@ def test_each_issue_says_what_was_measured_against_what_and_what_to_do(change: C
 def only(change: Change) -> str:
     (issue,) = assess(change(WELL), DEFAULTS).issues
     return f"{issue.measured} | {issue.threshold} | {issue.recommendation}"
+
+
+@pytest.mark.parametrize("change", [case[1] for case in CASES], ids=[case[0] for case in CASES])
+def test_each_issue_and_its_advice_has_words_in_indonesian(change: Change) -> None:
+    say = words("id")
+    for issue in assess(change(WELL), HealthSettings()).issues:
+        assert say(issue.title) != issue.title
+        said = say(issue.recommendation)
+        assert said != issue.recommendation
+        for kept in re.findall(r"(?:redis-cli|ps aux|top -o) [^;:]*[a-z0-9]", issue.recommendation):
+            assert kept in said
 
 
 def test_memory_says_what_it_was_measured_against_and_where() -> None:
