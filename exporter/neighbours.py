@@ -6,13 +6,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from http.client import HTTPException
 from typing import Any, Final
-from urllib.request import ProxyHandler, Request, build_opener
 
 from exporter.heard import Heard, Neighbours
 from exporter.settings import ExporterApiSettings
 from service.clock import now
+from service.fetch import UnansweredError, fetch
 from service.remote import NoAnswerError, ask_view, key_set
 from service.threads import Supervised
 
@@ -67,14 +66,11 @@ class Listening:
         if before is None or self._prometheus_url is None:
             return None
         url = self._prometheus_url.rstrip("/") + "/api/v1/alerts"
-        asked = Request(url, headers={"accept": "application/json"})  # noqa: S310  # the settings checked its scheme
         try:
-            with build_opener(ProxyHandler({})).open(asked, timeout=_SECONDS) as answer:
-                return Heard(now(), firing(json.loads(answer.read(_LARGEST))), "")
-        except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            why = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-            return Heard(before.at, None, f"Prometheus cannot be asked: {why}")
+            answer = fetch(url, seconds=_SECONDS, headers={"accept": "application/json"}, largest=_LARGEST)
+            return Heard(now(), firing(json.loads(answer.body)), "")
+        except UnansweredError as error:
+            return Heard(before.at, None, f"Prometheus cannot be asked: {error}")
         except (ValueError, RecursionError):
             return Heard(before.at, None, "what answers at PROMETHEUS_URL is no Prometheus")
 

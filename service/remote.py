@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
 
 from service.address import parse_listen
 from service.api.settings import ApiSettings
+from service.fetch import UnansweredError, fetch
 from service.files import with_secret_files
-
-_LARGEST: Final = 256 << 20
 
 
 class NoAnswerError(Exception):
@@ -62,29 +59,26 @@ def ask_view(
     Raises NoAnswerError.
     """
     sent = {**headers, **({"X-API-Key": key} if key else {})}
-    asked = Request(url + "/status.json", headers=sent)  # noqa: S310  # check_url looked at the scheme
     try:
-        # No proxy: what http_proxy names is meant for the world outside.
-        with build_opener(ProxyHandler({})).open(asked, timeout=seconds) as answer:
-            view = json.loads(answer.read(_LARGEST))
-    except HTTPError as error:
-        with error:
-            if error.code in (401, 403, 429):
-                does = "does not accept this key" if key else "asks for a key"
-                raise NoAnswerError(f"{url} {does}: set CRON_API_KEY or CRON_API_KEY_FILE") from None
-            raise NoAnswerError(f"{url} answered {error.code}: is it the {who}?") from None
-    except URLError as error:
-        if isinstance(error.reason, ConnectionRefusedError):
+        answer = fetch(url + "/status.json", seconds=seconds, headers=sent)
+    except UnansweredError as error:
+        if error.kind == "refused":
             raise NotRunningError(f"no {who} at {url}") from None
-        why = getattr(error.reason, "strerror", None) or error.reason
-        raise NoAnswerError(f"{url}: {why}") from None
-    except OSError as error:
-        why = "no answer in time"
-        if not isinstance(error, TimeoutError):
-            why = error.strerror or type(error).__name__
-        raise NoAnswerError(f"{url}: {why}") from None
-    except ValueError:
+        raise NoAnswerError(f"{url}: {error}") from None
+    check_key_taken(url, answer.status, key)
+    if answer.status != 200:
+        raise NoAnswerError(f"{url} answered {answer.status}: is it the {who}?")
+    try:
+        view = json.loads(answer.body)
+    except (ValueError, RecursionError):
         view = None
     if not isinstance(view, dict) or view.get("name") != name:
         raise NoAnswerError(f"{url} answered something else than {'an' if who[0] in 'aeiou' else 'a'} {who}")
     return view
+
+
+def check_key_taken(url: str, status: int, key: str | None) -> None:
+    """Raises NoAnswerError where the status says that the key was not the one that is asked for."""
+    if status in (401, 429):
+        does = "does not accept this key" if key else "asks for a key"
+        raise NoAnswerError(f"{url} {does}: set CRON_API_KEY or CRON_API_KEY_FILE")

@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
-from typing import Any, Final
-from urllib.error import HTTPError, URLError
+from typing import Any
 from urllib.parse import urlencode
-from urllib.request import ProxyHandler, Request, build_opener
 
 from service.api.envelope import PATH, ApiError
-
-_LARGEST: Final = 64 << 20
+from service.fetch import UnansweredError, fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +45,15 @@ class Scaler:
         if self._url is None:
             raise ApiError(503, "there is no scaler: SCALER_URL is not set")
         headers = {"X-API-Key": key, "Content-Type": "application/json", "Accept": "application/json"}
-        asked = Request(self._url + path, data=body, headers=headers)  # noqa: S310  # the settings checked its scheme
         try:
-            with build_opener(ProxyHandler({})).open(asked, timeout=self._seconds) as answer:
-                return _reply(answer.status, answer.read(_LARGEST))
-        except HTTPError as error:
-            with error:
-                if error.code in (401, 403, 429):
-                    raise ApiError(502, f"the scaler refuses this key ({error.code})") from None
-                return _reply(error.code, error.read(_LARGEST))
-        except (URLError, OSError, HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            if isinstance(reason, TimeoutError):
+            answer = fetch(self._url + path, seconds=self._seconds, headers=headers, data=body)
+        except UnansweredError as error:
+            if error.kind == "timeout":
                 raise ApiError(504, f"the scaler did not answer within {self._seconds:g} s") from None
-            why = getattr(reason, "strerror", None) or type(reason).__name__
-            raise ApiError(502, f"the scaler cannot be reached: {why}") from None
+            raise ApiError(502, f"the scaler cannot be reached: {error}") from None
+        if answer.status in (401, 403, 429):
+            raise ApiError(502, f"the scaler refuses this key ({answer.status})")
+        return _reply(answer.status, answer.body)
 
 
 def _reply(status: int, raw: bytes) -> Reply:

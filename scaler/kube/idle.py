@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
-from urllib.request import ProxyHandler, Request, build_opener
 
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import DELETION_COST, Pod, Ref
 from service.clock import Deadline
+from service.fetch import UnansweredError, fetch
 
 MOST_PATCHES: Final = 50
 """So many pods are marked before one scale-in; the dearest first."""
@@ -44,11 +44,11 @@ class IdleFirst:
     def _busy(self, deadline: Deadline) -> Mapping[str, int]:
         seconds = max(_LEAST_SECONDS, deadline.remaining() / 2)
         try:
-            # The scheme was looked at with the settings. No proxy: what http_proxy names is for outside.
-            asked = Request(self._url, headers=self._headers)  # noqa: S310
-            with build_opener(ProxyHandler({})).open(asked, timeout=seconds) as answer:
-                return jobs_of(json.loads(answer.read(_LARGEST)))
-        except (OSError, ValueError) as error:
+            answer = fetch(self._url, seconds=seconds, headers=self._headers, largest=_LARGEST)
+            if answer.status != 200:
+                raise ValueError(f"it answered {answer.status}")  # noqa: TRY301
+            return jobs_of(json.loads(answer.body))
+        except (UnansweredError, ValueError) as error:
             raise KubeError("unreachable", f"the exporter does not say who is busy: {error}") from None
 
 

@@ -166,8 +166,12 @@ def test_a_manual_scale_is_done_and_taken_back(system: System) -> None:
     )
     fits(system.scaler, "manual_scale", data)
     assert data["until"] == pytest.approx(data["since"] + 1800)
-    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["current"] == 10, what="ten")
-    target = system.exporter.ask("scaling_status")["targets"][0]
+
+    def as_ordered() -> Any:
+        target = system.exporter.ask("scaling_status")["targets"][0]
+        return target if target["override"] and target["current"] == 10 else None
+
+    target = wait_until(as_ordered, what="ten, by order")
     assert (target["override"]["reason"], target["override"]["by"]) == ("a launch", "ada")
     assert (
         system.scaler.samples()['oxherd_scaler_current_replicas{queue="notifications",target="mail"}'] == 10
@@ -204,7 +208,9 @@ def test_a_manual_scale_that_cannot_be(system: System, body: dict[str, Any], tol
     answer = system.exporter.order("manual_scale", **body)
     assert (answer.status_code, answer.json()["success"]) == (400, False)
     assert told in answer.json()["error"]
-    assert system.scaler.ask("scaling_status")["targets"][0]["override"] is None
+    wait_until(
+        lambda: system.scaler.ask("scaling_status")["targets"][0]["override"] is None, what="no order is left"
+    )
 
 
 def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
@@ -250,6 +256,7 @@ def test_autoscaling_is_stopped_and_started(system: System) -> None:
     data = system.exporter.done("stop_autoscaling")
     fits(system.scaler, "stop_autoscaling", data)
     assert (data["enabled"], data["enabledOrigin"]) == (False, "order")
+    time.sleep(1.5)  # a step that was under way
     before = system.scaler.ask("scaling_status")["targets"][0]["current"]
     system.exporter.done("manual_scale", queueName="mail", targetWorkers=before + 1)
     time.sleep(1.5)
@@ -284,7 +291,7 @@ def test_the_page_shows_what_a_closed_scaler_says(system: System) -> None:
         assert "notifications" not in browser.get("/").text
         assert "notifications" in browser.post("/sign-in", data={"key": FULL}).text
         wait_until(
-            lambda: "enough" in _scaling(browser) or "jobs" in _scaling(browser), what="why", seconds=20
+            lambda: '<td class="name">mail</td>' in _scaling(browser), what=_scaling(browser), seconds=20
         )
         assert browser.post(PATH, json={"action": "stop_monitoring"}).status_code == 401
 
