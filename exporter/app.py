@@ -17,7 +17,7 @@ from exporter.bullmq.busy import Busy
 from exporter.switch import Monitoring
 from exporter.views import status_view
 from service.api.keys import Door
-from service.api.paths import add_api, described, refusal
+from service.api.paths import ABOUT, add_api, described, refusal
 from service.api.session import Sessions
 from service.clock import Deadline
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format, scrape_seconds
@@ -49,6 +49,7 @@ def make_app(answers: Answers, door: Door, scaler: Scaler) -> FastAPI:
     """Handlers that collect are `def`, run in a pool of threads; the health paths never wait behind them."""
     app = FastAPI(
         title="Oxherd exporter",
+        description=ABOUT,
         version=answers.about().version,
         docs_url=None,  # both pages load from elsewhere
         redoc_url=None,

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from scaler.api import routes
 from service.api.keys import Door
-from service.api.paths import add_api, described, refusal
+from service.api.paths import ABOUT, add_api, described, refusal
 from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format
 
 
@@ -28,7 +28,7 @@ class Answers(routes.Answers, Protocol):
 
 def make_app(answers: Answers, door: Door, version: str) -> FastAPI:
     """Every answer is of the last step, so that asking costs nothing."""
-    app = FastAPI(title="Oxherd scaler", version=version, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Oxherd scaler", description=ABOUT, version=version, docs_url=None, redoc_url=None)
 
     def metrics(request: Request) -> Response:
         """The exposition, in text format 0.0.4 or OpenMetrics 1.0."""

@@ -26,7 +26,7 @@ def manual(spec: Mapping[str, Any]) -> str:
     title = f"{info['title']} {info['version']}"
     parts = [f"<h1>{escape(title)}</h1>", _prose(info.get("description", ""))]
     parts.append('<p><a href="/openapi.json">/openapi.json</a> is the same for programs.</p>')
-    for path, methods in spec["paths"].items():
+    for path, methods in sorted(spec["paths"].items(), key=lambda one: not one[0].startswith("/api")):
         for method, operation in methods.items():
             parts += _operation(method.upper(), path, operation)
     parts.append("<h2>Schemas</h2>")
@@ -56,17 +56,17 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
     if body:
         yield f"<p>Body: {_kind(body)}</p>"
     answers = [
-        (status, _kind(_content(answer)), answer.get("description", ""))
+        (status, _answer(answer), answer.get("description", ""))
         for status, answer in operation.get("responses", {}).items()
     ]
     yield _table(("Status", "Answer", ""), answers)
 
 
-def _content(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    for one in answer.get("content", {}).values():
-        found: Mapping[str, Any] = one.get("schema", {})
-        return found
-    return {}
+def _answer(answer: Mapping[str, Any]) -> str:
+    """Its schema; where it has none, what kind of text it is. HTML."""
+    content: Mapping[str, Any] = answer.get("content", {})
+    schema = next((one["schema"] for one in content.values() if one.get("schema")), None)
+    return _kind(schema) if schema else escape(" or ".join(content))
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
@@ -119,7 +119,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
     if not rows:
         return ""
     cells = "".join(
-        f"<tr><td><code>{escape(first)}</code></td><td>{kind}</td><td>{escape(text)}</td></tr>"
+        f"<tr><td><code>{escape(first)}</code></td><td>{kind}</td><td>{_codes(text)}</td></tr>"
         for first, kind, text in rows
     )
     return f"<table><tr>{''.join(f'<th>{one}</th>' for one in head)}</tr>{cells}</table>"
@@ -129,9 +129,13 @@ def _prose(text: str) -> str:
     """Lines; those that begin with a dash are a list. `code` is code."""
     html = []
     for line in text.splitlines():
-        told = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line.removeprefix("- ")))
+        told = _codes(line.removeprefix("- "))
         html.append(f"<li>{told}</li>" if line.startswith("- ") else f"<p>{told}</p>" if told else "")
     return re.sub(r"((?:<li>.*?</li>)+)", r"<ul>\1</ul>", "".join(html))
+
+
+def _codes(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _anchor(name: str) -> str:

@@ -82,6 +82,17 @@ class Api:
     query: Mapping[str, str] | None = None
 
 
+ABOUT: Final = f"""`GET {PATH}?action=ACTION` asks; `POST {PATH}` orders by a JSON body with an `action`.
+The key is `CRON_API_KEY` (or `CRON_API_KEY_FILE`) of this process, sent in one of these ways:
+- `Authorization: Bearer KEY`
+- `X-API-Key: KEY`
+- `?apiKey=KEY`, or `apiKey` in the body
+`CRON_API_READ_KEY` may ask and not order. Where no key is set every request to the API gets 503.
+An answer is `{{"success": true, "data": ..., "timestamp": "..."}}` or `{{"success": false, "error": "..."}}`.
+Keys are camelCase. Bytes, seconds (moments since 1970), ratios from 0 to 1; null is what could not be known.
+"""
+
+
 def add_api(app: FastAPI, api: Api, door: Door) -> None:
     """The path, its errors as envelopes, and /docs, which loads nothing."""
     kinds = _one_of([one.body for one in api.commands.values()])
