@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, Self
 
 import bcrypt
 import yaml
@@ -86,7 +86,8 @@ class WebConfig:
         self._path = Path(path)
         self._file = self._read()
         self._seen = self._digest()
-        self.context: Final = self._context() if self._file.tls_server_config else None
+        tls = self._file.tls_server_config
+        self.context: Final = _Latest(self._context(tls)) if tls else None
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._salt = secrets.token_bytes(32)
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
@@ -129,11 +130,11 @@ class WebConfig:
         self._seen = digest
         try:
             changed = self._read()
-            before, after = self._file.tls_server_config, changed.tls_server_config
-            if (before is None) != (after is None) or _fixed(before) != _fixed(after):
-                log.warning("TLS on or off, versions and client certificates need a restart")
-            if self.context is not None and after is not None:
-                self._load_pair(self.context, after)
+            tls = changed.tls_server_config
+            if (self.context is None) != (tls is None):
+                log.warning("TLS is switched on or off by a restart")
+            if self.context is not None and tls is not None:
+                self.context.latest = self._context(tls)
         except WebConfigError as error:
             log.warning("the changed web config is refused, the old one stays", extra={"error": str(error)})
             return _LOOK_SECONDS
@@ -174,9 +175,8 @@ class WebConfig:
             )
         return file
 
-    def _context(self) -> ssl.SSLContext:
-        tls = self._file.tls_server_config
-        assert tls is not None  # noqa: S101  # asked for only then
+    def _context(self, tls: TlsServerConfig) -> ssl.SSLContext:
+        """Raises WebConfigError."""
         versions = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version, context.maximum_version = (
@@ -205,9 +205,10 @@ class WebConfig:
         return self._path.parent / name
 
     def _digest(self) -> bytes:
-        """Of the file and of the certificate, by content."""
+        """Of the file and of those that it names, by content."""
         tls = self._file.tls_server_config
-        paths = [self._path, *([self._beside(tls.cert_file), self._beside(tls.key_file)] if tls else [])]
+        named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
+        paths = [self._path, *(self._beside(name) for name in named if name)]
         digest = sha256()
         for path in paths:
             try:
@@ -217,8 +218,24 @@ class WebConfig:
         return digest.digest()
 
 
-def _fixed(tls: TlsServerConfig | None) -> Any:
-    return tls and tls.model_dump(exclude={"cert_file", "key_file"})
+class _Latest(ssl.SSLContext):
+    """Each connection gets the context of now: a listening socket keeps the one that it was given."""
+
+    def __new__(cls, *_: object) -> Self:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, latest: ssl.SSLContext) -> None:
+        self.latest = latest
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002  # as the standard library has it
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return self.latest.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
 def _why(error: OSError) -> str:

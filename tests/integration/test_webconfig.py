@@ -163,6 +163,25 @@ def test_it_is_read_again(
     assert OTHER not in caplog.text
 
 
+def test_whom_it_lets_in_is_read_again_too(tmp_path: Path, certificates: Certificates) -> None:
+    path = written(tmp_path, {"tls_server_config": tls(certificates)})
+
+    def admitted(*, own: bool) -> bool:
+        try:
+            return httpx.get(secure, verify=client(certificates, own=own)).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    with serving(path) as (_, secure):
+        assert admitted(own=False)
+        required = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": str(certificates.ca)}
+        written(tmp_path, {"tls_server_config": tls(certificates, **required)})
+        wait_until(lambda: not admitted(own=False), what="a certificate is asked for")
+        assert admitted(own=True)
+        written(tmp_path, {"tls_server_config": tls(certificates)})
+        wait_until(lambda: admitted(own=False), what="and not any more")
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [
