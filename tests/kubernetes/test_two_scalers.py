@@ -23,7 +23,8 @@ def two(admin: Admin, kubeconfig: str, tmp_path: Path) -> Iterator[tuple[ScalerP
     """The leader and the other. Every second another number of workers is right."""
     admin.workload("mail", 1)
     with figures(waiting=lambda time: 40 if int(time) % 2 else 0) as prometheus:
-        data = settings(kubeconfig, prometheus.url)
+        # A bound that is reached would make the number right that there is, and the successor's write late.
+        data = settings(kubeconfig, prometheus.url, defaults={"max_workers": 50})
         with scaler("one", tmp_path, data) as one:
             wait_until(one.leads, what="the first leads", seconds=20)
             with scaler("other", tmp_path, data) as other:
