@@ -107,7 +107,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=find_program("chromium"), args=["--no-sandbox"])
+        chromium = started.chromium.launch(
+            executable_path=find_program("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield chromium
         chromium.close()
 
