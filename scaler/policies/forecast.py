@@ -81,6 +81,9 @@ class Flow:
         return len(self.windows) >= TRIED
 
 
+_SAME_MOMENT: Final = 1e-3  # Prometheus tells no shorter time apart; a rate over less could be infinite
+
+
 def learn(flow: Flow | None, sample: Sample, horizon: float) -> Flow | None:
     """What is known after this sample; None where there are no totals of ended jobs, or no more for minutes.
 
@@ -92,7 +95,7 @@ def learn(flow: Flow | None, sample: Sample, horizon: float) -> Flow | None:
     if flow is None:
         return Flow(sample.at, ended, inside, sample.active, begun=sample.at)
     seconds = sample.at - flow.at
-    if seconds == 0:
+    if 0 <= seconds < _SAME_MOMENT:
         return flow
     if seconds < 0 or ended < flow.ended:  # another clock, or counters that began anew
         return _changed(flow, sample, ended, inside)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scaler.decide import TargetMemory, acted, begin, dump, load, step
@@ -97,6 +97,7 @@ def test_no_reversal_within_the_windows_of_stabilization(name: str, steps: Steps
 
 
 @given(names, st.lists(st.tuples(st.floats(-1e6, 1e6), counts), max_size=30))
+@example("wait_target", [(0.0, 0), (5e-324, 5), (60.0, 5), (60.0 + 1e-9, 9), (120.0, 9)])
 def test_time_may_go_anywhere(name: str, steps: list[tuple[float, int | None]]) -> None:
     given, memory = policy(name, stabilization_down_seconds=60, cooldown_seconds=60), None
     for at, waiting in steps:
