@@ -4,7 +4,6 @@ background; a page never waits for them."""
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,8 +13,6 @@ from service.clock import now
 from service.fetch import UnansweredError, fetch
 from service.remote import NoAnswerError, ask_view, key_set
 from service.threads import Supervised
-
-log = logging.getLogger(__name__)
 
 _EVERY: Final = 10.0
 _SECONDS: Final = 3.0

@@ -75,7 +75,7 @@ def add_page(
             raw += part
             if len(raw) > _LARGEST:
                 return HTMLResponse(sign_in(wish, "This is not the key."), 413, headers=_HEADERS)
-        key = parse_qs(raw.decode("latin-1"), max_num_fields=10).get("key", [""])[0] if raw else ""
+        key = parse_qs(raw.decode("latin-1")).get("key", [""])[0]
         try:
             door.enter([key.strip()], request.client.host if request.client else "")
         except RefusedError as error:

@@ -27,10 +27,6 @@ class OrderError(Exception):
     """The order cannot be given; the text says why."""
 
 
-class UnknownTargetError(OrderError):
-    """There is no such target."""
-
-
 def find_target(settings: Settings, name: str) -> TargetSettings:
     """The target of this name, or the one that serves the queue of this name. Raises OrderError."""
     for target in settings.targets:
@@ -47,7 +43,7 @@ def find_target(settings: Settings, name: str) -> TargetSettings:
     if serving:
         raise OrderError(f"{name} is served by {', '.join(one.name for one in serving)}: name one of them")
     known = ", ".join(target.name for target in settings.targets) or "none at all"
-    raise UnknownTargetError(f"there is no target or queue {name[:100]!r}; targets: {known}")
+    raise OrderError(f"there is no target or queue {name[:100]!r}; targets: {known}")
 
 
 def order_override(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from exporter.api import actions, models
-from exporter.api.forward import Reply, Scaler
+from exporter.api.forward import Scaler
 from exporter.assess import sentence
 from exporter.metrics.family import Assessment
 from exporter.switch import Monitoring
@@ -75,10 +75,10 @@ def make_api(answers: Answers, scaler: Scaler) -> Api:
         )
 
     def forward(asked: Asked) -> Any:
-        return _passed_on(scaler.ask(asked.action, asked.key))
+        return passed_on(*scaler.ask(asked.action, asked.key))
 
     def forward_order(asked: Asked, _: models.Forwarded) -> Any:
-        return _passed_on(scaler.order(asked.body, asked.key))
+        return passed_on(*scaler.order(asked.body, asked.key))
 
     forwarded = Command(
         "Goes to the scaler (SCALER_URL), whose /docs say what it takes.",
@@ -137,7 +137,3 @@ def make_api(answers: Answers, scaler: Scaler) -> Api:
         overall=Question("The overall status.", models.Overall, of(actions.overall)),
         query={"queueName": "queue_metrics: the queues of this name only"},
     )
-
-
-def _passed_on(reply: Reply) -> Any:
-    return passed_on(reply.status, reply.body)

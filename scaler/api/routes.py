@@ -11,7 +11,6 @@ from scaler.api import models
 from scaler.orders import (
     Change,
     OrderError,
-    UnknownTargetError,
     find_target,
     order_auto,
     order_enabled,
@@ -178,8 +177,6 @@ def _ordered(answers: Answers, order: Callable[[Change], Any]) -> Any:
 def _target(answers: Answers, name: str) -> TargetSettings:
     try:
         return find_target(answers.settings, name)
-    except UnknownTargetError as error:
-        raise ApiError(400, f"queueName: {error}") from None
     except OrderError as error:
         raise ApiError(400, f"queueName: {error}") from None
 

@@ -280,7 +280,7 @@ async def _as_envelope(request: Request, error: Exception) -> JSONResponse:
 _REFUSALS: Final[Mapping[int | str, str]] = {
     400: "The request is not right; `error` says what is.",
     401: "No key, or a wrong one.",
-    404: "There is no such queue or target.",
+    404: "There is no such queue.",
     403: "The key may read only.",
     409: "Monitoring is switched off: there is nothing to tell.",
     413: "The body is too large.",

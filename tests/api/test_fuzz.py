@@ -106,6 +106,17 @@ def test_what_no_client_sends(system: System, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["exporter", "scaler"])
+def test_forms_that_are_no_forms(system: System, name: str) -> None:
+    """The page's way in takes a form, which may be anything."""
+    one = programs(system)[name]
+    bodies = (b"", b"&" * 4000, b"key=&" * 500, b"key=\xff%ff%00", b"{", b"k" * 5000, b"=" * 4000)
+    with httpx.Client(base_url=one.url) as anybody:
+        found = {anybody.post("/sign-in", content=body).status_code for body in bodies}
+    assert found <= ({401, 413} if name == "exporter" else {404})
+    serves(one)
+
+
+@pytest.mark.parametrize("name", ["exporter", "scaler"])
 def test_requests_that_are_no_requests(system: System, name: str) -> None:
     one = programs(system)[name]
     address = urlsplit(one.url)
