@@ -59,8 +59,8 @@ bench: setup ## a scrape of 1,000 queues beside its floor
 	$(bin)/python -m bench
 
 docs: setup ## write the pages of settings and series again from the declarations
-	$(bin)/python -m exporter.docs --write
-	$(bin)/python -m scaler.docs --write
+	$(bin)/python -m tools.exporter_docs --write
+	$(bin)/python -m tools.scaler_docs --write
 
 lock: ## write requirements/dev.txt and lab/node/package-lock.json again
 	scripts/lock.sh

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from scaler.simulate import Load
+from scaler.backtest.simulate import Load
 
 HOUR: Final = 3600.0
 DAY: Final = 86400.0

@@ -19,10 +19,10 @@ from typing import Final
 
 from bench.autoscalers import Keda, SeedRule
 from bench.loads import Case, generated, recorded
-from scaler.decide import TargetMemory, step
+from scaler.backtest.simulate import Controller, Plant, Report, simulate
+from scaler.decision.step import TargetMemory, step
 from scaler.model import Control, Observation
 from scaler.settings import PolicySettings
-from scaler.simulate import Controller, Plant, Report, simulate
 
 _MOST: Final = 200
 _SEEDS: Final = (1, 2, 3)

@@ -14,7 +14,7 @@ from service.completion import add_completion
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
-    from service.settings import Loaded
+    from service.config.load import Loaded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,7 +114,7 @@ def queues(**options: Any) -> None:
 
 def _settings(config: str | None, listen: str | None = None) -> Loaded[Settings]:
     from exporter.configuration import read_settings
-    from service.settings import ConfigError
+    from service.config.load import ConfigError
 
     try:
         return read_settings(os.environ, config=config, listen=listen)
@@ -125,7 +125,7 @@ def _settings(config: str | None, listen: str | None = None) -> Loaded[Settings]
 def _print_config(settings: Settings) -> None:
     import yaml
 
-    from service.settings import masked
+    from service.config.load import masked
 
     click.echo(yaml.safe_dump(masked(settings), sort_keys=False, allow_unicode=True), nl=False)
 
@@ -133,15 +133,15 @@ def _print_config(settings: Settings) -> None:
 def _serve(loaded: Loaded[Settings]) -> NoReturn:
     import logging
 
-    from exporter.access import RefusedError
-    from exporter.bullmq.keep import StateFileError
+    from exporter.bullmq.state_file import StateFileError
     from exporter.configuration import all_secrets, refused
+    from exporter.redis.preflight import RefusedError
     from exporter.run import Exporter, serve
     from exporter.settings import slips
+    from service.config.load import ConfigError
     from service.logs import LogFileError, configure_by
-    from service.settings import ConfigError
-    from service.web import BindError
-    from service.webconfig import WebConfig, WebConfigError
+    from service.web.server import BindError
+    from service.web.web_config import WebConfig, WebConfigError
 
     settings = loaded.model
     try:
@@ -177,9 +177,9 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
 def _ask(
     what: str, *, url: str | None, local: bool, config: str | None, as_json: bool, watch: float | None
 ) -> NoReturn:
-    from exporter.ask import answer, choose
-    from service.remote import NoAnswerError
-    from service.settings import ConfigError
+    from exporter.commands.query import answer, choose
+    from service.config.load import ConfigError
+    from service.web.status_client import NoAnswerError
 
     if local and url:
         raise click.UsageError("--local and --url exclude each other")

@@ -13,10 +13,10 @@ from typing import Any, Final, TypeAlias
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
-from exporter.host import collect_host, collect_process
+from exporter.host.collect import collect_host, collect_process
 from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.redis.watch import Watch
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from exporter.redis.url import parse_url
+from exporter.address import parse_url
 from exporter.settings import ENV, Settings, given_by, load_settings
-from service.files import check_readable, read_text, with_secret_files
+from service.config.files import check_readable, read_text, with_secret_files
+from service.config.load import ConfigError, Given, Loaded, secret_names, secrets_of
 from service.outcome import UnreadableError
-from service.settings import ConfigError, Given, Loaded, secret_names, secrets_of
-from service.webconfig import check_web_config
+from service.web.web_config import check_web_config
 
 _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 

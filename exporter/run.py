@@ -13,34 +13,34 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Final
 
-from exporter.access import RefusedError, check_access
 from exporter.api.forward import Scaler
-from exporter.app import make_app
 from exporter.assess import Assessor
 from exporter.bullmq.busy import Busy, BusyWorkers
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
-from exporter.bullmq.keep import StateFile
+from exporter.bullmq.state_file import StateFile
 from exporter.collect import Collector, Parts, sources
-from exporter.exposition import Exposition
-from exporter.heard import Neighbours
 from exporter.history import History, Point
 from exporter.metrics.family import Assessment
-from exporter.neighbours import Listening
+from exporter.peers.model import Neighbours
+from exporter.peers.poller import Listening
 from exporter.probes.prober import Probers
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
+from exporter.redis.preflight import RefusedError, check_access
 from exporter.redis.watch import Watch
 from exporter.settings import BullMQSettings, Settings
 from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
-from service.address import parse_listen
-from service.api.keys import Door
+from exporter.web.app import make_app
+from exporter.web.exposition import Exposition
+from service.api.auth import Door
 from service.clock import Deadline, monotonic, now
-from service.negotiate import Format
 from service.outcome import UnreadableError
 from service.threads import Crew, Supervised
-from service.web import WebServer
-from service.webconfig import WebConfig
+from service.web.address import parse_listen
+from service.web.negotiate import Format
+from service.web.server import WebServer
+from service.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, SecretStr
 
-from exporter.redis.url import join_address, parse_url, split_address
-from service.address import parse_listen
+from exporter.address import join_address, parse_url, split_address
 from service.api.settings import ApiSettings, check_keys
-from service.model import LogSettings, Model
-from service.settings import (
+from service.config.load import (
     ConfigError,
     Given,
     Loaded,
@@ -24,6 +22,8 @@ from service.settings import (
     suspects,
     to_bool,
 )
+from service.config.model import LogSettings, Model
+from service.web.address import parse_listen
 
 
 class TlsSettings(Model):

@@ -11,9 +11,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from scaler.api import routes
-from service.api.keys import Door
-from service.api.paths import ABOUT, add_api, described, refusal
-from service.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format
+from service.api.auth import Door
+from service.api.endpoint import ABOUT, add_api, described, refusal
+from service.web.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format
 
 
 class Answers(routes.Answers, Protocol):

@@ -14,7 +14,7 @@ from service.completion import add_completion
 
 if TYPE_CHECKING:
     from scaler.settings import Settings, TargetSettings
-    from service.settings import Loaded
+    from service.config.load import Loaded
 
 _ERROR: Final = 2
 _INTERRUPTED: Final = 130
@@ -50,7 +50,7 @@ def start(
     if print_config:
         import yaml
 
-        from service.settings import masked
+        from service.config.load import masked
 
         click.echo(yaml.safe_dump(masked(loaded.model), sort_keys=False, allow_unicode=True), nl=False)
     elif check_config:
@@ -85,9 +85,9 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
 
     Exits 0 when all is well, 1 when a target is in trouble or without metrics, 2 without a scaler.
     """
-    from scaler.ask import answer
-    from service.remote import NoAnswerError, key_given, key_set, local_url
-    from service.settings import ConfigError
+    from scaler.commands.status import answer
+    from service.config.load import ConfigError
+    from service.web.status_client import NoAnswerError, key_given, key_set, local_url
 
     url = url or os.environ.get("SCALER_URL", "").strip()
     try:
@@ -151,7 +151,7 @@ def manual(
     The order goes into the state file, where the scaler finds it at its next step, or when it is started;
     with --url it goes over HTTP.
     """
-    from scaler import commands
+    from scaler.commands import override as commands
 
     if url:
         body = {"queueName": queue, "targetWorkers": workers, "reason": reason, "requestedBy": by or _user()}
@@ -171,7 +171,7 @@ def manual(
 @_URL
 def auto(queue: str, config: str | None, url: str | None) -> None:
     """Take back `manual` and `pause`: the metrics decide again."""
-    from scaler import commands
+    from scaler.commands import override as commands
 
     if url:
         _remote(url, "automatic_scale", {"queueName": queue}, commands.told_auto)
@@ -187,7 +187,7 @@ def auto(queue: str, config: str | None, url: str | None) -> None:
 @_URL
 def pause(queue: str, config: str | None, url: str | None) -> None:
     """Leave the workers of a QUEUE (or target) as they are until `auto`."""
-    from scaler import commands
+    from scaler.commands import override as commands
 
     if url:
         _remote(url, "pause_scaling", {"queueName": queue}, commands.told_pause)
@@ -198,9 +198,9 @@ def pause(queue: str, config: str | None, url: str | None) -> None:
 
 
 def _remote(url: str, action: str, body: dict[str, Any], told: Callable[[dict[str, Any]], str]) -> None:
-    from scaler.remote import RefusedOrderError, order
-    from service.remote import NoAnswerError, key_given
-    from service.settings import ConfigError
+    from scaler.commands.api_client import RefusedOrderError, order
+    from service.config.load import ConfigError
+    from service.web.status_client import NoAnswerError, key_given
 
     try:
         click.echo(told(order(url, key_given(os.environ), {"action": action, **body})))
@@ -209,10 +209,10 @@ def _remote(url: str, action: str, body: dict[str, Any], told: Callable[[dict[st
 
 
 def _ordered(order: object) -> None:
-    from scaler.orders import OrderError
-    from scaler.state import StateError
-    from scaler.store import StoreError
-    from service.settings import ConfigError
+    from scaler.state.commands import OrderError
+    from scaler.state.model import StateError
+    from scaler.state.store import StoreError
+    from service.config.load import ConfigError
 
     try:
         click.echo(order())  # type: ignore[operator]
@@ -230,7 +230,7 @@ def _user() -> str:
 
 
 def _target(loaded: Loaded[Settings], name: str) -> TargetSettings:
-    from scaler.orders import OrderError, find_target
+    from scaler.state.commands import OrderError, find_target
 
     try:
         return find_target(loaded.model, name)
@@ -249,7 +249,7 @@ def decide(*, jsonl: bool) -> None:
     The protocol is in docs/decide.md.
     """
     del jsonl
-    from scaler.jsonl import run
+    from scaler.decision.jsonl import run
 
     sys.exit(run(sys.stdin, sys.stdout))
 
@@ -303,11 +303,11 @@ def backtest(
     """
     import json
 
-    from scaler.backtest import NothingRecordedError
-    from scaler.tables import console
-    from scaler.trial import plot, policies_of, trial_data, trial_table, try_policies
+    from scaler.backtest.replay import NothingRecordedError
+    from scaler.backtest.report import plot, policies_of, trial_data, trial_table, try_policies
+    from scaler.commands.tables import console
+    from service.config.load import ConfigError
     from service.outcome import UnreadableError
-    from service.settings import ConfigError
 
     loaded = _settings(config)
     settings = loaded.model
@@ -339,7 +339,7 @@ def backtest(
 
 def _settings(config: str | None, *, listen: str | None = None, dry_run: bool = False) -> Loaded[Settings]:
     from scaler.configuration import read_settings
-    from service.settings import ConfigError
+    from service.config.load import ConfigError
 
     try:
         return read_settings(os.environ, config=config, listen=listen, dry_run=dry_run)
@@ -350,15 +350,15 @@ def _settings(config: str | None, *, listen: str | None = None, dry_run: bool = 
 def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, dry_run: bool) -> NoReturn:
     import logging
 
+    from scaler.backends import PlaceError
     from scaler.configuration import Reloader
-    from scaler.places import PlaceError
     from scaler.run import Scaler, serve
     from scaler.settings import slips
-    from scaler.store import StoreError
+    from scaler.state.store import StoreError
+    from service.config.load import ConfigError, secrets_of
     from service.logs import LogFileError, configure_by
-    from service.settings import ConfigError, secrets_of
-    from service.web import BindError
-    from service.webconfig import WebConfig, WebConfigError
+    from service.web.server import BindError
+    from service.web.web_config import WebConfig, WebConfigError
 
     settings = loaded.model
     try:

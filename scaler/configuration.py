@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from scaler.settings import ENV, Settings, given_by, load_settings
-from service.files import check_readable, read_text, with_secret_files
-from service.settings import ConfigError, Given, Loaded, secret_names
-from service.webconfig import check_web_config
+from service.config.files import check_readable, read_text, with_secret_files
+from service.config.load import ConfigError, Given, Loaded, secret_names
+from service.web.web_config import check_web_config
 
 log = logging.getLogger(__name__)
 

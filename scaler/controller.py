@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from scaler.cycle import Cycle, Tally, TargetStep
-from scaler.decide import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, acted, step
 from scaler.model import Applied, Control, Missing, NotApplied, Observation, Sample, Workers
 from scaler.settings import PolicySettings
+from scaler.step_result import Cycle, Tally, TargetStep
 from scaler.targets.base import Target
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome

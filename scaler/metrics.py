@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from scaler.cycle import Cycle, Tally, TargetStep
 from scaler.model import Condition, Missing, Workers
+from scaler.step_result import Cycle, Tally, TargetStep
 from service.outcome import Ok
 
 CONDITIONS: Final[tuple[Condition, ...]] = (

@@ -21,27 +21,27 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.registry import Collector
 
 from scaler.app import make_app
+from scaler.backends import kind_of, make_place, place_kind
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
-from scaler.cycle import Cycle
-from scaler.eyes import Eyes
-from scaler.ledger import Ledger
 from scaler.metrics import metrics
 from scaler.model import Condition
-from scaler.orders import Change
-from scaler.places import kind_of, make_place, place_kind
+from scaler.prometheus.target_metrics import Eyes
 from scaler.settings import Settings, TargetSettings, checked, origins, resolve
-from scaler.state import Orders
+from scaler.state.commands import Change
+from scaler.state.live import Ledger
+from scaler.state.model import Orders
+from scaler.step_result import Cycle
 from scaler.targets.base import Target
 from scaler.views import View, status_view
-from service.address import parse_listen
-from service.api.keys import Door
-from service.api.series import Refusals
+from service.api.auth import Door
+from service.api.metrics import Refusals
 from service.clock import monotonic
-from service.negotiate import Format
 from service.threads import Supervised
-from service.web import WebServer
-from service.webconfig import WebConfig
+from service.web.address import parse_listen
+from service.web.negotiate import Format
+from service.web.server import WebServer
+from service.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,9 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from scaler.sources import MOST_QUERIES, PrometheusSettings, QuerySettings
-from service.address import parse_listen
+from scaler.prometheus.settings import MOST_QUERIES, PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings, check_keys
-from service.model import LogSettings, Model
-from service.settings import (
+from service.config.load import (
     ConfigError,
     Given,
     Loaded,
@@ -22,6 +20,8 @@ from service.settings import (
     suspects,
     to_bool,
 )
+from service.config.model import LogSettings, Model
+from service.web.address import parse_listen
 
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
-from scaler.cycle import Cycle, TargetStep
 from scaler.model import Missing, NotApplied, Override
-from scaler.state import Action
+from scaler.state.model import Action
+from scaler.step_result import Cycle, TargetStep
 from service.outcome import Failed, Ok
 
 View: TypeAlias = Mapping[str, Any]

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.error import HTTPError
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
-from service.remote import local_url
+from service.web.status_client import local_url
 
 _SECONDS: Final = 2.0
 _LISTENS: Final = {"EXPORTER_LISTEN": "0.0.0.0:9877", "SCALER_LISTEN": "0.0.0.0:9878"}

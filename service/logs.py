@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from typing import Final, Literal, TextIO, TypeAlias
 
-from service.model import LogSettings
+from service.config.model import LogSettings
 
 Format: TypeAlias = Literal["logfmt", "json"]
 

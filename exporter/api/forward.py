@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from service.api.envelope import PATH, ApiError
-from service.fetch import UnansweredError, fetch
+from service.web.client import UnansweredError, fetch
 
 
 class Reply(NamedTuple):

@@ -11,8 +11,8 @@ from exporter.assess import sentence
 from exporter.metrics.family import Assessment
 from exporter.switch import Monitoring
 from exporter.views import About, View, status_view
+from service.api.endpoint import Api, Asked, Command, Question, passed_on
 from service.api.envelope import ApiError, Camel, plain
-from service.api.paths import Api, Asked, Command, Question, passed_on
 from service.clock import Deadline
 
 _SECONDS: Final = 10.0

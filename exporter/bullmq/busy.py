@@ -14,8 +14,8 @@ from typing import Final
 
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.keys import base
-from exporter.bullmq.routes import Routes
-from exporter.redis.nodes import Deployment
+from exporter.bullmq.placement import Routes
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, request
 from exporter.snapshot import QueueId
 from service.clock import Deadline

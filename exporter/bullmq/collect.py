@@ -21,8 +21,8 @@ from exporter.bullmq.counts import (
 )
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
-from exporter.bullmq.routes import Routes
-from exporter.redis.nodes import Deployment
+from exporter.bullmq.placement import Routes
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology

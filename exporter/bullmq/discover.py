@@ -22,8 +22,8 @@ from exporter.bullmq.keys import (
     queue_of_meta,
     scan_pattern,
 )
-from exporter.bullmq.routes import Routes
-from exporter.redis.nodes import Deployment
+from exporter.bullmq.placement import Routes
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request, request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import OwnCounts, QueueId

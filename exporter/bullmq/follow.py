@@ -16,11 +16,11 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from exporter.bullmq.events import Entry, Jobs
-from exporter.bullmq.keep import StateFile
+from exporter.bullmq.placement import Routes
 from exporter.bullmq.rates import RateHistory
-from exporter.bullmq.routes import Routes
+from exporter.bullmq.state_file import StateFile
 from exporter.bullmq.stream import CHECK_IDLE, Stream, bulk
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import Events, QueueId, Rates

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, HistogramSample, Sample
-from exporter.probes.judge import FAILURES
+from exporter.probes.checks import FAILURES
 from exporter.snapshot import ProbeState
 from service.outcome import value_or_none
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from exporter.heard import Neighbours
 from exporter.history import Point
 from exporter.page import parts
 from exporter.page.frame import Wish, document, links, section
 from exporter.page.plots import plots
 from exporter.page.queues import queue_search, queue_table
+from exporter.peers.model import Neighbours
 from exporter.views import View
 
 __all__ = ["status_page"]

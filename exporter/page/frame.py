@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlencode
 
-from service.words import LANGUAGES, Language, Words, words
+from service.i18n import LANGUAGES, Language, Words, words
 
 LINKS = {
     "/metrics": "for Prometheus",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from exporter.heard import Heard
-from exporter.lines import source_line
 from exporter.page.frame import Wish, row, section, table
+from exporter.peers.model import Heard
+from exporter.summaries import source_line
 from exporter.views import View
 from service.units import count, duration, milliseconds, percent, size
 

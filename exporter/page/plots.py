@@ -7,8 +7,8 @@ from html import escape
 from typing import Final
 
 from exporter.history import SECONDS, Point
+from service.i18n import Words
 from service.units import count, milliseconds
-from service.words import Words
 
 _WIDTH: Final = 240
 _HEIGHT: Final = 48

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from exporter.probes.judge import ProbeError, observed
+from exporter.probes.checks import ProbeError, observed
 from exporter.probes.request import probe
 from exporter.settings import ProbeSettings
 from exporter.snapshot import Histogram, ProbeState

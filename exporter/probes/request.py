@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporter.probes.judge import ProbeError, check_body, check_status, failure_of, next_url
+from exporter.probes.checks import ProbeError, check_body, check_status, failure_of, next_url
 from exporter.settings import ProbeSettings
 from service.clock import Deadline
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from exporter.redis.deployment import Deployment
 from exporter.redis.find import SeedsUnreadableError, sentinel_views
 from exporter.redis.info import mode_of, parse_commands, parse_info, parse_keyspace, refusal, role_of, whole
-from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import Reply, Request, request
 from exporter.redis.sentinel import SentinelView, agree_sentinels, sentinel_addresses, sentinel_request
 from exporter.redis.topology import agree, parse_cluster_nodes, unseen

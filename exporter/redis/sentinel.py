@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.address import join_address
 from exporter.redis.info import refusal, text_of
 from exporter.redis.protocol import Reply, ReplyError, Request, request
-from exporter.redis.url import join_address
 from exporter.snapshot import SentinelMaster, Topology, TopologyNode
 from service.outcome import Failed
 

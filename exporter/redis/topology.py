@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.address import join_address, split_address
 from exporter.redis.info import text_of
-from exporter.redis.url import join_address, split_address
 from exporter.snapshot import ClusterLine, Role, Topology, TopologyNode
 
 SLOTS: Final = 16384

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from exporter.redis.deployment import Deployment
 from exporter.redis.failovers import Memory, learn, shards
 from exporter.redis.find import sentinel_views
-from exporter.redis.nodes import Deployment
 from exporter.redis.protocol import request
 from exporter.redis.sentinel import agree_sentinels, sentinel_request
 from exporter.redis.topology import agree, parse_cluster_nodes

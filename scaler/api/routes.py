@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from pydantic.alias_generators import to_camel
 
 from scaler.api import models
-from scaler.orders import (
+from scaler.settings import POLICY_KEYS, Settings, TargetSettings, checked, origins
+from scaler.state.commands import (
     Change,
     OrderError,
     find_target,
@@ -20,12 +21,11 @@ from scaler.orders import (
     order_policy_reset,
     override_of,
 )
-from scaler.settings import POLICY_KEYS, Settings, TargetSettings, checked, origins
-from scaler.state import Orders, StateError
-from scaler.store import StoreError
+from scaler.state.model import Orders, StateError
+from scaler.state.store import StoreError
 from scaler.views import View
+from service.api.endpoint import Api, Asked, Command, Question
 from service.api.envelope import ApiError, Camel, plain
-from service.api.paths import Api, Asked, Command, Question
 
 
 class Answers(Protocol):

@@ -21,9 +21,9 @@ from kubernetes.config.config_exception import ConfigException
 
 from scaler.kube.errors import KubeError, refused
 from scaler.kube.objects import FIELD_MANAGER, Json, Ref
-from scaler.kube.pace import Pace
 from scaler.settings import KubernetesSettings
 from service.clock import Deadline, monotonic
+from service.rate_limit import Pace
 
 log = logging.getLogger(__name__)
 

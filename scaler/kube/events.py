@@ -16,7 +16,7 @@ from typing import Any, Final
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import FIELD_MANAGER, Ref, api_time
-from scaler.news import News
+from scaler.transitions import News
 from service.clock import Deadline, monotonic, now
 from service.threads import Supervised
 

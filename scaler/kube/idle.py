@@ -14,7 +14,7 @@ from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import DELETION_COST, Pod, Ref
 from service.clock import Deadline
-from service.fetch import UnansweredError, fetch
+from service.web.client import UnansweredError, fetch
 
 MOST_PATCHES: Final = 50
 """So many pods are marked before one scale-in; the dearest first."""

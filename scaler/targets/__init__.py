@@ -1,1 +1,1 @@
-"""What can be scaled: see scaler.places."""
+"""What can be scaled: see scaler.backends."""

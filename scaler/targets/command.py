@@ -13,7 +13,7 @@ from typing import Final
 from scaler.model import NotApplied
 from scaler.settings import ProcessSettings
 
-_KEEPER: Final = Path(__file__).with_name("keeper.py")
+_KEEPER: Final = Path(__file__).with_name("shim.py")
 WORKER_NAME: Final = "OXHERD_WORKER"
 
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from pydantic import Field, SecretStr
 
-from service.model import Model
-from service.settings import Loaded, M
+from service.config.load import Loaded, M
+from service.config.model import Model
 
 SHORTEST: Final = 12
 _SAMPLES: Final = frozenset({"your-secure-api-key", "your-api-key", "changeme-changeme"})

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from exporter.host import collect_host
+from exporter.host.collect import collect_host
 from exporter.settings import Settings
 from exporter.snapshot import HostState
 from lab.bullmq import BullMQ
@@ -27,7 +27,7 @@ PARTIAL: Final = ("cluster-require-full-coverage no",)
 class Host:
     """This machine as the exporter reads it, but for its load and what memory is available: those are set.
 
-    It stands in for exporter.host.collect_host, so that a busy machine makes no alert of its own either.
+    It stands in for `collect_host` of exporter.host.collect, so that a busy machine makes no alert of its own.
     """
 
     load_per_core: float = 0.1

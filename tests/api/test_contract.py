@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from lab.deadline import wait_until
-from scaler.statefile import StateFile
+from scaler.state.file_store import StateFile
 from tests.api.conftest import FULL, PATH, Program, System, spec_of
 
 MONITORING = [

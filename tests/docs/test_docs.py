@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter import docs
-from scaler import docs as scaler_docs
+from tools import exporter_docs as docs
+from tools import scaler_docs
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))

@@ -22,9 +22,9 @@ from lab.ports import free_port
 from lab.prometheus import Prometheus, start_prometheus
 from lab.redis import RedisServer, start_redis
 from scaler.configuration import Reloader, read_settings
-from scaler.cycle import Cycle, TargetStep
 from scaler.model import Applied, Sample
 from scaler.run import Scaler
+from scaler.step_result import Cycle, TargetStep
 from service.outcome import Ok
 
 ROOT = Path(__file__).parents[2]

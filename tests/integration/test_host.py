@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from exporter.host import collect_host, collect_process
+from exporter.host.collect import collect_host, collect_process
 from service.clock import Deadline, now
 
 

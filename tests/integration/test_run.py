@@ -18,14 +18,14 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.access import RefusedError
+from exporter.redis.preflight import RefusedError
 from exporter.run import Exporter
 from exporter.settings import MonitoringSettings, RedisSettings, Settings
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer, start_redis
-from service.web import BindError
+from service.web.server import BindError
 
 MONITOR = Path(sys.executable).with_name("monitor")
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.web import BindError, WebServer
+from service.web.server import BindError, WebServer
 
 Message = dict[str, Any]
 

@@ -19,8 +19,8 @@ from lab.deadline import wait_until
 from lab.programs import find_program
 from lab.tls import Certificates, make_certificates
 from service.alive import is_alive, urls
-from service.web import WebServer
-from service.webconfig import WebConfig, WebConfigError
+from service.web.server import WebServer
+from service.web.web_config import WebConfig, WebConfigError
 from tests.integration.test_web import App
 
 PASSWORD, OTHER = "a-password-of-tests", "another-password-of-tests"

@@ -10,7 +10,7 @@ from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
 from scaler.kube.events import EventWriter
 from scaler.kube.objects import Ref
-from scaler.news import News
+from scaler.transitions import News
 from tests.kubernetes.admin import Admin
 from tests.kubernetes.conftest import ACCOUNT, without
 from tests.kubernetes.front import Front

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import pytest
 
 from scaler.controller import Controller, Managed, Sight
-from scaler.cycle import Cycle
-from scaler.kube.cluster import Cluster
-from scaler.ledger import Ledger
+from scaler.kube.backend import Cluster
 from scaler.metrics import metrics
 from scaler.model import Applied, NotApplied, Sample
 from scaler.settings import PolicySettings, Settings
+from scaler.state.live import Ledger
+from scaler.step_result import Cycle
 from service.clock import Deadline, now
 from tests.kubernetes.admin import Admin
 from tests.kubernetes.conftest import real_kubeconfig

@@ -12,18 +12,18 @@ import pytest
 
 from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
+from scaler.kube.config_map_store import ConfigMapStore
+from scaler.kube.conflicts import Autoscalers
 from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
+from scaler.kube.lease import Elector
 from scaler.kube.objects import DELETION_COST, Kind, Pod, Ref
-from scaler.kube.rivals import Autoscalers
-from scaler.kube.store import ConfigMapStore
+from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
-from scaler.lease import Elector
 from scaler.model import Applied, NotApplied, Workers
-from scaler.news import News
 from scaler.settings import KubernetesSettings
-from scaler.state import Action, with_action
-from scaler.targets.kubernetes import KubernetesTarget
+from scaler.state.model import Action, with_action
+from scaler.transitions import News
 from service.clock import Deadline
 from service.outcome import Ok
 from tests.kubernetes.admin import Admin

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from scaler.kube.api import KubeApi
-from scaler.kube.store import LEARNED, ConfigMapStore
-from scaler.ledger import Ledger
+from scaler.kube.config_map_store import LEARNED, ConfigMapStore
 from scaler.model import Override
-from scaler.state import Action, State, StateError, with_action, with_override, with_pause
-from scaler.store import StoreError
+from scaler.state.live import Ledger
+from scaler.state.model import Action, State, StateError, with_action, with_override, with_pause
+from scaler.state.store import StoreError
 from tests.kubernetes.admin import Admin
 from tests.kubernetes.conftest import ACCOUNT, STATE, KubeApiOf, without
 from tests.kubernetes.front import Front

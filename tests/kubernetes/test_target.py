@@ -12,11 +12,11 @@ import pytest
 
 from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
+from scaler.kube.conflicts import MOVES, Autoscalers
 from scaler.kube.objects import Kind, Ref
-from scaler.kube.rivals import MOVES, Autoscalers
+from scaler.kube.target import KubernetesTarget, _Rest
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied, Workers
-from scaler.targets.kubernetes import KubernetesTarget, _Rest
 from service.clock import Deadline
 from service.outcome import Failed, Ok
 from tests.kubernetes.admin import Admin, RefusedError

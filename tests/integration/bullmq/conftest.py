@@ -8,7 +8,7 @@ import pytest
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.settings import BullMQSettings, RedisSettings
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState
 from lab.bullmq import VERSIONS, BullMQ

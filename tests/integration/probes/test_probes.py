@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.probes.judge import ProbeError
+from exporter.probes.checks import ProbeError
 from exporter.probes.request import probe
 from exporter.run import Exporter
 from exporter.settings import ProbeSettings, Settings

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from exporter.redis.collect import collect_redis
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.settings import RedisSettings
 from exporter.snapshot import RedisState
 from lab.cluster import RedisCluster, start_cluster

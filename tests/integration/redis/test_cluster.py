@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import request
 from exporter.snapshot import RedisState, TopologyNode
 from lab.cluster import RedisCluster, start_cluster

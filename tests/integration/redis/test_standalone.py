@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, request
 from exporter.snapshot import NodeReading, RedisState
 from lab.redis import RedisServer, start_redis

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 import pytest
 
 from scaler.model import Missing, Sample
-from scaler.observe import Look, Observer
-from scaler.queries import OURS, QueueKey
-from scaler.sources import PrometheusSettings, QuerySettings
+from scaler.prometheus.observer import Look, Observer
+from scaler.prometheus.promql import OURS, QueueKey
+from scaler.prometheus.settings import PrometheusSettings, QuerySettings
 from service.clock import Deadline
 
 MAIL = QueueKey("bull", "mail")

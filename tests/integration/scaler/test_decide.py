@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scaler.decide import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, acted, step
 from scaler.model import Control, Missing, Observation, Sample
 from scaler.settings import PolicySettings
 

@@ -15,9 +15,10 @@ import pytest
 
 from lab.deadline import wait_until
 from lab.ports import free_port
-from scaler import observe, prometheus
 from scaler.model import Sample
-from scaler.observe import Observer
+from scaler.prometheus import client as prometheus
+from scaler.prometheus import observer as observe
+from scaler.prometheus.observer import Observer
 from service.clock import monotonic, now
 from tests.integration.scaler.conftest import ObserverOf, look, mail, missing
 

@@ -20,12 +20,12 @@ from lab.ports import free_port
 from lab.prometheus import Prometheus, Web, start_prometheus
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
-from scaler.guard import fresh
+from scaler.decision.guards import fresh
 from scaler.model import Missing, Observation, Sample
-from scaler.observe import Observer
-from scaler.queries import OURS, QueueKey, combine
+from scaler.prometheus.observer import Observer
+from scaler.prometheus.promql import OURS, QueueKey, combine
+from scaler.prometheus.settings import MOST_QUERIES, QuerySettings
 from scaler.settings import PolicySettings
-from scaler.sources import MOST_QUERIES, QuerySettings
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
 from tests.integration.scaler.conftest import MAIL, ObserverOf, look, mail, missing
@@ -286,7 +286,7 @@ def test_two_jobs_with_such_a_queue_are_not_believed_until_one_is_named(
 def test_prometheus_hangs_and_dies_and_another_takes_over_until_it_is_back(
     world: World, observer: ObserverOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "scaler.observe")
+    caplog.set_level(logging.INFO, "scaler.prometheus.observer")
     jobs = config(scraping(world.exporter.address))
     port = free_port()
     with start_prometheus(jobs, port=port) as first:

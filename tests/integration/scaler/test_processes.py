@@ -21,7 +21,7 @@ from lab.deadline import wait_until
 from scaler.model import Applied, NotApplied, Workers
 from scaler.settings import ProcessSettings
 from scaler.targets.base import Target
-from scaler.targets.processes import ProcessTarget
+from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
 from service.outcome import Ok
 
@@ -436,7 +436,7 @@ def test_a_target_that_never_ran_is_closed(target: TargetOf) -> None:
 SCALER = """
 import sys, time
 from scaler.settings import ProcessSettings
-from scaler.targets.processes import ProcessTarget
+from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
 target = ProcessTarget("mail", ProcessSettings(command=tuple(sys.argv[2:]), grace_seconds=float(sys.argv[1])))
 print(target.scale(0, 2, Deadline.after(5)), flush=True)

@@ -17,7 +17,7 @@ from lab.deadline import wait_until
 from lab.redis import RedisServer
 from scaler.model import Applied
 from scaler.settings import ProcessSettings
-from scaler.targets.processes import Busy, ProcessTarget
+from scaler.targets.process import Busy, ProcessTarget
 from service.clock import Deadline
 from service.outcome import Ok
 
@@ -117,7 +117,7 @@ def test_jobs_in_hand_are_finished_when_the_scaler_closes(redis_server: RedisSer
 SCALER = """
 import sys, time
 from scaler.settings import ProcessSettings
-from scaler.targets.processes import Busy, ProcessTarget
+from scaler.targets.process import Busy, ProcessTarget
 from service.clock import Deadline
 settings = ProcessSettings.model_validate_json(sys.argv[1])
 ProcessTarget("bull", settings).scale(0, 2, Deadline.after(5))

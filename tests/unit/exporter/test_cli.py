@@ -7,12 +7,12 @@ import sys
 import pytest
 from click.testing import CliRunner, Result
 
-from exporter import ask
 from exporter.cli import main
-from exporter.look import Looker
+from exporter.commands import query as ask
+from exporter.commands.view_source import Looker
 from exporter.settings import ENV
 from exporter.views import About, View, status_view
-from service.remote import NoAnswerError
+from service.web.status_client import NoAnswerError
 from tests.fakes.assessments import assessment, well
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.bullmq.discover import Discovery
 from exporter.collect import SOURCES, Collector, Parts, sources
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.settings import HostSettings, Settings
 from exporter.snapshot import Snapshot
 from exporter.views import PARTS

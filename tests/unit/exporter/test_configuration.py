@@ -6,7 +6,7 @@ import pytest
 
 from exporter.configuration import all_secrets, read_settings, refused
 from exporter.settings import given_by, load_settings
-from service.settings import ConfigError
+from service.config.load import ConfigError
 
 
 def test_file_environment_and_command_line(tmp_path: Path) -> None:

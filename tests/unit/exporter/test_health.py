@@ -24,8 +24,8 @@ from exporter.snapshot import (
     Topology,
     TopologyNode,
 )
+from service.i18n import words
 from service.outcome import Failed, Ok, Outcome
-from service.words import words
 
 GIB = 1 << 30
 SILENT = Failed("timeout", "no answer in time")

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.heard import Heard, Neighbours
 from exporter.history import SECONDS, History, Point, point_of
 from exporter.page import status_page
 from exporter.page.frame import Wish, sign_in
 from exporter.page.plots import plots
 from exporter.page.queues import ROWS, queue_table
-from exporter.pages import wish_of
+from exporter.peers.model import Heard, Neighbours
 from exporter.views import About, Task, status_view
-from service.words import of_locale, preferred, words
+from exporter.web.status_page import wish_of
+from service.i18n import of_locale, preferred, words
 from tests.fakes.assessments import NASTY, assessment, issue, queue, well
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}

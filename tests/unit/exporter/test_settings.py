@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.settings import ENV, Settings, given_by, load_settings, slips
-from service.settings import ConfigError, Loaded, leaf_type
+from service.config.load import ConfigError, Loaded, leaf_type
 
 NO_NODE = "needs REDIS_CLUSTER_HOST_1 and REDIS_CLUSTER_PORT_1, or REDIS_URL of any node"
 

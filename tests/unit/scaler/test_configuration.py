@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scaler.configuration import Reloader, read_settings
-from service.settings import ConfigError
+from service.config.load import ConfigError
 
 GOOD = """
 interval_seconds: {interval}

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from scaler.commands.tables import status_table
 from scaler.controller import Controller, Managed, Sight
-from scaler.decide import TargetMemory
+from scaler.decision.step import TargetMemory
 from scaler.metrics import metrics
 from scaler.model import Applied, Control, Missing, NotApplied, Override, Sample, Workers
 from scaler.settings import PolicySettings
-from scaler.tables import status_table
 from scaler.views import status_view
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome

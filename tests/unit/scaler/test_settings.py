@@ -13,7 +13,7 @@ from scaler.settings import (
     resolve,
     slips,
 )
-from service.settings import ConfigError
+from service.config.load import ConfigError
 
 MAIL = """
 targets:

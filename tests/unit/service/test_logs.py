@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from service.config.model import LogSettings
 from service.logs import Formatter, LogFileError, configure, configure_by
-from service.model import LogSettings
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.bullmq import discover
-from exporter.redis import nodes
-from exporter.redis.nodes import Deployment
+from exporter.redis import deployment as nodes
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.settings import RedisSettings
 from tests.fakes.redis_servers import World

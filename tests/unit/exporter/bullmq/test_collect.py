@@ -4,7 +4,7 @@ import pytest
 
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
 from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId

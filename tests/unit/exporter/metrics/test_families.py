@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.exposition import OWN
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.family import Family, Kind
+from exporter.web.exposition import OWN
 
 REDIS = """redis_up
 redis_uptime_in_seconds redis_connected_clients redis_blocked_clients redis_memory_used_bytes

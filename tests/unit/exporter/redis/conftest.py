@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.redis import nodes
+from exporter.redis import deployment as nodes
 from tests.fakes.redis_servers import World
 
 

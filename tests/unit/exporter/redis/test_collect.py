@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from exporter.redis.collect import collect_redis, node_request, unpack_node
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.settings import RedisSettings
 from exporter.snapshot import CommandStat, Keyspace, NodeReading, RedisState

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from exporter.redis.nodes import Deployment
+from exporter.redis.deployment import Deployment
 from exporter.redis.watch import Watch
 from exporter.settings import RedisSettings
 from tests.fakes.redis_servers import World, answering

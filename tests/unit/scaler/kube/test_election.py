@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler import lease
+from scaler.kube import lease
 from scaler.kube.election import Record, Watched, held, lease_body, record_of, released
 from scaler.kube.errors import KubeError
-from scaler.lease import Elector
+from scaler.kube.lease import Elector
 from service.clock import Deadline
 
 SECONDS = 15

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.kube.conflicts import MOVES, Reverts
 from scaler.kube.errors import refused, seconds_of
 from scaler.kube.objects import (
     api_time,
@@ -21,7 +22,6 @@ from scaler.kube.objects import (
     workload_of,
     workload_of_scale,
 )
-from scaler.kube.rivals import MOVES, Reverts
 from tests.fakes.kube_api import FakeApi, _patched, _RefusedError
 
 

@@ -1,0 +1,106 @@
+"""The commands that ask: look, print, and say by the exit code how it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+import click
+from rich.console import Console, RenderableType
+
+from exporter.commands import tables
+from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
+from exporter.commands.view_source import Either, Local, Looker, Remote
+from exporter.configuration import all_secrets, read_settings
+from exporter.views import NO_MONITORING, View
+from service.clock import wait
+from service.logs import configure
+from service.web.status_client import NoAnswerError, key_given, key_set, local_url
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a command prints of a view, as a table or as data, and its exit code."""
+
+    table: Callable[[View], RenderableType]
+    data: Callable[[View], Any]
+    code: Callable[[View], int]
+
+
+QUESTIONS: Final[Mapping[str, Question]] = {
+    "status": Question(tables.status, lambda view: view, exit_code),
+    "health": Question(tables.health, lambda view: view["health"], exit_code),
+    "redis": Question(tables.redis, lambda view: view["redis"], lambda view: area_exit_code(view, "redis")),
+    "queues": Question(
+        tables.queues, lambda view: view["queues"], lambda view: area_exit_code(view, "bullmq")
+    ),
+}
+
+
+def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool) -> Looker:
+    """Who is to be asked. A URL that is given is asked and nothing else; without one, the exporter that these
+    settings would start or, where none listens, Redis itself.
+
+    Raises ConfigError and NoAnswerError.
+    """
+    url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
+    if url:
+        return Remote(url, key_given(environ))
+    loaded = read_settings(environ, config=config)
+    configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the answer says what is wrong
+    if local:
+        return Local(loaded)
+    remote = Remote(local_url(loaded.model.listen), key_set(loaded.model.api))
+    return Either(remote, lambda: Local(loaded), say=_note)
+
+
+def answer(what: str, looker: Looker, *, as_json: bool, watch: float | None) -> int:
+    """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
+
+    Raises ConfigError and NoAnswerError at the first look; a watch goes on through an exporter's absence.
+    """
+    console = tables.console()
+    code = _once(QUESTIONS[what], looker.look(), console, as_json=as_json)
+    never = threading.Event()
+    while watch is not None:
+        wait(never, watch)
+        try:
+            view = looker.look()
+        except NoAnswerError as error:
+            _note(str(error))
+            continue
+        if console.is_terminal and not as_json:
+            console.clear()
+        code = _once(QUESTIONS[what], view, console, as_json=as_json)
+    return code
+
+
+def _once(question: Question, view: View, console: Console, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(question.data(view), ensure_ascii=False))
+    elif view["health"] is not None:
+        console.print(_table(question, view))
+    if view["health"] is None:
+        _note(NO_MONITORING)
+        return CRITICAL
+    return question.code(view)
+
+
+def _table(question: Question, view: View) -> RenderableType:
+    try:
+        return question.table(view)
+    except (KeyError, TypeError):
+        theirs, ours = view.get("version"), version("oxherd")
+        why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
+        raise NoAnswerError(f"the exporter's answer lacks something that is shown here: {why}") from None
+
+
+def _note(text: str) -> None:
+    """Beside the answer, so that it does not end up in what reads the answer."""
+    click.echo(f"monitor: {text}", err=True)
+    sys.stderr.flush()

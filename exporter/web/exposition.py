@@ -1,0 +1,56 @@
+"""The whole text of a scrape: our families, then what prometheus_client knows of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import generate_latest as text_of
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
+
+from exporter.metrics.family import Assessment
+from exporter.metrics.render import Renderer
+from exporter.switch import Switch
+from service.api.auth import Door
+from service.api.metrics import Refusals
+from service.web.negotiate import Format
+
+OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "oxherd_build_info": (("version",), "1, with the exporter's version."),
+    "oxherd_monitoring_enabled": (
+        (),
+        "1, or 0 when ENABLE_SYSTEM_MONITORING is false, or after stop_monitoring: nothing is collected.",
+    ),
+}
+"""Gauges that are there even when nothing is collected: their labels, and what they mean."""
+
+
+class Exposition:
+    """Renders either format; without an assessment (monitoring is off) only this process and that fact."""
+
+    def __init__(self, version: str, switch: Switch, door: Door) -> None:
+        self._renderer = Renderer()
+        self._own = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._own)
+        PlatformCollector(registry=self._own)
+        GCCollector(registry=self._own)
+        _constant(self._own, "oxherd_build_info", (version,))
+        labels, text = OWN["oxherd_monitoring_enabled"]
+        Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
+        self._own.register(Refusals(door))
+
+    def render(self, assessment: Assessment | None, form: Format) -> bytes:
+        """The text as bytes; in OpenMetrics it ends with # EOF."""
+        if form == "openmetrics":
+            ours = self._renderer.openmetrics(assessment) if assessment else b""
+            own: bytes = openmetrics_of(self._own)  # type: ignore[no-untyped-call]
+            return ours + own
+        ours = self._renderer.text(assessment) if assessment else b""
+        return ours + text_of(self._own)
+
+
+def _constant(registry: CollectorRegistry, name: str, values: tuple[str, ...], value: float = 1.0) -> None:
+    labels, text = OWN[name]
+    gauge = Gauge(name, text, labels, registry=registry)
+    (gauge.labels(*values) if values else gauge).set(value)

@@ -1,0 +1,132 @@
+"""The paths of the status page: the page itself, what it loads, signing in and out where a key is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from exporter.history import Point
+from exporter.metrics.family import Assessment
+from exporter.page import status_page
+from exporter.page.assets import POLICY, SCRIPT, STYLE
+from exporter.page.frame import Wish, sign_in
+from exporter.page.queues import SORTS
+from exporter.peers.model import Neighbours
+from exporter.views import About, status_view
+from service.api.auth import Door, RefusedError
+from service.api.session import COOKIE, SECONDS, Sessions
+from service.clock import Deadline, now
+from service.i18n import LANGUAGES, preferred
+
+_HEADERS: Final = {
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "vary": "Accept-Language, Cookie",
+}
+_LARGEST: Final = 4096
+
+
+class Answers(Protocol):
+    """What the page needs of the exporter."""
+
+    def assess(self, deadline: Deadline) -> Assessment | None:
+        """Collect and judge; None when monitoring is off."""
+
+    def about(self) -> About:
+        """The exporter itself."""
+
+    def history(self) -> Sequence[Point]:
+        """The last hour."""
+
+    def neighbours(self) -> Neighbours:
+        """What others said last."""
+
+
+def add_page(
+    app: FastAPI,
+    answers: Answers,
+    door: Door,
+    sessions: Sessions,
+    deadline: Callable[[Request], Deadline],
+) -> None:
+    """/, /page.css, /page.js, /sign-in and /sign-out."""
+
+    def page(request: Request) -> HTMLResponse:
+        """The status page, collected now; where a key is set and nobody signed in, a form."""
+        signed_in = sessions.holds(request.cookies.get(COOKIE))
+        wish = wish_of(request.query_params, request.headers.get("accept-language"), signed_in=signed_in)
+        if door.locked and not signed_in:
+            return HTMLResponse(sign_in(wish), headers=_HEADERS)
+        view = status_view(answers.assess(deadline(request)), answers.about())
+        text = status_page(view, wish, history=answers.history(), neighbours=answers.neighbours(), now=now())
+        return HTMLResponse(text, headers=_HEADERS)
+
+    async def enter(request: Request) -> Response:
+        """A session for the one who has a key."""
+        wish = wish_of({}, request.headers.get("accept-language"))
+        raw = b""
+        async for part in request.stream():
+            raw += part
+            if len(raw) > _LARGEST:
+                return HTMLResponse(sign_in(wish, "This is not the key."), 413, headers=_HEADERS)
+        key = parse_qs(raw.decode("latin-1")).get("key", [""])[0]
+        try:
+            door.enter([key.strip()], request.client.host if request.client else "")
+        except RefusedError as error:
+            limited = error.status == 429
+            problem = "Too many wrong keys: try again later." if limited else "This is not the key."
+            return HTMLResponse(sign_in(wish, problem), error.status, headers=_HEADERS)
+        answer = RedirectResponse("/", 303, headers=_HEADERS)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(
+            COOKIE, sessions.begin(), max_age=SECONDS, httponly=True, samesite="strict", secure=secure
+        )
+        return answer
+
+    async def leave(request: Request) -> Response:
+        """The session is over."""
+        sessions.end(request.cookies.get(COOKIE))
+        answer = RedirectResponse("/", 303, headers=_HEADERS)
+        answer.delete_cookie(COOKIE)
+        return answer
+
+    async def style() -> Response:
+        """The page's style sheet."""
+        return Response(STYLE, media_type="text/css", headers=_ASSETS)
+
+    async def script() -> Response:
+        """The page's script."""
+        return Response(SCRIPT, media_type="text/javascript", headers=_ASSETS)
+
+    for method in (app.get, app.head):
+        method("/", response_class=HTMLResponse, response_model=None, include_in_schema=method == app.get)(
+            page
+        )
+    for path, handler in {"/page.css": style, "/page.js": script}.items():
+        app.get(path, response_model=None, include_in_schema=False)(handler)
+    app.post("/sign-in", response_model=None, include_in_schema=False)(enter)
+    app.post("/sign-out", response_model=None, include_in_schema=False)(leave)
+
+
+_ASSETS: Final = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+
+
+def wish_of(query: Any, accept_language: str | None, *, signed_in: bool = False) -> Wish:
+    """What the query asks for; what it should not ask for is as if it had not."""
+    asked = query.get("lang", "")
+    language = next((code for code in LANGUAGES if code == asked), None)
+    sort, page = query.get("sort", ""), query.get("page", "")
+    return Wish(
+        search=query.get("q", "").strip()[:200],
+        page=int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+        sort=sort if sort in SORTS else "waiting",
+        language=language or preferred(accept_language),
+        chosen=language is not None,
+        signed_in=signed_in,
+    )

@@ -1,0 +1,177 @@
+"""`scaling backtest`: the record replayed under one or more policies, as a table, as data, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from scaler.backtest.history import read_record
+from scaler.backtest.replay import History, NothingRecordedError, Recorded, history, replay
+from scaler.backtest.simulate import Report
+from scaler.settings import PolicySettings, Settings, TargetSettings, checked, resolve
+from service.clock import Deadline, now
+from service.config.files import read_text
+from service.config.load import ConfigError
+from service.config.marked_yaml import NotYamlError, parse
+from service.units import count, duration
+
+_SECONDS: Final = 120.0  # for all that is read of one target
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One target's record, and what each policy made of it, by name."""
+
+    target: str
+    past: History
+    reports: Mapping[str, tuple[PolicySettings, Report]]
+
+
+def policies_of(
+    settings: Settings, target: TargetSettings, files: Sequence[str]
+) -> dict[str, PolicySettings]:
+    """The policy in force, and under each file's name that with the file's keys. Raises ConfigError."""
+    found = {"as configured": resolve(settings, target)}
+    for file in files:
+        try:
+            changed, _ = parse(read_text(file, "--policy", "command line"))
+            found[Path(file).stem] = checked(settings, target, changed)
+        except NotYamlError as error:
+            raise ConfigError("--policy", file, "command line", f"{error.where}: {error.why}") from None
+        except ValueError as error:
+            raise ConfigError("--policy", file, "command line", str(error)) from None
+    return found
+
+
+def try_policies(
+    settings: Settings,
+    target: TargetSettings,
+    policies: Mapping[str, PolicySettings],
+    *,
+    since: float,
+    step: float,
+    start: tuple[float, float],
+) -> Trial:
+    """Replay the last `since` seconds. Raises UnreadableError and NothingRecordedError."""
+    end = float(int(now()))  # of two clocks' decimals, those of whole seconds agree
+    points: list[Recorded] = read_record(
+        settings, target, begin=end - since, end=end, step=step, deadline=Deadline.after(_SECONDS)
+    )
+    try:
+        past = history(points, step)
+        reports = {
+            name: (
+                policy,
+                replay(past, policy, interval=settings.interval_seconds, scrape=step, start=start),
+            )
+            for name, policy in policies.items()
+        }
+    except NothingRecordedError as error:
+        raise NothingRecordedError(f"{target.name}: {error}") from None
+    return Trial(target.name, past, reports)
+
+
+def trial_data(trial: Trial) -> dict[str, Any]:
+    """As JSON has it: seconds, shares from 0 to 1, worker-hours."""
+    past = trial.past
+    recorded = None if past.worker_seconds is None else past.worker_seconds / 3600
+    return {
+        "target": trial.target,
+        "seconds": past.end - past.begin,
+        "jobs": past.jobs,
+        "recorded_worker_hours": recorded,
+        "policies": [
+            {
+                "name": name,
+                "policy": policy.policy,
+                "slo_seconds": policy.wait_slo_seconds,
+                "over_slo": report.over,
+                "wait_p50_seconds": report.waits[0.5],
+                "wait_p95_seconds": report.waits[0.95],
+                "wait_p99_seconds": report.waits[0.99],
+                "wait_longest_seconds": report.longest,
+                "worker_hours": report.worker_seconds / 3600,
+                "least_worker_hours": report.least_worker_seconds / 3600,
+                "changes": report.changes,
+                "reversals": report.reversals,
+            }
+            for name, (policy, report) in trial.reports.items()
+        ],
+    }
+
+
+def trial_table(trial: Trial) -> RenderableType:
+    """A row a policy."""
+    data = trial_data(trial)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in (
+        "policy",
+        "over SLO",
+        "wait p50",
+        "p95",
+        "p99",
+        "longest",
+        "worker-hours",
+        "changes",
+        "reversals",
+    ):
+        table.add_column(name, justify="left" if name == "policy" else "right")
+    for one in data["policies"]:
+        table.add_row(
+            f"{one['name']} ({one['policy']}, SLO {one['slo_seconds']:g} s)",
+            f"{100 * one['over_slo']:.2f} %",
+            *(f"{one[key]:.1f} s" for key in _WAITS),
+            f"{one['worker_hours']:.1f}",
+            count(one["changes"]),
+            count(one["reversals"]),
+        )
+    least = data["policies"][0]["least_worker_hours"]
+    recorded = data["recorded_worker_hours"]
+    lines = [f"{trial.target}: {count(data['jobs'])} jobs in {duration(data['seconds'])}"]
+    lines.append(
+        f"the work itself takes {least:.1f} worker-hours"
+        + (f"; {recorded:.1f} were recorded" if recorded is not None else "")
+    )
+    return Group(*(Text(line) for line in lines), table)
+
+
+_WAITS: Final = ("wait_p50_seconds", "wait_p95_seconds", "wait_p99_seconds", "wait_longest_seconds")
+
+
+def plot(trials: Sequence[Trial], path: str) -> None:
+    """Arrivals, waiting jobs and workers over time, a column a target.
+
+    Raises ConfigError: matplotlib is not there, or the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        why = "needs matplotlib: install oxherd[plot]"
+        raise ConfigError("--plot", path, "command line", why) from None
+    figure = Figure(figsize=(7 * len(trials), 9), layout="constrained")
+    panels = figure.subplots(3, len(trials), sharex="col", squeeze=False)
+    for column, trial in enumerate(trials):
+        arrivals, waiting, workers = (panels[row][column] for row in range(3))
+        hours = [(at - trial.past.begin) / 3600 for at, _, _ in trial.past.arrivals]
+        arrivals.plot(
+            hours, [jobs / trial.past.step for _, jobs, _ in trial.past.arrivals], color="grey", lw=0.8
+        )
+        arrivals.set(title=trial.target, ylabel="arriving jobs/s")
+        for name, (_, report) in trial.reports.items():
+            times = [moment.time / 3600 for moment in report.moments]
+            waiting.plot(times, [moment.waiting for moment in report.moments], label=name, lw=0.8)
+            workers.step(times, [moment.asked for moment in report.moments], label=name, where="post", lw=0.9)
+        waiting.set(ylabel="waiting jobs")
+        workers.set(ylabel="workers", xlabel="hours")
+        workers.legend(fontsize="small")
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--plot", path, "command line", str(error)) from None

@@ -1,0 +1,59 @@
+"""`scaling status`: look, print, and say by the exit code how it is."""
+
+from __future__ import annotations
+
+import json
+import threading
+from importlib.metadata import version
+from typing import Any, Final
+
+import click
+from rich.console import Console
+
+from scaler.commands.tables import console, status_table
+from scaler.views import NAME
+from service.clock import wait
+from service.web.status_client import NoAnswerError, ask_view, check_url
+
+_SECONDS: Final = 10.0
+_TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested"})
+
+
+def answer(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:
+    """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
+
+    Raises NoAnswerError at the first look; a watch goes on through the scaler's absence.
+    """
+    url = check_url(url, "scaler")
+    screen = console()
+    code = _once(url, key, screen, as_json=as_json)
+    never = threading.Event()
+    while watch is not None:
+        wait(never, watch)
+        try:
+            code = _once(url, key, screen, as_json=as_json, clear=screen.is_terminal and not as_json)
+        except NoAnswerError as error:
+            click.echo(f"scaling: {error}", err=True)
+    return code
+
+
+def exit_code(view: dict[str, Any]) -> int:
+    """1 where a target is in trouble or there was no step yet."""
+    ill = any(target["error"] or _TROUBLE & set(target["conditions"]) for target in view["targets"])
+    return int(ill or view["time"] is None)
+
+
+def _once(url: str, key: str | None, screen: Console, *, as_json: bool, clear: bool = False) -> int:
+    view = ask_view(url, "scaler", NAME, seconds=_SECONDS, headers={}, key=key)
+    if clear:
+        screen.clear()
+    if as_json:
+        click.echo(json.dumps(view, ensure_ascii=False))
+        return exit_code(view)
+    try:
+        screen.print(status_table(view))
+    except (KeyError, TypeError):
+        theirs, ours = view.get("version"), version("oxherd")
+        why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
+        raise NoAnswerError(f"the scaler's answer lacks something that is shown here: {why}") from None
+    return exit_code(view)

@@ -1,0 +1,233 @@
+"""What survives a restart: people's orders, changed policies, what was learned, the last actions. Pure.
+
+JSON that a person can read and edit: a part that cannot be used is left out and named, the others count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from scaler.model import Control, Override
+
+FORMAT: Final = "oxherd scaler 1"
+_ACTIONS_KEPT: Final = 200
+
+
+class StateError(ValueError):
+    """A text that is no state of ours; the message says what it is instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """The number of workers of a target was changed."""
+
+    at: float
+    target: str
+    old: int
+    new: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What people have said, by target: the part of the state that anyone may edit. `enabled` and
+    `interval_seconds`: None: as the settings say."""
+
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    enabled: bool | None = None
+    interval_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """All of it. `learned` is what scaler.decision.step.dump made of each target's memory."""
+
+    orders: Orders = Orders()
+    learned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    actions: tuple[Action, ...] = ()
+
+
+# --- people's orders -------------------------------------------------------------------------------------
+
+
+def control(orders: Orders, target: str, at: float) -> Control:
+    """What holds for a target at a time (unix s)."""
+    override = orders.overrides.get(target)
+    if override is not None and override.until is not None and override.until <= at:
+        override = None
+    return Control(paused=target in orders.paused, override=override)
+
+
+def with_override(orders: Orders, target: str, override: Override | None) -> Orders:
+    """With this override, or None for none."""
+    others = {name: one for name, one in orders.overrides.items() if name != target}
+    return replace(orders, overrides=others if override is None else others | {target: override})
+
+
+def with_pause(orders: Orders, target: str, *, paused: bool) -> Orders:
+    """With the target held, or let go."""
+    return replace(orders, paused=orders.paused | {target} if paused else orders.paused - {target})
+
+
+def with_policy(orders: Orders, target: str, changed: Mapping[str, Any]) -> Orders:
+    """With these keys of the target's policy changed; without any, as the settings have it."""
+    others = {name: one for name, one in orders.policies.items() if name != target}
+    return replace(orders, policies=others | {target: dict(changed)} if changed else others)
+
+
+def without_expired(orders: Orders, at: float) -> Orders:
+    """Without the overrides that have run out."""
+    kept = {name: one for name, one in orders.overrides.items() if one.until is None or one.until > at}
+    return orders if len(kept) == len(orders.overrides) else replace(orders, overrides=kept)
+
+
+def with_action(state: State, action: Action) -> State:
+    """With it as the newest; the oldest go."""
+    return replace(state, actions=(*state.actions[-_ACTIONS_KEPT + 1 :], action))
+
+
+# --- as a text -------------------------------------------------------------------------------------------
+
+_OVERRIDE: Final = TypeAdapter(Override)
+_ACTION: Final = TypeAdapter(Action)
+
+
+def to_data(state: State) -> dict[str, Any]:
+    """The state as JSON data."""
+    orders = state.orders
+    return {
+        "format": FORMAT,
+        "enabled": orders.enabled,
+        "interval_seconds": orders.interval_seconds,
+        "overrides": {name: _OVERRIDE.dump_python(one) for name, one in sorted(orders.overrides.items())},
+        "paused": sorted(orders.paused),
+        "policies": {name: dict(one) for name, one in sorted(orders.policies.items())},
+        "actions": [_ACTION.dump_python(one) for one in state.actions],
+        "learned": dict(sorted(state.learned.items())),
+    }
+
+
+def from_data(data: object) -> tuple[State, list[str]]:
+    """The state, and what of it cannot be used, a line each. Raises StateError for what is none of ours."""
+    if not isinstance(data, dict) or "format" not in data:
+        raise StateError("it is JSON of something else")
+    if data["format"] != FORMAT:
+        raise StateError(f"its format is {str(data['format'])[:40]!r}, not {FORMAT!r}: of another version?")
+    problems: list[str] = []
+    overrides = _each(data, "overrides", _override, problems)
+    policies = _each(data, "policies", _mapping, problems)
+    learned = _each(data, "learned", _mapping, problems)
+    paused = data.get("paused", [])
+    if not isinstance(paused, list) or any(not isinstance(one, str) for one in paused):
+        problems.append("paused: should be a list of targets")
+        paused = []
+    enabled = data.get("enabled")
+    if enabled is not None and not isinstance(enabled, bool):
+        problems.append("enabled: should be true, false or null")
+        enabled = None
+    interval = data.get("interval_seconds")
+    if interval is not None and not (type(interval) in (int, float) and 1 <= interval <= 3600):
+        problems.append("interval_seconds: should be from 1 to 3600, or null")
+        interval = None
+    orders = Orders(overrides, frozenset(paused), policies, enabled, interval)
+    return State(orders, learned, _actions(data.get("actions", []), problems)), problems
+
+
+def merged(raw: Mapping[str, Any], old: State, new: State) -> dict[str, Any]:
+    """`raw`, of which `old` is what could be used, with what `new` changes: a slip of a hand is not lost.
+
+    Raises StateError where a part that has to change cannot be read at all.
+    """
+    before, after = to_data(old), to_data(new)
+    data = dict(raw)
+    for part, value in after.items():
+        if part in data and value == before[part]:
+            continue
+        kept = data.get(part)
+        if part in {"overrides", "policies"} and kept is not None:
+            if not isinstance(kept, dict):
+                raise StateError(f"{part}: should be an object by target; it has to be mended first")
+            others = {name: one for name, one in kept.items() if name not in before[part]}
+            data[part] = others | value
+        elif part == "paused" and kept is not None and kept != before[part]:
+            raise StateError("paused: should be a list of targets; it has to be mended first")
+        else:
+            data[part] = value
+    return data
+
+
+def text_of(data: Mapping[str, Any]) -> str:
+    """JSON data of a state as the text of the state file: a line for what was learned of a target."""
+    learned = data.get("learned")
+    head = json.dumps({part: value for part, value in data.items() if part != "learned"}, indent=2)
+    if not isinstance(learned, dict):
+        learned = {}
+    lines = ",\n".join(
+        f"    {json.dumps(name)}: {json.dumps(one, separators=(',', ':'))}"
+        for name, one in sorted(learned.items())
+    )
+    return head[:-2] + ',\n  "learned": {\n' + lines + "\n  }\n}\n"
+
+
+def data_of(text: str) -> Any:
+    """JSON data of a text. Raises StateError."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise StateError("it is torn, or no JSON") from None
+
+
+def to_json(state: State) -> str:
+    """The text of the state file."""
+    return text_of(to_data(state))
+
+
+def from_json(text: str) -> tuple[State, list[str]]:
+    """As from_data, of a text."""
+    return from_data(data_of(text))
+
+
+def _each(data: Mapping[str, Any], part: str, read: Any, problems: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    entries = data.get(part, {})
+    if not isinstance(entries, dict):
+        problems.append(f"{part}: should be an object by target")
+        return found
+    for name, entry in entries.items():
+        try:
+            found[name] = read(entry)
+        except ValueError as error:
+            problems.append(f"{part}.{name}: {error}")
+    return found
+
+
+def _override(entry: object) -> Override:
+    try:
+        override = _OVERRIDE.validate_python(entry, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if override.workers < 0:
+        raise ValueError(f"workers: {override.workers} is below 0")
+    return override
+
+
+def _mapping(entry: object) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise ValueError("should be an object")  # noqa: TRY004  # it is data
+    return entry
+
+
+def _actions(entries: object, problems: list[str]) -> tuple[Action, ...]:
+    try:
+        return tuple(_ACTION.validate_python(one) for one in entries if one)  # type: ignore[attr-defined]
+    except (ValidationError, TypeError):
+        problems.append("actions: not what they look like")
+        return ()

@@ -1,0 +1,117 @@
+"""What one step of the controller came to, target by target: what metrics, commands and pages are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scaler.decision.load_factor import load_factor
+from scaler.model import (
+    Applied,
+    Condition,
+    Control,
+    Decision,
+    Missing,
+    NotApplied,
+    Sample,
+    Workers,
+)
+from scaler.settings import PolicySettings
+from service.outcome import Failed, Ok, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStep:
+    """One target in one step. Without a decision, what it rests on could not be read."""
+
+    name: str
+    queues: tuple[str, ...]
+    settings: PolicySettings
+    time: float
+    workers: Outcome[Workers]
+    sample: Sample | Missing
+    control: Control
+    decision: Decision | None = None
+    acted: Applied | NotApplied | None = None
+
+    @property
+    def desired(self) -> int | None:
+        """The number that was decided; whether it was acted on is another matter."""
+        return self.decision.workers if self.decision else None
+
+    @property
+    def conditions(self) -> frozenset[Condition]:
+        """The decision's, and what the target itself said."""
+        found = set(self.decision.conditions) if self.decision else set()
+        kinds = [self.workers.kind] if isinstance(self.workers, Failed) else []
+        kinds += [self.acted.kind] if isinstance(self.acted, NotApplied) else []
+        if "not_found" in kinds:
+            found.add("TargetNotFound")
+        if "forbidden" in kinds:
+            found.add("Forbidden")
+        if isinstance(self.sample, Missing):
+            found.add("MetricsStale")
+        return frozenset(found)
+
+    @property
+    def load_factor(self) -> float | None:
+        """Row S1 of the table; None where the target or its metrics could not be read."""
+        if isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
+            return None
+        return load_factor(self.settings, self.sample, self.workers.value.asked)
+
+    @property
+    def wait_estimate(self) -> float | None:
+        """Seconds until a job that comes now would be taken, by what waits and the measured service time.
+
+        None where nothing tells it."""
+        if self.decision is None or isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
+            return None
+        inputs = self.decision.inputs
+        workers = self.workers.value
+        slots = (workers.asked if workers.ready is None else workers.ready) * inputs.get("concurrency", 0.0)
+        if "service_seconds" not in inputs or slots <= 0:
+            return None
+        return self.sample.waiting * inputs["service_seconds"] / slots
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One step over all targets. `leading`: this process is the one that acts."""
+
+    time: float
+    took: float
+    steps: tuple[TargetStep, ...] = ()
+    leading: bool = True
+    enabled: bool = True
+    dry_run: bool = False
+
+
+@dataclass
+class Tally:
+    """What is counted over all steps since the start."""
+
+    decisions: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    steps: int = 0
+    step_seconds: float = 0.0
+
+    def count(self, cycle: Cycle) -> None:
+        """A decision counts when it changes the number of workers, or would in a dry run."""
+        self.steps += 1
+        self.step_seconds += cycle.took
+        for step in cycle.steps:
+            if isinstance(step.workers, Failed):
+                self._error(step.workers.kind)
+            elif not (cycle.leading or cycle.dry_run):
+                pass  # another scaler counts its decisions: two would count each twice
+            elif step.decision and step.decision.workers != step.workers.value.asked:
+                direction = "up" if step.decision.workers > step.workers.value.asked else "down"
+                key = (",".join(step.queues), step.name, direction, step.decision.reason)
+                self.decisions[key] = self.decisions.get(key, 0) + 1
+            if isinstance(step.acted, NotApplied):
+                self._error(step.acted.kind)
+            if isinstance(step.sample, Missing):
+                self._error(f"metrics_{step.sample.kind}")
+
+    def _error(self, kind: str) -> None:
+        self.errors[kind] = self.errors.get(kind, 0) + 1

@@ -1,0 +1,61 @@
+"""What a step has to tell about a target: its changes, and the conditions that begin or end. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from scaler.model import Applied, Condition, Missing, NotApplied
+from scaler.step_result import TargetStep
+from service.outcome import Failed, Ok
+
+_TROUBLES: Final[frozenset[Condition]] = frozenset(
+    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """`reason` is one word in CamelCase; `trouble`: somebody should look."""
+
+    target: str
+    reason: str
+    message: str
+    trouble: bool = False
+
+
+def news_of(step: TargetStep, before: frozenset[Condition] | None) -> Iterator[News]:
+    """In the order in which they are read; `before` is None where the target was never looked at."""
+    known = frozenset({"Active"}) if before is None else before
+    for condition in sorted(step.conditions - known):
+        if before is not None or condition != "Active":
+            yield News(step.name, condition, _why(step, condition), trouble=condition in _TROUBLES)
+    for condition in sorted((before or frozenset()) - step.conditions):
+        yield News(step.name, f"{condition}Ended", f"no longer {_SAID[condition]}")
+    if isinstance(step.acted, Applied) and isinstance(step.workers, Ok) and step.decision is not None:
+        old, new = step.workers.value.asked, step.acted.workers
+        reason = "ScaledUp" if new > old else "ScaledDown"
+        yield News(step.name, reason, f"from {old} to {new}: {step.decision.sentence}")
+
+
+_SAID: Final = {
+    "Active": "active: no worker is needed",
+    "Paused": "paused",
+    "Overridden": "overridden: the metrics decide again",
+    "MetricsStale": "without metrics",
+    "TargetNotFound": "missing",
+    "Forbidden": "forbidden",
+    "Contested": "contested: the metrics decide again",
+    "AtMax": "at its maximum",
+}
+
+
+def _why(step: TargetStep, condition: Condition) -> str:
+    if condition in {"TargetNotFound", "Forbidden"}:
+        failed = step.workers if isinstance(step.workers, Failed) else step.acted
+        if isinstance(failed, Failed | NotApplied):
+            return failed.message
+    if condition == "MetricsStale" and isinstance(step.sample, Missing):
+        return step.sample.message
+    return step.decision.sentence if step.decision else condition

@@ -1,0 +1,29 @@
+"""What the door counts, for prometheus_client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.api.auth import Door
+
+REFUSED: Final = "oxherd_api_refused_total"
+LABELS: Final = ("reason",)
+HELP: Final = (
+    "Requests that were turned away: without a key (missing), with a wrong one (wrong), after too many wrong "
+    "ones (throttled), with the read key where something would change (read_only)."
+)
+
+
+class Refusals(Collector):
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(REFUSED.removesuffix("_total"), HELP, labels=LABELS)
+        for reason, count in self._door.refused.items():
+            family.add_metric([reason], count)
+        yield family

@@ -1,0 +1,67 @@
+"""The files that settings name. The only place that reads them; what is wrong with one names its setting."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from service.config.load import ConfigError
+
+_LARGEST: Final = 1 << 20
+
+
+def read_text(path: str, setting: str, source: str = "environment") -> str:
+    """A small text file. Raises ConfigError, which never repeats what is in it."""
+    try:
+        file = Path(path)
+        if file.is_dir():
+            raise ConfigError(setting, path, source, "cannot be read: it is a directory")
+        with file.open("rb") as stream:
+            raw = stream.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(setting, path, source, f"cannot be read: {_why(error)}") from None
+    if len(raw) > _LARGEST:
+        raise ConfigError(setting, path, source, "is larger than 1 MiB")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(setting, path, source, "is not UTF-8 text") from None
+
+
+def check_readable(path: str, setting: str, source: str) -> None:
+    """Raises ConfigError unless the file can be opened for reading now."""
+    try:
+        if not stat.S_ISDIR(Path(path).stat().st_mode):
+            with Path(path).open("rb"):
+                return
+        why = "it is a directory"
+    except (OSError, ValueError) as error:
+        why = _why(error)
+    raise ConfigError(setting, path, source, f"cannot be read: {why}")
+
+
+def with_secret_files(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
+    """The environment, each NAME_FILE of a secret read into NAME. One line end at the file's end is dropped.
+
+    Raises ConfigError: the file cannot be read, is empty, or NAME is set as well.
+    """
+    read = dict(environ)
+    for name in secrets:
+        setting = f"{name}_FILE"
+        path = environ.get(setting, "").strip()
+        if not path:
+            continue
+        if environ.get(name):
+            raise ConfigError(setting, path, "environment", f"{name} is set too: keep one of them")
+        read[name] = read_text(path, setting).removesuffix("\n").removesuffix("\r")
+        if not read[name]:
+            raise ConfigError(setting, path, "environment", "the file is empty")
+    return read
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
+    return "not a path"

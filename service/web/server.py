@@ -1,0 +1,110 @@
+"""An ASGI application on uvicorn, in a thread of its own: main keeps the signals."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import Any, Final
+
+import uvicorn
+
+from service.web.basic_auth import Guarded
+from service.web.web_config import WebConfig
+
+log = logging.getLogger(__name__)
+
+_BACKLOG: Final = 256
+_GRACE_SECONDS: Final = 2  # for requests that are being answered when a stop is asked for
+
+
+class BindError(Exception):
+    """The address cannot be listened on; the text names it and the cause."""
+
+
+class WebServer:
+    """Serves `app` on host:port; port 0 takes a free one."""
+
+    def __init__(self, app: Any, host: str, port: int, config: WebConfig | None = None) -> None:
+        self._task = config.task if config else None
+        context = config.context if config else None
+        self._host = host
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                Guarded(app, config) if config else app,
+                ssl_context_factory=(lambda *_: context) if context else None,
+                log_config=None,
+                log_level="warning",
+                access_log=False,  # it would write query strings, where a client may put a key
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=75,  # longer than a scrape interval: a scraper keeps its connection
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+
+    def start(self) -> None:
+        """Listen, then serve; whoever connects from now on is answered. Raises BindError."""
+        self._socket = _listening(self._host, self._port)
+        self._thread = threading.Thread(target=self._run, name="http", args=(self._socket,))
+        self._thread.start()
+        if self._task:
+            self._task.start()
+
+    @property
+    def address(self) -> str:
+        """host:port that is listened on. Only once started."""
+        if self._socket is None:
+            raise RuntimeError("not started")
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self, seconds: float = _GRACE_SECONDS + 2.0) -> bool:
+        """Close the socket, let requests under way end for a moment; whether the thread has ended."""
+        self._server.should_exit = True
+        if self._task:
+            self._task.stop()
+        if self._thread is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self, listening: socket.socket) -> None:
+        try:
+            self._server.run(sockets=[listening])
+        except BaseException:
+            log.exception("http server failed")
+            raise
+        finally:
+            listening.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A bound and listening socket; `::` takes IPv4 as well."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.create_server(
+            address,
+            family=family,
+            backlog=_BACKLOG,
+            dualstack_ipv6=family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6(),
+        )
+        # Connections inherit it. asyncio sets it only on sockets made with proto=IPPROTO_TCP, and without it
+        # a body waits 40 ms for the acknowledgement of its headers.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        # create_server adds "(while attempting to bind ...)" to the system's words
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        raise BindError(why[:1].lower() + why[1:]) from None
+    return listening

@@ -1,0 +1,244 @@
+"""The web configuration file, in the format of the Prometheus exporters: TLS, client certificates, users with
+bcrypt passwords, headers. Read again when it changes."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import ssl
+from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Literal, Self
+
+import bcrypt
+import yaml
+from pydantic import Field, ValidationError
+
+from service.config.load import Loaded, M
+from service.config.model import Model
+from service.threads import Supervised
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 2.0
+_MOST_KNOWN: Final = 100
+_LONGEST: Final = 72  # bytes of a password that bcrypt looks at
+
+ClientAuth = Literal[
+    "NoClientCert",
+    "RequestClientCert",
+    "RequireAnyClientCert",
+    "VerifyClientCertIfGiven",
+    "RequireAndVerifyClientCert",
+]
+
+
+class TlsServerConfig(Model):
+    cert_file: str = Field(min_length=1)
+    key_file: str = Field(min_length=1)
+    client_auth_type: ClientAuth = "NoClientCert"
+    client_ca_file: str = ""
+    min_version: Literal["TLS12", "TLS13"] = "TLS12"
+    max_version: Literal["TLS12", "TLS13"] = "TLS13"
+
+
+class HttpServerConfig(Model):
+    http2: bool = True  # offered by none of ours, and asked for by no one: clients fall back to 1.1
+    headers: dict[
+        Literal[
+            "Content-Security-Policy",
+            "X-Frame-Options",
+            "X-Content-Type-Options",
+            "X-XSS-Protection",
+            "Strict-Transport-Security",
+        ],
+        str,
+    ] = Field(default_factory=dict)
+
+
+class WebFile(Model):
+    tls_server_config: TlsServerConfig | None = None
+    http_server_config: HttpServerConfig = HttpServerConfig()
+    basic_auth_users: dict[str, str] = Field(default_factory=dict)
+
+
+class WebConfigError(Exception):
+    """The file cannot be used; the text names the key, and never repeats a password."""
+
+
+def check_web_config(loaded: Loaded[M], path: str | None) -> None:
+    """Raises ConfigError for a file that cannot be used."""
+    try:
+        if path:
+            WebConfig(path)
+    except WebConfigError as error:
+        raise loaded.error("web_config_file", str(error), path) from None
+
+
+class WebConfig:
+    """The file as last read. Any number of threads may ask; what changes is swapped whole."""
+
+    def __init__(self, path: str) -> None:
+        """Raises WebConfigError."""
+        self._path = Path(path)
+        self._file = self._read()
+        self._seen = self._digest()
+        tls = self._file.tls_server_config
+        self.context: Final = _Latest(self._context(tls)) if tls else None
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._salt = secrets.token_bytes(32)
+        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
+        self.task: Final = Supervised("web config", self._step, max_age=60.0)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there are users."""
+        return bool(self._file.basic_auth_users)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What every answer carries."""
+        return {str(name): value for name, value in self._file.http_server_config.headers.items()}
+
+    def admits(self, user: str, password: str) -> bool:
+        """Whether this user has this password. Slow, as bcrypt has to be, but for what was right before."""
+        hashed = self._file.basic_auth_users.get(user)
+        raw = password.encode(errors="surrogateescape")
+        proof = hmac.digest(self._salt, b"\0".join((user.encode(), (hashed or "").encode(), raw)), sha256)
+        if proof in self._known:
+            return True
+        against = (
+            hashed.encode() if hashed is not None else self._nobody
+        )  # as slow for a user who is not there
+        right = bcrypt.checkpw(raw[:_LONGEST], against) and hashed is not None
+        if right:
+            self._known[proof] = None
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return right
+
+    # --- the file ----------------------------------------------------------------------------------------
+
+    def _step(self) -> float:
+        """Take over what has changed; what cannot be used is told, and the old stays."""
+        digest = self._digest()
+        if digest == self._seen:
+            return _LOOK_SECONDS
+        self._seen = digest
+        try:
+            changed = self._read()
+            tls = changed.tls_server_config
+            if (self.context is None) != (tls is None):
+                log.warning("TLS is switched on or off by a restart")
+            if self.context is not None and tls is not None:
+                self.context.latest = self._context(tls)
+        except WebConfigError as error:
+            log.warning("the changed web config is refused, the old one stays", extra={"error": str(error)})
+            return _LOOK_SECONDS
+        self._file = changed
+        self._known.clear()
+        log.info("the web config was read again")
+        return _LOOK_SECONDS
+
+    def _read(self) -> WebFile:
+        try:
+            data = yaml.safe_load(self._path.read_text("utf-8"))
+        except OSError as error:
+            raise WebConfigError(f"cannot be read: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+            raise WebConfigError("is no YAML") from None
+        try:
+            file = WebFile.model_validate({} if data is None else data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"][:2]) or "the file"
+            raise WebConfigError(f"{where}: {first['msg'].lower()}") from None
+        for user, hashed in file.basic_auth_users.items():
+            try:
+                bcrypt.checkpw(b"", hashed.encode())
+            except ValueError:
+                raise WebConfigError(f"basic_auth_users.{user}: is no bcrypt hash") from None
+        tls = file.tls_server_config
+        verifies = tls and tls.client_auth_type in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+        if tls and verifies and not tls.client_ca_file:
+            raise WebConfigError("tls_server_config.client_ca_file: is needed for this client_auth_type")
+        if tls and tls.client_auth_type in ("RequestClientCert", "RequireAnyClientCert"):
+            raise WebConfigError(
+                "tls_server_config.client_auth_type: takes certificates that nobody verifies"
+            )
+        if tls and tls.client_ca_file and not verifies:
+            raise WebConfigError(
+                "tls_server_config.client_auth_type: client_ca_file is set and nobody is asked"
+            )
+        return file
+
+    def _context(self, tls: TlsServerConfig) -> ssl.SSLContext:
+        """Raises WebConfigError."""
+        versions = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version, context.maximum_version = (
+            versions[tls.min_version],
+            versions[tls.max_version],
+        )
+        self._load_pair(context, tls)
+        if tls.client_ca_file:
+            try:
+                context.load_verify_locations(self._beside(tls.client_ca_file))
+            except (OSError, ssl.SSLError) as error:
+                raise WebConfigError(f"tls_server_config.client_ca_file: {_why(error)}") from None
+            required = tls.client_auth_type == "RequireAndVerifyClientCert"
+            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        return context
+
+    def _load_pair(self, context: ssl.SSLContext, tls: TlsServerConfig) -> None:
+        try:
+            # The password, which no key of ours has, keeps OpenSSL from asking a terminal for one.
+            context.load_cert_chain(self._beside(tls.cert_file), self._beside(tls.key_file), lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise WebConfigError(f"tls_server_config.cert_file, key_file: {_why(error)}") from None
+
+    def _beside(self, name: str) -> Path:
+        """Names in the file are relative to its folder."""
+        return self._path.parent / name
+
+    def _digest(self) -> bytes:
+        """Of the file and of those that it names, by content."""
+        tls = self._file.tls_server_config
+        named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
+        paths = [self._path, *(self._beside(name) for name in named if name)]
+        digest = sha256()
+        for path in paths:
+            try:
+                digest.update(path.read_bytes())
+            except OSError:
+                digest.update(b"?")
+        return digest.digest()
+
+
+class _Latest(ssl.SSLContext):
+    """Each connection gets the context of now: a listening socket keeps the one that it was given."""
+
+    def __new__(cls, *_: object) -> Self:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, latest: ssl.SSLContext) -> None:
+        self.latest = latest
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002  # as the standard library has it
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return self.latest.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "is not what it should be, or does not fit"
+    return f"cannot be read: {error.strerror}"

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.bullmq.keys import slot_of
+from exporter.bullmq.placement import Routes
+from exporter.snapshot import Mode, QueueId, Role, Topology, TopologyNode
+
+
+def node(address: str, *slots: tuple[int, int], role: Role = "master") -> TopologyNode:
+    return TopologyNode(address, role, "", slots=slots)
+
+
+def cluster(*nodes: TopologyNode) -> Routes:
+    return Routes(Topology("cluster", nodes))
+
+
+MAIL = QueueId("bull", "{mail}")
+SLOT = slot_of("bull:{mail}:")
+
+
+@pytest.mark.parametrize(
+    ("slots", "owned"),
+    [
+        ([(0, 16383)], True),
+        ([(SLOT, SLOT)], True),
+        ([(0, SLOT)], True),
+        ([(SLOT, 16383)], True),
+        ([(0, 10), (SLOT - 1, SLOT + 1)], True),
+        ([(0, SLOT - 1), (SLOT + 1, 16383)], False),
+        ([(SLOT + 1, 16383)], False),
+        ([], False),
+    ],
+)
+def test_a_slot_has_the_owner_that_the_topology_names(slots: list[tuple[int, int]], owned: bool) -> None:  # noqa: FBT001
+    assert cluster(node("a", *slots)).owner(MAIL) == ("a" if owned else None)
+
+
+def test_a_replica_owns_nothing() -> None:
+    assert cluster(node("a", (0, 16383), role="replica")).owner(MAIL) is None
+
+
+def test_queues_by_owner() -> None:
+    routes = cluster(node("a", (0, SLOT)), node("b", (SLOT + 1, 16000)))
+    queues = [MAIL, QueueId("{mail}", "x"), QueueId("bull", "{foo}")]
+    owned, orphans = routes.by_owner(queues)
+    assert owned == {"a": queues[:2], "b": queues[2:]}
+    assert orphans == []
+
+
+def test_in_a_cluster_a_queue_needs_a_tag() -> None:
+    routes = cluster(node("a", (0, 16383)))
+    assert routes.possible(MAIL)
+    assert not routes.possible(QueueId("bull", "mail"))
+    assert Routes(Topology("standalone", (node("a"),))).possible(QueueId("bull", "mail"))
+
+
+@pytest.mark.parametrize("mode", ["standalone", "sentinel"])
+def test_without_a_cluster_the_master_has_them_all(mode: Mode) -> None:
+    routes = Routes(Topology(mode, (node("a", role="replica"), node("b"))))
+    assert (routes.owner(MAIL), routes.masters) == ("b", ("b",))
+
+
+def test_a_lone_replica_is_read() -> None:
+    assert Routes(Topology("standalone", (node("a", role="replica"),))).owner(MAIL) == "a"
+    assert Routes(Topology("sentinel", ())).owner(MAIL) is None
+
+
+def test_they_fit_until_a_master_or_slot_moves() -> None:
+    nodes = (node("a", (0, 99)), node("b", (100, 16383)), node("c", role="replica"))
+    routes = cluster(*nodes)
+    assert routes.fit(Topology("cluster", nodes))
+    for others in (
+        (node("a", (0, 98)), node("b", (99, 16383)), nodes[2]),
+        (node("c", (0, 99)), nodes[1], node("a", role="replica")),
+    ):
+        assert not routes.fit(Topology("cluster", others))

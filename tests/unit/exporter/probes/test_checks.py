@@ -1,0 +1,134 @@
+"""What a probe's answer is worth."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.configuration import read_settings
+from exporter.probes.checks import (
+    BOUNDS,
+    FAILURES,
+    ProbeError,
+    check_body,
+    check_status,
+    failure_of,
+    next_url,
+    observed,
+)
+from exporter.settings import load_settings
+from exporter.snapshot import Histogram
+from service.config.load import ConfigError
+
+
+@pytest.mark.parametrize(("status", "wanted"), [(200, ["2xx"]), (204, ["200", "204"]), (404, ["4xx", "2xx"])])
+def test_statuses_that_are_well(status: int, wanted: list[str]) -> None:
+    check_status(status, wanted)
+
+
+@pytest.mark.parametrize(("status", "wanted"), [(500, ["2xx"]), (201, ["200"]), (301, ["2xx"])])
+def test_statuses_that_are_not(status: int, wanted: list[str]) -> None:
+    with pytest.raises(ProbeError, match=f"answered {status}") as caught:
+        check_status(status, wanted)
+    assert (caught.value.kind, caught.value.status) == ("status", status)
+
+
+def test_a_body_has_to_match_where_that_is_asked_for() -> None:
+    check_body(b"", None, 200)
+    check_body(b'{"status": "ok"}', r'"status":\s*"ok"', 200)
+    with pytest.raises(ProbeError, match="nothing in the body matches"):
+        check_body(b"\xff\xfe down", "ok", 200)
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "follow", "to"),
+    [
+        ("http://a/x", "/y", "same_host", "http://a/y"),
+        ("http://a/x", "https://a/y", "same_host", "https://a/y"),
+        ("http://a/x", "http://b/y", "any", "http://b/y"),
+        ("https://a/x", "https://a:8443/y", "same_host", "https://a:8443/y"),
+    ],
+)
+def test_redirects_that_are_followed(url: str, location: str, follow: str, to: str) -> None:
+    assert next_url(url, location, follow, 302) == to  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("location", "follow"),
+    [
+        ("http://b/y", "same_host"),
+        ("http://a/y", "same_host"),  # from https to http: what is secret would be sent in the clear
+        ("https://a/y", "no"),
+        (None, "any"),
+        ("file:///etc/passwd", "any"),
+        ("https://user:pw@a/", "any"),
+    ],
+)
+def test_redirects_that_are_not(location: str | None, follow: str) -> None:
+    with pytest.raises(ProbeError) as caught:
+        next_url("https://a/x", location, follow, 302)  # type: ignore[arg-type]
+    assert caught.value.kind == "redirect"
+
+
+@pytest.mark.parametrize(
+    ("error", "late", "kind"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), False, "refused"),
+        (socket.gaierror(-2, "Name or service not known"), False, "dns"),
+        (TimeoutError(), False, "timeout"),
+        (OSError(113, "No route to host"), False, "unreachable"),
+        (ConnectionResetError(104, "Connection reset by peer"), True, "timeout"),
+        (ssl.SSLCertVerificationError(1, "x"), True, "certificate"),
+        (ssl.SSLError(1, "wrong version"), False, "protocol"),
+        (ValueError("what was read"), False, "protocol"),
+    ],
+)
+def test_what_an_exception_means(error: BaseException, *, late: bool, kind: str) -> None:
+    found = failure_of(error, late=late)
+    assert found.kind == kind
+    assert found.kind in FAILURES
+    assert "what was read" not in str(found)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=30))
+def test_a_histogram_counts_every_duration(durations: list[float]) -> None:
+    histogram: Histogram | None = None
+    for seconds in durations:
+        histogram = observed(histogram, seconds)
+    assert histogram is not None
+    assert sum(histogram.counts) == len(durations)
+    assert histogram.total == pytest.approx(sum(durations))
+    for place, bound in enumerate(BOUNDS):
+        assert sum(histogram.counts[: place + 1]) == sum(1 for seconds in durations if seconds <= bound)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{name: a b, url: http://a}", "probes[0].name"),
+        ("{name: a, url: ftp://a}", "probes[0].url"),
+        ("{name: a, url: 'http://user:pw@a'}", "probes[0].url"),
+        ("{name: a, url: tcp://a}", "probes[0].url"),
+        ("{name: a, url: http://a, expect_status: ['20x']}", "probes[0].expect_status=20x"),
+        ("{name: a, url: http://a, expect_body: '('}", "probes[0].expect_body=("),
+        ("{name: a, url: http://a, timeout_seconds: 0}", "probes[0].timeout_seconds"),
+        ("{name: a, url: http://a}\n- {name: a, url: http://b}", "probes[1].name=a"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_named(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(f"probes:\n- {text}\n", {}, file="e.yml")
+    assert str(caught.value).startswith(says)
+    assert "pw" not in str(caught.value)
+
+
+def test_a_file_of_a_secret_header_has_to_be_there(tmp_path: object) -> None:
+    file = f"{tmp_path}/e.yml"
+    with open(file, "w") as out:  # noqa: PTH123
+        out.write("probes:\n- {name: a, url: http://a, header_files: {Authorization: /nowhere/token}}\n")
+    with pytest.raises(ConfigError, match=r"probes\[0\].header_files"):
+        read_settings({}, config=file)

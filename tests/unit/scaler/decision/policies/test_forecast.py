@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.decision.policies.forecast import Flow, learn
+from scaler.model import Sample
+
+HORIZON = 45.0
+
+
+def learned(samples: Iterable[Sample]) -> Flow:
+    flow = None
+    for sample in samples:
+        flow = learn(flow, sample, HORIZON)
+    assert flow is not None
+    return flow
+
+
+def steady(rate: float, service: float, seconds: int = 1800, step: int = 5) -> list[Sample]:
+    """As many jobs come as go, and none waits."""
+    return [
+        Sample(float(at), 0.0, rate * service, completed=rate * at, failed=0.0)
+        for at in range(0, seconds, step)
+    ]
+
+
+@pytest.mark.parametrize(("rate", "service"), [(2.0, 3.0), (0.05, 600.0), (100.0, 0.01), (0.02, 2000.0)])
+def test_a_steady_flow_is_known_as_it_is(rate: float, service: float) -> None:
+    flow = learned(steady(rate, service, seconds=7200))
+    assert flow.rate == pytest.approx(rate, rel=1e-3)
+    assert flow.service == pytest.approx(service, rel=0.03)
+    assert flow.error == pytest.approx(0.0, abs=1e-6)
+    assert flow.peak == pytest.approx(rate, rel=1e-6)
+
+
+def test_nothing_is_known_without_totals_or_after_one_sample() -> None:
+    assert learn(None, Sample(0.0, 5.0, 5.0), HORIZON) is None
+    first = learn(None, Sample(0.0, 5.0, 5.0, completed=9.0, failed=1.0), HORIZON)
+    assert first is not None
+    assert first.level is None
+
+
+def test_a_sample_without_totals_is_passed_over_but_not_for_ever() -> None:
+    before = learned(steady(2.0, 3.0))
+    assert learn(before, Sample(1800.0, 0.0, 6.0), HORIZON) == before
+    assert learn(before, Sample(2200.0, 0.0, 6.0), HORIZON) is None
+
+
+def test_waiting_jobs_are_arrivals_though_none_ends() -> None:
+    flow = learned([Sample(0.0, 0.0, 0.0, completed=0.0, failed=0.0), Sample(5.0, 50.0, 0.0, 0.0, 0.0)])
+    assert flow.level == 10.0
+
+
+def test_failed_jobs_have_ended_too() -> None:
+    flow = learned([Sample(0.0, 0.0, 0.0, 0.0, 0.0), Sample(5.0, 0.0, 0.0, 10.0, 20.0)])
+    assert flow.level == 6.0
+
+
+def test_a_queue_that_was_drained_by_hand_brought_no_negative_arrivals() -> None:
+    flow = learned([Sample(0.0, 500.0, 0.0, 0.0, 0.0), Sample(5.0, 0.0, 0.0, 0.0, 0.0)])
+    assert flow.level == 0.0
+
+
+def test_a_counter_that_began_anew_is_no_rate() -> None:
+    before = learned(steady(2.0, 3.0))
+    after = learn(before, Sample(1800.0, 0.0, 6.0, completed=3.0, failed=0.0), HORIZON)
+    assert after is not None
+    assert (after.level, after.service) == (before.level, before.service)
+    later = learn(after, Sample(1805.0, 0.0, 6.0, completed=13.0, failed=0.0), HORIZON)
+    assert later is not None
+    assert later.rate == pytest.approx(2.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("at", [1795.0, 1700.0, 0.0])
+def test_a_sample_of_the_past_moves_nothing(at: float) -> None:
+    before = learned(steady(2.0, 3.0))
+    after = learn(before, Sample(at, 0.0, 6.0, completed=10000.0, failed=0.0), HORIZON)
+    assert after is not None
+    assert after.rate == before.rate
+
+
+def test_windows_of_a_rising_flow_are_the_errors_of_its_forecasts() -> None:
+    quiet = steady(1.0, 1.0, seconds=900)
+    told = quiet[-1].completed or 0.0
+    loud = [
+        Sample(900.0 + at, 0.0, 3.0, completed=told + 3.0 * (at + 5), failed=0.0) for at in range(0, 600, 5)
+    ]
+    flow = learned([*quiet, *loud])
+    assert flow.tried
+    assert flow.peak == pytest.approx(3.0, rel=0.01)
+    assert 0.2 < flow.error < 2.1
+
+
+def test_an_untried_forecast_is_taken_to_be_wrong_by_half() -> None:
+    flow = learned(steady(2.0, 3.0, seconds=60))
+    assert not flow.tried
+    assert flow.error > 0.4
+
+
+def test_the_first_jobs_to_end_are_not_taken_for_all() -> None:
+    """100 jobs of 30 s began at once: as one ends after 20 s, 2,000 busy slot-seconds are not its own."""
+    samples = [
+        Sample(at, 0.0, 100.0 if at < 20 else 99.0, completed=float(at >= 20), failed=0.0)
+        for at in (0.0, 5.0, 10.0, 15.0, 20.0)
+    ]
+    assert learned(samples).service == pytest.approx(40.0, rel=0.1)
+
+
+def test_what_is_remembered_is_an_hour() -> None:
+    flow = learned(steady(2.0, 3.0, seconds=3 * 3600))
+    assert flow.at - flow.windows[0].end <= 3600 + HORIZON
+    assert len(flow.windows) <= 3600 / HORIZON + 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.1, 400), st.integers(0, 500), st.integers(0, 50), st.integers(-20, 500)),
+        max_size=40,
+    )
+)
+def test_no_sequence_of_samples_makes_it_negative(steps: list[tuple[float, int, int, int]]) -> None:
+    flow, at, completed = None, 0.0, 0.0
+    for seconds, waiting, active, ended in steps:
+        at, completed = at + seconds, max(0.0, completed + ended)
+        flow = learn(flow, Sample(at, waiting, active, completed, 0.0), HORIZON)
+        assert flow is not None
+        assert flow.rate >= 0
+        assert flow.service > 0
+        assert flow.error >= 0
+        assert flow.peak >= 0
+        assert replace(flow) == flow

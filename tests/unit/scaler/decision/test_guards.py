@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from scaler.decision.guards import GuardMemory, changed, dump, guard, load
+from scaler.model import Control, Decision, Missing, Observation, Override, Proposal, Sample
+from scaler.settings import PolicySettings
+
+GONE = Missing("unreachable", "Prometheus does not answer")
+
+
+def policy(**keys: Any) -> PolicySettings:
+    return PolicySettings.model_validate({"min_workers": 1, "max_workers": 10, **keys})
+
+
+def decide(
+    settings: PolicySettings,
+    workers: int,
+    wish: int | None,
+    *,
+    at: float = 0.0,
+    waiting: float = 5.0,
+    sample: Sample | Missing | None = None,
+    control: Control = Control(),  # noqa: B008  # frozen
+    memory: GuardMemory = GuardMemory(),  # noqa: B008  # frozen
+) -> tuple[Decision, GuardMemory]:
+    sample = sample or Sample(at, waiting, 0.0)
+    seen = Observation(at, workers, workers, sample)
+    proposal = None if wish is None else Proposal(wish, "burst", "it comes thick and fast")
+    return guard(settings, seen, proposal, control, memory)
+
+
+def over(settings: PolicySettings, wishes: list[tuple[float, int]], workers: int) -> list[int]:
+    """The numbers, each applied before the next."""
+    memory, numbers = GuardMemory(), []
+    for at, wish in wishes:
+        decision, memory = decide(settings, workers, wish, at=at, memory=memory)
+        if decision.workers != workers:
+            memory, workers = changed(memory, at), decision.workers
+        numbers.append(workers)
+    return numbers
+
+
+def test_a_wish_within_the_bounds_is_the_decision() -> None:
+    decision, _ = decide(policy(), 3, 5)
+    assert (decision.workers, decision.proposed, decision.reason) == (5, 5, "burst")
+    assert (decision.sentence, decision.notes) == ("it comes thick and fast", ())
+    assert decision.conditions == {"Active"}
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected", "reason"), [(11, 10, "max"), (10, 10, "burst"), (0, 1, "min"), (1, 1, "burst")]
+)
+def test_the_bounds_come_last(wish: int, expected: int, reason: str) -> None:
+    decision, _ = decide(policy(), 3, wish)
+    assert (decision.workers, decision.reason) == (expected, reason)
+    assert ("AtMax" in decision.conditions) == (wish > 10)
+    assert decision.sentence.startswith("it comes thick and fast")
+
+
+def test_missing_metrics_hold() -> None:
+    decision, memory = decide(policy(), 3, None, sample=GONE)
+    assert (decision.workers, decision.proposed, decision.reason) == (3, None, "metrics_missing")
+    assert "MetricsStale" in decision.conditions
+    assert "Prometheus does not answer" in decision.sentence
+    assert memory.failures == 1
+    assert decide(policy(), 3, 3, memory=memory)[1].failures == 0
+
+
+def test_missing_metrics_never_scale_in_even_over_the_maximum() -> None:
+    decision, _ = decide(policy(), 15, None, sample=GONE)
+    assert decision.workers == 15
+    assert decide(policy(), 0, None, sample=GONE)[0].workers == 1  # up to the least is no scaling in
+
+
+@pytest.mark.parametrize(("current", "expected"), [(2, [2, 2, 6, 6]), (8, [8, 8, 8, 8])])
+def test_the_fallback_counts_after_so_many_failures(current: int, expected: list[int]) -> None:
+    settings = policy(fallback_workers=6, fallback_after_failures=3)
+    memory, numbers = GuardMemory(), []
+    for _ in range(4):
+        decision, memory = decide(settings, current, None, sample=GONE, memory=memory)
+        numbers.append(decision.workers)
+    assert numbers == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "stale"), [(100.0, False), (39.0, True), (40.0, False), (111.0, True), (109.0, False)]
+)
+def test_metrics_too_old_or_of_the_future_are_none(at: float, stale: bool) -> None:  # noqa: FBT001
+    settings = policy(metrics_max_age_seconds=60)
+    decision, _ = decide(settings, 3, None if stale else 5, at=100.0, sample=Sample(at, 0.0, 0.0))
+    assert ("MetricsStale" in decision.conditions) == stale
+
+
+def test_a_pause_and_a_switch_hold_whatever_is_wanted() -> None:
+    for settings, control in ((policy(), Control(paused=True)), (policy(enabled=False), Control())):
+        for workers in (3, 15):
+            decision, _ = decide(settings, workers, 8, control=control)
+            assert decision.workers == workers
+            assert "Paused" in decision.conditions
+
+
+def test_a_persons_number_counts_over_metrics_and_cooldown_within_the_bounds() -> None:
+    memory = GuardMemory(changed_at=0.0)
+    for workers, expected in ((50, 10), (4, 4)):
+        control = Control(override=Override(workers, "a sale", "ann", 0.0))
+        for sample in (None, GONE):
+            wish = None if sample else 8
+            given = policy(cooldown_seconds=300)
+            decision, _ = decide(given, 9, wish, at=1.0, sample=sample, control=control, memory=memory)
+            assert decision.workers == expected
+            assert "Overridden" in decision.conditions
+            assert "by ann: a sale" in decision.sentence
+
+
+def test_a_pause_is_stronger_than_a_number() -> None:
+    control = Control(paused=True, override=Override(4, "a sale", "ann", 0.0))
+    assert decide(policy(), 9, 8, control=control)[0].workers == 9
+
+
+def test_the_last_worker_goes_only_after_a_while_without_jobs() -> None:
+    settings, memory = policy(min_workers=0, scale_to_zero_after_seconds=100), GuardMemory()
+    numbers = []
+    for at, waiting in ((0, 1), (10, 0), (100, 0), (109, 0), (110, 0)):
+        decision, memory = decide(settings, 1, 0, at=float(at), waiting=waiting, memory=memory)
+        numbers.append(decision.workers)
+    assert numbers == [1, 1, 1, 1, 0]
+    assert decide(policy(min_workers=1), 1, 0, at=1e6, waiting=0)[0].workers == 1
+
+
+def test_the_first_job_wakes_it_at_once() -> None:
+    settings = policy(min_workers=0, cooldown_seconds=300, stabilization_up_seconds=300)
+    memory = GuardMemory(changed_at=0.0, lows=((0.0, 0),))
+    decision, _ = decide(settings, 0, 0, at=1.0, waiting=1, memory=memory)
+    assert (decision.workers, decision.reason) == (1, "first_job")
+    assert decide(settings, 0, 0, at=1.0, waiting=0, memory=memory)[0].workers == 0
+
+
+def test_a_cooldown_begins_with_a_change_that_was_applied() -> None:
+    settings = policy(cooldown_seconds=60)
+    _, memory = decide(settings, 3, 5, at=0.0)
+    assert decide(settings, 3, 5, at=5.0, memory=memory)[0].workers == 5  # it could not be applied: again
+    memory = changed(memory, 5.0)
+    held, _ = decide(settings, 5, 9, at=64.9, memory=memory)
+    assert (held.workers, held.reason) == (5, "cooldown")
+    assert "60 of 60 s" in held.sentence
+    assert decide(settings, 5, 9, at=65.0, memory=memory)[0].workers == 9
+    assert decide(settings, 5, 9, at=1.0, memory=memory)[0].workers == 9  # a clock that went back
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("threshold", 300), ("wait_target", 0)])
+def test_the_cooldown_of_each_policy(name: str, seconds: float) -> None:
+    held = decide(policy(policy=name), 3, 5, at=299.0, memory=GuardMemory(changed_at=0.0))[0]
+    assert held.workers == (3 if seconds else 5)
+
+
+def test_down_only_to_the_most_of_the_window() -> None:
+    wishes = [(0.0, 8), (10.0, 3), (60.0, 5), (101.0, 3), (161.0, 3)]
+    assert over(policy(stabilization_down_seconds=100), wishes, 8) == [8, 8, 8, 5, 3]
+    assert over(policy(), wishes, 8) == [8, 3, 5, 3, 3]
+
+
+def test_up_only_to_the_least_of_the_window() -> None:
+    wishes = [(0.0, 2), (10.0, 9), (60.0, 6), (101.0, 9), (161.0, 9)]
+    assert over(policy(stabilization_up_seconds=100), wishes, 2) == [2, 2, 2, 6, 9]
+
+
+def test_the_memory_of_wishes_stays_small() -> None:
+    settings, memory = policy(stabilization_down_seconds=3600, stabilization_up_seconds=3600), GuardMemory()
+    for step in range(2000):
+        _, memory = decide(settings, 5, (step * 7) % 9, at=5.0 * step, memory=memory)
+    assert len(memory.highs) < 12
+    assert len(memory.lows) < 12
+
+
+def test_steps_are_limited_both_ways() -> None:
+    settings = policy(max_step_up=2, max_step_down=1)
+    assert decide(settings, 3, 9)[0].workers == 5
+    assert decide(settings, 9, 2)[0].workers == 8
+    assert decide(settings, 9, 2)[0].reason == "step_limit"
+
+
+def test_memory_is_json_and_back_and_foreign_data_are_refused() -> None:
+    memory = GuardMemory(1.0, ((0.0, 8), (5.0, 3)), ((5.0, 3),), 2, 4.0)
+    assert load(json.loads(json.dumps(dump(memory)))) == memory
+    for data in ({"highs": 3}, {"failures": "x"}, {"changed_at": "now"}):
+        with pytest.raises(ValueError, match="guards"):
+            load(data)

@@ -1,0 +1,135 @@
+"""What has to hold for every policy, whatever comes."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from scaler.decision.policies import POLICIES
+from scaler.decision.step import TargetMemory, acted, begin, dump, load, step
+from scaler.model import Control, Decision, Missing, Observation, Sample
+from scaler.settings import PolicySettings
+
+Steps = list[tuple[int | None, int, int]]
+
+names = st.sampled_from(sorted(POLICIES))
+counts = st.one_of(st.none(), st.integers(0, 300))
+steps_of = st.lists(st.tuples(counts, st.integers(0, 60), st.integers(0, 80)), min_size=1, max_size=50)
+
+
+def policy(name: str, **keys: Any) -> PolicySettings:
+    return PolicySettings.model_validate({"policy": name, "min_workers": 1, "max_workers": 12, **keys})
+
+
+def seen(at: float, workers: int, waiting: int | None, active: int, completed: float) -> Observation:
+    sample: Sample | Missing = Missing("empty", "no series")
+    if waiting is not None:
+        sample = Sample(at, waiting, active, completed=completed, failed=0.0)
+    return Observation(at, workers, workers, sample, 20.0)
+
+
+def played(
+    given: PolicySettings, steps: Steps, *, restart: int = -1, seconds: float = 5.0
+) -> list[tuple[Observation, Decision]]:
+    """Each decision applied before the next; `restart`: the step before which all goes through JSON."""
+    memory: TargetMemory | None = None
+    workers, completed = 2, 0.0
+    found = []
+    for index, (waiting, active, ended) in enumerate(steps):
+        completed += ended
+        if index == restart and memory is not None:
+            memory = load(json.loads(json.dumps(dump(memory))))
+        one = seen(seconds * index, workers, waiting, active, completed)
+        decision, memory = step(given, seconds, one, Control(), memory)
+        found.append((one, decision))
+        if decision.workers != workers:
+            workers, memory = decision.workers, acted(memory, one.time)
+    return found
+
+
+@given(names, steps_of)
+def test_never_outside_the_bounds_and_never_in_on_missing_metrics(name: str, steps: Steps) -> None:
+    for one, decision in played(policy(name, cooldown_seconds=0), steps):
+        assert 1 <= decision.workers <= 12
+        if isinstance(one.sample, Missing):
+            assert decision.workers >= one.workers
+
+
+@given(names, steps_of, st.integers(0, 49))
+def test_a_restart_changes_no_decision(name: str, steps: Steps, restart: int) -> None:
+    given = policy(name, stabilization_down_seconds=60, cooldown_seconds=10)
+    assert played(given, steps, restart=restart) == played(given, steps)
+
+
+@given(names, steps_of, st.integers(0, 200), st.integers(1, 400))
+def test_more_waiting_jobs_never_mean_fewer_workers(name: str, steps: Steps, waiting: int, more: int) -> None:
+    given, memory, completed = policy(name, cooldown_seconds=0), None, 0.0
+    for index, (queued, active, ended) in enumerate(steps):
+        completed += ended
+        _, memory = step(given, 5.0, seen(5.0 * index, 4, queued, active, completed), Control(), memory)
+    at = 5.0 * len(steps)
+    fewer, _ = step(given, 5.0, seen(at, 4, waiting, 9, completed + 5), Control(), memory)
+    greater, _ = step(given, 5.0, seen(at, 4, waiting + more, 9, completed + 5), Control(), memory)
+    assert greater.workers >= fewer.workers
+
+
+@settings(max_examples=60)
+@given(names, steps_of)
+def test_no_reversal_within_the_windows_of_stabilization(name: str, steps: Steps) -> None:
+    window = 30.0
+    given = policy(
+        name, cooldown_seconds=0, stabilization_down_seconds=window, stabilization_up_seconds=window
+    )
+    changes = [
+        (one.time, decision.workers - one.workers)
+        for one, decision in played(
+            given, [(waiting or 0, active, ended) for waiting, active, ended in steps]
+        )
+        if decision.workers != one.workers
+    ]
+    for (before, first), (after, second) in pairwise(changes):
+        assert first * second > 0 or after - before >= window
+
+
+@given(names, st.lists(st.tuples(st.floats(-1e6, 1e6), counts), max_size=30))
+@example("wait_target", [(0.0, 0), (5e-324, 5), (60.0, 5), (60.0 + 1e-9, 9), (120.0, 9)])
+def test_time_may_go_anywhere(name: str, steps: list[tuple[float, int | None]]) -> None:
+    given, memory = policy(name, stabilization_down_seconds=60, cooldown_seconds=60), None
+    for at, waiting in steps:
+        decision, memory = step(given, 5.0, seen(at, 3, waiting, 2, 0.0), Control(), memory)
+        memory = acted(memory, at)
+        assert 1 <= decision.workers <= 12
+
+
+def test_another_policy_begins_anew_and_the_guards_remember() -> None:
+    first = acted(step(policy("wait_target"), 5.0, seen(0.0, 2, 9, 1, 0.0), Control(), None)[1], 0.0)
+    held, memory = step(policy("threshold"), 5.0, seen(5.0, 2, 99, 1, 0.0), Control(), first)
+    assert memory.policy == "threshold"
+    assert (held.workers, held.reason) == (2, "cooldown")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"policy": "guess"},
+        {"policy": ["threshold"]},
+        {"policy": "threshold", "learned": [], "guards": {}},
+        {"policy": "threshold", "learned": {"x": 1}, "guards": {}},
+        {"policy": "wait_target", "learned": {"flow": 1}, "guards": {}},
+    ],
+)
+def test_foreign_data_are_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"policy|memory|remembered"):
+        load(data)
+
+
+def test_a_target_that_was_never_looked_at() -> None:
+    for name in POLICIES:
+        memory = begin(policy(name))
+        assert load(dump(memory)) == memory

@@ -1,0 +1,107 @@
+"""What can be set about Prometheus, and what is refused without being repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from scaler.prometheus.settings import PrometheusSettings, PrometheusTlsSettings, QuerySettings
+
+SECRET = "hunter2"
+
+
+def test_a_url_may_have_a_path_and_loses_its_last_slash() -> None:
+    settings = PrometheusSettings.model_validate({"urls": ["https://mimir:8080/prometheus/", "http://[::1]"]})
+    assert settings.urls == ("https://mimir:8080/prometheus", "http://[::1]")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "prometheus:9090",
+        "ftp://prometheus",
+        "http://",
+        "http://host:0",
+        "http://host:99999",
+        "http://host:x",
+        "http://[::1",
+        "http://host/?a=b",
+        "http://host/#a",
+        "http://ho st",
+        "http://host/\r\nX: y",
+        "http://hößt",
+    ],
+)
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(ValidationError, match="has to be http://host:port"):
+        PrometheusSettings.model_validate({"urls": [url]})
+
+
+@pytest.mark.parametrize("user", [SECRET, f"me:{SECRET}", f":{SECRET}"])
+def test_a_user_in_a_url_is_refused_and_not_repeated(user: str) -> None:
+    with pytest.raises(ValidationError, match="has no place in a URL") as told:
+        PrometheusSettings.model_validate({"urls": [f"http://{user}@prometheus:9090"]})
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"urls": []}, "at least 1 item"),
+        ({"timeout_seconds": 0}, "greater than 0"),
+        ({"username": "me"}, "go together"),
+        ({"password": SECRET}, "go together"),
+        ({"username": "me", "password": SECRET, "password_file": "f"}, "password and password_file are both"),
+        ({"bearer_token": SECRET, "bearer_token_file": "f"}, "bearer_token and bearer_token_file are both"),
+        (
+            {"username": "me", "password": SECRET, "bearer_token": SECRET},
+            "username and bearer_token are both",
+        ),
+        ({"bearer_token": SECRET, "headers": {"authorization": SECRET}}, "bearer_token and a header Auth"),
+        ({"headers": {"X-A": SECRET}, "header_files": {"x-a": "f"}}, "is in headers and in header_files"),
+        ({"headers": {"Host": "x"}}, "'Host' cannot be set"),
+        ({"header_files": {"a b": "x"}}, "'a b' cannot be set"),
+        ({"headers": {"X-A": f"{SECRET}\r\nX-B: c"}}, "the value of X-A cannot stand in a header"),
+        ({"matchers": {"a-b": "x"}}, "is no name of a label"),
+        ({"tls": {"cert_file": "x"}}, "go together"),
+    ],
+)
+def test_what_is_refused(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why) as told:
+        PrometheusSettings.model_validate(given)
+    assert SECRET not in str(told.value)
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = PrometheusSettings.model_validate(
+        {"username": "me", "password": SECRET, "headers": {"X-Scope-OrgID": SECRET}}
+    )
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+def test_a_pair_of_files_is_taken() -> None:
+    assert PrometheusTlsSettings(cert_file="a", key_file="b").key_file == "b"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"waiting": "w"}, "waiting needs waiting and active"),
+        ({"completed": "c"}, "completed needs waiting and active"),
+        ({"queue_label": "a-b"}, "is no name of a label"),
+        ({"prefix_label": ""}, "is no name of a label"),
+    ],
+)
+def test_queries_that_are_refused(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        QuerySettings.model_validate(given)
+
+
+def test_queries_that_are_the_same_are_one_key() -> None:
+    one = QuerySettings(waiting="w", active="a")
+    assert {one: 1, QuerySettings(waiting="w", active="a"): 2} == {one: 2}
+    assert QuerySettings().is_ours
+    assert not one.is_ours

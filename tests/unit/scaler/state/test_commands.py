@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scaler.commands.override import auto, manual, pause
+from scaler.settings import Settings, load_settings
+from scaler.state.commands import OrderError, find_target
+from scaler.state.file_store import StateFile
+from service.config.load import Loaded
+
+TEXT = """
+targets:
+  - {name: mailer, queues: [mail, "mail-*"], max_workers: 8, processes: {command: [x]}}
+  - {name: mail-out, queues: [outbox], processes: {command: [x]}}
+  - {name: rest, queues: ["*-slow"], processes: {command: [x]}}
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Loaded[Settings]:
+    return load_settings(f"state_file: {tmp_path}/state.json\n{TEXT}", {}, file="s.yml")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("mailer", "mailer"),
+        ("mail", "mailer"),
+        ("mail-7", "mailer"),
+        ("mail-out", "mail-out"),
+        ("outbox", "mail-out"),
+    ],
+)
+def test_a_target_goes_by_its_name_or_its_queue(loaded: Loaded[Settings], name: str, target: str) -> None:
+    assert find_target(loaded.model, name).name == target
+
+
+def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[Settings]) -> None:
+    with pytest.raises(
+        OrderError, match="there is no target or queue 'video'; targets: mailer, mail-out, rest"
+    ):
+        find_target(loaded.model, "video")
+    with pytest.raises(OrderError, match="is served by mailer, rest: name one of them"):
+        find_target(loaded.model, "mail-slow")
+
+
+def test_orders_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -> None:
+    [mailer, *_] = loaded.model.targets
+    file = StateFile(loaded.model.state_file or "")
+    told = manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
+    assert told.startswith("mailer: 8 workers for 1 h 30 min, until ")
+    override = file.read()[0].orders.overrides["mailer"]
+    assert (override.workers, override.reason, override.by) == (8, "a sale", "ann")
+    assert override.until == override.at + 5400
+    assert pause(loaded, mailer) == "mailer: held as it is until `scaling auto`"
+    assert file.read()[0].orders.paused == {"mailer"}
+    manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
+    assert file.read()[0].orders.paused == frozenset()  # a number is no hold
+    assert auto(loaded, mailer) == "mailer: scaled by its metrics again"
+    assert auto(loaded, mailer) == "mailer: was scaled by its metrics already"
+    assert file.read()[0].orders.overrides == {}
+
+
+@pytest.mark.parametrize(("workers", "reason"), [(9, "x"), (1, "x"), (4, "  ")])
+def test_an_order_that_cannot_be_is_refused_and_nothing_is_written(
+    loaded: Loaded[Settings], workers: int, reason: str
+) -> None:
+    [mailer, *_] = loaded.model.targets
+    with pytest.raises(OrderError):
+        manual(loaded, mailer, workers, reason=reason, by="ann", seconds=None)
+    assert not Path(loaded.model.state_file or "").exists()
+
+
+def test_without_a_state_file_orders_have_no_way() -> None:
+    loaded = load_settings(TEXT, {}, file="s.yml")
+    with pytest.raises(OrderError, match="SCALER_STATE_FILE"):
+        pause(loaded, loaded.model.targets[0])

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.model import Control, Override
+from scaler.state.model import (
+    Action,
+    Orders,
+    State,
+    StateError,
+    control,
+    from_json,
+    to_json,
+    with_action,
+    with_override,
+    with_pause,
+    with_policy,
+    without_expired,
+)
+
+SALE = Override(5, "a sale", "ann", 100.0, 200.0)
+FOREVER = Override(3, "calm", "bob", 100.0)
+
+names = st.text(max_size=8)
+numbers = st.floats(0, 4e9)
+overrides = st.builds(Override, st.integers(0, 99), names, names, numbers, st.one_of(st.none(), numbers))
+policies = st.dictionaries(
+    names, st.dictionaries(names, st.one_of(st.integers(), st.floats(0, 9)), max_size=3)
+)
+states = st.builds(
+    State,
+    st.builds(
+        Orders,
+        st.dictionaries(names, overrides, max_size=3),
+        st.frozensets(names, max_size=3),
+        policies,
+        st.one_of(st.none(), st.booleans()),
+    ),
+    policies,
+    st.lists(st.builds(Action, numbers, names, st.integers(0, 9), st.integers(0, 9), names), max_size=3).map(
+        tuple
+    ),
+)
+
+
+@given(states)
+def test_what_is_written_is_read_again(state: State) -> None:
+    assert from_json(to_json(state)) == (state, [])
+    json.loads(to_json(state))
+
+
+def test_an_override_holds_until_its_time() -> None:
+    orders = with_override(Orders(), "mail", SALE)
+    assert control(orders, "mail", 199.9) == Control(override=SALE)
+    assert control(orders, "mail", 200.0) == Control()
+    assert control(orders, "video", 150.0) == Control()
+    assert without_expired(orders, 200.0) == Orders()
+    assert without_expired(orders, 199.0) is orders
+    assert control(with_override(orders, "mail", FOREVER), "mail", 1e12) == Control(override=FOREVER)
+    assert with_override(orders, "mail", None) == Orders()
+
+
+def test_a_pause_and_a_changed_policy_come_and_go() -> None:
+    orders = with_pause(with_policy(Orders(), "mail", {"aim": 0.2}), "mail", paused=True)
+    assert control(orders, "mail", 0.0).paused
+    assert orders.policies == {"mail": {"aim": 0.2}}
+    assert with_policy(with_pause(orders, "mail", paused=False), "mail", {}) == Orders()
+
+
+def test_only_the_last_actions_are_kept() -> None:
+    state = State()
+    for at in range(300):
+        state = with_action(state, Action(float(at), "mail", at, at + 1, "burst"))
+    assert len(state.actions) == 200
+    assert state.actions[-1].at == 299
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "torn"),
+        (to_json(State())[:-9], "torn"),
+        ("[1]", "something else"),
+        ('{"format": "oxherd scaler 2"}', "of another version"),
+        ("[" * 100_000, "torn"),
+    ],
+)
+def test_what_is_no_state_is_refused(text: str, why: str) -> None:
+    with pytest.raises(StateError, match=why):
+        from_json(text)
+
+
+def test_a_part_that_cannot_be_used_is_named_and_the_others_count() -> None:
+    data = json.loads(to_json(State(with_override(Orders(), "mail", FOREVER))))
+    data["overrides"]["video"] = {"workers": "many"}
+    data["overrides"]["audio"] = {"workers": -1, "reason": "", "by": "", "at": 0, "until": None}
+    data["paused"] = "all"
+    data["enabled"] = "yes"
+    data["actions"] = 7
+    data["learned"] = []
+    state, problems = from_json(json.dumps(data))
+    assert state == State(with_override(Orders(), "mail", FOREVER))
+    assert [problem.split(":")[0] for problem in problems] == [
+        "overrides.video",
+        "overrides.audio",
+        "learned",
+        "paused",
+        "enabled",
+        "actions",
+    ]

@@ -1,0 +1,123 @@
+"""Who is let in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from service.api.auth import Door, RefusedError
+from service.api.settings import ApiSettings, unfit
+
+FULL, READ = "a-full-key-of-tests", "a-read-key-of-tests"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def door(clock: Clock | None = None, **keys: str) -> Door:
+    settings = ApiSettings(**{name: SecretStr(key) for name, key in keys.items()})
+    return Door(settings, "CRON_API_KEY", clock=clock or Clock())
+
+
+def status(of: Door, key: str | None, address: str = "a", *, changes: bool = False) -> int:
+    refused: RefusedError | None = None
+    try:
+        of.enter([key] if key is not None else [], address, changes=changes)
+    except RefusedError as error:
+        refused = error
+    assert FULL not in str(refused)
+    assert READ not in str(refused)
+    return refused.status if refused else 200
+
+
+def test_without_a_key_set_all_is_closed_and_the_setting_is_named() -> None:
+    with pytest.raises(RefusedError, match="CRON_API_KEY is not set") as error:
+        door().enter(["anything"], "a")
+    assert error.value.status == 503
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "expected"),
+    [
+        (FULL, False, 200),
+        (FULL, True, 200),
+        (READ, False, 200),
+        (READ, True, 403),
+        (None, False, 401),
+        ("", False, 401),
+        (FULL[:-1], False, 401),
+        (FULL + "x", False, 401),
+        (FULL.upper(), False, 401),
+        ("\udcff\u00e9", True, 401),
+    ],
+)
+def test_keys(key: str | None, expected: int, *, changes: bool) -> None:
+    assert status(door(key=FULL, read_key=READ), key, changes=changes) == expected
+
+
+@given(st.text(min_size=1))
+def test_nothing_but_the_key_is_a_key(key: str) -> None:
+    assert (status(door(key=FULL), key) == 200) == (key == FULL)
+
+
+def test_one_right_key_among_others_is_enough() -> None:
+    one = door(key=FULL, read_key=READ)
+    assert one.enter(["", "a-proxys-own-key", READ, FULL], "a", changes=True) == FULL
+    assert one.enter(["a-proxys-own-key", READ], "a") == READ
+    assert one.refused["wrong"] == 0
+
+
+def test_a_read_key_alone_reads() -> None:
+    only = door(read_key=READ)
+    assert (status(only, READ), status(only, READ, changes=True)) == (200, 403)
+
+
+def test_guessing_is_slowed_down_by_address_and_counted() -> None:
+    clock = Clock()
+    one = door(clock, key=FULL)
+    assert [status(one, "wrong-key-number-x") for _ in range(12)] == [401] * 10 + [429] * 2
+    assert status(one, FULL) == 429, "a right guess after too many wrong ones is not told"
+    assert status(one, FULL, "b") == 200
+    with pytest.raises(RefusedError) as error:
+        one.enter([FULL], "a")
+    assert error.value.retry_after == 60
+    clock.now += 61
+    assert status(one, FULL) == 200
+    assert status(one, None) == 401
+    assert one.refused == {"missing": 1, "wrong": 10, "throttled": 4, "read_only": 0}
+
+
+def test_missing_keys_do_not_lock_anybody_out() -> None:
+    one = door(key=FULL)
+    assert {status(one, None) for _ in range(50)} == {401}
+    assert status(one, FULL) == 200
+
+
+def test_many_addresses_take_bounded_memory() -> None:
+    one = door(key=FULL)
+    for number in range(10_500):
+        status(one, "wrong-key-number-x", str(number))
+    assert len(one._failures) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("your-secure-api-key", "an example's"),
+        ("short", "shorter than 12"),
+        ("with spaces in the key", "printable"),
+        ("an-umlaut-in-it-ü", "printable"),
+        (FULL, None),
+    ],
+)
+def test_what_may_be_a_key(key: str, why: str | None) -> None:
+    told = unfit(SecretStr(key))
+    assert (told is None) if why is None else (told is not None and why in told)
+    assert key not in (told or "") or key == "short"

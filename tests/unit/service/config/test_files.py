@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.config.files import check_readable, read_text, with_secret_files
+from service.config.load import ConfigError
+
+NAMES = ["REDIS_PASSWORD"]
+
+
+def test_the_file_of_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    for content, secret in {
+        "pw": "pw",
+        "pw\n": "pw",
+        "pw\r\n": "pw",
+        "pw\n\n": "pw\n",
+        " p w ": " p w ",
+    }.items():
+        file.write_bytes(content.encode())
+        assert with_secret_files({"REDIS_PASSWORD_FILE": str(file)}, NAMES)["REDIS_PASSWORD"] == secret
+    assert (
+        with_secret_files({"REDIS_PASSWORD_FILE": "", "REDIS_PASSWORD": "x"}, NAMES)["REDIS_PASSWORD"] == "x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "the file is empty"),
+        (b"\n", "the file is empty"),
+        (b"\xff", "is not UTF-8 text"),
+        (b"x" * (1 << 21), "1 MiB"),
+    ],
+)
+def test_a_file_that_holds_no_secret(tmp_path: Path, content: bytes, why: str) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=why) as caught:
+        with_secret_files({"REDIS_PASSWORD_FILE": str(file)}, NAMES)
+    assert caught.value.setting == "REDIS_PASSWORD_FILE"
+
+
+def test_both_are_one_too_many(tmp_path: Path) -> None:
+    environ = {"REDIS_PASSWORD_FILE": str(tmp_path), "REDIS_PASSWORD": "hunter2"}
+    with pytest.raises(ConfigError, match="REDIS_PASSWORD is set too") as caught:
+        with_secret_files(environ, NAMES)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("missing", "no such file or directory"), (".", "it is a directory"), ("a\0b", "not a path")],
+)
+def test_what_cannot_be_read(tmp_path: Path, path: str, why: str) -> None:
+    named = str(tmp_path / path)
+    with pytest.raises(ConfigError, match=why) as caught:
+        read_text(named, "--config", "command line")
+    assert (caught.value.setting, caught.value.source) == ("--config", "command line")
+    with pytest.raises(ConfigError, match=why):
+        check_readable(named, "REDIS_TLS_CA_FILE", "environment")
+
+
+def test_what_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("\N{ZERO WIDTH NO-BREAK SPACE}a: 1\n", encoding="utf-8")
+    assert read_text(str(file), "--config") == "a: 1\n"
+    check_readable(str(file), "REDIS_TLS_CA_FILE", "environment")
