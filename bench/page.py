@@ -38,9 +38,9 @@ def main() -> int:
         exporter.start()
         try:
             host, _, port = exporter.address.rpartition(":")
-            asked = http.client.HTTPConnection(host, int(port), timeout=60)
+            requested = http.client.HTTPConnection(host, int(port), timeout=60)
             wait_until(
-                lambda: f"of {QUEUES:,} queues".encode() in _get(asked, "/")[0],
+                lambda: f"of {QUEUES:,} queues".encode() in _get(requested, "/")[0],
                 what="all queues",
                 seconds=120,
             )
@@ -48,7 +48,7 @@ def main() -> int:
             sizes: dict[str, bytes] = {}
             for _ in range(ROUNDS):
                 for path, times in took.items():
-                    sizes[path], seconds = _get(asked, path)
+                    sizes[path], seconds = _get(requested, path)
                     times.append(seconds)
                     time.sleep(0.2)
         finally:
@@ -67,11 +67,11 @@ def main() -> int:
     return int(failed)
 
 
-def _get(asked: http.client.HTTPConnection, path: str) -> tuple[bytes, float]:
+def _get(requested: http.client.HTTPConnection, path: str) -> tuple[bytes, float]:
     """The body, and seconds to its last byte."""
     begun = monotonic()
-    asked.request("GET", path)
-    answer = asked.getresponse()
+    requested.request("GET", path)
+    answer = requested.getresponse()
     body = answer.read()
     if answer.status != 200:
         raise RuntimeError(f"{path}: {answer.status}")

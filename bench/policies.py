@@ -19,7 +19,7 @@ from typing import Final
 
 from bench.autoscalers import Keda, SeedRule
 from bench.loads import Case, generated, recorded
-from scaler.backtest.simulate import Controller, Plant, Report, simulate
+from scaler.backtest.simulate import Plant, Report, SimulatedController, simulate
 from scaler.decision.step import TargetMemory, step
 from scaler.model import Control, Observation
 from scaler.settings import PolicySettings
@@ -46,7 +46,7 @@ class Contender:
     name: str
     interval: float
     scrape: float
-    make: Callable[[Case, World], Controller] = field(repr=False)
+    make: Callable[[Case, World], SimulatedController] = field(repr=False)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Ours:
 
 
 def _wait_target(interval: float, *, aim: float = 0.35) -> Contender:
-    def make(case: Case, world: World) -> Controller:
+    def make(case: Case, world: World) -> SimulatedController:
         settings = PolicySettings(
             min_workers=1,
             max_workers=_MOST,

@@ -13,7 +13,7 @@ import hiredis
 class Conversation:
     """One connection's bytes, in order: what the client asked and what Redis answered."""
 
-    asked: bytearray = field(default_factory=bytearray)
+    requested: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
 
     def replies(self) -> int:
@@ -39,12 +39,12 @@ class Recorder:
     def clear(self) -> None:
         """Forget what has passed so far; connections stay open."""
         for conversation in self._conversations:
-            conversation.asked.clear()
+            conversation.requested.clear()
             conversation.answered.clear()
 
     def conversations(self) -> list[Conversation]:
         """The connections on which anything has passed since."""
-        return [conversation for conversation in self._conversations if conversation.asked]
+        return [conversation for conversation in self._conversations if conversation.requested]
 
     def close(self) -> None:
         self._listener.close()
@@ -59,7 +59,7 @@ class Recorder:
             conversation = Conversation()
             self._conversations.append(conversation)
             for source, target, kept in (
-                (client, server, conversation.asked),
+                (client, server, conversation.requested),
                 (server, client, conversation.answered),
             ):
                 threading.Thread(target=_relay, args=(source, target, kept), daemon=True).start()

@@ -115,9 +115,9 @@ def record(redis_port: int) -> Floor:
         scraper.scrape()
         recorder.clear()
         body = scraper.scrape()
-        asked = tuple((bytes(one.asked), one.replies()) for one in recorder.conversations())
+        requested = tuple((bytes(one.requested), one.replies()) for one in recorder.conversations())
     recorder.close()
-    return Floor(asked, tuple(body.splitlines()))
+    return Floor(requested, tuple(body.splitlines()))
 
 
 class FloorRun:

@@ -26,7 +26,7 @@ _WATCH_SECONDS: Final = "5"
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="oxherd", prog_name="monitor", message="oxherd %(version)s")
 def main() -> None:
-    """Watch a Redis deployment, the BullMQ queues in it and the host.
+    """FailoverWatcher a Redis deployment, the BullMQ queues in it and the host.
 
     Settings come from the environment (REDIS_URL ...) and from a YAML file; docs/settings.md lists them.
     """
@@ -133,9 +133,9 @@ def _print_config(settings: Settings) -> None:
 def _serve(loaded: Loaded[Settings]) -> NoReturn:
     import logging
 
-    from exporter.bullmq.state_file import StateFileError
-    from exporter.configuration import all_secrets, refused
-    from exporter.redis.preflight import RefusedError
+    from exporter.bullmq.state_file import CheckpointFileError
+    from exporter.configuration import all_secrets, preflight_error
+    from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter, serve
     from exporter.settings import slips
     from service.config.load import ConfigError
@@ -156,13 +156,13 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
         code = serve(Exporter(settings, web))
     except WebConfigError as error:
         _fail(str(loaded.error("web_config_file", str(error), settings.web_config_file)))
-    except StateFileError as error:
+    except CheckpointFileError as error:
         path = "bullmq.state_file"
         _fail(
             str(ConfigError(loaded.name(path), settings.bullmq.state_file, loaded.source(path), str(error)))
         )
-    except RefusedError as error:
-        _fail(str(refused(loaded, error.address, error.kind, error.message)))
+    except PreflightError as error:
+        _fail(str(preflight_error(loaded, error.address, error.kind, error.message)))
     except BindError as error:
         why = f"cannot listen there: {error}"
         _fail(str(ConfigError(loaded.name("listen"), settings.listen, loaded.source("listen"), why)))
@@ -177,15 +177,15 @@ def _serve(loaded: Loaded[Settings]) -> NoReturn:
 def _ask(
     what: str, *, url: str | None, local: bool, config: str | None, as_json: bool, watch: float | None
 ) -> NoReturn:
-    from exporter.commands.query import answer, choose
+    from exporter.commands.query import choose, run_view_command
     from service.config.load import ConfigError
     from service.web.status_client import NoAnswerError
 
     if local and url:
         raise click.UsageError("--local and --url exclude each other")
     try:
-        with choose(os.environ, url=url, config=config, local=local) as looker:
-            code = answer(what, looker, as_json=as_json, watch=watch)
+        with choose(os.environ, url=url, config=config, local=local) as source:
+            code = run_view_command(what, source, as_json=as_json, watch=watch)
     except (ConfigError, NoAnswerError) as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from exporter.host.collect import collect_host, collect_process
 from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
-from exporter.redis.watch import Watch
+from exporter.redis.watch import FailoverWatcher
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from service.clock import Deadline, monotonic, now
@@ -25,7 +25,7 @@ from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 log = logging.getLogger(__name__)
 
-Source: TypeAlias = Callable[[Deadline], object]
+SourceReader: TypeAlias = Callable[[Deadline], object]
 
 _GRACE: Final = 0.2  # seconds after the deadline in which a source that kept to it may hand in what it has
 
@@ -37,12 +37,12 @@ class Parts:
     settings: Settings
     deployment: Deployment
     discovery: Discovery
-    watch: Watch | None = None
+    watch: FailoverWatcher | None = None
     follower: Follower | None = None
     probers: Probers | None = None
 
 
-SOURCES: Final[Mapping[str, Callable[[Parts], Source | None]]] = {
+SOURCES: Final[Mapping[str, Callable[[Parts], SourceReader | None]]] = {
     "redis": lambda parts: lambda deadline: collect_redis(parts.deployment, deadline, parts.watch),
     "bullmq": lambda parts: (
         BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower).collect
@@ -54,7 +54,7 @@ SOURCES: Final[Mapping[str, Callable[[Parts], Source | None]]] = {
 """Part of the snapshot -> how its source is made; None where the settings switch it off."""
 
 
-def sources(parts: Parts) -> dict[str, Source]:
+def make_sources(parts: Parts) -> dict[str, SourceReader]:
     """Those of the table that are switched on."""
     made = {name: make(parts) for name, make in SOURCES.items()}
     return {name: source for name, source in made.items() if source is not None}
@@ -63,8 +63,8 @@ def sources(parts: Parts) -> dict[str, Source]:
 class Collector:
     """Runs the sources. Collections that overlap share one run, each until its own deadline."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        self._sources = dict(sources)
+    def __init__(self, make_sources: Mapping[str, SourceReader]) -> None:
+        self._sources = dict(make_sources)
         self._lock = threading.Lock()
         self._run: _Run | None = None
         self._busy: dict[str, Future[Outcome[Any]]] = {}
@@ -103,7 +103,7 @@ class Collector:
             thread.start()
         return parts
 
-    def _read(self, name: str, source: Source, deadline: Deadline, part: Future[Outcome[Any]]) -> None:
+    def _read(self, name: str, source: SourceReader, deadline: Deadline, part: Future[Outcome[Any]]) -> None:
         started = monotonic()
         outcome: Outcome[object]
         mistake = ""

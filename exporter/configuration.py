@@ -75,7 +75,7 @@ def all_secrets(settings: Settings) -> set[str]:
     return secrets - {""}
 
 
-def refused(loaded: Loaded[Settings], address: str, kind: str, message: str) -> ConfigError:
+def preflight_error(loaded: Loaded[Settings], address: str, kind: str, message: str) -> ConfigError:
     """What Redis said to our settings, as a complaint about the setting that is to be changed."""
     redis = loaded.model.redis
     by_url = redis.url is not None and parse_url(redis.url.get_secret_value()).password is not None

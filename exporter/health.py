@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from exporter.bullmq.keys import base
 from exporter.settings import HealthSettings
-from exporter.snapshot import HostState, NodeReading, QueueState, Rates, Snapshot
+from exporter.snapshot import CLUSTER_SLOTS, HostState, NodeReading, QueueState, Rates, Snapshot
 from service.outcome import Failed, Ok, Outcome, value_or_none
 from service.units import readable, size
 
@@ -128,10 +128,10 @@ def _cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | 
             ill.append((node.address, outcome.message))
         elif not node.healthy:
             ill.append((node.address, node.why or "unhealthy"))
-    missing = 16384 - state.topology.slots_covered() if state.topology.mode == "cluster" else 0
+    missing = CLUSTER_SLOTS - state.topology.slots_covered() if state.topology.mode == "cluster" else 0
     if not ill and missing <= 0:
         return None
-    words = [f"{missing} of 16384 slots have no owner"] if missing > 0 else []
+    words = [f"{missing} of {CLUSTER_SLOTS} slots have no owner"] if missing > 0 else []
     words += [f"{address}: {why}" for address, why in ill]
     witness = min(state.readings())
     asked = f"{_cli(witness)} {'cluster nodes' if state.topology.mode == 'cluster' else 'info replication'}"

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 from exporter.metrics.family import Assessment
 from service.outcome import value_or_none
 
-SECONDS: Final = 3600.0
+HISTORY_SECONDS: Final = 3600.0
 _APART: Final = 10.0
-_MOST: Final = int(SECONDS / _APART) + 1
+_MOST: Final = int(HISTORY_SECONDS / _APART) + 1
 
 
 class Point(NamedTuple):
@@ -40,7 +40,7 @@ class History:
 
     def points(self, now: float) -> tuple[Point, ...]:
         """Those of the last hour, the oldest first."""
-        return tuple(one for one in tuple(self._points) if one.at >= now - SECONDS)
+        return tuple(one for one in tuple(self._points) if one.at >= now - HISTORY_SECONDS)
 
 
 def point_of(assessment: Assessment) -> Point:

@@ -13,32 +13,32 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Final
 
-from exporter.api.forward import Scaler
+from exporter.api.forward import ScalerClient
 from exporter.assess import Assessor
-from exporter.bullmq.busy import Busy, BusyWorkers
+from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
-from exporter.bullmq.state_file import StateFile
-from exporter.collect import Collector, Parts, sources
+from exporter.bullmq.state_file import CheckpointFile
+from exporter.collect import Collector, Parts, make_sources
 from exporter.history import History, Point
 from exporter.metrics.family import Assessment
-from exporter.peers.model import Neighbours
-from exporter.peers.poller import Listening
+from exporter.peers.model import Peers
+from exporter.peers.poller import PeerPoller
 from exporter.probes.prober import Probers
 from exporter.redis.deployment import Deployment
-from exporter.redis.preflight import RefusedError, check_access
-from exporter.redis.watch import Watch
+from exporter.redis.preflight import PreflightError, check_access
+from exporter.redis.watch import FailoverWatcher
 from exporter.settings import BullMQSettings, Settings
 from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
-from exporter.web.app import make_app
+from exporter.web.app import make_exporter_app
 from exporter.web.exposition import Exposition
-from service.api.auth import Door
+from service.api.auth import ApiKeyAuth
 from service.clock import Deadline, monotonic, now
 from service.outcome import UnreadableError
-from service.threads import Crew, Supervised
+from service.threads import Supervised, WorkerGroup
 from service.web.address import parse_listen
-from service.web.negotiate import Format
+from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
 
@@ -49,25 +49,25 @@ _LATE_SECONDS: Final = 60.0  # beyond its own pace, before a background thread c
 
 class Exporter:
     """The whole program but for signals and the command line. Constructing it reads at most the state file;
-    raises StateFileError when that cannot be kept."""
+    raises CheckpointFileError when that cannot be kept."""
 
     def __init__(self, settings: Settings, web: WebConfig | None = None) -> None:
         self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
         self._busy = BusyWorkers(self._deployment, discovery)
-        watch = Watch(self._deployment)
-        self._crew = Crew(max_age=_LATE_SECONDS)
+        watch = FailoverWatcher(self._deployment)
+        self._stream_readers = WorkerGroup(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
         probers = Probers(settings.probes, switch.gated) if settings.probes else None
         parts = Parts(settings, self._deployment, discovery, watch, follower, probers)
-        collector = Collector(sources(parts))
+        collector = Collector(make_sources(parts))
         self._history = History()
-        self._listening = Listening(settings.api)
+        self._peer_poller = PeerPoller(settings.api)
         self._assessor = Assessor(collector, settings, switch, self._history)
         self._version = version("oxherd")
-        self._door = Door(settings.api, "CRON_API_KEY")
-        self._exposition = Exposition(self._version, switch, self._door)
+        self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
+        self._exposition = Exposition(self._version, switch, self._auth)
         self._tasks = (
             Supervised(
                 "discovery",
@@ -81,13 +81,14 @@ class Exporter:
                 max_age=lambda: switch.state.interval_minutes * 60 + _LATE_SECONDS,
             ),
             *(probers.tasks if probers else ()),
-            *self._listening.tasks,
+            *self._peer_poller.tasks,
             *(
                 [
                     Supervised(
                         "follower",
                         switch.gated(
-                            lambda: follower.step(discovery.known().queues), lambda: self._crew.keep({})
+                            lambda: follower.step(discovery.known().queues),
+                            lambda: self._stream_readers.keep({}),
                         ),
                         max_age=_LATE_SECONDS,
                     )
@@ -97,24 +98,26 @@ class Exporter:
             ),
         )
         self._started = monotonic()
-        scaler = Scaler(settings.api.scaler_url, settings.api.scaler_timeout_seconds)
-        self._server = WebServer(make_app(self, self._door, scaler), *parse_listen(settings.listen), web)
+        scaler = ScalerClient(settings.api.scaler_url, settings.api.scaler_timeout_seconds)
+        self._server = WebServer(
+            make_exporter_app(self, self._auth, scaler), *parse_listen(settings.listen), web
+        )
 
     def _make_follower(self, settings: BullMQSettings) -> Follower | None:
         if not settings.events:
             return None
-        kept = StateFile(settings.state_file) if settings.state_file else None
-        return Follower(self._deployment, settings, crew=self._crew, kept=kept)
+        checkpoint = CheckpointFile(settings.state_file) if settings.state_file else None
+        return Follower(self._deployment, settings, group=self._stream_readers, checkpoint=checkpoint)
 
     def start(self) -> None:
         """Look once whether Redis lets us in, listen, begin the background work.
 
-        Raises RefusedError and BindError; nothing runs then. A Redis that cannot be reached is no error.
+        Raises PreflightError and BindError; nothing runs then. A Redis that cannot be reached is no error.
         """
         if self._switch.on:
             try:
                 check_access(self._deployment)
-            except RefusedError:
+            except PreflightError:
                 self._deployment.close()
                 raise
         self._started = monotonic()
@@ -133,7 +136,7 @@ class Exporter:
 
     def stop(self) -> bool:
         """End everything in bounded time; whether all threads have ended."""
-        ended = [self._server.stop(), *(task.stop() for task in self._tasks), self._crew.stop()]
+        ended = [self._server.stop(), *(task.stop() for task in self._tasks), self._stream_readers.stop()]
         if self._follower is not None:
             self._follower.stop()
         self._deployment.close()
@@ -144,16 +147,16 @@ class Exporter:
     def assess(self, deadline: Deadline) -> Assessment | None:
         return self._assessor.assess(deadline) if self._switch.on else None
 
-    def exposition(self, form: Format, deadline: Deadline) -> bytes:
+    def exposition(self, form: MetricsFormat, deadline: Deadline) -> bytes:
         return self._exposition.render(self.assess(deadline), form)
 
-    def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
+    def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
         if not self._switch.on:
             raise UnreadableError("disabled", "monitoring is switched off")
         return self._busy.of(prefix, names, deadline)
 
     def about(self) -> About:
-        tasks = (*self._tasks, *self._crew.members) if self._switch.on else ()
+        tasks = (*self._tasks, *self._stream_readers.members) if self._switch.on else ()
         return About(
             version=self._version,
             monitoring=self._switch.on,
@@ -164,8 +167,8 @@ class Exporter:
     def history(self) -> tuple[Point, ...]:
         return self._history.points(now())
 
-    def neighbours(self) -> Neighbours:
-        return self._listening.heard
+    def peers(self) -> Peers:
+        return self._peer_poller.peers
 
     def monitoring(self) -> Monitoring:
         return self._switch.state
@@ -183,7 +186,7 @@ class Exporter:
     def why_not_ready(self) -> list[str]:
         if not self._switch.on:
             return []
-        tasks = (*self._tasks, *self._crew.members)
+        tasks = (*self._tasks, *self._stream_readers.members)
         stuck = [f"background thread {task.name} is not at work" for task in tasks if not task.alive]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
 

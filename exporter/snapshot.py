@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from service.outcome import Failed, Ok, Outcome
 
 Mode: TypeAlias = Literal["standalone", "sentinel", "cluster"]
 Role: TypeAlias = Literal["master", "replica", "unknown"]
+
+CLUSTER_SLOTS: Final = 16384
+"""Hash slots of a Redis Cluster (Cluster specification)."""
 
 
 # --- Redis -----------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ NO_MONITORING: Final = (
     "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false, or stop_monitoring): nothing is collected"
 )
 
-PARTS: Final = tuple(field.name for field in fields(Snapshot) if field.name != "taken_at")
+SNAPSHOT_PARTS: Final = tuple(field.name for field in fields(Snapshot) if field.name != "taken_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
     return view | {
         "taken_at": snapshot.taken_at,
         "health": _health(assessment.health),
-        "sources": [_source(name, getattr(snapshot, name)) for name in PARTS],
+        "sources": [_source(name, getattr(snapshot, name)) for name in SNAPSHOT_PARTS],
         "redis": _redis(assessment, value_or_none(snapshot.redis)),
         "queues": _queues(value_or_none(snapshot.bullmq)),
         "host": _host(value_or_none(snapshot.host)),

@@ -11,29 +11,29 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from scaler.api import routes
-from service.api.auth import Door
+from service.api.auth import ApiKeyAuth
 from service.api.endpoint import ABOUT, add_api, described, refusal
-from service.web.negotiate import CONTENT_TYPES, Format, gzip_wanted, metrics_format
+from service.web.negotiate import CONTENT_TYPES, MetricsFormat, gzip_wanted, metrics_format
 
 
-class Answers(routes.Answers, Protocol):
+class ScalerService(routes.ScalerControl, Protocol):
     """What the paths need of the scaler. But for orders, none of it waits for anything."""
 
-    def exposition(self, form: Format) -> bytes:
+    def exposition(self, form: MetricsFormat) -> bytes:
         """The series, as of the last step."""
 
     def why_not_ready(self) -> list[str]:
         """What does not work, a line each."""
 
 
-def make_app(answers: Answers, door: Door, version: str) -> FastAPI:
+def make_scaler_app(scaler: ScalerService, auth: ApiKeyAuth, version: str) -> FastAPI:
     """Every answer is of the last step, so that asking costs nothing."""
     app = FastAPI(title="Oxherd scaler", description=ABOUT, version=version, docs_url=None, redoc_url=None)
 
     def metrics(request: Request) -> Response:
         """The exposition, in text format 0.0.4 or OpenMetrics 1.0."""
         form = metrics_format(request.headers.get("accept"))
-        body = answers.exposition(form)
+        body = scaler.exposition(form)
         headers = {"content-type": CONTENT_TYPES[form], "vary": "Accept, Accept-Encoding"}
         if gzip_wanted(request.headers.get("accept-encoding")):
             body = gzip.compress(body, compresslevel=1, mtime=0)
@@ -42,9 +42,9 @@ def make_app(answers: Answers, door: Door, version: str) -> FastAPI:
 
     def status(request: Request) -> JSONResponse:
         """What `scaling status` shows."""
-        if (refused := refusal(door, request)) is not None:
+        if (refused := refusal(auth, request)) is not None:
             return refused
-        return JSONResponse(dict(answers.status()), headers={"cache-control": "no-store"})
+        return JSONResponse(dict(scaler.status()), headers={"cache-control": "no-store"})
 
     async def healthz() -> dict[str, str]:
         """The process is alive and answers."""
@@ -52,7 +52,7 @@ def make_app(answers: Answers, door: Door, version: str) -> FastAPI:
 
     async def readyz() -> JSONResponse:
         """A first step is done, and steps go on. Not: Prometheus or a target is well."""
-        reasons = answers.why_not_ready()
+        reasons = scaler.why_not_ready()
         ready = {"status": "not ready" if reasons else "ready", "reasons": reasons}
         return JSONResponse(ready, status_code=503 if reasons else 200)
 
@@ -66,5 +66,5 @@ def make_app(answers: Answers, door: Door, version: str) -> FastAPI:
         kind = Response if path == "/metrics" else JSONResponse
         app.get(path, response_class=kind, response_model=None, responses=others)(handler)
         app.head(path, response_model=None, include_in_schema=False)(handler)
-    add_api(app, routes.make_api(answers), door)
+    add_api(app, routes.make_scaling_api(scaler), auth)
     return app

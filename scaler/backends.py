@@ -1,6 +1,6 @@
 """Where workers are: on this machine, or in a cluster. All targets of a scaler are in one place.
 
-Adding a kind is adding a row to PLACES and a field to TargetSettings.
+Adding a kind is adding a row to BACKENDS and a field to TargetSettings.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from scaler.targets.base import Target
 from scaler.targets.process import ProcessTarget
 
 
-class PlaceError(Exception):
+class BackendError(Exception):
     """The place cannot be worked in; the text says why."""
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """Makes targets, and says whether this process is the one that acts on them."""
 
     def target(self, made_of: TargetSettings) -> Target:
@@ -36,7 +36,7 @@ class Place(Protocol):
         """Whether this process may act now."""
 
     @property
-    def patient(self) -> bool:
+    def store_may_be_unreachable(self) -> bool:
         """Whether the store may be out of reach at the start."""
 
     def start(self, on_lead: Callable[[], None]) -> None:
@@ -49,11 +49,11 @@ class Place(Protocol):
         """Let another process lead; whether all threads ended."""
 
 
-class Here:
+class LocalBackend:
     """This machine: one scaler, which always leads."""
 
     leading: Final = True
-    patient: Final = False
+    store_may_be_unreachable: Final = False
 
     def __init__(self, settings: Settings) -> None:
         """Raises StoreError."""
@@ -76,33 +76,36 @@ class Here:
         return True
 
 
-def _cluster(settings: Settings) -> Place:
+def _cluster(settings: Settings) -> Backend:
     """Imported late: the client takes half a second and 40 MB, which processes need not pay."""
     try:
         from scaler.kube.api import NoClusterError
-        from scaler.kube.backend import Cluster
+        from scaler.kube.backend import KubernetesBackend
     except ModuleNotFoundError as error:
         why = f"module {error.name} is missing: install oxherd[kubernetes]"
-        raise PlaceError(why) from None
+        raise BackendError(why) from None
     try:
-        return Cluster(settings)
+        return KubernetesBackend(settings)
     except NoClusterError as error:
-        raise PlaceError(str(error)) from None
+        raise BackendError(str(error)) from None
 
 
-PLACES: Final[Mapping[str, Callable[[Settings], Place]]] = {"processes": Here, "kubernetes": _cluster}
+BACKENDS: Final[Mapping[str, Callable[[Settings], Backend]]] = {
+    "processes": LocalBackend,
+    "kubernetes": _cluster,
+}
 
 
-def kind_of(target: TargetSettings) -> str:
+def backend_kind_of(target: TargetSettings) -> str:
     """The place that the target's settings name; they name exactly one."""
-    return next(kind for kind in PLACES if getattr(target, kind) is not None)
+    return next(kind for kind in BACKENDS if getattr(target, kind) is not None)
 
 
-def place_kind(settings: Settings) -> str:
+def backend_kind(settings: Settings) -> str:
     """That of the targets; without any, this machine."""
-    return kind_of(settings.targets[0]) if settings.targets else "processes"
+    return backend_kind_of(settings.targets[0]) if settings.targets else "processes"
 
 
-def make_place(settings: Settings) -> Place:
-    """The place of these settings' targets. Raises PlaceError and StoreError."""
-    return PLACES[place_kind(settings)](settings)
+def make_backend(settings: Settings) -> Backend:
+    """The place of these settings' targets. Raises BackendError and StoreError."""
+    return BACKENDS[backend_kind(settings)](settings)

@@ -85,7 +85,7 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
 
     Exits 0 when all is well, 1 when a target is in trouble or without metrics, 2 without a scaler.
     """
-    from scaler.commands.status import answer
+    from scaler.commands.status import show_status
     from service.config.load import ConfigError
     from service.web.status_client import NoAnswerError, key_given, key_set, local_url
 
@@ -95,7 +95,7 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
         if not url:
             settings = _settings(config).model
             url, key = local_url(settings.listen), key_set(settings.api)
-        code = answer(url, key, as_json=as_json, watch=watch)
+        code = show_status(url, key, as_json=as_json, watch=watch)
     except (NoAnswerError, ConfigError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -156,12 +156,12 @@ def manual(
     if url:
         body = {"queueName": queue, "targetWorkers": workers, "reason": reason, "requestedBy": by or _user()}
         minutes = None if seconds is None else seconds / 60
-        _remote(url, "manual_scale", body | {"durationMinutes": minutes}, commands.told_manual)
+        _remote(url, "manual_scale", body | {"durationMinutes": minutes}, commands.manual_message)
         return
     loaded = _settings(config)
     target = _target(loaded, queue)
     _ordered(
-        lambda: commands.manual(loaded, target, workers, reason=reason, by=by or _user(), seconds=seconds)
+        lambda: commands.set_manual(loaded, target, workers, reason=reason, by=by or _user(), seconds=seconds)
     )
 
 
@@ -174,11 +174,11 @@ def auto(queue: str, config: str | None, url: str | None) -> None:
     from scaler.commands import override as commands
 
     if url:
-        _remote(url, "automatic_scale", {"queueName": queue}, commands.told_auto)
+        _remote(url, "automatic_scale", {"queueName": queue}, commands.automatic_message)
         return
     loaded = _settings(config)
     target = _target(loaded, queue)
-    _ordered(lambda: commands.auto(loaded, target))
+    _ordered(lambda: commands.set_automatic(loaded, target))
 
 
 @main.command()
@@ -190,11 +190,11 @@ def pause(queue: str, config: str | None, url: str | None) -> None:
     from scaler.commands import override as commands
 
     if url:
-        _remote(url, "pause_scaling", {"queueName": queue}, commands.told_pause)
+        _remote(url, "pause_scaling", {"queueName": queue}, commands.paused_message)
         return
     loaded = _settings(config)
     target = _target(loaded, queue)
-    _ordered(lambda: commands.pause(loaded, target))
+    _ordered(lambda: commands.set_paused(loaded, target))
 
 
 def _remote(url: str, action: str, body: dict[str, Any], told: Callable[[dict[str, Any]], str]) -> None:
@@ -209,14 +209,14 @@ def _remote(url: str, action: str, body: dict[str, Any], told: Callable[[dict[st
 
 
 def _ordered(order: object) -> None:
-    from scaler.state.commands import OrderError
+    from scaler.state.commands import CommandError
     from scaler.state.model import StateError
     from scaler.state.store import StoreError
     from service.config.load import ConfigError
 
     try:
         click.echo(order())  # type: ignore[operator]
-    except (OrderError, ConfigError, StateError, StoreError) as error:
+    except (CommandError, ConfigError, StateError, StoreError) as error:
         _fail(str(error))
 
 
@@ -230,11 +230,11 @@ def _user() -> str:
 
 
 def _target(loaded: Loaded[Settings], name: str) -> TargetSettings:
-    from scaler.state.commands import OrderError, find_target
+    from scaler.state.commands import CommandError, find_target
 
     try:
         return find_target(loaded.model, name)
-    except OrderError as error:
+    except CommandError as error:
         _fail(str(error))
 
 
@@ -304,7 +304,7 @@ def backtest(
     import json
 
     from scaler.backtest.replay import NothingRecordedError
-    from scaler.backtest.report import plot, policies_of, trial_data, trial_table, try_policies
+    from scaler.backtest.report import plot, policies_of, result_data, result_table, run_backtest
     from scaler.commands.tables import console
     from service.config.load import ConfigError
     from service.outcome import UnreadableError
@@ -317,19 +317,19 @@ def backtest(
     if since / step > _MOST_STEPS:
         _fail(f"--step: {since / step:.0f} steps are too many: at most {_MOST_STEPS}, so a longer step")
     try:
-        trials = [
-            try_policies(
+        results = [
+            run_backtest(
                 settings, one, policies_of(settings, one, files), since=since, step=step, start=start
             )
             for one in chosen
         ]
-        for trial in trials:
+        for result in results:
             if as_json:
-                click.echo(json.dumps(trial_data(trial)))
+                click.echo(json.dumps(result_data(result)))
             else:
-                console().print(trial_table(trial))
+                console().print(result_table(result))
         if picture:
-            plot(trials, picture)
+            plot(results, picture)
     except (ConfigError, UnreadableError, NothingRecordedError) as error:
         _fail(str(error))
 
@@ -350,7 +350,7 @@ def _settings(config: str | None, *, listen: str | None = None, dry_run: bool = 
 def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, dry_run: bool) -> NoReturn:
     import logging
 
-    from scaler.backends import PlaceError
+    from scaler.backends import BackendError
     from scaler.configuration import Reloader
     from scaler.run import Scaler, serve
     from scaler.settings import slips
@@ -378,7 +378,7 @@ def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, 
         _fail(str(loaded.error("web_config_file", str(error), settings.web_config_file)))
     except StoreError as error:
         _fail(str(loaded.error("state_file", str(error), settings.state_file)))
-    except PlaceError as error:
+    except BackendError as error:
         _fail(str(loaded.error("kubernetes.kubeconfig", str(error), settings.kubernetes.kubeconfig)))
     except BindError as error:
         why = f"cannot listen there: {error}"

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from scaler.decision.step import TargetMemory, acted, step
-from scaler.model import Applied, Control, Missing, NotApplied, Observation, Sample, Workers
+from scaler.model import Applied, Control, Missing, NotApplied, Observation, QueueSample, Workers
 from scaler.settings import PolicySettings
-from scaler.step_result import Cycle, Tally, TargetStep
+from scaler.step_result import StepCounters, StepResult, TargetStep
 from scaler.targets.base import Target
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome
@@ -36,21 +36,21 @@ class Managed:
 
 
 @dataclass(frozen=True)
-class Sight:
+class TargetMetrics:
     """What was seen of a target's queues, which are named as they were found."""
 
     queues: tuple[str, ...]
-    sample: Sample | Missing
+    sample: QueueSample | Missing
 
 
-class Eyes(Protocol):
+class MetricsSource(Protocol):
     """Where samples come from."""
 
-    def look(self, deadline: Deadline) -> Mapping[str, Sight]:
+    def look(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         """What is seen of each target, by its name. Never raises."""
 
 
-class Book(Protocol):
+class LiveState(Protocol):
     """What people have ordered, and what has to survive a restart."""
 
     def control(self, target: str, at: float) -> Control:
@@ -59,7 +59,7 @@ class Book(Protocol):
     def recall(self, target: str) -> TargetMemory | None:
         """What was learned before the start; None for nothing that can be used."""
 
-    def note(self, target: str, at: float, old: int, new: int, reason: str) -> None:
+    def record_action(self, target: str, at: float, old: int, new: int, reason: str) -> None:
         """The number of workers was changed."""
 
     def save(self, memories: Mapping[str, TargetMemory]) -> None:
@@ -69,37 +69,38 @@ class Book(Protocol):
 class Controller:
     """Holds what was learned of each target. `step` is for one thread; `last` may be read by all."""
 
-    def __init__(self, book: Book, *, leading: Callable[[], bool] = lambda: True) -> None:
-        self._book = book
+    def __init__(self, state: LiveState, *, leading: Callable[[], bool] = lambda: True) -> None:
+        self._state = state
         self._leading = leading
         self._memories: dict[str, TargetMemory | None] = {}
         self._told: dict[str, str] = {}
         self._asked: dict[str, int] = {}
-        self.tally = Tally()
-        self.last: Cycle | None = None
+        self.counters = StepCounters()
+        self.last: StepResult | None = None
 
     def step(
         self,
-        eyes: Eyes,
+        metrics: MetricsSource,
         managed: Iterable[Managed],
         interval: float,
         *,
         enabled: bool = True,
         dry_run: bool = False,
-    ) -> Cycle:
+    ) -> StepResult:
         """Once through all targets; what was found and done is also kept as `last`."""
         targets = list(managed)
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="target") as pool:
             lanes = [pool.submit(_read, targets[lane::_AT_ONCE], deadline) for lane in range(_AT_ONCE)]
-            sights = eyes.look(deadline)
+            metrics_by_target = metrics.look(deadline)
             reads = {name: read for lane in lanes for name, read in lane.result().items()}
             leading = self._leading()
             if not leading:
                 self._follow(reads, time)
             decided = [
-                self._decide(one, reads[one.name], sights[one.name], interval, time) for one in targets
+                self._decide(one, reads[one.name], metrics_by_target[one.name], interval, time)
+                for one in targets
             ]
             if enabled and leading and not dry_run:
                 by_name = {one.name: one.target for one in targets}
@@ -114,12 +115,12 @@ class Controller:
         self._memories = {name: one for name, one in self._memories.items() if name in names}
         self._tell(decided, acting=enabled and leading and not dry_run)
         took = monotonic() - begun
-        cycle = Cycle(time, took, tuple(decided), leading=leading, enabled=enabled, dry_run=dry_run)
-        self.tally.count(cycle)
-        self.last = cycle
+        result = StepResult(time, took, tuple(decided), leading=leading, enabled=enabled, dry_run=dry_run)
+        self.counters.count(result)
+        self.last = result
         if leading:
-            self._book.save(self.memories)
-        return cycle
+            self._state.save(self.memories)
+        return result
 
     @property
     def memories(self) -> dict[str, TargetMemory]:
@@ -131,28 +132,28 @@ class Controller:
         for name, read in reads.items():
             if not isinstance(read, Ok):
                 continue
-            before, self._asked[name] = self._asked.get(name), read.value.asked
+            before, self._asked[name] = self._asked.get(name), read.value.requested
             memory = self._memories.get(name)
-            if memory is not None and before is not None and before != read.value.asked:
+            if memory is not None and before is not None and before != read.value.requested:
                 self._memories[name] = acted(memory, time)
 
     def _decide(
         self,
         one: Managed,
         read: Outcome[Workers],
-        sight: Sight,
+        metrics: TargetMetrics,
         interval: float,
         time: float,
     ) -> TargetStep:
-        control, sample = self._book.control(one.name, time), sight.sample
-        found = TargetStep(one.name, sight.queues, one.settings, time, read, sample, control)
+        control, sample = self._state.control(one.name, time), metrics.sample
+        found = TargetStep(one.name, metrics.queues, one.settings, time, read, sample, control)
         if isinstance(read, Failed):
             return found
         if one.name not in self._memories:
-            self._memories[one.name] = self._book.recall(one.name)
+            self._memories[one.name] = self._state.recall(one.name)
         workers = read.value
         seen = Observation(
-            time, workers.asked, workers.ready, sample, workers.start_seconds, workers.contested
+            time, workers.requested, workers.ready, sample, workers.start_seconds, workers.contested
         )
         decision, self._memories[one.name] = step(
             one.settings, interval, seen, control, self._memories[one.name]
@@ -165,7 +166,7 @@ class Controller:
             memory = self._memories[one.name]
             if memory is not None:
                 self._memories[one.name] = acted(memory, one.time)
-            self._book.note(one.name, one.time, old, new, why)
+            self._state.record_action(one.name, one.time, old, new, why)
         return replace(one, acted=result)
 
     # --- what is told ------------------------------------------------------------------------------------
@@ -196,14 +197,14 @@ def changes(one: TargetStep) -> bool:
     return (
         one.decision is not None
         and isinstance(one.workers, Ok)
-        and one.decision.workers != one.workers.value.asked
+        and one.decision.workers != one.workers.value.requested
     )
 
 
 def _change(one: TargetStep) -> tuple[int, int, str]:
     if one.decision is None or isinstance(one.workers, Failed):
         raise ValueError(f"{one.name} was not decided on")
-    return one.workers.value.asked, one.decision.workers, one.decision.reason
+    return one.workers.value.requested, one.decision.workers, one.decision.reason
 
 
 def _act(target: Target, one: TargetStep) -> Applied | NotApplied:

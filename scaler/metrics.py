@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from scaler.model import Condition, Missing, Workers
-from scaler.step_result import Cycle, Tally, TargetStep
+from scaler.step_result import StepCounters, StepResult, TargetStep
 from service.outcome import Ok
 
 CONDITIONS: Final[tuple[Condition, ...]] = (
@@ -23,37 +23,39 @@ CONDITIONS: Final[tuple[Condition, ...]] = (
     "AtMax",
 )
 
-Sample: TypeAlias = tuple[tuple[str, ...], float]
+LabelledValue: TypeAlias = tuple[tuple[str, ...], float]
 
 
 @dataclass(frozen=True)
-class Family:
+class ScalerFamily:
     """One family; `read` yields nothing for what is not known."""
 
     name: str
     kind: Literal["gauge", "counter"]
     help: str
     labels: tuple[str, ...]
-    read: Callable[[Cycle, Tally], Iterable[Sample]]
+    read: Callable[[StepResult, StepCounters], Iterable[LabelledValue]]
 
-    def metric(self, cycle: Cycle, tally: Tally) -> Metric:
+    def metric(self, result: StepResult, counters: StepCounters) -> Metric:
         if self.kind == "counter":
             family: Metric = CounterMetricFamily(
                 self.name.removesuffix("_total"), self.help, labels=self.labels
             )
         else:
             family = GaugeMetricFamily(self.name, self.help, labels=self.labels)
-        for values, value in self.read(cycle, tally):
+        for values, value in self.read(result, counters):
             family.add_metric(list(values), value)  # type: ignore[attr-defined]
         return family
 
 
-def _of(value: Callable[[TargetStep], float | None]) -> Callable[[Cycle, Tally], Iterator[Sample]]:
+def _of(
+    value: Callable[[TargetStep], float | None],
+) -> Callable[[StepResult, StepCounters], Iterator[LabelledValue]]:
     """A sample for each target that has the value."""
 
-    def read(cycle: Cycle, tally: Tally) -> Iterator[Sample]:
-        del tally
-        for step in cycle.steps:
+    def read(result: StepResult, counters: StepCounters) -> Iterator[LabelledValue]:
+        del counters
+        for step in result.steps:
             found = value(step)
             if found is not None:
                 yield (",".join(step.queues), step.name), float(found)
@@ -65,9 +67,9 @@ def _workers(value: Callable[[Workers], int | None]) -> Callable[[TargetStep], f
     return lambda step: value(step.workers.value) if isinstance(step.workers, Ok) else None
 
 
-def _conditions(cycle: Cycle, tally: Tally) -> Iterator[Sample]:
-    del tally
-    for step in cycle.steps:
+def _conditions(result: StepResult, counters: StepCounters) -> Iterator[LabelledValue]:
+    del counters
+    for step in result.steps:
         for condition in CONDITIONS:
             yield (",".join(step.queues), step.name, condition), float(condition in step.conditions)
 
@@ -77,11 +79,11 @@ def _age(step: TargetStep) -> float | None:
 
 
 def _counted(
-    counts: Callable[[Tally], Mapping[Any, int]],
-) -> Callable[[Cycle, Tally], list[Sample]]:
-    def read(cycle: Cycle, tally: Tally) -> list[Sample]:
-        del cycle
-        return [(values, float(value)) for values, value in counts(tally).items()]
+    counts: Callable[[StepCounters], Mapping[Any, int]],
+) -> Callable[[StepResult, StepCounters], list[LabelledValue]]:
+    def read(result: StepResult, counters: StepCounters) -> list[LabelledValue]:
+        del result
+        return [(values, float(value)) for values, value in counts(counters).items()]
 
     return read
 
@@ -89,49 +91,49 @@ def _counted(
 _PER: Final = ("queue", "target")
 
 FAMILIES: Final = (
-    Family(
+    ScalerFamily(
         "oxherd_scaler_desired_replicas",
         "gauge",
         "Workers that the last step decided on, whether they could be had or not.",
         _PER,
         _of(lambda step: step.desired),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_current_replicas",
         "gauge",
         "Workers that the target is asked for now.",
         _PER,
-        _of(_workers(lambda workers: workers.asked)),
+        _of(_workers(lambda workers: workers.requested)),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_ready_replicas",
         "gauge",
         "Workers of the target that can take jobs; absent where that is not known.",
         _PER,
         _of(_workers(lambda workers: workers.ready)),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_min_replicas",
         "gauge",
         "Fewest workers that the settings allow.",
         _PER,
         _of(lambda step: step.settings.min_workers),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_max_replicas",
         "gauge",
         "Most workers that the settings allow.",
         _PER,
         _of(lambda step: step.settings.max_workers),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_load_factor",
         "gauge",
         "Ratio 0 to 1: (waiting + active) / workers / capacity of a worker; absent without metrics.",
         _PER,
         _of(lambda step: step.load_factor),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_wait_estimate_seconds",
         "gauge",
         "Seconds until a job that comes now would be taken: waiting jobs x their service time / ready slots; "
@@ -139,97 +141,97 @@ FAMILIES: Final = (
         _PER,
         _of(lambda step: step.wait_estimate),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_condition",
         "gauge",
         "1 while the condition holds, else 0: " + ", ".join(CONDITIONS) + ".",
         (*_PER, "condition"),
         _conditions,
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_override_replicas",
         "gauge",
         "Workers that a person has ordered; absent without an override.",
         _PER,
         _of(lambda step: step.control.override.workers if step.control.override else None),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_override_expires_timestamp_seconds",
         "gauge",
         "Unix time at which the override ends; absent for one that stays until it is taken back.",
         _PER,
         _of(lambda step: step.control.override.until if step.control.override else None),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_metrics_age_seconds",
         "gauge",
         "Seconds since the scrape that the last step rests on; absent without metrics.",
         _PER,
         _of(_age),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_decisions_total",
         "counter",
         "Decisions for another number of workers, by direction (up, down) and the reason that won; those of "
         "a dry run too.",
         (*_PER, "direction", "reason"),
-        _counted(lambda tally: tally.decisions),
+        _counted(lambda counters: counters.decisions),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_errors_total",
         "counter",
         "What went wrong, by kind: of a target (not_found, forbidden, conflict, throttled, timeout, "
         "unreachable, invalid, fenced), or of its metrics (metrics_stale, metrics_unreachable, ...).",
         ("kind",),
-        _counted(lambda tally: {(kind,): count for kind, count in tally.errors.items()}),
+        _counted(lambda counters: {(kind,): count for kind, count in counters.errors.items()}),
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_leader",
         "gauge",
         "1 when this process is the one that acts, else 0.",
         (),
-        lambda cycle, _: [((), float(cycle.leading))],
+        lambda result, _: [((), float(result.leading))],
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_enabled",
         "gauge",
         "1, or 0 when ENABLE_AUTO_SCALING is false or scaling was stopped: then nothing is changed.",
         (),
-        lambda cycle, _: [((), float(cycle.enabled))],
+        lambda result, _: [((), float(result.enabled))],
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_dry_run",
         "gauge",
         "1 when decisions are published and not acted on, else 0.",
         (),
-        lambda cycle, _: [((), float(cycle.dry_run))],
+        lambda result, _: [((), float(result.dry_run))],
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_last_step_timestamp_seconds",
         "gauge",
         "Unix time of the last step.",
         (),
-        lambda cycle, _: [((), cycle.time)],
+        lambda result, _: [((), result.time)],
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_step_duration_seconds",
         "gauge",
         "Seconds that the last step took, queries and targets included.",
         (),
-        lambda cycle, _: [((), cycle.took)],
+        lambda result, _: [((), result.took)],
     ),
-    Family(
+    ScalerFamily(
         "oxherd_scaler_steps_total",
         "counter",
         "Steps since the start.",
         (),
-        lambda _, tally: [((), float(tally.steps))],
+        lambda _, counters: [((), float(counters.steps))],
     ),
 )
 
 
-def metrics(cycle: Cycle | None, tally: Tally) -> Iterator[Metric]:
+def metrics(result: StepResult | None, counters: StepCounters) -> Iterator[Metric]:
     """All families as prometheus_client has them; before the first step none."""
-    if cycle is not None:
+    if result is not None:
         for family in FAMILIES:
-            yield family.metric(cycle, tally)
+            yield family.metric(result, counters)

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class QueueSample:
     """What the metrics say of a target's queues, summed over them. None: there is no such series.
 
     `at` is when the exporter was scraped. Jobs `waiting` can be taken now (wait, paused and prioritized);
@@ -53,7 +53,7 @@ class Observation:
     time: float
     workers: int
     ready: int | None
-    sample: Sample | Missing
+    sample: QueueSample | Missing
     start_seconds: float | None = None
     contested: str | None = None
 
@@ -115,7 +115,7 @@ class Workers:
     """A target as it is: the number asked for, how many are ready, the 0.9-quantile of start times, and who
     else sets the number."""
 
-    asked: int
+    requested: int
     ready: int | None
     start_seconds: float | None = None
     contested: str | None = None

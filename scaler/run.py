@@ -20,26 +20,26 @@ from prometheus_client.exposition import generate_latest as text_of
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 from prometheus_client.registry import Collector
 
-from scaler.app import make_app
-from scaler.backends import kind_of, make_place, place_kind
+from scaler.app import make_scaler_app
+from scaler.backends import backend_kind, backend_kind_of, make_backend
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
 from scaler.model import Condition
-from scaler.prometheus.target_metrics import Eyes
+from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.settings import Settings, TargetSettings, checked, origins, resolve
-from scaler.state.commands import Change
-from scaler.state.live import Ledger
-from scaler.state.model import Orders
-from scaler.step_result import Cycle
+from scaler.state.commands import ChangeState
+from scaler.state.live import LiveState
+from scaler.state.model import OperatorState
+from scaler.step_result import StepResult
 from scaler.targets.base import Target
-from scaler.views import View, status_view
-from service.api.auth import Door
+from scaler.views import ScalerView, scaler_view
+from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
 from service.clock import monotonic
 from service.threads import Supervised
 from service.web.address import parse_listen
-from service.web.negotiate import Format
+from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
 
@@ -52,23 +52,25 @@ class Scaler:
     """The whole program; tests run it in process on port 0."""
 
     def __init__(self, reloader: Reloader, web: WebConfig | None = None) -> None:
-        """Raises PlaceError and StoreError."""
+        """Raises BackendError and StoreError."""
         self._reloader = reloader
         settings = reloader.current
         self._version = version("oxherd")
         self._dry_run = settings.dry_run
-        self._kind = place_kind(settings)
-        self._place = make_place(settings)
-        self._ledger = Ledger(self._place.store, patient=self._place.patient)
-        self._controller = Controller(self._ledger, leading=lambda: self.leading)
+        self._kind = backend_kind(settings)
+        self._backend = make_backend(settings)
+        self._state = LiveState(
+            self._backend.store, store_may_be_unreachable=self._backend.store_may_be_unreachable
+        )
+        self._controller = Controller(self._state, leading=lambda: self.leading)
         self._conditions: dict[str, frozenset[Condition]] = {}
         self._fleet: dict[str, tuple[TargetSettings, Target]] = {}
-        self._eyes: Eyes | None = None
+        self._metrics_source: PrometheusMetrics | None = None
         self._prepared: Settings | None = None
         self._task = Supervised("controller", self._step, max_age=lambda: 3 * self._interval + _LATE_SECONDS)
-        self._door = Door(settings.api, "CRON_API_KEY")
+        self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
         self._server = WebServer(
-            make_app(self, self._door, self._version), *parse_listen(settings.listen), web
+            make_scaler_app(self, self._auth, self._version), *parse_listen(settings.listen), web
         )
         self._registry = _registry(self)
         self._started = monotonic()
@@ -77,19 +79,19 @@ class Scaler:
         """Listen and begin. Raises BindError; nothing runs then."""
         self._started = monotonic()
         self._server.start()
-        self._place.start(self._take_over)
+        self._backend.start(self._take_over)
         self._task.start()
 
     def stop(self) -> bool:
         """End everything: decisions first, then the workers of this machine; whether all threads ended."""
         ended = self._task.stop(_LATE_SECONDS)
         if self.leading:
-            self._ledger.save(self._controller.memories, at_once=True)
-        ended = self._place.stop() and ended
+            self._state.save(self._controller.memories, at_once=True)
+        ended = self._backend.stop() and ended
         _close(target for _, target in self._fleet.values())
-        if self._eyes:
-            self._eyes.close()
-        self._ledger.close()
+        if self._metrics_source:
+            self._metrics_source.close()
+        self._state.close()
         return self._server.stop() and ended
 
     @property
@@ -104,7 +106,7 @@ class Scaler:
     @property
     def leading(self) -> bool:
         """Whether this process may act: it leads, and it knows what people have ordered."""
-        return self._ledger.known and self._place.leading
+        return self._state.known and self._backend.leading
 
     @property
     def controller(self) -> Controller:
@@ -122,28 +124,28 @@ class Scaler:
         begun = monotonic()
         self._reloader.look()
         settings = self._reloader.current
-        eyes = self._prepare(settings)
-        self._ledger.refresh()
-        orders = self._ledger.orders
-        cycle = self._controller.step(
-            eyes,
+        metrics = self._prepare(settings)
+        self._state.refresh()
+        operator = self._state.operator
+        result = self._controller.step(
+            metrics,
             list(self._managed(settings)),
             self._interval,
-            enabled=settings.enabled if orders.enabled is None else orders.enabled,
+            enabled=settings.enabled if operator.enabled is None else operator.enabled,
             dry_run=self._dry_run,
         )
-        if cycle.leading:
+        if result.leading:
             self._task.sleep_on()
-        for step in cycle.steps:
-            self._place.tell(step, self._conditions.get(step.name))
-        self._conditions = {step.name: step.conditions for step in cycle.steps}
+        for step in result.steps:
+            self._backend.tell(step, self._conditions.get(step.name))
+        self._conditions = {step.name: step.conditions for step in result.steps}
         return max(0.0, self._interval - (monotonic() - begun))
 
-    def _prepare(self, settings: Settings) -> Eyes:
+    def _prepare(self, settings: Settings) -> PrometheusMetrics:
         """Targets that are new are made, those that are gone are closed, the others stay as they are."""
-        if self._eyes is not None and settings is self._prepared:
-            return self._eyes
-        wanted = {target.name: target for target in settings.targets if kind_of(target) == self._kind}
+        if self._metrics_source is not None and settings is self._prepared:
+            return self._metrics_source
+        wanted = {target.name: target for target in settings.targets if backend_kind_of(target) == self._kind}
         if len(wanted) < len(settings.targets):
             log.warning("targets of another kind need a restart", extra={"kind": self._kind})
         gone = [
@@ -154,15 +156,15 @@ class Scaler:
         _close(self._fleet.pop(name)[1] for name in gone)
         for name, target in wanted.items():
             kept = self._fleet.get(name)
-            self._fleet[name] = target, (kept[1] if kept else self._place.target(target))
-        if self._eyes:
-            self._eyes.close()
-        self._eyes, self._prepared = Eyes(settings), settings
-        return self._eyes
+            self._fleet[name] = target, (kept[1] if kept else self._backend.target(target))
+        if self._metrics_source:
+            self._metrics_source.close()
+        self._metrics_source, self._prepared = PrometheusMetrics(settings), settings
+        return self._metrics_source
 
     def _managed(self, settings: Settings) -> Iterator[Managed]:
         for name, (made_of, target) in self._fleet.items():
-            changed = self._ledger.orders.policies.get(name, {})
+            changed = self._state.operator.policies.get(name, {})
             try:
                 policy = checked(settings, made_of, changed)
             except ValueError as error:
@@ -173,20 +175,20 @@ class Scaler:
     @property
     def _interval(self) -> float:
         """Seconds between two decisions: as ordered, or as set."""
-        ordered = self._ledger.orders.interval_seconds
+        ordered = self._state.operator.interval_seconds
         return self._reloader.current.interval_seconds if ordered is None else ordered
 
     # --- what the HTTP paths ask ---------------------------------------------------------------------------
 
-    def status(self) -> View:
-        settings, orders = self._reloader.current, self._ledger.orders
-        return status_view(
+    def status(self) -> ScalerView:
+        settings, operator = self._reloader.current, self._state.operator
+        return scaler_view(
             self._last,
             version=self._version,
             uptime=monotonic() - self._started,
-            actions=self._ledger.actions,
+            actions=self._state.actions,
             origins={
-                one.name: origins(settings, one, orders.policies.get(one.name)) for one in settings.targets
+                one.name: origins(settings, one, operator.policies.get(one.name)) for one in settings.targets
             },
         )
 
@@ -195,15 +197,15 @@ class Scaler:
         return self._reloader.current
 
     @property
-    def orders(self) -> Orders:
-        return self._ledger.orders
+    def operator(self) -> OperatorState:
+        return self._state.operator
 
-    def order(self, change: Callable[[Change], Any]) -> Any:
-        told = change(self._ledger.change)
+    def order(self, change: Callable[[ChangeState], Any]) -> Any:
+        told = change(self._state.change)
         self._task.wake()
         return told
 
-    def exposition(self, form: Format) -> bytes:
+    def exposition(self, form: MetricsFormat) -> bytes:
         if form == "openmetrics":
             body: bytes = openmetrics_of(self._registry)  # type: ignore[no-untyped-call]
             return body
@@ -217,11 +219,11 @@ class Scaler:
     def collect(self) -> Iterable[Metric]:
         """Our families, for prometheus_client."""
         yield InfoMetricFamily("oxherd_build", "The scaler's version.", {"version": self._version})
-        yield from metrics(self._last, self._controller.tally)
-        yield from Refusals(self._door).collect()
+        yield from metrics(self._last, self._controller.counters)
+        yield from Refusals(self._auth).collect()
 
     @property
-    def _last(self) -> Cycle | None:
+    def _last(self) -> StepResult | None:
         """The last step; who leads is asked now."""
         last = self._controller.last
         return None if last is None else replace(last, leading=self.leading)

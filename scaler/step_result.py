@@ -12,7 +12,7 @@ from scaler.model import (
     Decision,
     Missing,
     NotApplied,
-    Sample,
+    QueueSample,
     Workers,
 )
 from scaler.settings import PolicySettings
@@ -28,7 +28,7 @@ class TargetStep:
     settings: PolicySettings
     time: float
     workers: Outcome[Workers]
-    sample: Sample | Missing
+    sample: QueueSample | Missing
     control: Control
     decision: Decision | None = None
     acted: Applied | NotApplied | None = None
@@ -57,7 +57,7 @@ class TargetStep:
         """Row S1 of the table; None where the target or its metrics could not be read."""
         if isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
             return None
-        return load_factor(self.settings, self.sample, self.workers.value.asked)
+        return load_factor(self.settings, self.sample, self.workers.value.requested)
 
     @property
     def wait_estimate(self) -> float | None:
@@ -68,14 +68,16 @@ class TargetStep:
             return None
         inputs = self.decision.inputs
         workers = self.workers.value
-        slots = (workers.asked if workers.ready is None else workers.ready) * inputs.get("concurrency", 0.0)
+        slots = (workers.requested if workers.ready is None else workers.ready) * inputs.get(
+            "concurrency", 0.0
+        )
         if "service_seconds" not in inputs or slots <= 0:
             return None
         return self.sample.waiting * inputs["service_seconds"] / slots
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle:
+class StepResult:
     """One step over all targets. `leading`: this process is the one that acts."""
 
     time: float
@@ -87,7 +89,7 @@ class Cycle:
 
 
 @dataclass
-class Tally:
+class StepCounters:
     """What is counted over all steps since the start."""
 
     decisions: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
@@ -95,17 +97,17 @@ class Tally:
     steps: int = 0
     step_seconds: float = 0.0
 
-    def count(self, cycle: Cycle) -> None:
+    def count(self, result: StepResult) -> None:
         """A decision counts when it changes the number of workers, or would in a dry run."""
         self.steps += 1
-        self.step_seconds += cycle.took
-        for step in cycle.steps:
+        self.step_seconds += result.took
+        for step in result.steps:
             if isinstance(step.workers, Failed):
                 self._error(step.workers.kind)
-            elif not (cycle.leading or cycle.dry_run):
+            elif not (result.leading or result.dry_run):
                 pass  # another scaler counts its decisions: two would count each twice
-            elif step.decision and step.decision.workers != step.workers.value.asked:
-                direction = "up" if step.decision.workers > step.workers.value.asked else "down"
+            elif step.decision and step.decision.workers != step.workers.value.requested:
+                direction = "up" if step.decision.workers > step.workers.value.requested else "down"
                 key = (",".join(step.queues), step.name, direction, step.decision.reason)
                 self.decisions[key] = self.decisions.get(key, 0) + 1
             if isinstance(step.acted, NotApplied):

@@ -16,7 +16,7 @@ _TROUBLES: Final[frozenset[Condition]] = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Transition:
     """`reason` is one word in CamelCase; `trouble`: somebody should look."""
 
     target: str
@@ -25,18 +25,18 @@ class News:
     trouble: bool = False
 
 
-def news_of(step: TargetStep, before: frozenset[Condition] | None) -> Iterator[News]:
+def transitions_of(step: TargetStep, before: frozenset[Condition] | None) -> Iterator[Transition]:
     """In the order in which they are read; `before` is None where the target was never looked at."""
     known = frozenset({"Active"}) if before is None else before
     for condition in sorted(step.conditions - known):
         if before is not None or condition != "Active":
-            yield News(step.name, condition, _why(step, condition), trouble=condition in _TROUBLES)
+            yield Transition(step.name, condition, _why(step, condition), trouble=condition in _TROUBLES)
     for condition in sorted((before or frozenset()) - step.conditions):
-        yield News(step.name, f"{condition}Ended", f"no longer {_SAID[condition]}")
+        yield Transition(step.name, f"{condition}Ended", f"no longer {_SAID[condition]}")
     if isinstance(step.acted, Applied) and isinstance(step.workers, Ok) and step.decision is not None:
-        old, new = step.workers.value.asked, step.acted.workers
+        old, new = step.workers.value.requested, step.acted.workers
         reason = "ScaledUp" if new > old else "ScaledDown"
-        yield News(step.name, reason, f"from {old} to {new}: {step.decision.sentence}")
+        yield Transition(step.name, reason, f"from {old} to {new}: {step.decision.sentence}")
 
 
 _SAID: Final = {

@@ -8,23 +8,23 @@ from typing import Any, Final, TypeAlias
 
 from scaler.model import Missing, NotApplied, Override
 from scaler.state.model import Action
-from scaler.step_result import Cycle, TargetStep
+from scaler.step_result import StepResult, TargetStep
 from service.outcome import Failed, Ok
 
-View: TypeAlias = Mapping[str, Any]
+ScalerView: TypeAlias = Mapping[str, Any]
 
 NAME: Final = "oxherd scaler"
 _ACTIONS_SHOWN: Final = 20
 
 
-def status_view(
-    cycle: Cycle | None,
+def scaler_view(
+    result: StepResult | None,
     *,
     version: str,
     uptime: float,
     actions: Iterable[Action],
     origins: Mapping[str, Mapping[str, str]],
-) -> View:
+) -> ScalerView:
     """Everything. Before the first step there are no targets. `origins`: where a target's keys are set."""
     view: dict[str, Any] = {
         "name": NAME,
@@ -32,19 +32,19 @@ def status_view(
         "uptime_seconds": uptime,
         "actions": [asdict(one) for one in list(actions)[-_ACTIONS_SHOWN:][::-1]],
     }
-    if cycle is None:
+    if result is None:
         return view | {"time": None, "targets": []}
     return view | {
-        "time": cycle.time,
-        "step_seconds": cycle.took,
-        "enabled": cycle.enabled,
-        "dry_run": cycle.dry_run,
-        "leading": cycle.leading,
-        "targets": [_target(one, origins.get(one.name, {})) for one in cycle.steps],
+        "time": result.time,
+        "step_seconds": result.took,
+        "enabled": result.enabled,
+        "dry_run": result.dry_run,
+        "leading": result.leading,
+        "targets": [_target(one, origins.get(one.name, {})) for one in result.steps],
     }
 
 
-def _target(step: TargetStep, origins: Mapping[str, str]) -> View:
+def _target(step: TargetStep, origins: Mapping[str, str]) -> ScalerView:
     workers = step.workers.value if isinstance(step.workers, Ok) else None
     decision = step.decision
     return {
@@ -53,7 +53,7 @@ def _target(step: TargetStep, origins: Mapping[str, str]) -> View:
         "policy": step.settings.policy,
         "settings": step.settings.model_dump(),
         "origins": {key: where for key, where in origins.items() if where != "built in"},
-        "current": workers.asked if workers else None,
+        "current": workers.requested if workers else None,
         "ready": workers.ready if workers else None,
         "start_seconds": workers.start_seconds if workers else None,
         "desired": step.desired,
@@ -73,14 +73,14 @@ def _target(step: TargetStep, origins: Mapping[str, str]) -> View:
     }
 
 
-def _metrics(step: TargetStep) -> View:
+def _metrics(step: TargetStep) -> ScalerView:
     if isinstance(step.sample, Missing):
         return {"missing": step.sample.kind, "why": step.sample.message}
     figures = {name: value for name, value in asdict(step.sample).items() if name != "at"}
     return {"missing": None, "age_seconds": max(0.0, step.time - step.sample.at), **figures}
 
 
-def _override(override: Override | None) -> View | None:
+def _override(override: Override | None) -> ScalerView | None:
     return None if override is None else asdict(override)
 
 

@@ -15,7 +15,7 @@ from typing import Final, Literal, TextIO, TypeAlias
 
 from service.config.model import LogSettings
 
-Format: TypeAlias = Literal["logfmt", "json"]
+LogFormat: TypeAlias = Literal["logfmt", "json"]
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SHORTEST_SECRET: Final = 4
@@ -28,7 +28,7 @@ class Formatter(logging.Formatter):
     `secrets` are blotted out of whatever would be written: a last net, for texts of libraries.
     """
 
-    def __init__(self, form: Format, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, form: LogFormat, secrets: Iterable[str] = ()) -> None:
         super().__init__()
         self._form = form
         self._secrets = sorted(
@@ -85,7 +85,9 @@ def configure_by(settings: LogSettings, secrets: Iterable[str]) -> None:
     logging.getLogger().addHandler(handler)
 
 
-def configure(level: str, form: Format, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
+def configure(
+    level: str, form: LogFormat, *, secrets: Iterable[str] = (), stream: TextIO | None = None
+) -> None:
     """Send all loggers to `stream` (standard error). Replaces what was configured before."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Formatter(form, secrets))

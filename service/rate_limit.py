@@ -7,7 +7,7 @@ import threading
 from service.clock import Deadline, monotonic, wait
 
 
-class Pace:
+class TokenBucket:
     """For many threads. `per_second` in the long run, `burst` at once."""
 
     def __init__(self, per_second: float, burst: float) -> None:

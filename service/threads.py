@@ -101,7 +101,7 @@ class Supervised:
             self._woken.clear()
 
 
-class Crew:
+class WorkerGroup:
     """Supervised threads whose number changes: one for each name that there is work under."""
 
     def __init__(self, *, max_age: float) -> None:

@@ -11,14 +11,14 @@ from service.api.envelope import PATH, ApiError
 from service.web.client import UnansweredError, fetch
 
 
-class Reply(NamedTuple):
+class ScalerReply(NamedTuple):
     """An envelope, as the scaler sent it."""
 
     status: int
     body: Mapping[str, Any]
 
 
-class Scaler:
+class ScalerClient:
     """Where it is; each request within `seconds`."""
 
     def __init__(self, url: str | None, seconds: float) -> None:
@@ -30,16 +30,16 @@ class Scaler:
         """Whether there is an address."""
         return self._url is not None
 
-    def ask(self, action: str, key: str) -> Reply:
+    def ask(self, action: str, key: str) -> ScalerReply:
         """Raises ApiError: 503 without an address, 502 and 504 without a usable answer."""
         return self._send(f"{PATH}?{urlencode({'action': action})}", key, None)
 
-    def order(self, body: Mapping[str, Any], key: str) -> Reply:
+    def order(self, body: Mapping[str, Any], key: str) -> ScalerReply:
         """As `ask`."""
         sent = {name: value for name, value in body.items() if name != "apiKey"}
         return self._send(PATH, key, json.dumps(sent).encode())
 
-    def _send(self, path: str, key: str, body: bytes | None) -> Reply:
+    def _send(self, path: str, key: str, body: bytes | None) -> ScalerReply:
         if self._url is None:
             raise ApiError(503, "there is no scaler: SCALER_URL is not set")
         headers = {"X-API-Key": key, "Content-Type": "application/json", "Accept": "application/json"}
@@ -51,14 +51,14 @@ class Scaler:
             raise ApiError(502, f"the scaler cannot be reached: {error}") from None
         if answer.status in (401, 403, 429):
             raise ApiError(502, f"the scaler refuses this key ({answer.status})")
-        return _reply(answer.status, answer.body)
+        return _scaler_reply(answer.status, answer.body)
 
 
-def _reply(status: int, raw: bytes) -> Reply:
+def _scaler_reply(status: int, raw: bytes) -> ScalerReply:
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("success"), bool):
         raise ApiError(502, f"what answers at SCALER_URL is no scaler ({status})")
-    return Reply(status, body)
+    return ScalerReply(status, body)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from service.api.envelope import Camel, Order
+from service.api.envelope import Camel, CommandBody
 
 Moment: TypeAlias = Annotated[float, Field(description="unix seconds")]
 
@@ -262,26 +262,26 @@ class Collected(Camel):
 # --- bodies ----------------------------------------------------------------------------------------------
 
 
-class StartMonitoring(Order):
+class StartMonitoring(CommandBody):
     """Collect and assess, from now on this often."""
 
     action: Literal["start_monitoring"]
     interval_minutes: float | None = Field(None, gt=0, le=1440, description="minutes between assessments")
 
 
-class StopMonitoring(Order):
+class StopMonitoring(CommandBody):
     """Collect nothing until it is started again: /metrics says so."""
 
     action: Literal["stop_monitoring"]
 
 
-class CollectMetrics(Order):
+class CollectMetrics(CommandBody):
     """Collect and assess once, now."""
 
     action: Literal["collect_metrics"]
 
 
-class Forwarded(Order):
+class Forwarded(CommandBody):
     """Goes to the scaler as it is, whose own description says what it takes."""
 
     action: Literal[
@@ -293,7 +293,7 @@ class Forwarded(Order):
         "update_scaling_config",
         "reset_scaling_config",
     ]
-    model_config = Order.model_config | {"extra": "allow"}
+    model_config = CommandBody.model_config | {"extra": "allow"}
 
 
 AnyData: TypeAlias = dict[str, Any]

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from exporter.api import actions, models
-from exporter.api.forward import Scaler
+from exporter.api.forward import ScalerClient
 from exporter.assess import sentence
 from exporter.metrics.family import Assessment
 from exporter.switch import Monitoring
 from exporter.views import About, View, status_view
-from service.api.endpoint import Api, Asked, Command, Question, passed_on
-from service.api.envelope import ApiError, Camel, plain
+from service.api.endpoint import Api, ApiRequest, Command, Query, passed_on
+from service.api.envelope import ApiError, Camel, to_json_data
 from service.clock import Deadline
 
 _SECONDS: Final = 10.0
@@ -22,7 +22,7 @@ _SCALING: Final = {
 }
 
 
-class Answers(Protocol):
+class MonitoringControl(Protocol):
     """What the actions need of the exporter."""
 
     def assess(self, deadline: Deadline) -> Assessment | None:
@@ -38,34 +38,34 @@ class Answers(Protocol):
         """Switch it."""
 
 
-def make_api(answers: Answers, scaler: Scaler) -> Api:
+def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Api:
     """Every action; those of scaling go to the scaler."""
 
     def view() -> View:
-        return status_view(answers.assess(Deadline.after(_SECONDS)), answers.about())
+        return status_view(exporter.assess(Deadline.after(_SECONDS)), exporter.about())
 
-    def of(make: Callable[[View], Camel]) -> Callable[[Asked], Any]:
-        return lambda _: plain(make(view()))
+    def of(make: Callable[[View], Camel]) -> Callable[[ApiRequest], Any]:
+        return lambda _: to_json_data(make(view()))
 
-    def status(_: Asked) -> Any:
+    def status(_: ApiRequest) -> Any:
         told = actions.monitoring_status(
-            status_view(None, answers.about()), answers.monitoring(), scaler=scaler.known
+            status_view(None, exporter.about()), exporter.monitoring(), scaler=scaler.known
         )
-        return plain(told)
+        return to_json_data(told)
 
-    def start(asked: Asked, order: models.StartMonitoring) -> Any:
-        answers.monitor(on=True, interval_minutes=order.interval_minutes)
+    def start(asked: ApiRequest, order: models.StartMonitoring) -> Any:
+        exporter.monitor(on=True, interval_minutes=order.interval_minutes)
         return status(asked)
 
-    def stop(asked: Asked, _: models.StopMonitoring) -> Any:
-        answers.monitor(on=False, interval_minutes=None)
+    def stop(asked: ApiRequest, _: models.StopMonitoring) -> Any:
+        exporter.monitor(on=False, interval_minutes=None)
         return status(asked)
 
-    def collect(_: Asked, __: models.CollectMetrics) -> Any:
-        found = answers.assess(Deadline.after(_SECONDS))
+    def collect(_: ApiRequest, __: models.CollectMetrics) -> Any:
+        found = exporter.assess(Deadline.after(_SECONDS))
         if found is None:
             raise ApiError(409, actions.OFF)
-        return plain(
+        return to_json_data(
             models.Collected(
                 score=found.health.score,
                 status=found.health.status,
@@ -74,10 +74,10 @@ def make_api(answers: Answers, scaler: Scaler) -> Api:
             )
         )
 
-    def forward(asked: Asked) -> Any:
+    def forward(asked: ApiRequest) -> Any:
         return passed_on(*scaler.ask(asked.action, asked.key))
 
-    def forward_order(asked: Asked, _: models.Forwarded) -> Any:
+    def forward_order(asked: ApiRequest, _: models.Forwarded) -> Any:
         return passed_on(*scaler.order(asked.body, asked.key))
 
     forwarded = Command(
@@ -87,34 +87,34 @@ def make_api(answers: Answers, scaler: Scaler) -> Api:
         forward_order,
     )
     return Api(
-        questions={
-            "health_check": Question(
+        queries={
+            "health_check": Query(
                 "The score, the issues and what to do about them.",
                 models.HealthCheck,
                 of(actions.health_check),
             ),
-            "system_metrics": Question(
+            "system_metrics": Query(
                 "The host and this process.", models.SystemMetrics, of(actions.system_metrics)
             ),
-            "redis_cluster": Question(
+            "redis_cluster": Query(
                 "The nodes of Redis: roles, health, replication, failovers.",
                 models.RedisCluster,
                 of(actions.redis_cluster),
             ),
-            "redis_performance": Question(
+            "redis_performance": Query(
                 "Memory, clients, commands and hit rate of each node.",
                 models.RedisPerformance,
                 of(actions.redis_performance),
             ),
-            "queue_metrics": Question(
+            "queue_metrics": Query(
                 "Jobs by state, workers, rates and times of each queue.",
                 models.QueueMetrics,
-                lambda asked: plain(actions.queue_metrics(view(), asked.query.get("queueName", ""))),
+                lambda asked: to_json_data(actions.queue_metrics(view(), asked.query.get("queueName", ""))),
             ),
-            "monitoring_status": Question(
+            "monitoring_status": Query(
                 "Whether there is monitoring, how often, and who said so.", models.MonitoringStatus, status
             ),
-            **{name: Question(summary, models.AnyData, forward) for name, summary in _SCALING.items()},
+            **{name: Query(summary, models.AnyData, forward) for name, summary in _SCALING.items()},
         },
         commands={
             "start_monitoring": Command(
@@ -134,6 +134,6 @@ def make_api(answers: Answers, scaler: Scaler) -> Api:
             ),
             **dict.fromkeys(models.Forwarded.model_fields["action"].annotation.__args__, forwarded),  # type: ignore[union-attr]
         },
-        overall=Question("The overall status.", models.Overall, of(actions.overall)),
+        overall=Query("The overall status.", models.Overall, of(actions.overall)),
         query={"queueName": "queue_metrics: the queues of this name only"},
     )

@@ -14,7 +14,7 @@ from typing import Final
 
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.keys import base
-from exporter.bullmq.placement import Routes
+from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, request
 from exporter.snapshot import QueueId
@@ -24,11 +24,11 @@ from service.outcome import Failed, UnreadableError
 MOST_JOBS: Final = 10_000
 """So many active jobs of a queue are looked at; more are told as cut off."""
 
-_LANE: Final = "busy"
+_POOL: Final = "busy"
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
+class BusyJobs:
     """Active jobs by worker name over some queues, those without a name, and whether jobs were left out."""
 
     queues: tuple[QueueId, ...]
@@ -45,7 +45,7 @@ class BusyWorkers:
         self._discovery = discovery
         self._lock = threading.Lock()
 
-    def of(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
+    def of(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
         """The known queues that these names or patterns match. Raises UnreadableError; "not_found": none."""
         patterns = list(names)
         queues = tuple(
@@ -56,31 +56,31 @@ class BusyWorkers:
         if not queues:
             raise UnreadableError("not_found", "no known queue is called so")
         with self._lock:
-            routes = Routes(self._deployment.topology(deadline))
-            active = self._ask(routes, deadline, {queue: [_active(queue)] for queue in queues})
+            slot_map = SlotMap(self._deployment.topology(deadline))
+            active = self._ask(slot_map, deadline, {queue: [_active(queue)] for queue in queues})
             jobs = {queue: _ids(found[0]) for queue, found in active.items()}
             asked = {queue: [_worker(queue, job) for job in ids] for queue, ids in jobs.items() if ids}
-            named = self._ask(routes, deadline, asked)
+            named = self._ask(slot_map, deadline, asked)
         counted = Counter(
             _text(reply[0]) if isinstance(reply, list) and reply[0] is not None else ""
             for found in named.values()
             for reply in found
         )
         unnamed = counted.pop("", 0)
-        return Busy(queues, dict(counted), unnamed, any(len(ids) >= MOST_JOBS for ids in jobs.values()))
+        return BusyJobs(queues, dict(counted), unnamed, any(len(ids) >= MOST_JOBS for ids in jobs.values()))
 
     def _ask(
-        self, routes: Routes, deadline: Deadline, commands: Mapping[QueueId, list[tuple[str, ...]]]
+        self, slot_map: SlotMap, deadline: Deadline, commands: Mapping[QueueId, list[tuple[str, ...]]]
     ) -> dict[QueueId, list[Reply]]:
         """Each queue's replies, from its node."""
-        owned, orphans = routes.by_owner(commands)
+        owned, orphans = slot_map.by_owner(commands)
         if orphans:
             raise UnreadableError("unreachable", f"no node owns the slot of {orphans[0].name}")
         asked = {
             address: request(one for queue in mine for one in commands[queue])
             for address, mine in owned.items()
         }
-        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        answers = self._deployment.ask(asked, deadline, pool=_POOL)
         replies: dict[QueueId, list[Reply]] = {}
         for address, mine in owned.items():
             answer = answers[address]

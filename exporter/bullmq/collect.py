@@ -21,7 +21,7 @@ from exporter.bullmq.counts import (
 )
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
-from exporter.bullmq.placement import Routes
+from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, request
 from exporter.settings import BullMQSettings
@@ -29,7 +29,7 @@ from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
 from service.clock import Deadline, now
 from service.outcome import Failed, UnreadableError
 
-_LANE: Final = "bullmq"
+_POOL: Final = "bullmq"
 _MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
 _NOBODY: Final = Failed("unreachable", "no node owns its slot")
 
@@ -48,27 +48,27 @@ class BullMQSource:
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
-        self._routes: Routes | None = None
+        self._slot_map: SlotMap | None = None
         self._plans: dict[QueueId, Plan] = {}
         self._loads: dict[QueueId, tuple[float, int | None]] = {}
 
     def collect(self, deadline: Deadline) -> BullMQState:
         """Every known queue, read or not and why. Raises UnreadableError when no node can be found."""
         known = self._discovery.known()
-        routes = self._follow(self._deployment.topology(deadline))
+        slot_map = self._follow(self._deployment.topology(deadline))
         self._remember(known.queues)
         now_ms = int(now() * 1000)
         if not known.queues:
-            self._knock(routes, deadline)
-        counts, unread = self._read(known.queues, routes, deadline, now_ms)
+            self._knock(slot_map, deadline)
+        counts, unread = self._read(known.queues, slot_map, deadline, now_ms)
         if any(map(_may_have_moved, unread.values())) and not deadline.passed():
-            before, routes = routes, self._look_again(routes, deadline)
-            again = _worth_asking_again(unread, before, routes)
+            before, slot_map = slot_map, self._look_again(slot_map, deadline)
+            again = _worth_asking_again(unread, before, slot_map)
             if again:
-                more, still = self._read(again, routes, deadline, now_ms)
+                more, still = self._read(again, slot_map, deadline, now_ms)
                 counts |= more
                 unread = {queue: failed for queue, failed in unread.items() if queue not in more} | still
-        found = self._ages(counts, routes, deadline, now_ms)
+        found = self._ages(counts, slot_map, deadline, now_ms)
         workers = known.workers
         states = [
             self._state(
@@ -92,26 +92,26 @@ class BullMQSource:
             own=known.own,
         )
 
-    def _knock(self, routes: Routes, deadline: Deadline) -> None:
+    def _knock(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Without a queue nothing would be asked, and a dead Redis look like an empty one."""
-        requests = dict.fromkeys(routes.masters, request([("PING",)]))
-        answers = self._deployment.ask(requests, deadline, lane=_LANE)
+        requests = dict.fromkeys(slot_map.masters, request([("PING",)]))
+        answers = self._deployment.ask(requests, deadline, pool=_POOL)
         failed = [(address, one) for address, one in answers.items() if isinstance(one, Failed)]
         if len(failed) == len(answers):
             address, why = failed[0] if failed else ("", _NOBODY)
             raise UnreadableError(why.kind, f"{address}: {why.message}" if address else "no master")
 
-    def _look_again(self, routes: Routes, deadline: Deadline) -> Routes:
+    def _look_again(self, slot_map: SlotMap, deadline: Deadline) -> SlotMap:
         try:
             return self._follow(self._deployment.refresh(deadline))
         except UnreadableError:
-            return routes
+            return slot_map
 
-    def _follow(self, topology: Topology) -> Routes:
+    def _follow(self, topology: Topology) -> SlotMap:
         """The routes as before, which remember each queue's owner, unless a master or a slot has moved."""
-        if self._routes is None or not self._routes.fit(topology):
-            self._routes = Routes(topology)
-        return self._routes
+        if self._slot_map is None or not self._slot_map.matches(topology):
+            self._slot_map = SlotMap(topology)
+        return self._slot_map
 
     def _remember(self, queues: Iterable[QueueId]) -> None:
         """Plans and loads of just these queues."""
@@ -127,14 +127,14 @@ class BullMQSource:
         return self._settings.capacity_per_worker, None
 
     def _read(
-        self, queues: Iterable[QueueId], routes: Routes, deadline: Deadline, now_ms: int
+        self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline, now_ms: int
     ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
-        owned, orphans = routes.by_owner(queues)
+        owned, orphans = slot_map.by_owner(queues)
         asked = {
             address: pack_plans([self._plans[queue] for queue in mine], now_ms)
             for address, mine in owned.items()
         }
-        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        answers = self._deployment.ask(asked, deadline, pool=_POOL)
         counts: dict[QueueId, Counts] = {}
         unread = dict.fromkeys(orphans, _NOBODY)
         for address, mine in owned.items():
@@ -147,18 +147,18 @@ class BullMQSource:
                     unread[queue] = _refused(one)
                 else:
                     counts[queue] = one
-        unread |= self._close_tails(counts, routes, deadline)
+        unread |= self._close_tails(counts, slot_map, deadline)
         return counts, unread
 
     def _close_tails(
-        self, counts: dict[QueueId, Counts], routes: Routes, deadline: Deadline
+        self, counts: dict[QueueId, Counts], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Failed]:
         """Look again at the lists of paused queues and behind markers; those that fail leave `counts`."""
-        owned, _ = routes.by_owner([queue for queue, one in counts.items() if one.open_tails])
+        owned, _ = slot_map.by_owner([queue for queue, one in counts.items() if one.open_tails])
         requests = {
             address: pack_tails([self._plans[queue] for queue in mine]) for address, mine in owned.items()
         }
-        answers = self._deployment.ask(requests, deadline, lane=_LANE)
+        answers = self._deployment.ask(requests, deadline, pool=_POOL)
         unread: dict[QueueId, Failed] = {}
         for address, mine in owned.items():
             answer = answers[address]
@@ -176,16 +176,16 @@ class BullMQSource:
         return unread
 
     def _ages(
-        self, counts: Mapping[QueueId, Counts], routes: Routes, deadline: Deadline, now_ms: int
+        self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline, now_ms: int
     ) -> dict[QueueId, tuple[float | None, float | None]]:
         """Seconds of waiting and of running; a queue whose node does not answer a second time has none."""
         asked = [queue for queue, one in counts.items() if ages_asked(one)]
-        owned, _ = routes.by_owner(asked)
+        owned, _ = slot_map.by_owner(asked)
         requests = {
             address: pack_ages((self._plans[queue], counts[queue]) for queue in mine)
             for address, mine in owned.items()
         }
-        answers = self._deployment.ask(requests, deadline, lane=_LANE)
+        answers = self._deployment.ask(requests, deadline, pool=_POOL)
         found = {}
         for address, mine in owned.items():
             answer = answers[address]
@@ -235,7 +235,7 @@ def _may_have_moved(failed: Failed) -> bool:
     return failed.kind in ("moved", "unreachable", "timeout")
 
 
-def _worth_asking_again(unread: Mapping[QueueId, Failed], before: Routes, after: Routes) -> list[QueueId]:
+def _worth_asking_again(unread: Mapping[QueueId, Failed], before: SlotMap, after: SlotMap) -> list[QueueId]:
     """A node that told of a move answers at once; one that is silent costs its time-out a second time."""
     return [
         queue

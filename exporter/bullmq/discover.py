@@ -22,7 +22,7 @@ from exporter.bullmq.keys import (
     queue_of_meta,
     scan_pattern,
 )
-from exporter.bullmq.placement import Routes
+from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request, request
 from exporter.settings import BullMQSettings
@@ -30,7 +30,7 @@ from exporter.snapshot import OwnCounts, QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
-_LANE: Final = "discover"
+_POOL: Final = "discover"
 _COUNT: Final = 1000  # keys a SCAN call looks at: 0.6 ms of Redis' time, and the fewest round trips for it
 _EXISTENCE: Final = 1 + len(OWN_COUNTS)  # replies a queue
 _NO_COUNTS: Final = OwnCounts(None, None, None)
@@ -40,7 +40,7 @@ _ROUND_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownQueues:
     """What is known now. `workers` is None when no node tells; `complete` once a first search has ended,
     `refused` when the searches so far ended without one master read."""
 
@@ -84,9 +84,9 @@ class Discovery:
         self._scan_due = 0.0
         # A named list is complete at once; what is searched for, when the first search has ended.
         self._all_named = bool(self._certain) and len(self._certain) == len(settings.queues)
-        self._known = Known(queues=tuple(sorted(self._certain)), complete=self._all_named)
+        self._known = KnownQueues(queues=tuple(sorted(self._certain)), complete=self._all_named)
 
-    def known(self) -> Known:
+    def known(self) -> KnownQueues:
         """Queues and workers; workers that were counted too long ago are not told."""
         known = self._known
         stale = self._settings.discovery_interval_seconds * _STALE_ROUNDS + _ROUND_SECONDS
@@ -102,11 +102,11 @@ class Discovery:
         """
         deadline = Deadline.after(_ROUND_SECONDS)
         try:
-            routes = self._routes(deadline)
+            slot_map = self._slot_map(deadline)
             if monotonic() >= self._round_due:
-                self._look(routes, deadline)
+                self._look(slot_map, deadline)
                 self._round_due = monotonic() + self._settings.discovery_interval_seconds
-            calls = self._scan(routes, deadline) if self._scanning() else 0
+            calls = self._scan(slot_map, deadline) if self._scanning() else 0
         except UnreadableError:
             return _RETRY_SECONDS
         if self._search is not None:
@@ -116,22 +116,22 @@ class Discovery:
 
     def look_once(self, deadline: Deadline) -> None:
         """Everything at once, for a command that asks a single time. Raises UnreadableError."""
-        routes = self._routes(deadline)
-        self._look(routes, deadline)
+        slot_map = self._slot_map(deadline)
+        self._look(slot_map, deadline)
         self._search = _Search() if self._settings.scan else None
         while self._search is not None and not deadline.passed():
-            self._scan(routes, deadline)
+            self._scan(slot_map, deadline)
 
     # --- one round ---
 
-    def _routes(self, deadline: Deadline) -> Routes:
-        return Routes(self._deployment.topology(deadline))
+    def _slot_map(self, deadline: Deadline) -> SlotMap:
+        return SlotMap(self._deployment.topology(deadline))
 
-    def _look(self, routes: Routes, deadline: Deadline) -> None:
+    def _look(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Clients, then the candidates again."""
         addresses = [node.address for node in self._deployment.topology(deadline).nodes]
         asked = dict.fromkeys(addresses, request([("CLIENT", "LIST")]))
-        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        answers = self._deployment.ask(asked, deadline, pool=_POOL)
         names: list[Counter[str]] = []
         refused = None
         for answer in answers.values():
@@ -142,30 +142,30 @@ class Discovery:
                 refused = str(reply)
         self._note("workers", None if names else f"CLIENT LIST: {refused or 'no node answers'}")
         counted = (
-            count_workers(names, self._settings.prefixes, self._candidates, cluster=routes.cluster)
+            count_workers(names, self._settings.prefixes, self._candidates, cluster=slot_map.cluster)
             if names
             else None
         )
         for queue in counted or ():
             if is_wanted(queue, self._settings.queues):
                 self._candidates.add(queue)
-        self._confirm(routes, deadline, counted, workers_at=monotonic())
+        self._confirm(slot_map, deadline, counted, workers_at=monotonic())
 
     def _confirm(
-        self, routes: Routes, deadline: Deadline, workers: dict[QueueId, int] | None, *, workers_at: float
+        self, slot_map: SlotMap, deadline: Deadline, workers: dict[QueueId, int] | None, *, workers_at: float
     ) -> None:
         """Publish the candidates that are queues. One whose node does not answer stays what it was."""
-        untagged = sorted(queue.name for queue in self._certain if not routes.possible(queue))
+        untagged = sorted(queue.name for queue in self._certain if not slot_map.possible(queue))
         self._note(
             "tags",
             f"in a cluster a queue's name or prefix needs a {{tag}}: {', '.join(untagged)}"
             if untagged
             else None,
         )
-        candidates = [queue for queue in self._candidates if routes.possible(queue)]
-        owned, _ = routes.by_owner(candidates)
+        candidates = [queue for queue in self._candidates if slot_map.possible(queue)]
+        owned, _ = slot_map.by_owner(candidates)
         asked = {address: _existence(queues) for address, queues in owned.items()}
-        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        answers = self._deployment.ask(asked, deadline, pool=_POOL)
         own: dict[QueueId, OwnCounts] = {}
         before = set(self._known.queues)
         real = set(candidates) & before
@@ -179,7 +179,7 @@ class Discovery:
                 refused = next((one for one in exist if isinstance(one, ReplyError)), refused)
                 own |= {queue: _own(replies[1:]) for queue, replies in zip(queues, found, strict=True)}
         self._note("confirm", f"EXISTS: {refused}" if refused else None)
-        certain = {queue for queue in self._certain if routes.possible(queue)}
+        certain = {queue for queue in self._certain if slot_map.possible(queue)}
         missing = ", ".join(sorted(queue.name for queue in certain - real))
         self._note("missing", f"named, but not in Redis: {missing}" if missing else None)
         real |= certain
@@ -194,17 +194,17 @@ class Discovery:
             self._search = _Search()
         return self._search is not None
 
-    def _scan(self, routes: Routes, deadline: Deadline) -> int:
+    def _scan(self, slot_map: SlotMap, deadline: Deadline) -> int:
         """One call to each master that is not through yet; how many calls that were."""
         search = self._search = self._search or _Search()
-        due = [address for address in routes.masters if address not in search.done]
+        due = [address for address in slot_map.masters if address not in search.done]
         asked = {
             address: request(
                 [("SCAN", search.cursors.get(address, b"0"), "MATCH", self._pattern, "COUNT", _COUNT)]
             )
             for address in due
         }
-        answers = self._deployment.ask(asked, deadline, lane=_LANE)
+        answers = self._deployment.ask(asked, deadline, pool=_POOL)
         for address, answer in answers.items():
             reply = answer.value[0] if isinstance(answer, Ok) else None
             if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], bytes):
@@ -218,11 +218,11 @@ class Discovery:
                 search.done.add(address)
                 search.refused = True
                 self._note("scan", f"SCAN at {address}: {_why(answer, reply)}")
-        if search.done.issuperset(routes.masters):
-            self._end_search(routes, deadline, search)
+        if search.done.issuperset(slot_map.masters):
+            self._end_search(slot_map, deadline, search)
         return len(asked)
 
-    def _end_search(self, routes: Routes, deadline: Deadline, search: _Search) -> None:
+    def _end_search(self, slot_map: SlotMap, deadline: Deadline, search: _Search) -> None:
         self._search = None
         # A Redis that is still loading refuses: nothing would be known for as long as a rescan may wait.
         again = self._settings.rescan_interval_seconds
@@ -235,7 +235,7 @@ class Discovery:
         if not search.refused:
             self._note("scan", None)
         self._candidates |= search.found
-        self._confirm(routes, deadline, self._known.workers, workers_at=self._known.workers_at)
+        self._confirm(slot_map, deadline, self._known.workers, workers_at=self._known.workers_at)
 
     def _queues_of(self, keys: Reply) -> set[QueueId]:
         found = set()
@@ -264,7 +264,7 @@ class Discovery:
     ) -> None:
         complete = self._searched or self._all_named
         problems = tuple(self._problems.values())
-        self._known = Known(
+        self._known = KnownQueues(
             queues, workers, workers_at, complete, problems, self._refused and not complete, own
         )
 

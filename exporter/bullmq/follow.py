@@ -16,9 +16,9 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from exporter.bullmq.events import Entry, Jobs
-from exporter.bullmq.placement import Routes
+from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.rates import RateHistory
-from exporter.bullmq.state_file import StateFile
+from exporter.bullmq.state_file import CheckpointFile
 from exporter.bullmq.stream import CHECK_IDLE, Stream, bulk
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
@@ -26,11 +26,11 @@ from exporter.settings import BullMQSettings
 from exporter.snapshot import Events, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
-from service.threads import Crew
+from service.threads import WorkerGroup
 
 log = logging.getLogger(__name__)
 
-_LANE: Final = "follow"
+_POOL: Final = "follow"
 _ROUND_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
 _PLAN_SECONDS, _STALE_SECONDS = 1.0, 0.25  # between two looks at who owns what
@@ -56,17 +56,17 @@ class Follower:
         deployment: Deployment,
         settings: BullMQSettings,
         *,
-        crew: Crew | None = None,
-        kept: StateFile | None = None,
+        group: WorkerGroup | None = None,
+        checkpoint: CheckpointFile | None = None,
     ) -> None:
         self._deployment = deployment
         self._buckets = settings.event_buckets
-        self._crew = crew
-        self._kept = kept
+        self._group = group
+        self._checkpoint = checkpoint
         self._lock = threading.Lock()  # of the streams: readers take their answers one after the other
         self._streams: dict[QueueId, Stream] = {}
         self._readers: dict[str, _Reader] = {}
-        self._routes: Routes | None = None
+        self._slot_map: SlotMap | None = None
         self._stale = False
         self._refresh_due = 0.0
         self.began_ms = int(now() * 1000)
@@ -92,31 +92,31 @@ class Follower:
         """See which node holds which of these queues; seconds until the next look (without a crew, until the
         next round of reading, 0 when there is more)."""
         try:
-            routes = self._find(Deadline.after(_ROUND_SECONDS))
+            slot_map = self._find(Deadline.after(_ROUND_SECONDS))
         except UnreadableError:
             return _RETRY_SECONDS
         self._remember(queues)
-        owned, orphans = routes.by_owner(self._streams)
+        owned, orphans = slot_map.by_owner(self._streams)
         self._stale = self._stale or bool(orphans)
-        self._assign(owned, cluster=routes.cluster)
+        self._assign(owned, cluster=slot_map.cluster)
         seconds = self._run_readers()
         self._bound()
         if self._history.due(monotonic()):
             self._history.note(monotonic(), self.events())
-        if self._kept is not None:
+        if self._checkpoint is not None:
             with self._lock:
-                self._kept.save(self._streams)
+                self._checkpoint.save(self._streams)
         return seconds
 
     def stop(self) -> None:
         """Write down how far all streams have been read. The readers must have ended."""
-        if self._kept is not None:
+        if self._checkpoint is not None:
             with self._lock:
-                self._kept.save(self._streams, at_once=True)
+                self._checkpoint.save(self._streams, at_once=True)
 
     # --- where, and which ---
 
-    def _find(self, deadline: Deadline) -> Routes:
+    def _find(self, deadline: Deadline) -> SlotMap:
         """The owners as they were, or asked for again after one was silent or told of a move."""
         if self._stale and monotonic() >= self._refresh_due:
             self._refresh_due = monotonic() + _RETRY_SECONDS
@@ -124,9 +124,9 @@ class Follower:
             topology = self._deployment.refresh(deadline)
         else:
             topology = self._deployment.topology(deadline)
-        if self._routes is None or not self._routes.fit(topology):
-            self._routes = Routes(topology)
-        return self._routes
+        if self._slot_map is None or not self._slot_map.matches(topology):
+            self._slot_map = SlotMap(topology)
+        return self._slot_map
 
     def _remember(self, queues: Sequence[QueueId]) -> None:
         """Streams of just these queues; what is gone loses its tallies."""
@@ -137,8 +137,8 @@ class Follower:
 
     def _new(self, queue: QueueId) -> Stream:
         one = Stream(queue, Jobs(self._buckets), now())
-        if self._kept is not None:
-            self._kept.restore(queue, one)
+        if self._checkpoint is not None:
+            self._checkpoint.restore(queue, one)
         return one
 
     def _assign(self, owned: Mapping[str, list[QueueId]], *, cluster: bool) -> None:
@@ -155,9 +155,9 @@ class Follower:
                 reader.cluster = cluster
 
     def _run_readers(self) -> float:
-        if self._crew is not None:
+        if self._group is not None:
             steps = {f"follower {address}": one.step for address, one in self._readers.items()}
-            self._crew.keep(steps)
+            self._group.keep(steps)
             return _STALE_SECONDS if self._stale else _PLAN_SECONDS
         return min((one.step() for one in self._readers.values()), default=_SLOWEST)
 
@@ -175,7 +175,7 @@ class Follower:
 
     def ask(self, address: str, request: Request) -> list[Reply] | Failed:
         """A node's replies. One that fails, or knows of a move, makes the next step look for the owners."""
-        answer = self._deployment.ask({address: request}, Deadline.after(_ROUND_SECONDS), lane=_LANE)[address]
+        answer = self._deployment.ask({address: request}, Deadline.after(_ROUND_SECONDS), pool=_POOL)[address]
         if isinstance(answer, Failed):
             self._stale = True
             return answer

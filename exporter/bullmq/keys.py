@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-from exporter.snapshot import QueueId
+from exporter.snapshot import CLUSTER_SLOTS, QueueId
 
 OWN_COUNTS: Final = (
     ("HMGET", "metrics:completed", "count"),
@@ -16,7 +16,6 @@ OWN_COUNTS: Final = (
     ("GET", "id"),
 )
 """What BullMQ counts itself: jobs that ended, where workers set `metrics`, and calls that add one."""
-SLOTS: Final = 16384
 DELAYED_FACTOR: Final = 0x1000
 """A delayed job's score is its due time in ms times this, plus a tie breaker below it."""
 PROOFS: Final = (
@@ -48,7 +47,7 @@ def slot_of(key: str) -> int:
     """The cluster slot of a key: CRC16/XMODEM of its hash tag, else of all of it (Cluster specification)."""
     raw = key.encode("utf-8", "surrogateescape")
     tag = _tag(raw)
-    return binascii.crc_hqx(raw if tag is None else tag, 0) % SLOTS
+    return binascii.crc_hqx(raw if tag is None else tag, 0) % CLUSTER_SLOTS
 
 
 def is_tagged(queue: QueueId) -> bool:

@@ -9,11 +9,11 @@ from exporter.bullmq.keys import base, is_tagged, slot_of
 from exporter.snapshot import QueueId, Topology
 
 
-class Routes:
+class SlotMap:
     """The owner of each queue's keys: in a cluster that of their slot, else the one master."""
 
     def __init__(self, topology: Topology) -> None:
-        self._drawn_from = _roads(topology)
+        self._drawn_from = _layout(topology)
         self.cluster = topology.mode == "cluster"
         self.masters = tuple(node.address for node in topology.masters())
         if not self.cluster and not self.masters:
@@ -23,9 +23,9 @@ class Routes:
         self._starts = [start for start, _, _ in self._ranges]
         self._owners: dict[QueueId, str | None] = {}
 
-    def fit(self, topology: Topology) -> bool:
+    def matches(self, topology: Topology) -> bool:
         """Whether they lead where this topology's would."""
-        return self._drawn_from == _roads(topology)
+        return self._drawn_from == _layout(topology)
 
     def owner(self, queue: QueueId) -> str | None:
         """The node's address; None for a slot without an owner, and while there is no master."""
@@ -58,6 +58,6 @@ class Routes:
         return owned, orphans
 
 
-def _roads(topology: Topology) -> tuple[object, ...]:
+def _layout(topology: Topology) -> tuple[object, ...]:
     """All of a topology that decides where a queue is."""
     return topology.mode, tuple((node.address, node.role, node.slots) for node in topology.nodes)

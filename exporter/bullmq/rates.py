@@ -79,7 +79,7 @@ class RateHistory:
         return history
 
 
-def quantile(one: Histogram, share: float) -> float | None:
+def histogram_quantile(one: Histogram, share: float) -> float | None:
     """Seconds below which that share of all lies, as PromQL's histogram_quantile interpolates it.
 
     Linear within a bucket; what is above all bounds counts as the last of them. None of an empty histogram.
@@ -118,10 +118,10 @@ def _rates(history: _History, at: float, one: Events) -> Rates | None:
         completed * 60 / seconds,
         failed * 60 / seconds,
         failed / ended if ended else None,
-        quantile(wait, 0.5),
-        quantile(wait, 0.95),
-        quantile(run, 0.5),
-        quantile(run, 0.95),
+        histogram_quantile(wait, 0.5),
+        histogram_quantile(wait, 0.95),
+        histogram_quantile(run, 0.5),
+        histogram_quantile(run, 0.95),
         now.failed - oldest.failed,
         one.lost - oldest.lost,
     )

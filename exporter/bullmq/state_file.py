@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter.bullmq.events import split_id
-from exporter.bullmq.stream import Place, Stream
+from exporter.bullmq.stream import Stream, StreamPosition
 from exporter.snapshot import QueueId
 from service.clock import monotonic
 
@@ -23,15 +23,15 @@ _RETRY_SECONDS: Final = 60.0  # after one that failed
 _FORGET_SECONDS: Final = 3600.0  # after which a queue that was not found again is not kept any more
 
 
-class StateFileError(Exception):
+class CheckpointFileError(Exception):
     """The state file can be neither read nor written where it is; the text says why."""
 
 
-class StateFile:
+class CheckpointFile:
     """Reads the file when made; `save` replaces it atomically, at most every few seconds.
 
     One that cannot be used is set aside as NAME.unusable, and counting begins anew. Raises
-    StateFileError when the folder cannot be written to or the file not be read.
+    CheckpointFileError when the folder cannot be written to or the file not be read.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,13 +42,13 @@ class StateFile:
         self._written: tuple[object, ...] = ()
         folder = self._path.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise StateFileError(f"{folder} is no folder that can be written to")
+            raise CheckpointFileError(f"{folder} is no folder that can be written to")
         try:
             raw = self._path.read_bytes()
         except FileNotFoundError:
             raw = b""
         except OSError as error:
-            raise StateFileError(f"cannot be read: {error.strerror}") from None
+            raise CheckpointFileError(f"cannot be read: {error.strerror}") from None
         self._known = self._usable(raw) if raw else {}
 
     def restore(self, queue: QueueId, stream: Stream) -> None:
@@ -57,13 +57,15 @@ class StateFile:
         if known is None:
             return
         try:
-            place = Place(known["last"].encode(), *(known[name] for name in Place._fields[1:]))
-            split_id(place.last)
+            position = StreamPosition(
+                known["last"].encode(), *(known[name] for name in StreamPosition._fields[1:])
+            )
+            split_id(position.last)
             stream.jobs.restore(known["jobs"])
         except (KeyError, TypeError, ValueError, AttributeError):
             log.warning("a queue's entry in the state file cannot be used", extra={"queue": queue.name})
             return
-        stream.resume(place)
+        stream.resume(position)
 
     def save(self, streams: Mapping[QueueId, Stream], *, at_once: bool = False) -> None:
         """Write all of them, if anything has changed and the last time is long enough ago.
@@ -77,14 +79,14 @@ class StateFile:
             self._known = {}
         texts = {}
         for queue, stream in streams.items():
-            place = stream.place()
-            if place is None:
+            position = stream.position()
+            if position is None:
                 continue
             # The tallies are made anew whenever an event was read: the rest need not be compared.
-            mark = (place, stream.tallies)
+            mark = (position, stream.tallies)
             before = self._texts.get(queue)
-            if before is None or before[0][0] != place or before[0][1] is not stream.tallies:
-                before = (mark, _text(queue, place, stream))
+            if before is None or before[0][0] != position or before[0][1] is not stream.tallies:
+                before = (mark, checkpoint_line(queue, position, stream))
             texts[queue] = before
         self._texts = texts
         lines = [text for _, text in texts.values()]
@@ -122,7 +124,7 @@ class StateFile:
         return {}
 
 
-def _text(queue: QueueId, place: Place, stream: Stream) -> str:
+def checkpoint_line(queue: QueueId, position: StreamPosition, stream: Stream) -> str:
     """One line of the file."""
-    named = place._asdict() | {"last": place.last.decode("ascii", "replace")}
+    named = position._asdict() | {"last": position.last.decode("ascii", "replace")}
     return json.dumps({"prefix": queue.prefix, "name": queue.name, **named, "jobs": stream.jobs.dump()})

@@ -20,7 +20,7 @@ _CHECK_BUSY: Final = 1.0
 _ACTIVE_SEEN: Final = 1000  # jobs of a queue that are looked up as active when it is first followed
 
 
-class Place(NamedTuple):
+class StreamPosition(NamedTuple):
     """Where a stream was left, as the state file keeps it; `last` is the id of the last entry read."""
 
     last: bytes
@@ -70,19 +70,19 @@ class Stream:
         self._moved = False
         self._caught_up_at: float | None = None
 
-    def resume(self, place: Place) -> None:
+    def resume(self, position: StreamPosition) -> None:
         """Go on where an earlier process left it. Nothing is told before all that came since has been read:
         a counter that is behind what was served before would look like one that began anew."""
-        self.move_to(place.last)
-        self.read, self.lost, self.undone = place.read, place.lost, place.undone
-        self._added_before, self.since = place.added_before, place.since
+        self.move_to(position.last)
+        self.read, self.lost, self.undone = position.read, position.lost, position.undone
+        self._added_before, self.since = position.added_before, position.since
         self.tallies = self.jobs.tallies()
 
-    def place(self) -> Place | None:
+    def position(self) -> StreamPosition | None:
         """What `resume` needs; None before it is known where to begin."""
         if self.last is None:
             return None
-        return Place(self.last, self.read, self.lost, self.undone, self._added_before, self.since)
+        return StreamPosition(self.last, self.read, self.lost, self.undone, self._added_before, self.since)
 
     def events(self, at: float) -> Events | None:
         """What has been told so far; None before the stream was read to its end once."""

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from exporter.commands import tables
 from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
-from exporter.commands.view_source import Either, Local, Looker, Remote
+from exporter.commands.view_source import FallbackSource, LocalSource, RemoteSource, ViewSource
 from exporter.configuration import all_secrets, read_settings
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
@@ -24,7 +24,7 @@ from service.web.status_client import NoAnswerError, key_given, key_set, local_u
 
 
 @dataclass(frozen=True)
-class Question:
+class ViewCommand:
     """What a command prints of a view, as a table or as data, and its exit code."""
 
     table: Callable[[View], RenderableType]
@@ -32,17 +32,19 @@ class Question:
     code: Callable[[View], int]
 
 
-QUESTIONS: Final[Mapping[str, Question]] = {
-    "status": Question(tables.status, lambda view: view, exit_code),
-    "health": Question(tables.health, lambda view: view["health"], exit_code),
-    "redis": Question(tables.redis, lambda view: view["redis"], lambda view: area_exit_code(view, "redis")),
-    "queues": Question(
-        tables.queues, lambda view: view["queues"], lambda view: area_exit_code(view, "bullmq")
+VIEW_COMMANDS: Final[Mapping[str, ViewCommand]] = {
+    "status": ViewCommand(tables.status_table, lambda view: view, exit_code),
+    "health": ViewCommand(tables.health_table, lambda view: view["health"], exit_code),
+    "redis": ViewCommand(
+        tables.redis_table, lambda view: view["redis"], lambda view: area_exit_code(view, "redis")
+    ),
+    "queues": ViewCommand(
+        tables.queues_table, lambda view: view["queues"], lambda view: area_exit_code(view, "bullmq")
     ),
 }
 
 
-def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool) -> Looker:
+def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool) -> ViewSource:
     """Who is to be asked. A URL that is given is asked and nothing else; without one, the exporter that these
     settings would start or, where none listens, Redis itself.
 
@@ -50,50 +52,50 @@ def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, l
     """
     url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
     if url:
-        return Remote(url, key_given(environ))
+        return RemoteSource(url, key_given(environ))
     loaded = read_settings(environ, config=config)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the answer says what is wrong
     if local:
-        return Local(loaded)
-    remote = Remote(local_url(loaded.model.listen), key_set(loaded.model.api))
-    return Either(remote, lambda: Local(loaded), say=_note)
+        return LocalSource(loaded)
+    remote = RemoteSource(local_url(loaded.model.listen), key_set(loaded.model.api))
+    return FallbackSource(remote, lambda: LocalSource(loaded), say=_note)
 
 
-def answer(what: str, looker: Looker, *, as_json: bool, watch: float | None) -> int:
+def run_view_command(what: str, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
 
     Raises ConfigError and NoAnswerError at the first look; a watch goes on through an exporter's absence.
     """
     console = tables.console()
-    code = _once(QUESTIONS[what], looker.look(), console, as_json=as_json)
+    code = _once(VIEW_COMMANDS[what], source.view(), console, as_json=as_json)
     never = threading.Event()
     while watch is not None:
         wait(never, watch)
         try:
-            view = looker.look()
+            view = source.view()
         except NoAnswerError as error:
             _note(str(error))
             continue
         if console.is_terminal and not as_json:
             console.clear()
-        code = _once(QUESTIONS[what], view, console, as_json=as_json)
+        code = _once(VIEW_COMMANDS[what], view, console, as_json=as_json)
     return code
 
 
-def _once(question: Question, view: View, console: Console, *, as_json: bool) -> int:
+def _once(command: ViewCommand, view: View, console: Console, *, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps(question.data(view), ensure_ascii=False))
+        click.echo(json.dumps(command.data(view), ensure_ascii=False))
     elif view["health"] is not None:
-        console.print(_table(question, view))
+        console.print(_table(command, view))
     if view["health"] is None:
         _note(NO_MONITORING)
         return CRITICAL
-    return question.code(view)
+    return command.code(view)
 
 
-def _table(question: Question, view: View) -> RenderableType:
+def _table(command: ViewCommand, view: View) -> RenderableType:
     try:
-        return question.table(view)
+        return command.table(view)
     except (KeyError, TypeError):
         theirs, ours = view.get("version"), version("oxherd")
         why = f"its version is {theirs}, this command's {ours}; --json shows what it has"

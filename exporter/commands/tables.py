@@ -42,7 +42,7 @@ _MEDIANS: Final = ("wait p50", "run p50")
 _RATES: Final = ("done/min", "errors", "wait p95", "run p95", *_MEDIANS)
 
 
-def status(view: View) -> RenderableType:
+def status_table(view: View) -> RenderableType:
     """The whole in a few lines."""
     rows = _table_of(
         [
@@ -69,7 +69,7 @@ def status(view: View) -> RenderableType:
     )
 
 
-def health(view: View) -> RenderableType:
+def health_table(view: View) -> RenderableType:
     """The score and every issue, with what to do."""
     return Group(_score(view), *(_issue(issue) for issue in view["health"]["issues"]))
 
@@ -89,7 +89,7 @@ class Fitting:
         yield self._tables[-1]
 
 
-def redis(view: View) -> RenderableType:
+def redis_table(view: View) -> RenderableType:
     """The deployment and its nodes."""
     state = view["redis"]
     if state is None:
@@ -101,7 +101,7 @@ def redis(view: View) -> RenderableType:
     )
 
 
-def queues(view: View) -> RenderableType:
+def queues_table(view: View) -> RenderableType:
     """Every queue, those that could not be read included."""
     state = view["queues"]
     if state is None:

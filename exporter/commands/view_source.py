@@ -10,10 +10,10 @@ from typing import Final, Self
 
 from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
-from exporter.collect import Collector, Parts, sources
-from exporter.configuration import refused
+from exporter.collect import Collector, Parts, make_sources
+from exporter.configuration import preflight_error
 from exporter.redis.deployment import Deployment
-from exporter.redis.preflight import RefusedError, check_access
+from exporter.redis.preflight import PreflightError, check_access
 from exporter.settings import Settings
 from exporter.views import NO_MONITORING, About, View, status_view
 from service.clock import Deadline
@@ -27,11 +27,11 @@ _ANSWER_SECONDS: Final = (
 )
 
 
-class Looker(ABC):
+class ViewSource(ABC):
     """Something that can be looked at again and again, and closed by the end of a `with`."""
 
     @abstractmethod
-    def look(self) -> View:
+    def view(self) -> View:
         """The view of now. Raises NoAnswerError and ConfigError."""
 
     def close(self) -> None:  # noqa: B027  # not all hold something
@@ -44,21 +44,21 @@ class Looker(ABC):
         self.close()
 
 
-class Remote(Looker):
+class RemoteSource(ViewSource):
     """Asks the exporter at a URL. Raises NoAnswerError for one that is no URL of an exporter."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = check_url(url, "exporter")
         self._key = key
 
-    def look(self) -> View:
+    def view(self) -> View:
         headers = {"x-prometheus-scrape-timeout-seconds": str(_COLLECT_SECONDS)}
         return ask_view(
             self.url, "exporter", "oxherd", seconds=_ANSWER_SECONDS, headers=headers, key=self._key
         )
 
 
-class Local(Looker):
+class LocalSource(ViewSource):
     """Collects by itself. Raises ConfigError when Redis refuses these settings."""
 
     def __init__(self, loaded: Loaded[Settings]) -> None:
@@ -68,14 +68,14 @@ class Local(Looker):
         self._deployment = Deployment(settings.redis)
         try:
             self._reachable = check_access(self._deployment).reachable
-        except RefusedError as error:
+        except PreflightError as error:
             self.close()
-            raise refused(loaded, error.address, error.kind, error.message) from None
+            raise preflight_error(loaded, error.address, error.kind, error.message) from None
         self._discovery = Discovery(self._deployment, settings.bullmq)
         parts = Parts(settings, self._deployment, self._discovery)
-        self._assessor = Assessor(Collector(sources(parts)), settings)
+        self._assessor = Assessor(Collector(make_sources(parts)), settings)
 
-    def look(self) -> View:
+    def view(self) -> View:
         if self._reachable:
             with suppress(UnreadableError):  # the collection will say it
                 self._discovery.look_once(Deadline.after(_COLLECT_SECONDS))
@@ -88,23 +88,25 @@ class Local(Looker):
         self._deployment.close()
 
 
-class Either(Looker):
+class FallbackSource(ViewSource):
     """The running exporter or, while there is none, a look of our own; `say` is told of it once."""
 
-    def __init__(self, remote: Remote, local: Callable[[], Local], *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, remote: RemoteSource, local: Callable[[], LocalSource], *, say: Callable[[str], None]
+    ) -> None:
         self._remote = remote
         self._make_local = local
-        self._local: Local | None = None
+        self._local: LocalSource | None = None
         self._say = say
 
-    def look(self) -> View:
+    def view(self) -> View:
         try:
-            return self._remote.look()
+            return self._remote.view()
         except NotRunningError as error:
             if self._local is None:
                 self._say(f"{error}, so this is one collection of our own")
                 self._local = self._make_local()
-            return self._local.look()
+            return self._local.view()
 
     def close(self) -> None:
         if self._local is not None:

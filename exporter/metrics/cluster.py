@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.metrics.family import Assessment, Family, Sample
-from exporter.metrics.redis import per_node, plain, redis_state, state_of
+from exporter.metrics.redis import field_sample, per_node, redis_state, state_of
 from exporter.snapshot import SentinelMaster, Topology
 
 
 def _own_view(name: str, field: str, text: str) -> Family:
-    return per_node(name, "gauge", text, (), lambda reading: plain(reading.cluster_info, field))
+    return per_node(name, "gauge", text, (), lambda reading: field_sample(reading.cluster_info, field))
 
 
 def _agreed(assessment: Assessment) -> Topology | None:

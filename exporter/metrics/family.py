@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from exporter.health import Health
 from exporter.snapshot import Histogram, Snapshot
 
-Kind: TypeAlias = Literal["gauge", "counter"]
+MetricKind: TypeAlias = Literal["gauge", "counter"]
 Sample: TypeAlias = tuple[tuple[str, ...], float]
 """Label values, in the order of the family's labels, and the value."""
 HistogramSample: TypeAlias = tuple[tuple[str, ...], Histogram]
@@ -57,14 +57,16 @@ class Family:
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...]
     read: Callable[[Assessment], Iterable[Sample]]
     column: Column | None = None
 
     @classmethod
-    def of_column(cls, name: str, kind: Kind, text: str, labels: tuple[str, ...], column: Column) -> Family:
+    def of_column(
+        cls, name: str, kind: MetricKind, text: str, labels: tuple[str, ...], column: Column
+    ) -> Family:
         """A family that is a column of a table."""
         return cls(name, kind, text, labels, column.read, column)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
-from exporter.metrics.family import Assessment, Family, Kind, Sample
+from exporter.metrics.family import Assessment, Family, MetricKind, Sample
 from exporter.snapshot import Disk, Filesystem, HostState, Network
 from service.outcome import value_or_none
 
@@ -58,7 +58,7 @@ def _network(name: str, text: str, value: Callable[[Network], float]) -> Family:
     )
 
 
-_COUNTER: Final[Kind] = "counter"
+_COUNTER: Final[MetricKind] = "counter"
 
 FAMILIES: Final[tuple[Family, ...]] = (
     Family(

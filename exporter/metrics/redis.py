@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from typing import Final, TypeAlias
 
-from exporter.metrics.family import Assessment, Family, Kind, Sample
+from exporter.metrics.family import Assessment, Family, MetricKind, Sample
 from exporter.snapshot import Info, NodeReading, RedisState
 from service.outcome import Ok, value_or_none
 
@@ -31,7 +31,7 @@ def redis_state(assessment: Assessment) -> RedisState | None:
     return value_or_none(assessment.snapshot.redis)
 
 
-def per_node(name: str, kind: Kind, text: str, labels: tuple[str, ...], read: NodeReader) -> Family:
+def per_node(name: str, kind: MetricKind, text: str, labels: tuple[str, ...], read: NodeReader) -> Family:
     """A family with what `read` finds in every node that answered."""
 
     def samples(assessment: Assessment) -> Iterator[Sample]:
@@ -43,7 +43,7 @@ def per_node(name: str, kind: Kind, text: str, labels: tuple[str, ...], read: No
     return Family(name, kind, text, ("node", *labels), samples)
 
 
-def plain(info: Info | None, field: str) -> Iterator[Sample]:
+def field_sample(info: Info | None, field: str) -> Iterator[Sample]:
     """The field as one sample; none when it is absent, no number, or the -1 that INFO writes for "never"."""
     number = info.number(field) if info else None
     if number is not None and isfinite(number) and number >= 0:
@@ -64,11 +64,11 @@ def _up(assessment: Assessment) -> Iterator[Sample]:
 
 
 def _gauge(name: str, field: str, text: str) -> Family:
-    return per_node(name, "gauge", text, (), lambda reading: plain(reading.info, field))
+    return per_node(name, "gauge", text, (), lambda reading: field_sample(reading.info, field))
 
 
 def _counter(name: str, field: str, text: str) -> Family:
-    return per_node(name, "counter", text, (), lambda reading: plain(reading.info, field))
+    return per_node(name, "counter", text, (), lambda reading: field_sample(reading.info, field))
 
 
 def _towards_master(reading: NodeReading, samples: Iterable[Sample]) -> Iterator[Sample]:
@@ -81,7 +81,11 @@ def _towards_master(reading: NodeReading, samples: Iterable[Sample]) -> Iterator
 
 def _replica_gauge(name: str, field: str, text: str) -> Family:
     return per_node(
-        name, "gauge", text, _MASTER, lambda reading: _towards_master(reading, plain(reading.info, field))
+        name,
+        "gauge",
+        text,
+        _MASTER,
+        lambda reading: _towards_master(reading, field_sample(reading.info, field)),
     )
 
 

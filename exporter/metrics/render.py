@@ -88,7 +88,9 @@ class Renderer:
             if before is None or not table.same(before.row, row):
                 heads = before.heads if before else [_sample_head(family, labels) for family in families]
                 values = (family.column.value(row) for family in families if family.column)
-                lines = tuple(f"{head}{number(value)}\n" for head, value in zip(heads, values, strict=True))
+                lines = tuple(
+                    f"{head}{format_number(value)}\n" for head, value in zip(heads, values, strict=True)
+                )
                 before = _Row(row, heads, lines)
             rows[labels] = before
         self._rows[table] = rows
@@ -111,7 +113,7 @@ class Renderer:
             if value.__class__ is int and 0 <= value < _SHORT
             else f"{head}{value!r}\n"
             if value.__class__ is float and 0 <= value < _SHORT
-            else f"{head}{number(value)}\n"
+            else f"{head}{format_number(value)}\n"
             for head, (_, value) in zip(heads.values(), samples, strict=True)
         ]
 
@@ -130,7 +132,7 @@ class Renderer:
         return [line for each in drawn.values() for line in each.lines]
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """A value as prometheus_client writes it: 1.0, 1.234567e+06, NaN, +Inf."""
     if 0 < value < _SHORT and value == (whole := int(value)):
         return f"{whole}.0"
@@ -156,15 +158,15 @@ def _histogram_heads(
 ) -> tuple[list[str], str, str]:
     pairs = list(zip(family.labels, labels, strict=True))
     buckets = [
-        _head(f"{family.name}_bucket", [*pairs, ("le", number(bound))]) for bound in (*one.bounds, inf)
+        _head(f"{family.name}_bucket", [*pairs, ("le", format_number(bound))]) for bound in (*one.bounds, inf)
     ]
     return buckets, _head(f"{family.name}_count", pairs), _head(f"{family.name}_sum", pairs)
 
 
 def _histogram_lines(heads: tuple[list[str], str, str], one: Histogram) -> list[str]:
     below = list(accumulate(one.counts))
-    lines = [f"{head}{number(value)}\n" for head, value in zip(heads[0], below, strict=True)]
-    return [*lines, f"{heads[1]}{number(below[-1])}\n", f"{heads[2]}{number(one.total)}\n"]
+    lines = [f"{head}{format_number(value)}\n" for head, value in zip(heads[0], below, strict=True)]
+    return [*lines, f"{heads[1]}{format_number(below[-1])}\n", f"{heads[2]}{format_number(one.total)}\n"]
 
 
 def _head(name: str, labels: Iterable[tuple[str, str]]) -> str:

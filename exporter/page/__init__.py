@@ -10,10 +10,10 @@ from html import escape
 
 from exporter.history import Point
 from exporter.page import parts
-from exporter.page.frame import Wish, document, links, section
+from exporter.page.frame import PageQuery, document, links, section
 from exporter.page.plots import plots
 from exporter.page.queues import queue_search, queue_table
-from exporter.peers.model import Neighbours
+from exporter.peers.model import Peers
 from exporter.views import View
 
 __all__ = ["status_page"]
@@ -21,29 +21,29 @@ __all__ = ["status_page"]
 
 def status_page(
     view: View,
-    wish: Wish = Wish(),  # noqa: B008  # frozen
+    query: PageQuery = PageQuery(),  # noqa: B008  # frozen
     *,
     history: Sequence[Point] = (),
-    neighbours: Neighbours = Neighbours(),  # noqa: B008  # frozen
+    peers: Peers = Peers(),  # noqa: B008  # frozen
     now: float = 0.0,
 ) -> str:
     """The whole page; `now` in unix s is where the plots end."""
-    health, say = view["health"], wish.say
+    health, say = view["health"], query.say
     title = f"{health['score']:g} {say(health['status'])} · Oxherd" if health else "Oxherd"
-    body = [parts.header(view, wish)]
+    body = [parts.header(view, query)]
     if health is None:
         why = "Monitoring is switched off: nothing is collected."
         text = say(why if not view["monitoring"] else "Nothing has been collected yet.")
         body.append(f'<section id="state" data-live><p class="card">{escape(text)}</p></section>')
     else:
-        body.append(parts.score(health, wish))
-        body.append(parts.alerts(neighbours.alerts, wish))
+        body.append(parts.score(health, query))
+        body.append(parts.alerts(peers.alerts, query))
         drawn = f'<div class="card plots">{plots(history, now, say)}</div>'
         body.append(section("plots", say("The last hour"), drawn))
-        body.append(parts.nodes(view["redis"], wish))
+        body.append(parts.nodes(view["redis"], query))
         if view["queues"] is not None:
-            body += [queue_search(wish), queue_table(view["queues"], wish)]
-        body.append(parts.scaling(neighbours.scaler, wish))
-        body += [parts.probes(view["probes"], wish), parts.sources(view, wish)]
-    body += [parts.background(view["background"], wish), links(wish)]
-    return document(title, body, wish)
+            body += [queue_search(query), queue_table(view["queues"], query)]
+        body.append(parts.scaling(peers.scaler, query))
+        body += [parts.probes(view["probes"], query), parts.sources(view, query)]
+    body += [parts.background(view["background"], query), links(query)]
+    return document(title, body, query)

@@ -19,7 +19,7 @@ LINKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PageQuery:
     """What a person asked to see: the queues that have `search` in their names, a page of them from 1, an
     order; `signed_in`: there is a session to end."""
 
@@ -48,12 +48,12 @@ class Wish:
         return f"/?{query}" if query else "/"
 
 
-def document(title: str, body: Iterable[str], wish: Wish) -> str:
+def document(title: str, body: Iterable[str], query: PageQuery) -> str:
     """The whole of it. What reloads without the script is a browser without scripts."""
     content = "\n".join(filter(None, body))
     refresh = '<noscript><meta http-equiv="refresh" content="15"></noscript>'
     return (
-        f'<!doctype html>\n<html lang="{wish.language}">\n<head>\n<meta charset="utf-8">\n'
+        f'<!doctype html>\n<html lang="{query.language}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"{refresh}\n<title>{escape(title)}</title>\n"
         '<link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css">\n'
@@ -62,9 +62,9 @@ def document(title: str, body: Iterable[str], wish: Wish) -> str:
     )
 
 
-def sign_in(wish: Wish, problem: str = "") -> str:
+def sign_in(query: PageQuery, problem: str = "") -> str:
     """The page's shell: nothing of what is watched, but a way in."""
-    say = wish.say
+    say = query.say
     told = f'<p class="critical" role="alert">{escape(say(problem))}</p>' if problem else ""
     form = (
         f'<form class="card" method="post" action="/sign-in"><p>'
@@ -72,24 +72,24 @@ def sign_in(wish: Wish, problem: str = "") -> str:
         f'<label>{escape(say("Key"))} <input name="key" type="password" autocomplete="current-password" '
         f"required autofocus></label><button>{escape(say('Sign in'))}</button></form>"
     )
-    return document("Oxherd", ["<header><h1>Oxherd</h1></header>", form, links(wish, closed=True)], wish)
+    return document("Oxherd", ["<header><h1>Oxherd</h1></header>", form, links(query, closed=True)], query)
 
 
-def links(wish: Wish, *, closed: bool = False) -> str:
+def links(query: PageQuery, *, closed: bool = False) -> str:
     """Where else to look, and the other languages."""
-    say = wish.say
+    say = query.say
     shown = {path: what for path, what in LINKS.items() if not (closed and path == "/status.json")}
     parts = [
         f'<span><a href="{path}">{path}</a> <small>{escape(say(what))}</small></span>'
         for path, what in shown.items()
     ]
     parts += [
-        f'<a href="{escape(wish.url(lang=code))}" lang="{code}" hreflang="{code}">{escape(name)}</a>'
+        f'<a href="{escape(query.url(lang=code))}" lang="{code}" hreflang="{code}">{escape(name)}</a>'
         for code, name in LANGUAGES.items()
-        if code != wish.language
+        if code != query.language
     ]
     out = ""
-    if wish.signed_in:
+    if query.signed_in:
         out = f'<form method="post" action="/sign-out"><button>{escape(say("Sign out"))}</button></form>'
     return f"<nav>{''.join(parts)}{out}</nav>"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from exporter.page.frame import Wish, row, section, table
-from exporter.peers.model import Heard
+from exporter.page.frame import PageQuery, row, section, table
+from exporter.peers.model import PeerStatus
 from exporter.summaries import source_line
 from exporter.views import View
 from service.units import count, duration, milliseconds, percent, size
@@ -14,19 +14,19 @@ from service.units import count, duration, milliseconds, percent, size
 _COLOURS = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
 
 
-def header(view: View, wish: Wish) -> str:
+def header(view: View, query: PageQuery) -> str:
     up = view["uptime_seconds"]
-    since = f" · {wish.say('up')} {duration(up)}" if up is not None else ""
+    since = f" · {query.say('up')} {duration(up)}" if up is not None else ""
     about = escape(view["version"] + since)
     return (
         f'<header><h1>Oxherd</h1><span class="dim" id="about" data-live>{about}</span></header>'
-        f'<p class="card critical" id="stale" role="alert" hidden>{escape(wish.say("No answer since"))} '
+        f'<p class="card critical" id="stale" role="alert" hidden>{escape(query.say("No answer since"))} '
         "<time></time></p>"
     )
 
 
-def score(health: View, wish: Wish) -> str:
-    say, status = wish.say, health["status"]
+def score(health: View, query: PageQuery) -> str:
+    say, status = query.say, health["status"]
     number = len(health["issues"])
     told = f"{number} {say('issues' if number > 1 else 'issue')}" if number else say("no issues")
     card = (
@@ -34,12 +34,12 @@ def score(health: View, wish: Wish) -> str:
         f'<span><strong class="{status}">{escape(say(status))}</strong><br>'
         f"<small>{escape(say('of 100'))}, {escape(told)}</small></span></div>"
     )
-    issues = "".join(_issue(one, wish) for one in health["issues"])
+    issues = "".join(_issue(one, query) for one in health["issues"])
     return f'<section id="state" data-live aria-live="polite">{card}{issues}</section>'
 
 
-def _issue(issue: View, wish: Wish) -> str:
-    say = wish.say
+def _issue(issue: View, query: PageQuery) -> str:
+    say = query.say
     told = {name: escape(str(value)) for name, value in issue.items()}
     # A colour for one issue: critical is what would be so together with one more like it.
     kind = "critical" if issue["penalty"] >= 20 else "warning"
@@ -51,11 +51,11 @@ def _issue(issue: View, wish: Wish) -> str:
     )
 
 
-def nodes(redis: View | None, wish: Wish) -> str:
+def nodes(redis: View | None, query: PageQuery) -> str:
     """Each master with its replicas below it."""
     if redis is None or not redis["nodes"]:
         return ""
-    say = wish.say
+    say = query.say
     masters = [one for one in redis["nodes"] if one["role"] == "master"]
     known = {one["address"] for one in masters}
     ordered = []
@@ -69,13 +69,13 @@ def nodes(redis: View | None, wish: Wish) -> str:
         table(
             "redis",
             [(escape(say(one)), "number" if index > 2 else "text") for index, one in enumerate(head)],
-            [_node(one, wish) for one in ordered],
+            [_node(one, query) for one in ordered],
         ),
     )
 
 
-def _node(one: View, wish: Wish) -> str:
-    say = wish.say
+def _node(one: View, query: PageQuery) -> str:
+    say = query.say
     state, colour = ("up", "healthy") if one["up"] and one["healthy"] else ("unhealthy", "critical")
     if not one["up"]:
         state = "down"
@@ -95,13 +95,13 @@ def _node(one: View, wish: Wish) -> str:
     )
 
 
-def alerts(heard: Heard | None, wish: Wish) -> str:
-    if heard is None:
+def alerts(peer: PeerStatus | None, query: PageQuery) -> str:
+    if peer is None:
         return ""
-    say = wish.say
-    if heard.why:
-        content = f'<p class="card warning">{escape(heard.why)}</p>'
-    elif not heard.data:
+    say = query.say
+    if peer.why:
+        content = f'<p class="card warning">{escape(peer.why)}</p>'
+    elif not peer.data:
         content = f'<p class="card dim">{escape(say("none fires"))}</p>'
     else:
         rows = [
@@ -113,27 +113,27 @@ def alerts(heard: Heard | None, wish: Wish) -> str:
                     (escape(one["summary"]), "why"),
                 ]
             )
-            for one in heard.data
+            for one in peer.data
         ]
         head = [(escape(say(one)), "text") for one in ("Alert", "Severity", "since")]
         content = table("alerts", [*head, ("", "text")], rows)
     return section("alerts", say("Alerts"), content)
 
 
-def scaling(heard: Heard | None, wish: Wish) -> str:
+def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
     """What the scaler says of itself; why it says nothing, where it does not."""
-    if heard is None:
+    if peer is None:
         return ""
-    say = wish.say
-    view = heard.data
-    if heard.why or not isinstance(view, dict):
-        return section("scaling", say("Scaling"), f'<p class="card warning">{escape(heard.why)}</p>')
+    say = query.say
+    view = peer.data
+    if peer.why or not isinstance(view, dict):
+        return section("scaling", say("Scaling"), f'<p class="card warning">{escape(peer.why)}</p>')
     off = (
         ""
         if view.get("enabled", True)
         else f'<p class="dim">{escape(say("switched off: nothing is changed"))}</p>'
     )
-    rows = [_target(one, wish) for one in view.get("targets", ())]
+    rows = [_target(one, query) for one in view.get("targets", ())]
     head = [
         ("Target", "text"),
         ("Current", "number"),
@@ -151,12 +151,12 @@ def scaling(heard: Heard | None, wish: Wish) -> str:
     )
 
 
-def _target(one: View, wish: Wish) -> str:
+def _target(one: View, query: PageQuery) -> str:
     override = one.get("override")
     told = escape(one.get("sentence") or one.get("error") or "")
     if override:
         by = f"{override['by']}: {override['reason']}"
-        told = f'<span class="badge warning">{escape(wish.say("by hand"))}</span> {escape(by)} · {told}'
+        told = f'<span class="badge warning">{escape(query.say("by hand"))}</span> {escape(by)} · {told}'
     return row(
         [
             (escape(one["name"]), "name"),
@@ -169,10 +169,10 @@ def _target(one: View, wish: Wish) -> str:
     )
 
 
-def probes(listed: list[View] | None, wish: Wish) -> str:
+def probes(listed: list[View] | None, query: PageQuery) -> str:
     if not listed:
         return ""
-    say = wish.say
+    say = query.say
     rows = []
     for one in listed:
         state, colour = ("not asked yet", "dim")
@@ -196,8 +196,8 @@ def probes(listed: list[View] | None, wish: Wish) -> str:
     return section("probes", say("Endpoints"), table("probes", [*head, ("", "text")], rows, stack=True))
 
 
-def sources(view: View, wish: Wish) -> str:
-    say = wish.say
+def sources(view: View, query: PageQuery) -> str:
+    say = query.say
     rows = [
         row(
             [
@@ -213,8 +213,8 @@ def sources(view: View, wish: Wish) -> str:
     return section("sources", say("Sources"), table("sources", [*head, ("", "text")], rows, stack=True))
 
 
-def background(tasks: Iterable[View], wish: Wish) -> str:
-    say = wish.say
+def background(tasks: Iterable[View], query: PageQuery) -> str:
+    say = query.say
     rows = [
         row(
             [

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
-from exporter.history import SECONDS, Point
+from exporter.history import HISTORY_SECONDS, Point
 from service.i18n import Words
 from service.units import count, milliseconds
 
@@ -79,7 +79,7 @@ def _at(at: float, value: float, now: float, scale: float) -> str:
 
 
 def _x(at: float, now: float) -> float:
-    return _WIDTH * (1 - min(1.0, max(0.0, (now - at) / SECONDS)))
+    return _WIDTH * (1 - min(1.0, max(0.0, (now - at) / HISTORY_SECONDS)))
 
 
 def _y(value: float, scale: float) -> float:

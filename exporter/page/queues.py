@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from exporter.page.frame import Wish, row, section, table
+from exporter.page.frame import PageQuery, row, section, table
 from exporter.views import View
 from service.units import count, duration, milliseconds, percent
 
@@ -39,30 +39,30 @@ _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable
 SORTS: Final = ("name", *_FIGURES)
 
 
-def queue_search(wish: Wish) -> str:
+def queue_search(query: PageQuery) -> str:
     """The form, which stays while the table below it is replaced."""
-    say = wish.say
-    hidden = f'<input type="hidden" name="sort" value="{wish.sort}">' if wish.sort != "waiting" else ""
-    if wish.chosen:
-        hidden += f'<input type="hidden" name="lang" value="{wish.language}">'
+    say = query.say
+    hidden = f'<input type="hidden" name="sort" value="{query.sort}">' if query.sort != "waiting" else ""
+    if query.chosen:
+        hidden += f'<input type="hidden" name="lang" value="{query.language}">'
     return (
         f'<h2>{escape(say("Queues"))}</h2><form id="find" role="search" action="/">{hidden}'
-        f'<input id="search" name="q" type="search" maxlength="200" value="{escape(wish.search)}" '
+        f'<input id="search" name="q" type="search" maxlength="200" value="{escape(query.search)}" '
         f'placeholder="{escape(say("queue or prefix"))}" aria-label="{escape(say("Search"))}" '
         f'aria-keyshortcuts="/" autocomplete="off"><noscript><button>{escape(say("Search"))}</button>'
         "</noscript></form>"
     )
 
 
-def queue_table(state: View, wish: Wish) -> str:
+def queue_table(state: View, query: PageQuery) -> str:
     """One page of the queues that were searched for."""
-    say, unread = wish.say, state["unread"]
-    found = [one for one in state["queues"] if _has(one, wish.search)]
-    lost = [one for one in unread if _has(one, wish.search)]
-    ordered = _sorted(found, wish.sort)
+    say, unread = query.say, state["unread"]
+    found = [one for one in state["queues"] if _has(one, query.search)]
+    lost = [one for one in unread if _has(one, query.search)]
+    ordered = _sorted(found, query.sort)
     rows = [*lost, *ordered]
     pages = max(1, -(-len(rows) // ROWS))
-    page = min(max(1, wish.page), pages)
+    page = min(max(1, query.page), pages)
     shown = rows[(page - 1) * ROWS : page * ROWS]
     known = len(state["queues"]) + len(unread)
     if not rows:
@@ -70,43 +70,47 @@ def queue_table(state: View, wish: Wish) -> str:
         return section("queues", "", f'<p class="card">{escape(text)}</p>')
     first = (page - 1) * ROWS + 1
     told = f"{first} - {first + len(shown) - 1} {say('of')} {count(len(rows))} {say('queues')}"
-    body = [_unread(one, wish) if "why" in one else _queue(one, wish) for one in shown]
+    body = [_unread(one, query) if "why" in one else _queue(one, query) for one in shown]
     return section(
         "queues",
         "",
-        table("queues", _head(wish), body) + f'<p class="dim pages" aria-live="polite">{escape(told)} '
-        f"{_pages(page, pages, wish)}</p>",
+        table("queues", _head(query), body) + f'<p class="dim pages" aria-live="polite">{escape(told)} '
+        f"{_pages(page, pages, query)}</p>",
     )
 
 
-def _head(wish: Wish) -> list[tuple[str, Any]]:
+def _head(query: PageQuery) -> list[tuple[str, Any]]:
     titles = {"name": "Queue"} | {name: title for name, (title, _, _) in _FIGURES.items()}
     return [
         (
-            f'<a data-go href="{escape(wish.url(sort=name, page=1))}"'
-            + (f' aria-sort="{"ascending" if name == "name" else "descending"}"' if name == wish.sort else "")
-            + f">{escape(wish.say(title))}</a>",
+            f'<a data-go href="{escape(query.url(sort=name, page=1))}"'
+            + (
+                f' aria-sort="{"ascending" if name == "name" else "descending"}"'
+                if name == query.sort
+                else ""
+            )
+            + f">{escape(query.say(title))}</a>",
             "text" if name == "name" else "number",
         )
         for name, title in titles.items()
     ]
 
 
-def _queue(one: View, wish: Wish) -> str:
-    cells = [(_name(one, wish), "name")]
+def _queue(one: View, query: PageQuery) -> str:
+    cells = [(_name(one, query), "name")]
     for _, value, told in _FIGURES.values():
         number = value(one)
         cells.append(("" if number is None else escape(told(number)), "number"))
     return row(cells)
 
 
-def _unread(one: View, wish: Wish) -> str:
-    why = f'<span class="critical">{escape(wish.say("cannot be read"))}</span>: {escape(one["why"])}'
+def _unread(one: View, query: PageQuery) -> str:
+    why = f'<span class="critical">{escape(query.say("cannot be read"))}</span>: {escape(one["why"])}'
     return f'<tr><td class="name">{_title(one)}</td><td class="why" colspan="{len(_FIGURES)}">{why}</td></tr>'
 
 
-def _name(one: View, wish: Wish) -> str:
-    paused = f' <span class="badge warning">{escape(wish.say("paused"))}</span>' if one["paused"] else ""
+def _name(one: View, query: PageQuery) -> str:
+    paused = f' <span class="badge warning">{escape(query.say("paused"))}</span>' if one["paused"] else ""
     return _title(one) + paused
 
 
@@ -115,17 +119,17 @@ def _title(one: View) -> str:
     return prefix + escape(one["name"])
 
 
-def _pages(page: int, pages: int, wish: Wish) -> str:
+def _pages(page: int, pages: int, query: PageQuery) -> str:
     links = []
     if page > 1:
-        links.append(_link("Previous", page - 1, wish))
+        links.append(_link("Previous", page - 1, query))
     if page < pages:
-        links.append(_link("Next", page + 1, wish))
+        links.append(_link("Next", page + 1, query))
     return " · ".join(links)
 
 
-def _link(text: str, page: int, wish: Wish) -> str:
-    return f'<a data-go href="{escape(wish.url(page=page))}">{escape(wish.say(text))}</a>'
+def _link(text: str, page: int, query: PageQuery) -> str:
+    return f'<a data-go href="{escape(query.url(page=page))}">{escape(query.say(text))}</a>'
 
 
 def _has(one: View, search: str) -> bool:

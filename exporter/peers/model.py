@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PeerStatus:
     """`at` is unix s, of the last answer; `why` there is none now, "" where there is."""
 
     at: float | None
@@ -16,8 +16,8 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class Peers:
     """None: nobody said where it is."""
 
-    scaler: Heard | None = None
-    alerts: Heard | None = None
+    scaler: PeerStatus | None = None
+    alerts: PeerStatus | None = None

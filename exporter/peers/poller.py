@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from exporter.peers.model import Heard, Neighbours
+from exporter.peers.model import Peers, PeerStatus
 from exporter.settings import ExporterApiSettings
 from service.clock import now
 from service.threads import Supervised
@@ -20,30 +20,30 @@ _LARGEST: Final = 16 << 20
 _MOST_ALERTS: Final = 100
 
 
-class Listening:
+class PeerPoller:
     """Asks both every ten seconds."""
 
     def __init__(self, settings: ExporterApiSettings) -> None:
         self._key = key_set(settings)
         self._scaler_url, self._prometheus_url = settings.scaler_url, settings.prometheus_url
-        self._heard = Neighbours(
-            Heard(None, None, "not asked yet") if self._scaler_url else None,
-            Heard(None, None, "not asked yet") if self._prometheus_url else None,
+        self._peers = Peers(
+            PeerStatus(None, None, "not asked yet") if self._scaler_url else None,
+            PeerStatus(None, None, "not asked yet") if self._prometheus_url else None,
         )
         known = bool(self._scaler_url or self._prometheus_url)
         self.tasks: Final = (Supervised("neighbours", self._step, max_age=60.0),) if known else ()
 
     @property
-    def heard(self) -> Neighbours:
+    def peers(self) -> Peers:
         """As of the last round."""
-        return self._heard
+        return self._peers
 
     def _step(self) -> float:
-        before = self._heard
-        self._heard = Neighbours(self._ask_scaler(before.scaler), self._ask_prometheus(before.alerts))
+        before = self._peers
+        self._peers = Peers(self._ask_scaler(before.scaler), self._ask_prometheus(before.alerts))
         return _EVERY
 
-    def _ask_scaler(self, before: Heard | None) -> Heard | None:
+    def _ask_scaler(self, before: PeerStatus | None) -> PeerStatus | None:
         if before is None or self._scaler_url is None:
             return None
         try:
@@ -56,20 +56,20 @@ class Listening:
                 key=self._key,
             )
         except NoAnswerError as error:
-            return Heard(before.at, None, str(error))
-        return Heard(now(), view, "")
+            return PeerStatus(before.at, None, str(error))
+        return PeerStatus(now(), view, "")
 
-    def _ask_prometheus(self, before: Heard | None) -> Heard | None:
+    def _ask_prometheus(self, before: PeerStatus | None) -> PeerStatus | None:
         if before is None or self._prometheus_url is None:
             return None
         url = self._prometheus_url.rstrip("/") + "/api/v1/alerts"
         try:
             answer = fetch(url, seconds=_SECONDS, headers={"accept": "application/json"}, largest=_LARGEST)
-            return Heard(now(), firing(json.loads(answer.body)), "")
+            return PeerStatus(now(), firing(json.loads(answer.body)), "")
         except UnansweredError as error:
-            return Heard(before.at, None, f"Prometheus cannot be asked: {error}")
+            return PeerStatus(before.at, None, f"Prometheus cannot be asked: {error}")
         except (ValueError, RecursionError):
-            return Heard(before.at, None, "what answers at PROMETHEUS_URL is no Prometheus")
+            return PeerStatus(before.at, None, "what answers at PROMETHEUS_URL is no Prometheus")
 
 
 def firing(answer: Any) -> list[dict[str, str]]:

@@ -10,11 +10,11 @@ from typing import Final, Literal, TypeAlias
 
 from exporter.snapshot import Histogram
 
-Failure: TypeAlias = Literal[
+ProbeFailure: TypeAlias = Literal[
     "status", "body", "timeout", "refused", "unreachable", "dns", "certificate", "redirect", "protocol"
 ]
 
-FAILURES: Final[tuple[Failure, ...]] = (
+FAILURES: Final[tuple[ProbeFailure, ...]] = (
     "status",
     "body",
     "timeout",
@@ -32,9 +32,9 @@ BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 class ProbeError(Exception):
     """The endpoint failed its probe; `kind` is one word of FAILURES, the text a line without any secret."""
 
-    def __init__(self, kind: Failure, message: str, *, status: int | None = None) -> None:
+    def __init__(self, kind: ProbeFailure, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
-        self.kind: Failure = kind
+        self.kind: ProbeFailure = kind
         self.status = status
 
 

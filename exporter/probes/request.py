@@ -27,7 +27,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeResult:
     """A probe that went well. `expires`: when the certificate does (unix s), None without TLS."""
 
     status: int | None = None
@@ -65,7 +65,7 @@ class _Watchdog:
             self._timer.cancel()
 
 
-def probe(settings: ProbeSettings, deadline: Deadline) -> Answer:
+def probe(settings: ProbeSettings, deadline: Deadline) -> ProbeResult:
     """Ask the endpoint once. Raises ProbeError."""
     watchdog = _Watchdog(max(0.001, deadline.remaining()))
     with watchdog.watching():
@@ -73,13 +73,13 @@ def probe(settings: ProbeSettings, deadline: Deadline) -> Answer:
             if settings.url.startswith("tcp://"):
                 parts = urllib.parse.urlsplit(settings.url)
                 _connect(parts.hostname or "", parts.port or 0, deadline, watchdog).close()
-                return Answer()
+                return ProbeResult()
             return _ask(settings, deadline, watchdog)
         except (OSError, http.client.HTTPException, ValueError, ProbeError) as error:
             raise failure_of(error, late=watchdog.barked or deadline.passed()) from None
 
 
-def _ask(settings: ProbeSettings, deadline: Deadline, watchdog: _Watchdog) -> Answer:
+def _ask(settings: ProbeSettings, deadline: Deadline, watchdog: _Watchdog) -> ProbeResult:
     url, headers, status = settings.url, _headers(settings), 0
     for _ in range(_MOST_REDIRECTS + 1):
         connection = _open(url, settings, deadline, watchdog)
@@ -98,7 +98,7 @@ def _ask(settings: ProbeSettings, deadline: Deadline, watchdog: _Watchdog) -> An
         if answer.status not in _REDIRECTS or str(answer.status) in settings.expect_status:
             check_status(answer.status, settings.expect_status)
             check_body(body, settings.expect_body, answer.status)
-            return Answer(answer.status, expires)
+            return ProbeResult(answer.status, expires)
         before = urllib.parse.urlsplit(url)
         url = next_url(url, answer.headers.get("location"), settings.follow_redirects, answer.status)
         if urllib.parse.urlsplit(url).hostname != before.hostname:

@@ -8,21 +8,31 @@ from typing import Final
 
 from exporter.redis.deployment import Deployment
 from exporter.redis.find import SeedsUnreadableError, sentinel_views
-from exporter.redis.info import mode_of, parse_commands, parse_info, parse_keyspace, refusal, role_of, whole
+from exporter.redis.info import (
+    failed_reply,
+    mode_of,
+    parse_commands,
+    parse_info,
+    parse_keyspace,
+    role_of,
+    whole,
+)
 from exporter.redis.protocol import Reply, Request, request
 from exporter.redis.sentinel import SentinelView, agree_sentinels, sentinel_addresses, sentinel_request
 from exporter.redis.topology import agree, parse_cluster_nodes, unseen
-from exporter.redis.watch import Watch
+from exporter.redis.watch import FailoverWatcher
 from exporter.snapshot import Keyspace, NodeReading, RedisState, SentinelMaster, Topology, TopologyNode
 from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
-_LANE: Final = "redis"
+_POOL: Final = "redis"
 _EMPTY: Final = {"db0": Keyspace(0, 0)}  # INFO lists databases that have keys; this one is always there
 _TOO_LATE: Final = Failed("timeout", "found too late in this collection to be asked")
 
 
-def collect_redis(deployment: Deployment, deadline: Deadline, watch: Watch | None = None) -> RedisState:
+def collect_redis(
+    deployment: Deployment, deadline: Deadline, watch: FailoverWatcher | None = None
+) -> RedisState:
     """Never raises for what Redis does. Until the deployment has been found, its seeds stand for it."""
     state = _collect(deployment, deadline)
     return replace(state, failovers=watch.counts) if watch else state
@@ -57,7 +67,7 @@ def unpack_node(replies: Sequence[Reply], took: float = 0.0) -> Outcome[NodeRead
     """
     general, commands, slowlog, *cluster = replies
     if not isinstance(general, bytes):
-        failed = refusal("INFO", general)
+        failed = failed_reply("INFO", general)
         return replace(failed, took=took)
     info = parse_info(general)
     cluster_info, cluster_nodes = cluster or (None, None)
@@ -79,13 +89,13 @@ def _read(deployment: Deployment, topology: Topology, deadline: Deadline) -> Red
     """Ask all known nodes; then, once, those that only their answers told of."""
     each = node_request(cluster=topology.mode == "cluster")
     watch = dict.fromkeys(deployment.sentinels, sentinel_request(deployment.sentinel_master))
-    answers = deployment.ask(watch | {node.address: each for node in topology.nodes}, deadline, lane=_LANE)
+    answers = deployment.ask(watch | {node.address: each for node in topology.nodes}, deadline, pool=_POOL)
     views, _ = sentinel_views({address: answers[address] for address in watch})
     nodes = {node.address: _unpacked(answers[node.address]) for node in topology.nodes}
     agreed, sentinel = _agreed(deployment, topology, nodes, views)
     news = [node.address for node in agreed.nodes if node.address not in nodes]
     if news and not deadline.passed():
-        answers = deployment.ask(dict.fromkeys(news, each), deadline, lane=_LANE)
+        answers = deployment.ask(dict.fromkeys(news, each), deadline, pool=_POOL)
         nodes |= {address: _unpacked(answer) for address, answer in answers.items()}
         agreed, sentinel = _agreed(deployment, topology, nodes, views)
     deployment.adopt(agreed, sentinel_addresses(views))

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import hiredis
-from redis.connection import Connection, SSLConnection
+from redis.connection import Connection as RedisPyConnection
+from redis.connection import SSLConnection as RedisPySslConnection
 from redis.exceptions import RedisError
 
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, request
@@ -61,12 +62,12 @@ class ClosedError(UnreadableError):
         self.last = last if isinstance(last, ReplyError) else None
 
 
-class Link:
+class Connection:
     """An open, greeted connection. Not for two threads at once; any error leaves it useless, to be closed."""
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection  # redis-py's, whose methods have no types
-        self._socket: socket.socket = connection._sock  # noqa: SLF001  # it has no public name
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw  # redis-py's, whose methods have no types
+        self._socket: socket.socket = raw._sock  # noqa: SLF001  # it has no public name
         self._reader = hiredis.Reader(
             protocolError=_NotRedisError, replyError=ReplyError, notEnoughData=_MORE, errors="replace"
         )
@@ -100,7 +101,7 @@ class Link:
         return replies
 
     def close(self) -> None:
-        self._connection.disconnect()
+        self._raw.disconnect()
 
     def _write(self, packed: bytes, deadline: Deadline) -> None:
         rest = memoryview(packed)
@@ -122,22 +123,22 @@ class Link:
         self._socket.settimeout(remaining)
 
 
-def open_link(host: str, port: int, access: Access, deadline: Deadline) -> Link:
+def open_connection(host: str, port: int, access: Access, deadline: Deadline) -> Connection:
     """Connect and greet. Raises UnreadableError (unreachable, timeout, tls, auth, refused, protocol)."""
-    connection = _connection(host, port, access, deadline)
+    raw = _redis_py_connection(host, port, access, deadline)
     try:
-        connection.connect()
-        link = Link(connection)
-        _greet(link, access, deadline)
+        raw.connect()
+        connection = Connection(raw)
+        _greet(connection, access, deadline)
     except RedisError as error:
         raise _explained(error) from None
     except ClosedError as error:
-        connection.disconnect()
+        raw.disconnect()
         raise _unwelcome(error, access) from None
     except BaseException:
-        connection.disconnect()
+        raw.disconnect()
         raise
-    return link
+    return connection
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
@@ -165,7 +166,7 @@ class _NotRedisError(Exception):
     """The bytes that came are not RESP."""
 
 
-class _TlsConnection(SSLConnection):
+class _TlsConnection(RedisPySslConnection):
     """redis-py's, with one context for all and a server name that need not be the address."""
 
     def __init__(self, context: ssl.SSLContext, server_name: str, deadline: Deadline, **options: Any) -> None:
@@ -183,7 +184,7 @@ class _TlsConnection(SSLConnection):
             raise UnreadableError("timeout", "no TLS handshake in time: a port without TLS?") from None
 
 
-def _connection(host: str, port: int, access: Access, deadline: Deadline) -> Any:
+def _redis_py_connection(host: str, port: int, access: Access, deadline: Deadline) -> Any:
     seconds = max(0.001, deadline.remaining())
     options: dict[str, Any] = {
         "host": host,
@@ -194,7 +195,7 @@ def _connection(host: str, port: int, access: Access, deadline: Deadline) -> Any
         "redis_connect_func": _no_greeting,
     }
     if access.tls is None:
-        return Connection(**options)  # type: ignore[no-untyped-call]
+        return RedisPyConnection(**options)  # type: ignore[no-untyped-call]
     return _TlsConnection(access.tls, access.server_name or host, deadline, **options)
 
 
@@ -202,7 +203,7 @@ def _no_greeting(_: object) -> None:
     """In place of redis-py's own."""
 
 
-def _greet(link: Link, access: Access, deadline: Deadline) -> None:
+def _greet(connection: Connection, access: Access, deadline: Deadline) -> None:
     """AUTH, name and database in one round trip. A refused name (ACL, proxy) is done without."""
     commands: list[tuple[Argument, ...]] = [("CLIENT", "SETNAME", CLIENT_NAME)]
     if access.password is not None or access.username is not None:
@@ -210,7 +211,7 @@ def _greet(link: Link, access: Access, deadline: Deadline) -> None:
         commands.insert(0, ("AUTH", *user, access.password or ""))
     if access.database:
         commands.append(("SELECT", access.database))
-    for command, reply in zip(commands, link.exchange(request(commands), deadline), strict=True):
+    for command, reply in zip(commands, connection.exchange(request(commands), deadline), strict=True):
         if isinstance(reply, ReplyError):
             _judge(str(command[0]), reply, access.password or "")
 

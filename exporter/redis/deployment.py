@@ -11,9 +11,9 @@ from functools import partial
 from typing import Final
 
 from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
-from exporter.redis.connect import Access, Link, open_link, tls_context
+from exporter.redis.connect import Access, Connection, open_connection, tls_context
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
-from exporter.redis.pool import GRACE, Lanes, Pending, Replies
+from exporter.redis.pool import GRACE, ConnectionPools, Pending, Replies
 from exporter.redis.protocol import Reply, Request
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
 from exporter.settings import RedisSettings
@@ -40,7 +40,7 @@ class Deployment:
         self.seeds: Final = _seeds(settings, self._url)
         self.sentinel_master: Final = settings.sentinel_master
         self._sentinels = frozenset(self.seeds if self.expected == "sentinel" else ())
-        self._lanes = Lanes(self._connect)
+        self._pools = ConnectionPools(self._connect)
         self._lock = threading.Lock()
         self._topology: Topology | None = None
         self._hostnames: dict[str, str] = {}
@@ -90,26 +90,26 @@ class Deployment:
                 self._sentinels = frozenset(sentinels).union(self.seeds) if sentinels else self._sentinels
             known = frozenset(node.address for node in topology.nodes)
             keep = known | self._sentinels | frozenset(self.seeds)
-        self._lanes.keep_only(keep)
+        self._pools.keep_only(keep)
 
     def ask(
-        self, requests: Mapping[str, Request], deadline: Deadline, *, lane: str
+        self, requests: Mapping[str, Request], deadline: Deadline, *, pool: str
     ) -> dict[str, Outcome[list[Reply]]]:
         """Each node's replies, by address: one write and one read each, side by side.
 
         Every node is bounded by the deadline and by `timeout_seconds`, whatever holds it up: resolver,
         connect, TLS, AUTH or the answer. Never raises for a node.
         """
-        pending = self._submit(requests, deadline, lane)
+        pending = self._submit(requests, deadline, pool)
         return {address: sent.outcome() for address, sent in pending.items()}
 
     def close(self) -> None:
         """Close the connections; does not wait for nodes that are late."""
-        self._lanes.close()
+        self._pools.close()
 
-    def _submit(self, requests: Mapping[str, Request], deadline: Deadline, lane: str) -> dict[str, Pending]:
+    def _submit(self, requests: Mapping[str, Request], deadline: Deadline, pool: str) -> dict[str, Pending]:
         bound = deadline.at_most(self._settings.timeout_seconds)
-        return {address: self._lanes.submit(lane, address, one, bound) for address, one in requests.items()}
+        return {address: self._pools.submit(pool, address, one, bound) for address, one in requests.items()}
 
     def _find(self, deadline: Deadline) -> Topology:
         if self.expected == "sentinel":
@@ -136,9 +136,9 @@ class Deployment:
         wait(waiting, given_up.at_most(_SETTLE).remaining())
         return {address: sent.outcome_now() for address, sent in pending.items()}
 
-    def _connect(self, address: str, deadline: Deadline) -> Link:
+    def _connect(self, address: str, deadline: Deadline) -> Connection:
         host, port = _mapped(address, self._settings.address_map)
-        return open_link(host, port, self._access(address), deadline)
+        return open_connection(host, port, self._access(address), deadline)
 
     def _access(self, address: str) -> Access:
         settings = self._settings

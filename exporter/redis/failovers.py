@@ -30,7 +30,7 @@ class Failover(NamedTuple):
     new: str
 
 
-class Hold(NamedTuple):
+class SlotOwnership(NamedTuple):
     """Who owns the slots from `first` to `last`, by which config epoch. A Sentinel's master has slot 0."""
 
     first: int
@@ -40,25 +40,25 @@ class Hold(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Memory:
+class FailoverState:
     """What the looks so far have told. Nodes go by node id, with Sentinel by address.
 
     `followers` are the nodes last known as replicas, or as masters that lost their slots in a failover;
     `highest` is each owner's highest config epoch; `idle` and `doubted` count looks in a row.
     """
 
-    holds: tuple[Hold, ...] = ()
+    owned: tuple[SlotOwnership, ...] = ()
     followers: frozenset[str] = frozenset()
     highest: Mapping[str, int] = field(default_factory=dict)
     idle: Mapping[str, int] = field(default_factory=dict)
     doubted: int = 0
 
 
-def learn(memory: Memory, seen: Topology) -> tuple[Memory, tuple[Failover, ...]]:
+def observe(state: FailoverState, seen: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
     """The memory after one more look, and the failovers that it told of. Nothing for a single server."""
     if seen.mode == "sentinel":
-        return _learn_sentinel(memory, seen)
-    return _learn_cluster(memory, seen) if seen.mode == "cluster" else (memory, ())
+        return _observe_sentinel(state, seen)
+    return _observe_cluster(state, seen) if seen.mode == "cluster" else (state, ())
 
 
 def shards(seen: Topology) -> frozenset[str]:
@@ -69,58 +69,58 @@ def shards(seen: Topology) -> frozenset[str]:
 # --- Sentinel --------------------------------------------------------------------------------------------
 
 
-def _learn_sentinel(memory: Memory, seen: Topology) -> tuple[Memory, tuple[Failover, ...]]:
+def _observe_sentinel(state: FailoverState, seen: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
     """The sentinel that leads a failover shows the new epoch beside the old address until its replicas
     follow: so the epoch is compared with the one at which the old address was first seen."""
     master = next(iter(seen.masters()), None)
     if master is None:
-        return memory, ()
-    claim = Hold(0, 0, master.address, master.config_epoch)
-    held = memory.holds[0] if memory.holds else claim
+        return state, ()
+    claim = SlotOwnership(0, 0, master.address, master.config_epoch)
+    held = state.owned[0] if state.owned else claim
     if claim.epoch < held.epoch:
-        return _doubt(memory, (claim,))
+        return _doubt(state, (claim,))
     if claim.owner == held.owner or claim.epoch == held.epoch:
         # An address that changes without an epoch is another name for the same master.
         held = held._replace(owner=claim.owner)
-        return replace(memory, holds=(held,), highest=_highest(memory, (held,)), doubted=0), ()
-    known = claim.epoch <= memory.highest.get(claim.owner, -1)
+        return replace(state, owned=(held,), highest=_highest(state, (held,)), doubted=0), ()
+    known = claim.epoch <= state.highest.get(claim.owner, -1)
     told = () if known else (Failover(master.shard, held.owner, claim.owner),)
-    return replace(memory, holds=(claim,), highest=_highest(memory, (claim,)), doubted=0), told
+    return replace(state, owned=(claim,), highest=_highest(state, (claim,)), doubted=0), told
 
 
 # --- Cluster ---------------------------------------------------------------------------------------------
 
 
-def _learn_cluster(memory: Memory, seen: Topology) -> tuple[Memory, tuple[Failover, ...]]:
+def _observe_cluster(state: FailoverState, seen: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
     claims = _claims(seen)
-    passed, holds, old = _pass_on(memory.holds, claims)
+    passed, owned, old = _pass_on(state.owned, claims)
     nodes = {node.node_id: node for node in seen.nodes}
-    highest = _highest(memory, claims)
+    highest = _highest(state, claims)
     won = {
         new: before
         for new, before in passed.items()
-        if new in memory.followers and nodes[new].config_epoch > memory.highest.get(new, -1)
+        if new in state.followers and nodes[new].config_epoch > state.highest.get(new, -1)
     }
     told = tuple(
         Failover(nodes[new].shard, nodes[before].address if before in nodes else before, nodes[new].address)
         for new, before in sorted(won.items())
     )
-    memory = replace(memory, holds=holds, highest=highest, followers=memory.followers.union(won.values()))
+    state = replace(state, owned=owned, highest=highest, followers=state.followers.union(won.values()))
     if old:
         # Views of before the last change: their roles are as old as their slots.
-        memory, _ = _doubt(replace(memory, followers=memory.followers - won.keys()), claims)
-        return memory, told
-    idle = _idle(memory, seen.nodes)
+        state, _ = _doubt(replace(state, followers=state.followers - won.keys()), claims)
+        return state, told
+    idle = _idle(state, seen.nodes)
     freed = {one for one, looks in idle.items() if looks >= DETACHED}
     replicas = {node.node_id for node in seen.nodes if node.role == "replica"}
-    followers = (memory.followers | replicas) - {hold.owner for hold in holds} - freed
-    return replace(memory, followers=followers, idle=idle, doubted=0), told
+    followers = (state.followers | replicas) - {ownership.owner for ownership in owned} - freed
+    return replace(state, followers=followers, idle=idle, doubted=0), told
 
 
-def _claims(seen: Topology) -> tuple[Hold, ...]:
+def _claims(seen: Topology) -> tuple[SlotOwnership, ...]:
     return tuple(
         sorted(
-            Hold(first, last, node.node_id, node.config_epoch)
+            SlotOwnership(first, last, node.node_id, node.config_epoch)
             for node in seen.masters()
             for first, last in node.slots
         )
@@ -130,14 +130,16 @@ def _claims(seen: Topology) -> tuple[Hold, ...]:
 _Passed: TypeAlias = dict[str, str]
 
 
-def _pass_on(held: tuple[Hold, ...], claims: tuple[Hold, ...]) -> tuple[_Passed, tuple[Hold, ...], bool]:
+def _pass_on(
+    held: tuple[SlotOwnership, ...], claims: tuple[SlotOwnership, ...]
+) -> tuple[_Passed, tuple[SlotOwnership, ...], bool]:
     """Slots go to the higher epoch. New owner -> the one before it, all holds, whether a claim was too old.
 
     A slot that nobody claims stays with the last who had it: it may be without an owner for a while.
     """
     if held == claims:
         return {}, held, False
-    cuts = sorted({slot for hold in (*held, *claims) for slot in (hold.first, hold.last + 1)})
+    cuts = sorted({slot for ownership in (*held, *claims) for slot in (ownership.first, ownership.last + 1)})
     before, after = _by_cut(held, cuts), _by_cut(claims, cuts)
     passed: _Passed = {}
     old = False
@@ -156,36 +158,36 @@ def _pass_on(held: tuple[Hold, ...], claims: tuple[Hold, ...]) -> tuple[_Passed,
 _Owner: TypeAlias = tuple[str, int]
 
 
-def _by_cut(holds: Iterable[Hold], cuts: list[int]) -> list[_Owner | None]:
+def _by_cut(owned: Iterable[SlotOwnership], cuts: list[int]) -> list[_Owner | None]:
     """Who owns the slots from each cut to the next."""
     place = {slot: number for number, slot in enumerate(cuts)}
     owners: list[_Owner | None] = [None] * len(cuts)
-    for first, last, owner, epoch in holds:
+    for first, last, owner, epoch in owned:
         past = place[last + 1]
         owners[place[first] : past] = [(owner, epoch)] * (past - place[first])
     return owners
 
 
-def _joined(owners: list[_Owner | None], cuts: list[int]) -> tuple[Hold, ...]:
-    holds: list[Hold] = []
+def _joined(owners: list[_Owner | None], cuts: list[int]) -> tuple[SlotOwnership, ...]:
+    owned: list[SlotOwnership] = []
     for owner, first, past in zip(owners, cuts, cuts[1:], strict=False):
         if owner is None:
             continue
-        joins = bool(holds) and holds[-1].last == first - 1 and holds[-1][2:] == owner
-        holds.append(Hold(holds.pop().first if joins else first, past - 1, *owner))
-    return tuple(holds)
+        joins = bool(owned) and owned[-1].last == first - 1 and owned[-1][2:] == owner
+        owned.append(SlotOwnership(owned.pop().first if joins else first, past - 1, *owner))
+    return tuple(owned)
 
 
-def _idle(memory: Memory, nodes: Iterable[TopologyNode]) -> dict[str, int]:
+def _idle(state: FailoverState, nodes: Iterable[TopologyNode]) -> dict[str, int]:
     """Followers that now are healthy masters without slots, and for how many looks. One look proves nothing:
     a dead master stays so for long, one that was just failed over for a moment."""
-    owners = {hold.owner for hold in memory.holds}
+    owners = {ownership.owner for ownership in state.owned}
     return {
-        node.node_id: memory.idle.get(node.node_id, 0) + 1
+        node.node_id: state.idle.get(node.node_id, 0) + 1
         for node in nodes
         if node.role == "master"
         and node.healthy
-        and node.node_id in memory.followers
+        and node.node_id in state.followers
         and node.node_id not in owners
     }
 
@@ -193,15 +195,17 @@ def _idle(memory: Memory, nodes: Iterable[TopologyNode]) -> dict[str, int]:
 # --- both ------------------------------------------------------------------------------------------------
 
 
-def _doubt(memory: Memory, claims: tuple[Hold, ...]) -> tuple[Memory, tuple[Failover, ...]]:
+def _doubt(
+    state: FailoverState, claims: tuple[SlotOwnership, ...]
+) -> tuple[FailoverState, tuple[Failover, ...]]:
     """An older view changes nothing, unless it stays."""
-    if memory.doubted + 1 < BELIEVED:
-        return replace(memory, doubted=memory.doubted + 1), ()
-    return replace(memory, holds=claims, doubted=0), ()
+    if state.doubted + 1 < BELIEVED:
+        return replace(state, doubted=state.doubted + 1), ()
+    return replace(state, owned=claims, doubted=0), ()
 
 
-def _highest(memory: Memory, holds: Iterable[Hold]) -> dict[str, int]:
-    highest = dict(memory.highest)
-    for hold in holds:
-        highest[hold.owner] = max(hold.epoch, highest.get(hold.owner, -1))
+def _highest(state: FailoverState, owned: Iterable[SlotOwnership]) -> dict[str, int]:
+    highest = dict(state.highest)
+    for ownership in owned:
+        highest[ownership.owner] = max(ownership.epoch, highest.get(ownership.owner, -1))
     return highest

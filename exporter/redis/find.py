@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from exporter.redis.info import mode_of, parse_info, refusal, role_of
+from exporter.redis.info import failed_reply, mode_of, parse_info, role_of
 from exporter.redis.protocol import Reply, Request, request
 from exporter.redis.sentinel import SentinelView, agree_sentinels, parse_sentinel
 from exporter.redis.topology import agree, parse_cluster_nodes
 from exporter.snapshot import Info, Mode, Topology, TopologyNode
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
-Answers: TypeAlias = "Mapping[str, Outcome[list[Reply]]]"
+SeedReplies: TypeAlias = "Mapping[str, Outcome[list[Reply]]]"
 
 
 class SeedsUnreadableError(UnreadableError):
@@ -30,7 +30,7 @@ def find_request() -> Request:
     return request([("INFO",), ("CLUSTER", "NODES")])
 
 
-def find_nodes(expected: Mode, answers: Answers) -> Topology:
+def find_nodes(expected: Mode, answers: SeedReplies) -> Topology:
     """The cluster that any answer shows; else, where the settings do not insist on one, the server itself.
 
     Raises SeedsUnreadableError.
@@ -52,9 +52,9 @@ def find_nodes(expected: Mode, answers: Answers) -> Topology:
                 "error", "is a Sentinel: set REDIS_SENTINELS and REDIS_SENTINEL_MASTER"
             )
         elif not isinstance(info, bytes):
-            failures[address] = refusal("INFO", info)
+            failures[address] = failed_reply("INFO", info)
         elif mode_of(fields) == "cluster":
-            failures[address] = refusal("CLUSTER NODES", lines)
+            failures[address] = failed_reply("CLUSTER NODES", lines)
         elif expected == "cluster":
             failures[address] = Failed("error", "is not a node of a cluster: set REDIS_URL alone")
         else:
@@ -66,7 +66,7 @@ def find_nodes(expected: Mode, answers: Answers) -> Topology:
     raise SeedsUnreadableError(failures)
 
 
-def find_sentinel_nodes(name: str, answers: Answers) -> tuple[Mapping[str, SentinelView], Topology]:
+def find_sentinel_nodes(name: str, answers: SeedReplies) -> tuple[Mapping[str, SentinelView], Topology]:
     """The sentinels' views and the topology that they agree on. Raises SeedsUnreadableError."""
     views, failures = sentinel_views(answers)
     if not views:
@@ -74,7 +74,7 @@ def find_sentinel_nodes(name: str, answers: Answers) -> tuple[Mapping[str, Senti
     return views, agree_sentinels(name, views)[1]
 
 
-def sentinel_views(answers: Answers) -> tuple[dict[str, SentinelView], dict[str, Failed]]:
+def sentinel_views(answers: SeedReplies) -> tuple[dict[str, SentinelView], dict[str, Failed]]:
     """Each sentinel's view, or why it gave none."""
     views: dict[str, SentinelView] = {}
     failures: dict[str, Failed] = {}

@@ -13,7 +13,7 @@ _REFUSALS: Final = {"NOAUTH": "auth", "DENIED": "auth", "NOPERM": "refused", "LO
 _ROLES: Final[dict[str, Role]] = {"master": "master", "slave": "replica", "replica": "replica"}
 
 
-def text_of(raw: str | bytes) -> str:
+def decode_text(raw: str | bytes) -> str:
     """A reply as text; what is not UTF-8 (a key name in an error, a host name) is replaced, not refused."""
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
 
@@ -21,7 +21,7 @@ def text_of(raw: str | bytes) -> str:
 def parse_info(raw: str | bytes) -> Info:
     """`name:value` lines of INFO or CLUSTER INFO; section headings and whatever else is passed over."""
     fields: dict[str, str] = {}
-    for line in text_of(raw).split("\n"):
+    for line in decode_text(raw).split("\n"):
         name, colon, value = line.partition(":")
         if colon and name and not name.startswith("#"):
             fields[name] = value.strip()
@@ -66,7 +66,7 @@ def role_of(info: Info) -> Role:
     return _ROLES.get(info.text("role") or "", "unknown")
 
 
-def refusal(command: str, reply: Reply) -> Failed:
+def failed_reply(command: str, reply: Reply) -> Failed:
     """Why a reply that should have been a text is none."""
     if not isinstance(reply, ReplyError):
         return Failed("protocol", f"{command}: the answer is no text")

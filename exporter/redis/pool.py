@@ -14,7 +14,7 @@ from concurrent.futures import TimeoutError as NotDoneError
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
-from exporter.redis.connect import ClosedError, Link
+from exporter.redis.connect import ClosedError, Connection
 from exporter.redis.protocol import Reply, Request
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
@@ -47,13 +47,13 @@ class Pending:
         return Failed("timeout", "no answer in time", monotonic() - self.started)
 
 
-class Channel:
-    """One node in one lane. `connect` opens a greeted link or raises UnreadableError."""
+class NodeConnection:
+    """One node in one lane. `connect` opens a greeted connection or raises UnreadableError."""
 
-    def __init__(self, name: str, connect: Callable[[Deadline], Link]) -> None:
+    def __init__(self, name: str, connect: Callable[[Deadline], Connection]) -> None:
         self._connect = connect
         self._waiting: SimpleQueue[Pending | None] = SimpleQueue()
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -87,49 +87,51 @@ class Channel:
     def _exchange(self, pending: Pending) -> list[Reply]:
         if pending.deadline.passed():
             raise UnreadableError("timeout", "still waiting for an earlier answer")
-        if self._link is not None:
+        if self._connection is not None:
             try:
-                return self._link.exchange(pending.asked, pending.deadline)
+                return self._connection.exchange(pending.asked, pending.deadline)
             except ClosedError:
                 # Restarted, or its idle time-out: only the connection is gone, and a read may be repeated.
                 self._drop()
-        self._link = self._connect(pending.deadline)
-        return self._link.exchange(pending.asked, pending.deadline)
+        self._connection = self._connect(pending.deadline)
+        return self._connection.exchange(pending.asked, pending.deadline)
 
     def _drop(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
-class Lanes:
-    """The channels, made at first use. `connect` opens a link to a node by its address."""
+class ConnectionPools:
+    """The channels, made at first use. `connect` opens a connection to a node by its address."""
 
-    def __init__(self, connect: Callable[[str, Deadline], Link]) -> None:
+    def __init__(self, connect: Callable[[str, Deadline], Connection]) -> None:
         self._connect = connect
-        self._channels: dict[tuple[str, str], Channel] = {}
+        self._connections: dict[tuple[str, str], NodeConnection] = {}
         self._lock = threading.Lock()
         self._closed = False
 
-    def submit(self, lane: str, address: str, asked: Request, deadline: Deadline) -> Pending:
+    def submit(self, pool: str, address: str, asked: Request, deadline: Deadline) -> Pending:
         with self._lock:
             if self._closed:
                 refused = Pending(asked, deadline)
                 refused.future.set_result(Failed("error", "shutting down"))
                 return refused
-            channel = self._channels.get((lane, address))
-            if channel is None:
-                channel = Channel(f"redis {lane} {address}", lambda bound: self._connect(address, bound))
-                self._channels[lane, address] = channel
-            return channel.submit(asked, deadline)
+            connection = self._connections.get((pool, address))
+            if connection is None:
+                connection = NodeConnection(
+                    f"redis {pool} {address}", lambda bound: self._connect(address, bound)
+                )
+                self._connections[pool, address] = connection
+            return connection.submit(asked, deadline)
 
     def keep_only(self, addresses: frozenset[str]) -> None:
         """Let go of nodes that are gone."""
         with self._lock:
-            gone = [key for key in self._channels if key[1] not in addresses]
-            channels = [self._channels.pop(key) for key in gone]
-        for channel in channels:
-            channel.close()
+            gone = [key for key in self._connections if key[1] not in addresses]
+            connections = [self._connections.pop(key) for key in gone]
+        for connection in connections:
+            connection.close()
 
     def close(self) -> None:
         with self._lock:

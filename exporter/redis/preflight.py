@@ -14,7 +14,7 @@ _FATAL: Final = ("auth", "protocol", "tls")
 _CHECK_SECONDS: Final = 10.0
 
 
-class RefusedError(Exception):
+class PreflightError(Exception):
     """Redis is there, but not with these settings: waiting will not help."""
 
     def __init__(self, address: str, failed: Failed) -> None:
@@ -25,9 +25,9 @@ class RefusedError(Exception):
 
 
 def check_access(deployment: Deployment) -> RedisState:
-    """One look at Redis. Raises RefusedError when nothing can be read and a setting is why."""
+    """One look at Redis. Raises PreflightError when nothing can be read and a setting is why."""
     state = collect_redis(deployment, Deadline.after(_CHECK_SECONDS))
     for address, outcome in state.nodes.items():
         if not state.reachable and isinstance(outcome, Failed) and outcome.kind in _FATAL:
-            raise RefusedError(address, outcome)
+            raise PreflightError(address, outcome)
     return state

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.address import join_address
-from exporter.redis.info import refusal, text_of
+from exporter.redis.info import decode_text, failed_reply
 from exporter.redis.protocol import Reply, ReplyError, Request, request
 from exporter.snapshot import SentinelMaster, Topology, TopologyNode
 from service.outcome import Failed
@@ -52,11 +52,11 @@ def parse_sentinel(replies: Sequence[Reply]) -> SentinelView | Failed:
     """The replies to `sentinel_request` as a view, or why they are none."""
     run_id, master, replicas, sentinels, quorum = replies
     if isinstance(master, ReplyError):
-        return refusal("SENTINEL MASTER", master)
+        return failed_reply("SENTINEL MASTER", master)
     seen = _peer(master)
     if seen is None:
         return Failed("error", "SENTINEL MASTER was answered without an address")
-    own = text_of(run_id) if isinstance(run_id, bytes) else ""
+    own = decode_text(run_id) if isinstance(run_id, bytes) else ""
     return SentinelView(own, seen, _peers(replicas), _peers(sentinels), _quorum(quorum))
 
 
@@ -133,7 +133,7 @@ def _peer(reply: Reply) -> Peer | None:
     """One flat list of names and values: ip, port, flags, config-epoch ..."""
     if not isinstance(reply, list):
         return None
-    words = [text_of(word) if isinstance(word, bytes) else str(word) for word in reply]
+    words = [decode_text(word) if isinstance(word, bytes) else str(word) for word in reply]
     fields = dict(zip(words[::2], words[1::2], strict=False))
     port, epoch = fields.get("port", ""), fields.get("config-epoch", "")
     if not fields.get("ip") or not (port.isascii() and port.isdigit() and len(port) <= 5):

@@ -12,23 +12,22 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.address import join_address, split_address
-from exporter.redis.info import text_of
-from exporter.snapshot import ClusterLine, Role, Topology, TopologyNode
+from exporter.redis.info import decode_text
+from exporter.snapshot import CLUSTER_SLOTS, ClusterLine, Role, Topology, TopologyNode
 
-SLOTS: Final = 16384
 _NOT_NODES: Final = frozenset({"handshake", "noaddr"})
 Ranges = tuple[tuple[int, int], ...]
-View = tuple[ClusterLine, ...]
+ClusterView = tuple[ClusterLine, ...]
 
 
-def parse_cluster_nodes(raw: str | bytes) -> View:
+def parse_cluster_nodes(raw: str | bytes) -> ClusterView:
     """One view. A line that makes no sense is passed over, and so is a node still shaking hands or without
     an address; the viewer's own address may be empty (`:7001`) until others have told it."""
-    lines = (_parse_line(line) for line in text_of(raw).split("\n"))
+    lines = (_parse_line(line) for line in decode_text(raw).split("\n"))
     return tuple(line for line in lines if line and not line.flags & _NOT_NODES)
 
 
-def agree(views: Mapping[str, View]) -> Topology:
+def agree(views: Mapping[str, ClusterView]) -> Topology:
     """What most of the views say, by the address that each view was asked at.
 
     * A node is in the cluster when at least half of the views list it: one that is forgotten or has left goes
@@ -116,7 +115,7 @@ def _parse_range(text: str) -> tuple[int, int] | None:
     if not (first.isdecimal() and (last or first).isdecimal() and len(text) <= 11):
         return None
     low, high = int(first), int(last or first)
-    return (low, high) if low <= high < SLOTS else None
+    return (low, high) if low <= high < CLUSTER_SLOTS else None
 
 
 def _role(line: ClusterLine) -> Role:
@@ -162,15 +161,15 @@ def _health(told: Iterable[_Claim]) -> tuple[bool, str]:
 
 def _disjoint(chosen: Mapping[str, ClusterLine]) -> dict[str, Ranges]:
     """Each master's slots; one that two claim (views of different age) is the higher config epoch's."""
-    owners: list[str | None] = [None] * SLOTS
+    owners: list[str | None] = [None] * CLUSTER_SLOTS
     for one, line in sorted(chosen.items(), key=lambda item: item[1].config_epoch):
         if _role(line) == "master":
             for first, last in line.slots:
                 owners[first : last + 1] = [one] * (last + 1 - first)
     found: dict[str, list[tuple[int, int]]] = {}
     start = 0
-    for slot in range(1, SLOTS + 1):
-        if slot == SLOTS or owners[slot] != owners[start]:
+    for slot in range(1, CLUSTER_SLOTS + 1):
+        if slot == CLUSTER_SLOTS or owners[slot] != owners[start]:
             owner = owners[start]
             if owner is not None:
                 found.setdefault(owner, []).append((start, slot - 1))

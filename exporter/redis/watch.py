@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from exporter.redis.deployment import Deployment
-from exporter.redis.failovers import Memory, learn, shards
+from exporter.redis.failovers import FailoverState, observe, shards
 from exporter.redis.find import sentinel_views
 from exporter.redis.protocol import request
 from exporter.redis.sentinel import agree_sentinels, sentinel_request
@@ -19,17 +19,17 @@ from service.outcome import Ok, UnreadableError
 
 log = logging.getLogger(__name__)
 
-_LANE: Final = "watch"
+_POOL: Final = "watch"
 _EVERY: Final = 1.0  # seconds from one look to the next
 _LONGEST: Final = 2.0  # seconds for a look (a node that hangs takes it all), and of rest after a vain one
 
 
-class Watch:
+class FailoverWatcher:
     """Counts failovers. Constructing it does no I/O; `step` is for one thread, `counts` for all."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._memory = Memory()
+        self._state = FailoverState()
         self._totals: dict[str, int] = {}
         self._counts: Mapping[str, int] = MappingProxyType({})
 
@@ -44,7 +44,7 @@ class Watch:
         seen = self._look(Deadline.after(_LONGEST))
         if seen is None:
             return _LONGEST
-        self._memory, told = learn(self._memory, seen)
+        self._state, told = observe(self._state, seen)
         for one in told:
             self._totals[one.shard] = self._totals.get(one.shard, 0) + 1
             log.warning("failover", extra={"shard": one.shard, "old": one.old, "new": one.new})
@@ -60,7 +60,7 @@ class Watch:
             return None
         if known.mode == "cluster":
             asked = dict.fromkeys((node.address for node in known.nodes), _CLUSTER_NODES)
-            answers = self._deployment.ask(asked, deadline, lane=_LANE)
+            answers = self._deployment.ask(asked, deadline, pool=_POOL)
             raw = {address: out.value[0] for address, out in answers.items() if isinstance(out, Ok)}
             lines = {
                 address: parse_cluster_nodes(text) for address, text in raw.items() if isinstance(text, bytes)
@@ -70,7 +70,7 @@ class Watch:
         if known.mode == "sentinel":
             name = self._deployment.sentinel_master
             asked = dict.fromkeys(self._deployment.sentinels, sentinel_request(name))
-            told, _ = sentinel_views(self._deployment.ask(asked, deadline, lane=_LANE))
+            told, _ = sentinel_views(self._deployment.ask(asked, deadline, pool=_POOL))
             return agree_sentinels(name, told)[1] if told else None
         return None
 

@@ -12,9 +12,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from exporter.metrics.family import Assessment
 from exporter.metrics.render import Renderer
 from exporter.switch import Switch
-from service.api.auth import Door
+from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
-from service.web.negotiate import Format
+from service.web.negotiate import MetricsFormat
 
 OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "oxherd_build_info": (("version",), "1, with the exporter's version."),
@@ -29,7 +29,7 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 class Exposition:
     """Renders either format; without an assessment (monitoring is off) only this process and that fact."""
 
-    def __init__(self, version: str, switch: Switch, door: Door) -> None:
+    def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth) -> None:
         self._renderer = Renderer()
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
@@ -38,9 +38,9 @@ class Exposition:
         _constant(self._own, "oxherd_build_info", (version,))
         labels, text = OWN["oxherd_monitoring_enabled"]
         Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
-        self._own.register(Refusals(door))
+        self._own.register(Refusals(auth))
 
-    def render(self, assessment: Assessment | None, form: Format) -> bytes:
+    def render(self, assessment: Assessment | None, form: MetricsFormat) -> bytes:
         """The text as bytes; in OpenMetrics it ends with # EOF."""
         if form == "openmetrics":
             ours = self._renderer.openmetrics(assessment) if assessment else b""

@@ -13,12 +13,12 @@ from exporter.history import Point
 from exporter.metrics.family import Assessment
 from exporter.page import status_page
 from exporter.page.assets import POLICY, SCRIPT, STYLE
-from exporter.page.frame import Wish, sign_in
+from exporter.page.frame import PageQuery, sign_in
 from exporter.page.queues import SORTS
-from exporter.peers.model import Neighbours
+from exporter.peers.model import Peers
 from exporter.views import About, status_view
-from service.api.auth import Door, RefusedError
-from service.api.session import COOKIE, SECONDS, Sessions
+from service.api.auth import ApiKeyAuth, AuthError
+from service.api.session import COOKIE, SESSION_SECONDS, Sessions
 from service.clock import Deadline, now
 from service.i18n import LANGUAGES, preferred
 
@@ -32,7 +32,7 @@ _HEADERS: Final = {
 _LARGEST: Final = 4096
 
 
-class Answers(Protocol):
+class PageSource(Protocol):
     """What the page needs of the exporter."""
 
     def assess(self, deadline: Deadline) -> Assessment | None:
@@ -44,14 +44,14 @@ class Answers(Protocol):
     def history(self) -> Sequence[Point]:
         """The last hour."""
 
-    def neighbours(self) -> Neighbours:
+    def peers(self) -> Peers:
         """What others said last."""
 
 
 def add_page(
     app: FastAPI,
-    answers: Answers,
-    door: Door,
+    exporter: PageSource,
+    auth: ApiKeyAuth,
     sessions: Sessions,
     deadline: Callable[[Request], Deadline],
 ) -> None:
@@ -60,32 +60,34 @@ def add_page(
     def page(request: Request) -> HTMLResponse:
         """The status page, collected now; where a key is set and nobody signed in, a form."""
         signed_in = sessions.holds(request.cookies.get(COOKIE))
-        wish = wish_of(request.query_params, request.headers.get("accept-language"), signed_in=signed_in)
-        if door.locked and not signed_in:
-            return HTMLResponse(sign_in(wish), headers=_HEADERS)
-        view = status_view(answers.assess(deadline(request)), answers.about())
-        text = status_page(view, wish, history=answers.history(), neighbours=answers.neighbours(), now=now())
+        query = page_query_of(
+            request.query_params, request.headers.get("accept-language"), signed_in=signed_in
+        )
+        if auth.configured and not signed_in:
+            return HTMLResponse(sign_in(query), headers=_HEADERS)
+        view = status_view(exporter.assess(deadline(request)), exporter.about())
+        text = status_page(view, query, history=exporter.history(), peers=exporter.peers(), now=now())
         return HTMLResponse(text, headers=_HEADERS)
 
-    async def enter(request: Request) -> Response:
+    async def authorize(request: Request) -> Response:
         """A session for the one who has a key."""
-        wish = wish_of({}, request.headers.get("accept-language"))
+        query = page_query_of({}, request.headers.get("accept-language"))
         raw = b""
         async for part in request.stream():
             raw += part
             if len(raw) > _LARGEST:
-                return HTMLResponse(sign_in(wish, "This is not the key."), 413, headers=_HEADERS)
+                return HTMLResponse(sign_in(query, "This is not the key."), 413, headers=_HEADERS)
         key = parse_qs(raw.decode("latin-1")).get("key", [""])[0]
         try:
-            door.enter([key.strip()], request.client.host if request.client else "")
-        except RefusedError as error:
+            auth.authorize([key.strip()], request.client.host if request.client else "")
+        except AuthError as error:
             limited = error.status == 429
             problem = "Too many wrong keys: try again later." if limited else "This is not the key."
-            return HTMLResponse(sign_in(wish, problem), error.status, headers=_HEADERS)
+            return HTMLResponse(sign_in(query, problem), error.status, headers=_HEADERS)
         answer = RedirectResponse("/", 303, headers=_HEADERS)
         secure = request.url.scheme == "https"
         answer.set_cookie(
-            COOKIE, sessions.begin(), max_age=SECONDS, httponly=True, samesite="strict", secure=secure
+            COOKIE, sessions.begin(), max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=secure
         )
         return answer
 
@@ -110,19 +112,19 @@ def add_page(
         )
     for path, handler in {"/page.css": style, "/page.js": script}.items():
         app.get(path, response_model=None, include_in_schema=False)(handler)
-    app.post("/sign-in", response_model=None, include_in_schema=False)(enter)
+    app.post("/sign-in", response_model=None, include_in_schema=False)(authorize)
     app.post("/sign-out", response_model=None, include_in_schema=False)(leave)
 
 
 _ASSETS: Final = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
 
 
-def wish_of(query: Any, accept_language: str | None, *, signed_in: bool = False) -> Wish:
+def page_query_of(query: Any, accept_language: str | None, *, signed_in: bool = False) -> PageQuery:
     """What the query asks for; what it should not ask for is as if it had not."""
     asked = query.get("lang", "")
     language = next((code for code in LANGUAGES if code == asked), None)
     sort, page = query.get("sort", ""), query.get("page", "")
-    return Wish(
+    return PageQuery(
         search=query.get("q", "").strip()[:200],
         page=int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
         sort=sort if sort in SORTS else "waiting",

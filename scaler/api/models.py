@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model
 
 from scaler.settings import POLICY_KEYS, PolicySettings
-from service.api.envelope import Camel, Order
+from service.api.envelope import Camel, CommandBody
 
 
 class Override(Camel):
@@ -118,20 +118,20 @@ class Policy(Camel):
 QueueName = Annotated[str, Field(min_length=1, max_length=512, description="a queue or target")]
 
 
-class StartAutoscaling(Order):
+class StartAutoscaling(CommandBody):
     """Scale, and decide this often from now on."""
 
     action: Literal["start_autoscaling"]
     interval_minutes: float | None = Field(None, ge=1 / 60, le=60, description="minutes between decisions")
 
 
-class StopAutoscaling(Order):
+class StopAutoscaling(CommandBody):
     """Leave every number of workers as it is."""
 
     action: Literal["stop_autoscaling"]
 
 
-class OrderManualScale(Order):
+class OrderManualScale(CommandBody):
     """So many workers, whatever the metrics say."""
 
     action: Literal["manual_scale"]
@@ -144,21 +144,21 @@ class OrderManualScale(Order):
     )
 
 
-class AutomaticScale(Order):
+class AutomaticScale(CommandBody):
     """Take a manual_scale back."""
 
     action: Literal["automatic_scale"]
     queue_name: QueueName
 
 
-class PauseScaling(Order):
+class PauseScaling(CommandBody):
     """Leave the workers as they are until automatic_scale."""
 
     action: Literal["pause_scaling"]
     queue_name: QueueName
 
 
-class ResetScalingConfig(Order):
+class ResetScalingConfig(CommandBody):
     """Take every update_scaling_config of the target back."""
 
     action: Literal["reset_scaling_config"]
@@ -175,7 +175,7 @@ def _keys() -> dict[str, Any]:
     return keys
 
 
-class _Update(Order):
+class _Update(CommandBody):
     action: Literal["update_scaling_config"]
     queue_name: QueueName
 

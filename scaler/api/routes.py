@@ -10,28 +10,28 @@ from pydantic.alias_generators import to_camel
 from scaler.api import models
 from scaler.settings import POLICY_KEYS, Settings, TargetSettings, checked, origins
 from scaler.state.commands import (
-    Change,
-    OrderError,
+    ChangeState,
+    CommandError,
+    change_policy,
+    clear_override,
     find_target,
-    order_auto,
-    order_enabled,
-    order_override,
-    order_pause,
-    order_policy,
-    order_policy_reset,
     override_of,
+    pause_target,
+    reset_policy,
+    set_enabled,
+    set_override,
 )
-from scaler.state.model import Orders, StateError
+from scaler.state.model import OperatorState, StateError
 from scaler.state.store import StoreError
-from scaler.views import View
-from service.api.endpoint import Api, Asked, Command, Question
-from service.api.envelope import ApiError, Camel, plain
+from scaler.views import ScalerView
+from service.api.endpoint import Api, ApiRequest, Command, Query
+from service.api.envelope import ApiError, Camel, to_json_data
 
 
-class Answers(Protocol):
+class ScalerControl(Protocol):
     """What the actions need of the scaler."""
 
-    def status(self) -> View:
+    def status(self) -> ScalerView:
         """The last step as plain data."""
 
     @property
@@ -39,43 +39,43 @@ class Answers(Protocol):
         """As they are in force."""
 
     @property
-    def orders(self) -> Orders:
+    def operator(self) -> OperatorState:
         """What people have ordered, as last seen."""
 
-    def order(self, change: Callable[[Change], Any]) -> Any:
+    def order(self, change: Callable[[ChangeState], Any]) -> Any:
         """Let it change the state, and take the next step at once.
 
-        Raises StateError, StoreError, OrderError.
+        Raises StateError, StoreError, CommandError.
         """
 
 
-def make_api(answers: Answers) -> Api:
+def make_scaling_api(scaler: ScalerControl) -> Api:
     """Every action."""
 
-    def status(_: Asked) -> Any:
-        return plain(_status(answers))
+    def status(_: ApiRequest) -> Any:
+        return to_json_data(_status(scaler))
 
-    def metrics(_: Asked) -> Any:
-        return plain(_figures(answers.status()))
+    def metrics(_: ApiRequest) -> Any:
+        return to_json_data(_figures(scaler.status()))
 
-    def start(asked: Asked, order: models.StartAutoscaling) -> Any:
+    def start(asked: ApiRequest, order: models.StartAutoscaling) -> Any:
         minutes = order.interval_minutes
         seconds = None if minutes is None else max(1.0, minutes * 60)
-        _ordered(answers, lambda change: order_enabled(change, enabled=True, interval_seconds=seconds))
+        _ordered(scaler, lambda change: set_enabled(change, enabled=True, interval_seconds=seconds))
         return status(asked)
 
-    def stop(asked: Asked, _: models.StopAutoscaling) -> Any:
-        _ordered(answers, lambda change: order_enabled(change, enabled=False))
+    def stop(asked: ApiRequest, _: models.StopAutoscaling) -> Any:
+        _ordered(scaler, lambda change: set_enabled(change, enabled=False))
         return status(asked)
 
-    def manual(_: Asked, order: models.OrderManualScale) -> Any:
-        target = _target(answers, order.queue_name)
+    def manual(_: ApiRequest, order: models.OrderManualScale) -> Any:
+        target = _target(scaler, order.queue_name)
         seconds = None if order.duration_minutes is None else order.duration_minutes * 60
         wanted = override_of(
             order.target_workers, reason=order.reason, by=order.requested_by, seconds=seconds
         )
-        made = _ordered(answers, lambda change: order_override(answers.settings, target, wanted, change))
-        return plain(
+        made = _ordered(scaler, lambda change: set_override(scaler.settings, target, wanted, change))
+        return to_json_data(
             models.ManualScale(
                 target=target.name,
                 workers=made.workers,
@@ -86,36 +86,36 @@ def make_api(answers: Answers) -> Api:
             )
         )
 
-    def automatic(_: Asked, order: models.AutomaticScale) -> Any:
-        target = _target(answers, order.queue_name)
-        changed = _ordered(answers, lambda change: order_auto(target, change))
-        return plain(models.Automatic(target=target.name, changed=changed))
+    def automatic(_: ApiRequest, order: models.AutomaticScale) -> Any:
+        target = _target(scaler, order.queue_name)
+        changed = _ordered(scaler, lambda change: clear_override(target, change))
+        return to_json_data(models.Automatic(target=target.name, changed=changed))
 
-    def pause(_: Asked, order: models.PauseScaling) -> Any:
-        target = _target(answers, order.queue_name)
-        changed = target.name not in answers.orders.paused
-        _ordered(answers, lambda change: order_pause(target, change))
-        return plain(models.Automatic(target=target.name, changed=changed))
+    def pause(_: ApiRequest, order: models.PauseScaling) -> Any:
+        target = _target(scaler, order.queue_name)
+        changed = target.name not in scaler.operator.paused
+        _ordered(scaler, lambda change: pause_target(target, change))
+        return to_json_data(models.Automatic(target=target.name, changed=changed))
 
-    def update(_: Asked, order: Any) -> Any:
-        target = _target(answers, order.queue_name)
+    def update(_: ApiRequest, order: Any) -> Any:
+        target = _target(scaler, order.queue_name)
         keys = {key: getattr(order, key) for key in POLICY_KEYS if key in order.model_fields_set}
         if not keys:
             raise ApiError(
                 400, f"nothing is to be changed: name one of {', '.join(map(to_camel, POLICY_KEYS))}"
             )
-        _ordered(answers, lambda change: order_policy(answers.settings, target, keys, change))
-        return plain(_policy(answers, target))
+        _ordered(scaler, lambda change: change_policy(scaler.settings, target, keys, change))
+        return to_json_data(_policy(scaler, target))
 
-    def reset(_: Asked, order: models.ResetScalingConfig) -> Any:
-        target = _target(answers, order.queue_name)
-        _ordered(answers, lambda change: order_policy_reset(target, change))
-        return plain(_policy(answers, target))
+    def reset(_: ApiRequest, order: models.ResetScalingConfig) -> Any:
+        target = _target(scaler, order.queue_name)
+        _ordered(scaler, lambda change: reset_policy(target, change))
+        return to_json_data(_policy(scaler, target))
 
     return Api(
-        questions={
-            "scaling_status": Question("What each target has and why.", models.ScalingStatus, status),
-            "scaling_metrics": Question("The figures that are decided by.", models.ScalingMetrics, metrics),
+        queries={
+            "scaling_status": Query("What each target has and why.", models.ScalingStatus, status),
+            "scaling_metrics": Query("The figures that are decided by.", models.ScalingMetrics, metrics),
         },
         commands={
             "start_autoscaling": Command(
@@ -164,34 +164,34 @@ def make_api(answers: Answers) -> Api:
     )
 
 
-def _ordered(answers: Answers, order: Callable[[Change], Any]) -> Any:
+def _ordered(scaler: ScalerControl, order: Callable[[ChangeState], Any]) -> Any:
     """Raises ApiError: 400 for what cannot be, 503 where it cannot be kept."""
     try:
-        return answers.order(order)
-    except OrderError as error:
+        return scaler.order(order)
+    except CommandError as error:
         raise ApiError(400, _camel(str(error))) from None
     except (StateError, StoreError) as error:
         raise ApiError(503, f"the order could not be kept: {error}") from None
 
 
-def _target(answers: Answers, name: str) -> TargetSettings:
+def _target(scaler: ScalerControl, name: str) -> TargetSettings:
     try:
-        return find_target(answers.settings, name)
-    except OrderError as error:
+        return find_target(scaler.settings, name)
+    except CommandError as error:
         raise ApiError(400, f"queueName: {error}") from None
 
 
-def _status(answers: Answers) -> models.ScalingStatus:
-    view, settings, orders = answers.status(), answers.settings, answers.orders
-    enabled = settings.enabled if orders.enabled is None else orders.enabled
-    interval = orders.interval_seconds
+def _status(scaler: ScalerControl) -> models.ScalingStatus:
+    view, settings, operator = scaler.status(), scaler.settings, scaler.operator
+    enabled = settings.enabled if operator.enabled is None else operator.enabled
+    interval = operator.interval_seconds
     return models.ScalingStatus.model_validate(
         {
             "dry_run": settings.dry_run,
             "leading": False,
             **view,
             "enabled": enabled,
-            "enabled_origin": "settings" if orders.enabled is None else "order",
+            "enabled_origin": "settings" if operator.enabled is None else "order",
             "interval_seconds": settings.interval_seconds if interval is None else interval,
             "interval_origin": "settings" if interval is None else "order",
             "targets": [
@@ -202,14 +202,14 @@ def _status(answers: Answers) -> models.ScalingStatus:
     )
 
 
-def _figures(view: View) -> models.ScalingMetrics:
+def _figures(view: ScalerView) -> models.ScalingMetrics:
     targets = [{**one["metrics"], **one} for one in view["targets"]]
     return models.ScalingMetrics.model_validate({"time": view["time"], "targets": targets})
 
 
-def _policy(answers: Answers, target: TargetSettings) -> Camel:
+def _policy(scaler: ScalerControl, target: TargetSettings) -> Camel:
     """As it is from the next step on."""
-    settings, changed = answers.settings, answers.orders.policies.get(target.name, {})
+    settings, changed = scaler.settings, scaler.operator.policies.get(target.name, {})
     policy = checked(settings, target, changed)
     where = origins(settings, target, changed)
     return models.Policy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from scaler.backtest.replay import Recorded
+from scaler.backtest.replay import HistoryPoint
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import MEASURE_LABEL, QueueKey, query_text, quoted
@@ -17,9 +17,9 @@ _WORKERS: Final = "bullmq_queue_workers"
 Series: TypeAlias = Mapping[Labels, Sequence[tuple[float, float]]]
 
 
-def read_record(
+def read_history(
     settings: Settings, target: TargetSettings, *, begin: float, end: float, step: float, deadline: Deadline
-) -> list[Recorded]:
+) -> list[HistoryPoint]:
     """All moments from `begin` to `end` (unix s), `step` seconds apart. Raises UnreadableError."""
     queries = queries_of(settings, target)
     named = [] if any(is_glob(one) for one in target.queues) else list(target.queues)
@@ -63,7 +63,7 @@ def sorted_by_queue(
     return found
 
 
-def gather(queues: Sequence[Figures], times: Iterable[float]) -> list[Recorded]:
+def gather(queues: Sequence[Figures], times: Iterable[float]) -> list[HistoryPoint]:
     """The queues together at each time; a figure that one of them lacks is not known."""
 
     def at(time: float, *measures: str) -> float | None:
@@ -72,7 +72,7 @@ def gather(queues: Sequence[Figures], times: Iterable[float]) -> list[Recorded]:
         return sum(known) if values and len(known) == len(values) else None
 
     return [
-        Recorded(
+        HistoryPoint(
             at=time,
             ended=at(moment, "completed", "failed"),
             inside=at(moment, "waiting", "active"),

@@ -29,7 +29,7 @@ class NothingRecordedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class HistoryPoint:
     """One moment of the record: counters of ended jobs, jobs inside, seconds and number of finished attempts,
     workers. None: not recorded then."""
 
@@ -43,7 +43,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class ArrivalHistory:
     """What is replayed. `arrivals`: jobs that came in the seconds before each time, `run` their mean run time
     (s); `begin` and `end` in unix seconds; `worker_seconds` that were recorded, None if they were not."""
 
@@ -58,7 +58,7 @@ class History:
         return sum(jobs for _, jobs, _ in self.arrivals)
 
 
-def history(points: Sequence[Recorded], step_seconds: float) -> History:
+def arrival_history(points: Sequence[HistoryPoint], step_seconds: float) -> ArrivalHistory:
     """The jobs that came, by the balance of the queue, as the policy itself counts them.
 
     Steps without metrics, and those in which a counter began anew, are left out. Raises NothingRecordedError.
@@ -79,7 +79,7 @@ def history(points: Sequence[Recorded], step_seconds: float) -> History:
         )
     known = [one.workers for one in points if one.workers is not None]
     recorded = sum(known) / len(known) * (points[-1].at - points[0].at) if known else None
-    return History(tuple(arrivals), points[0].at, points[-1].at, step_seconds, recorded)
+    return ArrivalHistory(tuple(arrivals), points[0].at, points[-1].at, step_seconds, recorded)
 
 
 class _MeanRuns:
@@ -94,7 +94,7 @@ class _MeanRuns:
         return seconds / count if count >= 1 else self._overall
 
 
-def _mean_runs(points: Sequence[Recorded]) -> _MeanRuns:
+def _mean_runs(points: Sequence[HistoryPoint]) -> _MeanRuns:
     hours: dict[int, tuple[float, float]] = {}
     busy = done = 0.0
     for before, after in pairwise(points):
@@ -118,7 +118,7 @@ def _mean_runs(points: Sequence[Recorded]) -> _MeanRuns:
     raise NothingRecordedError("no job ended in this time: how long jobs run is not known")
 
 
-def load_of(past: History, concurrency: int) -> Load:
+def load_of(past: ArrivalHistory, concurrency: int) -> Load:
     """The jobs one by one; where there are too many, each stands for several slots' worth of them."""
     slots = concurrency
     if past.jobs > _MOST_JOBS:
@@ -153,7 +153,12 @@ class Decider:
 
 
 def replay(
-    past: History, policy: PolicySettings, *, interval: float, scrape: float, start: tuple[float, float]
+    past: ArrivalHistory,
+    policy: PolicySettings,
+    *,
+    interval: float,
+    scrape: float,
+    start: tuple[float, float],
 ) -> Report:
     """What this policy would have done. `start`: seconds until a new worker takes jobs, from and to.
 

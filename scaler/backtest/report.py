@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scaler.backtest.history import read_record
-from scaler.backtest.replay import History, NothingRecordedError, Recorded, history, replay
+from scaler.backtest.history import read_history
+from scaler.backtest.replay import ArrivalHistory, HistoryPoint, NothingRecordedError, arrival_history, replay
 from scaler.backtest.simulate import Report
 from scaler.settings import PolicySettings, Settings, TargetSettings, checked, resolve
 from service.clock import Deadline, now
@@ -26,11 +26,11 @@ _SECONDS: Final = 120.0  # for all that is read of one target
 
 
 @dataclass(frozen=True)
-class Trial:
+class BacktestResult:
     """One target's record, and what each policy made of it, by name."""
 
     target: str
-    past: History
+    past: ArrivalHistory
     reports: Mapping[str, tuple[PolicySettings, Report]]
 
 
@@ -50,7 +50,7 @@ def policies_of(
     return found
 
 
-def try_policies(
+def run_backtest(
     settings: Settings,
     target: TargetSettings,
     policies: Mapping[str, PolicySettings],
@@ -58,14 +58,14 @@ def try_policies(
     since: float,
     step: float,
     start: tuple[float, float],
-) -> Trial:
+) -> BacktestResult:
     """Replay the last `since` seconds. Raises UnreadableError and NothingRecordedError."""
     end = float(int(now()))  # of two clocks' decimals, those of whole seconds agree
-    points: list[Recorded] = read_record(
+    points: list[HistoryPoint] = read_history(
         settings, target, begin=end - since, end=end, step=step, deadline=Deadline.after(_SECONDS)
     )
     try:
-        past = history(points, step)
+        past = arrival_history(points, step)
         reports = {
             name: (
                 policy,
@@ -75,15 +75,15 @@ def try_policies(
         }
     except NothingRecordedError as error:
         raise NothingRecordedError(f"{target.name}: {error}") from None
-    return Trial(target.name, past, reports)
+    return BacktestResult(target.name, past, reports)
 
 
-def trial_data(trial: Trial) -> dict[str, Any]:
+def result_data(result: BacktestResult) -> dict[str, Any]:
     """As JSON has it: seconds, shares from 0 to 1, worker-hours."""
-    past = trial.past
+    past = result.past
     recorded = None if past.worker_seconds is None else past.worker_seconds / 3600
     return {
-        "target": trial.target,
+        "target": result.target,
         "seconds": past.end - past.begin,
         "jobs": past.jobs,
         "recorded_worker_hours": recorded,
@@ -102,14 +102,14 @@ def trial_data(trial: Trial) -> dict[str, Any]:
                 "changes": report.changes,
                 "reversals": report.reversals,
             }
-            for name, (policy, report) in trial.reports.items()
+            for name, (policy, report) in result.reports.items()
         ],
     }
 
 
-def trial_table(trial: Trial) -> RenderableType:
+def result_table(result: BacktestResult) -> RenderableType:
     """A row a policy."""
-    data = trial_data(trial)
+    data = result_data(result)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in (
         "policy",
@@ -134,7 +134,7 @@ def trial_table(trial: Trial) -> RenderableType:
         )
     least = data["policies"][0]["least_worker_hours"]
     recorded = data["recorded_worker_hours"]
-    lines = [f"{trial.target}: {count(data['jobs'])} jobs in {duration(data['seconds'])}"]
+    lines = [f"{result.target}: {count(data['jobs'])} jobs in {duration(data['seconds'])}"]
     lines.append(
         f"the work itself takes {least:.1f} worker-hours"
         + (f"; {recorded:.1f} were recorded" if recorded is not None else "")
@@ -145,7 +145,7 @@ def trial_table(trial: Trial) -> RenderableType:
 _WAITS: Final = ("wait_p50_seconds", "wait_p95_seconds", "wait_p99_seconds", "wait_longest_seconds")
 
 
-def plot(trials: Sequence[Trial], path: str) -> None:
+def plot(results: Sequence[BacktestResult], path: str) -> None:
     """Arrivals, waiting jobs and workers over time, a column a target.
 
     Raises ConfigError: matplotlib is not there, or the file cannot be written.
@@ -155,19 +155,21 @@ def plot(trials: Sequence[Trial], path: str) -> None:
     except ImportError:
         why = "needs matplotlib: install oxherd[plot]"
         raise ConfigError("--plot", path, "command line", why) from None
-    figure = Figure(figsize=(7 * len(trials), 9), layout="constrained")
-    panels = figure.subplots(3, len(trials), sharex="col", squeeze=False)
-    for column, trial in enumerate(trials):
+    figure = Figure(figsize=(7 * len(results), 9), layout="constrained")
+    panels = figure.subplots(3, len(results), sharex="col", squeeze=False)
+    for column, result in enumerate(results):
         arrivals, waiting, workers = (panels[row][column] for row in range(3))
-        hours = [(at - trial.past.begin) / 3600 for at, _, _ in trial.past.arrivals]
+        hours = [(at - result.past.begin) / 3600 for at, _, _ in result.past.arrivals]
         arrivals.plot(
-            hours, [jobs / trial.past.step for _, jobs, _ in trial.past.arrivals], color="grey", lw=0.8
+            hours, [jobs / result.past.step for _, jobs, _ in result.past.arrivals], color="grey", lw=0.8
         )
-        arrivals.set(title=trial.target, ylabel="arriving jobs/s")
-        for name, (_, report) in trial.reports.items():
+        arrivals.set(title=result.target, ylabel="arriving jobs/s")
+        for name, (_, report) in result.reports.items():
             times = [moment.time / 3600 for moment in report.moments]
             waiting.plot(times, [moment.waiting for moment in report.moments], label=name, lw=0.8)
-            workers.step(times, [moment.asked for moment in report.moments], label=name, where="post", lw=0.9)
+            workers.step(
+                times, [moment.requested for moment in report.moments], label=name, where="post", lw=0.9
+            )
         waiting.set(ylabel="waiting jobs")
         workers.set(ylabel="workers", xlabel="hours")
         workers.legend(fontsize="small")

@@ -15,13 +15,13 @@ from heapq import heappop, heappush
 from math import ceil, inf
 from typing import Final, Protocol
 
-from scaler.model import DUE_SECONDS, Missing, Observation, Sample
+from scaler.model import DUE_SECONDS, Missing, Observation, QueueSample
 
 _QUANTILES: Final = (0.5, 0.95, 0.99)
 _STARTS_REMEMBERED: Final = 200
 
 
-class Controller(Protocol):
+class SimulatedController(Protocol):
     """Whatever answers an observation with a number of workers."""
 
     def decide(self, seen: Observation) -> int:
@@ -32,7 +32,7 @@ class Controller(Protocol):
 class Load:
     """Jobs by the time each can be taken (s, ascending) and the seconds that each runs.
 
-    `announced`: they were delayed jobs, so that the queue knew them before (Sample.due). `weight` jobs of the
+    `announced`: they were delayed jobs, so that the queue knew them before (`due`). `weight` jobs of the
     real world are one here.
     """
 
@@ -61,13 +61,13 @@ class Plant:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelinePoint:
     """A point of the picture: simulated seconds, waiting jobs, workers that are ready and those asked for."""
 
     time: float
     waiting: float
     ready: int
-    asked: int
+    requested: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Report:
     changes: int
     reversals: int
     seconds: float
-    moments: tuple[Moment, ...] = field(repr=False)
+    moments: tuple[TimelinePoint, ...] = field(repr=False)
 
     @property
     def cost(self) -> float:
@@ -94,7 +94,9 @@ class Report:
         return self.worker_seconds / self.least_worker_seconds if self.least_worker_seconds else inf
 
 
-def simulate(load: Load, plant: Plant, controller: Controller, *, slo: float, until: float) -> Report:
+def simulate(
+    load: Load, plant: Plant, controller: SimulatedController, *, slo: float, until: float
+) -> Report:
     """Run from 0 to `until` seconds."""
     return _Simulation(load, plant, controller).run(slo, until)
 
@@ -102,7 +104,7 @@ def simulate(load: Load, plant: Plant, controller: Controller, *, slo: float, un
 class _Simulation:
     """The state of one run."""
 
-    def __init__(self, load: Load, plant: Plant, controller: Controller) -> None:
+    def __init__(self, load: Load, plant: Plant, controller: SimulatedController) -> None:
         self._load = load
         self._plant = plant
         self._controller = controller
@@ -128,10 +130,10 @@ class _Simulation:
         plant = self._plant
         for _ in range(plant.workers):
             self._make_ready(self._new(0.0))
-        asked, changes, reversals, last_direction = plant.workers, 0, 0, 0
-        moments: list[Moment] = []
+        requested, changes, reversals, last_direction = plant.workers, 0, 0, 0
+        moments: list[TimelinePoint] = []
         next_scrape = next_decision = 0.0
-        sample: Sample | None = None
+        sample: QueueSample | None = None
         while min(next_scrape, next_decision) <= until:
             now = min(next_scrape, next_decision)
             self._advance(now)
@@ -141,15 +143,17 @@ class _Simulation:
                     sample = self._sample(now)
             if now == next_decision:
                 next_decision += plant.interval
-                wanted = self._controller.decide(self._observation(now, asked, sample))
-                if wanted != asked:
-                    direction = 1 if wanted > asked else -1
+                wanted = self._controller.decide(self._observation(now, requested, sample))
+                if wanted != requested:
+                    direction = 1 if wanted > requested else -1
                     changes += 1
                     reversals += direction == -last_direction
                     last_direction = direction
-                    self._scale(now, asked, wanted)
-                    asked = wanted
-                moments.append(Moment(now, self._weighed(len(self._waiting)), len(self._ready), asked))
+                    self._scale(now, requested, wanted)
+                    requested = wanted
+                moments.append(
+                    TimelinePoint(now, self._weighed(len(self._waiting)), len(self._ready), requested)
+                )
         self._advance(until)
         return self._report(slo, until, changes, reversals, moments)
 
@@ -259,10 +263,10 @@ class _Simulation:
     def _weighed(self, jobs: float) -> float:
         return jobs * self._load.weight
 
-    def _sample(self, now: float) -> Sample:
+    def _sample(self, now: float) -> QueueSample:
         load = self._load
         due = bisect_right(load.at, now + DUE_SECONDS, lo=self._next) - self._next if load.announced else None
-        return Sample(
+        return QueueSample(
             at=now,
             waiting=self._weighed(len(self._waiting)),
             active=self._weighed(len(self._ends)),
@@ -274,15 +278,15 @@ class _Simulation:
             due=None if due is None else self._weighed(due),
         )
 
-    def _observation(self, now: float, asked: int, sample: Sample | None) -> Observation:
+    def _observation(self, now: float, requested: int, sample: QueueSample | None) -> Observation:
         if self._start_quantile is None and self._start_times:
             times = sorted(self._start_times)
             self._start_quantile = times[ceil(0.9 * len(times)) - 1]
         seen = Missing("empty", "not scraped yet") if sample is None else sample
-        return Observation(now, asked, len(self._ready), seen, self._start_quantile)
+        return Observation(now, requested, len(self._ready), seen, self._start_quantile)
 
     def _report(
-        self, slo: float, until: float, changes: int, reversals: int, moments: list[Moment]
+        self, slo: float, until: float, changes: int, reversals: int, moments: list[TimelinePoint]
     ) -> Report:
         waits = self._waits + [until - self._load.at[job] for job in self._waiting]
         waits.sort()

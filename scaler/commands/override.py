@@ -1,6 +1,6 @@
 """The orders of the `scaling` command, and what to tell the person.
 
-All raise OrderError, StateError, StoreError.
+All raise CommandError, StateError, StoreError.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 from scaler.model import Override
 from scaler.settings import Settings, TargetSettings
-from scaler.state.commands import order_auto, order_override, order_pause, override_of, store_of, until
+from scaler.state.commands import clear_override, override_of, pause_target, set_override, store_of, until
 from service.config.load import Loaded
 
 
-def manual(
+def set_manual(
     loaded: Loaded[Settings],
     target: TargetSettings,
     workers: int,
@@ -25,26 +25,26 @@ def manual(
 ) -> str:
     """So many workers, for so many seconds."""
     wanted = override_of(workers, reason=reason, by=by, seconds=seconds)
-    override = order_override(loaded.model, target, wanted, store_of(loaded).change)
+    override = set_override(loaded.model, target, wanted, store_of(loaded).change)
     return _told(target.name, override)
 
 
-def auto(loaded: Loaded[Settings], target: TargetSettings) -> str:
+def set_automatic(loaded: Loaded[Settings], target: TargetSettings) -> str:
     """The metrics decide again."""
-    changed = order_auto(target, store_of(loaded).change)
-    return told_auto({"target": target.name, "changed": changed})
+    changed = clear_override(target, store_of(loaded).change)
+    return automatic_message({"target": target.name, "changed": changed})
 
 
-def pause(loaded: Loaded[Settings], target: TargetSettings) -> str:
+def set_paused(loaded: Loaded[Settings], target: TargetSettings) -> str:
     """Held as it is."""
-    order_pause(target, store_of(loaded).change)
-    return told_pause({"target": target.name})
+    pause_target(target, store_of(loaded).change)
+    return paused_message({"target": target.name})
 
 
 # --- the same of what the API answers --------------------------------------------------------------------
 
 
-def told_manual(data: Mapping[str, Any]) -> str:
+def manual_message(data: Mapping[str, Any]) -> str:
     """A number by hand."""
     override = Override(
         data["workers"], data["reason"], data["requestedBy"], data["since"], data.get("until")
@@ -52,13 +52,13 @@ def told_manual(data: Mapping[str, Any]) -> str:
     return _told(data["target"], override)
 
 
-def told_auto(data: Mapping[str, Any]) -> str:
+def automatic_message(data: Mapping[str, Any]) -> str:
     """By its metrics."""
     how = "scaled by its metrics again" if data["changed"] else "was scaled by its metrics already"
     return f"{data['target']}: {how}"
 
 
-def told_pause(data: Mapping[str, Any]) -> str:
+def paused_message(data: Mapping[str, Any]) -> str:
     """Held."""
     return f"{data['target']}: held as it is until `scaling auto`"
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-from scaler.commands.tables import console, status_table
+from scaler.commands.tables import console, scaling_table
 from scaler.views import NAME
 from service.clock import wait
 from service.web.status_client import NoAnswerError, ask_view, check_url
@@ -19,7 +19,7 @@ _SECONDS: Final = 10.0
 _TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested"})
 
 
-def answer(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:
+def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
 
     Raises NoAnswerError at the first look; a watch goes on through the scaler's absence.
@@ -37,7 +37,7 @@ def answer(url: str, key: str | None = None, *, as_json: bool, watch: float | No
     return code
 
 
-def exit_code(view: dict[str, Any]) -> int:
+def status_exit_code(view: dict[str, Any]) -> int:
     """1 where a target is in trouble or there was no step yet."""
     ill = any(target["error"] or _TROUBLE & set(target["conditions"]) for target in view["targets"])
     return int(ill or view["time"] is None)
@@ -49,11 +49,11 @@ def _once(url: str, key: str | None, screen: Console, *, as_json: bool, clear: b
         screen.clear()
     if as_json:
         click.echo(json.dumps(view, ensure_ascii=False))
-        return exit_code(view)
+        return status_exit_code(view)
     try:
-        screen.print(status_table(view))
+        screen.print(scaling_table(view))
     except (KeyError, TypeError):
         theirs, ours = view.get("version"), version("oxherd")
         why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
         raise NoAnswerError(f"the scaler's answer lacks something that is shown here: {why}") from None
-    return exit_code(view)
+    return status_exit_code(view)

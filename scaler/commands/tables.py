@@ -41,7 +41,7 @@ def console() -> Console:
     return made
 
 
-def status_table(view: Mapping[str, Any]) -> RenderableType:
+def scaling_table(view: Mapping[str, Any]) -> RenderableType:
     """A row a target, the orders in force, the last changes."""
     say = _say()
     if view["time"] is None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
-from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, Sample
+from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
@@ -38,13 +38,13 @@ class GuardMemory:
 _MEMORY: Final = TypeAdapter(GuardMemory)
 
 
-def dump(memory: GuardMemory) -> dict[str, Any]:
+def dump_guards(memory: GuardMemory) -> dict[str, Any]:
     """The memory as JSON data."""
     return asdict(memory)
 
 
-def load(data: Mapping[str, Any]) -> GuardMemory:
-    """The memory of such data. Raises ValueError for what `dump` never wrote."""
+def load_guards(data: Mapping[str, Any]) -> GuardMemory:
+    """The memory of such data. Raises ValueError for what `dump_guards` never wrote."""
     try:
         return _MEMORY.validate_python(data)
     except ValidationError:
@@ -56,7 +56,7 @@ def changed(memory: GuardMemory, at: float) -> GuardMemory:
     return replace(memory, changed_at=at)
 
 
-def fresh(settings: PolicySettings, seen: Observation) -> Sample | Missing:
+def fresh(settings: PolicySettings, seen: Observation) -> QueueSample | Missing:
     """The sample, if it is young enough to decide by; time may have gone backwards."""
     sample = seen.sample
     if isinstance(sample, Missing):
@@ -80,7 +80,7 @@ class _Step:
 
     settings: PolicySettings
     seen: Observation
-    sample: Sample | Missing
+    sample: QueueSample | Missing
     control: Control
     memory: GuardMemory
     wish: int  # the policy's
@@ -266,7 +266,7 @@ def guard(
     step = _Step(settings, seen, sample, control, memory, wish, wish, reason)
     for stage in STAGES:
         stage(step)
-    if step.workers > 0 or (isinstance(sample, Sample) and sample.waiting + sample.active > 0):
+    if step.workers > 0 or (isinstance(sample, QueueSample) and sample.waiting + sample.active > 0):
         step.conditions.add("Active")
     sentence = "; ".join(([proposal.sentence] if proposal else []) + step.notes)
     decision = Decision(

@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 from pydantic import ValidationError
 
 from scaler.decision.step import TargetMemory, acted, step
-from scaler.model import Control, Missing, Observation, Sample
+from scaler.model import Control, Missing, Observation, QueueSample
 from scaler.settings import PolicySettings
 
 _INTERVAL: Final = 5.0
@@ -129,7 +129,7 @@ def _observed(told: Mapping[str, Any], talk: Conversation) -> tuple[dict[str, An
     return reply, replace(talk, memory=memory)
 
 
-def _sample(told: Mapping[str, Any], time: float) -> Sample | Missing:
+def _sample(told: Mapping[str, Any], time: float) -> QueueSample | Missing:
     if told.get("metrics_ok") is False:
         return Missing("unreachable", "metrics_ok is false")
     waiting, active = _number(told, "waiting"), _number(told, "active")
@@ -137,7 +137,7 @@ def _sample(told: Mapping[str, Any], time: float) -> Sample | Missing:
         return Missing("empty", f"{'waiting' if waiting is None else 'active'} is missing")
     at = _number(told, "scrape_time")
     optional = {ours: _number(told, name) for ours, name in _OPTIONAL.items()}
-    return Sample(time if at is None else at, waiting, active, **optional)
+    return QueueSample(time if at is None else at, waiting, active, **optional)
 
 
 def _number(told: Mapping[str, Any], name: str) -> float | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from scaler.model import Sample
+from scaler.model import QueueSample
 from scaler.settings import PolicySettings
 
 _CAPACITY: Final = 10.0
 
 
-def load_factor(settings: PolicySettings, sample: Sample, workers: int) -> float:
+def load_factor(settings: PolicySettings, sample: QueueSample, workers: int) -> float:
     """min(1, (waiting + active) / workers / capacity of a worker); without workers 1 while there is work.
 
     The capacity is `capacity_per_worker`, else `worker_concurrency`, else 10 jobs.

@@ -54,18 +54,18 @@ def acted(memory: TargetMemory, at: float) -> TargetMemory:
     return TargetMemory(memory.policy, memory.learned, guards.changed(memory.guards, at))
 
 
-def dump(memory: TargetMemory) -> dict[str, Any]:
+def dump_memory(memory: TargetMemory) -> dict[str, Any]:
     """The memory as JSON data."""
     learned = POLICIES[memory.policy].dump(memory.learned)
-    return {"policy": memory.policy, "learned": learned, "guards": guards.dump(memory.guards)}
+    return {"policy": memory.policy, "learned": learned, "guards": guards.dump_guards(memory.guards)}
 
 
-def load(data: Mapping[str, Any]) -> TargetMemory:
-    """The memory of such data. Raises ValueError for what `dump` never wrote."""
+def load_memory(data: Mapping[str, Any]) -> TargetMemory:
+    """The memory of such data. Raises ValueError for what `dump_memory` never wrote."""
     policy = data.get("policy")
     if not isinstance(policy, str) or policy not in POLICIES:
         raise ValueError(f"there is no policy {policy!r}")
     learned, remembered = data.get("learned"), data.get("guards")
     if not isinstance(learned, dict) or not isinstance(remembered, dict):
         raise ValueError("not what a target's memory looks like")  # noqa: TRY004  # it is data
-    return TargetMemory(policy, POLICIES[policy].load(learned), guards.load(remembered))
+    return TargetMemory(policy, POLICIES[policy].load(learned), guards.load_guards(remembered))

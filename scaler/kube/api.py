@@ -19,11 +19,11 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
-from scaler.kube.errors import KubeError, refused
+from scaler.kube.errors import KubeError, error_of_response
 from scaler.kube.objects import FIELD_MANAGER, Json, Ref
 from scaler.settings import KubernetesSettings
 from service.clock import Deadline, monotonic
-from service.rate_limit import Pace
+from service.rate_limit import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class KubeApi:
         self._leases = client.CoordinationV1Api(self._client)
         self._autoscaling = client.AutoscalingV2Api(self._client)
         self._custom = client.CustomObjectsApi(self._client)
-        self._pace = Pace(settings.requests_per_second, 4 * settings.requests_per_second)
+        self._rate_limit = TokenBucket(settings.requests_per_second, 4 * settings.requests_per_second)
         self._lock = threading.Lock()
         self._closed_until = 0.0
         self._requests = 0
@@ -201,7 +201,7 @@ class KubeApi:
         if left > 0 and not urgent:
             why = f"{what}: not asked, the API server wants to be left alone for {left:.0f} s"
             raise KubeError("throttled", why, retry_after=left)
-        if not urgent and not self._pace.wait(until):
+        if not urgent and not self._rate_limit.wait(until):
             why = f"{what}: not asked, requests_per_second allows no more now"
             raise KubeError("throttled", why, retry_after=0.0)
         seconds = until.remaining()
@@ -226,7 +226,7 @@ class KubeApi:
         if not error.status:  # the client's way to tell of TLS
             return KubeError("unreachable", f"{what}: {' '.join(str(error.reason).split())}"[:300])
         headers = error.headers or {}
-        problem = refused(what, int(error.status), error.body, headers.get("Retry-After"))
+        problem = error_of_response(what, int(error.status), error.body, headers.get("Retry-After"))
         if problem.kind == "throttled" and problem.retry_after:
             self._closed_until = monotonic() + problem.retry_after
         return problem

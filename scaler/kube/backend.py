@@ -7,7 +7,7 @@ from typing import Final
 
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
-from scaler.kube.conflicts import Autoscalers
+from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
 from scaler.kube.lease import Elector, identity
@@ -19,8 +19,8 @@ from scaler.settings import Settings, TargetSettings
 from scaler.state.file_store import StateFile
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
-from scaler.transitions import news_of
-from service.rate_limit import Pace
+from scaler.transitions import transitions_of
+from service.rate_limit import TokenBucket
 from service.web.status_client import key_set
 
 _PROOFS_PER_SECOND: Final = 5.0
@@ -28,10 +28,10 @@ _PROOFS_AT_ONCE: Final = 50.0
 _FRESH: Final = 0.5  # of an interval: a list serves one step, and never the next
 
 
-class Cluster:
-    """A `scaler.backends.Place`. Constructing it connects to nothing."""
+class KubernetesBackend:
+    """A `scaler.backends.Backend`. Constructing it connects to nothing."""
 
-    patient: Final = True
+    store_may_be_unreachable: Final = True
 
     def __init__(self, settings: Settings) -> None:
         """Raises NoClusterError and StoreError."""
@@ -45,8 +45,8 @@ class Cluster:
         self._key = key_set(settings.api)
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api, _FRESH * settings.interval_seconds)
-        self._autoscalers = Autoscalers(self.api)
-        self._proofs = Pace(_PROOFS_PER_SECOND, _PROOFS_AT_ONCE)
+        self._other_autoscalers = OtherAutoscalers(self.api)
+        self._proofs = TokenBucket(_PROOFS_PER_SECOND, _PROOFS_AT_ONCE)
         self.elector: Final = Elector(self.api, cluster.lease, cluster.lease_seconds, who=who)
         self._events = EventWriter(self.api, self.elector.identity) if cluster.events else None
         self._targets: dict[str, KubernetesTarget] = {}
@@ -60,7 +60,7 @@ class Cluster:
             Ref(workload.kind, workload.namespace or self.api.namespace, workload.name),
             self.api,
             self._workloads,
-            self._autoscalers,
+            self._other_autoscalers,
             self.elector,
             dry_run=self._dry_run,
             proofs=self._proofs,
@@ -92,8 +92,8 @@ class Cluster:
         target = self._targets.get(step.name)
         if self._events is None or not self.leading or target is None or target.uid is None:
             return
-        for news in news_of(step, before):
-            self._events.put(target.ref, target.uid, news)
+        for transition in transitions_of(step, before):
+            self._events.put(target.ref, target.uid, transition)
 
     def stop(self) -> bool:
         """Give the lease back."""

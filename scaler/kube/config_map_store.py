@@ -23,7 +23,7 @@ from service.clock import Deadline
 
 log = logging.getLogger(__name__)
 
-PARTS: Final = ("enabled", "interval_seconds", "overrides", "paused", "policies", "actions")
+STATE_PARTS: Final = ("enabled", "interval_seconds", "overrides", "paused", "policies", "actions")
 LEARNED: Final = "learned.json.gz"
 
 _TRIES: Final = 5
@@ -98,7 +98,7 @@ def raw_of(config_map: Json) -> tuple[dict[str, Any], list[str]]:
     data, binary = config_map.get("data") or {}, config_map.get("binaryData") or {}
     raw: dict[str, Any] = {"format": FORMAT}
     torn = []
-    for part in PARTS:
+    for part in STATE_PARTS:
         try:
             if data.get(part, "").strip():
                 raw[part] = json.loads(data[part])
@@ -117,7 +117,7 @@ def _patch(
 ) -> dict[str, Any] | None:
     """A merge patch of the parts that differ; None where none does. Raises StateError."""
     data = {}
-    for part in PARTS:
+    for part in STATE_PARTS:
         if wanted.get(part) == raw.get(part, _NOTHING[part]):
             continue
         lost = next((one for one in torn if one.startswith(f"{part}:")), None)

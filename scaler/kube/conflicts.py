@@ -10,7 +10,7 @@ from typing import Final
 
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
-from scaler.kube.objects import FIELD_MANAGER, Json, Ref, Workload, rivals_of
+from scaler.kube.objects import FIELD_MANAGER, Json, Ref, Workload, conflicts_of
 from service.clock import Deadline, monotonic
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ _EVERY: Final = 60.0
 _KEPT: Final = 600.0  # what was seen so long ago and could not be read since is no longer believed
 
 
-class Autoscalers:
+class OtherAutoscalers:
     """The HPAs and ScaledObjects by the workload that they scale, looked at once a minute a namespace."""
 
     def __init__(self, api: KubeApi, every: float = _EVERY) -> None:
@@ -35,16 +35,16 @@ class Autoscalers:
             seen = self._seen.setdefault(ref.namespace, _Seen())
             if monotonic() - seen.tried >= self._every:
                 self._look(ref.namespace, seen, deadline)
-            return seen.rivals.get((ref.kind, ref.name))
+            return seen.conflicts.get((ref.kind, ref.name))
 
     def _look(self, namespace: str, seen: _Seen, deadline: Deadline) -> None:
         seen.tried = monotonic()
         hpas = self._list(self._api.autoscalers, namespace, deadline)
         keda = self._list(self._api.scaled_objects, namespace, deadline)
         if hpas is not None or keda is not None:
-            seen.rivals, seen.read = rivals_of(hpas or (), keda or ()), monotonic()
+            seen.conflicts, seen.read = conflicts_of(hpas or (), keda or ()), monotonic()
         elif monotonic() - seen.read > _KEPT:
-            seen.rivals = {}
+            seen.conflicts = {}
 
     def _list(
         self, ask: Callable[[str, Deadline], list[Json]], namespace: str, deadline: Deadline
@@ -64,7 +64,7 @@ class Autoscalers:
 class _Seen:
     tried: float = float("-inf")
     read: float = float("-inf")
-    rivals: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    conflicts: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 # --- set back again and again ----------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from typing import Final, Literal, TypeAlias
 
 from service.outcome import UnreadableError
 
-Kind: TypeAlias = Literal[
+ErrorKind: TypeAlias = Literal[
     "not_found", "forbidden", "unauthorized", "conflict", "invalid", "throttled", "unreachable", "timeout"
 ]
 
 _LONGEST: Final = 300
-_BY_STATUS: Final[Mapping[int, Kind]] = {
+_BY_STATUS: Final[Mapping[int, ErrorKind]] = {
     401: "unauthorized",
     403: "forbidden",
     404: "not_found",
@@ -27,11 +27,11 @@ class KubeError(UnreadableError):
     """A request that did not do what was asked. `status` is HTTP's, 0 where there was no answer; `reason` the
     API's own word (NotFound, Conflict, ...); `retry_after` in seconds, where the server says so."""
 
-    kind: Kind
+    kind: ErrorKind
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ErrorKind,
         message: str,
         *,
         status: int = 0,
@@ -44,7 +44,7 @@ class KubeError(UnreadableError):
         self.retry_after = retry_after
 
 
-def refused(what: str, status: int, body: bytes | str | None, retry_after: str | None) -> KubeError:
+def error_of_response(what: str, status: int, body: bytes | str | None, retry_after: str | None) -> KubeError:
     """The error of an answer that is no success; `what` was asked, such as "patch deployments/mail/scale"."""
     reason, message = _status_of(body)
     kind = _BY_STATUS.get(status, "unreachable" if status >= 500 else "invalid")

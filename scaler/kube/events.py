@@ -16,7 +16,7 @@ from typing import Any, Final
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import FIELD_MANAGER, Ref, api_time
-from scaler.transitions import News
+from scaler.transitions import Transition
 from service.clock import Deadline, monotonic, now
 from service.threads import Supervised
 
@@ -61,7 +61,7 @@ class EventWriter:
         """`instance` is who reports: the pod."""
         self._api = api
         self._instance = instance
-        self._queue: queue.Queue[tuple[Ref, str, News]] = queue.Queue(_MOST_QUEUED)
+        self._queue: queue.Queue[tuple[Ref, str, Transition]] = queue.Queue(_MOST_QUEUED)
         self._posted: OrderedDict[tuple[str, str, str], _Posted] = OrderedDict()
         self._buckets: dict[str, _Bucket] = {}
         self._told = ""
@@ -75,21 +75,21 @@ class EventWriter:
         """Post no more; whether the thread has ended."""
         return self._task.stop(seconds)
 
-    def put(self, ref: Ref, uid: str, news: News) -> None:
+    def put(self, ref: Ref, uid: str, transition: Transition) -> None:
         """Post it soon. With a thousand waiting the newest are lost: the log has them."""
         try:
-            self._queue.put_nowait((ref, uid, news))
+            self._queue.put_nowait((ref, uid, transition))
         except queue.Full:
             log.warning("too many events wait: one is lost", extra={"target": str(ref)})
         self._task.wake()
 
     def _step(self) -> float:
         try:
-            ref, uid, news = self._queue.get_nowait()
+            ref, uid, transition = self._queue.get_nowait()
         except queue.Empty:
             return _IDLE
         try:
-            self._post(ref, uid, news)
+            self._post(ref, uid, transition)
         except KubeError as error:
             if str(error) != self._told:
                 log.warning("events cannot be written", extra={"error": str(error)})
@@ -98,9 +98,9 @@ class EventWriter:
             self._told = ""
         return 0.0
 
-    def _post(self, ref: Ref, uid: str, news: News) -> None:
-        message = news.message[:_LONGEST]
-        key = uid, news.reason, message
+    def _post(self, ref: Ref, uid: str, transition: Transition) -> None:
+        message = transition.message[:_LONGEST]
+        key = uid, transition.reason, message
         same, moment = self._posted.get(key), now()
         if not self._buckets.setdefault(uid, _Bucket()).take():
             return
@@ -116,7 +116,7 @@ class EventWriter:
                 self._keep(key, _Posted(same.name, same.at, same.count + 1))
                 return
         name = f"{ref.name[:200]}.{hashlib.sha256(f'{key}{moment}'.encode()).hexdigest()[:16]}"
-        body = event(ref, uid, news, name=name, instance=self._instance, at=moment)
+        body = event(ref, uid, transition, name=name, instance=self._instance, at=moment)
         self._api.create_event(ref.namespace, body, deadline)
         self._keep(key, _Posted(name, moment, 1))
 
@@ -127,7 +127,9 @@ class EventWriter:
             self._posted.popitem(last=False)
 
 
-def event(ref: Ref, uid: str, news: News, *, name: str, instance: str, at: float) -> dict[str, Any]:
+def event(
+    ref: Ref, uid: str, transition: Transition, *, name: str, instance: str, at: float
+) -> dict[str, Any]:
     """The Event of a piece of news."""
     time = api_time(at)
     return {
@@ -141,9 +143,9 @@ def event(ref: Ref, uid: str, news: News, *, name: str, instance: str, at: float
             "name": ref.name,
             "uid": uid,
         },
-        "type": "Warning" if news.trouble else "Normal",
-        "reason": news.reason,
-        "message": news.message[:_LONGEST],
+        "type": "Warning" if transition.trouble else "Normal",
+        "reason": transition.reason,
+        "message": transition.message[:_LONGEST],
         "count": 1,
         "firstTimestamp": time,
         "lastTimestamp": time,

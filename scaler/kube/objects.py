@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 Json: TypeAlias = Mapping[str, Any]
-Kind: TypeAlias = Literal["Deployment", "StatefulSet"]
+WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 
 FIELD_MANAGER: Final = "oxherd-scaler"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
@@ -23,7 +23,7 @@ _SLOWEST_START: Final = 3600.0
 class Ref:
     """What is scaled. As a text: `Deployment oxherd/mail-worker`."""
 
-    kind: Kind
+    kind: WorkloadKind
     namespace: str
     name: str
 
@@ -164,7 +164,7 @@ def api_time(seconds: float, *, micro: bool = False) -> str:
 # --- other autoscalers -----------------------------------------------------------------------------------
 
 
-def rivals_of(autoscalers: Sequence[Json], scaled_objects: Sequence[Json]) -> dict[tuple[str, str], str]:
+def conflicts_of(autoscalers: Sequence[Json], scaled_objects: Sequence[Json]) -> dict[tuple[str, str], str]:
     """Who else scales what: (kind, name) of the workload, and the other as a person calls it.
 
     A ScaledObject makes an autoscaler of its own; both are named as the ScaledObject. One that KEDA was told

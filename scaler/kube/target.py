@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from scaler.kube.api import KubeApi
-from scaler.kube.conflicts import Autoscalers, Reverts
+from scaler.kube.conflicts import OtherAutoscalers, Reverts
 from scaler.kube.errors import KubeError
 from scaler.kube.fence import Fence
 from scaler.kube.objects import Pod, Ref, Workload, pod_of, scale_patch, workload_of_scale
@@ -18,7 +18,7 @@ from scaler.kube.workloads import Workloads
 from scaler.model import Applied, NotApplied, Workers
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome
-from service.rate_limit import Pace
+from service.rate_limit import TokenBucket
 from service.threads import backoff
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _LEAST_SECONDS: Final = 0.5  # a write that has less than this left of the lease
 
 _LASTING: Final = frozenset({"forbidden", "unauthorized", "not_found"})
 
-IdleFirst = Callable[[Ref, list[Pod], int, Deadline], None]
+MarkIdle = Callable[[Ref, list[Pod], int, Deadline], None]
 """Marks pods so that the idle ones go first, as so many are about to. Raises KubeError."""
 
 
@@ -44,22 +44,22 @@ class KubernetesTarget:
         ref: Ref,
         api: KubeApi,
         workloads: Workloads,
-        autoscalers: Autoscalers,
+        autoscalers: OtherAutoscalers,
         fence: Fence,
         *,
         dry_run: bool = False,
-        proofs: Pace | None = None,
-        idle_first: IdleFirst | None = None,
+        proofs: TokenBucket | None = None,
+        idle_first: MarkIdle | None = None,
     ) -> None:
         self.ref: Final = ref
         self._api = api
         self._workloads = workloads
-        self._autoscalers = autoscalers
+        self._other_autoscalers = autoscalers
         self._fence = fence
         self._idle_first = idle_first
         self._proofs = proofs
         self._proven = dry_run  # what is never done needs no permission
-        self._rest = _Rest()
+        self._backoff = _Backoff()
         self._reverts = Reverts()
         self._starts: deque[float] = deque(maxlen=_STARTS_KEPT)
         self._counted: set[str] = set()
@@ -75,30 +75,30 @@ class KubernetesTarget:
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
         """Failed where it cannot be read, or where the role does not let us scale it."""
-        if (rest := self._rest.reading()) is not None:
-            return Failed(rest.kind, str(rest))
+        if (blocked := self._backoff.reading()) is not None:
+            return Failed(blocked.kind, str(blocked))
         try:
             workload = self._workloads.read(self.ref, deadline)
             self._prove(workload, deadline)
         except KubeError as error:
-            self._rest.begin(error)
+            self._backoff.begin(error)
             self._seen = None
             return Failed(error.kind, str(error))
-        self._rest.read_well()
+        self._backoff.read_well()
         self._seen, self._uid = workload, workload.uid
         if not self._fence.leading:
             self._reverts = self._reverts.released()
         now = monotonic()
         self._reverts = self._reverts.seen(now, workload)
-        rival = self._autoscalers.of(self.ref, deadline)
-        contested = f"{rival} scales {self.ref} too" if rival else self._reverts.contested(now)
+        conflict = self._other_autoscalers.of(self.ref, deadline)
+        contested = f"{conflict} scales {self.ref} too" if conflict else self._reverts.contested(now)
         self._learn_starts(workload, deadline)
         return Ok(Workers(workload.replicas, workload.ready, self._start_seconds(), contested))
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """A JSON patch of the scale, tested against `old`, while the lease is ours and has time left."""
-        if (rest := self._rest.writing()) is not None:
-            return NotApplied(rest.kind, str(rest), rest.retry_after)
+        if (blocked := self._backoff.writing()) is not None:
+            return NotApplied(blocked.kind, str(blocked), blocked.retry_after)
         if new < old and self._idle_first is not None:
             self._mark_idle(old - new, deadline)
         until = self._fence.bounded(deadline)
@@ -111,7 +111,7 @@ class KubernetesTarget:
             return self._not_applied(error, old, deadline)
         except ValueError as error:
             return NotApplied("invalid", f"{self.ref}: {error}")
-        self._rest.wrote_well()
+        self._backoff.wrote_well()
         self._proven = True
         self._reverts = self._reverts.set(new)
         self._pods_due = 0.0
@@ -143,7 +143,7 @@ class KubernetesTarget:
     def _not_applied(self, error: KubeError, old: int, deadline: Deadline) -> NotApplied:
         if error.kind in {"conflict", "invalid"} and self._moved(error, old, deadline):
             return NotApplied("conflict", f"{self.ref}: no longer at {old}, someone else changed it")
-        self._rest.begin(error, writing=True)
+        self._backoff.begin(error, writing=True)
         self._reverts = self._reverts.released()  # it may have been done all the same
         return NotApplied(error.kind, str(error), error.retry_after)
 
@@ -200,7 +200,7 @@ class KubernetesTarget:
             log.warning("idle pods cannot be marked", extra={"target": str(self.ref), "error": str(error)})
 
 
-class _Rest:
+class _Backoff:
     """When to ask again after a failure: what will not change by asking is asked once a minute, what may is
     asked after a growing, scattered pause."""
 

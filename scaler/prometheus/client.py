@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import SecretStr
 from pydantic_core import from_json
 
-from scaler.prometheus.parse import success
+from scaler.prometheus.parse import api_data
 from scaler.prometheus.settings import PrometheusSettings, is_header_value
 from service.clock import Deadline
 from service.config.files import read_text
@@ -176,7 +176,7 @@ class Server:
                 raise UnreadableError("invalid", "answered something else than a Prometheus")
             kind = "unreachable" if status >= http.client.INTERNAL_SERVER_ERROR else "error"
             raise UnreadableError(kind, f"answered {status}: is it a Prometheus?")
-        success(document)
+        api_data(document)
         return document
 
 

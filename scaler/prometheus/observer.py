@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
-from scaler.model import Missing, Sample
+from scaler.model import Missing, QueueSample
 from scaler.prometheus.client import Server
 from scaler.prometheus.parse import Labels, QueryError, Reading, matrix, read_answer, vector
 from scaler.prometheus.promql import OURS, QueueKey, explained, query_text
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Wanted: TypeAlias = Mapping[QuerySettings, Iterable[QueueKey]]
+QueriedQueues: TypeAlias = Mapping[QuerySettings, Iterable[QueueKey]]
 """The queues that each kind of figures is wanted of."""
 
 _GRACE: Final = 0.2
@@ -31,7 +31,7 @@ _MOST_POINTS: Final = 10_000  # Prometheus refuses more than 11,000 a series
 
 
 @dataclass(frozen=True)
-class Look:
+class QueryResult:
     """What one look told. `time` is when it began (unix seconds), `took` its seconds, `url` the server that
     answered, None if none did."""
 
@@ -42,7 +42,7 @@ class Look:
 
     def of(
         self, queues: Iterable[QueueKey], queries: QuerySettings = OURS
-    ) -> dict[QueueKey, Sample | Missing]:
+    ) -> dict[QueueKey, QueueSample | Missing]:
         """Each queue's sample, or why there is none."""
         reading = self.readings[queries]
         return {key: reading if isinstance(reading, Missing) else reading.of(key) for key in queues}
@@ -54,7 +54,7 @@ class Look:
             for reading in self.readings.values()
             if isinstance(reading, Reading)
             for one in reading.samples.values()
-            if isinstance(one, Sample)
+            if isinstance(one, QueueSample)
         ]
         return self.time - min(samples) if samples else None
 
@@ -62,7 +62,7 @@ class Look:
 class Observer:
     """Looks at all queues at once. For one thread at a time; constructing it connects to nothing."""
 
-    def __init__(self, settings: PrometheusSettings, wanted: Wanted) -> None:
+    def __init__(self, settings: PrometheusSettings, wanted: QueriedQueues) -> None:
         """Raises ValueError: more kinds of figures than MOST_QUERIES."""
         if len(wanted) > MOST_QUERIES:
             raise ValueError(f"{len(wanted)} different `queries`: at most {MOST_QUERIES} are asked in a step")
@@ -82,7 +82,7 @@ class Observer:
         """HTTP requests so far."""
         return sum(one.server.requests for one in self._servers)
 
-    def look(self, deadline: Deadline) -> Look:
+    def look(self, deadline: Deadline) -> QueryResult:
         """All figures of now. Never raises for a server: what it does not tell is Missing."""
         time, began = now(), monotonic()
         readings: dict[QuerySettings, Reading | Missing]
@@ -94,7 +94,7 @@ class Observer:
             why = str(error)
             readings = {queries: Missing(error.kind, why) for queries in self._texts}
         self._tell(url, why)
-        return Look(time, monotonic() - began, url, readings)
+        return QueryResult(time, monotonic() - began, url, readings)
 
     def range(
         self, query: str, start: float, end: float, step: float, deadline: Deadline

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from scaler.model import Missing, Sample
+from scaler.model import Missing, QueueSample
 from scaler.prometheus.promql import MEASURE_LABEL, OURS, QueueKey, measure_texts, quoted
 from scaler.prometheus.settings import QuerySettings
 from service.outcome import UnreadableError
@@ -30,12 +30,12 @@ class Reading:
     """What one answer says. `up`: whether an exporter says that it reads all queues; None: no exporter is
     seen, or it isn't ours. `ahead`: seconds that our clock is ahead of Prometheus's."""
 
-    samples: Mapping[QueueKey, Sample | Missing]
+    samples: Mapping[QueueKey, QueueSample | Missing]
     origins: Mapping[QueueKey, Labels] = field(default_factory=dict)
     up: bool | None = None
     ahead: float = 0.0
 
-    def of(self, key: QueueKey) -> Sample | Missing:
+    def of(self, key: QueueKey) -> QueueSample | Missing:
         """A queue's sample; Missing "empty" says why there may be none."""
         found = self.samples.get(key)
         return found if found is not None else Missing("empty", f"{key}: {self._why_empty()}")
@@ -69,7 +69,7 @@ def read_answer(
     Raises UnreadableError for what is no answer to such a query.
     """
     table, ups, times = _table(vector(document), queries)
-    samples: dict[QueueKey, Sample | Missing] = {}
+    samples: dict[QueueKey, QueueSample | Missing] = {}
     origins: dict[QueueKey, Labels] = {}
     kept = kept or {}
     replicas = frozenset(replica_labels)
@@ -88,14 +88,14 @@ def read_answer(
 def vector(document: object) -> list[Any]:
     """The series of an instant vector. Raises UnreadableError: an error (as Prometheus words it), a warning
     (some of the data may be missing), or no vector at all."""
-    data = success(document)
+    data = api_data(document)
     if data.get("resultType") != "vector" or not isinstance(data.get("result"), list):
         raise UnreadableError("invalid", "the answer is no instant vector")
     found: list[Any] = data["result"]
     return found
 
 
-def success(document: object) -> dict[str, Any]:
+def api_data(document: object) -> dict[str, Any]:
     """`data` of an answer of Prometheus's API. Raises UnreadableError."""
     if not isinstance(document, dict):
         raise UnreadableError("invalid", "the answer is not Prometheus's")
@@ -114,7 +114,7 @@ def success(document: object) -> dict[str, Any]:
     return data
 
 
-def number(text: object) -> float:
+def finite_number(text: object) -> float:
     """A sample's value as Prometheus writes it. Raises ValueError for what isn't finite."""
     if not isinstance(text, str) or not text.isascii() or "_" in text or text != text.strip():
         raise ValueError("no number")
@@ -133,7 +133,7 @@ def matrix(document: object) -> dict[Labels, list[tuple[float, float]]]:
 
     Raises UnreadableError.
     """
-    data = success(document)
+    data = api_data(document)
     if data.get("resultType") != "matrix":
         raise UnreadableError("invalid", "the answer is no range")
     found: dict[Labels, list[tuple[float, float]]] = {}
@@ -168,7 +168,7 @@ class _Seen(dict[str, Any]):
             raise _InvalidError("invalid", "timestamp is no unix time in seconds")
         return at
 
-    def sample(self, ahead: float, *, continues: bool) -> Sample:
+    def sample(self, ahead: float, *, continues: bool) -> QueueSample:
         """Raises _InvalidError."""
         at = self.scraped() + ahead
         values = {
@@ -176,14 +176,14 @@ class _Seen(dict[str, Any]):
             for measure, pair in self.items()
             if measure != "timestamp" and (continues or measure not in _TOTALS)
         }
-        return Sample(at=at, **values)
+        return QueueSample(at=at, **values)
 
 
 def _figure(measure: str, pair: Any) -> float:
     if pair is None:
         raise _InvalidError("duplicate", f"{measure} has several series of one exporter")
     try:
-        value = number(pair[1])
+        value = finite_number(pair[1])
     except ValueError:
         raise _InvalidError("invalid", f"{measure} is no finite number") from None
     if value < 0:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from scaler.model import Missing, Sample
+from scaler.model import Missing, QueueSample
 from scaler.prometheus.settings import MEASURES, QuerySettings
 
 
@@ -75,7 +75,7 @@ def explained(queries: QuerySettings, message: str) -> str:
     return f"{message} (in `{measures[int(place[1]) - 1]}`, or just before it)"
 
 
-def combine(samples: Mapping[QueueKey, Sample | Missing]) -> Sample | Missing:
+def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | Missing:
     """The queues of one target as one. `at` is that of the oldest, `oldest_waiting` the longest wait.
 
     One that is missing makes the whole missing: absence is not zero. That holds for a queue that was deleted
@@ -87,10 +87,10 @@ def combine(samples: Mapping[QueueKey, Sample | Missing]) -> Sample | Missing:
     if absent:
         more = f" (and {len(absent) - 1} more of {len(samples)} queues)" if len(absent) > 1 else ""
         return Missing(absent[0].kind, absent[0].message + more)
-    there = [one for one in samples.values() if isinstance(one, Sample)]
+    there = [one for one in samples.values() if isinstance(one, QueueSample)]
     waits = [one.oldest_waiting for one in there if one.oldest_waiting is not None]
     timed = any(one.duration_count is not None for one in there)
-    return Sample(
+    return QueueSample(
         at=min(one.at for one in there),
         waiting=sum(one.waiting for one in there),
         active=sum(one.active for one in there),
@@ -104,7 +104,7 @@ def combine(samples: Mapping[QueueKey, Sample | Missing]) -> Sample | Missing:
     )
 
 
-def _duration(sample: Sample, value: float | None) -> float | None:
+def _duration(sample: QueueSample, value: float | None) -> float | None:
     """The histogram begins with the first attempt that ends, the totals with the queue: till then it is 0."""
     return 0.0 if value is None and sample.completed is not None else value
 

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scaler.controller import Sight
+from scaler.controller import TargetMetrics
 from scaler.model import Missing
-from scaler.prometheus.observer import Look, Observer
+from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.promql import QueueKey, combine
 from scaler.prometheus.settings import QuerySettings
 from scaler.settings import Settings, TargetSettings, is_glob, matching, queries_of
 from service.clock import Deadline
 
 
-class Eyes:
+class PrometheusMetrics:
     """Looks at the queues of these settings' targets. Connects to nothing before the first look."""
 
     def __init__(self, settings: Settings) -> None:
         self._targets = [(target, queries_of(settings, target)) for target in settings.targets]
         self._observer = Observer(settings.prometheus, self._wanted())
-        self.last: Look | None = None
+        self.last: QueryResult | None = None
 
-    def look(self, deadline: Deadline) -> Mapping[str, Sight]:
+    def look(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         """What is seen of each target, by its name. Never raises."""
         if not self._targets:
             return {}
         self.last = look = self._observer.look(deadline)
-        return {target.name: _sight(target, queries, look) for target, queries in self._targets}
+        return {target.name: _target_metrics(target, queries, look) for target, queries in self._targets}
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -43,12 +43,14 @@ class Eyes:
         }
 
 
-def _sight(target: TargetSettings, queries: QuerySettings, look: Look) -> Sight:
+def _target_metrics(target: TargetSettings, queries: QuerySettings, look: QueryResult) -> TargetMetrics:
     reading = look.readings[queries]
     known = () if isinstance(reading, Missing) else tuple(reading.samples)
     names = matching(target.queues, [key.name for key in known if key.prefix == target.prefix])
     if not names:
         why = f"no queue matches {', '.join(target.queues)}"
-        return Sight(target.queues, reading if isinstance(reading, Missing) else Missing("empty", why))
+        return TargetMetrics(
+            target.queues, reading if isinstance(reading, Missing) else Missing("empty", why)
+        )
     keys = [QueueKey(target.prefix, name) for name in names]
-    return Sight(tuple(names), combine(look.of(keys, queries)))
+    return TargetMetrics(tuple(names), combine(look.of(keys, queries)))

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-from scaler.backends import PlaceError, make_place
+from scaler.backends import BackendError, make_backend
 from scaler.model import Override
 from scaler.settings import PolicySettings, Settings, TargetSettings, checked, is_glob, matching
-from scaler.state.model import Orders, State, with_override, with_pause, with_policy
+from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
 from scaler.state.store import Store
 from service.clock import now
 from service.config.load import Loaded
@@ -19,16 +19,16 @@ from service.units import duration
 _NEEDED: Final = "SCALER_STATE_FILE (state_file) has to be set: orders reach the scaler through that file"
 
 
-Change: TypeAlias = Callable[[Callable[[State], State]], object]
+ChangeState: TypeAlias = Callable[[Callable[[State], State]], object]
 """Changes the state where it is kept. Raises StateError and StoreError."""
 
 
-class OrderError(Exception):
+class CommandError(Exception):
     """The order cannot be given; the text says why."""
 
 
 def find_target(settings: Settings, name: str) -> TargetSettings:
-    """The target of this name, or the one that serves the queue of this name. Raises OrderError."""
+    """The target of this name, or the one that serves the queue of this name. Raises CommandError."""
     for target in settings.targets:
         if target.name == name:
             return target
@@ -41,97 +41,97 @@ def find_target(settings: Settings, name: str) -> TargetSettings:
     if len(serving) == 1:
         return serving[0]
     if serving:
-        raise OrderError(f"{name} is served by {', '.join(one.name for one in serving)}: name one of them")
+        raise CommandError(f"{name} is served by {', '.join(one.name for one in serving)}: name one of them")
     known = ", ".join(target.name for target in settings.targets) or "none at all"
-    raise OrderError(f"there is no target or queue {name[:100]!r}; targets: {known}")
+    raise CommandError(f"there is no target or queue {name[:100]!r}; targets: {known}")
 
 
-def order_override(
-    settings: Settings, target: TargetSettings, override: Override, change: Change
+def set_override(
+    settings: Settings, target: TargetSettings, override: Override, change: ChangeState
 ) -> Override:
     """So many workers, until its time is over or the metrics are to decide again.
 
-    Raises OrderError, and what `change` raises; so do the others.
+    Raises CommandError, and what `change` raises; so do the others.
     """
     if not override.reason.strip():
-        raise OrderError("reason: should say why")
+        raise CommandError("reason: should say why")
     ordered = replace(override, reason=override.reason.strip())
 
     def with_it(state: State) -> State:
         try:
-            policy = checked(settings, target, state.orders.policies.get(target.name, {}))
+            policy = checked(settings, target, state.operator.policies.get(target.name, {}))
         except ValueError as error:
-            raise OrderError(f"the changed policy of {target.name} cannot be used: {error}") from None
+            raise CommandError(f"the changed policy of {target.name} cannot be used: {error}") from None
         if not policy.min_workers <= ordered.workers <= policy.max_workers:
             bounds = f"{policy.min_workers} to {policy.max_workers} workers"
-            raise OrderError(f"{ordered.workers} is not within the bounds of {target.name}: {bounds}")
-        orders = with_pause(state.orders, target.name, paused=False)
-        return replace(state, orders=with_override(orders, target.name, ordered))
+            raise CommandError(f"{ordered.workers} is not within the bounds of {target.name}: {bounds}")
+        operator = with_pause(state.operator, target.name, paused=False)
+        return replace(state, operator=with_override(operator, target.name, ordered))
 
     change(with_it)
     return ordered
 
 
-def order_auto(target: TargetSettings, change: Change) -> bool:
+def clear_override(target: TargetSettings, change: ChangeState) -> bool:
     """The metrics decide again; whether they did not before."""
-    before = Orders()
+    before = OperatorState()
 
     def without_it(state: State) -> State:
         nonlocal before
-        before = state.orders
-        orders = with_pause(with_override(state.orders, target.name, None), target.name, paused=False)
-        return replace(state, orders=orders)
+        before = state.operator
+        operator = with_pause(with_override(state.operator, target.name, None), target.name, paused=False)
+        return replace(state, operator=operator)
 
     change(without_it)
     return target.name in before.overrides or target.name in before.paused
 
 
-def order_pause(target: TargetSettings, change: Change) -> None:
+def pause_target(target: TargetSettings, change: ChangeState) -> None:
     """Held as it is."""
-    change(lambda state: replace(state, orders=with_pause(state.orders, target.name, paused=True)))
+    change(lambda state: replace(state, operator=with_pause(state.operator, target.name, paused=True)))
 
 
-def order_policy(
-    settings: Settings, target: TargetSettings, keys: Mapping[str, Any], change: Change
+def change_policy(
+    settings: Settings, target: TargetSettings, keys: Mapping[str, Any], change: ChangeState
 ) -> PolicySettings:
     """These keys of the policy, over what was changed before; None: as the settings have it. What results."""
     policy = PolicySettings()
 
     def with_keys(state: State) -> State:
         nonlocal policy
-        changed = dict(state.orders.policies.get(target.name, {})) | dict(keys)
+        changed = dict(state.operator.policies.get(target.name, {})) | dict(keys)
         changed = {key: value for key, value in changed.items() if value is not None}
         try:
             policy = checked(settings, target, changed)
         except ValueError as error:
-            raise OrderError(str(error)) from None
-        return replace(state, orders=with_policy(state.orders, target.name, changed))
+            raise CommandError(str(error)) from None
+        return replace(state, operator=with_policy(state.operator, target.name, changed))
 
     change(with_keys)
     return policy
 
 
-def order_policy_reset(target: TargetSettings, change: Change) -> bool:
+def reset_policy(target: TargetSettings, change: ChangeState) -> bool:
     """The policy as the settings have it; whether anything was changed before."""
     before: Mapping[str, Any] = {}
 
     def without(state: State) -> State:
         nonlocal before
-        before = state.orders.policies
-        return replace(state, orders=with_policy(state.orders, target.name, {}))
+        before = state.operator.policies
+        return replace(state, operator=with_policy(state.operator, target.name, {}))
 
     change(without)
     return target.name in before
 
 
-def order_enabled(change: Change, *, enabled: bool, interval_seconds: float | None = None) -> None:
+def set_enabled(change: ChangeState, *, enabled: bool, interval_seconds: float | None = None) -> None:
     """All targets are scaled, or left as they are; with an interval: decided on so often."""
 
     def switched(state: State) -> State:
-        orders = replace(state.orders, enabled=enabled)
+        operator = replace(state.operator, enabled=enabled)
         if interval_seconds is not None:
-            orders = replace(orders, interval_seconds=interval_seconds)
-        return replace(state, orders=orders)
+            operator = replace(operator, interval_seconds=interval_seconds)
+        return replace(state, operator=operator)
 
     change(switched)
 
@@ -151,11 +151,11 @@ def override_of(workers: int, *, reason: str, by: str, seconds: float | None) ->
 
 
 def store_of(loaded: Loaded[Settings]) -> Store:
-    """Where the running scaler keeps its state. Raises OrderError, StoreError."""
+    """Where the running scaler keeps its state. Raises CommandError, StoreError."""
     try:
-        store = make_place(loaded.model).store
-    except PlaceError as error:
-        raise OrderError(str(error)) from None
+        store = make_backend(loaded.model).store
+    except BackendError as error:
+        raise CommandError(str(error)) from None
     if store is None:
-        raise OrderError(_NEEDED)
+        raise CommandError(_NEEDED)
     return store

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from scaler.state.model import State, StateError, data_of, from_data, merged, text_of
+from scaler.state.model import State, StateError, data_of, from_data, merged, state_text
 from scaler.state.store import StoreError
 from service.clock import now
 
@@ -71,7 +71,7 @@ class StateFile:
             state = State() if data is None else from_data(data)[0]
             changed = change(state)
             if data is None or changed != state:
-                mark = self._replace(text_of(merged(data or {}, state, changed)))
+                mark = self._replace(state_text(merged(data or {}, state, changed)))
             return changed, mark
 
     def set_aside(self) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from scaler.decision import step as decide
-from scaler.decision.step import TargetMemory
+from scaler.decision.step import TargetMemory, dump_memory, load_memory
 from scaler.model import Control
-from scaler.state.model import Action, Orders, State, StateError, control, with_action, without_expired
+from scaler.state.model import Action, OperatorState, State, StateError, control, with_action, without_expired
 from scaler.state.store import Store, StoreError
 from service.clock import monotonic, now
 
@@ -21,10 +20,11 @@ _LEARNED_SECONDS: Final = 60.0  # between two writes of nothing but what was lea
 _RETRY_SECONDS: Final = 30.0
 
 
-class Ledger:
-    """What people have ordered, what was done and learned. For one thread; `orders` and `actions` for all."""
+class LiveState:
+    """What people have ordered, what was done and learned. For one thread;
+    `operator` and `actions` for all."""
 
-    def __init__(self, store: Store | None, *, patient: bool = False) -> None:
+    def __init__(self, store: Store | None, *, store_may_be_unreachable: bool = False) -> None:
         """A patient one begins without a store that cannot be read yet, and is not `known` until it was.
 
         Raises StoreError: the store cannot be used.
@@ -43,14 +43,14 @@ class Ledger:
         try:
             self._load(store)
         except StoreError as error:
-            if not patient:
+            if not store_may_be_unreachable:
                 raise
             self._unreadable(error)
 
     @property
-    def orders(self) -> Orders:
+    def operator(self) -> OperatorState:
         """What people have said, as of the last `refresh`."""
-        return self._state.orders
+        return self._state.operator
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -74,9 +74,9 @@ class Ledger:
             self._unreadable(error)
             return
         self._tell(problems)
-        if found.orders != self._state.orders:
+        if found.operator != self._state.operator:
             log.info("orders were changed", extra={"state": self._store.name})
-        self._state = replace(self._state, orders=found.orders, actions=found.actions)
+        self._state = replace(self._state, operator=found.operator, actions=found.actions)
         for action in self._new_actions:
             self._state = with_action(self._state, action)
 
@@ -88,25 +88,27 @@ class Ledger:
         if self._store is not None:
             left, _ = self._store.change(change)
             with self._lock:
-                self._state = replace(self._state, orders=left.orders)  # seen at once; `refresh` reads all
+                self._state = replace(
+                    self._state, operator=left.operator
+                )  # seen at once; `refresh` reads all
             return
         with self._lock:
             self._state = change(self._state)
 
     def control(self, target: str, at: float) -> Control:
         """What people have ordered for a target at a time (unix s)."""
-        return control(self._state.orders, target, at)
+        return control(self._state.operator, target, at)
 
     def recall(self, target: str) -> TargetMemory | None:
         """What was learned before the start; None where it cannot be used."""
         data = self._state.learned.get(target)
         try:
-            return decide.load(data) if data is not None else None
+            return load_memory(data) if data is not None else None
         except ValueError as error:
             log.warning("what was learned cannot be used", extra={"target": target, "error": str(error)})
             return None
 
-    def note(self, target: str, at: float, old: int, new: int, reason: str) -> None:
+    def record_action(self, target: str, at: float, old: int, new: int, reason: str) -> None:
         """The number of workers was changed; `save` writes it."""
         action = Action(at, target, old, new, reason)
         with self._lock:
@@ -115,16 +117,16 @@ class Ledger:
 
     def save(self, memories: Mapping[str, TargetMemory], *, at_once: bool = False) -> None:
         """Write what is new: at once after a change, what was only learned once a minute. Never raises."""
-        expired = without_expired(self._state.orders, now()) != self._state.orders
+        expired = without_expired(self._state.operator, now()) != self._state.operator
         due = at_once or expired or self._new_actions or monotonic() >= self._save_at
         if self._store is None or not self.known or not due:
             return
-        learned = dict(self._state.learned) | {name: decide.dump(one) for name, one in memories.items()}
+        learned = dict(self._state.learned) | {name: dump_memory(one) for name, one in memories.items()}
 
         def changed(found: State) -> State:
             for action in self._new_actions:
                 found = with_action(found, action)
-            return replace(found, learned=learned, orders=without_expired(found.orders, now()))
+            return replace(found, learned=learned, operator=without_expired(found.operator, now()))
 
         try:
             self._state, self._mark = self._store.change(changed)

@@ -34,7 +34,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Orders:
+class OperatorState:
     """What people have said, by target: the part of the state that anyone may edit. `enabled` and
     `interval_seconds`: None: as the settings say."""
 
@@ -47,9 +47,9 @@ class Orders:
 
 @dataclass(frozen=True)
 class State:
-    """All of it. `learned` is what scaler.decision.step.dump made of each target's memory."""
+    """All of it. `learned` is what scaler.decision.step.dump_memory made of each target's memory."""
 
-    orders: Orders = Orders()
+    operator: OperatorState = OperatorState()
     learned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     actions: tuple[Action, ...] = ()
 
@@ -57,35 +57,35 @@ class State:
 # --- people's orders -------------------------------------------------------------------------------------
 
 
-def control(orders: Orders, target: str, at: float) -> Control:
+def control(operator: OperatorState, target: str, at: float) -> Control:
     """What holds for a target at a time (unix s)."""
-    override = orders.overrides.get(target)
+    override = operator.overrides.get(target)
     if override is not None and override.until is not None and override.until <= at:
         override = None
-    return Control(paused=target in orders.paused, override=override)
+    return Control(paused=target in operator.paused, override=override)
 
 
-def with_override(orders: Orders, target: str, override: Override | None) -> Orders:
+def with_override(operator: OperatorState, target: str, override: Override | None) -> OperatorState:
     """With this override, or None for none."""
-    others = {name: one for name, one in orders.overrides.items() if name != target}
-    return replace(orders, overrides=others if override is None else others | {target: override})
+    others = {name: one for name, one in operator.overrides.items() if name != target}
+    return replace(operator, overrides=others if override is None else others | {target: override})
 
 
-def with_pause(orders: Orders, target: str, *, paused: bool) -> Orders:
+def with_pause(operator: OperatorState, target: str, *, paused: bool) -> OperatorState:
     """With the target held, or let go."""
-    return replace(orders, paused=orders.paused | {target} if paused else orders.paused - {target})
+    return replace(operator, paused=operator.paused | {target} if paused else operator.paused - {target})
 
 
-def with_policy(orders: Orders, target: str, changed: Mapping[str, Any]) -> Orders:
+def with_policy(operator: OperatorState, target: str, changed: Mapping[str, Any]) -> OperatorState:
     """With these keys of the target's policy changed; without any, as the settings have it."""
-    others = {name: one for name, one in orders.policies.items() if name != target}
-    return replace(orders, policies=others | {target: dict(changed)} if changed else others)
+    others = {name: one for name, one in operator.policies.items() if name != target}
+    return replace(operator, policies=others | {target: dict(changed)} if changed else others)
 
 
-def without_expired(orders: Orders, at: float) -> Orders:
+def without_expired(operator: OperatorState, at: float) -> OperatorState:
     """Without the overrides that have run out."""
-    kept = {name: one for name, one in orders.overrides.items() if one.until is None or one.until > at}
-    return orders if len(kept) == len(orders.overrides) else replace(orders, overrides=kept)
+    kept = {name: one for name, one in operator.overrides.items() if one.until is None or one.until > at}
+    return operator if len(kept) == len(operator.overrides) else replace(operator, overrides=kept)
 
 
 def with_action(state: State, action: Action) -> State:
@@ -101,14 +101,14 @@ _ACTION: Final = TypeAdapter(Action)
 
 def to_data(state: State) -> dict[str, Any]:
     """The state as JSON data."""
-    orders = state.orders
+    operator = state.operator
     return {
         "format": FORMAT,
-        "enabled": orders.enabled,
-        "interval_seconds": orders.interval_seconds,
-        "overrides": {name: _OVERRIDE.dump_python(one) for name, one in sorted(orders.overrides.items())},
-        "paused": sorted(orders.paused),
-        "policies": {name: dict(one) for name, one in sorted(orders.policies.items())},
+        "enabled": operator.enabled,
+        "interval_seconds": operator.interval_seconds,
+        "overrides": {name: _OVERRIDE.dump_python(one) for name, one in sorted(operator.overrides.items())},
+        "paused": sorted(operator.paused),
+        "policies": {name: dict(one) for name, one in sorted(operator.policies.items())},
         "actions": [_ACTION.dump_python(one) for one in state.actions],
         "learned": dict(sorted(state.learned.items())),
     }
@@ -136,8 +136,8 @@ def from_data(data: object) -> tuple[State, list[str]]:
     if interval is not None and not (type(interval) in (int, float) and 1 <= interval <= 3600):
         problems.append("interval_seconds: should be from 1 to 3600, or null")
         interval = None
-    orders = Orders(overrides, frozenset(paused), policies, enabled, interval)
-    return State(orders, learned, _actions(data.get("actions", []), problems)), problems
+    operator = OperatorState(overrides, frozenset(paused), policies, enabled, interval)
+    return State(operator, learned, _actions(data.get("actions", []), problems)), problems
 
 
 def merged(raw: Mapping[str, Any], old: State, new: State) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def merged(raw: Mapping[str, Any], old: State, new: State) -> dict[str, Any]:
     return data
 
 
-def text_of(data: Mapping[str, Any]) -> str:
+def state_text(data: Mapping[str, Any]) -> str:
     """JSON data of a state as the text of the state file: a line for what was learned of a target."""
     learned = data.get("learned")
     head = json.dumps({part: value for part, value in data.items() if part != "learned"}, indent=2)
@@ -186,7 +186,7 @@ def data_of(text: str) -> Any:
 
 def to_json(state: State) -> str:
     """The text of the state file."""
-    return text_of(to_data(state))
+    return state_text(to_data(state))
 
 
 def from_json(text: str) -> tuple[State, list[str]]:

@@ -13,11 +13,11 @@ from typing import Final
 from scaler.model import NotApplied
 from scaler.settings import ProcessSettings
 
-_KEEPER: Final = Path(__file__).with_name("shim.py")
+_SHIM: Final = Path(__file__).with_name("shim.py")
 WORKER_NAME: Final = "OXHERD_WORKER"
 
 
-def refusal(settings: ProcessSettings) -> NotApplied | None:
+def find_problem(settings: ProcessSettings) -> NotApplied | None:
     """Why no worker could start, as far as can be known before; None when nothing speaks against it."""
     try:
         return _wrong_text(settings) or _no_user(settings) or _no_directory(settings) or _no_program(settings)
@@ -27,10 +27,10 @@ def refusal(settings: ProcessSettings) -> NotApplied | None:
         return NotApplied("invalid", f"{error.filename}: {error.strerror}")
 
 
-def kept_command(settings: ProcessSettings) -> list[str]:
+def shim_command(settings: ProcessSettings) -> list[str]:
     """Program and arguments of a keeper that runs the worker."""
     user = settings.user if settings.user is not None and not _is_us(settings.user) else ""
-    head = [sys.executable, "-I", "-S", str(_KEEPER), f"{settings.grace_seconds:f}", settings.directory or ""]
+    head = [sys.executable, "-I", "-S", str(_SHIM), f"{settings.grace_seconds:f}", settings.directory or ""]
     return [*head, user, *settings.command]
 
 

@@ -14,16 +14,16 @@ from typing import Final, TypeAlias
 
 from scaler.model import Applied, NotApplied, Workers
 from scaler.settings import ProcessSettings
-from scaler.targets.command import environment, kept_command, refusal
-from scaler.targets.slots import Roster
-from scaler.targets.worker import Kept, status_text
+from scaler.targets.command import environment, find_problem, shim_command
+from scaler.targets.slots import WorkerSlots
+from scaler.targets.worker import WorkerProcess, status_text
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome
 from service.threads import Supervised, backoff
 
 log = logging.getLogger(__name__)
 
-Busy: TypeAlias = Callable[[], Mapping[str, bool] | None]
+BusyLookup: TypeAlias = Callable[[], Mapping[str, bool] | None]
 """Which workers, by name, have a job in hand; None where that is not known. Answers at once."""
 
 LOOPING: Final = 5
@@ -40,13 +40,13 @@ _READS_A_TURN: Final = 16
 @dataclass(slots=True)
 class _Held:
     """A worker's processes. `kill_at`: when its group is killed; `ended`: that was told; `silent`: it closed
-    its output; `buried`: its keeper is no more."""
+    its output; `reaped`: its keeper is no more."""
 
-    kept: Kept
+    process: WorkerProcess
     kill_at: float | None = None
     ended: bool = False
     silent: bool = False
-    buried: bool = False
+    reaped: bool = False
 
 
 class ProcessTarget:
@@ -56,12 +56,12 @@ class ProcessTarget:
     worker, and close() ends it.
     """
 
-    def __init__(self, name: str, settings: ProcessSettings, *, busy: Busy | None = None) -> None:
+    def __init__(self, name: str, settings: ProcessSettings, *, busy: BusyLookup | None = None) -> None:
         self._name = name
         self._settings = settings
         self._busy = busy
         self._lock = threading.Lock()
-        self._roster = Roster(settings.ready_seconds, backoff)
+        self._slots = WorkerSlots(settings.ready_seconds, backoff)
         self._task = Supervised(f"workers {name}", self._turn, max_age=_MAX_AGE)
         self._running = False
         self._closing = False
@@ -81,23 +81,23 @@ class ProcessTarget:
             return Failed("stale", f"the workers of {self._name} were not looked after for {age:.0f} s")
         now = monotonic()
         with self._lock:
-            roster = self._roster
-            return Ok(Workers(roster.asked, roster.ready(now), roster.start_seconds(now)))
+            slots = self._slots
+            return Ok(Workers(slots.requested, slots.ready(now), slots.start_seconds(now)))
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Returns before anything has started or ended."""
         del deadline  # nothing in here waits
         if new < 0:
             return NotApplied("invalid", f"{new} workers cannot be")
-        if new > old and (why := refusal(self._settings)):
+        if new > old and (why := find_problem(self._settings)):
             return why
         busy = self._known_busy() if new < old else {}
         with self._lock:
             if self._closing:
                 return NotApplied("invalid", f"the workers of {self._name} are being ended")
-            if self._roster.asked != old:
-                return NotApplied("conflict", f"{self._roster.asked} workers are asked for, not {old}")
-            self._roster.resize(new, monotonic(), busy)
+            if self._slots.requested != old:
+                return NotApplied("conflict", f"{self._slots.requested} workers are asked for, not {old}")
+            self._slots.resize(new, monotonic(), busy)
             if new and not self._running:
                 self._running = True
                 self._task.start()
@@ -110,7 +110,7 @@ class ProcessTarget:
             if self._closing:
                 return
             self._closing = True
-            self._roster.resize(0, monotonic(), {})
+            self._slots.resize(0, monotonic(), {})
         if self._running:
             self._wake_up()
             self._empty.wait(self._settings.grace_seconds + 2 * _MARGIN)
@@ -118,7 +118,7 @@ class ProcessTarget:
             self._wake_up()
             self._task.stop()
         for held in self._held.values():
-            held.kept.signal_group(signal.SIGKILL)
+            held.process.signal_group(signal.SIGKILL)
         self._selector.close()
         os.close(self._woken)
         os.close(self._wake)
@@ -128,9 +128,9 @@ class ProcessTarget:
     def _turn(self) -> float:
         now = monotonic()
         with self._lock:
-            due, leaving = self._roster.due(now), self._roster.leaving
+            due, leaving = self._slots.due(now), self._slots.leaving
             for number in due:
-                self._roster.present(number)
+                self._slots.present(number)
         for number in due:
             self._start(number)
         for number in leaving:
@@ -151,7 +151,7 @@ class ProcessTarget:
     def _seconds_to_wait(self) -> float:
         now = monotonic()
         with self._lock:
-            start = self._roster.next_due(now)
+            start = self._slots.next_due(now)
         kills = [held.kill_at - now for held in self._held.values() if held.kill_at is not None]
         return max(0.0, min([_LONGEST_TURN, *kills, *([] if start is None else [start])]))
 
@@ -159,40 +159,40 @@ class ProcessTarget:
         name = self._worker(number)
         try:
             environ = environment(self._settings, name, os.environ)
-            kept = Kept(kept_command(self._settings), environ)
+            process = WorkerProcess(shim_command(self._settings), environ)
         except (OSError, ValueError, KeyError) as error:  # no room for a process, or the user is gone
             self._ended(number, f"not started: {error}")
             self._gone(number)
             return
-        held = self._held[number] = _Held(kept)
-        self._selector.register(kept.control, selectors.EVENT_READ, (number, held, self._hear))
-        self._selector.register(kept.output, selectors.EVENT_READ, (number, held, self._print))
+        held = self._held[number] = _Held(process)
+        self._selector.register(process.control, selectors.EVENT_READ, (number, held, self._receive))
+        self._selector.register(process.output, selectors.EVENT_READ, (number, held, self._print))
 
     def _end(self, number: int) -> None:
         held = self._held.get(number)
-        if held is not None and not held.kept.told:
-            held.kept.tell_to_end()
+        if held is not None and not held.process.terminating:
+            held.process.terminate()
             held.kill_at = monotonic() + self._settings.grace_seconds + _MARGIN
             log.info("worker told to end", extra={"worker": self._worker(number)})
 
-    def _hear(self, number: int, held: _Held) -> None:
-        said, more = held.kept.hear()
+    def _receive(self, number: int, held: _Held) -> None:
+        said, more = held.process.receive()
         for one in said:
             if one.word == "started":
                 log.info("worker started", extra={"worker": self._worker(number), "pid": one.number})
                 with self._lock:
-                    self._roster.started(number, monotonic())
+                    self._slots.started(number, monotonic())
             else:
                 held.ended = True
                 self._ended(number, status_text(one.number))
         if not more:
-            self._bury(number, held)
+            self._reap(number, held)
 
-    def _bury(self, number: int, held: _Held) -> None:
+    def _reap(self, number: int, held: _Held) -> None:
         """The keeper is no more. Had it been killed, what it kept is ended by us."""
-        self._selector.unregister(held.kept.control)
-        held.buried = True
-        left = held.kept.bury()
+        self._selector.unregister(held.process.control)
+        held.reaped = True
+        left = held.process.reap()
         if not held.ended:
             held.ended = True
             self._ended(number, "not known: its keeper was killed")
@@ -205,36 +205,36 @@ class ProcessTarget:
         for number, held in list(self._held.items()):
             if held.kill_at is None or now < held.kill_at:
                 continue
-            held.kept.signal_group(signal.SIGKILL)
+            held.process.signal_group(signal.SIGKILL)
             held.kill_at = now + _MARGIN
-            if held.buried:
+            if held.reaped:
                 self._forget(number, held)
 
     def _forget(self, number: int, held: _Held) -> None:
         if not held.silent:
             self._print(number, held)
         if not held.silent:
-            self._selector.unregister(held.kept.output)
-        os.close(held.kept.output)
+            self._selector.unregister(held.process.output)
+        os.close(held.process.output)
         del self._held[number]
         self._gone(number)
 
     def _print(self, number: int, held: _Held) -> None:
         """What it has printed, to the log; a part at a time, as a loud one has to leave time for others."""
         for _ in range(_READS_A_TURN):
-            lines, more = held.kept.read()
+            lines, more = held.process.read()
             for line in lines:
                 log.info("worker output", extra={"worker": self._worker(number), "line": line})
             if not more:
                 held.silent = True
-                self._selector.unregister(held.kept.output)
+                self._selector.unregister(held.process.output)
                 return
             if not lines:
                 return
 
     def _ended(self, number: int, status: str) -> None:
         with self._lock:
-            ended = self._roster.ended(number, monotonic())
+            ended = self._slots.ended(number, monotonic())
         facts = {"worker": self._worker(number), "status": status, "lived_seconds": round(ended.lived, 1)}
         if ended.restart is None:
             log.info("worker ended", extra=facts)
@@ -245,7 +245,7 @@ class ProcessTarget:
 
     def _gone(self, number: int) -> None:
         with self._lock:
-            self._roster.gone(number, monotonic())
+            self._slots.gone(number, monotonic())
 
     # --- names --------------------------------------------------------------------------------------------
 

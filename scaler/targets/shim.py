@@ -39,16 +39,16 @@ def main(arguments: list[str]) -> None:
     grace, directory, user, *command = arguments
     os.set_inheritable(SCALER, False)
     _prctl(_PR_SET_CHILD_SUBREAPER)
-    keeper = os.getpid()
+    shim = os.getpid()
     worker = os.fork()
     if worker == 0:
-        _become(command, directory, user, keeper)
+        _become(command, directory, user, shim)
     signals = _listen()  # not before: a worker that was told to end before its exec would not have noticed
     _tell(f"started {worker}")
-    _Kept(worker, float(grace)).keep(signals)
+    _Supervisor(worker, float(grace)).keep(signals)
 
 
-class _Kept:
+class _Supervisor:
     """The worker and its descendants, until the last of them has ended."""
 
     def __init__(self, worker: int, grace: float) -> None:
@@ -138,7 +138,7 @@ def _tell(line: str) -> None:
         os.write(SCALER, line.encode() + b"\n")
 
 
-def _become(command: list[str], directory: str, user: str, keeper: int) -> NoReturn:
+def _become(command: list[str], directory: str, user: str, shim: int) -> NoReturn:
     """The worker, in the process that was forked for it."""
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a worker would inherit that
@@ -149,7 +149,7 @@ def _become(command: list[str], directory: str, user: str, keeper: int) -> NoRet
         if directory:
             os.chdir(directory)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # after the change of user, which clears it
-        if os.getppid() != keeper:  # it died before the kernel was asked to tell
+        if os.getppid() != shim:  # it died before the kernel was asked to tell
             os._exit(EXIT_NOT_EXECUTABLE)
         os.execvp(command[0], command)  # noqa: S606 - without a shell, as it is meant
     except OSError as error:

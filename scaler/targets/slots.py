@@ -41,7 +41,7 @@ class Ended:
     restart: float | None
 
 
-class Roster:
+class WorkerSlots:
     """The slots of one target. A number is one worker's for as long as anything of that worker is there."""
 
     def __init__(self, ready_seconds: float, pause: Callable[[int], float]) -> None:
@@ -52,7 +52,7 @@ class Roster:
         self._start_times: deque[float] = deque(maxlen=_START_TIMES)
 
     @property
-    def asked(self) -> int:
+    def requested(self) -> int:
         """Workers that there should be."""
         return sum(not slot.leaving for slot in self._slots.values())
 
@@ -63,7 +63,7 @@ class Roster:
 
     def resize(self, count: int, now: float, busy: Mapping[int, bool]) -> None:
         """Ask for so many workers. `busy` may know all, some or none of those that are there."""
-        while self.asked < count:
+        while self.requested < count:
             number = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
             self._slots[number] = Slot(number, wanted_at=now)
         staying = [slot for slot in self._slots.values() if not slot.leaving]

@@ -39,14 +39,14 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ShimMessage:
     """What a keeper wrote: `word` is started, with the worker's pid, or ended, with its wait status."""
 
     word: str
     number: int
 
 
-class Kept:
+class WorkerProcess:
     """One worker and its keeper. For one thread; nothing in here waits, but for a keeper that is dying."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -75,15 +75,15 @@ class Kept:
         self.output: Final = output
         self._words = Lines()
         self._lines = Lines()
-        self.told = False
+        self.terminating = False
 
-    def tell_to_end(self) -> None:
+    def terminate(self) -> None:
         """SIGTERM to the worker, and SIGKILL to what is left after the grace: its keeper sees to both."""
-        self.told = True
+        self.terminating = True
         with suppress(OSError):  # it is dead already
             self.control.shutdown(socket.SHUT_WR)
 
-    def hear(self) -> tuple[list[Said], bool]:
+    def receive(self) -> tuple[list[ShimMessage], bool]:
         """What its keeper has said since, and whether the keeper is still there."""
         try:
             received = self.control.recv(_READ_AT_ONCE)
@@ -92,7 +92,7 @@ class Kept:
         except OSError:
             received = b""
         words = (line.split() for line in self._words.feed(received))
-        return [Said(word, int(number)) for word, number in words], bool(received)
+        return [ShimMessage(word, int(number)) for word, number in words], bool(received)
 
     def read(self) -> tuple[list[str], bool]:
         """Lines that it has printed since, and whether there may be more."""
@@ -102,7 +102,7 @@ class Kept:
             return [], True
         return (self._lines.feed(received), True) if received else (self._lines.end(), False)
 
-    def bury(self) -> bool:
+    def reap(self) -> bool:
         """Let go of a keeper that closed its end. Whether any of its group is left: then it was killed."""
         self._popen.kill()
         self._popen.wait()

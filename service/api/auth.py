@@ -26,7 +26,7 @@ _WINDOW_SECONDS: Final = 60.0
 _MOST_ADDRESSES: Final = 10_000
 
 
-class RefusedError(Exception):
+class AuthError(Exception):
     """The request may not come in; `status` as HTTP has it, `retry_after` in seconds."""
 
     def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
@@ -35,7 +35,7 @@ class RefusedError(Exception):
         self.retry_after: Final = retry_after
 
 
-class Door:
+class ApiKeyAuth:
     """Lets requests in by their key. `setting` is what the user has to set where no key is."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Door:
         self._refused: Counter[Reason] = Counter()
 
     @property
-    def locked(self) -> bool:
+    def configured(self) -> bool:
         """Whether there is a key at all."""
         return bool(self._keys)
 
@@ -61,29 +61,29 @@ class Door:
         with self._lock:
             return {reason: self._refused[reason] for reason in REASONS}
 
-    def enter(self, keys: Iterable[str], address: str, *, changes: bool = False) -> str:
+    def authorize(self, keys: Iterable[str], address: str, *, changes: bool = False) -> str:
         """The key, of those that a request carries, that opens.
 
-        Raises RefusedError: 503 where no key is set, 401 without a right one, 403 where it may only read, 429
+        Raises AuthError: 503 where no key is set, 401 without a right one, 403 where it may only read, 429
         after too many wrong ones from this address.
         """
         if not self._keys:
-            raise RefusedError(503, f"the API is closed: {self._setting} is not set")
+            raise AuthError(503, f"the API is closed: {self._setting} is not set")
         given = [key for key in keys if key]
         if not given:
             self._count("missing")
-            raise RefusedError(401, "a key is needed")
+            raise AuthError(401, "a key is needed")
         if (wait := self._blocked(address)) is not None:
             self._count("throttled")
-            raise RefusedError(429, "too many wrong keys from this address", wait)
+            raise AuthError(429, "too many wrong keys from this address", wait)
         found = [(key, right) for key in given if (right := self._right(key))]
         if not found:
             self._failed(address)
-            raise RefusedError(401, "a key is needed")  # the same words: which it was is no one's business
+            raise AuthError(401, "a key is needed")  # the same words: which it was is no one's business
         full = [key for key, right in found if right == "full"]
         if changes and not full:
             self._count("read_only")
-            raise RefusedError(403, "this key may read only")
+            raise AuthError(403, "this key may read only")
         return full[0] if full else found[0][0]
 
     def _digest(self, key: str) -> bytes:

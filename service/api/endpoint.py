@@ -16,19 +16,19 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import Field, TypeAdapter
 from starlette.exceptions import HTTPException
 
-from service.api.auth import Door, RefusedError
+from service.api.auth import ApiKeyAuth, AuthError
 from service.api.envelope import (
     PATH,
     ApiError,
+    CommandBody,
     Failure,
-    Order,
     Success,
     failure,
-    order_of,
+    parse_command,
     success,
     unknown_action,
 )
-from service.api.reference import manual
+from service.api.reference import reference_page
 from service.api.session import COOKIE, Sessions
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _DOCS_HEADERS: Final = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApiRequest:
     """A request that was let in. `key` is what it came with, for another process that it is forwarded to."""
 
     action: str
@@ -54,12 +54,12 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     """An action of GET: what it tells, and the model of its data."""
 
     summary: str
     model: Any
-    answer: Callable[[Asked], Any]
+    answer: Callable[[ApiRequest], Any]
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ class Command:
     summary: str
     body: Any
     model: Any
-    answer: Callable[[Asked, Any], Any]
+    answer: Callable[[ApiRequest, Any], Any]
 
 
 @dataclass(frozen=True)
 class Api:
     """`overall` answers where no action is named. `query`: further parameters of GET, and what they are."""
 
-    questions: Mapping[str, Question]
+    queries: Mapping[str, Query]
     commands: Mapping[str, Command]
-    overall: Question | None = None
+    overall: Query | None = None
     query: Mapping[str, str] | None = None
 
 
@@ -93,45 +93,47 @@ Keys are camelCase. Bytes, seconds (moments since 1970), ratios from 0 to 1; nul
 """
 
 
-def add_api(app: FastAPI, api: Api, door: Door) -> None:
+def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
     """The path, its errors as envelopes, and /docs, which loads nothing."""
     kinds = _one_of([one.body for one in api.commands.values()])
     bodies: TypeAdapter[Any] = TypeAdapter(Annotated[kinds, Field(discriminator="action")])  # type: ignore[arg-type]
 
     async def ask(request: Request) -> JSONResponse:
         try:
-            key = door.enter(_presented(request, {}), _address(request))
-            asked = Asked(request.query_params.get("action", ""), dict(request.query_params), {}, key, "")
-            question = api.questions.get(asked.action)
+            key = auth.authorize(_presented(request, {}), _address(request))
+            asked = ApiRequest(
+                request.query_params.get("action", ""), dict(request.query_params), {}, key, ""
+            )
+            query = api.queries.get(asked.action)
             if not asked.action:
-                question = api.overall
-            if question is None:
-                raise ApiError(400, unknown_action(asked.action or None, tuple(api.questions)))  # noqa: TRY301
-            return _given(await run_in_threadpool(question.answer, asked))
-        except (ApiError, RefusedError) as error:
+                query = api.overall
+            if query is None:
+                raise ApiError(400, unknown_action(asked.action or None, tuple(api.queries)))  # noqa: TRY301
+            return _given(await run_in_threadpool(query.answer, asked))
+        except (ApiError, AuthError) as error:
             return _refusal(error)
 
     async def order(request: Request) -> JSONResponse:
         try:
             raw = await _body(request)
             body = _json(raw)
-            key = door.enter(_presented(request, body), _address(request), changes=True)
-            if isinstance(body, _Torn):
+            key = auth.authorize(_presented(request, body), _address(request), changes=True)
+            if isinstance(body, _InvalidJson):
                 raise ApiError(400, "the body should be JSON")  # noqa: TRY301
-            given = order_of(bodies, tuple(api.commands), body)
-            asked = Asked(given.action, {}, body, key, _address(request))
+            given = parse_command(bodies, tuple(api.commands), body)
+            asked = ApiRequest(given.action, {}, body, key, _address(request))
             log.info(
                 "order by the API",
                 extra={"action": asked.action, "address": asked.by, "order": _as_logged(given)},
             )
             return _given(await run_in_threadpool(api.commands[asked.action].answer, asked, given))
-        except (ApiError, RefusedError) as error:
+        except (ApiError, AuthError) as error:
             return _refusal(error)
 
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": Failure, "description": text} for status, text in _REFUSALS.items()
     }
-    asking = [*api.questions.values(), *([api.overall] if api.overall else [])]
+    asking = [*api.queries.values(), *([api.overall] if api.overall else [])]
     given: dict[int | str, dict[str, Any]] = {
         200: {"model": _one_of([Success.__class_getitem__(one.model) for one in asking])}
     }
@@ -142,7 +144,7 @@ def add_api(app: FastAPI, api: Api, door: Door) -> None:
         PATH,
         summary="Ask",
         operation_id="ask",
-        description=_listed(api.questions, api.overall),
+        description=_listed(api.queries, api.overall),
         response_model=None,
         responses=given | refusals,
         openapi_extra={"parameters": _parameters(api), "security": _SECURITY},
@@ -161,7 +163,7 @@ def add_api(app: FastAPI, api: Api, door: Door) -> None:
 
     async def docs() -> HTMLResponse:
         """The API in words; loads nothing from anywhere."""
-        return HTMLResponse(manual(app.openapi()), headers=_DOCS_HEADERS)
+        return HTMLResponse(reference_page(app.openapi()), headers=_DOCS_HEADERS)
 
     app.get("/docs", response_class=HTMLResponse, include_in_schema=False)(docs)
 
@@ -177,13 +179,13 @@ def described(*statuses: int, content: str = "") -> dict[int | str, dict[str, An
     return told
 
 
-def refusal(door: Door, request: Request, sessions: Sessions | None = None) -> JSONResponse | None:
+def refusal(auth: ApiKeyAuth, request: Request, sessions: Sessions | None = None) -> JSONResponse | None:
     """The answer to a request for data beside the API, which is open where no key is set; None: go on."""
-    if not door.locked or (sessions and sessions.holds(request.cookies.get(COOKIE))):
+    if not auth.configured or (sessions and sessions.holds(request.cookies.get(COOKIE))):
         return None
     try:
-        door.enter(_presented(request, {}), _address(request))
-    except RefusedError as error:
+        auth.authorize(_presented(request, {}), _address(request))
+    except AuthError as error:
         return _refusal(error)
     return None
 
@@ -191,7 +193,7 @@ def refusal(door: Door, request: Request, sessions: Sessions | None = None) -> J
 # --- a request -------------------------------------------------------------------------------------------
 
 
-class _Torn:
+class _InvalidJson:
     """A body that is no JSON."""
 
 
@@ -210,7 +212,7 @@ def _json(raw: bytes) -> Any:
     try:
         return json.loads(raw, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        return _Torn()
+        return _InvalidJson()
 
 
 def _no_number(text: str) -> float:
@@ -233,7 +235,7 @@ def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _as_logged(order: Order) -> str:
+def _as_logged(order: CommandBody) -> str:
     """What it says, as JSON; of what is only passed on nothing: a key may be there under another name."""
     known = set(type(order).model_fields) - {"action", "api_key"}
     return order.model_dump_json(by_alias=True, include=known, exclude_unset=True)
@@ -254,11 +256,11 @@ def passed_on(status: int, envelope: Mapping[str, Any]) -> JSONResponse:
     return JSONResponse(dict(envelope), status_code=status, headers=_NO_STORE)
 
 
-def _refusal(error: ApiError | RefusedError) -> JSONResponse:
+def _refusal(error: ApiError | AuthError) -> JSONResponse:
     headers = dict(_NO_STORE)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, RefusedError) and error.retry_after is not None:
+    if isinstance(error, AuthError) and error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     return JSONResponse(failure(str(error)), status_code=error.status, headers=headers)
 
@@ -297,7 +299,7 @@ def _one_of(models: list[Any]) -> Any:
     return reduce(or_, dict.fromkeys(models))
 
 
-def _listed(actions: Mapping[str, Question | Command], overall: Question | None) -> str:
+def _listed(actions: Mapping[str, Query | Command], overall: Query | None) -> str:
     lines = [f"- `{name}`: {one.summary}" for name, one in actions.items()]
     return "\n".join([*([f"- without an action: {overall.summary}"] if overall else []), *lines])
 
@@ -308,7 +310,7 @@ def _parameters(api: Api) -> list[dict[str, Any]]:
         "in": "query",
         "required": api.overall is None,
         "description": "what is asked for",
-        "schema": {"type": "string", "enum": list(api.questions)},
+        "schema": {"type": "string", "enum": list(api.queries)},
     }
     others = [
         {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}

@@ -19,7 +19,7 @@ class Camel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
-class Order(BaseModel):
+class CommandBody(BaseModel):
     """The body of a POST: camelCase, nothing that is not known, and no number that is a text."""
 
     model_config = ConfigDict(
@@ -70,12 +70,12 @@ def stamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def plain(data: Camel) -> dict[str, Any]:
+def to_json_data(data: Camel) -> dict[str, Any]:
     """As it is sent."""
     return data.model_dump(mode="json", by_alias=True)
 
 
-def order_of(orders: TypeAdapter[Any], known: tuple[str, ...], body: object) -> Any:
+def parse_command(orders: TypeAdapter[Any], known: tuple[str, ...], body: object) -> Any:
     """The order that a body gives. Raises ApiError 400, which names the key and what is wrong with it."""
     if not isinstance(body, dict):
         raise ApiError(400, "the body should be a JSON object")

@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.api.auth import Door
+from service.api.auth import ApiKeyAuth
 
 REFUSED: Final = "oxherd_api_refused_total"
 LABELS: Final = ("reason",)
@@ -19,11 +19,11 @@ HELP: Final = (
 
 
 class Refusals(Collector):
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, auth: ApiKeyAuth) -> None:
+        self._auth = auth
 
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(REFUSED.removesuffix("_total"), HELP, labels=LABELS)
-        for reason, count in self._door.refused.items():
+        for reason, count in self._auth.refused.items():
             family.add_metric([reason], count)
         yield family

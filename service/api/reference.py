@@ -20,7 +20,7 @@ summary { cursor: pointer; } .dim { opacity: .7; }
 """
 
 
-def manual(spec: Mapping[str, Any]) -> str:
+def reference_page(spec: Mapping[str, Any]) -> str:
     """Every path, parameter, body and answer of the description; all of it escaped."""
     info = spec["info"]
     title = f"{info['title']} {info['version']}"

@@ -13,7 +13,7 @@ from typing import Final
 from service.clock import monotonic
 
 COOKIE: Final = "oxherd_session"
-SECONDS: Final = 12 * 3600
+SESSION_SECONDS: Final = 12 * 3600
 _MOST: Final = 1000
 
 
@@ -29,7 +29,7 @@ class Sessions:
         """A new token."""
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._until[_digest(token)] = self._clock() + SECONDS
+            self._until[_digest(token)] = self._clock() + SESSION_SECONDS
             while len(self._until) > _MOST:
                 self._until.popitem(last=False)
         return token

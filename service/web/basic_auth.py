@@ -18,7 +18,7 @@ App: TypeAlias = Callable[
 _REFUSED: Final = b"Unauthorized\n"
 
 
-class Guarded:
+class BasicAuthMiddleware:
     """An ASGI application that asks for a user, and adds the file's headers."""
 
     def __init__(self, app: App, config: WebConfig) -> None:
@@ -40,7 +40,7 @@ class Guarded:
                 message["headers"] = [*kept, *extra]
             await send(message)
 
-        if scope["type"] == "http" and self._config.guarded and not await self._admits(scope):
+        if scope["type"] == "http" and self._config.has_users and not await self._authenticated(scope):
             headers = [
                 (b"www-authenticate", b'Basic realm="oxherd", charset="UTF-8"'),
                 (b"content-type", b"text/plain; charset=utf-8"),
@@ -51,7 +51,7 @@ class Guarded:
             return
         await self._app(scope, receive, with_headers)
 
-    async def _admits(self, scope: Message) -> bool:
+    async def _authenticated(self, scope: Message) -> bool:
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, coded = sent.partition(b" ")
         if scheme.lower() != b"basic":
@@ -61,4 +61,4 @@ class Guarded:
         except (binascii.Error, UnicodeDecodeError):
             return False
         # bcrypt takes a tenth of a second and holds no lock: other answers go on meanwhile.
-        return bool(found) and await asyncio.to_thread(self._config.admits, user, password)
+        return bool(found) and await asyncio.to_thread(self._config.authenticates, user, password)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import Final, Literal, TypeAlias
 
-Format: TypeAlias = Literal["text", "openmetrics"]
+MetricsFormat: TypeAlias = Literal["text", "openmetrics"]
 
-CONTENT_TYPES: Final[dict[Format, str]] = {
+CONTENT_TYPES: Final[dict[MetricsFormat, str]] = {
     "text": "text/plain; version=0.0.4; charset=utf-8",
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
@@ -30,7 +30,7 @@ def scrape_seconds(header: str | None) -> float:
     return min(_LONGEST_SECONDS, max(seconds - _MARGIN_SECONDS, seconds / 2))
 
 
-def metrics_format(accept: str | None) -> Format:
+def metrics_format(accept: str | None) -> MetricsFormat:
     """OpenMetrics where it is named and liked no less than plain text; a wildcard alone gets plain text."""
     openmetrics = text = 0.0
     for name, parameters, quality in _preferences(accept or ""):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from service.web.basic_auth import Guarded
+from service.web.basic_auth import BasicAuthMiddleware
 from service.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class WebServer:
         self._thread: threading.Thread | None = None
         self._server = uvicorn.Server(
             uvicorn.Config(
-                Guarded(app, config) if config else app,
+                BasicAuthMiddleware(app, config) if config else app,
                 ssl_context_factory=(lambda *_: context) if context else None,
                 log_config=None,
                 log_level="warning",

@@ -94,7 +94,7 @@ class WebConfig:
         self.task: Final = Supervised("web config", self._step, max_age=60.0)
 
     @property
-    def guarded(self) -> bool:
+    def has_users(self) -> bool:
         """Whether there are users."""
         return bool(self._file.basic_auth_users)
 
@@ -103,7 +103,7 @@ class WebConfig:
         """What every answer carries."""
         return {str(name): value for name, value in self._file.http_server_config.headers.items()}
 
-    def admits(self, user: str, password: str) -> bool:
+    def authenticates(self, user: str, password: str) -> bool:
         """Whether this user has this password. Slow, as bcrypt has to be, but for what was right before."""
         hashed = self._file.basic_auth_users.get(user)
         raw = password.encode(errors="surrogateescape")

@@ -27,7 +27,7 @@ PARTIAL: Final = ("cluster-require-full-coverage no",)
 class Host:
     """This machine as the exporter reads it, but for its load and what memory is available: those are set.
 
-    It stands in for `collect_host` of exporter.host.collect, so that a busy machine makes no alert of its own.
+    It stands in for exporter.host.collect, so that a busy machine makes no alert of its own.
     """
 
     load_per_core: float = 0.1

@@ -219,12 +219,12 @@ def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
     )
     fits(system.scaler, "update_scaling_config", data)
     assert (data["settings"]["maxWorkers"], data["origins"]["maxWorkers"]) == (20, "changed")
-    kept = StateFile(str(system.folder / "state.json")).read()[0].orders.policies
+    kept = StateFile(str(system.folder / "state.json")).read()[0].operator.policies
     assert kept == {"mail": {"max_workers": 20, "target_waiting_jobs": 7}}
     wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 20, what="in force")
     assert system.scaler.ask("scaling_status")["targets"][0]["origins"]["maxWorkers"] == "changed"
     system.exporter.done("update_scaling_config", queueName="notifications", maxWorkers=None)
-    assert StateFile(str(system.folder / "state.json")).read()[0].orders.policies == {
+    assert StateFile(str(system.folder / "state.json")).read()[0].operator.policies == {
         "mail": {"target_waiting_jobs": 7}
     }
     data = system.exporter.done("reset_scaling_config", queueName="notifications")
@@ -249,7 +249,7 @@ def test_a_policy_that_cannot_be(system: System, changes: dict[str, Any], told: 
     answer = system.scaler.order("update_scaling_config", queueName="notifications", **changes)
     assert answer.status_code == 400
     assert told in answer.json()["error"]
-    assert StateFile(str(system.folder / "state.json")).read()[0].orders.policies == {}
+    assert StateFile(str(system.folder / "state.json")).read()[0].operator.policies == {}
 
 
 def test_autoscaling_is_stopped_and_started(system: System) -> None:

@@ -22,9 +22,9 @@ from lab.ports import free_port
 from lab.prometheus import Prometheus, start_prometheus
 from lab.redis import RedisServer, start_redis
 from scaler.configuration import Reloader, read_settings
-from scaler.model import Applied, Sample
+from scaler.model import Applied, QueueSample
 from scaler.run import Scaler
-from scaler.step_result import Cycle, TargetStep
+from scaler.step_result import StepResult, TargetStep
 from service.outcome import Ok
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ class Witness:
     """Keeps every cycle of a scaler."""
 
     scaler: Scaler
-    cycles: list[Cycle] = field(default_factory=list)
+    cycles: list[StepResult] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
@@ -113,9 +113,9 @@ return longest
 """
 
 
-def asked(step: TargetStep) -> int:
+def requested(step: TargetStep) -> int:
     assert isinstance(step.workers, Ok), step.workers
-    return step.workers.value.asked
+    return step.workers.value.requested
 
 
 def prometheus_config(exporter: str) -> str:
@@ -187,18 +187,18 @@ def test_workers_follow_a_burst_and_no_job_is_lost_or_run_twice(world: World) ->
         world.burst(400)
         world.all_done(400, seconds=60)
         wait_until(
-            lambda: (step := witness.now()) and asked(step) == 1,
+            lambda: (step := witness.now()) and requested(step) == 1,
             what="back to one worker",
             seconds=60,
             every=0.2,
         )
         steps = witness.steps
     # The first step that could know of the burst, as its sample has waiting jobs, asks for more workers.
-    first = next(step for step in steps if isinstance(step.sample, Sample) and step.sample.waiting > 20)
+    first = next(step for step in steps if isinstance(step.sample, QueueSample) and step.sample.waiting > 20)
     assert first.decision is not None
-    assert first.decision.workers > asked(first) == 1
+    assert first.decision.workers > requested(first) == 1
     assert isinstance(first.acted, Applied)
-    assert max(asked(step) for step in steps) >= 3
+    assert max(requested(step) for step in steps) >= 3
     ids = world.ran()
     assert sorted(ids) == sorted(set(ids))
     assert len(ids) == 400
@@ -209,9 +209,11 @@ def test_workers_follow_a_burst_and_no_job_is_lost_or_run_twice(world: World) ->
 def test_without_prometheus_nothing_scales_in_and_it_recovers_by_itself(world: World) -> None:
     port = world.prometheus.port
     with scaling(world) as witness:
-        wait_until(lambda: (step := witness.now()) and asked(step) == 1, what="the first worker", seconds=20)
+        wait_until(
+            lambda: (step := witness.now()) and requested(step) == 1, what="the first worker", seconds=20
+        )
         world.burst(600)
-        wait_until(lambda: (step := witness.now()) and asked(step) >= 3, what="more workers", seconds=30)
+        wait_until(lambda: (step := witness.now()) and requested(step) >= 3, what="more workers", seconds=30)
         exporter_config = (Path(world.prometheus.process.log).parent / "prometheus.yml").read_text()
         world.prometheus.process.stop()
         wait_until(
@@ -221,18 +223,18 @@ def test_without_prometheus_nothing_scales_in_and_it_recovers_by_itself(world: W
         )
         before = witness.now()
         assert before is not None
-        at_least = asked(before)
+        at_least = requested(before)
         count = len(witness.cycles)
         world.all_done(600, seconds=60)
         wait_until(lambda: len(witness.cycles) > count + 15, what="fifteen steps without metrics", seconds=60)
         blind = witness.steps[count:]
-        assert all(asked(step) == at_least for step in blind)
+        assert all(requested(step) == at_least for step in blind)
         assert all("MetricsStale" in step.conditions and step.decision for step in blind)
         assert {step.decision.reason for step in blind if step.decision} == {"metrics_missing"}
         with start_prometheus(exporter_config, port=port):
             wait_until(
                 lambda: (
-                    (step := witness.now()) and asked(step) == 1 and "MetricsStale" not in step.conditions
+                    (step := witness.now()) and requested(step) == 1 and "MetricsStale" not in step.conditions
                 ),
                 what="recovery, and back to one worker",
                 seconds=60,
@@ -259,7 +261,9 @@ def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
     with scaling(world) as witness:
         url = f"http://{witness.scaler.address}"
-        wait_until(lambda: (step := witness.now()) and asked(step) == 1, what="the first worker", seconds=20)
+        wait_until(
+            lambda: (step := witness.now()) and requested(step) == 1, what="the first worker", seconds=20
+        )
         refused = run(world, "manual", "mail", "9", "--reason", "sale")
         assert (refused.returncode, refused.stderr) == (
             2,
@@ -268,7 +272,7 @@ def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
         told = run(world, "manual", "mail", "3", "--reason", "a sale is on", "--by", "ann", "--for", "1h")
         assert told.returncode == 0, told.stderr
         assert told.stdout.startswith("mailer: 3 workers for 1 h, until ")
-        wait_until(lambda: (step := witness.now()) and asked(step) == 3, what="three workers", seconds=20)
+        wait_until(lambda: (step := witness.now()) and requested(step) == 3, what="three workers", seconds=20)
         shown = run(world, "status", "--url", url)
         assert shown.returncode == 0, shown.stderr
         assert "Overridden" in shown.stdout
@@ -276,7 +280,9 @@ def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
         view = json.loads(run(world, "status", "--url", url, "--json").stdout)
         assert view["targets"][0]["override"]["workers"] == 3
         assert run(world, "auto", "mail").stdout == "mailer: scaled by its metrics again\n"
-        wait_until(lambda: (step := witness.now()) and asked(step) == 1, what="one worker again", seconds=60)
+        wait_until(
+            lambda: (step := witness.now()) and requested(step) == 1, what="one worker again", seconds=60
+        )
     with scaling(world) as again:
         wait_until(again.now, what="a first step after the restart", seconds=20)
         actions = again.scaler.status()["actions"]

@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.redis.preflight import RefusedError
+from exporter.redis.preflight import PreflightError
 from exporter.run import Exporter
 from exporter.settings import MonitoringSettings, RedisSettings, Settings
 from lab.cluster import RedisCluster
@@ -179,7 +179,7 @@ def test_refused_at_the_start() -> None:
     with start_redis(password="right") as server:
         wrong = RedisSettings.model_validate({"url": f"redis://:wrong@{server.address}"})
         exporter = Exporter(Settings(listen="127.0.0.1:0", redis=wrong))
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(PreflightError) as caught:
             exporter.start()
         assert (caught.value.address, caught.value.kind) == (server.address, "auth")
         with running(alone(server)) as url:

@@ -12,10 +12,10 @@ import pytest
 
 from scaler.kube.api import KubeApi
 from scaler.settings import KubernetesSettings
-from tests.fakes.kube_api import FakeApi
 from tests.kubernetes.admin import Admin, Json
 from tests.kubernetes.front import Front
 from tests.kubernetes.rules import RULES
+from tests.support.kube_api import FakeApi
 
 LEASE, STATE, ACCOUNT = "oxherd-scaler", "oxherd-scaler-state", "scaler"
 

@@ -89,7 +89,7 @@ class Front(ThreadingHTTPServer):
                 and one.status == 200
             ]
 
-    def asked(self, pattern: str) -> list[Seen]:
+    def requested(self, pattern: str) -> list[Seen]:
         """All requests whose `METHOD path` matches."""
         with self.lock:
             return [one for one in self.seen if re.search(pattern, f"{one.method} {one.path}")]
@@ -123,11 +123,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         who = self.headers.get("User-Agent", "")
         fault = self.server.fault_of(f"{self.command} {self.path}", who)
-        asked = {name.title(): value for name, value in self.headers.items()}
+        requested = {name.title(): value for name, value in self.headers.items()}
         status, answer = 0, b""
         headers: Mapping[str, str] = {}
         if fault is None or fault.kind == "after":
-            status, headers, answer = self.server.backend(self.command, self.path, asked, body)
+            status, headers, answer = self.server.backend(self.command, self.path, requested, body)
         if fault is not None and fault.kind == "status":
             status, headers, answer = fault.status, fault.headers, fault.body
         with self.server.lock:

@@ -10,7 +10,7 @@ from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
 from scaler.kube.events import EventWriter
 from scaler.kube.objects import Ref
-from scaler.transitions import News
+from scaler.transitions import Transition
 from tests.kubernetes.admin import Admin
 from tests.kubernetes.conftest import ACCOUNT, without
 from tests.kubernetes.front import Front
@@ -25,15 +25,15 @@ def writer(api: KubeApi) -> Iterator[EventWriter]:
     made.stop()
 
 
-def put(admin: Admin, writer: EventWriter, *news: News) -> None:
+def put(admin: Admin, writer: EventWriter, *transition: Transition) -> None:
     uid = admin.get("mail")["metadata"]["uid"]
-    for one in news:
+    for one in transition:
         writer.put(Ref("Deployment", admin.namespace, "mail"), uid, one)
 
 
 def test_a_change_is_an_event_of_the_workload(admin: Admin, writer: EventWriter) -> None:
     made = admin.workload("mail", 2)
-    put(admin, writer, News("mail", "ScaledUp", "from 2 to 5: a burst"))
+    put(admin, writer, Transition("mail", "ScaledUp", "from 2 to 5: a burst"))
     event = wait_until(admin.events, what="an event")[0]
     assert event["involvedObject"]["uid"] == made["metadata"]["uid"]
     assert (event["reason"], event["type"], event["count"]) == ("ScaledUp", "Normal", 1)
@@ -42,7 +42,7 @@ def test_a_change_is_an_event_of_the_workload(admin: Admin, writer: EventWriter)
 
 def test_the_same_again_counts_up(admin: Admin, writer: EventWriter) -> None:
     admin.workload("mail", 2)
-    same = News("mail", "MetricsStale", "no answer", trouble=True)
+    same = Transition("mail", "MetricsStale", "no answer", trouble=True)
     put(admin, writer, same, same, same)
     wait_until(lambda: admin.events() and admin.events()[0]["count"] == 3, what="three are counted")
     assert len(admin.events()) == 1
@@ -51,9 +51,9 @@ def test_the_same_again_counts_up(admin: Admin, writer: EventWriter) -> None:
 
 def test_a_flood_is_no_flood_of_events(admin: Admin, front: Front, writer: EventWriter) -> None:
     admin.workload("mail", 2)
-    put(admin, writer, *(News("mail", "ScaledUp", f"from 2 to {number}") for number in range(200)))
+    put(admin, writer, *(Transition("mail", "ScaledUp", f"from 2 to {number}") for number in range(200)))
     wait_until(writer._queue.empty, what="all are done")
-    assert len(front.asked("POST .*/events")) == 25
+    assert len(front.requested("POST .*/events")) == 25
 
 
 def test_without_the_right_to_write_them_it_is_told_once(
@@ -61,7 +61,7 @@ def test_without_the_right_to_write_them_it_is_told_once(
 ) -> None:
     admin.workload("mail", 2)
     admin.rules(ACCOUNT, without(RULES, "events"))
-    same = News("mail", "ScaledUp", "from 2 to 5")
+    same = Transition("mail", "ScaledUp", "from 2 to 5")
     put(admin, writer, same, same, same)
     wait_until(lambda: "cannot be written" in caplog.text, what="it is told")
     wait_until(writer._queue.empty, what="all are done")

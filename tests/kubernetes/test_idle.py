@@ -27,7 +27,7 @@ class Says(ThreadingHTTPServer):
 
     daemon_threads = True
     body = b"{}"
-    asked: list[str]
+    requested: list[str]
     keys: list[str | None]
 
 
@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Says
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         self.server.keys.append(self.headers.get("x-api-key"))
         self.send_response(200)
         self.end_headers()
@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def exporter() -> Iterator[Says]:
     server = Says(("127.0.0.1", 0), _Handler)
-    server.asked, server.keys = [], []
+    server.requested, server.keys = [], []
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server
     server.shutdown()
@@ -70,7 +70,7 @@ def test_the_busy_pods_stay(admin: Admin, api: KubeApi, exporter: Says, target_o
     assert target.scale(5, 2, soon()) == Applied(2)
     wait_until(lambda: len(admin.pods("mail")) == 2, what="two pods are left", seconds=50)
     assert {pod["metadata"]["name"] for pod in admin.pods("mail")} == set(busy)
-    assert exporter.asked == ["/busy.json?prefix=bull&queue=mail&queue=v%2A"]
+    assert exporter.requested == ["/busy.json?prefix=bull&queue=mail&queue=v%2A"]
     assert exporter.keys == ["the-key-of-the-api"]
 
 
@@ -108,7 +108,7 @@ def test_nobody_is_asked_before_scaling_out(
     target = target_of(idle_first=idle_first(api, exporter))
     read(target)
     target.scale(1, 3, soon())
-    assert exporter.asked == []
+    assert exporter.requested == []
 
 
 PODS = st.lists(

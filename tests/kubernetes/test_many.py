@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from scaler.controller import Controller, Managed, Sight
-from scaler.kube.backend import Cluster
+from scaler.controller import Controller, Managed, TargetMetrics
+from scaler.kube.backend import KubernetesBackend
 from scaler.metrics import metrics
-from scaler.model import Applied, NotApplied, Sample
+from scaler.model import Applied, NotApplied, QueueSample
 from scaler.settings import PolicySettings, Settings
-from scaler.state.live import Ledger
-from scaler.step_result import Cycle
+from scaler.state.live import LiveState
+from scaler.step_result import StepResult
 from service.clock import Deadline, now
 from tests.kubernetes.admin import Admin
 from tests.kubernetes.conftest import real_kubeconfig
@@ -26,12 +26,12 @@ POLICY = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
 
 
 @dataclass
-class FakeEyes:
+class FakeMetrics:
     waiting: int = 0
 
-    def look(self, deadline: Deadline) -> Mapping[str, Sight]:
-        sample = Sample(now(), self.waiting, 0.0)
-        return {f"w{number}": Sight((f"q{number}",), sample) for number in range(COUNT)}
+    def look(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+        sample = QueueSample(now(), self.waiting, 0.0)
+        return {f"w{number}": TargetMetrics((f"q{number}",), sample) for number in range(COUNT)}
 
 
 def settings(kubeconfig: str, rate: float) -> Settings:
@@ -50,12 +50,12 @@ def test_a_step_asks_little_and_changes_no_faster_than_it_may(
     for number in range(COUNT):
         admin.workload(f"w{number}", 1)
     made = settings(kubeconfig, rate)
-    cluster, eyes = Cluster(made), FakeEyes()
+    cluster, eyes = KubernetesBackend(made), FakeMetrics()
     managed = [Managed(one.name, POLICY, cluster.target(one)) for one in made.targets]
     cluster.elector._step()
-    controller = Controller(Ledger(None), leading=lambda: cluster.leading)
+    controller = Controller(LiveState(None), leading=lambda: cluster.leading)
 
-    def step() -> Cycle:
+    def step() -> StepResult:
         threading.Event().wait(INTERVAL)  # as between two steps: what was listed for one serves no other
         front.forget()
         cluster.elector._step()
@@ -64,8 +64,8 @@ def test_a_step_asks_little_and_changes_no_faster_than_it_may(
     step()
     lists = -(-COUNT // 500)
     quiet = step()
-    assert len(front.asked("GET .*/deployments")) == lists
-    assert len(front.asked("PATCH .*dryRun")) <= 50
+    assert len(front.requested("GET .*/deployments")) == lists
+    assert len(front.requested("PATCH .*dryRun")) <= 50
     assert not front.writes()
     eyes.waiting = 40
     results = [one.acted for one in step().steps]
@@ -77,9 +77,9 @@ def test_a_step_asks_little_and_changes_no_faster_than_it_may(
     while applied < COUNT:
         more = step()
         applied += sum(1 for one in more.steps if isinstance(one.acted, Applied))
-        assert len(front.asked("GET .*/deployments")) == lists
+        assert len(front.requested("GET .*/deployments")) == lists
     assert all(admin.replicas(f"w{number}") > 1 for number in (0, COUNT - 1))
-    names = {family.name for family in metrics(quiet, controller.tally)}
+    names = {family.name for family in metrics(quiet, controller.counters)}
     assert "oxherd_scaler_step_duration_seconds" in names
     print(f"{COUNT} workloads: {quiet.took:.3f} s for a quiet step")  # noqa: T201
     cluster.api.close()

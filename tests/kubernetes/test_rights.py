@@ -13,17 +13,17 @@ import pytest
 from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
-from scaler.kube.conflicts import Autoscalers
+from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
 from scaler.kube.lease import Elector
-from scaler.kube.objects import DELETION_COST, Kind, Pod, Ref
+from scaler.kube.objects import DELETION_COST, Pod, Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied, Workers
 from scaler.settings import KubernetesSettings
 from scaler.state.model import Action, with_action
-from scaler.transitions import News
+from scaler.transitions import Transition
 from service.clock import Deadline
 from service.outcome import Ok
 from tests.kubernetes.admin import Admin
@@ -60,20 +60,20 @@ class _Busy(IdleFirst):
         return {self._name: 3}
 
 
-class Cluster:
+class KubernetesBackend:
     """What the scaler does in a cluster, each as a question that is answered yes or no."""
 
     def __init__(self, admin: Admin, front: Front, api: KubeApi) -> None:
         self.admin, self.front, self.api = admin, front, api
 
     def target(
-        self, name: str, kind: Kind, workloads: Workloads | None = None, **options: Any
+        self, name: str, kind: WorkloadKind, workloads: Workloads | None = None, **options: Any
     ) -> KubernetesTarget:
         return KubernetesTarget(
             Ref(kind, self.admin.namespace, name),
             self.api,
             workloads or Workloads(self.api, 0.0),
-            Autoscalers(self.api, every=0.0),
+            OtherAutoscalers(self.api, every=0.0),
             Leads(),
             **options,
         )
@@ -82,14 +82,14 @@ class Cluster:
         found = target.read(Deadline.after(5))
         return found.value if isinstance(found, Ok) else None
 
-    def scales(self, kind: Kind) -> bool:
+    def scales(self, kind: WorkloadKind) -> bool:
         name = f"scales-{kind.lower()}"
         self.admin.workload(name, 2, kind)
         target = self.target(name, kind)
         self.read(target)
         return target.scale(2, 3, Deadline.after(5)) == Applied(3)
 
-    def names_a_conflict(self, kind: Kind) -> bool:
+    def names_a_conflict(self, kind: WorkloadKind) -> bool:
         name = f"conflict-{kind.lower()}"
         self.admin.workload(name, 2, kind)
         target = self.target(name, kind)
@@ -97,7 +97,7 @@ class Cluster:
         said = target.scale(1, 3, Deadline.after(5))
         return isinstance(said, NotApplied) and said.kind == "conflict"
 
-    def knows_what_is_ready(self, kind: Kind) -> bool:
+    def knows_what_is_ready(self, kind: WorkloadKind) -> bool:
         name = f"ready-{kind.lower()}"
         self.admin.workload(name, 1, kind)
         found = self.read(self.target(name, kind))
@@ -111,7 +111,7 @@ class Cluster:
         self.front.forget()
         for target in targets:
             self.read(target)
-        return not self.front.asked("GET .*/deployments/many")
+        return not self.front.requested("GET .*/deployments/many")
 
     def measures_starts(self) -> bool:
         self.admin.workload("starts", 1)
@@ -134,13 +134,15 @@ class Cluster:
 
     def sees_autoscalers(self) -> bool:
         self.admin.autoscaler("rival", "mail")
-        found = Autoscalers(self.api).of(Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5))
+        found = OtherAutoscalers(self.api).of(
+            Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5)
+        )
         return found == "HorizontalPodAutoscaler rival"
 
     def sees_scaled_objects(self) -> bool:
         self.front.forget()
-        Autoscalers(self.api).of(Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5))
-        return [one.status for one in self.front.asked("GET .*/scaledobjects")] == [200]
+        OtherAutoscalers(self.api).of(Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5))
+        return [one.status for one in self.front.requested("GET .*/scaledobjects")] == [200]
 
     def leads(self) -> bool:
         elector = Elector(self.api, LEASE, 15, who=f"test-{next(_NUMBERS)}")
@@ -163,29 +165,29 @@ class Cluster:
         uid = self.admin.get("tells")["metadata"]["uid"]
         ref = Ref("Deployment", self.admin.namespace, "tells")
         for _ in range(2):
-            writer._post(ref, uid, News("tells", "ScaledUp", "from 1 to 2"))
+            writer._post(ref, uid, Transition("tells", "ScaledUp", "from 1 to 2"))
         return [one["count"] for one in self.admin.events()] == [2]
 
 
-FACTS: dict[str, Callable[[Cluster], bool]] = {
+FACTS: dict[str, Callable[[KubernetesBackend], bool]] = {
     "scales Deployments": lambda cluster: cluster.scales("Deployment"),
     "scales StatefulSets": lambda cluster: cluster.scales("StatefulSet"),
     "names a conflict of a Deployment": lambda cluster: cluster.names_a_conflict("Deployment"),
     "names a conflict of a StatefulSet": lambda cluster: cluster.names_a_conflict("StatefulSet"),
     "knows what is ready of a Deployment": lambda cluster: cluster.knows_what_is_ready("Deployment"),
     "knows what is ready of a StatefulSet": lambda cluster: cluster.knows_what_is_ready("StatefulSet"),
-    "lists many": Cluster.lists_many,
-    "measures starts": Cluster.measures_starts,
-    "marks busy pods": Cluster.marks_busy_pods,
-    "sees autoscalers": Cluster.sees_autoscalers,
-    "sees ScaledObjects": Cluster.sees_scaled_objects,
-    "leads": Cluster.leads,
-    "keeps its state": Cluster.keeps_state,
-    "tells": Cluster.tells,
+    "lists many": KubernetesBackend.lists_many,
+    "measures starts": KubernetesBackend.measures_starts,
+    "marks busy pods": KubernetesBackend.marks_busy_pods,
+    "sees autoscalers": KubernetesBackend.sees_autoscalers,
+    "sees ScaledObjects": KubernetesBackend.sees_scaled_objects,
+    "leads": KubernetesBackend.leads,
+    "keeps its state": KubernetesBackend.keeps_state,
+    "tells": KubernetesBackend.tells,
 }
 
 
-def true_facts(cluster: Cluster) -> set[str]:
+def true_facts(cluster: KubernetesBackend) -> set[str]:
     found = set()
     for name, fact in FACTS.items():
         try:
@@ -197,19 +199,21 @@ def true_facts(cluster: Cluster) -> set[str]:
 
 
 @pytest.fixture
-def cluster(admin: Admin, front: Front, token: str, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(admin: Admin, front: Front, token: str, tmp_path: Path) -> Iterator[KubernetesBackend]:
     settings = KubernetesSettings(kubeconfig=admin.kubeconfig(tmp_path / "k", token), timeout_seconds=2.0)
     api = KubeApi(settings)
-    yield Cluster(admin, front, api)
+    yield KubernetesBackend(admin, front, api)
     api.close()
 
 
-def test_with_all_rights_everything_works(cluster: Cluster) -> None:
+def test_with_all_rights_everything_works(cluster: KubernetesBackend) -> None:
     assert true_facts(cluster) == set(FACTS)
 
 
 @pytest.mark.parametrize("rules", list(each_right()))
-def test_without_one_right_something_does_not(cluster: Cluster, rules: list[dict[str, Any]]) -> None:
+def test_without_one_right_something_does_not(
+    cluster: KubernetesBackend, rules: list[dict[str, Any]]
+) -> None:
     cluster.admin.rules(ACCOUNT, rules)
     missing = set(FACTS) - true_facts(cluster)
     assert missing

@@ -133,7 +133,9 @@ def test_replicas_set_by_hand_are_noticed_and_followed_up(
     wait_until(one.leads, what="it leads", seconds=20)
     with front.fault("PATCH .*/scale(\\?(?!.*dryRun)|$)", "hang"):
         waiting.jobs = 40
-        wait_until(lambda: front.asked("PATCH .*/scale(\\?(?!.*dryRun)|$)"), what="a write hangs", seconds=20)
+        wait_until(
+            lambda: front.requested("PATCH .*/scale(\\?(?!.*dryRun)|$)"), what="a write hangs", seconds=20
+        )
         admin.set_replicas("mail", 3)
     replicas(admin, 8)
     assert all(b'"value": 1}' not in write.body or b'"value": 8}' in write.body for write in front.writes())

@@ -11,7 +11,7 @@ import pytest
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import LEARNED, ConfigMapStore
 from scaler.model import Override
-from scaler.state.live import Ledger
+from scaler.state.live import LiveState
 from scaler.state.model import Action, State, StateError, with_action, with_override, with_pause
 from scaler.state.store import StoreError
 from tests.kubernetes.admin import Admin
@@ -28,7 +28,7 @@ def store(api: KubeApi) -> ConfigMapStore:
 
 
 def ordered(state: State) -> State:
-    return replace(state, orders=with_override(state.orders, "mail", ORDER))
+    return replace(state, operator=with_override(state.operator, "mail", ORDER))
 
 
 def test_an_empty_one_is_an_empty_state(store: ConfigMapStore) -> None:
@@ -49,7 +49,7 @@ def test_what_was_written_is_read_again(store: ConfigMapStore, admin: Admin) -> 
 def test_an_edit_by_hand_counts(store: ConfigMapStore, admin: Admin) -> None:
     admin.edit_config_map(STATE, {"paused": '["mail"]', "enabled": "false"})
     state, problems = store.read()
-    assert (state.orders.paused, state.orders.enabled, problems) == (frozenset({"mail"}), False, [])
+    assert (state.operator.paused, state.operator.enabled, problems) == (frozenset({"mail"}), False, [])
 
 
 class Interrupted(ConfigMapStore):
@@ -66,8 +66,8 @@ class Interrupted(ConfigMapStore):
 def test_an_edit_just_after_the_scaler_saved_is_seen(api: KubeApi, admin: Admin) -> None:
     store = Interrupted(api, STATE)
     store.admin = admin
-    ledger = Ledger(store)
-    ledger.note("mail", 1.0, 2, 3, "burst")
+    ledger = LiveState(store)
+    ledger.record_action("mail", 1.0, 2, 3, "burst")
     ledger.save({})
     ledger.refresh()
     assert ledger.control("mail", 0.0).paused
@@ -84,9 +84,9 @@ def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
     admin.edit_config_map(STATE, edits)
     state, problems = store.read()
     assert [problem.partition(":")[0] for problem in problems] == ["paused", "overrides.mail"]
-    assert state.orders.policies == {"mail": {"aim": 0.2}}
+    assert state.operator.policies == {"mail": {"aim": 0.2}}
     video = Override(3, "why", "ada", 1.0, None)
-    store.change(lambda found: replace(found, orders=with_override(found.orders, "video", video)))
+    store.change(lambda found: replace(found, operator=with_override(found.operator, "video", video)))
     store.change(lambda found: with_action(found, Action(1.0, "mail", 2, 5, "burst")))
     kept = admin.config_map(STATE)["data"]
     assert kept["paused"] == edits["paused"]
@@ -97,7 +97,7 @@ def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
 def test_an_order_that_would_overwrite_a_slip_is_refused(store: ConfigMapStore, admin: Admin) -> None:
     admin.edit_config_map(STATE, {"paused": '["video"'})
     with pytest.raises(StateError, match="paused: it is torn"):
-        store.change(lambda found: replace(found, orders=with_pause(found.orders, "mail", paused=True)))
+        store.change(lambda found: replace(found, operator=with_pause(found.operator, "mail", paused=True)))
     assert admin.config_map(STATE)["data"]["paused"] == '["video"'
 
 
@@ -113,8 +113,8 @@ def test_an_edit_between_reading_and_writing_is_not_lost(store: ConfigMapStore, 
 
     changed, _ = store.change(change)
     assert tries == 2
-    assert changed.orders.paused == {"video"}
-    assert store.read()[0].orders == changed.orders
+    assert changed.operator.paused == {"video"}
+    assert store.read()[0].operator == changed.operator
 
 
 def test_one_that_never_rests_is_given_up(store: ConfigMapStore, admin: Admin) -> None:
@@ -161,14 +161,14 @@ def test_a_scaler_that_cannot_read_its_orders_knows_none_and_learns_them_later(
 ) -> None:
     admin.edit_config_map(STATE, {"paused": '["mail"]'})
     with front.fault("GET .*/configmaps", "status", status=503):
-        ledger = Ledger(store, patient=True)
+        ledger = LiveState(store, store_may_be_unreachable=True)
         ledger.refresh()
         assert not ledger.known
         ledger.save({}, at_once=True)
     assert ["503" in record.__dict__["error"] for record in caplog.records] == [True], "it is told once"
     ledger.refresh()
     assert ledger.known
-    assert ledger.orders.paused == {"mail"}
+    assert ledger.operator.paused == {"mail"}
 
 
 def test_what_is_not_granted_is_told(store: ConfigMapStore, admin: Admin) -> None:
@@ -178,8 +178,8 @@ def test_what_is_not_granted_is_told(store: ConfigMapStore, admin: Admin) -> Non
 
 
 def test_two_ledgers_see_each_others_work(api_of: KubeApiOf) -> None:
-    one, other = (Ledger(ConfigMapStore(api_of(), STATE), patient=True) for _ in range(2))
-    one.note("mail", 1.0, 2, 5, "burst")
+    one, other = (LiveState(ConfigMapStore(api_of(), STATE), store_may_be_unreachable=True) for _ in range(2))
+    one.record_action("mail", 1.0, 2, 5, "burst")
     one.save({})
     other.refresh()
     assert [action.new for action in other.actions] == [5]

@@ -12,9 +12,9 @@ import pytest
 
 from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
-from scaler.kube.conflicts import MOVES, Autoscalers
-from scaler.kube.objects import Kind, Ref
-from scaler.kube.target import KubernetesTarget, _Rest
+from scaler.kube.conflicts import MOVES, OtherAutoscalers
+from scaler.kube.objects import Ref, WorkloadKind
+from scaler.kube.target import KubernetesTarget, _Backoff
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied, Workers
 from service.clock import Deadline
@@ -41,9 +41,9 @@ TargetOf: TypeAlias = Callable[..., KubernetesTarget]
 
 @pytest.fixture
 def target_of(admin: Admin, api: KubeApi) -> TargetOf:
-    workloads, autoscalers = Workloads(api, 0.0), Autoscalers(api, every=0.0)
+    workloads, autoscalers = Workloads(api, 0.0), OtherAutoscalers(api, every=0.0)
 
-    def make(name: str = "mail", kind: Kind = "Deployment", **options: Any) -> KubernetesTarget:
+    def make(name: str = "mail", kind: WorkloadKind = "Deployment", **options: Any) -> KubernetesTarget:
         ref = Ref(kind, admin.namespace, name)
         given: dict[str, Any] = {"api": api, "workloads": workloads, "autoscalers": autoscalers}
         return KubernetesTarget(ref, **given | {"fence": Leads()} | options)
@@ -78,12 +78,12 @@ def refused(target: KubernetesTarget, old: int, new: int) -> NotApplied:
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 def test_out_in_to_nothing_and_from_nothing(
-    admin: Admin, front: Front, target_of: TargetOf, kind: Kind
+    admin: Admin, front: Front, target_of: TargetOf, kind: WorkloadKind
 ) -> None:
     admin.workload("mail", 2, kind)
     target = target_of(kind=kind)
     for old, new in [(2, 7), (7, 3), (3, 0), (0, 4), (4, 1)]:
-        assert read(target).asked == old
+        assert read(target).requested == old
         assert target.scale(old, new, soon()) == Applied(new)
         assert admin.replicas("mail", kind) == new
     assert len(front.writes()) == 5
@@ -119,13 +119,13 @@ def test_an_edit_between_the_look_and_the_write_is_not_overwritten(
 ) -> None:
     admin.workload("mail", old)
     target = target_of()
-    assert read(target).asked == old
+    assert read(target).requested == old
     admin.set_replicas("mail", by_hand)
     said = refused(target, old, 5)
     assert said.kind == "conflict"
     assert f"no longer at {old}" in said.message
     assert admin.replicas("mail") == by_hand
-    assert read(target).asked == by_hand
+    assert read(target).requested == by_hand
     assert target.scale(by_hand, 5, soon()) == Applied(5)
 
 
@@ -151,15 +151,15 @@ def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
     admin.rules(ACCOUNT, without(RULES, "deployments/scale"))
     target = target_of()
     assert failed(target).kind == "forbidden"
-    asked = len(front.seen)
+    requested = len(front.seen)
     assert "patch deployments" in failed(target).message
-    assert len(front.seen) == asked, "a server that has said no is asked again"
+    assert len(front.seen) == requested, "a server that has said no is asked again"
 
 
 def test_a_dry_run_needs_no_permission_to_scale(admin: Admin, target_of: TargetOf) -> None:
     admin.workload("mail", 2)
     admin.rules(ACCOUNT, without(RULES, "deployments/scale"))
-    assert read(target_of(dry_run=True)).asked == 2
+    assert read(target_of(dry_run=True)).requested == 2
 
 
 def test_a_role_for_the_scale_alone_is_enough(admin: Admin, target_of: TargetOf) -> None:
@@ -167,7 +167,7 @@ def test_a_role_for_the_scale_alone_is_enough(admin: Admin, target_of: TargetOf)
     admin.rules(ACCOUNT, [rule for rule in RULES if "deployments/scale" in rule["resources"]])
     target = target_of()
     found = read(target)
-    assert (found.asked, found.ready, found.start_seconds) == (2, None, None)
+    assert (found.requested, found.ready, found.start_seconds) == (2, None, None)
     assert target.scale(2, 3, soon()) == Applied(3)
 
 
@@ -239,10 +239,10 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_says(
     with front.fault("PATCH .*/mail/scale", "status", status=429, headers={"Retry-After": "30"}):
         said = refused(mail, 2, 3)
     assert (said.kind, said.retry_after) == ("throttled", 30.0)
-    asked = len(front.seen)
+    requested = len(front.seen)
     assert failed(video).kind == "throttled"
     assert refused(mail, 2, 3).kind == "throttled"
-    assert len(front.seen) == asked
+    assert len(front.seen) == requested
 
 
 def test_a_write_that_fails_is_tried_again_with_growing_pauses(
@@ -254,7 +254,7 @@ def test_a_write_that_fails_is_tried_again_with_growing_pauses(
     with front.fault("PATCH .*/scale", "status", status=500):
         for _ in range(20):
             assert refused(target, 2, 3).kind == "unreachable"
-        assert len(front.asked("PATCH .*/scale(\\?(?!.*dryRun)|$)")) == 1
+        assert len(front.requested("PATCH .*/scale(\\?(?!.*dryRun)|$)")) == 1
 
 
 # --- not ours any more -------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_many_workloads_are_read_with_one_list(admin: Admin, front: Front, api: 
         admin.workload(ref.name, number)
         workloads.want(ref)
     assert [workloads.read(ref, soon()).replicas for ref in refs] == list(range(LIST_FROM))
-    assert len(front.asked("GET ")) == 1
+    assert len(front.requested("GET ")) == 1
 
 
 def test_without_the_right_to_list_each_is_got(admin: Admin, front: Front, api: KubeApi) -> None:
@@ -294,8 +294,8 @@ def test_without_the_right_to_list_each_is_got(admin: Admin, front: Front, api: 
         workloads.want(ref)
     admin.rules(ACCOUNT, rules)
     assert [workloads.read(ref, soon()).ready is not None for ref in refs] == [True] * LIST_FROM
-    assert len(front.asked("GET .*/deployments\\?")) == 1
-    assert len(front.asked("GET .*/deployments/w")) == LIST_FROM
+    assert len(front.requested("GET .*/deployments\\?")) == 1
+    assert len(front.requested("GET .*/deployments/w")) == LIST_FROM
 
 
 # --- others that scale -------------------------------------------------------------------------------------
@@ -338,12 +338,12 @@ def test_a_write_whose_answer_is_lost_is_no_contest(
     target = target_of(api=api, workloads=Workloads(api, 0.0))
     for turn in range(2 * MOVES):
         assert read(target).contested is None
-        asked = 2 + 2 * turn
-        assert target.scale(asked, asked + 1, soon()) == Applied(asked + 1)
+        requested = 2 + 2 * turn
+        assert target.scale(requested, requested + 1, soon()) == Applied(requested + 1)
         with front.fault("PATCH .*/scale(\\?(?!.*dryRun)|$)", "after"):
-            assert refused(target, asked + 1, asked + 2).kind == "timeout"
-        assert admin.replicas("mail") == asked + 2
-        target._rest = _Rest()
+            assert refused(target, requested + 1, requested + 2).kind == "timeout"
+        assert admin.replicas("mail") == requested + 2
+        target._backoff = _Backoff()
 
 
 def test_one_edit_by_hand_is_no_contest(admin: Admin, target_of: TargetOf) -> None:

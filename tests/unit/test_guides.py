@@ -9,14 +9,14 @@ from typing import Any
 import click
 import pytest
 
-from exporter.api.forward import Scaler as ScalerAddress
-from exporter.api.routes import make_api as make_exporter_api
+from exporter.api.forward import ScalerClient as ScalerAddress
+from exporter.api.routes import make_monitoring_api as make_exporter_api
 from exporter.cli import main as monitor
 from exporter.views import About, status_view
-from scaler.api.routes import make_api as make_scaler_api
+from scaler.api.routes import make_scaling_api as make_scaler_api
 from scaler.cli import main as scaling
 from service.api.endpoint import Api
-from tests.fakes.assessments import assessment
+from tests.support.assessments import assessment
 
 DOCS = Path(__file__).parents[2] / "docs"
 API, COMMANDS = (DOCS / "api.md").read_text(), (DOCS / "commands.md").read_text()
@@ -36,7 +36,7 @@ def test_every_action_and_its_keys_are_in_the_guide(name: str) -> None:
         if action != "update_scaling_config":  # a policy's keys are documented with the settings
             keys = command.body.model_json_schema(by_alias=True)["properties"]
             assert not {key for key in keys if f"`{key}`" not in API} - {"action", "apiKey"}
-    for action, question in api.questions.items():
+    for action, question in api.queries.items():
         assert f"| `{action}` |" in API
         if hasattr(question.model, "model_json_schema"):
             keys = question.model.model_json_schema(by_alias=True)["properties"]
@@ -52,7 +52,7 @@ def test_the_keys_of_json_are_in_the_guide() -> None:
 
 def test_an_action_of_the_guide_is_one() -> None:
     told = set(re.findall(r"^\| `([a-z]+_[a-z_]+)` \|", API, re.MULTILINE))
-    assert told == {action for api in APIS.values() for action in (*api.questions, *api.commands)}
+    assert told == {action for api in APIS.values() for action in (*api.queries, *api.commands)}
 
 
 @pytest.mark.parametrize(("group", "name"), [(monitor, "monitor"), (scaling, "scaling")])

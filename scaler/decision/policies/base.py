@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
-from scaler.model import Observation, Proposal, Sample
+from scaler.model import Observation, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
 M = TypeVar("M")
@@ -17,7 +17,7 @@ class Policy(Protocol[M]):
         """The memory of one that has seen nothing yet."""
 
     def decide(
-        self, settings: PolicySettings, interval: float, seen: Observation, sample: Sample, memory: M
+        self, settings: PolicySettings, interval: float, seen: Observation, sample: QueueSample, memory: M
     ) -> tuple[Proposal, M]:
         """How many workers, and what to remember. `interval` is the seconds between two steps, `sample` is
         `seen.sample`, which is there: a policy is not asked about what is missing."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from scaler.model import Sample
+from scaler.model import QueueSample
 
 _SERVICE_HALF_LIFE: Final = 300.0
 _SERVICE_RUNS: Final = 3.0  # longer for long jobs: so many times what they take
@@ -84,7 +84,7 @@ class Flow:
 _SAME_MOMENT: Final = 1e-3  # Prometheus tells no shorter time apart; a rate over less could be infinite
 
 
-def learn(flow: Flow | None, sample: Sample, horizon: float) -> Flow | None:
+def learn(flow: Flow | None, sample: QueueSample, horizon: float) -> Flow | None:
     """What is known after this sample; None where there are no totals of ended jobs, or no more for minutes.
 
     `horizon` in seconds.
@@ -128,7 +128,7 @@ def _averaged(average: float | None, value: float, half_lives: float) -> float:
     return average * kept + value * (1.0 - kept)
 
 
-def _changed(flow: Flow, sample: Sample, ended: float, inside: float) -> Flow:
+def _changed(flow: Flow, sample: QueueSample, ended: float, inside: float) -> Flow:
     """Count on from here; the window that this one falls into is not judged."""
     return Flow(
         at=sample.at,

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any, Final
 
 from scaler.decision.load_factor import load_factor
-from scaler.model import Observation, Proposal, Sample
+from scaler.model import Observation, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
 _FULL: Final = 0.8
@@ -30,7 +30,12 @@ class Threshold:
         return Nothing()
 
     def decide(
-        self, settings: PolicySettings, interval: float, seen: Observation, sample: Sample, memory: Nothing
+        self,
+        settings: PolicySettings,
+        interval: float,
+        seen: Observation,
+        sample: QueueSample,
+        memory: Nothing,
     ) -> tuple[Proposal, Nothing]:
         del interval
         now, waiting = seen.workers, sample.waiting

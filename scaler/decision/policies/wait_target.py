@@ -26,7 +26,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from scaler.decision.policies.forecast import Flow, learn
-from scaler.model import DUE_SECONDS, Observation, Proposal, Sample
+from scaler.model import DUE_SECONDS, Observation, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
 _UNMEASURED_START: Final = 40.0
@@ -40,7 +40,7 @@ _HOLD_HALF_LIFE: Final = 1200.0
 _HOLD_DRAIN: Final = 0.25  # of hold_seconds
 _ROUNDING: Final = 0.1  # of a worker, that is not asked for
 
-Wanted: TypeAlias = tuple[tuple[float, int], ...]
+ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times and numbers of workers, both ascending in time and each number below the one before."""
 
 
@@ -51,8 +51,8 @@ class Memory:
 
     flow: Flow | None = None
     concurrency: float = 1.0
-    needed: Wanted = ()
-    drained: Wanted = ()
+    needed: ReplicaHistory = ()
+    drained: ReplicaHistory = ()
     longer: float = 0.0
     longer_at: float = 0.0
     shrunk: tuple[float, int] | None = None
@@ -64,7 +64,7 @@ class _Step:
 
     settings: PolicySettings
     seen: Observation
-    sample: Sample
+    sample: QueueSample
     flow: Flow
     slots: float
     horizon: float
@@ -93,7 +93,12 @@ class WaitTarget:
         return Memory()
 
     def decide(
-        self, settings: PolicySettings, interval: float, seen: Observation, sample: Sample, memory: Memory
+        self,
+        settings: PolicySettings,
+        interval: float,
+        seen: Observation,
+        sample: QueueSample,
+        memory: Memory,
     ) -> tuple[Proposal, Memory]:
         age = min(max(0.0, seen.time - sample.at), settings.metrics_max_age_seconds)
         start = _UNMEASURED_START if seen.start_seconds is None else seen.start_seconds
@@ -169,7 +174,7 @@ def _workers(need: float, slots: float) -> int:
     return max(0, ceil(need / slots - _ROUNDING))
 
 
-def _concurrency(known: float, seen: Observation, sample: Sample) -> float:
+def _concurrency(known: float, seen: Observation, sample: QueueSample) -> float:
     """Jobs that a worker was seen to run at once: exact while jobs wait, else at least so many."""
     workers = seen.workers if seen.ready is None else seen.ready
     if workers <= 0:
@@ -178,7 +183,7 @@ def _concurrency(known: float, seen: Observation, sample: Sample) -> float:
     return (known + seen_now) / 2 if sample.waiting > 0 and sample.active > 0 else max(known, seen_now)
 
 
-def _by_jobs(seen: Observation, sample: Sample, slots: float, *, known: bool) -> Proposal:
+def _by_jobs(seen: Observation, sample: QueueSample, slots: float, *, known: bool) -> Proposal:
     """Until a rate is known: never fewer workers; where none can be known, a slot for each job."""
     inputs = {"waiting": sample.waiting, "active": sample.active, "concurrency": slots}
     if known:
@@ -228,12 +233,12 @@ def _hold(step: _Step, memory: Memory) -> float:
     return min(usual * _HOLD_MOST, usual + memory.longer * float(0.5 ** (age / _HOLD_HALF_LIFE)))
 
 
-def _appended(wanted: Wanted, now: float, workers: int, seconds: float) -> Wanted:
+def _appended(wanted: ReplicaHistory, now: float, workers: int, seconds: float) -> ReplicaHistory:
     """With the newest, without what it hides and what is too old; times of another clock go as well."""
     return (*(one for one in wanted if now - seconds <= one[0] < now and one[1] > workers), (now, workers))
 
 
-def _most(wanted: Wanted, since: float) -> int:
+def _most(wanted: ReplicaHistory, since: float) -> int:
     return next(workers for time, workers in wanted if time >= since)
 
 

@@ -103,7 +103,7 @@ def test_nothing_else_is(guarded: RedisServer, watch: WatchOf) -> None:
         ("KEYS", "*"),
     ]
     one = watch(guarded, redis=READER)
-    (answer,) = one.deployment.ask({guarded.address: request(refused)}, Deadline.after(5), lane="t").values()
+    (answer,) = one.deployment.ask({guarded.address: request(refused)}, Deadline.after(5), pool="t").values()
     assert isinstance(answer, Ok)
     codes = [reply.code if isinstance(reply, ReplyError) else reply for reply in answer.value]
     assert codes == ["NOPERM"] * len(refused)

@@ -6,7 +6,7 @@ import threading
 from typing import Any, Self
 
 from exporter.bullmq.keys import slot_of
-from exporter.redis.watch import Watch as FailoverWatch
+from exporter.redis.watch import FailoverWatcher
 from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
@@ -49,7 +49,7 @@ class Following:
 def test_a_slot_migration_under_load(fresh_cluster: RedisCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{mail}"
     one = watched(watch, cluster, name)
-    failovers = FailoverWatch(one.deployment)
+    failovers = FailoverWatcher(one.deployment)
     failovers.step()
     source = cluster.owner_of("bull:{mail}:")
     target = next(node for node in cluster.masters() if node is not source)

@@ -165,7 +165,7 @@ def test_a_refresh_finds_the_new_owner_of_slots(cluster: RedisCluster, connect: 
     )
     asked = dict.fromkeys(cluster.addresses, request([("PING",)]))
     assert all(
-        out == Ok([b"PONG"], out.took) for out in deployment.ask(asked, deadline, lane="bullmq").values()
+        out == Ok([b"PONG"], out.took) for out in deployment.ask(asked, deadline, pool="bullmq").values()
     )
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from exporter.redis.watch import Watch
+from exporter.redis.watch import FailoverWatcher
 from exporter.run import Exporter
 from exporter.settings import Settings
 from lab.cluster import RedisCluster
@@ -27,7 +27,7 @@ Counts = Callable[[], dict[str, int]]
 @contextmanager
 def watching(connect: Connect, **settings: object) -> Iterator[Counts]:
     """A watch in its own thread, from its first sight on."""
-    watch = Watch(connect(**settings))
+    watch = FailoverWatcher(connect(**settings))
     thread = Supervised("watch", watch.step, max_age=10)
     thread.start()
     try:
@@ -116,7 +116,7 @@ def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: RedisCluster, 
 
 def test_a_watch_that_saw_nothing_in_between(cluster: RedisCluster, connect: Connect) -> None:
     _, replica, shard = pair(cluster, 0)
-    watch = Watch(connect(cluster=cluster.addresses))
+    watch = FailoverWatcher(connect(cluster=cluster.addresses))
     watch.step()
     replica.cli("cluster", "failover", "takeover")
     cluster.wait_until_ok(seconds=30)

@@ -115,7 +115,7 @@ def test_another_database(server: RedisServer, connect: Connect) -> None:
     server.cli("-n", 3, "set", "there", "value")
     deployment = connect(url=server.url, database=3)
     asked = request([("GET", "there"), ("SELECT", 99)])
-    outcome = deployment.ask({server.address: asked}, Deadline.after(20), lane="test")[server.address]
+    outcome = deployment.ask({server.address: asked}, Deadline.after(20), pool="test")[server.address]
     assert isinstance(outcome, Ok)
     there, refused = outcome.value
     assert there == b"value"

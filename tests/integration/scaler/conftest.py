@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from scaler.model import Missing, Sample
-from scaler.prometheus.observer import Look, Observer
+from scaler.model import Missing, QueueSample
+from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.promql import OURS, QueueKey
 from scaler.prometheus.settings import PrometheusSettings, QuerySettings
 from service.clock import Deadline
@@ -33,11 +33,11 @@ def observer() -> Iterator[ObserverOf]:
         yield made
 
 
-def look(one: Observer, seconds: float = 10) -> Look:
+def look(one: Observer, seconds: float = 10) -> QueryResult:
     return one.look(Deadline.after(seconds))
 
 
-def mail(one: Observer, seconds: float = 10) -> Sample | Missing:
+def mail(one: Observer, seconds: float = 10) -> QueueSample | Missing:
     return look(one, seconds).of([MAIL])[MAIL]
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from scaler.decision.step import TargetMemory, acted, step
-from scaler.model import Control, Missing, Observation, Sample
+from scaler.model import Control, Missing, Observation, QueueSample
 from scaler.settings import PolicySettings
 
 ROOT = Path(__file__).parents[3]
@@ -61,7 +61,7 @@ def test_node_gets_the_decisions_that_are_made_in_process(tmp_path: Path) -> Non
     kept: TargetMemory | None = None
     for line in lines:
         told = line["seen"]
-        sample = Sample(
+        sample = QueueSample(
             told["scrape_time"],
             told["waiting"],
             told["active"],

@@ -15,7 +15,7 @@ import pytest
 
 from lab.deadline import wait_until
 from lab.ports import free_port
-from scaler.model import Sample
+from scaler.model import QueueSample
 from scaler.prometheus import client as prometheus
 from scaler.prometheus import observer as observe
 from scaler.prometheus.observer import Observer
@@ -48,11 +48,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"])).decode()
-        self.server.asked.append((self.command, self.path, dict(self.headers), body))
+        self.server.requested.append((self.command, self.path, dict(self.headers), body))
         self.server.respond(self)
 
     def do_GET(self) -> None:
-        self.server.asked.append((self.command, self.path, dict(self.headers), ""))
+        self.server.requested.append((self.command, self.path, dict(self.headers), ""))
         self.server.respond(self)
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:
@@ -74,7 +74,7 @@ class Web(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.respond = respond
         self.connections: list[socket.socket] = []
-        self.asked: list[tuple[str, str, dict[str, str], str]] = []
+        self.requested: list[tuple[str, str, dict[str, str], str]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -104,7 +104,7 @@ def asking() -> list[threading.Thread]:
 
 def waiting(one: Observer) -> float | str:
     told = mail(one)
-    return told.waiting if isinstance(told, Sample) else f"{told.kind}: {told.message}"
+    return told.waiting if isinstance(told, QueueSample) else f"{told.kind}: {told.message}"
 
 
 def test_one_query_a_look_over_one_connection(observer: ObserverOf) -> None:
@@ -112,8 +112,8 @@ def test_one_query_a_look_over_one_connection(observer: ObserverOf) -> None:
         one = observer(server.url)
         assert [waiting(one) for _ in range(5)] == [3] * 5
     assert len(server.connections) == 1
-    assert one.requests == len(server.asked) == 5
-    command, path, _, body = server.asked[0]
+    assert one.requests == len(server.requested) == 5
+    command, path, _, body = server.requested[0]
     assert (command, path) == ("POST", "/api/v1/query")
     assert list(parse_qs(body)) == ["query"]
 
@@ -121,7 +121,7 @@ def test_one_query_a_look_over_one_connection(observer: ObserverOf) -> None:
 def test_the_path_of_the_url_comes_before_the_apis(observer: ObserverOf) -> None:
     with serving(well) as server:
         assert waiting(observer(f"{server.url}/some/prometheus/")) == 3
-    assert server.asked[0][1] == "/some/prometheus/api/v1/query"
+    assert server.requested[0][1] == "/some/prometheus/api/v1/query"
 
 
 def test_a_connection_that_was_closed_while_idle_is_made_anew(observer: ObserverOf) -> None:
@@ -152,7 +152,7 @@ def test_another_exporters_counters_do_not_continue_though_there_was_none_betwee
     with serving(lambda request: request.answer(200, next(answers))) as server:
         one = observer(server.url)
         told = [mail(one) for _ in range(4)]
-    completed = [sample.completed if isinstance(sample, Sample) else "missing" for sample in told]
+    completed = [sample.completed if isinstance(sample, QueueSample) else "missing" for sample in told]
     assert completed == [9, "missing", None, 9]
 
 
@@ -166,8 +166,8 @@ def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:
     with serving(respond) as server:
         one = observer(server.url)
         assert [waiting(one), waiting(one)] == [3, 3]
-    assert [command for command, *_ in server.asked] == ["POST", "GET", "GET"]
-    assert "label_replace" in server.asked[1][1]
+    assert [command for command, *_ in server.requested] == ["POST", "GET", "GET"]
+    assert "label_replace" in server.requested[1][1]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_redirect_is_not_followed(observer: ObserverOf) -> None:
         told = missing(observer(server.url, bearer_token=SECRET))
     assert told.kind == "error"
     assert "leads elsewhere" in told.message
-    assert other.asked == []
+    assert other.requested == []
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -294,10 +294,10 @@ def test_a_server_that_hangs_costs_its_time_only_now_and_then(
     with serving(respond) as hung, serving(well) as second:
         one = observer(hung.url, second.url, timeout_seconds=0.3)
         assert [look(one).url for _ in range(4)] == [second.url] * 4
-        assert len(hung.asked) == 1
+        assert len(hung.requested) == 1
         second.respond = answering(500)
         assert missing(one).kind == "unreachable"
-        assert len(hung.asked) == 2  # when there is no better one
+        assert len(hung.requested) == 2  # when there is no better one
         ended.set()
         hung.respond = well
         assert look(one).url == hung.url
@@ -339,7 +339,7 @@ def test_a_token_and_headers_are_sent_and_files_are_read_again(observer: Observe
         look(one)
     sent = [
         {name: headers.get(name) for name in ("Authorization", "X-Scope-OrgID", "X-Other")}
-        for _, _, headers, _ in server.asked
+        for _, _, headers, _ in server.requested
     ]
     assert sent == [
         {"Authorization": f"Bearer {word}", "X-Scope-OrgID": "eu", "X-Other": "o"} for word in ("one", "two")
@@ -356,7 +356,7 @@ def test_a_file_without_a_token_is_an_error_that_names_it(
     with serving(well) as server:
         told = missing(observer(server.url, bearer_token_file=str(token)))
     assert told.kind == "error"
-    assert server.asked == []
+    assert server.requested == []
     assert "bearer_token_file" in told.message or "Authorization" in told.message
     assert text is None or not text or text not in told.message
 
@@ -372,7 +372,7 @@ def test_what_a_server_says_of_our_secrets_is_not_passed_on(
     with serving(respond) as server:
         one = observer(server.url, username="me", password=SECRET, headers={"X-Key": "topsecret"})
         told = missing(one)
-    sent = server.asked[0][2]["Authorization"].removeprefix("Basic ")
+    sent = server.requested[0][2]["Authorization"].removeprefix("Basic ")
     for text in (told.message, caplog.text):
         assert not any(secret in text for secret in (SECRET, "topsecret", sent))
     assert "who are you" in told.message

@@ -21,7 +21,7 @@ from lab.prometheus import Prometheus, Web, start_prometheus
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
 from scaler.decision.guards import fresh
-from scaler.model import Missing, Observation, Sample
+from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import OURS, QueueKey, combine
 from scaler.prometheus.settings import MOST_QUERIES, QuerySettings
@@ -112,12 +112,12 @@ def world() -> Iterator[World]:
         yield World(bullmq, exporter, prometheus)
 
 
-def settled(one: Observer) -> Sample:
+def settled(one: Observer) -> QueueSample:
     """The sample of `mail` once the last of its jobs is scraped."""
 
-    def reached() -> Sample | None:
+    def reached() -> QueueSample | None:
         told = mail(one)
-        return told if isinstance(told, Sample) and (told.waiting, told.added) == (7, 12) else None
+        return told if isinstance(told, QueueSample) and (told.waiting, told.added) == (7, 12) else None
 
     found = wait_until(reached, what="7 jobs wait of 12", seconds=15, every=0.2)
     assert found is not None
@@ -138,12 +138,12 @@ def test_what_is_seen_is_what_bullmq_says(world: World, observer: ObserverOf) ->
     assert 0 <= now() - told.at < 5
     seen = look(one)
     video, idle = (seen.of([key])[key] for key in (VIDEO, IDLE))
-    assert isinstance(video, Sample)
+    assert isinstance(video, QueueSample)
     assert (video.waiting, video.active, video.completed, video.added) == (1, 3, 0, 4)
-    assert isinstance(idle, Sample)
+    assert isinstance(idle, QueueSample)
     assert (idle.waiting, idle.active, idle.added, idle.oldest_waiting) == (0, 0, 0, None)
     together = combine(seen.of([MAIL, VIDEO, IDLE]))
-    assert isinstance(together, Sample)
+    assert isinstance(together, QueueSample)
     assert (together.waiting, together.active, together.added, together.duration_count) == (8, 3, 16, 5)
     age = seen.age()
     assert age is not None
@@ -155,7 +155,7 @@ def test_a_scrape_has_the_same_time_whenever_it_is_looked_at(world: World, obser
     one = observer(world.prometheus.url)
     settled(one)
     seen = [mail(one) for _ in range(20)]
-    times = {sample.at for sample in seen if isinstance(sample, Sample)}
+    times = {sample.at for sample in seen if isinstance(sample, QueueSample)}
     scrapes = world.prometheus.query('timestamp(bullmq_job_count{queue="mail",state="active"})')
     assert len(times) < 20
     assert all(0 <= scrapes[0][1] - at < 5 for at in times)
@@ -208,7 +208,7 @@ def test_another_exporters_series(world: World, observer: ObserverOf) -> None:
     one = observer(world.prometheus.url, wanted={OURS: [MAIL], queries: [MAIL]}, matchers={"job": "oxherd"})
     settled(one)
     told = look(one).of([MAIL], queries)[MAIL]
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert (told.waiting, told.active, told.completed) == (7, 0, None)
     assert 0 <= now() - told.at < 5
 
@@ -229,7 +229,7 @@ def test_lengths_of_lists(observer: ObserverOf) -> None:
     with exposing(sizes) as address, start_prometheus(config(scraping(address))) as prometheus:
         prometheus.wait_for("redis_key_size")
         told = look(observer(prometheus.url, wanted={queries: [MAIL]})).of([MAIL], queries)[MAIL]
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert (told.waiting, told.active) == (6, 1)
 
 
@@ -237,7 +237,7 @@ def test_a_query_with_a_mistake_costs_only_itself(world: World, observer: Observ
     wrong = QuerySettings(waiting="bullmq_job_count", active="sum(by)(", queue_label="queue")
     one = observer(world.prometheus.url, wanted={OURS: [MAIL], wrong: [MAIL]})
     seen = look(one)
-    assert isinstance(seen.of([MAIL])[MAIL], Sample)
+    assert isinstance(seen.of([MAIL])[MAIL], QueueSample)
     told = seen.of([MAIL], wrong)[MAIL]
     assert isinstance(told, Missing)
     assert told.kind == "error"
@@ -300,9 +300,9 @@ def test_prometheus_hangs_and_dies_and_another_takes_over_until_it_is_back(
         assert isinstance(told, Missing)
         assert told.kind == "timeout"
         assert 0.4 < seen.took < 5
-        assert isinstance(mail(one), Sample)
+        assert isinstance(mail(one), QueueSample)
         first.process.resume()
-        assert wait_until(lambda: isinstance(mail(alone), Sample), what="it answers again")
+        assert wait_until(lambda: isinstance(mail(alone), QueueSample), what="it answers again")
     told = missing(alone)
     assert told.kind == "unreachable"
     for _ in range(3):
@@ -321,14 +321,14 @@ def test_an_exporter_that_is_gone_leaves_no_numbers(
         start_prometheus(config(scraping(exporter.address))) as prometheus,
     ):
         one = observer(prometheus.url)
-        wait_until(lambda: isinstance(mail(one), Sample), what="a sample", seconds=15, every=0.1)
+        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample", seconds=15, every=0.1)
         fresh_redis.process.suspend()
         told = wait_until(
             lambda: is_missing(one), what="no sample of a Redis that hangs", seconds=15, every=0.1
         )
         assert told is not None
         fresh_redis.process.resume()
-        wait_until(lambda: isinstance(mail(one), Sample), what="a sample again", seconds=15, every=0.1)
+        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample again", seconds=15, every=0.1)
         exporter.stop()
         told = wait_until(lambda: is_missing(one), what="no sample of no exporter", seconds=15, every=0.1)
         assert told is not None
@@ -376,7 +376,7 @@ def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: O
     with exposing(text) as address, start_prometheus(config(scraping(address))) as prometheus:
         prometheus.wait_for("bullmq_job_count")
         told = mail(observer(prometheus.url))
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert (told.waiting, told.active) == (4, 2)
     assert told.at == round(at, 3)
     stale = fresh(PolicySettings(), Observation(now(), 2, 2, told))

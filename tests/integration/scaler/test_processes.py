@@ -111,12 +111,12 @@ def python(script: str) -> tuple[str, ...]:
 
 def test_out_and_in(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     one = target(*FOR_EVER)
-    assert workers(one) == Workers(asked=0, ready=0)
+    assert workers(one) == Workers(requested=0, ready=0)
     assert one.scale(0, 3, SOON) == Applied(3)
-    assert workers(one).asked == 3
+    assert workers(one).requested == 3
     until_ready(one, 3)
     assert one.scale(3, 1, SOON) == Applied(1)
-    assert workers(one) == Workers(asked=1, ready=1, start_seconds=workers(one).start_seconds)
+    assert workers(one) == Workers(requested=1, ready=1, start_seconds=workers(one).start_seconds)
     wait_until(lambda: len(children()) == 1, what="two have gone")
     ended = events(caplog, "worker ended")
     assert [(record.status, record.levelno) for record in ended] == [("SIGTERM", logging.INFO)] * 2
@@ -125,7 +125,7 @@ def test_out_and_in(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_start_time_is_measured_from_the_wish_to_readiness(target: TargetOf) -> None:
     one = target(*FOR_EVER, ready_seconds=0.3)
     one.scale(0, 1, SOON)
-    assert workers(one) == Workers(asked=1, ready=0, start_seconds=None)
+    assert workers(one) == Workers(requested=1, ready=0, start_seconds=None)
     until_ready(one, 1)
     assert (workers(one).start_seconds or 0) >= 0.3
 
@@ -135,7 +135,7 @@ def test_a_number_that_is_not_the_one_asked_for_is_a_conflict(target: TargetOf) 
     answer = one.scale(2, 3, SOON)
     assert isinstance(answer, NotApplied)
     assert (answer.kind, answer.message) == ("conflict", "0 workers are asked for, not 2")
-    assert workers(one).asked == 0
+    assert workers(one).requested == 0
     assert children() == []
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_run_is_said_and_nothing_is_asked_for(target: TargetOf, tmp_
         answer = one.scale(0, 1, SOON)
         assert isinstance(answer, NotApplied)
         assert answer.kind == kind, answer
-        assert workers(one).asked == 0
+        assert workers(one).requested == 0
 
 
 def test_what_only_the_kernel_knows_shows_as_a_worker_that_ends(
@@ -170,7 +170,7 @@ def test_what_only_the_kernel_knows_shows_as_a_worker_that_ends(
     one = target(str(script))
     assert one.scale(0, 1, SOON) == Applied(1)
     wait_until(lambda: events(caplog, "worker ended by itself"), what="it has ended")
-    assert workers(one) == Workers(asked=1, ready=0)
+    assert workers(one) == Workers(requested=1, ready=0)
     assert lines(caplog) == [("mail-1", f"{script} cannot be run: No such file or directory")]
     assert events(caplog, "worker ended by itself")[0].status == "exit 127"
 
@@ -218,7 +218,7 @@ def test_one_that_does_not_listen_is_killed_after_the_grace(
     one.scale(0, 2, SOON)
     until_ready(one, 2)
     one.scale(2, 0, SOON)
-    assert workers(one) == Workers(asked=0, ready=0, start_seconds=workers(one).start_seconds)
+    assert workers(one) == Workers(requested=0, ready=0, start_seconds=workers(one).start_seconds)
     wait_until(lambda: children(recursive=True) == [], what="all have gone")
     assert [record.status for record in events(caplog, "worker ended")] == ["SIGKILL"] * 2
 
@@ -247,7 +247,7 @@ def test_what_ends_is_started_again_later_and_later(
     gaps = [later.created - earlier.created for earlier, later in pairwise(ended)]
     assert gaps[0] >= 1
     assert gaps[1] >= 2
-    assert workers(one) == Workers(asked=1, ready=0)
+    assert workers(one) == Workers(requested=1, ready=0)
 
 
 def test_one_that_ends_well_is_started_again_as_well(
@@ -396,9 +396,9 @@ def test_a_keeper_that_is_killed_leaves_its_worker_to_the_scaler(
     one.scale(0, 1, SOON)
     wait_until(lambda: len(pids_in(tmp_path)) == 3, what="the family is complete")
     family = pids_in(tmp_path)
-    keeper = psutil.Process(events(caplog, "worker started")[0].pid).parent()
-    assert keeper is not None
-    keeper.kill()
+    shim = psutil.Process(events(caplog, "worker started")[0].pid).parent()
+    assert shim is not None
+    shim.kill()
     wait_until(lambda: len(pids_in(tmp_path)) == 6, what="there is another")
     assert running(family) == []
     assert events(caplog, "worker ended by itself")[0].status == "not known: its keeper was killed"
@@ -470,12 +470,12 @@ def test_nothing_outlives_a_scaler_that_was_killed(
     one = scaler(1, *python(FAMILY), str(tmp_path), *stubborn)
     wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
     family = pids_in(tmp_path)
-    keepers = [child.pid for child in psutil.Process(one.pid).children()]
-    assert len(keepers) == 2
+    shims = [child.pid for child in psutil.Process(one.pid).children()]
+    assert len(shims) == 2
     assert running(family) == family
     one.send_signal(number)
     one.wait()
-    wait_until(lambda: running([*family, *keepers]) == [], what="nobody is left")
+    wait_until(lambda: running([*family, *shims]) == [], what="nobody is left")
 
 
 def test_a_scaler_that_is_stopped_keeps_its_workers(
@@ -497,9 +497,9 @@ def test_workers_end_with_a_scaler_and_keepers_that_are_killed_at_once(
     """Who listens to SIGTERM, that is: the kernel tells the worker itself."""
     one = scaler(1, "sh", "-c", f"touch {tmp_path}/$$; exec sleep 1000")
     wait_until(lambda: len(pids_in(tmp_path)) == 2, what="both are there")
-    keepers = psutil.Process(one.pid).children()
+    shims = psutil.Process(one.pid).children()
     one.send_signal(signal.SIGSTOP)
-    for keeper in keepers:
-        keeper.kill()
+    for shim in shims:
+        shim.kill()
     one.kill()
     wait_until(lambda: running(pids_in(tmp_path)) == [], what="nobody is left")

@@ -17,7 +17,7 @@ from lab.deadline import wait_until
 from lab.redis import RedisServer
 from scaler.model import Applied
 from scaler.settings import ProcessSettings
-from scaler.targets.process import Busy, ProcessTarget
+from scaler.targets.process import BusyLookup, ProcessTarget
 from service.clock import Deadline
 from service.outcome import Ok
 
@@ -44,7 +44,7 @@ def settings(
 
 
 @contextmanager
-def workers(given: ProcessSettings, busy: Busy | None = None) -> Iterator[ProcessTarget]:
+def workers(given: ProcessSettings, busy: BusyLookup | None = None) -> Iterator[ProcessTarget]:
     target = ProcessTarget("bull", given, busy=busy)
     try:
         yield target
@@ -117,7 +117,7 @@ def test_jobs_in_hand_are_finished_when_the_scaler_closes(redis_server: RedisSer
 SCALER = """
 import sys, time
 from scaler.settings import ProcessSettings
-from scaler.targets.process import Busy, ProcessTarget
+from scaler.targets.process import BusyLookup, ProcessTarget
 from service.clock import Deadline
 settings = ProcessSettings.model_validate_json(sys.argv[1])
 ProcessTarget("bull", settings).scale(0, 2, Deadline.after(5))
@@ -160,4 +160,4 @@ def test_the_idle_worker_goes_and_the_busy_one_stays(redis_server: RedisServer) 
             assert ran(redis_server, "idle") == ["1"]
             outcome = target.read(SOON)
             assert isinstance(outcome, Ok)
-            assert (outcome.value.asked, outcome.value.ready) == (1, 1)
+            assert (outcome.value.requested, outcome.value.ready) == (1, 1)

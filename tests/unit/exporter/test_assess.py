@@ -11,7 +11,7 @@ from exporter.settings import Settings
 from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.fakes.assessments import assessment, host_state, well
+from tests.support.assessments import assessment, host_state, well
 
 
 def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:

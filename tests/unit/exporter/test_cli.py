@@ -9,11 +9,11 @@ from click.testing import CliRunner, Result
 
 from exporter.cli import main
 from exporter.commands import query as ask
-from exporter.commands.view_source import Looker
+from exporter.commands.view_source import ViewSource
 from exporter.settings import ENV
 from exporter.views import About, View, status_view
 from service.web.status_client import NoAnswerError
-from tests.fakes.assessments import assessment, well
+from tests.support.assessments import assessment, well
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +27,13 @@ def run(*arguments: str, **environ: str) -> Result:
     return CliRunner().invoke(main, list(arguments), env=dict(environ))
 
 
-class Answers(Looker):
+class Answers(ViewSource):
     """Gives one view after the other."""
 
     def __init__(self, *views: View | BaseException) -> None:
         self._views = iter(views)
 
-    def look(self) -> View:
+    def view(self) -> View:
         view = next(self._views)
         if isinstance(view, BaseException):
             raise view

@@ -8,14 +8,14 @@ from threading import Barrier, Event, Thread
 import pytest
 
 from exporter.bullmq.discover import Discovery
-from exporter.collect import SOURCES, Collector, Parts, sources
+from exporter.collect import SOURCES, Collector, Parts, make_sources
 from exporter.redis.deployment import Deployment
 from exporter.settings import HostSettings, Settings
 from exporter.snapshot import Snapshot
-from exporter.views import PARTS
+from exporter.views import SNAPSHOT_PARTS
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError
-from tests.fakes.assessments import host_state
+from tests.support.assessments import host_state
 
 SOON = 0.0  # a collection then ends by the grace alone
 
@@ -29,14 +29,14 @@ def release() -> Iterator[Event]:
 
 
 def test_every_part_of_a_snapshot_has_its_source() -> None:
-    assert tuple(SOURCES) == PARTS
+    assert tuple(SOURCES) == SNAPSHOT_PARTS
 
 
 def test_the_host_can_be_switched_off() -> None:
     settings = Settings(host=HostSettings(enabled=False))
     deployment = Deployment(settings.redis)
     parts = Parts(settings, deployment, Discovery(deployment, settings.bullmq))
-    assert list(sources(parts)) == ["redis", "bullmq", "process"]
+    assert list(make_sources(parts)) == ["redis", "bullmq", "process"]
 
 
 def test_side_by_side() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.configuration import all_secrets, read_settings, refused
+from exporter.configuration import all_secrets, preflight_error, read_settings
 from exporter.settings import given_by, load_settings
 from service.config.load import ConfigError
 
@@ -52,12 +52,12 @@ def test_a_file_that_is_not_there(name: str) -> None:
     ],
 )
 def test_what_redis_refuses_names_the_setting(environ: dict[str, str], kind: str, setting: str) -> None:
-    assert str(refused(read_settings(environ), "h:1", kind, "why")) == f"{setting}: h:1: why"
+    assert str(preflight_error(read_settings(environ), "h:1", kind, "why")) == f"{setting}: h:1: why"
 
 
 def test_a_certificate_names_the_bundle() -> None:
     loaded = load_settings("", given_by({"REDIS_TLS": "1", "REDIS_TLS_CA_FILE": "/ca.pem"}))
-    assert refused(loaded, "h:1", "tls", "the server's certificate: x").setting == "REDIS_TLS_CA_FILE"
+    assert preflight_error(loaded, "h:1", "tls", "the server's certificate: x").setting == "REDIS_TLS_CA_FILE"
 
 
 @pytest.mark.parametrize(

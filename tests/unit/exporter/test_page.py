@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.history import SECONDS, History, Point, point_of
+from exporter.history import HISTORY_SECONDS, History, Point, point_of
 from exporter.page import status_page
-from exporter.page.frame import Wish, sign_in
+from exporter.page.frame import PageQuery, sign_in
 from exporter.page.plots import plots
 from exporter.page.queues import ROWS, queue_table
-from exporter.peers.model import Heard, Neighbours
+from exporter.peers.model import Peers, PeerStatus
 from exporter.views import About, Task, status_view
-from exporter.web.status_page import wish_of
+from exporter.web.status_page import page_query_of
 from service.i18n import of_locale, preferred, words
-from tests.fakes.assessments import NASTY, assessment, issue, queue, well
+from tests.support.assessments import NASTY, assessment, issue, queue, well
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}
 ABOUT = About(
@@ -28,8 +28,8 @@ ABOUT = About(
 )
 
 
-HEARD = Neighbours(
-    Heard(
+HEARD = Peers(
+    PeerStatus(
         1.0,
         {
             "enabled": False,
@@ -48,7 +48,7 @@ HEARD = Neighbours(
         },
         "",
     ),
-    Heard(1.0, [{"name": "HighLoad", "severity": "critical", "summary": NASTY, "since": "now"}], ""),
+    PeerStatus(1.0, [{"name": "HighLoad", "severity": "critical", "summary": NASTY, "since": "now"}], ""),
 )
 
 
@@ -82,7 +82,7 @@ class Reader(HTMLParser):
 
 
 def test_everything_from_outside_is_escaped() -> None:
-    page = Reader(status_page(status_view(assessment(), ABOUT), Wish(search=NASTY), neighbours=HEARD))
+    page = Reader(status_page(status_view(assessment(), ABOUT), PageQuery(search=NASTY), peers=HEARD))
     assert page.tags.count("script") == 1
     assert page.scripts == ["/page.js"]
     assert "<script>" in page.text  # as text, in an advice and in a reason
@@ -148,52 +148,56 @@ def queues(count: int, **more: Any) -> dict[str, Any]:
     return {"queues": rows, "unread": []}
 
 
-def shown(state: dict[str, Any], wish: Wish = Wish()) -> list[str]:  # noqa: B008
-    return re.findall(r">(queue-\d{5})", queue_table(state, wish))
+def shown(state: dict[str, Any], query: PageQuery = PageQuery()) -> list[str]:  # noqa: B008
+    return re.findall(r">(queue-\d{5})", queue_table(state, query))
 
 
 def test_ten_thousand_queues_are_a_page_of_them() -> None:
     state = queues(10_000)
-    first = queue_table(state, Wish())
+    first = queue_table(state, PageQuery())
     assert len(first) < 60_000
     assert shown(state) == [f"queue-{number:05}" for number in range(9_999, 9_999 - ROWS, -1)]
     assert "1 - 50 of 10,000 queues" in first
-    last = Wish(page=200)
+    last = PageQuery(page=200)
     assert shown(state, last)[-1] == "queue-00000"
     assert "Next" not in queue_table(state, last)
-    assert shown(state, Wish(page=99_999)) == shown(state, last), "beyond the end is the end"
+    assert shown(state, PageQuery(page=99_999)) == shown(state, last), "beyond the end is the end"
 
 
 def test_search_and_order() -> None:
     state = queues(300)
-    assert shown(state, Wish(search="QUEUE-0012", sort="name")) == [f"queue-0012{one}" for one in range(10)]
-    assert shown(state, Wish(search="bull:queue-00007")) == ["queue-00007"]
-    assert "No queue is called so." in queue_table(state, Wish(search="none"))
-    assert "No queue was found yet." in queue_table(queues(0), Wish())
+    assert shown(state, PageQuery(search="QUEUE-0012", sort="name")) == [
+        f"queue-0012{one}" for one in range(10)
+    ]
+    assert shown(state, PageQuery(search="bull:queue-00007")) == ["queue-00007"]
+    assert "No queue is called so." in queue_table(state, PageQuery(search="none"))
+    assert "No queue was found yet." in queue_table(queues(0), PageQuery())
 
 
 def test_what_is_not_known_comes_last_and_is_no_zero() -> None:
     state = queues(3)
     for one, workers in zip(state["queues"], (2, None, 0), strict=True):
         one["workers"] = workers
-    table = queue_table(state, Wish(sort="workers"))
-    assert shown(state, Wish(sort="workers")) == ["queue-00000", "queue-00002", "queue-00001"]
+    table = queue_table(state, PageQuery(sort="workers"))
+    assert shown(state, PageQuery(sort="workers")) == ["queue-00000", "queue-00002", "queue-00001"]
     assert table.count('<td class="number">0</td>') >= 1
 
 
 def test_queues_that_cannot_be_read_are_first() -> None:
     state = queues(100)
     state["unread"] = [{"prefix": "bull", "name": "lost", "why": "no answer"}]
-    assert "no answer" in queue_table(state, Wish())
-    assert "cannot be read" in queue_table(state, Wish())
+    assert "no answer" in queue_table(state, PageQuery())
+    assert "cannot be read" in queue_table(state, PageQuery())
 
 
 @given(st.text(max_size=30), st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_any_query_is_a_wish(search: str, page: str, sort: str, language: str) -> None:
-    wish = wish_of({"q": search, "page": page, "sort": sort, "lang": language}, None)
-    Reader(queue_table(queues(3), wish))
-    assert wish.page >= 0
-    assert Wish(**{field: getattr(wish, field) for field in ("search", "page", "sort", "language")}).url()
+    query = page_query_of({"q": search, "page": page, "sort": sort, "lang": language}, None)
+    Reader(queue_table(queues(3), query))
+    assert query.page >= 0
+    assert PageQuery(
+        **{field: getattr(query, field) for field in ("search", "page", "sort", "language")}
+    ).url()
 
 
 # --- plots -----------------------------------------------------------------------------------------------
@@ -225,7 +229,7 @@ def test_history_is_an_hour_and_bounded() -> None:
     history.note(assessment())
     taken = history.points(base.at)
     assert len(taken) == 1, "the same moment once"
-    assert history.points(base.at + SECONDS + 1) == ()
+    assert history.points(base.at + HISTORY_SECONDS + 1) == ()
 
 
 # --- languages and the form ------------------------------------------------------------------------------
@@ -256,7 +260,7 @@ def test_the_language_of_a_shell() -> None:
 
 
 def test_in_indonesian() -> None:
-    page = status_page(status_view(assessment(), ABOUT), Wish(language="id"), neighbours=HEARD)
+    page = status_page(status_view(assessment(), ABOUT), PageQuery(language="id"), peers=HEARD)
     assert '<html lang="id">' in page
     text = Reader(page).text
     for said in ("Antrean", "Satu jam terakhir", "Penskalaan", "Latar belakang", "Skor"):
@@ -266,7 +270,7 @@ def test_in_indonesian() -> None:
 
 
 def test_the_form_tells_nothing_of_what_is_watched() -> None:
-    page = Reader(sign_in(Wish(), "This is not the key."))
+    page = Reader(sign_in(PageQuery(), "This is not the key."))
     assert "form" in page.tags
     assert "This is not the key." in page.text
     assert "Redis" not in page.text

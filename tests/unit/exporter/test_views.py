@@ -6,7 +6,7 @@ from exporter.metrics.family import Assessment
 from exporter.snapshot import BullMQState, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok
-from tests.fakes.assessments import MASTER, NASTY, REPLICA, assessment, queue, redis_state, well
+from tests.support.assessments import MASTER, NASTY, REPLICA, assessment, queue, redis_state, well
 
 ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", True, 1.0, 0),))
 

@@ -6,32 +6,32 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from scaler.commands.tables import status_table
-from scaler.controller import Controller, Managed, Sight
+from scaler.commands.tables import scaling_table
+from scaler.controller import Controller, Managed, TargetMetrics
 from scaler.decision.step import TargetMemory
 from scaler.metrics import metrics
-from scaler.model import Applied, Control, Missing, NotApplied, Override, Sample, Workers
+from scaler.model import Applied, Control, Missing, NotApplied, Override, QueueSample, Workers
 from scaler.settings import PolicySettings
-from scaler.views import status_view
+from scaler.views import scaler_view
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
 
 
 @dataclass
 class FakeTarget:
-    asked: int = 2
+    requested: int = 2
     broken: Failed | None = None
     refuses: NotApplied | None = None
     calls: list[tuple[int, int]] = field(default_factory=list)
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
-        return self.broken or Ok(Workers(self.asked, self.asked))
+        return self.broken or Ok(Workers(self.requested, self.requested))
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         self.calls.append((old, new))
         if self.refuses:
             return self.refuses
-        self.asked = new
+        self.requested = new
         return Applied(new)
 
     def close(self) -> None:
@@ -39,14 +39,16 @@ class FakeTarget:
 
 
 @dataclass
-class FakeEyes:
+class FakeMetrics:
     waiting: dict[str, float | None]
 
-    def look(self, deadline: Deadline) -> Mapping[str, Sight]:
-        def seen(waiting: float | None) -> Sample | Missing:
-            return Missing("timeout", "too slow") if waiting is None else Sample(now(), waiting, 1.0)
+    def look(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+        def seen(waiting: float | None) -> QueueSample | Missing:
+            return Missing("timeout", "too slow") if waiting is None else QueueSample(now(), waiting, 1.0)
 
-        return {name: Sight((f"{name}-queue",), seen(waiting)) for name, waiting in self.waiting.items()}
+        return {
+            name: TargetMetrics((f"{name}-queue",), seen(waiting)) for name, waiting in self.waiting.items()
+        }
 
 
 @dataclass
@@ -61,7 +63,7 @@ class FakeBook:
     def recall(self, target: str) -> TargetMemory | None:
         return None
 
-    def note(self, target: str, at: float, old: int, new: int, reason: str) -> None:
+    def record_action(self, target: str, at: float, old: int, new: int, reason: str) -> None:
         self.notes.append((target, old, new, reason))
 
     def save(self, memories: Mapping[str, TargetMemory]) -> None:
@@ -76,11 +78,13 @@ def managed(**targets: FakeTarget) -> list[Managed]:
 
 
 def test_what_is_decided_is_done_noted_and_remembered() -> None:
-    book, mail, video = FakeBook(), FakeTarget(), FakeTarget()
-    cycle = Controller(book).step(FakeEyes({"mail": 40, "video": 3}), managed(mail=mail, video=video), 5.0)
+    state, mail, video = FakeBook(), FakeTarget(), FakeTarget()
+    cycle = Controller(state).step(
+        FakeMetrics({"mail": 40, "video": 3}), managed(mail=mail, video=video), 5.0
+    )
     assert (mail.calls, video.calls) == ([(2, 8)], [])
-    assert book.notes == [("mail", 2, 8, "waiting")]
-    assert set(book.saved) == {"mail", "video"}
+    assert state.notes == [("mail", 2, 8, "waiting")]
+    assert set(state.saved) == {"mail", "video"}
     assert [step.desired for step in cycle.steps] == [8, 2]
     assert cycle.steps[0].acted == Applied(8)
 
@@ -91,43 +95,43 @@ def test_one_target_in_trouble_is_its_own_trouble(caplog: pytest.LogCaptureFixtu
     denied = FakeTarget(refuses=NotApplied("forbidden", "not allowed to"))
     well, blind = FakeTarget(), FakeTarget()
     targets = managed(lost=lost, denied=denied, well=well, blind=blind)
-    eyes = FakeEyes({"lost": 40, "denied": 40, "well": 40, "blind": None})
+    metrics = FakeMetrics({"lost": 40, "denied": 40, "well": 40, "blind": None})
     controller = Controller(FakeBook())
-    controller.step(eyes, targets, 5.0)
-    cycle = controller.step(eyes, targets, 5.0)
+    controller.step(metrics, targets, 5.0)
+    cycle = controller.step(metrics, targets, 5.0)
     found = {step.name: step.conditions for step in cycle.steps}
     assert "TargetNotFound" in found["lost"]
     assert "Forbidden" in found["denied"]
     assert "MetricsStale" in found["blind"]
-    assert (well.asked, blind.calls, lost.calls) == (9, [], [])
+    assert (well.requested, blind.calls, lost.calls) == (9, [], [])
     told = [record for record in caplog.records if record.message == "target in trouble"]
     assert len(told) == 3  # once each, not once a step
     lost.broken = None
-    controller.step(eyes, targets, 5.0)
+    controller.step(metrics, targets, 5.0)
     assert [record.message for record in caplog.records].count("target is well again") == 1
-    assert controller.tally.errors == {"not_found": 2, "forbidden": 3, "metrics_timeout": 3}
+    assert controller.counters.errors == {"not_found": 2, "forbidden": 3, "metrics_timeout": 3}
 
 
 @pytest.mark.parametrize("how", ["dry run", "switched off", "not leading"])
 def test_nothing_is_done_and_all_is_told(how: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    book, mail = FakeBook(), FakeTarget()
-    controller = Controller(book, leading=lambda: how != "not leading")
+    state, mail = FakeBook(), FakeTarget()
+    controller = Controller(state, leading=lambda: how != "not leading")
     cycle = controller.step(
-        FakeEyes({"mail": 40}),
+        FakeMetrics({"mail": 40}),
         managed(mail=mail),
         5.0,
         enabled=how != "switched off",
         dry_run=how == "dry run",
     )
-    assert (mail.calls, book.notes) == ([], [])
+    assert (mail.calls, state.notes) == ([], [])
     assert cycle.steps[0].desired == 8
     assert [record.message for record in caplog.records] == ["would scale"]
 
 
 def test_a_change_is_one_line_with_the_reason_and_its_figures(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    Controller(FakeBook()).step(FakeEyes({"mail": 40}), managed(mail=FakeTarget()), 5.0)
+    Controller(FakeBook()).step(FakeMetrics({"mail": 40}), managed(mail=FakeTarget()), 5.0)
     [record] = caplog.records
     fields = vars(record)
     assert (record.message, fields["target"], fields["from"], fields["to"]) == ("scaled", "mail", 2, 8)
@@ -138,35 +142,35 @@ def test_a_change_is_one_line_with_the_reason_and_its_figures(caplog: pytest.Log
 def test_what_did_not_happen_begins_no_cooldown() -> None:
     policy = POLICY.model_copy(update={"cooldown_seconds": 3600})
     mail = FakeTarget(refuses=NotApplied("conflict", "someone else was faster"))
-    controller, eyes = Controller(FakeBook()), FakeEyes({"mail": 40})
+    controller, metrics = Controller(FakeBook()), FakeMetrics({"mail": 40})
     for _ in range(2):
-        controller.step(eyes, [Managed("mail", policy, mail)], 5.0)
+        controller.step(metrics, [Managed("mail", policy, mail)], 5.0)
     assert mail.calls == [(2, 8), (2, 8)]
     mail.refuses = None
-    controller.step(eyes, [Managed("mail", policy, mail)], 5.0)
-    controller.step(FakeEyes({"mail": 400}), [Managed("mail", policy, mail)], 5.0)
+    controller.step(metrics, [Managed("mail", policy, mail)], 5.0)
+    controller.step(FakeMetrics({"mail": 400}), [Managed("mail", policy, mail)], 5.0)
     assert mail.calls[2:] == [(2, 8)]
 
 
 def test_a_target_that_is_gone_is_forgotten() -> None:
-    book = FakeBook()
-    controller = Controller(book)
-    controller.step(FakeEyes({"mail": 1, "video": 1}), managed(mail=FakeTarget(), video=FakeTarget()), 5.0)
-    controller.step(FakeEyes({"video": 1}), managed(video=FakeTarget()), 5.0)
-    assert set(book.saved) == {"video"}
+    state = FakeBook()
+    controller = Controller(state)
+    controller.step(FakeMetrics({"mail": 1, "video": 1}), managed(mail=FakeTarget(), video=FakeTarget()), 5.0)
+    controller.step(FakeMetrics({"video": 1}), managed(video=FakeTarget()), 5.0)
+    assert set(state.saved) == {"video"}
 
 
 def test_series_and_views_of_all_kinds_of_targets() -> None:
     override = Override(5, "a sale", "ann", 0.0, 4e9)
-    book = FakeBook(controls={"mail": Control(override=override)})
-    controller = Controller(book)
+    state = FakeBook(controls={"mail": Control(override=override)})
+    controller = Controller(state)
     targets = managed(
         mail=FakeTarget(), lost=FakeTarget(broken=Failed("not_found", "gone")), blind=FakeTarget()
     )
-    cycle = controller.step(FakeEyes({"mail": 4, "lost": 4, "blind": None}), targets, 5.0)
+    cycle = controller.step(FakeMetrics({"mail": 4, "lost": 4, "blind": None}), targets, 5.0)
     series = {
         (sample.name, sample.labels.get("target"), sample.labels.get("condition")): sample.value
-        for family in metrics(cycle, controller.tally)
+        for family in metrics(cycle, controller.counters)
         for sample in family.samples
     }
     assert series["oxherd_scaler_desired_replicas", "mail", None] == 5
@@ -178,7 +182,7 @@ def test_series_and_views_of_all_kinds_of_targets() -> None:
     assert ("oxherd_scaler_load_factor", "blind", None) not in series
     assert ("oxherd_scaler_metrics_age_seconds", "blind", None) not in series
     assert ("oxherd_scaler_override_replicas", "blind", None) not in series
-    view = status_view(cycle, version="1", uptime=1.0, actions=[], origins={})
+    view = scaler_view(cycle, version="1", uptime=1.0, actions=[], origins={})
     mail, lost, blind = view["targets"]
     assert (mail["override"]["by"], mail["desired"], lost["error"], lost["desired"]) == (
         "ann",
@@ -187,5 +191,5 @@ def test_series_and_views_of_all_kinds_of_targets() -> None:
         None,
     )
     assert blind["metrics"] == {"missing": "timeout", "why": "too slow"}
-    status_table(view)
-    assert status_view(None, version="1", uptime=1.0, actions=[], origins={})["targets"] == []
+    scaling_table(view)
+    assert scaler_view(None, version="1", uptime=1.0, actions=[], origins={})["targets"] == []

@@ -8,7 +8,7 @@ from threading import enumerate as threads
 
 import pytest
 
-from service.threads import Crew, Supervised, backoff
+from service.threads import Supervised, WorkerGroup, backoff
 
 LONG = 3600.0
 
@@ -154,18 +154,18 @@ def test_a_crew_has_one_thread_for_each_name() -> None:
 
         return step
 
-    crew = Crew(max_age=LONG)
-    crew.keep({name: work(name) for name in ("a", "b")})
+    group = WorkerGroup(max_age=LONG)
+    group.keep({name: work(name) for name in ("a", "b")})
     assert {steps.get(timeout=1), steps.get(timeout=1)} == {"a", "b"}
-    first = crew.members
-    crew.keep({name: work(name) for name in ("b", "c")})
+    first = group.members
+    group.keep({name: work(name) for name in ("b", "c")})
     assert steps.get(timeout=1) == "c"
-    assert [member.name for member in crew.members] == ["b", "c"]
-    assert crew.members[0] is first[1]
+    assert [member.name for member in group.members] == ["b", "c"]
+    assert group.members[0] is first[1]
     assert first[0].stop()
-    assert crew.stop()
-    crew.keep({"d": work("d")})
-    assert crew.members == ()
+    assert group.stop()
+    group.keep({"d": work("d")})
+    assert group.members == ()
     with pytest.raises(Empty):
         steps.get_nowait()
 
@@ -181,9 +181,9 @@ def test_one_of_a_crew_that_hangs_holds_up_no_other() -> None:
         done.set()
         return LONG
 
-    crew = Crew(max_age=LONG)
-    crew.keep({"hangs": hang, "works": work})
+    group = WorkerGroup(max_age=LONG)
+    group.keep({"hangs": hang, "works": work})
     assert done.wait(1)
-    assert not crew.stop(0.05)
+    assert not group.stop(0.05)
     hanging.set()
-    assert crew.stop()
+    assert group.stop()

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 from pydantic import SecretStr
-from tests.unit.exporter.web.test_app import Client, FakeExporter
 
 from service.api.settings import ApiSettings
+from tests.support.exporter_app import Client, FakeExporter
 
 FULL, READ = "a-full-key-of-tests", "a-read-key-of-tests"
 KEYS = ApiSettings(key=SecretStr(FULL), read_key=SecretStr(READ))

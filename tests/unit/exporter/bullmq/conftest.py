@@ -11,7 +11,7 @@ from exporter.redis import deployment as nodes
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.settings import RedisSettings
-from tests.fakes.redis_servers import World
+from tests.support.redis_servers import World
 
 HALVES = {"10.0.0.1:7001": "0-8191", "10.0.0.2:7002": "8192-16383"}
 CACHE = "cache:6379"
@@ -86,7 +86,7 @@ class Clock:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(nodes, "open_link", made.open_link)
+    monkeypatch.setattr(nodes, "open_connection", made.open_connection)
     return made
 
 

@@ -10,7 +10,7 @@ from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.fakes.redis_servers import World
+from tests.support.redis_servers import World
 from tests.unit.exporter.bullmq.conftest import CACHE, HALVES, DeploymentOf, Keys, share_slots
 
 MAIL, FOO = QueueId("bull", "{mail}"), QueueId("bull", "{foo}")

@@ -11,7 +11,7 @@ from exporter.redis.protocol import Reply, ReplyError
 from exporter.settings import BullMQSettings
 from exporter.snapshot import Events, QueueId
 from service.outcome import Failed
-from tests.fakes.redis_servers import World
+from tests.support.redis_servers import World
 from tests.unit.exporter.bullmq.conftest import CACHE, Clock, DeploymentOf
 
 MAIL = QueueId("bull", "mail")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.bullmq.keys import slot_of
-from exporter.bullmq.placement import Routes
+from exporter.bullmq.placement import SlotMap
 from exporter.snapshot import Mode, QueueId, Role, Topology, TopologyNode
 
 
@@ -11,8 +11,8 @@ def node(address: str, *slots: tuple[int, int], role: Role = "master") -> Topolo
     return TopologyNode(address, role, "", slots=slots)
 
 
-def cluster(*nodes: TopologyNode) -> Routes:
-    return Routes(Topology("cluster", nodes))
+def cluster(*nodes: TopologyNode) -> SlotMap:
+    return SlotMap(Topology("cluster", nodes))
 
 
 MAIL = QueueId("bull", "{mail}")
@@ -41,37 +41,37 @@ def test_a_replica_owns_nothing() -> None:
 
 
 def test_queues_by_owner() -> None:
-    routes = cluster(node("a", (0, SLOT)), node("b", (SLOT + 1, 16000)))
+    slot_map = cluster(node("a", (0, SLOT)), node("b", (SLOT + 1, 16000)))
     queues = [MAIL, QueueId("{mail}", "x"), QueueId("bull", "{foo}")]
-    owned, orphans = routes.by_owner(queues)
+    owned, orphans = slot_map.by_owner(queues)
     assert owned == {"a": queues[:2], "b": queues[2:]}
     assert orphans == []
 
 
 def test_in_a_cluster_a_queue_needs_a_tag() -> None:
-    routes = cluster(node("a", (0, 16383)))
-    assert routes.possible(MAIL)
-    assert not routes.possible(QueueId("bull", "mail"))
-    assert Routes(Topology("standalone", (node("a"),))).possible(QueueId("bull", "mail"))
+    slot_map = cluster(node("a", (0, 16383)))
+    assert slot_map.possible(MAIL)
+    assert not slot_map.possible(QueueId("bull", "mail"))
+    assert SlotMap(Topology("standalone", (node("a"),))).possible(QueueId("bull", "mail"))
 
 
 @pytest.mark.parametrize("mode", ["standalone", "sentinel"])
 def test_without_a_cluster_the_master_has_them_all(mode: Mode) -> None:
-    routes = Routes(Topology(mode, (node("a", role="replica"), node("b"))))
-    assert (routes.owner(MAIL), routes.masters) == ("b", ("b",))
+    slot_map = SlotMap(Topology(mode, (node("a", role="replica"), node("b"))))
+    assert (slot_map.owner(MAIL), slot_map.masters) == ("b", ("b",))
 
 
 def test_a_lone_replica_is_read() -> None:
-    assert Routes(Topology("standalone", (node("a", role="replica"),))).owner(MAIL) == "a"
-    assert Routes(Topology("sentinel", ())).owner(MAIL) is None
+    assert SlotMap(Topology("standalone", (node("a", role="replica"),))).owner(MAIL) == "a"
+    assert SlotMap(Topology("sentinel", ())).owner(MAIL) is None
 
 
 def test_they_fit_until_a_master_or_slot_moves() -> None:
     nodes = (node("a", (0, 99)), node("b", (100, 16383)), node("c", role="replica"))
-    routes = cluster(*nodes)
-    assert routes.fit(Topology("cluster", nodes))
+    slot_map = cluster(*nodes)
+    assert slot_map.matches(Topology("cluster", nodes))
     for others in (
         (node("a", (0, 98)), node("b", (99, 16383)), nodes[2]),
         (node("c", (0, 99)), nodes[1], node("a", role="replica")),
     ):
-        assert not routes.fit(Topology("cluster", others))
+        assert not slot_map.matches(Topology("cluster", others))

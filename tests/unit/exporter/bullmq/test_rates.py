@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.events import Jobs
-from exporter.bullmq.rates import RateHistory, quantile
+from exporter.bullmq.rates import RateHistory, histogram_quantile
 from exporter.snapshot import Events, Histogram, QueueId, Rates
 
 MAIL = QueueId("bull", "mail")
@@ -50,14 +50,14 @@ def rates(history: RateHistory, at: float, now: Events) -> Rates | None:
     ],
 )
 def test_quantile(counts: tuple[int, ...], share: float, expected: float | None) -> None:
-    assert quantile(Histogram(BOUNDS, counts, 0.0), share) == expected
+    assert histogram_quantile(Histogram(BOUNDS, counts, 0.0), share) == expected
 
 
 @given(st.lists(st.integers(0, 9), min_size=4, max_size=4), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_a_larger_share_lies_below_no_smaller_value(counts: list[int], one: float, other: float) -> None:
     histogram = Histogram(BOUNDS, tuple(counts), 0.0)
     low, high = sorted((one, other))
-    below, above = quantile(histogram, low), quantile(histogram, high)
+    below, above = histogram_quantile(histogram, low), histogram_quantile(histogram, high)
     assert (below is None) == (above is None) == (sum(counts) == 0)
     assert below is None or above is None or 0 <= below <= above <= BOUNDS[-1]
 

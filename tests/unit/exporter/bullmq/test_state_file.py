@@ -9,7 +9,7 @@ import pytest
 
 from exporter.bullmq import state_file as keep
 from exporter.bullmq.follow import Follower
-from exporter.bullmq.state_file import StateFile, StateFileError
+from exporter.bullmq.state_file import CheckpointFile, CheckpointFileError
 from exporter.settings import BullMQSettings
 from tests.unit.exporter.bullmq.conftest import CACHE, Clock, DeploymentOf
 from tests.unit.exporter.bullmq.test_follow import MAIL, OTHER, One, Streams, clock, roll_back, server
@@ -30,9 +30,9 @@ def begin(connect: DeploymentOf, clock: Clock, path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(keep, "monotonic", clock)
 
     def made(**settings: object) -> One:
-        kept = StateFile(str(path))
+        checkpoint = CheckpointFile(str(path))
         bullmq = BullMQSettings.model_validate(settings)
-        return One(Follower(connect(url=f"redis://{CACHE}"), bullmq, kept=kept), clock)
+        return One(Follower(connect(url=f"redis://{CACHE}"), bullmq, checkpoint=checkpoint), clock)
 
     return made
 
@@ -95,7 +95,7 @@ def test_queues_that_are_not_found_yet_are_kept(server: Streams, begin: Begin, p
     again = begin()
     again.round(MAIL)
     again.follower.stop()
-    assert {MAIL, OTHER} == set(StateFile(str(path))._known)
+    assert {MAIL, OTHER} == set(CheckpointFile(str(path))._known)
 
 
 def test_other_buckets_keep_the_counters(server: Streams, begin: Begin) -> None:
@@ -113,7 +113,7 @@ def test_other_buckets_keep_the_counters(server: Streams, begin: Begin) -> None:
 )
 def test_a_file_that_is_none_is_set_aside(path: Path, torn: bytes) -> None:
     path.write_bytes(torn)
-    assert StateFile(str(path))._known == {}
+    assert CheckpointFile(str(path))._known == {}
     assert path.with_name("state.unusable").read_bytes() == torn
     assert not path.exists()
 
@@ -133,8 +133,8 @@ def test_an_entry_that_makes_no_sense_costs_only_its_queue(server: Streams, begi
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StateFileError, match=r"nowhere is no folder"):
-        StateFile(str(tmp_path / "nowhere" / "state"))
+    with pytest.raises(CheckpointFileError, match=r"nowhere is no folder"):
+        CheckpointFile(str(tmp_path / "nowhere" / "state"))
 
 
 def test_a_disk_that_is_full_costs_nothing_but_the_file(

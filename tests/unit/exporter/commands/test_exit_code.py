@@ -9,7 +9,7 @@ from exporter.metrics.family import Assessment
 from exporter.snapshot import RedisState
 from exporter.views import About, status_view
 from service.outcome import Failed, Ok
-from tests.fakes.assessments import assessment, issue, redis_state, well
+from tests.support.assessments import assessment, issue, redis_state, well
 
 ABOUT = About("1", monitoring=True)
 

@@ -11,7 +11,7 @@ from exporter.metrics.family import Assessment
 from exporter.snapshot import Rates, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok, value_or_none
-from tests.fakes.assessments import assessment, queue, well
+from tests.support.assessments import assessment, queue, well
 
 ABOUT = About("1.2.3", monitoring=True, uptime=61.0, tasks=(Task("discovery", False, 1.0, 0),))
 VIEW = status_view(assessment(), ABOUT)
@@ -29,7 +29,9 @@ def words(renderable: RenderableType, line_with: str) -> list[str]:
     return next(line for line in text(renderable).splitlines() if line_with in line).split()
 
 
-@pytest.mark.parametrize("table", [tables.status, tables.health, tables.redis, tables.queues])
+@pytest.mark.parametrize(
+    "table", [tables.status_table, tables.health_table, tables.redis_table, tables.queues_table]
+)
 def test_nothing_from_outside_steers_the_terminal(table: object) -> None:
     assert callable(table)
     assert "\x1b" not in text(table(VIEW))
@@ -37,10 +39,10 @@ def test_nothing_from_outside_steers_the_terminal(table: object) -> None:
 
 
 def test_status() -> None:
-    said = text(tables.status(VIEW))
+    said = text(tables.status_table(VIEW))
     assert said.startswith("80 warning  1 issue\n")
     assert "-20  title of cluster_node_unhealthy: 1 of 2 nodes" in said
-    assert words(tables.status(VIEW), "cluster,")[:4] == ["redis", "ok", "2.0", "ms"]
+    assert words(tables.status_table(VIEW), "cluster,")[:4] == ["redis", "ok", "2.0", "ms"]
     assert "cluster, 1 of 2 nodes up, 16,384 of 16,384 slots covered" in said
     assert "3 queues, 2,400 waiting, 4 active, 14 failed" in said
     assert "load 0.50 on 2 cores, 1.0 GiB of 4.0 GiB memory available" in said
@@ -49,14 +51,14 @@ def test_status() -> None:
 
 
 def test_health() -> None:
-    said = text(tables.health(VIEW))
+    said = text(tables.health_table(VIEW))
     assert "1 of 2 nodes, threshold 0 nodes" in said
     assert "do something <script>" in said
-    assert text(tables.health(status_view(well(), ABOUT))) == "100 healthy  no issues\n"
+    assert text(tables.health_table(status_view(well(), ABOUT))) == "100 healthy  no issues\n"
 
 
 def test_redis() -> None:
-    table = tables.redis(VIEW)
+    table = tables.redis_table(VIEW)
     assert words(table, "10.0.0.1:7001") == [
         *("10.0.0.1:7001", "master", "0", "up", "1.0", "MiB", "50", "%", "12", "3", "75", "%", "7.2.4")
     ]
@@ -66,7 +68,7 @@ def test_redis() -> None:
 
 
 def test_queues() -> None:
-    table = tables.queues(VIEW)
+    table = tables.queues_table(VIEW)
     assert words(table, "mail")[:9] == ["mail", "1,200", "2", "3", "4", "5", "6", "7", "2"]
     assert "1 min 1 s" in text(table)
     assert "(paused)" in text(table)
@@ -83,53 +85,53 @@ def test_rates_of_the_last_minutes() -> None:
     followed = replace(bullmq, rates={queue().id: rates})
     view = status_view(replace(told, snapshot=replace(told.snapshot, bullmq=Ok(followed))), ABOUT)
     expected = ["1,234", "0.4", "%", "12", "ms", "1.5", "s", "200", "ms", "61.0", "s"]
-    assert words(tables.queues(view), "mail")[-11:] == expected
-    assert "run p95" in text(tables.queues(view), width=140)
-    assert "done/min" not in text(tables.queues(view), width=80)
+    assert words(tables.queues_table(view), "mail")[-11:] == expected
+    assert "run p95" in text(tables.queues_table(view), width=140)
+    assert "done/min" not in text(tables.queues_table(view), width=80)
     assert next(one for one in view["queues"]["queues"] if one["name"] == "mail")["rates"] == rates._asdict()
     assert all(one["rates"] is None for one in VIEW["queues"]["queues"])
 
 
 def test_prefixes_are_shown_where_there_are_several() -> None:
     view = status_view(assessment(queues=(queue("a"), queue("a", prefix="{b}"))), ABOUT)
-    assert "bull:a" in text(tables.queues(view))
-    assert "{b}:a" in text(tables.queues(view))
-    assert "bull:mail" not in text(tables.queues(VIEW))
+    assert "bull:a" in text(tables.queues_table(view))
+    assert "{b}:a" in text(tables.queues_table(view))
+    assert "bull:mail" not in text(tables.queues_table(VIEW))
 
 
 def test_no_queues() -> None:
     view = status_view(assessment(queues=()), ABOUT)
-    assert text(tables.queues(view)).startswith("1 queue\n\nnot read: bull:lost")
+    assert text(tables.queues_table(view)).startswith("1 queue\n\nnot read: bull:lost")
 
 
 def test_what_could_not_be_read_says_why() -> None:
     lost = Snapshot(1.0, redis=Failed("unreachable", "refused\x1b"), bullmq=Failed("timeout", "late"))
     view = status_view(Assessment(lost, assessment().health), ABOUT)
-    assert "redis was not read: refused\\x1b" in text(tables.redis(view))
-    assert "bullmq was not read: late" in text(tables.queues(view))
-    assert words(tables.status(view), "bullmq") == ["bullmq", "failed", "0.0", "ms", "late"]
+    assert "redis was not read: refused\\x1b" in text(tables.redis_table(view))
+    assert "bullmq was not read: late" in text(tables.queues_table(view))
+    assert words(tables.status_table(view), "bullmq") == ["bullmq", "failed", "0.0", "ms", "late"]
 
 
 def test_colours_only_on_a_terminal() -> None:
-    assert "\x1b[" not in text(tables.status(VIEW))
-    assert "\x1b[1;33m80 warning" in text(tables.status(VIEW), terminal=True)
+    assert "\x1b[" not in text(tables.status_table(VIEW))
+    assert "\x1b[1;33m80 warning" in text(tables.status_table(VIEW), terminal=True)
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_no_number_is_cut() -> None:
     for table, kept, left_out in (
-        (tables.redis(VIEW), "clients", "version"),
-        (tables.queues(VIEW), "workers", "prioritized"),
+        (tables.redis_table(VIEW), "clients", "version"),
+        (tables.queues_table(VIEW), "workers", "prioritized"),
     ):
         narrow = text(table, width=80)
         assert left_out in text(table)
         assert left_out not in narrow
         assert kept in narrow
-    row = next(line for line in text(tables.queues(VIEW), width=80).splitlines() if "mail" in line)
+    row = next(line for line in text(tables.queues_table(VIEW), width=80).splitlines() if "mail" in line)
     assert row.split()[1:] == ["1,200", "2", "3", "7", "2", "1", "min", "1", "s", "100", "%"]
-    assert "10.0.0.1:7001  master" in text(tables.redis(VIEW), width=80)
+    assert "10.0.0.1:7001  master" in text(tables.redis_table(VIEW), width=80)
 
 
 def test_a_name_of_4_kb() -> None:
     view = status_view(assessment(queues=(queue("n" * 4096),)), ABOUT)
-    assert max(len(line) for line in text(tables.queues(view), width=240).splitlines()) <= 240
-    assert "1,200" in text(tables.queues(view))
+    assert max(len(line) for line in text(tables.queues_table(view), width=240).splitlines()) <= 240
+    assert "1,200" in text(tables.queues_table(view))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.metrics.families import FAMILIES
-from exporter.metrics.family import Family, Kind
+from exporter.metrics.family import Family, MetricKind
 from exporter.web.exposition import OWN
 
 REDIS = """redis_up
@@ -81,6 +81,8 @@ def test_seconds_and_bytes_are_in_the_name_of_what_is_measured_in_them() -> None
         ("", "gauge"),
     ],
 )
-def test_a_name_that_prometheus_or_its_users_would_stumble_over_is_a_mistake(name: str, kind: Kind) -> None:
+def test_a_name_that_prometheus_or_its_users_would_stumble_over_is_a_mistake(
+    name: str, kind: MetricKind
+) -> None:
     with pytest.raises(ValueError, match="not a good name"):
         Family(name, kind, "What it is.", (), lambda _: [])

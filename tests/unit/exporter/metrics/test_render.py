@@ -22,7 +22,7 @@ from prometheus_client.utils import floatToGoString
 
 from exporter.health import Health
 from exporter.metrics.family import AnyFamily, Assessment, Column, Family, HistogramFamily, Sample, Table
-from exporter.metrics.render import Renderer, number
+from exporter.metrics.render import Renderer, format_number
 from exporter.snapshot import Histogram, Snapshot
 
 NOTHING = Assessment(Snapshot(0.0), Health(100.0, "healthy", ()))
@@ -84,8 +84,8 @@ rows = st.dictionaries(st.tuples(text, text), values, min_size=1, max_size=6)
 @given(rows, st.booleans())
 def test_equals_the_library_line_for_line(rows: dict[tuple[str, str], float], total: bool) -> None:  # noqa: FBT001
     ours = family(rows.items(), total=total)
-    plain, openmetrics = both(ours)
-    assert plain == library_text(oracle(ours)).decode()
+    field_sample, openmetrics = both(ours)
+    assert field_sample == library_text(oracle(ours)).decode()
     assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
 
 
@@ -103,8 +103,8 @@ def test_what_is_kept_between_scrapes_changes_nothing(scrapes: list[dict[tuple[s
 
 @given(rows)
 def test_parses_back_to_what_went_in(rows: dict[tuple[str, str], float]) -> None:
-    plain, openmetrics = both(family(rows.items()))
-    for parse, body in ((parse_text, plain), (parse_openmetrics, openmetrics + "# EOF\n")):
+    field_sample, openmetrics = both(family(rows.items()))
+    for parse, body in ((parse_text, field_sample), (parse_openmetrics, openmetrics + "# EOF\n")):
         (metric,) = parse(body)
         found = {(one.labels["queue"], one.labels["kind"]): one.value for one in metric.samples}
         assert found.keys() == rows.keys()
@@ -114,7 +114,7 @@ def test_parses_back_to_what_went_in(rows: dict[tuple[str, str], float]) -> None
 
 @given(values)
 def test_a_number_reads_back(value: float) -> None:
-    assert float(number(value)) == float(value) or math.isnan(value)
+    assert float(format_number(value)) == float(value) or math.isnan(value)
 
 
 def test_a_family_of_which_nothing_is_known_is_not_there() -> None:
@@ -122,18 +122,21 @@ def test_a_family_of_which_nothing_is_known_is_not_there() -> None:
 
 
 def test_without_labels() -> None:
-    plain, _ = both(family([((), 3)], labels=()))
-    assert plain.splitlines()[-1] == "a_thing 3.0"
+    field_sample, _ = both(family([((), 3)], labels=()))
+    assert field_sample.splitlines()[-1] == "a_thing 3.0"
 
 
 def test_of_two_samples_with_the_same_labels_one_is_served() -> None:
-    plain, _ = both(family([(("a", "x"), 1), (("b", "x"), 2), (("a", "x"), 3)]))
-    assert plain.splitlines()[2:] == ['a_thing{kind="x",queue="a"} 3.0', 'a_thing{kind="x",queue="b"} 2.0']
+    field_sample, _ = both(family([(("a", "x"), 1), (("b", "x"), 2), (("a", "x"), 3)]))
+    assert field_sample.splitlines()[2:] == [
+        'a_thing{kind="x",queue="a"} 3.0',
+        'a_thing{kind="x",queue="b"} 2.0',
+    ]
 
 
 def test_names_that_are_no_utf8_stay_apart() -> None:
-    plain, _ = both(family([(("\udcff", "x"), 1), (("\udcfe", "x"), 2)]))
-    assert plain.splitlines()[2:] == [
+    field_sample, _ = both(family([(("\udcff", "x"), 1), (("\udcfe", "x"), 2)]))
+    assert field_sample.splitlines()[2:] == [
         'a_thing{kind="x",queue="\\\\xff"} 1.0',
         'a_thing{kind="x",queue="\\\\xfe"} 2.0',
     ]
@@ -143,7 +146,7 @@ def test_labels_that_are_gone_are_forgotten() -> None:
     now: list[Sample] = [(("a", "x"), 1)]
     renderer = Renderer([Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: now)])
     renderer.text(NOTHING)
-    now[:] = [((f"q{number}", "x"), 1) for number in range(100)]
+    now[:] = [((f"q{format_number}", "x"), 1) for format_number in range(100)]
     renderer.text(NOTHING)
     now[:] = [(("b", "x"), 1)]
     renderer.text(NOTHING)
@@ -170,8 +173,8 @@ def histogram_family(samples: Iterable[tuple[tuple[str, ...], Histogram]]) -> Hi
 @given(st.dictionaries(st.tuples(text, text), histograms(), min_size=1, max_size=4))
 def test_histograms_equal_the_library_line_for_line(rows: dict[tuple[str, str], Histogram]) -> None:
     ours = histogram_family(rows.items())
-    plain, openmetrics = both(ours)
-    assert plain == library_text(oracle(ours)).decode()
+    field_sample, openmetrics = both(ours)
+    assert field_sample == library_text(oracle(ours)).decode()
     assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
 
 

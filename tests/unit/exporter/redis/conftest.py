@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from exporter.redis import deployment as nodes
-from tests.fakes.redis_servers import World
+from tests.support.redis_servers import World
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(nodes, "open_link", made.open_link)
+    monkeypatch.setattr(nodes, "open_connection", made.open_connection)
     return made

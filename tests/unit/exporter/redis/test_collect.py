@@ -11,10 +11,10 @@ from exporter.settings import RedisSettings
 from exporter.snapshot import CommandStat, Keyspace, NodeReading, RedisState
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError
-from tests.fakes.redis_servers import Server, World, answering
+from tests.support.redis_servers import Server, World, answering
 
 STANDALONE = "redis_mode:standalone\r\nrole:master\r\nmaxclients:10000\r\n# Keyspace\r\n"
-SLOTS = {"10.0.0.1:7001": "0-8191", "10.0.0.2:7001": "8192-16383"}
+SLOTS_OF_MASTERS = {"10.0.0.1:7001": "0-8191", "10.0.0.2:7001": "8192-16383"}
 
 
 def settings(**changed: object) -> RedisSettings:
@@ -26,14 +26,16 @@ def collect(deployment: Deployment) -> RedisState:
 
 
 def node_of(own: str, known: list[str]) -> Server:
-    """A cluster node that sees all of `known` well: masters as SLOTS says, others replicas of the first."""
+    """A cluster node that sees all of `known` well: those with slots as masters, others as replicas."""
     lines = []
     for address in known:
-        role = "master" if address in SLOTS else "slave"
-        master = "-" if address in SLOTS else next(iter(SLOTS))
+        role = "master" if address in SLOTS_OF_MASTERS else "slave"
+        master = "-" if address in SLOTS_OF_MASTERS else next(iter(SLOTS_OF_MASTERS))
         flags = f"myself,{role}" if address == own else role
-        lines.append(f"{address} {address}@17001 {flags} {master} 0 0 1 connected {SLOTS.get(address, '')}")
-    info = f"redis_mode:cluster\r\nrole:{'master' if own in SLOTS else 'slave'}\r\n# Keyspace\r\n"
+        lines.append(
+            f"{address} {address}@17001 {flags} {master} 0 0 1 connected {SLOTS_OF_MASTERS.get(address, '')}"
+        )
+    info = f"redis_mode:cluster\r\nrole:{'master' if own in SLOTS_OF_MASTERS else 'slave'}\r\n# Keyspace\r\n"
     return answering(info, cluster_nodes="\n".join(lines).encode(), cluster_info=b"cluster_state:ok\r\n")
 
 
@@ -347,7 +349,7 @@ def test_those_who_look_at_the_same_time_share_one_look(world: World) -> None:
 def test_a_closed_deployment_fails_and_does_not_raise(world: World) -> None:
     deployment = Deployment(settings(url="redis://cache"))
     deployment.close()
-    answers = deployment.ask({"cache:6379": node_request(cluster=False)}, Deadline.after(5), lane="redis")
+    answers = deployment.ask({"cache:6379": node_request(cluster=False)}, Deadline.after(5), pool="redis")
     assert isinstance(answers["cache:6379"], Failed)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redis.failovers import BELIEVED, DETACHED, Failover, Memory, learn, shards
-from exporter.redis.topology import View, agree
+from exporter.redis.failovers import BELIEVED, DETACHED, Failover, FailoverState, observe, shards
+from exporter.redis.topology import ClusterView, agree
 from exporter.snapshot import ClusterLine, Topology, TopologyNode
 
 FIRST, SECOND, ALL = ((0, 99),), ((100, 16383),), ((0, 16383),)
@@ -40,10 +40,10 @@ DEAD = look(master("a", 1, healthy=False), B, D, replica("e", D))
 
 
 def told(*looks: Topology) -> list[Failover]:
-    memory = Memory()
+    state = FailoverState()
     found: list[Failover] = []
     for one in looks:
-        memory, news = learn(memory, one)
+        state, news = observe(state, one)
         found += news
     return found
 
@@ -147,10 +147,10 @@ def test_sentinel(looks: list[tuple[str, int]], count: int) -> None:
 
 def test_a_single_server_has_no_shards_and_no_failovers() -> None:
     alone = Topology("standalone", (TopologyNode("a:1", "master", "", config_epoch=1),))
-    assert (shards(alone), learn(Memory(), alone)) == (frozenset(), (Memory(), ()))
+    assert (shards(alone), observe(FailoverState(), alone)) == (frozenset(), (FailoverState(), ()))
     assert shards(BEFORE) == {"0", "100"}
     assert shards(watched("a:1", 0)) == {"mymaster"}
-    assert learn(Memory(), Topology("sentinel", ())) == (Memory(), ())
+    assert observe(FailoverState(), Topology("sentinel", ())) == (FailoverState(), ())
 
 
 # --- any history, looked at in any way ---
@@ -222,28 +222,28 @@ def happen(world: World, what: str, shard: int, number: int) -> bool:
 def test_each_failover_that_is_looked_at_counts_once_whatever_old_views_come_between(
     steps: list[tuple[str, int, int]],
 ) -> None:
-    world, memory, happened, counted = World(), Memory(), 0, 0
+    world, state, happened, counted = World(), FailoverState(), 0, 0
     history = [world.look()]
-    memory, _ = learn(memory, history[0])
+    state, _ = observe(state, history[0])
     for what, shard, number in steps:
         if what == "old look":
-            memory, news = learn(memory, history[-min(shard, len(history))])
+            state, news = observe(state, history[-min(shard, len(history))])
             assert news == ()
             continue
         happened += happen(world, what, shard, number)
         history.append(world.look())
-        memory, news = learn(memory, history[-1])
+        state, news = observe(state, history[-1])
         counted += len(news)
         assert counted == happened
 
 
 @given(st.lists(HAPPENS, max_size=40))
 def test_missed_looks_never_make_more_failovers_than_there_were(steps: list[tuple[str, int, int]]) -> None:
-    world, memory, happened, counted = World(), Memory(), 0, 0
+    world, state, happened, counted = World(), FailoverState(), 0, 0
     history = [world.look()]
     for what, shard, number in steps:
         if what.endswith("look"):
-            memory, news = learn(memory, history[-min(max(shard, 1), len(history))])
+            state, news = observe(state, history[-min(max(shard, 1), len(history))])
             counted += len(news)
             assert counted <= happened
         else:
@@ -261,20 +261,20 @@ def test_one_failover_among_missed_looks_counts_once(
     steps: list[tuple[str, int, int]], shard: int, number: int, *, by_death: bool
 ) -> None:
     world = World()
-    memory, _ = learn(Memory(), world.look())
+    state, _ = observe(FailoverState(), world.look())
     counted = 0
     failed_over = world.fail_over(shard, number, by_death=by_death)
     for what, one, other in steps:
         if what in ("revive", "move slots"):
             happen(world, what, one, other)
         elif what == "look":
-            memory, news = learn(memory, world.look())
+            state, news = observe(state, world.look())
             counted += len(news)
-    memory, news = learn(memory, world.look())
+    state, news = observe(state, world.look())
     assert counted + len(news) == failed_over
 
 
-def view_of(who: str, seen: Topology) -> View:
+def view_of(who: str, seen: Topology) -> ClusterView:
     """CLUSTER NODES as `who` gives it."""
     by_address = {node.address: node.node_id for node in seen.nodes}
     return tuple(
@@ -300,14 +300,14 @@ def view_of(who: str, seen: Topology) -> View:
 def test_views_of_different_age_agree_on_no_failover_that_was_none(
     steps: list[tuple[tuple[str, int, int], list[int]]], last: int
 ) -> None:
-    world, memory, happened, counted = World(), Memory(), 0, 0
+    world, state, happened, counted = World(), FailoverState(), 0, 0
     history = [world.look()]
     names = [node.node_id for node in history[0].nodes]
     for step, ages in [*steps, (("by hand", 0, last), [1] * 6)]:
         happened += happen(world, *step)
         history.append(world.look())
         aged = {name: history[-min(age, len(history))] for name, age in zip(names, ages, strict=True)}
-        memory, news = learn(memory, agree({f"{name}:1": view_of(name, seen) for name, seen in aged.items()}))
+        state, news = observe(state, agree({f"{name}:1": view_of(name, seen) for name, seen in aged.items()}))
         counted += len(news)
         assert counted <= happened
 
@@ -326,12 +326,12 @@ def test_a_failover_that_only_some_nodes_know_of_counts_once_in_the_end(
     names = [node.node_id for node in before.nodes]
     world.fail_over(shard, number, by_death=by_death)
     after = world.look()
-    memory, counted = Memory(), 0
+    state, counted = FailoverState(), 0
     for informed in [set[int](), *looks, set(range(6))]:
         views = {
             f"{name}:1": view_of(name, after if place in informed else before)
             for place, name in enumerate(names)
         }
-        memory, news = learn(memory, agree(views))
+        state, news = observe(state, agree(views))
         counted += len(news)
     assert counted == 1

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redis.info import mode_of, parse_commands, parse_info, parse_keyspace, refusal, role_of, whole
+from exporter.redis.info import (
+    failed_reply,
+    mode_of,
+    parse_commands,
+    parse_info,
+    parse_keyspace,
+    role_of,
+    whole,
+)
 from exporter.redis.protocol import ReplyError
 from exporter.snapshot import CommandStat, Keyspace
 
@@ -113,11 +121,11 @@ def test_whole(raw: str, wanted: int | None) -> None:
 
 
 def test_refusals() -> None:
-    assert refusal("INFO", ReplyError("NOPERM no")).kind == "refused"
-    assert refusal("INFO", ReplyError("NOAUTH no")).kind == "auth"
-    assert refusal("INFO", ReplyError("LOADING yes")).kind == "loading"
-    assert refusal("INFO", ReplyError("ERR what")).kind == "error"
-    assert refusal("INFO", 7).kind == "protocol"
+    assert failed_reply("INFO", ReplyError("NOPERM no")).kind == "refused"
+    assert failed_reply("INFO", ReplyError("NOAUTH no")).kind == "auth"
+    assert failed_reply("INFO", ReplyError("LOADING yes")).kind == "loading"
+    assert failed_reply("INFO", ReplyError("ERR what")).kind == "error"
+    assert failed_reply("INFO", 7).kind == "protocol"
 
 
 _ROWS = st.builds(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from exporter.redis.connect import ClosedError
-from exporter.redis.pool import Lanes
+from exporter.redis.pool import ConnectionPools
 from exporter.redis.protocol import Reply, Request, request
 from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
@@ -42,13 +42,13 @@ class FakeNet:
 
 
 def ask(
-    lanes: Lanes, *, lane: str = "redis", address: str = "a:1", seconds: float = 5
+    pools: ConnectionPools, *, pool: str = "redis", address: str = "a:1", seconds: float = 5
 ) -> Outcome[list[Reply]]:
-    return lanes.submit(lane, address, PING, Deadline.after(seconds)).outcome()
+    return pools.submit(pool, address, PING, Deadline.after(seconds)).outcome()
 
 
-def lanes_of(net: FakeNet) -> Lanes:
-    return Lanes(net.connect)  # type: ignore[arg-type]
+def lanes_of(net: FakeNet) -> ConnectionPools:
+    return ConnectionPools(net.connect)  # type: ignore[arg-type]
 
 
 def replies(outcome: Outcome[list[Reply]]) -> list[Reply]:
@@ -58,13 +58,13 @@ def replies(outcome: Outcome[list[Reply]]) -> list[Reply]:
 
 def test_one_connection_serves_a_lane_and_each_lane_has_its_own() -> None:
     net = FakeNet(lambda: [b"PONG"])
-    lanes = lanes_of(net)
-    assert [replies(ask(lanes)) for _ in range(3)] == [[b"PONG"]] * 3
+    pools = lanes_of(net)
+    assert [replies(ask(pools)) for _ in range(3)] == [[b"PONG"]] * 3
     assert len(net.links) == 1
-    ask(lanes, lane="bullmq")
-    ask(lanes, address="b:1")
+    ask(pools, pool="bullmq")
+    ask(pools, address="b:1")
     assert len(net.links) == 3
-    lanes.close()
+    pools.close()
 
 
 def test_a_failure_is_a_value_and_the_next_use_connects_anew() -> None:
@@ -80,14 +80,14 @@ def test_a_failure_is_a_value_and_the_next_use_connects_anew() -> None:
         return answer
 
     net = FakeNet(script)
-    lanes = lanes_of(net)
-    failed = ask(lanes)
+    pools = lanes_of(net)
+    failed = ask(pools)
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.message) == ("timeout", "no answer in time")
     assert net.links[0].closed
-    assert replies(ask(lanes)) == [b"PONG"]
+    assert replies(ask(pools)) == [b"PONG"]
     assert len(net.links) == 2
-    lanes.close()
+    pools.close()
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_made_anew_at_once() -> None:
@@ -100,10 +100,10 @@ def test_a_connection_that_the_server_closed_meanwhile_is_made_anew_at_once() ->
         return answer
 
     net = FakeNet(script)
-    lanes = lanes_of(net)
-    assert [replies(ask(lanes)) for _ in range(2)] == [[b"PONG"]] * 2
+    pools = lanes_of(net)
+    assert [replies(ask(pools)) for _ in range(2)] == [[b"PONG"]] * 2
     assert [link.closed for link in net.links] == [True, False]
-    lanes.close()
+    pools.close()
 
 
 def test_a_new_connection_that_is_closed_is_not_tried_again() -> None:
@@ -111,10 +111,10 @@ def test_a_new_connection_that_is_closed_is_not_tried_again() -> None:
         raise ClosedError("the server closed the connection")
 
     net = FakeNet(script)
-    lanes = lanes_of(net)
-    assert isinstance(ask(lanes), Failed)
+    pools = lanes_of(net)
+    assert isinstance(ask(pools), Failed)
     assert len(net.links) == 1
-    lanes.close()
+    pools.close()
 
 
 def test_a_surprise_becomes_a_failure_and_the_lane_lives_on() -> None:
@@ -124,12 +124,12 @@ def test_a_surprise_becomes_a_failure_and_the_lane_lives_on() -> None:
         return [answers["well"]] if net.links[1:] else [answers["secret"]]
 
     net = FakeNet(script)
-    lanes = lanes_of(net)
-    failed = ask(lanes)
+    pools = lanes_of(net)
+    failed = ask(pools)
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.message) == ("error", "KeyError while talking to the node")
-    assert replies(ask(lanes)) == [b"PONG"]
-    lanes.close()
+    assert replies(ask(pools)) == [b"PONG"]
+    pools.close()
 
 
 def test_a_stuck_node_costs_neither_other_nodes_nor_other_lanes_and_comes_back() -> None:
@@ -142,14 +142,14 @@ def test_a_stuck_node_costs_neither_other_nodes_nor_other_lanes_and_comes_back()
             stuck.wait(5)
         return [b"PONG"]
 
-    lanes = lanes_of(FakeNet(script))
-    late = ask(lanes, seconds=0)
+    pools = lanes_of(FakeNet(script))
+    late = ask(pools, seconds=0)
     assert isinstance(late, Failed)
     assert late.kind == "timeout"
-    first = lanes.submit("redis", "a:1", PING, Deadline.after(5))
+    first = pools.submit("redis", "a:1", PING, Deadline.after(5))
     assert waiting.wait(5)
-    expired = lanes.submit("redis", "a:1", PING, Deadline.after(0))
-    assert replies(ask(lanes, address="b:1")) == replies(ask(lanes, lane="bullmq")) == [b"PONG"]
+    expired = pools.submit("redis", "a:1", PING, Deadline.after(0))
+    assert replies(ask(pools, address="b:1")) == replies(ask(pools, pool="bullmq")) == [b"PONG"]
     assert not first.future.done()
     assert isinstance(expired.outcome_now(), Failed)
     stuck.set()
@@ -157,23 +157,23 @@ def test_a_stuck_node_costs_neither_other_nodes_nor_other_lanes_and_comes_back()
     assert expired.future.result(5) == Failed(
         "timeout", "still waiting for an earlier answer", expired.future.result().took
     )
-    assert replies(ask(lanes)) == [b"PONG"]
-    lanes.close()
+    assert replies(ask(pools)) == [b"PONG"]
+    pools.close()
 
 
 def test_nodes_that_are_gone_are_let_go() -> None:
     net = FakeNet(lambda: [b"PONG"])
-    lanes = lanes_of(net)
-    ask(lanes, address="a:1")
-    ask(lanes, address="b:1")
+    pools = lanes_of(net)
+    ask(pools, address="a:1")
+    ask(pools, address="b:1")
     threads = {thread.name: thread for thread in threading.enumerate()}
-    lanes.keep_only(frozenset({"b:1"}))
+    pools.keep_only(frozenset({"b:1"}))
     threads["redis redis a:1"].join(5)
     assert [link.closed for link in net.links] == [True, False]
-    lanes.close()
+    pools.close()
     threads["redis redis b:1"].join(5)
     assert [link.closed for link in net.links] == [True, True]
-    closed = ask(lanes)
+    closed = ask(pools)
     assert isinstance(closed, Failed)
     assert closed.message == "shutting down"
 
@@ -183,8 +183,8 @@ def test_why_there_is_no_connection_is_passed_on(kind: str) -> None:
     def connect(address: str, deadline: Deadline) -> FakeLink:
         raise UnreadableError(kind, f"no {kind} to {address}")
 
-    lanes = Lanes(connect)  # type: ignore[arg-type]
-    failed = ask(lanes)
+    pools = ConnectionPools(connect)  # type: ignore[arg-type]
+    failed = ask(pools)
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.message) == (kind, f"no {kind} to a:1")
-    lanes.close()
+    pools.close()

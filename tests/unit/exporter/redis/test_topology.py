@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redis.topology import View, agree, parse_cluster_nodes, unseen
+from exporter.redis.topology import ClusterView, agree, parse_cluster_nodes, unseen
 from exporter.snapshot import Topology
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -217,7 +217,7 @@ def test_no_views_raise_and_no_slot_has_two_owners(texts: dict[str, str]) -> Non
 
 
 @st.composite
-def _clusters(draw: st.DrawFn) -> dict[str, View]:
+def _clusters(draw: st.DrawFn) -> dict[str, ClusterView]:
     """Views of one cluster whose viewers may doubt or miss a node."""
     views = {}
     for who in LINES:
@@ -234,6 +234,6 @@ def _clusters(draw: st.DrawFn) -> dict[str, View]:
 
 
 @given(_clusters(), st.permutations(range(len(LINES))))
-def test_the_order_of_the_views_does_not_matter(views: dict[str, View], order: list[int]) -> None:
+def test_the_order_of_the_views_does_not_matter(views: dict[str, ClusterView], order: list[int]) -> None:
     items = list(views.items())
     assert agree(views) == agree(dict(items[index] for index in order))

@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from exporter.redis.deployment import Deployment
-from exporter.redis.watch import Watch
+from exporter.redis.watch import FailoverWatcher
 from exporter.settings import RedisSettings
-from tests.fakes.redis_servers import World, answering
+from tests.support.redis_servers import World, answering
 
 NAMES = ("10.0.0.1:7001", "10.0.0.2:7001", "10.0.0.3:7001")
 
@@ -25,9 +25,9 @@ def cluster(world: World, owner: str, epoch: int) -> None:
         world.servers[own] = answering("redis_mode:cluster\r\n", cluster_nodes="\n".join(lines).encode())
 
 
-def watch(**settings: object) -> tuple[Watch, Deployment]:
+def watch(**settings: object) -> tuple[FailoverWatcher, Deployment]:
     deployment = Deployment(RedisSettings.model_validate(settings))
-    return Watch(deployment), deployment
+    return FailoverWatcher(deployment), deployment
 
 
 def test_counters_begin_at_zero_and_a_failover_is_counted_and_logged_once(

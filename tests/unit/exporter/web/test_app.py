@@ -1,106 +1,16 @@
 from __future__ import annotations
 
-import asyncio
 import gzip
-from collections.abc import Iterable, Mapping
 
-import httpx
 import pytest
 
-from exporter.api.forward import Scaler
-from exporter.bullmq.busy import Busy
-from exporter.history import Point
-from exporter.metrics.family import Assessment
-from exporter.peers.model import Neighbours
-from exporter.settings import MonitoringSettings
-from exporter.snapshot import QueueId
-from exporter.switch import Monitoring, Switch
-from exporter.views import About
-from exporter.web.app import make_app
-from service.api.auth import Door
-from service.api.settings import ApiSettings
-from service.clock import Deadline
-from service.outcome import UnreadableError
-from service.web.negotiate import CONTENT_TYPES, Format
-from tests.fakes.assessments import assessment
-
-
-class FakeExporter:
-    """Answers at once, and remembers how long it was given."""
-
-    def __init__(self) -> None:
-        self.given: list[float] = []
-        self.reasons: list[str] = []
-        self.switch = Switch(MonitoringSettings())
-
-    def assess(self, deadline: Deadline) -> Assessment | None:
-        self.given.append(deadline.remaining())
-        return assessment() if self.switch.on else None
-
-    def exposition(self, form: Format, deadline: Deadline) -> bytes:
-        self.given.append(deadline.remaining())
-        return f"# {form}\n".encode()
-
-    def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> Busy:
-        if "down" in names:
-            raise UnreadableError("timeout", "a: no answer")
-        if "mail" not in names:
-            raise UnreadableError("not_found", "no known queue is called so")
-        return Busy((QueueId(prefix, "mail"),), {"pod-1": 2}, unnamed=1)
-
-    def about(self) -> About:
-        return About("1.2.3", monitoring=self.switch.on, uptime=1.0)
-
-    def history(self) -> tuple[Point, ...]:
-        return ()
-
-    def neighbours(self) -> Neighbours:
-        return Neighbours()
-
-    def monitoring(self) -> Monitoring:
-        return self.switch.state
-
-    def monitor(self, *, on: bool, interval_minutes: float | None) -> Monitoring:
-        return self.switch.turn(on=on, interval_minutes=interval_minutes)
-
-    def why_not_ready(self) -> list[str]:
-        return self.reasons
+from service.web.negotiate import CONTENT_TYPES, MetricsFormat
+from tests.support.exporter_app import Client, FakeExporter
 
 
 @pytest.fixture
 def exporter() -> FakeExporter:
     return FakeExporter()
-
-
-OPEN = ApiSettings()
-
-
-class Client:
-    """Calls the application as a server would, without a socket."""
-
-    def __init__(self, exporter: FakeExporter, api: ApiSettings = OPEN) -> None:
-        self._transport = httpx.ASGITransport(make_app(exporter, Door(api, "CRON_API_KEY"), Scaler(None, 1)))
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-    ) -> httpx.Response:
-        async def call() -> httpx.Response:
-            async with httpx.AsyncClient(transport=self._transport, base_url="http://exporter") as client:
-                return await client.request(
-                    method,
-                    path,
-                    headers={"accept-encoding": "identity"} | dict(headers or {}),
-                    content=content,
-                )
-
-        return asyncio.run(call())
-
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        return self.request("GET", path, headers)
 
 
 @pytest.fixture
@@ -111,7 +21,7 @@ def client(exporter: FakeExporter) -> Client:
 @pytest.mark.parametrize(
     ("accept", "form"), [("*/*", "text"), ("application/openmetrics-text;version=1.0.0", "openmetrics")]
 )
-def test_metrics(client: Client, accept: str, form: Format) -> None:
+def test_metrics(client: Client, accept: str, form: MetricsFormat) -> None:
     answer = client.get("/metrics", headers={"accept": accept})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == CONTENT_TYPES[form]

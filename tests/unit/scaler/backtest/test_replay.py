@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scaler.backtest.history import gather, sorted_by_queue
-from scaler.backtest.replay import NothingRecordedError, Recorded, history, load_of, replay
+from scaler.backtest.replay import HistoryPoint, NothingRecordedError, arrival_history, load_of, replay
 from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import QueueKey
 from scaler.settings import PolicySettings
@@ -11,16 +11,16 @@ from scaler.settings import PolicySettings
 POLICY = PolicySettings(min_workers=1, max_workers=20, worker_concurrency=4, enabled=False)
 
 
-def record(rate: float, run: float, *, seconds: int = 3600, step: int = 15) -> list[Recorded]:
+def record(rate: float, run: float, *, seconds: int = 3600, step: int = 15) -> list[HistoryPoint]:
     """Steady, all jobs served at once."""
     return [
-        Recorded(float(at), rate * at, rate * run, rate * run, rate * at * run, rate * at, 3.0)
+        HistoryPoint(float(at), rate * at, rate * run, rate * run, rate * at * run, rate * at, 3.0)
         for at in range(0, seconds + 1, step)
     ]
 
 
 def test_as_many_jobs_as_were_recorded_and_as_long() -> None:
-    past = history(record(2.0, 3.0), 15.0)
+    past = arrival_history(record(2.0, 3.0), 15.0)
     assert past.jobs == pytest.approx(7200)
     assert past.worker_seconds == pytest.approx(3 * 3600)
     load = load_of(past, 4)
@@ -31,16 +31,18 @@ def test_as_many_jobs_as_were_recorded_and_as_long() -> None:
 
 def test_a_step_without_metrics_or_with_new_counters_brings_no_jobs() -> None:
     points = record(2.0, 3.0, seconds=150)
-    lost = Recorded(75.0, None, None, None, None, None, None)
+    lost = HistoryPoint(75.0, None, None, None, None, None, None)
     points[5] = lost
-    points[9] = Recorded(135.0, 0.0, 6.0, 6.0, 0.0, 0.0, 3.0)
-    points[10] = Recorded(150.0, 30.0, 6.0, 6.0, 90.0, 30.0, 3.0)
-    assert history(points, 15.0).jobs == pytest.approx(30 * 7)  # of 10 steps, two lack an end, one began anew
+    points[9] = HistoryPoint(135.0, 0.0, 6.0, 6.0, 0.0, 0.0, 3.0)
+    points[10] = HistoryPoint(150.0, 30.0, 6.0, 6.0, 90.0, 30.0, 3.0)
+    assert arrival_history(points, 15.0).jobs == pytest.approx(
+        30 * 7
+    )  # of 10 steps, two lack an end, one began anew
 
 
 def test_the_run_time_is_that_of_the_hour_or_what_was_busy() -> None:
-    slow = [Recorded(one.at, one.ended, one.inside, 6.0, None, None, None) for one in record(2.0, 3.0)]
-    [(_, _, run), *_] = history(slow, 15.0).arrivals
+    slow = [HistoryPoint(one.at, one.ended, one.inside, 6.0, None, None, None) for one in record(2.0, 3.0)]
+    [(_, _, run), *_] = arrival_history(slow, 15.0).arrivals
     assert run == pytest.approx(3.0)
 
 
@@ -48,17 +50,17 @@ def test_the_run_time_is_that_of_the_hour_or_what_was_busy() -> None:
     "points",
     [
         [],
-        [Recorded(0.0, None, None, None, None, None, None)] * 3,
-        [Recorded(at, 5.0, 0.0, 0.0, 0.0, 0.0, 1.0) for at in (0.0, 15.0)],
+        [HistoryPoint(0.0, None, None, None, None, None, None)] * 3,
+        [HistoryPoint(at, 5.0, 0.0, 0.0, 0.0, 0.0, 1.0) for at in (0.0, 15.0)],
     ],
 )
-def test_nothing_recorded_is_told(points: list[Recorded]) -> None:
+def test_nothing_recorded_is_told(points: list[HistoryPoint]) -> None:
     with pytest.raises(NothingRecordedError):
-        history(points, 15.0)
+        arrival_history(points, 15.0)
 
 
 def test_a_policy_that_is_switched_off_is_tried_all_the_same() -> None:
-    past = history(record(8.0, 3.0), 15.0)
+    past = arrival_history(record(8.0, 3.0), 15.0)
     report = replay(past, POLICY, interval=5.0, scrape=15.0, start=(10.0, 20.0))
     assert report.over < 0.02
     assert 6 <= report.worker_seconds / 3600 <= 12  # 24 slots of work: six workers full
@@ -71,17 +73,17 @@ def test_a_policy_that_is_switched_off_is_tried_all_the_same() -> None:
 
 
 def test_a_concurrency_has_to_be_known() -> None:
-    past = history(record(2.0, 3.0), 15.0)
+    past = arrival_history(record(2.0, 3.0), 15.0)
     with pytest.raises(NothingRecordedError, match="worker_concurrency"):
         replay(past, PolicySettings(), interval=5.0, scrape=15.0, start=(1.0, 2.0))
 
 
 def test_many_jobs_are_thinned_as_far_as_there_are_slots() -> None:
-    past = history(record(1000.0, 0.1), 15.0)
+    past = arrival_history(record(1000.0, 0.1), 15.0)
     load = load_of(past, 100)
     assert load.weight == pytest.approx(100 / 8)
     assert len(load.at) * load.weight == pytest.approx(past.jobs, rel=0.001)
-    assert load_of(history(record(2.0, 3.0), 15.0), 100).weight == 1
+    assert load_of(arrival_history(record(2.0, 3.0), 15.0), 100).weight == 1
 
 
 def labels(**pairs: str) -> Labels:

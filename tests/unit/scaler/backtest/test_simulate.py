@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.backtest.simulate import Load, Plant, simulate
-from scaler.model import Missing, Observation, Sample
+from scaler.model import Missing, Observation, QueueSample
 
 
 @dataclass
@@ -80,17 +80,19 @@ def test_what_is_seen_is_what_was_scraped() -> None:
     script = held()
     simulate(Load([0, 1, 2], [3, 30, 30]), Plant(1, after(5), interval=5, scrape=15), script, slo=1, until=20)
     samples = [seen.sample for seen in script.seen]
-    assert isinstance(samples[3], Sample)
+    assert isinstance(samples[3], QueueSample)
     assert (samples[3].at, samples[3].waiting, samples[3].active, samples[3].completed) == (15, 1, 1, 1)
     assert samples[4] == samples[3]
-    assert isinstance(samples[2], Sample)
+    assert isinstance(samples[2], QueueSample)
     assert samples[2].at == 0
 
 
 def test_in_the_silence_metrics_grow_old() -> None:
     script = held()
     simulate(Load([], []), Plant(1, after(5), silence=(10, 30)), script, slo=1, until=40)
-    ages = {seen.time: seen.time - seen.sample.at for seen in script.seen if isinstance(seen.sample, Sample)}
+    ages = {
+        seen.time: seen.time - seen.sample.at for seen in script.seen if isinstance(seen.sample, QueueSample)
+    }
     assert (ages[5], ages[10], ages[25], ages[30]) == (0, 5, 20, 0)
     silent = held()
     simulate(Load([], []), Plant(1, after(5), silence=(0, 30)), silent, slo=1, until=20)
@@ -101,7 +103,7 @@ def test_announced_jobs_are_seen_a_minute_before() -> None:
     load = Load([100.0, 100.0, 170.0], [1.0, 1.0, 1.0], announced=True)
     script = held()
     simulate(load, Plant(1, after(5)), script, slo=1, until=120)
-    due = {seen.time: seen.sample.due for seen in script.seen if isinstance(seen.sample, Sample)}
+    due = {seen.time: seen.sample.due for seen in script.seen if isinstance(seen.sample, QueueSample)}
     assert (due[35], due[40], due[95], due[115]) == (0, 2, 2, 1)
 
 
@@ -110,7 +112,7 @@ def test_a_weighed_job_stands_for_many() -> None:
     load = Load([0.0] * 6, [10.0] * 6, weight=5.0)
     report = simulate(load, Plant(20, after(5)), script, slo=5, until=30)
     assert (report.jobs, report.longest) == (30, 10)  # 20 of 30 begin at once
-    assert isinstance(script.seen[1].sample, Sample)
+    assert isinstance(script.seen[1].sample, QueueSample)
     assert (script.seen[1].sample.waiting, script.seen[1].sample.active) == (10, 20)
 
 
@@ -150,7 +152,7 @@ def test_no_job_and_no_worker_second_is_lost(
     report = simulate(load, plant, script, slo=30, until=400)
     assert report.jobs == len(jobs)
     last = script.seen[-1].sample
-    assert isinstance(last, Sample)
+    assert isinstance(last, QueueSample)
     assert last.completed is not None
     assert last.waiting + last.active + last.completed == len(jobs)
     assert report.worker_seconds + 1e-6 >= report.least_worker_seconds

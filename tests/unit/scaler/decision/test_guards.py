@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scaler.decision.guards import GuardMemory, changed, dump, guard, load
-from scaler.model import Control, Decision, Missing, Observation, Override, Proposal, Sample
+from scaler.decision.guards import GuardMemory, changed, dump_guards, guard, load_guards
+from scaler.model import Control, Decision, Missing, Observation, Override, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
 GONE = Missing("unreachable", "Prometheus does not answer")
@@ -23,11 +23,11 @@ def decide(
     *,
     at: float = 0.0,
     waiting: float = 5.0,
-    sample: Sample | Missing | None = None,
+    sample: QueueSample | Missing | None = None,
     control: Control = Control(),  # noqa: B008  # frozen
     memory: GuardMemory = GuardMemory(),  # noqa: B008  # frozen
 ) -> tuple[Decision, GuardMemory]:
-    sample = sample or Sample(at, waiting, 0.0)
+    sample = sample or QueueSample(at, waiting, 0.0)
     seen = Observation(at, workers, workers, sample)
     proposal = None if wish is None else Proposal(wish, "burst", "it comes thick and fast")
     return guard(settings, seen, proposal, control, memory)
@@ -91,7 +91,7 @@ def test_the_fallback_counts_after_so_many_failures(current: int, expected: list
 )
 def test_metrics_too_old_or_of_the_future_are_none(at: float, stale: bool) -> None:  # noqa: FBT001
     settings = policy(metrics_max_age_seconds=60)
-    decision, _ = decide(settings, 3, None if stale else 5, at=100.0, sample=Sample(at, 0.0, 0.0))
+    decision, _ = decide(settings, 3, None if stale else 5, at=100.0, sample=QueueSample(at, 0.0, 0.0))
     assert ("MetricsStale" in decision.conditions) == stale
 
 
@@ -185,7 +185,7 @@ def test_steps_are_limited_both_ways() -> None:
 
 def test_memory_is_json_and_back_and_foreign_data_are_refused() -> None:
     memory = GuardMemory(1.0, ((0.0, 8), (5.0, 3)), ((5.0, 3),), 2, 4.0)
-    assert load(json.loads(json.dumps(dump(memory)))) == memory
+    assert load_guards(json.loads(json.dumps(dump_guards(memory)))) == memory
     for data in ({"highs": 3}, {"failures": "x"}, {"changed_at": "now"}):
         with pytest.raises(ValueError, match="guards"):
-            load(data)
+            load_guards(data)

@@ -8,7 +8,7 @@ import pytest
 
 from scaler.decision.jsonl import Conversation, answer, run
 from scaler.decision.step import TargetMemory, acted, step
-from scaler.model import Control, Observation, Sample
+from scaler.model import Control, Observation, QueueSample
 from scaler.settings import PolicySettings
 
 CONFIG = {"min_workers": 1, "max_workers": 20, "worker_concurrency": 2, "interval_seconds": 5}
@@ -48,7 +48,7 @@ def test_the_same_decisions_as_in_process_line_for_line() -> None:
                 at, workers, waiting=waiting, active=active, completed_total=completed, failed_total=index
             )
         )
-        sample = Sample(at, waiting, active, completed=completed, failed=float(index))
+        sample = QueueSample(at, waiting, active, completed=completed, failed=float(index))
         decision, kept = step(settings, 5.0, Observation(at, workers, workers, sample), Control(), kept)
         if decision.workers != workers:
             kept = acted(kept, at)

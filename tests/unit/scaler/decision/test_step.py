@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scaler.decision.policies import POLICIES
-from scaler.decision.step import TargetMemory, acted, begin, dump, load, step
-from scaler.model import Control, Decision, Missing, Observation, Sample
+from scaler.decision.step import TargetMemory, acted, begin, dump_memory, load_memory, step
+from scaler.model import Control, Decision, Missing, Observation, QueueSample
 from scaler.settings import PolicySettings
 
 Steps = list[tuple[int | None, int, int]]
@@ -27,9 +27,9 @@ def policy(name: str, **keys: Any) -> PolicySettings:
 
 
 def seen(at: float, workers: int, waiting: int | None, active: int, completed: float) -> Observation:
-    sample: Sample | Missing = Missing("empty", "no series")
+    sample: QueueSample | Missing = Missing("empty", "no series")
     if waiting is not None:
-        sample = Sample(at, waiting, active, completed=completed, failed=0.0)
+        sample = QueueSample(at, waiting, active, completed=completed, failed=0.0)
     return Observation(at, workers, workers, sample, 20.0)
 
 
@@ -43,7 +43,7 @@ def played(
     for index, (waiting, active, ended) in enumerate(steps):
         completed += ended
         if index == restart and memory is not None:
-            memory = load(json.loads(json.dumps(dump(memory))))
+            memory = load_memory(json.loads(json.dumps(dump_memory(memory))))
         one = seen(seconds * index, workers, waiting, active, completed)
         decision, memory = step(given, seconds, one, Control(), memory)
         found.append((one, decision))
@@ -126,10 +126,10 @@ def test_another_policy_begins_anew_and_the_guards_remember() -> None:
 )
 def test_foreign_data_are_refused(data: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"policy|memory|remembered"):
-        load(data)
+        load_memory(data)
 
 
 def test_a_target_that_was_never_looked_at() -> None:
     for name in POLICIES:
         memory = begin(policy(name))
-        assert load(dump(memory)) == memory
+        assert load_memory(dump_memory(memory)) == memory

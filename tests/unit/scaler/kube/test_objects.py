@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.kube.conflicts import MOVES, Reverts
-from scaler.kube.errors import refused, seconds_of
+from scaler.kube.errors import error_of_response, seconds_of
 from scaler.kube.objects import (
     api_time,
+    conflicts_of,
     owner_of_replicas,
     pod_of,
-    rivals_of,
     scale_patch,
     selector_text,
     unix_seconds,
     workload_of,
     workload_of_scale,
 )
-from tests.fakes.kube_api import FakeApi, _patched, _RefusedError
+from tests.support.kube_api import FakeApi, _patched, _RefusedError
 
 
 def owned(*managers: tuple[str, str]) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ def test_who_else_scales_what() -> None:
         "metadata": {"name": "so2", "annotations": {"autoscaling.keda.sh/paused-replicas": "3"}},
         "spec": {"scaleTargetRef": {"kind": "StatefulSet", "name": "audio"}},
     }
-    found = rivals_of([hpa("h", "mail"), hpa("keda-hpa-so", "text", "so3")], [keda, paused])
+    found = conflicts_of([hpa("h", "mail"), hpa("keda-hpa-so", "text", "so3")], [keda, paused])
     assert found == {
         ("Deployment", "mail"): "HorizontalPodAutoscaler h",
         ("Deployment", "text"): "ScaledObject so3",
@@ -211,15 +211,15 @@ def test_another_installation_of_ours_is_a_rival_too() -> None:
 
 def test_a_refusal_says_what_was_asked_and_why() -> None:
     body = b'{"kind": "Status", "reason": "NotFound", "message": "deployments \\"mail\\" not found"}'
-    error = refused("get deployments a/mail", 404, body, None)
+    error = error_of_response("get deployments a/mail", 404, body, None)
     assert (error.kind, error.status, error.reason) == ("not_found", 404, "NotFound")
     assert str(error) == 'get deployments a/mail: 404 NotFound: deployments "mail" not found'
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", None, b'{"message": 3}'])
 def test_a_refusal_of_a_proxy_has_a_status_at_least(body: bytes | None) -> None:
-    assert str(refused("get x", 502, body, None)) == "get x: 502"
-    assert refused("get x", 502, body, None).kind == "unreachable"
+    assert str(error_of_response("get x", 502, body, None)) == "get x: 502"
+    assert error_of_response("get x", 502, body, None).kind == "unreachable"
 
 
 @pytest.mark.parametrize(

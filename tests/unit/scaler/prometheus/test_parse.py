@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.model import Missing, Sample
-from scaler.prometheus.parse import QueryError, Reading, matrix, number, read_answer
+from scaler.model import Missing, QueueSample
+from scaler.prometheus.parse import QueryError, Reading, finite_number, matrix, read_answer
 from scaler.prometheus.promql import OURS, QueueKey
 from scaler.prometheus.settings import PrometheusSettings, QuerySettings
 from service.outcome import UnreadableError
@@ -51,23 +51,23 @@ def read(*result: Json, queries: QuerySettings = OURS, **more: Any) -> Reading:
     return read_answer(answer(*result), queries, asked_at=ASKED, replica_labels=REPLICAS, **more)
 
 
-def mail(*result: Json, **more: Any) -> Sample | Missing:
+def mail(*result: Json, **more: Any) -> QueueSample | Missing:
     return read(*result, **more).of(MAIL)
 
 
-def kind(one: Sample | Missing) -> str:
+def kind(one: QueueSample | Missing) -> str:
     return one.kind if isinstance(one, Missing) else "sample"
 
 
 def test_a_sample_has_what_the_series_say_and_its_scrapes_time_by_our_clock() -> None:
-    assert mail(*told_by(), up()) == Sample(
+    assert mail(*told_by(), up()) == QueueSample(
         at=ASKED - 3, waiting=3, active=2, completed=10, failed=1, added=16, due=0
     )
 
 
 def test_what_has_no_series_is_none() -> None:
     told = mail(*told_by(completed=None, failed=None, added=None, due=None))
-    assert told == Sample(at=ASKED - 3, waiting=3, active=2)
+    assert told == QueueSample(at=ASKED - 3, waiting=3, active=2)
 
 
 def test_queues_are_told_apart_by_prefix_and_name() -> None:
@@ -77,7 +77,7 @@ def test_queues_are_told_apart_by_prefix_and_name() -> None:
     told = read(*told_by(), *other)
     assert list(told.samples) == [MAIL, ("jobs", "mail")]
     found = told.of(QueueKey("jobs", "mail"))
-    assert isinstance(found, Sample)
+    assert isinstance(found, QueueSample)
     assert found.waiting == 7
 
 
@@ -146,7 +146,7 @@ def test_a_timestamp_of_the_future_is_none(value: str) -> None:
 
 def test_a_timestamp_may_be_a_little_ahead() -> None:
     told = mail(*told_by(age=-0.5))
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert told.at == ASKED + 0.5
 
 
@@ -165,7 +165,7 @@ def test_a_scrape_has_one_time_by_our_clock_whenever_it_is_seen(
 ) -> None:
     told = read_answer(answer(*told_by(age=3.0)), asked_at=ours, ahead=before)
     sample = told.of(MAIL)
-    assert isinstance(sample, Sample)
+    assert isinstance(sample, QueueSample)
     assert (told.ahead, sample.at) == (ahead, NOW - 3 + ahead)
 
 
@@ -175,7 +175,7 @@ def test_an_empty_answer_tells_nothing_of_the_clock() -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("1e+06", 1e6), ("0.25", 0.25), ("-2", -2.0)])
 def test_numbers_as_prometheus_writes_them(text: str, value: float) -> None:
-    assert number(text) == value
+    assert finite_number(text) == value
 
 
 # --- whole answers ------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_what_prometheus_says_is_one_short_line() -> None:
 def test_of_two_exporters_of_a_redis_the_one_scraped_last_is_believed_and_none_is_added() -> None:
     told = read(*told_by(A, age=4.0, waiting="30"), *told_by(B, age=1.0, waiting="31", completed="2"))
     sample = told.of(MAIL)
-    assert isinstance(sample, Sample)
+    assert isinstance(sample, QueueSample)
     assert (sample.waiting, sample.completed, sample.at) == (31, 2, ASKED - 1)
 
 
@@ -255,7 +255,7 @@ def test_the_one_believed_before_is_kept_though_the_other_is_fresher() -> None:
     kept = read(*told_by(A)).origins
     for age in (4.0, 50.0):
         sample = mail(*told_by(A, age=age), *told_by(B, age=1.0, completed="2"), kept=kept)
-        assert isinstance(sample, Sample)
+        assert isinstance(sample, QueueSample)
         assert (sample.at, sample.completed) == (ASKED - age, 10)
 
 
@@ -264,9 +264,9 @@ def test_the_totals_of_another_exporter_do_not_continue(gone: bool) -> None:  # 
     kept = read(*told_by(A)).origins
     old = [] if gone else told_by(A, age=62.0)
     told = read(*old, *told_by(B, age=1.0), kept=kept)
-    assert told.of(MAIL) == Sample(at=ASKED - 1, waiting=3, active=2, due=0)
+    assert told.of(MAIL) == QueueSample(at=ASKED - 1, waiting=3, active=2, due=0)
     after = mail(*told_by(B, age=1.0), kept=told.origins)
-    assert isinstance(after, Sample)
+    assert isinstance(after, QueueSample)
     assert after.completed == 10
 
 
@@ -281,7 +281,7 @@ def test_two_deployments_with_a_queue_of_the_same_name_are_not_believed(label: s
 
 def test_a_deployment_that_was_renamed_a_minute_ago_is_forgotten() -> None:
     told = mail(*told_by({**A, "job": "old"}, age=70.0, waiting="9"), *told_by(A, age=1.0))
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert told.waiting == 3
 
 
@@ -302,7 +302,7 @@ def test_other_labels_name_queue_and_prefix() -> None:
         for measure, value in {"waiting": "3", "active": "0", "timestamp": str(NOW)}.items()
     ]
     told = read(*result, queries=queries).of(QueueKey("jobs", "mail"))
-    assert told == Sample(at=ASKED, waiting=3, active=0)
+    assert told == QueueSample(at=ASKED, waiting=3, active=0)
 
 
 # --- ranges -------------------------------------------------------------------------------------------------
@@ -371,17 +371,17 @@ def test_an_answer_with_garbage_in_one_place_tells_the_truth_or_nothing(
     except UnreadableError:
         return
     texts = {one["value"][1] for one in document["data"]["result"] if isinstance(one["value"][1], str)}
-    said = {number(text) for text in texts if is_number(text)}
+    said = {finite_number(text) for text in texts if is_number(text)}
     for sample in told.samples.values():
-        if isinstance(sample, Sample):
-            figures = [getattr(sample, one.name) for one in fields(Sample) if one.name != "at"]
+        if isinstance(sample, QueueSample):
+            figures = [getattr(sample, one.name) for one in fields(QueueSample) if one.name != "at"]
             assert {figure for figure in figures if figure is not None} <= said
             assert sample.at <= ASKED + 60
 
 
 def is_number(text: str) -> bool:
     try:
-        return number(text) >= 0
+        return finite_number(text) >= 0
     except ValueError:
         return False
 

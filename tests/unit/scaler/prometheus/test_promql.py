@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from scaler.model import Missing, Sample
+from scaler.model import Missing, QueueSample
 from scaler.prometheus.promql import OURS, QueueKey, combine, explained, query_text
 from scaler.prometheus.settings import MEASURES, QuerySettings
 
 MAIL = QueueKey("bull", "mail")
 VIDEO = QueueKey("bull", "video")
-WHOLE = Sample(
+WHOLE = QueueSample(
     at=100.0,
     waiting=3.0,
     active=2.0,
@@ -101,7 +101,7 @@ def test_one_queue_is_itself() -> None:
 
 def test_queues_are_added_up() -> None:
     other = replace(WHOLE, at=90.0, oldest_waiting=3.0)
-    assert combine({MAIL: WHOLE, VIDEO: other}) == Sample(
+    assert combine({MAIL: WHOLE, VIDEO: other}) == QueueSample(
         at=90.0,
         waiting=6.0,
         active=4.0,
@@ -118,7 +118,7 @@ def test_queues_are_added_up() -> None:
 @pytest.mark.parametrize("name", ["completed", "failed", "added", "due"])
 def test_a_total_is_there_only_if_every_queue_has_it(name: str) -> None:
     told = combine({MAIL: WHOLE, VIDEO: replace(WHOLE, **cast("dict[str, Any]", {name: None}))})
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert getattr(told, name) is None
     assert told.waiting == 6
 
@@ -129,22 +129,22 @@ def test_a_total_is_there_only_if_every_queue_has_it(name: str) -> None:
 def test_a_queue_without_an_attempt_adds_nothing_to_the_durations(
     completed: float | None, expected: tuple[float | None, float | None]
 ) -> None:
-    idle = Sample(at=100.0, waiting=0.0, active=0.0, completed=completed, failed=completed)
+    idle = QueueSample(at=100.0, waiting=0.0, active=0.0, completed=completed, failed=completed)
     told = combine({MAIL: WHOLE, VIDEO: idle})
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert (told.duration_sum, told.duration_count) == expected
 
 
 def test_durations_that_no_queue_has_are_not_zero() -> None:
     bare = replace(WHOLE, duration_sum=None, duration_count=None, oldest_waiting=None)
     told = combine({MAIL: bare, VIDEO: bare})
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert (told.duration_sum, told.duration_count, told.oldest_waiting) == (None, None, None)
 
 
 def test_the_longest_wait_is_of_the_queues_in_which_a_job_waits() -> None:
     told = combine({MAIL: replace(WHOLE, oldest_waiting=None), VIDEO: WHOLE})
-    assert isinstance(told, Sample)
+    assert isinstance(told, QueueSample)
     assert told.oldest_waiting == 7.0
 
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.model import Missing, Sample
-from scaler.prometheus.observer import Look, Observer
+from scaler.model import Missing, QueueSample
+from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
 from scaler.prometheus.promql import QueueKey
-from scaler.prometheus.target_metrics import Eyes
+from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.settings import Settings, load_settings
 from service.clock import Deadline
 
@@ -24,10 +24,16 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = 
     assert ours is not None
     readings: dict[object, Reading | Missing] = {
         theirs: Reading(
-            {QueueKey("bull", "mail"): Sample(5.0, 1, 2), QueueKey("bull", "post"): Sample(4.0, 10, 20)}
+            {
+                QueueKey("bull", "mail"): QueueSample(5.0, 1, 2),
+                QueueKey("bull", "post"): QueueSample(4.0, 10, 20),
+            }
         ),
         ours: Reading(
-            {QueueKey("bull", "mail-1"): Sample(5.0, 3, 4), QueueKey("other", "mail-2"): Sample(5.0, 9, 9)}
+            {
+                QueueKey("bull", "mail-1"): QueueSample(5.0, 3, 4),
+                QueueKey("other", "mail-2"): QueueSample(5.0, 9, 9),
+            }
         ),
     }
     if broken:
@@ -38,8 +44,8 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = 
         wanted["asked"] = asked
 
     monkeypatch.setattr(Observer, "__init__", begin)
-    monkeypatch.setattr(Observer, "look", lambda self, deadline: Look(5.0, 0.0, "url", readings))  # type: ignore[arg-type]
-    sights = Eyes(settings).look(Deadline.after(1))
+    monkeypatch.setattr(Observer, "look", lambda self, deadline: QueryResult(5.0, 0.0, "url", readings))  # type: ignore[arg-type]
+    sights = PrometheusMetrics(settings).look(Deadline.after(1))
     assert wanted["asked"] == {theirs: [QueueKey("bull", "mail"), QueueKey("bull", "post")], ours: []}
     return dict(sights)
 
@@ -58,4 +64,4 @@ def test_without_prometheus_all_are_missing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_targets_nobody_is_asked() -> None:
-    assert Eyes(load_settings("", {}, file="s.yml").model).look(Deadline.after(1)) == {}
+    assert PrometheusMetrics(load_settings("", {}, file="s.yml").model).look(Deadline.after(1)) == {}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scaler.commands.override import auto, manual, pause
+from scaler.commands.override import set_automatic, set_manual, set_paused
 from scaler.settings import Settings, load_settings
-from scaler.state.commands import OrderError, find_target
+from scaler.state.commands import CommandError, find_target
 from scaler.state.file_store import StateFile
 from service.config.load import Loaded
 
@@ -39,28 +39,28 @@ def test_a_target_goes_by_its_name_or_its_queue(loaded: Loaded[Settings], name: 
 
 def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[Settings]) -> None:
     with pytest.raises(
-        OrderError, match="there is no target or queue 'video'; targets: mailer, mail-out, rest"
+        CommandError, match="there is no target or queue 'video'; targets: mailer, mail-out, rest"
     ):
         find_target(loaded.model, "video")
-    with pytest.raises(OrderError, match="is served by mailer, rest: name one of them"):
+    with pytest.raises(CommandError, match="is served by mailer, rest: name one of them"):
         find_target(loaded.model, "mail-slow")
 
 
 def test_orders_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -> None:
     [mailer, *_] = loaded.model.targets
     file = StateFile(loaded.model.state_file or "")
-    told = manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
+    told = set_manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
     assert told.startswith("mailer: 8 workers for 1 h 30 min, until ")
-    override = file.read()[0].orders.overrides["mailer"]
+    override = file.read()[0].operator.overrides["mailer"]
     assert (override.workers, override.reason, override.by) == (8, "a sale", "ann")
     assert override.until == override.at + 5400
-    assert pause(loaded, mailer) == "mailer: held as it is until `scaling auto`"
-    assert file.read()[0].orders.paused == {"mailer"}
-    manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
-    assert file.read()[0].orders.paused == frozenset()  # a number is no hold
-    assert auto(loaded, mailer) == "mailer: scaled by its metrics again"
-    assert auto(loaded, mailer) == "mailer: was scaled by its metrics already"
-    assert file.read()[0].orders.overrides == {}
+    assert set_paused(loaded, mailer) == "mailer: held as it is until `scaling auto`"
+    assert file.read()[0].operator.paused == {"mailer"}
+    set_manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
+    assert file.read()[0].operator.paused == frozenset()  # a number is no hold
+    assert set_automatic(loaded, mailer) == "mailer: scaled by its metrics again"
+    assert set_automatic(loaded, mailer) == "mailer: was scaled by its metrics already"
+    assert file.read()[0].operator.overrides == {}
 
 
 @pytest.mark.parametrize(("workers", "reason"), [(9, "x"), (1, "x"), (4, "  ")])
@@ -68,12 +68,12 @@ def test_an_order_that_cannot_be_is_refused_and_nothing_is_written(
     loaded: Loaded[Settings], workers: int, reason: str
 ) -> None:
     [mailer, *_] = loaded.model.targets
-    with pytest.raises(OrderError):
-        manual(loaded, mailer, workers, reason=reason, by="ann", seconds=None)
+    with pytest.raises(CommandError):
+        set_manual(loaded, mailer, workers, reason=reason, by="ann", seconds=None)
     assert not Path(loaded.model.state_file or "").exists()
 
 
 def test_without_a_state_file_orders_have_no_way() -> None:
     loaded = load_settings(TEXT, {}, file="s.yml")
-    with pytest.raises(OrderError, match="SCALER_STATE_FILE"):
-        pause(loaded, loaded.model.targets[0])
+    with pytest.raises(CommandError, match="SCALER_STATE_FILE"):
+        set_paused(loaded, loaded.model.targets[0])

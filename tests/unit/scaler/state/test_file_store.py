@@ -15,7 +15,7 @@ from scaler.decision.step import begin
 from scaler.model import Override
 from scaler.settings import PolicySettings
 from scaler.state.file_store import StateFile
-from scaler.state.live import Ledger
+from scaler.state.live import LiveState
 from scaler.state.model import State, StateError, to_json, with_override, with_pause, with_policy
 from scaler.state.store import StoreError
 
@@ -23,7 +23,7 @@ SALE = Override(5, "a sale", "ann", 100.0)
 
 
 def ordered(state: State) -> State:
-    return replace(state, orders=with_override(state.orders, "mail", SALE))
+    return replace(state, operator=with_override(state.operator, "mail", SALE))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_it_is_replaced_for_its_owner_only(path: Path) -> None:
     assert file.read() == (State(), [])
     file.change(ordered)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert file.read()[0].orders.overrides == {"mail": SALE}
+    assert file.read()[0].operator.overrides == {"mail": SALE}
 
 
 def test_what_is_torn_is_never_written_over_by_a_change(path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_is_torn_is_never_written_over_by_a_change(path: Path) -> None:
 
 
 def test_a_running_scaler_takes_over_what_a_command_wrote(path: Path) -> None:
-    ledger = Ledger(StateFile(str(path)))
+    ledger = LiveState(StateFile(str(path)))
     assert ledger.control("mail", 0.0).override is None
     StateFile(str(path)).change(ordered)
     ledger.refresh()
@@ -61,13 +61,13 @@ def test_a_running_scaler_takes_over_what_a_command_wrote(path: Path) -> None:
 
 
 def test_an_order_given_while_the_scaler_saves_is_kept(path: Path) -> None:
-    ledger = Ledger(StateFile(str(path)))
+    ledger = LiveState(StateFile(str(path)))
     StateFile(str(path)).change(ordered)  # not seen yet
-    ledger.note("mail", 1.0, 2, 3, "burst")
+    ledger.record_action("mail", 1.0, 2, 3, "burst")
     ledger.save({"mail": begin(PolicySettings())})
     state, problems = StateFile(str(path)).read()
     assert problems == []
-    assert state.orders.overrides == {"mail": SALE}
+    assert state.operator.overrides == {"mail": SALE}
     assert [(one.old, one.new) for one in state.actions] == [(2, 3)]
     assert ledger.control("mail", 0.0).override == SALE
     ledger.close()
@@ -83,8 +83,8 @@ class Interrupted(StateFile):
 
 
 def test_an_order_given_just_after_the_scaler_saved_is_seen(path: Path) -> None:
-    ledger = Ledger(Interrupted(str(path)))
-    ledger.note("mail", 1.0, 2, 3, "burst")
+    ledger = LiveState(Interrupted(str(path)))
+    ledger.record_action("mail", 1.0, 2, 3, "burst")
     ledger.save({"mail": begin(PolicySettings())})
     ledger.refresh()
     assert ledger.control("mail", 0.0).override == SALE
@@ -100,11 +100,11 @@ def test_a_change_tells_the_mark_it_left(path: Path) -> None:
 
 
 def test_what_was_learned_is_there_after_a_restart(path: Path) -> None:
-    first = Ledger(StateFile(str(path)))
+    first = LiveState(StateFile(str(path)))
     memory = begin(PolicySettings())
     first.save({"mail": memory}, at_once=True)
     first.close()
-    second = Ledger(StateFile(str(path)))
+    second = LiveState(StateFile(str(path)))
     assert second.recall("mail") == memory
     assert second.recall("video") is None
     second.close()
@@ -116,7 +116,7 @@ def test_learned_values_of_another_release_are_told_and_dropped(
     path.write_text(
         to_json(State(learned={"mail": {"policy": "threshold", "learned": {"x": 1}, "guards": {}}}))
     )
-    ledger = Ledger(StateFile(str(path)))
+    ledger = LiveState(StateFile(str(path)))
     assert ledger.recall("mail") is None
     assert "what was learned cannot be used" in caplog.text
     ledger.close()
@@ -124,7 +124,7 @@ def test_learned_values_of_another_release_are_told_and_dropped(
 
 def test_a_torn_file_is_set_aside_at_start(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text('{"format": "oxherd')
-    ledger = Ledger(StateFile(str(path)))
+    ledger = LiveState(StateFile(str(path)))
     assert ledger.actions == ()
     [aside] = path.parent.glob("state.json.unusable-*")
     assert aside.read_text() == '{"format": "oxherd'
@@ -136,14 +136,14 @@ def test_a_hand_that_slips_is_told_once_and_its_file_stays(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     StateFile(str(path)).change(ordered)
-    ledger = Ledger(StateFile(str(path)))
+    ledger = LiveState(StateFile(str(path)))
     path.write_text("not json")
     with caplog.at_level(logging.WARNING):
         ledger.refresh()
         ledger.refresh()
     assert caplog.text.count("cannot be read") == 1
     assert ledger.control("mail", 0.0).override == SALE  # as it was last read
-    ledger.note("mail", 1.0, 2, 3, "burst")
+    ledger.record_action("mail", 1.0, 2, 3, "burst")
     ledger.save({})
     assert path.read_text() == "not json"
     ledger.close()
@@ -156,17 +156,17 @@ def test_a_slip_in_one_part_is_not_lost_when_another_changes(path: Path) -> None
     data["overrides"]["video"] = {"workers": "many"}
     data["policies"] = ["none"]
     path.write_text(json.dumps(data))
-    file.change(lambda state: replace(state, orders=with_override(state.orders, "text", SALE)))
-    file.change(lambda state: replace(state, orders=with_override(state.orders, "mail", None)))
+    file.change(lambda state: replace(state, operator=with_override(state.operator, "text", SALE)))
+    file.change(lambda state: replace(state, operator=with_override(state.operator, "mail", None)))
     kept = json.loads(path.read_text())
     assert kept["overrides"].keys() == {"video", "text"}
     assert kept["policies"] == ["none"]
     with pytest.raises(StateError, match="policies: should be an object"):
-        file.change(lambda state: replace(state, orders=with_policy(state.orders, "mail", {"aim": 0.2})))
+        file.change(lambda state: replace(state, operator=with_policy(state.operator, "mail", {"aim": 0.2})))
 
 
 def test_a_hand_edit_counts_part_by_part(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ledger = Ledger(StateFile(str(path)))
+    ledger = LiveState(StateFile(str(path)))
     StateFile(str(path)).change(ordered)
     data = json.loads(path.read_text())
     data["paused"] = ["video"]
@@ -180,18 +180,22 @@ def test_a_hand_edit_counts_part_by_part(path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_two_scalers_do_not_share_a_file(path: Path) -> None:
-    first = Ledger(StateFile(str(path)))
+    first = LiveState(StateFile(str(path)))
     with pytest.raises(StoreError, match="another scaler"):
-        Ledger(StateFile(str(path)))
+        LiveState(StateFile(str(path)))
     first.close()
-    Ledger(StateFile(str(path))).close()
+    LiveState(StateFile(str(path))).close()
 
 
 def write_for_ever(path: str) -> None:
     file = StateFile(path)
     while True:
-        file.change(lambda state: replace(state, orders=with_pause(state.orders, "a" * 5000, paused=True)))
-        file.change(lambda state: replace(state, orders=with_pause(state.orders, "a" * 5000, paused=False)))
+        file.change(
+            lambda state: replace(state, operator=with_pause(state.operator, "a" * 5000, paused=True))
+        )
+        file.change(
+            lambda state: replace(state, operator=with_pause(state.operator, "a" * 5000, paused=False))
+        )
 
 
 @pytest.mark.timeout(20)
@@ -205,4 +209,4 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(path: Path) -> None:
         writer.join()
         state, problems = StateFile(str(path)).read()
         assert problems == []
-        assert state.orders.paused in (frozenset(), frozenset({"a" * 5000}))
+        assert state.operator.paused in (frozenset(), frozenset({"a" * 5000}))

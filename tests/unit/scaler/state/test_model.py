@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scaler.model import Control, Override
 from scaler.state.model import (
     Action,
-    Orders,
+    OperatorState,
     State,
     StateError,
     control,
@@ -34,7 +34,7 @@ policies = st.dictionaries(
 states = st.builds(
     State,
     st.builds(
-        Orders,
+        OperatorState,
         st.dictionaries(names, overrides, max_size=3),
         st.frozensets(names, max_size=3),
         policies,
@@ -54,21 +54,21 @@ def test_what_is_written_is_read_again(state: State) -> None:
 
 
 def test_an_override_holds_until_its_time() -> None:
-    orders = with_override(Orders(), "mail", SALE)
-    assert control(orders, "mail", 199.9) == Control(override=SALE)
-    assert control(orders, "mail", 200.0) == Control()
-    assert control(orders, "video", 150.0) == Control()
-    assert without_expired(orders, 200.0) == Orders()
-    assert without_expired(orders, 199.0) is orders
-    assert control(with_override(orders, "mail", FOREVER), "mail", 1e12) == Control(override=FOREVER)
-    assert with_override(orders, "mail", None) == Orders()
+    operator = with_override(OperatorState(), "mail", SALE)
+    assert control(operator, "mail", 199.9) == Control(override=SALE)
+    assert control(operator, "mail", 200.0) == Control()
+    assert control(operator, "video", 150.0) == Control()
+    assert without_expired(operator, 200.0) == OperatorState()
+    assert without_expired(operator, 199.0) is operator
+    assert control(with_override(operator, "mail", FOREVER), "mail", 1e12) == Control(override=FOREVER)
+    assert with_override(operator, "mail", None) == OperatorState()
 
 
 def test_a_pause_and_a_changed_policy_come_and_go() -> None:
-    orders = with_pause(with_policy(Orders(), "mail", {"aim": 0.2}), "mail", paused=True)
-    assert control(orders, "mail", 0.0).paused
-    assert orders.policies == {"mail": {"aim": 0.2}}
-    assert with_policy(with_pause(orders, "mail", paused=False), "mail", {}) == Orders()
+    operator = with_pause(with_policy(OperatorState(), "mail", {"aim": 0.2}), "mail", paused=True)
+    assert control(operator, "mail", 0.0).paused
+    assert operator.policies == {"mail": {"aim": 0.2}}
+    assert with_policy(with_pause(operator, "mail", paused=False), "mail", {}) == OperatorState()
 
 
 def test_only_the_last_actions_are_kept() -> None:
@@ -95,7 +95,7 @@ def test_what_is_no_state_is_refused(text: str, why: str) -> None:
 
 
 def test_a_part_that_cannot_be_used_is_named_and_the_others_count() -> None:
-    data = json.loads(to_json(State(with_override(Orders(), "mail", FOREVER))))
+    data = json.loads(to_json(State(with_override(OperatorState(), "mail", FOREVER))))
     data["overrides"]["video"] = {"workers": "many"}
     data["overrides"]["audio"] = {"workers": -1, "reason": "", "by": "", "at": 0, "until": None}
     data["paused"] = "all"
@@ -103,7 +103,7 @@ def test_a_part_that_cannot_be_used_is_named_and_the_others_count() -> None:
     data["actions"] = 7
     data["learned"] = []
     state, problems = from_json(json.dumps(data))
-    assert state == State(with_override(Orders(), "mail", FOREVER))
+    assert state == State(with_override(OperatorState(), "mail", FOREVER))
     assert [problem.split(":")[0] for problem in problems] == [
         "overrides.video",
         "overrides.audio",

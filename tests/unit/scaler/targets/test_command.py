@@ -8,7 +8,7 @@ import pytest
 
 from scaler.model import NotApplied
 from scaler.settings import ProcessSettings
-from scaler.targets.command import environment, kept_command, refusal
+from scaler.targets.command import environment, find_problem, shim_command
 
 US = pwd.getpwuid(os.geteuid())
 
@@ -21,30 +21,30 @@ def test_a_command_that_can_run(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o700)
-    assert refusal(settings("sh")) is None
-    assert refusal(settings(str(script))) is None
-    assert refusal(settings("./script", directory=str(tmp_path))) is None
-    assert refusal(settings("script", environment={"PATH": str(tmp_path)})) is None
-    assert refusal(settings("sh", user=US.pw_name)) is None
+    assert find_problem(settings("sh")) is None
+    assert find_problem(settings(str(script))) is None
+    assert find_problem(settings("./script", directory=str(tmp_path))) is None
+    assert find_problem(settings("script", environment={"PATH": str(tmp_path)})) is None
+    assert find_problem(settings("sh", user=US.pw_name)) is None
 
 
 def test_the_path_that_counts_is_the_workers() -> None:
-    answer = refusal(settings("sh", environment={"PATH": "/no/such/directory"}))
+    answer = find_problem(settings("sh", environment={"PATH": "/no/such/directory"}))
     assert answer == NotApplied("not_found", "command sh is nowhere in PATH")
 
 
 def test_a_directory_is_no_command(tmp_path: Path) -> None:
-    answer = refusal(settings(str(tmp_path)))
+    answer = find_problem(settings(str(tmp_path)))
     assert answer == NotApplied("forbidden", f"command {tmp_path} may not be executed")
 
 
 def test_somebody_else_only_where_we_are_root(monkeypatch: pytest.MonkeyPatch) -> None:
     other = next(one.pw_name for one in pwd.getpwall() if one.pw_uid not in (0, 4242))
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    answer = refusal(settings("sh", user=other))
+    answer = find_problem(settings("sh", user=other))
     assert answer == NotApplied("forbidden", f"user {other}: only root may run workers as somebody else")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert refusal(settings("sh", user=other)) is None
+    assert find_problem(settings("sh", user=other)) is None
 
 
 def test_what_we_may_not_look_into_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,13 +52,13 @@ def test_what_we_may_not_look_into_is_forbidden(monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "exists", closed)
-    answer = refusal(settings("/closed/worker"))
+    answer = find_problem(settings("/closed/worker"))
     assert answer == NotApplied("forbidden", "/closed/worker: Permission denied")
 
 
 def test_the_keeper_is_told_the_grace_and_whom_to_become() -> None:
-    assert kept_command(settings("a", "b c", grace_seconds=0.00001))[4:] == ["0.000010", "", "", "a", "b c"]
-    assert kept_command(settings("a", user=US.pw_name, directory="/d"))[5:] == ["/d", "", "a"]
+    assert shim_command(settings("a", "b c", grace_seconds=0.00001))[4:] == ["0.000010", "", "", "a", "b c"]
+    assert shim_command(settings("a", user=US.pw_name, directory="/d"))[5:] == ["/d", "", "a"]
 
 
 def test_an_environment_is_ours_then_the_users_then_the_settings_then_the_name() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from service.api.auth import Door, RefusedError
+from service.api.auth import ApiKeyAuth, AuthError
 from service.api.settings import ApiSettings, unfit
 
 FULL, READ = "a-full-key-of-tests", "a-read-key-of-tests"
@@ -21,16 +21,16 @@ class Clock:
         return self.now
 
 
-def door(clock: Clock | None = None, **keys: str) -> Door:
+def auth(clock: Clock | None = None, **keys: str) -> ApiKeyAuth:
     settings = ApiSettings(**{name: SecretStr(key) for name, key in keys.items()})
-    return Door(settings, "CRON_API_KEY", clock=clock or Clock())
+    return ApiKeyAuth(settings, "CRON_API_KEY", clock=clock or Clock())
 
 
-def status(of: Door, key: str | None, address: str = "a", *, changes: bool = False) -> int:
-    refused: RefusedError | None = None
+def status(of: ApiKeyAuth, key: str | None, address: str = "a", *, changes: bool = False) -> int:
+    refused: AuthError | None = None
     try:
-        of.enter([key] if key is not None else [], address, changes=changes)
-    except RefusedError as error:
+        of.authorize([key] if key is not None else [], address, changes=changes)
+    except AuthError as error:
         refused = error
     assert FULL not in str(refused)
     assert READ not in str(refused)
@@ -38,8 +38,8 @@ def status(of: Door, key: str | None, address: str = "a", *, changes: bool = Fal
 
 
 def test_without_a_key_set_all_is_closed_and_the_setting_is_named() -> None:
-    with pytest.raises(RefusedError, match="CRON_API_KEY is not set") as error:
-        door().enter(["anything"], "a")
+    with pytest.raises(AuthError, match="CRON_API_KEY is not set") as error:
+        auth().authorize(["anything"], "a")
     assert error.value.status == 503
 
 
@@ -59,34 +59,34 @@ def test_without_a_key_set_all_is_closed_and_the_setting_is_named() -> None:
     ],
 )
 def test_keys(key: str | None, expected: int, *, changes: bool) -> None:
-    assert status(door(key=FULL, read_key=READ), key, changes=changes) == expected
+    assert status(auth(key=FULL, read_key=READ), key, changes=changes) == expected
 
 
 @given(st.text(min_size=1))
 def test_nothing_but_the_key_is_a_key(key: str) -> None:
-    assert (status(door(key=FULL), key) == 200) == (key == FULL)
+    assert (status(auth(key=FULL), key) == 200) == (key == FULL)
 
 
 def test_one_right_key_among_others_is_enough() -> None:
-    one = door(key=FULL, read_key=READ)
-    assert one.enter(["", "a-proxys-own-key", READ, FULL], "a", changes=True) == FULL
-    assert one.enter(["a-proxys-own-key", READ], "a") == READ
+    one = auth(key=FULL, read_key=READ)
+    assert one.authorize(["", "a-proxys-own-key", READ, FULL], "a", changes=True) == FULL
+    assert one.authorize(["a-proxys-own-key", READ], "a") == READ
     assert one.refused["wrong"] == 0
 
 
 def test_a_read_key_alone_reads() -> None:
-    only = door(read_key=READ)
+    only = auth(read_key=READ)
     assert (status(only, READ), status(only, READ, changes=True)) == (200, 403)
 
 
 def test_guessing_is_slowed_down_by_address_and_counted() -> None:
     clock = Clock()
-    one = door(clock, key=FULL)
+    one = auth(clock, key=FULL)
     assert [status(one, "wrong-key-number-x") for _ in range(12)] == [401] * 10 + [429] * 2
     assert status(one, FULL) == 429, "a right guess after too many wrong ones is not told"
     assert status(one, FULL, "b") == 200
-    with pytest.raises(RefusedError) as error:
-        one.enter([FULL], "a")
+    with pytest.raises(AuthError) as error:
+        one.authorize([FULL], "a")
     assert error.value.retry_after == 60
     clock.now += 61
     assert status(one, FULL) == 200
@@ -95,13 +95,13 @@ def test_guessing_is_slowed_down_by_address_and_counted() -> None:
 
 
 def test_missing_keys_do_not_lock_anybody_out() -> None:
-    one = door(key=FULL)
+    one = auth(key=FULL)
     assert {status(one, None) for _ in range(50)} == {401}
     assert status(one, FULL) == 200
 
 
 def test_many_addresses_take_bounded_memory() -> None:
-    one = door(key=FULL)
+    one = auth(key=FULL)
     for number in range(10_500):
         status(one, "wrong-key-number-x", str(number))
     assert len(one._failures) == 10_000

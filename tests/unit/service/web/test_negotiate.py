@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.web.negotiate import Format, gzip_wanted, metrics_format, scrape_seconds
+from service.web.negotiate import MetricsFormat, gzip_wanted, metrics_format, scrape_seconds
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -35,7 +35,7 @@ PROMETHEUS_3 = (
         ("application/openmetrics-text;q=much", "text"),
     ],
 )
-def test_format(accept: str | None, form: Format) -> None:
+def test_format(accept: str | None, form: MetricsFormat) -> None:
     assert metrics_format(accept) == form
 
 

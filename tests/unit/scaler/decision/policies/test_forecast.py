@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.decision.policies.forecast import Flow, learn
-from scaler.model import Sample
+from scaler.model import QueueSample
 
 HORIZON = 45.0
 
 
-def learned(samples: Iterable[Sample]) -> Flow:
+def learned(samples: Iterable[QueueSample]) -> Flow:
     flow = None
     for sample in samples:
         flow = learn(flow, sample, HORIZON)
@@ -21,10 +21,10 @@ def learned(samples: Iterable[Sample]) -> Flow:
     return flow
 
 
-def steady(rate: float, service: float, seconds: int = 1800, step: int = 5) -> list[Sample]:
+def steady(rate: float, service: float, seconds: int = 1800, step: int = 5) -> list[QueueSample]:
     """As many jobs come as go, and none waits."""
     return [
-        Sample(float(at), 0.0, rate * service, completed=rate * at, failed=0.0)
+        QueueSample(float(at), 0.0, rate * service, completed=rate * at, failed=0.0)
         for at in range(0, seconds, step)
     ]
 
@@ -39,39 +39,41 @@ def test_a_steady_flow_is_known_as_it_is(rate: float, service: float) -> None:
 
 
 def test_nothing_is_known_without_totals_or_after_one_sample() -> None:
-    assert learn(None, Sample(0.0, 5.0, 5.0), HORIZON) is None
-    first = learn(None, Sample(0.0, 5.0, 5.0, completed=9.0, failed=1.0), HORIZON)
+    assert learn(None, QueueSample(0.0, 5.0, 5.0), HORIZON) is None
+    first = learn(None, QueueSample(0.0, 5.0, 5.0, completed=9.0, failed=1.0), HORIZON)
     assert first is not None
     assert first.level is None
 
 
 def test_a_sample_without_totals_is_passed_over_but_not_for_ever() -> None:
     before = learned(steady(2.0, 3.0))
-    assert learn(before, Sample(1800.0, 0.0, 6.0), HORIZON) == before
-    assert learn(before, Sample(2200.0, 0.0, 6.0), HORIZON) is None
+    assert learn(before, QueueSample(1800.0, 0.0, 6.0), HORIZON) == before
+    assert learn(before, QueueSample(2200.0, 0.0, 6.0), HORIZON) is None
 
 
 def test_waiting_jobs_are_arrivals_though_none_ends() -> None:
-    flow = learned([Sample(0.0, 0.0, 0.0, completed=0.0, failed=0.0), Sample(5.0, 50.0, 0.0, 0.0, 0.0)])
+    flow = learned(
+        [QueueSample(0.0, 0.0, 0.0, completed=0.0, failed=0.0), QueueSample(5.0, 50.0, 0.0, 0.0, 0.0)]
+    )
     assert flow.level == 10.0
 
 
 def test_failed_jobs_have_ended_too() -> None:
-    flow = learned([Sample(0.0, 0.0, 0.0, 0.0, 0.0), Sample(5.0, 0.0, 0.0, 10.0, 20.0)])
+    flow = learned([QueueSample(0.0, 0.0, 0.0, 0.0, 0.0), QueueSample(5.0, 0.0, 0.0, 10.0, 20.0)])
     assert flow.level == 6.0
 
 
 def test_a_queue_that_was_drained_by_hand_brought_no_negative_arrivals() -> None:
-    flow = learned([Sample(0.0, 500.0, 0.0, 0.0, 0.0), Sample(5.0, 0.0, 0.0, 0.0, 0.0)])
+    flow = learned([QueueSample(0.0, 500.0, 0.0, 0.0, 0.0), QueueSample(5.0, 0.0, 0.0, 0.0, 0.0)])
     assert flow.level == 0.0
 
 
 def test_a_counter_that_began_anew_is_no_rate() -> None:
     before = learned(steady(2.0, 3.0))
-    after = learn(before, Sample(1800.0, 0.0, 6.0, completed=3.0, failed=0.0), HORIZON)
+    after = learn(before, QueueSample(1800.0, 0.0, 6.0, completed=3.0, failed=0.0), HORIZON)
     assert after is not None
     assert (after.level, after.service) == (before.level, before.service)
-    later = learn(after, Sample(1805.0, 0.0, 6.0, completed=13.0, failed=0.0), HORIZON)
+    later = learn(after, QueueSample(1805.0, 0.0, 6.0, completed=13.0, failed=0.0), HORIZON)
     assert later is not None
     assert later.rate == pytest.approx(2.0, rel=1e-3)
 
@@ -79,7 +81,7 @@ def test_a_counter_that_began_anew_is_no_rate() -> None:
 @pytest.mark.parametrize("at", [1795.0, 1700.0, 0.0])
 def test_a_sample_of_the_past_moves_nothing(at: float) -> None:
     before = learned(steady(2.0, 3.0))
-    after = learn(before, Sample(at, 0.0, 6.0, completed=10000.0, failed=0.0), HORIZON)
+    after = learn(before, QueueSample(at, 0.0, 6.0, completed=10000.0, failed=0.0), HORIZON)
     assert after is not None
     assert after.rate == before.rate
 
@@ -88,7 +90,8 @@ def test_windows_of_a_rising_flow_are_the_errors_of_its_forecasts() -> None:
     quiet = steady(1.0, 1.0, seconds=900)
     told = quiet[-1].completed or 0.0
     loud = [
-        Sample(900.0 + at, 0.0, 3.0, completed=told + 3.0 * (at + 5), failed=0.0) for at in range(0, 600, 5)
+        QueueSample(900.0 + at, 0.0, 3.0, completed=told + 3.0 * (at + 5), failed=0.0)
+        for at in range(0, 600, 5)
     ]
     flow = learned([*quiet, *loud])
     assert flow.tried
@@ -105,7 +108,7 @@ def test_an_untried_forecast_is_taken_to_be_wrong_by_half() -> None:
 def test_the_first_jobs_to_end_are_not_taken_for_all() -> None:
     """100 jobs of 30 s began at once: as one ends after 20 s, 2,000 busy slot-seconds are not its own."""
     samples = [
-        Sample(at, 0.0, 100.0 if at < 20 else 99.0, completed=float(at >= 20), failed=0.0)
+        QueueSample(at, 0.0, 100.0 if at < 20 else 99.0, completed=float(at >= 20), failed=0.0)
         for at in (0.0, 5.0, 10.0, 15.0, 20.0)
     ]
     assert learned(samples).service == pytest.approx(40.0, rel=0.1)
@@ -127,7 +130,7 @@ def test_no_sequence_of_samples_makes_it_negative(steps: list[tuple[float, int, 
     flow, at, completed = None, 0.0, 0.0
     for seconds, waiting, active, ended in steps:
         at, completed = at + seconds, max(0.0, completed + ended)
-        flow = learn(flow, Sample(at, waiting, active, completed, 0.0), HORIZON)
+        flow = learn(flow, QueueSample(at, waiting, active, completed, 0.0), HORIZON)
         assert flow is not None
         assert flow.rate >= 0
         assert flow.service > 0

@@ -8,7 +8,7 @@ import pytest
 
 from scaler.decision.load_factor import load_factor
 from scaler.decision.policies.threshold import Threshold
-from scaler.model import Observation, Sample
+from scaler.model import Observation, QueueSample
 from scaler.settings import PolicySettings
 
 USUAL = PolicySettings(policy="threshold")
@@ -18,7 +18,7 @@ AGGRESSIVE = PolicySettings(
 
 
 def wanted(policy: PolicySettings, workers: int, waiting: float, active: float) -> tuple[int, str]:
-    sample = Sample(0.0, waiting, active)
+    sample = QueueSample(0.0, waiting, active)
     rule = Threshold()
     proposal, _ = rule.decide(policy, 5.0, Observation(0.0, workers, workers, sample), sample, rule.begin())
     return proposal.workers, proposal.reason
@@ -40,7 +40,7 @@ def test_the_load_factor(
     settings: dict[str, Any], workers: int, waiting: float, active: float, expected: float
 ) -> None:
     policy = PolicySettings.model_validate(settings)
-    assert load_factor(policy, Sample(0.0, waiting, active), workers) == expected
+    assert load_factor(policy, QueueSample(0.0, waiting, active), workers) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.decision.policies.wait_target import Memory, WaitTarget
-from scaler.model import Observation, Proposal, Sample
+from scaler.model import Observation, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
 POLICY = WaitTarget()
@@ -19,12 +19,12 @@ SETTINGS = PolicySettings(worker_concurrency=4, max_workers=100)
 def seen(
     at: float, workers: int, waiting: float, active: float, completed: float, **more: Any
 ) -> Observation:
-    sample = Sample(at, waiting, active, completed=completed, failed=0.0, due=more.pop("due", None))
+    sample = QueueSample(at, waiting, active, completed=completed, failed=0.0, due=more.pop("due", None))
     return Observation(at, workers, more.pop("ready", workers), sample, more.pop("start", 25.0))
 
 
 def decide(one: Observation, memory: Memory, policy: PolicySettings = SETTINGS) -> tuple[Proposal, Memory]:
-    assert isinstance(one.sample, Sample)
+    assert isinstance(one.sample, QueueSample)
     return POLICY.decide(policy, 5.0, one, one.sample, memory)
 
 
@@ -139,7 +139,7 @@ def test_concurrency_is_measured_where_it_is_not_given() -> None:
 
 
 def test_without_counters_of_ended_jobs_each_job_gets_a_slot() -> None:
-    sample = Sample(0.0, 30.0, 10.0)
+    sample = QueueSample(0.0, 30.0, 10.0)
     proposal, memory = POLICY.decide(SETTINGS, 5.0, Observation(0.0, 2, 2, sample), sample, POLICY.begin())
     assert (proposal.workers, proposal.reason) == (10, "jobs")
     assert memory.flow is None

@@ -23,7 +23,7 @@ class World:
     asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     access: dict[str, Access] = field(default_factory=dict)
 
-    def open_link(self, host: str, port: int, access: Access, deadline: Deadline) -> _Link:
+    def open_connection(self, host: str, port: int, access: Access, deadline: Deadline) -> _Link:
         where = f"{host}:{port}"
         self.access[where] = access
         if where not in self.servers:
