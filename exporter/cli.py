@@ -179,14 +179,14 @@ def _ask(
 ) -> NoReturn:
     from exporter.commands.query import choose, run_view_command
     from service.config.load import ConfigError
-    from service.web.status_client import NoAnswerError
+    from service.web.status_client import StatusError
 
     if local and url:
         raise click.UsageError("--local and --url exclude each other")
     try:
         with choose(os.environ, url=url, config=config, local=local) as source:
             code = run_view_command(what, source, as_json=as_json, watch=watch)
-    except (ConfigError, NoAnswerError) as error:
+    except (ConfigError, StatusError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         code = _INTERRUPTED

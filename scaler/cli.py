@@ -87,16 +87,17 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
     """
     from scaler.commands.status import show_status
     from service.config.load import ConfigError
-    from service.web.status_client import NoAnswerError, key_given, key_set, local_url
+    from service.web.address import local_url
+    from service.web.status_client import StatusError, key_from_environment, key_from_settings
 
     url = url or os.environ.get("SCALER_URL", "").strip()
     try:
-        key = key_given(os.environ)
+        key = key_from_environment(os.environ)
         if not url:
             settings = _settings(config).model
-            url, key = local_url(settings.listen), key_set(settings.api)
+            url, key = local_url(settings.listen), key_from_settings(settings.api)
         code = show_status(url, key, as_json=as_json, watch=watch)
-    except (NoAnswerError, ConfigError) as error:
+    except (StatusError, ConfigError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         code = _INTERRUPTED
@@ -198,13 +199,13 @@ def pause(queue: str, config: str | None, url: str | None) -> None:
 
 
 def _remote(url: str, action: str, body: dict[str, Any], told: Callable[[dict[str, Any]], str]) -> None:
-    from scaler.commands.api_client import RefusedOrderError, order
+    from scaler.commands.api_client import CommandRefusedError, send_command
     from service.config.load import ConfigError
-    from service.web.status_client import NoAnswerError, key_given
+    from service.web.status_client import StatusError, key_from_environment
 
     try:
-        click.echo(told(order(url, key_given(os.environ), {"action": action, **body})))
-    except (NoAnswerError, RefusedOrderError, ConfigError) as error:
+        click.echo(told(send_command(url, key_from_environment(os.environ), {"action": action, **body})))
+    except (StatusError, CommandRefusedError, ConfigError) as error:
         _fail(str(error))
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from service.api.envelope import PATH, ApiError
-from service.web.client import UnansweredError, fetch
+from service.clock import Deadline
+from service.web.client import HttpClientError, fetch
 
 
 class ScalerReply(NamedTuple):
@@ -44,14 +45,16 @@ class ScalerClient:
             raise ApiError(503, "there is no scaler: SCALER_URL is not set")
         headers = {"X-API-Key": key, "Content-Type": "application/json", "Accept": "application/json"}
         try:
-            answer = fetch(self._url + path, seconds=self._seconds, headers=headers, data=body)
-        except UnansweredError as error:
+            response = fetch(
+                self._url + path, deadline=Deadline.after(self._seconds), headers=headers, body=body
+            )
+        except HttpClientError as error:
             if error.kind == "timeout":
                 raise ApiError(504, f"the scaler did not answer within {self._seconds:g} s") from None
             raise ApiError(502, f"the scaler cannot be reached: {error}") from None
-        if answer.status in (401, 403, 429):
-            raise ApiError(502, f"the scaler refuses this key ({answer.status})")
-        return _scaler_reply(answer.status, answer.body)
+        if response.status in (401, 403, 429):
+            raise ApiError(502, f"the scaler refuses this key ({response.status})")
+        return _scaler_reply(response.status, response.body)
 
 
 def _scaler_reply(status: int, raw: bytes) -> ScalerReply:
@@ -60,5 +63,5 @@ def _scaler_reply(status: int, raw: bytes) -> ScalerReply:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("success"), bool):
-        raise ApiError(502, f"what answers at SCALER_URL is no scaler ({status})")
+        raise ApiError(502, f"what answers at SCALER_URL is not a scaler ({status})")
     return ScalerReply(status, body)

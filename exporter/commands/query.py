@@ -20,7 +20,8 @@ from exporter.configuration import all_secrets, read_settings
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
 from service.logs import configure
-from service.web.status_client import NoAnswerError, key_given, key_set, local_url
+from service.web.address import local_url
+from service.web.status_client import StatusError, key_from_environment, key_from_settings
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,23 @@ def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, l
     """Who is to be asked. A URL that is given is asked and nothing else; without one, the exporter that these
     settings would start or, where none listens, Redis itself.
 
-    Raises ConfigError and NoAnswerError.
+    Raises ConfigError and StatusError.
     """
     url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
     if url:
-        return RemoteSource(url, key_given(environ))
+        return RemoteSource(url, key_from_environment(environ))
     loaded = read_settings(environ, config=config)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the answer says what is wrong
     if local:
         return LocalSource(loaded)
-    remote = RemoteSource(local_url(loaded.model.listen), key_set(loaded.model.api))
+    remote = RemoteSource(local_url(loaded.model.listen), key_from_settings(loaded.model.api))
     return FallbackSource(remote, lambda: LocalSource(loaded), say=_note)
 
 
 def run_view_command(what: str, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
 
-    Raises ConfigError and NoAnswerError at the first look; a watch goes on through an exporter's absence.
+    Raises ConfigError and StatusError at the first look; a watch goes on through an exporter's absence.
     """
     console = tables.console()
     code = _once(VIEW_COMMANDS[what], source.view(), console, as_json=as_json)
@@ -73,7 +74,7 @@ def run_view_command(what: str, source: ViewSource, *, as_json: bool, watch: flo
         wait(never, watch)
         try:
             view = source.view()
-        except NoAnswerError as error:
+        except StatusError as error:
             _note(str(error))
             continue
         if console.is_terminal and not as_json:
@@ -99,7 +100,7 @@ def _table(command: ViewCommand, view: View) -> RenderableType:
     except (KeyError, TypeError):
         theirs, ours = view.get("version"), version("oxherd")
         why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
-        raise NoAnswerError(f"the exporter's answer lacks something that is shown here: {why}") from None
+        raise StatusError(f"the exporter's answer lacks something that is shown here: {why}") from None
 
 
 def _note(text: str) -> None:

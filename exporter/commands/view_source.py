@@ -19,7 +19,7 @@ from exporter.views import NO_MONITORING, About, View, status_view
 from service.clock import Deadline
 from service.config.load import Loaded
 from service.outcome import UnreadableError
-from service.web.status_client import NoAnswerError, NotRunningError, ask_view, check_url
+from service.web.status_client import NotRunningError, StatusError, check_url, fetch_status
 
 _COLLECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = (
@@ -32,7 +32,7 @@ class ViewSource(ABC):
 
     @abstractmethod
     def view(self) -> View:
-        """The view of now. Raises NoAnswerError and ConfigError."""
+        """The view of now. Raises StatusError and ConfigError."""
 
     def close(self) -> None:  # noqa: B027  # not all hold something
         """Let go of connections."""
@@ -45,7 +45,7 @@ class ViewSource(ABC):
 
 
 class RemoteSource(ViewSource):
-    """Asks the exporter at a URL. Raises NoAnswerError for one that is no URL of an exporter."""
+    """Asks the exporter at a URL. Raises StatusError for one that is no URL of an exporter."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = check_url(url, "exporter")
@@ -53,7 +53,7 @@ class RemoteSource(ViewSource):
 
     def view(self) -> View:
         headers = {"x-prometheus-scrape-timeout-seconds": str(_COLLECT_SECONDS)}
-        return ask_view(
+        return fetch_status(
             self.url, "exporter", "oxherd", seconds=_ANSWER_SECONDS, headers=headers, key=self._key
         )
 
@@ -64,7 +64,7 @@ class LocalSource(ViewSource):
     def __init__(self, loaded: Loaded[Settings]) -> None:
         settings = loaded.model
         if not settings.monitoring.enabled:
-            raise NoAnswerError(NO_MONITORING)
+            raise StatusError(NO_MONITORING)
         self._deployment = Deployment(settings.redis)
         try:
             self._reachable = check_access(self._deployment).reachable

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from exporter.peers.model import Peers, PeerStatus
 from exporter.settings import ExporterApiSettings
-from service.clock import now
+from service.clock import Deadline, now
 from service.threads import Supervised
-from service.web.client import UnansweredError, fetch
-from service.web.status_client import NoAnswerError, ask_view, key_set
+from service.web.client import HttpClientError, fetch
+from service.web.status_client import StatusError, fetch_status, key_from_settings
 
 _EVERY: Final = 10.0
 _SECONDS: Final = 3.0
-_LARGEST: Final = 16 << 20
+_LIMIT: Final = 16 << 20
 _MOST_ALERTS: Final = 100
 
 
@@ -24,7 +24,7 @@ class PeerPoller:
     """Asks both every ten seconds."""
 
     def __init__(self, settings: ExporterApiSettings) -> None:
-        self._key = key_set(settings)
+        self._key = key_from_settings(settings)
         self._scaler_url, self._prometheus_url = settings.scaler_url, settings.prometheus_url
         self._peers = Peers(
             PeerStatus(None, None, "not asked yet") if self._scaler_url else None,
@@ -47,7 +47,7 @@ class PeerPoller:
         if before is None or self._scaler_url is None:
             return None
         try:
-            view = ask_view(
+            view = fetch_status(
                 self._scaler_url.rstrip("/"),
                 "scaler",
                 "oxherd scaler",
@@ -55,7 +55,7 @@ class PeerPoller:
                 headers={},
                 key=self._key,
             )
-        except NoAnswerError as error:
+        except StatusError as error:
             return PeerStatus(before.at, None, str(error))
         return PeerStatus(now(), view, "")
 
@@ -64,12 +64,17 @@ class PeerPoller:
             return None
         url = self._prometheus_url.rstrip("/") + "/api/v1/alerts"
         try:
-            answer = fetch(url, seconds=_SECONDS, headers={"accept": "application/json"}, largest=_LARGEST)
-            return PeerStatus(now(), firing(json.loads(answer.body)), "")
-        except UnansweredError as error:
+            response = fetch(
+                url,
+                deadline=Deadline.after(_SECONDS),
+                headers={"accept": "application/json"},
+                limit=_LIMIT,
+            )
+            return PeerStatus(now(), firing(json.loads(response.body)), "")
+        except HttpClientError as error:
             return PeerStatus(before.at, None, f"Prometheus cannot be asked: {error}")
         except (ValueError, RecursionError):
-            return PeerStatus(before.at, None, "what answers at PROMETHEUS_URL is no Prometheus")
+            return PeerStatus(before.at, None, "what answers at PROMETHEUS_URL is not a Prometheus")
 
 
 def firing(answer: Any) -> list[dict[str, str]]:

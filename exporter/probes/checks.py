@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import ssl
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from exporter.snapshot import Histogram
+from service.web.client import ErrorKind, HttpClientError
 
 ProbeFailure: TypeAlias = Literal[
     "status", "body", "timeout", "refused", "unreachable", "dns", "certificate", "redirect", "protocol"
@@ -68,27 +68,22 @@ def next_url(url: str, location: str | None, follow: Literal["no", "same_host", 
     return target
 
 
-def failure_of(error: BaseException, *, late: bool) -> ProbeError:
-    """What an exception of socket, ssl or http.client means. `late`: the time was over by then."""
-    if isinstance(error, ProbeError):
-        return error
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ProbeError(
-            "certificate", f"the certificate is not to be trusted: {getattr(error, 'verify_message', '')}"
-        )
-    if late or isinstance(error, TimeoutError):
-        return ProbeError("timeout", "no answer in time")
-    if isinstance(error, ssl.SSLError):
-        return ProbeError("protocol", f"no TLS: {getattr(error, 'reason', None) or 'broken off'}")
-    if isinstance(error, ConnectionResetError | BrokenPipeError):  # http.client's RemoteDisconnected too
-        return ProbeError("protocol", "the connection was broken off")
-    if isinstance(error, ConnectionRefusedError):
-        return ProbeError("refused", "nothing listens there")
-    if isinstance(error, OSError):
-        resolver = type(error).__name__ == "gaierror"
-        why = error.strerror or type(error).__name__
-        return ProbeError("dns" if resolver else "unreachable", why[:1].lower() + why[1:])
-    return ProbeError("protocol", f"not HTTP: {type(error).__name__}")
+_FAILURES: Final[Mapping[ErrorKind, ProbeFailure]] = {
+    "dns": "dns",
+    "refused": "refused",
+    "unreachable": "unreachable",
+    "timeout": "timeout",
+    "certificate": "certificate",
+    "tls": "protocol",
+    "closed": "protocol",
+    "protocol": "protocol",
+    "too_large": "protocol",
+}
+
+
+def probe_error(error: HttpClientError) -> ProbeError:
+    """A failed exchange as the failure of its probe."""
+    return ProbeError(_FAILURES[error.kind], str(error))
 
 
 def observed(histogram: Histogram | None, seconds: float) -> Histogram:

@@ -1,4 +1,4 @@
-"""The orders of the `scaling` command to a scaler that is elsewhere, by its API."""
+"""Commands of `scaling` to a scaler that is elsewhere, by its API."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from service.api.envelope import PATH
-from service.web.client import UnansweredError, fetch
-from service.web.status_client import NoAnswerError, check_key_taken, check_url
+from service.clock import Deadline
+from service.web.client import HttpClientError, fetch
+from service.web.status_client import StatusError, check_key_accepted, check_url
 
 _SECONDS: Final = 10.0
 
 
-class RefusedOrderError(Exception):
-    """The scaler, or the exporter before it, does not do that; the text is its own."""
+class CommandRefusedError(Exception):
+    """The scaler, or the exporter in front of it, refuses the command; the text is its own."""
 
 
-def order(url: str, key: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of the answer. Raises NoAnswerError and RefusedOrderError."""
+def send_command(url: str, key: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of the answer. Raises StatusError and CommandRefusedError."""
     url = check_url(url, "scaler")
     headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
     data = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
     try:
-        answer = fetch(url + PATH, seconds=_SECONDS, headers=headers, data=data)
-    except UnansweredError as error:
-        raise NoAnswerError(f"{url}: {error}") from None
-    check_key_taken(url, answer.status, key)
-    return _data(url, answer.body)
+        response = fetch(url + PATH, deadline=Deadline.after(_SECONDS), headers=headers, body=data)
+    except HttpClientError as error:
+        raise StatusError(f"{url}: {error}") from None
+    check_key_accepted(url, response.status, key)
+    return _data(url, response.body)
 
 
 def _data(url: str, raw: bytes) -> dict[str, Any]:
@@ -36,8 +37,8 @@ def _data(url: str, raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "success" not in answer:
-        raise NoAnswerError(f"{url} answered something else than a scaler")
+        raise StatusError(f"what answers at {url} is not a scaler")
     if not answer["success"]:
-        raise RefusedOrderError(str(answer.get("error")))
+        raise CommandRefusedError(str(answer.get("error")))
     data: dict[str, Any] = answer["data"]
     return data

@@ -13,7 +13,7 @@ from rich.console import Console
 from scaler.commands.tables import console, scaling_table
 from scaler.views import NAME
 from service.clock import wait
-from service.web.status_client import NoAnswerError, ask_view, check_url
+from service.web.status_client import StatusError, check_url, fetch_status
 
 _SECONDS: Final = 10.0
 _TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested"})
@@ -22,7 +22,7 @@ _TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Con
 def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
 
-    Raises NoAnswerError at the first look; a watch goes on through the scaler's absence.
+    Raises StatusError at the first look; a watch goes on through the scaler's absence.
     """
     url = check_url(url, "scaler")
     screen = console()
@@ -32,7 +32,7 @@ def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float
         wait(never, watch)
         try:
             code = _once(url, key, screen, as_json=as_json, clear=screen.is_terminal and not as_json)
-        except NoAnswerError as error:
+        except StatusError as error:
             click.echo(f"scaling: {error}", err=True)
     return code
 
@@ -44,7 +44,7 @@ def status_exit_code(view: dict[str, Any]) -> int:
 
 
 def _once(url: str, key: str | None, screen: Console, *, as_json: bool, clear: bool = False) -> int:
-    view = ask_view(url, "scaler", NAME, seconds=_SECONDS, headers={}, key=key)
+    view = fetch_status(url, "scaler", NAME, seconds=_SECONDS, headers={}, key=key)
     if clear:
         screen.clear()
     if as_json:
@@ -55,5 +55,5 @@ def _once(url: str, key: str | None, screen: Console, *, as_json: bool, clear: b
     except (KeyError, TypeError):
         theirs, ours = view.get("version"), version("oxherd")
         why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
-        raise NoAnswerError(f"the scaler's answer lacks something that is shown here: {why}") from None
+        raise StatusError(f"the scaler's answer lacks something that is shown here: {why}") from None
     return status_exit_code(view)

@@ -21,7 +21,7 @@ from scaler.state.store import Store
 from scaler.step_result import TargetStep
 from scaler.transitions import transitions_of
 from service.rate_limit import TokenBucket
-from service.web.status_client import key_set
+from service.web.status_client import key_from_settings
 
 _PROOFS_PER_SECOND: Final = 5.0
 _PROOFS_AT_ONCE: Final = 50.0
@@ -42,7 +42,7 @@ class KubernetesBackend:
             StateFile(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
         )
         self._exporter_url = cluster.exporter_url
-        self._key = key_set(settings.api)
+        self._key = key_from_settings(settings.api)
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api, _FRESH * settings.interval_seconds)
         self._other_autoscalers = OtherAutoscalers(self.api)

@@ -14,12 +14,12 @@ from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import DELETION_COST, Pod, Ref
 from service.clock import Deadline
-from service.web.client import UnansweredError, fetch
+from service.web.client import HttpClientError, fetch
 
 MOST_PATCHES: Final = 50
 """So many pods are marked before one scale-in; the dearest first."""
 
-_LARGEST: Final = 16 << 20
+_LIMIT: Final = 16 << 20
 _LEAST_SECONDS: Final = 0.1
 
 
@@ -42,13 +42,13 @@ class IdleFirst:
             self._api.annotate_pod(ref.namespace, name, {DELETION_COST: str(cost)}, deadline)
 
     def _busy(self, deadline: Deadline) -> Mapping[str, int]:
-        seconds = max(_LEAST_SECONDS, deadline.remaining() / 2)
+        half = Deadline.after(max(_LEAST_SECONDS, deadline.remaining() / 2))
         try:
-            answer = fetch(self._url, seconds=seconds, headers=self._headers, largest=_LARGEST)
-            if answer.status != 200:
-                raise ValueError(f"it answered {answer.status}")  # noqa: TRY301
-            return jobs_of(json.loads(answer.body))
-        except (UnansweredError, ValueError) as error:
+            response = fetch(self._url, deadline=half, headers=self._headers, limit=_LIMIT)
+            if response.status != 200:
+                raise ValueError(f"it answered {response.status}")  # noqa: TRY301
+            return jobs_of(json.loads(response.body))
+        except (HttpClientError, ValueError) as error:
             raise KubeError("unreachable", f"the exporter does not say who is busy: {error}") from None
 
 

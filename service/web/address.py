@@ -1,4 +1,4 @@
-"""host:port to listen on, without I/O."""
+"""host:port to listen on, and the URL that leads there, without I/O."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise ValueError("the port should be a number from 0 to 65535")
     return host or "0.0.0.0", int(port)  # noqa: S104  # the exporters' convention; only metrics are open
+
+
+def local_url(listen: str) -> str:
+    """Where a process with this `listen` is reached from its own machine. Raises ValueError."""
+    host, port = parse_listen(listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,56 +1,376 @@
-"""One HTTP request to a process of ours or beside us: bounded in time and size, never by a proxy."""
+"""The HTTP client of both processes: one exchange within one deadline and of a bounded size.
+
+http.client underneath: it follows no redirect and takes no proxy from the environment, so that a key goes
+nowhere else. A socket's own time-out begins again with each byte; here every wait ends at the deadline.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from http.client import HTTPException
-from typing import Final, Literal, NamedTuple
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
+import http.client
+import io
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotDoneError
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
-_LARGEST: Final = 256 << 20
+from service.clock import Deadline
+
+ErrorKind: TypeAlias = Literal[
+    "dns", "refused", "unreachable", "timeout", "certificate", "tls", "closed", "protocol", "too_large"
+]
+
+DEFAULT_LIMIT: Final = 64 << 20
+"""Bytes of a body, unless the caller asks for less."""
+
+_CHUNK: Final = 1 << 16
 
 
-class Answer(NamedTuple):
-    """What came back, whatever its status."""
+class HttpRequest(NamedTuple):
+    """What is sent. `limit` is in bytes of the answer's body: more is an error, or is cut with `truncate`."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    limit: int = DEFAULT_LIMIT
+    truncate: bool = False
+
+
+class HttpClientError(Exception):
+    """The exchange failed; the text says why in a few words and holds nothing that was sent.
+
+    `kind` is one of: dns (the name is not known), refused, unreachable, timeout, certificate (not trusted),
+    tls, closed (the server closed the connection, also within a body), protocol (not HTTP), too_large.
+    """
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: Final = kind
+
+
+class HttpResponse(NamedTuple):
+    """Whatever the status. Names of `headers` are in lower case. `certificate_expires` in unix s; None without TLS,
+    or where the certificate is not verified."""
 
     status: int
+    headers: Mapping[str, str]
     body: bytes
-
-
-class UnansweredError(Exception):
-    """Nothing came back; the text says why in a few words."""
-
-    def __init__(self, kind: Literal["refused", "timeout", "other"], why: str) -> None:
-        super().__init__(why)
-        self.kind: Final = kind
+    certificate_expires: float | None = None
 
 
 def fetch(
     url: str,
     *,
-    seconds: float,
+    deadline: Deadline,
     headers: Mapping[str, str],
-    data: bytes | None = None,
-    largest: int = _LARGEST,
-) -> Answer:
-    """GET, or POST of `data`; `seconds` bounds each wait. The URL's scheme is the caller's to check.
+    method: str | None = None,
+    body: bytes | None = None,
+    limit: int = DEFAULT_LIMIT,
+    truncate: bool = False,
+    tls: ssl.SSLContext | None = None,
+) -> HttpResponse:
+    """GET, or POST of `body`, unless `method` says otherwise, on a connection of its own.
 
-    Raises UnansweredError.
+    `limit` is in bytes of the body. The URL's scheme, http or https, is the caller's to check.
+    Raises HttpClientError.
     """
-    asked = Request(url, data=data, headers=dict(headers))  # noqa: S310  # callers looked at the scheme
+    origin = Origin.of(url)
+    request = HttpRequest(
+        method or ("GET" if body is None else "POST"), origin.target, headers, body, limit, truncate
+    )
     try:
-        # No proxy: what http_proxy names is meant for the world outside.
-        with build_opener(ProxyHandler({})).open(asked, timeout=seconds) as answer:
-            return Answer(answer.status, answer.read(largest))
-    except HTTPError as error:
-        with error:
-            return Answer(error.code, error.read(largest))
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ConnectionRefusedError):
-            raise UnansweredError("refused", "connection refused") from None
-        if isinstance(reason, TimeoutError):
-            raise UnansweredError("timeout", "no answer in time") from None
-        why = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        raise UnansweredError("other", why) from None
+        connection = _Connection(origin, deadline, (tls or _default_tls()) if origin.secure else None)
+        try:
+            return connection.exchange(request, deadline)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _explained(error, deadline) from None
+
+
+def connect(host: str, port: int, deadline: Deadline) -> None:
+    """Open a TCP connection and close it. Raises HttpClientError."""
+    try:
+        _dial(host, port, deadline).close()
+    except OSError as error:
+        raise _explained(error, deadline) from None
+
+
+class Origin(NamedTuple):
+    """Where a URL leads: scheme, host, port, and the path with its query."""
+
+    secure: bool
+    host: str
+    port: int
+    target: str
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return cls(secure, parts.hostname or "", parts.port or (443 if secure else 80), target)
+
+
+class HttpClient:
+    """Requests to one origin, on connections that are kept alive. For many threads, a connection each."""
+
+    def __init__(
+        self, url: str, *, tls: Callable[[], ssl.SSLContext] | None = None, server_name: str | None = None
+    ) -> None:
+        """`tls` makes the context of each new connection: its files may have been replaced. `server_name` is
+        expected in the certificate instead of the URL's host."""
+        self._origin = Origin.of(url)
+        self._tls = tls or _default_tls
+        self._server_name = server_name
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+        self._requests = 0
+
+    @property
+    def requests(self) -> int:
+        """How many were sent so far."""
+        return self._requests
+
+    def exchange(self, request: HttpRequest, deadline: Deadline) -> HttpResponse:
+        """One request, which must do no harm when sent twice: an idle connection may have been closed by the
+        server, and then it is sent again on a new one. Raises HttpClientError, and what `tls` raises."""
+        try:
+            with self._lock:
+                idle = self._idle.pop() if self._idle else None
+            if idle is not None:
+                with suppress(ConnectionError, ssl.SSLError, http.client.BadStatusLine):
+                    return self._send(idle, request, deadline)
+            context = self._tls() if self._origin.secure else None
+            connection = _Connection(self._origin, deadline, context, self._server_name)
+            return self._send(connection, request, deadline)
+        except (OSError, http.client.HTTPException) as error:
+            raise _explained(error, deadline) from None
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _send(self, connection: _Connection, request: HttpRequest, deadline: Deadline) -> HttpResponse:
+        with self._lock:
+            self._requests += 1
+        try:
+            response = connection.exchange(request, deadline)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.reusable:
+            with self._lock:
+                self._idle.append(connection)
+        else:
+            connection.close()
+        return response
+
+
+# --- one connection --------------------------------------------------------------------------------------
+
+
+class _Connection:
+    """A request and its response at a time, each within a deadline of its own."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        deadline: Deadline,
+        context: ssl.SSLContext | None,
+        server_name: str | None = None,
+    ) -> None:
+        """Raises OSError."""
+        self._stream = _Stream(_dial(origin.host, origin.port, deadline), deadline)
+        if context is not None:
+            try:
+                self._stream.encrypt(context, server_name or origin.host)
+            except BaseException:
+                self._stream.hang_up()
+                raise
+        self._http = http.client.HTTPConnection(origin.host, origin.port)
+        self._http.default_port = 443 if origin.secure else 80  # which the header Host leaves out
+        self._http.auto_open = 0  # never a connection that was not made here
+        self._http.sock = self._stream
+        self._certificate_expires = self._stream.certificate_expires()
+        self.reusable = True
+
+    def exchange(self, request: HttpRequest, deadline: Deadline) -> HttpResponse:
+        """Raises OSError, HTTPException, HttpClientError."""
+        self._stream.deadline = deadline
+        headers = dict(request.headers)
+        self._http.request(request.method, request.target, body=request.body, headers=headers)
+        with self._http.getresponse() as response:
+            content = _content(response, request)
+            self.reusable = not response.will_close
+            fields = {name.lower(): value for name, value in response.headers.items()}
+            return HttpResponse(response.status, fields, content, self._certificate_expires)
+
+    def close(self) -> None:
+        self._http.close()
+        self._stream.hang_up()
+
+
+def _content(response: http.client.HTTPResponse, request: HttpRequest) -> bytes:
+    """The body. Raises HttpClientError for one that is over the limit, or shorter than announced."""
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := response.read(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > request.limit:
+            if not request.truncate:
+                why = f"the answer is larger than {_size_text(request.limit)}"
+                raise HttpClientError("too_large", why)
+            return b"".join(chunks)[: request.limit]
+    if (
+        response.length
+    ):  # what was announced and did not come; http.client says so only where all is read at once
+        raise HttpClientError("closed", f"the answer ended {response.length} bytes before its announced end")
+    return b"".join(chunks)
+
+
+def _size_text(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
+
+
+def _dial(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """A connection to the first address that accepts one. Raises OSError."""
+    problem: OSError | None = None
+    for family, kind, protocol, _, address in _resolve(host, port, deadline):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate.settimeout(_remaining(deadline))
+            candidate.connect(address)
+            candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            candidate.close()
+            problem = error
+        else:
+            return candidate
+    raise problem or OSError("no address")
+
+
+_Addresses: TypeAlias = list[tuple[Any, Any, int, str, Any]]
+
+
+def _resolve(host: str, port: int, deadline: Deadline) -> _Addresses:
+    """The addresses of a host. The resolver has no time-out of ours: it runs in a thread that may be left."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found: Future[_Addresses] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.set_exception(error if isinstance(error, OSError) else socket.gaierror(str(error)))
+
+    threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
+    try:
+        return found.result(_remaining(deadline))
+    except NotDoneError:
+        raise TimeoutError from None
+
+
+class _Stream:
+    """The few methods of a socket that http.client needs, each wait bounded by the deadline."""
+
+    def __init__(self, plain: socket.socket, deadline: Deadline) -> None:
+        self._socket = plain
+        self.deadline = deadline
+
+    def encrypt(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Raises OSError, of which SSLError is one."""
+        self._socket.settimeout(_remaining(self.deadline))
+        self._socket = context.wrap_socket(self._socket, server_hostname=server_name)
+
+    def certificate_expires(self) -> float | None:
+        certificate = self._socket.getpeercert() if isinstance(self._socket, ssl.SSLSocket) else None
+        text = certificate.get("notAfter") if certificate else None
+        return float(ssl.cert_time_to_seconds(text)) if isinstance(text, str) else None
+
+    def sendall(self, data: bytes) -> None:
+        self._socket.settimeout(_remaining(self.deadline))
+        self._socket.sendall(data)
+
+    def recv_into(self, buffer: Any) -> int:
+        self._socket.settimeout(_remaining(self.deadline))
+        return self._socket.recv_into(buffer)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What http.client reads one response from."""
+        del mode
+        return io.BufferedReader(_Reader(self), _CHUNK)
+
+    def close(self) -> None:
+        """Nothing: http.client closes a connection that is to end before it has read the response."""
+
+    def hang_up(self) -> None:
+        self._socket.close()
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._stream.recv_into(buffer)
+
+
+def _remaining(deadline: Deadline) -> float:
+    seconds = deadline.remaining()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def _default_tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+# --- errors ----------------------------------------------------------------------------------------------
+
+
+def _explained(error: Exception, deadline: Deadline) -> Exception:
+    """An error of socket, ssl or http.client as a kind and a few words."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return HttpClientError("certificate", f"certificate not trusted: {error.verify_message}")
+        case TimeoutError():
+            return HttpClientError("timeout", "no answer in time")
+        case _ if deadline.passed():
+            return HttpClientError("timeout", "no answer in time")
+        case ssl.SSLError():
+            return HttpClientError("tls", f"TLS: {getattr(error, 'reason', None) or 'handshake failed'}")
+        case ConnectionRefusedError():
+            return HttpClientError("refused", "connection refused")
+        case ConnectionResetError() | BrokenPipeError():  # http.client's RemoteDisconnected too
+            return HttpClientError("closed", "the server closed the connection")
+        case socket.gaierror():
+            return HttpClientError("dns", f"the host name cannot be resolved: {_lower(error.strerror)}")
+        case OSError():
+            return HttpClientError("unreachable", _lower(error.strerror) or type(error).__name__)
+        case http.client.IncompleteRead():
+            return HttpClientError("closed", "the answer ended before its announced end")
+    return HttpClientError("protocol", f"the answer is not HTTP: {type(error).__name__}")
+
+
+def _lower(text: str | None) -> str:
+    return (text or "")[:1].lower() + (text or "")[1:]

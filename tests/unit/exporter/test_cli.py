@@ -12,7 +12,7 @@ from exporter.commands import query as ask
 from exporter.commands.view_source import ViewSource
 from exporter.settings import ENV
 from exporter.views import About, View, status_view
-from service.web.status_client import NoAnswerError
+from service.web.status_client import StatusError
 from tests.support.assessments import assessment, well
 
 
@@ -98,14 +98,14 @@ def test_json(answers: list[View | BaseException]) -> None:
 
 
 def test_watch(answers: list[View | BaseException]) -> None:
-    answers += [view(95), NoAnswerError("gone"), view(80), KeyboardInterrupt()]
+    answers += [view(95), StatusError("gone"), view(80), KeyboardInterrupt()]
     result = run("status", "--watch", "0.1", "--json")
     assert [json.loads(line)["health"]["score"] for line in result.stdout.splitlines()] == [95, 80]
     assert (result.stderr, result.exit_code) == ("monitor: gone\n", 130)
 
 
 def test_the_first_look_must_succeed(answers: list[View | BaseException]) -> None:
-    answers.append(NoAnswerError("gone"))
+    answers.append(StatusError("gone"))
     result = run("status", "--watch")
     assert (result.stderr, result.exit_code) == ("monitor: gone\n", 2)
 

@@ -1,0 +1,206 @@
+"""The one HTTP client against servers that trickle, end early, flood, redirect or hang."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from lab.ports import free_port
+from lab.tls import Certificates
+from service.clock import Deadline, monotonic
+from service.web.client import HttpClient, HttpClientError, HttpRequest, HttpResponse, fetch
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Respond = Callable[[socket.socket, threading.Event], None]
+
+
+@contextmanager
+def serving(respond: Respond, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that hands each connection to `respond`; its URL, and the heads of the requests."""
+    stop, requests = threading.Event(), list[bytes]()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+
+        def serve(connection: socket.socket) -> None:
+            with suppress(OSError), connection:
+                connection.settimeout(10)
+                stream = context.wrap_socket(connection, server_side=True) if context else connection
+                while head := _head(stream):
+                    requests.append(head)
+                    respond(stream, stop)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        scheme = "https" if context else "http"
+        try:
+            yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}", requests
+        finally:
+            stop.set()
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+def _head(stream: socket.socket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        received = stream.recv(1)
+        if not received:
+            return b""
+        head += received
+    return head
+
+
+def sending(raw: bytes) -> Respond:
+    def respond(stream: socket.socket, _: threading.Event) -> None:
+        stream.sendall(raw)
+        stream.close()
+
+    return respond
+
+
+def trickling(raw: bytes) -> Respond:
+    """A byte every 50 ms: each wait is short, and the whole takes long."""
+
+    def respond(stream: socket.socket, stop: threading.Event) -> None:
+        for position in range(len(raw)):
+            stream.sendall(raw[position : position + 1])
+            if stop.wait(0.05):
+                return
+
+    return respond
+
+
+def get(url: str, seconds: float = 5.0, **options: object) -> HttpResponse:
+    return fetch(url, deadline=Deadline.after(seconds), headers={}, **options)  # type: ignore[arg-type]
+
+
+def failure(url: str, seconds: float = 5.0, **options: object) -> HttpClientError:
+    with pytest.raises(HttpClientError) as caught:
+        get(url, seconds, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_server_that_trickles_is_bounded_by_the_deadline(part: str) -> None:
+    head, body = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n", b"x" * 400
+    raw = head + body if part == "body" else b"HTTP/1.1 200 OK\r\n" + b"X-Slow: " + b"y" * 400 + b"\r\n\r\n"
+    with serving(trickling(raw)) as (url, _):
+        started = monotonic()
+        assert failure(url, seconds=0.5).kind == "timeout"
+        assert monotonic() - started < 2
+
+
+def test_a_server_that_hangs_is_bounded_by_the_deadline() -> None:
+    def hanging(_: socket.socket, stop: threading.Event) -> None:
+        stop.wait(10)
+
+    with serving(hanging) as (url, _):
+        assert failure(url, seconds=0.3).kind == "timeout"
+
+
+def test_a_body_shorter_than_announced_is_an_error() -> None:
+    with serving(sending(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 30)) as (url, _):
+        error = failure(url)
+    assert (error.kind, str(error)) == ("closed", "the answer ended 70 bytes before its announced end")
+
+
+def test_a_chunked_body_that_ends_early_is_an_error() -> None:
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nff\r\nshort"
+    with serving(sending(raw)) as (url, _):
+        assert failure(url).kind == "closed"
+
+
+def test_a_body_over_the_limit_is_an_error_or_cut() -> None:
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000
+    with serving(sending(raw)) as (url, _):
+        error = failure(url, limit=200 << 10)
+        assert (error.kind, str(error)) == ("too_large", "the answer is larger than 200 KiB")
+        assert get(url, limit=1000, truncate=True).body == b"x" * 1000
+        assert len(get(url, limit=300_000).body) == 300_000
+
+
+def test_a_redirect_is_an_answer_and_the_key_goes_nowhere_else() -> None:
+    with serving(sending(OK)) as (other, requests):
+        raw = f"HTTP/1.1 302 Found\r\nLocation: {other}/\r\nContent-Length: 0\r\n\r\n".encode()
+        with serving(sending(raw)) as (url, _):
+            response = fetch(url, deadline=Deadline.after(5), headers={"X-API-Key": "secret"})
+        assert (response.status, response.headers["location"]) == (302, f"{other}/")
+        assert requests == []
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(sending(OK)) as (proxy, requests), serving(sending(OK)) as (url, _):
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("ALL_PROXY", proxy)
+        assert get(url).body == b"ok"
+        assert requests == []
+
+
+def test_what_is_not_http_is_said_to_be() -> None:
+    with serving(sending(b"-ERR unknown command\r\n")) as (url, _):
+        assert failure(url).kind == "protocol"
+    assert failure(f"http://127.0.0.1:{free_port()}").kind == "refused"
+
+
+def test_a_resolver_that_hangs_is_bounded_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hanging(*_: object, **__: object) -> list[object]:
+        release.wait(10)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    started = monotonic()
+    assert failure("http://slow.test", seconds=0.3).kind == "timeout"
+    assert monotonic() - started < 2
+    release.set()
+
+
+def test_tls_is_verified_and_the_end_of_the_certificate_known(certificates: Certificates) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server_certificate, certificates.server_key)
+    trusting = ssl.create_default_context(cafile=str(certificates.ca))
+    with serving(sending(OK), context) as (url, _):
+        assert failure(url).kind == "certificate"
+        response = get(url, tls=trusting)
+    assert response.status == 200
+    assert response.certificate_expires is not None
+
+
+def test_the_header_host_names_the_port_unless_it_is_the_schemes_own() -> None:
+    with serving(sending(OK)) as (url, requests):
+        get(url)
+    assert f"Host: {url.removeprefix('http://')}\r\n".encode() in requests[0]
+
+
+def test_a_connection_is_kept_alive_and_made_again_when_the_server_has_closed_it() -> None:
+    closing = threading.Event()
+
+    def respond(stream: socket.socket, _: threading.Event) -> None:
+        stream.sendall(OK)
+        if closing.is_set():
+            stream.close()
+
+    with serving(respond) as (url, requests):
+        client = HttpClient(url)
+        for _ in range(3):
+            assert client.exchange(HttpRequest("GET", "/", {}), Deadline.after(5)).body == b"ok"
+        assert len(client._idle) == 1
+        closing.set()
+        client.exchange(HttpRequest("GET", "/", {}), Deadline.after(5))
+        closing.clear()
+        assert client.exchange(HttpRequest("GET", "/", {}), Deadline.after(5)).body == b"ok"
+        assert len(requests) == 5
+        client.close()
