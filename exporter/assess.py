@@ -6,11 +6,11 @@ import logging
 import threading
 from typing import Final
 
+from exporter.assessment import Assessment, succeeded
 from exporter.collect import Collector
+from exporter.derived import totals
 from exporter.health import Health, Issue, assess
 from exporter.history import History
-from exporter.metrics.family import Assessment
-from exporter.metrics.internal import succeeded
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from exporter.switch import Switch
@@ -112,11 +112,10 @@ def _queues(snapshot: Snapshot) -> list[str]:
         return []
     if not bullmq.discovered:
         return ["queues still looked for"]
-    waiting = sum(queue.waiting for queue in bullmq.queues)
-    active = sum(queue.active for queue in bullmq.queues)
-    failed = sum(queue.failed for queue in bullmq.queues)
+    jobs = totals(queue.jobs for queue in bullmq.queues)
     unread = f" ({len(bullmq.unread)} more not read)" if bullmq.unread else ""
-    return [f"{len(bullmq.queues)} queues{unread} with {waiting} waiting, {active} active, {failed} failed"]
+    figures = f"{jobs.waiting} waiting, {jobs.active} active, {jobs.failed} failed"
+    return [f"{len(bullmq.queues)} queues{unread} with {figures}"]
 
 
 def _key(issue: Issue) -> str:

@@ -8,8 +8,9 @@ from shlex import quote
 from typing import Final, Literal, TypeAlias
 
 from exporter.bullmq.keys import base
+from exporter.derived import failed_last_hour
 from exporter.settings import HealthSettings
-from exporter.snapshot import CLUSTER_SLOTS, HostState, NodeReading, QueueState, Rates, Snapshot
+from exporter.snapshot import CLUSTER_SLOTS, HostState, NodeReading, Snapshot
 from service.outcome import Failed, Ok, Outcome, value_or_none
 from service.units import readable, size
 
@@ -220,7 +221,7 @@ def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    failed = {queue.id: _failed(queue, state.rates.get(queue.id)) for queue in state.queues}
+    failed = {queue.id: failed_last_hour(queue, state.rates.get(queue.id)) for queue in state.queues}
     total = sum(failed.values())
     if total <= settings.thresholds.failed_jobs:
         return None
@@ -235,11 +236,6 @@ def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         f"Mend why they fail, then retry them. The newest job: {_any_cli(snapshot)} -c zrevrange "
         f"{quote(keys + 'failed')} 0 0; its reason: hget {quote(keys + 'ID')} failedReason.",
     )
-
-
-def _failed(queue: QueueState, rates: Rates | None) -> int:
-    """Of the last hour: removeOnFail trims the set, and an exporter that began just now has seen little."""
-    return max(queue.failed_last_hour, rates.failed_last_hour if rates else 0)
 
 
 def _events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from exporter.metrics.family import Assessment
+from exporter.assessment import Assessment
+from exporter.derived import waiting_jobs
 from service.outcome import value_or_none
 
 HISTORY_SECONDS: Final = 3600.0
@@ -49,7 +50,7 @@ def point_of(assessment: Assessment) -> Point:
     state = value_or_none(assessment.snapshot.bullmq)
     if state is None or state.blind or not state.discovered or state.unread:
         return Point(at, score, None, None, None, None)
-    waiting = sum(queue.waiting + queue.prioritized for queue in state.queues)
+    waiting = sum(waiting_jobs(queue.jobs) for queue in state.queues)
     rates = list(state.rates.values())
     done = sum(one.completed_per_minute for one in rates) if rates else None
     waits = [one.wait_p95 for one in rates if one.wait_p95 is not None]

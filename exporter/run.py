@@ -15,13 +15,13 @@ from typing import Final
 
 from exporter.api.forward import ScalerClient
 from exporter.assess import Assessor
+from exporter.assessment import Assessment
 from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.state_file import CheckpointFile
 from exporter.collect import Collector, Parts, make_sources
 from exporter.history import History, Point
-from exporter.metrics.family import Assessment
 from exporter.peers.model import Peers
 from exporter.peers.poller import PeerPoller
 from exporter.probes.prober import Probers

@@ -157,6 +157,21 @@ class QueueId(NamedTuple):
     name: str
 
 
+class JobCounts(NamedTuple):
+    """Jobs of one queue in each state, as BullMQ's getJobCounts counts them: the states are declared here.
+
+    `waiting` includes those of a paused queue; `completed` and `failed` are the jobs that are kept.
+    """
+
+    waiting: int
+    active: int
+    delayed: int
+    prioritized: int
+    waiting_children: int
+    completed: int
+    failed: int
+
+
 class QueueState(NamedTuple):
     """One queue as read in this collection. A NamedTuple, as thousands are built a scrape.
 
@@ -184,6 +199,18 @@ class QueueState(NamedTuple):
     longest_active: float | None = None
     capacity_per_worker: float = 10.0
     worker_concurrency: int | None = None
+
+    @property
+    def jobs(self) -> JobCounts:
+        return JobCounts(
+            self.waiting,
+            self.active,
+            self.delayed,
+            self.prioritized,
+            self.waiting_children,
+            self.completed,
+            self.failed,
+        )
 
 
 class Histogram(NamedTuple):

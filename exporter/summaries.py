@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from exporter.views import View
+from exporter.derived import totals
+from exporter.views import View, job_counts
 from service.units import count, size
 
 
@@ -33,10 +34,8 @@ def redis_line(state: View | None) -> str:
 def queues_line(state: View | None) -> str:
     if state is None:
         return ""
-    sums = ", ".join(
-        f"{count(sum(queue[name] for queue in state['queues']))} {name}"
-        for name in ("waiting", "active", "failed")
-    )
+    jobs = totals(job_counts(queue) for queue in state["queues"])
+    sums = f"{count(jobs.waiting)} waiting, {count(jobs.active)} active, {count(jobs.failed)} failed"
     number = len(state["queues"]) + len(state["unread"])
     return f"{number} queue{'' if number == 1 else 's'}" + (f", {sums}" if state["queues"] else "")
 

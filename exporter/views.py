@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Final, TypeAlias
 
+from exporter.assessment import Assessment
+from exporter.derived import hit_ratio, queue_load_factor, replication_lags, worker_utilization
 from exporter.health import Health
-from exporter.metrics.bullmq import load_factor, worker_utilization
-from exporter.metrics.cluster import replication_lag
-from exporter.metrics.family import Assessment
 from exporter.snapshot import (
     BullMQState,
     HostState,
+    JobCounts,
     NodeReading,
     ProbeState,
     ProcessState,
@@ -29,6 +29,12 @@ from service.units import readable
 
 View: TypeAlias = Mapping[str, Any]
 """Plain data, as JSON has it."""
+
+
+def job_counts(queue: View) -> JobCounts:
+    """The jobs of a queue's view by state. Raises KeyError for a view that lacks one."""
+    return JobCounts(*(queue[state] for state in JobCounts._fields))
+
 
 NO_MONITORING: Final = (
     "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false, or stop_monitoring): nothing is collected"
@@ -81,7 +87,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "taken_at": snapshot.taken_at,
         "health": _health(assessment.health),
         "sources": [_source(name, getattr(snapshot, name)) for name in SNAPSHOT_PARTS],
-        "redis": _redis(assessment, value_or_none(snapshot.redis)),
+        "redis": _redis(value_or_none(snapshot.redis)),
         "queues": _queues(value_or_none(snapshot.bullmq)),
         "host": _host(value_or_none(snapshot.host)),
         "process": _process(value_or_none(snapshot.process)),
@@ -124,10 +130,10 @@ def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
 # --- Redis -----------------------------------------------------------------------------------------------
 
 
-def _redis(assessment: Assessment, state: RedisState | None) -> dict[str, Any] | None:
+def _redis(state: RedisState | None) -> dict[str, Any] | None:
     if state is None:
         return None
-    lags = {labels[0]: lag for labels, lag in replication_lag(assessment)}
+    lags = replication_lags(state)
     return {
         "mode": state.topology.mode,
         "reachable": state.reachable,
@@ -135,7 +141,7 @@ def _redis(assessment: Assessment, state: RedisState | None) -> dict[str, Any] |
         "sentinel": _sentinel(state.sentinel),
         "failovers": dict(state.failovers),
         "nodes": [
-            _node(node, state.nodes.get(node.address), lags.get(node.address))
+            _node(node, state.nodes.get(node.address), lags.get(node.address, (None, None))[1])
             for node in state.topology.nodes
         ],
     }
@@ -179,16 +185,9 @@ def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float |
     for name, field in numbers.items():
         number = info.number(field) if info else None
         view[name] = number if number is not None and isfinite(number) else None
-    view["hit_ratio"] = _ratio(view["keyspace_hits"], view["keyspace_misses"])
+    view["hit_ratio"] = hit_ratio(view["keyspace_hits"], view["keyspace_misses"])
     view["version"] = (info.text("valkey_version") or info.text("redis_version")) if info else None
     return view
-
-
-def _ratio(hits: float | None, misses: float | None) -> float | None:
-    """Part of the reads since the server's start that found their key; None when there were none."""
-    if hits is None or misses is None or hits + misses <= 0:
-        return None
-    return hits / (hits + misses)
 
 
 # --- queues ----------------------------------------------------------------------------------------------
@@ -219,7 +218,7 @@ def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
         "prefix": readable(queue.id.prefix),
         "name": readable(queue.id.name),
         **view,
-        "load_factor": load_factor(queue),
+        "load_factor": queue_load_factor(queue),
         "worker_utilization": worker_utilization(queue),
         "rates": None if rates is None else rates._asdict(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scaler.decision.load_factor import load_factor
+from scaler.decision.load_factor import target_load_factor
 from scaler.model import (
     Applied,
     Condition,
@@ -57,7 +57,7 @@ class TargetStep:
         """Row S1 of the table; None where the target or its metrics could not be read."""
         if isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
             return None
-        return load_factor(self.settings, self.sample, self.workers.value.requested)
+        return target_load_factor(self.settings, self.sample, self.workers.value.requested)
 
     @property
     def wait_estimate(self) -> float | None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exporter.api import models
+from exporter.derived import totals
 from exporter.switch import Monitoring
-from exporter.views import View
+from exporter.views import View, job_counts
 from service.api.envelope import ApiError
 
 OFF = "monitoring is switched off: nothing is collected (start_monitoring switches it on)"
@@ -92,8 +93,4 @@ def _part(view: View, source: str, part: str = "") -> Mapping[str, Any]:
 
 
 def _totals(queues: Iterable[View]) -> dict[str, int]:
-    listed = list(queues)
-    return {
-        state: sum(one[state] for one in listed)
-        for state in ("waiting", "active", "delayed", "completed", "failed")
-    }
+    return totals(job_counts(queue) for queue in queues)._asdict()

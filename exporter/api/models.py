@@ -166,7 +166,7 @@ class Queue(Camel):
     workers: int | None
     oldest_waiting: float | None = Field(description="seconds that the oldest waiting job has waited")
     longest_active: float | None = Field(description="seconds that the longest running job has run")
-    load_factor: float | None
+    load_factor: float | None = Field(description="prioritized jobs included")
     worker_utilization: float | None
     rates: QueueRates | None = Field(description="by the event stream; null where it is not followed")
 
@@ -178,7 +178,7 @@ class Unread(Camel):
 
 
 class Totals(Camel):
-    waiting: int
+    waiting: int = Field(description="prioritized jobs included")
     active: int
     delayed: int
     completed: int
@@ -233,7 +233,7 @@ class RedisNow(Camel):
 class QueuesNow(Camel):
     up: bool
     queues: int
-    waiting: int
+    waiting: int = Field(description="prioritized jobs included")
     active: int
     failed: int
 

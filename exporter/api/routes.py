@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from exporter.api import actions, models
 from exporter.api.forward import ScalerClient
 from exporter.assess import sentence
-from exporter.metrics.family import Assessment
+from exporter.assessment import Assessment
 from exporter.switch import Monitoring
 from exporter.views import About, View, status_view
 from service.api.endpoint import Api, ApiRequest, Command, Query, passed_on

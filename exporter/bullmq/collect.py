@@ -27,6 +27,7 @@ from exporter.redis.protocol import ReplyError, request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
 from service.clock import Deadline, now
+from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
 _POOL: Final = "bullmq"
@@ -121,10 +122,13 @@ class BullMQSource:
 
     def _load(self, queue: QueueId) -> tuple[float, int | None]:
         """Capacity and concurrency of one worker: the first of the settings whose pattern matches."""
-        for one in self._settings.settings:
-            if fnmatchcase(queue.name, one.match):
-                return one.capacity_per_worker or self._settings.capacity_per_worker, one.worker_concurrency
-        return self._settings.capacity_per_worker, None
+        settings = self._settings
+        common = settings.capacity_per_worker if "capacity_per_worker" in settings.model_fields_set else None
+        for entry in settings.settings:
+            if fnmatchcase(queue.name, entry.match):
+                capacity = worker_capacity(entry.capacity_per_worker or common, entry.worker_concurrency)
+                return capacity, entry.worker_concurrency
+        return worker_capacity(common, None), None
 
     def _read(
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline, now_ms: int

@@ -13,9 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from exporter.derived import waiting_jobs
 from exporter.snapshot import Rates
 from exporter.summaries import printable, queues_line, redis_line, source_line
-from exporter.views import View
+from exporter.views import View, job_counts
 from service.i18n import of_locale, words
 from service.units import count, duration, milliseconds, percent, size
 
@@ -166,7 +167,7 @@ def _queue_cells(queue: View, *, prefixed: bool) -> dict[str, RenderableType]:
         label.append(f" ({_say('paused')})", "yellow")
     return {
         "queue": label,
-        ">waiting": _number(queue["waiting"]),
+        ">waiting": _number(waiting_jobs(job_counts(queue))),
         ">active": _number(queue["active"]),
         ">delayed": _number(queue["delayed"]),
         ">prioritized": _number(queue["prioritized"]),
@@ -258,7 +259,7 @@ def _of_max(node: View) -> Text:
 def _workers(queue: View) -> Text:
     if queue["workers"] is None:
         return Text("?", "dim")
-    stalled = queue["workers"] == 0 and (queue["waiting"] or queue["prioritized"])
+    stalled = queue["workers"] == 0 and waiting_jobs(job_counts(queue)) > 0
     return _number(queue["workers"], "yellow" if stalled else "")
 
 

@@ -6,31 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Final
 
-from exporter.metrics.family import Assessment, Family, Sample
+from exporter.assessment import Assessment
+from exporter.derived import queue_load_factor, worker_utilization
+from exporter.metrics.family import Family, Sample
 from exporter.snapshot import BullMQState, OwnCounts, QueueState
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")
-
-
-def load_factor(queue: QueueState) -> float | None:
-    """min(1, (waiting + active) / workers / capacity per worker); with work and no worker 1, with neither 0.
-
-    None while the workers are not known.
-    """
-    if queue.workers is None:
-        return None
-    jobs = queue.waiting + queue.active
-    if queue.workers == 0:
-        return 1.0 if jobs else 0.0
-    return min(1.0, jobs / queue.workers / queue.capacity_per_worker)
-
-
-def worker_utilization(queue: QueueState) -> float | None:
-    """min(1, active / (workers x concurrency)) or None: no workers, or their concurrency is not told."""
-    if not queue.workers or queue.worker_concurrency is None:
-        return None
-    return min(1.0, queue.active / (queue.workers * queue.worker_concurrency))
 
 
 def _state(assessment: Assessment) -> BullMQState | None:
@@ -163,9 +145,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _per_queue(
         "load_factor",
-        "Ratio 0 to 1: (waiting + active) / workers / capacity of a worker, at most 1; "
+        "Ratio 0 to 1: (waiting + prioritized + active) / workers / capacity of a worker, at most 1; "
         "without a worker 1 while there is work and 0 otherwise.",
-        load_factor,
+        queue_load_factor,
     ),
     _per_queue(
         "worker_utilization",

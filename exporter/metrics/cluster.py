@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from exporter.metrics.family import Assessment, Family, Sample
+from exporter.assessment import Assessment
+from exporter.derived import replication_lags
+from exporter.metrics.family import Family, Sample
 from exporter.metrics.redis import field_sample, per_node, redis_state, state_of
 from exporter.snapshot import SentinelMaster, Topology
 
@@ -38,21 +40,10 @@ def _node_role(assessment: Assessment) -> Iterator[Sample]:
         yield (node.address, node.role), 1.0
 
 
-def replication_lag(assessment: Assessment) -> Iterator[Sample]:
-    """The two offsets are read some milliseconds apart, so that a replica may seem ahead: that is no lag."""
+def _replication_lag(assessment: Assessment) -> Iterator[Sample]:
     state = redis_state(assessment)
-    readings = state.readings() if state else {}
-    for node in state.topology.nodes if state else ():
-        if (
-            node.role != "replica"
-            or node.master is None
-            or not {node.address, node.master} <= readings.keys()
-        ):
-            continue
-        made = readings[node.master].info.number("master_repl_offset")
-        has = readings[node.address].info.number("slave_repl_offset")
-        if made is not None and has is not None:
-            yield (node.address, node.master), max(0.0, made - has)
+    for replica, (master, lag) in (replication_lags(state) if state else {}).items():
+        yield (replica, master), lag
 
 
 def _slots_covered(assessment: Assessment) -> Iterator[Sample]:
@@ -129,7 +120,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "gauge",
         "Bytes of the master's replication stream that the replica has not got yet (INFO of both).",
         ("node", "master"),
-        replication_lag,
+        _replication_lag,
     ),
     Family(
         "redis_cluster_slots_covered",

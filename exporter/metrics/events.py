@@ -6,16 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Final
 
-from exporter.metrics.family import (
-    AnyFamily,
-    Assessment,
-    Column,
-    Family,
-    HistogramFamily,
-    HistogramSample,
-    Sample,
-    Table,
-)
+from exporter.assessment import Assessment
+from exporter.metrics.family import AnyFamily, Column, Family, HistogramFamily, HistogramSample, Sample, Table
 from exporter.snapshot import Events, QueueId
 from service.outcome import value_or_none
 

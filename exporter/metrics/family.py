@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from exporter.health import Health
-from exporter.snapshot import Histogram, Snapshot
+from exporter.assessment import Assessment
+from exporter.snapshot import Histogram
 
 MetricKind: TypeAlias = Literal["gauge", "counter"]
 Sample: TypeAlias = tuple[tuple[str, ...], float]
@@ -17,14 +17,6 @@ HistogramSample: TypeAlias = tuple[tuple[str, ...], Histogram]
 """Label values, and all that was observed under them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """A snapshot and what health makes of it: all that a view is a function of."""
-
-    snapshot: Snapshot
-    health: Health
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, get_args
 
+from exporter.assessment import Assessment
 from exporter.health import RULES, Status
-from exporter.metrics.family import Assessment, Family, Sample
+from exporter.metrics.family import Family, Sample
 
 
 def _score(assessment: Assessment) -> Iterator[Sample]:

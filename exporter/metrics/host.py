@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
-from exporter.metrics.family import Assessment, Family, MetricKind, Sample
+from exporter.assessment import Assessment
+from exporter.metrics.family import Family, MetricKind, Sample
 from exporter.snapshot import Disk, Filesystem, HostState, Network
 from service.outcome import value_or_none
 

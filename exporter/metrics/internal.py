@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from exporter.metrics.family import Assessment, Family, Sample
-from exporter.snapshot import BullMQState, RedisState, Snapshot
-from service.outcome import Failed, Outcome
-
-
-def succeeded(outcome: Outcome[object]) -> bool:
-    """Whether a source gave all that it is for: of Redis at least one node, of BullMQ every known queue."""
-    if isinstance(outcome, Failed):
-        return False
-    match outcome.value:
-        case RedisState() as state:
-            return state.reachable
-        case BullMQState() as state:
-            return state.up
-    return True
+from exporter.assessment import Assessment, succeeded
+from exporter.metrics.family import Family, Sample
+from exporter.snapshot import Snapshot
+from service.outcome import Outcome
 
 
 def _success(assessment: Assessment) -> Iterator[Sample]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, HistogramSample, Sample
+from exporter.assessment import Assessment
+from exporter.metrics.family import AnyFamily, Family, HistogramFamily, HistogramSample, Sample
 from exporter.probes.checks import FAILURES
 from exporter.snapshot import ProbeState
 from service.outcome import value_or_none

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from typing import Final, TypeAlias
 
-from exporter.metrics.family import Assessment, Family, MetricKind, Sample
+from exporter.assessment import Assessment
+from exporter.metrics.family import Family, MetricKind, Sample
 from exporter.snapshot import Info, NodeReading, RedisState
 from service.outcome import Ok, value_or_none
 

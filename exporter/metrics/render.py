@@ -11,8 +11,9 @@ from itertools import accumulate
 from math import inf, isnan
 from typing import Final, NamedTuple, TypeAlias
 
+from exporter.assessment import Assessment
 from exporter.metrics.families import FAMILIES
-from exporter.metrics.family import AnyFamily, Assessment, Family, HistogramFamily, Table
+from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Table
 from exporter.snapshot import Histogram
 from service.units import readable
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, row, section, table
-from exporter.views import View
+from exporter.views import View, job_counts
 from service.units import count, duration, milliseconds, percent
 
 ROWS: Final = 50
@@ -23,7 +24,7 @@ def _short(value: float) -> str:
 
 
 _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable[[Any], str]]]] = {
-    "waiting": ("Waiting", lambda one: one["waiting"] + one["prioritized"], count),
+    "waiting": ("Waiting", lambda one: waiting_jobs(job_counts(one)), count),
     "active": ("Active", lambda one: one["active"], count),
     "delayed": ("Delayed", lambda one: one["delayed"], count),
     "failed": ("Failed", lambda one: one["failed"], count),

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCol
 from prometheus_client.exposition import generate_latest as text_of
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 
-from exporter.metrics.family import Assessment
+from exporter.assessment import Assessment
 from exporter.metrics.render import Renderer
 from exporter.switch import Switch
 from service.api.auth import ApiKeyAuth

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from exporter.assessment import Assessment
 from exporter.history import Point
-from exporter.metrics.family import Assessment
 from exporter.page import status_page
 from exporter.page.assets import POLICY, SCRIPT, STYLE
 from exporter.page.frame import PageQuery, sign_in

@@ -1,22 +1,13 @@
-"""The load factor of a target: row S1 of the table. Pure."""
+"""The load factor of a target. Pure."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from scaler.model import QueueSample
 from scaler.settings import PolicySettings
+from service.load_factor import load_factor, worker_capacity
 
-_CAPACITY: Final = 10.0
 
-
-def load_factor(settings: PolicySettings, sample: QueueSample, workers: int) -> float:
-    """min(1, (waiting + active) / workers / capacity of a worker); without workers 1 while there is work.
-
-    The capacity is `capacity_per_worker`, else `worker_concurrency`, else 10 jobs.
-    """
-    jobs = sample.waiting + sample.active
-    if workers <= 0:
-        return 1.0 if jobs > 0 else 0.0
-    capacity = settings.capacity_per_worker or settings.worker_concurrency or _CAPACITY
-    return min(1.0, jobs / workers / capacity)
+def target_load_factor(settings: PolicySettings, sample: QueueSample, workers: int) -> float:
+    """Of the target's queues together, for so many workers; `sample.waiting` includes prioritized jobs."""
+    capacity = worker_capacity(settings.capacity_per_worker, settings.worker_concurrency)
+    return load_factor(sample.waiting + sample.active, workers, capacity)

@@ -55,8 +55,8 @@ class HttpClientError(Exception):
 
 
 class HttpResponse(NamedTuple):
-    """Whatever the status. Names of `headers` are in lower case. `certificate_expires` in unix s; None without TLS,
-    or where the certificate is not verified."""
+    """Whatever the status. `headers` have names in lower case. `certificate_expires` in unix s; None without
+    TLS, or where the certificate is not verified."""
 
     status: int
     headers: Mapping[str, str]

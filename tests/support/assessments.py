@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from exporter.assessment import Assessment
 from exporter.health import Health, Issue, Status
-from exporter.metrics.family import Assessment
 from exporter.snapshot import (
     BullMQState,
     HostState,

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 import httpx
 
 from exporter.api.forward import ScalerClient
+from exporter.assessment import Assessment
 from exporter.bullmq.busy import BusyJobs
 from exporter.history import Point
-from exporter.metrics.family import Assessment
 from exporter.peers.model import Peers
 from exporter.settings import MonitoringSettings
 from exporter.snapshot import QueueId

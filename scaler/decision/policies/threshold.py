@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from scaler.decision.load_factor import load_factor
+from scaler.decision.load_factor import target_load_factor
 from scaler.model import Observation, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
@@ -40,7 +40,7 @@ class Threshold:
         del interval
         now, waiting = seen.workers, sample.waiting
         target = settings.target_waiting_jobs
-        load = load_factor(settings, sample, now)
+        load = target_load_factor(settings, sample, now)
         needed = ceil(waiting / target)
         jump = settings.scaling_step == "to_target"
         inputs = {"waiting": waiting, "active": sample.active, "load_factor": load, "target_waiting": target}

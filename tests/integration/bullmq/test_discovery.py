@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES
-from exporter.metrics.family import Assessment
 from exporter.metrics.render import Renderer
 from exporter.settings import BullMQSettings, RedisSettings
 from exporter.snapshot import QueueId, Snapshot

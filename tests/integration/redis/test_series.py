@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics import cluster as cluster_series
 from exporter.metrics import redis as redis_series
-from exporter.metrics.family import Assessment
 from exporter.snapshot import RedisState, Snapshot
 from lab.cluster import RedisCluster
 from lab.redis import RedisServer

@@ -63,7 +63,7 @@ def test_what_is_only_not_seen_has_not_cleared(caplog: pytest.LogCaptureFixture)
 def test_the_sentence() -> None:
     said = sentence(assessment())
     assert said.startswith("health 80 of 100 (warning), 1 of 2 Redis nodes up, ")
-    assert "2 queues (1 more not read) with 2400 waiting, 4 active, 14 failed" in said
+    assert "2 queues (1 more not read) with 2408 waiting, 4 active, 14 failed" in said
     assert "process not read: late" in said
     assert said.endswith("Issues: title of cluster_node_unhealthy (1 of 2 nodes).")
     assert sentence(well()) == "health 100 of 100 (healthy). No issues."

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from exporter.metrics.family import Assessment
+from exporter.assessment import Assessment
 from exporter.snapshot import BullMQState, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.assessment import Assessment
 from exporter.commands.exit_code import area_exit_code, exit_code
-from exporter.metrics.family import Assessment
 from exporter.snapshot import RedisState
 from exporter.views import About, status_view
 from service.outcome import Failed, Ok

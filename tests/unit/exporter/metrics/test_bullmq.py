@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.bullmq import FAMILIES, load_factor, worker_utilization
-from exporter.metrics.family import Assessment
+from exporter.metrics.bullmq import FAMILIES
 from exporter.snapshot import BullMQState, OwnCounts, QueueId, QueueState, Snapshot
 from service.outcome import Failed, Ok, Outcome
 
@@ -98,50 +96,8 @@ def test_everything_that_is_known() -> None:
     assert found["bullmq_queue_longest_active_seconds"] == {MAIL: 13.5}
     assert found["bullmq_queue_delayed_overdue"] == {MAIL: 9}
     assert found["bullmq_queue_delayed_due"] == {MAIL: 14}
-    assert found["bullmq_queue_load_factor"] == {MAIL: pytest.approx(0.1)}
+    assert found["bullmq_queue_load_factor"] == {MAIL: pytest.approx((1 + 4 + 2) / 3 / 10)}
     assert found["bullmq_queue_worker_utilization"] == {MAIL: pytest.approx(1 / 3)}
-
-
-@pytest.mark.parametrize(
-    ("waiting", "active", "workers", "capacity", "factor"),
-    [
-        (10, 10, 4, 10, 0.5),
-        (100, 0, 2, 10, 1.0),
-        (0, 0, 2, 10, 0.0),
-        (5, 0, 1, 5, 1.0),
-        (3, 0, 0, 10, 1.0),
-        (0, 1, 0, 10, 1.0),
-        (0, 0, 0, 10, 0.0),
-        (3, 0, None, 10, None),
-    ],
-)
-def test_load_factor(
-    waiting: int, active: int, workers: int | None, capacity: float, factor: float | None
-) -> None:
-    queue = EMPTY._replace(waiting=waiting, active=active, workers=workers, capacity_per_worker=capacity)
-    assert load_factor(queue) == factor
-
-
-@pytest.mark.parametrize(
-    ("active", "workers", "concurrency", "ratio"),
-    [(4, 2, 4, 0.5), (9, 2, 4, 1.0), (0, 2, 4, 0.0), (4, 0, 4, None), (4, None, 4, None), (4, 2, None, None)],
-)
-def test_worker_utilization(
-    active: int, workers: int | None, concurrency: int | None, ratio: float | None
-) -> None:
-    queue = EMPTY._replace(active=active, workers=workers, worker_concurrency=concurrency)
-    assert worker_utilization(queue) == ratio
-
-
-@given(st.integers(0), st.integers(0), st.integers(0, 10**6), st.floats(1e-3, 1e6))
-def test_the_load_factor_is_a_ratio(waiting: int, active: int, workers: int, capacity: float) -> None:
-    factor = load_factor(
-        EMPTY._replace(
-            waiting=waiting % 2**53, active=active % 2**53, workers=workers, capacity_per_worker=capacity
-        )
-    )
-    assert factor is not None
-    assert 0 <= factor <= 1
 
 
 def test_help_says_the_unit() -> None:

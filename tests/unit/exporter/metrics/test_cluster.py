@@ -4,9 +4,9 @@ from typing import Literal
 
 import pytest
 
+from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.cluster import FAMILIES
-from exporter.metrics.family import Assessment
 from exporter.redis.collect import unpack_node
 from exporter.snapshot import NodeReading, RedisState, SentinelMaster, Snapshot, Topology, TopologyNode
 from service.outcome import Failed, Ok, Outcome

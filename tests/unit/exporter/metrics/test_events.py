@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+from exporter.assessment import Assessment
 from exporter.bullmq.events import Jobs
 from exporter.health import Health
 from exporter.metrics import events
-from exporter.metrics.family import Assessment
 from exporter.metrics.render import Renderer
 from exporter.snapshot import BullMQState, Events, QueueId, Snapshot
 from service.outcome import Failed, Ok, Outcome

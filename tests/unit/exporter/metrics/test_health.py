@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.assessment import Assessment
 from exporter.health import RULES, Issue, Status, of_issues
-from exporter.metrics.family import Assessment
 from exporter.metrics.health import FAMILIES
 from exporter.snapshot import Snapshot
 

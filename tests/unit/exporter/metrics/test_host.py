@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.family import Assessment
 from exporter.metrics.host import FAMILIES
 from exporter.snapshot import Disk, Filesystem, HostState, Network, Snapshot
 from service.outcome import Failed, Ok, Outcome

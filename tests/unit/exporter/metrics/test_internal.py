@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.family import Assessment
 from exporter.metrics.internal import FAMILIES
 from exporter.snapshot import (
     BullMQState,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.family import Assessment
 from exporter.metrics.redis import FAMILIES
 from exporter.redis.collect import unpack_node
 from exporter.snapshot import NodeReading, RedisState, Snapshot, Topology, TopologyNode

@@ -20,8 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.family import AnyFamily, Assessment, Column, Family, HistogramFamily, Sample, Table
+from exporter.metrics.family import AnyFamily, Column, Family, HistogramFamily, Sample, Table
 from exporter.metrics.render import Renderer, format_number
 from exporter.snapshot import Histogram, Snapshot
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaler.decision.load_factor import load_factor
+from scaler.decision.load_factor import target_load_factor
 from scaler.decision.policies.threshold import Threshold
 from scaler.model import Observation, QueueSample
 from scaler.settings import PolicySettings
@@ -40,7 +40,7 @@ def test_the_load_factor(
     settings: dict[str, Any], workers: int, waiting: float, active: float, expected: float
 ) -> None:
     policy = PolicySettings.model_validate(settings)
-    assert load_factor(policy, QueueSample(0.0, waiting, active), workers) == expected
+    assert target_load_factor(policy, QueueSample(0.0, waiting, active), workers) == expected
 
 
 @pytest.mark.parametrize(

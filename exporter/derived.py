@@ -1,0 +1,87 @@
+"""Facts that follow from what was read, each defined once, for metrics, page, commands, API and log. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from exporter.snapshot import JobCounts, QueueState, Rates, RedisState
+from service.load_factor import load_factor
+
+
+def waiting_jobs(jobs: JobCounts) -> int:
+    """Jobs that a worker could take now, wherever one number is shown: waiting, paused and prioritized.
+
+    State by state, BullMQ's `waiting` does not count prioritized jobs.
+    """
+    return jobs.waiting + jobs.prioritized
+
+
+def queue_load_factor(queue: QueueState) -> float | None:
+    """Load factor from 0 to 1 (service.load_factor); None while the workers are not known."""
+    if queue.workers is None:
+        return None
+    load = waiting_jobs(queue.jobs) + queue.jobs.active
+    return load_factor(load, queue.workers, queue.capacity_per_worker)
+
+
+def worker_utilization(queue: QueueState) -> float | None:
+    """min(1, active / (workers x concurrency)); None without workers or a concurrency that is set."""
+    if not queue.workers or queue.worker_concurrency is None:
+        return None
+    return min(1.0, queue.jobs.active / (queue.workers * queue.worker_concurrency))
+
+
+def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:
+    """Jobs that failed: by the failed set, which removeOnFail trims, or by the event stream, of which an
+    exporter that has just started has read little; the larger counts."""
+    return max(queue.failed_last_hour, rates.failed_last_hour if rates else 0)
+
+
+class QueueTotals(NamedTuple):
+    """Jobs of several queues; `waiting` as in `waiting_jobs`."""
+
+    waiting: int = 0
+    active: int = 0
+    delayed: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+def totals(queues: Iterable[JobCounts]) -> QueueTotals:
+    """The sums over all queues."""
+    listed = list(queues)
+    return QueueTotals(
+        waiting=sum(waiting_jobs(jobs) for jobs in listed),
+        active=sum(jobs.active for jobs in listed),
+        delayed=sum(jobs.delayed for jobs in listed),
+        completed=sum(jobs.completed for jobs in listed),
+        failed=sum(jobs.failed for jobs in listed),
+    )
+
+
+def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
+    """Bytes of the master's replication stream that each replica does not have yet, as (master, bytes).
+
+    The two offsets are read some milliseconds apart, so that a replica may seem ahead: that is not a lag.
+    A replica whose offset or whose master's is not known is absent.
+    """
+    readings = state.readings()
+    lags: dict[str, tuple[str, float]] = {}
+    for node in state.topology.nodes:
+        if node.role != "replica" or node.master is None:
+            continue
+        if not {node.address, node.master} <= readings.keys():
+            continue
+        written = readings[node.master].info.number("master_repl_offset")
+        received = readings[node.address].info.number("slave_repl_offset")
+        if written is not None and received is not None:
+            lags[node.address] = (node.master, max(0.0, written - received))
+    return lags
+
+
+def hit_ratio(hits: float | None, misses: float | None) -> float | None:
+    """Share of the look-ups since the server's start that found their key; None when there were none."""
+    if hits is None or misses is None or hits + misses <= 0:
+        return None
+    return hits / (hits + misses)
