@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 from exporter.snapshot import Histogram
-from service.web.client import ErrorKind, HttpClientError
 
 ProbeFailure: TypeAlias = Literal[
     "status", "body", "timeout", "refused", "unreachable", "dns", "certificate", "redirect", "protocol"
@@ -66,24 +65,6 @@ def next_url(url: str, location: str | None, follow: Literal["no", "same_host", 
     if follow == "same_host" and not (same or secured):
         raise ProbeError("redirect", f"redirects elsewhere, to {parts.hostname}", status=status)
     return target
-
-
-_FAILURES: Final[Mapping[ErrorKind, ProbeFailure]] = {
-    "dns": "dns",
-    "refused": "refused",
-    "unreachable": "unreachable",
-    "timeout": "timeout",
-    "certificate": "certificate",
-    "tls": "protocol",
-    "closed": "protocol",
-    "protocol": "protocol",
-    "too_large": "protocol",
-}
-
-
-def probe_error(error: HttpClientError) -> ProbeError:
-    """A failed exchange as the failure of its probe."""
-    return ProbeError(_FAILURES[error.kind], str(error))
 
 
 def observed(histogram: Histogram | None, seconds: float) -> Histogram:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from exporter.probes.checks import ProbeError, check_body, check_status, next_url, probe_error
+from exporter.probes.checks import ProbeError, ProbeFailure, check_body, check_status, next_url
 from exporter.settings import ProbeSettings
 from service.clock import Deadline
-from service.web.client import HttpClientError, connect, fetch
+from service.web.client import ErrorKind, HttpClientError, connect, fetch
 
 _BODY_LIMIT: Final = 1 << 20
 _MAX_REDIRECTS: Final = 5
@@ -80,3 +81,21 @@ def _headers(settings: ProbeSettings) -> dict[str, str]:
     except (OSError, ValueError):
         raise ProbeError("protocol", "a file of header_files cannot be read") from None
     return {"User-Agent": "oxherd", "Accept": "*/*", **settings.headers, **secret}
+
+
+_FAILURES: Final[Mapping[ErrorKind, ProbeFailure]] = {
+    "dns": "dns",
+    "refused": "refused",
+    "unreachable": "unreachable",
+    "timeout": "timeout",
+    "certificate": "certificate",
+    "tls": "protocol",
+    "closed": "protocol",
+    "protocol": "protocol",
+    "too_large": "protocol",
+}
+
+
+def probe_error(error: HttpClientError) -> ProbeError:
+    """A failed exchange as the failure of its probe."""
+    return ProbeError(_FAILURES[error.kind], str(error))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,18 +9,15 @@ from hypothesis import strategies as st
 from exporter.configuration import read_settings
 from exporter.probes.checks import (
     BOUNDS,
-    FAILURES,
     ProbeError,
     check_body,
     check_status,
     next_url,
     observed,
-    probe_error,
 )
 from exporter.settings import load_settings
 from exporter.snapshot import Histogram
 from service.config.load import ConfigError
-from service.web.client import ErrorKind, HttpClientError
 
 
 @pytest.mark.parametrize(("status", "wanted"), [(200, ["2xx"]), (204, ["200", "204"]), (404, ["4xx", "2xx"])])
@@ -72,18 +67,6 @@ def test_redirects_that_are_not(location: str | None, follow: str) -> None:
     with pytest.raises(ProbeError) as caught:
         next_url("https://a/x", location, follow, 302)  # type: ignore[arg-type]
     assert caught.value.kind == "redirect"
-
-
-@pytest.mark.parametrize("kind", get_args(ErrorKind))
-def test_every_failed_exchange_is_a_failure_of_the_probe(kind: ErrorKind) -> None:
-    error = probe_error(HttpClientError(kind, "why"))
-    assert error.kind in FAILURES
-    assert str(error) == "why"
-
-
-@pytest.mark.parametrize("kind", ["dns", "refused", "unreachable", "timeout", "certificate", "protocol"])
-def test_a_failure_keeps_its_kind(kind: ErrorKind) -> None:
-    assert probe_error(HttpClientError(kind, "why")).kind == kind
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=30))
