@@ -1,77 +1,67 @@
-"""`monitor`: start the exporter, or ask how things are. Commands import late, so that --help is quick."""
+"""`monitor`: start the exporter, or show the state. Commands import late, so that --help is quick."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from math import isnan
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from service.cli import (
+    CONTEXT,
+    INTERRUPTED,
+    F,
+    check_options,
+    config_option,
+    fail,
+    json_option,
+    listen_option,
+    print_config,
+    version_option,
+    watch_option,
+)
 from service.completion import add_completion
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
     from service.config.load import Loaded
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_ERROR: Final = 2
-_INTERRUPTED: Final = 130
-_WATCH_SECONDS: Final = "5"
+_PROGRAM = "monitor"
+_config_option = config_option("EXPORTER_CONFIG")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="oxherd", prog_name="monitor", message="oxherd %(version)s")
+@click.group(context_settings=CONTEXT)
+@version_option(_PROGRAM)
 def main() -> None:
-    """FailoverWatcher a Redis deployment, the BullMQ queues in it and the host.
+    """Watch a Redis deployment, the BullMQ queues in it and the host.
 
     Settings come from the environment (REDIS_URL ...) and from a YAML file; docs/settings.md lists them.
     """
 
 
 @main.command()
-@click.option("--listen", metavar="HOST:PORT", help="Address to serve on.  [EXPORTER_LISTEN; 0.0.0.0:9877]")
-@click.option("--config", metavar="FILE", help="YAML file with settings.  [EXPORTER_CONFIG]")
-@click.option("--check-config", is_flag=True, help="Say whether the settings can be used, and exit.")
-@click.option(
-    "--print-config", is_flag=True, help="Print the settings that result, secrets hidden, and exit."
-)
+@listen_option("EXPORTER_LISTEN", "0.0.0.0:9877")
+@_config_option
+@check_options
 def start(listen: str | None, config: str | None, *, check_config: bool, print_config: bool) -> None:
     """Run the exporter until SIGTERM or Ctrl-C."""
     loaded = _settings(config, listen)
     if print_config:
-        _print_config(loaded.model)
+        _print(loaded.model)
     elif check_config:
-        click.echo("the settings can be used")
+        click.echo("the settings are valid")
     else:
-        _serve(loaded)
+        _run(loaded)
 
 
-def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
-    """nan is in every range."""
-    if seconds is not None and isnan(seconds):
-        raise click.BadParameter("not a number of seconds")
-    return seconds
-
-
-def _asking(command: F) -> F:
-    """The options of all commands that ask."""
+def _view_options(command: F) -> F:
+    """The options of all commands that show the state."""
     for option in (
-        click.option(
-            "--watch",
-            metavar="[SECONDS]",
-            type=click.FloatRange(min=0.1, max=86400),
-            callback=_is_a_time,
-            is_flag=False,
-            flag_value=_WATCH_SECONDS,
-            help=f"Again and again, every {_WATCH_SECONDS} seconds or as often as said.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON, one line a look."),
-        click.option("--config", metavar="FILE", help="YAML file with settings.  [EXPORTER_CONFIG]"),
-        click.option("--local", is_flag=True, help="Do not ask the running exporter: collect once, here."),
+        watch_option,
+        json_option,
+        _config_option,
+        click.option("--local", is_flag=True, help="Collect once here, without the running exporter."),
         click.option("--url", metavar="URL", help="The exporter.  [EXPORTER_URL; this machine, port 9877]"),
     ):
         command = option(command)
@@ -79,37 +69,40 @@ def _asking(command: F) -> F:
 
 
 @main.command()
-@_asking
+@_view_options
 def status(**options: Any) -> None:
     """The score, the state of every source, what is known.
 
     Exits 0 when healthy, 1 at a warning, 2 when critical or not known; so do the others.
     """
-    _ask("status", **options)
+    _show("status", **options)
 
 
 @main.command()
-@_asking
+@_view_options
 def health(**options: Any) -> None:
     """Every issue: what was measured, the threshold, what to do."""
-    _ask("health", **options)
+    _show("health", **options)
 
 
 @main.command()
-@_asking
+@_view_options
 def redis(**options: Any) -> None:
     """The nodes: role, shard, memory, clients, hit rate, replication. The exit code is Redis' own."""
-    _ask("redis", **options)
+    _show("redis", **options)
 
 
 @main.command()
-@_asking
+@_view_options
 def queues(**options: Any) -> None:
     """The queues: jobs by state, workers, oldest wait, load. The exit code is the queues' own."""
-    _ask("queues", **options)
+    _show("queues", **options)
 
 
 # --- start -----------------------------------------------------------------------------------------------
+
+
+_print = print_config  # `start` has an option of this name
 
 
 def _settings(config: str | None, listen: str | None = None) -> Loaded[Settings]:
@@ -119,63 +112,35 @@ def _settings(config: str | None, listen: str | None = None) -> Loaded[Settings]
     try:
         return read_settings(os.environ, config=config, listen=listen)
     except ConfigError as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
 
 
-def _print_config(settings: Settings) -> None:
-    import yaml
-
-    from service.config.load import masked
-
-    click.echo(yaml.safe_dump(masked(settings), sort_keys=False, allow_unicode=True), nl=False)
-
-
-def _serve(loaded: Loaded[Settings]) -> NoReturn:
-    import logging
-
+def _run(loaded: Loaded[Settings]) -> NoReturn:
     from exporter.bullmq.state_file import CheckpointFileError
     from exporter.configuration import all_secrets, preflight_error
     from exporter.redis.preflight import PreflightError
-    from exporter.run import Exporter, serve
+    from exporter.run import Exporter, tune_garbage_collection
     from exporter.settings import slips
     from service.config.load import ConfigError
-    from service.logs import LogFileError, configure_by
-    from service.web.server import BindError
-    from service.web.web_config import WebConfig, WebConfigError
+    from service.lifecycle import run, start_logging
 
     settings = loaded.model
     try:
-        configure_by(settings.log, all_secrets(settings))
-    except LogFileError as error:
-        _fail(str(loaded.error("log.file", f"cannot be written to: {error}", settings.log.file)))
-    for name, meant in slips(os.environ).items():
-        extra = {"variable": name, "meant": meant}
-        logging.getLogger(__name__).warning("no such setting", extra=extra)
-    try:
-        web = WebConfig(settings.web_config_file) if settings.web_config_file else None
-        code = serve(Exporter(settings, web))
-    except WebConfigError as error:
-        _fail(str(loaded.error("web_config_file", str(error), settings.web_config_file)))
+        start_logging(loaded, all_secrets(settings), slips(os.environ))
+        run(loaded, lambda web: Exporter(settings, web), tune_garbage_collection)
+    except ConfigError as error:
+        fail(_PROGRAM, str(error))
     except CheckpointFileError as error:
-        path = "bullmq.state_file"
-        _fail(
-            str(ConfigError(loaded.name(path), settings.bullmq.state_file, loaded.source(path), str(error)))
-        )
+        fail(_PROGRAM, str(loaded.error("bullmq.state_file", str(error), settings.bullmq.state_file)))
     except PreflightError as error:
-        _fail(str(preflight_error(loaded, error.address, error.kind, error.message)))
-    except BindError as error:
-        why = f"cannot listen there: {error}"
-        _fail(str(ConfigError(loaded.name("listen"), settings.listen, loaded.source("listen"), why)))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # a thread that hangs in the kernel must not keep a stopped exporter
+        fail(_PROGRAM, str(preflight_error(loaded, error.address, error.kind, error.message)))
 
 
-# --- asking ----------------------------------------------------------------------------------------------
+# --- the state -------------------------------------------------------------------------------------------
 
 
-def _ask(
-    what: str, *, url: str | None, local: bool, config: str | None, as_json: bool, watch: float | None
+def _show(
+    name: str, *, url: str | None, local: bool, config: str | None, as_json: bool, watch: float | None
 ) -> NoReturn:
     from exporter.commands.query import choose, run_view_command
     from service.config.load import ConfigError
@@ -185,17 +150,12 @@ def _ask(
         raise click.UsageError("--local and --url exclude each other")
     try:
         with choose(os.environ, url=url, config=config, local=local) as source:
-            code = run_view_command(what, source, as_json=as_json, watch=watch)
+            code = run_view_command(name, source, as_json=as_json, watch=watch)
     except (ConfigError, StatusError) as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     sys.exit(code)
 
 
-def _fail(line: str) -> NoReturn:
-    click.echo(f"monitor: {line}", err=True)
-    sys.exit(_ERROR)
-
-
-add_completion(main, "monitor")
+add_completion(main, _PROGRAM)

@@ -7,8 +7,9 @@ from typing import Final
 
 from exporter.address import parse_url
 from exporter.settings import ENV, Settings, given_by, load_settings
-from service.config.files import check_readable, read_text, with_secret_files
-from service.config.load import ConfigError, Given, Loaded, secret_names, secrets_of
+from service.config.files import check_readable
+from service.config.load import ConfigError, Loaded, secret_names, secrets_of
+from service.config.sources import check_files, from_command_line, read_sources
 from service.outcome import UnreadableError
 from service.web.web_config import check_web_config
 
@@ -19,15 +20,12 @@ def read_settings(
     environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None
 ) -> Loaded[Settings]:
     """All sources as one: `listen` and `config` are the command line's. Raises ConfigError."""
-    path = config or environ.get("EXPORTER_CONFIG", "").strip()
-    text = ""
-    if path:
-        setting, source = ("--config", "command line") if config else ("EXPORTER_CONFIG", "environment")
-        text = read_text(path, setting, source)
-    given = given_by(with_secret_files(environ, secret_names(Settings, ENV)))
+    secrets = secret_names(Settings, ENV)
+    sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets)
+    given = given_by(sources.environ)
     if listen:
-        given["listen"] = Given("--listen", listen, "command line")
-    loaded = load_settings(text, given, file=path)
+        given["listen"] = from_command_line("--listen", listen)
+    loaded = load_settings(sources.text, given, file=sources.file)
     _check_tls_files(loaded)
     _check_probe_files(loaded)
     check_web_config(loaded, loaded.model.web_config_file)
@@ -35,25 +33,23 @@ def read_settings(
 
 
 def _check_probe_files(loaded: Loaded[Settings]) -> None:
-    for index, one in enumerate(loaded.model.probes):
+    for index, probe in enumerate(loaded.model.probes):
         path = f"probes[{index}]"
-        for file in one.header_files.values():
+        for file in probe.header_files.values():
             check_readable(file, f"{path}.header_files", loaded.source(f"{path}.header_files"))
-        if one.ca_file:
-            check_readable(one.ca_file, f"{path}.ca_file", loaded.source(f"{path}.ca_file"))
+        if probe.ca_file:
+            check_readable(probe.ca_file, f"{path}.ca_file", loaded.source(f"{path}.ca_file"))
 
 
 def _check_tls_files(loaded: Loaded[Settings]) -> None:
-    """Readable, and what they are said to be."""
+    """Readable, and of the kind that their settings say."""
     tls = loaded.model.redis.tls
     files = {
         "redis.tls.ca_file": tls.ca_file,
         "redis.tls.cert_file": tls.cert_file,
         "redis.tls.key_file": tls.key_file,
     }
-    for path, file in files.items():
-        if file:
-            check_readable(file, loaded.name(path), loaded.source(path))
+    check_files(loaded, files)
     if any(files.values()):
         from exporter.redis.connect import tls_context
 
@@ -68,7 +64,7 @@ def _check_tls_files(loaded: Loaded[Settings]) -> None:
 
 
 def all_secrets(settings: Settings) -> set[str]:
-    """Every secret as it is written and as it is sent."""
+    """Every secret, as it is written and as it is sent."""
     secrets = set(secrets_of(settings))
     if settings.redis.url is not None:
         secrets.add(parse_url(settings.redis.url.get_secret_value()).password or "")
@@ -76,7 +72,7 @@ def all_secrets(settings: Settings) -> set[str]:
 
 
 def preflight_error(loaded: Loaded[Settings], address: str, kind: str, message: str) -> ConfigError:
-    """What Redis said to our settings, as a complaint about the setting that is to be changed."""
+    """What Redis refused, as an error of the setting that has to be changed."""
     redis = loaded.model.redis
     by_url = redis.url is not None and parse_url(redis.url.get_secret_value()).password is not None
     match kind:
@@ -94,4 +90,4 @@ def preflight_error(loaded: Loaded[Settings], address: str, kind: str, message: 
 
 
 def _variable(path: str) -> str:
-    return next(name for name, one in ENV.items() if one == path)
+    return next(name for name, setting in ENV.items() if setting == path)

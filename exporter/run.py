@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import logging
-import signal
-import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from importlib.metadata import version
-from types import FrameType
 from typing import Final
 
 from exporter.api.forward import ScalerClient
@@ -191,28 +186,8 @@ class Exporter:
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
 
 
-def serve(exporter: Exporter) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. Only from the main thread. SIGUSR1 prints all stacks."""
-    stopping = threading.Event()
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
-        stopping.set()
-
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, on_signal)
-    with suppress(AttributeError, ValueError):  # no such signal, or standard error is no file
-        faulthandler.register(signal.SIGUSR1)
-    exporter.start()
-    # A scrape makes tens of thousands of tuples and drops them: looking for cycles took a fifth of its time.
+def tune_garbage_collection() -> None:
+    """A scrape makes tens of thousands of tuples and drops them: looking for cycles took a fifth of its
+    time."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    log.info("listening", extra={"address": exporter.address})
-    while not stopping.wait(1.0):
-        if not exporter.serving:
-            log.error("http server is gone")
-            exporter.stop()
-            return 1
-    exporter.stop()
-    log.info("stopped")
-    return 0

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from scaler.model import Condition
 from scaler.settings import Settings, TargetSettings
-from scaler.state.file_store import StateFile
+from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
 from scaler.targets.base import Target
@@ -57,7 +57,7 @@ class LocalBackend:
 
     def __init__(self, settings: Settings) -> None:
         """Raises StoreError."""
-        self.store: Final[Store | None] = StateFile(settings.state_file) if settings.state_file else None
+        self.store: Final[Store | None] = FileStore(settings.state_file) if settings.state_file else None
 
     def target(self, made_of: TargetSettings) -> Target:
         """Its worker processes."""

@@ -1,4 +1,5 @@
-"""`scaling`: start the scaler, ask it, order it, try a policy. Commands import late: --help is quick."""
+"""`scaling`: start the scaler, show its state, command it, try a policy. Commands import late: --help is
+quick."""
 
 from __future__ import annotations
 
@@ -10,22 +11,32 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from service.cli import (
+    CONTEXT,
+    INTERRUPTED,
+    check_options,
+    config_option,
+    fail,
+    json_option,
+    listen_option,
+    print_config,
+    version_option,
+    watch_option,
+)
 from service.completion import add_completion
 
 if TYPE_CHECKING:
     from scaler.settings import Settings, TargetSettings
     from service.config.load import Loaded
 
-_ERROR: Final = 2
-_INTERRUPTED: Final = 130
-_WATCH_SECONDS: Final = "5"
+_PROGRAM: Final = "scaling"
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_MOST_STEPS: Final = 100_000
-_CONFIG = click.option("--config", metavar="FILE", help="YAML file with settings.  [SCALER_CONFIG]")
+_MAX_STEPS: Final = 100_000
+_config_option = config_option("SCALER_CONFIG")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="oxherd", prog_name="scaling", message="oxherd %(version)s")
+@click.group(context_settings=CONTEXT)
+@version_option(_PROGRAM)
 def main() -> None:
     """Keep the workers of BullMQ queues at the number that the queues need.
 
@@ -34,56 +45,37 @@ def main() -> None:
     """
 
 
+_print = print_config  # `start` has an option of this name
+
+
 @main.command()
-@click.option("--listen", metavar="HOST:PORT", help="Address to serve on.  [SCALER_LISTEN; 0.0.0.0:9878]")
-@_CONFIG
+@listen_option("SCALER_LISTEN", "0.0.0.0:9878")
+@_config_option
 @click.option("--dry-run", is_flag=True, help="Decide and publish, change nothing.  [SCALER_DRY_RUN]")
-@click.option("--check-config", is_flag=True, help="Say whether the settings can be used, and exit.")
-@click.option(
-    "--print-config", is_flag=True, help="Print the settings that result, secrets hidden, and exit."
-)
+@check_options
 def start(
     listen: str | None, config: str | None, *, dry_run: bool, check_config: bool, print_config: bool
 ) -> None:
     """Run the scaler until SIGTERM or Ctrl-C. A changed file is taken over while it runs."""
     loaded = _settings(config, listen=listen, dry_run=dry_run)
     if print_config:
-        import yaml
-
-        from service.config.load import masked
-
-        click.echo(yaml.safe_dump(masked(loaded.model), sort_keys=False, allow_unicode=True), nl=False)
+        _print(loaded.model)
     elif check_config:
         count = len(loaded.model.targets)
-        click.echo(f"the settings can be used: {count} target{'' if count == 1 else 's'}")
+        click.echo(f"the settings are valid: {count} target{'' if count == 1 else 's'}")
     else:
-        _serve(loaded, config, listen=listen, dry_run=dry_run)
-
-
-def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
-    """nan is in every range."""
-    if seconds is not None and seconds != seconds:  # noqa: PLR0124
-        raise click.BadParameter("not a number of seconds")
-    return seconds
+        _run(loaded, config, listen=listen, dry_run=dry_run)
 
 
 @main.command()
-@click.option(
-    "--watch",
-    metavar="[SECONDS]",
-    type=click.FloatRange(min=0.1, max=86400),
-    callback=_is_a_time,
-    is_flag=False,
-    flag_value=_WATCH_SECONDS,
-    help=f"Again and again, every {_WATCH_SECONDS} seconds or as often as said.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line a look.")
-@_CONFIG
+@watch_option
+@json_option
+@_config_option
 @click.option("--url", metavar="URL", help="The scaler.  [SCALER_URL; this machine, port 9878]")
 def status(url: str | None, config: str | None, *, as_json: bool, watch: float | None) -> None:
-    """Every target: queues, workers now and wanted, load, wait, conditions, the last decision and why.
+    """Every target: queues, workers now and desired, load, wait, conditions, the last decision and why.
 
-    Exits 0 when all is well, 1 when a target is in trouble or without metrics, 2 without a scaler.
+    Exits 0 when all is well, 1 when a target fails or is without metrics, 2 without a scaler.
     """
     from scaler.commands.status import show_status
     from service.config.load import ConfigError
@@ -98,13 +90,13 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
             url, key = local_url(settings.listen), key_from_settings(settings.api)
         code = show_status(url, key, as_json=as_json, watch=watch)
     except (StatusError, ConfigError) as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     sys.exit(code)
 
 
-# --- orders ----------------------------------------------------------------------------------------------
+# --- commands --------------------------------------------------------------------------------------------
 
 
 def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
@@ -113,7 +105,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
         return None
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise click.BadParameter(f"{text!r} is no duration: write 90s, 30m, 2h, 1d or 1h30m")
+        raise click.BadParameter(f"{text!r} is not a duration: write 90s, 30m, 2h, 1d or 1h30m")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not 0 < seconds <= 366 * 86400:
         raise click.BadParameter(f"{text!r} should be above 0 and at most 366d")
@@ -123,19 +115,19 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 _URL = click.option(
     "--url",
     metavar="URL",
-    help="Order it of the scaler there, or of the exporter before it, with the key of CRON_API_KEY[_FILE].",
+    help="Send it to this scaler, or to the exporter in front of it, with the key of CRON_API_KEY[_FILE].",
 )
 
 
 @main.command()
 @click.argument("queue")
 @click.argument("workers", type=click.IntRange(min=0))
-@click.option("--reason", required=True, help="Why: it is shown with the number.")
+@click.option("--reason", required=True, help="Why; shown with the number.")
 @click.option(
     "--for", "seconds", metavar="DURATION", callback=_seconds, help="90s, 30m, 2h; else until `auto`."
 )
-@click.option("--by", help="Who says so.  [the user's name]")
-@_CONFIG
+@click.option("--by", help="Who decided it.  [the user's name]")
+@_config_option
 @_URL
 def manual(
     *,
@@ -149,76 +141,76 @@ def manual(
 ) -> None:
     """Set the workers of a QUEUE (or target) to a number, whatever the metrics say.
 
-    The order goes into the state file, where the scaler finds it at its next step, or when it is started;
-    with --url it goes over HTTP.
+    The override goes into the state file, where the scaler reads it at its next step or start; with --url it
+    goes over HTTP.
     """
     from scaler.commands import override as commands
 
     if url:
         body = {"queueName": queue, "targetWorkers": workers, "reason": reason, "requestedBy": by or _user()}
         minutes = None if seconds is None else seconds / 60
-        _remote(url, "manual_scale", body | {"durationMinutes": minutes}, commands.manual_message)
+        _send(url, "manual_scale", body | {"durationMinutes": minutes}, commands.manual_message)
         return
     loaded = _settings(config)
     target = _target(loaded, queue)
-    _ordered(
+    _print_result(
         lambda: commands.set_manual(loaded, target, workers, reason=reason, by=by or _user(), seconds=seconds)
     )
 
 
 @main.command()
 @click.argument("queue")
-@_CONFIG
+@_config_option
 @_URL
 def auto(queue: str, config: str | None, url: str | None) -> None:
-    """Take back `manual` and `pause`: the metrics decide again."""
+    """Clear `manual` and `pause`: the metrics decide again."""
     from scaler.commands import override as commands
 
     if url:
-        _remote(url, "automatic_scale", {"queueName": queue}, commands.automatic_message)
+        _send(url, "automatic_scale", {"queueName": queue}, commands.automatic_message)
         return
     loaded = _settings(config)
     target = _target(loaded, queue)
-    _ordered(lambda: commands.set_automatic(loaded, target))
+    _print_result(lambda: commands.set_automatic(loaded, target))
 
 
 @main.command()
 @click.argument("queue")
-@_CONFIG
+@_config_option
 @_URL
 def pause(queue: str, config: str | None, url: str | None) -> None:
     """Leave the workers of a QUEUE (or target) as they are until `auto`."""
     from scaler.commands import override as commands
 
     if url:
-        _remote(url, "pause_scaling", {"queueName": queue}, commands.paused_message)
+        _send(url, "pause_scaling", {"queueName": queue}, commands.paused_message)
         return
     loaded = _settings(config)
     target = _target(loaded, queue)
-    _ordered(lambda: commands.set_paused(loaded, target))
+    _print_result(lambda: commands.set_paused(loaded, target))
 
 
-def _remote(url: str, action: str, body: dict[str, Any], told: Callable[[dict[str, Any]], str]) -> None:
+def _send(url: str, action: str, body: dict[str, Any], message: Callable[[dict[str, Any]], str]) -> None:
     from scaler.commands.api_client import CommandRefusedError, send_command
     from service.config.load import ConfigError
     from service.web.status_client import StatusError, key_from_environment
 
     try:
-        click.echo(told(send_command(url, key_from_environment(os.environ), {"action": action, **body})))
+        click.echo(message(send_command(url, key_from_environment(os.environ), {"action": action, **body})))
     except (StatusError, CommandRefusedError, ConfigError) as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
 
 
-def _ordered(order: object) -> None:
+def _print_result(command: Callable[[], str]) -> None:
     from scaler.state.commands import CommandError
     from scaler.state.model import StateError
     from scaler.state.store import StoreError
     from service.config.load import ConfigError
 
     try:
-        click.echo(order())  # type: ignore[operator]
+        click.echo(command())
     except (CommandError, ConfigError, StateError, StoreError) as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
 
 
 def _user() -> str:
@@ -236,7 +228,7 @@ def _target(loaded: Loaded[Settings], name: str) -> TargetSettings:
     try:
         return find_target(loaded.model, name)
     except CommandError as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
 
 
 # --- trying ----------------------------------------------------------------------------------------------
@@ -285,7 +277,7 @@ def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, flo
 )
 @click.option("--plot", "picture", metavar="FILE", help="Draw it too: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line a target.")
-@_CONFIG
+@_config_option
 def backtest(
     *,
     targets: tuple[str, ...],
@@ -314,9 +306,11 @@ def backtest(
     settings = loaded.model
     chosen = [_target(loaded, name) for name in targets] or list(settings.targets)
     if not chosen:
-        _fail("no targets are set: there is nothing to replay")
-    if since / step > _MOST_STEPS:
-        _fail(f"--step: {since / step:.0f} steps are too many: at most {_MOST_STEPS}, so a longer step")
+        fail(_PROGRAM, "no targets are set: there is nothing to replay")
+    if since / step > _MAX_STEPS:
+        fail(
+            _PROGRAM, f"--step: {since / step:.0f} steps are too many: at most {_MAX_STEPS}, so a longer step"
+        )
     try:
         results = [
             run_backtest(
@@ -332,7 +326,7 @@ def backtest(
         if picture:
             plot(results, picture)
     except (ConfigError, UnreadableError, NothingRecordedError) as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
 
 
 # --- start -----------------------------------------------------------------------------------------------
@@ -345,53 +339,34 @@ def _settings(config: str | None, *, listen: str | None = None, dry_run: bool = 
     try:
         return read_settings(os.environ, config=config, listen=listen, dry_run=dry_run)
     except ConfigError as error:
-        _fail(str(error))
+        fail(_PROGRAM, str(error))
 
 
-def _serve(loaded: Loaded[Settings], config: str | None, *, listen: str | None, dry_run: bool) -> NoReturn:
+def _run(loaded: Loaded[Settings], config: str | None, *, listen: str | None, dry_run: bool) -> NoReturn:
     import logging
 
     from scaler.backends import BackendError
     from scaler.configuration import Reloader
-    from scaler.run import Scaler, serve
+    from scaler.run import Scaler
     from scaler.settings import slips
     from scaler.state.store import StoreError
     from service.config.load import ConfigError, secrets_of
-    from service.logs import LogFileError, configure_by
-    from service.web.server import BindError
-    from service.web.web_config import WebConfig, WebConfigError
+    from service.lifecycle import run, start_logging
 
     settings = loaded.model
     try:
-        configure_by(settings.log, secrets_of(settings))
-    except LogFileError as error:
-        _fail(str(loaded.error("log.file", f"cannot be written to: {error}", settings.log.file)))
-    log = logging.getLogger(__name__)
-    for name, meant in slips(os.environ).items():
-        log.warning("no such setting", extra={"variable": name, "meant": meant})
-    if not settings.targets:
-        log.warning("no targets are set: there is nothing to scale")
-    reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
-    try:
-        web = WebConfig(settings.web_config_file) if settings.web_config_file else None
-        code = serve(Scaler(reloader, web))
-    except WebConfigError as error:
-        _fail(str(loaded.error("web_config_file", str(error), settings.web_config_file)))
+        start_logging(loaded, secrets_of(settings), slips(os.environ))
+        if not settings.targets:
+            logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
+        reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
+        run(loaded, lambda web: Scaler(reloader, web))
+    except ConfigError as error:
+        fail(_PROGRAM, str(error))
     except StoreError as error:
-        _fail(str(loaded.error("state_file", str(error), settings.state_file)))
+        fail(_PROGRAM, str(loaded.error("state_file", str(error), settings.state_file)))
     except BackendError as error:
-        _fail(str(loaded.error("kubernetes.kubeconfig", str(error), settings.kubernetes.kubeconfig)))
-    except BindError as error:
-        why = f"cannot listen there: {error}"
-        _fail(str(ConfigError(loaded.name("listen"), settings.listen, loaded.source("listen"), why)))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # a thread that hangs in the kernel must not keep a stopped scaler
+        kubeconfig = settings.kubernetes.kubeconfig
+        fail(_PROGRAM, str(loaded.error("kubernetes.kubeconfig", str(error), kubeconfig)))
 
 
-def _fail(line: str) -> NoReturn:
-    click.echo(f"scaling: {line}", err=True)
-    sys.exit(_ERROR)
-
-
-add_completion(main, "scaling")
+add_completion(main, _PROGRAM)

@@ -45,6 +45,14 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetMetrics:
+    """The metrics of a target's queues together; `queues` are the names that exist of those it serves."""
+
+    queues: tuple[str, ...]
+    sample: QueueSample | Missing
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """All that a decision rests on. `workers` is the number asked for, `ready` how many can take jobs (None:
     not known), `start_seconds` the 0.9-quantile of measured start times (None: none measured yet),

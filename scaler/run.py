@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import faulthandler
 import logging
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import InfoMetricFamily, Metric
-from prometheus_client.exposition import generate_latest as text_of
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 from prometheus_client.registry import Collector
 
 from scaler.app import make_scaler_app
@@ -28,15 +20,16 @@ from scaler.metrics import metrics
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.settings import Settings, TargetSettings, checked, origins, resolve
-from scaler.state.commands import ChangeState
 from scaler.state.live import LiveState
-from scaler.state.model import OperatorState
+from scaler.state.model import OperatorState, State
+from scaler.state.store import Update
 from scaler.step_result import StepResult
 from scaler.targets.base import Target
 from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
 from service.clock import monotonic
+from service.process_metrics import process_registry, registry_text
 from service.threads import Supervised
 from service.web.address import parse_listen
 from service.web.negotiate import MetricsFormat
@@ -72,7 +65,8 @@ class Scaler:
         self._server = WebServer(
             make_scaler_app(self, self._auth, self._version), *parse_listen(settings.listen), web
         )
-        self._registry = _registry(self)
+        self._registry = process_registry()
+        self._registry.register(_Ours(self))
         self._started = monotonic()
 
     def start(self) -> None:
@@ -106,7 +100,7 @@ class Scaler:
     @property
     def leading(self) -> bool:
         """Whether this process may act: it leads, and it knows what people have ordered."""
-        return self._state.known and self._backend.leading
+        return self._state.loaded and self._backend.leading
 
     @property
     def controller(self) -> Controller:
@@ -122,7 +116,7 @@ class Scaler:
 
     def _step(self) -> float:
         begun = monotonic()
-        self._reloader.look()
+        self._reloader.reload()
         settings = self._reloader.current
         metrics = self._prepare(settings)
         self._state.refresh()
@@ -200,16 +194,13 @@ class Scaler:
     def operator(self) -> OperatorState:
         return self._state.operator
 
-    def order(self, change: Callable[[ChangeState], Any]) -> Any:
-        told = change(self._state.change)
+    def update(self, update: Callable[[State], State]) -> Update:
+        result = self._state.update(update)
         self._task.wake()
-        return told
+        return result
 
     def exposition(self, form: MetricsFormat) -> bytes:
-        if form == "openmetrics":
-            body: bytes = openmetrics_of(self._registry)  # type: ignore[no-untyped-call]
-            return body
-        return text_of(self._registry)
+        return registry_text(self._registry, form)
 
     def why_not_ready(self) -> list[str]:
         if not self._task.alive:
@@ -237,15 +228,6 @@ class _Ours(Collector):
         return self._scaler.collect()
 
 
-def _registry(scaler: Scaler) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Ours(scaler))
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
-
-
 def _workers_of(target: TargetSettings) -> object:
     return target.processes, target.kubernetes
 
@@ -256,28 +238,3 @@ def _close(targets: Iterable[Target]) -> None:
     if closing:
         with ThreadPoolExecutor(len(closing)) as pool:
             list(pool.map(lambda target: target.close(), closing))
-
-
-def serve(scaler: Scaler) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. Only from the main thread. SIGUSR1 prints all stacks."""
-    stopping = threading.Event()
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
-        stopping.set()
-
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, on_signal)
-    with suppress(AttributeError, ValueError):  # no such signal, or standard error is no file
-        faulthandler.register(signal.SIGUSR1)
-    scaler.start()
-    log.info("listening", extra={"address": scaler.address})
-    code = 0
-    while not stopping.wait(1.0):
-        if not scaler.serving:
-            log.error("http server is gone")
-            code = 1
-            break
-    scaler.stop()
-    log.info("stopped")
-    return code

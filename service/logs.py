@@ -115,3 +115,23 @@ def _quoted(value: object) -> str:
     if text and text.isprintable() and not any(sign in ' "=\\' for sign in text):
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+class ProblemLog:
+    """A problem that lasts is logged once, again when it becomes another one, and once when it is over."""
+
+    def __init__(self, log: logging.Logger, problem: str, recovered: str, *, field: str = "error") -> None:
+        """The two events, and the field that holds the text of the problem."""
+        self._log = log
+        self._problem = problem
+        self._recovered = recovered
+        self._field = field
+        self._current = ""
+
+    def report(self, problem: str, level: int = logging.WARNING, **facts: object) -> None:
+        """The problem of now, "" for none."""
+        before, self._current = self._current, problem
+        if problem and problem != before:
+            self._log.log(level, self._problem, extra={self._field: problem, **facts})
+        elif before and not problem:
+            self._log.info(self._recovered, extra=facts or None)

@@ -11,7 +11,8 @@ from exporter.assess import sentence
 from exporter.assessment import Assessment
 from exporter.switch import Monitoring
 from exporter.views import About, View, status_view
-from service.api.endpoint import Api, ApiRequest, Command, Query, passed_on
+from service.api.actions import Api, ApiRequest, Command, Query
+from service.api.endpoint import passed_on
 from service.api.envelope import ApiError, Camel, to_json_data
 from service.clock import Deadline
 
@@ -53,13 +54,13 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
         )
         return to_json_data(told)
 
-    def start(asked: ApiRequest, order: models.StartMonitoring) -> Any:
+    def start(request: ApiRequest, order: models.StartMonitoring) -> Any:
         exporter.monitor(on=True, interval_minutes=order.interval_minutes)
-        return status(asked)
+        return status(request)
 
-    def stop(asked: ApiRequest, _: models.StopMonitoring) -> Any:
+    def stop(request: ApiRequest, _: models.StopMonitoring) -> Any:
         exporter.monitor(on=False, interval_minutes=None)
-        return status(asked)
+        return status(request)
 
     def collect(_: ApiRequest, __: models.CollectMetrics) -> Any:
         found = exporter.assess(Deadline.after(_SECONDS))
@@ -74,11 +75,11 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
             )
         )
 
-    def forward(asked: ApiRequest) -> Any:
-        return passed_on(*scaler.ask(asked.action, asked.key))
+    def forward(request: ApiRequest) -> Any:
+        return passed_on(*scaler.ask(request.action, request.key))
 
-    def forward_order(asked: ApiRequest, _: models.Forwarded) -> Any:
-        return passed_on(*scaler.order(asked.body, asked.key))
+    def forward_order(request: ApiRequest, _: models.Forwarded) -> Any:
+        return passed_on(*scaler.order(request.body, request.key))
 
     forwarded = Command(
         "Goes to the scaler (SCALER_URL), whose /docs say what it takes.",
@@ -109,7 +110,9 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
             "queue_metrics": Query(
                 "Jobs by state, workers, rates and times of each queue.",
                 models.QueueMetrics,
-                lambda asked: to_json_data(actions.queue_metrics(view(), asked.query.get("queueName", ""))),
+                lambda request: to_json_data(
+                    actions.queue_metrics(view(), request.query.get("queueName", ""))
+                ),
             ),
             "monitoring_status": Query(
                 "Whether there is monitoring, how often, and who said so.", models.MonitoringStatus, status
@@ -135,5 +138,5 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
             **dict.fromkeys(models.Forwarded.model_fields["action"].annotation.__args__, forwarded),  # type: ignore[union-attr]
         },
         overall=Query("The overall status.", models.Overall, of(actions.overall)),
-        query={"queueName": "queue_metrics: the queues of this name only"},
+        parameters={"queueName": "queue_metrics: the queues of this name only"},
     )

@@ -1,10 +1,9 @@
-"""The state file: how far each stream was read and what was counted, so that a restart goes on from there."""
+"""The checkpoint: how far each stream was read and what was counted, so that a restart goes on from there."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Final
 from exporter.bullmq.events import split_id
 from exporter.bullmq.stream import Stream, StreamPosition
 from exporter.snapshot import QueueId
+from service.atomic_file import check_folder, replace_file
 from service.clock import monotonic
 
 log = logging.getLogger(__name__)
@@ -24,14 +24,14 @@ _FORGET_SECONDS: Final = 3600.0  # after which a queue that was not found again 
 
 
 class CheckpointFileError(Exception):
-    """The state file can be neither read nor written where it is; the text says why."""
+    """The file can be neither read nor written where it is; the text says why."""
 
 
 class CheckpointFile:
-    """Reads the file when made; `save` replaces it atomically, at most every few seconds.
+    """Reads the file when constructed; `save` replaces it atomically, at most every few seconds.
 
-    One that cannot be used is set aside as NAME.unusable, and counting begins anew. Raises
-    CheckpointFileError when the folder cannot be written to or the file not be read.
+    A file that cannot be used is set aside as NAME.unusable, and counting starts from 0. Raises
+    CheckpointFileError when the folder cannot be written to or the file cannot be read.
     """
 
     def __init__(self, path: str) -> None:
@@ -40,9 +40,8 @@ class CheckpointFile:
         self._forget_at = monotonic() + _FORGET_SECONDS
         self._texts: dict[QueueId, tuple[tuple[object, ...], str]] = {}
         self._written: tuple[object, ...] = ()
-        folder = self._path.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise CheckpointFileError(f"{folder} is no folder that can be written to")
+        if problem := check_folder(self._path):
+            raise CheckpointFileError(problem)
         try:
             raw = self._path.read_bytes()
         except FileNotFoundError:
@@ -63,7 +62,7 @@ class CheckpointFile:
             split_id(position.last)
             stream.jobs.restore(known["jobs"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            log.warning("a queue's entry in the state file cannot be used", extra={"queue": queue.name})
+            log.warning("checkpoint of a queue not usable", extra={"queue": queue.name})
             return
         stream.resume(position)
 
@@ -96,15 +95,11 @@ class CheckpointFile:
         self._due = at + (_SECONDS if self._write(lines) else _RETRY_SECONDS)
 
     def _write(self, lines: list[str]) -> bool:
-        beside = self._path.with_name(self._path.name + ".new")
+        text = json.dumps(_FORMAT) + "\n" + "".join(f"{line}\n" for line in lines)
         try:
-            with beside.open("w", encoding="ascii") as file:
-                file.write(json.dumps(_FORMAT) + "\n" + "".join(f"{line}\n" for line in lines))
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
+            replace_file(self._path, text.encode("ascii"))
         except OSError as error:
-            log.warning("the state file cannot be written", extra={"error": error.strerror or "OSError"})
+            log.warning("checkpoint not written", extra={"error": error.strerror or "OSError"})
             return False
         self._written = tuple(lines)
         return True
@@ -120,7 +115,7 @@ class CheckpointFile:
         aside = self._path.with_name(self._path.name + ".unusable")
         with suppress(OSError):
             self._path.replace(aside)
-        log.warning("the state file cannot be used: counting begins anew", extra={"kept_as": str(aside)})
+        log.warning("checkpoint not usable, counting from 0", extra={"kept_as": str(aside)})
         return {}
 
 

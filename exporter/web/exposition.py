@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import generate_latest as text_of
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
+from prometheus_client import CollectorRegistry, Gauge
 
 from exporter.assessment import Assessment
 from exporter.metrics.render import Renderer
 from exporter.switch import Switch
 from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
+from service.process_metrics import process_registry, registry_text
 from service.web.negotiate import MetricsFormat
 
 OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
@@ -31,10 +30,7 @@ class Exposition:
 
     def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth) -> None:
         self._renderer = Renderer()
-        self._own = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._own)
-        PlatformCollector(registry=self._own)
-        GCCollector(registry=self._own)
+        self._own = process_registry()
         _constant(self._own, "oxherd_build_info", (version,))
         labels, text = OWN["oxherd_monitoring_enabled"]
         Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
@@ -42,12 +38,11 @@ class Exposition:
 
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> bytes:
         """The text as bytes; in OpenMetrics it ends with # EOF."""
-        if form == "openmetrics":
-            ours = self._renderer.openmetrics(assessment) if assessment else b""
-            own: bytes = openmetrics_of(self._own)  # type: ignore[no-untyped-call]
-            return ours + own
-        ours = self._renderer.text(assessment) if assessment else b""
-        return ours + text_of(self._own)
+        ours = b""
+        if assessment is not None:
+            openmetrics = form == "openmetrics"
+            ours = self._renderer.openmetrics(assessment) if openmetrics else self._renderer.text(assessment)
+        return ours + registry_text(self._own, form)
 
 
 def _constant(registry: CollectorRegistry, name: str, values: tuple[str, ...], value: float = 1.0) -> None:

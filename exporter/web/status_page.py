@@ -18,6 +18,7 @@ from exporter.page.queues import SORTS
 from exporter.peers.model import Peers
 from exporter.views import About, status_view
 from service.api.auth import ApiKeyAuth, AuthError
+from service.api.endpoint import client_address
 from service.api.session import COOKIE, SESSION_SECONDS, Sessions
 from service.clock import Deadline, now
 from service.i18n import LANGUAGES, preferred
@@ -48,7 +49,7 @@ class PageSource(Protocol):
         """What others said last."""
 
 
-def add_page(
+def add_status_page(
     app: FastAPI,
     exporter: PageSource,
     auth: ApiKeyAuth,
@@ -79,7 +80,7 @@ def add_page(
                 return HTMLResponse(sign_in(query, "This is not the key."), 413, headers=_HEADERS)
         key = parse_qs(raw.decode("latin-1")).get("key", [""])[0]
         try:
-            auth.authorize([key.strip()], request.client.host if request.client else "")
+            auth.authorize([key.strip()], client_address(request))
         except AuthError as error:
             limited = error.status == 429
             problem = "Too many wrong keys: try again later." if limited else "This is not the key."

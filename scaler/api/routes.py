@@ -10,21 +10,21 @@ from pydantic.alias_generators import to_camel
 from scaler.api import models
 from scaler.settings import POLICY_KEYS, Settings, TargetSettings, checked, origins
 from scaler.state.commands import (
-    ChangeState,
     CommandError,
     change_policy,
     clear_override,
     find_target,
-    override_of,
+    is_automatic,
+    make_override,
     pause_target,
     reset_policy,
     set_enabled,
     set_override,
 )
-from scaler.state.model import OperatorState, StateError
-from scaler.state.store import StoreError
+from scaler.state.model import OperatorState, State, StateError
+from scaler.state.store import StoreError, Update
 from scaler.views import ScalerView
-from service.api.endpoint import Api, ApiRequest, Command, Query
+from service.api.actions import Api, ApiRequest, Command, Query
 from service.api.envelope import ApiError, Camel, to_json_data
 
 
@@ -40,17 +40,14 @@ class ScalerControl(Protocol):
 
     @property
     def operator(self) -> OperatorState:
-        """What people have ordered, as last seen."""
+        """What operators have set, as last read."""
 
-    def order(self, change: Callable[[ChangeState], Any]) -> Any:
-        """Let it change the state, and take the next step at once.
-
-        Raises StateError, StoreError, CommandError.
-        """
+    def update(self, update: Callable[[State], State]) -> Update:
+        """Change the state, and take the next step at once. Raises StateError, StoreError, CommandError."""
 
 
 def make_scaling_api(scaler: ScalerControl) -> Api:
-    """Every action."""
+    """Every action of the scaler, by name."""
 
     def status(_: ApiRequest) -> Any:
         return to_json_data(_status(scaler))
@@ -58,68 +55,72 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
     def metrics(_: ApiRequest) -> Any:
         return to_json_data(_figures(scaler.status()))
 
-    def start(asked: ApiRequest, order: models.StartAutoscaling) -> Any:
-        minutes = order.interval_minutes
+    def start(request: ApiRequest, command: models.StartAutoscaling) -> Any:
+        minutes = command.interval_minutes
         seconds = None if minutes is None else max(1.0, minutes * 60)
-        _ordered(scaler, lambda change: set_enabled(change, enabled=True, interval_seconds=seconds))
-        return status(asked)
+        _update(scaler, lambda state: set_enabled(state, enabled=True, interval_seconds=seconds))
+        return status(request)
 
-    def stop(asked: ApiRequest, _: models.StopAutoscaling) -> Any:
-        _ordered(scaler, lambda change: set_enabled(change, enabled=False))
-        return status(asked)
+    def stop(request: ApiRequest, _: models.StopAutoscaling) -> Any:
+        _update(scaler, lambda state: set_enabled(state, enabled=False))
+        return status(request)
 
-    def manual(_: ApiRequest, order: models.OrderManualScale) -> Any:
-        target = _target(scaler, order.queue_name)
-        seconds = None if order.duration_minutes is None else order.duration_minutes * 60
-        wanted = override_of(
-            order.target_workers, reason=order.reason, by=order.requested_by, seconds=seconds
-        )
-        made = _ordered(scaler, lambda change: set_override(scaler.settings, target, wanted, change))
+    def manual(_: ApiRequest, command: models.OrderManualScale) -> Any:
+        target = _target(scaler, command.queue_name)
+        seconds = None if command.duration_minutes is None else command.duration_minutes * 60
+        try:
+            override = make_override(
+                command.target_workers, reason=command.reason, by=command.requested_by, seconds=seconds
+            )
+        except CommandError as error:
+            raise ApiError(400, str(error)) from None
+        _update(scaler, lambda state: set_override(state, scaler.settings, target, override))
         return to_json_data(
             models.ManualScale(
                 target=target.name,
-                workers=made.workers,
-                reason=made.reason,
-                requested_by=made.by,
-                since=made.at,
-                until=made.until,
+                workers=override.workers,
+                reason=override.reason,
+                requested_by=override.by,
+                since=override.at,
+                until=override.until,
             )
         )
 
-    def automatic(_: ApiRequest, order: models.AutomaticScale) -> Any:
-        target = _target(scaler, order.queue_name)
-        changed = _ordered(scaler, lambda change: clear_override(target, change))
+    def automatic(_: ApiRequest, command: models.AutomaticScale) -> Any:
+        target = _target(scaler, command.queue_name)
+        before = _update(scaler, lambda state: clear_override(state, target)).before
+        return to_json_data(models.Automatic(target=target.name, changed=not is_automatic(before, target)))
+
+    def pause(_: ApiRequest, command: models.PauseScaling) -> Any:
+        target = _target(scaler, command.queue_name)
+        before = _update(scaler, lambda state: pause_target(state, target)).before
+        changed = target.name not in before.operator.paused
         return to_json_data(models.Automatic(target=target.name, changed=changed))
 
-    def pause(_: ApiRequest, order: models.PauseScaling) -> Any:
-        target = _target(scaler, order.queue_name)
-        changed = target.name not in scaler.operator.paused
-        _ordered(scaler, lambda change: pause_target(target, change))
-        return to_json_data(models.Automatic(target=target.name, changed=changed))
-
-    def update(_: ApiRequest, order: Any) -> Any:
-        target = _target(scaler, order.queue_name)
-        keys = {key: getattr(order, key) for key in POLICY_KEYS if key in order.model_fields_set}
+    def update(_: ApiRequest, command: Any) -> Any:
+        target = _target(scaler, command.queue_name)
+        keys = {key: getattr(command, key) for key in POLICY_KEYS if key in command.model_fields_set}
         if not keys:
-            raise ApiError(
-                400, f"nothing is to be changed: name one of {', '.join(map(to_camel, POLICY_KEYS))}"
-            )
-        _ordered(scaler, lambda change: change_policy(scaler.settings, target, keys, change))
+            names = ", ".join(map(to_camel, POLICY_KEYS))
+            raise ApiError(400, f"nothing is to be changed: name one of {names}")
+        _update(scaler, lambda state: change_policy(state, scaler.settings, target, keys))
         return to_json_data(_policy(scaler, target))
 
-    def reset(_: ApiRequest, order: models.ResetScalingConfig) -> Any:
-        target = _target(scaler, order.queue_name)
-        _ordered(scaler, lambda change: reset_policy(target, change))
+    def reset(_: ApiRequest, command: models.ResetScalingConfig) -> Any:
+        target = _target(scaler, command.queue_name)
+        _update(scaler, lambda state: reset_policy(state, target))
         return to_json_data(_policy(scaler, target))
 
     return Api(
         queries={
             "scaling_status": Query("What each target has and why.", models.ScalingStatus, status),
-            "scaling_metrics": Query("The figures that are decided by.", models.ScalingMetrics, metrics),
+            "scaling_metrics": Query(
+                "The figures that decisions are based on.", models.ScalingMetrics, metrics
+            ),
         },
         commands={
             "start_autoscaling": Command(
-                "Scale; `intervalMinutes` sets how often it is decided. Kept over restarts.",
+                "Scale; `intervalMinutes` sets the interval of decisions. Kept over restarts.",
                 models.StartAutoscaling,
                 models.ScalingStatus,
                 start,
@@ -131,13 +132,13 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
                 stop,
             ),
             "manual_scale": Command(
-                "So many workers for a queue, whatever the metrics say.",
+                "Set the workers of a queue to a number, whatever the metrics say.",
                 models.OrderManualScale,
                 models.ManualScale,
                 manual,
             ),
             "automatic_scale": Command(
-                "Take a `manual_scale` or `pause_scaling` back: the metrics decide again.",
+                "Clear a `manual_scale` or `pause_scaling`: the metrics decide again.",
                 models.AutomaticScale,
                 models.Automatic,
                 automatic,
@@ -155,7 +156,7 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
                 update,
             ),
             "reset_scaling_config": Command(
-                "Take every `update_scaling_config` of a target back.",
+                "Undo every `update_scaling_config` of a target.",
                 models.ResetScalingConfig,
                 models.Policy,
                 reset,
@@ -164,14 +165,14 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
     )
 
 
-def _ordered(scaler: ScalerControl, order: Callable[[ChangeState], Any]) -> Any:
-    """Raises ApiError: 400 for what cannot be, 503 where it cannot be kept."""
+def _update(scaler: ScalerControl, update: Callable[[State], State]) -> Update:
+    """Raises ApiError: 400 for what cannot be done, 503 where it cannot be kept."""
     try:
-        return scaler.order(order)
+        return scaler.update(update)
     except CommandError as error:
         raise ApiError(400, _camel(str(error))) from None
     except (StateError, StoreError) as error:
-        raise ApiError(503, f"the order could not be kept: {error}") from None
+        raise ApiError(503, f"the command could not be kept: {error}") from None
 
 
 def _target(scaler: ScalerControl, name: str) -> TargetSettings:

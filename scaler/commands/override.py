@@ -1,4 +1,4 @@
-"""The orders of the `scaling` command, and what to tell the person.
+"""`scaling manual | auto | pause`: the command, and what is printed.
 
 All raise CommandError, StateError, StoreError.
 """
@@ -6,12 +6,35 @@ All raise CommandError, StateError, StoreError.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from scaler.backends import BackendError, make_backend
 from scaler.model import Override
 from scaler.settings import Settings, TargetSettings
-from scaler.state.commands import clear_override, override_of, pause_target, set_override, store_of, until
+from scaler.state.commands import (
+    CommandError,
+    clear_override,
+    is_automatic,
+    make_override,
+    override_end,
+    pause_target,
+    set_override,
+)
+from scaler.state.store import Store
 from service.config.load import Loaded
+
+_NEEDED: Final = "SCALER_STATE_FILE (state_file) has to be set: commands reach the scaler through that file"
+
+
+def open_store(loaded: Loaded[Settings]) -> Store:
+    """Where the running scaler keeps its state. Raises CommandError, StoreError."""
+    try:
+        store = make_backend(loaded.model).store
+    except BackendError as error:
+        raise CommandError(str(error)) from None
+    if store is None:
+        raise CommandError(_NEEDED)
+    return store
 
 
 def set_manual(
@@ -24,44 +47,44 @@ def set_manual(
     seconds: float | None,
 ) -> str:
     """So many workers, for so many seconds."""
-    wanted = override_of(workers, reason=reason, by=by, seconds=seconds)
-    override = set_override(loaded.model, target, wanted, store_of(loaded).change)
-    return _told(target.name, override)
+    override = make_override(workers, reason=reason, by=by, seconds=seconds)
+    open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
+    return _override_message(target.name, override)
 
 
 def set_automatic(loaded: Loaded[Settings], target: TargetSettings) -> str:
     """The metrics decide again."""
-    changed = clear_override(target, store_of(loaded).change)
-    return automatic_message({"target": target.name, "changed": changed})
+    update = open_store(loaded).update(lambda state: clear_override(state, target))
+    return automatic_message({"target": target.name, "changed": not is_automatic(update.before, target)})
 
 
 def set_paused(loaded: Loaded[Settings], target: TargetSettings) -> str:
-    """Held as it is."""
-    pause_target(target, store_of(loaded).change)
+    """The workers stay as they are."""
+    open_store(loaded).update(lambda state: pause_target(state, target))
     return paused_message({"target": target.name})
 
 
-# --- the same of what the API answers --------------------------------------------------------------------
+# --- messages, also of what the API answers --------------------------------------------------------------
 
 
 def manual_message(data: Mapping[str, Any]) -> str:
-    """A number by hand."""
+    """After manual_scale."""
     override = Override(
         data["workers"], data["reason"], data["requestedBy"], data["since"], data.get("until")
     )
-    return _told(data["target"], override)
+    return _override_message(data["target"], override)
 
 
 def automatic_message(data: Mapping[str, Any]) -> str:
-    """By its metrics."""
+    """After automatic_scale."""
     how = "scaled by its metrics again" if data["changed"] else "was scaled by its metrics already"
     return f"{data['target']}: {how}"
 
 
 def paused_message(data: Mapping[str, Any]) -> str:
-    """Held."""
-    return f"{data['target']}: held as it is until `scaling auto`"
+    """After pause_scaling."""
+    return f"{data['target']}: workers stay as they are until `scaling auto`"
 
 
-def _told(target: str, override: Override) -> str:
-    return f"{target}: {override.workers} workers {until(override)}"
+def _override_message(target: str, override: Override) -> str:
+    return f"{target}: {override.workers} workers {override_end(override)}"

@@ -16,7 +16,7 @@ from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
 from scaler.model import Condition
 from scaler.settings import Settings, TargetSettings
-from scaler.state.file_store import StateFile
+from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
 from scaler.transitions import transitions_of
@@ -39,7 +39,7 @@ class KubernetesBackend:
         who = identity()
         self.api: Final = KubeApi(cluster, who)
         self.store: Final[Store | None] = (
-            StateFile(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
+            FileStore(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
         )
         self._exporter_url = cluster.exporter_url
         self._key = key_from_settings(settings.api)

@@ -18,7 +18,7 @@ from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import Json
 from scaler.state.model import FORMAT, State, StateError, from_data, merged
-from scaler.state.store import StoreError
+from scaler.state.store import StoreError, Update
 from service.clock import Deadline
 
 log = logging.getLogger(__name__)
@@ -45,35 +45,36 @@ class ConfigMapStore:
         """Its name and namespace."""
         return f"configmap {self._api.namespace}/{self._name}"
 
-    def mark(self) -> object:
+    def version(self) -> object:
         """Its version. Raises StoreError."""
         self._got = self._get()
         return _version(self._got)
 
     def read(self) -> tuple[State, list[str]]:
-        """The state as of the last `mark`, and what of it cannot be used. Raises StateError, StoreError."""
+        """The state as of the last `version`, and what of it cannot be used. Raises StateError,
+        StoreError."""
         got, self._got = self._got or self._get(), None
         raw, torn = raw_of(got)
         state, problems = from_data(raw)
         return state, torn + problems
 
-    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
+    def update(self, update: Callable[[State], State]) -> Update:
         """Raises StateError: a part that has to change cannot be read; and StoreError."""
         for _ in range(_TRIES):
             got = self._get()
             raw, torn = raw_of(got)
-            state, _ = from_data(raw)
-            changed = change(state)
-            patch = _patch(got, raw, merged(raw, state, changed), torn)
+            before, _ = from_data(raw)
+            after = update(before)
+            patch = _patch(got, raw, merged(raw, before, after), torn)
             if patch is None:
-                return changed, _version(got)
+                return Update(before, after, _version(got))
             try:
                 left = self._api.patch_config_map(self._name, patch, Deadline.after(_SECONDS))
             except KubeError as error:
                 if error.kind == "conflict":
                     continue
                 raise StoreError(str(error)) from None
-            return changed, _version(left)
+            return Update(before, after, _version(left))
         raise StoreError(f"{self.name} changes faster than it can be written")
 
     def set_aside(self) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scaler.controller import TargetMetrics
-from scaler.model import Missing
+from scaler.model import Missing, TargetMetrics
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.promql import QueueKey, combine
 from scaler.prometheus.settings import QuerySettings
@@ -21,7 +20,7 @@ class PrometheusMetrics:
         self._observer = Observer(settings.prometheus, self._wanted())
         self.last: QueryResult | None = None
 
-    def look(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+    def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         """What is seen of each target, by its name. Never raises."""
         if not self._targets:
             return {}

@@ -1,7 +1,7 @@
 """The state in a file: replaced atomically, edited by commands and by hand while the scaler runs.
 
-Who writes holds a lock on NAME.lock for the moment, and writes over what is there then: an order given
-meanwhile is not lost. One file serves one scaler, which holds NAME.owner as long as it lives.
+A writer holds a lock on NAME.lock for the moment, and changes what is there then: a command given meanwhile
+is not lost. One file serves one scaler, which holds NAME.owner as long as it lives.
 """
 
 from __future__ import annotations
@@ -14,68 +14,56 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from scaler.state.model import State, StateError, data_of, from_data, merged, state_text
-from scaler.state.store import StoreError
+from scaler.state.store import StoreError, Update
+from service.atomic_file import check_folder, replace_file
 from service.clock import now
 
-_LARGEST: Final = 64 << 20
+_LIMIT: Final = 64 << 20
 
 
-class StateFile:
-    """Reads and replaces a file. Any process may, as often as it likes."""
+class FileStore:
+    """A `Store`: reads and replaces a file."""
 
     def __init__(self, path: str) -> None:
         """Raises StoreError: the folder cannot be written to."""
         self.path = Path(path)
-        folder = self.path.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise StoreError(f"{folder} is no folder that can be written to")
+        if problem := check_folder(self.path):
+            raise StoreError(problem)
         self._owner: IO[bytes] | None = None
-
-    def mark(self) -> object:
-        """Another value whenever the file may be another."""
-        return _mark(self.path)
 
     @property
     def name(self) -> str:
         """Its path."""
         return str(self.path)
 
-    def read(self) -> tuple[State, list[str]]:
-        """What it holds, and what of it cannot be used; the empty state where there is no file.
+    def version(self) -> object:
+        """Inode, time and size of the file; None where there is none."""
+        try:
+            return _version(self.path.stat())
+        except OSError:
+            return None
 
-        Raises StateError for one that is no state file, StoreError for one that cannot be read.
+    def read(self) -> tuple[State, list[str]]:
+        """The state and its problems; the empty state where there is no file.
+
+        Raises StateError for a file that is not a state file, StoreError for one that cannot be read.
         """
         data = self._data()
         return (State(), []) if data is None else from_data(data)
 
-    def _data(self) -> Any:
-        """Its JSON data; None where there is no file."""
-        try:
-            with self.path.open("rb") as file:
-                raw = file.read(_LARGEST + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot be read: {error.strerror}") from None
-        if len(raw) > _LARGEST:
-            raise StateError("it is larger than 64 MiB")
-        try:
-            return data_of(raw.decode())
-        except UnicodeDecodeError:
-            raise StateError("it is no text") from None
-
-    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
-        """Read, change and replace it while no other process does. Raises StateError and StoreError."""
+    def update(self, update: Callable[[State], State]) -> Update:
+        """Read, change and replace it under the lock. Raises StateError, StoreError, and what `update`
+        raises."""
         with self._locked():
-            mark, data = self.mark(), self._data()
-            state = State() if data is None else from_data(data)[0]
-            changed = change(state)
-            if data is None or changed != state:
-                mark = self._replace(state_text(merged(data or {}, state, changed)))
-            return changed, mark
+            version, data = self.version(), self._data()
+            before = State() if data is None else from_data(data)[0]
+            after = update(before)
+            if data is None or after != before:
+                version = self._replace(state_text(merged(data or {}, before, after)))
+            return Update(before, after, version)
 
     def set_aside(self) -> str:
-        """Give it another name, which is returned: what cannot be read may still be wanted."""
+        """Give it another name, which is returned: what cannot be read may still be needed."""
         aside = self.path.with_name(f"{self.path.name}.unusable-{now():.0f}")
         try:
             self.path.replace(aside)
@@ -98,25 +86,28 @@ class StateFile:
         if self._owner is not None:
             self._owner.close()
 
-    def _replace(self, text: str) -> object:
-        """The mark that it has from now on."""
-        new = self._beside("new")
+    def _data(self) -> Any:
+        """Its JSON data; None where there is no file."""
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            mark = _mark(new)  # before it can be changed by others
-            new.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            with self.path.open("rb") as file:
+                raw = file.read(_LIMIT + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot be read: {error.strerror}") from None
+        if len(raw) > _LIMIT:
+            raise StateError("it is larger than 64 MiB")
+        try:
+            return data_of(raw.decode())
+        except UnicodeDecodeError:
+            raise StateError("it is not text") from None
+
+    def _replace(self, text: str) -> object:
+        """The version that it has from now on."""
+        try:
+            return _version(replace_file(self.path, text.encode()))
         except OSError as error:
             raise StoreError(f"cannot be written: {error.strerror}") from None
-        return mark
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -132,9 +123,5 @@ class StateFile:
         return self.path.with_name(f"{self.path.name}.{suffix}")
 
 
-def _mark(path: Path) -> object:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -11,7 +11,7 @@ from typing import Final
 from scaler.decision.step import TargetMemory, dump_memory, load_memory
 from scaler.model import Control
 from scaler.state.model import Action, OperatorState, State, StateError, control, with_action, without_expired
-from scaler.state.store import Store, StoreError
+from scaler.state.store import Store, StoreError, Update
 from service.clock import monotonic, now
 
 log = logging.getLogger(__name__)
@@ -21,22 +21,22 @@ _RETRY_SECONDS: Final = 30.0
 
 
 class LiveState:
-    """What people have ordered, what was done and learned. For one thread;
-    `operator` and `actions` for all."""
+    """What operators have set, what was done and learned. For one thread; `operator` and `actions` for
+    all."""
 
     def __init__(self, store: Store | None, *, store_may_be_unreachable: bool = False) -> None:
-        """A patient one begins without a store that cannot be read yet, and is not `known` until it was.
+        """Without a store that can be read it is not `loaded`, until it was.
 
-        Raises StoreError: the store cannot be used.
+        Raises StoreError: the store cannot be used, and `store_may_be_unreachable` is false.
         """
         self._store = store
         self._lock = threading.Lock()
         self._state = State()
-        self._mark: object = None
+        self._version: object = None
         self._new_actions: list[Action] = []
         self._save_at = 0.0
-        self._told: list[str] = []
-        self.known = store is None
+        self._reported: list[str] = []
+        self.loaded = store is None
         if store is None:
             return
         store.own()
@@ -45,11 +45,11 @@ class LiveState:
         except StoreError as error:
             if not store_may_be_unreachable:
                 raise
-            self._unreadable(error)
+            self._report_unreadable(error)
 
     @property
     def operator(self) -> OperatorState:
-        """What people have said, as of the last `refresh`."""
+        """What operators have set, as of the last `refresh`."""
         return self._state.operator
 
     @property
@@ -58,45 +58,45 @@ class LiveState:
         return self._state.actions
 
     def refresh(self) -> None:
-        """Take over what commands, hands or another scaler have changed in the store. Never raises."""
+        """Take over what commands, people or another scaler have changed in the store. Never raises."""
         if self._store is None:
             return
         try:
-            if not self.known:
+            if not self.loaded:
                 self._load(self._store)
                 return
-            mark = self._store.mark()
-            if mark == self._mark:
+            version = self._store.version()
+            if version == self._version:
                 return
-            self._mark = mark
-            found, problems = self._store.read()
+            self._version = version
+            state, problems = self._store.read()
         except (StateError, StoreError) as error:
-            self._unreadable(error)
+            self._report_unreadable(error)
             return
-        self._tell(problems)
-        if found.operator != self._state.operator:
-            log.info("orders were changed", extra={"state": self._store.name})
-        self._state = replace(self._state, operator=found.operator, actions=found.actions)
+        self._report(problems)
+        if state.operator != self._state.operator:
+            log.info("operator state changed", extra={"state": self._store.name})
+        self._state = replace(self._state, operator=state.operator, actions=state.actions)
         for action in self._new_actions:
             self._state = with_action(self._state, action)
 
-    def change(self, change: Callable[[State], State]) -> None:
-        """An order of now, from any thread: into the store, from where `refresh` takes it.
+    def update(self, update: Callable[[State], State]) -> Update:
+        """A command, from any thread: into the store, from where `refresh` takes it.
 
-        Raises StateError and StoreError.
+        Raises StateError and StoreError, and what `update` raises.
         """
         if self._store is not None:
-            left, _ = self._store.change(change)
+            result = self._store.update(update)
             with self._lock:
-                self._state = replace(
-                    self._state, operator=left.operator
-                )  # seen at once; `refresh` reads all
-            return
+                # effective at once; `refresh` reads everything
+                self._state = replace(self._state, operator=result.after.operator)
+            return result
         with self._lock:
-            self._state = change(self._state)
+            before, self._state = self._state, update(self._state)
+            return Update(before, self._state, None)
 
     def control(self, target: str, at: float) -> Control:
-        """What people have ordered for a target at a time (unix s)."""
+        """What operators have set for a target at a time (unix s)."""
         return control(self._state.operator, target, at)
 
     def recall(self, target: str) -> TargetMemory | None:
@@ -119,19 +119,21 @@ class LiveState:
         """Write what is new: at once after a change, what was only learned once a minute. Never raises."""
         expired = without_expired(self._state.operator, now()) != self._state.operator
         due = at_once or expired or self._new_actions or monotonic() >= self._save_at
-        if self._store is None or not self.known or not due:
+        if self._store is None or not self.loaded or not due:
             return
-        learned = dict(self._state.learned) | {name: dump_memory(one) for name, one in memories.items()}
+        learned = dict(self._state.learned) | {
+            target: dump_memory(memory) for target, memory in memories.items()
+        }
 
-        def changed(found: State) -> State:
+        def with_new(state: State) -> State:
             for action in self._new_actions:
-                found = with_action(found, action)
-            return replace(found, learned=learned, operator=without_expired(found.operator, now()))
+                state = with_action(state, action)
+            return replace(state, learned=learned, operator=without_expired(state.operator, now()))
 
         try:
-            self._state, self._mark = self._store.change(changed)
+            _, self._state, self._version = self._store.update(with_new)
         except (StateError, StoreError) as error:
-            log.warning("the state cannot be saved", extra={"error": str(error)})
+            log.warning("state not saved", extra={"error": str(error)})
             self._save_at = monotonic() + _RETRY_SECONDS
             return
         self._new_actions.clear()
@@ -144,25 +146,23 @@ class LiveState:
 
     def _load(self, store: Store) -> None:
         try:
-            mark = store.mark()
+            version = store.version()
             self._state, problems = store.read()
         except StateError as error:
             aside = store.set_aside()
-            log.warning(
-                "the state cannot be used: beginning anew", extra={"error": str(error), "kept_as": aside}
-            )
-            self.known = True
+            log.warning("state not usable, starting empty", extra={"error": str(error), "kept_as": aside})
+            self.loaded = True
             return
-        self._mark, self.known = mark, True
-        self._tell(problems)
+        self._version, self.loaded = version, True
+        self._report(problems)
 
-    def _unreadable(self, error: Exception) -> None:
-        if str(error) not in self._told:
-            log.warning("the state cannot be read", extra={"error": str(error)})
-        self._told = [str(error)]
+    def _report_unreadable(self, error: Exception) -> None:
+        if str(error) not in self._reported:
+            log.warning("state not readable", extra={"error": str(error)})
+        self._reported = [str(error)]
 
-    def _tell(self, problems: list[str]) -> None:
+    def _report(self, problems: list[str]) -> None:
         for problem in problems:
-            if problem not in self._told:
-                log.warning("a part of the state cannot be used", extra={"part": problem})
-        self._told = problems
+            if problem not in self._reported:
+                log.warning("part of the state not usable", extra={"part": problem})
+        self._reported = problems

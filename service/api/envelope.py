@@ -14,13 +14,13 @@ PATH: Final = "/api/monitoring"
 
 
 class Camel(BaseModel):
-    """Data of an answer: made of snake_case, sent as camelCase; what it does not name is left out."""
+    """Data of an answer: read from snake_case, sent as camelCase; what it does not name is left out."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class CommandBody(BaseModel):
-    """The body of a POST: camelCase, nothing that is not known, and no number that is a text."""
+    """The body of a POST: camelCase, no unknown key, no number that is a text."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
@@ -37,7 +37,7 @@ class Success(BaseModel, Generic[D]):
 
     success: Literal[True] = True
     data: D
-    timestamp: str = Field(description="when it was answered, ISO 8601 in UTC")
+    timestamp: str = Field(description="time of the answer, ISO 8601 in UTC")
 
 
 class Failure(BaseModel):
@@ -48,7 +48,7 @@ class Failure(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer that is no success; `status` as HTTP has it."""
+    """An answer that is not a success; `status` as HTTP has it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class ApiError(Exception):
 
 
 def success(data: object) -> dict[str, Any]:
-    """The envelope around data that JSON has."""
+    """The envelope around JSON data."""
     return {"success": True, "data": data, "timestamp": stamp(now())}
 
 
@@ -71,30 +71,31 @@ def stamp(at: float) -> str:
 
 
 def to_json_data(data: Camel) -> dict[str, Any]:
-    """As it is sent."""
+    """As it is sent: JSON data with camelCase keys."""
     return data.model_dump(mode="json", by_alias=True)
 
 
-def parse_command(orders: TypeAdapter[Any], known: tuple[str, ...], body: object) -> Any:
-    """The order that a body gives. Raises ApiError 400, which names the key and what is wrong with it."""
+def parse_command(bodies: TypeAdapter[Any], actions: tuple[str, ...], body: object) -> Any:
+    """The command of a body. Raises ApiError 400, which names the key and what is wrong with it."""
     if not isinstance(body, dict):
         raise ApiError(400, "the body should be a JSON object")
     action = body.get("action")
-    if not isinstance(action, str) or action not in known:
-        raise ApiError(400, unknown_action(action, known))
+    if not isinstance(action, str) or action not in actions:
+        raise ApiError(400, unknown_action(action, actions))
     try:
-        return orders.validate_python(body)
+        return bodies.validate_python(body)
     except ValidationError as error:
-        raise ApiError(400, "; ".join(_told(one, action) for one in error.errors()[:5])) from None
+        problems = [_problem(problem, action) for problem in error.errors()[:5]]
+        raise ApiError(400, "; ".join(problems)) from None
 
 
-def unknown_action(action: object, known: tuple[str, ...]) -> str:
-    """What to answer to an action that there is not."""
-    said = f"there is no action {action[:60]!r}" if isinstance(action, str) else "an action is needed"
-    return f"{said}; actions: {', '.join(known)}"
+def unknown_action(action: object, actions: tuple[str, ...]) -> str:
+    """What to answer to an action that does not exist."""
+    problem = f"there is no action {action[:60]!r}" if isinstance(action, str) else "an action is needed"
+    return f"{problem}; actions: {', '.join(actions)}"
 
 
-def _told(error: Any, action: str) -> str:
-    where = ".".join(str(part) for part in error["loc"] if part != action) or "body"
+def _problem(error: Any, action: str) -> str:
+    key = ".".join(str(part) for part in error["loc"] if part != action) or "body"
     why = error["msg"].removeprefix("Value error, ")
-    return f"{where[:100]}: {why[:1].lower()}{why[1:]}"
+    return f"{key[:100]}: {why[:1].lower()}{why[1:]}"

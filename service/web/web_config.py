@@ -19,12 +19,13 @@ from pydantic import Field, ValidationError
 
 from service.config.load import Loaded, M
 from service.config.model import Model
+from service.config.reload import ContentWatch
 from service.threads import Supervised
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 2.0
-_MOST_KNOWN: Final = 100
+_POLL_SECONDS: Final = 2.0
+_MAX_KNOWN: Final = 100
 _LONGEST: Final = 72  # bytes of a password that bcrypt looks at
 
 ClientAuth = Literal[
@@ -46,7 +47,7 @@ class TlsServerConfig(Model):
 
 
 class HttpServerConfig(Model):
-    http2: bool = True  # offered by none of ours, and asked for by no one: clients fall back to 1.1
+    http2: bool = True  # not offered: clients fall back to 1.1
     headers: dict[
         Literal[
             "Content-Security-Policy",
@@ -79,13 +80,13 @@ def check_web_config(loaded: Loaded[M], path: str | None) -> None:
 
 
 class WebConfig:
-    """The file as last read. Any number of threads may ask; what changes is swapped whole."""
+    """The file as last read. For any number of threads; a change is swapped in as a whole."""
 
     def __init__(self, path: str) -> None:
         """Raises WebConfigError."""
         self._path = Path(path)
         self._file = self._read()
-        self._seen = self._digest()
+        self._watch = ContentWatch(self._files())
         tls = self._file.tls_server_config
         self.context: Final = _Latest(self._context(tls)) if tls else None
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -100,7 +101,7 @@ class WebConfig:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What every answer carries."""
+        """Headers of every answer."""
         return {str(name): value for name, value in self._file.http_server_config.headers.items()}
 
     def authenticates(self, user: str, password: str) -> bool:
@@ -110,38 +111,34 @@ class WebConfig:
         proof = hmac.digest(self._salt, b"\0".join((user.encode(), (hashed or "").encode(), raw)), sha256)
         if proof in self._known:
             return True
-        against = (
-            hashed.encode() if hashed is not None else self._nobody
-        )  # as slow for a user who is not there
+        against = hashed.encode() if hashed is not None else self._nobody  # as slow for an unknown user
         right = bcrypt.checkpw(raw[:_LONGEST], against) and hashed is not None
         if right:
             self._known[proof] = None
-            while len(self._known) > _MOST_KNOWN:
+            while len(self._known) > _MAX_KNOWN:
                 self._known.popitem(last=False)
         return right
 
     # --- the file ----------------------------------------------------------------------------------------
 
     def _step(self) -> float:
-        """Take over what has changed; what cannot be used is told, and the old stays."""
-        digest = self._digest()
-        if digest == self._seen:
-            return _LOOK_SECONDS
-        self._seen = digest
+        """Take over a changed file; one that cannot be used is reported, and the old one stays."""
+        if not self._watch.changed(self._files()):
+            return _POLL_SECONDS
         try:
             changed = self._read()
             tls = changed.tls_server_config
             if (self.context is None) != (tls is None):
-                log.warning("TLS is switched on or off by a restart")
+                log.warning("switching TLS on or off needs a restart")
             if self.context is not None and tls is not None:
                 self.context.latest = self._context(tls)
         except WebConfigError as error:
-            log.warning("the changed web config is refused, the old one stays", extra={"error": str(error)})
-            return _LOOK_SECONDS
+            log.warning("changed web config refused, previous one stays", extra={"error": str(error)})
+            return _POLL_SECONDS
         self._file = changed
         self._known.clear()
-        log.info("the web config was read again")
-        return _LOOK_SECONDS
+        log.info("web config reloaded")
+        return _POLL_SECONDS
 
     def _read(self) -> WebFile:
         try:
@@ -149,7 +146,7 @@ class WebConfig:
         except OSError as error:
             raise WebConfigError(f"cannot be read: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-            raise WebConfigError("is no YAML") from None
+            raise WebConfigError("is not YAML") from None
         try:
             file = WebFile.model_validate({} if data is None else data)
         except ValidationError as error:
@@ -160,18 +157,18 @@ class WebConfig:
             try:
                 bcrypt.checkpw(b"", hashed.encode())
             except ValueError:
-                raise WebConfigError(f"basic_auth_users.{user}: is no bcrypt hash") from None
+                raise WebConfigError(f"basic_auth_users.{user}: is not a bcrypt hash") from None
         tls = file.tls_server_config
         verifies = tls and tls.client_auth_type in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
         if tls and verifies and not tls.client_ca_file:
             raise WebConfigError("tls_server_config.client_ca_file: is needed for this client_auth_type")
         if tls and tls.client_auth_type in ("RequestClientCert", "RequireAnyClientCert"):
             raise WebConfigError(
-                "tls_server_config.client_auth_type: takes certificates that nobody verifies"
+                "tls_server_config.client_auth_type: accepts certificates that nobody verifies"
             )
         if tls and tls.client_ca_file and not verifies:
             raise WebConfigError(
-                "tls_server_config.client_auth_type: client_ca_file is set and nobody is asked"
+                "tls_server_config.client_auth_type: client_ca_file is set, but no certificate is requested"
             )
         return file
 
@@ -204,18 +201,11 @@ class WebConfig:
         """Names in the file are relative to its folder."""
         return self._path.parent / name
 
-    def _digest(self) -> bytes:
-        """Of the file and of those that it names, by content."""
+    def _files(self) -> list[Path]:
+        """The file, and those that it names."""
         tls = self._file.tls_server_config
         named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
-        paths = [self._path, *(self._beside(name) for name in named if name)]
-        digest = sha256()
-        for path in paths:
-            try:
-                digest.update(path.read_bytes())
-            except OSError:
-                digest.update(b"?")
-        return digest.digest()
+        return [self._path, *(self._beside(name) for name in named if name)]
 
 
 class _Latest(ssl.SSLContext):
@@ -240,5 +230,5 @@ class _Latest(ssl.SSLContext):
 
 def _why(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return "is not what it should be, or does not fit"
+        return "is not a PEM file of that kind, or does not fit"
     return f"cannot be read: {error.strerror}"

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from lab.deadline import wait_until
-from scaler.state.file_store import StateFile
+from scaler.state.file_store import FileStore
 from tests.api.conftest import FULL, PATH, Program, System, spec_of
 
 MONITORING = [
@@ -176,7 +176,7 @@ def test_a_manual_scale_is_done_and_taken_back(system: System) -> None:
     assert (
         system.scaler.samples()['oxherd_scaler_current_replicas{queue="notifications",target="mail"}'] == 10
     )
-    logged = [line for line in system.scaler.log.read_text().splitlines() if "order by the API" in line]
+    logged = [line for line in system.scaler.log.read_text().splitlines() if "api command" in line]
     assert any('\\"reason\\":\\"a launch\\"' in line and "action=manual_scale" in line for line in logged)
     told = system.exporter.done("automatic_scale", queueName="mail")
     assert told == {"target": "mail", "changed": True}
@@ -219,12 +219,12 @@ def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
     )
     fits(system.scaler, "update_scaling_config", data)
     assert (data["settings"]["maxWorkers"], data["origins"]["maxWorkers"]) == (20, "changed")
-    kept = StateFile(str(system.folder / "state.json")).read()[0].operator.policies
+    kept = FileStore(str(system.folder / "state.json")).read()[0].operator.policies
     assert kept == {"mail": {"max_workers": 20, "target_waiting_jobs": 7}}
     wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 20, what="in force")
     assert system.scaler.ask("scaling_status")["targets"][0]["origins"]["maxWorkers"] == "changed"
     system.exporter.done("update_scaling_config", queueName="notifications", maxWorkers=None)
-    assert StateFile(str(system.folder / "state.json")).read()[0].operator.policies == {
+    assert FileStore(str(system.folder / "state.json")).read()[0].operator.policies == {
         "mail": {"target_waiting_jobs": 7}
     }
     data = system.exporter.done("reset_scaling_config", queueName="notifications")
@@ -249,7 +249,7 @@ def test_a_policy_that_cannot_be(system: System, changes: dict[str, Any], told: 
     answer = system.scaler.order("update_scaling_config", queueName="notifications", **changes)
     assert answer.status_code == 400
     assert told in answer.json()["error"]
-    assert StateFile(str(system.folder / "state.json")).read()[0].operator.policies == {}
+    assert FileStore(str(system.folder / "state.json")).read()[0].operator.policies == {}
 
 
 def test_autoscaling_is_stopped_and_started(system: System) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from scaler.controller import Controller, Managed, TargetMetrics
+from scaler.controller import Controller, Managed
 from scaler.kube.backend import KubernetesBackend
 from scaler.metrics import metrics
-from scaler.model import Applied, NotApplied, QueueSample
+from scaler.model import Applied, NotApplied, QueueSample, TargetMetrics
 from scaler.settings import PolicySettings, Settings
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
@@ -29,7 +29,7 @@ POLICY = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
 class FakeMetrics:
     waiting: int = 0
 
-    def look(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+    def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         sample = QueueSample(now(), self.waiting, 0.0)
         return {f"w{number}": TargetMetrics((f"q{number}",), sample) for number in range(COUNT)}
 

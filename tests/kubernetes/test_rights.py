@@ -156,7 +156,7 @@ class KubernetesBackend:
 
     def keeps_state(self) -> bool:
         store = ConfigMapStore(self.api, STATE)
-        store.change(lambda state: with_action(state, Action(float(next(_NUMBERS)), "mail", 1, 2, "x")))
+        store.update(lambda state: with_action(state, Action(float(next(_NUMBERS)), "mail", 1, 2, "x")))
         return bool(store.read()[0].actions)
 
     def tells(self) -> bool:

@@ -13,7 +13,7 @@ from scaler.kube.config_map_store import LEARNED, ConfigMapStore
 from scaler.model import Override
 from scaler.state.live import LiveState
 from scaler.state.model import Action, State, StateError, with_action, with_override, with_pause
-from scaler.state.store import StoreError
+from scaler.state.store import StoreError, Update
 from tests.kubernetes.admin import Admin
 from tests.kubernetes.conftest import ACCOUNT, STATE, KubeApiOf, without
 from tests.kubernetes.front import Front
@@ -38,7 +38,7 @@ def test_an_empty_one_is_an_empty_state(store: ConfigMapStore) -> None:
 def test_what_was_written_is_read_again(store: ConfigMapStore, admin: Admin) -> None:
     action = Action(1.0, "mail", 2, 5, "burst")
     wanted = replace(with_action(ordered(State()), action), learned={"mail": {"rate": 3.5}})
-    assert store.change(lambda _: wanted)[0] == wanted
+    assert store.update(lambda _: wanted).after == wanted
     assert store.read() == (wanted, [])
     data = admin.config_map(STATE)
     assert json.loads(data["data"]["overrides"])["mail"]["reason"] == "a launch"
@@ -57,8 +57,8 @@ class Interrupted(ConfigMapStore):
 
     admin: Admin
 
-    def change(self, change: Callable[[State], State]) -> tuple[State, object]:
-        done = super().change(change)
+    def update(self, update: Callable[[State], State]) -> Update:
+        done = super().update(update)
         self.admin.edit_config_map(STATE, {"paused": '["mail"]'})
         return done
 
@@ -86,8 +86,8 @@ def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
     assert [problem.partition(":")[0] for problem in problems] == ["paused", "overrides.mail"]
     assert state.operator.policies == {"mail": {"aim": 0.2}}
     video = Override(3, "why", "ada", 1.0, None)
-    store.change(lambda found: replace(found, operator=with_override(found.operator, "video", video)))
-    store.change(lambda found: with_action(found, Action(1.0, "mail", 2, 5, "burst")))
+    store.update(lambda found: replace(found, operator=with_override(found.operator, "video", video)))
+    store.update(lambda found: with_action(found, Action(1.0, "mail", 2, 5, "burst")))
     kept = admin.config_map(STATE)["data"]
     assert kept["paused"] == edits["paused"]
     assert json.loads(kept["overrides"])["mail"] == {"workers": "many"}
@@ -97,7 +97,7 @@ def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
 def test_an_order_that_would_overwrite_a_slip_is_refused(store: ConfigMapStore, admin: Admin) -> None:
     admin.edit_config_map(STATE, {"paused": '["video"'})
     with pytest.raises(StateError, match="paused: it is torn"):
-        store.change(lambda found: replace(found, operator=with_pause(found.operator, "mail", paused=True)))
+        store.update(lambda found: replace(found, operator=with_pause(found.operator, "mail", paused=True)))
     assert admin.config_map(STATE)["data"]["paused"] == '["video"'
 
 
@@ -111,7 +111,7 @@ def test_an_edit_between_reading_and_writing_is_not_lost(store: ConfigMapStore, 
             admin.edit_config_map(STATE, {"paused": '["video"]'})
         return ordered(state)
 
-    changed, _ = store.change(change)
+    changed = store.update(change).after
     assert tries == 2
     assert changed.operator.paused == {"video"}
     assert store.read()[0].operator == changed.operator
@@ -127,7 +127,7 @@ def test_one_that_never_rests_is_given_up(store: ConfigMapStore, admin: Admin) -
         return ordered(state)
 
     with pytest.raises(StoreError, match="changes faster"):
-        store.change(change)
+        store.update(change)
 
 
 def test_learned_values_without_room_are_left_out_and_the_rest_is_kept(
@@ -137,7 +137,7 @@ def test_learned_values_without_room_are_left_out_and_the_rest_is_kept(
 
     numbers = random.Random(1)
     much = {f"t{i}": {"x": [numbers.random() for _ in range(100)]} for i in range(1000)}
-    store.change(lambda state: replace(ordered(state), learned=much))
+    store.update(lambda state: replace(ordered(state), learned=much))
     found = admin.config_map(STATE)
     assert "overrides" in found["data"]
     assert LEARNED not in found.get("binaryData", {})
@@ -149,7 +149,7 @@ def test_what_was_learned_and_is_torn_is_learned_anew(store: ConfigMapStore, adm
     torn = {"binaryData": {LEARNED: "AAAA"}}
     admin.ask("PATCH", path, torn, "application/merge-patch+json")
     assert store.read() == (State(), [f"{LEARNED}: it is torn"])
-    store.change(lambda state: replace(state, learned={"mail": {"rate": 1.0}}))
+    store.update(lambda state: replace(state, learned={"mail": {"rate": 1.0}}))
     assert store.read()[0].learned == {"mail": {"rate": 1.0}}
 
 
@@ -163,18 +163,18 @@ def test_a_scaler_that_cannot_read_its_orders_knows_none_and_learns_them_later(
     with front.fault("GET .*/configmaps", "status", status=503):
         ledger = LiveState(store, store_may_be_unreachable=True)
         ledger.refresh()
-        assert not ledger.known
+        assert not ledger.loaded
         ledger.save({}, at_once=True)
     assert ["503" in record.__dict__["error"] for record in caplog.records] == [True], "it is told once"
     ledger.refresh()
-    assert ledger.known
+    assert ledger.loaded
     assert ledger.operator.paused == {"mail"}
 
 
 def test_what_is_not_granted_is_told(store: ConfigMapStore, admin: Admin) -> None:
     admin.rules(ACCOUNT, without(RULES, "configmaps"))
     with pytest.raises(StoreError, match="403 Forbidden"):
-        store.mark()
+        store.version()
 
 
 def test_two_ledgers_see_each_others_work(api_of: KubeApiOf) -> None:

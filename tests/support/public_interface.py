@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import click
@@ -46,14 +47,14 @@ _TEXTS: Final = frozenset({"description", "summary", "info"})
 def public_interface() -> dict[str, str]:
     """Each file's name, and what should be in it."""
     auth = ApiKeyAuth(ApiSettings(), "CRON_API_KEY")
-    unused: Any = None
+    scaler: Any = SimpleNamespace(why_not_ready=list)  # no path is called
     families = [[family.name, family.kind, list(family.labels)] for family in (*FAMILIES, *SCALER_FAMILIES)]
     data = {
         "series": families,
         "exporter-openapi": _without_texts(
             make_exporter_app(FakeExporter(), auth, ScalerClient(None, 1)).openapi()
         ),
-        "scaler-openapi": _without_texts(make_scaler_app(unused, auth, "1").openapi()),
+        "scaler-openapi": _without_texts(make_scaler_app(scaler, auth, "1").openapi()),
         "exporter-settings": _without_texts(Settings.model_json_schema()),
         "scaler-settings": _without_texts(ScalerSettings.model_json_schema()),
         "environment": {

@@ -15,7 +15,7 @@ from exporter.cli import main as monitor
 from exporter.views import About, status_view
 from scaler.api.routes import make_scaling_api as make_scaler_api
 from scaler.cli import main as scaling
-from service.api.endpoint import Api
+from service.api.actions import Api
 from tests.support.assessments import assessment
 
 DOCS = Path(__file__).parents[2] / "docs"

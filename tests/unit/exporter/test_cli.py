@@ -160,7 +160,7 @@ def test_what_cannot_be_asked(arguments: list[str], environ: dict[str, str], sai
 
 def test_check_config() -> None:
     result = run("start", "--check-config", REDIS_URL="redis://h:1")
-    assert (result.exit_code, result.output) == (0, "the settings can be used\n")
+    assert (result.exit_code, result.output) == (0, "the settings are valid\n")
     result = run("start", "--check-config", "--listen", "here")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (

@@ -29,10 +29,10 @@ def reloader(file: Path) -> Reloader:
 def test_a_changed_file_is_taken_over(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     one = reloader(file)
-    assert not one.look()
+    assert not one.reload()
     file.write_text(GOOD.format(interval=7, most=9))
-    assert one.look()
-    assert not one.look()
+    assert one.reload()
+    assert not one.reload()
     assert (one.current.interval_seconds, one.current.targets[0].max_workers) == (7, 9)
     [record] = caplog.records
     assert vars(record)["changed"] == "interval_seconds, targets.mailer"
@@ -48,20 +48,20 @@ def test_one_that_cannot_be_used_is_told_once_and_the_old_stays(
         file.unlink()
     else:
         file.write_text(text)
-    assert not one.look()
-    assert not one.look()
+    assert not one.reload()
+    assert not one.reload()
     assert one.current is before
     assert [record.message for record in caplog.records] == [
-        "changed settings are refused, the old ones stay"
+        "changed settings refused, previous settings stay"
     ]
     file.write_text(GOOD.format(interval=6, most=8))
-    assert one.look()
+    assert one.reload()
 
 
 def test_what_needs_a_restart_is_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     one = reloader(file)
     file.write_text("listen: :1\n" + GOOD.format(interval=5, most=8))
-    one.look()
+    one.reload()
     assert [vars(record).get("settings") for record in caplog.records if "restart" in record.message] == [
         "listen"
     ]

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from scaler.commands.tables import scaling_table
-from scaler.controller import Controller, Managed, TargetMetrics
+from scaler.controller import Controller, Managed
 from scaler.decision.step import TargetMemory
 from scaler.metrics import metrics
-from scaler.model import Applied, Control, Missing, NotApplied, Override, QueueSample, Workers
+from scaler.model import Applied, Missing, NotApplied, Override, QueueSample, TargetMetrics, Workers
 from scaler.settings import PolicySettings
+from scaler.state.live import LiveState
+from scaler.state.model import OperatorState
 from scaler.views import scaler_view
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
@@ -42,7 +44,7 @@ class FakeTarget:
 class FakeMetrics:
     waiting: dict[str, float | None]
 
-    def look(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+    def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         def seen(waiting: float | None) -> QueueSample | Missing:
             return Missing("timeout", "too slow") if waiting is None else QueueSample(now(), waiting, 1.0)
 
@@ -51,23 +53,20 @@ class FakeMetrics:
         }
 
 
-@dataclass
-class FakeBook:
-    controls: dict[str, Control] = field(default_factory=dict)
-    notes: list[tuple[str, int, int, str]] = field(default_factory=list)
-    saved: dict[str, TargetMemory] = field(default_factory=dict)
+class RecordingState(LiveState):
+    """Kept in memory; remembers what was saved."""
 
-    def control(self, target: str, at: float) -> Control:
-        return self.controls.get(target, Control())
+    def __init__(self, overrides: Mapping[str, Override] | None = None) -> None:
+        super().__init__(None)
+        self.saved: dict[str, TargetMemory] = {}
+        self.update(lambda state: replace(state, operator=OperatorState(overrides or {})))
 
-    def recall(self, target: str) -> TargetMemory | None:
-        return None
-
-    def record_action(self, target: str, at: float, old: int, new: int, reason: str) -> None:
-        self.notes.append((target, old, new, reason))
-
-    def save(self, memories: Mapping[str, TargetMemory]) -> None:
+    def save(self, memories: Mapping[str, TargetMemory], *, at_once: bool = False) -> None:
         self.saved = dict(memories)
+
+    @property
+    def changes(self) -> list[tuple[str, int, int, str]]:
+        return [(action.target, action.old, action.new, action.reason) for action in self.actions]
 
 
 POLICY = PolicySettings(policy="threshold", cooldown_seconds=0)
@@ -78,12 +77,12 @@ def managed(**targets: FakeTarget) -> list[Managed]:
 
 
 def test_what_is_decided_is_done_noted_and_remembered() -> None:
-    state, mail, video = FakeBook(), FakeTarget(), FakeTarget()
+    state, mail, video = RecordingState(), FakeTarget(), FakeTarget()
     cycle = Controller(state).step(
         FakeMetrics({"mail": 40, "video": 3}), managed(mail=mail, video=video), 5.0
     )
     assert (mail.calls, video.calls) == ([(2, 8)], [])
-    assert state.notes == [("mail", 2, 8, "waiting")]
+    assert state.changes == [("mail", 2, 8, "waiting")]
     assert set(state.saved) == {"mail", "video"}
     assert [step.desired for step in cycle.steps] == [8, 2]
     assert cycle.steps[0].acted == Applied(8)
@@ -96,7 +95,7 @@ def test_one_target_in_trouble_is_its_own_trouble(caplog: pytest.LogCaptureFixtu
     well, blind = FakeTarget(), FakeTarget()
     targets = managed(lost=lost, denied=denied, well=well, blind=blind)
     metrics = FakeMetrics({"lost": 40, "denied": 40, "well": 40, "blind": None})
-    controller = Controller(FakeBook())
+    controller = Controller(RecordingState())
     controller.step(metrics, targets, 5.0)
     cycle = controller.step(metrics, targets, 5.0)
     found = {step.name: step.conditions for step in cycle.steps}
@@ -104,18 +103,18 @@ def test_one_target_in_trouble_is_its_own_trouble(caplog: pytest.LogCaptureFixtu
     assert "Forbidden" in found["denied"]
     assert "MetricsStale" in found["blind"]
     assert (well.requested, blind.calls, lost.calls) == (9, [], [])
-    told = [record for record in caplog.records if record.message == "target in trouble"]
+    told = [record for record in caplog.records if record.message == "target failing"]
     assert len(told) == 3  # once each, not once a step
     lost.broken = None
     controller.step(metrics, targets, 5.0)
-    assert [record.message for record in caplog.records].count("target is well again") == 1
+    assert [record.message for record in caplog.records].count("target recovered") == 1
     assert controller.counters.errors == {"not_found": 2, "forbidden": 3, "metrics_timeout": 3}
 
 
 @pytest.mark.parametrize("how", ["dry run", "switched off", "not leading"])
 def test_nothing_is_done_and_all_is_told(how: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    state, mail = FakeBook(), FakeTarget()
+    state, mail = RecordingState(), FakeTarget()
     controller = Controller(state, leading=lambda: how != "not leading")
     cycle = controller.step(
         FakeMetrics({"mail": 40}),
@@ -124,14 +123,14 @@ def test_nothing_is_done_and_all_is_told(how: str, caplog: pytest.LogCaptureFixt
         enabled=how != "switched off",
         dry_run=how == "dry run",
     )
-    assert (mail.calls, state.notes) == ([], [])
+    assert (mail.calls, state.changes) == ([], [])
     assert cycle.steps[0].desired == 8
     assert [record.message for record in caplog.records] == ["would scale"]
 
 
 def test_a_change_is_one_line_with_the_reason_and_its_figures(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    Controller(FakeBook()).step(FakeMetrics({"mail": 40}), managed(mail=FakeTarget()), 5.0)
+    Controller(RecordingState()).step(FakeMetrics({"mail": 40}), managed(mail=FakeTarget()), 5.0)
     [record] = caplog.records
     fields = vars(record)
     assert (record.message, fields["target"], fields["from"], fields["to"]) == ("scaled", "mail", 2, 8)
@@ -142,7 +141,7 @@ def test_a_change_is_one_line_with_the_reason_and_its_figures(caplog: pytest.Log
 def test_what_did_not_happen_begins_no_cooldown() -> None:
     policy = POLICY.model_copy(update={"cooldown_seconds": 3600})
     mail = FakeTarget(refuses=NotApplied("conflict", "someone else was faster"))
-    controller, metrics = Controller(FakeBook()), FakeMetrics({"mail": 40})
+    controller, metrics = Controller(RecordingState()), FakeMetrics({"mail": 40})
     for _ in range(2):
         controller.step(metrics, [Managed("mail", policy, mail)], 5.0)
     assert mail.calls == [(2, 8), (2, 8)]
@@ -153,7 +152,7 @@ def test_what_did_not_happen_begins_no_cooldown() -> None:
 
 
 def test_a_target_that_is_gone_is_forgotten() -> None:
-    state = FakeBook()
+    state = RecordingState()
     controller = Controller(state)
     controller.step(FakeMetrics({"mail": 1, "video": 1}), managed(mail=FakeTarget(), video=FakeTarget()), 5.0)
     controller.step(FakeMetrics({"video": 1}), managed(video=FakeTarget()), 5.0)
@@ -162,7 +161,7 @@ def test_a_target_that_is_gone_is_forgotten() -> None:
 
 def test_series_and_views_of_all_kinds_of_targets() -> None:
     override = Override(5, "a sale", "ann", 0.0, 4e9)
-    state = FakeBook(controls={"mail": Control(override=override)})
+    state = RecordingState({"mail": override})
     controller = Controller(state)
     targets = managed(
         mail=FakeTarget(), lost=FakeTarget(broken=Failed("not_found", "gone")), blind=FakeTarget()

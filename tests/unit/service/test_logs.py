@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.config.model import LogSettings
-from service.logs import Formatter, LogFileError, configure, configure_by
+from service.logs import Formatter, LogFileError, ProblemLog, configure, configure_by
 
 
 @pytest.fixture
@@ -131,3 +131,17 @@ def test_a_file_that_cannot_be_written_to(tmp_path: Path) -> None:
         configure_by(LogSettings(file=str(tmp_path / "nowhere" / "x.log")), [])
     with pytest.raises(LogFileError, match="is a directory"):
         configure_by(LogSettings(file=str(tmp_path)), [])
+
+
+def test_a_problem_is_logged_once_then_what_it_became_then_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    problems = ProblemLog(logging.getLogger("test"), "target failing", "target recovered")
+    for problem in ("", "no answer", "no answer", "forbidden", "", ""):
+        problems.report(problem, target="mail")
+    lines = [(record.levelname, record.message, record.__dict__.get("error")) for record in caplog.records]
+    assert lines == [
+        ("WARNING", "target failing", "no answer"),
+        ("WARNING", "target failing", "forbidden"),
+        ("INFO", "target recovered", None),
+    ]
+    assert all(record.__dict__["target"] == "mail" for record in caplog.records)

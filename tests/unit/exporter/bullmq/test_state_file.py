@@ -133,7 +133,7 @@ def test_an_entry_that_makes_no_sense_costs_only_its_queue(server: Streams, begi
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointFileError, match=r"nowhere is no folder"):
+    with pytest.raises(CheckpointFileError, match=r"nowhere is not a folder"):
         CheckpointFile(str(tmp_path / "nowhere" / "state"))
 
 
@@ -145,7 +145,7 @@ def test_a_disk_that_is_full_costs_nothing_but_the_file(
     one.round()
     server.add(1000, "added 1")
     assert one.events(seconds=10).read == 1
-    assert "the state file cannot be written" in caplog.text
+    assert "checkpoint not written" in caplog.text
 
 
 def test_what_redis_lost_while_nobody_looked_is_told(server: Streams, begin: Begin) -> None:

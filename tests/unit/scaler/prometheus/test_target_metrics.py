@@ -45,7 +45,7 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = 
 
     monkeypatch.setattr(Observer, "__init__", begin)
     monkeypatch.setattr(Observer, "look", lambda self, deadline: QueryResult(5.0, 0.0, "url", readings))  # type: ignore[arg-type]
-    sights = PrometheusMetrics(settings).look(Deadline.after(1))
+    sights = PrometheusMetrics(settings).read(Deadline.after(1))
     assert wanted["asked"] == {theirs: [QueueKey("bull", "mail"), QueueKey("bull", "post")], ours: []}
     return dict(sights)
 
@@ -64,4 +64,4 @@ def test_without_prometheus_all_are_missing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_targets_nobody_is_asked() -> None:
-    assert PrometheusMetrics(load_settings("", {}, file="s.yml").model).look(Deadline.after(1)) == {}
+    assert PrometheusMetrics(load_settings("", {}, file="s.yml").model).read(Deadline.after(1)) == {}

@@ -7,7 +7,7 @@ import pytest
 from scaler.commands.override import set_automatic, set_manual, set_paused
 from scaler.settings import Settings, load_settings
 from scaler.state.commands import CommandError, find_target
-from scaler.state.file_store import StateFile
+from scaler.state.file_store import FileStore
 from service.config.load import Loaded
 
 TEXT = """
@@ -46,15 +46,15 @@ def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[Settings]) -> Non
         find_target(loaded.model, "mail-slow")
 
 
-def test_orders_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -> None:
+def test_commands_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -> None:
     [mailer, *_] = loaded.model.targets
-    file = StateFile(loaded.model.state_file or "")
+    file = FileStore(loaded.model.state_file or "")
     told = set_manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
     assert told.startswith("mailer: 8 workers for 1 h 30 min, until ")
     override = file.read()[0].operator.overrides["mailer"]
     assert (override.workers, override.reason, override.by) == (8, "a sale", "ann")
     assert override.until == override.at + 5400
-    assert set_paused(loaded, mailer) == "mailer: held as it is until `scaling auto`"
+    assert set_paused(loaded, mailer) == "mailer: workers stay as they are until `scaling auto`"
     assert file.read()[0].operator.paused == {"mailer"}
     set_manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
     assert file.read()[0].operator.paused == frozenset()  # a number is no hold
@@ -64,7 +64,7 @@ def test_orders_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -> 
 
 
 @pytest.mark.parametrize(("workers", "reason"), [(9, "x"), (1, "x"), (4, "  ")])
-def test_an_order_that_cannot_be_is_refused_and_nothing_is_written(
+def test_a_command_that_cannot_be_done_is_refused_and_nothing_is_written(
     loaded: Loaded[Settings], workers: int, reason: str
 ) -> None:
     [mailer, *_] = loaded.model.targets
@@ -73,7 +73,7 @@ def test_an_order_that_cannot_be_is_refused_and_nothing_is_written(
     assert not Path(loaded.model.state_file or "").exists()
 
 
-def test_without_a_state_file_orders_have_no_way() -> None:
+def test_without_a_state_file_commands_cannot_reach_the_scaler() -> None:
     loaded = load_settings(TEXT, {}, file="s.yml")
     with pytest.raises(CommandError, match="SCALER_STATE_FILE"):
         set_paused(loaded, loaded.model.targets[0])

@@ -1,0 +1,85 @@
+"""What the commands of both processes share: options, errors, exit codes. Imports little, so that --help is
+quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from math import isnan
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ERROR: Final = 2
+INTERRUPTED: Final = 130
+CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_WATCH_SECONDS: Final = "5"
+
+
+def fail(program: str, message: str) -> NoReturn:
+    """One line on standard error, and exit code 2."""
+    click.echo(f"{program}: {message}", err=True)
+    sys.exit(ERROR)
+
+
+def version_option(program: str) -> Callable[[F], F]:
+    """--version."""
+    return click.version_option(package_name="oxherd", prog_name=program, message="oxherd %(version)s")
+
+
+def listen_option(variable: str, default: str) -> Callable[[F], F]:
+    """--listen HOST:PORT."""
+    return click.option(
+        "--listen", metavar="HOST:PORT", help=f"Address to serve on.  [{variable}; {default}]"
+    )
+
+
+def config_option(variable: str) -> Callable[[F], F]:
+    """--config FILE."""
+    return click.option("--config", metavar="FILE", help=f"YAML file with settings.  [{variable}]")
+
+
+def check_options(command: F) -> F:
+    """--check-config and --print-config of a `start` command."""
+    printing = click.option(
+        "--print-config", is_flag=True, help="Print the resulting settings, with secrets hidden, and exit."
+    )
+    checking = click.option("--check-config", is_flag=True, help="Check the settings and exit.")
+    return checking(printing(command))
+
+
+def watch_option(command: F) -> F:
+    """--watch [SECONDS]."""
+    return click.option(
+        "--watch",
+        metavar="[SECONDS]",
+        type=click.FloatRange(min=0.1, max=86400),
+        callback=_reject_nan,
+        is_flag=False,
+        flag_value=_WATCH_SECONDS,
+        help=f"Repeat every {_WATCH_SECONDS} seconds, or as often as given.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one line each time.")(command)
+
+
+def print_config(settings: Any) -> None:
+    """The settings as YAML, secrets hidden."""
+    import yaml
+
+    from service.config.load import masked
+
+    click.echo(yaml.safe_dump(masked(settings), sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _reject_nan(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
+    """nan is in every range."""
+    if seconds is not None and isnan(seconds):
+        raise click.BadParameter("not a number of seconds")
+    return seconds

@@ -1,0 +1,24 @@
+"""Output of commands on a terminal, or where nobody looks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+
+_WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
+
+
+def make_console() -> Console:
+    """Standard output: plain when it is not a terminal or NO_COLOR is set."""
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
+    return console
+
+
+def printable(text: str) -> str:
+    """Without what would steer the terminal: names of queues come from outside."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

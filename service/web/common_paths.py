@@ -1,0 +1,64 @@
+"""The paths that both processes serve to anybody: /metrics, /healthz, /readyz."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from service.api.openapi import described
+from service.web.negotiate import CONTENT_TYPES, MetricsFormat, gzip_wanted, metrics_format
+
+
+class Route(NamedTuple):
+    """A handler of GET and HEAD, the class of its response, and its further responses for the description."""
+
+    handler: Callable[..., Any]
+    response: type[Response] = JSONResponse
+    responses: Mapping[int | str, dict[str, Any]] = {}
+
+
+def metrics_route(exposition: Callable[[Request, MetricsFormat], bytes]) -> Route:
+    """/metrics of this text, in the format and coding that the request prefers."""
+
+    def metrics(request: Request) -> Response:
+        """The exposition, in text format 0.0.4 or OpenMetrics 1.0."""
+        form = metrics_format(request.headers.get("accept"))
+        body = exposition(request, form)
+        headers = {"content-type": CONTENT_TYPES[form], "vary": "Accept, Accept-Encoding"}
+        if gzip_wanted(request.headers.get("accept-encoding")):
+            body = gzip.compress(body, compresslevel=1, mtime=0)
+            headers["content-encoding"] = "gzip"
+        return Response(body, headers=headers)
+
+    return Route(metrics, Response, described(content="text/plain application/openmetrics-text"))
+
+
+def health_routes(why_not_ready: Callable[[], list[str]], *, ready_means: str) -> dict[str, Route]:
+    """/healthz and /readyz, on the event loop: they never wait behind handlers that collect.
+
+    `why_not_ready` neither waits nor does I/O.
+    """
+
+    async def healthz() -> dict[str, str]:
+        """The process is alive and answers."""
+        return {"status": "alive"}
+
+    async def readyz() -> JSONResponse:
+        reasons = why_not_ready()
+        content = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return JSONResponse(content, status_code=HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK)
+
+    readyz.__doc__ = ready_means
+    return {"/healthz": Route(healthz), "/readyz": Route(readyz, responses=described(503))}
+
+
+def add_routes(app: FastAPI, routes: Mapping[str, Route]) -> None:
+    """GET and HEAD of each path."""
+    for path, (handler, response, responses) in routes.items():
+        app.get(path, response_class=response, response_model=None, responses=dict(responses))(handler)
+        app.head(path, response_class=response, response_model=None, include_in_schema=False)(handler)
