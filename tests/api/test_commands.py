@@ -39,7 +39,7 @@ def test_a_key_by_the_environment_or_a_file(system: System, tmp_path: Path) -> N
             assert json.loads(out)["name"].startswith("oxherd")
         assert run(command, "status", "--url", url)[::2] == (
             2,
-            f"{command}: {url} asks for a key: set CRON_API_KEY or CRON_API_KEY_FILE\n",
+            f"{command}: {url} requires a key: set CRON_API_KEY or CRON_API_KEY_FILE\n",
         )
         code, _, error = run(command, "status", "--url", url, CRON_API_KEY="not-the-right-key")
         assert code == 2

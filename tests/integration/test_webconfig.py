@@ -150,7 +150,7 @@ def test_it_is_read_again(
     with serving(path) as (_, secure):
         assert (status(PASSWORD), status(OTHER)) == (200, 401)
         path.write_text("basic_auth_users: [")
-        wait_until(lambda: "is refused" in caplog.text, what="it is told")
+        wait_until(lambda: "changed web config refused" in caplog.text, what="the refusal")
         assert status(PASSWORD) == 200
         written(tmp_path, {"tls_server_config": section, "basic_auth_users": {"ann": hashed(OTHER)}})
         wait_until(lambda: status(OTHER) == 200, what="the new password")
@@ -185,7 +185,7 @@ def test_whom_it_lets_in_is_read_again_too(tmp_path: Path, certificates: Certifi
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        ({"basic_auth_users": {"ann": PASSWORD}}, "basic_auth_users.ann: is no bcrypt hash"),
+        ({"basic_auth_users": {"ann": PASSWORD}}, "basic_auth_users.ann: is not a bcrypt hash"),
         ({"basic_auth_user": {}}, "basic_auth_user: extra inputs"),
         ({"tls_server_config": {"cert_file": "a"}}, "tls_server_config.key_file: field required"),
         ({"tls_server_config": {"cert_file": "a", "key_file": "b"}}, "cannot be read: No such file"),

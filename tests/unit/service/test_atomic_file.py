@@ -61,5 +61,5 @@ def test_the_folder_is_synced_after_the_rename(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_is_not_one(tmp_path: Path) -> None:
     assert check_folder(tmp_path / "state") is None
-    assert check_folder(tmp_path / "none" / "state")
-    == f"{tmp_path}/none is not a folder that can be written to"
+    problem = f"{tmp_path}/none is not a folder that can be written to"
+    assert check_folder(tmp_path / "none" / "state") == problem
