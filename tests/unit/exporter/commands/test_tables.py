@@ -46,7 +46,7 @@ def test_status() -> None:
     assert "cluster, 1 of 2 nodes up, 16,384 of 16,384 slots covered" in said
     assert "3 queues, 2,400 waiting, 4 active, 14 failed" in said
     assert "load 0.50 on 2 cores, 1.0 GiB of 4.0 GiB memory available" in said
-    assert "late in the background: discovery" in said
+    assert "late background threads: discovery" in said
     assert "oxherd 1.2.3, up 1 min 1 s" in said
 
 
