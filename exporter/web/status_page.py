@@ -46,7 +46,7 @@ class PageSource(Protocol):
         """The last hour."""
 
     def peers(self) -> Peers:
-        """What others said last."""
+        """What Prometheus and the scaler reported last."""
 
 
 def add_page(
