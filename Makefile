@@ -1,6 +1,6 @@
 # What a person does with this checkout. Each target installs what it lacks first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-manifests check types lint bench docs lock clean
+.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-manifests check types lint bench docs translations lock clean
 PYTHON ?= python3
 bin := .venv/bin
 
@@ -61,6 +61,9 @@ bench: setup ## a scrape of 1,000 queues beside its floor
 docs: setup ## write the pages of settings and series again from the declarations
 	$(bin)/python -m tools.exporter_docs --write
 	$(bin)/python -m tools.scaler_docs --write
+
+translations: setup ## compile the message catalogs in service/locale (.po to .mo)
+	$(bin)/pybabel compile --domain oxherd --directory service/locale
 
 lock: ## write requirements/dev.txt and lab/node/package-lock.json again
 	scripts/lock.sh

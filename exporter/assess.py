@@ -14,6 +14,7 @@ from exporter.history import History
 from exporter.settings import Settings
 from exporter.snapshot import Snapshot
 from exporter.switch import Switch
+from service.catalogs import ENGLISH
 from service.clock import Deadline
 from service.outcome import Failed, value_or_none
 
@@ -77,7 +78,8 @@ class Assessor:
             now |= {key: one for key, one in before.items() if one.source in unread and key not in now}
             self._issues = now
         for key in now.keys() - before.keys():
-            log.warning("issue appeared", extra=_facts(now[key]) | {"advice": now[key].recommendation})
+            advice = ENGLISH.render(now[key].recommendation)
+            log.warning("issue appeared", extra=_facts(now[key]) | {"advice": advice})
         for key in before.keys() - now.keys():
             log.info("issue cleared", extra=_facts(before[key]))
 
@@ -95,7 +97,9 @@ def sentence(assessment: Assessment) -> str:
             if isinstance(part, Failed)
         ),
     ]
-    issues = "; ".join(f"{issue.title} ({issue.measured})" for issue in health.issues)
+    issues = "; ".join(
+        f"{ENGLISH.render(issue.title)} ({ENGLISH.render(issue.measured)})" for issue in health.issues
+    )
     return f"{', '.join(said)}. {f'Issues: {issues}.' if issues else 'No issues.'}"
 
 
@@ -128,6 +132,6 @@ def _facts(issue: Issue) -> dict[str, object]:
         "issue": issue.name,
         "source": issue.source,
         "penalty": issue.penalty,
-        "measured": issue.measured,
-        "threshold": issue.threshold,
+        "measured": ENGLISH.render(issue.measured),
+        "threshold": ENGLISH.render(issue.threshold),
     }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.bullmq.keys import base
 from exporter.derived import failed_last_hour
 from exporter.settings import HealthSettings
-from exporter.snapshot import CLUSTER_SLOTS, HostState, NodeReading, Snapshot
+from exporter.snapshot import CLUSTER_SLOTS, NodeReading, Snapshot
+from service.i18n import Message
 from service.outcome import Failed, Ok, Outcome, value_or_none
 from service.units import readable, size
 
@@ -24,15 +25,15 @@ _NAMED: Final = 3
 @dataclass(frozen=True, slots=True)
 class Issue:
     """One thing that is wrong. `name` is a label value (snake_case), `source` the part it was seen in,
-    `penalty` the points it takes; `measured`, `threshold` and `recommendation` are for a person."""
+    `penalty` the points it takes."""
 
     name: str
     source: str
     penalty: float
-    title: str
-    measured: str
-    threshold: str
-    recommendation: str
+    title: Message
+    measured: Message
+    threshold: Message
+    recommendation: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ class Finding:
     """What a rule found; the table gives it its name and the settings its penalty."""
 
     source: str
-    title: str
-    measured: str
-    threshold: str
-    recommendation: str
+    title: Message
+    measured: Message
+    threshold: Message
+    recommendation: Message
 
 
 Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
@@ -102,18 +103,18 @@ def _redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     if outcome is None or (isinstance(outcome, Ok) and outcome.value.reachable):
         return None
     if isinstance(outcome, Failed):
-        measured = outcome.message
+        measured = Message("issue.text", text=outcome.message)
     else:
-        failures = [f"{address}: {_why(one)}" for address, one in outcome.value.nodes.items()]
-        measured = f"none of {_count(len(failures), 'node')} answers ({_some(failures)})"
+        failures = [f"{address}: {_why(node)}" for address, node in outcome.value.nodes.items()]
+        measured = Message("issue.redis_unreachable.measured", count=len(failures), failures=_first(failures))
     known = sorted(outcome.value.nodes) if isinstance(outcome, Ok) else []
-    ping = _cli(known[0] if known else "HOST:PORT")
+    command = f"{_cli(known[0] if known else 'HOST:PORT')} ping"
     return Finding(
         "redis",
-        "Redis cannot be reached",
+        Message("issue.redis_unreachable.title"),
         measured,
-        "at least one node answers",
-        f"Check that Redis runs and that this host reaches it: {ping} ping.",
+        Message("issue.redis_unreachable.threshold"),
+        Message("issue.redis_unreachable.recommendation", command=command),
     )
 
 
@@ -122,28 +123,42 @@ def _cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | 
     state = value_or_none(snapshot.redis)
     if state is None or not state.reachable:
         return None
-    ill = []
+    unhealthy: list[tuple[str, str | Message]] = []
     for node in state.topology.nodes:
         outcome = state.nodes.get(node.address)
         if isinstance(outcome, Failed):
-            ill.append((node.address, outcome.message))
+            unhealthy.append((node.address, f"{node.address}: {outcome.message}"))
+        elif not node.healthy and node.why:
+            unhealthy.append((node.address, f"{node.address}: {node.why}"))
         elif not node.healthy:
-            ill.append((node.address, node.why or "unhealthy"))
+            failure = Message("issue.cluster_node_unhealthy.node", node=node.address)
+            unhealthy.append((node.address, failure))
     missing = CLUSTER_SLOTS - state.topology.slots_covered() if state.topology.mode == "cluster" else 0
-    if not ill and missing <= 0:
+    if not unhealthy and missing <= 0:
         return None
-    words = [f"{missing} of {CLUSTER_SLOTS} slots have no owner"] if missing > 0 else []
-    words += [f"{address}: {why}" for address, why in ill]
+    failures: list[str | Message] = []
+    if missing > 0:
+        failures.append(Message("issue.slots_without_owner.measured", slots=missing, total=CLUSTER_SLOTS))
+    failures += [failure for _, failure in unhealthy]
     witness = min(state.readings())
-    asked = f"{_cli(witness)} {'cluster nodes' if state.topology.mode == 'cluster' else 'info replication'}"
+    if unhealthy:
+        query = "cluster nodes" if state.topology.mode == "cluster" else "info replication"
+        title = Message("issue.cluster_node_unhealthy.title")
+        recommendation = Message(
+            "issue.cluster_node_unhealthy.recommendation",
+            node=unhealthy[0][0],
+            command=f"{_cli(witness)} {query}",
+        )
+    else:
+        title = Message("issue.slots_without_owner.title")
+        command = f"redis-cli --cluster check {witness}"
+        recommendation = Message("issue.slots_without_owner.recommendation", command=command)
     return Finding(
         "redis",
-        "A Redis node is unhealthy" if ill else "Slots of the cluster have no owner",
-        _some(words),
-        f"all {_count(len(state.topology.nodes), 'node')} answer and are seen well by the others",
-        f"Look at the process and the log of {ill[0][0]}, and at what a node that answers says: {asked}."
-        if ill
-        else f"See which slots, and who had them: redis-cli --cluster check {witness}.",
+        title,
+        Message("issue.text", text=_first(failures)),
+        Message("issue.cluster_node_unhealthy.threshold", count=len(state.topology.nodes)),
+        recommendation,
     )
 
 
@@ -152,34 +167,47 @@ def _redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding 
     if state is None:
         return None
     limit = settings.thresholds.redis_memory_ratio
-    fills = [(address, *fill) for address, reading in state.readings().items() if (fill := _fill(reading))]
-    high = sorted((fill for fill in fills if fill[1] > limit), key=lambda fill: -fill[1])
+    fills = [(address, fill) for address, reading in state.readings().items() if (fill := _fill(reading))]
+    high = sorted((pair for pair in fills if pair[1].ratio > limit), key=lambda pair: -pair[1].ratio)
     if not high:
         return None
-    address, ratio, used, whole, whose = high[0]
-    more = f", and {_count(len(high) - 1, 'more node')}" if len(high) > 1 else ""
+    address, fill = high[0]
+    ratio, used, total = f"{fill.ratio:.0%}", size(fill.used), size(fill.size)
+    if fill.of_maxmemory:
+        measured = Message(
+            "issue.redis_memory_high.measured", node=address, ratio=ratio, used=used, size=total
+        )
+    else:
+        measured = Message(
+            "issue.redis_memory_high.measured_host", node=address, ratio=ratio, used=used, size=total
+        )
+    if len(high) > 1:
+        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(high) - 1)))
     return Finding(
         "redis",
-        "Redis memory is high",
-        f"{address} uses {ratio:.0%} of {whose} ({size(used)} of {size(whole)}){more}",
-        f"{limit:.0%} of maxmemory, or of the host's memory where none is set",
-        f"See what fills it: {_cli(address)} --bigkeys; trim with removeOnComplete, or raise the limit.",
+        Message("issue.redis_memory_high.title"),
+        measured,
+        Message("issue.redis_memory_high.threshold", ratio=f"{limit:.0%}"),
+        Message("issue.redis_memory_high.recommendation", command=f"{_cli(address)} --bigkeys"),
     )
 
 
-def _fill(reading: NodeReading) -> tuple[float, float, float, str] | None:
-    """Ratio, used and size in bytes, and what the size is."""
+class _Fill(NamedTuple):
+    """Used and size in bytes; the size is maxmemory, or else the host's memory."""
+
+    ratio: float
+    used: float
+    size: float
+    of_maxmemory: bool
+
+
+def _fill(reading: NodeReading) -> _Fill | None:
     used = reading.info.number("used_memory")
     maxmemory = reading.info.number("maxmemory")
-    size = maxmemory or reading.info.number("total_system_memory")
-    if used is None or not size:
+    total = maxmemory or reading.info.number("total_system_memory")
+    if used is None or not total:
         return None
-    return (
-        used / size,
-        used,
-        size,
-        "its maxmemory" if maxmemory else "its host's memory (no maxmemory is set)",
-    )
+    return _Fill(used / total, used, total, bool(maxmemory))
 
 
 # --- queues ----------------------------------------------------------------------------------------------
@@ -190,29 +218,36 @@ def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding 
     if outcome is None:
         return None
     if isinstance(outcome, Failed):
-        measured = outcome.message
+        failures = [outcome.message]
+        measured = Message("issue.text", text=outcome.message)
     elif outcome.value.up:
         return None
     elif outcome.value.blind:
-        measured = (
-            f"no queue could be looked for ({_some([readable(one) for one in outcome.value.problems])})"
-        )
+        failures = [readable(problem) for problem in outcome.value.problems]
+        measured = Message("issue.queue_system_down.measured_search", problems=_first(failures))
     else:
         unread = outcome.value.unread
-        words = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
-        known = len(unread) + len(outcome.value.queues)
-        measured = f"{len(unread)} of {_count(known, 'queue')} cannot be read ({_some(words)})"
-    if "NOPERM" in measured:
-        advice = (
-            "Give the exporter's Redis user what deploy/redis/exporter.acl lists; "
-            f"what it was refused: {_any_cli(snapshot)} acl log."
+        failures = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
+        measured = Message(
+            "issue.queue_system_down.measured",
+            unread=len(unread),
+            count=len(unread) + len(outcome.value.queues),
+            failures=_first(failures),
         )
+    if any("NOPERM" in failure for failure in failures[:_NAMED]):
+        command = f"{_any_cli(snapshot)} acl log"
+        recommendation = Message("issue.queue_system_down.recommendation_acl", command=command)
     elif _redis_unreachable(snapshot, settings) or _cluster_node_unhealthy(snapshot, settings):
-        advice = "Bring Redis back first; the queues follow."
+        recommendation = Message("issue.queue_system_down.recommendation_redis")
     else:
-        advice = f"See what Redis is busy with: {_any_cli(snapshot)} slowlog get 10."
+        command = f"{_any_cli(snapshot)} slowlog get 10"
+        recommendation = Message("issue.queue_system_down.recommendation", command=command)
     return Finding(
-        "bullmq", "The queue system does not respond", measured, "every known queue can be read", advice
+        "bullmq",
+        Message("issue.queue_system_down.title"),
+        measured,
+        Message("issue.queue_system_down.threshold"),
+        recommendation,
     )
 
 
@@ -226,32 +261,42 @@ def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     if total <= settings.thresholds.failed_jobs:
         return None
     worst = max(failed, key=failed.__getitem__)
-    name, keys = readable(worst.name), readable(base(worst))
-    how = "by the failed sets, or by the event streams where these tell of more"
+    keys = readable(base(worst))
     return Finding(
         "bullmq",
-        "Many jobs failed",
-        f"{total} jobs failed in the last hour, {failed[worst]} of them in {name}, {how}",
-        f"{settings.thresholds.failed_jobs} in all queues together",
-        f"Mend why they fail, then retry them. The newest job: {_any_cli(snapshot)} -c zrevrange "
-        f"{quote(keys + 'failed')} 0 0; its reason: hget {quote(keys + 'ID')} failedReason.",
+        Message("issue.failed_jobs_high.title"),
+        Message(
+            "issue.failed_jobs_high.measured", count=total, failed=failed[worst], queue=readable(worst.name)
+        ),
+        Message("issue.failed_jobs_high.threshold", limit=settings.thresholds.failed_jobs),
+        Message(
+            "issue.failed_jobs_high.recommendation",
+            job_command=f"{_any_cli(snapshot)} -c zrevrange {quote(keys + 'failed')} 0 0",
+            reason_command=f"hget {quote(keys + 'ID')} failedReason",
+        ),
     )
 
 
 def _events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
-    lost = {queue: one.lost_last_hour for queue, one in state.rates.items()} if state else {}
+    lost = {queue: rates.lost_last_hour for queue, rates in state.rates.items()} if state else {}
     if not any(lost.values()):
         return None
     worst = max(lost, key=lost.__getitem__)
     return Finding(
         "bullmq",
-        "Counters of jobs are too low",
-        f"{sum(lost.values())} events were trimmed unread in the last hour, {lost[worst]} of them of "
-        f"{readable(worst.name)}",
-        "0",
-        "Give the exporter more CPU, or the queue a longer stream: new Queue(name, "
-        "{streams: {events: {maxLen: 100000}}}).",
+        Message("issue.events_lost.title"),
+        Message(
+            "issue.events_lost.measured",
+            count=sum(lost.values()),
+            lost=lost[worst],
+            queue=readable(worst.name),
+        ),
+        Message("issue.text", text="0"),
+        Message(
+            "issue.events_lost.recommendation",
+            code="new Queue(name, {streams: {events: {maxLen: 100000}}})",
+        ),
     )
 
 
@@ -266,12 +311,24 @@ def _host_memory_low(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
     ratio = host.memory_available / host.memory_total
     if ratio >= limit:
         return None
+    available, total = size(host.memory_available), size(host.memory_total)
+    if host.memory_limited:
+        measured = Message(
+            "issue.host_memory_low.measured_container",
+            ratio=f"{ratio:.1%}",
+            available=available,
+            limit=total,
+        )
+    else:
+        measured = Message(
+            "issue.host_memory_low.measured", ratio=f"{ratio:.1%}", available=available, total=total
+        )
     return Finding(
         "host",
-        "The host is short of memory",
-        f"{ratio:.1%}: {size(host.memory_available)} of {size(host.memory_total)}{_limited(host)}",
-        f"at least {limit:.0%} available",
-        "See which process grew: ps aux --sort=-rss | head; stop it or give the machine more memory.",
+        Message("issue.host_memory_low.title"),
+        measured,
+        Message("issue.host_memory_low.threshold", ratio=f"{limit:.0%}"),
+        Message("issue.host_memory_low.recommendation", command="ps aux --sort=-rss | head"),
     )
 
 
@@ -284,15 +341,16 @@ def _host_load_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     host = value_or_none(snapshot.host)
     if host is None:
         return None
-    limit = settings.thresholds.host_load_per_core * host.machine_cores
+    per_core = settings.thresholds.host_load_per_core
+    limit = per_core * host.machine_cores
     if host.load[0] <= limit:
         return None
     return Finding(
         "host",
-        "The load is high",
-        f"load {host.load[0]:.2f} on {_count(host.machine_cores, 'core')}",
-        f"{limit:g}, which is {settings.thresholds.host_load_per_core:g} for each core",
-        "See what runs or waits for disk: top -o %CPU, then iostat -x 1.",
+        Message("issue.host_load_high.title"),
+        Message("issue.host_load_high.measured", load=f"{host.load[0]:.2f}", count=host.machine_cores),
+        Message("issue.host_load_high.threshold", limit=f"{limit:g}", per_core=f"{per_core:g}"),
+        Message("issue.host_load_high.recommendation", cpu_command="top -o %CPU", disk_command="iostat -x 1"),
     )
 
 
@@ -304,43 +362,59 @@ def _process_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Findin
     ratio = process.resident / limit
     if ratio <= settings.thresholds.process_memory_ratio:
         return None
-    whose = "its limit" if process.limit else "what it should need"
+    resident, percentage = size(process.resident), f"{ratio:.0%}"
+    if process.limit:
+        measured = Message(
+            "issue.process_memory_high.measured", resident=resident, ratio=percentage, limit=size(limit)
+        )
+    else:
+        measured = Message(
+            "issue.process_memory_high.measured_expected",
+            resident=resident,
+            ratio=percentage,
+            expected=size(limit),
+        )
     return Finding(
         "process",
-        "The exporter's memory is high",
-        f"{size(process.resident)} resident, {ratio:.0%} of {whose} ({size(limit)})",
-        f"{settings.thresholds.process_memory_ratio:.0%}",
-        "Raise the exporter's memory limit, or narrow BULLMQ_QUEUES.",
+        Message("issue.process_memory_high.title"),
+        measured,
+        Message("issue.text", text=f"{settings.thresholds.process_memory_ratio:.0%}"),
+        Message("issue.process_memory_high.recommendation"),
     )
 
 
 def _source_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     """Redis and the queues have rules of their own for that."""
-    failed: dict[str, Outcome[object] | None] = {"host": snapshot.host, "process": snapshot.process}
-    words = [f"{name}: {one.message}" for name, one in failed.items() if isinstance(one, Failed)]
-    if not words:
+    sources: dict[str, Outcome[object] | None] = {"host": snapshot.host, "process": snapshot.process}
+    failures = [f"{name}: {part.message}" for name, part in sources.items() if isinstance(part, Failed)]
+    if not failures:
         return None
     return Finding(
         "host" if isinstance(snapshot.host, Failed) else "process",
-        "A source could not be read",
-        "; ".join(words),
-        "every source that is switched on can be read",
-        "See the exporter's log; host.enabled: false switches the host's part off.",
+        Message("issue.source_unreadable.title"),
+        Message("issue.text", text=tuple(failures)),
+        Message("issue.source_unreadable.threshold"),
+        Message("issue.source_unreadable.recommendation"),
     )
 
 
 def _probe_failing(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
-    """One that was not asked yet is no issue; a thread that asks no more is what /readyz tells."""
+    """One that was not checked yet is not an issue; a prober that checks no more is reported by /readyz."""
     states = value_or_none(snapshot.probes) or {}
-    failing = [f"{name}: {one.message}" for name, one in states.items() if one and one.failure]
-    if not failing:
+    failures = [f"{name}: {state.message}" for name, state in states.items() if state and state.failure]
+    if not failures:
         return None
     return Finding(
         "probes",
-        "An endpoint fails its probe",
-        f"{len(failing)} of {_count(len(states), 'endpoint')}: {_some(failing)}",
-        "every endpoint answers as its probe expects",
-        "Look at the endpoint itself: docs/probes.md says what each failure means.",
+        Message("issue.probe_failing.title"),
+        Message(
+            "issue.probe_failing.measured",
+            failing=len(failures),
+            count=len(states),
+            failures=_first(failures),
+        ),
+        Message("issue.probe_failing.threshold"),
+        Message("issue.probe_failing.recommendation"),
     )
 
 
@@ -360,7 +434,7 @@ RULES: Final[Mapping[str, Rule]] = {
 """Every rule by the name of its issue, which is also the name of its penalty in the settings."""
 
 
-# --- words -----------------------------------------------------------------------------------------------
+# --- parameters ------------------------------------------------------------------------------------------
 
 
 def _cli(address: str) -> str:
@@ -380,15 +454,7 @@ def _why(outcome: Outcome[NodeReading]) -> str:
     return outcome.message if isinstance(outcome, Failed) else "answers"
 
 
-def _some(words: list[str]) -> str:
+def _first(items: Sequence[str | Message]) -> tuple[str | Message, ...]:
     """The first few, and how many more."""
-    more = len(words) - _NAMED
-    return "; ".join(words[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _limited(host: HostState) -> str:
-    return ", the container's limit" if host.memory_limited else ""
+    more = len(items) - _NAMED
+    return (*items[:_NAMED], Message("issue.more", count=more)) if more > 0 else tuple(items)

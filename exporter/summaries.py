@@ -1,75 +1,124 @@
-"""What each source found, as one line for a person; the page and the commands share them."""
+"""What the page and the commands share: the names of states, and each source's result as one line."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from exporter.derived import totals
 from exporter.views import View, job_counts
+from service.i18n import Translator
 from service.units import count, size
 
+STATUSES: Final[Mapping[str, str]] = {
+    "healthy": "status.healthy",
+    "warning": "status.warning",
+    "critical": "status.critical",
+}
+SOURCE_STATES: Final[Mapping[str, str]] = {
+    "ok": "source.ok",
+    "partial": "source.partial",
+    "failed": "source.failed",
+    "off": "source.off",
+}
+NODE_STATES: Final[Mapping[str, str]] = {
+    "up": "node.up",
+    "unhealthy": "node.unhealthy",
+    "down": "node.down",
+}
+"""Message ids."""
 
-def source_line(view: View, source: View) -> str:
-    """Why the source could not be read, and what it found as far as it could."""
-    found = {
-        "redis": redis_line(view["redis"]),
-        "bullmq": queues_line(view["queues"]),
-        "host": host_line(view["host"]),
-        "process": process_line(view["process"]),
-        "probes": probes_line(view["probes"]),
+_CLUSTER_SLOTS: Final = "16,384"
+
+
+def issue_count(health: View, translator: Translator) -> str:
+    """How many issues there are."""
+    number = len(health["issues"])
+    if not number:
+        return translator.translate("issues.none")
+    return translator.translate("issues.count", count=number)
+
+
+def node_state(node: View) -> str:
+    """A key of NODE_STATES."""
+    if not node["up"]:
+        return "down"
+    return "up" if node["healthy"] else "unhealthy"
+
+
+def source_line(view: View, source: View, translator: Translator) -> str:
+    """Why the source could not be read, and its result as far as it could. The reason is in English."""
+    result = {
+        "redis": redis_line(view["redis"], translator),
+        "bullmq": queues_line(view["queues"], translator),
+        "host": host_line(view["host"], translator),
+        "process": process_line(view["process"], translator),
+        "probes": probes_line(view["probes"], translator),
     }.get(source["name"], "")
-    return "; ".join(filter(None, [printable(source["why"]), found]))
+    return "; ".join(filter(None, [printable(source["why"]), result]))
 
 
-def redis_line(state: View | None) -> str:
+def redis_line(state: View | None, translator: Translator) -> str:
     if state is None:
         return ""
-    nodes = state["nodes"]
-    line = f"{state['mode']}, {sum(node['up'] for node in nodes)} of {len(nodes)} nodes up"
+    translate, nodes, sentinel = translator.translate, state["nodes"], state["sentinel"]
+    up = sum(node["up"] for node in nodes)
+    parts = [translate("summary.nodes", mode=state["mode"], up=up, count=len(nodes))]
     if state["slots_covered"] is not None:
-        line += f", {count(state['slots_covered'])} of 16,384 slots covered"
-    if state["sentinel"]:
-        line += f", {state['sentinel']['sentinels']} sentinels watch {printable(state['sentinel']['master'])}"
-    return line
+        covered = count(state["slots_covered"])
+        parts.append(translate("summary.slots", covered=covered, total=_CLUSTER_SLOTS))
+    if sentinel:
+        master = printable(sentinel["master"])
+        parts.append(translate("summary.sentinels", count=sentinel["sentinels"], master=master))
+    return ", ".join(parts)
 
 
-def queues_line(state: View | None) -> str:
+def queues_line(state: View | None, translator: Translator) -> str:
     if state is None:
         return ""
-    jobs = totals(job_counts(queue) for queue in state["queues"])
-    sums = f"{count(jobs.waiting)} waiting, {count(jobs.active)} active, {count(jobs.failed)} failed"
-    number = len(state["queues"]) + len(state["unread"])
-    return f"{number} queue{'' if number == 1 else 's'}" + (f", {sums}" if state["queues"] else "")
+    queues = state["queues"]
+    parts = [translator.translate("summary.queues", count=len(queues) + len(state["unread"]))]
+    if queues:
+        jobs = totals(job_counts(queue) for queue in queues)
+        waiting, active, failed = count(jobs.waiting), count(jobs.active), count(jobs.failed)
+        parts.append(translator.translate("summary.jobs", waiting=waiting, active=active, failed=failed))
+    return ", ".join(parts)
 
 
-def host_line(host: View | None) -> str:
+def host_line(host: View | None, translator: Translator) -> str:
     if host is None:
         return ""
-    free = host["memory_available_bytes"]
-    return (
-        f"load {host['load'][0]:.2f} on {host['machine_cores']} cores, "
-        f"{size(free)} of {size(host['memory_total_bytes'])} memory available"
+    return translator.translate(
+        "summary.host",
+        load=f"{host['load'][0]:.2f}",
+        count=host["machine_cores"],
+        available=size(host["memory_available_bytes"]),
+        total=size(host["memory_total_bytes"]),
     )
 
 
-def process_line(process: View | None) -> str:
+def process_line(process: View | None, translator: Translator) -> str:
     if process is None:
         return ""
-    limit = process["limit_bytes"]
-    return f"{size(process['resident_bytes'])} resident" + (f" of {size(limit)}" if limit else "")
+    resident, limit = size(process["resident_bytes"]), process["limit_bytes"]
+    if limit:
+        return translator.translate("summary.process_limited", resident=resident, limit=size(limit))
+    return translator.translate("summary.process", resident=resident)
 
 
-def probes_line(probes: list[View] | None) -> str:
+def probes_line(probes: list[View] | None, translator: Translator) -> str:
     if not probes:
         return ""
-    known = [one for one in probes if one["known"]]
-    well = sum(one["well"] for one in known)
-    line = f"{well} of {len(probes)} endpoints answer as they should"
+    known = [probe for probe in probes if probe["known"]]
+    passing = sum(probe["well"] for probe in known)
+    parts = [translator.translate("summary.probes", passing=passing, count=len(probes))]
     if len(known) < len(probes):
-        line += f", {len(probes) - len(known)} not asked yet"
-    return line
+        parts.append(translator.translate("summary.probes_unknown", number=len(probes) - len(known)))
+    return ", ".join(parts)
 
 
 def printable(text: str) -> str:
     """Without what would steer the terminal: names of queues come from outside."""
-    return (
-        text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-    )
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
 from exporter.derived import hit_ratio, queue_load_factor, replication_lags, worker_utilization
-from exporter.health import Health
+from exporter.health import Health, Issue
 from exporter.snapshot import (
     BullMQState,
     HostState,
@@ -24,6 +24,8 @@ from exporter.snapshot import (
     Snapshot,
     TopologyNode,
 )
+from service.catalogs import ENGLISH
+from service.i18n import Message, Translator, message_from_json
 from service.outcome import Failed, Ok, Outcome, value_or_none
 from service.units import readable
 
@@ -39,6 +41,8 @@ def job_counts(queue: View) -> JobCounts:
 NO_MONITORING: Final = (
     "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false, or stop_monitoring): nothing is collected"
 )
+
+_ISSUE_TEXTS: Final = ("title", "measured", "threshold", "recommendation")
 
 SNAPSHOT_PARTS: Final = tuple(field.name for field in fields(Snapshot) if field.name != "taken_at")
 
@@ -103,8 +107,28 @@ def _health(health: Health) -> dict[str, Any]:
     return {
         "score": health.score,
         "status": health.status,
-        "issues": [asdict(issue) for issue in health.issues],
+        "issues": [_issue(issue) for issue in health.issues],
     }
+
+
+def _issue(issue: Issue) -> dict[str, Any]:
+    """Its texts in English, and as messages for `issue_text`."""
+    messages: dict[str, Message] = {field: getattr(issue, field) for field in _ISSUE_TEXTS}
+    return {
+        "name": issue.name,
+        "source": issue.source,
+        "penalty": issue.penalty,
+        **{field: ENGLISH.render(message) for field, message in messages.items()},
+        "messages": {field: message.to_json() for field, message in messages.items()},
+    }
+
+
+def issue_text(issue: View, field: str, translator: Translator) -> str:
+    """The title, measured, threshold or recommendation of an issue; as the exporter wrote it, which is in
+    English, where that is of another version and has messages that this one does not know."""
+    message = message_from_json(issue.get("messages", {}).get(field))
+    text = None if message is None else translator.known(message)
+    return str(issue[field]) if text is None else text
 
 
 def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:

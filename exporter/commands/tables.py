@@ -1,10 +1,10 @@
-"""What the commands print, made of a status view. Colours say the band, and never say it alone."""
+"""What the commands print, made of a status view. Colours never replace a text."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -15,9 +15,20 @@ from rich.text import Text
 
 from exporter.derived import waiting_jobs
 from exporter.snapshot import Rates
-from exporter.summaries import printable, queues_line, redis_line, source_line
-from exporter.views import View, job_counts
-from service.i18n import of_locale, words
+from exporter.summaries import (
+    NODE_STATES,
+    SOURCE_STATES,
+    STATUSES,
+    issue_count,
+    node_state,
+    printable,
+    queues_line,
+    redis_line,
+    source_line,
+)
+from exporter.views import View, issue_text, job_counts
+from service.catalogs import TRANSLATORS
+from service.i18n import Translator, of_locale
 from service.units import count, duration, milliseconds, percent, size
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
@@ -25,54 +36,104 @@ _LONGEST_NAME: Final = 100  # BullMQ allows any; JSON has it whole
 _WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
 
 
-def _say(text: str) -> str:
-    """In the language of the environment."""
-    return words(of_locale(os.environ))(text)
+class Column(NamedTuple):
+    """`title` is a message id; numbers are right-aligned."""
+
+    title: str
+    number: bool = False
+
+
+_SOURCE_COLUMNS: Final[Mapping[str, Column]] = {
+    "source": Column("table.source"),
+    "state": Column("table.state"),
+    "took": Column("table.took", number=True),
+    "result": Column("table.result"),
+}
+_NODE_COLUMNS: Final[Mapping[str, Column]] = {
+    "node": Column("table.node"),
+    "role": Column("table.role"),
+    "shard": Column("table.shard"),
+    "state": Column("table.state"),
+    "memory": Column("table.memory", number=True),
+    "of_max": Column("table.of_max", number=True),
+    "clients": Column("table.clients", number=True),
+    "operations": Column("table.operations", number=True),
+    "hits": Column("table.hits", number=True),
+    "lag": Column("table.lag", number=True),
+    "version": Column("table.version"),
+}
+_QUEUE_COLUMNS: Final[Mapping[str, Column]] = {
+    "queue": Column("table.queue"),
+    "waiting": Column("table.waiting", number=True),
+    "active": Column("table.active", number=True),
+    "delayed": Column("table.delayed", number=True),
+    "prioritized": Column("table.prioritized", number=True),
+    "children": Column("table.children", number=True),
+    "completed": Column("table.completed", number=True),
+    "failed": Column("table.failed", number=True),
+    "workers": Column("table.workers", number=True),
+    "oldest": Column("table.oldest", number=True),
+    "longest": Column("table.longest", number=True),
+    "load": Column("table.load", number=True),
+    "done": Column("table.done", number=True),
+    "errors": Column("table.errors", number=True),
+    "wait_p50": Column("table.wait_p50", number=True),
+    "wait_p95": Column("table.wait_p95", number=True),
+    "run_p50": Column("table.run_p50", number=True),
+    "run_p95": Column("table.run_p95", number=True),
+}
+
+_SELDOM: Final = ("prioritized", "children", "completed", "longest")
+_MEDIANS: Final = ("wait_p50", "run_p50")
+_RATES: Final = ("done", "errors", "wait_p95", "run_p95", *_MEDIANS)
+
+
+def environment_translator() -> Translator:
+    """Into the language of the environment."""
+    return TRANSLATORS[of_locale(os.environ)]
 
 
 def console() -> Console:
     """Standard output: plain when it is no terminal or NO_COLOR is set."""
-    made = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    if not made.is_terminal:
-        made = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
-    return made
-
-
-_SELDOM: Final = ("prioritized", "children", "completed", "longest")
-_MEDIANS: Final = ("wait p50", "run p50")
-_RATES: Final = ("done/min", "errors", "wait p95", "run p95", *_MEDIANS)
+    output = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    if not output.is_terminal:
+        output = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
+    return output
 
 
 def status_table(view: View) -> RenderableType:
     """The whole in a few lines."""
-    rows = _table_of(
-        [
-            {
-                "source": source["name"],
-                "state": _state(source["state"]),
-                ">took": milliseconds(source["seconds"]),
-                "what it says": source_line(view, source),
-            }
-            for source in view["sources"]
-        ]
-    )
+    translator = environment_translator()
+    rows = [
+        {
+            "source": source["name"],
+            "state": _source_state(source["state"], translator),
+            "took": milliseconds(source["seconds"]),
+            "result": source_line(view, source, translator),
+        }
+        for source in view["sources"]
+    ]
     late = [task["name"] for task in view["background"] if not task["alive"]]
-    up = view["uptime_seconds"]
-    exporter = f"oxherd {view['version']}" + (f", up {duration(up)}" if up is not None else "")
+    uptime = view["uptime_seconds"]
+    exporter = f"oxherd {view['version']}"
+    if uptime is not None:
+        exporter += f", {translator.translate('exporter.up', uptime=duration(uptime))}"
+    late_line = translator.translate("table.late", threads=", ".join(late))
     return Group(
-        _score(view),
-        *(_issue_line(issue) for issue in view["health"]["issues"]),
+        _score(view, translator),
+        *(_issue_line(issue, translator) for issue in view["health"]["issues"]),
         Text(),
-        rows,
+        _table(_SOURCE_COLUMNS, rows, translator),
         Text(),
-        *([Text(f"late in the background: {', '.join(late)}", "yellow")] if late else []),
+        *([Text(late_line, "yellow")] if late else []),
         Text(exporter, "dim"),
     )
 
 
 def health_table(view: View) -> RenderableType:
     """The score and every issue, with what to do."""
-    return Group(_score(view), *(_issue(issue) for issue in view["health"]["issues"]))
+    translator = environment_translator()
+    return Group(_score(view, translator), *(_issue(issue, translator) for issue in view["health"]["issues"]))
 
 
 class Fitting:
@@ -92,51 +153,65 @@ class Fitting:
 
 def redis_table(view: View) -> RenderableType:
     """The deployment and its nodes."""
-    state = view["redis"]
+    translator, state = environment_translator(), view["redis"]
     if state is None:
-        return _not_read(view, "redis")
-    cells = [_node_cells(node) for node in state["nodes"]]
-    rows = Fitting(_table_of(cells), _table_of(cells, without=("of max", "ops/s", "version")))
+        return _not_read(view, "redis", translator)
+    rows = [_node_cells(node, translator) for node in state["nodes"]]
+    nodes = Fitting(
+        _table(_NODE_COLUMNS, rows, translator),
+        _table(_NODE_COLUMNS, rows, translator, without=("of_max", "operations", "version")),
+    )
     return Group(
-        Text(redis_line(state) + "\n"), rows, *_node_reasons(state["nodes"]), *_issues_of(view, "redis")
+        Text(redis_line(state, translator) + "\n"),
+        nodes,
+        *_node_reasons(state["nodes"]),
+        *_issues_of(view, "redis", translator),
     )
 
 
 def queues_table(view: View) -> RenderableType:
     """Every queue, those that could not be read included."""
-    state = view["queues"]
+    translator, state = environment_translator(), view["queues"]
     if state is None:
-        return _not_read(view, "bullmq")
+        return _not_read(view, "bullmq", translator)
     prefixes = {queue["prefix"] for queue in (*state["queues"], *state["unread"])}
-    cells = [_queue_cells(queue, prefixed=len(prefixes) > 1) for queue in state["queues"]]
-    rows = Fitting(
-        _table_of(cells),
-        _table_of(cells, without=_MEDIANS),
-        _table_of(cells, without=(*_MEDIANS, *_SELDOM)),
-        _table_of(cells, without=_RATES),
-        _table_of(cells, without=(*_RATES, *_SELDOM)),
+    rows = [_queue_cells(queue, translator, prefixed=len(prefixes) > 1) for queue in state["queues"]]
+    queues = Fitting(
+        *(
+            _table(_QUEUE_COLUMNS, rows, translator, without=without)
+            for without in ((), _MEDIANS, (*_MEDIANS, *_SELDOM), _RATES, (*_RATES, *_SELDOM))
+        )
     )
-    unread = [
-        Text(f"not read: {printable(one['prefix'])}:{printable(one['name'])}: {printable(one['why'])}", "red")
-        for one in state["unread"]
-    ]
+    unread = [_unread(queue, translator) for queue in state["unread"]]
     problems = [Text(printable(problem), "yellow") for problem in state["problems"]]
-    body = [rows] if state["queues"] else []
-    return Group(Text(queues_line(state) + "\n"), *body, *unread, *problems, *_issues_of(view, "bullmq"))
+    return Group(
+        Text(queues_line(state, translator) + "\n"),
+        *([queues] if state["queues"] else []),
+        *unread,
+        *problems,
+        *_issues_of(view, "bullmq", translator),
+    )
 
 
-def _table_of(rows: Sequence[Mapping[str, RenderableType]], *, without: Container[str] = ()) -> Table:
-    """A table of rows that name their cells; a name that begins with > is a number's."""
-    names = [name for name in (rows[0] if rows else ()) if name.lstrip(">") not in without]
+def _table(
+    columns: Mapping[str, Column],
+    rows: Sequence[Mapping[str, RenderableType]],
+    translator: Translator,
+    *,
+    without: Container[str] = (),
+) -> Table:
+    """A table of the columns but for some; without rows it has no columns either."""
+    names = [name for name in (columns if rows else ()) if name not in without]
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
     )
-    for number, name in enumerate(names):
+    for position, name in enumerate(names):
+        column = columns[name]
         table.add_column(
-            _say(name.lstrip(">")),
-            justify="right" if name.startswith(">") else "left",
+            translator.translate(column.title),
+            justify="right" if column.number else "left",
             # What may wrap gives way first: a number must never be cut.
-            no_wrap=0 < number < len(names) - 1 or name.startswith(">"),
+            no_wrap=0 < position < len(names) - 1 or column.number,
             overflow="fold",
         )
     for row in rows:
@@ -144,116 +219,124 @@ def _table_of(rows: Sequence[Mapping[str, RenderableType]], *, without: Containe
     return table
 
 
-def _node_cells(node: View) -> dict[str, RenderableType]:
+def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]:
     return {
         "node": printable(node["address"]),
         "role": node["role"],
         "shard": printable(node["shard"]),
-        "state": _node_state(node),
-        ">memory": size(node["memory_used_bytes"]),
-        ">of max": _of_max(node),
-        ">clients": count(node["connected_clients"]),
-        ">ops/s": count(node["operations_per_second"]),
-        ">hits": percent(node["hit_ratio"]),
-        ">lag": size(node["replication_lag_bytes"]),
+        "state": _node_state(node, translator),
+        "memory": size(node["memory_used_bytes"]),
+        "of_max": _of_max(node, translator),
+        "clients": count(node["connected_clients"]),
+        "operations": count(node["operations_per_second"]),
+        "hits": percent(node["hit_ratio"]),
+        "lag": size(node["replication_lag_bytes"]),
         "version": printable(node["version"] or ""),
     }
 
 
-def _queue_cells(queue: View, *, prefixed: bool) -> dict[str, RenderableType]:
+def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict[str, RenderableType]:
     name = printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["paused"]:
-        label.append(f" ({_say('paused')})", "yellow")
+        label.append(f" ({translator.translate('queue.paused')})", "yellow")
     return {
         "queue": label,
-        ">waiting": _number(waiting_jobs(job_counts(queue))),
-        ">active": _number(queue["active"]),
-        ">delayed": _number(queue["delayed"]),
-        ">prioritized": _number(queue["prioritized"]),
-        ">children": _number(queue["waiting_children"]),
-        ">completed": _number(queue["completed"]),
-        ">failed": _number(queue["failed"], "red" if queue["failed"] else ""),
-        ">workers": _workers(queue),
-        ">oldest": duration(queue["oldest_waiting"]),
-        ">longest": duration(queue["longest_active"]),
-        ">load": percent(queue["load_factor"]),
+        "waiting": _number(waiting_jobs(job_counts(queue))),
+        "active": _number(queue["active"]),
+        "delayed": _number(queue["delayed"]),
+        "prioritized": _number(queue["prioritized"]),
+        "children": _number(queue["waiting_children"]),
+        "completed": _number(queue["completed"]),
+        "failed": _number(queue["failed"], "red" if queue["failed"] else ""),
+        "workers": _workers(queue),
+        "oldest": duration(queue["oldest_waiting"]),
+        "longest": duration(queue["longest_active"]),
+        "load": percent(queue["load_factor"]),
         **_rate_cells(queue["rates"]),
     }
 
 
 def _rate_cells(rates: View | None) -> dict[str, RenderableType]:
     """Of the last minutes; empty where the events are not followed, or not for long enough."""
-    told = rates or dict.fromkeys(Rates._fields)
+    known = rates or dict.fromkeys(Rates._fields)
     return {
-        ">done/min": count(told["completed_per_minute"]),
-        ">errors": percent(told["error_rate"]),
-        ">wait p50": milliseconds(told["wait_p50"]),
-        ">wait p95": milliseconds(told["wait_p95"]),
-        ">run p50": milliseconds(told["processing_p50"]),
-        ">run p95": milliseconds(told["processing_p95"]),
+        "done": count(known["completed_per_minute"]),
+        "errors": percent(known["error_rate"]),
+        "wait_p50": milliseconds(known["wait_p50"]),
+        "wait_p95": milliseconds(known["wait_p95"]),
+        "run_p50": milliseconds(known["processing_p50"]),
+        "run_p95": milliseconds(known["processing_p95"]),
     }
 
 
-def _score(view: View) -> Text:
-    told = view["health"]
-    text = Text(f"{told['score']:g} {_say(told['status'])}", f"bold {_COLOURS[told['status']]}")
-    number = len(told["issues"])
-    return text.append(
-        f"  {number} {_say('issues' if number > 1 else 'issue')}" if number else f"  {_say('no issues')}",
-        "not bold default",
-    )
+def _score(view: View, translator: Translator) -> Text:
+    health = view["health"]
+    status = health["status"]
+    text = Text(f"{health['score']:g} {translator.translate(STATUSES[status])}", f"bold {_COLOURS[status]}")
+    return text.append(f"  {issue_count(health, translator)}", "not bold default")
 
 
-def _issue(issue: View) -> RenderableType:
-    lines = Text(printable(_say(issue["title"])), "bold")
+def _issue(issue: View, translator: Translator) -> RenderableType:
+    def text(field: str) -> str:
+        return printable(issue_text(issue, field, translator))
+
+    threshold = translator.translate("issues.threshold", threshold=text("threshold"))
+    lines = Text(text("title"), "bold")
     lines.append(f"  -{issue['penalty']:g}", f"not bold {_severity(issue)}")
-    lines.append(
-        f"\n{printable(issue['measured'])}, {_say('threshold')} {printable(issue['threshold'])}",
-        "not bold dim",
-    )
-    lines.append(f"\n{printable(_say(issue['recommendation']))}", "not bold")
+    lines.append(f"\n{text('measured')}, {threshold}", "not bold dim")
+    lines.append(f"\n{text('recommendation')}", "not bold")
     return Padding(lines, (1, 0, 0, 2), expand=False)
 
 
-def _issue_line(issue: View) -> Text:
+def _issue_line(issue: View, translator: Translator) -> Text:
+    title, measured = (printable(issue_text(issue, field, translator)) for field in ("title", "measured"))
     line = Text(f"  -{issue['penalty']:g}", _severity(issue))
-    return line.append(f"  {printable(issue['title'])}: {printable(issue['measured'])}", "default")
+    return line.append(f"  {title}: {measured}", "default")
 
 
-def _issues_of(view: View, source: str) -> list[RenderableType]:
-    return [_issue(issue) for issue in view["health"]["issues"] if issue["source"] == source]
+def _issues_of(view: View, source: str, translator: Translator) -> list[RenderableType]:
+    return [_issue(issue, translator) for issue in view["health"]["issues"] if issue["source"] == source]
 
 
 def _severity(issue: View) -> str:
     return "red" if issue["penalty"] >= 20 else "yellow"
 
 
-def _state(state: str) -> Text:
-    return Text(state, {"ok": "green", "partial": "yellow", "failed": "red"}.get(state, "dim"))
+def _source_state(state: str, translator: Translator) -> Text:
+    colour = {"ok": "green", "partial": "yellow", "failed": "red"}.get(state, "dim")
+    return Text(translator.translate(SOURCE_STATES[state]), colour)
 
 
-def _not_read(view: View, source: str) -> RenderableType:
-    why = next((one["why"] for one in view["sources"] if one["name"] == source), "not collected")
-    return Group(Text(f"{source} was not read: {printable(why)}", "red"), *_issues_of(view, source))
+def _not_read(view: View, source: str, translator: Translator) -> RenderableType:
+    reasons = {state["name"]: printable(state["why"]) for state in view["sources"]}
+    reason = reasons.get(source) or translator.translate("table.not_collected")
+    line = translator.translate("table.source_not_read", source=source, reason=reason)
+    return Group(Text(line, "red"), *_issues_of(view, source, translator))
 
 
-def _node_state(node: View) -> Text:
-    if not node["up"]:
-        return Text("down", "red")
-    return Text("up", "green") if node["healthy"] else Text("unhealthy", "yellow")
+def _unread(queue: View, translator: Translator) -> Text:
+    name = printable(f"{queue['prefix']}:{queue['name']}")
+    line = translator.translate("table.queue_not_read", queue=name, reason=printable(queue["why"]))
+    return Text(line, "red")
+
+
+def _node_state(node: View, translator: Translator) -> Text:
+    state = node_state(node)
+    colour = {"up": "green", "unhealthy": "yellow", "down": "red"}[state]
+    return Text(translator.translate(NODE_STATES[state]), colour)
 
 
 def _node_reasons(nodes: Iterable[View]) -> list[RenderableType]:
-    ill = [node for node in nodes if node["why"]]
-    return [Text(f"{printable(node['address'])}: {printable(node['why'])}", "red") for node in ill]
+    reasons = [f"{printable(node['address'])}: {printable(node['why'])}" for node in nodes if node["why"]]
+    return [Text(reason, "red") for reason in reasons]
 
 
-def _of_max(node: View) -> Text:
-    used, most = node["memory_used_bytes"], node["memory_max_bytes"]
-    if used is None or most is None:
+def _of_max(node: View, translator: Translator) -> Text:
+    used, maximum = node["memory_used_bytes"], node["memory_max_bytes"]
+    if used is None or maximum is None:
         return Text()
-    return Text(percent(used / most)) if most else Text("no limit", "dim")
+    return Text(percent(used / maximum)) if maximum else Text(translator.translate("table.no_limit"), "dim")
 
 
 def _workers(queue: View) -> Text:

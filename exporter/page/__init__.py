@@ -1,4 +1,4 @@
-"""The status page: HTML from the data of /status.json, and what the exporter hears from others.
+"""The status page: HTML from the data of /status.json, and what Prometheus and the scaler report.
 
 It works without its script, which only asks for it again. Pure.
 """
@@ -14,6 +14,7 @@ from exporter.page.frame import PageQuery, document, links, section
 from exporter.page.plots import plots
 from exporter.page.queues import queue_search, queue_table
 from exporter.peers.model import Peers
+from exporter.summaries import STATUSES
 from exporter.views import View
 
 __all__ = ["status_page"]
@@ -28,18 +29,17 @@ def status_page(
     now: float = 0.0,
 ) -> str:
     """The whole page; `now` in unix s is where the plots end."""
-    health, say = view["health"], query.say
-    title = f"{health['score']:g} {say(health['status'])} · Oxherd" if health else "Oxherd"
+    health, translate = view["health"], query.translator.translate
+    title = f"{health['score']:g} {translate(STATUSES[health['status']])} · Oxherd" if health else "Oxherd"
     body = [parts.header(view, query)]
     if health is None:
-        why = "Monitoring is switched off: nothing is collected."
-        text = say(why if not view["monitoring"] else "Nothing has been collected yet.")
+        text = translate("page.not_collected" if view["monitoring"] else "page.monitoring_off")
         body.append(f'<section id="state" data-live><p class="card">{escape(text)}</p></section>')
     else:
         body.append(parts.score(health, query))
         body.append(parts.alerts(peers.alerts, query))
-        drawn = f'<div class="card plots">{plots(history, now, say)}</div>'
-        body.append(section("plots", say("The last hour"), drawn))
+        figures = f'<div class="card plots">{plots(history, now, query.translator)}</div>'
+        body.append(section("plots", translate("page.last_hour"), figures))
         body.append(parts.nodes(view["redis"], query))
         if view["queues"] is not None:
             body += [queue_search(query), queue_table(view["queues"], query)]

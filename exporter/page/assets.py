@@ -66,7 +66,7 @@ SCRIPT: Final = """
 "use strict";
 (() => {
   const every = 10000;
-  let asked = 0;
+  let requests = 0;
   let timer = 0;
   const search = () => document.getElementById("search");
 
@@ -74,31 +74,31 @@ SCRIPT: Final = """
     const focused = document.activeElement;
     const href = focused && focused.closest("[data-live]") ? focused.getAttribute("href") : null;
     const left = document.querySelectorAll(".wide[id]");
-    const scrolled = new Map([...left].map((one) => [one.id, one.scrollLeft]));
+    const scrolled = new Map([...left].map((area) => [area.id, area.scrollLeft]));
     for (const part of fresh.querySelectorAll("[data-live]")) {
       const old = document.getElementById(part.id);
       if (old) old.replaceWith(document.importNode(part, true));
     }
     for (const [id, x] of scrolled) {
-      const one = document.getElementById(id);
-      if (one) one.scrollLeft = x;
+      const area = document.getElementById(id);
+      if (area) area.scrollLeft = x;
     }
     if (href !== null) {
       const links = [...document.querySelectorAll("[data-live] a")];
-      const again = links.find((one) => one.getAttribute("href") === href);
-      if (again) again.focus({ preventScroll: true });
+      const link = links.find((candidate) => candidate.getAttribute("href") === href);
+      if (link) link.focus({ preventScroll: true });
     }
     document.title = fresh.title;
   }
 
   async function update() {
-    const mine = ++asked;
+    const request = ++requests;
     clearTimeout(timer);
     const stale = document.getElementById("stale");
     try {
       const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(15000) });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (mine !== asked) return;
+      if (request !== requests) return;
       if (!fresh.getElementById("state")) {
         location.reload();
         return;
@@ -107,7 +107,7 @@ SCRIPT: Final = """
       stale.hidden = true;
       stale.dataset.since = "";
     } catch {
-      if (mine !== asked) return;
+      if (request !== requests) return;
       const language = document.documentElement.lang;
       if (!stale.dataset.since) stale.dataset.since = new Date().toLocaleTimeString(language);
       stale.querySelector("time").textContent = stale.dataset.since;

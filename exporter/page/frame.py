@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Final
 from urllib.parse import urlencode
 
-from service.i18n import LANGUAGES, Language, Words, words
+from service.catalogs import ENGLISH
+from service.i18n import LANGUAGES, Language, Message, Translator
 
-LINKS = {
-    "/metrics": "for Prometheus",
-    "/status.json": "this page as data",
-    "/docs": "the API",
-    "/healthz": "alive",
-    "/readyz": "ready",
+LINKS: Final[Mapping[str, str]] = {
+    "/metrics": "page.link.metrics",
+    "/status.json": "page.link.status",
+    "/docs": "page.link.docs",
+    "/healthz": "page.link.healthz",
+    "/readyz": "page.link.readyz",
 }
+"""Paths, and the ids of what they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
     """What a person asked to see: the queues that have `search` in their names, a page of them from 1, an
-    order; `signed_in`: there is a session to end."""
+    order, a language; `signed_in`: there is a session to end."""
 
     search: str = ""
     page: int = 1
     sort: str = "waiting"
-    language: Language = "en"
+    translator: Translator = ENGLISH
     chosen: bool = False  # the language, by hand
     signed_in: bool = False
 
     @property
-    def say(self) -> Words:
-        return words(self.language)
+    def language(self) -> Language:
+        return self.translator.language
 
     def url(self, **changed: object) -> str:
-        """The page with other wishes; what is as it would be anyway is left out. Not escaped."""
-        wished = {
+        """The path with changed parameters, without those that have their default. Not escaped."""
+        parameters = {
             "q": self.search,
             "page": self.page,
             "sort": self.sort,
             "lang": self.language if self.chosen else "",
         }
-        wished |= changed
-        usual = {"q": "", "page": 1, "sort": "waiting", "lang": ""}
-        query = urlencode({name: value for name, value in wished.items() if value != usual[name]})
+        parameters |= changed
+        defaults = {"q": "", "page": 1, "sort": "waiting", "lang": ""}
+        query = urlencode({name: value for name, value in parameters.items() if value != defaults[name]})
         return f"/?{query}" if query else "/"
 
 
 def document(title: str, body: Iterable[str], query: PageQuery) -> str:
-    """The whole of it. What reloads without the script is a browser without scripts."""
+    """The whole document. A browser without scripts reloads it."""
     content = "\n".join(filter(None, body))
     refresh = '<noscript><meta http-equiv="refresh" content="15"></noscript>'
     return (
@@ -62,36 +65,39 @@ def document(title: str, body: Iterable[str], query: PageQuery) -> str:
     )
 
 
-def sign_in(query: PageQuery, problem: str = "") -> str:
-    """The page's shell: nothing of what is watched, but a way in."""
-    say = query.say
-    told = f'<p class="critical" role="alert">{escape(say(problem))}</p>' if problem else ""
+def sign_in(query: PageQuery, problem: Message | None = None) -> str:
+    """The form in place of the page, with nothing of what is monitored."""
+    translate = query.translator.translate
+    alert = ""
+    if problem is not None:
+        alert = f'<p class="critical" role="alert">{escape(query.translator.render(problem))}</p>'
     form = (
         f'<form class="card" method="post" action="/sign-in"><p>'
-        f"{escape(say('This page asks for the key of the API.'))}</p>{told}"
-        f'<label>{escape(say("Key"))} <input name="key" type="password" autocomplete="current-password" '
-        f"required autofocus></label><button>{escape(say('Sign in'))}</button></form>"
+        f"{escape(translate('page.key_required'))}</p>{alert}"
+        f"<label>{escape(translate('page.key'))} "
+        f'<input name="key" type="password" autocomplete="current-password" '
+        f"required autofocus></label><button>{escape(translate('page.sign_in'))}</button></form>"
     )
     return document("Oxherd", ["<header><h1>Oxherd</h1></header>", form, links(query, closed=True)], query)
 
 
 def links(query: PageQuery, *, closed: bool = False) -> str:
-    """Where else to look, and the other languages."""
-    say = query.say
-    shown = {path: what for path, what in LINKS.items() if not (closed and path == "/status.json")}
-    parts = [
-        f'<span><a href="{path}">{path}</a> <small>{escape(say(what))}</small></span>'
-        for path, what in shown.items()
+    """The exporter's other paths, and the other languages. `closed`: without those that need the key."""
+    translate = query.translator.translate
+    items = [
+        f'<span><a href="{path}">{path}</a> <small>{escape(translate(title))}</small></span>'
+        for path, title in LINKS.items()
+        if not (closed and path == "/status.json")
     ]
-    parts += [
+    items += [
         f'<a href="{escape(query.url(lang=code))}" lang="{code}" hreflang="{code}">{escape(name)}</a>'
         for code, name in LANGUAGES.items()
         if code != query.language
     ]
-    out = ""
     if query.signed_in:
-        out = f'<form method="post" action="/sign-out"><button>{escape(say("Sign out"))}</button></form>'
-    return f"<nav>{''.join(parts)}{out}</nav>"
+        button = f"<button>{escape(translate('page.sign_out'))}</button>"
+        items.append(f'<form method="post" action="/sign-out">{button}</form>')
+    return f"<nav>{''.join(items)}</nav>"
 
 
 def section(name: str, title: str, content: str) -> str:

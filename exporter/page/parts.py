@@ -7,47 +7,48 @@ from html import escape
 
 from exporter.page.frame import PageQuery, row, section, table
 from exporter.peers.model import PeerStatus
-from exporter.summaries import source_line
-from exporter.views import View
+from exporter.summaries import NODE_STATES, SOURCE_STATES, STATUSES, issue_count, node_state, source_line
+from exporter.views import View, issue_text
 from service.units import count, duration, milliseconds, percent, size
 
-_COLOURS = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
+_SOURCE_COLOURS = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
 
 
 def header(view: View, query: PageQuery) -> str:
-    up = view["uptime_seconds"]
-    since = f" · {query.say('up')} {duration(up)}" if up is not None else ""
-    about = escape(view["version"] + since)
+    translate, uptime = query.translator.translate, view["uptime_seconds"]
+    about = view["version"]
+    if uptime is not None:
+        about += f" · {translate('exporter.up', uptime=duration(uptime))}"
     return (
-        f'<header><h1>Oxherd</h1><span class="dim" id="about" data-live>{about}</span></header>'
-        f'<p class="card critical" id="stale" role="alert" hidden>{escape(query.say("No answer since"))} '
-        "<time></time></p>"
+        f'<header><h1>Oxherd</h1><span class="dim" id="about" data-live>{escape(about)}</span></header>'
+        '<p class="card critical" id="stale" role="alert" hidden>'
+        f"{escape(translate('page.no_answer_since'))} <time></time></p>"
     )
 
 
 def score(health: View, query: PageQuery) -> str:
-    say, status = query.say, health["status"]
-    number = len(health["issues"])
-    told = f"{number} {say('issues' if number > 1 else 'issue')}" if number else say("no issues")
+    translator, status = query.translator, health["status"]
+    issue_total = issue_count(health, translator)
     card = (
         f'<div class="card score"><b class="{status}">{health["score"]:g}</b>'
-        f'<span><strong class="{status}">{escape(say(status))}</strong><br>'
-        f"<small>{escape(say('of 100'))}, {escape(told)}</small></span></div>"
+        f'<span><strong class="{status}">{escape(translator.translate(STATUSES[status]))}</strong><br>'
+        f"<small>{escape(translator.translate('page.of_100'))}, {escape(issue_total)}</small></span></div>"
     )
-    issues = "".join(_issue(one, query) for one in health["issues"])
+    issues = "".join(_issue(issue, query) for issue in health["issues"])
     return f'<section id="state" data-live aria-live="polite">{card}{issues}</section>'
 
 
 def _issue(issue: View, query: PageQuery) -> str:
-    say = query.say
-    told = {name: escape(str(value)) for name, value in issue.items()}
+    translator = query.translator
+    threshold = translator.translate("issues.threshold", threshold=issue_text(issue, "threshold", translator))
+    points = translator.translate("page.points", points=f"{issue['penalty']:g}")
     # A colour for one issue: critical is what would be so together with one more like it.
     kind = "critical" if issue["penalty"] >= 20 else "warning"
     return (
-        f'<article class="card issue {kind}"><h3>{escape(say(issue["title"]))}</h3>'
-        f'<div class="dim">{told["measured"]} · {escape(say("threshold"))} {told["threshold"]} · '
-        f"&minus;{issue['penalty']:g} {escape(say('points'))}</div>"
-        f"<p>{escape(say(issue['recommendation']))}</p></article>"
+        f'<article class="card issue {kind}"><h3>{escape(issue_text(issue, "title", translator))}</h3>'
+        f'<div class="dim">{escape(issue_text(issue, "measured", translator))} · {escape(threshold)} · '
+        f"{escape(points)}</div>"
+        f"<p>{escape(issue_text(issue, 'recommendation', translator))}</p></article>"
     )
 
 
@@ -55,42 +56,43 @@ def nodes(redis: View | None, query: PageQuery) -> str:
     """Each master with its replicas below it."""
     if redis is None or not redis["nodes"]:
         return ""
-    say = query.say
-    masters = [one for one in redis["nodes"] if one["role"] == "master"]
-    known = {one["address"] for one in masters}
+    translate = query.translator.translate
+    masters = [node for node in redis["nodes"] if node["role"] == "master"]
+    known = {master["address"] for master in masters}
     ordered = []
     for master in masters:
-        ordered += [master, *(one for one in redis["nodes"] if one["master"] == master["address"])]
-    ordered += [one for one in redis["nodes"] if one not in ordered and one["master"] not in known]
-    head = ["Node", "Role", "State", "Lag", "Memory", "Clients", "Commands/s", "Hit rate"]
-    return section(
-        "redis",
-        say("Redis"),
-        table(
-            "redis",
-            [(escape(say(one)), "number" if index > 2 else "text") for index, one in enumerate(head)],
-            [_node(one, query) for one in ordered],
-        ),
-    )
+        ordered += [master, *(node for node in redis["nodes"] if node["master"] == master["address"])]
+    ordered += [node for node in redis["nodes"] if node not in ordered and node["master"] not in known]
+    head = [
+        (escape(translate("page.column.node")), "text"),
+        (escape(translate("page.column.role")), "text"),
+        (escape(translate("page.column.state")), "text"),
+        (escape(translate("page.column.lag")), "number"),
+        (escape(translate("page.column.memory")), "number"),
+        (escape(translate("page.column.clients")), "number"),
+        (escape(translate("page.column.commands")), "number"),
+        (escape(translate("page.column.hit_ratio")), "number"),
+    ]
+    rows = [_node(node, query) for node in ordered]
+    return section("redis", translate("page.redis"), table("redis", head, rows))
 
 
-def _node(one: View, query: PageQuery) -> str:
-    say = query.say
-    state, colour = ("up", "healthy") if one["up"] and one["healthy"] else ("unhealthy", "critical")
-    if not one["up"]:
-        state = "down"
-    why = f" {escape(one['why'])}" if one["why"] and state != "up" else ""
-    below = one["role"] != "master" and one["master"]
+def _node(node: View, query: PageQuery) -> str:
+    state = node_state(node)
+    colour = "healthy" if state == "up" else "critical"
+    why = f" {escape(node['why'])}" if node["why"] and state != "up" else ""
+    below = node["role"] != "master" and node["master"]
+    title = escape(query.translator.translate(NODE_STATES[state]))
     return row(
         [
-            (("↳ " if below else "") + escape(one["address"]), "replica" if below else "text"),
-            (escape(one["role"]), "text"),
-            (f'<span class="{colour}">{escape(say(state))}</span>{why}', "text"),
-            (size(one["replication_lag_bytes"]), "number"),
-            (size(one["memory_used_bytes"]), "number"),
-            (count(one["connected_clients"]), "number"),
-            (count(one["operations_per_second"]), "number"),
-            (percent(one["hit_ratio"]), "number"),
+            (("↳ " if below else "") + escape(node["address"]), "replica" if below else "text"),
+            (escape(node["role"]), "text"),
+            (f'<span class="{colour}">{title}</span>{why}', "text"),
+            (size(node["replication_lag_bytes"]), "number"),
+            (size(node["memory_used_bytes"]), "number"),
+            (count(node["connected_clients"]), "number"),
+            (count(node["operations_per_second"]), "number"),
+            (percent(node["hit_ratio"]), "number"),
         ]
     )
 
@@ -98,139 +100,154 @@ def _node(one: View, query: PageQuery) -> str:
 def alerts(peer: PeerStatus | None, query: PageQuery) -> str:
     if peer is None:
         return ""
-    say = query.say
+    translate = query.translator.translate
     if peer.why:
         content = f'<p class="card warning">{escape(peer.why)}</p>'
     elif not peer.data:
-        content = f'<p class="card dim">{escape(say("none fires"))}</p>'
+        content = f'<p class="card dim">{escape(translate("page.no_alerts"))}</p>'
     else:
         rows = [
             row(
                 [
-                    (escape(one["name"]), "text"),
-                    (escape(one["severity"]), "critical" if one["severity"] == "critical" else "warning"),
-                    (escape(one["since"]), "text"),
-                    (escape(one["summary"]), "why"),
+                    (escape(alert["name"]), "text"),
+                    (
+                        escape(alert["severity"]),
+                        "critical" if alert["severity"] == "critical" else "warning",
+                    ),
+                    (escape(alert["since"]), "text"),
+                    (escape(alert["summary"]), "why"),
                 ]
             )
-            for one in peer.data
+            for alert in peer.data
         ]
-        head = [(escape(say(one)), "text") for one in ("Alert", "Severity", "since")]
-        content = table("alerts", [*head, ("", "text")], rows)
-    return section("alerts", say("Alerts"), content)
+        head = [
+            (escape(translate("page.column.alert")), "text"),
+            (escape(translate("page.column.severity")), "text"),
+            (escape(translate("page.column.since")), "text"),
+            ("", "text"),
+        ]
+        content = table("alerts", head, rows)
+    return section("alerts", translate("page.alerts"), content)
 
 
 def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
-    """What the scaler says of itself; why it says nothing, where it does not."""
+    """What the scaler reports of itself, or why it does not."""
     if peer is None:
         return ""
-    say = query.say
-    view = peer.data
+    translate, view = query.translator.translate, peer.data
+    title = translate("page.scaling")
     if peer.why or not isinstance(view, dict):
-        return section("scaling", say("Scaling"), f'<p class="card warning">{escape(peer.why)}</p>')
-    off = (
-        ""
-        if view.get("enabled", True)
-        else f'<p class="dim">{escape(say("switched off: nothing is changed"))}</p>'
-    )
-    rows = [_target(one, query) for one in view.get("targets", ())]
+        return section("scaling", title, f'<p class="card warning">{escape(peer.why)}</p>')
+    switched_off = ""
+    if not view.get("enabled", True):
+        switched_off = f'<p class="dim">{escape(translate("scaling.off"))}</p>'
     head = [
-        ("Target", "text"),
-        ("Current", "number"),
-        ("Ready", "number"),
-        ("Wanted", "number"),
-        ("Load", "number"),
+        (escape(translate("page.column.target")), "text"),
+        (escape(translate("page.column.current")), "number"),
+        (escape(translate("page.column.ready")), "number"),
+        (escape(translate("page.column.desired")), "number"),
+        (escape(translate("page.column.load")), "number"),
+        (escape(translate("page.column.reason")), "text"),
     ]
-    return section(
-        "scaling",
-        say("Scaling"),
-        off
-        + table(
-            "scaling", [*[(escape(say(one)), kind) for one, kind in head], (escape(say("Why")), "text")], rows
-        ),
-    )
+    rows = [_target(target, query) for target in view.get("targets", ())]
+    return section("scaling", title, switched_off + table("scaling", head, rows))
 
 
-def _target(one: View, query: PageQuery) -> str:
-    override = one.get("override")
-    told = escape(one.get("sentence") or one.get("error") or "")
+def _target(target: View, query: PageQuery) -> str:
+    override = target.get("override")
+    reason = escape(target.get("sentence") or target.get("error") or "")
     if override:
-        by = f"{override['by']}: {override['reason']}"
-        told = f'<span class="badge warning">{escape(query.say("by hand"))}</span> {escape(by)} · {told}'
+        badge = escape(query.translator.translate("scaling.override"))
+        author = escape(f"{override['by']}: {override['reason']}")
+        reason = f'<span class="badge warning">{badge}</span> {author} · {reason}'
     return row(
         [
-            (escape(one["name"]), "name"),
-            (count(one.get("current")), "number"),
-            (count(one.get("ready")), "number"),
-            (count(one.get("desired")), "number"),
-            (percent(one.get("load_factor")), "number"),
-            (told, "why"),
+            (escape(target["name"]), "name"),
+            (count(target.get("current")), "number"),
+            (count(target.get("ready")), "number"),
+            (count(target.get("desired")), "number"),
+            (percent(target.get("load_factor")), "number"),
+            (reason, "why"),
         ]
     )
 
 
-def probes(listed: list[View] | None, query: PageQuery) -> str:
-    if not listed:
+def probes(endpoints: list[View] | None, query: PageQuery) -> str:
+    if not endpoints:
         return ""
-    say = query.say
+    translate = query.translator.translate
     rows = []
-    for one in listed:
-        state, colour = ("not asked yet", "dim")
-        if one["known"]:
-            state, colour = ("well", "healthy") if one["well"] else ("fails", "critical")
+    for endpoint in endpoints:
+        state, colour = translate("endpoint.not_checked"), "dim"
+        if endpoint["known"] and endpoint["well"]:
+            state, colour = translate("endpoint.ok"), "healthy"
+        elif endpoint["known"]:
+            state, colour = translate("endpoint.failing"), "critical"
         rows.append(
             row(
                 [
-                    (escape(one["name"]), "text"),
-                    (escape(say(state)), colour),
-                    (milliseconds(one.get("seconds")), "number"),
-                    (escape(one.get("why") or ""), "why"),
+                    (escape(endpoint["name"]), "text"),
+                    (escape(state), colour),
+                    (milliseconds(endpoint.get("seconds")), "number"),
+                    (escape(endpoint.get("why") or ""), "why"),
                 ]
             )
         )
     head = [
-        (escape(say("Endpoint")), "text"),
-        (escape(say("State")), "text"),
-        (escape(say("Response")), "number"),
+        (escape(translate("page.column.endpoint")), "text"),
+        (escape(translate("page.column.state")), "text"),
+        (escape(translate("page.column.response")), "number"),
+        ("", "text"),
     ]
-    return section("probes", say("Endpoints"), table("probes", [*head, ("", "text")], rows, stack=True))
+    return section("probes", translate("page.endpoints"), table("probes", head, rows, stack=True))
 
 
 def sources(view: View, query: PageQuery) -> str:
-    say = query.say
+    translate = query.translator.translate
     rows = [
         row(
             [
-                (escape(one["name"]), "text"),
-                (escape(say(one["state"])), _COLOURS[one["state"]]),
-                (milliseconds(one["seconds"]), "number"),
-                (escape(source_line(view, one)), "why"),
+                (escape(source["name"]), "text"),
+                (escape(translate(SOURCE_STATES[source["state"]])), _SOURCE_COLOURS[source["state"]]),
+                (milliseconds(source["seconds"]), "number"),
+                (escape(source_line(view, source, query.translator)), "why"),
             ]
         )
-        for one in view["sources"]
+        for source in view["sources"]
     ]
-    head = [(escape(say("Source")), "text"), (escape(say("State")), "text"), (escape(say("Took")), "number")]
-    return section("sources", say("Sources"), table("sources", [*head, ("", "text")], rows, stack=True))
+    head = [
+        (escape(translate("page.column.source")), "text"),
+        (escape(translate("page.column.state")), "text"),
+        (escape(translate("page.column.took")), "number"),
+        ("", "text"),
+    ]
+    return section("sources", translate("page.sources"), table("sources", head, rows, stack=True))
 
 
 def background(tasks: Iterable[View], query: PageQuery) -> str:
-    say = query.say
-    rows = [
-        row(
-            [
-                (escape(one["name"]), "text"),
-                (
-                    escape(say("at work" if one["alive"] else "late")),
-                    "healthy" if one["alive"] else "critical",
-                ),
-                (f"{duration(one['age_seconds'])} {escape(say('ago'))}", "number"),
-                (str(one["restarts"]), "spare"),
-            ]
+    translate = query.translator.translate
+    rows = []
+    for task in tasks:
+        state, colour = translate("thread.running"), "healthy"
+        if not task["alive"]:
+            state, colour = translate("thread.late"), "critical"
+        age = translate("page.ago", duration=duration(task["age_seconds"]))
+        rows.append(
+            row(
+                [
+                    (escape(task["name"]), "text"),
+                    (escape(state), colour),
+                    (escape(age), "number"),
+                    (str(task["restarts"]), "spare"),
+                ]
+            )
         )
-        for one in tasks
-    ]
     if not rows:
         return ""
-    head = [("Thread", "text"), ("State", "text"), ("Last done", "number"), ("Failures", "spare")]
-    titles = [(escape(say(one)), kind) for one, kind in head]
-    return section("background", say("Background"), table("background", titles, rows, stack=True))
+    head = [
+        (escape(translate("page.column.thread")), "text"),
+        (escape(translate("page.column.state")), "text"),
+        (escape(translate("page.column.last_step")), "number"),
+        (escape(translate("page.column.failures")), "spare"),
+    ]
+    return section("background", translate("page.background"), table("background", head, rows, stack=True))

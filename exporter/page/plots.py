@@ -7,7 +7,7 @@ from html import escape
 from typing import Final
 
 from exporter.history import HISTORY_SECONDS, Point
-from service.i18n import Words
+from service.i18n import Translator
 from service.units import count, milliseconds
 
 _WIDTH: Final = 240
@@ -15,18 +15,25 @@ _HEIGHT: Final = 48
 _GAP: Final = 900.0  # seconds without a point that are a gap; assessments may be minutes apart
 
 _PLOTS: Final = (
-    ("Score", "score", 100.0),
-    ("Waiting", "waiting", None),
-    ("Done a minute", "done", None),
-    ("Wait, p95", "wait", None),
-    ("Workers", "workers", None),
+    ("plot.score", "score", 100.0),
+    ("plot.waiting", "waiting", None),
+    ("plot.done", "done", None),
+    ("plot.wait", "wait", None),
+    ("plot.workers", "workers", None),
 )
 
 
-def plots(points: Sequence[Point], now: float, say: Words) -> str:
+def plots(points: Sequence[Point], now: float, translator: Translator) -> str:
     """A figure for each; HTML."""
     return "".join(
-        _plot(title, field, top, [(one.at, getattr(one, field)) for one in points], now=now, say=say)
+        _plot(
+            translator.translate(title),
+            field,
+            top,
+            [(point.at, getattr(point, field)) for point in points],
+            now=now,
+            translator=translator,
+        )
         for title, field, top in _PLOTS
     )
 
@@ -38,7 +45,7 @@ def _plot(
     pairs: Sequence[tuple[float, float | None]],
     *,
     now: float,
-    say: Words,
+    translator: Translator,
 ) -> str:
     known = [value for _, value in pairs if value is not None]
     last = pairs[-1][1] if pairs else None
@@ -50,13 +57,13 @@ def _plot(
         else f'<circle cx="{_x(line[0][0], now):.1f}" cy="{_y(line[0][1], scale):.1f}" r="1.5"/>'
         for line in _lines(pairs)
     )
-    told = say("not known") if last is None else _told(field, last)
-    most = f"{say('most')} {_told(field, highest)}" if known else ""
-    label = escape(f"{say(title)}: {told}{', ' + most if most else ''}", quote=True)
+    latest = translator.translate("plot.no_data") if last is None else _value(field, last)
+    maximum = translator.translate("plot.maximum", value=_value(field, highest)) if known else ""
+    label = escape(f"{title}: {latest}{', ' + maximum if maximum else ''}", quote=True)
     return (
-        f"<figure><figcaption>{escape(say(title))} <b>{escape(told)}</b></figcaption>"
+        f"<figure><figcaption>{escape(title)} <b>{escape(latest)}</b></figcaption>"
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">'
-        f"{lines}</svg><small>{escape(most)}</small></figure>"
+        f"{lines}</svg><small>{escape(maximum)}</small></figure>"
     )
 
 
@@ -86,7 +93,7 @@ def _y(value: float, scale: float) -> float:
     return _HEIGHT - 2 - (_HEIGHT - 4) * min(1.0, value / scale)
 
 
-def _told(field: str, value: float) -> str:
+def _value(field: str, value: float) -> str:
     if field == "wait":
         return milliseconds(value)
     return f"{value:g}" if field == "score" else count(value)

@@ -14,8 +14,8 @@ from service.units import count, duration, milliseconds, percent
 ROWS: Final = 50
 
 
-def _rate(one: View, name: str) -> float | None:
-    rates = one["rates"]
+def _rate(queue: View, name: str) -> float | None:
+    rates = queue["rates"]
     return None if rates is None else rates[name]
 
 
@@ -24,64 +24,64 @@ def _short(value: float) -> str:
 
 
 _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable[[Any], str]]]] = {
-    "waiting": ("Waiting", lambda one: waiting_jobs(job_counts(one)), count),
-    "active": ("Active", lambda one: one["active"], count),
-    "delayed": ("Delayed", lambda one: one["delayed"], count),
-    "failed": ("Failed", lambda one: one["failed"], count),
-    "done": ("Done/min", lambda one: _rate(one, "completed_per_minute"), _short),
-    "errors": ("Errors", lambda one: _rate(one, "error_rate"), percent),
-    "wait": ("Wait, p95", lambda one: _rate(one, "wait_p95"), milliseconds),
-    "run": ("Run, p95", lambda one: _rate(one, "processing_p95"), milliseconds),
-    "oldest": ("Oldest", lambda one: one["oldest_waiting"], duration),
-    "workers": ("Workers", lambda one: one["workers"], count),
-    "load": ("Load", lambda one: one["load_factor"], percent),
+    "waiting": ("page.column.waiting", lambda queue: waiting_jobs(job_counts(queue)), count),
+    "active": ("page.column.active", lambda queue: queue["active"], count),
+    "delayed": ("page.column.delayed", lambda queue: queue["delayed"], count),
+    "failed": ("page.column.failed", lambda queue: queue["failed"], count),
+    "done": ("page.column.done", lambda queue: _rate(queue, "completed_per_minute"), _short),
+    "errors": ("page.column.errors", lambda queue: _rate(queue, "error_rate"), percent),
+    "wait": ("page.column.wait", lambda queue: _rate(queue, "wait_p95"), milliseconds),
+    "run": ("page.column.run", lambda queue: _rate(queue, "processing_p95"), milliseconds),
+    "oldest": ("page.column.oldest", lambda queue: queue["oldest_waiting"], duration),
+    "workers": ("page.column.workers", lambda queue: queue["workers"], count),
+    "load": ("page.column.load", lambda queue: queue["load_factor"], percent),
 }
+"""Each column's title as a message id, its value, and how that is written."""
 
 SORTS: Final = ("name", *_FIGURES)
 
 
 def queue_search(query: PageQuery) -> str:
     """The form, which stays while the table below it is replaced."""
-    say = query.say
+    translate = query.translator.translate
     hidden = f'<input type="hidden" name="sort" value="{query.sort}">' if query.sort != "waiting" else ""
     if query.chosen:
         hidden += f'<input type="hidden" name="lang" value="{query.language}">'
     return (
-        f'<h2>{escape(say("Queues"))}</h2><form id="find" role="search" action="/">{hidden}'
+        f'<h2>{escape(translate("page.queues"))}</h2><form id="find" role="search" action="/">{hidden}'
         f'<input id="search" name="q" type="search" maxlength="200" value="{escape(query.search)}" '
-        f'placeholder="{escape(say("queue or prefix"))}" aria-label="{escape(say("Search"))}" '
-        f'aria-keyshortcuts="/" autocomplete="off"><noscript><button>{escape(say("Search"))}</button>'
-        "</noscript></form>"
+        f'placeholder="{escape(translate("page.search_hint"))}" '
+        f'aria-label="{escape(translate("page.search"))}" aria-keyshortcuts="/" autocomplete="off">'
+        f"<noscript><button>{escape(translate('page.search'))}</button></noscript></form>"
     )
 
 
 def queue_table(state: View, query: PageQuery) -> str:
-    """One page of the queues that were searched for."""
-    say, unread = query.say, state["unread"]
-    found = [one for one in state["queues"] if _has(one, query.search)]
-    lost = [one for one in unread if _has(one, query.search)]
-    ordered = _sorted(found, query.sort)
-    rows = [*lost, *ordered]
-    pages = max(1, -(-len(rows) // ROWS))
+    """One page of the queues that were searched for; those that cannot be read come first."""
+    translate = query.translator.translate
+    unread = [queue for queue in state["unread"] if _matches(queue, query.search)]
+    queues = [queue for queue in state["queues"] if _matches(queue, query.search)]
+    matching = [*unread, *_sorted(queues, query.sort)]
+    pages = max(1, -(-len(matching) // ROWS))
     page = min(max(1, query.page), pages)
-    shown = rows[(page - 1) * ROWS : page * ROWS]
-    known = len(state["queues"]) + len(unread)
-    if not rows:
-        text = say("No queue is called so.") if known else say("No queue was found yet.")
+    visible = matching[(page - 1) * ROWS : page * ROWS]
+    if not matching:
+        known = len(state["queues"]) + len(state["unread"])
+        text = translate("page.no_matching_queue") if known else translate("page.no_queues")
         return section("queues", "", f'<p class="card">{escape(text)}</p>')
     first = (page - 1) * ROWS + 1
-    told = f"{first} - {first + len(shown) - 1} {say('of')} {count(len(rows))} {say('queues')}"
-    body = [_unread(one, query) if "why" in one else _queue(one, query) for one in shown]
+    position = translate("page.rows", first=first, last=first + len(visible) - 1, count=len(matching))
+    rows = [_unread(queue, query) if "why" in queue else _queue(queue, query) for queue in visible]
     return section(
         "queues",
         "",
-        table("queues", _head(query), body) + f'<p class="dim pages" aria-live="polite">{escape(told)} '
+        table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{escape(position)} '
         f"{_pages(page, pages, query)}</p>",
     )
 
 
 def _head(query: PageQuery) -> list[tuple[str, Any]]:
-    titles = {"name": "Queue"} | {name: title for name, (title, _, _) in _FIGURES.items()}
+    titles = {"name": "page.column.queue"} | {name: title for name, (title, _, _) in _FIGURES.items()}
     return [
         (
             f'<a data-go href="{escape(query.url(sort=name, page=1))}"'
@@ -90,62 +90,67 @@ def _head(query: PageQuery) -> list[tuple[str, Any]]:
                 if name == query.sort
                 else ""
             )
-            + f">{escape(query.say(title))}</a>",
+            + f">{escape(query.translator.translate(title))}</a>",
             "text" if name == "name" else "number",
         )
         for name, title in titles.items()
     ]
 
 
-def _queue(one: View, query: PageQuery) -> str:
-    cells = [(_name(one, query), "name")]
-    for _, value, told in _FIGURES.values():
-        number = value(one)
-        cells.append(("" if number is None else escape(told(number)), "number"))
+def _queue(queue: View, query: PageQuery) -> str:
+    cells = [(_name(queue, query), "name")]
+    for _, value, written in _FIGURES.values():
+        number = value(queue)
+        cells.append(("" if number is None else escape(written(number)), "number"))
     return row(cells)
 
 
-def _unread(one: View, query: PageQuery) -> str:
-    why = f'<span class="critical">{escape(query.say("cannot be read"))}</span>: {escape(one["why"])}'
-    return f'<tr><td class="name">{_title(one)}</td><td class="why" colspan="{len(_FIGURES)}">{why}</td></tr>'
+def _unread(queue: View, query: PageQuery) -> str:
+    state = escape(query.translator.translate("page.cannot_be_read"))
+    why = f'<span class="critical">{state}</span>: {escape(queue["why"])}'
+    return (
+        f'<tr><td class="name">{_title(queue)}</td><td class="why" colspan="{len(_FIGURES)}">{why}</td></tr>'
+    )
 
 
-def _name(one: View, query: PageQuery) -> str:
-    paused = f' <span class="badge warning">{escape(query.say("paused"))}</span>' if one["paused"] else ""
-    return _title(one) + paused
+def _name(queue: View, query: PageQuery) -> str:
+    if not queue["paused"]:
+        return _title(queue)
+    paused = escape(query.translator.translate("queue.paused"))
+    return f'{_title(queue)} <span class="badge warning">{paused}</span>'
 
 
-def _title(one: View) -> str:
-    prefix = "" if one["prefix"] == "bull" else f'<span class="dim">{escape(one["prefix"])}:</span>'
-    return prefix + escape(one["name"])
+def _title(queue: View) -> str:
+    prefix = "" if queue["prefix"] == "bull" else f'<span class="dim">{escape(queue["prefix"])}:</span>'
+    return prefix + escape(queue["name"])
 
 
 def _pages(page: int, pages: int, query: PageQuery) -> str:
     links = []
     if page > 1:
-        links.append(_link("Previous", page - 1, query))
+        links.append(_link(query.translator.translate("page.previous"), page - 1, query))
     if page < pages:
-        links.append(_link("Next", page + 1, query))
+        links.append(_link(query.translator.translate("page.next"), page + 1, query))
     return " · ".join(links)
 
 
 def _link(text: str, page: int, query: PageQuery) -> str:
-    return f'<a data-go href="{escape(query.url(page=page))}">{escape(query.say(text))}</a>'
+    return f'<a data-go href="{escape(query.url(page=page))}">{escape(text)}</a>'
 
 
-def _has(one: View, search: str) -> bool:
-    return search.casefold() in f"{one['prefix']}:{one['name']}".casefold()
+def _matches(queue: View, search: str) -> bool:
+    return search.casefold() in f"{queue['prefix']}:{queue['name']}".casefold()
 
 
 def _sorted(queues: Sequence[View], sort: str) -> list[View]:
     """By name, or by a figure with the largest first and what is not known last."""
-    named = sorted(queues, key=lambda one: (one["name"], one["prefix"]))
+    named = sorted(queues, key=lambda queue: (queue["name"], queue["prefix"]))
     if sort not in _FIGURES:
         return named
     value = _FIGURES[sort][1]
 
-    def rank(one: View) -> tuple[bool, float]:
-        number = value(one)
+    def rank(queue: View) -> tuple[bool, float]:
+        number = value(queue)
         return number is None, -(number or 0.0)
 
     return sorted(named, key=rank)

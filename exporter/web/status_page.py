@@ -20,8 +20,9 @@ from exporter.views import About, status_view
 from service.api.auth import ApiKeyAuth, AuthError
 from service.api.endpoint import client_address
 from service.api.session import COOKIE, SESSION_SECONDS, Sessions
+from service.catalogs import TRANSLATORS
 from service.clock import Deadline, now
-from service.i18n import LANGUAGES, preferred
+from service.i18n import LANGUAGES, Message, preferred
 
 _HEADERS: Final = {
     "content-security-policy": POLICY,
@@ -46,7 +47,7 @@ class PageSource(Protocol):
         """The last hour."""
 
     def peers(self) -> Peers:
-        """What others said last."""
+        """What Prometheus and the scaler reported last."""
 
 
 def add_status_page(
@@ -77,13 +78,12 @@ def add_status_page(
         async for part in request.stream():
             raw += part
             if len(raw) > _LARGEST:
-                return HTMLResponse(sign_in(query, "This is not the key."), 413, headers=_HEADERS)
+                return HTMLResponse(sign_in(query, Message("page.invalid_key")), 413, headers=_HEADERS)
         key = parse_qs(raw.decode("latin-1")).get("key", [""])[0]
         try:
             auth.authorize([key.strip()], client_address(request))
         except AuthError as error:
-            limited = error.status == 429
-            problem = "Too many wrong keys: try again later." if limited else "This is not the key."
+            problem = Message("page.too_many_invalid_keys" if error.status == 429 else "page.invalid_key")
             return HTMLResponse(sign_in(query, problem), error.status, headers=_HEADERS)
         answer = RedirectResponse("/", 303, headers=_HEADERS)
         secure = request.url.scheme == "https"
@@ -121,15 +121,14 @@ _ASSETS: Final = {"cache-control": "no-cache", "x-content-type-options": "nosnif
 
 
 def page_query_of(query: Any, accept_language: str | None, *, signed_in: bool = False) -> PageQuery:
-    """What the query asks for; what it should not ask for is as if it had not."""
-    asked = query.get("lang", "")
-    language = next((code for code in LANGUAGES if code == asked), None)
+    """What the query asks for; a value that is not valid is its default."""
+    language = next((code for code in LANGUAGES if code == query.get("lang", "")), None)
     sort, page = query.get("sort", ""), query.get("page", "")
     return PageQuery(
         search=query.get("q", "").strip()[:200],
         page=int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
         sort=sort if sort in SORTS else "waiting",
-        language=language or preferred(accept_language),
+        translator=TRANSLATORS[language or preferred(accept_language)],
         chosen=language is not None,
         signed_in=signed_in,
     )

@@ -1,4 +1,4 @@
-"""What `scaling status` prints, made of a status view. Colours say the state, and never say it alone."""
+"""What `scaling status` prints, made of a status view. Colours never replace a text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from service.i18n import Words, of_locale, words
+from service.catalogs import TRANSLATORS
+from service.i18n import Translator, of_locale
 from service.units import count, milliseconds
 
 _WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
@@ -28,77 +29,73 @@ _COLOURS: Final = {
 _ACTIONS: Final = 5
 
 
-def _say() -> Words:
-    """Into the language of the environment."""
-    return words(of_locale(os.environ))
+_COLUMNS: Final = (
+    ("table.target", False),
+    ("table.queues", False),
+    ("table.workers", True),
+    ("table.ready", True),
+    ("table.bounds", True),
+    ("table.waiting", True),
+    ("table.active", True),
+    ("table.load", True),
+    ("table.wait", True),
+    ("table.conditions", False),
+    ("table.last_decision", False),
+)
+"""Titles as message ids, and whether the column has numbers."""
 
 
 def console() -> Console:
     """Standard output: plain when it is no terminal or NO_COLOR is set."""
-    made = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    if not made.is_terminal:
-        made = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
-    return made
+    output = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    if not output.is_terminal:
+        output = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
+    return output
 
 
 def scaling_table(view: Mapping[str, Any]) -> RenderableType:
-    """A row a target, the orders in force, the last changes."""
-    say = _say()
+    """A row a target, the overrides in force, the last changes."""
+    translator = TRANSLATORS[of_locale(os.environ)]
     if view["time"] is None:
-        return Text(say("the first step is not done yet"), "yellow")
-    parts: list[RenderableType] = [Text(say(line), "yellow") for line in _state(view)]
+        return Text(translator.translate("scaling.no_step"), "yellow")
+    parts: list[RenderableType] = [Text(line, "yellow") for line in _state(view, translator)]
     if not view["targets"]:
-        return Group(*parts, Text(say("no targets are set")))
+        return Group(*parts, Text(translator.translate("scaling.no_targets")))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, right in (
-        ("target", False),
-        ("queues", False),
-        ("workers", True),
-        ("ready", True),
-        ("bounds", True),
-        ("waiting", True),
-        ("active", True),
-        ("load", True),
-        ("wait", True),
-        ("conditions", False),
-        ("last decision", False),
-    ):
-        table.add_column(
-            say("ready (workers)" if name == "ready" else name).removesuffix(" (workers)"),
-            justify="right" if right else "left",
-            overflow="fold",
-        )
+    for title, number in _COLUMNS:
+        table.add_column(translator.translate(title), justify="right" if number else "left", overflow="fold")
     for target in view["targets"]:
-        table.add_row(*_row(target))
+        table.add_row(*_row(target, translator))
     parts.append(table)
-    parts += [_override(target) for target in view["targets"] if target["override"]]
+    parts += [_override(target, translator) for target in view["targets"] if target["override"]]
     parts += [_action(action) for action in view["actions"][:_ACTIONS]]
     return Group(*parts)
 
 
-def _state(view: Mapping[str, Any]) -> list[str]:
-    lines = [] if view["enabled"] else ["scaling is switched off: nothing is changed"]
-    lines += ["dry run: nothing is changed"] if view["dry_run"] else []
-    return lines + ([] if view["leading"] else ["another scaler leads: this one changes nothing"])
+def _state(view: Mapping[str, Any], translator: Translator) -> list[str]:
+    lines = [] if view["enabled"] else [translator.translate("scaling.off")]
+    lines += [translator.translate("scaling.dry_run")] if view["dry_run"] else []
+    return lines + ([] if view["leading"] else [translator.translate("scaling.not_leader")])
 
 
-def _row(target: Mapping[str, Any]) -> list[Text]:
+def _row(target: Mapping[str, Any], translator: Translator) -> list[Text]:
     metrics = target["metrics"]
     known = metrics["missing"] is None
     current, desired = target["current"], target["desired"]
     change = f"{_number(current)} -> {_number(desired)}"
+    reason = target["reason"] or translator.translate("scaling.no_reason")
     return [
         Text(_printable(target["name"])),
         Text(_printable(", ".join(target["queues"]))),
         Text(change, "bold" if current != desired else ""),
         Text(_number(target["ready"])),
-        Text(f"{target['min']} to {target['max']}", "dim"),
+        Text(translator.translate("scaling.bounds", min=target["min"], max=target["max"]), "dim"),
         Text(count(metrics["waiting"]) if known else "?"),
         Text(count(metrics["active"]) if known else "?"),
         Text("?" if target["load_factor"] is None else f"{target['load_factor']:.2f}"),
         Text(milliseconds(target["wait_estimate_seconds"])),
         _conditions(target["conditions"]),
-        Text(f"{target['reason'] or 'none'}: {_printable(target['sentence'] or '')}"),
+        Text(f"{reason}: {_printable(target['sentence'] or '')}"),
     ]
 
 
@@ -109,13 +106,26 @@ def _conditions(conditions: list[str]) -> Text:
     return text
 
 
-def _override(target: Mapping[str, Any]) -> Text:
+def _override(target: Mapping[str, Any], translator: Translator) -> Text:
     override = target["override"]
-    until = f" until {_time(override['until'])}" if override["until"] is not None else ""
-    what = (
-        f"{target['name']}: {override['workers']} workers{until}, by {override['by']}: {override['reason']}"
-    )
-    return Text(_printable(what), "cyan")
+    if override["until"] is None:
+        line = translator.translate(
+            "scaling.overridden",
+            target=target["name"],
+            count=override["workers"],
+            author=override["by"],
+            reason=override["reason"],
+        )
+    else:
+        line = translator.translate(
+            "scaling.overridden_until",
+            target=target["name"],
+            count=override["workers"],
+            until=_time(override["until"]),
+            author=override["by"],
+            reason=override["reason"],
+        )
+    return Text(_printable(line), "cyan")
 
 
 def _action(action: Mapping[str, Any]) -> Text:

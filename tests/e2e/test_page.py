@@ -266,7 +266,7 @@ def test_with_a_key_it_is_a_form_until_somebody_signs_in(world: World, visit: Vi
     assert page.locator("table").count() == 0
     page.get_by_label("Key").fill("not-the-right-key")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_have_text("This is not the key.")
+    expect(page.get_by_role("alert")).to_have_text("Invalid key.")
     page.get_by_label("Key").fill(READ)
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("#queues tr")).to_have_count(51)

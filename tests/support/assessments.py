@@ -17,6 +17,7 @@ from exporter.snapshot import (
     Topology,
     TopologyNode,
 )
+from service.i18n import Message
 from service.outcome import Failed, Ok
 
 NASTY = "<script>\x1b[31m'\"&\n"
@@ -24,9 +25,8 @@ MASTER, REPLICA = "10.0.0.1:7001", "10.0.0.2:7001"
 
 
 def issue(name: str = "cluster_node_unhealthy", source: str = "redis", penalty: float = 20) -> Issue:
-    return Issue(
-        name, source, penalty, f"title of {name}", "1 of 2 nodes", "0 nodes", f"do something {NASTY}"
-    )
+    texts = (f"title of {name}", "1 of 2 nodes", "0 nodes", f"do something {NASTY}")
+    return Issue(name, source, penalty, *(Message("issue.text", text=text) for text in texts))
 
 
 def queue(name: str = "mail", prefix: str = "bull", **more: object) -> QueueState:

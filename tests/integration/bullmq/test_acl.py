@@ -15,6 +15,7 @@ from exporter.settings import HealthSettings
 from exporter.snapshot import QueueId, Snapshot
 from lab.bullmq import BullMQ
 from lab.redis import RedisError, RedisServer, start_redis
+from service.catalogs import ENGLISH
 from service.clock import Deadline
 from service.outcome import Failed, Ok
 from tests.integration.bullmq.conftest import WatchOf, names, of
@@ -170,8 +171,8 @@ def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf
     assert any(problem.startswith("SCAN") for problem in searching.problems)
     assert not searching.up
     (issue,) = assess(Snapshot(0.0, bullmq=Ok(searching)), HealthSettings()).issues
-    assert (issue.name, "NOPERM" in issue.measured) == ("queue_system_down", True)
-    assert "exporter.acl" in issue.recommendation
+    assert (issue.name, "NOPERM" in ENGLISH.render(issue.measured)) == ("queue_system_down", True)
+    assert "exporter.acl" in ENGLISH.render(issue.recommendation)
 
 
 def test_redis_starts_with_the_file_and_lets_nobody_in(guarded: RedisServer, tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_metrics_health_page_and_commands_tell(
         assert "2 of 3 endpoints" in issue["measured"]
         page = text("/")
         assert "An endpoint fails its probe" in page
-        assert "1 of 3 endpoints answer as they should" in page
+        assert "1 of 3 endpoints answer as expected" in page
         endpoint.status = 500
         wait_until(lambda: 'oxherd_probe_success{probe="shop"} 0' in text("/metrics"), what="it is noticed")
         assert 'oxherd_probe_http_status_code{probe="shop"} 500' in text("/metrics")

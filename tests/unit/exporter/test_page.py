@@ -4,7 +4,6 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +15,8 @@ from exporter.page.queues import ROWS, queue_table
 from exporter.peers.model import Peers, PeerStatus
 from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
-from service.i18n import of_locale, preferred, words
+from service.catalogs import ENGLISH, TRANSLATORS
+from service.i18n import Message
 from tests.support.assessments import NASTY, assessment, issue, queue, well
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}
@@ -119,7 +119,7 @@ def test_what_it_says() -> None:
         "2.0 ms",
         "1 h 1 min",
         "discovery",
-        "late",
+        "Late",
     ):
         assert said in text
 
@@ -170,8 +170,8 @@ def test_search_and_order() -> None:
         f"queue-0012{one}" for one in range(10)
     ]
     assert shown(state, PageQuery(search="bull:queue-00007")) == ["queue-00007"]
-    assert "No queue is called so." in queue_table(state, PageQuery(search="none"))
-    assert "No queue was found yet." in queue_table(queues(0), PageQuery())
+    assert "No matching queue." in queue_table(state, PageQuery(search="none"))
+    assert "No queues found yet." in queue_table(queues(0), PageQuery())
 
 
 def test_what_is_not_known_comes_last_and_is_no_zero() -> None:
@@ -196,7 +196,7 @@ def test_any_query_is_a_wish(search: str, page: str, sort: str, language: str) -
     Reader(queue_table(queues(3), query))
     assert query.page >= 0
     assert PageQuery(
-        **{field: getattr(query, field) for field in ("search", "page", "sort", "language")}
+        **{field: getattr(query, field) for field in ("search", "page", "sort", "translator")}
     ).url()
 
 
@@ -208,17 +208,17 @@ def points(values: list[float | None], apart: float = 60.0) -> list[Point]:
 
 
 def test_a_gap_is_a_gap() -> None:
-    drawn = plots(points([1.0, 2.0, None, 4.0, 5.0, None, 7.0]), 360.0, words("en"))
+    drawn = plots(points([1.0, 2.0, None, 4.0, 5.0, None, 7.0]), 360.0, ENGLISH)
     waiting = drawn.split("<figure>")[2]
     assert (waiting.count("<polyline"), waiting.count("<circle")) == (2, 1)
     assert "<b>7</b>" in waiting
-    assert "most 7" in waiting
+    assert "max 7" in waiting
 
 
 def test_nothing_known_is_said_and_not_drawn_as_zero() -> None:
-    assert plots([], 0.0, words("en")).count("not known") >= 5
-    done = plots(points([1.0, 2.0]), 60.0, words("en")).split("<figure>")[3]
-    assert "not known" in done
+    assert plots([], 0.0, ENGLISH).count("no data") >= 5
+    done = plots(points([1.0, 2.0]), 60.0, ENGLISH).split("<figure>")[3]
+    assert "no data" in done
     assert "<polyline" not in done
 
 
@@ -235,32 +235,8 @@ def test_history_is_an_hour_and_bounded() -> None:
 # --- languages and the form ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("accept", "language"),
-    [
-        (None, "en"),
-        ("id", "id"),
-        ("id-ID,id;q=0.9,en-US;q=0.8", "id"),
-        ("en-US,en;q=0.9,id;q=0.8", "en"),
-        ("fr,de;q=0.9", "en"),
-        ("fr,id;q=0.1", "id"),
-        ("id;q=0", "en"),
-        ("id;q=x, en;q=0.1", "en"),
-        ("," * 1000, "en"),
-    ],
-)
-def test_the_language_of_a_browser(accept: str | None, language: str) -> None:
-    assert preferred(accept) == language
-
-
-def test_the_language_of_a_shell() -> None:
-    assert of_locale({"LANG": "id_ID.UTF-8"}) == "id"
-    assert of_locale({"LANG": "id_ID.UTF-8", "LC_ALL": "C"}) == "en"
-    assert of_locale({}) == "en"
-
-
 def test_in_indonesian() -> None:
-    page = status_page(status_view(assessment(), ABOUT), PageQuery(language="id"), peers=HEARD)
+    page = status_page(status_view(assessment(), ABOUT), PageQuery(translator=TRANSLATORS["id"]), peers=HEARD)
     assert '<html lang="id">' in page
     text = Reader(page).text
     for said in ("Antrean", "Satu jam terakhir", "Penskalaan", "Latar belakang", "Skor"):
@@ -270,7 +246,7 @@ def test_in_indonesian() -> None:
 
 
 def test_the_form_tells_nothing_of_what_is_watched() -> None:
-    page = Reader(sign_in(PageQuery(), "This is not the key."))
+    page = Reader(sign_in(PageQuery(), Message("page.invalid_key")))
     assert "form" in page.tags
-    assert "This is not the key." in page.text
+    assert "Invalid key." in page.text
     assert "Redis" not in page.text

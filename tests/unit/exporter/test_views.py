@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from exporter.assessment import Assessment
 from exporter.snapshot import BullMQState, Snapshot
-from exporter.views import About, Task, status_view
+from exporter.views import About, Task, issue_text, status_view
+from service.catalogs import ENGLISH, TRANSLATORS
+from service.i18n import Message
 from service.outcome import Failed, Ok
-from tests.support.assessments import MASTER, NASTY, REPLICA, assessment, queue, redis_state, well
+from tests.support.assessments import MASTER, NASTY, REPLICA, assessment, issue, queue, redis_state, well
 
 ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", True, 1.0, 0),))
 
@@ -15,6 +18,24 @@ def test_it_is_json() -> None:
     for one in (assessment(), well(), None):
         view = status_view(one, ABOUT)
         assert json.loads(json.dumps(view, allow_nan=False)) == view
+
+
+def test_an_issue_in_english_and_as_messages() -> None:
+    title = Message("issue.more_nodes", count=2)
+    found = replace(issue(), title=title)
+    (view,) = json.loads(json.dumps(status_view(assessment(issues=(found,)), ABOUT)["health"]["issues"]))
+    assert view["title"] == "and 2 more nodes"
+    assert view["messages"]["title"] == {"id": "issue.more_nodes", "parameters": {"count": 2}}
+    assert issue_text(view, "title", TRANSLATORS["id"]) == "dan 2 node lagi"
+    assert issue_text(view, "title", ENGLISH) == "and 2 more nodes"
+
+
+def test_an_issue_of_another_version_is_as_it_wrote_it() -> None:
+    (view,) = status_view(assessment(), ABOUT)["health"]["issues"]
+    newer = view["messages"] | {"title": Message("issue.nowhere").to_json()}
+    older = {key: value for key, value in view.items() if key != "messages"}
+    for other in (view | {"messages": newer}, older):
+        assert issue_text(other, "title", TRANSLATORS["id"]) == "title of cluster_node_unhealthy"
 
 
 def test_sources() -> None:

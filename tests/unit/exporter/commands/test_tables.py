@@ -46,7 +46,7 @@ def test_status() -> None:
     assert "cluster, 1 of 2 nodes up, 16,384 of 16,384 slots covered" in said
     assert "3 queues, 2,408 waiting, 4 active, 14 failed" in said
     assert "load 0.50 on 2 cores, 1.0 GiB of 4.0 GiB memory available" in said
-    assert "late in the background: discovery" in said
+    assert "late background threads: discovery" in said
     assert "oxherd 1.2.3, up 1 min 1 s" in said
 
 
@@ -97,6 +97,21 @@ def test_prefixes_are_shown_where_there_are_several() -> None:
     assert "bull:a" in text(tables.queues_table(view))
     assert "{b}:a" in text(tables.queues_table(view))
     assert "bull:mail" not in text(tables.queues_table(VIEW))
+
+
+def test_in_indonesian(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
+    status = text(tables.status_table(VIEW))
+    assert status.startswith("80 peringatan  1 masalah\n")
+    assert words(tables.status_table(VIEW), "cluster,")[:4] == ["redis", "baik", "2.0", "ms"]
+    assert "cluster, 1 dari 2 node aktif, 16,384 dari 16,384 slot tercakup" in status
+    assert "thread latar belakang yang terlambat: discovery" in status
+    assert "1 of 2 nodes, ambang 0 nodes" in text(tables.health_table(VIEW))
+    assert words(tables.redis_table(VIEW), "10.0.0.2:7001  ") == ["10.0.0.2:7001", "replica", "0", "mati"]
+    queues = text(tables.queues_table(VIEW))
+    assert "3 antrean, 2,408 menunggu, 4 aktif, 14 gagal" in queues
+    assert "(dijeda)" in queues
+    assert "tidak terbaca: bull:lost: NOPERM no" in queues
 
 
 def test_no_queues() -> None:

@@ -6,6 +6,7 @@ from exporter.assessment import Assessment
 from exporter.health import RULES, Issue, Status, of_issues
 from exporter.metrics.health import FAMILIES
 from exporter.snapshot import Snapshot
+from service.i18n import Message
 
 
 def series(*issues: Issue) -> dict[str, dict[tuple[str, ...], float]]:
@@ -14,7 +15,7 @@ def series(*issues: Issue) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def issue(name: str, penalty: float, source: str = "redis") -> Issue:
-    return Issue(name, source, penalty, "title", "measured", "threshold", "recommendation")
+    return Issue(name, source, penalty, *[Message("issue.text", text="x")] * 4)
 
 
 def test_every_penalty_is_there_when_nothing_is_wrong() -> None:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from scaler.commands.tables import scaling_table
+from tests.support.public_interface import FIXTURES
+
+
+@pytest.fixture
+def view() -> dict[str, Any]:
+    status: dict[str, Any] = json.loads((FIXTURES / "scaler-status.json").read_text())
+    return status | {"enabled": False, "dry_run": True, "leading": False}
+
+
+def lines(view: dict[str, Any]) -> list[str]:
+    """With single spaces."""
+    stream = io.StringIO()
+    Console(file=stream, width=200, markup=False, highlight=False).print(scaling_table(view))
+    return [" ".join(line.split()) for line in stream.getvalue().splitlines() if line.strip()]
+
+
+def test_in_english(view: dict[str, Any]) -> None:
+    off, dry_run, not_leader, head, _, target, override, action = lines(view)
+    assert off == "scaling is switched off: nothing is changed"
+    assert dry_run == "dry run: nothing is changed"
+    assert not_leader == "another scaler is the leader: this one changes nothing"
+    assert head == "target queues workers ready bounds waiting active load wait conditions last decision"
+    assert target == "mail mail 2 -> 5 2 2 to 10 5 2 0.70 1.0 s Overridden override: 5 by b: a"
+    assert override == "mail: 5 workers until 1970-01-01 00:00:02 UTC, by b: a"
+    assert action == "1970-01-01 00:00:01 UTC mail 1 -> 5 (x)"
+
+
+def test_in_indonesian(view: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
+    off, dry_run, not_leader, head, _, target, override, _ = lines(view)
+    assert off == "penskalaan dimatikan: tidak ada yang diubah"
+    assert dry_run == "uji coba: tidak ada yang diubah"
+    assert not_leader == "scaler lain adalah pemimpin: yang ini tidak mengubah apa pun"
+    assert head == ("target antrean worker siap batas menunggu aktif beban tunggu kondisi keputusan terakhir")
+    assert target.startswith("mail mail 2 -> 5 2 2 sampai 10 5 2 0.70")
+    assert override == "mail: 5 worker sampai 1970-01-01 00:00:02 UTC, oleh b: a"
+
+
+@pytest.mark.parametrize(
+    ("locale", "no_step", "no_targets"),
+    [
+        ("C", "the first step is not done yet", "no targets are set"),
+        ("id", "langkah pertama belum selesai", "tidak ada target yang diatur"),
+    ],
+)
+def test_without_a_step_and_without_targets(
+    view: dict[str, Any], monkeypatch: pytest.MonkeyPatch, locale: str, no_step: str, no_targets: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    assert lines(view | {"time": None}) == [no_step]
+    assert lines(view | {"targets": []})[-1] == no_targets
+
+
+def test_an_override_without_an_end(view: dict[str, Any]) -> None:
+    (target,) = view["targets"]
+    override = target["override"] | {"until": None, "workers": 1}
+    overridden = view | {"targets": [target | {"override": override}]}
+    assert lines(overridden)[-2] == "mail: 1 worker, by b: a"
