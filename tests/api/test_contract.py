@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from lab.deadline import wait_until
 from scaler.state.file_store import StateFile
-from tests.api.conftest import FULL, PATH, Program, System, spec_of
+from tests.support.system import FULL, PATH, Program, System, spec_of
 
 MONITORING = [
     "health_check",

@@ -13,7 +13,7 @@ import pytest
 
 from lab.dashboards import Answers, Prometheus, ask, draw, panels, variables
 from lab.deadline import wait_until
-from tests.e2e.test_demo import query, run_demo
+from tests.support.demo import query, run_demo
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -16,9 +16,9 @@ from scaler.settings import PolicySettings, Settings
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
 from service.clock import Deadline, now
-from tests.kubernetes.admin import Admin
-from tests.kubernetes.conftest import real_kubeconfig
-from tests.kubernetes.front import Front
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.cluster import real_kubeconfig
+from tests.support.kubernetes.front import Front
 
 INTERVAL = 1.0
 COUNT = 50 if real_kubeconfig() else 1000  # a real cluster has to run the pods

@@ -11,9 +11,8 @@ from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
 from lab.sentinel import SentinelSet
-from tests.integration.bullmq.conftest import Watch, WatchOf
-from tests.integration.bullmq.test_cluster import move_slot
-from tests.integration.bullmq.test_events import in_step, wait_for, watched
+from tests.support.bullmq import Watch, WatchOf, wait_for, watched
+from tests.support.redis_cluster import in_step, move_slot
 
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 

@@ -12,7 +12,7 @@ from lab.deadline import wait_until
 from lab.redis import RedisServer
 from service.clock import Deadline
 from service.outcome import Failed, Ok
-from tests.integration.redis.conftest import Connect, collect
+from tests.support.deployments import Connect, collect
 
 FIRST_SLOTS = ["0", "10922", "5461"]
 

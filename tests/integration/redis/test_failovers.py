@@ -15,8 +15,8 @@ from lab.deadline import wait_until
 from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
 from service.threads import Supervised
-from tests.integration.redis.conftest import Connect
-from tests.integration.test_run import get, scrape
+from tests.support.deployments import Connect
+from tests.support.scrapes import get, scrape
 
 QUIET_SECONDS = 4  # in which a watch that counts twice, or something that is none, would have
 

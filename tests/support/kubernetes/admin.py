@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from tests.kubernetes.front import Front
+from tests.support.kubernetes.front import Front
 
 Json: TypeAlias = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from lab.deadline import wait_until
 from lab.receiver import Notification, Receiver
-from tests.alerts.causes import Cause
-from tests.alerts.monitoring import Pace
+from tests.support.alerts.causes import Cause
+from tests.support.alerts.monitoring import Pace
 
 MARGIN: Final = 0.25
 """Cooldowns that pass after a repeat before something changes."""
