@@ -14,6 +14,8 @@ from lab.deadline import wait_until
 from scaler.state.file_store import StateFile
 from tests.support.system import FULL, PATH, Program, System, spec_of
 
+pytestmark = pytest.mark.timeout(120)  # up to 9 s alone, of the system and steps of the scaler
+
 MONITORING = [
     "health_check",
     "system_metrics",

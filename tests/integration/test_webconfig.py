@@ -23,6 +23,8 @@ from service.web.server import WebServer
 from service.web.web_config import WebConfig, WebConfigError
 from tests.support.asgi import App
 
+pytestmark = pytest.mark.timeout(120)  # up to 6 s alone, of waits for the next look at a file
+
 PASSWORD, OTHER = "a-password-of-tests", "another-password-of-tests"
 
 

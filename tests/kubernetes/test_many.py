@@ -20,6 +20,8 @@ from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import real_kubeconfig
 from tests.support.kubernetes.front import Front
 
+pytestmark = pytest.mark.timeout(120)  # 15 s alone, of a thousand workloads
+
 INTERVAL = 1.0
 COUNT = 50 if real_kubeconfig() else 1000  # a real cluster has to run the pods
 POLICY = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)

@@ -19,6 +19,8 @@ from tests.support.kubernetes.cluster import STATE
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.scalers import ScalerProcess, scaler, settings
 
+pytestmark = pytest.mark.timeout(120)  # up to 13 s alone, of a process and its steps
+
 ScalerOf: TypeAlias = Callable[..., ScalerProcess]
 
 

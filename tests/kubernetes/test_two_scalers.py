@@ -16,6 +16,8 @@ from tests.support.kubernetes.cluster import LEASE
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.scalers import ScalerProcess, scaler, settings
 
+pytestmark = pytest.mark.timeout(120)  # up to 19 s alone, of two processes and their leases
+
 LEASE_SECONDS, INTERVAL = 3, 1
 
 

@@ -21,6 +21,8 @@ from lab.redis import RedisServer, start_redis
 from tests.support.bullmq import WatchOf, counters, wait_for, watched
 from tests.support.redis_cluster import in_step
 
+pytestmark = pytest.mark.timeout(120)  # up to 6 s alone, of a failover
+
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 RETRIES: dict[str, dict[str, Any]] = {"now": {}, "later": {"backoff": {"type": "fixed", "delay": 50}}}
 

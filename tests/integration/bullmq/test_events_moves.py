@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any, Self
 
+import pytest
+
 from exporter.bullmq.keys import slot_of
 from exporter.redis.watch import FailoverWatcher
 from lab.bullmq import BullMQ
@@ -13,6 +15,8 @@ from lab.deadline import wait_until
 from lab.sentinel import SentinelSet
 from tests.support.bullmq import Watch, WatchOf, wait_for, watched
 from tests.support.redis_cluster import in_step, move_slot
+
+pytestmark = pytest.mark.timeout(120)  # up to 12 s alone, of failovers
 
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 

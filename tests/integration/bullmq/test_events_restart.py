@@ -20,6 +20,8 @@ from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer
 
+pytestmark = pytest.mark.timeout(120)  # 9 s alone, under load
+
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 
 

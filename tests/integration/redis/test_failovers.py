@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import pytest
+
 from exporter.redis.watch import FailoverWatcher
 from exporter.run import Exporter
 from exporter.settings import Settings
@@ -17,6 +19,8 @@ from lab.sentinel import SentinelSet
 from service.threads import Supervised
 from tests.support.deployments import Connect
 from tests.support.scrapes import get, scrape
+
+pytestmark = pytest.mark.timeout(120)  # up to 19 s alone, of votes and node time-outs
 
 QUIET_SECONDS = 4  # in which a watch that counts twice, or something that is none, would have
 

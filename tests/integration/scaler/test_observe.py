@@ -30,6 +30,8 @@ from service.clock import Deadline, now
 from service.outcome import UnreadableError
 from tests.support.observers import MAIL, ObserverOf, look, mail, missing
 
+pytestmark = pytest.mark.timeout(120)  # up to 15 s alone, of scrapes and their ages
+
 VIDEO = QueueKey("bull", "video")
 IDLE = QueueKey("bull", "idle")
 PASSWORD = "hunter2-hunter2"

@@ -198,7 +198,6 @@ def write_for_ever(path: str) -> None:
         )
 
 
-@pytest.mark.timeout(20)
 def test_a_writer_that_is_killed_leaves_a_whole_file(path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for _ in range(8):
