@@ -19,7 +19,7 @@ from lab.redis import RedisServer, start_redis
 from lab.sentinel import SentinelSet, start_sentinel_set
 from lab.tls import Certificates, make_certificates
 from tests.support.hangs import raise_timed_out
-from tests.support.names import RESOLVERS, LocalNames
+from tests.support.names import RESOLVERS, LocalNames, no_name_of
 
 SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "SCALER_", "SCALING_", "CRON_API_KEY")
 
@@ -74,6 +74,7 @@ def _local_names() -> Iterator[LocalNames]:
         for name in RESOLVERS:
             real: Callable[..., object] = getattr(socket, name)
             patch.setattr(socket, name, partial(local.resolve, real))
+        patch.setattr(socket, "gethostbyaddr", no_name_of)
         yield local
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
-RESOLVERS: Final = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
-"""The functions of `socket` that may ask a resolver."""
+RESOLVERS: Final = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
+"""The functions of `socket` that may ask a resolver for a name's addresses."""
 
 
 class LocalNames:
@@ -32,6 +32,11 @@ class LocalNames:
         """The names that a resolver would have been asked for since the last call."""
         refused, self._refused = self._refused, []
         return refused
+
+
+def no_name_of(address: str) -> NoReturn:
+    """In place of gethostbyaddr, which every `http.server` asks for its own name and can do without."""
+    raise socket.herror(1, "Unknown host")
 
 
 def needs_no_resolver(name: str) -> bool:

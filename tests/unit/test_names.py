@@ -29,6 +29,11 @@ def test_an_invalid_name_fails_as_it_does_on_a_resolver() -> None:
     assert error.value.errno == socket.EAI_NONAME
 
 
+def test_a_server_does_without_its_name() -> None:
+    assert socket.getfqdn("127.0.0.1") == "127.0.0.1"
+    assert socket.getfqdn() == socket.gethostname()
+
+
 def test_loopback_resolves() -> None:
     assert socket.gethostbyname("127.0.0.2") == "127.0.0.2"
     assert socket.getaddrinfo(None, 80)

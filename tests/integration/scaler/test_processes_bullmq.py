@@ -116,13 +116,13 @@ def test_jobs_in_hand_are_finished_when_the_scaler_closes(redis_server: RedisSer
 
 
 SCALER = """
-import sys, time
+import signal, sys
 from scaler.settings import ProcessSettings
 from scaler.targets.process import BusyLookup, ProcessTarget
 from service.clock import Deadline
 settings = ProcessSettings.model_validate_json(sys.argv[1])
 ProcessTarget("bull", settings).scale(0, 2, Deadline.after(5))
-time.sleep(1000)
+signal.pause()
 """
 
 
