@@ -167,8 +167,8 @@ def test_a_server_that_does_not_answer(
         assert refused(target, 2, 3).kind == kind
     with front.fault("GET .*/deployments/mail", fault):
         assert failed(target).kind == kind
-    wait_until(lambda: isinstance(target.read(soon()), Ok), seconds=5, what="read again")
-    wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), seconds=5, what="written again")
+    wait_until(lambda: isinstance(target.read(soon()), Ok), what="read again")
+    wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), what="written again")
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch
     assert before == {}
     owner = cluster.owner_of("bull:{bill}:")
     (replica,) = cluster.replicas_of(owner)
-    wait_until(lambda: in_step(owner, replica), what="the replica is in step", seconds=5)
+    wait_until(lambda: in_step(owner, replica), what="the replica is in step")
     owner.kill()
     wait_until(
         lambda: one.events("{bill}").lag < 0.5 and cluster.owner_of("bull:{bill}:") is replica,

@@ -115,7 +115,7 @@ def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: RedisClust
         before = wait_for(one, name, {"added": 5})
         owner = cluster.owner_of("bull:{bill}:")
         (replica,) = cluster.replicas_of(owner)
-        wait_until(lambda: in_step(owner, replica), what="the replica is in step", seconds=5)
+        wait_until(lambda: in_step(owner, replica), what="the replica is in step")
         replica.suspend()
         owner.cli("client", "kill", "type", "replica")  # else the kernel keeps what it is sent
         bullmq.add_bulk(name, 3)
