@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, what: str, seconds: float = 10.0, every: float = 0.02) -> T:
+def wait_until(condition: Callable[[], T], *, what: str, seconds: float = 20.0, every: float = 0.02) -> T:
     """The first true answer of `condition`; raises TimeoutError after `seconds`, naming `what`."""
     end = time.monotonic() + seconds
     while True:

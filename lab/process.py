@@ -75,7 +75,7 @@ class Process:
         """The last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def wait_for(self, is_ready: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    def wait_for(self, is_ready: Callable[[], bool], *, seconds: float = 20.0) -> None:
         """Wait until `is_ready()`; raises DiedError as soon as it has ended, TimeoutError after `seconds`."""
 
         def ready() -> bool:
@@ -88,9 +88,18 @@ class Process:
             raise TimeoutError(f"{error}; its log ends with:\n{self.tail()}") from None
 
     def suspend(self) -> None:
-        """SIGSTOP: it keeps its sockets and answers nothing."""
+        """SIGSTOP: it keeps its sockets and answers nothing. Returns when all its threads stand still."""
         self._popen.send_signal(signal.SIGSTOP)
         self.suspended = True
+        wait_until(self._stands_still, what=f"{self.name} stands still", every=0.001)
+
+    def _stands_still(self) -> bool:
+        """Whether no thread of it runs; SIGSTOP reaches the threads of other processors later."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        try:
+            return all(task.read_text().rpartition(") ")[2][0] == "T" for task in tasks)
+        except OSError:  # a thread ended meanwhile
+            return False
 
     def resume(self) -> None:
         self._popen.send_signal(signal.SIGCONT)

@@ -3,18 +3,57 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import socket
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lab.cluster import RedisCluster, start_cluster
 from lab.redis import RedisServer, start_redis
 from lab.sentinel import SentinelSet, start_sentinel_set
 from lab.tls import Certificates, make_certificates
+from tests.support.hangs import raise_timed_out
+from tests.support.names import RESOLVERS, LocalNames, no_name_of
 
 SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "SCALER_", "SCALING_", "CRON_API_KEY")
+
+# How long an example or its generation takes says more about the machine than about the code.
+settings.register_profile(
+    "oxherd",
+    parent=settings.get_profile("default"),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("oxherd")
+
+
+_TIMER = pytest.StashKey[Any]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, object, object]:
+    """Fail with an error that hypothesis does not take for a failed example: it would repeat it."""
+    done = yield
+    item.stash[_TIMER] = settings
+    fail = signal.getsignal(signal.SIGALRM)
+    if callable(fail):
+        signal.signal(signal.SIGALRM, partial(raise_timed_out, fail))
+    return done
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Bound the teardown too: pytest-timeout ends its timer when a test fails."""
+    if _TIMER in item.stash:
+        item.config.hook.pytest_timeout_cancel_timer(item=item)
+        item.config.hook.pytest_timeout_set_timer(item=item, settings=item.stash[_TIMER])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +64,27 @@ def _no_settings_from_outside() -> Iterator[None]:
             if name.startswith(SETTINGS):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _local_names() -> Iterator[LocalNames]:
+    """Names are resolved here or fail; no resolver is asked."""
+    local = LocalNames()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in RESOLVERS:
+            real: Callable[..., object] = getattr(socket, name)
+            patch.setattr(socket, name, partial(local.resolve, real))
+        patch.setattr(socket, "gethostbyaddr", no_name_of)
+        yield local
+
+
+@pytest.fixture(autouse=True)
+def _no_name_from_outside(_local_names: LocalNames) -> Iterator[None]:
+    """A test that asks for a name of the world outside fails, though its code may have caught the error."""
+    yield
+    asked = _local_names.take_refused()
+    if asked:
+        pytest.fail(f"would have asked a resolver for {asked}")
 
 
 @pytest.fixture(scope="session", autouse=True)

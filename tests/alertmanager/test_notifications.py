@@ -16,6 +16,8 @@ from lab.deadline import wait_until
 from lab.receiver import Receiver
 from lab.scaled import scale, with_webhook
 
+pytestmark = pytest.mark.timeout(120)  # 10 s alone, of cooldowns
+
 SHIPPED = Path(__file__).parents[2] / "deploy" / "alertmanager"
 FACTOR = 1 / 100
 COOLDOWN = 3.0

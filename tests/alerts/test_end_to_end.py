@@ -19,10 +19,10 @@ import pytest
 from exporter.run import Exporter
 from lab.prometheus import Prometheus
 from lab.receiver import Receiver
-from tests.alerts.causes import Cause, all_causes
-from tests.alerts.monitoring import pace, rules_of, watching
-from tests.alerts.story import PATIENCE, Story, play_all, rounds, untimely
-from tests.alerts.table import page
+from tests.support.alerts.causes import Cause, all_causes
+from tests.support.alerts.monitoring import pace, rules_of, watching
+from tests.support.alerts.story import PATIENCE, Story, play_all, rounds, untimely
+from tests.support.alerts.table import page
 
 FACTOR: Final = os.environ.get("OXHERD_ALERTS_FACTOR", "1/75")
 PACE: Final = pace(float(Fraction(FACTOR)))

@@ -6,10 +6,10 @@ import pytest
 
 from exporter.settings import Settings
 from lab.receiver import Notification
-from tests.alerts.causes import Cause
-from tests.alerts.monitoring import pace
-from tests.alerts.story import Story, untimely
-from tests.alerts.table import rows
+from tests.support.alerts.causes import Cause
+from tests.support.alerts.monitoring import pace
+from tests.support.alerts.story import Story, untimely
+from tests.support.alerts.table import rows
 
 AT = pace(1 / 60)
 COOLDOWN = AT.cooldowns["ClusterNodeDown"]

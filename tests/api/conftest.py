@@ -2,126 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack
 
-import httpx
 import pytest
-import yaml
 
 from lab.bullmq import BullMQ
-from lab.deadline import wait_until
-from lab.ports import free_port
-from lab.redis import RedisServer, start_redis
-from tests.kubernetes.scalers import Figures, figures
-
-PATH = "/api/monitoring"
-FULL, READ = "the-full-key-of-these-tests", "the-read-key-of-these-tests"
-PASSWORD = "redis-password-of-these-tests"
-
-
-@dataclass
-class Program:
-    """One of ours; `log` is all that it wrote."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    log: Path
-    key: str | None = FULL
-    client: httpx.Client = field(init=False)
-
-    def __post_init__(self) -> None:
-        headers = {"x-api-key": self.key} if self.key else {}
-        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=20)
-
-    def ask(self, action: str = "", **query: str) -> Any:
-        """The data of an answer that has to be a success."""
-        answer = self.client.get(PATH, params=({"action": action} if action else {}) | query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
-
-    def order(self, action: str, **body: Any) -> httpx.Response:
-        return self.client.post(PATH, json={"action": action, **body})
-
-    def done(self, action: str, **body: Any) -> Any:
-        answer = self.order(action, **body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
-
-    def samples(self) -> dict[str, float]:
-        """/metrics, by the text before the value."""
-        lines = self.client.get("/metrics", headers={"x-api-key": ""}).text.splitlines()
-        pairs = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
-        return {name: float(value) for name, _, value in pairs}
-
-
-@contextmanager
-def running(
-    folder: Path,
-    command: str,
-    environ: Mapping[str, str],
-    settings: Mapping[str, Any],
-    key: str | None = FULL,
-) -> Iterator[Program]:
-    """`monitor start` or `scaling start`, until the block ends."""
-    name = "exporter" if command == "monitor" else "scaler"
-    config, log, port = folder / f"{name}.yml", folder / f"{name}.log", free_port()
-    config.write_text(yaml.safe_dump(dict(settings)))
-    words = ["start", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", name, *words],
-            env=os.environ | dict(environ),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    program = Program(process, f"http://127.0.0.1:{port}", log, key)
-    try:
-        wait_until(lambda: _ready(program), what=f"{name} is ready", seconds=30)
-        yield program
-    finally:
-        program.client.close()
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def _ready(program: Program) -> bool:
-    if program.process.poll() is not None:
-        raise AssertionError(program.log.read_text())
-    try:
-        return program.client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-@dataclass
-class System:
-    redis: RedisServer
-    library: BullMQ
-    prometheus: Figures
-    exporter: Program
-    scaler: Program
-    folder: Path
-
-
-TARGETS = [
-    {
-        "name": "mail",
-        "queues": ["notifications"],
-        "processes": {"command": ["sleep", "1000"], "grace_seconds": 1, "ready_seconds": 0},
-        "policy": "threshold",
-        "min_workers": 1,
-        "max_workers": 12,
-    }
-]
+from lab.redis import start_redis
+from tests.support.fake_prometheus import fake_prometheus
+from tests.support.system import FULL, PASSWORD, READ, TARGETS, System, running
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +29,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         library.add_bulk("reports", 3)
         library.pause("reports")
         del worker
-        prometheus = undo.enter_context(figures())
+        prometheus = undo.enter_context(fake_prometheus())
         prometheus.names = ["notifications"]
         scaler = undo.enter_context(
             running(
@@ -160,8 +49,3 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
             running(folder, "monitor", environ, {"bullmq": {"discovery_interval_seconds": 5}})
         )
         yield System(redis, library, prometheus, exporter, scaler, folder)
-
-
-def spec_of(program: Program) -> Any:
-    """Its description."""
-    return json.loads(program.client.get("/openapi.json", headers={"x-api-key": ""}).text)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.deadline import wait_until
-from tests.api.conftest import FULL, READ, System
+from tests.support.system import FULL, READ, System
 
 
 def run(*words: str, **environ: str) -> tuple[int, str, str]:

@@ -3,7 +3,6 @@ BullMQ's own counts."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
@@ -12,7 +11,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from lab.deadline import wait_until
 from scaler.state.file_store import FileStore
-from tests.api.conftest import FULL, PATH, Program, System, spec_of
+from tests.support.system import FULL, PATH, Program, System, spec_of
+
+pytestmark = pytest.mark.timeout(120)  # up to 9 s alone, of the system and steps of the scaler
 
 MONITORING = [
     "health_check",
@@ -60,7 +61,7 @@ def fits(program: Program, action: str, data: Any) -> None:
 def _as_it_was(system: System) -> Any:
     yield
     system.exporter.done("start_monitoring", intervalMinutes=5)
-    system.scaler.done("start_autoscaling")
+    system.scaler.done("start_autoscaling", intervalMinutes=1 / 60)
     system.scaler.done("automatic_scale", queueName="notifications")
     system.scaler.done("reset_scaling_config", queueName="notifications")
 
@@ -256,16 +257,23 @@ def test_autoscaling_is_stopped_and_started(system: System) -> None:
     data = system.exporter.done("stop_autoscaling")
     fits(system.scaler, "stop_autoscaling", data)
     assert (data["enabled"], data["enabledOrigin"]) == (False, "order")
-    time.sleep(1.5)  # a step that was under way
+    _steps(system.scaler, 2)  # one may have been under way
     before = system.scaler.ask("scaling_status")["targets"][0]["current"]
     system.exporter.done("manual_scale", queueName="mail", targetWorkers=before + 1)
-    time.sleep(1.5)
+    _steps(system.scaler, 2)
     assert system.scaler.ask("scaling_status")["targets"][0]["current"] == before, "left as it is"
     data = system.exporter.done("start_autoscaling", intervalMinutes=0.02)
     assert (data["enabled"], data["intervalSeconds"], data["intervalOrigin"]) == (True, 1.2, "order")
     wait_until(
         lambda: system.scaler.ask("scaling_status")["targets"][0]["current"] == before + 1, what="scaled"
     )
+
+
+def _steps(scaler: Program, count: int) -> None:
+    """Wait for so many more steps of the scaler."""
+    name = "oxherd_scaler_steps_total"
+    before = scaler.samples()[name]
+    wait_until(lambda: scaler.samples()[name] >= before + count, what=f"{count} steps", seconds=30)
 
 
 def test_reading_keys_change_nothing(system: System) -> None:

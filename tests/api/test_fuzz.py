@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.api.conftest import FULL, PASSWORD, PATH, READ, Program, System
+from tests.support.system import FULL, PASSWORD, PATH, READ, Program, System
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 

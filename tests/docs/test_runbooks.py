@@ -20,6 +20,8 @@ from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster
 from lab.prometheus import Prometheus, start_prometheus
 
+pytestmark = pytest.mark.timeout(120)  # 8 s alone, of the servers that its commands ask
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUNBOOKS = DOCS / "runbooks"

@@ -13,7 +13,7 @@ import pytest
 
 from lab.dashboards import Answers, Prometheus, ask, draw, panels, variables
 from lab.deadline import wait_until
-from tests.e2e.test_demo import query, run_demo
+from tests.support.demo import query, run_demo
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -60,7 +60,8 @@ def world() -> Iterator[World]:
         wait_until(
             lambda: query(demo, "redis_cluster_failovers_total > 0"), what="a failover", seconds=60, every=0.5
         )
-        time.sleep(3)  # a point after it, for what is an increase
+        later = "count_over_time((redis_cluster_failovers_total > 0)[1m:1s]) > 3"
+        wait_until(lambda: query(demo, later), what="points after it, for what is an increase", seconds=60)
         seconds = time.monotonic() - begin
         prometheus = Prometheus(f"http://127.0.0.1:{demo.prometheus}", seconds)
         answers = {uid: ask(one, prometheus, seconds) for uid, one in DASHBOARDS.items()}

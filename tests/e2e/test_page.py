@@ -20,8 +20,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster, start_cluster
 from lab.programs import find_program
-from tests.api.conftest import FULL, READ, TARGETS, Program, running
-from tests.kubernetes.scalers import figures
+from tests.support.fake_prometheus import fake_prometheus
+from tests.support.system import FULL, READ, TARGETS, Program, running
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -72,7 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         library.add("<img src=x onerror=alert(1)>")
         library.pause("queue-007")
         library.start_worker("busy", behaviour={"ms": 5}, concurrency=2)
-        prometheus = undo.enter_context(figures())
+        prometheus = undo.enter_context(fake_prometheus())
         folder = tmp_path_factory.mktemp("page")
         scaler = undo.enter_context(
             running(

@@ -27,6 +27,8 @@ from scaler.run import Scaler
 from scaler.step_result import StepResult, TargetStep
 from service.outcome import Ok
 
+pytestmark = pytest.mark.timeout(120)  # 29 s alone, of workers that follow a burst
+
 ROOT = Path(__file__).parents[2]
 SLO = 20.0
 JOB_MS = 200

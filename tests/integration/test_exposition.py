@@ -20,6 +20,8 @@ from lab.deadline import wait_until
 from lab.prometheus import promtool, start_prometheus
 from lab.redis import RedisServer
 
+pytestmark = pytest.mark.timeout(120)  # 7 s alone, of Prometheus and its queries
+
 ROOT = Path(__file__).parents[2]
 NASTY = '{odd "quoted" \\ back\nslash é ünï}'
 EXCUSED = {

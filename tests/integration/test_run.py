@@ -26,9 +26,9 @@ from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer, start_redis
 from service.web.server import BindError
+from tests.support.scrapes import Values, get, scrape
 
 MONITOR = Path(sys.executable).with_name("monitor")
-Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 @contextmanager
@@ -50,25 +50,8 @@ def alone(server: RedisServer) -> Settings:
     return Settings.model_validate({"redis": {"url": server.url}})
 
 
-def scrape(url: str, *, seconds: float = 10) -> Values:
-    """Every sample of /metrics; the answer must come within the scrape's time-out."""
-    answer = httpx.get(
-        f"{url}/metrics", headers={"x-prometheus-scrape-timeout-seconds": str(seconds)}, timeout=seconds
-    )
-    assert answer.status_code == 200
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in parse_text(answer.text)
-        for sample in family.samples
-    }
-
-
 def up(values: Values) -> dict[str, float]:
     return {dict(labels)["node"]: value for (name, labels), value in values.items() if name == "redis_up"}
-
-
-def get(values: Values, name: str, **labels: str) -> float | None:
-    return values.get((name, tuple(sorted(labels.items()))))
 
 
 def is_ready(url: str) -> bool:

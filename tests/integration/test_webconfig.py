@@ -21,7 +21,9 @@ from lab.tls import Certificates, make_certificates
 from service.alive import is_alive, urls
 from service.web.server import WebServer
 from service.web.web_config import WebConfig, WebConfigError
-from tests.integration.test_web import App
+from tests.support.asgi import App
+
+pytestmark = pytest.mark.timeout(120)  # up to 6 s alone, of waits for the next look at a file
 
 PASSWORD, OTHER = "a-password-of-tests", "another-password-of-tests"
 

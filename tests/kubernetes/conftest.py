@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
 from scaler.kube.api import KubeApi
+from scaler.kube.conflicts import OtherAutoscalers
+from scaler.kube.objects import Ref, WorkloadKind
+from scaler.kube.target import KubernetesTarget
+from scaler.kube.workloads import Workloads
 from scaler.settings import KubernetesSettings
-from tests.kubernetes.admin import Admin, Json
-from tests.kubernetes.front import Front
-from tests.kubernetes.rules import RULES
-from tests.support.kube_api import FakeApi
-
-LEASE, STATE, ACCOUNT = "oxherd-scaler", "oxherd-scaler-state", "scaler"
-
-KubeApiOf: TypeAlias = Callable[..., KubeApi]
-
-
-def real_kubeconfig() -> str:
-    """Never the ambient one: that may be someone's production."""
-    return os.environ.get("OXHERD_TEST_KUBECONFIG", "")
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.cluster import ACCOUNT, LEASE, STATE, KubeApiOf, real_kubeconfig
+from tests.support.kubernetes.fake_api import FakeApi
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.rules import RULES
+from tests.support.kubernetes.targets import Leads, TargetOf
 
 
 @pytest.fixture
 def front() -> Iterator[Front]:
     if real_kubeconfig():
-        from tests.kubernetes.upstream import upstream
+        from tests.support.kubernetes.upstream import upstream
 
         made = Front(upstream(real_kubeconfig()))
     else:
@@ -84,6 +81,13 @@ def api(api_of: KubeApiOf) -> KubeApi:
     return api_of()
 
 
-def without(rules: list[Json], resource: str) -> list[Json]:
-    """The rules without those for a resource."""
-    return [rule for rule in rules if resource not in rule["resources"]]
+@pytest.fixture
+def target_of(admin: Admin, api: KubeApi) -> TargetOf:
+    workloads, autoscalers = Workloads(api, 0.0), OtherAutoscalers(api, every=0.0)
+
+    def make(name: str = "mail", kind: WorkloadKind = "Deployment", **options: Any) -> KubernetesTarget:
+        ref = Ref(kind, admin.namespace, name)
+        given: dict[str, Any] = {"api": api, "workloads": workloads, "autoscalers": autoscalers}
+        return KubernetesTarget(ref, **given | {"fence": Leads()} | options)
+
+    return make

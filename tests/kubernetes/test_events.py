@@ -11,10 +11,10 @@ from scaler.kube.api import KubeApi
 from scaler.kube.events import EventWriter
 from scaler.kube.objects import Ref
 from scaler.transitions import Transition
-from tests.kubernetes.admin import Admin
-from tests.kubernetes.conftest import ACCOUNT, without
-from tests.kubernetes.front import Front
-from tests.kubernetes.rules import RULES
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.cluster import ACCOUNT
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.rules import RULES, without
 
 
 @pytest.fixture

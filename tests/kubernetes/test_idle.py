@@ -16,10 +16,8 @@ from scaler.kube.api import KubeApi
 from scaler.kube.idle import MOST_PATCHES, IdleFirst, jobs_of, marks
 from scaler.kube.objects import DELETION_COST, Pod
 from scaler.model import Applied
-from tests.kubernetes.admin import Admin
-from tests.kubernetes.test_target import TargetOf, read, soon, target_of
-
-__all__ = ["target_of"]
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.targets import TargetOf, read, soon
 
 
 class Says(ThreadingHTTPServer):

@@ -14,7 +14,7 @@ import yaml
 
 from exporter.settings import load_settings as exporter_settings
 from scaler.settings import load_settings as scaler_settings
-from tests.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
+from tests.support.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
 
 VERSIONS = [f"1.{minor}" for minor in range(28, int(kubernetes_validate.latest_version().split(".")[1]) + 1)]
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}  # of the operator, whose schemas are not Kubernetes'

@@ -26,11 +26,11 @@ from scaler.state.model import Action, with_action
 from scaler.transitions import Transition
 from service.clock import Deadline
 from service.outcome import Ok
-from tests.kubernetes.admin import Admin
-from tests.kubernetes.conftest import ACCOUNT, LEASE, STATE
-from tests.kubernetes.front import Front
-from tests.kubernetes.rules import RULES
-from tests.kubernetes.test_target import Leads
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.cluster import ACCOUNT, LEASE, STATE
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.rules import RULES
+from tests.support.kubernetes.targets import Leads
 
 _NUMBERS = count()
 

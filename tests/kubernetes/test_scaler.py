@@ -13,10 +13,13 @@ from typing import Any, TypeAlias
 import pytest
 
 from lab.deadline import wait_until
-from tests.kubernetes.admin import Admin
-from tests.kubernetes.conftest import STATE
-from tests.kubernetes.front import Front
-from tests.kubernetes.scalers import Figures, ScalerProcess, figures, scaler, settings
+from tests.support.fake_prometheus import FakePrometheus, fake_prometheus
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.cluster import STATE
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.scalers import ScalerProcess, scaler, settings
+
+pytestmark = pytest.mark.timeout(120)  # up to 13 s alone, of a process and its steps
 
 ScalerOf: TypeAlias = Callable[..., ScalerProcess]
 
@@ -37,13 +40,13 @@ def waiting() -> Waiting:
 
 
 @pytest.fixture
-def prometheus(waiting: Waiting) -> Iterator[Figures]:
-    with figures(waiting=waiting) as made:
+def prometheus(waiting: Waiting) -> Iterator[FakePrometheus]:
+    with fake_prometheus(waiting=waiting) as made:
         yield made
 
 
 @pytest.fixture
-def scaler_of(kubeconfig: str, prometheus: Figures, tmp_path: Path) -> Iterator[ScalerOf]:
+def scaler_of(kubeconfig: str, prometheus: FakePrometheus, tmp_path: Path) -> Iterator[ScalerOf]:
     with ExitStack() as undo:
 
         def start(name: str = "one", **changed: Any) -> ScalerProcess:
@@ -158,7 +161,7 @@ def test_an_autoscaler_is_not_fought(
 
 
 def test_without_metrics_it_holds_and_says_so(
-    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, prometheus: Figures
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, prometheus: FakePrometheus
 ) -> None:
     admin.workload("mail", 1)
     waiting.jobs = 40

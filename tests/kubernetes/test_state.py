@@ -14,10 +14,10 @@ from scaler.model import Override
 from scaler.state.live import LiveState
 from scaler.state.model import Action, State, StateError, with_action, with_override, with_pause
 from scaler.state.store import StoreError, Update
-from tests.kubernetes.admin import Admin
-from tests.kubernetes.conftest import ACCOUNT, STATE, KubeApiOf, without
-from tests.kubernetes.front import Front
-from tests.kubernetes.rules import RULES
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.cluster import ACCOUNT, STATE, KubeApiOf
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.rules import RULES, without
 
 ORDER = Override(5, "a launch", "ada", 1000.0, None)
 

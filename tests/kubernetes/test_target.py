@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
 
 from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
-from scaler.kube.conflicts import MOVES, OtherAutoscalers
+from scaler.kube.conflicts import MOVES
 from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget, _Backoff
 from scaler.kube.workloads import LIST_FROM, Workloads
-from scaler.model import Applied, NotApplied, Workers
-from service.clock import Deadline
+from scaler.model import Applied, NotApplied
 from service.outcome import Failed, Ok
-from tests.kubernetes.admin import Admin, RefusedError
-from tests.kubernetes.conftest import ACCOUNT, KubeApiOf, without
-from tests.kubernetes.front import Front
-from tests.kubernetes.rules import RULES
-
-
-@dataclass
-class Leads:
-    """A fence that says so, for so many seconds."""
-
-    leading: bool = True
-    seconds: float = 60.0
-
-    def bounded(self, deadline: Deadline) -> Deadline:
-        return deadline.at_most(self.seconds if self.leading else 0.0)
-
-
-TargetOf: TypeAlias = Callable[..., KubernetesTarget]
-
-
-@pytest.fixture
-def target_of(admin: Admin, api: KubeApi) -> TargetOf:
-    workloads, autoscalers = Workloads(api, 0.0), OtherAutoscalers(api, every=0.0)
-
-    def make(name: str = "mail", kind: WorkloadKind = "Deployment", **options: Any) -> KubernetesTarget:
-        ref = Ref(kind, admin.namespace, name)
-        given: dict[str, Any] = {"api": api, "workloads": workloads, "autoscalers": autoscalers}
-        return KubernetesTarget(ref, **given | {"fence": Leads()} | options)
-
-    return make
-
-
-def soon() -> Deadline:
-    return Deadline.after(5.0)
-
-
-def read(target: KubernetesTarget) -> Workers:
-    found = target.read(soon())
-    assert isinstance(found, Ok), found
-    return found.value
+from tests.support.kubernetes.admin import Admin, RefusedError
+from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.rules import RULES, without
+from tests.support.kubernetes.targets import Leads, TargetOf, read, soon
 
 
 def failed(target: KubernetesTarget) -> Failed:
@@ -206,8 +167,8 @@ def test_a_server_that_does_not_answer(
         assert refused(target, 2, 3).kind == kind
     with front.fault("GET .*/deployments/mail", fault):
         assert failed(target).kind == kind
-    wait_until(lambda: isinstance(target.read(soon()), Ok), seconds=5, what="read again")
-    wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), seconds=5, what="written again")
+    wait_until(lambda: isinstance(target.read(soon()), Ok), what="read again")
+    wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), what="written again")
 
 
 @pytest.mark.parametrize(

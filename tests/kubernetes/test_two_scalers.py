@@ -10,10 +10,13 @@ import pytest
 
 from lab.deadline import wait_until
 from service.clock import monotonic
-from tests.kubernetes.admin import Admin
-from tests.kubernetes.conftest import LEASE
-from tests.kubernetes.front import Front
-from tests.kubernetes.scalers import ScalerProcess, figures, scaler, settings
+from tests.support.fake_prometheus import fake_prometheus
+from tests.support.kubernetes.admin import Admin
+from tests.support.kubernetes.cluster import LEASE
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.scalers import ScalerProcess, scaler, settings
+
+pytestmark = pytest.mark.timeout(120)  # up to 19 s alone, of two processes and their leases
 
 LEASE_SECONDS, INTERVAL = 3, 1
 
@@ -22,7 +25,7 @@ LEASE_SECONDS, INTERVAL = 3, 1
 def two(admin: Admin, kubeconfig: str, tmp_path: Path) -> Iterator[tuple[ScalerProcess, ScalerProcess]]:
     """The leader and the other. Every second another number of workers is right."""
     admin.workload("mail", 1)
-    with figures(waiting=lambda time: 40 if int(time) % 2 else 0) as prometheus:
+    with fake_prometheus(waiting=lambda time: 40 if int(time) % 2 else 0) as prometheus:
         # A bound that is reached would make the number right that there is, and the successor's write late.
         data = settings(kubeconfig, prometheus.url, defaults={"max_workers": 50})
         with scaler("one", tmp_path, data) as one:

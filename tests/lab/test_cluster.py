@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lab.cluster import RedisCluster
+
+pytestmark = pytest.mark.timeout(120)  # 4 s alone, of nodes that join and leave
 
 
 def test_every_key_has_an_owner_among_three_masters(redis_cluster: RedisCluster) -> None:

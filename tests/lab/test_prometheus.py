@@ -7,6 +7,8 @@ import pytest
 from lab.ports import free_port
 from lab.prometheus import QueryError, promtool, start_prometheus
 
+pytestmark = pytest.mark.timeout(120)  # 6 s alone, of Prometheus and its scrapes
+
 
 def test_it_scrapes_itself() -> None:
     port = free_port()

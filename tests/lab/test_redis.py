@@ -59,7 +59,7 @@ def test_nothing_remains_of_a_closed_server() -> None:
 
 def test_a_server_dies_with_a_starter_that_is_killed() -> None:
     program = (
-        "import lab.redis as r, time; s = r.start_redis(); print(s.process.pid, flush=True); time.sleep(60)"
+        "import lab.redis as r, signal; s = r.start_redis(); print(s.process.pid, flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None

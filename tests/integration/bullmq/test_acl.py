@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +17,9 @@ from lab.redis import RedisError, RedisServer, start_redis
 from service.catalogs import ENGLISH
 from service.clock import Deadline
 from service.outcome import Failed, Ok
-from tests.integration.bullmq.conftest import WatchOf, names, of
+from tests.support.acl import ACL, READER, rules
+from tests.support.bullmq import WatchOf, names, of
 
-ACL = Path(__file__).parents[3] / "deploy" / "redis" / "exporter.acl"
-READER: dict[str, object] = {"username": "exporter", "password": "s3cret"}
 HOUR_MS = 3_600_000
 READS = {
     "ping",
@@ -44,14 +42,6 @@ READS = {
     "xread",
     "xinfo|stream",
 }
-
-
-def rules(*, version: str) -> list[str]:
-    """The file's user line, switched on, and for servers that lack %R~, as its comments say."""
-    line = next(line for line in ACL.read_text().splitlines() if line.startswith("user "))
-    digest = hashlib.sha256(b"s3cret").hexdigest()
-    words = line.replace("off resetpass", f"on #{digest}").split()[1:]
-    return [word.replace("%R~", "~") if version.startswith("6.") else word for word in words]
 
 
 @pytest.fixture(scope="module")

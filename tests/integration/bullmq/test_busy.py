@@ -12,7 +12,7 @@ from lab.cluster import RedisCluster
 from lab.redis import RedisServer
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.integration.bullmq.conftest import WatchOf
+from tests.support.bullmq import WatchOf
 
 
 def busy(watch: WatchOf, where: RedisServer | RedisCluster, *names: str, **bullmq: Any) -> dict[str, int]:

@@ -13,8 +13,8 @@ from lab.cluster import RedisCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import DriverError
 from lab.pybullmq import PyBullMQ
-from lab.redis import RedisServer
-from tests.integration.bullmq.conftest import WatchOf, names, of, ours, theirs
+from tests.support.bullmq import WatchOf, names, of, ours, theirs
+from tests.support.redis_cluster import move_slot
 
 TAGGED = ("{mail}", "{images}", "{invoices}")  # on three different masters
 
@@ -114,17 +114,6 @@ def test_a_plain_name_is_a_phantom(cluster: RedisCluster, watch: WatchOf) -> Non
         named = watch(cluster, queues=["{mail}", "plain"]).look()
         assert names(named) == [("bull", "{mail}")]
         assert named.problems == ("in a cluster a queue's name or prefix needs a {tag}: plain",)
-
-
-def move_slot(cluster: RedisCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
-    """As redis-cli --cluster reshard does it."""
-    source_id, target_id = source.cli("cluster", "myid"), target.cli("cluster", "myid")
-    target.cli("cluster", "setslot", slot, "importing", source_id)
-    source.cli("cluster", "setslot", slot, "migrating", target_id)
-    while keys := source.cli("cluster", "getkeysinslot", slot, 100).splitlines():
-        source.cli("migrate", target.host, target.port, "", 0, 5000, "keys", *keys)
-    for node in (target, source):
-        node.cli("cluster", "setslot", slot, "node", target_id)
 
 
 def test_a_slot_that_moves_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:

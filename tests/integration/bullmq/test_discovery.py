@@ -18,7 +18,7 @@ from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
 from service.clock import Deadline
 from service.outcome import Ok, UnreadableError
-from tests.integration.bullmq.conftest import Watch, WatchOf, names, of, ours, theirs
+from tests.support.bullmq import Watch, WatchOf, names, of, ours, theirs
 
 HOUR_MS = 3_600_000
 ODD = [

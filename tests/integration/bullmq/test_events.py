@@ -11,22 +11,20 @@ import pytest
 from exporter.bullmq import rates, stream
 from exporter.run import Exporter
 from exporter.settings import Settings
-from exporter.snapshot import Events, Histogram, QueueId
+from exporter.snapshot import Histogram, QueueId
 from lab.bullmq import VERSIONS, BullMQ, Version
 from lab.cluster import RedisCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer, start_redis
-from tests.integration.bullmq.conftest import Watch, WatchOf
+from tests.support.bullmq import WatchOf, counters, wait_for, watched
+from tests.support.redis_cluster import in_step
+
+pytestmark = pytest.mark.timeout(120)  # up to 6 s alone, of a failover
 
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 RETRIES: dict[str, dict[str, Any]] = {"now": {}, "later": {"backoff": {"type": "fixed", "delay": 50}}}
-NAMES = ("added", "started", "completed", "failed", "retried", "stalled", "removed", "deduplicated")
-
-
-def counters(one: Events) -> dict[str, int]:
-    return {name: value for name in NAMES if (value := getattr(one.tallies, name))}
 
 
 def quantile(one: Histogram, share: float) -> tuple[float, float]:
@@ -38,29 +36,6 @@ def quantile(one: Histogram, share: float) -> tuple[float, float]:
         if below >= share * sum(one.counts) > 0:
             return bounds[n], bounds[n + 1]
     raise AssertionError(one)
-
-
-def watched(watch: WatchOf, where: RedisServer | RedisCluster, *names: str) -> Watch:
-    """Queues that are known by their names, before they are there."""
-    one = watch(where, queues=list(names))
-    one.look()
-    one.follow()
-    return one
-
-
-def wait_for(one: Watch, name: str, expected: dict[str, int], *, seconds: float = 15) -> Events:
-    """Follow until the counters are so, and a little longer: they must not go on."""
-    found: list[Events] = []
-
-    def reached() -> bool:
-        found[:] = [one.events(name)]
-        return counters(found[0]) == expected
-
-    try:
-        wait_until(reached, what=f"{name}: {expected}", seconds=seconds)
-    except TimeoutError:
-        assert counters(found[0]) == expected
-    return found[0]
 
 
 def test_jobs_that_are_removed_as_they_complete(library: Driver, server: RedisServer, watch: WatchOf) -> None:
@@ -321,11 +296,6 @@ def test_in_a_cluster_through_a_failover(cluster: RedisCluster, watch: WatchOf) 
             assert bullmq.tally(workers[name])["returned"] == 40
 
 
-def in_step(master: RedisServer, replica: RedisServer) -> bool:
-    offset = master.facts("info", "replication")["master_repl_offset"]
-    return offset == replica.facts("info", "replication")["slave_repl_offset"]
-
-
 def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch: WatchOf) -> None:
     one = watched(watch, cluster, "{bill}")
     with PyBullMQ(cluster=cluster.addresses) as python:
@@ -336,7 +306,7 @@ def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch
     assert before == {}
     owner = cluster.owner_of("bull:{bill}:")
     (replica,) = cluster.replicas_of(owner)
-    wait_until(lambda: in_step(owner, replica), what="the replica is in step", seconds=5)
+    wait_until(lambda: in_step(owner, replica), what="the replica is in step")
     owner.kill()
     wait_until(
         lambda: one.events("{bill}").lag < 0.5 and cluster.owner_of("bull:{bill}:") is replica,

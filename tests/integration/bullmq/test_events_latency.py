@@ -10,8 +10,7 @@ from exporter.snapshot import Histogram
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.redis import RedisServer
-from tests.integration.bullmq.conftest import WatchOf
-from tests.integration.bullmq.test_events import wait_for, watched
+from tests.support.bullmq import WatchOf, wait_for, watched
 
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 HANDLER_MS, BURST, BURSTS = 10, 5, 30

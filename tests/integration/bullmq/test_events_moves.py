@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from typing import Any, Self
 
+import pytest
+
 from exporter.bullmq.keys import slot_of
 from exporter.redis.watch import FailoverWatcher
 from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
 from lab.sentinel import SentinelSet
-from tests.integration.bullmq.conftest import Watch, WatchOf
-from tests.integration.bullmq.test_cluster import move_slot
-from tests.integration.bullmq.test_events import in_step, wait_for, watched
+from tests.support.bullmq import Watch, WatchOf, wait_for, watched
+from tests.support.redis_cluster import in_step, move_slot
+
+pytestmark = pytest.mark.timeout(120)  # up to 12 s alone, of failovers
 
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 
@@ -112,7 +115,7 @@ def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: RedisClust
         before = wait_for(one, name, {"added": 5})
         owner = cluster.owner_of("bull:{bill}:")
         (replica,) = cluster.replicas_of(owner)
-        wait_until(lambda: in_step(owner, replica), what="the replica is in step", seconds=5)
+        wait_until(lambda: in_step(owner, replica), what="the replica is in step")
         replica.suspend()
         owner.cli("client", "kill", "type", "replica")  # else the kernel keeps what it is sent
         bullmq.add_bulk(name, 3)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,8 @@ from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer
+
+pytestmark = pytest.mark.timeout(120)  # 9 s alone, under load
 
 GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 
@@ -51,6 +52,11 @@ def counter(port: int, name: str, queue: str) -> int | None:
     return int(float(found[0].rpartition(" ")[2])) if found else None
 
 
+def written(file: Path) -> int:
+    """When, in ns; 0 for never."""
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_totals_over_a_restart_under_load(server: RedisServer, tmp_path: Path, how: signal.Signals) -> None:
     queue, port, state = f"again-{how.name}", free_port(), tmp_path / "state"
@@ -67,12 +73,17 @@ def test_totals_over_a_restart_under_load(server: RedisServer, tmp_path: Path, h
             wait_until(lambda: completed() == 0, what="it is followed", seconds=20)
             worker = bullmq.start_worker(queue, concurrency=4, behaviour={"fail_first": 1, "ms": 20})
             added = 0
-            end = time.monotonic() + 7  # so that the file is written under load
-            while time.monotonic() < end:
+            before = written(state)
+
+            def written_under_load() -> bool:
+                nonlocal added
                 bullmq.add_bulk(queue, 10, attempts=2, backoff={"type": "fixed", "delay": 30}, **GONE)
                 added += 10
                 completed()
-                time.sleep(0.2)
+                return written(state) > before
+
+            wait_until(written_under_load, what="the file is written under load", seconds=60, every=0.2)
+            written_under_load()  # what no file has yet
             first.send_signal(how)
             first.wait(10)
         bullmq.add_bulk(queue, 40, attempts=2, **GONE)

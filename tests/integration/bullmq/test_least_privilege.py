@@ -13,8 +13,8 @@ from lab.cluster import RedisCluster, start_cluster
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline
 from service.outcome import Ok, UnreadableError
-from tests.integration.bullmq.conftest import Watch, WatchOf, names
-from tests.integration.bullmq.test_acl import READER, rules
+from tests.support.acl import READER, rules
+from tests.support.bullmq import Watch, WatchOf, names
 
 NEEDED_ONLY_THERE = {
     "+cluster|info": "cluster",

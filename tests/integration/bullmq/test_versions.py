@@ -8,7 +8,7 @@ from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.redis import RedisServer
-from tests.integration.bullmq.conftest import WatchOf, ours, theirs
+from tests.support.bullmq import WatchOf, ours, theirs
 
 HOUR_MS = 3_600_000
 

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.settings import RedisSettings
-from exporter.snapshot import RedisState
 from lab.cluster import RedisCluster, start_cluster
-from service.clock import Deadline
-
-Connect = Callable[..., Deployment]
+from tests.support.deployments import Connect
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +41,3 @@ def connect() -> Iterator[Connect]:
             return deployment
 
         yield made
-
-
-def collect(deployment: Deployment, seconds: float = 20) -> RedisState:
-    """One collection, which must not need all its time, whatever hangs."""
-    deadline = Deadline.after(seconds)
-    state = collect_redis(deployment, deadline)
-    assert not deadline.passed()
-    return state

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import request
 from exporter.snapshot import RedisState, TopologyNode
@@ -12,7 +14,9 @@ from lab.deadline import wait_until
 from lab.redis import RedisServer
 from service.clock import Deadline
 from service.outcome import Failed, Ok
-from tests.integration.redis.conftest import Connect, collect
+from tests.support.deployments import Connect, collect
+
+pytestmark = pytest.mark.timeout(120)  # 4 s alone, of a failover
 
 FIRST_SLOTS = ["0", "10922", "5461"]
 

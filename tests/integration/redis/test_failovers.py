@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import pytest
+
 from exporter.redis.watch import FailoverWatcher
 from exporter.run import Exporter
 from exporter.settings import Settings
@@ -15,11 +17,16 @@ from lab.deadline import wait_until
 from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
 from service.threads import Supervised
-from tests.integration.redis.conftest import Connect
-from tests.integration.test_run import get, scrape
+from tests.support.deployments import Connect
+from tests.support.scrapes import get, scrape
 
-QUIET_SECONDS = 4  # in which a watch that counts twice, or something that is none, would have
+pytestmark = pytest.mark.timeout(120)  # up to 19 s alone, of votes and node time-outs
 
+QUIET_SECONDS = 4  # in which a watch that counts twice, or something that is none, would have: it is measured
+
+VOTE_SECONDS = (
+    4  # within two node time-outs of a shard's last vote, Redis refuses the next and says so to nobody
+)
 
 Counts = Callable[[], dict[str, int]]
 
@@ -95,7 +102,7 @@ def test_all_shards_at_once(cluster: RedisCluster, connect: Connect) -> None:
 
 def test_by_death_and_the_old_master_comes_back(cluster: RedisCluster, connect: Connect) -> None:
     master, _, shard = pair(cluster, 2)
-    time.sleep(4)  # a vote is refused within two node time-outs of the shard's last one
+    time.sleep(VOTE_SECONDS)
     with watching(connect, cluster=cluster.addresses) as counts:
         master.kill()
         assert settle(counts, 1) == {shard: 1}
@@ -106,7 +113,7 @@ def test_by_death_and_the_old_master_comes_back(cluster: RedisCluster, connect: 
 
 def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: RedisCluster, connect: Connect) -> None:
     master, _, shard = pair(cluster, 2)
-    time.sleep(4)  # as above
+    time.sleep(VOTE_SECONDS)
     with watching(connect, cluster=cluster.addresses) as counts:
         master.suspend()
         assert settle(counts, 1) == {shard: 1}

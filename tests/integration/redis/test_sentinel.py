@@ -10,7 +10,7 @@ from exporter.snapshot import RedisState
 from lab.deadline import wait_until
 from lab.sentinel import SentinelSet, start_sentinel_set
 from service.outcome import Failed
-from tests.integration.redis.conftest import Connect, collect
+from tests.support.deployments import Connect, collect
 
 
 @pytest.fixture(scope="module")

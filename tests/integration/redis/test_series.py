@@ -13,7 +13,7 @@ from lab.cluster import RedisCluster
 from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
 from service.outcome import Ok
-from tests.integration.redis.conftest import Connect, collect
+from tests.support.deployments import Connect, collect
 
 REPLICAS_ONLY = {
     "redis_master_link_up",

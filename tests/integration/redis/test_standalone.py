@@ -16,7 +16,7 @@ from exporter.snapshot import NodeReading, RedisState
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline
 from service.outcome import Failed, Ok
-from tests.integration.redis.conftest import Connect, collect
+from tests.support.deployments import Connect, collect
 
 PASSWORD = "s3kret/with#signs@and:colons"
 HIDDEN = "an error that is not shown, as it may repeat the password"

@@ -11,7 +11,7 @@ from exporter.snapshot import RedisState
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
 from service.outcome import Failed
-from tests.integration.redis.conftest import Connect, collect
+from tests.support.deployments import Connect, collect
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
 
-from scaler.model import Missing, QueueSample
-from scaler.prometheus.observer import Observer, QueryResult
+from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import OURS, QueueKey
 from scaler.prometheus.settings import PrometheusSettings, QuerySettings
-from service.clock import Deadline
-
-MAIL = QueueKey("bull", "mail")
-ObserverOf = Callable[..., Observer]
+from tests.support.observers import MAIL, ObserverOf
 
 
 @pytest.fixture
@@ -31,17 +27,3 @@ def observer() -> Iterator[ObserverOf]:
             return one
 
         yield made
-
-
-def look(one: Observer, seconds: float = 10) -> QueryResult:
-    return one.look(Deadline.after(seconds))
-
-
-def mail(one: Observer, seconds: float = 10) -> QueueSample | Missing:
-    return look(one, seconds).of([MAIL])[MAIL]
-
-
-def missing(one: Observer, seconds: float = 10) -> Missing:
-    told = mail(one, seconds)
-    assert isinstance(told, Missing), told
-    return told

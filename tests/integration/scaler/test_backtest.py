@@ -19,6 +19,8 @@ from lab.programs import find_program
 from lab.prometheus import promtool
 from service.clock import now
 
+pytestmark = pytest.mark.timeout(120)  # up to 17 s alone, of computing
+
 ROOT = Path(__file__).parents[3]
 STEP = 15
 RUN = 2.0

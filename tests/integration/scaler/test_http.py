@@ -20,7 +20,7 @@ from scaler.prometheus import client as prometheus
 from scaler.prometheus import observer as observe
 from scaler.prometheus.observer import Observer
 from service.clock import monotonic, now
-from tests.integration.scaler.conftest import ObserverOf, look, mail, missing
+from tests.support.observers import ObserverOf, look, mail, missing
 
 SECRET = "hunter2"
 

@@ -28,7 +28,9 @@ from scaler.prometheus.settings import MOST_QUERIES, QuerySettings
 from scaler.settings import PolicySettings
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
-from tests.integration.scaler.conftest import MAIL, ObserverOf, look, mail, missing
+from tests.support.observers import MAIL, ObserverOf, look, mail, missing
+
+pytestmark = pytest.mark.timeout(120)  # up to 15 s alone, of scrapes and their ages
 
 VIDEO = QueueKey("bull", "video")
 IDLE = QueueKey("bull", "idle")

@@ -321,7 +321,7 @@ def test_every_line_of_a_loud_one_is_logged(target: TargetOf, caplog: pytest.Log
 
 def test_a_line_without_an_end_is_cut(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     script = "import sys; sys.stdout.write('x' * 20_000 + '\\xff'); sys.stdout.flush(); sys.stdin.read()"
-    one = target(*python(script + "; import time; time.sleep(1000)"))
+    one = target(*python(script + "; import signal; signal.pause()"))
     one.scale(0, 1, SOON)
     wait_until(lambda: len(lines(caplog)) == 2, what="what is long enough is logged")
     one.scale(1, 0, SOON)
@@ -330,7 +330,7 @@ def test_a_line_without_an_end_is_cut(target: TargetOf, caplog: pytest.LogCaptur
 
 
 FAMILY = """
-import os, signal, sys, time
+import os, signal, sys
 directory, stubborn = sys.argv[1], sys.argv[2:] == ["stubborn"]
 def note():
     open(f"{directory}/{os.getpid()}", "w").close()
@@ -344,8 +344,8 @@ if os.fork() == 0:
         if os.fork():
             os._exit(0)
         note()
-    time.sleep(1000)
-time.sleep(1000)
+    signal.pause()
+signal.pause()
 """
 """A worker, its child, and a daemon of that child in a session of its own, whose parent has ended."""
 
@@ -434,13 +434,13 @@ def test_a_target_that_never_ran_is_closed(target: TargetOf) -> None:
 # --- the scaler dies ---------------------------------------------------------------------------------------
 
 SCALER = """
-import sys, time
+import signal, sys
 from scaler.settings import ProcessSettings
 from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
 target = ProcessTarget("mail", ProcessSettings(command=tuple(sys.argv[2:]), grace_seconds=float(sys.argv[1])))
 print(target.scale(0, 2, Deadline.after(5)), flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 

@@ -1,86 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 import pytest
 
-from exporter.bullmq import discover
+from exporter.bullmq import discover, follow
 from exporter.redis import deployment as nodes
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Reply, ReplyError
 from exporter.settings import RedisSettings
+from tests.support.event_streams import Streams
+from tests.support.key_servers import CACHE, HALVES, Clock, DeploymentOf, Keys, share_slots
 from tests.support.redis_servers import World
-
-HALVES = {"10.0.0.1:7001": "0-8191", "10.0.0.2:7002": "8192-16383"}
-CACHE = "cache:6379"
-DeploymentOf = Callable[..., Deployment]
-
-
-@dataclass
-class Keys:
-    """A server that only holds key names, lists, hashes and clients; `refused` commands get NOPERM."""
-
-    exist: set[str] = field(default_factory=set)
-    lengths: dict[str, int] = field(default_factory=dict)
-    clients: list[str] = field(default_factory=list)
-    pages: list[list[str]] = field(default_factory=list)
-    refused: set[str] = field(default_factory=set)
-    cluster_nodes: str = ""
-    moved: set[str] = field(default_factory=set)
-    answers: dict[tuple[str, ...], Reply] = field(default_factory=dict)
-
-    def __call__(self, command: tuple[str, ...]) -> Reply:
-        verb, *rest = command
-        if verb in self.refused:
-            return ReplyError(f"NOPERM this user has no permissions to run the '{verb.lower()}' command")
-        if len(rest) > 0 and any(rest[0].startswith(base) for base in self.moved):
-            return ReplyError("MOVED 1 10.0.0.2:7002")
-        if command in self.answers:
-            return self.answers[command]
-        match verb:
-            case "INFO":
-                mode = "cluster" if self.cluster_nodes else "standalone"
-                return f"redis_mode:{mode}\r\nrole:master\r\n# Keyspace\r\n".encode()
-            case "CLUSTER":
-                return self.cluster_nodes.encode() or ReplyError("ERR cluster support disabled")
-            case "PING":
-                return b"PONG"
-            case "CLIENT":
-                return "".join(f"id=1 name={name} age=0\n" for name in self.clients).encode()
-            case "EXISTS":
-                return sum(key in self.exist for key in rest)
-            case "SCAN":
-                return self.page(int(rest[0]))
-            case "LLEN":
-                return self.lengths.get(rest[0], 0)
-            case "HMGET":
-                return [None] * (len(rest) - 1)
-            case "ZCARD" | "ZCOUNT":
-                return 0
-            case "PTTL":
-                return -2
-        return None
-
-    def page(self, cursor: int) -> Reply:
-        """`pages` one by one, else all keys that exist at once."""
-        if not self.pages:
-            return [b"0", [key.encode() for key in sorted(self.exist)]]
-        following = (cursor + 1) % len(self.pages)
-        return [b"%d" % following, [key.encode() for key in self.pages[cursor]]]
-
-    def hold(self, *queues: str, prefix: str = "bull") -> None:
-        """Queues with all that shows that they are some."""
-        self.exist |= {f"{prefix}:{name}:{key}" for name in queues for key in ("meta", "id")}
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -92,9 +23,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What discovery takes for the time."""
+    """What discovery and the follower take for the time."""
     made = Clock()
     monkeypatch.setattr(discover, "monotonic", made)
+    monkeypatch.setattr(follow, "monotonic", made)
     return made
 
 
@@ -127,10 +59,8 @@ def halves(world: World) -> dict[str, Keys]:
     return servers
 
 
-def share_slots(servers: dict[str, Keys], slots: dict[str, str]) -> None:
-    """Let all servers tell that these own these slots."""
-    for own, server in servers.items():
-        server.cluster_nodes = "\n".join(
-            f"{address} {address}@1 {'myself,' if address == own else ''}master - 0 0 1 connected {span}"
-            for address, span in slots.items()
-        )
+@pytest.fixture
+def server(world: World) -> Streams:
+    """One server at cache:6379, with event streams."""
+    world.servers[CACHE] = made = Streams()
+    return made

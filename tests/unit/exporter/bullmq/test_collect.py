@@ -10,8 +10,8 @@ from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId
 from service.clock import Deadline
 from service.outcome import UnreadableError
+from tests.support.key_servers import CACHE, HALVES, DeploymentOf, Keys, share_slots
 from tests.support.redis_servers import World
-from tests.unit.exporter.bullmq.conftest import CACHE, HALVES, DeploymentOf, Keys, share_slots
 
 MAIL, FOO = QueueId("bull", "{mail}"), QueueId("bull", "{foo}")
 FIRST, SECOND = HALVES

@@ -7,8 +7,8 @@ from exporter.settings import BullMQSettings
 from exporter.snapshot import QueueId
 from service.clock import Deadline
 from service.outcome import UnreadableError
+from tests.support.key_servers import CACHE, HALVES, Clock, DeploymentOf, Keys, share_slots
 from tests.support.redis_servers import World
-from tests.unit.exporter.bullmq.conftest import CACHE, HALVES, Clock, DeploymentOf, Keys, share_slots
 
 NODE = "bull:bWFpbA=="
 

@@ -282,6 +282,7 @@ def streams(draw: st.DrawFn) -> list[Entry]:
     return made
 
 
+@pytest.mark.slow
 @given(streams(), st.lists(st.integers(0, 60)), st.integers(2, 20))
 def test_any_split_with_a_restart_at_each_gives_the_same_tallies(
     entries: list[Entry], cuts: list[int], most: int

@@ -11,13 +11,10 @@ from exporter.bullmq import state_file as keep
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.state_file import CheckpointFile, CheckpointFileError
 from exporter.settings import BullMQSettings
-from tests.unit.exporter.bullmq.conftest import CACHE, Clock, DeploymentOf
-from tests.unit.exporter.bullmq.test_follow import MAIL, OTHER, One, Streams, clock, roll_back, server
+from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
+from tests.support.key_servers import CACHE, Clock, DeploymentOf
 
-__all__ = ["clock", "server"]
-
-
-Begin = Callable[..., One]
+Begin = Callable[..., SteppedFollower]
 
 
 @pytest.fixture
@@ -29,10 +26,12 @@ def path(tmp_path: Path) -> Path:
 def begin(connect: DeploymentOf, clock: Clock, path: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
     monkeypatch.setattr(keep, "monotonic", clock)
 
-    def made(**settings: object) -> One:
+    def made(**settings: object) -> SteppedFollower:
         checkpoint = CheckpointFile(str(path))
         bullmq = BullMQSettings.model_validate(settings)
-        return One(Follower(connect(url=f"redis://{CACHE}"), bullmq, checkpoint=checkpoint), clock)
+        return SteppedFollower(
+            Follower(connect(url=f"redis://{CACHE}"), bullmq, checkpoint=checkpoint), clock
+        )
 
     return made
 

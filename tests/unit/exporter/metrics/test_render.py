@@ -203,6 +203,7 @@ _ROWS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_ROWS, max_size=5))
 def test_columns_of_a_table_are_as_families_of_their_own(scrapes: list[dict[tuple[str], Any]]) -> None:
     now: list[dict[tuple[str], Any]] = [{}]

@@ -293,6 +293,7 @@ def view_of(who: str, seen: Topology) -> ClusterView:
     )
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(HAPPENS, st.lists(st.integers(1, 3), min_size=6, max_size=6)), max_size=12),
     st.integers(0, 2),
@@ -312,6 +313,7 @@ def test_views_of_different_age_agree_on_no_failover_that_was_none(
         assert counted <= happened
 
 
+@pytest.mark.slow
 @given(
     shard=st.integers(0, 1),
     number=st.integers(1, 2),

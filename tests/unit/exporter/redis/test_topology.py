@@ -210,6 +210,7 @@ _WORD = st.one_of(
 _TEXT = st.lists(st.lists(_WORD, max_size=12).map(" ".join), max_size=5).map("\n".join)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["h:1", "[::1]:7", "x:99"]), _TEXT, max_size=3))
 def test_no_views_raise_and_no_slot_has_two_owners(texts: dict[str, str]) -> None:
     topology = agree({asked: parse_cluster_nodes(text) for asked, text in texts.items()})

@@ -22,7 +22,7 @@ from scaler.kube.objects import (
     workload_of,
     workload_of_scale,
 )
-from tests.support.kube_api import FakeApi, _patched, _RefusedError
+from tests.support.kubernetes.fake_api import FakeApi, _patched, _RefusedError
 
 
 def owned(*managers: tuple[str, str]) -> list[dict[str, Any]]:

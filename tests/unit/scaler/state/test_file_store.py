@@ -4,13 +4,13 @@ import json
 import logging
 import multiprocessing
 import stat
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lab.deadline import wait_until
 from scaler.decision.step import begin
 from scaler.model import Override
 from scaler.settings import PolicySettings
@@ -198,13 +198,13 @@ def write_for_ever(path: str) -> None:
         )
 
 
-@pytest.mark.timeout(20)
 def test_a_writer_that_is_killed_leaves_a_whole_file(path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for _ in range(8):
         writer = context.Process(target=write_for_ever, args=(str(path),))
+        before = path.stat().st_mtime_ns if path.exists() else 0
         writer.start()
-        time.sleep(0.05)
+        wait_until(lambda last=before: path.exists() and path.stat().st_mtime_ns > last, what="it writes")  # type: ignore[misc]
         writer.kill()
         writer.join()
         state, problems = FileStore(str(path)).read()

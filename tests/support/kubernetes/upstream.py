@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import urllib3
 from kubernetes import client, config
 
-from tests.kubernetes.front import Answer, Backend
+from tests.support.kubernetes.front import Answer, Backend
 
 _PASSED = ("Content-Type", "Accept", "User-Agent", "Authorization")
 

@@ -1,6 +1,6 @@
 """A small API server with the semantics that matter to whoever writes: versions, patches, owners, roles.
 
-`FakeApi.answer` is one request; `tests.kubernetes.front.Front` serves it over HTTP. Deployments get pods that
+`FakeApi.answer` is one request; `Front` of front.py serves it over HTTP. Deployments get pods that
 are ready after a while, as in a cluster with nodes. What it does was seen on a real one, or its documentation
 says so.
 """

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 OVERLAYS: Final = ("base", "overlays/sample", "overlays/prometheus-operator", "overlays/everything")
 
 

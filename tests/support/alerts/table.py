@@ -11,10 +11,10 @@ from typing import Final
 
 from lab.programs import find_program
 from lab.receiver import Notification
-from tests.alerts.monitoring import Pace
-from tests.alerts.story import Story, gaps
+from tests.support.alerts.monitoring import Pace
+from tests.support.alerts.story import Story, gaps
 
-_BULLMQ: Final = Path(__file__).parents[2] / "lab" / "node" / "node_modules" / "bullmq6" / "package.json"
+_BULLMQ: Final = Path(__file__).parents[3] / "lab" / "node" / "node_modules" / "bullmq6" / "package.json"
 _PAGE: Final = """\
 # The eight alerts, measured
 

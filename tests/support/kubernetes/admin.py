@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from tests.kubernetes.front import Front
+from tests.support.kubernetes.front import Front
 
 Json: TypeAlias = dict[str, Any]
 
@@ -149,7 +149,7 @@ class Admin:
         """Give the account these rules and no others."""
         path = f"{self._rbac('roles')}/{name}"
         self.ask("PATCH", path, {"rules": list(rules)}, _MERGE)
-        time.sleep(self.settles)
+        time.sleep(self.settles)  # a real server does not say when; 0 with the fake
 
     def kubeconfig(self, file: Path, token: str, *, server: str | None = None) -> str:
         """A file to reach the front with; its path."""

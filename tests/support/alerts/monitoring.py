@@ -18,7 +18,7 @@ from lab.prometheus import Prometheus, start_prometheus
 from lab.receiver import Receiver
 from lab.scaled import scale, seconds_of, with_webhook
 
-DEPLOY: Final = Path(__file__).parents[2] / "deploy"
+DEPLOY: Final = Path(__file__).parents[3] / "deploy"
 LATENCY: Final = 0.5
 """Seconds that a loaded machine may be late by, beside what the intervals explain."""
 

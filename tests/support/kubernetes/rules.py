@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.kubernetes.manifests import of
+from tests.support.kubernetes.admin import Json
+from tests.support.kubernetes.manifests import of
 
 
 def manifest_rules() -> list[dict[str, Any]]:
@@ -17,3 +18,8 @@ def manifest_rules() -> list[dict[str, Any]]:
 
 
 RULES: Final[list[dict[str, Any]]] = manifest_rules()
+
+
+def without(rules: list[Json], resource: str) -> list[Json]:
+    """The rules without those for a resource."""
+    return [rule for rule in rules if resource not in rule["resources"]]

@@ -12,8 +12,8 @@ from typing import Final
 
 from lab.deadline import wait_until
 from lab.receiver import Notification, Receiver
-from tests.alerts.causes import Cause
-from tests.alerts.monitoring import Pace
+from tests.support.alerts.causes import Cause
+from tests.support.alerts.monitoring import Pace
 
 MARGIN: Final = 0.25
 """Cooldowns that pass after a repeat before something changes."""
@@ -73,7 +73,7 @@ def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> list[N
         played = [threads.submit(play, story) for story in stories]
         try:
             together.wait()
-            time.sleep(2 * at.tick + at.evaluation)
+            time.sleep(2 * at.tick + at.evaluation)  # measured: nothing may be told in it
             told = list(receiver.notifications)
             together.wait()
         except BaseException:  # interrupted: nobody else would let the threads go
@@ -117,7 +117,7 @@ def _live(story: Story, receiver: Receiver, at: Pace) -> None:
 
 
 def _flap(cause: Cause, *, until: float, pause: float) -> None:
-    """Better and worse by turns, once at least, and worse at the end."""
+    """Better and worse by turns, once at least, and worse at the end. The pauses are what is simulated."""
     while True:
         (cause.ease or cause.end)()
         time.sleep(pause)
@@ -129,6 +129,7 @@ def _flap(cause: Cause, *, until: float, pause: float) -> None:
 
 
 def _sleep_until(moment: float) -> None:
+    """For moments of a story, which are what is simulated."""
     time.sleep(max(0.0, moment - time.monotonic()))
 
 

@@ -1,0 +1,113 @@
+"""The exporter's reading of BullMQ's queues in real servers, without its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exporter.bullmq.collect import BullMQSource
+from exporter.bullmq.discover import Discovery
+from exporter.bullmq.follow import Follower
+from exporter.redis.deployment import Deployment
+from exporter.settings import BullMQSettings, RedisSettings
+from exporter.snapshot import BullMQState, Events, QueueId, QueueState
+from lab.cluster import RedisCluster
+from lab.deadline import wait_until
+from lab.redis import RedisServer
+from service.clock import Deadline
+
+
+class Watch:
+    """The exporter's reading of one deployment's queues: discovery and collection, without its threads."""
+
+    def __init__(self, redis: RedisSettings, bullmq: BullMQSettings) -> None:
+        self.deployment = Deployment(redis)
+        self.discovery = Discovery(self.deployment, bullmq)
+        self.follower = Follower(self.deployment, bullmq)
+        self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
+
+    def look(self, seconds: float = 20) -> BullMQState:
+        """Look for queues and workers, then collect."""
+        self.discovery.look_once(Deadline.after(seconds))
+        return self.collect(seconds)
+
+    def collect(self, seconds: float = 20) -> BullMQState:
+        return self.source.collect(Deadline.after(seconds))
+
+    def follow(self) -> float:
+        """One round of the follower, over the queues that are known."""
+        return self.follower.step(self.discovery.known().queues)
+
+    def events(self, name: str, prefix: str = "bull") -> Events:
+        """Read one queue's stream to its end, as far as it goes now."""
+        while self.follow() == 0.0:
+            pass
+        return self.follower.events()[QueueId(prefix, name)]
+
+    def queue(self, name: str, prefix: str = "bull") -> QueueState:
+        """One queue, after a look at everything."""
+        return of(self.look(), name, prefix)
+
+
+WatchOf = Callable[..., Watch]
+
+
+def names(state: BullMQState) -> list[tuple[str, str]]:
+    """Every known queue, as (prefix, name)."""
+    return sorted(
+        [(one.id.prefix, one.id.name) for one in state.queues]
+        + [(key.prefix, key.name) for key in state.unread]
+    )
+
+
+def of(state: BullMQState, name: str, prefix: str = "bull") -> QueueState:
+    found = {queue.id: queue for queue in state.queues}
+    return found[QueueId(prefix, name)]
+
+
+def theirs(counts: dict[str, int]) -> dict[str, int]:
+    """getJobCounts() in the states of bullmq_job_count."""
+    states = ("active", "delayed", "prioritized", "waiting-children", "completed", "failed")
+    waiting = counts.get("waiting", 0) + counts.get("wait", 0) + counts.get("paused", 0)
+    return {"waiting": waiting} | {state: counts.get(state, 0) for state in states}
+
+
+def ours(queue: QueueState) -> dict[str, int]:
+    return {
+        "waiting": queue.waiting,
+        "active": queue.active,
+        "delayed": queue.delayed,
+        "prioritized": queue.prioritized,
+        "waiting-children": queue.waiting_children,
+        "completed": queue.completed,
+        "failed": queue.failed,
+    }
+
+
+NAMES = ("added", "started", "completed", "failed", "retried", "stalled", "removed", "deduplicated")
+
+
+def counters(one: Events) -> dict[str, int]:
+    return {name: value for name in NAMES if (value := getattr(one.tallies, name))}
+
+
+def watched(watch: WatchOf, where: RedisServer | RedisCluster, *names: str) -> Watch:
+    """Queues that are known by their names, before they are there."""
+    one = watch(where, queues=list(names))
+    one.look()
+    one.follow()
+    return one
+
+
+def wait_for(one: Watch, name: str, expected: dict[str, int], *, seconds: float = 15) -> Events:
+    """Follow until the counters are so, and a little longer: they must not go on."""
+    found: list[Events] = []
+
+    def reached() -> bool:
+        found[:] = [one.events(name)]
+        return counters(found[0]) == expected
+
+    try:
+        wait_until(reached, what=f"{name}: {expected}", seconds=seconds)
+    except TimeoutError:
+        assert counters(found[0]) == expected
+    return found[0]

@@ -1,0 +1,20 @@
+"""Collections from deployments of real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exporter.redis.collect import collect_redis
+from exporter.redis.deployment import Deployment
+from exporter.snapshot import RedisState
+from service.clock import Deadline
+
+Connect = Callable[..., Deployment]
+
+
+def collect(deployment: Deployment, seconds: float = 20) -> RedisState:
+    """One collection, which must not need all its time, whatever hangs."""
+    deadline = Deadline.after(seconds)
+    state = collect_redis(deployment, deadline)
+    assert not deadline.passed()
+    return state

@@ -1,0 +1,72 @@
+"""An HTTP server that answers as Prometheus does, for scalers to decide by."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from service.clock import now
+
+
+class FakePrometheus(ThreadingHTTPServer):
+    """A Prometheus that has heard of every queue asked for; `waiting` says how many jobs wait at a time."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, queues: int = 1, waiting: Callable[[float], int] = lambda _: 0) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.names = ["mail", *(f"q{number}" for number in range(1, queues))]
+        self.waiting = waiting
+        threading.Thread(target=self.serve_forever, args=(0.05,), name="figures", daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def answer(self) -> bytes:
+        time = now()
+        figures = {"waiting": self.waiting(time), "active": 0, "completed": 9, "timestamp": time}
+        result = [
+            {
+                "metric": {"prefix": "bull", "queue": name, "instance": "a", "oxherd_measure": measure},
+                "value": [time, str(value)],
+            }
+            for name in self.names
+            for measure, value in figures.items()
+        ]
+        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: FakePrometheus
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.server.answer()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815  # the name that http.server calls
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@contextmanager
+def fake_prometheus(
+    queues: int = 1, waiting: Callable[[float], int] = lambda _: 0
+) -> Iterator[FakePrometheus]:
+    made = FakePrometheus(queues, waiting)
+    try:
+        yield made
+    finally:
+        made.shutdown()
+        made.server_close()

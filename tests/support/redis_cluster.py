@@ -1,0 +1,22 @@
+"""What tests do to and ask of nodes of a cluster."""
+
+from __future__ import annotations
+
+from lab.cluster import RedisCluster
+from lab.redis import RedisServer
+
+
+def move_slot(cluster: RedisCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
+    """As redis-cli --cluster reshard does it."""
+    source_id, target_id = source.cli("cluster", "myid"), target.cli("cluster", "myid")
+    target.cli("cluster", "setslot", slot, "importing", source_id)
+    source.cli("cluster", "setslot", slot, "migrating", target_id)
+    while keys := source.cli("cluster", "getkeysinslot", slot, 100).splitlines():
+        source.cli("migrate", target.host, target.port, "", 0, 5000, "keys", *keys)
+    for node in (target, source):
+        node.cli("cluster", "setslot", slot, "node", target_id)
+
+
+def in_step(master: RedisServer, replica: RedisServer) -> bool:
+    offset = master.facts("info", "replication")["master_repl_offset"]
+    return offset == replica.facts("info", "replication")["slave_repl_offset"]
