@@ -26,7 +26,7 @@ git archive HEAD | tar -x -C "$work/source"
 say "installing requirements/dev.txt into a new venv"
 "${PYTHON:-python3}" -m venv "$work/venv"
 python=$work/venv/bin/python
-pip=("$python" -m pip --disable-pip-version-check --quiet)
+pip=("$python" -m pip -qq --disable-pip-version-check)
 "${pip[@]}" install --require-hashes -r requirements/dev.txt
 
 say "building the wheel of $version and installing it"
