@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,9 @@ def test_every_entry_of_the_changelog_has_its_kind_and_area() -> None:
     assert len(entries) >= len(versions) > 0
     kinds = r"\* \[(CHANGE|FEATURE|ENHANCEMENT|FIX)\] [A-Z][A-Za-z ,()]+: .+"
     assert [entry for entry in entries if not re.fullmatch(kinds, entry)] == []
+
+
+def test_the_manifests_have_the_version_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    base = (ROOT / "deploy" / "kubernetes" / "base" / "kustomization.yaml").read_text()
+    assert re.findall(r"newTag: (\S+)", base) == [version]
