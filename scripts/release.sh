@@ -17,17 +17,18 @@ notes=$(scripts/release-notes.sh "$version") || fail "there are no release notes
 ! git rev-parse --quiet --verify "refs/tags/$tag" >/dev/null || fail "the tag $tag exists already"
 [ -z "$(git status --porcelain)" ] || fail "the working tree is not clean: commit or remove what git status lists"
 
-# From what is committed, never from ignored files that lie around.
+# One commit is built, tested and tagged: not what is ignored here, nor what is committed meanwhile.
+commit=$(git rev-parse HEAD)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/source" "$work/wheel"
-git archive HEAD | tar -x -C "$work/source"
+git archive "$commit" | tar -x -C "$work/source"
 
 say "installing requirements/dev.txt into a new venv"
 "${PYTHON:-python3}" -m venv "$work/venv"
 python=$work/venv/bin/python
 pip=("$python" -m pip -qq --disable-pip-version-check)
-"${pip[@]}" install --require-hashes -r requirements/dev.txt
+"${pip[@]}" install --require-hashes -r "$work/source/requirements/dev.txt"
 
 say "building the wheel of $version and installing it"
 "${pip[@]}" wheel --no-deps --no-build-isolation --wheel-dir "$work/wheel" "$work/source"
@@ -53,7 +54,7 @@ say "dist/$(basename "$wheel"), dist/notes-$version.md"
 if [ "${DRY_RUN:-}" = 1 ]; then
   say "a dry run: $tag is not made"
 else
-  printf 'Oxherd %s\n\n%s\n' "$version" "$notes" | git tag --annotate --cleanup=whitespace --file=- "$tag"
+  printf 'Oxherd %s\n\n%s\n' "$version" "$notes" | git tag --annotate --cleanup=whitespace --file=- "$tag" "$commit"
   say "tagged $tag; publish it with: git push origin $tag"
 fi
 printf '\n%s\n' "$notes"

@@ -42,7 +42,7 @@ case "$*" in
   printf '#!/bin/sh\\necho oxherd 1.2.3\\n' >"$3/bin/monitor"
   cp "$3/bin/monitor" "$3/bin/scaling" && chmod +x "$3/bin/monitor" "$3/bin/scaling" ;;
 *" wheel "*) while [ "$1" != --wheel-dir ]; do shift; done; : >"$2/oxherd-1.2.3-py3-none-any.whl" ;;
-*"-m pytest "*) ls >"$SEEN"; exit "$TESTS" ;;
+*"-m pytest "*) ls >"$SEEN"; (cd "$REPOSITORY" && $MEANWHILE) && exit "$TESTS" ;;
 esac
 """
 
@@ -76,7 +76,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def release(
-    repository: Path, version: str, *, dry_run: str = "", tests: int = 0
+    repository: Path, version: str, *, dry_run: str = "", tests: int = 0, meanwhile: str = "true"
 ) -> subprocess.CompletedProcess[str]:
     python = repository.parent / "python"
     python.write_text(FAKE_PYTHON)
@@ -84,6 +84,7 @@ def release(
     identity = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environ = os.environ | identity | {"PYTHON": str(python), "DRY_RUN": dry_run}
     environ |= {"SEEN": str(repository.parent / "seen"), "TESTS": str(tests)}
+    environ |= {"REPOSITORY": str(repository), "MEANWHILE": meanwhile}
     return subprocess.run(
         [repository / "scripts" / "release.sh", version],
         env=environ,
@@ -195,3 +196,13 @@ def test_the_manifests_have_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     base = (ROOT / "deploy" / "kubernetes" / "base" / "kustomization.yaml").read_text()
     assert re.findall(r"newTag: (\S+)", base) == [version]
+
+
+def test_the_commit_that_was_tested_is_tagged(repository: Path) -> None:
+    tested = git(repository, "rev-parse", "HEAD")
+    assert (
+        release(repository, "1.2.3", meanwhile="git commit --quiet --allow-empty -m meanwhile").returncode
+        == 0
+    )
+    assert git(repository, "rev-parse", "HEAD") != tested
+    assert git(repository, "rev-parse", "v1.2.3^{commit}") == tested
