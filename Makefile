@@ -68,6 +68,10 @@ translations: setup ## compile the message catalogs in service/locale (.po to .m
 lock: ## write requirements/dev.txt and lab/node/package-lock.json again
 	scripts/lock.sh
 
+.PHONY: release
+release: setup ## test the built wheel, write the notes of VERSION=x.y.z, tag; DRY_RUN=1 stops before the tag
+	@scripts/release.sh "$(VERSION)"
+
 clean: ## remove what make made; Debian packages stay
 	rm -rf .venv .lab lab/node/node_modules dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

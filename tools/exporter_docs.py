@@ -33,7 +33,7 @@ _PROBES: Final = (
     "`rate(oxherd_probe_duration_seconds_count[5m])`."
 )
 SUBJECTS: Final = (
-    ("Health", "What the score is made of is in the README.", health.FAMILIES),
+    ("Health", "[What the score is made of](health.md).", health.FAMILIES),
     (
         "Redis, per node",
         _NODES,

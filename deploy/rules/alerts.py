@@ -93,9 +93,9 @@ def eight(t: Thresholds) -> tuple[Alert, ...]:
                 )
                 {redis_answers}
             """,
-            summary="Queues are not worked on.",
+            summary="Queues are not processed.",
             description="{{ if $labels.queue }}Jobs wait in queue {{ $labels.queue }}, which is not paused, "
-            "and it has no worker or started none of them for 10 minutes.{{ else }}"
+            "and it has no worker, or no job has started for 10 minutes.{{ else }}"
             "The exporter {{ $labels.instance }} cannot read the state of every queue.{{ end }}",
             variables=["queue"],
         ),

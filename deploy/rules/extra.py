@@ -72,8 +72,8 @@ def more(t: Thresholds) -> tuple[Alert, ...]:
             "10m",
             wait="1m",
             expression=f"up{{{job}}} == 0 or absent(up{{{job}}})",
-            summary="The exporter is gone.",
-            description="Prometheus gets nothing from "
+            summary="The exporter is down.",
+            description="Prometheus cannot scrape "
             "{{ if $labels.instance }}{{ $labels.instance }}"
             "{{ else }}any exporter of job {{ $labels.job }}{{ end }}: the other alerts cannot fire.",
         ),
@@ -86,8 +86,8 @@ def more(t: Thresholds) -> tuple[Alert, ...]:
                 {answers} oxherd_collect_success{{{job}, source="redis"}}
                 unless on (job, instance) oxherd_monitoring_enabled{{{job}}} == 0
             """,
-            summary="The exporter answers without a word of Redis.",
-            description="{{ $labels.instance }} serves no series of Redis, not even that it is down: "
+            summary="The exporter serves no series of Redis.",
+            description="{{ $labels.instance }} serves no series of Redis, not even that Redis is down: "
             "is it an exporter, or are its series dropped?",
             variables=["instance"],
         ),
@@ -109,7 +109,7 @@ def more(t: Thresholds) -> tuple[Alert, ...]:
             expression=f"increase(bullmq_events_lost_total{{{job}}}[10m]) > 0",
             summary="Events of a queue were lost.",
             description="{{ $value | humanize }} events of queue {{ $labels.queue }} were trimmed unread in "
-            "10 minutes, by which its counters are too low; none should be.",
+            "10 minutes, so its counters are too low; none should be.",
             variables=["queue"],
         ),
         Alert(
@@ -132,7 +132,7 @@ def more(t: Thresholds) -> tuple[Alert, ...]:
             "15m",
             wait="30s",
             expression=f"increase(bullmq_job_stalled_total{{{job}}}[10m]) > 0",
-            summary="Workers fell silent over their jobs.",
+            summary="Jobs have stalled.",
             description="{{ $value | humanize }} attempts of queue {{ $labels.queue }} stalled in "
             "10 minutes; none should.",
             variables=["queue"],
@@ -143,7 +143,7 @@ def more(t: Thresholds) -> tuple[Alert, ...]:
             "10m",
             wait="2m",
             expression=f"max without (master_host, master_port) (redis_master_link_up{{{job}}}) == 0",
-            summary="A replica has lost its master.",
+            summary="A replica is disconnected from its master.",
             description="The link of {{ $labels.node }} to its master is down: it gets no writes.",
             variables=["node"],
         ),

@@ -153,10 +153,10 @@ def test_what_is_broken_fires_and_what_is_mended_is_resolved(demo: RunningDemo) 
     demo.wait_for(r"FIRING    medium    HighMemoryUsage      A Redis node is short of memory: 127")
     assert demo.ask("free-memory").returncode == 0
     demo.wait_for(r"FIRING    medium    HighFailedJobs       A queue has many failed jobs: \{reminders\}$")
-    demo.wait_for(r"FIRING    critical  QueueSystemDown      Queues are not worked on: \{mail\}$")
+    demo.wait_for(r"FIRING    critical  QueueSystemDown      Queues are not processed: \{mail\}$")
     demo.type("clear-failed")
     assert demo.ask("start-workers").returncode == 0
-    demo.wait_for(r"RESOLVED  critical  QueueSystemDown      Queues are not worked on: \{mail\}$")
+    demo.wait_for(r"RESOLVED  critical  QueueSystemDown      Queues are not processed: \{mail\}$")
 
     killed = demo.ask("kill-node")
     assert killed.returncode == 0

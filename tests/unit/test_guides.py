@@ -9,9 +9,14 @@ from typing import Any
 import click
 import pytest
 
+import exporter
+import scaler
+import service
 from exporter.api.forward import ScalerClient as ScalerAddress
 from exporter.api.routes import make_monitoring_api as make_exporter_api
 from exporter.cli import main as monitor
+from exporter.health import RULES
+from exporter.settings import Penalties
 from exporter.views import About, status_view
 from scaler.api.routes import make_scaling_api as make_scaler_api
 from scaler.cli import main as scaling
@@ -20,6 +25,11 @@ from tests.support.assessments import assessment
 
 DOCS = Path(__file__).parents[2] / "docs"
 API, COMMANDS = (DOCS / "api.md").read_text(), (DOCS / "commands.md").read_text()
+SOURCES = "\n".join(
+    path.read_text()
+    for package in (exporter, scaler, service)
+    for path in sorted(Path(package.__path__[0]).rglob("*.py"))
+)
 
 NOBODY: Any = None
 APIS = {
@@ -63,3 +73,21 @@ def test_every_command_is_in_the_guide(group: click.Group, name: str) -> None:
     for command in ("status", "start"):
         options = {one for option in group.commands[command].params for one in option.opts}
         assert not {one for one in options if f"`{one}" not in COMMANDS} - shared
+
+
+def test_the_score_is_what_the_guide_says() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| [\w, ]+ \| .+ \| (\d+) \|$", (DOCS / "health.md").read_text(), re.MULTILINE
+    )
+    points = Penalties().model_dump()
+    assert {name: int(number) for name, number in rows} == {name: points[name] for name in RULES}
+
+
+def test_the_events_of_the_guide_are_logged() -> None:
+    text = (DOCS / "logs.md").read_text()
+    rows = re.findall(r"^\| (`.+?`) \| (?:exporter|scaler|both) \|", text, re.MULTILINE)
+    events = {event for row in rows for event in re.findall(r"`([^`]+)`", row)}
+    tailed = {one.strip('"') for tail in re.findall(r"'event=\((.+)\)'", text) for one in tail.split("|")}
+    assert len(tailed) > 10
+    assert tailed <= events
+    assert {event for event in events if f'"{event}"' not in SOURCES} == set()
