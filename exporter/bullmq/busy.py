@@ -16,7 +16,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Reply, ReplyError, request
+from exporter.redis.protocol import Reply, ReplyError, pack_request
 from exporter.snapshot import QueueId
 from service.clock import Deadline
 from service.outcome import Failed, UnreadableError
@@ -77,10 +77,10 @@ class BusyWorkers:
         if orphans:
             raise UnreadableError("unreachable", f"no node owns the slot of {orphans[0].name}")
         asked = {
-            address: request(one for queue in mine for one in commands[queue])
+            address: pack_request(one for queue in mine for one in commands[queue])
             for address, mine in owned.items()
         }
-        answers = self._deployment.ask(asked, deadline, pool=_POOL)
+        answers = self._deployment.execute(asked, deadline, pool=_POOL)
         replies: dict[QueueId, list[Reply]] = {}
         for address, mine in owned.items():
             answer = answers[address]

@@ -23,7 +23,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import ReplyError, request
+from exporter.redis.protocol import ReplyError, pack_request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
 from service.clock import Deadline, now
@@ -94,8 +94,8 @@ class BullMQSource:
 
     def _knock(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Without a queue nothing would be asked, and a dead Redis look like an empty one."""
-        requests = dict.fromkeys(slot_map.masters, request([("PING",)]))
-        answers = self._deployment.ask(requests, deadline, pool=_POOL)
+        requests = dict.fromkeys(slot_map.masters, pack_request([("PING",)]))
+        answers = self._deployment.execute(requests, deadline, pool=_POOL)
         failed = [(address, one) for address, one in answers.items() if isinstance(one, Failed)]
         if len(failed) == len(answers):
             address, why = failed[0] if failed else ("", _NOBODY)
@@ -134,7 +134,7 @@ class BullMQSource:
             address: pack_plans([self._plans[queue] for queue in mine], now_ms)
             for address, mine in owned.items()
         }
-        answers = self._deployment.ask(asked, deadline, pool=_POOL)
+        answers = self._deployment.execute(asked, deadline, pool=_POOL)
         counts: dict[QueueId, Counts] = {}
         unread = dict.fromkeys(orphans, _NOBODY)
         for address, mine in owned.items():
@@ -158,7 +158,7 @@ class BullMQSource:
         requests = {
             address: pack_tails([self._plans[queue] for queue in mine]) for address, mine in owned.items()
         }
-        answers = self._deployment.ask(requests, deadline, pool=_POOL)
+        answers = self._deployment.execute(requests, deadline, pool=_POOL)
         unread: dict[QueueId, Failed] = {}
         for address, mine in owned.items():
             answer = answers[address]
@@ -185,7 +185,7 @@ class BullMQSource:
             address: pack_ages((self._plans[queue], counts[queue]) for queue in mine)
             for address, mine in owned.items()
         }
-        answers = self._deployment.ask(requests, deadline, pool=_POOL)
+        answers = self._deployment.execute(requests, deadline, pool=_POOL)
         found = {}
         for address, mine in owned.items():
             answer = answers[address]

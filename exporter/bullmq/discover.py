@@ -24,7 +24,7 @@ from exporter.bullmq.keys import (
 )
 from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Reply, ReplyError, Request, request
+from exporter.redis.protocol import Reply, ReplyError, Request, pack_request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import OwnCounts, QueueId
 from service.clock import Deadline, monotonic
@@ -130,8 +130,8 @@ class Discovery:
     def _look(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Clients, then the candidates again."""
         addresses = [node.address for node in self._deployment.topology(deadline).nodes]
-        asked = dict.fromkeys(addresses, request([("CLIENT", "LIST")]))
-        answers = self._deployment.ask(asked, deadline, pool=_POOL)
+        asked = dict.fromkeys(addresses, pack_request([("CLIENT", "LIST")]))
+        answers = self._deployment.execute(asked, deadline, pool=_POOL)
         names: list[Counter[str]] = []
         refused = None
         for answer in answers.values():
@@ -165,7 +165,7 @@ class Discovery:
         candidates = [queue for queue in self._candidates if slot_map.possible(queue)]
         owned, _ = slot_map.by_owner(candidates)
         asked = {address: _existence(queues) for address, queues in owned.items()}
-        answers = self._deployment.ask(asked, deadline, pool=_POOL)
+        answers = self._deployment.execute(asked, deadline, pool=_POOL)
         own: dict[QueueId, OwnCounts] = {}
         before = set(self._known.queues)
         real = set(candidates) & before
@@ -199,12 +199,12 @@ class Discovery:
         search = self._search = self._search or _Search()
         due = [address for address in slot_map.masters if address not in search.done]
         asked = {
-            address: request(
+            address: pack_request(
                 [("SCAN", search.cursors.get(address, b"0"), "MATCH", self._pattern, "COUNT", _COUNT)]
             )
             for address in due
         }
-        answers = self._deployment.ask(asked, deadline, pool=_POOL)
+        answers = self._deployment.execute(asked, deadline, pool=_POOL)
         for address, answer in answers.items():
             reply = answer.value[0] if isinstance(answer, Ok) else None
             if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], bytes):
@@ -271,7 +271,7 @@ class Discovery:
 
 def _existence(queues: Iterable[QueueId]) -> Request:
     """Whether each of them is there, and in the same round what BullMQ counts itself."""
-    return request(
+    return pack_request(
         command
         for queue in queues
         for command in (

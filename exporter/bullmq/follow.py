@@ -175,7 +175,9 @@ class Follower:
 
     def ask(self, address: str, request: Request) -> list[Reply] | Failed:
         """A node's replies. One that fails, or knows of a move, makes the next step look for the owners."""
-        answer = self._deployment.ask({address: request}, Deadline.after(_ROUND_SECONDS), pool=_POOL)[address]
+        answer = self._deployment.execute({address: request}, Deadline.after(_ROUND_SECONDS), pool=_POOL)[
+            address
+        ]
         if isinstance(answer, Failed):
             self._stale = True
             return answer

@@ -173,7 +173,7 @@ def test_the_commands_say_it_too(locked_redis: RedisServer) -> None:
 
 def test_not_a_redis(talker: str) -> None:
     line = refusal(REDIS_URL=f"redis://:hunter2@{talker}")
-    assert line.startswith(f"REDIS_URL (environment): {talker}: the answer is not Redis protocol")
+    assert line.startswith(f"REDIS_URL (environment): {talker}: the reply is not Redis protocol")
 
 
 def test_a_certificate_of_another_authority(

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.health import assess
 from exporter.redis.collect import collect_redis
-from exporter.redis.protocol import ReplyError, request
+from exporter.redis.protocol import ReplyError, pack_request
 from exporter.settings import HealthSettings
 from exporter.snapshot import QueueId, Snapshot
 from lab.bullmq import BullMQ
@@ -103,9 +103,11 @@ def test_nothing_else_is(guarded: RedisServer, watch: WatchOf) -> None:
         ("KEYS", "*"),
     ]
     one = watch(guarded, redis=READER)
-    (answer,) = one.deployment.ask({guarded.address: request(refused)}, Deadline.after(5), pool="t").values()
-    assert isinstance(answer, Ok)
-    codes = [reply.code if isinstance(reply, ReplyError) else reply for reply in answer.value]
+    (outcome,) = one.deployment.execute(
+        {guarded.address: pack_request(refused)}, Deadline.after(5), pool="t"
+    ).values()
+    assert isinstance(outcome, Ok)
+    codes = [reply.code if isinstance(reply, ReplyError) else reply for reply in outcome.value]
     assert codes == ["NOPERM"] * len(refused)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import request
+from exporter.redis.protocol import pack_request
 from exporter.snapshot import RedisState, TopologyNode
 from lab.cluster import RedisCluster, start_cluster
 from lab.deadline import wait_until
@@ -39,7 +39,7 @@ def take_over(replica: RedisServer) -> None:
 
 
 def unread(state: RedisState) -> dict[str, str]:
-    return {address: out.kind for address, out in state.nodes.items() if isinstance(out, Failed)}
+    return {address: outcome.kind for address, outcome in state.nodes.items() if isinstance(outcome, Failed)}
 
 
 def test_one_seed_leads_to_all_six(cluster: RedisCluster, connect: Connect) -> None:
@@ -91,8 +91,8 @@ def test_half_of_the_nodes_hang(cluster: RedisCluster, connect: Connect) -> None
     assert unread(state) == {node.address: "timeout" for node in hung}
     assert len(state.topology.nodes) == 6
     assert state.topology.slots_covered() == 16384
-    told = until(deployment, lambda state: not node_of(state, hung[0]).healthy, "the others see it")
-    assert {node_of(told, node).healthy for node in cluster.nodes[3:]} == {True}
+    state = until(deployment, lambda state: not node_of(state, hung[0]).healthy, "the others see it")
+    assert {node_of(state, node).healthy for node in cluster.nodes[3:]} == {True}
     for node in hung:
         node.resume()
     until(deployment, lambda state: not unread(state), "all answer again")
@@ -116,7 +116,7 @@ def test_a_dead_master_stays_listed_and_its_replica_takes_over(
     assert node_of(after, replica).config_epoch > node_of(before, master).config_epoch
     old = node_of(after, master)
     assert (old.shard, old.slots, old.healthy) == ("", (), False)
-    assert old.why.startswith("failed, say ")
+    assert old.why.startswith("failed, reported by ")
     assert isinstance(after.nodes[master.address], Failed)
     assert after.topology.slots_covered() == 16384
     master.restart()
@@ -163,9 +163,10 @@ def test_a_refresh_finds_the_new_owner_of_slots(cluster: RedisCluster, connect: 
         ),
         what="the seeds know the new master",
     )
-    asked = dict.fromkeys(cluster.addresses, request([("PING",)]))
+    requests = dict.fromkeys(cluster.addresses, pack_request([("PING",)]))
     assert all(
-        out == Ok([b"PONG"], out.took) for out in deployment.ask(asked, deadline, pool="bullmq").values()
+        outcome == Ok([b"PONG"], outcome.took)
+        for outcome in deployment.execute(requests, deadline, pool="bullmq").values()
     )
 
 
@@ -198,7 +199,7 @@ def test_a_server_without_a_cluster_among_cluster_seeds(connect: Connect) -> Non
 
     with start_redis() as alone:
         (failed,) = collect(connect(cluster=[alone.address])).nodes.values()
-    assert failed == Failed("error", "is not a node of a cluster: set REDIS_URL alone", failed.took)
+    assert failed == Failed("error", "is not a cluster node: set only REDIS_URL", failed.took)
 
 
 def test_a_whole_cluster_that_dies_and_comes_back(connect: Connect) -> None:

@@ -69,7 +69,7 @@ def test_each_queue_is_asked_of_its_owner(
     one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
     state = collect(one)
     assert (waiting(state), state.up) == ({"{mail}": 3, "{foo}": 4}, True)
-    asked = {(where, command[1]) for where, command in world.asked if command[0] == "LLEN"}
+    asked = {(where, command[1]) for where, command in world.commands if command[0] == "LLEN"}
     assert {where for where, key in asked if "{mail}" in key} == {FIRST}
     assert {where for where, key in asked if "{foo}" in key} == {SECOND}
 
@@ -101,11 +101,11 @@ def test_a_silent_node_is_not_asked_twice_when_nothing_has_moved(
     one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
     collect(one)
     world.servers[FIRST] = silent
-    world.asked.clear()
+    world.commands.clear()
     state = collect(one)
     assert waiting(state) == {"{foo}": 0}
     assert (state.unread[MAIL].kind, state.unread[MAIL].message) == ("timeout", f"{FIRST}: no answer in time")
-    asked = [command for _, command in world.asked if command == ("LLEN", "bull:{mail}:wait")]
+    asked = [command for _, command in world.commands if command == ("LLEN", "bull:{mail}:wait")]
     assert len(asked) == 1
 
 
@@ -149,7 +149,7 @@ def test_ages_take_a_second_request(halves: dict[str, Keys], connect: Deployment
     assert waits is None
     assert runs == pytest.approx(oldest - 2)
     assert ages["{foo}"] == (None, None)
-    rounds = [command[1] for where, command in world.asked if where == SECOND and command[0] == "HMGET"]
+    rounds = [command[1] for where, command in world.commands if where == SECOND and command[0] == "HMGET"]
     assert rounds == ["bull:{foo}:meta", "bull:{foo}:1"]
 
 

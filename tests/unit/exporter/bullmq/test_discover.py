@@ -59,7 +59,7 @@ def test_a_search_goes_on_where_it_was(
         clock.now += pauses[-1]
     assert pauses[:-1] == [pytest.approx(1 / 20)] * 3
     assert names(found) == ["a", "b", "c"]
-    assert [command[1] for _, command in world.asked if command[0] == "SCAN"] == ["0", "1", "2", "3"]
+    assert [command[1] for _, command in world.commands if command[0] == "SCAN"] == ["0", "1", "2", "3"]
 
 
 def test_the_next_search_and_look_come_when_they_are_due(
@@ -68,7 +68,7 @@ def test_the_next_search_and_look_come_when_they_are_due(
     found = discovery(connect, discovery_interval_seconds=7, rescan_interval_seconds=30)
     while clock.now < 1100:
         clock.now += found.step()
-    asked = [command[0] for _, command in world.asked]
+    asked = [command[0] for _, command in world.commands]
     assert asked.count("SCAN") == 4  # at 0, 30, 60 and 90 s
     assert asked.count("CLIENT") - asked.count("SETNAME") == 15
 
@@ -256,7 +256,7 @@ def test_a_master_that_joins_during_a_search_is_searched(
         clock.now += found.step()
     assert found.known().complete
     asked = {
-        address: [command[1] for where, command in world.asked if where == address and command[0] == "SCAN"]
+        address: [command[1] for where, command in world.commands if where == address and command[0] == "SCAN"]
         for address in addresses
     }
     assert asked == dict(zip(addresses, (["0", "1", "2"], ["0"], ["0"]), strict=True))

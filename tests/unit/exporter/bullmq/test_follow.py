@@ -231,7 +231,7 @@ def test_an_answer_that_comes_too_late_is_asked_for_in_smaller_parts(
     one.round()
     monkeypatch.setattr(
         one.follower._deployment,
-        "ask",
+        "execute",
         lambda asked, *_, **__: dict.fromkeys(asked, Failed("timeout", "")),
     )
     for _ in range(5):

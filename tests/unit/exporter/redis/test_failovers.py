@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redis.failovers import BELIEVED, DETACHED, Failover, FailoverState, observe, shards
-from exporter.redis.topology import ClusterView, agree
+from exporter.redis.failovers import (
+    IDLE_MASTER_LIMIT,
+    STALE_VIEW_LIMIT,
+    Failover,
+    FailoverState,
+    observe,
+    shards,
+)
+from exporter.redis.topology import ClusterView, merge_cluster_views
 from exporter.snapshot import ClusterLine, Topology, TopologyNode
 
 FIRST, SECOND, ALL = ((0, 99),), ((100, 16383),), ((0, 16383),)
@@ -39,13 +46,13 @@ AFTER = look(replica("a", D), B, D, replica("e", D))
 DEAD = look(master("a", 1, healthy=False), B, D, replica("e", D))
 
 
-def told(*looks: Topology) -> list[Failover]:
+def detect(*looks: Topology) -> list[Failover]:
     state = FailoverState()
-    found: list[Failover] = []
-    for one in looks:
-        state, news = observe(state, one)
-        found += news
-    return found
+    failovers: list[Failover] = []
+    for topology in looks:
+        state, detected = observe(state, topology)
+        failovers += detected
+    return failovers
 
 
 ONE = [Failover("0", "a:1", "d:1")]
@@ -66,7 +73,9 @@ TAKEN = master("b", 9, ALL)
         pytest.param([BEFORE, UNOWNED, UNOWNED, AFTER], ONE, id="without an owner for a while"),
         pytest.param([BEFORE, AFTER, BEFORE, AFTER], ONE, id="an old view in between"),
         pytest.param([AFTER, BEFORE, AFTER], [], id="an old view after a start"),
-        pytest.param([BEFORE, AFTER, *[BEFORE] * BELIEVED * 2, AFTER], ONE, id="an old view that stays"),
+        pytest.param(
+            [BEFORE, AFTER, *[BEFORE] * STALE_VIEW_LIMIT * 2, AFTER], ONE, id="an old view that stays"
+        ),
         pytest.param([BEFORE, AFTER, AND_BACK], [*ONE, Failover("0", "d:1", "a:1")], id="and back"),
         pytest.param([BEFORE, DEAD, AND_BACK], [*ONE, Failover("0", "d:1", "a:1")], id="and back, missed"),
         pytest.param(
@@ -99,25 +108,25 @@ TAKEN = master("b", 9, ALL)
     ],
 )
 def test_what_counts(looks: list[Topology], failovers: list[Failover]) -> None:
-    assert told(*looks) == failovers
+    assert detect(*looks) == failovers
 
 
 def test_a_replica_that_was_made_a_master_and_is_given_slots_won_nothing() -> None:
     detached = look(A, B, master("d", 0))
     given = look(master("a", 1, ((5, 99),)), B, master("d", 9, ((0, 4),)))
-    assert told(BEFORE, *[detached] * DETACHED, given) == []
+    assert detect(BEFORE, *[detached] * IDLE_MASTER_LIMIT, given) == []
 
 
-def test_a_deployment_made_anew_with_lower_epochs_is_believed_and_then_watched() -> None:
+def test_a_new_deployment_with_lower_epochs_is_accepted_and_then_watched() -> None:
     old, new = master("x", 50, ALL), master("a", 1, ALL)
     won = master("d", 3, ALL)
-    anew = look(new, replica("d", new))
-    looks = [look(old), *[anew] * BELIEVED, anew, look(won, replica("a", won))]
-    assert told(*looks) == [Failover("0", "a:1", "d:1")]
+    rebuilt = look(new, replica("d", new))
+    looks = [look(old), *[rebuilt] * STALE_VIEW_LIMIT, rebuilt, look(won, replica("a", won))]
+    assert detect(*looks) == [Failover("0", "a:1", "d:1")]
 
 
 def test_a_master_that_is_forgotten_at_once_is_named_by_its_id() -> None:
-    assert told(BEFORE, look(B, D)) == [Failover("0", "a", "d:1")]
+    assert detect(BEFORE, look(B, D)) == [Failover("0", "a", "d:1")]
 
 
 def watched(address: str, epoch: int) -> Topology:
@@ -137,12 +146,13 @@ def watched(address: str, epoch: int) -> Topology:
         ),
         pytest.param([("a:1", 0), ("b:1", 1), ("a:1", 2), ("b:1", 5)], 3, id="to and fro"),
         pytest.param([("a:1", 3), ("cache-1:1", 3), ("b:1", 4)], 1, id="another name of the same"),
-        pytest.param([("a:1", 9), *[("b:1", 0)] * BELIEVED, ("c:1", 1)], 1, id="monitored anew"),
+        pytest.param([("a:1", 9), *[("b:1", 0)] * STALE_VIEW_LIMIT, ("c:1", 1)], 1, id="monitored again"),
     ],
 )
 def test_sentinel(looks: list[tuple[str, int]], count: int) -> None:
-    found = told(*(watched(address, epoch) for address, epoch in looks))
-    assert (len(found), {one.shard for one in found}) == (count, {"mymaster"} if count else set())
+    failovers = detect(*(watched(address, epoch) for address, epoch in looks))
+    labels = {failover.shard for failover in failovers}
+    assert (len(failovers), labels) == (count, {"mymaster"} if count else set())
 
 
 def test_a_single_server_has_no_shards_and_no_failovers() -> None:
@@ -227,13 +237,13 @@ def test_each_failover_that_is_looked_at_counts_once_whatever_old_views_come_bet
     state, _ = observe(state, history[0])
     for what, shard, number in steps:
         if what == "old look":
-            state, news = observe(state, history[-min(shard, len(history))])
-            assert news == ()
+            state, detected = observe(state, history[-min(shard, len(history))])
+            assert detected == ()
             continue
         happened += happen(world, what, shard, number)
         history.append(world.look())
-        state, news = observe(state, history[-1])
-        counted += len(news)
+        state, detected = observe(state, history[-1])
+        counted += len(detected)
         assert counted == happened
 
 
@@ -243,8 +253,8 @@ def test_missed_looks_never_make_more_failovers_than_there_were(steps: list[tupl
     history = [world.look()]
     for what, shard, number in steps:
         if what.endswith("look"):
-            state, news = observe(state, history[-min(max(shard, 1), len(history))])
-            counted += len(news)
+            state, detected = observe(state, history[-min(max(shard, 1), len(history))])
+            counted += len(detected)
             assert counted <= happened
         else:
             happened += happen(world, what, shard, number)
@@ -264,19 +274,19 @@ def test_one_failover_among_missed_looks_counts_once(
     state, _ = observe(FailoverState(), world.look())
     counted = 0
     failed_over = world.fail_over(shard, number, by_death=by_death)
-    for what, one, other in steps:
+    for what, other_shard, other_number in steps:
         if what in ("revive", "move slots"):
-            happen(world, what, one, other)
+            happen(world, what, other_shard, other_number)
         elif what == "look":
-            state, news = observe(state, world.look())
-            counted += len(news)
-    state, news = observe(state, world.look())
-    assert counted + len(news) == failed_over
+            state, detected = observe(state, world.look())
+            counted += len(detected)
+    state, detected = observe(state, world.look())
+    assert counted + len(detected) == failed_over
 
 
-def view_of(who: str, seen: Topology) -> ClusterView:
+def view_of(who: str, topology: Topology) -> ClusterView:
     """CLUSTER NODES as `who` gives it."""
-    by_address = {node.address: node.node_id for node in seen.nodes}
+    by_address = {node.address: node.node_id for node in topology.nodes}
     return tuple(
         ClusterLine(
             node.node_id,
@@ -289,7 +299,7 @@ def view_of(who: str, seen: Topology) -> ClusterView:
             linked=True,
             slots=node.slots,
         )
-        for node in seen.nodes
+        for node in topology.nodes
     )
 
 
@@ -307,8 +317,11 @@ def test_views_of_different_age_agree_on_no_failover_that_was_none(
         happened += happen(world, *step)
         history.append(world.look())
         aged = {name: history[-min(age, len(history))] for name, age in zip(names, ages, strict=True)}
-        state, news = observe(state, agree({f"{name}:1": view_of(name, seen) for name, seen in aged.items()}))
-        counted += len(news)
+        state, detected = observe(
+            state,
+            merge_cluster_views({f"{name}:1": view_of(name, topology) for name, topology in aged.items()}),
+        )
+        counted += len(detected)
         assert counted <= happened
 
 
@@ -332,6 +345,6 @@ def test_a_failover_that_only_some_nodes_know_of_counts_once_in_the_end(
             f"{name}:1": view_of(name, after if place in informed else before)
             for place, name in enumerate(names)
         }
-        state, news = observe(state, agree(views))
-        counted += len(news)
+        state, detected = observe(state, merge_cluster_views(views))
+        counted += len(detected)
     assert counted == 1
