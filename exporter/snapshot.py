@@ -194,7 +194,7 @@ class Histogram(NamedTuple):
     total: float
 
 
-class Tallies(NamedTuple):
+class JobCounters(NamedTuple):
     """What a queue's event stream has told since it was first known. `processing` is by outcome."""
 
     added: int
@@ -216,7 +216,7 @@ class Events(NamedTuple):
     `undone` events were counted, and lost by Redis in a failover. `since`: unix seconds, when counting began.
     """
 
-    tallies: Tallies
+    counters: JobCounters
     read: int
     lost: int
     lag: float

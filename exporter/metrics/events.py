@@ -31,7 +31,7 @@ def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
 def _same(one: Events, other: Events) -> bool:
     """Whether all but the lag is as it was: tallies are made anew whenever an event was read."""
     return (
-        one.tallies is other.tallies
+        one.counters is other.counters
         and one.read == other.read
         and one.lost == other.lost
         and one.undone == other.undone
@@ -47,7 +47,7 @@ def _counter(name: str, text: str, value: Callable[[Events], float]) -> Family:
 
 
 def _jobs(name: str, text: str) -> Family:
-    return _counter(f"bullmq_job_{name}_total", f"{text} {_SINCE}", attrgetter(f"tallies.{name}"))
+    return _counter(f"bullmq_job_{name}_total", f"{text} {_SINCE}", attrgetter(f"counters.{name}"))
 
 
 def _lag(assessment: Assessment) -> Iterable[Sample]:
@@ -58,13 +58,13 @@ def _lag(assessment: Assessment) -> Iterable[Sample]:
 
 
 def _wait(assessment: Assessment) -> Iterable[HistogramSample]:
-    waits = ((queue, one.tallies.wait) for queue, one in _events(assessment).items())
+    waits = ((queue, one.counters.wait) for queue, one in _events(assessment).items())
     return [(queue, wait) for queue, wait in waits if any(wait.counts)]
 
 
 def _processing(assessment: Assessment) -> Iterator[HistogramSample]:
     for (prefix, name), one in _events(assessment).items():
-        for outcome, histogram in one.tallies.processing.items():
+        for outcome, histogram in one.counters.processing.items():
             if any(histogram.counts):
                 yield (prefix, name, outcome), histogram
 
@@ -116,7 +116,7 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "bullmq_events_evicted_total",
         "Jobs whose start was forgotten, as too many are under way or they went without an event: "
         "they are counted, but have no duration.",
-        attrgetter("tallies.evicted"),
+        attrgetter("counters.evicted"),
     ),
     Family.of_column(
         "bullmq_events_since_timestamp_seconds",

@@ -30,7 +30,7 @@ class Watch:
 
     def look(self, seconds: float = 20) -> BullMQState:
         """Look for queues and workers, then collect."""
-        self.discovery.look_once(Deadline.after(seconds))
+        self.discovery.discover_once(Deadline.after(seconds))
         return self.collect(seconds)
 
     def collect(self, seconds: float = 20) -> BullMQState:
@@ -59,20 +59,22 @@ def watch() -> Iterator[WatchOf]:
     """`watch(server_or_cluster, prefixes=[...], ...)`; other settings of Redis in `redis`."""
     with ExitStack() as undo:
 
-        def made(
-            where: RedisServer | RedisCluster, redis: dict[str, object] | None = None, **bullmq: object
+        def open_monitor(
+            server_or_cluster: RedisServer | RedisCluster,
+            redis: dict[str, object] | None = None,
+            **bullmq: object,
         ) -> Watch:
-            if isinstance(where, RedisServer):
-                address: dict[str, object] = {"url": where.url}
+            if isinstance(server_or_cluster, RedisServer):
+                address: dict[str, object] = {"url": server_or_cluster.url}
             else:
-                address = {"cluster": where.addresses}
-            one = Watch(
+                address = {"cluster": server_or_cluster.addresses}
+            monitor = Watch(
                 RedisSettings.model_validate(address | (redis or {})), BullMQSettings.model_validate(bullmq)
             )
-            undo.callback(one.deployment.close)
-            return one
+            undo.callback(monitor.deployment.close)
+            return monitor
 
-        yield made
+        yield open_monitor
 
 
 @pytest.fixture(scope="module")
@@ -87,24 +89,24 @@ def server() -> Iterator[RedisServer]:
 def library(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Driver]:
     """Each BullMQ library, side by side on one server."""
     if request.param == "python":
-        made: Driver = PyBullMQ(url=server.url)
+        library: Driver = PyBullMQ(url=server.url)
     else:
-        made = BullMQ(request.param, url=server.url)
-    with made as driver:
+        library = BullMQ(request.param, url=server.url)
+    with library as driver:
         yield driver
 
 
 def names(state: BullMQState) -> list[tuple[str, str]]:
     """Every known queue, as (prefix, name)."""
     return sorted(
-        [(one.id.prefix, one.id.name) for one in state.queues]
+        [(queue.id.prefix, queue.id.name) for queue in state.queues]
         + [(key.prefix, key.name) for key in state.unread]
     )
 
 
 def of(state: BullMQState, name: str, prefix: str = "bull") -> QueueState:
-    found = {queue.id: queue for queue in state.queues}
-    return found[QueueId(prefix, name)]
+    queues = {queue.id: queue for queue in state.queues}
+    return queues[QueueId(prefix, name)]
 
 
 def theirs(counts: dict[str, int]) -> dict[str, int]:

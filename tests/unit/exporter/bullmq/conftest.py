@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.bullmq import discover
-from exporter.redis import deployment as nodes
+from exporter.redis import deployment
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.settings import RedisSettings
@@ -29,7 +29,7 @@ class Keys:
     refused: set[str] = field(default_factory=set)
     cluster_nodes: str = ""
     moved: set[str] = field(default_factory=set)
-    answers: dict[tuple[str, ...], Reply] = field(default_factory=dict)
+    replies: dict[tuple[str, ...], Reply] = field(default_factory=dict)
 
     def __call__(self, command: tuple[str, ...]) -> Reply:
         verb, *rest = command
@@ -37,8 +37,8 @@ class Keys:
             return ReplyError(f"NOPERM this user has no permissions to run the '{verb.lower()}' command")
         if len(rest) > 0 and any(rest[0].startswith(base) for base in self.moved):
             return ReplyError("MOVED 1 10.0.0.2:7002")
-        if command in self.answers:
-            return self.answers[command]
+        if command in self.replies:
+            return self.replies[command]
         match verb:
             case "INFO":
                 mode = "cluster" if self.cluster_nodes else "standalone"
@@ -85,29 +85,29 @@ class Clock:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World()
-    monkeypatch.setattr(nodes, "open_connection", made.open_connection)
-    return made
+    servers = World()
+    monkeypatch.setattr(deployment, "open_connection", servers.open_connection)
+    return servers
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What discovery takes for the time."""
-    made = Clock()
-    monkeypatch.setattr(discover, "monotonic", made)
-    return made
+    clock = Clock()
+    monkeypatch.setattr(discover, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture
 def connect() -> Iterator[DeploymentOf]:
     with ExitStack() as undo:
 
-        def made(**settings: object) -> Deployment:
+        def open_deployment(**settings: object) -> Deployment:
             deployment = Deployment(RedisSettings.model_validate(settings))
             undo.callback(deployment.close)
             return deployment
 
-        yield made
+        yield open_deployment
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def halves(world: World) -> dict[str, Keys]:
 
 
 def share_slots(servers: dict[str, Keys], slots: dict[str, str]) -> None:
-    """Let all servers tell that these own these slots."""
+    """Let all servers report that these nodes own these slots."""
     for own, server in servers.items():
         server.cluster_nodes = "\n".join(
             f"{address} {address}@1 {'myself,' if address == own else ''}master - 0 0 1 connected {span}"

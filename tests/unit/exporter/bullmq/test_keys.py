@@ -12,8 +12,8 @@ from exporter.bullmq.keys import (
 from exporter.bullmq.keys import (
     is_pattern,
     is_python_name,
+    is_selected,
     is_tagged,
-    is_wanted,
     queue_of_meta,
     scan_pattern,
     slot_of,
@@ -120,7 +120,7 @@ def test_what_a_prefix_says_to_a_glob_is_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "entries", "wanted"),
+    ("name", "entries", "selected"),
     [
         ("mail", (), True),
         ("mail", ("mail",), True),
@@ -133,8 +133,8 @@ def test_what_a_prefix_says_to_a_glob_is_escaped() -> None:
         ("orders", ("mail", "x*"), False),
     ],
 )
-def test_names_and_patterns(name: str, entries: tuple[str, ...], wanted: bool) -> None:  # noqa: FBT001
-    assert is_wanted(QueueId("bull", name), entries) is wanted
+def test_names_and_patterns(name: str, entries: tuple[str, ...], selected: bool) -> None:  # noqa: FBT001
+    assert is_selected(QueueId("bull", name), entries) is selected
 
 
 def test_what_is_a_pattern() -> None:

@@ -27,7 +27,7 @@ def followed() -> Events:
             [b"1550-0", [b"event", b"failed", b"jobId", b"1", b"failedReason", b"no"]],
         ]
     )
-    return Events(jobs.tallies(), 4, 2, 0.5)
+    return Events(jobs.counters(), 4, 2, 0.5)
 
 
 def test_every_number_has_its_series() -> None:
