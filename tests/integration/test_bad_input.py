@@ -24,7 +24,7 @@ PIECES = ("hunter2", "hunter3", "hun#", "ter/2", "ter2", "ter%2F2", "secret")
 SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "LOG_")
 
 MISTAKES = {
-    "address": "redis.cluster=(hidden) ({}, line 2): wanted host:port, found an '@'",
+    "address": "redis.cluster=(hidden) ({}, line 2): expected host:port, found an '@'",
     "boolean": "monitoring.enabled=perhaps ({}, line 2): should be true or false",
     "certificate-without-key": "redis.tls.cert_file=/etc/hostname ({}, line 4): needs REDIS_TLS_KEY_FILE",
     "choice": "log.level=loud ({}, line 2): should be 'debug', 'info', 'warning' or 'error'",

@@ -109,7 +109,7 @@ def test_cluster_nodes(environ: dict[str, str], cluster: tuple[str, ...]) -> Non
             {"REDIS_CLUSTER_HOST_1": "a:1", "REDIS_CLUSTER_PORT_1": "1"},
             "REDIS_CLUSTER_HOST_1=a:1 (environment): has a port, and REDIS_CLUSTER_PORT_1 is set too",
         ),
-        ({"REDIS_CLUSTER_HOST_1": "a/b"}, "REDIS_CLUSTER_HOST_1=a/b (environment): wanted host:port"),
+        ({"REDIS_CLUSTER_HOST_1": "a/b"}, "REDIS_CLUSTER_HOST_1=a/b (environment): expected host:port"),
         (
             {"REDIS_CLUSTER_HOST_1": "a", "REDIS_URL": "redis://b"},
             "REDIS_CLUSTER_HOST_1 (environment): REDIS_URL is set too: one of them says where Redis is",

@@ -96,7 +96,7 @@ class Mount(NamedTuple):
 
 
 def mounted(monkeypatch: pytest.MonkeyPatch, *, devices: list[Mount], others: list[Mount]) -> dict[str, int]:
-    """The size of what is told of these mounts; each has as many bytes as its mount point has letters."""
+    """The size of the file systems reported for these mounts: as many bytes as the mount point has letters."""
 
     def usage(mountpoint: str) -> SimpleNamespace:
         return SimpleNamespace(total=len(mountpoint), free=0)
@@ -105,7 +105,9 @@ def mounted(monkeypatch: pytest.MonkeyPatch, *, devices: list[Mount], others: li
         psutil, "disk_partitions", lambda **asked: [*others, *devices] if asked["all"] else devices
     )
     monkeypatch.setattr(psutil, "disk_usage", usage)
-    return {path: one.size for path, one in host.collect_host(Deadline.after(1)).filesystems.items()}
+    return {
+        path: filesystem.size for path, filesystem in host.collect_host(Deadline.after(1)).filesystems.items()
+    }
 
 
 def test_a_containers_root_is_told_and_the_files_bound_into_it_are_not(
