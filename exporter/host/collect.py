@@ -146,7 +146,7 @@ def _disks() -> dict[str, Disk]:
 
 
 def _networks() -> dict[str, Network]:
-    """Interfaces except loopback and veth, the host side of a container's link, which comes and goes with it."""
+    """Interfaces except loopback and veth (the host side of a container's link, which comes and goes)."""
     return {
         name: Network(counters.bytes_recv, counters.bytes_sent, counters.errin, counters.errout)
         for name, counters in psutil.net_io_counters(pernic=True).items()

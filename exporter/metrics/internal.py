@@ -1,4 +1,4 @@
-"""The exporter's own work: what it could collect, and how long that took."""
+"""The exporter itself: success and duration of collecting from each source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.outcome import Failed, Outcome
 
 
 def succeeded(outcome: Outcome[object]) -> bool:
-    """Whether a source gave all that it is for: of Redis at least one node, of BullMQ every known queue."""
+    """Whether a source was read: of Redis at least one node, of BullMQ every known queue."""
     if isinstance(outcome, Failed):
         return False
     match outcome.value:
@@ -40,8 +40,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "oxherd_collect_success",
         "gauge",
-        "1 when the source was read in this scrape, else 0: of redis at least one node, "
-        "of bullmq every known queue.",
+        "1 if the source was read in this scrape, else 0: for redis at least one node, "
+        "for bullmq every known queue.",
         ("source",),
         _success,
     ),

@@ -96,7 +96,7 @@ class Mount(NamedTuple):
 
 
 def mounted(monkeypatch: pytest.MonkeyPatch, *, devices: list[Mount], others: list[Mount]) -> dict[str, int]:
-    """The size of the file systems reported for these mounts: as many bytes as the mount point has letters."""
+    """The sizes reported for these mounts; each has as many bytes as its mount point has letters."""
 
     def usage(mountpoint: str) -> SimpleNamespace:
         return SimpleNamespace(total=len(mountpoint), free=0)
