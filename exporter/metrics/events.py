@@ -73,7 +73,10 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     _jobs("added", "Jobs that were added."),
     _jobs("started", "Attempts that were started: a job that is retried starts again."),
     _jobs("completed", "Jobs that completed, whether or not they were kept."),
-    _jobs("failed", "Jobs that failed permanently, whether or not they were kept."),
+    _jobs(
+        "failed",
+        "Jobs that failed permanently, whether or not they were kept; their last attempt counts here.",
+    ),
     _jobs(
         "retried",
         "Attempts after which the job is retried, immediately or after a delay; "
