@@ -102,7 +102,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, *, devices: list[Mount], others: li
         return SimpleNamespace(total=len(mountpoint), free=0)
 
     monkeypatch.setattr(
-        psutil, "disk_partitions", lambda **asked: [*others, *devices] if asked["all"] else devices
+        psutil, "disk_partitions", lambda **options: [*others, *devices] if options["all"] else devices
     )
     monkeypatch.setattr(psutil, "disk_usage", usage)
     return {

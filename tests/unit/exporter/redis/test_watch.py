@@ -17,11 +17,11 @@ def cluster(world: World, owner: str, epoch: int) -> None:
     for own in NAMES:
         lines = []
         for name in NAMES:
-            has = {owner: (epoch, "0-8191"), NAMES[1]: (2, "8192-16383")}.get(name)
-            flags, master = ("master", "-") if has else ("slave", owner)
-            number, slots = has or (epoch, "")
-            mine = "myself," if name == own else ""
-            lines.append(f"{name} {name}@17001 {mine}{flags} {master} 0 0 {number} connected {slots}")
+            ownership = {owner: (epoch, "0-8191"), NAMES[1]: (2, "8192-16383")}.get(name)
+            flags, master = ("master", "-") if ownership else ("slave", owner)
+            number, slots = ownership or (epoch, "")
+            myself = "myself," if name == own else ""
+            lines.append(f"{name} {name}@17001 {myself}{flags} {master} 0 0 {number} connected {slots}")
         world.servers[own] = answering("redis_mode:cluster\r\n", cluster_nodes="\n".join(lines).encode())
 
 
