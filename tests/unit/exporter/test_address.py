@@ -43,7 +43,7 @@ def test_url(text: str, expected: RedisUrl) -> None:
         ("redis://[::1", "host:port"),
     ],
 )
-def test_what_is_no_url_says_what_is_wrong(text: str, says: str) -> None:
+def test_an_invalid_url_reports_what_is_wrong(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_url(text)
 

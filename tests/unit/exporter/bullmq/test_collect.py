@@ -61,7 +61,7 @@ def test_without_a_queue_half_a_cluster_is_enough(
     assert collect(bullmq).up
 
 
-def test_each_queue_is_asked_of_its_owner(
+def test_each_queue_is_read_from_its_owner(
     halves: dict[str, Keys], connect: DeploymentOf, world: World
 ) -> None:
     halves[FIRST].lengths["bull:{mail}:wait"] = 3
@@ -86,7 +86,7 @@ def test_a_queue_that_moved_is_found_in_the_same_collection(
     assert (waiting(state), state.up) == ({"{mail}": 9, "{foo}": 0}, True)
 
 
-def test_a_queue_that_nobody_has_is_unread(halves: dict[str, Keys], connect: DeploymentOf) -> None:
+def test_a_queue_without_an_owner_is_unread(halves: dict[str, Keys], connect: DeploymentOf) -> None:
     share_slots(halves, {FIRST: "0", SECOND: "8192-16383"})
     bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
     state = collect(bullmq)
@@ -95,7 +95,7 @@ def test_a_queue_that_nobody_has_is_unread(halves: dict[str, Keys], connect: Dep
     assert not state.up
 
 
-def test_a_silent_node_is_not_asked_twice_when_nothing_has_moved(
+def test_a_silent_node_is_not_read_twice_when_nothing_has_moved(
     halves: dict[str, Keys], connect: DeploymentOf, world: World
 ) -> None:
     bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
@@ -165,7 +165,9 @@ def test_workers_are_unknown_until_they_were_counted(cache: Keys, connect: Deplo
     assert state.problems == ("in the settings, but not in Redis: orders",)
 
 
-def test_the_first_settings_that_match_tell_of_a_queues_workers(cache: Keys, connect: DeploymentOf) -> None:
+def test_the_first_matching_settings_give_a_queues_worker_settings(
+    cache: Keys, connect: DeploymentOf
+) -> None:
     bullmq, _ = source(
         connect(url="redis://cache"),
         queues=["mail", "mail-bulk", "orders"],

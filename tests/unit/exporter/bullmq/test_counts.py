@@ -205,7 +205,7 @@ def job(added: float, *, opts: object = None, tried: int | None = None, tries: i
     return [stamp, began, json.dumps(opts or {}).encode(), str(tries).encode() if tries else None, None]
 
 
-def test_what_is_asked_about_the_oldest_jobs() -> None:
+def test_commands_for_the_oldest_jobs() -> None:
     both = counted(
         {"LINDEX wait -1": b"1", "LLEN paused": 1, "LINDEX paused -1": b"2", "LINDEX active": b"3"}
     )
@@ -237,7 +237,7 @@ def test_a_job_that_is_tried_again_waits_since_its_last_try() -> None:
     assert waits(job(3600, tried=30, tries=2, opts={"delay": 5})) == 30
 
 
-def test_of_a_job_that_was_put_back_by_hand_nothing_is_known() -> None:
+def test_a_job_retried_by_hand_has_no_age() -> None:
     assert waits(job(604_800, tries=3)) is None
     assert waits([b"1", None, b"{}", None, b"1"]) is None
 
@@ -247,7 +247,7 @@ def test_a_producers_clock_may_be_ahead() -> None:
 
 
 @pytest.mark.parametrize("reply", [None, NOPERM, [None] * 5, [b"x", None, b"{}", None, None], []])
-def test_a_job_that_is_gone_has_no_age(reply: Reply) -> None:
+def test_a_removed_job_has_no_age(reply: Reply) -> None:
     assert waits(reply) is None
 
 

@@ -37,7 +37,7 @@ def test_a_search_finds_queues_and_no_phantoms(cache: Keys, connect: DeploymentO
     assert (queues.known().complete, queues.known().problems) == (True, ())
 
 
-def test_a_queue_that_vanishes_is_gone_after_the_next_look(cache: Keys, connect: DeploymentOf) -> None:
+def test_a_queue_that_vanishes_is_removed_in_the_next_round(cache: Keys, connect: DeploymentOf) -> None:
     cache.hold("mail", "orders")
     queues = discovery(connect)
     look(queues)
@@ -62,7 +62,7 @@ def test_a_search_goes_on_where_it_was(
     assert [command[1] for _, command in world.commands if command[0] == "SCAN"] == ["0", "1", "2", "3"]
 
 
-def test_the_next_search_and_look_come_when_they_are_due(
+def test_the_next_search_and_round_come_when_they_are_due(
     cache: Keys, connect: DeploymentOf, clock: Clock, world: World
 ) -> None:
     queues = discovery(connect, discovery_interval_seconds=7, rescan_interval_seconds=30)
@@ -80,7 +80,7 @@ def test_named_queues_are_known_at_once(connect: DeploymentOf) -> None:
     assert (known.complete, known.workers) == (True, None)
 
 
-def test_a_name_that_redis_does_not_have_is_said(cache: Keys, connect: DeploymentOf) -> None:
+def test_a_name_that_redis_does_not_have_is_reported(cache: Keys, connect: DeploymentOf) -> None:
     cache.hold("mail")
     queues = discovery(connect, queues=["mail", "mial"])
     assert look(queues) == ["mail", "mial"]
@@ -90,7 +90,7 @@ def test_a_name_that_redis_does_not_have_is_said(cache: Keys, connect: Deploymen
     assert queues.known().problems == ()
 
 
-def test_with_several_prefixes_a_name_is_looked_for_under_each(cache: Keys, connect: DeploymentOf) -> None:
+def test_with_several_prefixes_a_name_is_searched_under_each(cache: Keys, connect: DeploymentOf) -> None:
     cache.hold("mail", prefix="shop:eu")
     cache.hold("other")
     queues = discovery(connect, queues=["mail"], prefixes=["bull", "shop:eu"])

@@ -200,7 +200,7 @@ CASES: dict[str, tuple[str, dict[str, int], tuple[int, float], dict[str, tuple[i
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_stream_says(name: str) -> None:
+def test_counters_and_durations_of_a_stream(name: str) -> None:
     script, expected, waited, processed = CASES[name]
     counters = feed(script)
     assert nonzero(counters) == expected
@@ -217,7 +217,7 @@ def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
     assert counters.wait == Histogram((0.1, 1), (1, 1, 0), 0.201)
 
 
-def test_an_entry_that_makes_no_sense_is_passed_over() -> None:
+def test_an_invalid_entry_is_ignored() -> None:
     jobs = Jobs()
     senseless: list[Any] = [[b"1-0", []], [b"1-0", None], [], None, 5, [b"1-0", [b"event"]]]
     jobs.feed([*senseless, [b"x", [b"event", b"active", b"jobId", b"1"]], entry("2-0", "added 1")])

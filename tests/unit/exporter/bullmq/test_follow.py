@@ -225,7 +225,7 @@ def test_what_is_new_is_read_once_after_a_node_was_silent(
     assert (events.read, events.counters.added, events.lag) == (2, 2, 0.0)
 
 
-def test_an_answer_that_comes_too_late_is_asked_for_in_smaller_parts(
+def test_after_a_timeout_the_batches_are_smaller(
     world: World, server: Streams, timed: TimedFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed.round()
@@ -289,7 +289,9 @@ def test_all_queues_together_have_a_bound(
     assert timed.follower._streams[OTHER].jobs.remembered == 1
 
 
-def test_one_key_that_is_no_stream_costs_the_others_nothing(server: Streams, timed: TimedFollower) -> None:
+def test_one_key_that_is_not_a_stream_does_not_block_the_others(
+    server: Streams, timed: TimedFollower
+) -> None:
     timed.round(MAIL, OTHER)
     server.refused["bull:other:events"] = "WRONGTYPE no stream"
     server.add(1000, "added 1")
@@ -297,14 +299,14 @@ def test_one_key_that_is_no_stream_costs_the_others_nothing(server: Streams, tim
     assert timed.events(MAIL, OTHER).read == 1
 
 
-def test_queues_that_are_gone_are_forgotten(server: Streams, timed: TimedFollower) -> None:
+def test_removed_queues_are_forgotten(server: Streams, timed: TimedFollower) -> None:
     server.add(1000, "added 1", queue="other")
     timed.round(MAIL, OTHER)
     timed.round(OTHER)
     assert list(timed.follower.events()) == [OTHER]
 
 
-def test_a_queue_whose_stream_may_not_be_read_is_not_told(server: Streams, timed: TimedFollower) -> None:
+def test_a_queue_whose_stream_is_refused_has_no_events(server: Streams, timed: TimedFollower) -> None:
     server.refused["bull:mail:events"] = "NOPERM no"
     timed.round()
     assert timed.follower.events() == {}
@@ -366,7 +368,7 @@ def failed_over(server: Streams, world: World, timed: TimedFollower) -> None:
 
 
 @pytest.mark.parametrize("later", [0, 3], ids=["nothing yet", "new events"])
-def test_what_a_failover_undid_is_told(
+def test_events_undone_by_a_failover_are_reported(
     server: Streams, world: World, timed: TimedFollower, later: int
 ) -> None:
     timed.round()
@@ -384,7 +386,7 @@ def test_what_a_failover_undid_is_told(
     assert (events.read, events.undone, events.lost) == (5 + later, 2, 0)
 
 
-def test_a_stream_made_anew_on_the_same_node_undid_nothing(server: Streams, timed: TimedFollower) -> None:
+def test_a_stream_created_again_on_the_same_node_undid_nothing(server: Streams, timed: TimedFollower) -> None:
     timed.round()
     server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
     timed.round()
@@ -403,7 +405,9 @@ def roll_back(server: Streams, entries: int) -> None:
     server.added["bull:mail:events"] -= entries
 
 
-def test_what_a_restart_from_an_older_file_undid_is_told(server: Streams, timed: TimedFollower) -> None:
+def test_events_undone_by_a_restart_from_an_older_file_are_reported(
+    server: Streams, timed: TimedFollower
+) -> None:
     timed.round()
     server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
     timed.round()
@@ -429,7 +433,7 @@ def test_a_new_master_that_never_had_the_stream_undid_all(
     assert (events.read, events.undone, events.lost) == (3, 2, 0)
 
 
-def test_what_a_deposed_master_still_says_does_not_count(server: Streams, timed: TimedFollower) -> None:
+def test_entries_of_a_demoted_master_do_not_count(server: Streams, timed: TimedFollower) -> None:
     timed.round()
     (reader,) = timed.follower._readers.values()
     server.add(1000, "added 1")

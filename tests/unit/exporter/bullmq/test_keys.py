@@ -113,7 +113,7 @@ def test_python_writes_the_queues_name_as_it_is() -> None:
     assert not is_python_name("bull:bWFpbA==", MAIL)
 
 
-def test_what_a_prefix_says_to_a_glob_is_escaped() -> None:
+def test_glob_characters_of_a_prefix_are_escaped() -> None:
     assert scan_pattern(["bull"]) == "bull:*:meta"
     assert scan_pattern(["a*b?[c]^d\\-"]) == r"a\*b\?\[c\]\^d\\\-:*:meta"
     assert scan_pattern(["bull", "shop"]) == "*:meta"

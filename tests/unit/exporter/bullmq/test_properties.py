@@ -87,7 +87,7 @@ def test_every_command_is_about_a_key_of_its_queue(names: list[str], now_ms: int
 
 
 @given(NAMES, st.lists(st.binary(), max_size=2), BULKS)
-def test_any_job_can_be_asked_for(name: str, oldest: list[bytes], longest: bytes | None) -> None:
+def test_any_job_can_be_read(name: str, oldest: list[bytes], longest: bytes | None) -> None:
     counts = read(IDLE)._replace(oldest=tuple(oldest), longest=longest)
     request = pack_ages([(plan_queue(QueueId("bull", name)), counts)])
     jobs = [*oldest, *([] if longest is None else [longest])]
@@ -107,7 +107,7 @@ def test_an_error_makes_its_queue_unread_and_no_other(place: int, message: str) 
 
 
 @given(st.lists(ANSWERS, min_size=TAIL_REPLIES, max_size=TAIL_REPLIES))
-def test_a_second_look_never_counts_more_jobs_or_less_than_none(replies: list[Any]) -> None:
+def test_a_second_read_never_counts_more_jobs_or_less_than_none(replies: list[Any]) -> None:
     counts = read(IDLE)._replace(waiting=1)
     looked = with_tails(counts, replies)
     assert isinstance(looked, ReplyError) or (0 <= looked.waiting <= 1 and len(looked.oldest) <= 2)

@@ -104,7 +104,7 @@ def test_of_the_last_five_minutes_and_the_last_hour() -> None:
     assert len(kept.hour) <= 32
 
 
-def test_a_queue_that_is_counted_anew_has_no_rates_yet() -> None:
+def test_a_queue_whose_counters_restarted_has_no_rates_yet() -> None:
     history = RateHistory()
     history.record(0, {MAIL: events(completed=100)})
     restarted = events(completed=1, since=50)
@@ -115,7 +115,7 @@ def test_a_queue_that_is_counted_anew_has_no_rates_yet() -> None:
     assert current.completed_per_minute == 2
 
 
-def test_a_queue_that_is_gone_is_forgotten() -> None:
+def test_a_removed_queue_is_forgotten() -> None:
     history = RateHistory()
     history.record(0, {MAIL: events()})
     history.record(60, {})

@@ -59,7 +59,7 @@ def test_a_restart_goes_on_from_the_stream(server: Streams, begin: Begin) -> Non
     assert events.since == pytest.approx(timed.follower.events()[MAIL].since)
 
 
-def test_nothing_is_told_before_the_stream_was_read_to_its_end(server: Streams, begin: Begin) -> None:
+def test_nothing_is_published_before_the_stream_was_read_to_its_end(server: Streams, begin: Begin) -> None:
     timed = begin()
     timed.round()
     server.add(1000, "added 1")
@@ -126,7 +126,7 @@ def test_a_file_that_is_none_is_set_aside(path: Path, torn: bytes) -> None:
     assert not path.exists()
 
 
-def test_an_entry_that_makes_no_sense_costs_only_its_queue(server: Streams, begin: Begin, path: Path) -> None:
+def test_an_invalid_entry_affects_only_its_queue(server: Streams, begin: Begin, path: Path) -> None:
     timed = begin()
     server.add(500, "added 1")
     server.add(500, "added 1", queue="other")
@@ -145,7 +145,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         CheckpointFile(str(tmp_path / "nowhere" / "state"))
 
 
-def test_a_disk_that_is_full_costs_nothing_but_the_file(
+def test_a_full_disk_affects_only_the_file(
     server: Streams, begin: Begin, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     timed = begin()
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_costs_nothing_but_the_file(
     assert "the state file cannot be written" in caplog.text
 
 
-def test_what_redis_lost_while_nobody_looked_is_told(server: Streams, begin: Begin) -> None:
+def test_events_that_redis_lost_in_between_are_reported(server: Streams, begin: Begin) -> None:
     timed = begin()
     timed.round()
     server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")

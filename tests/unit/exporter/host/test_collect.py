@@ -110,7 +110,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, *, devices: list[Mount], others: li
     }
 
 
-def test_a_containers_root_is_told_and_the_files_bound_into_it_are_not(
+def test_a_containers_root_is_reported_and_the_files_bound_into_it_are_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bound = tmp_path / "hosts"
@@ -130,7 +130,7 @@ def test_what_is_mounted_twice_over_the_network_or_as_an_image_is_left_out(
     assert mounted(monkeypatch, devices=[root, again, snap, share], others=[]) == {"/": 1}
 
 
-def test_a_root_over_the_network_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_over_the_network_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mounted(monkeypatch, devices=[], others=[Mount("server:/root", "/", "nfs4")]) == {}
 
 

@@ -47,6 +47,6 @@ def test_every_number_has_its_series() -> None:
     assert f"bullmq_events_lag_seconds{{{queue}}} 0.5" in exposition
 
 
-def test_nothing_is_said_of_streams_that_nobody_follows() -> None:
+def test_streams_that_are_not_followed_have_no_series() -> None:
     for bullmq in (None, Failed("timeout", "late"), Ok(BullMQState(())), Ok(BullMQState((), events={}))):
         assert lines(bullmq) == []

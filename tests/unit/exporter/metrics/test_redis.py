@@ -97,7 +97,7 @@ def test_a_replica_and_its_master() -> None:
     assert by_family["redis_master_repl_offset"] == {("r",): 90, ("s",): 90, ("m",): 95}
 
 
-def test_valkey_says_its_mode_by_another_name() -> None:
+def test_valkey_reports_its_mode_in_another_field() -> None:
     (labels,) = series(m=recorded("redis-valkey-8.1"))["redis_instance_info"]
     assert labels[1:5] == ("master", "7.2.4", "8.1.8", "cluster")
 

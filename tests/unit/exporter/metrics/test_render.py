@@ -146,7 +146,7 @@ def test_names_that_are_no_utf8_stay_apart() -> None:
     ]
 
 
-def test_labels_that_are_gone_are_forgotten() -> None:
+def test_unused_labels_are_forgotten() -> None:
     now: list[Sample] = [(("a", "x"), 1)]
     renderer = Renderer([Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: now)])
     renderer.text(NOTHING)

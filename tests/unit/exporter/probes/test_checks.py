@@ -28,7 +28,7 @@ from service.config.load import ConfigError
 @pytest.mark.parametrize(
     ("status", "expected"), [(200, ["2xx"]), (204, ["200", "204"]), (404, ["4xx", "2xx"])]
 )
-def test_statuses_that_are_well(status: int, expected: list[str]) -> None:
+def test_statuses_that_are_accepted(status: int, expected: list[str]) -> None:
     check_status(status, expected)
 
 
@@ -39,7 +39,7 @@ def test_statuses_that_are_not(status: int, expected: list[str]) -> None:
     assert (caught.value.kind, caught.value.status) == ("status", status)
 
 
-def test_a_body_has_to_match_where_that_is_asked_for() -> None:
+def test_a_body_must_match_if_a_pattern_is_set() -> None:
     check_body(b"", None, 200)
     check_body(b'{"status": "ok"}', r'"status":\s*"ok"', 200)
     with pytest.raises(ProbeError, match="the body does not match"):

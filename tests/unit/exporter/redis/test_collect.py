@@ -95,7 +95,7 @@ def test_until_something_answers_the_seeds_stand_for_the_deployment(world: World
     deployment.close()
 
 
-def test_a_server_that_is_gone_keeps_its_place_and_comes_back(world: World) -> None:
+def test_a_server_that_is_down_stays_listed_and_comes_back(world: World) -> None:
     world.servers["cache:6379"] = answering(STANDALONE)
     deployment = Deployment(settings(url="redis://cache"))
     collect(deployment)
@@ -123,7 +123,7 @@ def test_a_url_of_any_node_leads_to_the_whole_cluster(world: World) -> None:
     deployment.close()
 
 
-def test_a_node_that_joins_is_asked_in_the_same_collection(world: World) -> None:
+def test_a_node_that_joins_is_read_in_the_same_collection(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001")
     deployment = Deployment(settings(cluster=["10.0.0.1:7001"]))
     collect(deployment)
@@ -132,7 +132,7 @@ def test_a_node_that_joins_is_asked_in_the_same_collection(world: World) -> None
     deployment.close()
 
 
-def test_a_node_that_leaves_is_gone_and_so_is_its_thread(world: World) -> None:
+def test_a_node_that_leaves_is_removed_with_its_thread(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001", "10.0.0.3:7001")
     deployment = Deployment(settings(cluster=["10.0.0.1:7001"]))
     collect(deployment)
@@ -146,7 +146,7 @@ def test_a_node_that_leaves_is_gone_and_so_is_its_thread(world: World) -> None:
     deployment.close()
 
 
-def test_the_live_half_tells_all_and_the_dead_half_stays_listed(world: World) -> None:
+def test_the_live_half_reports_all_nodes_and_the_dead_half_stays_listed(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001", "10.0.0.3:7001")
     deployment = Deployment(settings(cluster=["10.0.0.1:7001"]))
     collect(deployment)
@@ -158,7 +158,7 @@ def test_the_live_half_tells_all_and_the_dead_half_stays_listed(world: World) ->
     deployment.close()
 
 
-def test_when_all_nodes_are_gone_the_seeds_lead_to_the_new_ones(world: World) -> None:
+def test_when_no_node_answers_the_seeds_lead_to_the_new_nodes(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001")
     world.servers["seed:6379"] = world.servers["10.0.0.1:7001"]
     deployment = Deployment(settings(cluster=["seed"]))
@@ -189,7 +189,7 @@ def test_a_server_that_became_a_cluster(world: World) -> None:
         {"10.0.0.1:7001": "host-a:1", "10.0.0.2": "host-b:2"},
     ],
 )
-def test_announced_addresses_are_the_names_and_the_map_says_where_they_are(
+def test_announced_addresses_are_the_names_and_the_map_gives_the_targets(
     world: World, table: dict[str, str]
 ) -> None:
     known = ["10.0.0.1:7001", "10.0.0.2:7001"]
@@ -277,7 +277,7 @@ def test_one_sentinel_leads_to_the_others_and_to_the_nodes(world: World) -> None
     deployment.close()
 
 
-def test_a_failover_is_followed_and_a_new_replica_asked_at_once(world: World) -> None:
+def test_a_failover_is_followed_and_a_new_replica_is_read_immediately(world: World) -> None:
     sentinels(world, "a:1", "b:1")
     deployment = Deployment(settings(sentinels=["s1", "s2"]))
     collect(deployment)
@@ -315,7 +315,7 @@ def test_sentinels_that_never_answered_stand_for_the_set(world: World) -> None:
     deployment.close()
 
 
-def test_a_url_of_a_sentinel_says_which_settings_to_use(world: World) -> None:
+def test_a_url_of_a_sentinel_reports_which_settings_to_use(world: World) -> None:
     world.servers["s1:26379"] = answering("redis_mode:sentinel\r\n")
     deployment = Deployment(settings(url="redis://s1:26379"))
     failed = collect(deployment).nodes["s1:26379"]
@@ -326,7 +326,7 @@ def test_a_url_of_a_sentinel_says_which_settings_to_use(world: World) -> None:
     deployment.close()
 
 
-def test_those_who_look_at_the_same_time_share_one_look(world: World) -> None:
+def test_concurrent_refreshes_share_one_run(world: World) -> None:
     entered, go_on = threading.Event(), threading.Event()
     plain = answering(STANDALONE)
 
@@ -365,7 +365,7 @@ def test_a_closed_deployment_fails_and_does_not_raise(world: World) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"url": "redis://:s3kret/x@cache"}, {"cluster": ["me:s3kret@a:1"]}, {"sentinels": ["a:x"]}]
 )
-def test_what_is_no_address_is_said_at_once_and_safely(wrong: dict[str, object]) -> None:
+def test_an_invalid_address_is_reported_immediately_and_safely(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError) as caught:
         Deployment(settings(**wrong))
     assert "s3kret" not in str(caught.value)

@@ -35,21 +35,21 @@ def replica(name: str, of: TopologyNode) -> TopologyNode:
     )
 
 
-def look(*nodes: TopologyNode) -> Topology:
+def cluster(*nodes: TopologyNode) -> Topology:
     return Topology("cluster", nodes)
 
 
 A, B = master("a", 1, FIRST), master("b", 2, SECOND)
-BEFORE = look(A, B, replica("d", A), replica("e", A))
+BEFORE = cluster(A, B, replica("d", A), replica("e", A))
 D = master("d", 7, FIRST)
-AFTER = look(replica("a", D), B, D, replica("e", D))
-DEAD = look(master("a", 1, healthy=False), B, D, replica("e", D))
+AFTER = cluster(replica("a", D), B, D, replica("e", D))
+DEAD = cluster(master("a", 1, healthy=False), B, D, replica("e", D))
 
 
-def detect(*looks: Topology) -> list[Failover]:
+def detect(*observations: Topology) -> list[Failover]:
     state = FailoverState()
     failovers: list[Failover] = []
-    for topology in looks:
+    for topology in observations:
         state, detected = observe(state, topology)
         failovers += detected
     return failovers
@@ -57,14 +57,14 @@ def detect(*looks: Topology) -> list[Failover]:
 
 ONE = [Failover("0", "a:1", "d:1")]
 BACK = master("a", 8, FIRST)
-AND_BACK = look(BACK, B, replica("d", BACK), replica("e", BACK))
-UNOWNED = look(replica("a", D), B, replica("d", A), replica("e", A))
-MOVED = look(master("a", 1, ((5, 99),)), master("b", 9, ((0, 4), (100, 16383))), replica("d", A))
+AND_BACK = cluster(BACK, B, replica("d", BACK), replica("e", BACK))
+UNOWNED = cluster(replica("a", D), B, replica("d", A), replica("e", A))
+MOVED = cluster(master("a", 1, ((5, 99),)), master("b", 9, ((0, 4), (100, 16383))), replica("d", A))
 TAKEN = master("b", 9, ALL)
 
 
 @pytest.mark.parametrize(
-    ("looks", "failovers"),
+    ("observations", "failovers"),
     [
         pytest.param([BEFORE], [], id="a first look"),
         pytest.param([BEFORE, BEFORE, BEFORE], [], id="nothing happens"),
@@ -82,51 +82,53 @@ TAKEN = master("b", 9, ALL)
             [BEFORE, AFTER, BEFORE, AND_BACK], [*ONE, Failover("0", "d:1", "a:1")], id="and back, old view"
         ),
         pytest.param(
-            [BEFORE, look(master("a", 1), B, D, replica("e", D)), AND_BACK],
+            [BEFORE, cluster(master("a", 1), B, D, replica("e", D)), AND_BACK],
             [*ONE, Failover("0", "d:1", "a:1")],
             id="and back, its yielding missed",
         ),
         pytest.param([BEFORE, MOVED, MOVED], [], id="slots move to another master"),
         pytest.param(
-            [BEFORE, look(replica("a", TAKEN), TAKEN, replica("d", TAKEN))], [], id="all slots move"
+            [BEFORE, cluster(replica("a", TAKEN), TAKEN, replica("d", TAKEN))], [], id="all slots move"
         ),
-        pytest.param([BEFORE, look(replace(A, config_epoch=9), B, replica("d", A))], [], id="a bumped epoch"),
         pytest.param(
-            [BEFORE, look(replace(A, healthy=False), B, replica("d", A)), BEFORE], [], id="a restart"
+            [BEFORE, cluster(replace(A, config_epoch=9), B, replica("d", A))], [], id="a bumped epoch"
         ),
-        pytest.param([BEFORE, look(master("f", 9, FIRST), B)], [], id="a node that nobody knew"),
         pytest.param(
-            [BEFORE, look(A, B, replica("d", B)), look(B, D, replica("a", D))],
+            [BEFORE, cluster(replace(A, healthy=False), B, replica("d", A)), BEFORE], [], id="a restart"
+        ),
+        pytest.param([BEFORE, cluster(master("f", 9, FIRST), B)], [], id="a node that nobody knew"),
+        pytest.param(
+            [BEFORE, cluster(A, B, replica("d", B)), cluster(B, D, replica("a", D))],
             ONE,
             id="of another shard before",
         ),
         pytest.param(
-            [BEFORE, look(replica("a", D), B, master("d", 7, ((0, 49),)), master("b", 9, ((50, 16383),)))],
+            [BEFORE, cluster(replica("a", D), B, master("d", 7, ((0, 49),)), master("b", 9, ((50, 16383),)))],
             ONE,
             id="a failover and a move in one",
         ),
     ],
 )
-def test_what_counts(looks: list[Topology], failovers: list[Failover]) -> None:
-    assert detect(*looks) == failovers
+def test_what_counts(observations: list[Topology], failovers: list[Failover]) -> None:
+    assert detect(*observations) == failovers
 
 
 def test_a_replica_that_was_made_a_master_and_is_given_slots_won_nothing() -> None:
-    detached = look(A, B, master("d", 0))
-    given = look(master("a", 1, ((5, 99),)), B, master("d", 9, ((0, 4),)))
+    detached = cluster(A, B, master("d", 0))
+    given = cluster(master("a", 1, ((5, 99),)), B, master("d", 9, ((0, 4),)))
     assert detect(BEFORE, *[detached] * IDLE_MASTER_LIMIT, given) == []
 
 
 def test_a_new_deployment_with_lower_epochs_is_accepted_and_then_watched() -> None:
     old, new = master("x", 50, ALL), master("a", 1, ALL)
     won = master("d", 3, ALL)
-    rebuilt = look(new, replica("d", new))
-    looks = [look(old), *[rebuilt] * STALE_VIEW_LIMIT, rebuilt, look(won, replica("a", won))]
-    assert detect(*looks) == [Failover("0", "a:1", "d:1")]
+    rebuilt = cluster(new, replica("d", new))
+    observations = [cluster(old), *[rebuilt] * STALE_VIEW_LIMIT, rebuilt, cluster(won, replica("a", won))]
+    assert detect(*observations) == [Failover("0", "a:1", "d:1")]
 
 
 def test_a_master_that_is_forgotten_at_once_is_named_by_its_id() -> None:
-    assert detect(BEFORE, look(B, D)) == [Failover("0", "a", "d:1")]
+    assert detect(BEFORE, cluster(B, D)) == [Failover("0", "a", "d:1")]
 
 
 def watched(address: str, epoch: int) -> Topology:
@@ -134,7 +136,7 @@ def watched(address: str, epoch: int) -> Topology:
 
 
 @pytest.mark.parametrize(
-    ("looks", "count"),
+    ("observations", "count"),
     [
         pytest.param([("a:1", 0)], 0, id="a first look"),
         pytest.param([("a:1", 0), ("b:1", 1), ("b:1", 1)], 1, id="one"),
@@ -149,8 +151,8 @@ def watched(address: str, epoch: int) -> Topology:
         pytest.param([("a:1", 9), *[("b:1", 0)] * STALE_VIEW_LIMIT, ("c:1", 1)], 1, id="monitored again"),
     ],
 )
-def test_sentinel(looks: list[tuple[str, int]], count: int) -> None:
-    failovers = detect(*(watched(address, epoch) for address, epoch in looks))
+def test_sentinel(observations: list[tuple[str, int]], count: int) -> None:
+    failovers = detect(*(watched(address, epoch) for address, epoch in observations))
     labels = {failover.shard for failover in failovers}
     assert (len(failovers), labels) == (count, {"mymaster"} if count else set())
 
@@ -188,7 +190,7 @@ class World:
         self.epochs[new] = self.top()
         return True
 
-    def look(self) -> Topology:
+    def cluster(self) -> Topology:
         ranges = [((0, self.border - 1),), ((self.border, 16383),)]
         nodes = []
         for shard, letter in enumerate("ab"):
@@ -201,7 +203,7 @@ class World:
                     nodes.append(master(name, self.epochs.get(name, 0), healthy=False))
                 else:
                     nodes.append(replica(name, head))
-        return look(*nodes)
+        return cluster(*nodes)
 
 
 HAPPENS = st.one_of(
@@ -229,11 +231,11 @@ def happen(world: World, what: str, shard: int, number: int) -> bool:
 
 
 @given(st.lists(HAPPENS, max_size=40))
-def test_each_failover_that_is_looked_at_counts_once_whatever_old_views_come_between(
+def test_each_observed_failover_counts_once_whatever_stale_views_come_between(
     steps: list[tuple[str, int, int]],
 ) -> None:
     world, state, happened, counted = World(), FailoverState(), 0, 0
-    history = [world.look()]
+    history = [world.cluster()]
     state, _ = observe(state, history[0])
     for what, shard, number in steps:
         if what == "old look":
@@ -241,16 +243,18 @@ def test_each_failover_that_is_looked_at_counts_once_whatever_old_views_come_bet
             assert detected == ()
             continue
         happened += happen(world, what, shard, number)
-        history.append(world.look())
+        history.append(world.cluster())
         state, detected = observe(state, history[-1])
         counted += len(detected)
         assert counted == happened
 
 
 @given(st.lists(HAPPENS, max_size=40))
-def test_missed_looks_never_make_more_failovers_than_there_were(steps: list[tuple[str, int, int]]) -> None:
+def test_missed_observations_never_give_more_failovers_than_there_were(
+    steps: list[tuple[str, int, int]],
+) -> None:
     world, state, happened, counted = World(), FailoverState(), 0, 0
-    history = [world.look()]
+    history = [world.cluster()]
     for what, shard, number in steps:
         if what.endswith("look"):
             state, detected = observe(state, history[-min(max(shard, 1), len(history))])
@@ -258,7 +262,7 @@ def test_missed_looks_never_make_more_failovers_than_there_were(steps: list[tupl
             assert counted <= happened
         else:
             happened += happen(world, what, shard, number)
-            history.append(world.look())
+            history.append(world.cluster())
 
 
 @given(
@@ -267,20 +271,20 @@ def test_missed_looks_never_make_more_failovers_than_there_were(steps: list[tupl
     number=st.integers(0, 2),
     by_death=st.booleans(),
 )
-def test_one_failover_among_missed_looks_counts_once(
+def test_one_failover_among_missed_observations_counts_once(
     steps: list[tuple[str, int, int]], shard: int, number: int, *, by_death: bool
 ) -> None:
     world = World()
-    state, _ = observe(FailoverState(), world.look())
+    state, _ = observe(FailoverState(), world.cluster())
     counted = 0
     failed_over = world.fail_over(shard, number, by_death=by_death)
     for what, other_shard, other_number in steps:
         if what in ("revive", "move slots"):
             happen(world, what, other_shard, other_number)
         elif what == "look":
-            state, detected = observe(state, world.look())
+            state, detected = observe(state, world.cluster())
             counted += len(detected)
-    state, detected = observe(state, world.look())
+    state, detected = observe(state, world.cluster())
     assert counted + len(detected) == failed_over
 
 
@@ -311,11 +315,11 @@ def test_views_of_different_age_agree_on_no_failover_that_was_none(
     steps: list[tuple[tuple[str, int, int], list[int]]], last: int
 ) -> None:
     world, state, happened, counted = World(), FailoverState(), 0, 0
-    history = [world.look()]
+    history = [world.cluster()]
     names = [node.node_id for node in history[0].nodes]
     for step, ages in [*steps, (("by hand", 0, last), [1] * 6)]:
         happened += happen(world, *step)
-        history.append(world.look())
+        history.append(world.cluster())
         aged = {name: history[-min(age, len(history))] for name, age in zip(names, ages, strict=True)}
         state, detected = observe(
             state,
@@ -328,19 +332,19 @@ def test_views_of_different_age_agree_on_no_failover_that_was_none(
 @given(
     shard=st.integers(0, 1),
     number=st.integers(1, 2),
-    looks=st.lists(st.sets(st.integers(0, 5)), max_size=8),
+    observations=st.lists(st.sets(st.integers(0, 5)), max_size=8),
     by_death=st.booleans(),
 )
 def test_a_failover_that_only_some_nodes_know_of_counts_once_in_the_end(
-    shard: int, number: int, looks: list[set[int]], *, by_death: bool
+    shard: int, number: int, observations: list[set[int]], *, by_death: bool
 ) -> None:
     world = World()
-    before = world.look()
+    before = world.cluster()
     names = [node.node_id for node in before.nodes]
     world.fail_over(shard, number, by_death=by_death)
-    after = world.look()
+    after = world.cluster()
     state, counted = FailoverState(), 0
-    for informed in [set[int](), *looks, set(range(6))]:
+    for informed in [set[int](), *observations, set(range(6))]:
         views = {
             f"{name}:1": view_of(name, after if place in informed else before)
             for place, name in enumerate(names)

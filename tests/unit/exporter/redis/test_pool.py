@@ -161,7 +161,7 @@ def test_a_stuck_node_costs_neither_other_nodes_nor_other_pools_and_comes_back()
     pools.close()
 
 
-def test_nodes_that_are_gone_are_let_go() -> None:
+def test_connections_to_removed_nodes_are_closed() -> None:
     net = FakeNet(lambda: [b"PONG"])
     pools = pools_of(net)
     execute(pools, address="a:1")

@@ -126,7 +126,7 @@ def test_a_replica_that_one_of_three_lists_is_none() -> None:
     assert [node.address for node in merge_sentinel_views("m", views)[1].nodes] == ["a:1"]
 
 
-def test_nobody_to_ask() -> None:
+def test_no_views() -> None:
     with pytest.raises(ValueError, match="no sentinel"):
         merge_sentinel_views("m", {})
 

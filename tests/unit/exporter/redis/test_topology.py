@@ -87,7 +87,7 @@ def test_who_shakes_hands_or_has_no_address_is_no_node(flags: str) -> None:
     assert parse_cluster_nodes(f"a :0@0 {flags} - 0 0 0 disconnected") == ()
 
 
-def test_all_well() -> None:
+def test_all_healthy() -> None:
     topology = agreed(**{who: seen_by(who) for who in LINES})
     assert [node.address for node in topology.nodes] == [f"10.0.0.{n}:7001" for n in (1, 2, 3, 4)]
     assert row(topology, "a") == ("master", "0", None, True)
@@ -109,7 +109,7 @@ def test_a_node_is_ill_when_half_of_the_others_say_so() -> None:
     assert two.nodes[2].why == "suspected to have failed, reported by 2 of 3 nodes"
 
 
-def test_a_link_that_is_gone_counts_before_any_flag() -> None:
+def test_a_broken_link_counts_before_any_flag() -> None:
     cut = LINES["c"].format("master").replace("connected", "disconnected")
     topology = agreed(a=seen_by("a", c=cut), b=seen_by("b", c=cut))
     assert topology.nodes[2].why == "disconnected, reported by 2 of 2 nodes"
@@ -123,7 +123,7 @@ def test_a_failed_node_stays_as_long_as_it_is_listed() -> None:
     assert topology.nodes[2].why == "failed, reported by 3 of 3 nodes"
 
 
-def test_a_forgotten_node_is_gone_though_it_lists_itself() -> None:
+def test_a_forgotten_node_is_removed_although_it_lists_itself() -> None:
     topology = agreed(a=seen_by("a", c=""), b=seen_by("b", c=""), c=seen_by("c"), d=seen_by("d", c=""))
     assert [node.node_id for node in topology.nodes] == ["a", "b", "d"]
     assert topology.slots_covered() == 10923
@@ -172,7 +172,7 @@ def test_servers_that_lost_each_other_are_all_still_there() -> None:
     ]
 
 
-def test_a_replica_of_nobody_known_has_no_shard() -> None:
+def test_a_replica_of_an_unknown_master_has_no_shard() -> None:
     topology = merge_cluster_views({"h:1": parse_cluster_nodes("r h:1@2 myself,slave gone 0 0 1 connected")})
     assert row(topology, "r") == ("replica", "", None, True)
 

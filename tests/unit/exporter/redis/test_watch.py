@@ -62,7 +62,7 @@ def test_a_node_or_all_of_them_that_do_not_answer_change_nothing(world: World) -
     assert watcher.counts == {"0": 1, "8192": 0}
 
 
-def test_labels_of_shards_that_are_gone_go_unless_they_counted(world: World) -> None:
+def test_labels_of_removed_shards_go_unless_they_had_a_failover(world: World) -> None:
     cluster(world, NAMES[0], 1)
     watcher, deployment = watch(cluster=[NAMES[1]])
     watcher.step()
@@ -75,7 +75,7 @@ def test_labels_of_shards_that_are_gone_go_unless_they_counted(world: World) -> 
     assert watcher.counts == {"0": 1, "16383": 0}
 
 
-def test_nothing_is_asked_of_a_single_server_once_it_is_known(world: World) -> None:
+def test_a_known_single_server_gets_no_commands(world: World) -> None:
     world.servers["cache:6379"] = answering("redis_mode:standalone\r\nrole:master\r\n")
     watcher, deployment = watch(url="redis://cache")
     watcher.step()
