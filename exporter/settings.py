@@ -276,14 +276,14 @@ _PORT: Final = "REDIS_CLUSTER_PORT_"
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
     """The settings from the environment, by dotted path, secret files included. Raises ConfigError."""
     given = from_environment(Settings, environ, ENV)
-    wanted = environ.get("REDIS_USE_CLUSTER", "").strip()
-    use_cluster = to_bool("REDIS_USE_CLUSTER", wanted) if wanted else None
+    raw = environ.get("REDIS_USE_CLUSTER", "").strip()
+    use_cluster = to_bool("REDIS_USE_CLUSTER", raw) if raw else None
     nodes = _cluster_nodes(environ) if use_cluster is not False else {}
     if nodes:
         given["redis.cluster"] = Given(next(iter(nodes)), list(nodes.values()))
     elif use_cluster and "redis.url" not in given:
         why = f"needs {_HOST}1 and {_PORT}1, or REDIS_URL of any node"
-        raise ConfigError("REDIS_USE_CLUSTER", wanted, "environment", why)
+        raise ConfigError("REDIS_USE_CLUSTER", raw, "environment", why)
     return given
 
 

@@ -175,9 +175,8 @@ class Follower:
 
     def execute(self, address: str, request: Request) -> list[Reply] | Failed:
         """A node's replies. A node that fails, or reports a move, makes the next step refresh the owners."""
-        outcome = self._deployment.execute({address: request}, Deadline.after(_ROUND_SECONDS), pool=_POOL)[
-            address
-        ]
+        deadline = Deadline.after(_ROUND_SECONDS)
+        outcome = self._deployment.execute({address: request}, deadline, pool=_POOL)[address]
         if isinstance(outcome, Failed):
             self._stale = True
             return outcome

@@ -24,13 +24,13 @@ def node_of(state: RedisState, server: RedisServer) -> TopologyNode:
 def until(deployment: Deployment, condition: Callable[[RedisState], bool], what: str) -> RedisState:
     """Collect until it is so."""
 
-    def looked() -> RedisState | None:
+    def collect_until() -> RedisState | None:
         state = collect(deployment)
         return state if condition(state) else None
 
-    found = wait_until(looked, what=what, seconds=30, every=0.1)
-    assert found is not None
-    return found
+    state = wait_until(collect_until, what=what, seconds=30, every=0.1)
+    assert state is not None
+    return state
 
 
 def take_over(replica: RedisServer) -> None:
@@ -52,9 +52,9 @@ def test_one_seed_leads_to_all_six(cluster: RedisCluster, connect: Connect) -> N
     assert sorted(node.shard for node in state.topology.masters()) == FIRST_SLOTS
     for master in cluster.masters():
         for replica in cluster.replicas_of(master):
-            seen = node_of(state, replica)
-            assert (seen.role, seen.master, seen.healthy) == ("replica", master.address, True)
-            assert seen.shard == node_of(state, master).shard
+            member = node_of(state, replica)
+            assert (member.role, member.master, member.healthy) == ("replica", master.address, True)
+            assert member.shard == node_of(state, master).shard
     for reading in state.readings().values():
         assert reading.cluster_info is not None
         assert reading.cluster_info.text("cluster_state") == "ok"
@@ -143,8 +143,8 @@ def test_a_node_joins_and_leaves(cluster: RedisCluster, connect: Connect) -> Non
     joined = cluster.add_node()
     state = collect(deployment)
     assert len(state.readings()) == 7
-    seen = node_of(state, joined)
-    assert (seen.role, seen.shard, seen.slots, seen.healthy) == ("master", "", (), True)
+    member = node_of(state, joined)
+    assert (member.role, member.shard, member.slots, member.healthy) == ("master", "", (), True)
     cluster.remove_node(joined)
     assert list(collect(deployment).nodes) == sorted(cluster.addresses)
 
@@ -181,7 +181,7 @@ def test_addresses_that_only_the_cluster_can_use(connect: Connect) -> None:
             node.restart()  # 6.2 announces another port only from its start on
         wait_until(
             lambda: all(
-                {seen.address for seen in behind.members(node)} == set(announced) for node in behind.nodes
+                {member.address for member in behind.members(node)} == set(announced) for node in behind.nodes
             ),
             what="all nodes know the announced ports",
             seconds=30,
