@@ -91,7 +91,7 @@ def test_retries_at_once_and_with_backoff(library: Driver, server: RedisServer, 
         events = wait_for(monitor, name, expected)
         assert library.tally(worker) == {"started": 40, "returned": 10, "threw": 30}
         processing = events.counters.processing
-        assert {outcome: sum(each.counts) for outcome, each in processing.items()} == {
+        assert {outcome: sum(histogram.counts) for outcome, histogram in processing.items()} == {
             "completed": 10,
             "failed": 5,
             "retried": 25,

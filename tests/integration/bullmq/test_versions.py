@@ -45,7 +45,7 @@ def test_every_state_is_counted_as_the_library_counts(
     monitor = watch(server)
     state = monitor.look()
     assert state.up
-    read = next(each for each in state.queues if each.id.name == queue)
+    read = next(candidate for candidate in state.queues if candidate.id.name == queue)
     expected = theirs(library.counts(queue))
     assert ours(read) == expected
     old = isinstance(library, BullMQ) and library.version == 3  # its prioritized jobs are among the waiting
