@@ -1,5 +1,5 @@
-"""Addresses and URLs, without I/O. No error text here repeats any part of a URL: a slip of one character puts
-the password where the host or the port is expected."""
+"""Addresses and URLs, without I/O. No error text here repeats any part of a URL: one wrong character puts the
+password in the place of the host or the port."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEMES: Final = {"redis": False, "valkey": False, "rediss": True, "valkeys": T
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """What a URL says; None where it says nothing. `address` is host:port."""
+    """The parts of a URL; None for a part that is absent. `address` is host:port."""
 
     address: str
     tls: bool
@@ -29,29 +29,29 @@ def join_address(host: str, port: int) -> str:
 
 
 def split_address(text: str, default_port: int = REDIS_PORT) -> tuple[str, int]:
-    """Host and port of `host`, `host:port`, `[v6]:port` or CLUSTER NODES' bare `v6:port`.
+    """Host and port of `host`, `host:port`, `[v6]:port` or the bare `v6:port` of CLUSTER NODES.
 
-    Raises ValueError, whose text holds nothing of `text`.
+    Raises ValueError with a message that does not repeat `text`.
     """
     if "@" in text:
-        raise ValueError("wanted host:port, found an '@': name and password have settings of their own")
+        raise ValueError("expected host:port, found an '@': user and password have their own settings")
     host, port = text.strip(), ""
     if host.startswith("["):
         host, bracket, rest = host[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError("wanted [address]:port")
+            raise ValueError("expected [address]:port")
         port = rest[1:]
     elif ":" in host:
         host, _, port = host.rpartition(":")
     if not host or any(sign.isspace() or sign in "/?#[]" for sign in host):
-        raise ValueError("wanted host:port")
+        raise ValueError("expected host:port")
     return host, _port(port) if port else default_port
 
 
 def parse_url(text: str) -> RedisUrl:
     """redis://, rediss:// (TLS), valkey:// or valkeys:// [user:password@]host[:port][/database].
 
-    User and password are percent-decoded. Raises ValueError with a text that is safe to show.
+    User and password are percent-decoded. Raises ValueError with a message that is safe to show.
     """
     scheme, separator, rest = text.strip().partition("://")
     tls = _SCHEMES.get(scheme.lower())

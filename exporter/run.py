@@ -148,7 +148,7 @@ class Exporter:
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
         if not self._switch.on:
             raise UnreadableError("disabled", "monitoring is switched off")
-        return self._busy.of(prefix, names, deadline)
+        return self._busy.active_jobs(prefix, names, deadline)
 
     def about(self) -> About:
         tasks = (*self._tasks, *self._stream_readers.members) if self._switch.on else ()

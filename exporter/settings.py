@@ -27,116 +27,129 @@ from service.web.address import parse_listen
 
 
 class TlsSettings(Model):
-    """TLS towards Redis. `rediss://` in REDIS_URL switches it on too."""
+    """TLS to Redis. `rediss://` in REDIS_URL enables it too."""
 
-    enabled: bool = Field(False, description="speak TLS to every node; a rediss:// URL does it too")
-    ca_file: str | None = Field(None, description="CA bundle that signed the servers; the system's if absent")
+    enabled: bool = Field(False, description="use TLS to every node; a rediss:// URL enables it too")
+    ca_file: str | None = Field(
+        None, description="CA bundle for the servers' certificates; the system's if absent"
+    )
     cert_file: str | None = Field(None, description="client certificate")
     key_file: str | None = Field(None, description="client key")
-    server_name: str | None = Field(None, description="name to expect in the servers' certificates (SNI)")
-    verify: bool = Field(True, description="check the servers' certificates; false only for a trial")
+    server_name: str | None = Field(None, description="name expected in the servers' certificates (SNI)")
+    verify: bool = Field(True, description="verify the servers' certificates; false only for a test")
 
 
 class RedisSettings(Model):
-    """One deployment: a URL, or cluster seeds, or sentinels. Any reachable node leads to all."""
+    """One deployment: a URL, or cluster seeds, or sentinels. Any reachable node leads to all others."""
 
     url: SecretStr | None = Field(None, description="redis:// or rediss:// host:port of any node")
     cluster: tuple[str, ...] = Field((), description="host:port of some cluster nodes")
     sentinels: tuple[str, ...] = Field((), description="host:port of the sentinels")
-    sentinel_master: str = Field("mymaster", description="the name the sentinels know the master by")
-    sentinel_username: str | None = Field(None, description="user at the sentinels, where they ask for one")
-    sentinel_password: SecretStr | None = Field(None, description="password at the sentinels")
-    username: str | None = Field(None, description="user at the nodes; the default user if absent")
-    password: SecretStr | None = Field(None, description="password at the nodes")
+    sentinel_master: str = Field("mymaster", description="name of the master in the sentinels")
+    sentinel_username: str | None = Field(None, description="user for the sentinels, if they require one")
+    sentinel_password: SecretStr | None = Field(None, description="password for the sentinels")
+    username: str | None = Field(None, description="user for the nodes; the default user if absent")
+    password: SecretStr | None = Field(None, description="password for the nodes")
     database: int = Field(0, ge=0, description="database number, standalone and Sentinel only")
     tls: TlsSettings = TlsSettings()
     address_map: dict[str, str] = Field(
-        default_factory=dict, description="announced host:port or host -> the one to connect to (NAT)"
+        default_factory=dict,
+        description="announced host:port or host -> host:port or host to connect to (NAT)",
     )
     timeout_seconds: float = Field(
-        2.0, gt=0, le=60, description="longest wait for one node in one collection"
+        2.0, gt=0, le=60, description="time-out in seconds for one node in one collection"
     )
 
 
 class QueueSettings(Model):
-    """What Redis does not know of the queues whose name matches `match`; the first match counts."""
+    """Facts that Redis does not have about the queues whose name matches `match`; the first match counts."""
 
-    match: str = Field(description="glob on the queue's name")
+    match: str = Field(description="glob pattern for the queue's name")
     capacity_per_worker: float | None = Field(
-        None, gt=0, description="jobs that count as full load of one worker of these queues"
+        None, gt=0, description="jobs that count as the full load of one worker of these queues"
     )
-    worker_concurrency: int | None = Field(None, ge=1, description="jobs that one worker runs at once")
+    worker_concurrency: int | None = Field(
+        None, ge=1, description="jobs that one worker processes at the same time"
+    )
 
 
 class BullMQSettings(Model):
-    prefixes: tuple[str, ...] = Field(("bull",), min_length=1, description="key prefixes to look under")
+    prefixes: tuple[str, ...] = Field(("bull",), min_length=1, description="key prefixes of the queues")
     queues: tuple[str, ...] = Field(
-        (), description="names or glob patterns; plain names are known at once, patterns filter what is found"
+        (),
+        description="names or glob patterns; names are known immediately, patterns filter the discovered "
+        "queues",
     )
-    scan: bool = Field(True, description="look for queues by a paced SCAN, in the background")
+    scan: bool = Field(True, description="discover queues by a rate-limited SCAN in the background")
     scan_calls_per_second: float = Field(
         20.0,
         gt=0,
         le=1000,
-        description="SCAN calls in all, 1,000 keys each: about 0.6 ms of Redis' time a call",
+        description="SCAN calls per second in all, 1,000 keys each: about 0.6 ms of Redis' time per call",
     )
     discovery_interval_seconds: float = Field(
-        10.0, ge=1, description="seconds between two looks at CLIENT LIST"
+        10.0, ge=1, description="seconds between two reads of CLIENT LIST"
     )
     rescan_interval_seconds: float = Field(
-        60.0, ge=1, description="seconds from the end of a SCAN to the next"
+        60.0, ge=1, description="seconds from the end of one SCAN to the start of the next"
     )
     events: bool = Field(
-        True, description="follow the queues' event streams: true counters, waiting and processing times"
+        True, description="follow the queues' event streams: exact counters, wait and processing times"
     )
     state_file: str | None = Field(
         None,
-        description="where to keep how far the streams were read: counters then go on over a restart; "
+        description="file for the read positions of the streams: counters then continue after a restart; "
         "absent: they begin at 0",
     )
     event_buckets: tuple[float, ...] = Field(
         (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0),
         min_length=1,
         max_length=50,
-        description="upper bounds of the histograms of waiting and processing, in seconds, ascending",
+        description="upper bounds of the wait and processing histograms, in seconds, ascending",
     )
-    capacity_per_worker: float = Field(10.0, gt=0, description="jobs that count as full load of one worker")
-    settings: tuple[QueueSettings, ...] = Field((), description="what is known of some queues only")
+    capacity_per_worker: float = Field(
+        10.0, gt=0, description="jobs that count as the full load of one worker"
+    )
+    settings: tuple[QueueSettings, ...] = Field((), description="settings for some of the queues")
 
 
 class HostSettings(Model):
-    enabled: bool = Field(True, description="false where node_exporter already watches the machine")
+    enabled: bool = Field(True, description="false if node_exporter already monitors the machine")
 
 
 class Thresholds(Model):
-    """When a measurement becomes an issue."""
+    """Thresholds at which a measurement becomes an issue."""
 
     redis_memory_ratio: float = Field(0.8, gt=0, le=1, description="used / maxmemory, or / the host's memory")
     failed_jobs: int = Field(50, ge=0, description="jobs of all queues that failed in the last hour")
     host_memory_available_ratio: float = Field(
-        0.1, ge=0, le=1, description="available / all memory, below which the host is short of it"
+        0.1, ge=0, le=1, description="available / total memory, below which the host is low on memory"
     )
-    host_load_per_core: float = Field(2.0, gt=0, description="1-minute load for each core of the machine")
-    process_memory_ratio: float = Field(0.9, gt=0, le=1, description="resident / the limit it lives under")
-    process_memory_bytes: int = Field(1 << 30, gt=0, description="the limit where the system sets none")
+    host_load_per_core: float = Field(2.0, gt=0, description="1-minute load per core of the machine")
+    process_memory_ratio: float = Field(
+        0.9, gt=0, le=1, description="resident memory of the exporter / its memory limit"
+    )
+    process_memory_bytes: int = Field(
+        1 << 30, gt=0, description="memory limit in bytes, if the system sets none"
+    )
 
 
 Points: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 
 
 class Penalties(Model):
-    """Points that an issue takes from 100."""
+    """Points that an issue subtracts from 100."""
 
     redis_unreachable: Points = Field(30, description="no node answers")
-    cluster_node_unhealthy: Points = Field(20, description="a node is unhealthy or silent")
+    cluster_node_unhealthy: Points = Field(20, description="a node is unhealthy or does not answer")
     redis_memory_high: Points = Field(15, description="a node's memory is over its threshold")
     queue_system_down: Points = Field(25, description="a known queue cannot be read")
-    failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold")
+    failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold allows")
     events_lost: Points = Field(5, description="events of a queue were lost: its counters are too low")
-    host_memory_low: Points = Field(20, description="the host is short of memory")
+    host_memory_low: Points = Field(20, description="the host is low on memory")
     host_load_high: Points = Field(15, description="the load is over its threshold")
     process_memory_high: Points = Field(15, description="the exporter's memory is over its threshold")
-    probe_failing: Points = Field(10, description="an endpoint of your own fails its probe")
+    probe_failing: Points = Field(10, description="a probe of one of your endpoints fails")
     source_unreadable: Points = Field(5, description="the host or the process could not be read")
 
 
@@ -146,33 +159,37 @@ class HealthSettings(Model):
 
 
 class ProbeSettings(Model):
-    """An endpoint of your own that is asked again and again."""
+    """One of your own endpoints, which is probed at an interval."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$", description="what series and commands call it")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]{1,63}$", description="name of the probe in series and commands"
+    )
     url: str = Field(
         pattern=r"^((http|https)://[^@/?#\s]+([/?]\S*)?|tcp://[^@/?#\s]+:\d+)$",
-        description="http://, https:// or tcp://host:port; no user, no password",
+        description="http://, https:// or tcp://host:port, without user and password",
     )
     method: Literal["GET", "HEAD", "POST", "OPTIONS"] = Field("GET", description="HTTP method")
     expect_status: tuple[str, ...] = Field(
-        ("2xx",), min_length=1, description="statuses that are well: 204, 2xx"
+        ("2xx",), min_length=1, description="accepted status codes or classes, such as 204 or 2xx"
     )
     expect_body: str | None = Field(
-        None, description="regular expression that has to match somewhere in the first MiB of the body"
+        None, description="regular expression that must match in the first MiB of the body"
     )
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="limit of a probe from name to last byte")
-    interval_seconds: float = Field(30.0, ge=1, le=3600, description="from one probe to the next")
-    headers: dict[str, str] = Field(default_factory=dict, description="sent with it, nothing secret")
+    timeout_seconds: float = Field(
+        5.0, gt=0, le=60, description="time-out in seconds, from name resolution to the last byte"
+    )
+    interval_seconds: float = Field(30.0, ge=1, le=3600, description="seconds from one probe to the next")
+    headers: dict[str, str] = Field(default_factory=dict, description="request headers that are not secret")
     header_files: dict[str, str] = Field(
-        default_factory=dict, description="header -> file with its value, for what is secret"
+        default_factory=dict, description="header -> file with its value, for secrets"
     )
     follow_redirects: Literal["no", "same_host", "any"] = Field(
-        "same_host", description="which redirects are followed; secrets go to no other host"
+        "same_host", description="which redirects are followed; secrets are not sent to another host"
     )
     ca_file: str | None = Field(
-        None, description="CA bundle that signed the endpoint; the system's if absent"
+        None, description="CA bundle for the endpoint's certificate; the system's if absent"
     )
-    verify: bool = Field(True, description="check the certificate; false only for a trial")
+    verify: bool = Field(True, description="verify the certificate; false only for a test")
 
 
 class ExporterApiSettings(ApiSettings):
@@ -180,36 +197,40 @@ class ExporterApiSettings(ApiSettings):
         None, pattern=r"^https?://[^@/?#\s]+/?$", description="http(s)://host:port of the scaler"
     )
     prometheus_url: str | None = Field(
-        None, pattern=r"^https?://[^@?#\s]+$", description="of the Prometheus whose alerts the page shows"
+        None,
+        pattern=r"^https?://[^@?#\s]+$",
+        description="http(s) URL of the Prometheus whose alerts the page shows",
     )
     scaler_timeout_seconds: float = Field(
-        5.0, gt=0, le=60, description="how long the scaler may take to answer what is forwarded"
+        5.0, gt=0, le=60, description="time-out in seconds for requests forwarded to the scaler"
     )
 
 
 class MonitoringSettings(Model):
-    enabled: bool = Field(True, description="false: no collection at all, and every answer says so")
-    interval_minutes: float = Field(5.0, gt=0, description="how often the state is assessed and logged")
+    enabled: bool = Field(True, description="false: no collection, and every response reports it")
+    interval_minutes: float = Field(
+        5.0, gt=0, description="minutes between two assessments of the state, which are logged"
+    )
 
 
 class Settings(Model):
-    """Everything. Each field can be set in the file; the environment has names for some (see ENV)."""
+    """All settings. Each field can be set in the file; some have an environment variable (see ENV)."""
 
-    listen: str = Field("0.0.0.0:9877", description="host:port to serve on; [::1]:9877 for IPv6")
+    listen: str = Field("0.0.0.0:9877", description="host:port to listen on; [::1]:9877 for IPv6")
     redis: RedisSettings = RedisSettings()
     bullmq: BullMQSettings = BullMQSettings()
     host: HostSettings = HostSettings()
-    probes: tuple[ProbeSettings, ...] = Field((), description="endpoints of your own")
+    probes: tuple[ProbeSettings, ...] = Field((), description="your own endpoints to probe")
     health: HealthSettings = HealthSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     web_config_file: str | None = Field(
-        None, description="TLS and users of HTTP, in the web configuration format of Prometheus exporters"
+        None, description="TLS and users for HTTP, in the web configuration format of Prometheus exporters"
     )
     api: ExporterApiSettings = ExporterApiSettings()
     log: LogSettings = LogSettings()
 
 
-# --- the environment's names -----------------------------------------------------------------------------
+# --- environment variables -------------------------------------------------------------------------------
 
 ENV: Final[dict[str, str]] = {
     "REDIS_URL": "redis.url",
@@ -239,35 +260,35 @@ ENV: Final[dict[str, str]] = {
     "LOG_FORMAT": "log.format",
     "LOG_FILE": "log.file",
 }
-"""Each variable and the setting it gives. Those of secrets may be given as NAME_FILE, a file to read, too."""
+"""Each variable and its setting. A secret may also be given as NAME_FILE, the path of a file to read."""
 
 ENV_CLUSTER: Final[dict[str, str]] = {
     "REDIS_USE_CLUSTER": "true: the nodes below, or REDIS_URL as any node of a cluster; false: ignore them",
     "REDIS_CLUSTER_HOST_n": "host of a cluster node, for any numbers n from 1",
     "REDIS_CLUSTER_PORT_n": "its port, 6379 if absent",
 }
-"""Variables that together give `redis.cluster`, and what they mean."""
+"""Variables that together set `redis.cluster`, and their meaning."""
 
 _HOST: Final = "REDIS_CLUSTER_HOST_"
 _PORT: Final = "REDIS_CLUSTER_PORT_"
 
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
-    """What the environment says, by dotted path; secret files are read into it before. Raises ConfigError."""
+    """The settings from the environment, by dotted path, secret files included. Raises ConfigError."""
     given = from_environment(Settings, environ, ENV)
-    wanted = environ.get("REDIS_USE_CLUSTER", "").strip()
-    use_cluster = to_bool("REDIS_USE_CLUSTER", wanted) if wanted else None
+    raw = environ.get("REDIS_USE_CLUSTER", "").strip()
+    use_cluster = to_bool("REDIS_USE_CLUSTER", raw) if raw else None
     nodes = _cluster_nodes(environ) if use_cluster is not False else {}
     if nodes:
         given["redis.cluster"] = Given(next(iter(nodes)), list(nodes.values()))
     elif use_cluster and "redis.url" not in given:
         why = f"needs {_HOST}1 and {_PORT}1, or REDIS_URL of any node"
-        raise ConfigError("REDIS_USE_CLUSTER", wanted, "environment", why)
+        raise ConfigError("REDIS_USE_CLUSTER", raw, "environment", why)
     return given
 
 
 def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[Settings]:
-    """The file under what is given outside of it, checked one by one and together. Raises ConfigError."""
+    """The file's settings, overridden by `given`, each validated alone and together. Raises ConfigError."""
     loaded = load(Settings, yaml_text, given, file=file)
     _check_addresses(loaded)
     _check_together(loaded)
@@ -277,7 +298,7 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
 
 
 def slips(environ: Iterable[str]) -> dict[str, str]:
-    """Variables that look like misspelt settings, and the setting that was probably meant."""
+    """Variables that look like misspelled settings, and the setting that was probably meant."""
     files = [f"{name}_FILE" for name in secret_names(Settings, ENV)]
     known = [*ENV, *files, "REDIS_USE_CLUSTER", "EXPORTER_CONFIG", f"{_HOST}1", f"{_PORT}1"]
     numbered = [name for name in environ if _number(name, _HOST) or _number(name, _PORT)]
@@ -286,7 +307,7 @@ def slips(environ: Iterable[str]) -> dict[str, str]:
 
 
 def _cluster_nodes(environ: Mapping[str, str]) -> dict[str, str]:
-    """host:port by the variable that gave the host, in the order of their numbers, which may have gaps."""
+    """host:port by the variable of the host, in the order of their numbers, which may have gaps."""
     for name in sorted(environ):
         number = _number(name, _PORT)
         if number and environ[name].strip() and not environ.get(f"{_HOST}{number}", "").strip():
@@ -322,7 +343,7 @@ def _number(name: str, prefix: str) -> str:
     return number if number != name and number.isascii() and number.isdigit() else ""
 
 
-# --- what one setting alone does not show ----------------------------------------------------------------
+# --- checks across settings ------------------------------------------------------------------------------
 
 
 def _check_addresses(loaded: Loaded[Settings]) -> None:
@@ -358,13 +379,13 @@ def _check_together(loaded: Loaded[Settings]) -> None:
         if value
     ]
     if len(ways) > 1:
-        why = f"{loaded.name(ways[0])} is set too: one of them says where Redis is"
+        why = f"{loaded.name(ways[0])} is set too: only one of them may locate Redis"
         raise loaded.error(ways[1], why)
     if redis.database and redis.cluster:
         raise loaded.error("redis.database", "a cluster has only database 0", redis.database)
     buckets = loaded.model.bullmq.event_buckets
     if any(not earlier < later < inf for earlier, later in pairwise((0.0, *buckets))):
-        raise loaded.error("bullmq.event_buckets", "each has to be above the one before", list(buckets))
+        raise loaded.error("bullmq.event_buckets", "each must be above the previous one", list(buckets))
     pair = {"redis.tls.cert_file": redis.tls.cert_file, "redis.tls.key_file": redis.tls.key_file}
     for path, other in (tuple(pair), tuple(pair)[::-1]):
         if pair[path] and not pair[other]:
@@ -376,22 +397,21 @@ _STATUS: Final = re.compile(r"[1-5](\d\d|xx)")
 
 def _check_probes(loaded: Loaded[Settings]) -> None:
     names: dict[str, int] = {}
-    for index, one in enumerate(loaded.model.probes):
+    for index, probe in enumerate(loaded.model.probes):
         path = f"probes[{index}]"
-        if one.name in names:
-            raise loaded.error(f"{path}.name", f"probes[{names[one.name]}] has this name already", one.name)
-        names[one.name] = index
-        for status in one.expect_status:
+        if probe.name in names:
+            why = f"probes[{names[probe.name]}] has this name already"
+            raise loaded.error(f"{path}.name", why, probe.name)
+        names[probe.name] = index
+        for status in probe.expect_status:
             if not _STATUS.fullmatch(status):
-                raise loaded.error(
-                    f"{path}.expect_status", 'should be statuses such as "204" or "2xx"', status
-                )
+                raise loaded.error(f"{path}.expect_status", 'must be statuses such as "204" or "2xx"', status)
         try:
-            re.compile(one.expect_body or "")
+            re.compile(probe.expect_body or "")
         except re.error as error:
-            why = f"no regular expression: {error.msg}"
-            raise loaded.error(f"{path}.expect_body", why, one.expect_body) from None
+            why = f"invalid regular expression: {error.msg}"
+            raise loaded.error(f"{path}.expect_body", why, probe.expect_body) from None
 
 
 def _env_name(path: str) -> str:
-    return next(name for name, one in ENV.items() if one == path)
+    return next(name for name, setting in ENV.items() if setting == path)

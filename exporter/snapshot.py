@@ -1,4 +1,4 @@
-"""All that one collection learned, frozen; metrics, health, page and commands are functions of it."""
+"""The result of one collection, frozen; metrics, health, page and commands are functions of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLUSTER_SLOTS: Final = 16384
 
 @dataclass(frozen=True)
 class Info:
-    """One node's INFO (and CLUSTER INFO), each field as the server wrote it; a field it lacks is absent."""
+    """One node's INFO (and CLUSTER INFO), each field as the server wrote it; other fields are absent."""
 
     fields: Mapping[str, str]
 
@@ -28,7 +28,7 @@ class Info:
         return self.fields.get(name)
 
     def number(self, name: str) -> float | None:
-        """The field as a number, or None when it is absent or not a number."""
+        """The field as a number; None if it is absent or not a number."""
         raw = self.fields.get(name)
         if raw is None:
             return None
@@ -56,7 +56,7 @@ class Keyspace:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLine:
-    """One line of CLUSTER NODES: how one node sees another (or itself)."""
+    """One line of CLUSTER NODES: one node's report on another node (or on itself)."""
 
     node_id: str
     address: str
@@ -70,7 +70,7 @@ class ClusterLine:
 
 @dataclass(frozen=True)
 class NodeReading:
-    """What one Redis node said of itself in this collection."""
+    """What one Redis node reported about itself in this collection."""
 
     info: Info
     commands: Mapping[str, CommandStat] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class NodeReading:
 
 @dataclass(frozen=True, slots=True)
 class TopologyNode:
-    """One node as the deployment agrees on it; `address` is host:port as the deployment announces it."""
+    """One node as most nodes or sentinels report it; `address` is host:port as announced."""
 
     address: str
     role: Role
@@ -99,7 +99,7 @@ class TopologyNode:
 
 @dataclass(frozen=True)
 class Topology:
-    """Who is in the deployment and who owns which slot. `nodes` is sorted by address."""
+    """The nodes of the deployment and the owners of the slots. `nodes` is sorted by address."""
 
     mode: Mode
     nodes: tuple[TopologyNode, ...]
@@ -114,7 +114,7 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class SentinelMaster:
-    """One watched master as the sentinels agree on it."""
+    """One monitored master as most sentinels report it."""
 
     name: str
     address: str
@@ -127,9 +127,9 @@ class SentinelMaster:
 
 @dataclass(frozen=True)
 class RedisState:
-    """The deployment: its agreed topology, and each known node's own reading or why there is none.
+    """The deployment: its topology, and for each known node its own reading or the reason why there is none.
 
-    `failovers` counts them by shard since the exporter's start; empty where nobody watches for them.
+    `failovers` counts failovers by shard since the exporter started; empty without a failover watcher.
     """
 
     topology: Topology
@@ -173,10 +173,10 @@ class JobCounts(NamedTuple):
 
 
 class QueueState(NamedTuple):
-    """One queue as read in this collection. A NamedTuple, as thousands are built a scrape.
+    """One queue as read in this collection. A NamedTuple, as each scrape builds thousands of them.
 
-    Ages and times to live are seconds. None means that it could not be known, or that there is no such thing
-    (no job waits, no limit is set).
+    Ages and times to live are in seconds. None means that the value is unknown or does not exist (no job
+    waits, no limit is set).
     """
 
     id: QueueId
@@ -214,15 +214,15 @@ class QueueState(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """Durations: upper bounds in seconds, how many fell into each and above all, and their sum in seconds."""
+    """Durations: upper bounds in seconds, the count of each bucket and of +Inf, and their sum in seconds."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     total: float
 
 
-class Tallies(NamedTuple):
-    """What a queue's event stream has told since it was first known. `processing` is by outcome."""
+class JobCounters(NamedTuple):
+    """Counters and durations from a queue's event stream since it is known. `processing` is by outcome."""
 
     added: int
     started: int
@@ -238,12 +238,12 @@ class Tallies(NamedTuple):
 
 
 class Events(NamedTuple):
-    """A queue's tallies, how many events they rest on, how many were trimmed unread, and seconds behind.
+    """A queue's counters, events read, events lost (trimmed before they were read), and the lag in seconds.
 
-    `undone` events were counted, and lost by Redis in a failover. `since`: unix seconds, when counting began.
+    `undone` events were counted, and then lost by Redis in a failover. `since`: unix s when counting began.
     """
 
-    tallies: Tallies
+    counters: JobCounters
     read: int
     lost: int
     lag: float
@@ -252,9 +252,9 @@ class Events(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """A queue's last `seconds`, by its event stream: jobs a minute, and quantiles in seconds.
+    """Rates over the last `seconds` from a queue's event stream: jobs per minute, and quantiles in seconds.
 
-    None where nothing ended or waited. The last two are counts of the last hour, or since the queue is known.
+    None if no job ended or waited. The last two are counts of the last hour, or since the queue is known.
     """
 
     seconds: float
@@ -270,7 +270,7 @@ class Rates(NamedTuple):
 
 
 class OwnCounts(NamedTuple):
-    """What BullMQ counts itself, where it does; read every few seconds."""
+    """BullMQ's own counts, if it keeps them; read every few seconds."""
 
     completed: int | None
     failed: int | None
@@ -279,27 +279,29 @@ class OwnCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class BullMQState:
-    """Every known queue: read, or why not. `discovered` is False until a first look for queues has ended;
-    `search_refused` when Redis let none be made."""
+    """Every known queue: its state, or why it is unread. `discovered` is False until the first search for
+    queues has ended; `search_refused` if Redis refused every search."""
 
     queues: tuple[QueueState, ...]
     unread: Mapping[QueueId, Failed] = field(default_factory=dict)
     discovered: bool = True
     problems: tuple[str, ...] = ()
     search_refused: bool = False
-    events: Mapping[QueueId, Events] | None = None  # None: nobody follows the event streams
-    rates: Mapping[QueueId, Rates] = field(default_factory=dict)  # of those that are followed for a while
+    events: Mapping[QueueId, Events] | None = None  # None: event streams are not followed
+    rates: Mapping[QueueId, Rates] = field(
+        default_factory=dict
+    )  # of queues that have been followed for a while
     own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
 
     @property
     def blind(self) -> bool:
-        """Whether no queue could be searched for, and none is known without that."""
+        """Whether the search for queues is refused and no queue is known without it."""
         return self.search_refused and not (self.queues or self.unread)
 
     @property
     def up(self) -> bool:
-        """Whether every known queue's state could be read; a search that goes on is no failure, one that is
-        refused is."""
+        """Whether the state of every known queue could be read; a running search is not a failure, a refused
+        search is."""
         return not (self.unread or self.blind)
 
 
@@ -314,7 +316,7 @@ class Filesystem:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """One block device's totals since boot: bytes, bytes, seconds (None where the kernel does not say)."""
+    """One block device's totals since boot: bytes, bytes, seconds (None if the kernel does not report it)."""
 
     read: int
     written: int
@@ -333,9 +335,9 @@ class Network:
 
 @dataclass(frozen=True)
 class HostState:
-    """The machine, or the container where its cgroup allows less; bytes, seconds, cores with fractions.
+    """The machine, or the container if its cgroup has lower limits; bytes, seconds, cores with fractions.
 
-    `load` is always that of the whole machine, which has `machine_cores`: no container has one of its own.
+    `load` is always that of the whole machine with `machine_cores`: a container has no load of its own.
     """
 
     cpu_seconds: Mapping[str, float]
@@ -354,14 +356,14 @@ class HostState:
 
     @property
     def limited(self) -> bool:
-        """Whether this process may use less than the machine has."""
+        """Whether this process can use less than the machine has."""
         return self.memory_limited or self.cpu_count < self.machine_cores
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeState:
-    """An endpoint as its last probe found it. `at` in unix s, `seconds` it took; `failure` is one word, None
-    when all was well; `certificate_expires` in unix s. `durations` and `failures` are since the start."""
+    """The result of the last probe of an endpoint. `at` in unix s, `seconds` is the duration; `failure` is
+    one word, None on success; `certificate_expires` in unix s; `durations`, `failures` since the start."""
 
     at: float
     seconds: float
@@ -375,7 +377,7 @@ class ProbeState:
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """This exporter's own memory: resident bytes, and the limit that it lives under (None: no limit)."""
+    """The exporter's own memory: resident bytes, and its limit (None: no limit)."""
 
     resident: int
     limit: int | None
@@ -386,7 +388,7 @@ class ProcessState:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One collection. A part is None when it is switched off, and `Failed` when it could not be read."""
+    """One collection. A part is None if it is switched off, and `Failed` if it could not be read."""
 
     taken_at: float
     redis: Outcome[RedisState] | None = None
@@ -396,7 +398,7 @@ class Snapshot:
     probes: Outcome[Mapping[str, ProbeState | None]] | None = None
 
     def parts(self) -> dict[str, Outcome[object]]:
-        """Every part that is switched on, by its source's name."""
+        """Every part that is switched on, by the name of its source."""
         named: dict[str, Outcome[object] | None] = {
             "redis": self.redis,
             "bullmq": self.bullmq,

@@ -1,4 +1,4 @@
-"""CLIENT LIST of all nodes -> how many workers each queue has. Without I/O."""
+"""Counts the workers of each queue from the CLIENT LIST of all nodes. Without I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(rb" name=([^ \n]+:[^ \n]+) ")
 
 
 def client_names(raw: bytes) -> Counter[str]:
-    """How many connections carry each name that could be BullMQ's."""
+    """The number of connections for each name that could be BullMQ's."""
     return Counter(name.decode("utf-8", "surrogateescape") for name in _NAME.findall(raw))
 
 
@@ -24,15 +24,15 @@ def count_workers(
     *,
     cluster: bool = False,
 ) -> dict[QueueId, int]:
-    """Workers per queue: the node that sees most of them counts, as in BullMQ's own getWorkers.
+    """Workers per queue: the node with most of its connections counts, as in BullMQ's own getWorkers.
 
-    Python's workers name more connections than one and are counted apart. `known` decides what a name means
-    that is a queue's name in Python's way and base64 of another in Node's.
+    Python's workers name more than one connection and are counted separately. `known` decides between the
+    meanings of a name that is one queue's name as Python writes it and base64 of another as Node writes it.
     """
-    most: dict[QueueId, int] = {}
+    workers_by_queue: dict[QueueId, int] = {}
     python: dict[tuple[QueueId, str], list[int]] = {}
     for names in nodes:
-        seen: dict[QueueId, int] = {}
+        workers_of_node: dict[QueueId, int] = {}
         for name, connections in names.items():
             meanings = worker_queues(name, prefixes)
             if not meanings:
@@ -41,20 +41,23 @@ def count_workers(
             if is_python_name(name, queue):
                 python.setdefault((queue, name), []).append(connections)
             else:
-                seen[queue] = seen.get(queue, 0) + connections
-        for queue, workers in seen.items():
-            most[queue] = max(workers, most.get(queue, 0))
+                workers_of_node[queue] = workers_of_node.get(queue, 0) + connections
+        for queue, workers in workers_of_node.items():
+            workers_by_queue[queue] = max(workers, workers_by_queue.get(queue, 0))
     for (queue, _), connections_by_node in python.items():
-        most[queue] = most.get(queue, 0) + _python_workers(connections_by_node, cluster=cluster)
-    return most
+        workers_by_queue[queue] = workers_by_queue.get(queue, 0) + _python_workers(
+            connections_by_node, cluster=cluster
+        )
+    return workers_by_queue
 
 
 def _python_workers(connections: list[int], *, cluster: bool) -> int:
-    """How many workers have these connections, one number for each node that sees any.
+    """The number of workers with these connections; one item for each node that has any.
 
-    With one server a worker has two. In a cluster it has a pool: up to one for each job that it runs at the
-    node that holds the queue (the busiest here), and one at each other node that it has ever talked to.
-    Measured with 1 to 3 workers of concurrency 1 to 10, idle, busy and after they had lost all connections.
+    With one server a worker has two connections. In a cluster it has a pool: up to one connection for each
+    running job at the node that holds the queue (here the busiest node), and one at each other node that it
+    has ever used. Measured with 1 to 3 workers of concurrency 1 to 10, idle, busy and after they had lost all
+    connections.
     """
     busiest_first = sorted(connections, reverse=True)
     return busiest_first[:2][-1] if cluster else (busiest_first[0] + 1) // 2

@@ -1,4 +1,4 @@
-"""One collection of all known queues: a request to each node for the counts, and one for the ages."""
+"""One collection of all known queues: one request to each node for the counts, and one for the ages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from exporter.bullmq.counts import (
     TAIL_REPLIES,
     Counts,
     Plan,
+    age_reply_count,
     ages,
-    ages_asked,
     pack_ages,
     pack_plans,
     pack_tails,
-    plan,
+    plan_queue,
     unpack,
     with_tails,
 )
@@ -23,7 +23,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import ReplyError, request
+from exporter.redis.protocol import ReplyError, pack_request
 from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
 from service.clock import Deadline, now
@@ -32,11 +32,11 @@ from service.outcome import Failed, UnreadableError
 
 _POOL: Final = "bullmq"
 _MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
-_NOBODY: Final = Failed("unreachable", "no node owns its slot")
+_NO_OWNER: Final = Failed("unreachable", "no node owns its slot")
 
 
 class BullMQSource:
-    """Keeps what is the same from scrape to scrape: packed commands and which node to send them to."""
+    """Keeps what does not change between scrapes: the packed commands and the slot map."""
 
     def __init__(
         self,
@@ -51,34 +51,39 @@ class BullMQSource:
         self._settings = settings
         self._slot_map: SlotMap | None = None
         self._plans: dict[QueueId, Plan] = {}
-        self._loads: dict[QueueId, tuple[float, int | None]] = {}
+        self._worker_settings: dict[QueueId, tuple[float, int | None]] = {}
 
     def collect(self, deadline: Deadline) -> BullMQState:
-        """Every known queue, read or not and why. Raises UnreadableError when no node can be found."""
+        """Every known queue, with its counts or the reason why it is unread.
+
+        Raises UnreadableError if no node is known.
+        """
         known = self._discovery.known()
-        slot_map = self._follow(self._deployment.topology(deadline))
-        self._remember(known.queues)
+        slot_map = self._current_slot_map(self._deployment.topology(deadline))
+        self._update_plans(known.queues)
         now_ms = int(now() * 1000)
         if not known.queues:
-            self._knock(slot_map, deadline)
+            self._ping_masters(slot_map, deadline)
         counts, unread = self._read(known.queues, slot_map, deadline, now_ms)
         if any(map(_may_have_moved, unread.values())) and not deadline.passed():
-            before, slot_map = slot_map, self._look_again(slot_map, deadline)
-            again = _worth_asking_again(unread, before, slot_map)
-            if again:
-                more, still = self._read(again, slot_map, deadline, now_ms)
-                counts |= more
-                unread = {queue: failed for queue, failed in unread.items() if queue not in more} | still
-        found = self._ages(counts, slot_map, deadline, now_ms)
+            before, slot_map = slot_map, self._refresh(slot_map, deadline)
+            retry = _queues_to_retry(unread, before, slot_map)
+            if retry:
+                retried, still_unread = self._read(retry, slot_map, deadline, now_ms)
+                counts |= retried
+                unread = {
+                    queue: failed for queue, failed in unread.items() if queue not in retried
+                } | still_unread
+        ages_by_queue = self._ages(counts, slot_map, deadline, now_ms)
         workers = known.workers
         states = [
             self._state(
                 queue,
-                one,
+                queue_counts,
                 None if workers is None else workers.get(queue, 0),
-                *found.get(queue, (None, None)),
+                *ages_by_queue.get(queue, (None, None)),
             )
-            for queue, one in counts.items()
+            for queue, queue_counts in counts.items()
         ]
         events = self._follower.events() if self._follower else None
         problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
@@ -93,137 +98,145 @@ class BullMQSource:
             own=known.own,
         )
 
-    def _knock(self, slot_map: SlotMap, deadline: Deadline) -> None:
-        """Without a queue nothing would be asked, and a dead Redis look like an empty one."""
-        requests = dict.fromkeys(slot_map.masters, request([("PING",)]))
-        answers = self._deployment.ask(requests, deadline, pool=_POOL)
-        failed = [(address, one) for address, one in answers.items() if isinstance(one, Failed)]
-        if len(failed) == len(answers):
-            address, why = failed[0] if failed else ("", _NOBODY)
+    def _ping_masters(self, slot_map: SlotMap, deadline: Deadline) -> None:
+        """Without a queue no request would be sent, and a Redis that is down would look like an empty one."""
+        requests = dict.fromkeys(slot_map.masters, pack_request([("PING",)]))
+        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
+        failed = [(address, outcome) for address, outcome in outcomes.items() if isinstance(outcome, Failed)]
+        if len(failed) == len(outcomes):
+            address, why = failed[0] if failed else ("", _NO_OWNER)
             raise UnreadableError(why.kind, f"{address}: {why.message}" if address else "no master")
 
-    def _look_again(self, slot_map: SlotMap, deadline: Deadline) -> SlotMap:
+    def _refresh(self, slot_map: SlotMap, deadline: Deadline) -> SlotMap:
         try:
-            return self._follow(self._deployment.refresh(deadline))
+            return self._current_slot_map(self._deployment.refresh(deadline))
         except UnreadableError:
             return slot_map
 
-    def _follow(self, topology: Topology) -> SlotMap:
-        """The routes as before, which remember each queue's owner, unless a master or a slot has moved."""
+    def _current_slot_map(self, topology: Topology) -> SlotMap:
+        """The known slot map, which caches each queue's owner, unless a master or a slot has moved."""
         if self._slot_map is None or not self._slot_map.matches(topology):
             self._slot_map = SlotMap(topology)
         return self._slot_map
 
-    def _remember(self, queues: Iterable[QueueId]) -> None:
-        """Plans and loads of just these queues."""
+    def _update_plans(self, queues: Iterable[QueueId]) -> None:
+        """Keep the plans and worker settings of exactly these queues."""
         if self._plans.keys() != set(queues):
-            self._plans = {queue: self._plans.get(queue) or plan(queue) for queue in queues}
-            self._loads = {queue: self._load(queue) for queue in queues}
+            self._plans = {queue: self._plans.get(queue) or plan_queue(queue) for queue in queues}
+            self._worker_settings = {queue: self._settings_of_worker(queue) for queue in queues}
 
-    def _load(self, queue: QueueId) -> tuple[float, int | None]:
-        """Capacity and concurrency of one worker: the first of the settings whose pattern matches."""
+    def _settings_of_worker(self, queue: QueueId) -> tuple[float, int | None]:
+        """Capacity and concurrency of one worker: of the first settings whose pattern matches."""
         settings = self._settings
         common = settings.capacity_per_worker if "capacity_per_worker" in settings.model_fields_set else None
-        for entry in settings.settings:
-            if fnmatchcase(queue.name, entry.match):
-                capacity = worker_capacity(entry.capacity_per_worker or common, entry.worker_concurrency)
-                return capacity, entry.worker_concurrency
+        for rule in settings.settings:
+            if fnmatchcase(queue.name, rule.match):
+                capacity = worker_capacity(rule.capacity_per_worker or common, rule.worker_concurrency)
+                return capacity, rule.worker_concurrency
         return worker_capacity(common, None), None
 
     def _read(
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline, now_ms: int
     ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
-        owned, orphans = slot_map.by_owner(queues)
-        asked = {
-            address: pack_plans([self._plans[queue] for queue in mine], now_ms)
-            for address, mine in owned.items()
+        owned, unowned = slot_map.by_owner(queues)
+        requests = {
+            address: pack_plans([self._plans[queue] for queue in node_queues], now_ms)
+            for address, node_queues in owned.items()
         }
-        answers = self._deployment.ask(asked, deadline, pool=_POOL)
+        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
         counts: dict[QueueId, Counts] = {}
-        unread = dict.fromkeys(orphans, _NOBODY)
-        for address, mine in owned.items():
-            answer = answers[address]
-            if isinstance(answer, Failed):
-                unread |= dict.fromkeys(mine, Failed(answer.kind, f"{address}: {answer.message}"))
+        unread = dict.fromkeys(unowned, _NO_OWNER)
+        for address, node_queues in owned.items():
+            outcome = outcomes[address]
+            if isinstance(outcome, Failed):
+                unread |= dict.fromkeys(node_queues, Failed(outcome.kind, f"{address}: {outcome.message}"))
                 continue
-            for queue, one in zip(mine, unpack(answer.value), strict=True):
-                if isinstance(one, ReplyError):
-                    unread[queue] = _refused(one)
+            for queue, queue_counts in zip(node_queues, unpack(outcome.value), strict=True):
+                if isinstance(queue_counts, ReplyError):
+                    unread[queue] = _refused(queue_counts)
                 else:
-                    counts[queue] = one
-        unread |= self._close_tails(counts, slot_map, deadline)
+                    counts[queue] = queue_counts
+        unread |= self._read_tails(counts, slot_map, deadline)
         return counts, unread
 
-    def _close_tails(
+    def _read_tails(
         self, counts: dict[QueueId, Counts], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Failed]:
-        """Look again at the lists of paused queues and behind markers; those that fail leave `counts`."""
-        owned, _ = slot_map.by_owner([queue for queue, one in counts.items() if one.open_tails])
+        """Read the lists of paused queues and behind markers again; queues that fail leave `counts`."""
+        owned, _ = slot_map.by_owner(
+            [queue for queue, queue_counts in counts.items() if queue_counts.open_tails]
+        )
         requests = {
-            address: pack_tails([self._plans[queue] for queue in mine]) for address, mine in owned.items()
+            address: pack_tails([self._plans[queue] for queue in node_queues])
+            for address, node_queues in owned.items()
         }
-        answers = self._deployment.ask(requests, deadline, pool=_POOL)
+        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
         unread: dict[QueueId, Failed] = {}
-        for address, mine in owned.items():
-            answer = answers[address]
-            for place, queue in enumerate(mine):
+        for address, node_queues in owned.items():
+            outcome = outcomes[address]
+            for index, queue in enumerate(node_queues):
                 before = counts.pop(queue)
-                if isinstance(answer, Failed):
-                    unread[queue] = Failed(answer.kind, f"{address}: {answer.message}")
+                if isinstance(outcome, Failed):
+                    unread[queue] = Failed(outcome.kind, f"{address}: {outcome.message}")
                     continue
-                start = place * TAIL_REPLIES
-                one = with_tails(before, answer.value[start : start + TAIL_REPLIES])
-                if isinstance(one, ReplyError):
-                    unread[queue] = _refused(one)
+                start = index * TAIL_REPLIES
+                queue_counts = with_tails(before, outcome.value[start : start + TAIL_REPLIES])
+                if isinstance(queue_counts, ReplyError):
+                    unread[queue] = _refused(queue_counts)
                 else:
-                    counts[queue] = one
+                    counts[queue] = queue_counts
         return unread
 
     def _ages(
         self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline, now_ms: int
     ) -> dict[QueueId, tuple[float | None, float | None]]:
-        """Seconds of waiting and of running; a queue whose node does not answer a second time has none."""
-        asked = [queue for queue, one in counts.items() if ages_asked(one)]
-        owned, _ = slot_map.by_owner(asked)
+        """Seconds of waiting and of running; a queue whose node does not answer this time has none."""
+        queues = [queue for queue, queue_counts in counts.items() if age_reply_count(queue_counts)]
+        owned, _ = slot_map.by_owner(queues)
         requests = {
-            address: pack_ages((self._plans[queue], counts[queue]) for queue in mine)
-            for address, mine in owned.items()
+            address: pack_ages((self._plans[queue], counts[queue]) for queue in node_queues)
+            for address, node_queues in owned.items()
         }
-        answers = self._deployment.ask(requests, deadline, pool=_POOL)
-        found = {}
-        for address, mine in owned.items():
-            answer = answers[address]
-            if isinstance(answer, Failed):
+        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
+        ages_by_queue = {}
+        for address, node_queues in owned.items():
+            outcome = outcomes[address]
+            if isinstance(outcome, Failed):
                 continue
             start = 0
-            for queue in mine:
-                one = counts[queue]
-                end = start + ages_asked(one)
-                found[queue] = ages(one, answer.value[start:end], now_ms)
+            for queue in node_queues:
+                queue_counts = counts[queue]
+                end = start + age_reply_count(queue_counts)
+                ages_by_queue[queue] = ages(queue_counts, outcome.value[start:end], now_ms)
                 start = end
-        return found
+        return ages_by_queue
 
     def _state(
-        self, queue: QueueId, one: Counts, workers: int | None, oldest: float | None, longest: float | None
+        self,
+        queue: QueueId,
+        queue_counts: Counts,
+        workers: int | None,
+        oldest: float | None,
+        longest: float | None,
     ) -> QueueState:
-        capacity, concurrency = self._loads[queue]
+        capacity, concurrency = self._worker_settings[queue]
         return QueueState(
             queue,
-            one.waiting,
-            one.active,
-            one.delayed,
-            one.prioritized,
-            one.waiting_children,
-            one.completed,
-            one.failed,
-            one.paused,
-            one.schedulers,
-            one.delayed_overdue,
-            one.delayed_due,
-            one.failed_last_hour,
+            queue_counts.waiting,
+            queue_counts.active,
+            queue_counts.delayed,
+            queue_counts.prioritized,
+            queue_counts.waiting_children,
+            queue_counts.completed,
+            queue_counts.failed,
+            queue_counts.paused,
+            queue_counts.schedulers,
+            queue_counts.delayed_overdue,
+            queue_counts.delayed_due,
+            queue_counts.failed_last_hour,
             workers,
-            one.concurrency_limit,
-            one.rate_limit_ttl,
+            queue_counts.concurrency_limit,
+            queue_counts.rate_limit_ttl,
             oldest,
             longest,
             capacity,
@@ -239,8 +252,8 @@ def _may_have_moved(failed: Failed) -> bool:
     return failed.kind in ("moved", "unreachable", "timeout")
 
 
-def _worth_asking_again(unread: Mapping[QueueId, Failed], before: SlotMap, after: SlotMap) -> list[QueueId]:
-    """A node that told of a move answers at once; one that is silent costs its time-out a second time."""
+def _queues_to_retry(unread: Mapping[QueueId, Failed], before: SlotMap, after: SlotMap) -> list[QueueId]:
+    """A node that reported a move answers at once; a silent node would cost its time-out a second time."""
     return [
         queue
         for queue, failed in unread.items()

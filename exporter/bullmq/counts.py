@@ -1,4 +1,4 @@
-"""The commands that read a queue, packed once, and what their replies say. No I/O and no clock."""
+"""The commands that read a queue, packed once, and the counts from their replies. No I/O and no clock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
 from exporter.snapshot import QueueId
 
 REPLIES: Final = 17
-"""How many replies a queue's commands have."""
+"""Number of replies to the commands of a queue."""
 TAIL_REPLIES: Final = 3
-"""How many more a queue has whose lists have to be looked at again."""
+"""Number of further replies for a queue whose lists must be read again."""
 
 _HOUR_MS: Final = 3_600_000
 _SOON_MS: Final = 60_000
@@ -22,11 +22,11 @@ _MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to 
 
 
 class Plan(NamedTuple):
-    """One queue's commands, packed: all that stays the same, and what stands before each of the times."""
+    """One queue's commands, packed: the fixed part, and the part before each of the times."""
 
     queue: QueueId
     base: bytes
-    settled: bytes
+    fixed: bytes
     tails: bytes
     overdue: bytes
     due: bytes
@@ -34,10 +34,10 @@ class Plan(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What the replies say; `oldest` and `longest` are job ids to look up for ages.
+    """The counts of a queue; `oldest` and `longest` are the ids of the jobs whose ages are read next.
 
-    `open_tails`: the queue is paused, or a marker stands where its oldest job should. That is rare, and only
-    then are the commands of `pack_tails` worth their time.
+    `open_tails`: the queue is paused, or a marker is at the place of its oldest job. That is rare, and only
+    then the commands of `pack_tails` are needed.
     """
 
     waiting: int
@@ -60,16 +60,16 @@ class Counts(NamedTuple):
 
 
 Unreadable: TypeAlias = ReplyError
-"""What stands for a queue of which a key could not be read."""
+"""The result for a queue that has a key that could not be read."""
 
 
-def plan(queue: QueueId) -> Plan:
-    """A queue's commands. None of them writes, and each is O(1) but the ZCOUNTs, which are O(log n)."""
+def plan_queue(queue: QueueId) -> Plan:
+    """A queue's commands. None of them writes; each is O(1), except ZCOUNT, which is O(log n)."""
     key = base(queue)
     lengths: list[tuple[Argument, ...]] = [("LLEN", key + name) for name in ("wait", "paused", "active")]
     sets = ("delayed", "prioritized", "waiting-children", "completed", "failed", "repeat")
     lengths += [("ZCARD", key + name) for name in sets]
-    rest: list[tuple[Argument, ...]] = [
+    others: list[tuple[Argument, ...]] = [
         ("HMGET", key + "meta", "paused", "concurrency", "max"),
         ("LINDEX", key + "wait", -1),
         ("LINDEX", key + "active", -1),
@@ -80,8 +80,8 @@ def plan(queue: QueueId) -> Plan:
     return Plan(
         queue,
         key.encode("utf-8", "surrogateescape"),
-        b"".join(pack(*command) for command in (*lengths, *rest)),
-        b"".join(pack("LINDEX", key + name, place) for name, place in tails),
+        b"".join(pack(*command) for command in (*lengths, *others)),
+        b"".join(pack("LINDEX", key + name, index) for name, index in tails),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
@@ -89,17 +89,17 @@ def plan(queue: QueueId) -> Plan:
 
 
 def pack_plans(plans: Sequence[Plan], now_ms: int) -> Request:
-    """The commands of several queues as of now, in the order of `plans`."""
+    """The commands of several queues for the time `now_ms`, in the order of `plans`."""
     due = now_ms * DELAYED_FACTOR
     until = _bulks(due)
     soon = _bulks(f"({due}", (now_ms + _SOON_MS) * DELAYED_FACTOR)
     since = _bulks(now_ms - _HOUR_MS, "+inf")
-    parts = ((one.settled, one.overdue, until, one.due, soon, one.failed_since, since) for one in plans)
+    parts = ((plan.fixed, plan.overdue, until, plan.due, soon, plan.failed_since, since) for plan in plans)
     return Request(b"".join(chain.from_iterable(parts)), REPLIES * len(plans))
 
 
 def unpack(replies: Sequence[Reply]) -> list[Counts | Unreadable]:
-    """Each queue's counts in the order of the plans, or the error that kept one from being read."""
+    """Each queue's counts in the order of the plans, or the error if a key could not be read."""
     read = _read_or_error if ReplyError in set(map(type, replies)) else _read
     return [read(replies[start : start + REPLIES]) for start in range(0, len(replies), REPLIES)]
 
@@ -109,14 +109,14 @@ def _read_or_error(replies: Sequence[Reply]) -> Counts | Unreadable:
 
 
 def _read(replies: Sequence[Reply]) -> Counts | Unreadable:
-    # A reply of another kind than expected fails in the arithmetic, which spares a check of each one.
+    # A reply of an unexpected type fails in the arithmetic, which avoids a check of each reply.
     try:
         return _counts(*cast("Any", replies))
     except (TypeError, ValueError, AttributeError):
-        return ReplyError("ERR an answer that makes no sense")
+        return ReplyError("ERR unexpected reply")
 
 
-def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
+def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_queue`
     wait: int,
     paused: int,
     active: int,
@@ -135,12 +135,12 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
     due: int,
     failed_last_hour: int,
 ) -> Counts:
-    is_paused, concurrency, most = meta
-    marked = wait_last is not None and wait_last.startswith(_MARKER)
+    is_paused, concurrency, max_jobs = meta
+    has_marker = wait_last is not None and wait_last.startswith(_MARKER)
     if not isinstance(longest, bytes | None):
         raise TypeError
     return Counts(
-        max(0, wait - marked + paused),
+        max(0, wait - has_marker + paused),
         active + 0,
         delayed + 0,
         prioritized + 0,
@@ -150,29 +150,29 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan`
         schedulers + 0,
         is_paused is not None,
         int(concurrency) if concurrency else None,
-        _rate_limit(most, limiter, limiter_ttl + 0),
+        _rate_limit(max_jobs, limiter, limiter_ttl + 0),
         overdue + 0,
         due + 0,
         failed_last_hour + 0,
-        () if wait_last is None or marked else (wait_last,),
+        () if wait_last is None or has_marker else (wait_last,),
         longest,
-        marked or paused > 0,
+        has_marker or paused > 0,
     )
 
 
 def pack_tails(plans: Sequence[Plan]) -> Request:
-    """A second look at the lists of queues with `open_tails`."""
-    return Request(b"".join(one.tails for one in plans), TAIL_REPLIES * len(plans))
+    """A second read of the lists of queues with `open_tails`."""
+    return Request(b"".join(plan.tails for plan in plans), TAIL_REPLIES * len(plans))
 
 
 def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
-    """The counts, with the oldest jobs that stand before a marker or in the list of a paused queue."""
+    """The counts with the oldest jobs that are before a marker or in the list of a paused queue."""
     for reply in replies:
         if not isinstance(reply, bytes | None):
-            return reply if isinstance(reply, ReplyError) else ReplyError("ERR an answer that makes no sense")
+            return reply if isinstance(reply, ReplyError) else ReplyError("ERR unexpected reply")
     wait_second, paused_last, paused_second = cast("Any", replies)
     waiting = counts.waiting
-    # Other clients' commands come in between ours: a list that had jobs may have no tail any more.
+    # Other clients' commands may run between ours: a list that had jobs may be empty now.
     oldest = counts.oldest or (() if wait_second is None else (wait_second,))
     if paused_last is not None and paused_last.startswith(_MARKER):
         waiting, paused_last = waiting - 1, paused_second
@@ -181,52 +181,52 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
     return counts._replace(waiting=max(0, waiting), oldest=oldest, open_tails=False)
 
 
-def _rate_limit(most: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:
-    """Seconds until the limit lets jobs start again, as in BullMQ's getRateLimitTtl; None without a limit.
+def _rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:
+    """Seconds until the rate limit allows jobs again, as in BullMQ's getRateLimitTtl; None without a limit.
 
-    Where the limit is the workers' own (`max` is not in meta), the time that its window still has.
+    If the limit is set in the workers (`max` is not in meta), the remaining time of its window.
     """
-    if most:
-        reached = int(most) <= int(limiter or 0)
+    if max_jobs:
+        reached = int(max_jobs) <= int(limiter or 0)
         return ttl_ms / 1000 if reached and ttl_ms > 0 else 0.0
     return ttl_ms / 1000 if ttl_ms > 0 else None
 
 
 def _bulks(*arguments: Argument) -> bytes:
-    """Packed arguments without the head that counts them."""
+    """Packed arguments without the RESP array header."""
     return pack(*arguments).partition(b"\r\n")[2]
 
 
-# --- ages, the second round ------------------------------------------------------------------------------
+# --- ages, the second request ----------------------------------------------------------------------------
 
 _JOB: Final = b"$5\r\nHMGET\r\n$%d\r\n%b\r\n"
-_ASK_LONGEST: Final = b"*3\r\n" + _JOB + _bulks("processedOn")
-# How often it has been tried: atm since v5, attemptsMade before.
-_ASK_OLDEST: Final = b"*7\r\n" + _JOB + _bulks("timestamp", "processedOn", "opts", "atm", "attemptsMade")
+_GET_LONGEST: Final = b"*3\r\n" + _JOB + _bulks("processedOn")
+# The number of attempts: atm since v5, attemptsMade before.
+_GET_OLDEST: Final = b"*7\r\n" + _JOB + _bulks("timestamp", "processedOn", "opts", "atm", "attemptsMade")
 
 
-def pack_ages(asked: Iterable[tuple[Plan, Counts]]) -> Request:
-    """What is still to be asked of the jobs that wait and run longest, queue by queue."""
+def pack_ages(jobs: Iterable[tuple[Plan, Counts]]) -> Request:
+    """The commands for the jobs that wait and run longest, queue by queue."""
     parts = []
-    for one, counts in asked:
+    for plan, counts in jobs:
         for job in counts.oldest:
-            key = one.base + job
-            parts.append(_ASK_OLDEST % (len(key), key))
+            key = plan.base + job
+            parts.append(_GET_OLDEST % (len(key), key))
         if counts.longest is not None:
-            key = one.base + counts.longest
-            parts.append(_ASK_LONGEST % (len(key), key))
+            key = plan.base + counts.longest
+            parts.append(_GET_LONGEST % (len(key), key))
     return Request(b"".join(parts), len(parts))
 
 
-def ages_asked(counts: Counts) -> int:
-    """How many replies of `pack_ages` are this queue's."""
+def age_reply_count(counts: Counts) -> int:
+    """Number of replies to `pack_ages` for this queue."""
     return len(counts.oldest) + (counts.longest is not None)
 
 
 def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> tuple[float | None, float | None]:
-    """Seconds that the oldest waiting job waits and the longest active one runs; None without such a job.
+    """Seconds that the oldest waiting job waits and the longest active job runs; None without such a job.
 
-    A job that has been taken in the meantime may have no hash any more, and no age.
+    A job that was taken in the meantime may have no hash any more, and then has no age.
     """
     waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
     since = [moment for moment in waits if moment is not None]
@@ -235,28 +235,28 @@ def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> tuple[float |
 
 
 def _waiting_since(reply: Reply) -> float | None:
-    """Unix ms at which a job could first be taken: when it was added and its delay had passed.
+    """Unix ms from which a job could be taken: when it was added and its delay had passed.
 
-    Of a job that BullMQ tries again, when its last try began: its end, and the time it then backed off, are
-    not kept. Of one that a person put back after it had failed or completed nothing is kept but when it was
-    added, maybe a week ago: that is not how long it waits, so None.
+    For a job that BullMQ retries, the start of its last attempt: the end and the backoff are not stored. For
+    a job that was retried by hand after it had failed or completed, only the time when it was added is
+    stored, maybe a week ago: that is not how long it waits, so None.
     """
     try:
-        added, tried, opts, *tries = cast("Any", reply)
-        if tried is not None:
-            return float(tried)
-        if any(int(one or 0) for one in tries):
+        added, processed_on, opts, *attempts = cast("Any", reply)
+        if processed_on is not None:
+            return float(processed_on)
+        if any(int(count or 0) for count in attempts):
             return None
         return float(added) + (_delay(opts) if opts and b'"delay"' in opts else 0.0)
-    except (TypeError, ValueError, OverflowError):  # an error, a job that is gone, numbers that are none
+    except (TypeError, ValueError, OverflowError):  # an error, a removed job, or an invalid number
         return None
 
 
 def _delay(opts: bytes) -> float:
-    """The delay in ms that a job was added with; promotion sets its own field to 0, but not its options."""
+    """The delay in ms with which a job was added; promotion sets its own field to 0, but not its options."""
     try:
         delay = json.loads(opts)["delay"]
-    except (ValueError, KeyError, TypeError, RecursionError):  # whoever adds a job writes its options
+    except (ValueError, KeyError, TypeError, RecursionError):  # the producer of a job writes its options
         return 0.0
     return float(delay) if isinstance(delay, int | float) and delay > 0 else 0.0
 

@@ -1,7 +1,7 @@
-"""What a queue's event stream says of its jobs: counters and durations. No I/O and no clock.
+"""Counters and durations of jobs, derived from a queue's event stream. No I/O and no clock.
 
 Durations are differences of stream ids, which are the Redis server's clock in ms: no other clock is compared,
-and a job that is removed as it ends counts like any other.
+and a job that is removed when it ends counts like any other.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from exporter.snapshot import Histogram, Tallies
+from exporter.snapshot import Histogram, JobCounters
 
 Entry: TypeAlias = Sequence[object]
-"""[stream id, [field, value, field, value, ...]] as XREAD answers it, all of it bytes."""
+"""[stream id, [field, value, field, value, ...]] as XREAD replies, all of it bytes."""
 
 DEFAULT_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0)
 """Upper bounds in seconds."""
 
 OUTCOMES: Final = ("completed", "failed", "retried")
-MOST: Final = 200_000
-"""Jobs of a queue that are remembered, at about 126 bytes each."""
+MAX_JOBS: Final = 200_000
+"""Jobs of a queue that are remembered, at about 126 bytes for each."""
 
-_KEPT_WAITS: Final = 10_000
+_SAVED_WAITS: Final = 10_000
 _COUNTS: Final = (
     "added",
     "started",
@@ -35,23 +35,23 @@ _COUNTS: Final = (
     "deduplicated",
     "evicted",
 )
-_EVICTED_AT_ONCE: Final = 8  # an eighth: taking single keys off the front of a dict gets slower each time
+_EVICTION_DIVISOR: Final = 8  # evict an eighth: removing single keys from the front of a dict gets slower
 
 
 class Jobs:
     """The jobs of one queue, event by event, of any BullMQ version.
 
-    Only what one event cannot say is remembered: since when a job waits, and since when it is active. A start
-    that nobody saw is 0: such an attempt ends and is counted, but has no duration.
+    Only what a single event does not contain is remembered: since when a job waits, and since when it is
+    active. A start that was not read is 0: such an attempt ends and is counted, but has no duration.
     """
 
-    def __init__(self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, most: int = MOST) -> None:
+    def __init__(self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, max_jobs: int = MAX_JOBS) -> None:
         self._bounds = tuple(buckets)
         self._bounds_ms = [bound * 1000 for bound in buckets]
-        self._most = most
+        self._max_jobs = max_jobs
         self._waits: dict[bytes, int] = {}
         self._active: dict[bytes, int] = {}
-        # A job that went back from active: an attempt that is retried, unless `stalled` follows at once.
+        # A job that returned from active: an attempt that is retried, unless `stalled` follows immediately.
         self._returned: tuple[bytes, int] | None = None
         self._added = self._started = self._completed = self._failed = 0
         self._retried = self._stalled = self._removed = self._deduplicated = self._evicted = 0
@@ -60,11 +60,11 @@ class Jobs:
 
     @property
     def remembered(self) -> int:
-        """How many jobs are."""
+        """How many jobs are remembered."""
         return len(self._waits) + len(self._active)
 
     def feed(self, entries: Iterable[Entry]) -> None:
-        """Entries in the stream's order. An entry that is none of BullMQ's is passed over."""
+        """Process entries in the order of the stream. Entries that are not BullMQ's are ignored."""
         for entry in entries:
             try:
                 self._feed(*entry)  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ class Jobs:
                 continue
 
     def settle(self) -> None:
-        """The stream has been read to its end: scripts are atomic, so no `stalled` is still to come."""
+        """Call when the stream was read to its end: scripts are atomic, so no `stalled` can follow."""
         returned, self._returned = self._returned, None
         if returned is not None:
             self._retried += 1
@@ -81,34 +81,34 @@ class Jobs:
                 self._processing["retried"].add(ms - start, self._bounds_ms)
 
     def seed(self, active: Iterable[bytes]) -> None:
-        """Jobs that are active although no event that was read has said so."""
+        """Add jobs that are active although no event that was read reports it."""
         for job in active:
             self._active.setdefault(job, 0)
 
     def forget(self) -> None:
-        """Events are missing: what was remembered may be wrong, what was counted stays."""
+        """Call when events are missing: the remembered jobs may be wrong, the counters stay."""
         self.settle()
         self._waits.clear()
         self._active.clear()
 
     def prune(self, before_ms: int, *, waiting: bool, active: bool) -> None:
-        """No job waits (is active): those that came before and are still remembered went without an event."""
+        """If no job waits (is active), forget the older remembered jobs: they left without an event."""
         if not waiting:
-            self._waits = self._kept(self._waits, before_ms)
+            self._waits = self._pruned(self._waits, before_ms)
         if not active:
-            self._active = self._kept(self._active, before_ms)
+            self._active = self._pruned(self._active, before_ms)
 
     def evict(self) -> None:
-        """Forget an eighth of what is remembered, the oldest first."""
+        """Forget an eighth of the remembered jobs, the oldest first."""
         for jobs in (self._waits, self._active):
-            oldest = list(islice(jobs, -(-len(jobs) // _EVICTED_AT_ONCE)))
+            oldest = list(islice(jobs, -(-len(jobs) // _EVICTION_DIVISOR)))
             self._evicted += len(oldest)
             for job in oldest:
                 del jobs[job]
 
-    def tallies(self) -> Tallies:
-        """All there is by now, as of the last `settle`."""
-        return Tallies(
+    def counters(self) -> JobCounters:
+        """The counters and durations as of the last `settle`."""
+        return JobCounters(
             self._added,
             self._started,
             self._completed,
@@ -118,32 +118,32 @@ class Jobs:
             self._removed,
             self._deduplicated,
             self._wait.histogram(self._bounds),
-            {outcome: one.histogram(self._bounds) for outcome, one in self._processing.items()},
+            {outcome: durations.histogram(self._bounds) for outcome, durations in self._processing.items()},
             self._evicted,
         )
 
     def dump(self) -> dict[str, Any]:
-        """All of it as JSON has it; of the jobs that wait only the newest, as there may be very many."""
+        """The whole state as JSON types; of the waiting jobs only the newest, as there may be very many."""
         return {
             "counts": [getattr(self, f"_{name}") for name in _COUNTS],
             "bounds": list(self._bounds),
             "wait": self._wait.dump(),
-            "processing": {outcome: one.dump() for outcome, one in self._processing.items()},
-            "waits": _texts(islice(self._waits.items(), max(0, len(self._waits) - _KEPT_WAITS), None)),
+            "processing": {outcome: durations.dump() for outcome, durations in self._processing.items()},
+            "waits": _texts(islice(self._waits.items(), max(0, len(self._waits) - _SAVED_WAITS), None)),
             "active": _texts(self._active.items()),
             "returned": _texts([self._returned] if self._returned else []),
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Go on from `dump`; durations only where the buckets are the same. Raises ValueError, TypeError or
-        KeyError for what is no dump, and then is left as it was."""
-        counts = [int(dumped["counts"][place]) for place in range(len(_COUNTS))]
+        """Continue from `dump`; durations only if the buckets are the same. Raises ValueError, TypeError or
+        KeyError for an invalid dump, and then nothing changes."""
+        counts = [int(dumped["counts"][index]) for index in range(len(_COUNTS))]
         wait = _Durations(len(self._bounds))
         processing = {outcome: _Durations(len(self._bounds)) for outcome in OUTCOMES}
         if tuple(dumped["bounds"]) == self._bounds:
             wait.restore(dumped["wait"])
-            for outcome, one in processing.items():
-                one.restore(dumped["processing"][outcome])
+            for outcome, durations in processing.items():
+                durations.restore(dumped["processing"][outcome])
         waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         for name, count in zip(_COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
@@ -172,7 +172,7 @@ class Jobs:
             self._completed += 1
             self._end(entry_id, job, "completed")
         elif event == b"added":
-            # A job of the same id may have gone without an event, by drain() or obliterate().
+            # An earlier job with this id may have left without an event, by drain() or obliterate().
             self._added += 1
             self._waits.pop(job, None)
             self._active.pop(job, None)
@@ -199,7 +199,7 @@ class Jobs:
         if prev == b"active":
             self._returned = (job, ms)
         elif prev == b"failed" and job in self._active:
-            # v3 and v4 say so of an attempt that is retried, and all of a failed job that is put back by hand
+            # v3 and v4 report this for an attempt that is retried, all for a failed job retried by hand
             self._returned = (job, ms)
             self.settle()
         else:
@@ -213,19 +213,19 @@ class Jobs:
             self._processing[outcome].add(_ms(entry_id) - start, self._bounds_ms)
 
     def _remember(self, jobs: dict[bytes, int], job: bytes, ms: int) -> None:
-        jobs.pop(job, None)  # so that the order of the dict is that of time
+        jobs.pop(job, None)  # so that the dict is in the order of time
         jobs[job] = ms
-        if len(jobs) + len(self._waits if jobs is self._active else self._active) > self._most:
+        if len(jobs) + len(self._waits if jobs is self._active else self._active) > self._max_jobs:
             self.evict()
 
-    def _kept(self, jobs: dict[bytes, int], before_ms: int) -> dict[bytes, int]:
-        kept = {job: ms for job, ms in jobs.items() if ms >= before_ms}
-        self._evicted += len(jobs) - len(kept)
-        return kept
+    def _pruned(self, jobs: dict[bytes, int], before_ms: int) -> dict[bytes, int]:
+        newer = {job: ms for job, ms in jobs.items() if ms >= before_ms}
+        self._evicted += len(jobs) - len(newer)
+        return newer
 
 
 class _Durations:
-    """A histogram that is added to, in whole ms so that its sum is exact."""
+    """A histogram to which durations are added, in whole ms so that its sum is exact."""
 
     __slots__ = ("counts", "total_ms")
 
@@ -244,7 +244,7 @@ class _Durations:
     def restore(self, dumped: Sequence[int]) -> None:
         total_ms, *counts = map(int, dumped)
         if len(counts) != len(self.counts):
-            raise ValueError("not as many buckets")
+            raise ValueError("another number of buckets")
         self.total_ms, self.counts = total_ms, counts
 
     def histogram(self, bounds: tuple[float, ...]) -> Histogram:
@@ -252,16 +252,16 @@ class _Durations:
 
 
 def missing_before(first: bytes, last: bytes) -> int:
-    """At least how many entries lie between two ids that follow each other in a stream.
+    """The least possible number of entries between two ids that were read one after the other.
 
-    Redis numbers the entries of one ms from 0 on, so that a first one with number 3 had three before it.
+    Redis numbers the entries of one ms from 0, so that a first entry with number 3 had three before it.
     """
     (first_ms, first_number), (last_ms, last_number) = split_id(first), split_id(last)
     return max(0, first_number - last_number - 1) if first_ms == last_ms else first_number
 
 
 def split_id(entry_id: bytes) -> tuple[int, int]:
-    """A stream id's ms and number; ids are in order as these are. Raises ValueError."""
+    """A stream id's ms and number, which sort like the ids. Raises ValueError."""
     ms, _, number = entry_id.partition(b"-")
     return int(ms), int(number or 0)
 

@@ -1,9 +1,9 @@
-"""Follows the queues' event streams in the background, only reading: XREAD without groups.
+"""Follows the queues' event streams in the background, read-only: XREAD without groups.
 
-A queue that is known for the first time is followed from its stream's end, so that nothing counts that was
-before; one that came into being after the exporter, and whose stream is still whole, from its beginning; one
-that the state file knows, from where it was left. What was trimmed unread is known from the stream's own
-count of what was ever added.
+A queue that is known for the first time is followed from the end of its stream, so that earlier events do not
+count; a queue that was created after the exporter started, and whose stream is still complete, from its
+beginning; a queue in the state file, from the saved position. The number of events that were trimmed before
+they were read follows from the stream's own count of all entries ever added.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ log = logging.getLogger(__name__)
 _POOL: Final = "follow"
 _ROUND_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
-_PLAN_SECONDS, _STALE_SECONDS = 1.0, 0.25  # between two looks at who owns what
-_BATCH: Final = 1000  # entries of a queue in one answer: with 10 kB of return value in each, 10 MB
-_FASTEST, _SLOWEST, _IDLE_FASTEST = 0.1, 1.0, 0.25  # seconds between two rounds
-_IDLE_SHARE: Final = 100  # times a round's own duration is what an idle one waits: 1 % of the time is spent
-_SHORTEST: Final = 100  # entries: a stream is trimmed in steps of this many
-_HEADROOM: Final = 2.5  # a stream is read that many times before it could be trimmed
-_MOST_IN_ALL: Final = 250_000  # jobs of all queues that are remembered: 55 MB with UUIDs for ids
+_PLAN_SECONDS, _STALE_SECONDS = 1.0, 0.25  # between two checks of the owners
+_BATCH: Final = 1000  # entries of a queue in one reply: with 10 kB of return value in each, 10 MB
+_MIN_PAUSE, _MAX_PAUSE, _MIN_IDLE_PAUSE = 0.1, 1.0, 0.25  # seconds between two rounds
+_IDLE_SHARE: Final = 100  # an idle reader waits 100 times the duration of a round: it works 1 % of the time
+_MIN_LENGTH: Final = 100  # entries: a stream is trimmed in steps of this size
+_HEADROOM: Final = 2.5  # how many times a stream is read before it could be trimmed
+_MAX_REMEMBERED: Final = 250_000  # jobs of all queues that are remembered: 55 MB with UUIDs for ids
 _MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
-_OF_ONE_KEY: Final = frozenset({"WRONGTYPE", "NOPERM"})
+_KEY_ERRORS: Final = frozenset({"WRONGTYPE", "NOPERM"})
 
 
 class Follower:
-    """`step` plans who reads what; each node has a reader of its own, so that one that hangs delays no other.
+    """`step` assigns the streams to readers, one for each node, so that a node that hangs delays no other.
 
-    With a crew the readers are threads of it; without one, `step` runs them in turn. Anyone may call
-    `events`, whose parts are replaced as a whole.
+    With a worker group the readers are its threads; without one, `step` runs them in turn. Any thread may
+    call `events`, whose parts are replaced as a whole.
     """
 
     def __init__(
@@ -63,61 +63,61 @@ class Follower:
         self._buckets = settings.event_buckets
         self._group = group
         self._checkpoint = checkpoint
-        self._lock = threading.Lock()  # of the streams: readers take their answers one after the other
+        self._lock = threading.Lock()  # of the streams: readers apply their replies one after the other
         self._streams: dict[QueueId, Stream] = {}
         self._readers: dict[str, _Reader] = {}
         self._slot_map: SlotMap | None = None
         self._stale = False
         self._refresh_due = 0.0
-        self.began_ms = int(now() * 1000)
+        self.started_ms = int(now() * 1000)
         self._history = RateHistory()
         self._refusals: dict[str, tuple[float, str]] = {}
 
     def events(self) -> dict[QueueId, Events]:
-        """Each queue's tallies as of the last round; without those that were not read to their end yet."""
+        """Each queue's counters as of the last round; without queues that were not read to the end yet."""
         at = monotonic()
-        told = ((queue, one.events(at)) for queue, one in list(self._streams.items()))
-        return {queue: events for queue, events in told if events is not None}
+        by_queue = ((queue, stream.events(at)) for queue, stream in list(self._streams.items()))
+        return {queue: events for queue, events in by_queue if events is not None}
 
     def rates(self, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
         """Rates and quantiles of the last minutes up to these events."""
         return self._history.rates(monotonic(), events)
 
     def problems(self) -> tuple[str, ...]:
-        """What was refused lately, one text for each kind of error."""
+        """Recent errors, one text for each error code."""
         since = monotonic() - 2 * CHECK_IDLE
         return tuple(f"event streams: {text}" for at, text in list(self._refusals.values()) if at >= since)
 
     def step(self, queues: Sequence[QueueId]) -> float:
-        """See which node holds which of these queues; seconds until the next look (without a crew, until the
-        next round of reading, 0 when there is more)."""
+        """Assign these queues to the readers of their nodes; the seconds until the next step (without a
+        worker group, until the next round of reading, 0 if there is more)."""
         try:
-            slot_map = self._find(Deadline.after(_ROUND_SECONDS))
+            slot_map = self._current_slot_map(Deadline.after(_ROUND_SECONDS))
         except UnreadableError:
             return _RETRY_SECONDS
-        self._remember(queues)
+        self._update_streams(queues)
         owned, orphans = slot_map.by_owner(self._streams)
         self._stale = self._stale or bool(orphans)
         self._assign(owned, cluster=slot_map.cluster)
         seconds = self._run_readers()
-        self._bound()
+        self._limit_memory()
         if self._history.due(monotonic()):
-            self._history.note(monotonic(), self.events())
+            self._history.record(monotonic(), self.events())
         if self._checkpoint is not None:
             with self._lock:
                 self._checkpoint.save(self._streams)
         return seconds
 
     def stop(self) -> None:
-        """Write down how far all streams have been read. The readers must have ended."""
+        """Save the read positions of all streams. The readers must have ended."""
         if self._checkpoint is not None:
             with self._lock:
                 self._checkpoint.save(self._streams, at_once=True)
 
-    # --- where, and which ---
+    # --- owners and streams ---
 
-    def _find(self, deadline: Deadline) -> SlotMap:
-        """The owners as they were, or asked for again after one was silent or told of a move."""
+    def _current_slot_map(self, deadline: Deadline) -> SlotMap:
+        """The known owners, or the refreshed ones after a node failed or reported a move."""
         if self._stale and monotonic() >= self._refresh_due:
             self._refresh_due = monotonic() + _RETRY_SECONDS
             self._stale = False
@@ -128,25 +128,25 @@ class Follower:
             self._slot_map = SlotMap(topology)
         return self._slot_map
 
-    def _remember(self, queues: Sequence[QueueId]) -> None:
-        """Streams of just these queues; what is gone loses its tallies."""
+    def _update_streams(self, queues: Sequence[QueueId]) -> None:
+        """Keep the streams of exactly these queues; removed queues lose their counters."""
         if self._streams.keys() == set(queues):
             return
         with self._lock:
-            self._streams = {queue: self._streams.get(queue) or self._new(queue) for queue in queues}
+            self._streams = {queue: self._streams.get(queue) or self._new_stream(queue) for queue in queues}
 
-    def _new(self, queue: QueueId) -> Stream:
-        one = Stream(queue, Jobs(self._buckets), now())
+    def _new_stream(self, queue: QueueId) -> Stream:
+        stream = Stream(queue, Jobs(self._buckets), now())
         if self._checkpoint is not None:
-            self._checkpoint.restore(queue, one)
-        return one
+            self._checkpoint.restore(queue, stream)
+        return stream
 
     def _assign(self, owned: Mapping[str, list[QueueId]], *, cluster: bool) -> None:
-        """One reader for each node that holds a queue."""
+        """Give each node that holds a queue one reader."""
         with self._lock:
             for address, queues in owned.items():
                 for queue in queues:
-                    self._streams[queue].belongs_to(address)
+                    self._streams[queue].set_owner(address)
             self._readers = {
                 address: self._readers.get(address) or _Reader(self, address) for address in owned
             }
@@ -156,53 +156,54 @@ class Follower:
 
     def _run_readers(self) -> float:
         if self._group is not None:
-            steps = {f"follower {address}": one.step for address, one in self._readers.items()}
+            steps = {f"follower {address}": reader.step for address, reader in self._readers.items()}
             self._group.keep(steps)
             return _STALE_SECONDS if self._stale else _PLAN_SECONDS
-        return min((one.step() for one in self._readers.values()), default=_SLOWEST)
+        return min((reader.step() for reader in self._readers.values()), default=_MAX_PAUSE)
 
-    def _bound(self) -> None:
-        """Let the queues with most jobs under way forget the oldest, as all of them together have a bound."""
+    def _limit_memory(self) -> None:
+        """While too many jobs are remembered in all, evict the oldest of the queue with most jobs."""
         with self._lock:
-            total = sum(one.jobs.remembered for one in self._streams.values())
-            while total > _MOST_IN_ALL:
-                most = max(self._streams.values(), key=lambda one: one.jobs.remembered)
+            total = sum(stream.jobs.remembered for stream in self._streams.values())
+            while total > _MAX_REMEMBERED:
+                most = max(self._streams.values(), key=lambda stream: stream.jobs.remembered)
                 total -= most.jobs.remembered
                 most.evict()
                 total += most.jobs.remembered
 
-    # --- what readers need ---
+    # --- for the readers ---
 
-    def ask(self, address: str, request: Request) -> list[Reply] | Failed:
-        """A node's replies. One that fails, or knows of a move, makes the next step look for the owners."""
-        answer = self._deployment.ask({address: request}, Deadline.after(_ROUND_SECONDS), pool=_POOL)[address]
-        if isinstance(answer, Failed):
+    def execute(self, address: str, request: Request) -> list[Reply] | Failed:
+        """A node's replies. A node that fails, or reports a move, makes the next step refresh the owners."""
+        deadline = Deadline.after(_ROUND_SECONDS)
+        outcome = self._deployment.execute({address: request}, deadline, pool=_POOL)[address]
+        if isinstance(outcome, Failed):
             self._stale = True
-            return answer
-        return answer.value
+            return outcome
+        return outcome.value
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """The streams, while no other reader touches them."""
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock of the streams."""
         with self._lock:
             yield
 
-    def refused(self, one: Stream, error: ReplyError) -> None:
-        """After a move, look for the nodes; what is not allowed is asked for again only after a while."""
+    def handle_error(self, stream: Stream, error: ReplyError) -> None:
+        """After a move, refresh the owners; a refused stream is read again only after a while."""
         if error.code in _MOVED:
             self._stale = True
             return
-        one.not_before = monotonic() + (CHECK_IDLE if error.code in _OF_ONE_KEY else _RETRY_SECONDS)
-        self.complain(error)
+        stream.retry_at = monotonic() + (CHECK_IDLE if error.code in _KEY_ERRORS else _RETRY_SECONDS)
+        self.report_error(error)
 
-    def complain(self, error: ReplyError) -> None:
+    def report_error(self, error: ReplyError) -> None:
         if error.code not in self._refusals:
-            log.warning("event stream cannot be read", extra={"error": str(error)})
+            log.warning("event stream not readable", extra={"error": str(error)})
         self._refusals[error.code] = (monotonic(), str(error))
 
 
 class _Reader:
-    """Reads the streams of one node. Which these are may change at any time, and so may who reads one."""
+    """Reads the streams of one node. Both its streams and the reader of a stream may change at any time."""
 
     def __init__(self, follower: Follower, address: str) -> None:
         self.streams: list[Stream] = []
@@ -210,108 +211,113 @@ class _Reader:
         self.batch = _BATCH
         self._follower = follower
         self._address = address
-        self._one_by_one = False
+        self._one_stream_per_read = False
         self._measured_at = monotonic()
 
     def step(self) -> float:
-        """Read what is new; seconds until the next round, 0 when there is more."""
+        """Read new entries; the seconds until the next round, 0 if there is more."""
         started = monotonic()
         streams = self.streams
-        # One XREAD may name all streams of a node: not over slots, nor once that was refused.
-        whole = not (self.cluster or self._one_by_one)
-        with self._follower.alone():
-            asked = _Round(streams, self.batch, started, whole=whole)
-        if not asked.request.replies:
-            return _SLOWEST
-        answer = self._follower.ask(self._address, asked.request)
-        if isinstance(answer, Failed):
-            if answer.kind == "timeout":  # an answer that is too large to come in time would be so for ever
+        # One XREAD may name all streams of a node: not across slots, nor once that was refused.
+        combined = not (self.cluster or self._one_stream_per_read)
+        with self._follower.exclusive():
+            read_round = _Round(streams, self.batch, started, combined=combined)
+        if not read_round.request.replies:
+            return _MAX_PAUSE
+        outcome = self._follower.execute(self._address, read_round.request)
+        if isinstance(outcome, Failed):
+            if outcome.kind == "timeout":  # a reply that is too large to arrive in time would always be late
                 self.batch = max(_BATCH // 16, self.batch // 4)
             return _RETRY_SECONDS
         self.batch = min(_BATCH, self.batch * 2)
-        with self._follower.alone():
-            more = self._take(asked, answer)
+        with self._follower.exclusive():
+            more = self._apply(read_round, outcome)
         return 0.0 if more else self._pause(streams, monotonic() - started)
 
-    def _take(self, asked: _Round, replies: Sequence[Reply]) -> bool:
-        """All answers; whether one of the streams has more."""
-        rest = iter(replies)
-        for one in asked.joining:
-            info = next(rest)
-            if one.last is None and one.owner == self._address:
-                self._note(one, one.begin(info, monotonic(), began_ms=self._follower.began_ms))
-        for one in asked.repaired:
-            active = next(rest)
-            if one.owner == self._address and (error := one.seed(active)) is not None:
-                self._follower.complain(error)
-        checks = {one: tuple(islice(rest, 5)) for one in asked.checked}
+    def _apply(self, read_round: _Round, replies: Sequence[Reply]) -> bool:
+        """Apply all replies; whether one of the streams has more."""
+        remaining = iter(replies)
+        for stream in read_round.starting:
+            info = next(remaining)
+            if stream.last is None and stream.owner == self._address:
+                self._handle_result(
+                    stream, stream.start(info, monotonic(), started_ms=self._follower.started_ms)
+                )
+        for stream in read_round.seeding:
+            active = next(remaining)
+            if stream.owner == self._address and (error := stream.seed(active)) is not None:
+                self._follower.report_error(error)
+        checks = {stream: tuple(islice(remaining, 5)) for stream in read_round.checking}
         more = False
-        for one, batch in _batches(asked, list(rest)):
+        for stream, batch in _batches(read_round, list(remaining)):
             if isinstance(batch, ReplyError):
-                if asked.whole and batch.code in _OF_ONE_KEY:
-                    # One key that is no stream, or not ours to read, must not cost the others theirs.
-                    self._one_by_one = more = True
+                if read_round.combined and batch.code in _KEY_ERRORS:
+                    # One key that is not a stream, or not readable, must not block the other streams.
+                    self._one_stream_per_read = more = True
                 else:
-                    self._follower.refused(one, batch)
-            elif one.owner == self._address and one.last == asked.after[one]:
-                # else it is another node's reader's: a master that was deposed may hold what nobody kept
-                full = len(batch) >= asked.batch
-                self._note(one, one.take(batch, checks.get(one), monotonic(), full=full))
+                    self._follower.handle_error(stream, batch)
+            elif stream.owner == self._address and stream.last == read_round.after[stream]:
+                # else another node's reader has it: a demoted master may hold entries that no other node kept
+                full = len(batch) >= read_round.batch
+                self._handle_result(stream, stream.apply(batch, checks.get(stream), monotonic(), full=full))
                 more |= full
         return more
 
-    def _note(self, one: Stream, error: ReplyError | None) -> None:
+    def _handle_result(self, stream: Stream, error: ReplyError | None) -> None:
         if error is not None:
-            self._follower.refused(one, error)
+            self._follower.handle_error(stream, error)
 
-    def _pause(self, streams: Iterable[Stream], took: float) -> float:
-        """So short that the busiest stream is read some times before it is trimmed."""
+    def _pause(self, streams: Iterable[Stream], duration: float) -> float:
+        """Seconds until the next round: the busiest stream is read several times before it is trimmed."""
         at = monotonic()
-        since, self._measured_at = max(at - self._measured_at, _FASTEST), at
-        seconds = min(_SLOWEST, max(_IDLE_FASTEST, took * _IDLE_SHARE))
-        for one in streams:
-            if one.recent:
-                rate, one.recent = one.recent / since, 0
-                seconds = min(seconds, max(one.length, _SHORTEST) / _HEADROOM / rate)
-        return max(_FASTEST, seconds)
+        since, self._measured_at = max(at - self._measured_at, _MIN_PAUSE), at
+        seconds = min(_MAX_PAUSE, max(_MIN_IDLE_PAUSE, duration * _IDLE_SHARE))
+        for stream in streams:
+            if stream.recent:
+                rate, stream.recent = stream.recent / since, 0
+                seconds = min(seconds, max(stream.length, _MIN_LENGTH) / _HEADROOM / rate)
+        return max(_MIN_PAUSE, seconds)
 
 
 class _Round:
-    """What one node is asked in one round, and in which order the answers come."""
+    """The request to one node in one round, and the order of its replies."""
 
-    def __init__(self, streams: Iterable[Stream], batch: int, at: float, *, whole: bool) -> None:
-        own = [one for one in streams if one.not_before <= at]
-        self.joining = [one for one in own if one.last is None]
-        self.reading = [one for one in own if one.last is not None]
-        self.after = {one: one.last for one in self.reading}
-        self.repaired = [one for one in self.reading if one.repair]
-        self.checked = [one for one in self.reading if one.check_due(at)]
-        self.whole = whole and bool(self.reading)
+    def __init__(self, streams: Iterable[Stream], batch: int, at: float, *, combined: bool) -> None:
+        readable = [stream for stream in streams if stream.retry_at <= at]
+        self.starting = [stream for stream in readable if stream.last is None]
+        self.reading = [stream for stream in readable if stream.last is not None]
+        self.after = {stream: stream.last for stream in self.reading}
+        self.seeding = [stream for stream in self.reading if stream.needs_seed]
+        self.checking = [stream for stream in self.reading if stream.check_due(at)]
+        self.combined = combined and bool(self.reading)
         self.batch = batch
-        parts = [one.info for one in self.joining]
-        parts += [one.actives for one in self.repaired]
-        parts += [part for one in self.checked for part in (one.info, one.counts)]
+        parts = [stream.info_request for stream in self.starting]
+        parts += [stream.active_request for stream in self.seeding]
+        parts += [part for stream in self.checking for part in (stream.info_request, stream.counts_request)]
         head = b"".join(map(bulk, (b"XREAD", b"COUNT", b"%d" % batch, b"STREAMS")))
-        if self.whole:
+        if self.combined:
             parts.append(b"*%d\r\n%b" % (4 + 2 * len(self.reading), head))
-            parts += [one.key for one in self.reading]
-            parts += [one.last_bulk for one in self.reading]
+            parts += [stream.key for stream in self.reading]
+            parts += [stream.last_bulk for stream in self.reading]
         else:
             head = b"*6\r\n" + head
-            parts += [part for one in self.reading for part in (head, one.key, one.last_bulk)]
-        replies = len(self.joining) + len(self.repaired) + 5 * len(self.checked)
-        self.request = Request(b"".join(parts), replies + (1 if self.whole else len(self.reading)))
+            parts += [part for stream in self.reading for part in (head, stream.key, stream.last_bulk)]
+        replies = len(self.starting) + len(self.seeding) + 5 * len(self.checking)
+        self.request = Request(b"".join(parts), replies + (1 if self.combined else len(self.reading)))
 
 
-def _batches(asked: _Round, replies: list[Reply]) -> list[tuple[Stream, list[Entry] | ReplyError]]:
-    """The entries of each stream; the same error for all whose XREAD was refused."""
-    if not asked.whole:
-        return [(one, _entries(reply)) for one, reply in zip(asked.reading, replies, strict=True)]
+def _batches(read_round: _Round, replies: list[Reply]) -> list[tuple[Stream, list[Entry] | ReplyError]]:
+    """The entries of each stream; if a combined XREAD was refused, the same error for all its streams."""
+    if not read_round.combined:
+        return [(stream, _entries(reply)) for stream, reply in zip(read_round.reading, replies, strict=True)]
     (reply,) = replies
     if isinstance(reply, ReplyError):
-        return [(one, reply) for one in asked.reading]
-    found = dict(cast("Any", reply or ()))
-    return [(one, found.get(one.key.split(b"\r\n", 1)[1][:-2], [])) for one in asked.reading]
+        return [(stream, reply) for stream in read_round.reading]
+    entries_by_key = dict(cast("Any", reply or ()))
+    return [
+        (stream, entries_by_key.get(stream.key.split(b"\r\n", 1)[1][:-2], []))
+        for stream in read_round.reading
+    ]
 
 
 def _entries(reply: Reply) -> list[Entry] | ReplyError:

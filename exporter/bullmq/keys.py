@@ -1,4 +1,4 @@
-"""How BullMQ lays a queue out in Redis and names its connections. The only module that knows."""
+"""The keys of a BullMQ queue in Redis, and the names of its connections. Only this module knows them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Final
 
 from exporter.snapshot import CLUSTER_SLOTS, QueueId
 
-OWN_COUNTS: Final = (
+OWN_COUNT_COMMANDS: Final = (
     ("HMGET", "metrics:completed", "count"),
     ("HMGET", "metrics:failed", "count"),
     ("GET", "id"),
 )
-"""What BullMQ counts itself: jobs that ended, where workers set `metrics`, and calls that add one."""
+"""BullMQ's own counts: jobs that ended (if the workers set `metrics`), and calls that add a job."""
 DELAYED_FACTOR: Final = 0x1000
-"""A delayed job's score is its due time in ms times this, plus a tie breaker below it."""
-PROOFS: Final = (
+"""The score of a delayed job is its due time in ms times this factor, plus a tie breaker below the factor."""
+QUEUE_KEYS: Final = (
     "id",
     "events",
     "wait",
@@ -31,7 +31,7 @@ PROOFS: Final = (
     "failed",
     "repeat",
 )
-"""Keys of which a queue has at least one; `meta` alone is left by a BullMQ that failed in a cluster."""
+"""A queue has at least one of these keys; a BullMQ that failed in a cluster leaves only `meta`."""
 
 _META: Final = ":meta"
 _NOT_WORKERS: Final = (":qe", ":qs")  # QueueEvents; v1's QueueScheduler
@@ -39,24 +39,24 @@ _GLOB: Final = frozenset("*?[]\\^-")
 
 
 def base(queue: QueueId) -> str:
-    """What all keys of a queue begin with."""
+    """The prefix of all keys of a queue."""
     return f"{queue.prefix}:{queue.name}:"
 
 
 def slot_of(key: str) -> int:
-    """The cluster slot of a key: CRC16/XMODEM of its hash tag, else of all of it (Cluster specification)."""
+    """The cluster slot of a key: CRC16/XMODEM of its hash tag or of the whole key (Cluster specification)."""
     raw = key.encode("utf-8", "surrogateescape")
     tag = _tag(raw)
     return binascii.crc_hqx(raw if tag is None else tag, 0) % CLUSTER_SLOTS
 
 
 def is_tagged(queue: QueueId) -> bool:
-    """Whether all keys of the queue share a slot; without that BullMQ cannot work on a cluster."""
+    """Whether all keys of the queue share a slot; otherwise BullMQ cannot work on a cluster."""
     return _tag(base(queue).encode("utf-8", "surrogateescape")) is not None
 
 
 def scan_pattern(prefixes: Sequence[str]) -> str:
-    """One MATCH pattern for the meta keys under all prefixes; what a glob would read otherwise is escaped."""
+    """One MATCH pattern for the meta keys under all prefixes; glob characters of a prefix are escaped."""
     if len(prefixes) > 1:
         return f"*{_META}"
     escaped = "".join("\\" + char if char in _GLOB else char for char in prefixes[0])
@@ -64,7 +64,7 @@ def scan_pattern(prefixes: Sequence[str]) -> str:
 
 
 def queue_of_meta(key: str, prefixes: Iterable[str]) -> QueueId | None:
-    """The queue of a meta key, under the longest prefix that fits (a prefix may hold a colon); else None."""
+    """The queue of a meta key, with the longest matching prefix (which may contain a colon); else None."""
     if not key.endswith(_META):
         return None
     for prefix in sorted(prefixes, key=len, reverse=True):
@@ -75,10 +75,10 @@ def queue_of_meta(key: str, prefixes: Iterable[str]) -> QueueId | None:
 
 
 def worker_queues(client_name: str, prefixes: Iterable[str]) -> tuple[QueueId, ...]:
-    """The queues that a connection of this name may be a worker of, the likelier first; empty for no worker.
+    """The queues whose worker may have a connection of this name, the likelier first; empty if not a worker.
 
-    Node (and Rust) write `prefix:base64(queue)`, with `:w:` and the worker's name behind it where it has one.
-    Python writes the queue's name as it is, so a name that happens to be base64 could be either.
+    Node (and Rust) write `prefix:base64(queue)`, followed by `:w:` and the worker's name if it has one.
+    Python writes the queue's name unencoded, so a name that is also valid base64 has two meanings.
     """
     if client_name.endswith(_NOT_WORKERS):
         return ()
@@ -92,30 +92,30 @@ def worker_queues(client_name: str, prefixes: Iterable[str]) -> tuple[QueueId, .
 
 
 def is_python_name(client_name: str, queue: QueueId) -> bool:
-    """Whether a worker's connection carries the queue's name as Python writes it."""
+    """Whether a worker's connection has the queue's name as Python writes it."""
     plain = f"{queue.prefix}:{queue.name}"
     return client_name == plain or client_name.startswith(plain + ":w:")
 
 
 def is_pattern(text: str) -> bool:
-    """Whether an entry of BULLMQ_QUEUES is a glob and not a name."""
+    """Whether an entry of BULLMQ_QUEUES is a glob pattern rather than a name."""
     return any(char in text for char in "*?[")
 
 
-def is_wanted(queue: QueueId, entries: Sequence[str]) -> bool:
-    """Whether a queue that was found is to be watched: every one, unless names or patterns were given."""
+def is_selected(queue: QueueId, entries: Sequence[str]) -> bool:
+    """Whether a discovered queue is monitored: every queue, unless the settings have names or patterns."""
     return not entries or any(queue.name == entry or fnmatchcase(queue.name, entry) for entry in entries)
 
 
 def _tag(raw: bytes) -> bytes | None:
-    """What stands between the first { and the next }, unless that is nothing."""
+    """The text between the first { and the next }; None if it is empty."""
     start = raw.find(b"{")
     end = raw.find(b"}", start + 1) if start >= 0 else -1
     return raw[start + 1 : end] if end > start + 1 else None
 
 
 def _base64_text(text: str) -> str | None:
-    """The text that `text` is the base64 of, if it is one as an encoder writes it."""
+    """The decoded text if `text` is base64 exactly as an encoder writes it, else None."""
     try:
         raw = base64.b64decode(text, validate=True)
         return raw.decode() if base64.b64encode(raw).decode() == text else None

@@ -1,4 +1,4 @@
-"""Which node holds which queue. Without I/O."""
+"""Which node holds which queue: the slot map. Without I/O."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from exporter.snapshot import QueueId, Topology
 
 
 class SlotMap:
-    """The owner of each queue's keys: in a cluster that of their slot, else the one master."""
+    """The owner of each queue's keys: in a cluster the owner of their slot, else the master."""
 
     def __init__(self, topology: Topology) -> None:
-        self._drawn_from = _layout(topology)
+        self._source = _layout(topology)
         self.cluster = topology.mode == "cluster"
         self.masters = tuple(node.address for node in topology.masters())
         if not self.cluster and not self.masters:
-            # one server that replicates from another that nobody named: its queues can still be read
+            # A replica of a master that is not in the settings: its queues can still be read.
             self.masters = tuple(node.address for node in topology.nodes[:1])
         self._ranges = sorted((*span, node.address) for node in topology.masters() for span in node.slots)
         self._starts = [start for start, _, _ in self._ranges]
         self._owners: dict[QueueId, str | None] = {}
 
     def matches(self, topology: Topology) -> bool:
-        """Whether they lead where this topology's would."""
-        return self._drawn_from == _layout(topology)
+        """Whether this topology would give the same owners."""
+        return self._source == _layout(topology)
 
     def owner(self, queue: QueueId) -> str | None:
-        """The node's address; None for a slot without an owner, and while there is no master."""
+        """The address of the node; None for a slot without an owner, and without a master."""
         if not self.cluster:
             return self.masters[0] if self.masters else None
         if queue not in self._owners:
@@ -36,28 +36,28 @@ class SlotMap:
         return self._owners[queue]
 
     def _owner_of(self, slot: int) -> str | None:
-        place = bisect_right(self._starts, slot) - 1
-        if place < 0 or slot > self._ranges[place][1]:
+        index = bisect_right(self._starts, slot) - 1
+        if index < 0 or slot > self._ranges[index][1]:
             return None
-        return self._ranges[place][2]
+        return self._ranges[index][2]
 
-    def possible(self, queue: QueueId) -> bool:
-        """Whether BullMQ can have such a queue here: in a cluster its keys must share a slot."""
+    def supports(self, queue: QueueId) -> bool:
+        """Whether BullMQ can have this queue here: in a cluster its keys must share a slot."""
         return not self.cluster or is_tagged(queue)
 
     def by_owner(self, queues: Iterable[QueueId]) -> tuple[dict[str, list[QueueId]], list[QueueId]]:
-        """The queues of each node, and those that nobody owns now."""
+        """The queues of each node, and the queues without an owner."""
         owned: dict[str, list[QueueId]] = {}
-        orphans = []
+        unowned = []
         for queue in queues:
             owner = self.owner(queue)
             if owner is None:
-                orphans.append(queue)
+                unowned.append(queue)
             else:
                 owned.setdefault(owner, []).append(queue)
-        return owned, orphans
+        return owned, unowned
 
 
 def _layout(topology: Topology) -> tuple[object, ...]:
-    """All of a topology that decides where a queue is."""
+    """The parts of a topology that determine where a queue is."""
     return topology.mode, tuple((node.address, node.role, node.slots) for node in topology.nodes)

@@ -1,4 +1,4 @@
-"""Rates and quantiles of the last minutes, from the same counters and histograms that /metrics has. Pure."""
+"""Rates and quantiles of the last minutes, from the same counters and histograms as /metrics. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from exporter.snapshot import Events, Histogram, QueueId, Rates, Tallies
+from exporter.snapshot import Events, Histogram, JobCounters, QueueId, Rates
 
 WINDOW: Final = 300.0
-"""Seconds that rates and quantiles are of, once so much is known."""
+"""Seconds that rates and quantiles cover, once the history is long enough."""
 HOUR: Final = 3600.0
-_FINE: Final = 15.0  # seconds between two samples of the window
-_COARSE: Final = 120.0  # and between two of the hour
-_LEAST: Final = 10.0  # seconds that a rate must be of
+_WINDOW_STEP: Final = 15.0  # seconds between two samples of the window
+_HOUR_STEP: Final = 120.0  # seconds between two samples of the hour
+_MIN_SECONDS: Final = 10.0  # the shortest time that a rate may cover
 
 
 class _Totals(NamedTuple):
-    """What an hour's history holds of a queue."""
+    """A sample of a queue in the history of an hour."""
 
     at: float
     failed: int
@@ -28,90 +28,92 @@ class _Totals(NamedTuple):
 
 @dataclass
 class _History:
-    """One queue's samples, the oldest first; all of one count, which never went back."""
+    """One queue's samples, the oldest first, all since the same start of its counters."""
 
     since: float
-    window: deque[tuple[float, Tallies]] = field(default_factory=deque)
+    window: deque[tuple[float, JobCounters]] = field(default_factory=deque)
     hour: deque[_Totals] = field(default_factory=deque)
 
 
 class RateHistory:
-    """At most 22 samples of a queue for the window and 32 for the hour, however often `note` is called."""
+    """At most 22 samples of a queue for the window and 32 for the hour, however often `record` is called."""
 
     def __init__(self) -> None:
         self._queues: dict[QueueId, _History] = {}
-        self._noted_at: float | None = None
+        self._recorded_at: float | None = None
 
     def due(self, at: float) -> bool:
-        """Whether the last sample is so old that another is worth taking."""
-        return self._noted_at is None or at - self._noted_at >= _FINE
+        """Whether it is time for the next sample."""
+        return self._recorded_at is None or at - self._recorded_at >= _WINDOW_STEP
 
-    def note(self, at: float, events: Mapping[QueueId, Events]) -> None:
-        """What is known at `at` (monotonic seconds). Queues that are not named any more are forgotten."""
+    def record(self, at: float, events: Mapping[QueueId, Events]) -> None:
+        """Take a sample at `at` (monotonic seconds). Queues that are not in `events` are forgotten."""
         if not self.due(at):
             return
-        self._noted_at = at
-        self._queues = {queue: self._noted(queue, at, one) for queue, one in events.items()}
+        self._recorded_at = at
+        self._queues = {queue: self._recorded(queue, at, latest) for queue, latest in events.items()}
 
     def rates(self, at: float, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
-        """Those of the queues that are known for a while."""
-        found = {}
-        for queue, one in events.items():
+        """The rates of the queues that have been known long enough."""
+        result = {}
+        for queue, latest in events.items():
             history = self._queues.get(queue)
-            if history is not None and history.since == one.since:
-                rates = _rates(history, at, one)
+            if history is not None and history.since == latest.since:
+                rates = _rates(history, at, latest)
                 if rates is not None:
-                    found[queue] = rates
-        return found
+                    result[queue] = rates
+        return result
 
-    def _noted(self, queue: QueueId, at: float, one: Events) -> _History:
+    def _recorded(self, queue: QueueId, at: float, events: Events) -> _History:
         history = self._queues.get(queue)
-        if history is None or history.since != one.since:
-            history = _History(one.since)
-        history.window.append((at, one.tallies))
-        # One sample older than the window stays: a rate is of the whole of it.
+        if history is None or history.since != events.since:
+            history = _History(events.since)
+        history.window.append((at, events.counters))
+        # One sample older than the window stays: a rate covers the whole window.
         while len(history.window) > 1 and history.window[1][0] <= at - WINDOW:
             history.window.popleft()
-        if not history.hour or at - history.hour[-1].at >= _COARSE:
-            history.hour.append(_Totals(at, one.tallies.failed, one.lost))
+        if not history.hour or at - history.hour[-1].at >= _HOUR_STEP:
+            history.hour.append(_Totals(at, events.counters.failed, events.lost))
             while len(history.hour) > 1 and history.hour[1].at <= at - HOUR:
                 history.hour.popleft()
         return history
 
 
-def histogram_quantile(one: Histogram, share: float) -> float | None:
-    """Seconds below which that share of all lies, as PromQL's histogram_quantile interpolates it.
+def histogram_quantile(histogram: Histogram, share: float) -> float | None:
+    """The quantile in seconds for `share` (0 to 1), interpolated like PromQL's histogram_quantile.
 
-    Linear within a bucket; what is above all bounds counts as the last of them. None of an empty histogram.
+    Linear within a bucket; values above all bounds count as the last bound. None for an empty histogram.
     """
-    below = list(accumulate(one.counts))
-    if not below[-1]:
+    cumulative = list(accumulate(histogram.counts))
+    if not cumulative[-1]:
         return None
-    rank = share * below[-1]
-    place = next(n for n, value in enumerate(below) if value >= rank and one.counts[n])
-    if place == len(one.bounds):
-        return one.bounds[-1]
-    start = one.bounds[place - 1] if place else 0.0
-    before = below[place - 1] if place else 0
-    return start + (one.bounds[place] - start) * (rank - before) / one.counts[place]
+    rank = share * cumulative[-1]
+    bucket = next(n for n, value in enumerate(cumulative) if value >= rank and histogram.counts[n])
+    if bucket == len(histogram.bounds):
+        return histogram.bounds[-1]
+    start = histogram.bounds[bucket - 1] if bucket else 0.0
+    before = cumulative[bucket - 1] if bucket else 0
+    return start + (histogram.bounds[bucket] - start) * (rank - before) / histogram.counts[bucket]
 
 
 def difference(now: Histogram, before: Histogram) -> Histogram:
-    """What was observed in between."""
+    """The observations between the two histograms."""
     counts = tuple(new - old for new, old in zip(now.counts, before.counts, strict=True))
     return Histogram(now.bounds, counts, now.total - before.total)
 
 
-def _rates(history: _History, at: float, one: Events) -> Rates | None:
+def _rates(history: _History, at: float, events: Events) -> Rates | None:
     began, before = history.window[0]
     seconds = at - began
-    if seconds < _LEAST:
+    if seconds < _MIN_SECONDS:
         return None
-    now = one.tallies
+    now = events.counters
     completed, failed = now.completed - before.completed, now.failed - before.failed
     ended = completed + failed
     wait = difference(now.wait, before.wait)
-    run = _sum([difference(each, before.processing[outcome]) for outcome, each in now.processing.items()])
+    processing = _sum(
+        [difference(after, before.processing[outcome]) for outcome, after in now.processing.items()]
+    )
     oldest = history.hour[0]
     return Rates(
         seconds,
@@ -120,13 +122,13 @@ def _rates(history: _History, at: float, one: Events) -> Rates | None:
         failed / ended if ended else None,
         histogram_quantile(wait, 0.5),
         histogram_quantile(wait, 0.95),
-        histogram_quantile(run, 0.5),
-        histogram_quantile(run, 0.95),
+        histogram_quantile(processing, 0.5),
+        histogram_quantile(processing, 0.95),
         now.failed - oldest.failed,
-        one.lost - oldest.lost,
+        events.lost - oldest.lost,
     )
 
 
 def _sum(histograms: list[Histogram]) -> Histogram:
-    counts = tuple(map(sum, zip(*(one.counts for one in histograms), strict=True)))
-    return Histogram(histograms[0].bounds, counts, sum(one.total for one in histograms))
+    counts = tuple(map(sum, zip(*(histogram.counts for histogram in histograms), strict=True)))
+    return Histogram(histograms[0].bounds, counts, sum(histogram.total for histogram in histograms))

@@ -82,9 +82,9 @@ class CheckpointFile:
             if position is None:
                 continue
             # The tallies are made anew whenever an event was read: the rest need not be compared.
-            mark = (position, stream.tallies)
+            mark = (position, stream.counters)
             before = self._texts.get(queue)
-            if before is None or before[0][0] != position or before[0][1] is not stream.tallies:
+            if before is None or before[0][0] != position or before[0][1] is not stream.counters:
                 before = (mark, checkpoint_line(queue, position, stream))
             texts[queue] = before
         self._texts = texts

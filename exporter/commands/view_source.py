@@ -78,7 +78,7 @@ class LocalSource(ViewSource):
     def view(self) -> View:
         if self._reachable:
             with suppress(UnreadableError):  # the collection will say it
-                self._discovery.look_once(Deadline.after(_COLLECT_SECONDS))
+                self._discovery.discover_once(Deadline.after(_COLLECT_SECONDS))
         assessment = self._assessor.assess(Deadline.after(_COLLECT_SECONDS))
         view = status_view(assessment, About(version=version("oxherd"), monitoring=True))
         self._reachable = bool(view["redis"] and view["redis"]["reachable"])

@@ -1,4 +1,4 @@
-"""What a container may use: cgroup v2 and v1, from the texts of their files. Without I/O."""
+"""The limits of a container: cgroup v2 and v1, from the text of their files. Without I/O."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FILES: Final = (
     "cpu.cfs_quota_us",
     "cpu.cfs_period_us",
 )
-"""What is read of a group's directories, v2's names and v1's."""
+"""The files read from a group's directories, with the names of v2 and v1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes and cores; None where the group sets no limit or does not say."""
+    """Bytes and cores; None if the group sets no limit or does not report it."""
 
     memory: int | None = None
     memory_used: int | None = None
@@ -34,18 +34,18 @@ def group_paths(proc_self_cgroup: str) -> dict[str, str]:
     >>> group_paths("0::/system.slice/oxherd.service")
     {'': '/system.slice/oxherd.service'}
     """
-    found = {}
+    paths = {}
     for line in proc_self_cgroup.splitlines():
         parts = line.split(":", 2)
         if len(parts) == 3:
             for controller in parts[1].split(","):
-                found[controller] = parts[2]
-    return found
+                paths[controller] = parts[2]
+    return paths
 
 
 def limits(files: Mapping[str, str]) -> Limits:
-    """The limits of one group from its files' texts. Used memory is without the page cache that can be
-    dropped, as kubelet counts it."""
+    """The limits of one group from the text of its files. Used memory does not include the page cache that
+    can be dropped, as kubelet counts it."""
     stat = _stat(files.get("memory.stat", ""))
     memory = _number(files.get("memory.max") or files.get("memory.limit_in_bytes"))
     current = _number(files.get("memory.current") or files.get("memory.usage_in_bytes"))
@@ -55,7 +55,7 @@ def limits(files: Mapping[str, str]) -> Limits:
 
 
 def tightest(groups: list[Limits]) -> Limits:
-    """The limits that hold for the innermost of nested groups: its own, or a lower one above it."""
+    """The limits of the innermost of nested groups: its own, or a lower one of a parent group."""
     with_memory = [group for group in groups if group.memory is not None]
     cpus = [group.cpus for group in groups if group.cpus is not None]
     memory = min(with_memory, key=lambda group: group.memory or 0, default=Limits())
@@ -66,8 +66,8 @@ def _cpus(files: Mapping[str, str]) -> float | None:
     quota, period = [*files.get("cpu.max", "").split(), "", ""][:2]
     if not quota:
         quota, period = files.get("cpu.cfs_quota_us", ""), files.get("cpu.cfs_period_us", "")
-    most, every = _number(quota), _number(period)
-    return most / every if most is not None and every and most > 0 else None
+    quota_us, period_us = _number(quota), _number(period)
+    return quota_us / period_us if quota_us is not None and period_us and quota_us > 0 else None
 
 
 def _number(text: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The machine that the exporter runs on, by psutil, and within the limits of its container."""
+"""The machine on which the exporter runs, read by psutil, within the limits of its container."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _REMOTE: Final = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster", "afs", "lustre")
-"""File systems whose server may be gone: asking for their size would hang in the kernel."""
+"""File systems whose server may not answer: a call for their size would hang in the kernel."""
 _PSEUDO: Final = frozenset({"squashfs", "iso9660", "tmpfs", "devtmpfs", "ramfs"})
 
 
 def collect_host(deadline: Deadline) -> HostState:
-    """Raises UnreadableError when CPU, load or memory cannot be read; the rest is left out."""
-    del deadline  # nothing here waits for anybody
+    """Raises UnreadableError if CPU, load or memory cannot be read; other parts are then absent."""
+    del deadline  # nothing here waits
     try:
         times = psutil.cpu_times()
         memory = psutil.virtual_memory()
@@ -36,20 +36,23 @@ def collect_host(deadline: Deadline) -> HostState:
         raise UnreadableError("error", f"psutil: {type(error).__name__}") from None
     machine_cores = psutil.cpu_count() or 1
     cores = float(len(os.sched_getaffinity(0)) if sys.platform == "linux" else machine_cores)
-    allowed = container_limits()
+    container = container_limits()
     total, used, available = memory.total, memory.used, memory.available
-    # A limit without its use says nothing of what is left; the host's use against it would be a false alarm.
-    tight_memory = allowed.memory is not None and allowed.memory_used is not None and allowed.memory < total
-    if allowed.memory is not None and allowed.memory_used is not None and tight_memory:
-        total, used = allowed.memory, allowed.memory_used
+    # A limit without the usage does not give the rest; with the host's usage it would be a false alarm.
+    limit, limit_used = container.memory, container.memory_used
+    tight_memory = limit is not None and limit_used is not None and limit < total
+    if limit is not None and limit_used is not None and tight_memory:
+        total, used = limit, limit_used
         available = min(available, max(0, total - used))
-    tight_cpu = allowed.cpus is not None and allowed.cpus < cores
+    tight_cpu = container.cpus is not None and container.cpus < cores
     swap = _or_none(psutil.swap_memory)
     return HostState(
         cpu_seconds={
-            mode: float(seconds) for mode, seconds in times._asdict().items() if mode not in _COUNTED
+            mode: float(seconds)
+            for mode, seconds in times._asdict().items()
+            if mode not in _COUNTED_ELSEWHERE
         },
-        cpu_count=allowed.cpus if tight_cpu and allowed.cpus is not None else cores,
+        cpu_count=container.cpus if tight_cpu and container.cpus is not None else cores,
         machine_cores=machine_cores,
         load=load,
         memory_total=total,
@@ -64,8 +67,8 @@ def collect_host(deadline: Deadline) -> HostState:
     )
 
 
-_COUNTED: Final = frozenset({"guest", "guest_nice"})
-"""Modes that the kernel counts in user and nice already."""
+_COUNTED_ELSEWHERE: Final = frozenset({"guest", "guest_nice"})
+"""Modes that the kernel already counts in user and nice."""
 
 
 def collect_process(deadline: Deadline) -> ProcessState:
@@ -76,28 +79,28 @@ def collect_process(deadline: Deadline) -> ProcessState:
         total = psutil.virtual_memory().total
     except (OSError, psutil.Error, RuntimeError) as error:
         raise UnreadableError("error", f"psutil: {type(error).__name__}") from None
-    allowed = container_limits().memory
-    return ProcessState(resident, allowed if allowed is not None and allowed < total else None)
+    limit = container_limits().memory
+    return ProcessState(resident, limit if limit is not None and limit < total else None)
 
 
 def container_limits(root: Path = _ROOT, proc: Path = Path("/proc/self/cgroup")) -> Limits:
-    """The tightest limits of the groups that this process is in; none where there are no cgroups."""
+    """The tightest limits of the groups of this process; no limits without cgroups."""
     try:
         paths = group_paths(proc.read_text())
     except OSError:
         return Limits()
     if "" in paths and (root / "cgroup.controllers").exists():
         return tightest([_group(directory) for directory in _nested(root, paths[""])])
-    memory = [_group(one) for one in _nested(root / "memory", paths.get("memory", "/"))]
-    cpu = [_group(one) for one in _nested(root / "cpu", paths.get("cpu", "/"))]
+    memory = [_group(directory) for directory in _nested(root / "memory", paths.get("memory", "/"))]
+    cpu = [_group(directory) for directory in _nested(root / "cpu", paths.get("cpu", "/"))]
     return tightest(memory + cpu)
 
 
 def _nested(root: Path, path: str) -> list[Path]:
-    """The group's directory and those above it. In a cgroup namespace only the root is seen."""
+    """The group's directory and its parents. In a cgroup namespace only the root is visible."""
     group = root / path.lstrip("/")
     inside = [group, *group.parents]
-    return [one for one in inside if one.is_relative_to(root) and one.is_dir()]
+    return [directory for directory in inside if directory.is_relative_to(root) and directory.is_dir()]
 
 
 def _group(directory: Path) -> Limits:
@@ -110,49 +113,49 @@ def _group(directory: Path) -> Limits:
 
 
 def _filesystems() -> dict[str, Filesystem]:
-    """Mounted devices by mount point, and "/" whatever it is: a container's overlay has no device.
+    """Mounted devices by mount point, and "/" in any case: a container's overlay has no device.
 
-    Of several mounts of one device the first; a bound file (a container's /etc/hosts) is no file system.
+    Of several mounts of one device only the first; a bound file (a container's /etc/hosts) does not count.
     """
-    found: dict[str, Filesystem] = {}
-    seen: set[str] = set()
+    filesystems: dict[str, Filesystem] = {}
+    devices: set[str] = set()
     root = [part for part in psutil.disk_partitions(all=True) if part.mountpoint == "/"][-1:]
     rest = [part for part in psutil.disk_partitions(all=False) if part.fstype not in _PSEUDO]
     for part in root + rest:
-        if part.device in seen or part.fstype.startswith(_REMOTE):
+        if part.device in devices or part.fstype.startswith(_REMOTE):
             continue
         if not _or_none(Path(part.mountpoint).is_dir):
             continue
         usage = _or_none(partial(psutil.disk_usage, part.mountpoint))
         if usage is not None:
-            seen.add(part.device)
-            found[part.mountpoint] = Filesystem(usage.total, usage.free)
-    return found
+            devices.add(part.device)
+            filesystems[part.mountpoint] = Filesystem(usage.total, usage.free)
+    return filesystems
 
 
 def _disks() -> dict[str, Disk]:
-    """Whole devices: a partition's bytes are in its disk's already."""
+    """Whole devices: the bytes of a partition are already in those of its disk."""
     whole = {path.name for path in Path("/sys/block").iterdir()} if Path("/sys/block").is_dir() else None
-    found = {}
-    for name, one in psutil.disk_io_counters(perdisk=True).items():
+    disks = {}
+    for name, counters in psutil.disk_io_counters(perdisk=True).items():
         if name.startswith(("loop", "ram", "zram")) or (whole is not None and name not in whole):
             continue
-        busy = getattr(one, "busy_time", None)
-        found[name] = Disk(one.read_bytes, one.write_bytes, None if busy is None else busy / 1000)
-    return found
+        busy = getattr(counters, "busy_time", None)
+        disks[name] = Disk(counters.read_bytes, counters.write_bytes, None if busy is None else busy / 1000)
+    return disks
 
 
 def _networks() -> dict[str, Network]:
-    """Interfaces but the loopback; the hosts' ends of containers' links (veth) come and go with them."""
+    """Interfaces except loopback and veth (the host side of a container's link, which comes and goes)."""
     return {
-        name: Network(one.bytes_recv, one.bytes_sent, one.errin, one.errout)
-        for name, one in psutil.net_io_counters(pernic=True).items()
+        name: Network(counters.bytes_recv, counters.bytes_sent, counters.errin, counters.errout)
+        for name, counters in psutil.net_io_counters(pernic=True).items()
         if name != "lo" and not name.startswith("veth")
     }
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
-    """What a platform or a sandbox may refuse; its series are absent then."""
+    """None if the platform or a sandbox refuses the read; its series are then absent."""
     try:
         return read()
     except (OSError, psutil.Error, NotImplementedError, RuntimeError):

@@ -1,4 +1,4 @@
-"""What the queues' event streams have told: counters and durations that removeOnComplete does not trim."""
+"""Counters and durations from the queues' event streams, which removeOnComplete does not affect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.snapshot import Events, QueueId
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")
-_SINCE: Final = "Counted from the queue's event stream since the exporter has known the queue."
+_SINCE: Final = "Counted from the queue's event stream since the exporter first knew the queue."
 
 
 def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
@@ -20,14 +20,14 @@ def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
     return (state.events if state else None) or {}
 
 
-def _same(one: Events, other: Events) -> bool:
-    """Whether all but the lag is as it was: tallies are made anew whenever an event was read."""
+def _same(events: Events, other: Events) -> bool:
+    """Whether only the lag may differ: the counters are a new object whenever an event was read."""
     return (
-        one.tallies is other.tallies
-        and one.read == other.read
-        and one.lost == other.lost
-        and one.undone == other.undone
-        and one.since == other.since
+        events.counters is other.counters
+        and events.read == other.read
+        and events.lost == other.lost
+        and events.undone == other.undone
+        and events.since == other.since
     )
 
 
@@ -39,24 +39,24 @@ def _counter(name: str, text: str, value: Callable[[Events], float]) -> Family:
 
 
 def _jobs(name: str, text: str) -> Family:
-    return _counter(f"bullmq_job_{name}_total", f"{text} {_SINCE}", attrgetter(f"tallies.{name}"))
+    return _counter(f"bullmq_job_{name}_total", f"{text} {_SINCE}", attrgetter(f"counters.{name}"))
 
 
 def _lag(assessment: Assessment) -> Iterable[Sample]:
-    return [(queue, one.lag) for queue, one in _events(assessment).items()]
+    return [(queue, events.lag) for queue, events in _events(assessment).items()]
 
 
-# A histogram is there from its first duration on: a thousand idle queues would be 48,000 lines of zeros.
+# A histogram is present from its first duration: a thousand idle queues would be 48,000 lines of zeros.
 
 
 def _wait(assessment: Assessment) -> Iterable[HistogramSample]:
-    waits = ((queue, one.tallies.wait) for queue, one in _events(assessment).items())
+    waits = ((queue, events.counters.wait) for queue, events in _events(assessment).items())
     return [(queue, wait) for queue, wait in waits if any(wait.counts)]
 
 
 def _processing(assessment: Assessment) -> Iterator[HistogramSample]:
-    for (prefix, name), one in _events(assessment).items():
-        for outcome, histogram in one.tallies.processing.items():
+    for (prefix, name), events in _events(assessment).items():
+        for outcome, histogram in events.counters.processing.items():
             if any(histogram.counts):
                 yield (prefix, name, outcome), histogram
 
@@ -64,57 +64,61 @@ def _processing(assessment: Assessment) -> Iterator[HistogramSample]:
 FAMILIES: Final[tuple[AnyFamily, ...]] = (
     _jobs("added", "Jobs that were added."),
     _jobs("started", "Attempts that were started: a job that is retried starts again."),
-    _jobs("completed", "Jobs that completed, kept or not."),
-    _jobs("failed", "Jobs that failed for good, their last attempt too, kept or not."),
+    _jobs("completed", "Jobs that completed, whether or not they were kept."),
+    _jobs(
+        "failed",
+        "Jobs that failed permanently, whether or not they were kept; their last attempt counts here.",
+    ),
     _jobs(
         "retried",
-        "Attempts after which the job went back to be tried again, at once or after a delay; "
-        "from BullMQ 5 on also those that a rate limit sent back.",
+        "Attempts after which the job is retried, immediately or after a delay; "
+        "from BullMQ 5 also attempts that a rate limit sent back.",
     ),
-    _jobs("stalled", "Attempts that were given up on because their worker fell silent."),
+    _jobs("stalled", "Attempts that were abandoned because their worker stopped renewing the lock."),
     _jobs(
-        "removed", "Jobs that were removed one by one, as remove() does; drain() and obliterate() tell none."
+        "removed",
+        "Jobs that were removed one by one, as by remove(); drain() and obliterate() emit no event for it.",
     ),
-    _jobs("deduplicated", "Jobs that were not added as another one has their deduplication id."),
+    _jobs("deduplicated", "Jobs that were not added because another job has their deduplication id."),
     HistogramFamily(
         "bullmq_job_wait_seconds",
-        "Seconds from the moment a job could be taken (added, its delay passed, or put back) to the start of "
-        "the attempt, by the clock of Redis; absent until there was one.",
+        "Seconds from the time when a job could be taken (added, its delay passed, or returned) to the start "
+        "of the attempt, by the clock of Redis; absent before the first.",
         _QUEUE,
         _wait,
     ),
     HistogramFamily(
         "bullmq_job_processing_seconds",
         "Seconds from the start of an attempt to its end, by the clock of Redis and by outcome: completed, "
-        "failed for good, or retried; absent until there was one.",
+        "failed permanently, or retried; absent before the first.",
         (*_QUEUE, "outcome"),
         _processing,
     ),
     _counter("bullmq_events_read_total", "Events of the queue's stream that were read.", attrgetter("read")),
     _counter(
         "bullmq_events_lost_total",
-        "Events that were trimmed off the stream before they could be read, by which the counters of jobs "
-        "are too low; exact from Redis 7 on, before that at least so many.",
+        "Events that were trimmed from the stream before they were read: the counters of jobs are too low by "
+        "them; exact from Redis 7, a lower bound before.",
         attrgetter("lost"),
     ),
     _counter(
         "bullmq_events_undone_total",
         "Events that were counted and that Redis then lost, with a master that had not replicated them or by "
-        "a restart from an older file: what they tell may happen, and count, again. Before Redis 7 at least "
-        "one for each loss.",
+        "a restart from an older file: they may happen, and count, again. Before Redis 7 at least one for "
+        "each loss.",
         attrgetter("undone"),
     ),
     _counter(
         "bullmq_events_evicted_total",
-        "Jobs whose start was forgotten, as too many are under way or they went without an event: "
+        "Jobs whose start was forgotten, because too many are in progress or they left without an event: "
         "they are counted, but have no duration.",
-        attrgetter("tallies.evicted"),
+        attrgetter("counters.evicted"),
     ),
     Family.of_column(
         "bullmq_events_since_timestamp_seconds",
         "gauge",
-        "Unix time since which the queue's counters count: the exporter's start or the queue's first sight, "
-        "or those of an earlier exporter whose state file was found.",
+        "Unix time since which the queue's counters count: when the exporter started or first knew the "
+        "queue, or that of an earlier exporter from the state file.",
         _QUEUE,
         Column(_TABLE, attrgetter("since")),
     ),

@@ -1,4 +1,4 @@
-"""Every family, in the order in which they are served."""
+"""All families, in the order of the exposition."""
 
 from __future__ import annotations
 

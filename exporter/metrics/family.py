@@ -1,4 +1,4 @@
-"""A metric family: its name, type, help and labels beside the function that reads its samples."""
+"""A metric family: its name, type, help and labels, with the function that reads its samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MetricKind: TypeAlias = Literal["gauge", "counter"]
 Sample: TypeAlias = tuple[tuple[str, ...], float]
 """Label values, in the order of the family's labels, and the value."""
 HistogramSample: TypeAlias = tuple[tuple[str, ...], Histogram]
-"""Label values, and all that was observed under them."""
+"""Label values, and the histogram for them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 class Table:
     """Rows by their label values; families that are columns of one table are rendered row by row.
 
-    A row that is the `same` as at the last scrape keeps its lines: most of a thousand queues are idle.
+    A row that is the `same` as in the last scrape keeps its lines: most of a thousand queues are idle.
     """
 
     rows: Callable[[Assessment], Mapping[Any, Any]]
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Column:
-    """A family's place in a table, and its value in a row of it."""
+    """The table of a family, and the family's value in a row of it."""
 
     table: Table
     value: Callable[[Any], float]
@@ -43,9 +43,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Family:
-    """One family. `read` yields nothing for what could not be read: a series is absent, never 0 for unknown.
+    """One family. `read` yields no sample for an unknown value: the series is absent, never 0.
 
-    A counter's name ends in `_total`. `help` says the unit and the source.
+    A counter's name ends in `_total`. `help` has the unit and the source.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Family:
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or (self.kind == "counter") != self.name.endswith("_total"):
-            raise ValueError(f"not a good name for a {self.kind}: {self.name}")
+            raise ValueError(f"invalid name for a {self.kind}: {self.name}")
 
 
 @dataclass(frozen=True)
 class HistogramFamily:
-    """One family of histograms; `help` says what is measured, and the name ends in `_seconds`."""
+    """One family of histograms; `help` names what is measured, and the name ends in `_seconds`."""
 
     name: str
     help: str
@@ -79,7 +79,7 @@ class HistogramFamily:
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or not self.name.endswith("_seconds") or "le" in self.labels:
-            raise ValueError(f"not a good name for a histogram: {self.name}")
+            raise ValueError(f"invalid name for a histogram: {self.name}")
 
 
 AnyFamily: TypeAlias = Family | HistogramFamily

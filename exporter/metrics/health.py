@@ -1,4 +1,4 @@
-"""The health score and what it is made of."""
+"""The health score and its components."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ def _status(assessment: Assessment) -> Iterator[Sample]:
 
 
 def _penalty(assessment: Assessment) -> Iterator[Sample]:
-    taken: dict[str, float] = {}
+    penalties: dict[str, float] = {}
     for issue in assessment.health.issues:
-        taken[issue.name] = taken.get(issue.name, 0.0) + issue.penalty
+        penalties[issue.name] = penalties.get(issue.name, 0.0) + issue.penalty
     for name in RULES:
-        yield (name,), taken.get(name, 0.0)
+        yield (name,), penalties.get(name, 0.0)
 
 
 FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "oxherd_health_score",
         "gauge",
-        "Health from 0 to 100, without a unit: 100 less the penalties, never below 0.",
+        "Health score from 0 to 100: 100 less the penalties, at least 0.",
         (),
         _score,
     ),
     Family(
         "oxherd_health_status",
         "gauge",
-        "1 for the band of the score, 0 for the others: healthy from 90, warning from 70, critical below.",
+        "1 for the current status, else 0: healthy from a score of 90, warning from 70, critical below.",
         ("status",),
         _status,
     ),
     Family(
         "oxherd_health_penalty",
         "gauge",
-        "Points that each kind of issue takes from 100; 0 when there is no such issue.",
+        "Points that each kind of issue takes from 100; 0 without such an issue.",
         ("issue",),
         _penalty,
     ),

@@ -12,10 +12,10 @@ from service.outcome import value_or_none
 
 T = TypeVar("T")
 
-_LIMITED: Final = " In a container the cgroup's limit where that is lower than the host's."
+_LIMITED: Final = " In a container the limit of the cgroup, if it is lower."
 
 
-def _one(value: Callable[[HostState], float | None]) -> Callable[[Assessment], Iterable[Sample]]:
+def _host_reader(value: Callable[[HostState], float | None]) -> Callable[[Assessment], Iterable[Sample]]:
     def read(assessment: Assessment) -> Iterable[Sample]:
         host = value_or_none(assessment.snapshot.host)
         number = value(host) if host else None
@@ -24,23 +24,25 @@ def _one(value: Callable[[HostState], float | None]) -> Callable[[Assessment], I
     return read
 
 
-def _each(
+def _table_reader(
     table: Callable[[HostState], Mapping[str, T]], value: Callable[[T], float | None]
 ) -> Callable[[Assessment], Iterable[Sample]]:
     def read(assessment: Assessment) -> Iterable[Sample]:
         host = value_or_none(assessment.snapshot.host)
-        pairs = ((name, value(one)) for name, one in (table(host) if host else {}).items())
+        pairs = ((name, value(row)) for name, row in (table(host) if host else {}).items())
         return [((name,), number) for name, number in pairs if number is not None]
 
     return read
 
 
 def _gauge(name: str, text: str, value: Callable[[HostState], float | None]) -> Family:
-    return Family(f"host_{name}", "gauge", text, (), _one(value))
+    return Family(f"host_{name}", "gauge", text, (), _host_reader(value))
 
 
 def _disk(name: str, text: str, value: Callable[[Disk], float | None]) -> Family:
-    return Family(f"host_disk_{name}", "counter", text, ("device",), _each(lambda host: host.disks, value))
+    return Family(
+        f"host_disk_{name}", "counter", text, ("device",), _table_reader(lambda host: host.disks, value)
+    )
 
 
 def _filesystem(name: str, text: str, value: Callable[[Filesystem], float]) -> Family:
@@ -49,13 +51,13 @@ def _filesystem(name: str, text: str, value: Callable[[Filesystem], float]) -> F
         "gauge",
         text,
         ("mountpoint",),
-        _each(lambda host: host.filesystems, value),
+        _table_reader(lambda host: host.filesystems, value),
     )
 
 
 def _network(name: str, text: str, value: Callable[[Network], float]) -> Family:
     return Family(
-        f"host_network_{name}", "counter", text, ("device",), _each(lambda host: host.networks, value)
+        f"host_network_{name}", "counter", text, ("device",), _table_reader(lambda host: host.networks, value)
     )
 
 
@@ -67,18 +69,18 @@ FAMILIES: Final[tuple[Family, ...]] = (
         _COUNTER,
         "Seconds that all CPUs of the host spent in each mode since boot (psutil).",
         ("mode",),
-        _each(lambda host: host.cpu_seconds, lambda seconds: seconds),
+        _table_reader(lambda host: host.cpu_seconds, lambda seconds: seconds),
     ),
     _gauge(
         "cpu_count",
         "Cores that can be used; may be a fraction (psutil)."
         + _LIMITED
-        + " The load stays the whole machine's.",
+        + " The load average is always that of the whole machine.",
         lambda host: host.cpu_count,
     ),
     _gauge(
         "machine_cpu_count",
-        "Cores of the whole machine, whatever a container may use: the load is measured by them (psutil).",
+        "Cores of the whole machine, to compare with the load average, also in a container (psutil).",
         lambda host: host.machine_cores,
     ),
     _gauge("load1", "Load average of the host over 1 minute (getloadavg).", lambda host: host.load[0]),
@@ -87,7 +89,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _gauge("memory_total_bytes", "Memory in bytes (psutil)." + _LIMITED, lambda host: host.memory_total),
     _gauge(
         "memory_available_bytes",
-        "Memory in bytes that can be had without swapping (psutil)." + _LIMITED,
+        "Memory in bytes that is available without swapping (psutil)." + _LIMITED,
         lambda host: host.memory_available,
     ),
     _gauge(
@@ -98,40 +100,40 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _gauge(
         "memory_swap_used_bytes", "Swap of the host in use, in bytes (psutil).", lambda host: host.swap_used
     ),
-    _filesystem("size_bytes", "Size of the file system in bytes (psutil).", lambda one: one.size),
+    _filesystem(
+        "size_bytes", "Size of the file system in bytes (psutil).", lambda filesystem: filesystem.size
+    ),
     _filesystem(
         "avail_bytes",
         "Bytes of the file system that an unprivileged user can use (psutil).",
-        lambda one: one.available,
+        lambda filesystem: filesystem.available,
     ),
-    _disk("read_bytes_total", "Bytes read from the disk since boot (psutil).", lambda one: one.read),
-    _disk("written_bytes_total", "Bytes written to the disk since boot (psutil).", lambda one: one.written),
+    _disk("read_bytes_total", "Bytes read from the disk since boot (psutil).", lambda disk: disk.read),
+    _disk("written_bytes_total", "Bytes written to the disk since boot (psutil).", lambda disk: disk.written),
     _disk(
         "io_time_seconds_total",
         "Seconds that the disk was busy since boot (psutil).",
-        lambda one: one.io_time,
+        lambda disk: disk.io_time,
     ),
     _network(
         "receive_bytes_total",
         "Bytes received by the interface since boot (psutil).",
-        lambda one: one.received,
+        lambda network: network.received,
     ),
     _network(
         "transmit_bytes_total",
         "Bytes sent by the interface since boot (psutil).",
-        lambda one: one.transmitted,
+        lambda network: network.transmitted,
     ),
     _network(
         "receive_errors_total",
-        "Errors of the interface while receiving, since boot (psutil).",
-        lambda one: one.receive_errors,
+        "Receive errors of the interface since boot (psutil).",
+        lambda network: network.receive_errors,
     ),
     _network(
         "transmit_errors_total",
-        "Errors while sending, by the interface since boot (psutil).",
-        lambda one: one.transmit_errors,
+        "Transmit errors of the interface since boot (psutil).",
+        lambda network: network.transmit_errors,
     ),
-    _gauge(
-        "boot_time_seconds", "When the host booted, in unix seconds (psutil).", lambda host: host.boot_time
-    ),
+    _gauge("boot_time_seconds", "Unix time at which the host booted (psutil).", lambda host: host.boot_time),
 )

@@ -1,4 +1,4 @@
-"""The exporter's own work: what it could collect, and how long that took."""
+"""The exporter itself: success and duration of collecting from each source."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "oxherd_collect_success",
         "gauge",
-        "1 when the source was read in this scrape, else 0: of redis at least one node, "
-        "of bullmq every known queue.",
+        "1 if the source was read in this scrape, else 0: for redis at least one node, "
+        "for bullmq every known queue.",
         ("source",),
         _success,
     ),

@@ -48,20 +48,20 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     Family(
         "oxherd_probe_success",
         "gauge",
-        "1 when the endpoint answered its last probe as it should, else 0; absent when that is too long ago.",
+        "1 if the last probe of the endpoint succeeded, else 0; absent if the last probe is too old.",
         ("probe",),
         _success,
     ),
     HistogramFamily(
         "oxherd_probe_duration_seconds",
-        "Seconds that a probe took, from the look-up of the name to the end of the body; failed ones too.",
+        "Seconds that a probe took, from name resolution to the end of the body, failed probes included.",
         ("probe",),
         _durations,
     ),
     Family(
         "oxherd_probe_http_status_code",
         "gauge",
-        "HTTP status of the last answer, redirects followed; absent without one.",
+        "HTTP status of the last response, after redirects; absent without a response.",
         ("probe",),
         _statuses,
     ),
@@ -75,7 +75,7 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     Family(
         "oxherd_probe_certificate_expiry_timestamp_seconds",
         "gauge",
-        "Unix time at which the endpoint's certificate expires; absent without TLS, or unchecked.",
+        "Unix time at which the endpoint's certificate expires; absent without TLS or verification.",
         ("probe",),
         _expiries,
     ),

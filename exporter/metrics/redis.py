@@ -1,4 +1,4 @@
-"""What each Redis node says of itself. Names and meanings are redis_exporter's, plus the label `node`."""
+"""Series of each Redis node. Names and meanings are those of redis_exporter, plus the label `node`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _IDENTITY: Final = (
 
 
 def redis_state(assessment: Assessment) -> RedisState | None:
-    """The deployment, where it could be looked at."""
+    """The deployment, if it could be read."""
     return value_or_none(assessment.snapshot.redis)
 
 
 def per_node(name: str, kind: MetricKind, text: str, labels: tuple[str, ...], read: NodeReader) -> Family:
-    """A family with what `read` finds in every node that answered."""
+    """A family with the samples of `read` for every node that answered."""
 
     def samples(assessment: Assessment) -> Iterator[Sample]:
         state = redis_state(assessment)
@@ -45,17 +45,17 @@ def per_node(name: str, kind: MetricKind, text: str, labels: tuple[str, ...], re
 
 
 def field_sample(info: Info | None, field: str) -> Iterator[Sample]:
-    """The field as one sample; none when it is absent, no number, or the -1 that INFO writes for "never"."""
+    """The field as one sample; none if it is absent, not a number, or the -1 that INFO writes for "never"."""
     number = info.number(field) if info else None
     if number is not None and isfinite(number) and number >= 0:
         yield (), number
 
 
 def state_of(info: Info | None, field: str, good: str) -> Iterator[Sample]:
-    """1 when the field has the good value, 0 for any other; none when it is absent."""
-    word = info.text(field) if info else None
-    if word is not None:
-        yield (), float(word == good)
+    """1 if the field has the value `good`, 0 for any other value; no sample if it is absent."""
+    value = info.text(field) if info else None
+    if value is not None:
+        yield (), float(value == good)
 
 
 def _up(assessment: Assessment) -> Iterator[Sample]:
@@ -72,8 +72,8 @@ def _counter(name: str, field: str, text: str) -> Family:
     return per_node(name, "counter", text, (), lambda reading: field_sample(reading.info, field))
 
 
-def _towards_master(reading: NodeReading, samples: Iterable[Sample]) -> Iterator[Sample]:
-    """A replica's samples, labelled with the master that it names; a master has none."""
+def _with_master_labels(reading: NodeReading, samples: Iterable[Sample]) -> Iterator[Sample]:
+    """A replica's samples, labelled with the master that it reports; no samples for a master."""
     host, port = reading.info.text("master_host"), reading.info.text("master_port")
     if host is not None and port is not None:
         for _, number in samples:
@@ -86,16 +86,16 @@ def _replica_gauge(name: str, field: str, text: str) -> Family:
         "gauge",
         text,
         _MASTER,
-        lambda reading: _towards_master(reading, field_sample(reading.info, field)),
+        lambda reading: _with_master_labels(reading, field_sample(reading.info, field)),
     )
 
 
-def _identity(reading: NodeReading) -> Iterator[Sample]:
+def _instance_info(reading: NodeReading) -> Iterator[Sample]:
     if reading.info.fields:
-        yield tuple(reading.info.text(label) or _other_name(reading.info, label) for label in _IDENTITY), 1.0
+        yield tuple(reading.info.text(label) or _server_mode(reading.info, label) for label in _IDENTITY), 1.0
 
 
-def _other_name(info: Info, label: str) -> str:
+def _server_mode(info: Info, label: str) -> str:
     return (info.text("server_mode") or "") if label == "redis_mode" else ""
 
 
@@ -103,25 +103,27 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "redis_up",
         "gauge",
-        "1 when the node answered in this collection, 0 when it did not; one for every known node.",
+        "1 if the node answered in this collection, else 0; one series for every known node.",
         ("node",),
         _up,
     ),
     per_node(
         "redis_instance_info",
         "gauge",
-        "1, with what INFO says the node is: role master or slave, versions, mode, eviction policy.",
+        "Always 1, with labels from INFO: role master or slave, versions, mode, eviction policy.",
         _IDENTITY,
-        _identity,
+        _instance_info,
     ),
     _gauge("redis_uptime_in_seconds", "uptime_in_seconds", "Seconds since the server started (INFO)."),
     _gauge(
-        "redis_connected_clients", "connected_clients", "Client connections, replicas' not among them (INFO)."
+        "redis_connected_clients",
+        "connected_clients",
+        "Client connections, without those of replicas (INFO).",
     ),
     _gauge(
         "redis_blocked_clients",
         "blocked_clients",
-        "Clients waiting in a blocking command, such as workers (INFO).",
+        "Clients that wait in a blocking command, such as workers (INFO).",
     ),
     per_node(
         "redis_config_maxclients",
@@ -133,7 +135,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _gauge("redis_memory_used_bytes", "used_memory", "Bytes allocated by the server (INFO used_memory)."),
     _gauge("redis_memory_max_bytes", "maxmemory", "Bytes that maxmemory allows, 0 for no limit (INFO)."),
     _gauge(
-        "redis_memory_used_rss_bytes", "used_memory_rss", "Resident bytes as the system sees them (INFO)."
+        "redis_memory_used_rss_bytes", "used_memory_rss", "Resident bytes as the system reports them (INFO)."
     ),
     _gauge(
         "redis_memory_used_peak_bytes",
@@ -146,7 +148,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _gauge(
         "redis_mem_fragmentation_ratio",
         "mem_fragmentation_ratio",
-        "Resident by allocated memory; above 1 is fragmentation, below 1 is swap (INFO).",
+        "Resident memory / allocated memory; above 1 is fragmentation, below 1 is swap (INFO).",
     ),
     _counter("redis_commands_processed_total", "total_commands_processed", "Commands processed (INFO)."),
     per_node(
@@ -163,8 +165,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
         ("cmd",),
         lambda reading: (((cmd,), stat.seconds) for cmd, stat in reading.commands.items()),
     ),
-    _counter("redis_keyspace_hits_total", "keyspace_hits", "Key look-ups that found the key (INFO)."),
-    _counter("redis_keyspace_misses_total", "keyspace_misses", "Key look-ups that found none (INFO)."),
+    _counter("redis_keyspace_hits_total", "keyspace_hits", "Key lookups that found the key (INFO)."),
+    _counter("redis_keyspace_misses_total", "keyspace_misses", "Key lookups that found no key (INFO)."),
     _counter("redis_net_input_bytes_total", "total_net_input_bytes", "Bytes received (INFO)."),
     _counter("redis_net_output_bytes_total", "total_net_output_bytes", "Bytes sent (INFO)."),
     per_node(
@@ -196,34 +198,34 @@ FAMILIES: Final[tuple[Family, ...]] = (
     per_node(
         "redis_master_link_up",
         "gauge",
-        "1 when the replica's link to its master is up; replicas only (INFO).",
+        "1 if the replica's link to its master is up, else 0; replicas only (INFO).",
         _MASTER,
-        lambda reading: _towards_master(reading, state_of(reading.info, "master_link_status", "up")),
+        lambda reading: _with_master_labels(reading, state_of(reading.info, "master_link_status", "up")),
     ),
     _replica_gauge(
         "redis_master_last_io_seconds_ago",
         "master_last_io_seconds_ago",
-        "Seconds since the replica last heard its master; absent while the link is down (INFO).",
+        "Seconds since the replica last received data from its master; absent while the link is down (INFO).",
     ),
     _gauge(
         "redis_master_repl_offset",
         "master_repl_offset",
-        "Bytes of the replication stream made so far (INFO).",
+        "Bytes of the replication stream produced so far (INFO).",
     ),
     _replica_gauge(
         "redis_slave_repl_offset",
         "slave_repl_offset",
-        "Bytes of the replication stream the replica has (INFO).",
+        "Bytes of the replication stream that the replica has received (INFO).",
     ),
     _gauge(
         "redis_rdb_last_save_timestamp_seconds",
         "rdb_last_save_time",
-        "Unix time of the last successful RDB save, or of the start before there was one (INFO).",
+        "Unix time of the last successful RDB save, or of the server start before the first save (INFO).",
     ),
     per_node(
         "redis_aof_last_write_status",
         "gauge",
-        "1 when the last write to the append-only file succeeded, 0 when it failed (INFO).",
+        "1 if the last write to the append-only file succeeded, 0 if it failed (INFO).",
         (),
         lambda reading: state_of(reading.info, "aof_last_write_status", "ok"),
     ),

@@ -1,7 +1,7 @@
-"""Families as text format 0.0.4 and OpenMetrics 1.0.0, equal to prometheus_client's line for line.
+"""Renders families as text format 0.0.4 and OpenMetrics 1.0.0, line for line equal to prometheus_client.
 
-The library spends most of its time on checking and escaping the same labels again at every scrape; here the
-text before a sample's value is kept from one scrape to the next.
+The library spends most of its time on validating and escaping the same labels in every scrape; here the text
+before a sample's value (its head) is kept from one scrape to the next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Heads: TypeAlias = dict[tuple[str, ...], str]
 
 _VALUE_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 _HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
-_SHORT: Final = 1_000_000  # from here on Go, and so Prometheus, writes an exponent
+_SHORT: Final = 1_000_000  # from this value Go, and so Prometheus, writes an exponent
 
 
 class _Row(NamedTuple):
@@ -32,16 +32,16 @@ class _Row(NamedTuple):
     lines: tuple[str, ...]
 
 
-class _Drawn(NamedTuple):
-    """A histogram, the heads that were made of its bounds (each bucket's, _count's, _sum's), its lines."""
+class _RenderedHistogram(NamedTuple):
+    """A histogram, the heads for its bounds (of each bucket, of _count and of _sum), and its lines."""
 
-    one: Histogram
+    histogram: Histogram
     heads: tuple[list[str], str, str]
     lines: list[str]
 
 
 class Renderer:
-    """Renders assessments by one table of families. Any number of threads may render at once."""
+    """Renders assessments with one list of families. Any number of threads may render at the same time."""
 
     def __init__(self, families: Sequence[AnyFamily] = FAMILIES) -> None:
         self._families = tuple(families)
@@ -51,7 +51,7 @@ class Renderer:
                 self._tables.setdefault(family.column.table, []).append(family)
         self._rows: dict[Table, dict[tuple[str, ...], _Row]] = {}
         self._heads: dict[str, _Heads] = {}
-        self._drawn: dict[str, dict[tuple[str, ...], _Drawn]] = {}
+        self._rendered: dict[str, dict[tuple[str, ...], _RenderedHistogram]] = {}
 
     def text(self, assessment: Assessment) -> bytes:
         """Text format 0.0.4."""
@@ -74,41 +74,41 @@ class Renderer:
                 samples = columns[family.name]
             else:
                 samples = self._samples(family, assessment)
-            if samples:  # as node_exporter does: a family of which nothing is known is not there at all
+            if samples:  # like node_exporter: a family without samples is absent
                 lines.append(head(family))
                 lines += samples
         return "".join(lines).encode()
 
     def _columns(self, table: Table, assessment: Assessment) -> dict[str, Sequence[str]]:
-        """The lines of all families of one table. Only rows that have changed are made anew."""
+        """The lines of all families of one table. Only rows that have changed are rendered again."""
         families = self._tables[table]
-        known = self._rows.get(table, {})
+        cached = self._rows.get(table, {})
         rows = {}
         for labels, row in table.rows(assessment).items():
-            before = known.get(labels)
-            if before is None or not table.same(before.row, row):
-                heads = before.heads if before else [_sample_head(family, labels) for family in families]
+            entry = cached.get(labels)
+            if entry is None or not table.same(entry.row, row):
+                heads = entry.heads if entry else [_sample_head(family, labels) for family in families]
                 values = (family.column.value(row) for family in families if family.column)
                 lines = tuple(
                     f"{head}{format_number(value)}\n" for head, value in zip(heads, values, strict=True)
                 )
-                before = _Row(row, heads, lines)
-            rows[labels] = before
+                entry = _Row(row, heads, lines)
+            rows[labels] = entry
         self._rows[table] = rows
         columns = list(zip(*(row.lines for row in rows.values()), strict=True)) or [()] * len(families)
         return {family.name: column for family, column in zip(families, columns, strict=True)}
 
     def _samples(self, family: Family, assessment: Assessment) -> list[str]:
-        """One line a sample."""
+        """One line for each sample."""
         samples = list(family.read(assessment))
         heads = self._heads.get(family.name, {})
-        if list(heads) != [labels for labels, _ in samples]:  # a queue or a node came, went or moved
-            # Of two samples with the same labels the last: Prometheus would keep one and warn at each scrape.
+        if list(heads) != [labels for labels, _ in samples]:  # a queue or a node was added, removed or moved
+            # Of two samples with the same labels the last: Prometheus would keep one and warn in each scrape.
             samples = list(dict(samples).items())
             heads = {labels: heads.get(labels) or _sample_head(family, labels) for labels, _ in samples}
-            # Replaced as a whole: labels not seen are forgotten, and what another thread loses is only time.
+            # Replaced as a whole: unused labels are dropped, and another thread can lose only time by it.
             self._heads[family.name] = heads
-        # Counts and ages are spelled out here, as calling number for each takes twice the time in all.
+        # Counts and ages are formatted inline, as a call of format_number for each doubles the total time.
         return [
             f"{head}{value}.0\n"
             if value.__class__ is int and 0 <= value < _SHORT
@@ -119,24 +119,24 @@ class Renderer:
         ]
 
     def _histograms(self, family: HistogramFamily, assessment: Assessment) -> list[str]:
-        """One line a bucket, _count and _sum of each; of two with the same labels only the last."""
-        known = self._drawn.get(family.name, {})
-        drawn: dict[tuple[str, ...], _Drawn] = {}
-        for labels, one in dict(family.read(assessment)).items():
-            before = known.get(labels)
-            if before is None or before.one is not one:
-                same = before is not None and before.one.bounds is one.bounds
-                heads = before.heads if before and same else _histogram_heads(family, labels, one)
-                before = _Drawn(one, heads, _histogram_lines(heads, one))
-            drawn[labels] = before
-        self._drawn[family.name] = drawn
-        return [line for each in drawn.values() for line in each.lines]
+        """One line for each bucket, _count and _sum; of two histograms with the same labels only the last."""
+        cached = self._rendered.get(family.name, {})
+        rendered: dict[tuple[str, ...], _RenderedHistogram] = {}
+        for labels, histogram in dict(family.read(assessment)).items():
+            entry = cached.get(labels)
+            if entry is None or entry.histogram is not histogram:
+                same = entry is not None and entry.histogram.bounds is histogram.bounds
+                heads = entry.heads if entry and same else _histogram_heads(family, labels, histogram)
+                entry = _RenderedHistogram(histogram, heads, _histogram_lines(heads, histogram))
+            rendered[labels] = entry
+        self._rendered[family.name] = rendered
+        return [line for entry in rendered.values() for line in entry.lines]
 
 
 def format_number(value: float) -> str:
     """A value as prometheus_client writes it: 1.0, 1.234567e+06, NaN, +Inf."""
-    if 0 < value < _SHORT and value == (whole := int(value)):
-        return f"{whole}.0"
+    if 0 < value < _SHORT and value == (integer := int(value)):
+        return f"{integer}.0"
     value = float(value)
     if isnan(value):
         return "NaN"
@@ -155,19 +155,24 @@ def _sample_head(family: Family, labels: tuple[str, ...]) -> str:
 
 
 def _histogram_heads(
-    family: HistogramFamily, labels: tuple[str, ...], one: Histogram
+    family: HistogramFamily, labels: tuple[str, ...], histogram: Histogram
 ) -> tuple[list[str], str, str]:
     pairs = list(zip(family.labels, labels, strict=True))
     buckets = [
-        _head(f"{family.name}_bucket", [*pairs, ("le", format_number(bound))]) for bound in (*one.bounds, inf)
+        _head(f"{family.name}_bucket", [*pairs, ("le", format_number(bound))])
+        for bound in (*histogram.bounds, inf)
     ]
     return buckets, _head(f"{family.name}_count", pairs), _head(f"{family.name}_sum", pairs)
 
 
-def _histogram_lines(heads: tuple[list[str], str, str], one: Histogram) -> list[str]:
-    below = list(accumulate(one.counts))
+def _histogram_lines(heads: tuple[list[str], str, str], histogram: Histogram) -> list[str]:
+    below = list(accumulate(histogram.counts))
     lines = [f"{head}{format_number(value)}\n" for head, value in zip(heads[0], below, strict=True)]
-    return [*lines, f"{heads[1]}{format_number(below[-1])}\n", f"{heads[2]}{format_number(one.total)}\n"]
+    return [
+        *lines,
+        f"{heads[1]}{format_number(below[-1])}\n",
+        f"{heads[2]}{format_number(histogram.total)}\n",
+    ]
 
 
 def _head(name: str, labels: Iterable[tuple[str, str]]) -> str:

@@ -1,1 +1,1 @@
-"""Probes of the user's own endpoints: HTTP(S) and TCP, in the background, published as they last were."""
+"""Probes of the user's own endpoints: HTTP(S) and TCP, in the background; the last result is published."""

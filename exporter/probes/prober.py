@@ -1,4 +1,4 @@
-"""The probes of a running exporter: each in a thread of its own, at its own pace."""
+"""The probes of a running exporter: each in its own thread, with its own interval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from exporter.probes.checks import ProbeError, observed
+from exporter.probes.checks import ProbeError, add_observation
 from exporter.probes.request import probe
 from exporter.settings import ProbeSettings
 from exporter.snapshot import Histogram, ProbeState
@@ -28,34 +28,34 @@ class Prober:
         self._durations: Histogram | None = None
         self._failures: Counter[str] = Counter()
         self._state: ProbeState | None = None
-        self._told = ""
+        self._logged_problem = ""
         self._at = 0.0
 
     @property
     def max_age(self) -> float:
-        """Seconds after which what was last seen is no longer told."""
+        """Seconds after which the last result is no longer published."""
         return _STALE_ROUNDS * self.settings.interval_seconds + self.settings.timeout_seconds
 
     @property
     def state(self) -> ProbeState | None:
-        """As it was last seen; None before the first time, and when that is too long ago."""
+        """The last result; None before the first probe, and if the last one is too old."""
         return self._state if monotonic() - self._at <= self.max_age else None
 
     def step(self) -> float:
-        """Ask once; seconds until the next time."""
-        begun, failure, status, expires = monotonic(), None, None, None
+        """Probe once; the seconds until the next probe."""
+        started, failure, status, expires = monotonic(), None, None, None
         try:
-            answer = probe(self.settings, Deadline.after(self.settings.timeout_seconds))
-            status, expires = answer.status, answer.expires
+            result = probe(self.settings, Deadline.after(self.settings.timeout_seconds))
+            status, expires = result.status, result.expires
         except ProbeError as error:
             failure, status = error, error.status
-        took = monotonic() - begun
-        self._durations = observed(self._durations, took)
+        duration = monotonic() - started
+        self._durations = add_observation(self._durations, duration)
         if failure is not None:
             self._failures[failure.kind] += 1
         self._state = ProbeState(
             at=now(),
-            seconds=took,
+            seconds=duration,
             failure=failure.kind if failure else None,
             message=str(failure) if failure else "",
             status=status,
@@ -64,32 +64,32 @@ class Prober:
             failures=dict(self._failures),
         )
         self._at = monotonic()
-        self._tell(str(failure) if failure else "")
-        return max(0.0, self.settings.interval_seconds - took)
+        self._log_transition(str(failure) if failure else "")
+        return max(0.0, self.settings.interval_seconds - duration)
 
-    def _tell(self, problem: str) -> None:
-        if bool(problem) != bool(self._told):
+    def _log_transition(self, problem: str) -> None:
+        if bool(problem) != bool(self._logged_problem):
             level = logging.WARNING if problem else logging.INFO
-            event = "endpoint fails" if problem else "endpoint is well again"
+            event = "probe failing" if problem else "probe recovered"
             log.log(level, event, extra={"probe": self.settings.name, "why": problem or None})
-        self._told = problem
+        self._logged_problem = problem
 
 
 Gate: TypeAlias = Callable[[Callable[[], float]], Callable[[], float]]
 
 
 class Probers:
-    """All endpoints; a source of the snapshot that waits for nothing."""
+    """All endpoints; a source of the snapshot that does no I/O when collected."""
 
     def __init__(self, settings: tuple[ProbeSettings, ...], gate: Gate = lambda step: step) -> None:
-        """`gate` makes of each step what is done in its stead."""
-        self._probers = [Prober(one) for one in settings]
+        """`gate` wraps each step, for example to skip it while monitoring is off."""
+        self._probers = [Prober(endpoint) for endpoint in settings]
         self.tasks: Final = tuple(
-            Supervised(f"probe:{one.settings.name}", gate(one.step), max_age=one.max_age + 60)
-            for one in self._probers
+            Supervised(f"probe:{prober.settings.name}", gate(prober.step), max_age=prober.max_age + 60)
+            for prober in self._probers
         )
 
     def collect(self, deadline: Deadline) -> Mapping[str, ProbeState | None]:
         """Each endpoint's state, by the probe's name."""
-        del deadline  # nothing is waited for
-        return {one.settings.name: one.state for one in self._probers}
+        del deadline  # no I/O happens here
+        return {prober.settings.name: prober.state for prober in self._probers}

@@ -1,4 +1,4 @@
-"""One collection: every known node asked once, and the topology that follows from what they answer."""
+"""One collection: reads every known node once, and derives the topology from their replies."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from exporter.redis.info import (
     parse_info,
     parse_keyspace,
     role_of,
-    whole,
+    whole_number,
 )
-from exporter.redis.protocol import Reply, Request, request
-from exporter.redis.sentinel import SentinelView, agree_sentinels, sentinel_addresses, sentinel_request
-from exporter.redis.topology import agree, parse_cluster_nodes, unseen
+from exporter.redis.protocol import Reply, Request, pack_request
+from exporter.redis.sentinel import SentinelView, merge_sentinel_views, sentinel_addresses, sentinel_request
+from exporter.redis.topology import mark_unhealthy, merge_cluster_views, parse_cluster_nodes
 from exporter.redis.watch import FailoverWatcher
 from exporter.snapshot import Keyspace, NodeReading, RedisState, SentinelMaster, Topology, TopologyNode
 from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 _POOL: Final = "redis"
-_EMPTY: Final = {"db0": Keyspace(0, 0)}  # INFO lists databases that have keys; this one is always there
-_TOO_LATE: Final = Failed("timeout", "found too late in this collection to be asked")
+_EMPTY: Final = {"db0": Keyspace(0, 0)}  # INFO lists only databases that have keys; db0 always exists
+_DISCOVERED_LATE: Final = Failed("timeout", "discovered too late in this collection to be read")
 
 
 def collect_redis(
-    deployment: Deployment, deadline: Deadline, watch: FailoverWatcher | None = None
+    deployment: Deployment, deadline: Deadline, watcher: FailoverWatcher | None = None
 ) -> RedisState:
-    """Never raises for what Redis does. Until the deployment has been found, its seeds stand for it."""
+    """Never raises for errors of Redis. Until the nodes are discovered, the state is that of the seeds."""
     state = _collect(deployment, deadline)
-    return replace(state, failovers=watch.counts) if watch else state
+    return replace(state, failovers=watcher.counts) if watcher else state
 
 
 def _collect(deployment: Deployment, deadline: Deadline) -> RedisState:
@@ -46,7 +46,7 @@ def _collect(deployment: Deployment, deadline: Deadline) -> RedisState:
     except UnreadableError as error:
         return _seeds_only(deployment, dict.fromkeys(deployment.seeds, Failed(error.kind, str(error))))
     state = _read(deployment, topology, deadline)
-    if _lost(deployment, state) and not deadline.passed():
+    if _needs_refresh(deployment, state) and not deadline.passed():
         try:
             state = _read(deployment, deployment.refresh(deadline), deadline)
         except UnreadableError:
@@ -55,15 +55,15 @@ def _collect(deployment: Deployment, deadline: Deadline) -> RedisState:
 
 
 def node_request(*, cluster: bool) -> Request:
-    """All that is asked of a node. INFO twice, as 6.2 takes one section a time."""
+    """The request to a node. INFO twice, as Redis 6.2 accepts only one section per call."""
     commands = [("INFO",), ("INFO", "commandstats"), ("SLOWLOG", "LEN")]
-    return request([*commands, ("CLUSTER", "INFO"), ("CLUSTER", "NODES")] if cluster else commands)
+    return pack_request([*commands, ("CLUSTER", "INFO"), ("CLUSTER", "NODES")] if cluster else commands)
 
 
 def unpack_node(replies: Sequence[Reply], took: float = 0.0) -> Outcome[NodeReading]:
-    """The replies to `node_request` as a reading, which without INFO is none.
+    """The replies to `node_request` as a reading; Failed without INFO.
 
-    What a server refuses or lacks is left out.
+    Parts that a server refuses or does not have are left out.
     """
     general, commands, slowlog, *cluster = replies
     if not isinstance(general, bytes):
@@ -79,65 +79,72 @@ def unpack_node(replies: Sequence[Reply], took: float = 0.0) -> Outcome[NodeRead
             cluster_info=parse_info(cluster_info) if isinstance(cluster_info, bytes) else None,
             cluster_lines=parse_cluster_nodes(cluster_nodes) if isinstance(cluster_nodes, bytes) else None,
             slowlog_length=slowlog if isinstance(slowlog, int) else None,
-            maxclients=whole(info, "maxclients"),
+            maxclients=whole_number(info, "maxclients"),
         ),
         took,
     )
 
 
 def _read(deployment: Deployment, topology: Topology, deadline: Deadline) -> RedisState:
-    """Ask all known nodes; then, once, those that only their answers told of."""
-    each = node_request(cluster=topology.mode == "cluster")
-    watch = dict.fromkeys(deployment.sentinels, sentinel_request(deployment.sentinel_master))
-    answers = deployment.ask(watch | {node.address: each for node in topology.nodes}, deadline, pool=_POOL)
-    views, _ = sentinel_views({address: answers[address] for address in watch})
-    nodes = {node.address: _unpacked(answers[node.address]) for node in topology.nodes}
-    agreed, sentinel = _agreed(deployment, topology, nodes, views)
-    news = [node.address for node in agreed.nodes if node.address not in nodes]
-    if news and not deadline.passed():
-        answers = deployment.ask(dict.fromkeys(news, each), deadline, pool=_POOL)
-        nodes |= {address: _unpacked(answer) for address, answer in answers.items()}
-        agreed, sentinel = _agreed(deployment, topology, nodes, views)
-    deployment.adopt(agreed, sentinel_addresses(views))
+    """Read all known nodes; then, once, the nodes that only these replies reported."""
+    request = node_request(cluster=topology.mode == "cluster")
+    sentinels = dict.fromkeys(deployment.sentinels, sentinel_request(deployment.sentinel_master))
+    requests = sentinels | {node.address: request for node in topology.nodes}
+    outcomes = deployment.execute(requests, deadline, pool=_POOL)
+    views, _ = sentinel_views({address: outcomes[address] for address in sentinels})
+    nodes = {node.address: _unpack_outcome(outcomes[node.address]) for node in topology.nodes}
+    agreed, sentinel = _merge(deployment, topology, nodes, views)
+    new_addresses = [node.address for node in agreed.nodes if node.address not in nodes]
+    if new_addresses and not deadline.passed():
+        outcomes = deployment.execute(dict.fromkeys(new_addresses, request), deadline, pool=_POOL)
+        nodes |= {address: _unpack_outcome(outcome) for address, outcome in outcomes.items()}
+        agreed, sentinel = _merge(deployment, topology, nodes, views)
+    deployment.update(agreed, sentinel_addresses(views))
     return RedisState(
-        agreed, {node.address: nodes.get(node.address, _TOO_LATE) for node in agreed.nodes}, sentinel
+        agreed, {node.address: nodes.get(node.address, _DISCOVERED_LATE) for node in agreed.nodes}, sentinel
     )
 
 
-def _agreed(
+def _merge(
     deployment: Deployment,
     topology: Topology,
     nodes: Mapping[str, Outcome[NodeReading]],
     views: Mapping[str, SentinelView],
 ) -> tuple[Topology, SentinelMaster | None]:
-    """The topology after this collection; the last known one where nobody is left to say."""
+    """The topology after this collection; the last known one if no node or sentinel replies."""
     match topology.mode:
         case "cluster":
             lines = {
-                address: out.value.cluster_lines for address, out in nodes.items() if isinstance(out, Ok)
+                address: outcome.value.cluster_lines
+                for address, outcome in nodes.items()
+                if isinstance(outcome, Ok)
             }
-            seen = {address: view for address, view in lines.items() if view}
-            return (agree(seen) if seen else unseen(topology, "no node answers")), None
+            cluster_views = {address: view for address, view in lines.items() if view}
+            return (
+                merge_cluster_views(cluster_views)
+                if cluster_views
+                else mark_unhealthy(topology, "no node answers")
+            ), None
         case "sentinel":
             if views:
-                sentinel, agreed = agree_sentinels(deployment.sentinel_master, views)
+                sentinel, agreed = merge_sentinel_views(deployment.sentinel_master, views)
                 return agreed, sentinel
-            return unseen(topology, "no sentinel answers"), None
+            return mark_unhealthy(topology, "no sentinel answers"), None
         case "standalone":
             return replace(
-                topology, nodes=tuple(_alone(node, nodes[node.address]) for node in topology.nodes)
+                topology, nodes=tuple(_standalone_node(node, nodes[node.address]) for node in topology.nodes)
             ), None
 
 
-def _alone(node: TopologyNode, outcome: Outcome[NodeReading]) -> TopologyNode:
-    """A server that nobody else watches is as healthy as it answers."""
+def _standalone_node(node: TopologyNode, outcome: Outcome[NodeReading]) -> TopologyNode:
+    """A server without a cluster or sentinels is healthy if it replies."""
     if isinstance(outcome, Failed):
         return replace(node, healthy=False, why=outcome.message)
     return replace(node, role=role_of(outcome.value.info), healthy=True, why="")
 
 
-def _lost(deployment: Deployment, state: RedisState) -> bool:
-    """Whether to ask the seeds again: all nodes are gone, or the server has become a cluster."""
+def _needs_refresh(deployment: Deployment, state: RedisState) -> bool:
+    """Whether to start again from the seeds: no node answers, or the server has become a cluster."""
     if not state.reachable:
         return not set(deployment.seeds) <= state.nodes.keys()
     return state.topology.mode == "standalone" and any(
@@ -145,14 +152,14 @@ def _lost(deployment: Deployment, state: RedisState) -> bool:
     )
 
 
-def _unpacked(answer: Outcome[list[Reply]]) -> Outcome[NodeReading]:
-    return unpack_node(answer.value, answer.took) if isinstance(answer, Ok) else answer
+def _unpack_outcome(outcome: Outcome[list[Reply]]) -> Outcome[NodeReading]:
+    return unpack_node(outcome.value, outcome.took) if isinstance(outcome, Ok) else outcome
 
 
 def _seeds_only(deployment: Deployment, failures: Mapping[str, Failed]) -> RedisState:
-    """redis_up 0 must be there to be alerted on, even before anything has ever answered."""
+    """redis_up 0 must be there for alerts, even before any node has replied."""
     nodes = tuple(
         TopologyNode(address, "unknown", "", healthy=False, why=failed.message)
         for address, failed in sorted(failures.items())
     )
-    return RedisState(Topology(deployment.expected, nodes), dict(failures))
+    return RedisState(Topology(deployment.expected_mode, nodes), dict(failures))

@@ -1,9 +1,10 @@
-"""One connection to one server: redis-py connects (TCP, TLS), we greet, write and read.
+"""One connection to one server: redis-py connects (TCP, TLS); the handshake, writes and reads are ours.
 
-redis-py's own greeting (AUTH, CLIENT SETNAME, CLIENT SETINFO, SELECT) takes a round trip for each, has no
-deadline for the whole, and a server that knows no SETINFO counts an error each time. Ours is one round trip,
-each reply a value. Reading: 20,000 LLEN replies cost 13 ms of CPU by redis-py's read_response, 2.2 ms by a
-hiredis.Reader on the same socket; over TLS 14 and 2.3 (redis-py 8.1, hiredis 3.5, loopback).
+redis-py's own handshake (AUTH, CLIENT SETNAME, CLIENT SETINFO, SELECT) takes one round trip for each command
+and has no deadline for the whole, and a server without SETINFO counts an error each time. Ours takes one
+round trip, and each reply is a value. Reading 20,000 LLEN replies costs 13 ms of CPU with redis-py's
+read_response and 2.2 ms with a hiredis.Reader on the same socket; over TLS 14 and 2.3 (redis-py 8.1,
+hiredis 3.5, loopback).
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from redis.connection import Connection as RedisPyConnection
 from redis.connection import SSLConnection as RedisPySslConnection
 from redis.exceptions import RedisError
 
-from exporter.redis.protocol import Argument, Reply, ReplyError, Request, request
+from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from exporter.settings import TlsSettings
 from service.clock import Deadline
 from service.outcome import UnreadableError
 
 CLIENT_NAME: Final = "oxherd"
-_MORE: Final = object()
+_INCOMPLETE: Final = object()
 _CHUNK: Final = 1 << 16
-_SHOWN: Final = (
+_SAFE_ERRORS: Final = (
     *(
         "WRONGPASS",
         "NOAUTH",
@@ -41,8 +42,8 @@ _SHOWN: Final = (
 
 
 @dataclass(frozen=True)
-class Access:
-    """How to be let in: what is sent once connected, and the TLS context (None: plain TCP)."""
+class ConnectionOptions:
+    """User, password and database of the handshake, and the TLS context (None: plain TCP)."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -52,9 +53,9 @@ class Access:
 
 
 class ClosedError(UnreadableError):
-    """The server closed the connection: where it was an idle one from before, worth connecting anew.
+    """The server closed the connection. If the connection was idle before, connecting again may help.
 
-    `last` is the error that it may have said before, such as that there are too many clients.
+    `last` is the error that the server may have sent before, such as that there are too many clients.
     """
 
     def __init__(self, message: str, last: Reply = None) -> None:
@@ -63,32 +64,32 @@ class ClosedError(UnreadableError):
 
 
 class Connection:
-    """An open, greeted connection. Not for two threads at once; any error leaves it useless, to be closed."""
+    """A connection after the handshake. Not for two threads at once; after any error it must be closed."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw  # redis-py's, whose methods have no types
         self._socket: socket.socket = raw._sock  # noqa: SLF001  # it has no public name
         self._reader = hiredis.Reader(
-            protocolError=_NotRedisError, replyError=ReplyError, notEnoughData=_MORE, errors="replace"
+            protocolError=_NotRedisError, replyError=ReplyError, notEnoughData=_INCOMPLETE, errors="replace"
         )
 
-    def exchange(self, asked: Request, deadline: Deadline) -> list[Reply]:
-        """Write, and read as many replies as are due. Raises UnreadableError.
+    def exchange(self, request: Request, deadline: Deadline) -> list[Reply]:
+        """Write the request and read all its replies. Raises UnreadableError.
 
-        The deadline is for the whole: a server that trickles one byte at a time gains nothing by it.
+        The deadline is for the whole exchange: a server that sends one byte at a time does not extend it.
         """
         replies: list[Reply] = []
         try:
-            self._write(asked.packed, deadline)
-            while len(replies) < asked.replies:
+            self._write(request.packed, deadline)
+            while len(replies) < request.replies:
                 self._receive(deadline)
-                replies.extend(iter(self._reader.gets, _MORE))
+                replies.extend(iter(self._reader.gets, _INCOMPLETE))
         except TimeoutError:
-            got = f"{len(replies)} of {asked.replies} replies" if replies else "no answer"
-            raise UnreadableError("timeout", f"{got} in time") from None
+            progress = f"{len(replies)} of {request.replies} replies" if replies else "no answer"
+            raise UnreadableError("timeout", f"{progress} in time") from None
         except _NotRedisError:
             raise UnreadableError(
-                "protocol", "the answer is not Redis protocol: another server, or TLS"
+                "protocol", "the reply is not Redis protocol: another server, or TLS"
             ) from None
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):
             raise ClosedError("the server closed the connection", *replies[-1:]) from None
@@ -96,7 +97,7 @@ class Connection:
             raise UnreadableError("tls", _tls_text(error)) from None
         except OSError as error:
             raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
-        if len(replies) > asked.replies:
+        if len(replies) > request.replies:
             raise UnreadableError("protocol", "more replies than commands")
         return replies
 
@@ -104,37 +105,40 @@ class Connection:
         self._raw.disconnect()
 
     def _write(self, packed: bytes, deadline: Deadline) -> None:
-        rest = memoryview(packed)
-        while rest:
-            self._bound(deadline)
-            rest = rest[self._socket.send(rest) :]
+        unsent = memoryview(packed)
+        while unsent:
+            self._set_timeout(deadline)
+            unsent = unsent[self._socket.send(unsent) :]
 
     def _receive(self, deadline: Deadline) -> None:
-        self._bound(deadline)
+        self._set_timeout(deadline)
         received = self._socket.recv(_CHUNK)
         if not received:
             raise ConnectionAbortedError
         self._reader.feed(received)
 
-    def _bound(self, deadline: Deadline) -> None:
+    def _set_timeout(self, deadline: Deadline) -> None:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise TimeoutError
         self._socket.settimeout(remaining)
 
 
-def open_connection(host: str, port: int, access: Access, deadline: Deadline) -> Connection:
-    """Connect and greet. Raises UnreadableError (unreachable, timeout, tls, auth, refused, protocol)."""
-    raw = _redis_py_connection(host, port, access, deadline)
+def open_connection(host: str, port: int, options: ConnectionOptions, deadline: Deadline) -> Connection:
+    """Connect and do the handshake.
+
+    Raises UnreadableError (unreachable, timeout, tls, auth, refused, protocol).
+    """
+    raw = _redis_py_connection(host, port, options, deadline)
     try:
         raw.connect()
         connection = Connection(raw)
-        _greet(connection, access, deadline)
+        _handshake(connection, options, deadline)
     except RedisError as error:
-        raise _explained(error) from None
+        raise _connect_error(error) from None
     except ClosedError as error:
         raw.disconnect()
-        raise _unwelcome(error, access) from None
+        raise _handshake_closed(error, options) from None
     except BaseException:
         raw.disconnect()
         raise
@@ -142,9 +146,9 @@ def open_connection(host: str, port: int, access: Access, deadline: Deadline) ->
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
-    """One for a deployment, as a CA bundle takes milliseconds to load.
+    """The TLS context, built once for a deployment, as a CA bundle takes milliseconds to load.
 
-    Raises UnreadableError naming the file.
+    Raises UnreadableError, which names the file.
     """
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
@@ -163,14 +167,16 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 class _NotRedisError(Exception):
-    """The bytes that came are not RESP."""
+    """The bytes received are not RESP."""
 
 
 class _TlsConnection(RedisPySslConnection):
-    """redis-py's, with one context for all and a server name that need not be the address."""
+    """redis-py's class, with one shared context and a server name that may differ from the address."""
 
-    def __init__(self, context: ssl.SSLContext, server_name: str, deadline: Deadline, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, context: ssl.SSLContext, server_name: str, deadline: Deadline, **arguments: Any
+    ) -> None:
+        super().__init__(**arguments)
         self._context = context
         self._server_name = server_name
         self._deadline = deadline
@@ -184,41 +190,41 @@ class _TlsConnection(RedisPySslConnection):
             raise UnreadableError("timeout", "no TLS handshake in time: a port without TLS?") from None
 
 
-def _redis_py_connection(host: str, port: int, access: Access, deadline: Deadline) -> Any:
+def _redis_py_connection(host: str, port: int, options: ConnectionOptions, deadline: Deadline) -> Any:
     seconds = max(0.001, deadline.remaining())
-    options: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "host": host,
         "port": port,
         "protocol": 2,
         "socket_connect_timeout": seconds,
         "socket_timeout": seconds,
-        "redis_connect_func": _no_greeting,
+        "redis_connect_func": _skip_handshake,
     }
-    if access.tls is None:
-        return RedisPyConnection(**options)  # type: ignore[no-untyped-call]
-    return _TlsConnection(access.tls, access.server_name or host, deadline, **options)
+    if options.tls is None:
+        return RedisPyConnection(**arguments)  # type: ignore[no-untyped-call]
+    return _TlsConnection(options.tls, options.server_name or host, deadline, **arguments)
 
 
-def _no_greeting(_: object) -> None:
-    """In place of redis-py's own."""
+def _skip_handshake(_: object) -> None:
+    """Replaces redis-py's own handshake."""
 
 
-def _greet(connection: Connection, access: Access, deadline: Deadline) -> None:
-    """AUTH, name and database in one round trip. A refused name (ACL, proxy) is done without."""
+def _handshake(connection: Connection, options: ConnectionOptions, deadline: Deadline) -> None:
+    """AUTH, CLIENT SETNAME and SELECT in one round trip. A refused SETNAME (ACL, proxy) is ignored."""
     commands: list[tuple[Argument, ...]] = [("CLIENT", "SETNAME", CLIENT_NAME)]
-    if access.password is not None or access.username is not None:
-        user = (access.username,) if access.username else ()
-        commands.insert(0, ("AUTH", *user, access.password or ""))
-    if access.database:
-        commands.append(("SELECT", access.database))
-    for command, reply in zip(commands, connection.exchange(request(commands), deadline), strict=True):
+    if options.password is not None or options.username is not None:
+        user = (options.username,) if options.username else ()
+        commands.insert(0, ("AUTH", *user, options.password or ""))
+    if options.database:
+        commands.append(("SELECT", options.database))
+    for command, reply in zip(commands, connection.exchange(pack_request(commands), deadline), strict=True):
         if isinstance(reply, ReplyError):
-            _judge(str(command[0]), reply, access.password or "")
+            _check_handshake(str(command[0]), reply, options.password or "")
 
 
-def _judge(command: str, reply: ReplyError, secret: str) -> None:
-    """Raise for a greeting that was refused for good."""
-    text = _safe(reply, secret)
+def _check_handshake(command: str, reply: ReplyError, secret: str) -> None:
+    """Raise UnreadableError for a reply that makes the connection unusable."""
+    text = _safe_text(reply, secret)
     if command == "AUTH":
         raise UnreadableError("auth", f"user name or password refused: {text}")
     if command == "SELECT":
@@ -229,23 +235,23 @@ def _judge(command: str, reply: ReplyError, secret: str) -> None:
         raise UnreadableError("refused", text)
 
 
-def _safe(reply: ReplyError, secret: str) -> str:
-    """The server's words, where they are known not to repeat our arguments, as "unknown command" does."""
-    if not secret or (str(reply).startswith(_SHOWN) and secret not in str(reply)):
+def _safe_text(reply: ReplyError, secret: str) -> str:
+    """The server's text if it is known not to repeat our arguments, as "unknown command" does."""
+    if not secret or (str(reply).startswith(_SAFE_ERRORS) and secret not in str(reply)):
         return str(reply)
     return "an error that is not shown, as it may repeat the password"
 
 
-def _unwelcome(error: ClosedError, access: Access) -> UnreadableError:
-    """A server that hangs up at the first words. TLS 1.3 refuses a client certificate only then."""
+def _handshake_closed(error: ClosedError, options: ConnectionOptions) -> UnreadableError:
+    """The server closed the connection in the handshake. TLS 1.3 refuses a client certificate only then."""
     if error.last is not None:
-        return UnreadableError("refused", _safe(error.last, access.password or ""))
-    guess = "a TLS port?" if access.tls is None else "does it want a client certificate?"
-    return UnreadableError("unreachable", f"{error} before any answer: {guess}")
+        return UnreadableError("refused", _safe_text(error.last, options.password or ""))
+    hint = "a TLS port?" if options.tls is None else "does it require a client certificate?"
+    return UnreadableError("unreachable", f"{error} before any reply: {hint}")
 
 
-def _explained(error: RedisError) -> UnreadableError:
-    """redis-py keeps the operating system's error as the context of its own."""
+def _connect_error(error: RedisError) -> UnreadableError:
+    """The reason, from the operating system's error, which redis-py keeps as the context of its own error."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__context__
@@ -253,7 +259,7 @@ def _explained(error: RedisError) -> UnreadableError:
         case TimeoutError():
             return UnreadableError("timeout", "no connection in time")
         case socket.gaierror():
-            return UnreadableError("unreachable", f"the name is not known: {cause.strerror}")
+            return UnreadableError("unreachable", f"the host name cannot be resolved: {cause.strerror}")
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return UnreadableError("unreachable", "the server closed the connection in the TLS handshake")
         case ssl.SSLError():
@@ -280,5 +286,5 @@ def _file_text(error: OSError) -> str:
 
 
 def _no_passphrase() -> str:
-    """Instead of OpenSSL's question on the terminal."""
+    """An empty passphrase, so that OpenSSL does not prompt on the terminal."""
     return ""

@@ -1,4 +1,4 @@
-"""The deployment: the only thing that talks to Redis nodes, and what knows which nodes there are."""
+"""The deployment: knows the nodes, and is the only part that sends commands to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
-from exporter.redis.connect import Access, Connection, open_connection, tls_context
+from exporter.redis.connect import Connection, ConnectionOptions, open_connection, tls_context
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
 from exporter.redis.pool import GRACE, ConnectionPools, Pending, Replies
 from exporter.redis.protocol import Reply, Request
@@ -21,14 +21,14 @@ from exporter.snapshot import Mode, Topology
 from service.clock import Deadline
 from service.outcome import Ok, Outcome, UnreadableError
 
-_SETTLE: Final = 0.25  # seconds that other seeds get after the first that answered
+_SETTLE: Final = 0.25  # seconds that other seeds get after the first reply: a dead seed delays no start
 _DEFAULT: Final = "127.0.0.1:6379"
 
 
 class Deployment:
     """One server, one Sentinel set or one cluster. Constructing it does no I/O.
 
-    Raises ValueError for a URL or an address that is none, with a text that is safe to show.
+    Raises ValueError for an invalid URL or address, with a text that is safe to show.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
@@ -36,122 +36,127 @@ class Deployment:
         self._settings = settings
         self._url = url or RedisUrl(_DEFAULT, tls=False)
         self._tls = settings.tls.enabled or self._url.tls
-        self.expected: Final[Mode] = _expected(settings)
+        self.expected_mode: Final[Mode] = _expected_mode(settings)
         self.seeds: Final = _seeds(settings, self._url)
         self.sentinel_master: Final = settings.sentinel_master
-        self._sentinels = frozenset(self.seeds if self.expected == "sentinel" else ())
+        self._sentinels = frozenset(self.seeds if self.expected_mode == "sentinel" else ())
         self._pools = ConnectionPools(self._connect)
         self._lock = threading.Lock()
         self._topology: Topology | None = None
         self._hostnames: dict[str, str] = {}
         self._context: ssl.SSLContext | None = None
-        self._finding: Future[Topology] | None = None
+        self._discovery: Future[Topology] | None = None
 
     @property
     def sentinels(self) -> frozenset[str]:
-        """The sentinels that are known, those of the settings among them; empty in the other modes."""
+        """The known sentinels, including those of the settings; empty in the other modes."""
         return self._sentinels
 
     def topology(self, deadline: Deadline) -> Topology:
-        """The current one; found at first use. Raises UnreadableError."""
+        """The current topology, discovered at first use. Raises UnreadableError."""
         return self._topology or self.refresh(deadline)
 
     def refresh(self, deadline: Deadline) -> Topology:
-        """Ask seeds and known nodes for the topology; callers at the same time share one run.
+        """Read the topology from the seeds and the known nodes; concurrent callers share one run.
 
-        Raises UnreadableError: `SeedsUnreadableError` holds what each seed said.
+        Raises UnreadableError: `SeedsUnreadableError` has the failure of each seed.
         """
         with self._lock:
-            running = self._finding
-            mine: Future[Topology] = Future()
-            if running is None:
-                self._finding = mine
-        if running is not None:
+            shared = self._discovery
+            future: Future[Topology] = Future()
+            if shared is None:
+                self._discovery = future
+        if shared is not None:
             try:
-                return running.result(deadline.remaining())
+                return shared.result(deadline.remaining())
             except NotDoneError:
-                raise UnreadableError("timeout", "still looking for the nodes") from None
+                raise UnreadableError("timeout", "node discovery is still running") from None
         try:
-            mine.set_result(self._find(deadline))
+            future.set_result(self._discover(deadline))
         except BaseException as error:
-            mine.set_exception(error)
+            future.set_exception(error)
             raise
         finally:
             with self._lock:
-                self._finding = None
-        return mine.result()
+                self._discovery = None
+        return future.result()
 
-    def adopt(self, topology: Topology, sentinels: Iterable[str] = ()) -> None:
-        """Take what a collection has just agreed on as current, and let go of nodes that are gone."""
+    def update(self, topology: Topology, sentinels: Iterable[str] = ()) -> None:
+        """Make the topology of a collection the current one, and close the connections to removed nodes."""
         with self._lock:
             self._topology = topology
             self._hostnames = {node.address: node.hostname for node in topology.nodes if node.hostname}
-            if self.expected == "sentinel":
+            if self.expected_mode == "sentinel":
                 self._sentinels = frozenset(sentinels).union(self.seeds) if sentinels else self._sentinels
-            known = frozenset(node.address for node in topology.nodes)
-            keep = known | self._sentinels | frozenset(self.seeds)
-        self._pools.keep_only(keep)
+            nodes = frozenset(node.address for node in topology.nodes)
+            addresses = nodes | self._sentinels | frozenset(self.seeds)
+        self._pools.keep_only(addresses)
 
-    def ask(
+    def execute(
         self, requests: Mapping[str, Request], deadline: Deadline, *, pool: str
     ) -> dict[str, Outcome[list[Reply]]]:
-        """Each node's replies, by address: one write and one read each, side by side.
+        """Each node's replies, by address: one write and one read for each node, all nodes in parallel.
 
-        Every node is bounded by the deadline and by `timeout_seconds`, whatever holds it up: resolver,
-        connect, TLS, AUTH or the answer. Never raises for a node.
+        Every node is bounded by the deadline and by `timeout_seconds`, whatever is slow: resolver, connect,
+        TLS, AUTH or the reply. Never raises for a node.
         """
         pending = self._submit(requests, deadline, pool)
-        return {address: sent.outcome() for address, sent in pending.items()}
+        return {address: pending_request.outcome() for address, pending_request in pending.items()}
 
     def close(self) -> None:
-        """Close the connections; does not wait for nodes that are late."""
+        """Close the connections. Does not wait for nodes that are late."""
         self._pools.close()
 
     def _submit(self, requests: Mapping[str, Request], deadline: Deadline, pool: str) -> dict[str, Pending]:
         bound = deadline.at_most(self._settings.timeout_seconds)
-        return {address: self._pools.submit(pool, address, one, bound) for address, one in requests.items()}
+        return {
+            address: self._pools.submit(pool, address, request, bound)
+            for address, request in requests.items()
+        }
 
-    def _find(self, deadline: Deadline) -> Topology:
-        if self.expected == "sentinel":
-            watch = dict.fromkeys(sorted(self._sentinels), sentinel_request(self.sentinel_master))
-            views, topology = find_sentinel_nodes(self.sentinel_master, self._ask_until_one(watch, deadline))
-            self.adopt(topology, sentinel_addresses(views))
+    def _discover(self, deadline: Deadline) -> Topology:
+        if self.expected_mode == "sentinel":
+            requests = dict.fromkeys(sorted(self._sentinels), sentinel_request(self.sentinel_master))
+            views, topology = find_sentinel_nodes(
+                self.sentinel_master, self._execute_until_first(requests, deadline)
+            )
+            self.update(topology, sentinel_addresses(views))
         else:
             known = [node.address for node in self._topology.nodes] if self._topology else []
             requests = dict.fromkeys([*self.seeds, *known], find_request())
-            topology = find_nodes(self.expected, self._ask_until_one(requests, deadline))
-            self.adopt(topology)
+            topology = find_nodes(self.expected_mode, self._execute_until_first(requests, deadline))
+            self.update(topology)
         return topology
 
-    def _ask_until_one(self, requests: Mapping[str, Request], deadline: Deadline) -> dict[str, Replies]:
-        """As `ask`, but once one has answered the others have only a moment: a dead seed slows no start."""
+    def _execute_until_first(self, requests: Mapping[str, Request], deadline: Deadline) -> dict[str, Replies]:
+        """Like `execute`, but after the first reply the other nodes get only `_SETTLE`."""
         bound = deadline.at_most(self._settings.timeout_seconds)
         pending = self._submit(requests, bound, "redis")
-        given_up = Deadline(bound.at + GRACE)
-        waiting: set[Future[Replies]] = {sent.future for sent in pending.values()}
-        answered = False
-        while waiting and not answered:
-            done, waiting = wait(waiting, given_up.remaining(), FIRST_COMPLETED)
-            answered = not done or any(isinstance(future.result(), Ok) for future in done)
-        wait(waiting, given_up.at_most(_SETTLE).remaining())
-        return {address: sent.outcome_now() for address, sent in pending.items()}
+        give_up = Deadline(bound.at + GRACE)
+        waiting: set[Future[Replies]] = {pending_request.future for pending_request in pending.values()}
+        has_reply = False
+        while waiting and not has_reply:
+            done, waiting = wait(waiting, give_up.remaining(), FIRST_COMPLETED)
+            has_reply = not done or any(isinstance(future.result(), Ok) for future in done)
+        wait(waiting, give_up.at_most(_SETTLE).remaining())
+        return {address: pending_request.outcome_now() for address, pending_request in pending.items()}
 
     def _connect(self, address: str, deadline: Deadline) -> Connection:
-        host, port = _mapped(address, self._settings.address_map)
-        return open_connection(host, port, self._access(address), deadline)
+        host, port = _connect_target(address, self._settings.address_map)
+        return open_connection(host, port, self._connection_options(address), deadline)
 
-    def _access(self, address: str) -> Access:
+    def _connection_options(self, address: str) -> ConnectionOptions:
         settings = self._settings
-        # Nodes announce IPs; where they announce host names too, certificates are made out to those.
-        name = settings.tls.server_name or self._hostnames.get(address)
-        access = partial(Access, tls=self._tls_context(), server_name=name)
+        # Nodes announce IPs; if they announce host names too, the certificates are for those.
+        server_name = settings.tls.server_name or self._hostnames.get(address)
+        options = partial(ConnectionOptions, tls=self._tls_context(), server_name=server_name)
         if address in self._sentinels:
-            secret = settings.sentinel_password
-            return access(settings.sentinel_username, secret.get_secret_value() if secret else None)
-        return access(
+            password = settings.sentinel_password
+            return options(settings.sentinel_username, password.get_secret_value() if password else None)
+        return options(
             self._url.username or settings.username,
             self._url.password or (settings.password.get_secret_value() if settings.password else None),
-            0 if self.expected == "cluster" else self._url.database or settings.database,
+            0 if self.expected_mode == "cluster" else self._url.database or settings.database,
         )
 
     def _tls_context(self) -> ssl.SSLContext | None:
@@ -160,8 +165,8 @@ class Deployment:
         return self._context
 
 
-def _expected(settings: RedisSettings) -> Mode:
-    """What the settings say; a URL may turn out to lead to a cluster."""
+def _expected_mode(settings: RedisSettings) -> Mode:
+    """The mode that the settings name; a URL may still lead to a cluster."""
     if settings.sentinels:
         return "sentinel"
     return "cluster" if settings.cluster else "standalone"
@@ -175,8 +180,8 @@ def _seeds(settings: RedisSettings, url: RedisUrl) -> tuple[str, ...]:
     return (url.address,)
 
 
-def _mapped(address: str, address_map: Mapping[str, str]) -> tuple[str, int]:
-    """Where to connect for an announced address: its own entry, else its host's, else itself."""
+def _connect_target(address: str, address_map: Mapping[str, str]) -> tuple[str, int]:
+    """Where to connect for an announced address: its own entry in the map, else its host's, else itself."""
     host, port = split_address(address)
     target = address_map.get(address) or address_map.get(host)
     return split_address(target, port) if target else (host, port)

@@ -1,11 +1,12 @@
-"""Failovers told from one look at the deployment after another. Without I/O.
+"""Detects failovers by comparing successive topologies. Without I/O.
 
 A failover gives its winner a config epoch that no node had before (Redis Cluster specification,
-"configuration epoch"), so that node and epoch together are its name: it is counted at most once, however
-often and in whatever order it is seen. What else moves slots or epochs (resharding, a restart, a bumped
-epoch) is told apart by who the new owner was before: a replica wins a failover, a master is given slots.
+"configuration epoch"), so that node and epoch together identify it: it is counted at most once, however often
+and in whatever order it is observed. Other causes that move slots or epochs (resharding, a restart, a bumped
+epoch) are distinguished by the earlier role of the new owner: a replica wins a failover, a master is given
+slots. A master claims slots (the specification's word) with its epoch.
 
-Not seen: a failover that was undone again between two looks.
+Not detected: a failover that is reverted between two observations.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.snapshot import Topology, TopologyNode
 
-BELIEVED: Final = 30
-"""Looks in a row after which lower epochs are no old view any more: the deployment was made anew."""
-DETACHED: Final = 3
-"""Looks in a row after which a healthy master without slots is one that nothing binds to its old shard."""
+STALE_VIEW_LIMIT: Final = 30
+"""Consecutive observations after which lower epochs are not an old view any more: a new deployment."""
+IDLE_MASTER_LIMIT: Final = 3
+"""Consecutive observations after which a healthy master without slots has left its old shard."""
 
 
 class Failover(NamedTuple):
-    """One failover: its shard's label, and the two masters' addresses."""
+    """One failover: the label of its shard, and the addresses of both masters."""
 
     shard: str
     old: str
@@ -31,7 +32,7 @@ class Failover(NamedTuple):
 
 
 class SlotOwnership(NamedTuple):
-    """Who owns the slots from `first` to `last`, by which config epoch. A Sentinel's master has slot 0."""
+    """The owner of the slots from `first` to `last`, and its config epoch. A Sentinel's master has slot 0."""
 
     first: int
     last: int
@@ -41,130 +42,133 @@ class SlotOwnership(NamedTuple):
 
 @dataclass(frozen=True)
 class FailoverState:
-    """What the looks so far have told. Nodes go by node id, with Sentinel by address.
+    """The state after the observations so far. Nodes are identified by node id, with Sentinel by address.
 
-    `followers` are the nodes last known as replicas, or as masters that lost their slots in a failover;
-    `highest` is each owner's highest config epoch; `idle` and `doubted` count looks in a row.
+    `replicas` are the nodes last known as replicas, or as masters that lost their slots in a failover;
+    `highest` is each owner's highest config epoch; `idle` and `stale_views` count consecutive observations.
     """
 
     owned: tuple[SlotOwnership, ...] = ()
-    followers: frozenset[str] = frozenset()
+    replicas: frozenset[str] = frozenset()
     highest: Mapping[str, int] = field(default_factory=dict)
     idle: Mapping[str, int] = field(default_factory=dict)
-    doubted: int = 0
+    stale_views: int = 0
 
 
-def observe(state: FailoverState, seen: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
-    """The memory after one more look, and the failovers that it told of. Nothing for a single server."""
-    if seen.mode == "sentinel":
-        return _observe_sentinel(state, seen)
-    return _observe_cluster(state, seen) if seen.mode == "cluster" else (state, ())
+def observe(state: FailoverState, topology: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
+    """The state after one more observation, and the failovers detected in it. None for a single server."""
+    if topology.mode == "sentinel":
+        return _observe_sentinel(state, topology)
+    return _observe_cluster(state, topology) if topology.mode == "cluster" else (state, ())
 
 
-def shards(seen: Topology) -> frozenset[str]:
+def shards(topology: Topology) -> frozenset[str]:
     """The shards that can fail over."""
-    return frozenset(node.shard for node in seen.masters() if node.shard and seen.mode != "standalone")
+    return frozenset(
+        node.shard for node in topology.masters() if node.shard and topology.mode != "standalone"
+    )
 
 
 # --- Sentinel --------------------------------------------------------------------------------------------
 
 
-def _observe_sentinel(state: FailoverState, seen: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
-    """The sentinel that leads a failover shows the new epoch beside the old address until its replicas
-    follow: so the epoch is compared with the one at which the old address was first seen."""
-    master = next(iter(seen.masters()), None)
+def _observe_sentinel(state: FailoverState, topology: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
+    """The sentinel that leads a failover reports the new epoch with the old address until its replicas
+    follow: so the epoch is compared with the one at which the old address was first observed."""
+    master = next(iter(topology.masters()), None)
     if master is None:
         return state, ()
-    claim = SlotOwnership(0, 0, master.address, master.config_epoch)
-    held = state.owned[0] if state.owned else claim
-    if claim.epoch < held.epoch:
-        return _doubt(state, (claim,))
-    if claim.owner == held.owner or claim.epoch == held.epoch:
-        # An address that changes without an epoch is another name for the same master.
-        held = held._replace(owner=claim.owner)
-        return replace(state, owned=(held,), highest=_highest(state, (held,)), doubted=0), ()
-    known = claim.epoch <= state.highest.get(claim.owner, -1)
-    told = () if known else (Failover(master.shard, held.owner, claim.owner),)
-    return replace(state, owned=(claim,), highest=_highest(state, (claim,)), doubted=0), told
+    claimed = SlotOwnership(0, 0, master.address, master.config_epoch)
+    owned = state.owned[0] if state.owned else claimed
+    if claimed.epoch < owned.epoch:
+        return _ignore_stale_view(state, (claimed,))
+    if claimed.owner == owned.owner or claimed.epoch == owned.epoch:
+        # An address that changes without a new epoch is another name for the same master.
+        owned = owned._replace(owner=claimed.owner)
+        return replace(state, owned=(owned,), highest=_highest(state, (owned,)), stale_views=0), ()
+    already_counted = claimed.epoch <= state.highest.get(claimed.owner, -1)
+    failovers = () if already_counted else (Failover(master.shard, owned.owner, claimed.owner),)
+    return replace(state, owned=(claimed,), highest=_highest(state, (claimed,)), stale_views=0), failovers
 
 
 # --- Cluster ---------------------------------------------------------------------------------------------
 
 
-def _observe_cluster(state: FailoverState, seen: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
-    claims = _claims(seen)
-    passed, owned, old = _pass_on(state.owned, claims)
-    nodes = {node.node_id: node for node in seen.nodes}
+def _observe_cluster(state: FailoverState, topology: Topology) -> tuple[FailoverState, tuple[Failover, ...]]:
+    claims = _claims(topology)
+    transfers, owned, stale = _transfer_slots(state.owned, claims)
+    nodes = {node.node_id: node for node in topology.nodes}
     highest = _highest(state, claims)
-    won = {
+    winners = {
         new: before
-        for new, before in passed.items()
-        if new in state.followers and nodes[new].config_epoch > state.highest.get(new, -1)
+        for new, before in transfers.items()
+        if new in state.replicas and nodes[new].config_epoch > state.highest.get(new, -1)
     }
-    told = tuple(
+    failovers = tuple(
         Failover(nodes[new].shard, nodes[before].address if before in nodes else before, nodes[new].address)
-        for new, before in sorted(won.items())
+        for new, before in sorted(winners.items())
     )
-    state = replace(state, owned=owned, highest=highest, followers=state.followers.union(won.values()))
-    if old:
-        # Views of before the last change: their roles are as old as their slots.
-        state, _ = _doubt(replace(state, followers=state.followers - won.keys()), claims)
-        return state, told
-    idle = _idle(state, seen.nodes)
-    freed = {one for one, looks in idle.items() if looks >= DETACHED}
-    replicas = {node.node_id for node in seen.nodes if node.role == "replica"}
-    followers = (state.followers | replicas) - {ownership.owner for ownership in owned} - freed
-    return replace(state, followers=followers, idle=idle, doubted=0), told
+    state = replace(state, owned=owned, highest=highest, replicas=state.replicas.union(winners.values()))
+    if stale:
+        # Views from before the last change: their roles are as old as their slots.
+        state, _ = _ignore_stale_view(replace(state, replicas=state.replicas - winners.keys()), claims)
+        return state, failovers
+    idle = _idle(state, topology.nodes)
+    detached = {node_id for node_id, count in idle.items() if count >= IDLE_MASTER_LIMIT}
+    current = {node.node_id for node in topology.nodes if node.role == "replica"}
+    replicas = (state.replicas | current) - {ownership.owner for ownership in owned} - detached
+    return replace(state, replicas=replicas, idle=idle, stale_views=0), failovers
 
 
-def _claims(seen: Topology) -> tuple[SlotOwnership, ...]:
+def _claims(topology: Topology) -> tuple[SlotOwnership, ...]:
     return tuple(
         sorted(
             SlotOwnership(first, last, node.node_id, node.config_epoch)
-            for node in seen.masters()
+            for node in topology.masters()
             for first, last in node.slots
         )
     )
 
 
-_Passed: TypeAlias = dict[str, str]
+_Transfers: TypeAlias = dict[str, str]
 
 
-def _pass_on(
-    held: tuple[SlotOwnership, ...], claims: tuple[SlotOwnership, ...]
-) -> tuple[_Passed, tuple[SlotOwnership, ...], bool]:
-    """Slots go to the higher epoch. New owner -> the one before it, all holds, whether a claim was too old.
+def _transfer_slots(
+    owned: tuple[SlotOwnership, ...], claims: tuple[SlotOwnership, ...]
+) -> tuple[_Transfers, tuple[SlotOwnership, ...], bool]:
+    """Slots go to the higher epoch. Returns new owner -> previous owner, all ownership, and whether a claim
+    was too old.
 
-    A slot that nobody claims stays with the last who had it: it may be without an owner for a while.
+    A slot that no master claims stays with its last owner: it may be without an owner for a while.
     """
-    if held == claims:
-        return {}, held, False
-    cuts = sorted({slot for ownership in (*held, *claims) for slot in (ownership.first, ownership.last + 1)})
-    before, after = _by_cut(held, cuts), _by_cut(claims, cuts)
-    passed: _Passed = {}
-    old = False
-    for place, (had, has) in enumerate(zip(before, after, strict=True)):
-        if had is None or has is None:
-            before[place] = has or had
-        elif has[1] < had[1] or (has[1] == had[1] and has[0] != had[0]):
-            old = True
+    if owned == claims:
+        return {}, owned, False
+    cuts = sorted({slot for ownership in (*owned, *claims) for slot in (ownership.first, ownership.last + 1)})
+    before, after = _by_cut(owned, cuts), _by_cut(claims, cuts)
+    transfers: _Transfers = {}
+    stale = False
+    for index, (previous, current) in enumerate(zip(before, after, strict=True)):
+        if previous is None or current is None:
+            before[index] = current or previous
+        elif current[1] < previous[1] or (current[1] == previous[1] and current[0] != previous[0]):
+            stale = True
         else:
-            before[place] = has
-            if has[0] != had[0]:
-                passed.setdefault(has[0], had[0])
-    return passed, _joined(before, cuts), old
+            before[index] = current
+            if current[0] != previous[0]:
+                transfers.setdefault(current[0], previous[0])
+    return transfers, _joined(before, cuts), stale
 
 
 _Owner: TypeAlias = tuple[str, int]
 
 
 def _by_cut(owned: Iterable[SlotOwnership], cuts: list[int]) -> list[_Owner | None]:
-    """Who owns the slots from each cut to the next."""
-    place = {slot: number for number, slot in enumerate(cuts)}
+    """The owner of the slots from each cut to the next."""
+    index = {slot: number for number, slot in enumerate(cuts)}
     owners: list[_Owner | None] = [None] * len(cuts)
     for first, last, owner, epoch in owned:
-        past = place[last + 1]
-        owners[place[first] : past] = [(owner, epoch)] * (past - place[first])
+        past = index[last + 1]
+        owners[index[first] : past] = [(owner, epoch)] * (past - index[first])
     return owners
 
 
@@ -173,21 +177,21 @@ def _joined(owners: list[_Owner | None], cuts: list[int]) -> tuple[SlotOwnership
     for owner, first, past in zip(owners, cuts, cuts[1:], strict=False):
         if owner is None:
             continue
-        joins = bool(owned) and owned[-1].last == first - 1 and owned[-1][2:] == owner
-        owned.append(SlotOwnership(owned.pop().first if joins else first, past - 1, *owner))
+        extends = bool(owned) and owned[-1].last == first - 1 and owned[-1][2:] == owner
+        owned.append(SlotOwnership(owned.pop().first if extends else first, past - 1, *owner))
     return tuple(owned)
 
 
 def _idle(state: FailoverState, nodes: Iterable[TopologyNode]) -> dict[str, int]:
-    """Followers that now are healthy masters without slots, and for how many looks. One look proves nothing:
-    a dead master stays so for long, one that was just failed over for a moment."""
+    """Replicas that are now healthy masters without slots, and for how many observations. One observation
+    proves nothing: a dead master stays so for long, a master that was just failed over for a moment."""
     owners = {ownership.owner for ownership in state.owned}
     return {
         node.node_id: state.idle.get(node.node_id, 0) + 1
         for node in nodes
         if node.role == "master"
         and node.healthy
-        and node.node_id in state.followers
+        and node.node_id in state.replicas
         and node.node_id not in owners
     }
 
@@ -195,13 +199,13 @@ def _idle(state: FailoverState, nodes: Iterable[TopologyNode]) -> dict[str, int]
 # --- both ------------------------------------------------------------------------------------------------
 
 
-def _doubt(
+def _ignore_stale_view(
     state: FailoverState, claims: tuple[SlotOwnership, ...]
 ) -> tuple[FailoverState, tuple[Failover, ...]]:
-    """An older view changes nothing, unless it stays."""
-    if state.doubted + 1 < BELIEVED:
-        return replace(state, doubted=state.doubted + 1), ()
-    return replace(state, owned=claims, doubted=0), ()
+    """An older view changes nothing, unless it persists."""
+    if state.stale_views + 1 < STALE_VIEW_LIMIT:
+        return replace(state, stale_views=state.stale_views + 1), ()
+    return replace(state, owned=claims, stale_views=0), ()
 
 
 def _highest(state: FailoverState, owned: Iterable[SlotOwnership]) -> dict[str, int]:

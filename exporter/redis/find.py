@@ -1,4 +1,4 @@
-"""From what seeds answered to the first topology. Without I/O."""
+"""The first topology, from the replies of the seeds. Without I/O."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from exporter.redis.info import failed_reply, mode_of, parse_info, role_of
-from exporter.redis.protocol import Reply, Request, request
-from exporter.redis.sentinel import SentinelView, agree_sentinels, parse_sentinel
-from exporter.redis.topology import agree, parse_cluster_nodes
+from exporter.redis.protocol import Reply, Request, pack_request
+from exporter.redis.sentinel import SentinelView, merge_sentinel_views, parse_sentinel
+from exporter.redis.topology import merge_cluster_views, parse_cluster_nodes
 from exporter.snapshot import Info, Mode, Topology, TopologyNode
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
@@ -16,7 +16,7 @@ SeedReplies: TypeAlias = "Mapping[str, Outcome[list[Reply]]]"
 
 
 class SeedsUnreadableError(UnreadableError):
-    """No seed led to the deployment; `failures` says why, seed by seed."""
+    """No seed led to the deployment; `failures` has the reason for each seed."""
 
     def __init__(self, failures: Mapping[str, Failed]) -> None:
         self.failures = dict(failures)
@@ -26,23 +26,23 @@ class SeedsUnreadableError(UnreadableError):
 
 
 def find_request() -> Request:
-    """What a seed is asked. A server that is no cluster refuses the second, which costs nothing."""
-    return request([("INFO",), ("CLUSTER", "NODES")])
+    """The request to a seed. A server without cluster mode refuses the second command, at no cost."""
+    return pack_request([("INFO",), ("CLUSTER", "NODES")])
 
 
-def find_nodes(expected: Mode, answers: SeedReplies) -> Topology:
-    """The cluster that any answer shows; else, where the settings do not insist on one, the server itself.
+def find_nodes(expected: Mode, replies: SeedReplies) -> Topology:
+    """The cluster that any reply shows; else, unless the settings require a cluster, the server itself.
 
     Raises SeedsUnreadableError.
     """
     failures: dict[str, Failed] = {}
     views = {}
     servers: dict[str, Info] = {}
-    for address, answer in answers.items():
-        if isinstance(answer, Failed):
-            failures[address] = answer
+    for address, outcome in replies.items():
+        if isinstance(outcome, Failed):
+            failures[address] = outcome
             continue
-        info, lines = answer.value
+        info, lines = outcome.value
         view = parse_cluster_nodes(lines) if isinstance(lines, bytes) else ()
         fields = parse_info(info) if isinstance(info, bytes) else Info({})
         if view:
@@ -56,32 +56,32 @@ def find_nodes(expected: Mode, answers: SeedReplies) -> Topology:
         elif mode_of(fields) == "cluster":
             failures[address] = failed_reply("CLUSTER NODES", lines)
         elif expected == "cluster":
-            failures[address] = Failed("error", "is not a node of a cluster: set REDIS_URL alone")
+            failures[address] = Failed("error", "is not a cluster node: set only REDIS_URL")
         else:
             servers[address] = fields
     if views:
-        return agree(views)
+        return merge_cluster_views(views)
     for address, fields in servers.items():
         return Topology("standalone", (TopologyNode(address, role_of(fields), ""),))
     raise SeedsUnreadableError(failures)
 
 
-def find_sentinel_nodes(name: str, answers: SeedReplies) -> tuple[Mapping[str, SentinelView], Topology]:
+def find_sentinel_nodes(name: str, replies: SeedReplies) -> tuple[Mapping[str, SentinelView], Topology]:
     """The sentinels' views and the topology that they agree on. Raises SeedsUnreadableError."""
-    views, failures = sentinel_views(answers)
+    views, failures = sentinel_views(replies)
     if not views:
         raise SeedsUnreadableError(failures)
-    return views, agree_sentinels(name, views)[1]
+    return views, merge_sentinel_views(name, views)[1]
 
 
-def sentinel_views(answers: SeedReplies) -> tuple[dict[str, SentinelView], dict[str, Failed]]:
-    """Each sentinel's view, or why it gave none."""
+def sentinel_views(replies: SeedReplies) -> tuple[dict[str, SentinelView], dict[str, Failed]]:
+    """Each sentinel's view, or why it has none."""
     views: dict[str, SentinelView] = {}
     failures: dict[str, Failed] = {}
-    for address, answer in answers.items():
-        found = parse_sentinel(answer.value) if isinstance(answer, Ok) else answer
-        if isinstance(found, SentinelView):
-            views[address] = found
+    for address, outcome in replies.items():
+        view = parse_sentinel(outcome.value) if isinstance(outcome, Ok) else outcome
+        if isinstance(view, SentinelView):
+            views[address] = view
         else:
-            failures[address] = found
+            failures[address] = view
     return views, failures

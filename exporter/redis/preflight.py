@@ -1,4 +1,4 @@
-"""A look at the start: a Redis that is there and refuses us means a wrong setting; waiting mends nothing."""
+"""Checks the connection at the start: a Redis that answers but refuses access means a wrong setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHECK_SECONDS: Final = 10.0
 
 
 class PreflightError(Exception):
-    """Redis is there, but not with these settings: waiting will not help."""
+    """Redis answers, but refuses these settings: a retry does not help."""
 
     def __init__(self, address: str, failed: Failed) -> None:
         super().__init__(f"{address}: {failed.message}")
@@ -25,7 +25,7 @@ class PreflightError(Exception):
 
 
 def check_access(deployment: Deployment) -> RedisState:
-    """One look at Redis. Raises PreflightError when nothing can be read and a setting is why."""
+    """Collect once. Raises PreflightError when no node can be read and a setting is the reason."""
     state = collect_redis(deployment, Deadline.after(_CHECK_SECONDS))
     for address, outcome in state.nodes.items():
         if not state.reachable and isinstance(outcome, Failed) and outcome.kind in _FATAL:

@@ -1,4 +1,4 @@
-"""The wire form of commands and what a reply can be: all that pure code needs to know of Redis."""
+"""The wire format of commands, and the types of replies: all that pure code needs to know of Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Argument: TypeAlias = str | bytes | int | float
 
 
 class ReplyError(Exception):
-    """An error that the server answered to one command (`NOPERM ...`, `MOVED ...`, `WRONGTYPE ...`)."""
+    """An error reply to one command (`NOPERM ...`, `MOVED ...`, `WRONGTYPE ...`)."""
 
     @property
     def code(self) -> str:
@@ -19,12 +19,12 @@ class ReplyError(Exception):
 
 
 Reply: TypeAlias = "bytes | int | ReplyError | list[Reply] | None"
-"""One command's answer. An error is a value here: one refused command never costs the others."""
+"""The reply to one command. An error is a value here: one refused command does not affect the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Commands for one node, packed once: written in one go, answered by `replies` replies."""
+    """Commands for one node, packed once: sent in one write; the node sends `replies` replies."""
 
     packed: bytes
     replies: int
@@ -39,7 +39,7 @@ def pack(*arguments: Argument) -> bytes:
     return b"".join(parts)
 
 
-def request(commands: Iterable[tuple[Argument, ...]]) -> Request:
+def pack_request(commands: Iterable[tuple[Argument, ...]]) -> Request:
     """Several commands as one request."""
     packed = [pack(*command) for command in commands]
     return Request(b"".join(packed), len(packed))

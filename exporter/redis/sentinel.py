@@ -1,4 +1,4 @@
-"""What sentinels say of one master, and what they agree on. Without I/O."""
+"""The sentinels' views of one master, and what most of them agree on. Without I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.address import join_address
 from exporter.redis.info import decode_text, failed_reply
-from exporter.redis.protocol import Reply, ReplyError, Request, request
+from exporter.redis.protocol import Reply, ReplyError, Request, pack_request
 from exporter.snapshot import SentinelMaster, Topology, TopologyNode
 from service.outcome import Failed
 
@@ -18,7 +18,7 @@ _DOWN: Final = frozenset({"s_down", "o_down", "disconnected"})
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A master, a replica or a sentinel as one sentinel sees it."""
+    """A master, a replica or a sentinel, as one sentinel reports it."""
 
     address: str
     flags: frozenset[str]
@@ -32,8 +32,8 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class SentinelView:
-    """One sentinel's view of one master. `quorum_ok` is None where CKQUORUM is refused, `run_id` empty where
-    MYID is: one sentinel may be asked at two addresses (a name and an IP), and has one vote."""
+    """One sentinel's view of one master. `quorum_ok` is None if CKQUORUM is refused, `run_id` is empty if
+    MYID is refused. A sentinel that is read at two addresses (a name and an IP) has one vote."""
 
     run_id: str
     master: Peer
@@ -43,52 +43,58 @@ class SentinelView:
 
 
 def sentinel_request(name: str) -> Request:
-    """All that is asked of a sentinel (SENTINEL REPLICAS: Redis 5 and later)."""
-    about = [("SENTINEL", what, name) for what in ("MASTER", "REPLICAS", "SENTINELS", "CKQUORUM")]
-    return request([("SENTINEL", "MYID"), *about])
+    """The request to a sentinel (SENTINEL REPLICAS: Redis 5 and later)."""
+    commands = [
+        ("SENTINEL", subcommand, name) for subcommand in ("MASTER", "REPLICAS", "SENTINELS", "CKQUORUM")
+    ]
+    return pack_request([("SENTINEL", "MYID"), *commands])
 
 
 def parse_sentinel(replies: Sequence[Reply]) -> SentinelView | Failed:
-    """The replies to `sentinel_request` as a view, or why they are none."""
+    """The replies to `sentinel_request` as a view, or why there is none."""
     run_id, master, replicas, sentinels, quorum = replies
     if isinstance(master, ReplyError):
         return failed_reply("SENTINEL MASTER", master)
-    seen = _peer(master)
-    if seen is None:
-        return Failed("error", "SENTINEL MASTER was answered without an address")
-    own = decode_text(run_id) if isinstance(run_id, bytes) else ""
-    return SentinelView(own, seen, _peers(replicas), _peers(sentinels), _quorum(quorum))
+    peer = _peer(master)
+    if peer is None:
+        return Failed("error", "the reply to SENTINEL MASTER has no address")
+    own_id = decode_text(run_id) if isinstance(run_id, bytes) else ""
+    return SentinelView(own_id, peer, _peers(replicas), _peers(sentinels), _quorum(quorum))
 
 
-def agree_sentinels(name: str, views: Mapping[str, SentinelView]) -> tuple[SentinelMaster, Topology]:
-    """What most sentinels say; at a tie the one with the higher config epoch, which a failover raises.
+def merge_sentinel_views(name: str, views: Mapping[str, SentinelView]) -> tuple[SentinelMaster, Topology]:
+    """The master that most sentinels report; at a tie that of the higher config epoch (a failover raises it).
 
-    Replicas are those that at least half of the sentinels on that master list; each is healthy unless at
-    least half of those who list it call it down. Raises ValueError without a view.
+    Its replicas are those that at least half of the sentinels on that master list. A replica is healthy
+    unless at least half of the sentinels that list it report it down. Raises ValueError without a view.
     """
-    voters = list({view.run_id or asked: view for asked, view in views.items()}.values())
+    voters = list({view.run_id or address: view for address, view in views.items()}.values())
     if not voters:
-        raise ValueError("no sentinel's view to agree on")
+        raise ValueError("no sentinel view")
     votes = Counter(view.master.address for view in voters)
     best = max(voters, key=lambda view: (votes[view.master.address], view.master.config_epoch))
     master = best.master.address
     agreeing = [view for view in voters if view.master.address == master]
-    listed: dict[str, list[Peer]] = {}
+    reports_by_replica: dict[str, list[Peer]] = {}
     for view in agreeing:
         for replica in view.replicas:
-            listed.setdefault(replica.address, []).append(replica)
-    replicas = {address: seen for address, seen in listed.items() if len(seen) * 2 >= len(agreeing)}
-    up, why = _opinion([view.master for view in agreeing])
+            reports_by_replica.setdefault(replica.address, []).append(replica)
+    replicas = {
+        address: reports
+        for address, reports in reports_by_replica.items()
+        if len(reports) * 2 >= len(agreeing)
+    }
+    up, why = _health([view.master for view in agreeing])
     nodes = [TopologyNode(master, "master", name, None, up, why, config_epoch=best.master.config_epoch)]
-    for address, seen in replicas.items():
+    for address, reports in replicas.items():
         if address != master:
-            nodes.append(TopologyNode(address, "replica", name, master, *_opinion(seen)))
+            nodes.append(TopologyNode(address, "replica", name, master, *_health(reports)))
     return (
         SentinelMaster(
             name=name,
             address=master,
             status_ok=up,
-            quorum_ok=_most([view.quorum_ok for view in voters if view.quorum_ok is not None]),
+            quorum_ok=_majority([view.quorum_ok for view in voters if view.quorum_ok is not None]),
             sentinels=len(sentinel_addresses(views)),
             replicas=len(nodes) - 1,
             config_epoch=best.master.config_epoch,
@@ -98,27 +104,27 @@ def agree_sentinels(name: str, views: Mapping[str, SentinelView]) -> tuple[Senti
 
 
 def sentinel_addresses(views: Mapping[str, SentinelView]) -> frozenset[str]:
-    """Every sentinel that is known: where it answered, else where the others say that it is."""
+    """Every known sentinel: the address at which it replied, else the address that the others report."""
     known = {peer.run_id or peer.address: peer.address for view in views.values() for peer in view.sentinels}
-    known |= {view.run_id or asked: asked for asked, view in views.items()}
+    known |= {view.run_id or address: address for address, view in views.items()}
     return frozenset(known.values())
 
 
-def _opinion(seen: Sequence[Peer]) -> tuple[bool, str]:
-    """Whether fewer than half call it down, and in words what they say otherwise."""
-    down = [peer for peer in seen if peer.down]
-    if not down or len(down) * 2 < len(seen):
+def _health(reports: Sequence[Peer]) -> tuple[bool, str]:
+    """Whether fewer than half report it down, and if not, the reason as text."""
+    down = [peer for peer in reports if peer.down]
+    if not down or len(down) * 2 < len(reports):
         return True, ""
     flags = ",".join(sorted(frozenset[str]().union(*(peer.flags & _DOWN for peer in down))))
-    return False, f"{flags}, say {len(down)} of {len(seen)} sentinels"
+    return False, f"{flags}, reported by {len(down)} of {len(reports)} sentinels"
 
 
-def _most(answers: Sequence[bool]) -> bool | None:
-    return sum(answers) * 2 > len(answers) if answers else None
+def _majority(votes: Sequence[bool]) -> bool | None:
+    return sum(votes) * 2 > len(votes) if votes else None
 
 
 def _quorum(reply: Reply) -> bool | None:
-    """CKQUORUM answers OK or NOQUORUM; any other error is a refusal, not an answer."""
+    """CKQUORUM replies OK or NOQUORUM; any other error is a refusal: None."""
     if isinstance(reply, ReplyError):
         return False if reply.code == "NOQUORUM" else None
     return True if isinstance(reply, bytes) else None
@@ -130,7 +136,7 @@ def _peers(reply: Reply) -> tuple[Peer, ...]:
 
 
 def _peer(reply: Reply) -> Peer | None:
-    """One flat list of names and values: ip, port, flags, config-epoch ..."""
+    """A flat list of names and values: ip, port, flags, config-epoch ..."""
     if not isinstance(reply, list):
         return None
     words = [decode_text(word) if isinstance(word, bytes) else str(word) for word in reply]

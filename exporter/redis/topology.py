@@ -1,4 +1,4 @@
-"""CLUSTER NODES, one node's view of all, and the topology that the views agree on. Without I/O.
+"""CLUSTER NODES, one node's view of the cluster, and the topology that most views agree on. Without I/O.
 
 A line is `id host:port@bus[,hostname] flags master ping pong epoch link slots...`
 (redis.io/docs/latest/commands/cluster-nodes).
@@ -21,64 +21,70 @@ ClusterView = tuple[ClusterLine, ...]
 
 
 def parse_cluster_nodes(raw: str | bytes) -> ClusterView:
-    """One view. A line that makes no sense is passed over, and so is a node still shaking hands or without
-    an address; the viewer's own address may be empty (`:7001`) until others have told it."""
+    """One view. Ignored are lines that cannot be parsed, and nodes in the handshake or without an address.
+    The viewer's own address may be empty (`:7001`) until other nodes have reported it."""
     lines = (_parse_line(line) for line in decode_text(raw).split("\n"))
     return tuple(line for line in lines if line and not line.flags & _NOT_NODES)
 
 
-def agree(views: Mapping[str, ClusterView]) -> Topology:
-    """What most of the views say, by the address that each view was asked at.
+def merge_cluster_views(views: Mapping[str, ClusterView]) -> Topology:
+    """The topology that most views agree on. The keys of `views` are the addresses at which they were read.
 
-    * A node is in the cluster when at least half of the views list it: one that is forgotten or has left goes
-      with the first half that drops it. (Where no node is listed by half, each view's own line counts.)
-    * Role, master, slots and address are those that most views give; at a tie the higher config epoch wins,
+    * A node is in the cluster if at least half of the views list it: a node that was forgotten or has left is
+      removed once half of the views have dropped it. (If half list no node, each view's own line counts.)
+    * Role, master, slots and address are those that most views report; at a tie the higher config epoch wins,
       as it does in the cluster itself.
-    * A node is healthy unless at least half of the *other* nodes' views call it fail, fail? or disconnected.
-      This is the cluster's own opinion: a node that does not answer us may be healthy, and the reverse.
+    * A node is healthy unless at least half of the *other* nodes' views report fail, fail? or disconnected.
+      This is the cluster's own opinion: a node that does not reply to us may be healthy, and the reverse.
     """
-    claims: dict[str, list[_Claim]] = {}
-    for asked, view in views.items():
+    reports_by_node: dict[str, list[_Report]] = {}
+    for viewer, view in views.items():
         for line in view:
-            claims.setdefault(line.node_id, []).append(_Claim(asked, line))
-    members = {one: told for one, told in claims.items() if len(told) * 2 >= len(views)}
-    members = members or {one: told for one, told in claims.items() if any(c.own for c in told)}
-    chosen = {one: _choose(told) for one, told in members.items()}
-    addresses = {one: _address(told, chosen[one]) for one, told in members.items()}
-    slots = _disjoint(chosen)
+            reports_by_node.setdefault(line.node_id, []).append(_Report(viewer, line))
+    members = {
+        node_id: reports for node_id, reports in reports_by_node.items() if len(reports) * 2 >= len(views)
+    }
+    members = members or {
+        node_id: reports
+        for node_id, reports in reports_by_node.items()
+        if any(report.own for report in reports)
+    }
+    chosen = {node_id: _most_reported(reports) for node_id, reports in members.items()}
+    addresses = {node_id: _address(reports, chosen[node_id]) for node_id, reports in members.items()}
+    slots = _owned_slots(chosen)
     nodes = []
-    for one, line in chosen.items():
+    for node_id, line in chosen.items():
         role = _role(line)
         master = line.master_id if role == "replica" else None
-        head = slots.get(master or one, ())
-        healthy, why = _health(members[one])
+        shard_slots = slots.get(master or node_id, ())
+        healthy, why = _health(members[node_id])
         nodes.append(
             TopologyNode(
-                address=addresses[one],
+                address=addresses[node_id],
                 role=role,
-                shard=str(min(head)[0]) if head else "",
+                shard=str(min(shard_slots)[0]) if shard_slots else "",
                 master=addresses.get(master) if master else None,
                 healthy=healthy,
                 why=why,
-                node_id=one,
+                node_id=node_id,
                 config_epoch=line.config_epoch,
-                slots=slots.get(one, ()),
+                slots=slots.get(node_id, ()),
                 hostname=line.hostname or "",
             )
         )
     return Topology("cluster", tuple(sorted(nodes, key=lambda node: node.address)))
 
 
-def unseen(topology: Topology, why: str) -> Topology:
-    """The same deployment when nobody is left to say how its nodes are: none counts as healthy."""
+def mark_unhealthy(topology: Topology, why: str) -> Topology:
+    """The same deployment if no node reports the state of the others: no node counts as healthy."""
     return replace(topology, nodes=tuple(replace(node, healthy=False, why=why) for node in topology.nodes))
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """One view's line on one node, and the address that the viewer was asked at."""
+class _Report:
+    """One view's line on one node, and the address at which the view was read."""
 
-    asked: str
+    viewer: str
     line: ClusterLine
 
     @property
@@ -104,13 +110,13 @@ def _parse_line(text: str) -> ClusterLine | None:
         master_id=None if master == "-" else master,
         config_epoch=int(epoch[:20]),
         linked=link == "connected",
-        slots=tuple(found for found in map(_parse_range, slots) if found),
+        slots=tuple(span for span in map(_parse_range, slots) if span),
         hostname=hostname,
     )
 
 
 def _parse_range(text: str) -> tuple[int, int] | None:
-    """`5461-10922` or `12`; `[93-<-id]`, a slot on the move, is still its owner's."""
+    """`5461-10922` or `12`; `[93-<-id]`, a slot that is migrating, still belongs to its owner."""
     first, _, last = text.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal() and len(text) <= 11):
         return None
@@ -124,54 +130,56 @@ def _role(line: ClusterLine) -> Role:
     return "replica" if line.flags & {"slave", "replica"} else "unknown"
 
 
-def _choose(told: Iterable[_Claim]) -> ClusterLine:
-    """The line that most views agree on, then the one of the higher config epoch, then the node's own."""
-    told = list(told)
-    votes = Counter(_gist(claim.line) for claim in told)
-    return max(told, key=lambda claim: (votes[_gist(claim.line)], claim.line.config_epoch, claim.own)).line
+def _most_reported(reports: Iterable[_Report]) -> ClusterLine:
+    """The line that most views agree on, then that with the higher config epoch, then the node's own line."""
+    reports = list(reports)
+    votes = Counter(_vote(report.line) for report in reports)
+    return max(
+        reports, key=lambda report: (votes[_vote(report.line)], report.line.config_epoch, report.own)
+    ).line
 
 
-def _gist(line: ClusterLine) -> tuple[Role, str | None, Ranges]:
+def _vote(line: ClusterLine) -> tuple[Role, str | None, Ranges]:
     return _role(line), line.master_id, line.slots
 
 
-def _address(told: Iterable[_Claim], chosen: ClusterLine) -> str:
-    """The address that most views give; where no view has a host, the one that the node was asked at."""
-    named = Counter(claim.line.address for claim in told if not claim.line.address.startswith(":"))
-    if named:
-        return max(named, key=lambda address: (named[address], address == chosen.address))
-    asked = next((claim.asked for claim in told if claim.own), "")
-    return join_address(split_address(asked)[0], int(chosen.address[1:])) if asked else chosen.address
+def _address(reports: Iterable[_Report], chosen: ClusterLine) -> str:
+    """The address that most views report; if no view has a host, the address at which the node was read."""
+    votes = Counter(report.line.address for report in reports if not report.line.address.startswith(":"))
+    if votes:
+        return max(votes, key=lambda address: (votes[address], address == chosen.address))
+    viewer = next((report.viewer for report in reports if report.own), "")
+    return join_address(split_address(viewer)[0], int(chosen.address[1:])) if viewer else chosen.address
 
 
-def _health(told: Iterable[_Claim]) -> tuple[bool, str]:
-    """Whether most of the others see it well, and in words what they see otherwise."""
-    others = [claim.line for claim in told if not claim.own]
-    ill = [line for line in others if line.flags & {"fail", "fail?"} or not line.linked]
-    if not ill or len(ill) * 2 < len(others):
+def _health(reports: Iterable[_Report]) -> tuple[bool, str]:
+    """Whether most other nodes report it healthy, and if not, the reason as text."""
+    others = [report.line for report in reports if not report.own]
+    unhealthy = [line for line in others if line.flags & {"fail", "fail?"} or not line.linked]
+    if not unhealthy or len(unhealthy) * 2 < len(others):
         return True, ""
-    if any("fail" in line.flags for line in ill):
-        word = "failed"
-    elif any("fail?" in line.flags for line in ill):
-        word = "suspected to have failed"
+    if any("fail" in line.flags for line in unhealthy):
+        state = "failed"
+    elif any("fail?" in line.flags for line in unhealthy):
+        state = "suspected to have failed"
     else:
-        word = "disconnected"
-    return False, f"{word}, say {len(ill)} of {len(others)} nodes"
+        state = "disconnected"
+    return False, f"{state}, reported by {len(unhealthy)} of {len(others)} nodes"
 
 
-def _disjoint(chosen: Mapping[str, ClusterLine]) -> dict[str, Ranges]:
-    """Each master's slots; one that two claim (views of different age) is the higher config epoch's."""
+def _owned_slots(chosen: Mapping[str, ClusterLine]) -> dict[str, Ranges]:
+    """Each master's slots; if two claim a slot (views of different age), the higher config epoch wins."""
     owners: list[str | None] = [None] * CLUSTER_SLOTS
-    for one, line in sorted(chosen.items(), key=lambda item: item[1].config_epoch):
+    for node_id, line in sorted(chosen.items(), key=lambda item: item[1].config_epoch):
         if _role(line) == "master":
             for first, last in line.slots:
-                owners[first : last + 1] = [one] * (last + 1 - first)
-    found: dict[str, list[tuple[int, int]]] = {}
+                owners[first : last + 1] = [node_id] * (last + 1 - first)
+    owned: dict[str, list[tuple[int, int]]] = {}
     start = 0
     for slot in range(1, CLUSTER_SLOTS + 1):
         if slot == CLUSTER_SLOTS or owners[slot] != owners[start]:
             owner = owners[start]
             if owner is not None:
-                found.setdefault(owner, []).append((start, slot - 1))
+                owned.setdefault(owner, []).append((start, slot - 1))
             start = slot
-    return {owner: tuple(ranges) for owner, ranges in found.items()}
+    return {owner: tuple(ranges) for owner, ranges in owned.items()}

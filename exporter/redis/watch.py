@@ -1,4 +1,4 @@
-"""Watching for failovers: a manual one takes 20 ms and leaves a scrape nothing to see but a changed owner."""
+"""Watches for failovers: a manual one takes 20 ms, and all that a scrape can see of it is a new owner."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 from exporter.redis.deployment import Deployment
 from exporter.redis.failovers import FailoverState, observe, shards
 from exporter.redis.find import sentinel_views
-from exporter.redis.protocol import request
-from exporter.redis.sentinel import agree_sentinels, sentinel_request
-from exporter.redis.topology import agree, parse_cluster_nodes
+from exporter.redis.protocol import pack_request
+from exporter.redis.sentinel import merge_sentinel_views, sentinel_request
+from exporter.redis.topology import merge_cluster_views, parse_cluster_nodes
 from exporter.snapshot import Topology
 from service.clock import Deadline, monotonic
 from service.outcome import Ok, UnreadableError
@@ -20,8 +20,10 @@ from service.outcome import Ok, UnreadableError
 log = logging.getLogger(__name__)
 
 _POOL: Final = "watch"
-_EVERY: Final = 1.0  # seconds from one look to the next
-_LONGEST: Final = 2.0  # seconds for a look (a node that hangs takes it all), and of rest after a vain one
+_INTERVAL: Final = 1.0  # seconds from one check to the next
+_TIMEOUT: Final = (
+    2.0  # seconds for a check (a node that hangs takes all of it), and the wait after a failed one
+)
 
 
 class FailoverWatcher:
@@ -35,44 +37,51 @@ class FailoverWatcher:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Failovers since the start by shard: the shards of now, and all that ever had one. Immutable."""
+        """Failovers since the start by shard: the current shards, and all that had a failover. Immutable."""
         return self._counts
 
     def step(self) -> float:
-        """Look once; the seconds until the next look. A Redis that does not answer is no error."""
+        """Check once; the seconds until the next check. A Redis that does not answer is not an error."""
         started = monotonic()
-        seen = self._look(Deadline.after(_LONGEST))
-        if seen is None:
-            return _LONGEST
-        self._state, told = observe(self._state, seen)
-        for one in told:
-            self._totals[one.shard] = self._totals.get(one.shard, 0) + 1
-            log.warning("failover", extra={"shard": one.shard, "old": one.old, "new": one.new})
-        # Slots that move one by one give their shard a new label at each look: those that counted nothing go.
-        self._counts = MappingProxyType(dict.fromkeys(sorted(shards(seen)), 0) | self._totals)
-        return max(0.0, started + _EVERY - monotonic())
+        topology = self._current_topology(Deadline.after(_TIMEOUT))
+        if topology is None:
+            return _TIMEOUT
+        self._state, failovers = observe(self._state, topology)
+        for failover in failovers:
+            self._totals[failover.shard] = self._totals.get(failover.shard, 0) + 1
+            log.warning(
+                "failover detected",
+                extra={"shard": failover.shard, "old": failover.old, "new": failover.new},
+            )
+        # Slots that move one by one give their shard a new label at each check: labels without a failover go.
+        self._counts = MappingProxyType(dict.fromkeys(sorted(shards(topology)), 0) | self._totals)
+        return max(0.0, started + _INTERVAL - monotonic())
 
-    def _look(self, deadline: Deadline) -> Topology | None:
-        """What the nodes or the sentinels agree on; None for a single server or without an answer."""
+    def _current_topology(self, deadline: Deadline) -> Topology | None:
+        """The topology that nodes or sentinels agree on; None for a single server or without a reply."""
         try:
             known = self._deployment.topology(deadline)
         except UnreadableError:
             return None
         if known.mode == "cluster":
-            asked = dict.fromkeys((node.address for node in known.nodes), _CLUSTER_NODES)
-            answers = self._deployment.ask(asked, deadline, pool=_POOL)
-            raw = {address: out.value[0] for address, out in answers.items() if isinstance(out, Ok)}
-            lines = {
-                address: parse_cluster_nodes(text) for address, text in raw.items() if isinstance(text, bytes)
+            requests = dict.fromkeys((node.address for node in known.nodes), _CLUSTER_NODES)
+            outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
+            texts = {
+                address: outcome.value[0] for address, outcome in outcomes.items() if isinstance(outcome, Ok)
             }
-            views = {address: view for address, view in lines.items() if view}
-            return agree(views) if views else None
+            lines = {
+                address: parse_cluster_nodes(text)
+                for address, text in texts.items()
+                if isinstance(text, bytes)
+            }
+            cluster_views = {address: view for address, view in lines.items() if view}
+            return merge_cluster_views(cluster_views) if cluster_views else None
         if known.mode == "sentinel":
             name = self._deployment.sentinel_master
-            asked = dict.fromkeys(self._deployment.sentinels, sentinel_request(name))
-            told, _ = sentinel_views(self._deployment.ask(asked, deadline, pool=_POOL))
-            return agree_sentinels(name, told)[1] if told else None
+            requests = dict.fromkeys(self._deployment.sentinels, sentinel_request(name))
+            views, _ = sentinel_views(self._deployment.execute(requests, deadline, pool=_POOL))
+            return merge_sentinel_views(name, views)[1] if views else None
         return None
 
 
-_CLUSTER_NODES: Final = request([("CLUSTER", "NODES")])
+_CLUSTER_NODES: Final = pack_request([("CLUSTER", "NODES")])

@@ -24,7 +24,7 @@ PIECES = ("hunter2", "hunter3", "hun#", "ter/2", "ter2", "ter%2F2", "secret")
 SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "LOG_")
 
 MISTAKES = {
-    "address": "redis.cluster=(hidden) ({}, line 2): wanted host:port, found an '@'",
+    "address": "redis.cluster=(hidden) ({}, line 2): expected host:port, found an '@'",
     "boolean": "monitoring.enabled=perhaps ({}, line 2): should be true or false",
     "certificate-without-key": "redis.tls.cert_file=/etc/hostname ({}, line 4): needs REDIS_TLS_KEY_FILE",
     "choice": "log.level=loud ({}, line 2): should be 'debug', 'info', 'warning' or 'error'",
@@ -173,7 +173,7 @@ def test_the_commands_say_it_too(locked_redis: RedisServer) -> None:
 
 def test_not_a_redis(talker: str) -> None:
     line = refusal(REDIS_URL=f"redis://:hunter2@{talker}")
-    assert line.startswith(f"REDIS_URL (environment): {talker}: the answer is not Redis protocol")
+    assert line.startswith(f"REDIS_URL (environment): {talker}: the reply is not Redis protocol")
 
 
 def test_a_certificate_of_another_authority(

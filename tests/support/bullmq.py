@@ -27,7 +27,7 @@ class Watch:
 
     def look(self, seconds: float = 20) -> BullMQState:
         """Look for queues and workers, then collect."""
-        self.discovery.look_once(Deadline.after(seconds))
+        self.discovery.discover_once(Deadline.after(seconds))
         return self.collect(seconds)
 
     def collect(self, seconds: float = 20) -> BullMQState:
@@ -54,14 +54,14 @@ WatchOf = Callable[..., Watch]
 def names(state: BullMQState) -> list[tuple[str, str]]:
     """Every known queue, as (prefix, name)."""
     return sorted(
-        [(one.id.prefix, one.id.name) for one in state.queues]
+        [(queue.id.prefix, queue.id.name) for queue in state.queues]
         + [(key.prefix, key.name) for key in state.unread]
     )
 
 
 def of(state: BullMQState, name: str, prefix: str = "bull") -> QueueState:
-    found = {queue.id: queue for queue in state.queues}
-    return found[QueueId(prefix, name)]
+    queues = {queue.id: queue for queue in state.queues}
+    return queues[QueueId(prefix, name)]
 
 
 def theirs(counts: dict[str, int]) -> dict[str, int]:
@@ -86,28 +86,28 @@ def ours(queue: QueueState) -> dict[str, int]:
 NAMES = ("added", "started", "completed", "failed", "retried", "stalled", "removed", "deduplicated")
 
 
-def counters(one: Events) -> dict[str, int]:
-    return {name: value for name in NAMES if (value := getattr(one.tallies, name))}
+def counters(events: Events) -> dict[str, int]:
+    return {name: value for name in NAMES if (value := getattr(events.counters, name))}
 
 
-def watched(watch: WatchOf, where: RedisServer | RedisCluster, *names: str) -> Watch:
+def watched(watch: WatchOf, server_or_cluster: RedisServer | RedisCluster, *names: str) -> Watch:
     """Queues that are known by their names, before they are there."""
-    one = watch(where, queues=list(names))
-    one.look()
-    one.follow()
-    return one
+    monitor = watch(server_or_cluster, queues=list(names))
+    monitor.look()
+    monitor.follow()
+    return monitor
 
 
-def wait_for(one: Watch, name: str, expected: dict[str, int], *, seconds: float = 15) -> Events:
+def wait_for(monitor: Watch, name: str, expected: dict[str, int], *, seconds: float = 15) -> Events:
     """Follow until the counters are so, and a little longer: they must not go on."""
-    found: list[Events] = []
+    latest: list[Events] = []
 
     def reached() -> bool:
-        found[:] = [one.events(name)]
-        return counters(found[0]) == expected
+        latest[:] = [monitor.events(name)]
+        return counters(latest[0]) == expected
 
     try:
         wait_until(reached, what=f"{name}: {expected}", seconds=seconds)
     except TimeoutError:
-        assert counters(found[0]) == expected
-    return found[0]
+        assert counters(latest[0]) == expected
+    return latest[0]

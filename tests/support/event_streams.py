@@ -37,7 +37,7 @@ class Streams:
             last = self.last.get(key, (0, -1))
             number = last[1] + 1 if last[0] == ms else 0
             self.last[key] = (ms, number)
-            self.entries.setdefault(key, []).append((ms, number, [one.encode() for one in fields]))
+            self.entries.setdefault(key, []).append((ms, number, [text.encode() for text in fields]))
             self.added[key] = self.added.get(key, 0) + 1
         if trim:
             del self.entries[key][:-trim]
@@ -65,25 +65,25 @@ class Streams:
             return ReplyError(self.refused[key])
         if key not in self.entries:
             return ReplyError("ERR no such key")
-        kept = self.entries[key]
-        facts: list[Reply] = [b"length", len(kept), b"last-generated-id", b"%d-%d" % self.last[key]]
-        facts += [b"first-entry", _entry(kept[0]) if kept else None]
-        return [*facts, b"entries-added", self.added[key]] if self.counts else facts
+        entries = self.entries[key]
+        fields: list[Reply] = [b"length", len(entries), b"last-generated-id", b"%d-%d" % self.last[key]]
+        fields += [b"first-entry", _entry(entries[0]) if entries else None]
+        return [*fields, b"entries-added", self.added[key]] if self.counts else fields
 
-    def xread(self, most: int, keys: list[str], after: list[str]) -> Reply:
-        found: list[Reply] = []
+    def xread(self, count: int, keys: list[str], after: list[str]) -> Reply:
+        streams: list[Reply] = []
         for key, last in zip(keys, after, strict=True):
             if key in self.refused:
                 return ReplyError(self.refused[key])
             ms, number = map(int, last.split("-"))
-            new = [_entry(one) for one in self.entries.get(key, []) if one[:2] > (ms, number)]
+            new = [_entry(entry) for entry in self.entries.get(key, []) if entry[:2] > (ms, number)]
             if new:
-                found.append([key.encode(), list(new[:most])])
-        return found or None
+                streams.append([key.encode(), list(new[:count])])
+        return streams or None
 
 
-def _entry(one: tuple[int, int, list[bytes]]) -> Reply:
-    return [b"%d-%d" % one[:2], list(one[2])]
+def _entry(entry: tuple[int, int, list[bytes]]) -> Reply:
+    return [b"%d-%d" % entry[:2], list(entry[2])]
 
 
 @dataclass
@@ -94,7 +94,7 @@ class SteppedFollower:
     clock: Clock
 
     def round(self, *queues: QueueId, seconds: float = 2.0) -> float:
-        """SteppedFollower round, that much later: so that a busy stream is checked in each."""
+        """One round, that much later: so that a busy stream is checked in each."""
         self.clock.now += seconds
         return self.follower.step(queues or (MAIL,))
 

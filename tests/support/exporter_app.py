@@ -45,7 +45,7 @@ class FakeExporter:
         if "down" in names:
             raise UnreadableError("timeout", "a: no answer")
         if "mail" not in names:
-            raise UnreadableError("not_found", "no known queue is called so")
+            raise UnreadableError("not_found", "no matching queue")
         return BusyJobs((QueueId(prefix, "mail"),), {"pod-1": 2}, unnamed=1)
 
     def about(self) -> About:

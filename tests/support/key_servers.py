@@ -26,7 +26,7 @@ class Keys:
     refused: set[str] = field(default_factory=set)
     cluster_nodes: str = ""
     moved: set[str] = field(default_factory=set)
-    answers: dict[tuple[str, ...], Reply] = field(default_factory=dict)
+    replies: dict[tuple[str, ...], Reply] = field(default_factory=dict)
 
     def __call__(self, command: tuple[str, ...]) -> Reply:
         verb, *rest = command
@@ -34,8 +34,8 @@ class Keys:
             return ReplyError(f"NOPERM this user has no permissions to run the '{verb.lower()}' command")
         if len(rest) > 0 and any(rest[0].startswith(base) for base in self.moved):
             return ReplyError("MOVED 1 10.0.0.2:7002")
-        if command in self.answers:
-            return self.answers[command]
+        if command in self.replies:
+            return self.replies[command]
         match verb:
             case "INFO":
                 mode = "cluster" if self.cluster_nodes else "standalone"
@@ -81,7 +81,7 @@ class Clock:
 
 
 def share_slots(servers: dict[str, Keys], slots: dict[str, str]) -> None:
-    """Let all servers tell that these own these slots."""
+    """Let all servers report that these nodes own these slots."""
     for own, server in servers.items():
         server.cluster_nodes = "\n".join(
             f"{address} {address}@1 {'myself,' if address == own else ''}master - 0 0 1 connected {span}"

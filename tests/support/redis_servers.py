@@ -1,4 +1,4 @@
-"""Servers that exist only as tables: what stands at host:port, and what it answers to a command."""
+"""Servers that exist only as tables: the server at each host:port, and its reply to each command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import hiredis
 
-from exporter.redis.connect import Access
+from exporter.redis.connect import ConnectionOptions
 from exporter.redis.protocol import Reply, ReplyError, Request
 from service.clock import Deadline
 from service.outcome import UnreadableError
@@ -17,31 +17,33 @@ Server = Callable[[tuple[str, ...]], Reply]
 
 @dataclass
 class World:
-    """`servers` by host:port; who is not in it refuses the connection. `asked` and `access` are records."""
+    """`servers` by host:port; other addresses refuse the connection. `commands` and `options` are records."""
 
     servers: dict[str, Server] = field(default_factory=dict)
-    asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    access: dict[str, Access] = field(default_factory=dict)
+    commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    options: dict[str, ConnectionOptions] = field(default_factory=dict)
 
-    def open_connection(self, host: str, port: int, access: Access, deadline: Deadline) -> _Link:
-        where = f"{host}:{port}"
-        self.access[where] = access
-        if where not in self.servers:
+    def open_connection(
+        self, host: str, port: int, options: ConnectionOptions, deadline: Deadline
+    ) -> _FakeConnection:
+        address = f"{host}:{port}"
+        self.options[address] = options
+        if address not in self.servers:
             raise UnreadableError("unreachable", "connection refused")
-        return _Link(self, where)
+        return _FakeConnection(self, address)
 
 
 @dataclass
-class _Link:
+class _FakeConnection:
     world: World
-    where: str
+    address: str
 
-    def exchange(self, asked: Request, deadline: Deadline) -> list[Reply]:
+    def exchange(self, request: Request, deadline: Deadline) -> list[Reply]:
         reader = hiredis.Reader(encoding="utf-8")
-        reader.feed(asked.packed)
-        commands = [tuple(reader.gets()) for _ in range(asked.replies)]
-        self.world.asked += [(self.where, command) for command in commands]
-        server = self.world.servers.get(self.where)
+        reader.feed(request.packed)
+        commands = [tuple(reader.gets()) for _ in range(request.replies)]
+        self.world.commands += [(self.address, command) for command in commands]
+        server = self.world.servers.get(self.address)
         if server is None:
             raise UnreadableError("unreachable", "connection lost")
         return [server(command) for command in commands]
@@ -51,7 +53,7 @@ class _Link:
 
 
 def answering(info: str, **replies: Reply) -> Server:
-    """A server with this INFO; other commands by their words joined with `_`, unknown ones refused."""
+    """A server with this INFO; other commands by their words joined with `_`; it refuses unknown ones."""
 
     def server(command: tuple[str, ...]) -> Reply:
         if command[0] == "INFO":

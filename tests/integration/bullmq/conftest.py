@@ -19,20 +19,22 @@ def watch() -> Iterator[WatchOf]:
     """`watch(server_or_cluster, prefixes=[...], ...)`; other settings of Redis in `redis`."""
     with ExitStack() as undo:
 
-        def made(
-            where: RedisServer | RedisCluster, redis: dict[str, object] | None = None, **bullmq: object
+        def open_monitor(
+            server_or_cluster: RedisServer | RedisCluster,
+            redis: dict[str, object] | None = None,
+            **bullmq: object,
         ) -> Watch:
-            if isinstance(where, RedisServer):
-                address: dict[str, object] = {"url": where.url}
+            if isinstance(server_or_cluster, RedisServer):
+                address: dict[str, object] = {"url": server_or_cluster.url}
             else:
-                address = {"cluster": where.addresses}
-            one = Watch(
+                address = {"cluster": server_or_cluster.addresses}
+            monitor = Watch(
                 RedisSettings.model_validate(address | (redis or {})), BullMQSettings.model_validate(bullmq)
             )
-            undo.callback(one.deployment.close)
-            return one
+            undo.callback(monitor.deployment.close)
+            return monitor
 
-        yield made
+        yield open_monitor
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,8 @@ def server() -> Iterator[RedisServer]:
 def library(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Driver]:
     """Each BullMQ library, side by side on one server."""
     if request.param == "python":
-        made: Driver = PyBullMQ(url=server.url)
+        library: Driver = PyBullMQ(url=server.url)
     else:
-        made = BullMQ(request.param, url=server.url)
-    with made as driver:
+        library = BullMQ(request.param, url=server.url)
+    with library as driver:
         yield driver

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.health import assess
 from exporter.redis.collect import collect_redis
-from exporter.redis.protocol import ReplyError, request
+from exporter.redis.protocol import ReplyError, pack_request
 from exporter.settings import HealthSettings
 from exporter.snapshot import QueueId, Snapshot
 from lab.bullmq import BullMQ
@@ -60,18 +60,18 @@ def guarded() -> Iterator[RedisServer]:
 
 
 def test_all_that_the_exporter_reads_is_allowed(guarded: RedisServer, watch: WatchOf) -> None:
-    one = watch(guarded, redis=READER)
-    one.look()
-    one.follow()
-    one.follow()
-    state = one.collect()
+    monitor = watch(guarded, redis=READER)
+    monitor.look()
+    monitor.follow()
+    monitor.follow()
+    state = monitor.collect()
     assert (state.unread, state.problems, names(state)) == ({}, (), [("bull", "mail")])
     assert state.events is not None
     assert state.events[QueueId("bull", "mail")].lag < 5
     mail = of(state, "mail")
     assert (mail.waiting, mail.active, mail.delayed, mail.workers) == (2, 1, 1, 1)
     assert None not in (mail.oldest_waiting, mail.longest_active)
-    (node,) = collect_redis(one.deployment, Deadline.after(10)).nodes.values()
+    (node,) = collect_redis(monitor.deployment, Deadline.after(10)).nodes.values()
     assert isinstance(node, Ok)
     assert None not in (node.value.slowlog_length, node.value.maxclients)
     assert node.value.commands
@@ -93,10 +93,12 @@ def test_nothing_else_is(guarded: RedisServer, watch: WatchOf) -> None:
         ("MONITOR",),
         ("KEYS", "*"),
     ]
-    one = watch(guarded, redis=READER)
-    (answer,) = one.deployment.ask({guarded.address: request(refused)}, Deadline.after(5), pool="t").values()
-    assert isinstance(answer, Ok)
-    codes = [reply.code if isinstance(reply, ReplyError) else reply for reply in answer.value]
+    monitor = watch(guarded, redis=READER)
+    (outcome,) = monitor.deployment.execute(
+        {guarded.address: pack_request(refused)}, Deadline.after(5), pool="t"
+    ).values()
+    assert isinstance(outcome, Ok)
+    codes = [reply.code if isinstance(reply, ReplyError) else reply for reply in outcome.value]
     assert codes == ["NOPERM"] * len(refused)
 
 
@@ -111,11 +113,11 @@ def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf
         server.cli("hset", "bull:mail:meta", "paused", "1")
         server.cli("config", "resetstat")
         before = server.cli("info", "replication")
-        one = watch(server)
-        one.look()
-        one.follow()
-        one.follow()
-        collect_redis(one.deployment, Deadline.after(10))
+        monitor = watch(server)
+        monitor.look()
+        monitor.follow()
+        monitor.follow()
+        collect_redis(monitor.deployment, Deadline.after(10))
         assert server.cli("info", "replication") == before
         sent = {
             name.removeprefix("cmdstat_")
@@ -131,8 +133,8 @@ def test_an_acl_for_another_prefix_leaves_the_queue_unread(guarded: RedisServer,
     version = guarded.facts("info", "server")["redis_version"]
     theirs = [word.replace("bull:", "shop:") for word in rules(version=version)]
     guarded.cli("acl", "setuser", "shop", *theirs[1:])
-    one = watch(guarded, redis={**READER, "username": "shop"}, queues=["mail"])
-    state = one.look()
+    monitor = watch(guarded, redis={**READER, "username": "shop"}, queues=["mail"])
+    state = monitor.look()
     failed = state.unread[QueueId("bull", "mail")]
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.message.startswith("NOPERM")) == ("refused", True)
@@ -142,7 +144,9 @@ def test_an_acl_for_another_prefix_leaves_the_queue_unread(guarded: RedisServer,
 
 def test_without_client_list_workers_are_unknown(guarded: RedisServer, watch: WatchOf) -> None:
     version = guarded.facts("info", "server")["redis_version"]
-    guarded.cli("acl", "setuser", "blind", *[one for one in rules(version=version)[1:] if "|list" not in one])
+    guarded.cli(
+        "acl", "setuser", "blind", *[rule for rule in rules(version=version)[1:] if "|list" not in rule]
+    )
     state = watch(guarded, redis={**READER, "username": "blind"}).look()
     assert of(state, "mail").workers is None
     assert [problem.partition(":")[0] for problem in state.problems] == ["CLIENT LIST"]
@@ -151,7 +155,7 @@ def test_without_client_list_workers_are_unknown(guarded: RedisServer, watch: Wa
 
 def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf) -> None:
     version = guarded.facts("info", "server")["redis_version"]
-    bare = [one for one in rules(version=version)[1:] if one not in ("+scan", "+client|list")]
+    bare = [rule for rule in rules(version=version)[1:] if rule not in ("+scan", "+client|list")]
     guarded.cli("acl", "setuser", "bare", *bare)
     user: dict[str, object] = {**READER, "username": "bare"}
     named = watch(guarded, redis=user, queues=["mail"]).look()

@@ -15,14 +15,16 @@ from service.outcome import UnreadableError
 from tests.support.bullmq import WatchOf
 
 
-def busy(watch: WatchOf, where: RedisServer | RedisCluster, *names: str, **bullmq: Any) -> dict[str, int]:
-    one = watch(where, **bullmq)
-    one.look()
-    found = BusyWorkers(one.deployment, one.discovery).of(
+def busy(
+    watch: WatchOf, server_or_cluster: RedisServer | RedisCluster, *names: str, **bullmq: Any
+) -> dict[str, int]:
+    monitor = watch(server_or_cluster, **bullmq)
+    monitor.look()
+    busy_jobs = BusyWorkers(monitor.deployment, monitor.discovery).active_jobs(
         bullmq.get("prefixes", ["bull"])[0], names, Deadline.after(5)
     )
-    assert not found.cut_off
-    return dict(found.jobs) | ({"": found.unnamed} if found.unnamed else {})
+    assert not busy_jobs.cut_off
+    return dict(busy_jobs.jobs) | ({"": busy_jobs.unnamed} if busy_jobs.unnamed else {})
 
 
 @pytest.mark.parametrize("version", [5, 6])
@@ -50,5 +52,5 @@ def test_in_a_cluster_each_queues_own_node_is_asked(redis_cluster: RedisCluster,
 
 
 def test_a_queue_that_nobody_knows(server: RedisServer, watch: WatchOf) -> None:
-    with pytest.raises(UnreadableError, match="no known queue"):
+    with pytest.raises(UnreadableError, match="no matching queue"):
         busy(watch, server, "nobody")

@@ -57,8 +57,8 @@ def test_tagged_names_and_tagged_prefixes(cluster: RedisCluster, watch: WatchOf)
         together.add_bulk("one", 4)
         together.add_bulk("two", 5)
         python.add_bulk("{snakes}", 6)
-        one = watch(cluster, prefixes=["bull", "{bull}"])
-        state = one.look()
+        monitor = watch(cluster, prefixes=["bull", "{bull}"])
+        state = monitor.look()
         assert state.up
         assert names(state) == sorted(
             [*(("bull", queue) for queue in (*TAGGED, "{snakes}")), ("{bull}", "one"), ("{bull}", "two")]
@@ -72,7 +72,7 @@ def test_tagged_names_and_tagged_prefixes(cluster: RedisCluster, watch: WatchOf)
 
 def test_workers_are_those_of_the_node_that_sees_most(cluster: RedisCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq, PyBullMQ(cluster=cluster.addresses) as python:
-        one = watch(cluster)
+        monitor = watch(cluster)
         for queue in TAGGED:
             bullmq.start_worker(queue)
             bullmq.start_worker(queue, name="second")
@@ -80,17 +80,17 @@ def test_workers_are_those_of_the_node_that_sees_most(cluster: RedisCluster, wat
         python.add("{snakes}", delay=60_000)
         python.start_worker("{snakes}")
         python.start_worker("{snakes}", name="kaa")
-        wanted = dict.fromkeys((*TAGGED, "{snakes}"), 2)
-        seen: dict[str, int | None] = {}
+        expected = dict.fromkeys((*TAGGED, "{snakes}"), 2)
+        workers: dict[str, int | None] = {}
 
         def counted() -> bool:
-            seen.update({queue.id.name: queue.workers for queue in one.look().queues})
-            return seen == wanted
+            workers.update({queue.id.name: queue.workers for queue in monitor.look().queues})
+            return workers == expected
 
         try:
             wait_until(counted, what="two workers a queue", seconds=10)
         except TimeoutError:
-            assert seen == wanted
+            assert workers == expected
 
 
 def test_a_busy_python_worker_is_one(cluster: RedisCluster, watch: WatchOf) -> None:
@@ -113,18 +113,18 @@ def test_a_plain_name_is_a_phantom(cluster: RedisCluster, watch: WatchOf) -> Non
         assert names(watch(cluster).look()) == [("bull", "{mail}")]
         named = watch(cluster, queues=["{mail}", "plain"]).look()
         assert names(named) == [("bull", "{mail}")]
-        assert named.problems == ("in a cluster a queue's name or prefix needs a {tag}: plain",)
+        assert named.problems == ("in a cluster a queue's name or prefix needs a {hash tag}: plain",)
 
 
 def test_a_slot_that_moves_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
-        one = watch(cluster)
-        assert of(one.look(), "{mail}").waiting == 7
+        monitor = watch(cluster)
+        assert of(monitor.look(), "{mail}").waiting == 7
         source = cluster.owner_of("bull:{mail}:")
         target = next(node for node in cluster.masters() if node is not source)
         move_slot(cluster, slot_of("bull:{mail}:"), source, target)
-        state = one.collect()
+        state = monitor.collect()
         assert (of(state, "{mail}").waiting, state.up) == (7, True)
         move_slot(cluster, slot_of("bull:{mail}:"), target, source)
 
@@ -132,12 +132,12 @@ def test_a_slot_that_moves_is_followed(cluster: RedisCluster, watch: WatchOf) ->
 def test_a_failover_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
-        one = watch(cluster)
-        assert of(one.look(), "{mail}").waiting == 7
+        monitor = watch(cluster)
+        assert of(monitor.look(), "{mail}").waiting == 7
         owner = cluster.owner_of("bull:{mail}:")
         (replica,) = cluster.replicas_of(owner)
         cluster.fail_over(replica)
-        state = one.collect()
+        state = monitor.collect()
         assert (of(state, "{mail}").waiting, state.up) == (7, True)
 
 
@@ -145,11 +145,11 @@ def test_a_node_that_hangs_costs_only_its_queues(cluster: RedisCluster, watch: W
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         for queue in TAGGED:
             bullmq.add(queue)
-        one = watch(cluster, redis={"timeout_seconds": 0.5})
-        assert one.look().up
+        monitor = watch(cluster, redis={"timeout_seconds": 0.5})
+        assert monitor.look().up
         owner = cluster.owner_of("bull:{mail}:")
         owner.suspend()
-        state = one.collect()
+        state = monitor.collect()
         lost = {queue for queue in TAGGED if cluster.owner_of(f"bull:{queue}:") is owner}
         assert {queue.name for queue in state.unread} == lost
         assert state.unread[QueueId("bull", "{mail}")].message.startswith(owner.address)

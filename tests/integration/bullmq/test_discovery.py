@@ -62,8 +62,8 @@ def test_the_exposition_of_odd_names_parses(empty: RedisServer, watch: WatchOf) 
     assessment = Assessment(Snapshot(0.0, bullmq=Ok(state)), Health(100, "healthy", ()))
     text = Renderer(FAMILIES).text(assessment).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
-    found = {sample.labels["queue"] for sample in families["bullmq_queue_paused"].samples}
-    assert found == set(ODD)
+    queues = {sample.labels["queue"] for sample in families["bullmq_queue_paused"].samples}
+    assert queues == set(ODD)
 
 
 def test_queues_of_several_prefixes(empty: RedisServer, watch: WatchOf) -> None:
@@ -91,23 +91,23 @@ def test_version_4_may_have_colons_in_names(empty: RedisServer, watch: WatchOf) 
 
 def test_a_meta_key_alone_is_no_queue(empty: RedisServer, watch: WatchOf) -> None:
     empty.cli("hset", "bull:phantom:meta", "opts.maxLenEvents", "10000")
-    one = watch(empty)
-    state = one.look()
+    monitor = watch(empty)
+    state = monitor.look()
     assert (state.queues, state.up, state.discovered) == ((), True, True)
     empty.cli("set", "bull:phantom:id", "1")
-    assert names(one.look()) == [("bull", "phantom")]
+    assert names(monitor.look()) == [("bull", "phantom")]
 
 
 def test_a_worker_makes_a_queue_known_that_no_key_shows(empty: RedisServer, watch: WatchOf) -> None:
-    one = watch(empty, scan=False)
+    monitor = watch(empty, scan=False)
     with BullMQ(6, url=empty.url) as bullmq, PyBullMQ(url=empty.url) as python:
         bullmq.start_worker("hungry")
         python.start_worker("snake")
         wait_until(
-            lambda: names(one.look()) == [("bull", "hungry"), ("bull", "snake")], what="both are known"
+            lambda: names(monitor.look()) == [("bull", "hungry"), ("bull", "snake")], what="both are known"
         )
-        assert (one.queue("hungry").workers, one.queue("snake").workers) == (1, 1)
-    wait_until(lambda: not names(one.look()), what="both are gone, as nothing of them is left")
+        assert (monitor.queue("hungry").workers, monitor.queue("snake").workers) == (1, 1)
+    wait_until(lambda: not names(monitor.look()), what="both are gone, as nothing of them is left")
 
 
 def test_names_and_patterns_of_the_settings(empty: RedisServer, watch: WatchOf) -> None:
@@ -121,19 +121,19 @@ def test_names_and_patterns_of_the_settings(empty: RedisServer, watch: WatchOf) 
         unlooked = watch(empty, queues=["mail"])
         assert of(unlooked.collect(), "mail").waiting == 1
         missing = watch(empty, queues=["mial"]).look()
-        assert missing.problems == ("named, but not in Redis: mial",)
+        assert missing.problems == ("in the settings, but not in Redis: mial",)
 
 
 def test_a_queue_that_is_obliterated_goes_away(empty: RedisServer, watch: WatchOf) -> None:
     with BullMQ(6, url=empty.url) as bullmq:
         bullmq.add_bulk("gone", 3)
         bullmq.add_bulk("kept", 3)
-        one = watch(empty)
-        assert names(one.look()) == [("bull", "gone"), ("bull", "kept")]
+        monitor = watch(empty)
+        assert names(monitor.look()) == [("bull", "gone"), ("bull", "kept")]
         bullmq.obliterate("gone")
-        assert names(one.look()) == [("bull", "kept")]
+        assert names(monitor.look()) == [("bull", "kept")]
         empty.cli("flushall")
-        state = one.look()
+        state = monitor.look()
         assert (state.queues, state.up) == ((), True)
 
 
@@ -142,19 +142,19 @@ def test_the_background_finds_queues_within_its_budget(empty: RedisServer, watch
     empty.cli("eval", "for i = 1, 20000 do redis.call('set', 'other:' .. i, i) end", "0")
     with BullMQ(6, url=empty.url) as bullmq:
         bullmq.add("mail")
-    one = watch(empty, scan_calls_per_second=50)
+    monitor = watch(empty, scan_calls_per_second=50)
     before = calls(empty, "scan")
-    assert (one.discovery.known().complete, one.collect().discovered) == (False, False)
+    assert (monitor.discovery.known().complete, monitor.collect().discovered) == (False, False)
     steps = 0
-    while not one.discovery.known().complete:
-        pause = one.discovery.step()
+    while not monitor.discovery.known().complete:
+        pause = monitor.discovery.step()
         steps += 1
-        assert one.discovery.known().complete or pause == pytest.approx(1 / 50)
+        assert monitor.discovery.known().complete or pause == pytest.approx(1 / 50)
     assert calls(empty, "scan") - before == steps >= 20
-    state = one.collect()
+    state = monitor.collect()
     assert (names(state), state.discovered) == ([("bull", "mail")], True)
     assert calls(empty, "scan") - before == steps
-    assert 0.05 <= one.discovery.step() <= 60
+    assert 0.05 <= monitor.discovery.step() <= 60
 
 
 def calls(server: RedisServer, command: str) -> int:
@@ -163,36 +163,36 @@ def calls(server: RedisServer, command: str) -> int:
 
 
 def test_limits_and_schedulers(empty: RedisServer, watch: WatchOf) -> None:
-    one = watch(empty)
+    monitor = watch(empty)
     with BullMQ(6, url=empty.url) as bullmq, BullMQ(5, url=empty.url) as five:
         bullmq.add("plain")
-        read = one.queue("plain")
+        read = monitor.queue("plain")
         assert (read.concurrency_limit, read.rate_limit_ttl, read.schedulers) == (None, None, 0)
 
         bullmq.set_global_concurrency("few", 3)
         bullmq.add("few")
-        assert one.queue("few").concurrency_limit == 3
+        assert monitor.queue("few").concurrency_limit == 3
 
         bullmq.queue("slow", "setGlobalRateLimit", 2, HOUR_MS)
         bullmq.add("slow", delay=HOUR_MS)
-        assert one.queue("slow").rate_limit_ttl == 0.0
+        assert monitor.queue("slow").rate_limit_ttl == 0.0
         bullmq.start_worker("slow")
         bullmq.add_bulk("slow", 5)
         bullmq.wait_for_counts("slow", {"completed": 2})
-        wait_until(lambda: (one.queue("slow").rate_limit_ttl or 0) > 3000, what="the limit holds")
-        said = bullmq.queue("slow", "getRateLimitTtl")
-        assert one.queue("slow").rate_limit_ttl == pytest.approx(said / 1000, abs=10)
+        wait_until(lambda: (monitor.queue("slow").rate_limit_ttl or 0) > 3000, what="the limit holds")
+        expected_ttl = bullmq.queue("slow", "getRateLimitTtl")
+        assert monitor.queue("slow").rate_limit_ttl == pytest.approx(expected_ttl / 1000, abs=10)
 
         five.start_worker("own-limit", limiter={"max": 1, "duration": HOUR_MS})
         five.add_bulk("own-limit", 3)
         five.wait_for_counts("own-limit", {"completed": 1})
-        said = five.queue("own-limit", "getRateLimitTtl")
-        assert one.queue("own-limit").rate_limit_ttl == pytest.approx(said / 1000, abs=10)
+        expected_ttl = five.queue("own-limit", "getRateLimitTtl")
+        assert monitor.queue("own-limit").rate_limit_ttl == pytest.approx(expected_ttl / 1000, abs=10)
 
         for library, queue in ((bullmq, "six"), (five, "five")):
             library.upsert_scheduler(queue, "hourly", every=HOUR_MS)
             library.upsert_scheduler(queue, "nightly", pattern="0 3 * * *")
-            assert one.queue(queue).schedulers == 2
+            assert monitor.queue(queue).schedulers == 2
 
 
 def test_a_key_of_the_wrong_type_costs_only_its_queue(empty: RedisServer, watch: WatchOf) -> None:
@@ -209,17 +209,17 @@ def test_a_key_of_the_wrong_type_costs_only_its_queue(empty: RedisServer, watch:
 
 def test_a_redis_that_dies_and_comes_back(fresh_redis: RedisServer, watch: WatchOf) -> None:
     fresh_redis.wait()
-    one = watch(fresh_redis)
-    assert one.look().up
+    monitor = watch(fresh_redis)
+    assert monitor.look().up
     fresh_redis.kill()
     with pytest.raises(UnreadableError):
-        one.collect()
+        monitor.collect()
     fresh_redis.restart()
     with BullMQ(6, url=fresh_redis.url) as bullmq:
         bullmq.add("mail")
-        assert of(one.look(), "mail").waiting == 1
+        assert of(monitor.look(), "mail").waiting == 1
         fresh_redis.suspend()
-        state = one.collect(seconds=1)
+        state = monitor.collect(seconds=1)
         fresh_redis.resume()
     assert (state.up, names(state)) == (False, [("bull", "mail")])
     assert state.unread[QueueId("bull", "mail")].kind == "timeout"
@@ -230,12 +230,12 @@ def test_a_sentinel_failover_is_followed(fresh_sentinel_set: SentinelSet) -> Non
     with BullMQ(6, url=servers.master().url) as bullmq:
         bullmq.add_bulk("mail", 3)
     redis = RedisSettings(sentinels=tuple(servers.sentinel_addresses))
-    one = Watch(redis, BullMQSettings())
+    monitor = Watch(redis, BullMQSettings())
     try:
-        assert of(one.look(), "mail").waiting == 3
+        assert of(monitor.look(), "mail").waiting == 3
         servers.fail_over()
-        one.deployment.refresh(Deadline.after(5))
-        state = one.look()
+        monitor.deployment.refresh(Deadline.after(5))
+        state = monitor.look()
         assert (of(state, "mail").waiting, state.up) == (3, True)
     finally:
-        one.deployment.close()
+        monitor.deployment.close()

@@ -20,16 +20,16 @@ MEDIAN_MS, TAIL_MS = 2.0, 20.0
 ATTEMPTS = 3  # a worker that was kept off the processor for a while is no disagreement
 
 
-def quantile(one: Histogram, share: float) -> float:
+def quantile(histogram: Histogram, share: float) -> float:
     """Milliseconds, interpolated within a bucket as PromQL's histogram_quantile does."""
-    rank = share * sum(one.counts)
-    below = list(accumulate(one.counts))
-    place = next(n for n, value in enumerate(below) if value >= rank)
-    if place == len(one.bounds):
-        return one.bounds[-1] * 1000
-    start = one.bounds[place - 1] if place else 0.0
-    before = below[place - 1] if place else 0
-    return (start + (one.bounds[place] - start) * (rank - before) / one.counts[place]) * 1000
+    rank = share * sum(histogram.counts)
+    below = list(accumulate(histogram.counts))
+    bucket = next(n for n, value in enumerate(below) if value >= rank)
+    if bucket == len(histogram.bounds):
+        return histogram.bounds[-1] * 1000
+    start = histogram.bounds[bucket - 1] if bucket else 0.0
+    before = below[bucket - 1] if bucket else 0
+    return (start + (histogram.bounds[bucket] - start) * (rank - before) / histogram.counts[bucket]) * 1000
 
 
 def exact(durations: list[float], share: float) -> float:
@@ -55,9 +55,9 @@ def _differences(
 ) -> dict[str, tuple[float, float]]:
     """By how many ms the median and the 99th percentile differ."""
     name = name.replace(" ", "-")
-    one = watch(server, queues=[name], event_buckets=BUCKETS)
-    one.look()
-    one.follow()
+    monitor = watch(server, queues=[name], event_buckets=BUCKETS)
+    monitor.look()
+    monitor.follow()
     worker = library.start_worker(name, behaviour={"ms": HANDLER_MS})
     for done in range(BURSTS):
         for _ in range(BURST):
@@ -68,10 +68,10 @@ def _differences(
             every=0.005,
         )
     jobs = BURST * BURSTS
-    found = wait_for(one, name, {"added": jobs, "started": jobs, "completed": jobs}).tallies
+    counters = wait_for(monitor, name, {"added": jobs, "started": jobs, "completed": jobs}).counters
     own = library.durations(worker)
     library.stop_worker(worker)
-    pairs = {"wait": found.wait, "run": found.processing["completed"]}
+    pairs = {"wait": counters.wait, "run": counters.processing["completed"]}
     return {
         what: (
             abs(quantile(histogram, 0.5) - exact(own[what], 0.5)),
@@ -83,7 +83,7 @@ def _differences(
 
 def test_paused_and_resumed(library: Driver, server: RedisServer, watch: WatchOf) -> None:
     name = f"paused-{library.process.name.replace(' ', '-')}"
-    one = watched(watch, server, name)
+    monitor = watched(watch, server, name)
     worker = library.start_worker(name, concurrency=2, behaviour={"ms": 20})
     library.add_bulk(name, 10, **GONE)
     library.pause(name)
@@ -91,10 +91,10 @@ def test_paused_and_resumed(library: Driver, server: RedisServer, watch: WatchOf
     wait_until(lambda: library.counts(name)["active"] == 0, what="no job is active")
     started = library.tally(worker)["started"]
     assert started < 20
-    found = one.events(name).tallies
-    assert (found.added, found.started, found.completed) == (20, started, started)
+    counters = monitor.events(name).counters
+    assert (counters.added, counters.started, counters.completed) == (20, started, started)
     library.resume(name)
-    found = wait_for(one, name, {"added": 20, "started": 20, "completed": 20}).tallies
+    counters = wait_for(monitor, name, {"added": 20, "started": 20, "completed": 20}).counters
     assert library.tally(worker) == {"started": 20, "returned": 20, "threw": 0}
-    assert sum(found.wait.counts) == 20
+    assert sum(counters.wait.counts) == 20
     library.stop_worker(worker)

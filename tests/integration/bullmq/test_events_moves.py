@@ -24,18 +24,18 @@ GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 class Following:
     """Reads in a thread of its own and notes every count of completed jobs that it could have served."""
 
-    def __init__(self, one: Watch, name: str) -> None:
-        self.one, self.name = one, name
-        self.told: list[int] = []
+    def __init__(self, monitor: Watch, name: str) -> None:
+        self.monitor, self.name = monitor, name
+        self.completed: list[int] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.one.follow()
-            for queue, events in self.one.follower.events().items():
+            self.monitor.follow()
+            for queue, events in self.monitor.follower.events().items():
                 if queue.name == self.name:
-                    self.told.append(events.tallies.completed)
+                    self.completed.append(events.counters.completed)
             self._stop.wait(0.05)
 
     def __enter__(self) -> Self:
@@ -46,19 +46,19 @@ class Following:
         self._stop.set()
         self._thread.join(20)
         assert not self._thread.is_alive()
-        assert self.told == sorted(self.told)
+        assert self.completed == sorted(self.completed)
 
 
 def test_a_slot_migration_under_load(fresh_cluster: RedisCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{mail}"
-    one = watched(watch, cluster, name)
-    failovers = FailoverWatcher(one.deployment)
+    monitor = watched(watch, cluster, name)
+    failovers = FailoverWatcher(monitor.deployment)
     failovers.step()
     source = cluster.owner_of("bull:{mail}:")
     target = next(node for node in cluster.masters() if node is not source)
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         worker = bullmq.start_worker(name, concurrency=5, behaviour={"ms": 20})
-        with Following(one, name):
+        with Following(monitor, name):
             for turn in range(6):
                 bullmq.add_bulk(name, 50, **GONE)
                 if turn == 2:
@@ -67,9 +67,9 @@ def test_a_slot_migration_under_load(fresh_cluster: RedisCluster, watch: WatchOf
             wait_until(
                 lambda: bullmq.tally(worker)["returned"] >= 300, what="the worker is through", seconds=30
             )
-        found = wait_for(one, name, {"added": 300, "started": 300, "completed": 300})
+        events = wait_for(monitor, name, {"added": 300, "started": 300, "completed": 300})
         assert bullmq.tally(worker) == {"started": 300, "returned": 300, "threw": 0}
-    assert (found.lost, found.undone) == (0, 0)
+    assert (events.lost, events.undone) == (0, 0)
     failovers.step()
     assert sum(failovers.counts.values()) == 0
 
@@ -82,10 +82,10 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
         "sentinel_master": servers.name,
     }
     master = servers.master()
-    one = watch(master, redis=sentinels, queues=[name])
-    one.look()
-    one.follow()
-    with Following(one, name):
+    monitor = watch(master, redis=sentinels, queues=[name])
+    monitor.look()
+    monitor.follow()
+    with Following(monitor, name):
         with BullMQ(6, url=master.url) as bullmq:
             worker = bullmq.start_worker(name, concurrency=5)
             bullmq.add_bulk(name, 200, **GONE)
@@ -103,24 +103,24 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
             wait_until(
                 lambda: bullmq.tally(worker)["returned"] == 100, what="the worker is through", seconds=20
             )
-    found = wait_for(one, name, {"added": 300, "started": 300, "completed": 300})
-    assert (found.lost, found.undone) == (0, 0)
+    events = wait_for(monitor, name, {"added": 300, "started": 300, "completed": 300})
+    assert (events.lost, events.undone) == (0, 0)
 
 
 def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: RedisCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{bill}"
-    one = watched(watch, cluster, name)
+    monitor = watched(watch, cluster, name)
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk(name, 5)
-        before = wait_for(one, name, {"added": 5})
+        before = wait_for(monitor, name, {"added": 5})
         owner = cluster.owner_of("bull:{bill}:")
         (replica,) = cluster.replicas_of(owner)
         wait_until(lambda: in_step(owner, replica), what="the replica is in step")
         replica.suspend()
         owner.cli("client", "kill", "type", "replica")  # else the kernel keeps what it is sent
         bullmq.add_bulk(name, 3)
-        found = wait_for(one, name, {"added": 8})
-        read_more = found.read - before.read
+        events = wait_for(monitor, name, {"added": 8})
+        read_more = events.read - before.read
     owner.kill()
     replica.resume()
     wait_until(
@@ -130,5 +130,5 @@ def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: RedisClust
     )
     with BullMQ(6, cluster=[node.address for node in cluster.nodes if node is not owner]) as bullmq:
         bullmq.add_bulk(name, 2)
-        found = wait_for(one, name, {"added": 10})
-        assert (found.undone, found.lost) == (read_more, 0)
+        events = wait_for(monitor, name, {"added": 10})
+        assert (events.undone, events.lost) == (read_more, 0)

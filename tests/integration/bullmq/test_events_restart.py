@@ -48,8 +48,8 @@ def counter(port: int, name: str, queue: str) -> int | None:
     except httpx.TransportError:
         return None
     head = f'{name}{{prefix="bull",queue="{queue}"}} '
-    found = [line for line in text.splitlines() if line.startswith(head)]
-    return int(float(found[0].rpartition(" ")[2])) if found else None
+    lines = [line for line in text.splitlines() if line.startswith(head)]
+    return int(float(lines[0].rpartition(" ")[2])) if lines else None
 
 
 def written(file: Path) -> int:
@@ -60,13 +60,13 @@ def written(file: Path) -> int:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_totals_over_a_restart_under_load(server: RedisServer, tmp_path: Path, how: signal.Signals) -> None:
     queue, port, state = f"again-{how.name}", free_port(), tmp_path / "state"
-    told: list[int] = []
+    values: list[int] = []
 
     def completed() -> int | None:
-        found = counter(port, "bullmq_job_completed_total", queue)
-        if found is not None:
-            told.append(found)
-        return found
+        value = counter(port, "bullmq_job_completed_total", queue)
+        if value is not None:
+            values.append(value)
+        return value
 
     with BullMQ(6, url=server.url) as bullmq:
         with exporter(server, state, queue, port) as first:
@@ -96,7 +96,7 @@ def test_totals_over_a_restart_under_load(server: RedisServer, tmp_path: Path, h
             assert counter(port, "bullmq_job_retried_total", queue) == own["threw"]
             assert counter(port, "bullmq_job_added_total", queue) == added
             assert counter(port, "bullmq_events_lost_total", queue) == 0
-    assert told == sorted(told)
+    assert values == sorted(values)
 
 
 def test_a_state_file_that_cannot_be_kept_is_refused_at_start(server: RedisServer, tmp_path: Path) -> None:

@@ -70,34 +70,34 @@ def cluster() -> Iterator[RedisCluster]:
         yield started
 
 
-def complaints(one: Watch) -> list[str]:
+def complaints(monitor: Watch) -> list[str]:
     """All that a whole collection says it could not read."""
     try:
-        one.look()
+        monitor.look()
         for _ in range(3):  # find the stream's end, read all streams at once, then each of its own
-            one.follow()
-        state: BullMQState = one.collect()
-        redis: RedisState = collect_redis(one.deployment, Deadline.after(10))
+            monitor.follow()
+        state: BullMQState = monitor.collect()
+        redis: RedisState = collect_redis(monitor.deployment, Deadline.after(10))
     except UnreadableError as error:
         return [str(error)]
-    said = [*state.problems, *(why.message for why in state.unread.values())]
-    said += [f"{queue.id.name}: no age" for queue in state.queues if queue.oldest_waiting is None]
+    problems = [*state.problems, *(why.message for why in state.unread.values())]
+    problems += [f"{queue.id.name}: no age" for queue in state.queues if queue.oldest_waiting is None]
     for address, node in redis.nodes.items():
         if not isinstance(node, Ok):
-            said.append(f"{address}: {node.message}")
+            problems.append(f"{address}: {node.message}")
         elif node.value.slowlog_length is None or not node.value.commands:
-            said.append(f"{address}: read in part")
+            problems.append(f"{address}: read in part")
         elif redis.topology.mode == "cluster" and not node.value.cluster_info:
-            said.append(f"{address}: no CLUSTER INFO")
-    return said
+            problems.append(f"{address}: no CLUSTER INFO")
+    return problems
 
 
 def test_the_file_is_enough_in_a_cluster(cluster: RedisCluster, watch: WatchOf) -> None:
     for node in cluster.nodes:
         let_in(node)
-    one = watch(cluster, redis=READER)
-    assert complaints(one) == []
-    assert names(one.collect()) == [("bull", queue) for queue in ("{images}", "{invoices}", "{mail}")]
+    monitor = watch(cluster, redis=READER)
+    assert complaints(monitor) == []
+    assert names(monitor.collect()) == [("bull", queue) for queue in ("{images}", "{invoices}", "{mail}")]
     assert refused(*cluster.nodes) == []
 
 
@@ -144,10 +144,10 @@ def test_ping_is_needed_while_there_is_no_queue(watch: WatchOf) -> None:
 
 def test_setname_is_needed_to_be_recognised(server: RedisServer, watch: WatchOf) -> None:
     let_in(server)
-    one = watch(server, redis=READER)
-    assert one.look().up
+    monitor = watch(server, redis=READER)
+    assert monitor.look().up
     assert "name=oxherd" in server.cli("client", "list")
-    one.deployment.close()
+    monitor.deployment.close()
     let_in(server, but="+client|setname")
     assert watch(server, redis=READER).look().up
     assert refused(server)
@@ -165,16 +165,16 @@ def test_none_of_what_was_sent_writes(server: RedisServer, watch: WatchOf) -> No
         alone.cli("rpush", "bull:mail:active", "2")
         alone.cli("hset", "bull:mail:meta", "version", "1")
         alone.cli("config", "resetstat")
-        one = watch(alone)
-        one.look()
-        one.follow()
-        one.follow()
-        collect_redis(one.deployment, Deadline.after(10))
+        monitor = watch(alone)
+        monitor.look()
+        monitor.follow()
+        monitor.follow()
+        collect_redis(monitor.deployment, Deadline.after(10))
         counted = alone.facts("info", "commandstats")
         sent = sorted({name.removeprefix("cmdstat_") for name in counted if name.startswith("cmdstat_")})
         assert {"llen", "hmget", "scan", "zcount", "xread", "lrange"} <= set(sent)
         assert "write" in alone.cli("command", "info", "rpush").split()
         for command in sent:
-            told = alone.cli("command", "info", command).split()
-            assert told, command
-            assert "write" not in told, command
+            flags = alone.cli("command", "info", command).split()
+            assert flags, command
+            assert "write" not in flags, command

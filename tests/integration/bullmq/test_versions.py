@@ -42,10 +42,10 @@ def test_every_state_is_counted_as_the_library_counts(
     for _ in range(2):
         library.add_flow({"name": "parent", "queueName": queue, "data": {}, "children": [child]})
     children = theirs(library.counts(f"{queue}-children"))  # makes its meta key too, as flows do not
-    one = watch(server)
-    state = one.look()
+    monitor = watch(server)
+    state = monitor.look()
     assert state.up
-    read = next(each for each in state.queues if each.id.name == queue)
+    read = next(candidate for candidate in state.queues if candidate.id.name == queue)
     expected = theirs(library.counts(queue))
     assert ours(read) == expected
     old = isinstance(library, BullMQ) and library.version == 3  # its prioritized jobs are among the waiting
@@ -60,7 +60,7 @@ def test_every_state_is_counted_as_the_library_counts(
     }
     assert (read.failed_last_hour, read.delayed_overdue, read.paused) == (2, 0, False)
     assert read.workers == 1
-    assert ours(one.queue(f"{queue}-children")) == children
+    assert ours(monitor.queue(f"{queue}-children")) == children
     assert children["waiting"] == 2
 
 
@@ -69,13 +69,13 @@ def test_a_paused_queue_keeps_its_waiting_jobs(library: Driver, server: RedisSer
     library.add_bulk(queue, 3)
     library.pause(queue)
     library.add_bulk(queue, 2)
-    one = watch(server)
-    read = one.queue(queue)
+    monitor = watch(server)
+    read = monitor.queue(queue)
     assert (read.paused, read.waiting) == (True, 5)
     assert ours(read) == theirs(library.counts(queue))
     assert read.oldest_waiting is not None
     library.resume(queue)
-    read = one.queue(queue)
+    read = monitor.queue(queue)
     assert (read.paused, read.waiting) == (False, 5)
     assert ours(read) == theirs(library.counts(queue))
 
@@ -87,11 +87,11 @@ def test_markers_of_versions_3_and_4_are_no_jobs(
     library.add(queue, delay=HOUR_MS)
     marked = isinstance(library, BullMQ) and library.version < 5
     assert int(server.cli("llen", f"bull:{queue}:wait")) == int(marked)
-    one = watch(server)
-    read = one.queue(queue)
+    monitor = watch(server)
+    read = monitor.queue(queue)
     assert (read.waiting, read.delayed, read.oldest_waiting) == (0, 1, None)
     library.add_bulk(queue, 2)
-    read = one.queue(queue)
+    read = monitor.queue(queue)
     assert (read.waiting, read.delayed) == (2, 1)
     assert read.oldest_waiting is not None
     assert ours(read) == theirs(library.counts(queue))
@@ -101,16 +101,16 @@ def test_workers_are_counted_by_their_connections(
     library: Driver, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = name_for(library, "staffed")
-    one = watch(server)
+    monitor = watch(server)
     library.add(queue, delay=HOUR_MS)
-    assert one.queue(queue).workers == 0
+    assert monitor.queue(queue).workers == 0
     library.start_worker(queue)
     library.start_worker(queue)
-    wait_until(lambda: one.queue(queue).workers == 2, what="two workers")  # Python's connect later
+    wait_until(lambda: monitor.queue(queue).workers == 2, what="two workers")  # Python's connect later
     if isinstance(library, BullMQ) and library.version < 5:
         return  # has no names for workers
     library.start_worker(queue, name="anna")
-    wait_until(lambda: one.queue(queue).workers == 3, what="a third, that has a name")
+    wait_until(lambda: monitor.queue(queue).workers == 3, what="a third, that has a name")
 
 
 def test_ages(library: Driver, server: RedisServer, watch: WatchOf) -> None:

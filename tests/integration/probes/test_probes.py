@@ -250,6 +250,6 @@ def test_metrics_health_page_and_commands_tell(
             lambda: 'oxherd_probe_success{probe="shop"} 1' in text("/metrics"), what="it is well again"
         )
         everything = text("/metrics") + text("/status.json") + text("/") + caplog.text
-        assert "endpoint fails" in caplog.text
-        assert "endpoint is well again" in caplog.text
+        assert "probe failing" in caplog.text
+        assert "probe recovered" in caplog.text
         assert SECRET not in everything + str([record.__dict__ for record in caplog.records])

@@ -35,9 +35,9 @@ def connect() -> Iterator[Connect]:
     """A deployment of these settings, closed at the end of the test."""
     with ExitStack() as undo:
 
-        def made(**settings: object) -> Deployment:
+        def open_deployment(**settings: object) -> Deployment:
             deployment = Deployment(RedisSettings.model_validate(settings))
             undo.callback(deployment.close)
             return deployment
 
-        yield made
+        yield open_deployment

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import request
+from exporter.redis.protocol import pack_request
 from exporter.snapshot import RedisState, TopologyNode
 from lab.cluster import RedisCluster, start_cluster
 from lab.deadline import wait_until
@@ -28,13 +28,13 @@ def node_of(state: RedisState, server: RedisServer) -> TopologyNode:
 def until(deployment: Deployment, condition: Callable[[RedisState], bool], what: str) -> RedisState:
     """Collect until it is so."""
 
-    def looked() -> RedisState | None:
+    def collect_until() -> RedisState | None:
         state = collect(deployment)
         return state if condition(state) else None
 
-    found = wait_until(looked, what=what, seconds=30, every=0.1)
-    assert found is not None
-    return found
+    state = wait_until(collect_until, what=what, seconds=30, every=0.1)
+    assert state is not None
+    return state
 
 
 def take_over(replica: RedisServer) -> None:
@@ -43,7 +43,7 @@ def take_over(replica: RedisServer) -> None:
 
 
 def unread(state: RedisState) -> dict[str, str]:
-    return {address: out.kind for address, out in state.nodes.items() if isinstance(out, Failed)}
+    return {address: outcome.kind for address, outcome in state.nodes.items() if isinstance(outcome, Failed)}
 
 
 def test_one_seed_leads_to_all_six(cluster: RedisCluster, connect: Connect) -> None:
@@ -56,9 +56,9 @@ def test_one_seed_leads_to_all_six(cluster: RedisCluster, connect: Connect) -> N
     assert sorted(node.shard for node in state.topology.masters()) == FIRST_SLOTS
     for master in cluster.masters():
         for replica in cluster.replicas_of(master):
-            seen = node_of(state, replica)
-            assert (seen.role, seen.master, seen.healthy) == ("replica", master.address, True)
-            assert seen.shard == node_of(state, master).shard
+            member = node_of(state, replica)
+            assert (member.role, member.master, member.healthy) == ("replica", master.address, True)
+            assert member.shard == node_of(state, master).shard
     for reading in state.readings().values():
         assert reading.cluster_info is not None
         assert reading.cluster_info.text("cluster_state") == "ok"
@@ -95,8 +95,8 @@ def test_half_of_the_nodes_hang(cluster: RedisCluster, connect: Connect) -> None
     assert unread(state) == {node.address: "timeout" for node in hung}
     assert len(state.topology.nodes) == 6
     assert state.topology.slots_covered() == 16384
-    told = until(deployment, lambda state: not node_of(state, hung[0]).healthy, "the others see it")
-    assert {node_of(told, node).healthy for node in cluster.nodes[3:]} == {True}
+    state = until(deployment, lambda state: not node_of(state, hung[0]).healthy, "the others see it")
+    assert {node_of(state, node).healthy for node in cluster.nodes[3:]} == {True}
     for node in hung:
         node.resume()
     until(deployment, lambda state: not unread(state), "all answer again")
@@ -120,7 +120,7 @@ def test_a_dead_master_stays_listed_and_its_replica_takes_over(
     assert node_of(after, replica).config_epoch > node_of(before, master).config_epoch
     old = node_of(after, master)
     assert (old.shard, old.slots, old.healthy) == ("", (), False)
-    assert old.why.startswith("failed, say ")
+    assert old.why.startswith("failed, reported by ")
     assert isinstance(after.nodes[master.address], Failed)
     assert after.topology.slots_covered() == 16384
     master.restart()
@@ -147,8 +147,8 @@ def test_a_node_joins_and_leaves(cluster: RedisCluster, connect: Connect) -> Non
     joined = cluster.add_node()
     state = collect(deployment)
     assert len(state.readings()) == 7
-    seen = node_of(state, joined)
-    assert (seen.role, seen.shard, seen.slots, seen.healthy) == ("master", "", (), True)
+    member = node_of(state, joined)
+    assert (member.role, member.shard, member.slots, member.healthy) == ("master", "", (), True)
     cluster.remove_node(joined)
     assert list(collect(deployment).nodes) == sorted(cluster.addresses)
 
@@ -167,9 +167,10 @@ def test_a_refresh_finds_the_new_owner_of_slots(cluster: RedisCluster, connect: 
         ),
         what="the seeds know the new master",
     )
-    asked = dict.fromkeys(cluster.addresses, request([("PING",)]))
+    requests = dict.fromkeys(cluster.addresses, pack_request([("PING",)]))
     assert all(
-        out == Ok([b"PONG"], out.took) for out in deployment.ask(asked, deadline, pool="bullmq").values()
+        outcome == Ok([b"PONG"], outcome.took)
+        for outcome in deployment.execute(requests, deadline, pool="bullmq").values()
     )
 
 
@@ -184,7 +185,7 @@ def test_addresses_that_only_the_cluster_can_use(connect: Connect) -> None:
             node.restart()  # 6.2 announces another port only from its start on
         wait_until(
             lambda: all(
-                {seen.address for seen in behind.members(node)} == set(announced) for node in behind.nodes
+                {member.address for member in behind.members(node)} == set(announced) for node in behind.nodes
             ),
             what="all nodes know the announced ports",
             seconds=30,
@@ -202,7 +203,7 @@ def test_a_server_without_a_cluster_among_cluster_seeds(connect: Connect) -> Non
 
     with start_redis() as alone:
         (failed,) = collect(connect(cluster=[alone.address])).nodes.values()
-    assert failed == Failed("error", "is not a node of a cluster: set REDIS_URL alone", failed.took)
+    assert failed == Failed("error", "is not a cluster node: set only REDIS_URL", failed.took)
 
 
 def test_a_whole_cluster_that_dies_and_comes_back(connect: Connect) -> None:

@@ -64,7 +64,9 @@ def settled(counts: Counts, watched: SentinelSet) -> int:
 
 
 def shard_of(cluster: RedisCluster, master: RedisServer) -> str:
-    return str(next(one.slots[0].start for one in cluster.members() if one.address == master.address))
+    return str(
+        next(member.slots[0].start for member in cluster.members() if member.address == master.address)
+    )
 
 
 def pair(cluster: RedisCluster, number: int) -> tuple[RedisServer, RedisServer, str]:
@@ -134,7 +136,7 @@ def test_a_watch_that_saw_nothing_in_between(cluster: RedisCluster, connect: Con
 
 def test_slots_that_move_are_none(cluster: RedisCluster, connect: Connect) -> None:
     giver, taker = cluster.masters()[:2]
-    slots = next(one.slots[0] for one in cluster.members() if one.address == giver.address)
+    slots = next(member.slots[0] for member in cluster.members() if member.address == giver.address)
     ids = {node.address: node.cli("cluster", "myid") for node in (giver, taker)}
     with watching(connect, cluster=cluster.addresses) as counts:
         for source, target in ((giver, taker), (taker, giver)):
@@ -143,7 +145,7 @@ def test_slots_that_move_are_none(cluster: RedisCluster, connect: Connect) -> No
                 source.cli("cluster", "setslot", slot, "migrating", ids[target.address])
                 for node in (target, source):
                     node.cli("cluster", "setslot", slot, "node", ids[target.address])
-            owned = next(one.slots for one in cluster.members() if one.address == target.address)
+            owned = next(member.slots for member in cluster.members() if member.address == target.address)
             assert any(slots[0] in part for part in owned)
             assert settle(counts, 0) == {}
             assert len(counts()) == 3

@@ -114,7 +114,7 @@ def test_a_hung_sentinel_and_then_no_quorum(watched: SentinelSet, connect: Conne
         state = collect(deployment)
         assert len(state.readings()) == 3
         lost = wait_until(
-            lambda: (seen := collect(deployment).sentinel) is not None and seen.quorum_ok is False,
+            lambda: (sentinel := collect(deployment).sentinel) is not None and sentinel.quorum_ok is False,
             what="the last sentinel sees that there is no quorum",
             seconds=20,
             every=0.1,
@@ -128,7 +128,7 @@ def test_a_hung_sentinel_and_then_no_quorum(watched: SentinelSet, connect: Conne
         for sentinel in watched.sentinels:
             sentinel.resume()
     wait_until(
-        lambda: (seen := collect(deployment).sentinel) is not None and seen.quorum_ok,
+        lambda: (sentinel := collect(deployment).sentinel) is not None and sentinel.quorum_ok,
         what="there is a quorum again",
         seconds=20,
         every=0.1,

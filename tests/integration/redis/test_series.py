@@ -32,10 +32,10 @@ def series(state: RedisState) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def test_a_cluster(redis_cluster: RedisCluster, connect: Connect) -> None:
-    found = series(collect(connect(cluster=redis_cluster.addresses)))
+    families = series(collect(connect(cluster=redis_cluster.addresses)))
     replicas = {node.address for node in redis_cluster.replicas()}
     everyone = set(redis_cluster.addresses)
-    for name, samples in found.items():
+    for name, samples in families.items():
         if name in SENTINEL_ONLY or name == "redis_cluster_failovers_total":  # one collection watches nothing
             assert samples == {}, name
         elif name == "redis_cluster_slots_covered":
@@ -44,21 +44,21 @@ def test_a_cluster(redis_cluster: RedisCluster, connect: Connect) -> None:
             assert {labels[0] for labels in samples} == (replicas if name in REPLICAS_ONLY else everyone), (
                 name
             )
-    assert set(found["redis_up"].values()) == set(found["redis_cluster_state"].values()) == {1}
-    assert sum(found["redis_connected_slaves"].values()) == 3
+    assert set(families["redis_up"].values()) == set(families["redis_cluster_state"].values()) == {1}
+    assert sum(families["redis_connected_slaves"].values()) == 3
     # Behind by what is written in the moment between the two answers, at most.
-    assert all(lag < 10_000 for lag in found["redis_cluster_replication_lag_bytes"].values())
+    assert all(lag < 10_000 for lag in families["redis_cluster_replication_lag_bytes"].values())
 
 
 def test_a_sentinel_set(sentinel_set: SentinelSet, connect: Connect) -> None:
     settings = {"sentinels": sentinel_set.sentinel_addresses, "sentinel_master": sentinel_set.name}
-    found = series(collect(connect(**settings, password=sentinel_set.password)))
+    families = series(collect(connect(**settings, password=sentinel_set.password)))
     master = sentinel_set.master().address
-    assert found["redis_sentinel_master_status"] == {(sentinel_set.name, master): 1}
-    assert found["redis_sentinel_quorum_ok"] == {(sentinel_set.name,): 1}
-    assert found["redis_cluster_node_healthy"][master, "master", sentinel_set.name] == 1
-    assert len(found["redis_cluster_replication_lag_bytes"]) == 2
-    assert found["redis_cluster_state"] == found["redis_cluster_slots_covered"] == {}
+    assert families["redis_sentinel_master_status"] == {(sentinel_set.name, master): 1}
+    assert families["redis_sentinel_quorum_ok"] == {(sentinel_set.name,): 1}
+    assert families["redis_cluster_node_healthy"][master, "master", sentinel_set.name] == 1
+    assert len(families["redis_cluster_replication_lag_bytes"]) == 2
+    assert families["redis_cluster_state"] == families["redis_cluster_slots_covered"] == {}
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -66,7 +66,7 @@ def test_one_server(fresh_redis: RedisServer, connect: Connect, alive: bool) -> 
     deployment = connect(url=fresh_redis.url)
     if not alive:
         fresh_redis.stop()
-    found = {name: samples for name, samples in series(collect(deployment)).items() if samples}
-    assert found["redis_up"] == {(fresh_redis.address,): float(alive)}
-    assert found.keys() & (AGREED | SENTINEL_ONLY) == set()
-    assert len(found) > 25 if alive else list(found) == ["redis_up"]
+    families = {name: samples for name, samples in series(collect(deployment)).items() if samples}
+    assert families["redis_up"] == {(fresh_redis.address,): float(alive)}
+    assert families.keys() & (AGREED | SENTINEL_ONLY) == set()
+    assert len(families) > 25 if alive else list(families) == ["redis_up"]

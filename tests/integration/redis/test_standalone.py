@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import ReplyError, request
+from exporter.redis.protocol import ReplyError, pack_request
 from exporter.snapshot import NodeReading, RedisState
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline
@@ -114,8 +114,8 @@ def test_a_password_for_a_server_that_has_none(connect: Connect) -> None:
 def test_another_database(server: RedisServer, connect: Connect) -> None:
     server.cli("-n", 3, "set", "there", "value")
     deployment = connect(url=server.url, database=3)
-    asked = request([("GET", "there"), ("SELECT", 99)])
-    outcome = deployment.ask({server.address: asked}, Deadline.after(20), pool="test")[server.address]
+    request = pack_request([("GET", "there"), ("SELECT", 99)])
+    outcome = deployment.execute({server.address: request}, Deadline.after(20), pool="test")[server.address]
     assert isinstance(outcome, Ok)
     there, refused = outcome.value
     assert there == b"value"
@@ -170,11 +170,13 @@ def test_a_server_that_hangs_and_comes_back(connect: Connect) -> None:
         assert collect(fresh).reachable
 
 
-def test_a_slow_lane_does_not_hold_up_another(server: RedisServer, connect: Connect) -> None:
+def test_a_slow_pool_does_not_hold_up_another(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url, timeout_seconds=30)
-    blocking = request([("BLPOP", "nothing", 0)])
+    blocking = pack_request([("BLPOP", "nothing", 0)])
     slow = threading.Thread(
-        target=deployment.ask, args=({server.address: blocking}, Deadline.after(30)), kwargs={"lane": "slow"}
+        target=deployment.execute,
+        args=({server.address: blocking}, Deadline.after(30)),
+        kwargs={"pool": "slow"},
     )
     slow.start()
     assert collect(deployment).reachable
@@ -224,7 +226,7 @@ def test_a_web_server_is_no_redis(connect: Connect) -> None:
         thread.join(20)
     assert (failed.kind, failed.message) == (
         "protocol",
-        "the answer is not Redis protocol: another server, or TLS",
+        "the reply is not Redis protocol: another server, or TLS",
     )
 
 

@@ -8,7 +8,7 @@ from exporter.address import RedisUrl, join_address, parse_url, split_address
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("redis://cache", RedisUrl("cache:6379", tls=False)),
         ("rediss://cache:6380/2", RedisUrl("cache:6380", tls=True, database=2)),
@@ -22,8 +22,8 @@ from exporter.address import RedisUrl, join_address, parse_url, split_address
         (" redis://10.0.0.1:6380/0 \n", RedisUrl("10.0.0.1:6380", tls=False, database=0)),
     ],
 )
-def test_url(text: str, wanted: RedisUrl) -> None:
-    assert parse_url(text) == wanted
+def test_url(text: str, expected: RedisUrl) -> None:
+    assert parse_url(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_url(text: str, wanted: RedisUrl) -> None:
         ("redis://[::1", "host:port"),
     ],
 )
-def test_what_is_no_url_says_what_is_wrong(text: str, says: str) -> None:
+def test_an_invalid_url_reports_what_is_wrong(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_url(text)
 
@@ -74,7 +74,7 @@ def test_any_text_is_an_url_or_a_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("cache", ("cache", 6379)),
         ("cache:7001", ("cache", 7001)),
@@ -83,9 +83,9 @@ def test_any_text_is_an_url_or_a_value_error(text: str) -> None:
         ("fe80::1:7001", ("fe80::1", 7001)),
     ],
 )
-def test_address(text: str, wanted: tuple[str, int]) -> None:
-    assert split_address(text) == wanted
-    assert split_address(join_address(*wanted)) == wanted
+def test_address(text: str, expected: tuple[str, int]) -> None:
+    assert split_address(text) == expected
+    assert split_address(join_address(*expected)) == expected
 
 
 @pytest.mark.parametrize(

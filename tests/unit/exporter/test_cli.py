@@ -132,7 +132,7 @@ def test_an_exporter_of_another_version(answers: list[View | BaseException]) -> 
     assert "its version is 9.9" in result.stderr
 
 
-def test_all_well(answers: list[View | BaseException]) -> None:
+def test_all_healthy(answers: list[View | BaseException]) -> None:
     answers.append(status_view(well(), About("1", monitoring=True)))
     result = run("health")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "100 healthy  no issues\n", "")

@@ -124,7 +124,7 @@ def test_what_it_says() -> None:
         assert said in text
 
 
-def test_all_well() -> None:
+def test_all_healthy() -> None:
     page = status_page(status_view(well(), ABOUT))
     assert "no issues" in page
     assert '<b class="healthy">100</b>' in page

@@ -109,14 +109,14 @@ def test_cluster_nodes(environ: dict[str, str], cluster: tuple[str, ...]) -> Non
             {"REDIS_CLUSTER_HOST_1": "a:1", "REDIS_CLUSTER_PORT_1": "1"},
             "REDIS_CLUSTER_HOST_1=a:1 (environment): has a port, and REDIS_CLUSTER_PORT_1 is set too",
         ),
-        ({"REDIS_CLUSTER_HOST_1": "a/b"}, "REDIS_CLUSTER_HOST_1=a/b (environment): wanted host:port"),
+        ({"REDIS_CLUSTER_HOST_1": "a/b"}, "REDIS_CLUSTER_HOST_1=a/b (environment): expected host:port"),
         (
             {"REDIS_CLUSTER_HOST_1": "a", "REDIS_URL": "redis://b"},
-            "REDIS_CLUSTER_HOST_1 (environment): REDIS_URL is set too: one of them says where Redis is",
+            "REDIS_CLUSTER_HOST_1 (environment): REDIS_URL is set too: only one of them may locate Redis",
         ),
         (
             {"REDIS_SENTINELS": "a", "REDIS_URL": "redis://b"},
-            "REDIS_SENTINELS (environment): REDIS_URL is set too: one of them says where Redis is",
+            "REDIS_SENTINELS (environment): REDIS_URL is set too: only one of them may locate Redis",
         ),
         (
             {"REDIS_TLS_KEY_FILE": "/k"},
@@ -146,9 +146,10 @@ def test_variables_that_cannot_be_used(environ: dict[str, str], line: str) -> No
 
 def test_settings_of_file_and_environment_that_exclude_each_other() -> None:
     line = complaint("redis:\n  url: redis://a", REDIS_CLUSTER_HOST_4="b")
-    assert line == "REDIS_CLUSTER_HOST_4 (environment): redis.url is set too: one of them says where Redis is"
+    why = "redis.url is set too: only one of them may locate Redis"
+    assert line == f"REDIS_CLUSTER_HOST_4 (environment): {why}"
     line = complaint("bullmq:\n  event_buckets: [1, 2, 2]")
-    assert line.endswith("(oxherd.yaml, line 2): each has to be above the one before")
+    assert line.endswith("(oxherd.yaml, line 2): each must be above the previous one")
     line = complaint("redis:\n  database: 3", REDIS_CLUSTER_HOST_1="b")
     assert line == "redis.database=3 (oxherd.yaml, line 2): a cluster has only database 0"
 

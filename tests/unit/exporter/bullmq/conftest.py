@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from exporter.bullmq import discover, follow
-from exporter.redis import deployment as nodes
+from exporter.redis import deployment as redis_deployment
 from exporter.redis.deployment import Deployment
 from exporter.settings import RedisSettings
 from tests.support.event_streams import Streams
@@ -16,30 +16,30 @@ from tests.support.redis_servers import World
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World()
-    monkeypatch.setattr(nodes, "open_connection", made.open_connection)
-    return made
+    servers = World()
+    monkeypatch.setattr(redis_deployment, "open_connection", servers.open_connection)
+    return servers
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What discovery and the follower take for the time."""
-    made = Clock()
-    monkeypatch.setattr(discover, "monotonic", made)
-    monkeypatch.setattr(follow, "monotonic", made)
-    return made
+    """The clock of discovery and of the follower."""
+    clock = Clock()
+    monkeypatch.setattr(discover, "monotonic", clock)
+    monkeypatch.setattr(follow, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture
 def connect() -> Iterator[DeploymentOf]:
     with ExitStack() as undo:
 
-        def made(**settings: object) -> Deployment:
+        def open_deployment(**settings: object) -> Deployment:
             deployment = Deployment(RedisSettings.model_validate(settings))
             undo.callback(deployment.close)
             return deployment
 
-        yield made
+        yield open_deployment
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_in_a_cluster_the_node_that_sees_most_counts() -> None:
 )
 def test_pythons_workers_in_a_cluster(connections: list[int], workers: int) -> None:
     """As measured, the busiest node anywhere in the list."""
-    nodes = [{"bull:mail": one} for one in connections if one]
+    nodes = [{"bull:mail": count} for count in connections if count]
     for order in (nodes, nodes[::-1]):
         assert count_workers(order, ["bull"], {MAIL}, cluster=True) == {MAIL: workers}
 

@@ -18,13 +18,13 @@ FIRST, SECOND = HALVES
 
 
 def source(deployment: Deployment, **settings: object) -> tuple[BullMQSource, Discovery]:
-    wanted = BullMQSettings.model_validate(settings)
-    discovery = Discovery(deployment, wanted)
-    return BullMQSource(deployment, discovery, wanted), discovery
+    bullmq_settings = BullMQSettings.model_validate(settings)
+    discovery = Discovery(deployment, bullmq_settings)
+    return BullMQSource(deployment, discovery, bullmq_settings), discovery
 
 
-def collect(one: BullMQSource) -> BullMQState:
-    return one.collect(Deadline.after(5))
+def collect(bullmq: BullMQSource) -> BullMQState:
+    return bullmq.collect(Deadline.after(5))
 
 
 def silent(command: tuple[str, ...]) -> Reply:
@@ -36,94 +36,94 @@ def waiting(state: BullMQState) -> dict[str, int]:
 
 
 def test_before_anything_is_found(cache: Keys, connect: DeploymentOf) -> None:
-    one, discovery = source(connect(url="redis://cache"))
-    assert collect(one) == BullMQState((), discovered=False)
-    discovery.look_once(Deadline.after(5))
-    assert collect(one) == BullMQState((), discovered=True)
+    bullmq, discovery = source(connect(url="redis://cache"))
+    assert collect(bullmq) == BullMQState((), discovered=False)
+    discovery.discover_once(Deadline.after(5))
+    assert collect(bullmq) == BullMQState((), discovered=True)
 
 
 def test_without_a_queue_a_dead_redis_is_no_empty_one(
     cache: Keys, connect: DeploymentOf, world: World
 ) -> None:
-    one, discovery = source(connect(url="redis://cache"))
-    discovery.look_once(Deadline.after(5))
+    bullmq, discovery = source(connect(url="redis://cache"))
+    discovery.discover_once(Deadline.after(5))
     del world.servers[CACHE]
     with pytest.raises(UnreadableError, match="cache:6379: connection refused"):
-        collect(one)
+        collect(bullmq)
 
 
 def test_without_a_queue_half_a_cluster_is_enough(
     halves: dict[str, Keys], connect: DeploymentOf, world: World
 ) -> None:
-    one, discovery = source(connect(cluster=list(HALVES)))
-    discovery.look_once(Deadline.after(5))
+    bullmq, discovery = source(connect(cluster=list(HALVES)))
+    discovery.discover_once(Deadline.after(5))
     del world.servers[FIRST]
-    assert collect(one).up
+    assert collect(bullmq).up
 
 
-def test_each_queue_is_asked_of_its_owner(
+def test_each_queue_is_read_from_its_owner(
     halves: dict[str, Keys], connect: DeploymentOf, world: World
 ) -> None:
     halves[FIRST].lengths["bull:{mail}:wait"] = 3
     halves[SECOND].lengths["bull:{foo}:wait"] = 4
-    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
-    state = collect(one)
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    state = collect(bullmq)
     assert (waiting(state), state.up) == ({"{mail}": 3, "{foo}": 4}, True)
-    asked = {(where, command[1]) for where, command in world.asked if command[0] == "LLEN"}
-    assert {where for where, key in asked if "{mail}" in key} == {FIRST}
-    assert {where for where, key in asked if "{foo}" in key} == {SECOND}
+    keys = {(address, command[1]) for address, command in world.commands if command[0] == "LLEN"}
+    assert {address for address, key in keys if "{mail}" in key} == {FIRST}
+    assert {address for address, key in keys if "{foo}" in key} == {SECOND}
 
 
 def test_a_queue_that_moved_is_found_in_the_same_collection(
     halves: dict[str, Keys], connect: DeploymentOf
 ) -> None:
-    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
-    assert waiting(collect(one)) == {"{mail}": 0, "{foo}": 0}
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    assert waiting(collect(bullmq)) == {"{mail}": 0, "{foo}": 0}
     halves[FIRST].moved.add("bull:{mail}:")
     halves[SECOND].lengths["bull:{mail}:wait"] = 9
     share_slots(halves, {FIRST: "0", SECOND: "1-16383"})
-    state = collect(one)
+    state = collect(bullmq)
     assert (waiting(state), state.up) == ({"{mail}": 9, "{foo}": 0}, True)
 
 
-def test_a_queue_that_nobody_has_is_unread(halves: dict[str, Keys], connect: DeploymentOf) -> None:
+def test_a_queue_without_an_owner_is_unread(halves: dict[str, Keys], connect: DeploymentOf) -> None:
     share_slots(halves, {FIRST: "0", SECOND: "8192-16383"})
-    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
-    state = collect(one)
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    state = collect(bullmq)
     assert waiting(state) == {"{foo}": 0}
     assert (state.unread[MAIL].kind, state.unread[MAIL].message) == ("unreachable", "no node owns its slot")
     assert not state.up
 
 
-def test_a_silent_node_is_not_asked_twice_when_nothing_has_moved(
+def test_a_silent_node_is_not_read_twice_when_nothing_has_moved(
     halves: dict[str, Keys], connect: DeploymentOf, world: World
 ) -> None:
-    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
-    collect(one)
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    collect(bullmq)
     world.servers[FIRST] = silent
-    world.asked.clear()
-    state = collect(one)
+    world.commands.clear()
+    state = collect(bullmq)
     assert waiting(state) == {"{foo}": 0}
     assert (state.unread[MAIL].kind, state.unread[MAIL].message) == ("timeout", f"{FIRST}: no answer in time")
-    asked = [command for _, command in world.asked if command == ("LLEN", "bull:{mail}:wait")]
-    assert len(asked) == 1
+    commands = [command for _, command in world.commands if command == ("LLEN", "bull:{mail}:wait")]
+    assert len(commands) == 1
 
 
 def test_a_dead_nodes_queues_are_read_from_its_successor(
     halves: dict[str, Keys], connect: DeploymentOf, world: World
 ) -> None:
-    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
-    collect(one)
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    collect(bullmq)
     del world.servers[FIRST]
     share_slots(halves, {SECOND: "0-16383"})
     halves[SECOND].lengths["bull:{mail}:wait"] = 2
-    assert waiting(collect(one)) == {"{foo}": 0, "{mail}": 2}
+    assert waiting(collect(bullmq)) == {"{foo}": 0, "{mail}": 2}
 
 
 def test_one_command_refused_leaves_every_queue_unread(cache: Keys, connect: DeploymentOf) -> None:
     cache.refused = {"ZCOUNT"}
-    one, _ = source(connect(url="redis://cache"), queues=["mail"])
-    state = collect(one)
+    bullmq, _ = source(connect(url="redis://cache"), queues=["mail"])
+    state = collect(bullmq)
     assert state.unread[QueueId("bull", "mail")].message.startswith("NOPERM")
     assert (state.queues, state.up) == ((), False)
 
@@ -131,7 +131,7 @@ def test_one_command_refused_leaves_every_queue_unread(cache: Keys, connect: Dep
 def test_ages_take_a_second_request(halves: dict[str, Keys], connect: DeploymentOf, world: World) -> None:
     mail, foo = halves.values()
     details = ("timestamp", "processedOn", "opts", "atm", "attemptsMade")
-    mail.answers = {
+    mail.replies = {
         ("LINDEX", "bull:{mail}:wait", "-1"): b"7",
         ("LINDEX", "bull:{mail}:active", "-1"): b"8",
         ("HMGET", "bull:{mail}:7", *details): [b"0", None, b"{}", None, None],
@@ -139,9 +139,9 @@ def test_ages_take_a_second_request(halves: dict[str, Keys], connect: Deployment
         ("LINDEX", "bull:{mail}2:active", "-1"): b"9",
         ("HMGET", "bull:{mail}2:9", "processedOn"): [b"2000"],
     }
-    foo.answers = {("LINDEX", "bull:{foo}:wait", "-1"): b"1"}
-    one, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{mail}2", "{foo}"])
-    ages = {queue.id.name: (queue.oldest_waiting, queue.longest_active) for queue in collect(one).queues}
+    foo.replies = {("LINDEX", "bull:{foo}:wait", "-1"): b"1"}
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{mail}2", "{foo}"])
+    ages = {queue.id.name: (queue.oldest_waiting, queue.longest_active) for queue in collect(bullmq).queues}
     oldest, longest = ages["{mail}"]
     assert oldest is not None
     assert longest == pytest.approx(oldest - 1)
@@ -149,22 +149,26 @@ def test_ages_take_a_second_request(halves: dict[str, Keys], connect: Deployment
     assert waits is None
     assert runs == pytest.approx(oldest - 2)
     assert ages["{foo}"] == (None, None)
-    rounds = [command[1] for where, command in world.asked if where == SECOND and command[0] == "HMGET"]
+    rounds = [
+        command[1] for address, command in world.commands if address == SECOND and command[0] == "HMGET"
+    ]
     assert rounds == ["bull:{foo}:meta", "bull:{foo}:1"]
 
 
 def test_workers_are_unknown_until_they_were_counted(cache: Keys, connect: DeploymentOf) -> None:
-    one, discovery = source(connect(url="redis://cache"), queues=["mail", "orders"])
-    assert [queue.workers for queue in collect(one).queues] == [None, None]
+    bullmq, discovery = source(connect(url="redis://cache"), queues=["mail", "orders"])
+    assert [queue.workers for queue in collect(bullmq).queues] == [None, None]
     cache.clients = ["bull:bWFpbA=="]
-    discovery.look_once(Deadline.after(5))
-    state = collect(one)
+    discovery.discover_once(Deadline.after(5))
+    state = collect(bullmq)
     assert {queue.id.name: queue.workers for queue in state.queues} == {"mail": 1, "orders": 0}
-    assert state.problems == ("named, but not in Redis: orders",)
+    assert state.problems == ("in the settings, but not in Redis: orders",)
 
 
-def test_the_first_settings_that_match_tell_of_a_queues_workers(cache: Keys, connect: DeploymentOf) -> None:
-    one, _ = source(
+def test_the_first_matching_settings_give_a_queues_worker_settings(
+    cache: Keys, connect: DeploymentOf
+) -> None:
+    bullmq, _ = source(
         connect(url="redis://cache"),
         queues=["mail", "mail-bulk", "orders"],
         capacity_per_worker=7,
@@ -174,16 +178,17 @@ def test_the_first_settings_that_match_tell_of_a_queues_workers(cache: Keys, con
             {"match": "mail-bulk", "worker_concurrency": 9},
         ],
     )
-    told = {
-        queue.id.name: (queue.capacity_per_worker, queue.worker_concurrency) for queue in collect(one).queues
+    worker_settings = {
+        queue.id.name: (queue.capacity_per_worker, queue.worker_concurrency)
+        for queue in collect(bullmq).queues
     }
-    assert told == {"mail": (7, 4), "mail-bulk": (50, None), "orders": (7, None)}
+    assert worker_settings == {"mail": (7, 4), "mail-bulk": (50, None), "orders": (7, None)}
 
 
 def test_queues_come_and_go(cache: Keys, connect: DeploymentOf) -> None:
-    one, discovery = source(connect(url="redis://cache"))
-    for wanted in (["a", "b"], ["b", "c"], [], ["c"]):
+    bullmq, discovery = source(connect(url="redis://cache"))
+    for expected in (["a", "b"], ["b", "c"], [], ["c"]):
         cache.exist.clear()
-        cache.hold(*wanted)
-        discovery.look_once(Deadline.after(5))
-        assert sorted(waiting(collect(one))) == wanted
+        cache.hold(*expected)
+        discovery.discover_once(Deadline.after(5))
+        assert sorted(waiting(collect(bullmq))) == expected

@@ -9,12 +9,12 @@ from exporter.bullmq.counts import (
     REPLIES,
     TAIL_REPLIES,
     Counts,
+    age_reply_count,
     ages,
-    ages_asked,
     pack_ages,
     pack_plans,
     pack_tails,
-    plan,
+    plan_queue,
     unpack,
     with_tails,
 )
@@ -58,23 +58,23 @@ def sent(request: Request) -> list[tuple[str, ...]]:
 def read(replies: dict[str, Reply]) -> Counts | ReplyError:
     """What both looks at a queue make of these replies."""
     assert replies.keys() <= (EMPTY | TAILS).keys()
-    (one,) = unpack([replies.get(name, usual) for name, usual in EMPTY.items()])
-    if isinstance(one, Counts) and one.open_tails:
-        one = with_tails(one, [replies.get(name, usual) for name, usual in TAILS.items()])
-        assert not isinstance(one, Counts) or not one.open_tails
-    return one
+    (counts,) = unpack([replies.get(name, usual) for name, usual in EMPTY.items()])
+    if isinstance(counts, Counts) and counts.open_tails:
+        counts = with_tails(counts, [replies.get(name, usual) for name, usual in TAILS.items()])
+        assert not isinstance(counts, Counts) or not counts.open_tails
+    return counts
 
 
 def counted(replies: dict[str, Reply]) -> Counts:
-    one = read(replies)
-    assert isinstance(one, Counts)
-    return one
+    counts = read(replies)
+    assert isinstance(counts, Counts)
+    return counts
 
 
 def test_the_commands_of_a_queue_are_those_of_its_replies() -> None:
-    commands = sent(pack_plans([plan(MAIL)], NOW_MS))
+    commands = sent(pack_plans([plan_queue(MAIL)], NOW_MS))
     assert len(commands) == REPLIES == len(EMPTY)
-    tails = sent(pack_tails([plan(MAIL)]))
+    tails = sent(pack_tails([plan_queue(MAIL)]))
     assert len(tails) == TAIL_REPLIES == len(TAILS)
     for command, named in zip([*commands, *tails], [*EMPTY, *TAILS], strict=True):
         words = named.split()
@@ -85,13 +85,13 @@ def test_the_commands_of_a_queue_are_those_of_its_replies() -> None:
 
 def test_no_command_writes() -> None:
     reads = {"LLEN", "ZCARD", "ZCOUNT", "HMGET", "LINDEX", "GET", "PTTL"}
-    assert {command[0] for command in sent(pack_plans([plan(MAIL)], NOW_MS))} == reads
+    assert {command[0] for command in sent(pack_plans([plan_queue(MAIL)], NOW_MS))} == reads
 
 
 def test_times_are_those_of_each_request() -> None:
-    one = plan(MAIL)
+    plan = plan_queue(MAIL)
     for now_ms in (NOW_MS, NOW_MS + 15_000):
-        *_, overdue, due, failed = sent(pack_plans([one], now_ms))
+        *_, overdue, due, failed = sent(pack_plans([plan], now_ms))
         assert overdue == ("ZCOUNT", "bull:mail:delayed", "-inf", str(now_ms * 4096))
         assert due == (
             "ZCOUNT",
@@ -104,10 +104,10 @@ def test_times_are_those_of_each_request() -> None:
 
 def test_queues_keep_their_order() -> None:
     queues = [QueueId("bull", name) for name in ("b", "a", "ü 🚀\n")]
-    commands = sent(pack_plans([plan(queue) for queue in queues], NOW_MS))
+    commands = sent(pack_plans([plan_queue(queue) for queue in queues], NOW_MS))
     assert [command[1] for command in commands[::REPLIES]] == [f"bull:{name}:wait" for _, name in queues]
     replies = [reply for length in (1, 2, 3) for reply in (EMPTY | {"LLEN wait": length}).values()]
-    assert [one.waiting for one in unpack(replies) if isinstance(one, Counts)] == [1, 2, 3]
+    assert [counts.waiting for counts in unpack(replies) if isinstance(counts, Counts)] == [1, 2, 3]
     assert unpack([]) == []
 
 
@@ -116,7 +116,7 @@ def test_an_empty_queue() -> None:
 
 
 def test_every_state() -> None:
-    one = counted(
+    counts = counted(
         {
             "LLEN wait": 1,
             "LLEN paused": 20,
@@ -137,7 +137,7 @@ def test_every_state() -> None:
             "ZCOUNT failed": 12,
         }
     )
-    assert one == Counts(21, 3, 4, 5, 6, 7, 8, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a")
+    assert counts == Counts(21, 3, 4, 5, 6, 7, 8, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a")
 
 
 @pytest.mark.parametrize("key", ["wait", "paused"])
@@ -156,7 +156,7 @@ def test_a_list_that_changes_between_two_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "started", "ttl_ms", "seconds"),
+    ("max_jobs", "started", "ttl_ms", "seconds"),
     [
         (b"5", b"5", 1500, 1.5),
         (b"5", b"6", 1500, 1.5),
@@ -168,9 +168,11 @@ def test_a_list_that_changes_between_two_commands() -> None:
         (None, b"1", -1, None),
     ],
 )
-def test_rate_limit(most: bytes | None, started: bytes | None, ttl_ms: int, seconds: float | None) -> None:
-    one = counted({"HMGET meta": [None, None, most], "GET limiter": started, "PTTL limiter": ttl_ms})
-    assert one.rate_limit_ttl == seconds
+def test_rate_limit(
+    max_jobs: bytes | None, started: bytes | None, ttl_ms: int, seconds: float | None
+) -> None:
+    counts = counted({"HMGET meta": [None, None, max_jobs], "GET limiter": started, "PTTL limiter": ttl_ms})
+    assert counts.rate_limit_ttl == seconds
 
 
 @pytest.mark.parametrize("named", [*EMPTY, *TAILS])
@@ -181,9 +183,9 @@ def test_one_key_that_cannot_be_read_makes_its_queue_unread(named: str) -> None:
 
 @pytest.mark.parametrize("reply", [None, b"x", []])
 def test_an_answer_that_makes_no_sense_is_no_count(reply: Reply) -> None:
-    one = read({"LLEN wait": reply})
-    assert isinstance(one, ReplyError)
-    assert one.code == "ERR"
+    error = read({"LLEN wait": reply})
+    assert isinstance(error, ReplyError)
+    assert error.code == "ERR"
 
 
 # --- ages ---
@@ -191,8 +193,8 @@ def test_an_answer_that_makes_no_sense_is_no_count(reply: Reply) -> None:
 
 def waits(fields: Reply, *others: Reply) -> float | None:
     replies = [fields, *others]
-    one = counted({"LINDEX wait -1": b"1"})._replace(oldest=(b"1",) * len(replies))
-    oldest, longest = ages(one, replies, NOW_MS)
+    counts = counted({"LINDEX wait -1": b"1"})._replace(oldest=(b"1",) * len(replies))
+    oldest, longest = ages(counts, replies, NOW_MS)
     assert longest is None
     return oldest
 
@@ -203,18 +205,18 @@ def job(added: float, *, opts: object = None, tried: int | None = None, tries: i
     return [stamp, began, json.dumps(opts or {}).encode(), str(tries).encode() if tries else None, None]
 
 
-def test_what_is_asked_about_the_oldest_jobs() -> None:
+def test_commands_for_the_oldest_jobs() -> None:
     both = counted(
         {"LINDEX wait -1": b"1", "LLEN paused": 1, "LINDEX paused -1": b"2", "LINDEX active": b"3"}
     )
     none = counted({})
     fields = ("timestamp", "processedOn", "opts", "atm", "attemptsMade")
-    assert sent(pack_ages([(plan(MAIL), both), (plan(MAIL), none)])) == [
+    assert sent(pack_ages([(plan_queue(MAIL), both), (plan_queue(MAIL), none)])) == [
         ("HMGET", "bull:mail:1", *fields),
         ("HMGET", "bull:mail:2", *fields),
         ("HMGET", "bull:mail:3", "processedOn"),
     ]
-    assert [ages_asked(one) for one in (both, none)] == [3, 0]
+    assert [age_reply_count(counts) for counts in (both, none)] == [3, 0]
 
 
 def test_a_job_waits_since_it_was_added() -> None:
@@ -235,7 +237,7 @@ def test_a_job_that_is_tried_again_waits_since_its_last_try() -> None:
     assert waits(job(3600, tried=30, tries=2, opts={"delay": 5})) == 30
 
 
-def test_of_a_job_that_was_put_back_by_hand_nothing_is_known() -> None:
+def test_a_job_retried_by_hand_has_no_age() -> None:
     assert waits(job(604_800, tries=3)) is None
     assert waits([b"1", None, b"{}", None, b"1"]) is None
 
@@ -245,7 +247,7 @@ def test_a_producers_clock_may_be_ahead() -> None:
 
 
 @pytest.mark.parametrize("reply", [None, NOPERM, [None] * 5, [b"x", None, b"{}", None, None], []])
-def test_a_job_that_is_gone_has_no_age(reply: Reply) -> None:
+def test_a_removed_job_has_no_age(reply: Reply) -> None:
     assert waits(reply) is None
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.events import Entry, Jobs, missing_before
-from exporter.snapshot import Histogram, Tallies
+from exporter.snapshot import Histogram, JobCounters
 
 NONE = dict.fromkeys(
     ("added", "started", "completed", "failed", "retried", "stalled", "removed", "deduplicated"), 0
@@ -25,26 +25,27 @@ def entry(at: str, text: str) -> Entry:
     return [at.encode(), [field.encode() for field in fields]]
 
 
-def told(script: str, jobs: Jobs | None = None) -> Tallies:
+def feed(script: str, jobs: Jobs | None = None) -> JobCounters:
     """Each line is `<ms>[-<number>] event jobId field=value ...`; afterwards the stream is at its end."""
     jobs = jobs or Jobs()
     lines = [line.split(maxsplit=1) for line in script.strip().splitlines()]
     jobs.feed(entry(at if "-" in at else f"{at}-0", text) for at, text in lines)
     jobs.settle()
-    return jobs.tallies()
+    return jobs.counters()
 
 
-def counters(tallies: Tallies) -> dict[str, int]:
-    return {name: value for name in NONE if (value := getattr(tallies, name))}
+def nonzero(counters: JobCounters) -> dict[str, int]:
+    return {name: value for name in NONE if (value := getattr(counters, name))}
 
 
-def durations(one: Histogram) -> tuple[int, float]:
-    return sum(one.counts), one.total
+def durations(histogram: Histogram) -> tuple[int, float]:
+    return sum(histogram.counts), histogram.total
 
 
-def spent(tallies: Tallies) -> dict[str, tuple[int, float]]:
+def spent(counters: JobCounters) -> dict[str, tuple[int, float]]:
     """Outcome -> attempts and seconds."""
-    return {outcome: durations(one) for outcome, one in tallies.processing.items() if sum(one.counts)}
+    processing = counters.processing.items()
+    return {outcome: durations(histogram) for outcome, histogram in processing if sum(histogram.counts)}
 
 
 PLAIN = """
@@ -199,50 +200,52 @@ CASES: dict[str, tuple[str, dict[str, int], tuple[int, float], dict[str, tuple[i
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_stream_says(name: str) -> None:
+def test_counters_and_durations_of_a_stream(name: str) -> None:
     script, expected, waited, processed = CASES[name]
-    found = told(script)
-    assert counters(found) == expected
-    assert durations(found.wait) == pytest.approx(waited)
-    assert spent(found) == {outcome: pytest.approx(one) for outcome, one in processed.items()}
+    counters = feed(script)
+    assert nonzero(counters) == expected
+    assert durations(counters.wait) == pytest.approx(waited)
+    assert spent(counters) == {
+        outcome: pytest.approx(spent_time) for outcome, spent_time in processed.items()
+    }
 
 
 def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
-    found = told(
+    counters = feed(
         "0-1 waiting 1\n1 waiting 2\n2 waiting 3\n101 active 2 a=b\n103 active 3 a=b", Jobs((0.1, 1))
     )
-    assert found.wait == Histogram((0.1, 1), (1, 1, 0), 0.201)
+    assert counters.wait == Histogram((0.1, 1), (1, 1, 0), 0.201)
 
 
-def test_an_entry_that_makes_no_sense_is_passed_over() -> None:
+def test_an_invalid_entry_is_ignored() -> None:
     jobs = Jobs()
     senseless: list[Any] = [[b"1-0", []], [b"1-0", None], [], None, 5, [b"1-0", [b"event"]]]
     jobs.feed([*senseless, [b"x", [b"event", b"active", b"jobId", b"1"]], entry("2-0", "added 1")])
-    assert counters(jobs.tallies()) == {"added": 1}
+    assert nonzero(jobs.counters()) == {"added": 1}
 
 
 def test_an_active_job_that_was_seeded_is_retried_without_a_duration() -> None:
     jobs = Jobs()
     jobs.seed([b"1"])
-    found = told("1 delayed 1 delay=5", jobs)
-    assert (counters(found), spent(found)) == ({"retried": 1}, {})
+    counters = feed("1 delayed 1 delay=5", jobs)
+    assert (nonzero(counters), spent(counters)) == ({"retried": 1}, {})
 
 
 def test_memory_is_bounded_and_what_is_dropped_is_counted() -> None:
-    jobs = Jobs(most=80)
+    jobs = Jobs(max_jobs=80)
     for n in range(200):
         jobs.feed([entry(f"{n}-0", f"waiting {n}")])
         assert jobs.remembered <= 80
-    assert jobs.tallies().evicted == 200 - jobs.remembered
-    found = told("500 active 199\n501 active 0", jobs)
-    assert durations(found.wait) == pytest.approx((1, 0.301))
+    assert jobs.counters().evicted == 200 - jobs.remembered
+    counters = feed("500 active 199\n501 active 0", jobs)
+    assert durations(counters.wait) == pytest.approx((1, 0.301))
 
 
 def test_what_went_without_an_event_is_pruned() -> None:
     jobs = Jobs()
     jobs.feed([entry("100-0", "waiting 1"), entry("150-0", "active 2"), entry("200-0", "waiting 3")])
     jobs.prune(200, waiting=False, active=True)
-    assert (jobs.remembered, jobs.tallies().evicted) == (2, 1)
+    assert (jobs.remembered, jobs.counters().evicted) == (2, 1)
     jobs.prune(201, waiting=True, active=False)
     assert jobs.remembered == 1
     jobs.forget()
@@ -273,30 +276,30 @@ EVENTS = (
 @st.composite
 def streams(draw: st.DrawFn) -> list[Entry]:
     at = 1
-    made: list[Entry] = []
+    entries: list[Entry] = []
     for _ in range(draw(st.integers(0, 60))):
         at += draw(st.sampled_from([0, 1, 40, 7000]))
         text = draw(st.sampled_from(EVENTS))
         job = draw(st.integers(0, 5))
-        made.append(entry(f"{at}-{len(made)}", text.format(job) if "{}" in text else f"{text} {job}"))
-    return made
+        entries.append(entry(f"{at}-{len(entries)}", text.format(job) if "{}" in text else f"{text} {job}"))
+    return entries
 
 
 @pytest.mark.slow
 @given(streams(), st.lists(st.integers(0, 60)), st.integers(2, 20))
 def test_any_split_with_a_restart_at_each_gives_the_same_tallies(
-    entries: list[Entry], cuts: list[int], most: int
+    entries: list[Entry], cuts: list[int], max_jobs: int
 ) -> None:
-    whole, parts = Jobs(most=most), Jobs(most=most)
+    whole, parts = Jobs(max_jobs=max_jobs), Jobs(max_jobs=max_jobs)
     whole.feed(entries)
     for start, end in pairwise(sorted({0, len(entries), *(cut for cut in cuts if cut < len(entries))})):
-        before = parts.tallies()
+        before = parts.counters()
         parts.feed(entries[start:end])
-        kept, parts = json.loads(json.dumps(parts.dump())), Jobs(most=most)
+        kept, parts = json.loads(json.dumps(parts.dump())), Jobs(max_jobs=max_jobs)
         parts.restore(kept)
-        after = parts.tallies()
+        after = parts.counters()
         assert all(getattr(before, name) <= getattr(after, name) for name in NONE)
     whole.settle()
     parts.settle()
-    assert whole.tallies() == parts.tallies()
+    assert whole.counters() == parts.counters()
     assert whole.remembered == parts.remembered

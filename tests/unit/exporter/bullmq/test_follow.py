@@ -16,199 +16,203 @@ NEW = 2_000_000_000_000  # ms, after any test began
 
 
 @pytest.fixture
-def one(server: Streams, connect: DeploymentOf, clock: Clock) -> SteppedFollower:
+def timed(server: Streams, connect: DeploymentOf, clock: Clock) -> SteppedFollower:
     return SteppedFollower(Follower(connect(url=f"redis://{CACHE}"), BullMQSettings()), clock)
 
 
-def test_begins_at_the_end_of_what_was_there(server: Streams, one: SteppedFollower) -> None:
+def test_begins_at_the_end_of_what_was_there(server: Streams, timed: SteppedFollower) -> None:
     server.add(1000, "added 1", "waiting 1")
     server.active["bull:mail:active"] = [b"7"]
-    one.round()
-    assert one.events()[1:3] == (0, 0)
+    timed.round()
+    assert timed.events()[1:3] == (0, 0)
     server.add(2000, "waiting 2", "delayed 7 delay=9")
-    found = one.events()
-    assert (found.read, found.lost, found.tallies.retried, found.tallies.added) == (2, 0, 1, 0)
+    events = timed.events()
+    assert (events.read, events.lost, events.counters.retried, events.counters.added) == (2, 0, 1, 0)
 
 
-def test_a_stream_that_began_later_is_read_whole(server: Streams, one: SteppedFollower) -> None:
+def test_a_stream_that_began_later_is_read_whole(server: Streams, timed: SteppedFollower) -> None:
     server.add(NEW, "added 1", "waiting 1")
-    one.round()
-    assert one.events().tallies.added == 1
+    timed.round()
+    assert timed.events().counters.added == 1
     server.add(NEW, "added 1", queue="other")
     server.add(NEW, "added 2", queue="other", trim=1)
-    one.round(MAIL, OTHER)
-    assert one.events(MAIL, OTHER, queue=OTHER).read == 0
+    timed.round(MAIL, OTHER)
+    assert timed.events(MAIL, OTHER, queue=OTHER).read == 0
 
 
-def test_a_queue_without_a_stream_yet(server: Streams, one: SteppedFollower) -> None:
-    one.round()
-    assert one.events().read == 0
+def test_a_queue_without_a_stream_yet(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
+    assert timed.events().read == 0
     server.add(1000, "added 1", "waiting 1", "added 2")
-    assert one.events().tallies.added == 2
+    assert timed.events().counters.added == 2
 
 
-def test_what_was_trimmed_unread(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_what_was_trimmed_unread(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
     server.add(1000, *["added 1"] * 20, trim=5)
-    one.round()
-    one.round()
-    found = one.events()
-    assert (found.read, found.lost) == (5, 15)
-    assert one.events().lost == 15
+    timed.round()
+    timed.round()
+    events = timed.events()
+    assert (events.read, events.lost) == (5, 15)
+    assert timed.events().lost == 15
 
 
-def test_before_redis_7_at_least_so_many_were(server: Streams, one: SteppedFollower) -> None:
+def test_before_redis_7_at_least_so_many_were(server: Streams, timed: SteppedFollower) -> None:
     server.counts = False
     server.add(1000, "added 1")
-    one.round()
+    timed.round()
     server.add(2000, "added 2", "added 3", "added 4", trim=1)
-    assert one.events()[1:3] == (1, 2)
+    assert timed.events()[1:3] == (1, 2)
     server.add(2000, "added 5", "added 6", trim=1)
-    assert one.events()[1:3] == (2, 3)
+    assert timed.events()[1:3] == (2, 3)
     server.add(3000, "added 7")
-    assert one.events()[1:3] == (3, 3)
+    assert timed.events()[1:3] == (3, 3)
 
 
-def test_after_a_loss_only_what_is_certain_has_a_duration(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_after_a_loss_only_what_is_certain_has_a_duration(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
     server.add(1000, "added 1", "waiting 1")
-    one.round()
+    timed.round()
     server.add(2000, "active 1", "waiting 2", "waiting 1 prev=active", trim=1)
     server.active["bull:mail:active"] = [b"9"]
-    one.round()
-    assert one.events().lost == 2
+    timed.round()
+    assert timed.events().lost == 2
     server.add(5000, "delayed 9 delay=1", "active 1")
-    found = one.events().tallies
-    assert (found.retried, found.started, sum(found.wait.counts)) == (2, 1, 0)
+    events = timed.events().counters
+    assert (events.retried, events.started, sum(events.wait.counts)) == (2, 1, 0)
 
 
-def test_more_is_read_at_once(server: Streams, one: SteppedFollower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_is_read_at_once(
+    server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(follow, "_BATCH", 10)
-    one.round()
-    next(iter(one.follower._readers.values())).batch = 10
-    one.round()
+    timed.round()
+    next(iter(timed.follower._readers.values())).batch = 10
+    timed.round()
     server.add(1000, *["added 1"] * 25)
-    assert [one.round(), one.round()] == [0.0, 0.0]
-    assert one.round() > 0
-    assert one.events().read == 25
+    assert [timed.round(), timed.round()] == [0.0, 0.0]
+    assert timed.round() > 0
+    assert timed.events().read == 25
 
 
 def test_the_busier_and_the_shorter_a_stream_the_sooner_it_is_read_again(
-    server: Streams, one: SteppedFollower
+    server: Streams, timed: SteppedFollower
 ) -> None:
-    one.round()
-    assert 0.25 <= one.round() <= 1.0
+    timed.round()
+    assert 0.25 <= timed.round() <= 1.0
     server.add(1000, *["added 1"] * 900, trim=200)
-    assert one.round() <= 1.0
+    assert timed.round() <= 1.0
     server.add(2000, *["added 1"] * 900, trim=200)
-    assert one.round(seconds=0.25) == 0.1
+    assert timed.round(seconds=0.25) == 0.1
 
 
 def test_what_is_new_is_read_once_after_a_node_was_silent(
-    world: World, server: Streams, one: SteppedFollower
+    world: World, server: Streams, timed: SteppedFollower
 ) -> None:
-    one.round()
+    timed.round()
     server.add(1000, "added 1")
-    assert one.events().read == 1
-    one.round(seconds=0)
-    gone = world.servers.pop(CACHE)
-    assert 0 < one.round() <= 1.0
-    assert one.follower.events()[MAIL].lag == pytest.approx(2.0)
-    world.servers[CACHE] = gone
+    assert timed.events().read == 1
+    timed.round(seconds=0)
+    removed = world.servers.pop(CACHE)
+    assert 0 < timed.round() <= 1.0
+    assert timed.follower.events()[MAIL].lag == pytest.approx(2.0)
+    world.servers[CACHE] = removed
     server.add(2000, "added 2")
-    found = one.events()
-    assert (found.read, found.tallies.added, found.lag) == (2, 2, 0.0)
+    events = timed.events()
+    assert (events.read, events.counters.added, events.lag) == (2, 2, 0.0)
 
 
-def test_an_answer_that_comes_too_late_is_asked_for_in_smaller_parts(
-    world: World, server: Streams, one: SteppedFollower, monkeypatch: pytest.MonkeyPatch
+def test_after_a_timeout_the_batches_are_smaller(
+    world: World, server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one.round()
+    timed.round()
     monkeypatch.setattr(
-        one.follower._deployment,
-        "ask",
-        lambda asked, *_, **__: dict.fromkeys(asked, Failed("timeout", "")),
+        timed.follower._deployment,
+        "execute",
+        lambda requests, *_, **__: dict.fromkeys(requests, Failed("timeout", "")),
     )
     for _ in range(5):
-        one.round(seconds=11)
-    assert [reader.batch for reader in one.follower._readers.values()] == [62]
+        timed.round(seconds=11)
+    assert [reader.batch for reader in timed.follower._readers.values()] == [62]
 
 
-def test_a_stream_that_vanishes_and_comes_again(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_a_stream_that_vanishes_and_comes_again(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
     server.add(1000, "added 1", "waiting 1")
-    one.round()
-    for kept in (server.entries, server.added, server.last):
-        kept.clear()
-    one.round(seconds=20)
+    timed.round()
+    for table in (server.entries, server.added, server.last):
+        table.clear()
+    timed.round(seconds=20)
     server.add(2000, "added 1", "waiting 1", "active 1")
-    one.round()
-    found = one.events()
-    assert (found.read, found.lost, found.tallies.added) == (5, 0, 2)
+    timed.round()
+    events = timed.events()
+    assert (events.read, events.lost, events.counters.added) == (5, 0, 2)
 
 
-def test_ids_that_went_back_are_followed_from_their_end(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_ids_that_went_back_are_followed_from_their_end(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
     server.add(5000, "added 1")
-    one.round()
-    for kept in (server.entries, server.added, server.last):
-        kept.clear()
+    timed.round()
+    for table in (server.entries, server.added, server.last):
+        table.clear()
     server.add(4000, "added 2")
-    one.round(seconds=20)
+    timed.round(seconds=20)
     server.add(4500, "added 3")
-    one.round()
-    found = one.events()
-    assert (found.read, found.lost) == (2, 0)
+    timed.round()
+    events = timed.events()
+    assert (events.read, events.lost) == (2, 0)
 
 
-def test_jobs_that_went_without_an_event_are_forgotten(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_jobs_that_went_without_an_event_are_forgotten(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
     server.add(1000, "waiting 1", "active 2")
-    one.round()
+    timed.round()
     server.lengths |= dict.fromkeys((f"bull:mail:{key}" for key in ("wait", "paused", "prioritized")), 0)
     server.add(2000, "waiting 3")
-    one.round()
-    assert one.follower._streams[MAIL].jobs.remembered == 2
-    assert one.events().tallies.evicted == 1
+    timed.round()
+    assert timed.follower._streams[MAIL].jobs.remembered == 2
+    assert timed.events().counters.evicted == 1
 
 
 def test_all_queues_together_have_a_bound(
-    server: Streams, one: SteppedFollower, monkeypatch: pytest.MonkeyPatch
+    server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "_MOST_IN_ALL", 20)
-    one.round(MAIL, OTHER)
+    monkeypatch.setattr(follow, "_MAX_REMEMBERED", 20)
+    timed.round(MAIL, OTHER)
     server.add(1000, *[f"waiting {n}" for n in range(30)])
     server.add(1000, "waiting 1", queue="other")
-    found = one.events(MAIL, OTHER)
-    assert found.tallies.evicted >= 11
-    assert one.follower._streams[OTHER].jobs.remembered == 1
+    events = timed.events(MAIL, OTHER)
+    assert events.counters.evicted >= 11
+    assert timed.follower._streams[OTHER].jobs.remembered == 1
 
 
-def test_one_key_that_is_no_stream_costs_the_others_nothing(server: Streams, one: SteppedFollower) -> None:
-    one.round(MAIL, OTHER)
+def test_one_key_that_is_not_a_stream_does_not_block_the_others(
+    server: Streams, timed: SteppedFollower
+) -> None:
+    timed.round(MAIL, OTHER)
     server.refused["bull:other:events"] = "WRONGTYPE no stream"
     server.add(1000, "added 1")
-    one.round(MAIL, OTHER)
-    assert one.events(MAIL, OTHER).read == 1
+    timed.round(MAIL, OTHER)
+    assert timed.events(MAIL, OTHER).read == 1
 
 
-def test_queues_that_are_gone_are_forgotten(server: Streams, one: SteppedFollower) -> None:
+def test_removed_queues_are_forgotten(server: Streams, timed: SteppedFollower) -> None:
     server.add(1000, "added 1", queue="other")
-    one.round(MAIL, OTHER)
-    one.round(OTHER)
-    assert list(one.follower.events()) == [OTHER]
+    timed.round(MAIL, OTHER)
+    timed.round(OTHER)
+    assert list(timed.follower.events()) == [OTHER]
 
 
-def test_a_queue_whose_stream_may_not_be_read_is_not_told(server: Streams, one: SteppedFollower) -> None:
+def test_a_queue_whose_stream_is_refused_has_no_events(server: Streams, timed: SteppedFollower) -> None:
     server.refused["bull:mail:events"] = "NOPERM no"
-    one.round()
-    assert one.follower.events() == {}
-    assert one.follower.problems() == ("event streams: NOPERM no",)
+    timed.round()
+    assert timed.follower.events() == {}
+    assert timed.follower.problems() == ("event streams: NOPERM no",)
     server.refused.clear()
-    one.round(seconds=5)
-    assert one.follower.events() == {}
-    one.round(seconds=20)
-    assert (list(one.follower.events()), one.follower.problems()) == ([MAIL], ())
+    timed.round(seconds=5)
+    assert timed.follower.events() == {}
+    timed.round(seconds=20)
+    assert (list(timed.follower.events()), timed.follower.problems()) == ([MAIL], ())
 
 
 def test_a_slot_that_moves_is_followed_and_nothing_counts_twice(
@@ -228,102 +232,106 @@ def test_a_slot_that_moves_is_followed_and_nothing_counts_twice(
 
     tagged = QueueId("bull", "{mail}")
     share({"10.0.0.1:7001": "0-16383", "10.0.0.2:7002": ""})
-    one = SteppedFollower(Follower(connect(cluster=["10.0.0.1:7001"]), BullMQSettings()), clock)
-    one.round(tagged)
+    timed = SteppedFollower(Follower(connect(cluster=["10.0.0.1:7001"]), BullMQSettings()), clock)
+    timed.round(tagged)
     first.add(1000, "added 1", "waiting 1", queue="{mail}")
-    assert one.events(tagged, queue=tagged).tallies.added == 1
+    assert timed.events(tagged, queue=tagged).counters.added == 1
     second.entries, second.added, second.last = first.entries, first.added, first.last
     first.refused["bull:{mail}:events"] = "MOVED 1 10.0.0.2:7002"
     share({"10.0.0.1:7001": "", "10.0.0.2:7002": "0-16383"})
     second.add(2000, "added 2", queue="{mail}")
-    one.round(tagged)
-    found = one.events(tagged, queue=tagged)
-    assert (found.tallies.added, found.read, found.lost) == (2, 3, 0)
+    timed.round(tagged)
+    events = timed.events(tagged, queue=tagged)
+    assert (events.counters.added, events.read, events.lost) == (2, 3, 0)
 
 
-def test_readers_of_two_nodes_never_count_one_entry_twice(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_readers_of_two_nodes_never_count_one_entry_twice(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
     server.add(1000, "added 1", "waiting 1")
-    (reader,) = one.follower._readers.values()
-    asked = _Round(reader.streams, 100, one.clock.now, whole=True)
-    one.round()
-    answer = [server(("XREAD", "COUNT", "100", "STREAMS", "bull:mail:events", "0-0"))]
-    assert not reader._take(asked, [b"not looked at"] * (asked.request.replies - 1) + answer)
-    assert one.events().read == 2
+    (reader,) = timed.follower._readers.values()
+    read_round = _Round(reader.streams, 100, timed.clock.now, combined=True)
+    timed.round()
+    replies = [server(("XREAD", "COUNT", "100", "STREAMS", "bull:mail:events", "0-0"))]
+    assert not reader._apply(read_round, [b"not looked at"] * (read_round.request.replies - 1) + replies)
+    assert timed.events().read == 2
 
 
-def failed_over(server: Streams, world: World, one: SteppedFollower) -> None:
+def failed_over(server: Streams, world: World, timed: SteppedFollower) -> None:
     """The same queue at another address."""
     world.servers["other:6379"] = world.servers.pop(CACHE)
-    (stream,) = one.follower._streams.values()
-    stream.belongs_to("other:6379")
+    (stream,) = timed.follower._streams.values()
+    stream.set_owner("other:6379")
     world.servers[CACHE] = server
 
 
 @pytest.mark.parametrize("later", [0, 3], ids=["nothing yet", "new events"])
-def test_what_a_failover_undid_is_told(
-    server: Streams, world: World, one: SteppedFollower, later: int
+def test_events_undone_by_a_failover_are_reported(
+    server: Streams, world: World, timed: SteppedFollower, later: int
 ) -> None:
-    one.round()
+    timed.round()
     server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
-    assert one.events().read == 4
+    assert timed.events().read == 4
     del server.entries["bull:mail:events"][-2:]
     server.added["bull:mail:events"], server.last["bull:mail:events"] = 2, (1000, 1)
-    failed_over(server, world, one)
+    failed_over(server, world, timed)
     for n in range(later):
         server.add(5000 + n, f"added {n + 5}")
-    found = one.events()
-    assert (found.read, found.undone, found.lost) == (4 + later, 2, 0)
+    events = timed.events()
+    assert (events.read, events.undone, events.lost) == (4 + later, 2, 0)
     server.add(9000, "added 9")
-    found = one.events()
-    assert (found.read, found.undone, found.lost) == (5 + later, 2, 0)
+    events = timed.events()
+    assert (events.read, events.undone, events.lost) == (5 + later, 2, 0)
 
 
-def test_a_stream_made_anew_on_the_same_node_undid_nothing(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_a_stream_created_again_on_the_same_node_undid_nothing(
+    server: Streams, timed: SteppedFollower
+) -> None:
+    timed.round()
     server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
-    one.round()
+    timed.round()
     server.entries.clear()
     server.added.clear()
     server.add(5000, "added 1")
-    found = one.events()
-    assert (found.read, found.undone, found.lost) == (5, 0, 0)
+    events = timed.events()
+    assert (events.read, events.undone, events.lost) == (5, 0, 0)
 
 
-def test_what_a_restart_from_an_older_file_undid_is_told(server: Streams, one: SteppedFollower) -> None:
-    one.round()
+def test_events_undone_by_a_restart_from_an_older_file_are_reported(
+    server: Streams, timed: SteppedFollower
+) -> None:
+    timed.round()
     server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
-    one.round()
+    timed.round()
     roll_back(server, 3)
-    found = one.events(seconds=20)
-    assert (found.read, found.undone, found.lost) == (4, 3, 0)
+    events = timed.events(seconds=20)
+    assert (events.read, events.undone, events.lost) == (4, 3, 0)
     server.add(5000, "added 3")
-    assert one.events().undone == 3
+    assert timed.events().undone == 3
 
 
 def test_a_new_master_that_never_had_the_stream_undid_all(
-    server: Streams, world: World, one: SteppedFollower
+    server: Streams, world: World, timed: SteppedFollower
 ) -> None:
-    one.round()
+    timed.round()
     server.add(1000, "added 1", "waiting 1")
-    assert one.events().read == 2
-    for kept in (server.entries, server.added, server.last):
-        kept.clear()
-    failed_over(server, world, one)
-    assert one.events().undone == 2
+    assert timed.events().read == 2
+    for table in (server.entries, server.added, server.last):
+        table.clear()
+    failed_over(server, world, timed)
+    assert timed.events().undone == 2
     server.add(5000, "added 2")
-    found = one.events()
-    assert (found.read, found.undone, found.lost) == (3, 2, 0)
+    events = timed.events()
+    assert (events.read, events.undone, events.lost) == (3, 2, 0)
 
 
-def test_what_a_deposed_master_still_says_does_not_count(server: Streams, one: SteppedFollower) -> None:
-    one.round()
-    (reader,) = one.follower._readers.values()
+def test_entries_of_a_demoted_master_do_not_count(server: Streams, timed: SteppedFollower) -> None:
+    timed.round()
+    (reader,) = timed.follower._readers.values()
     server.add(1000, "added 1")
-    asked = _Round(reader.streams, 100, one.clock.now, whole=False)
+    read_round = _Round(reader.streams, 100, timed.clock.now, combined=False)
     (stream,) = reader.streams
-    stream.belongs_to("other:6379")
+    stream.set_owner("other:6379")
     key = "bull:mail:events"
-    answers: list[Reply] = [ReplyError("ERR no such key")] * (asked.request.replies - 1)
-    assert not reader._take(asked, [*answers, server.xread(100, [key], ["0-0"])])
-    assert (stream.read, stream.jobs.tallies().added) == (0, 0)
+    replies: list[Reply] = [ReplyError("ERR no such key")] * (read_round.request.replies - 1)
+    assert not reader._apply(read_round, [*replies, server.xread(100, [key], ["0-0"])])
+    assert (stream.read, stream.jobs.counters().added) == (0, 0)

@@ -12,8 +12,8 @@ from exporter.bullmq.keys import (
 from exporter.bullmq.keys import (
     is_pattern,
     is_python_name,
+    is_selected,
     is_tagged,
-    is_wanted,
     queue_of_meta,
     scan_pattern,
     slot_of,
@@ -113,14 +113,14 @@ def test_python_writes_the_queues_name_as_it_is() -> None:
     assert not is_python_name("bull:bWFpbA==", MAIL)
 
 
-def test_what_a_prefix_says_to_a_glob_is_escaped() -> None:
+def test_glob_characters_of_a_prefix_are_escaped() -> None:
     assert scan_pattern(["bull"]) == "bull:*:meta"
     assert scan_pattern(["a*b?[c]^d\\-"]) == r"a\*b\?\[c\]\^d\\\-:*:meta"
     assert scan_pattern(["bull", "shop"]) == "*:meta"
 
 
 @pytest.mark.parametrize(
-    ("name", "entries", "wanted"),
+    ("name", "entries", "selected"),
     [
         ("mail", (), True),
         ("mail", ("mail",), True),
@@ -133,8 +133,8 @@ def test_what_a_prefix_says_to_a_glob_is_escaped() -> None:
         ("orders", ("mail", "x*"), False),
     ],
 )
-def test_names_and_patterns(name: str, entries: tuple[str, ...], wanted: bool) -> None:  # noqa: FBT001
-    assert is_wanted(QueueId("bull", name), entries) is wanted
+def test_names_and_patterns(name: str, entries: tuple[str, ...], selected: bool) -> None:  # noqa: FBT001
+    assert is_selected(QueueId("bull", name), entries) is selected
 
 
 def test_what_is_a_pattern() -> None:

@@ -50,9 +50,9 @@ def test_queues_by_owner() -> None:
 
 def test_in_a_cluster_a_queue_needs_a_tag() -> None:
     slot_map = cluster(node("a", (0, 16383)))
-    assert slot_map.possible(MAIL)
-    assert not slot_map.possible(QueueId("bull", "mail"))
-    assert SlotMap(Topology("standalone", (node("a"),))).possible(QueueId("bull", "mail"))
+    assert slot_map.supports(MAIL)
+    assert not slot_map.supports(QueueId("bull", "mail"))
+    assert SlotMap(Topology("standalone", (node("a"),))).supports(QueueId("bull", "mail"))
 
 
 @pytest.mark.parametrize("mode", ["standalone", "sentinel"])

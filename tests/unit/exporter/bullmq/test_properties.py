@@ -15,11 +15,11 @@ from exporter.bullmq.counts import (
     REPLIES,
     TAIL_REPLIES,
     Counts,
+    age_reply_count,
     ages,
-    ages_asked,
     pack_ages,
     pack_plans,
-    plan,
+    plan_queue,
     unpack,
     with_tails,
 )
@@ -37,9 +37,9 @@ ANSWERS: st.SearchStrategy[Any] = st.one_of(BULKS, st.integers(), st.lists(BULKS
 
 
 def read(replies: list[Reply]) -> Counts:
-    (one,) = unpack(replies)
-    assert isinstance(one, Counts)
-    return one
+    (counts,) = unpack(replies)
+    assert isinstance(counts, Counts)
+    return counts
 
 
 def keys_of(packed: bytes) -> list[bytes]:
@@ -79,7 +79,7 @@ def test_keys_of_a_tagged_prefix_share_a_slot(name: str, suffix: str) -> None:
 
 @given(st.lists(NAMES, max_size=4), st.integers(0, 2**43))
 def test_every_command_is_about_a_key_of_its_queue(names: list[str], now_ms: int) -> None:
-    request = pack_plans([plan(QueueId("bull", name)) for name in names], now_ms)
+    request = pack_plans([plan_queue(QueueId("bull", name)) for name in names], now_ms)
     keys = keys_of(request.packed)
     assert len(keys) == request.replies == REPLIES * len(names)
     for place, key in enumerate(keys):
@@ -87,41 +87,41 @@ def test_every_command_is_about_a_key_of_its_queue(names: list[str], now_ms: int
 
 
 @given(NAMES, st.lists(st.binary(), max_size=2), BULKS)
-def test_any_job_can_be_asked_for(name: str, oldest: list[bytes], longest: bytes | None) -> None:
-    one = read(IDLE)._replace(oldest=tuple(oldest), longest=longest)
-    request = pack_ages([(plan(QueueId("bull", name)), one)])
+def test_any_job_can_be_read(name: str, oldest: list[bytes], longest: bytes | None) -> None:
+    counts = read(IDLE)._replace(oldest=tuple(oldest), longest=longest)
+    request = pack_ages([(plan_queue(QueueId("bull", name)), counts)])
     jobs = [*oldest, *([] if longest is None else [longest])]
     assert keys_of(request.packed) == [f"bull:{name}:".encode() + job for job in jobs]
-    assert request.replies == ages_asked(one) == len(jobs)
+    assert request.replies == age_reply_count(counts) == len(jobs)
 
 
 @pytest.mark.parametrize("place", range(REPLIES))
-@pytest.mark.parametrize("said", ["NOPERM no", "WRONGTYPE x", "MOVED 1 a:1"])
-def test_an_error_makes_its_queue_unread_and_no_other(place: int, said: str) -> None:
+@pytest.mark.parametrize("message", ["NOPERM no", "WRONGTYPE x", "MOVED 1 a:1"])
+def test_an_error_makes_its_queue_unread_and_no_other(place: int, message: str) -> None:
     middle = list(IDLE)
-    middle[place] = ReplyError(said)
+    middle[place] = ReplyError(message)
     before, broken, after = unpack([*IDLE, *middle, *IDLE])
     assert isinstance(broken, ReplyError)
-    assert str(broken) == said
+    assert str(broken) == message
     assert before == after == read(IDLE)
 
 
 @given(st.lists(ANSWERS, min_size=TAIL_REPLIES, max_size=TAIL_REPLIES))
-def test_a_second_look_never_counts_more_jobs_or_less_than_none(answers: list[Any]) -> None:
-    one = read(IDLE)._replace(waiting=1)
-    looked = with_tails(one, answers)
+def test_a_second_read_never_counts_more_jobs_or_less_than_none(replies: list[Any]) -> None:
+    counts = read(IDLE)._replace(waiting=1)
+    looked = with_tails(counts, replies)
     assert isinstance(looked, ReplyError) or (0 <= looked.waiting <= 1 and len(looked.oldest) <= 2)
 
 
 @given(st.lists(ANSWERS, min_size=3, max_size=3))
-def test_ages_are_never_negative_whatever_is_answered(answers: list[Any]) -> None:
-    one = read(IDLE)._replace(oldest=(b"1", b"2"), longest=b"3")
-    assert all(age is None or age >= 0 for age in ages(one, answers, NOW_MS))
+def test_ages_are_never_negative_whatever_is_answered(replies: list[Any]) -> None:
+    counts = read(IDLE)._replace(oldest=(b"1", b"2"), longest=b"3")
+    assert all(age is None or age >= 0 for age in ages(counts, replies, NOW_MS))
 
 
 @pytest.mark.parametrize("opts", [b'{"delay":1' + b"0" * 400 + b"}", b'{"delay":' + b"[" * 200_000])
 def test_options_beyond_what_python_can_hold_cost_nothing_else(opts: bytes) -> None:
     """Whoever adds a job writes its options, and one job must not cost all queues their collection."""
-    one = read(IDLE)._replace(oldest=(b"1",), longest=b"2")
+    counts = read(IDLE)._replace(oldest=(b"1",), longest=b"2")
     job: Reply = [b"%d" % (NOW_MS - 5000), None, opts, None, None]
-    assert ages(one, [job, [b"%d" % (NOW_MS - 2500)]], NOW_MS)[1] == 2.5
+    assert ages(counts, [job, [b"%d" % (NOW_MS - 2500)]], NOW_MS)[1] == 2.5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bullmq import state_file as keep
+from exporter.bullmq import state_file
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.state_file import CheckpointFile, CheckpointFileError
 from exporter.settings import BullMQSettings
@@ -24,73 +24,73 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def begin(connect: DeploymentOf, clock: Clock, path: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
-    monkeypatch.setattr(keep, "monotonic", clock)
+    monkeypatch.setattr(state_file, "monotonic", clock)
 
-    def made(**settings: object) -> SteppedFollower:
+    def start(**settings: object) -> SteppedFollower:
         checkpoint = CheckpointFile(str(path))
         bullmq = BullMQSettings.model_validate(settings)
         return SteppedFollower(
             Follower(connect(url=f"redis://{CACHE}"), bullmq, checkpoint=checkpoint), clock
         )
 
-    return made
+    return start
 
 
 def test_a_restart_goes_on_from_the_stream(server: Streams, begin: Begin) -> None:
-    one = begin()
-    one.round()
+    timed = begin()
+    timed.round()
     server.add(1000, "added 1", "waiting 1", "active 1", "added 2", "waiting 2")
-    assert one.events(seconds=10).read == 5
+    assert timed.events(seconds=10).read == 5
     server.add(3000, "completed 1", "active 2", "delayed 2")
     again = begin()
-    found = again.events()
-    assert (found.read, found.lost, found.tallies.added, found.tallies.completed) == (8, 0, 2, 1)
-    assert found.tallies.retried == 1
-    assert (sum(found.tallies.wait.counts), found.tallies.processing["completed"].total) == (2, 2.0)
-    assert found.since == pytest.approx(one.follower.events()[MAIL].since)
+    events = again.events()
+    assert (events.read, events.lost, events.counters.added, events.counters.completed) == (8, 0, 2, 1)
+    assert events.counters.retried == 1
+    assert (sum(events.counters.wait.counts), events.counters.processing["completed"].total) == (2, 2.0)
+    assert events.since == pytest.approx(timed.follower.events()[MAIL].since)
 
 
-def test_nothing_is_told_before_the_stream_was_read_to_its_end(server: Streams, begin: Begin) -> None:
-    one = begin()
-    one.round()
+def test_nothing_is_published_before_the_stream_was_read_to_its_end(server: Streams, begin: Begin) -> None:
+    timed = begin()
+    timed.round()
     server.add(1000, "added 1")
-    one.events(seconds=10)
+    timed.events(seconds=10)
     again = begin()
-    again.follower._remember([MAIL])
+    again.follower._update_streams([MAIL])
     assert again.follower.events() == {}
     assert again.events().read == 1
 
 
 def test_what_was_trimmed_in_between_is_lost(server: Streams, begin: Begin) -> None:
-    one = begin()
-    one.round()
+    timed = begin()
+    timed.round()
     server.add(1000, "added 1")
-    one.events(seconds=10)
+    timed.events(seconds=10)
     server.add(2000, *[f"added {n}" for n in range(2, 10)], trim=3)
-    found = begin().events()
-    assert (found.read, found.lost, found.tallies.added) == (4, 5, 4)
+    events = begin().events()
+    assert (events.read, events.lost, events.counters.added) == (4, 5, 4)
 
 
 def test_a_stop_writes_at_once_and_writes_are_some_seconds_apart(
     server: Streams, begin: Begin, path: Path
 ) -> None:
-    one = begin()
-    one.round()
+    timed = begin()
+    timed.round()
     server.add(500, "added 0")
-    one.round(seconds=10)
+    timed.round(seconds=10)
     before = path.read_bytes()
     server.add(1000, "added 1")
-    one.round(seconds=1)
+    timed.round(seconds=1)
     assert path.read_bytes() == before
-    one.follower.stop()
+    timed.follower.stop()
     assert path.read_bytes() != before
 
 
 def test_queues_that_are_not_found_yet_are_kept(server: Streams, begin: Begin, path: Path) -> None:
-    one = begin()
+    timed = begin()
     server.add(500, "added 1")
     server.add(500, "added 1", queue="other")
-    one.round(MAIL, OTHER, seconds=10)
+    timed.round(MAIL, OTHER, seconds=10)
     again = begin()
     again.round(MAIL)
     again.follower.stop()
@@ -98,12 +98,12 @@ def test_queues_that_are_not_found_yet_are_kept(server: Streams, begin: Begin, p
 
 
 def test_other_buckets_keep_the_counters(server: Streams, begin: Begin) -> None:
-    one = begin()
-    one.round()
+    timed = begin()
+    timed.round()
     server.add(1000, "added 1", "waiting 1", "active 1")
-    one.events(seconds=10)
-    found = begin(event_buckets=[1, 2]).events()
-    assert (found.tallies.started, sum(found.tallies.wait.counts)) == (1, 0)
+    timed.events(seconds=10)
+    events = begin(event_buckets=[1, 2]).events()
+    assert (events.counters.started, sum(events.counters.wait.counts)) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -117,18 +117,18 @@ def test_a_file_that_is_none_is_set_aside(path: Path, torn: bytes) -> None:
     assert not path.exists()
 
 
-def test_an_entry_that_makes_no_sense_costs_only_its_queue(server: Streams, begin: Begin, path: Path) -> None:
-    one = begin()
+def test_an_invalid_entry_affects_only_its_queue(server: Streams, begin: Begin, path: Path) -> None:
+    timed = begin()
     server.add(500, "added 1")
     server.add(500, "added 1", queue="other")
-    one.round(MAIL, OTHER, seconds=10)
+    timed.round(MAIL, OTHER, seconds=10)
     server.add(600, "added 2")
     server.add(600, "added 2", queue="other")
     path.write_text(path.read_text().replace('"counts": [', '"counts": ["x", ', 1))
-    found = begin()
-    found.round(MAIL, OTHER)
-    told = found.follower.events()
-    assert sorted(each.tallies.added for each in (told[MAIL], told[OTHER])) == [0, 1]
+    restarted = begin()
+    restarted.round(MAIL, OTHER)
+    events = restarted.follower.events()
+    assert sorted(events[queue].counters.added for queue in (MAIL, OTHER)) == [0, 1]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -136,22 +136,22 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         CheckpointFile(str(tmp_path / "nowhere" / "state"))
 
 
-def test_a_disk_that_is_full_costs_nothing_but_the_file(
+def test_a_full_disk_affects_only_the_file(
     server: Streams, begin: Begin, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = begin()
+    timed = begin()
     path.with_name("state.new").mkdir()
-    one.round()
+    timed.round()
     server.add(1000, "added 1")
-    assert one.events(seconds=10).read == 1
+    assert timed.events(seconds=10).read == 1
     assert "checkpoint not written" in caplog.text
 
 
-def test_what_redis_lost_while_nobody_looked_is_told(server: Streams, begin: Begin) -> None:
-    one = begin()
-    one.round()
+def test_events_that_redis_lost_in_between_are_reported(server: Streams, begin: Begin) -> None:
+    timed = begin()
+    timed.round()
     server.add(1000, "added 1", "waiting 1", "added 2", "waiting 2")
-    one.events(seconds=10)
+    timed.events(seconds=10)
     roll_back(server, 2)
-    found = begin().events()
-    assert (found.read, found.undone, found.tallies.added) == (4, 2, 2)
+    events = begin().events()
+    assert (events.read, events.undone, events.counters.added) == (4, 2, 2)

@@ -69,6 +69,6 @@ def test_the_tightest_of_nested_groups_holds_with_its_own_use() -> None:
 
 @given(st.dictionaries(st.sampled_from(FILES), st.text(max_size=30)))
 def test_odd_texts_are_no_limits_and_no_errors(files: dict[str, str]) -> None:
-    found = limits(files)
-    assert found.memory is None or found.memory >= 0
-    assert found.cpus is None or found.cpus > 0
+    container = limits(files)
+    assert container.memory is None or container.memory >= 0
+    assert container.cpus is None or container.cpus > 0

@@ -96,19 +96,21 @@ class Mount(NamedTuple):
 
 
 def mounted(monkeypatch: pytest.MonkeyPatch, *, devices: list[Mount], others: list[Mount]) -> dict[str, int]:
-    """The size of what is told of these mounts; each has as many bytes as its mount point has letters."""
+    """The sizes reported for these mounts; each has as many bytes as its mount point has letters."""
 
     def usage(mountpoint: str) -> SimpleNamespace:
         return SimpleNamespace(total=len(mountpoint), free=0)
 
     monkeypatch.setattr(
-        psutil, "disk_partitions", lambda **asked: [*others, *devices] if asked["all"] else devices
+        psutil, "disk_partitions", lambda **options: [*others, *devices] if options["all"] else devices
     )
     monkeypatch.setattr(psutil, "disk_usage", usage)
-    return {path: one.size for path, one in host.collect_host(Deadline.after(1)).filesystems.items()}
+    return {
+        path: filesystem.size for path, filesystem in host.collect_host(Deadline.after(1)).filesystems.items()
+    }
 
 
-def test_a_containers_root_is_told_and_the_files_bound_into_it_are_not(
+def test_a_containers_root_is_reported_and_the_files_bound_into_it_are_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bound = tmp_path / "hosts"
@@ -128,7 +130,7 @@ def test_what_is_mounted_twice_over_the_network_or_as_an_image_is_left_out(
     assert mounted(monkeypatch, devices=[root, again, snap, share], others=[]) == {"/": 1}
 
 
-def test_a_root_over_the_network_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_over_the_network_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mounted(monkeypatch, devices=[], others=[Mount("server:/root", "/", "nfs4")]) == {}
 
 

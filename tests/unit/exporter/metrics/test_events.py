@@ -27,26 +27,26 @@ def followed() -> Events:
             [b"1550-0", [b"event", b"failed", b"jobId", b"1", b"failedReason", b"no"]],
         ]
     )
-    return Events(jobs.tallies(), 4, 2, 0.5)
+    return Events(jobs.counters(), 4, 2, 0.5)
 
 
 def test_every_number_has_its_series() -> None:
-    found = lines(Ok(BullMQState((), events={MAIL: followed()})))
+    exposition = lines(Ok(BullMQState((), events={MAIL: followed()})))
     queue = 'prefix="bull",queue="mail"'
-    assert f"bullmq_job_added_total{{{queue}}} 1.0" in found
-    assert f"bullmq_job_failed_total{{{queue}}} 1.0" in found
-    assert f"bullmq_job_completed_total{{{queue}}} 0.0" in found
-    assert f'bullmq_job_wait_seconds_bucket{{le="0.1",{queue}}} 0.0' in found
-    assert f'bullmq_job_wait_seconds_bucket{{le="1.0",{queue}}} 1.0' in found
-    assert f"bullmq_job_wait_seconds_sum{{{queue}}} 0.5" in found
-    assert f'bullmq_job_processing_seconds_bucket{{le="0.1",outcome="failed",{queue}}} 1.0' in found
-    assert not any('outcome="retried"' in line for line in found)  # there was none yet
-    assert f"bullmq_events_read_total{{{queue}}} 4.0" in found
-    assert f"bullmq_events_lost_total{{{queue}}} 2.0" in found
-    assert f"bullmq_events_evicted_total{{{queue}}} 0.0" in found
-    assert f"bullmq_events_lag_seconds{{{queue}}} 0.5" in found
+    assert f"bullmq_job_added_total{{{queue}}} 1.0" in exposition
+    assert f"bullmq_job_failed_total{{{queue}}} 1.0" in exposition
+    assert f"bullmq_job_completed_total{{{queue}}} 0.0" in exposition
+    assert f'bullmq_job_wait_seconds_bucket{{le="0.1",{queue}}} 0.0' in exposition
+    assert f'bullmq_job_wait_seconds_bucket{{le="1.0",{queue}}} 1.0' in exposition
+    assert f"bullmq_job_wait_seconds_sum{{{queue}}} 0.5" in exposition
+    assert f'bullmq_job_processing_seconds_bucket{{le="0.1",outcome="failed",{queue}}} 1.0' in exposition
+    assert not any('outcome="retried"' in line for line in exposition)  # there was none yet
+    assert f"bullmq_events_read_total{{{queue}}} 4.0" in exposition
+    assert f"bullmq_events_lost_total{{{queue}}} 2.0" in exposition
+    assert f"bullmq_events_evicted_total{{{queue}}} 0.0" in exposition
+    assert f"bullmq_events_lag_seconds{{{queue}}} 0.5" in exposition
 
 
-def test_nothing_is_said_of_streams_that_nobody_follows() -> None:
+def test_streams_that_are_not_followed_have_no_series() -> None:
     for bullmq in (None, Failed("timeout", "late"), Ok(BullMQState(())), Ok(BullMQState((), events={}))):
         assert lines(bullmq) == []

@@ -84,5 +84,5 @@ def test_seconds_and_bytes_are_in_the_name_of_what_is_measured_in_them() -> None
 def test_a_name_that_prometheus_or_its_users_would_stumble_over_is_a_mistake(
     name: str, kind: MetricKind
 ) -> None:
-    with pytest.raises(ValueError, match="not a good name"):
+    with pytest.raises(ValueError, match="invalid name"):
         Family(name, kind, "What it is.", (), lambda _: [])

@@ -27,14 +27,14 @@ def test_every_penalty_is_there_when_nothing_is_wrong() -> None:
 
 
 def test_a_penalty_is_under_its_issues_name() -> None:
-    told = series(issue("redis_unreachable", 30), issue("failed_jobs_high", 2.5))
-    assert told["oxherd_health_score"] == {(): 67.5}
-    taken = {labels[0]: points for labels, points in told["oxherd_health_penalty"].items() if points}
+    samples = series(issue("redis_unreachable", 30), issue("failed_jobs_high", 2.5))
+    assert samples["oxherd_health_score"] == {(): 67.5}
+    taken = {labels[0]: points for labels, points in samples["oxherd_health_penalty"].items() if points}
     assert taken == {"redis_unreachable": 30, "failed_jobs_high": 2.5}
-    assert len(told["oxherd_health_penalty"]) == len(RULES)
+    assert len(samples["oxherd_health_penalty"]) == len(RULES)
 
 
 @pytest.mark.parametrize(("penalty", "status"), [(10, "healthy"), (10.5, "warning"), (31, "critical")])
 def test_one_status_is_1(penalty: float, status: Status) -> None:
-    told = series(issue("redis_unreachable", penalty))["oxherd_health_status"]
-    assert [labels for labels, number in told.items() if number] == [(status,)]
+    samples = series(issue("redis_unreachable", penalty))["oxherd_health_status"]
+    assert [labels for labels, number in samples.items() if number] == [(status,)]

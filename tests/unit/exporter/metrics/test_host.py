@@ -60,5 +60,5 @@ def test_what_was_not_read_is_not_there() -> None:
     assert series(None) == {}
 
 
-def test_swap_that_the_platform_does_not_tell_is_absent_not_0() -> None:
+def test_swap_that_the_platform_does_not_report_is_absent_not_0() -> None:
     assert "host_memory_swap_used_bytes" not in series(Ok(replace(HOST, swap_used=None)))

@@ -33,9 +33,9 @@ HELP = 'What it is, in "bytes", with a \\ and a\nnew line.'
 def family(
     samples: Iterable[Sample], labels: tuple[str, ...] = ("queue", "kind"), *, total: bool = False
 ) -> Family:
-    kept = list(samples)
+    entry = list(samples)
     name = "a_thing_total" if total else "a_thing"
-    return Family(name, "counter" if total else "gauge", HELP, labels, lambda _: kept)
+    return Family(name, "counter" if total else "gauge", HELP, labels, lambda _: entry)
 
 
 class _Library(Collector):
@@ -43,22 +43,25 @@ class _Library(Collector):
         self._families = list(families)
 
     def collect(self) -> Iterator[Metric]:
-        for one in self._families:
-            if isinstance(one, HistogramFamily):
-                yield library_histogram(one)
+        for family in self._families:
+            if isinstance(family, HistogramFamily):
+                yield library_histogram(family)
                 continue
-            made = CounterMetricFamily if one.kind == "counter" else GaugeMetricFamily
-            metric = made(one.name, one.help, labels=one.labels)
-            for labels, value in one.read(NOTHING):
+            library_class = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+            metric = library_class(family.name, family.help, labels=family.labels)
+            for labels, value in family.read(NOTHING):
                 metric.add_metric(labels, value)
             yield metric
 
 
 def library_histogram(family: HistogramFamily) -> Metric:
     metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, one in family.read(NOTHING):
-        names = [floatToGoString(bound) for bound in (*one.bounds, math.inf)]  # type: ignore[no-untyped-call]
-        metric.add_metric(labels, list(zip(names, accumulate(one.counts), strict=True)), one.total)
+    for labels, histogram in family.read(NOTHING):
+        bounds = (*histogram.bounds, math.inf)
+        names = [floatToGoString(bound) for bound in bounds]  # type: ignore[no-untyped-call]
+        metric.add_metric(
+            labels, list(zip(names, accumulate(histogram.counts), strict=True)), histogram.total
+        )
     return metric
 
 
@@ -85,16 +88,15 @@ rows = st.dictionaries(st.tuples(text, text), values, min_size=1, max_size=6)
 @given(rows, st.booleans())
 def test_equals_the_library_line_for_line(rows: dict[tuple[str, str], float], total: bool) -> None:  # noqa: FBT001
     ours = family(rows.items(), total=total)
-    field_sample, openmetrics = both(ours)
-    assert field_sample == library_text(oracle(ours)).decode()
+    text, openmetrics = both(ours)
+    assert text == library_text(oracle(ours)).decode()
     assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
 
 
 @given(st.lists(rows, min_size=2, max_size=3))
 def test_what_is_kept_between_scrapes_changes_nothing(scrapes: list[dict[tuple[str, str], float]]) -> None:
     now: list[Sample] = []
-    one = Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: iter(now))
-    renderer = Renderer([one])
+    renderer = Renderer([Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: iter(now))])
     for rows in (*scrapes, scrapes[-1], dict(reversed(scrapes[-1].items()))):
         now[:] = rows.items()
         expected = library_text(oracle(family(now)))
@@ -104,13 +106,15 @@ def test_what_is_kept_between_scrapes_changes_nothing(scrapes: list[dict[tuple[s
 
 @given(rows)
 def test_parses_back_to_what_went_in(rows: dict[tuple[str, str], float]) -> None:
-    field_sample, openmetrics = both(family(rows.items()))
-    for parse, body in ((parse_text, field_sample), (parse_openmetrics, openmetrics + "# EOF\n")):
+    text, openmetrics = both(family(rows.items()))
+    for parse, body in ((parse_text, text), (parse_openmetrics, openmetrics + "# EOF\n")):
         (metric,) = parse(body)
-        found = {(one.labels["queue"], one.labels["kind"]): one.value for one in metric.samples}
-        assert found.keys() == rows.keys()
+        values_by_labels = {
+            (sample.labels["queue"], sample.labels["kind"]): sample.value for sample in metric.samples
+        }
+        assert values_by_labels.keys() == rows.keys()
         for labels, value in rows.items():
-            assert found[labels] == float(value) or math.isnan(value)
+            assert values_by_labels[labels] == float(value) or math.isnan(value)
 
 
 @given(values)
@@ -123,27 +127,27 @@ def test_a_family_of_which_nothing_is_known_is_not_there() -> None:
 
 
 def test_without_labels() -> None:
-    field_sample, _ = both(family([((), 3)], labels=()))
-    assert field_sample.splitlines()[-1] == "a_thing 3.0"
+    text, _ = both(family([((), 3)], labels=()))
+    assert text.splitlines()[-1] == "a_thing 3.0"
 
 
 def test_of_two_samples_with_the_same_labels_one_is_served() -> None:
-    field_sample, _ = both(family([(("a", "x"), 1), (("b", "x"), 2), (("a", "x"), 3)]))
-    assert field_sample.splitlines()[2:] == [
+    text, _ = both(family([(("a", "x"), 1), (("b", "x"), 2), (("a", "x"), 3)]))
+    assert text.splitlines()[2:] == [
         'a_thing{kind="x",queue="a"} 3.0',
         'a_thing{kind="x",queue="b"} 2.0',
     ]
 
 
 def test_names_that_are_no_utf8_stay_apart() -> None:
-    field_sample, _ = both(family([(("\udcff", "x"), 1), (("\udcfe", "x"), 2)]))
-    assert field_sample.splitlines()[2:] == [
+    text, _ = both(family([(("\udcff", "x"), 1), (("\udcfe", "x"), 2)]))
+    assert text.splitlines()[2:] == [
         'a_thing{kind="x",queue="\\\\xff"} 1.0',
         'a_thing{kind="x",queue="\\\\xfe"} 2.0',
     ]
 
 
-def test_labels_that_are_gone_are_forgotten() -> None:
+def test_unused_labels_are_forgotten() -> None:
     now: list[Sample] = [(("a", "x"), 1)]
     renderer = Renderer([Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: now)])
     renderer.text(NOTHING)
@@ -167,15 +171,15 @@ def histograms(draw: st.DrawFn) -> Histogram:
 
 
 def histogram_family(samples: Iterable[tuple[tuple[str, ...], Histogram]]) -> HistogramFamily:
-    kept = list(samples)
-    return HistogramFamily("a_thing_seconds", HELP, ("queue", "kind"), lambda _: kept)
+    entry = list(samples)
+    return HistogramFamily("a_thing_seconds", HELP, ("queue", "kind"), lambda _: entry)
 
 
 @given(st.dictionaries(st.tuples(text, text), histograms(), min_size=1, max_size=4))
 def test_histograms_equal_the_library_line_for_line(rows: dict[tuple[str, str], Histogram]) -> None:
     ours = histogram_family(rows.items())
-    field_sample, openmetrics = both(ours)
-    assert field_sample == library_text(oracle(ours)).decode()
+    text, openmetrics = both(ours)
+    assert text == library_text(oracle(ours)).decode()
     assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
 
 
@@ -185,17 +189,17 @@ def test_heads_of_histograms_are_kept_until_the_bounds_change() -> None:
     family = HistogramFamily("a_thing_seconds", HELP, ("queue", "kind"), lambda _: now)
     renderer = Renderer([family])
     first = renderer.text(NOTHING)
-    (kept,) = renderer._drawn["a_thing_seconds"].values()
+    (entry,) = renderer._rendered["a_thing_seconds"].values()
     assert renderer.text(NOTHING) == first
-    assert next(iter(renderer._drawn["a_thing_seconds"].values())) is kept
+    assert next(iter(renderer._rendered["a_thing_seconds"].values())) is entry
     now[:] = [(("a", "x"), Histogram(bounds, (1, 0, 3), 3.5))]
     assert b'le="+Inf",queue="a"} 4.0' in renderer.text(NOTHING)
-    assert next(iter(renderer._drawn["a_thing_seconds"].values())).heads is kept.heads
+    assert next(iter(renderer._rendered["a_thing_seconds"].values())).heads is entry.heads
     now[:] = [(("a", "x"), Histogram((5.0,), (1, 0), 3.5))]
     assert b'le="5.0"' in renderer.text(NOTHING)
     now.clear()
     assert renderer.text(NOTHING) == b""
-    assert renderer._drawn["a_thing_seconds"] == {}
+    assert renderer._rendered["a_thing_seconds"] == {}
 
 
 _ROWS = st.dictionaries(
@@ -207,13 +211,13 @@ _ROWS = st.dictionaries(
 @given(st.lists(_ROWS, max_size=5))
 def test_columns_of_a_table_are_as_families_of_their_own(scrapes: list[dict[tuple[str], Any]]) -> None:
     now: list[dict[tuple[str], Any]] = [{}]
-    table = Table(lambda _: now[0], lambda one, other: one == other)
-    columns = [Column(table, itemgetter(place)) for place in (0, 1)]
+    table = Table(lambda _: now[0], lambda row, other: row == other)
+    columns = [Column(table, itemgetter(index)) for index in (0, 1)]
     together = [
-        Family.of_column(f"a_{place}", "gauge", HELP, ("queue",), column)
-        for place, column in enumerate(columns)
+        Family.of_column(f"a_{index}", "gauge", HELP, ("queue",), column)
+        for index, column in enumerate(columns)
     ]
-    apart = [Family(one.name, one.kind, one.help, one.labels, one.read) for one in together]
+    apart = [Family(family.name, family.kind, family.help, family.labels, family.read) for family in together]
     renderer = Renderer(together)
     for now[0] in scrapes:
         assert renderer.text(NOTHING) == Renderer(apart).text(NOTHING)
@@ -221,5 +225,5 @@ def test_columns_of_a_table_are_as_families_of_their_own(scrapes: list[dict[tupl
 
 @pytest.mark.parametrize(("name", "labels"), [("a_thing", ()), ("A_seconds", ()), ("a_seconds", ("le",))])
 def test_a_histogram_is_of_seconds_and_has_no_label_le(name: str, labels: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="not a good name"):
+    with pytest.raises(ValueError, match="invalid name"):
         HistogramFamily(name, HELP, labels, lambda _: ())

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.redis import deployment as nodes
+from exporter.redis import deployment
 from tests.support.redis_servers import World
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World()
-    monkeypatch.setattr(nodes, "open_connection", made.open_connection)
-    return made
+    servers = World()
+    monkeypatch.setattr(deployment, "open_connection", servers.open_connection)
+    return servers

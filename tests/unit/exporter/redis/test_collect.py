@@ -60,16 +60,19 @@ def test_one_server(world: World) -> None:
     assert (reading.slowlog_length, reading.maxclients) == (3, 10000)
     assert (reading.commands, reading.keyspace) == ({"get": CommandStat(2, 4e-6)}, {"db0": Keyspace(0, 0)})
     assert (reading.cluster_info, reading.cluster_lines) == (None, None)
-    access = world.access["cache:6379"]
-    assert (access.username, access.password, access.database) == ("me", "p@ss", 2)
+    options = world.options["cache:6379"]
+    assert (options.username, options.password, options.database) == ("me", "p@ss", 2)
     deployment.close()
 
 
 def test_the_urls_password_counts_before_the_settings(world: World) -> None:
-    for url, wanted in (("redis://cache", "set"), ("redis://:url@cache", "url")):
+    for url, expected in (("redis://cache", "set"), ("redis://:url@cache", "url")):
         deployment = Deployment(settings(url=url, password="set", username="user"))
         collect(deployment)
-        assert (world.access["cache:6379"].username, world.access["cache:6379"].password) == ("user", wanted)
+        assert (world.options["cache:6379"].username, world.options["cache:6379"].password) == (
+            "user",
+            expected,
+        )
         deployment.close()
 
 
@@ -92,15 +95,15 @@ def test_until_something_answers_the_seeds_stand_for_the_deployment(world: World
     deployment.close()
 
 
-def test_a_server_that_is_gone_keeps_its_place_and_comes_back(world: World) -> None:
+def test_a_server_that_is_down_stays_listed_and_comes_back(world: World) -> None:
     world.servers["cache:6379"] = answering(STANDALONE)
     deployment = Deployment(settings(url="redis://cache"))
     collect(deployment)
-    gone = world.servers.pop("cache:6379")
+    server = world.servers.pop("cache:6379")
     state = collect(deployment)
     assert isinstance(state.nodes["cache:6379"], Failed)
     assert [(node.role, node.healthy) for node in state.topology.nodes] == [("master", False)]
-    world.servers["cache:6379"] = gone
+    world.servers["cache:6379"] = server
     assert collect(deployment).reachable
     deployment.close()
 
@@ -120,7 +123,7 @@ def test_a_url_of_any_node_leads_to_the_whole_cluster(world: World) -> None:
     deployment.close()
 
 
-def test_a_node_that_joins_is_asked_in_the_same_collection(world: World) -> None:
+def test_a_node_that_joins_is_read_in_the_same_collection(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001")
     deployment = Deployment(settings(cluster=["10.0.0.1:7001"]))
     collect(deployment)
@@ -129,11 +132,13 @@ def test_a_node_that_joins_is_asked_in_the_same_collection(world: World) -> None
     deployment.close()
 
 
-def test_a_node_that_leaves_is_gone_and_so_is_its_thread(world: World) -> None:
+def test_a_node_that_leaves_is_removed_with_its_thread(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001", "10.0.0.3:7001")
     deployment = Deployment(settings(cluster=["10.0.0.1:7001"]))
     collect(deployment)
-    thread = next(one for one in threading.enumerate() if one.name == "redis redis 10.0.0.3:7001")
+    thread = next(
+        candidate for candidate in threading.enumerate() if candidate.name == "redis redis 10.0.0.3:7001"
+    )
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001")
     assert addresses(collect(deployment)) == ["10.0.0.1:7001", "10.0.0.2:7001"]
     thread.join(5)
@@ -141,7 +146,7 @@ def test_a_node_that_leaves_is_gone_and_so_is_its_thread(world: World) -> None:
     deployment.close()
 
 
-def test_the_live_half_tells_all_and_the_dead_half_stays_listed(world: World) -> None:
+def test_the_live_half_reports_all_nodes_and_the_dead_half_stays_listed(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001", "10.0.0.3:7001")
     deployment = Deployment(settings(cluster=["10.0.0.1:7001"]))
     collect(deployment)
@@ -153,7 +158,7 @@ def test_the_live_half_tells_all_and_the_dead_half_stays_listed(world: World) ->
     deployment.close()
 
 
-def test_when_all_nodes_are_gone_the_seeds_lead_to_the_new_ones(world: World) -> None:
+def test_when_no_node_answers_the_seeds_lead_to_the_new_nodes(world: World) -> None:
     cluster(world, "10.0.0.1:7001", "10.0.0.2:7001")
     world.servers["seed:6379"] = world.servers["10.0.0.1:7001"]
     deployment = Deployment(settings(cluster=["seed"]))
@@ -184,7 +189,7 @@ def test_a_server_that_became_a_cluster(world: World) -> None:
         {"10.0.0.1:7001": "host-a:1", "10.0.0.2": "host-b:2"},
     ],
 )
-def test_announced_addresses_are_the_names_and_the_map_says_where_they_are(
+def test_announced_addresses_are_the_names_and_the_map_gives_the_targets(
     world: World, table: dict[str, str]
 ) -> None:
     known = ["10.0.0.1:7001", "10.0.0.2:7001"]
@@ -211,12 +216,14 @@ def test_certificates_are_expected_to_name_the_announced_hosts(world: World) -> 
     )
     for where in ("seed:6379", "10.0.0.1:7001", "10.0.0.2:7001"):
         world.servers[where] = answering("redis_mode:cluster\r\n", cluster_nodes=view)
-    for name, wanted in ((None, ["cache-1.example", None, None]), ("all.example", ["all.example"] * 3)):
+    for name, expected in ((None, ["cache-1.example", None, None]), ("all.example", ["all.example"] * 3)):
         deployment = Deployment(settings(url="rediss://seed", tls={"server_name": name}))
         collect(deployment)
-        told = [world.access[where].server_name for where in ("10.0.0.1:7001", "10.0.0.2:7001", "seed:6379")]
-        assert told == wanted
-        assert all(access.tls for access in world.access.values())
+        server_names = [
+            world.options[where].server_name for where in ("10.0.0.1:7001", "10.0.0.2:7001", "seed:6379")
+        ]
+        assert server_names == expected
+        assert all(options.tls for options in world.options.values())
         deployment.close()
 
 
@@ -259,7 +266,7 @@ def test_one_sentinel_leads_to_the_others_and_to_the_nodes(world: World) -> None
     ]
     assert state.sentinel is not None
     assert (state.sentinel.address, state.sentinel.sentinels, state.sentinel.quorum_ok) == ("a:1", 3, True)
-    assert {where: (access.username, access.password) for where, access in world.access.items()} == {
+    assert {where: (options.username, options.password) for where, options in world.options.items()} == {
         "a:1": (None, "data"),
         "b:1": (None, "data"),
         "s1:26379": ("w", "watch"),
@@ -270,7 +277,7 @@ def test_one_sentinel_leads_to_the_others_and_to_the_nodes(world: World) -> None
     deployment.close()
 
 
-def test_a_failover_is_followed_and_a_new_replica_asked_at_once(world: World) -> None:
+def test_a_failover_is_followed_and_a_new_replica_is_read_immediately(world: World) -> None:
     sentinels(world, "a:1", "b:1")
     deployment = Deployment(settings(sentinels=["s1", "s2"]))
     collect(deployment)
@@ -308,7 +315,7 @@ def test_sentinels_that_never_answered_stand_for_the_set(world: World) -> None:
     deployment.close()
 
 
-def test_a_url_of_a_sentinel_says_which_settings_to_use(world: World) -> None:
+def test_a_url_of_a_sentinel_reports_which_settings_to_use(world: World) -> None:
     world.servers["s1:26379"] = answering("redis_mode:sentinel\r\n")
     deployment = Deployment(settings(url="redis://s1:26379"))
     failed = collect(deployment).nodes["s1:26379"]
@@ -319,7 +326,7 @@ def test_a_url_of_a_sentinel_says_which_settings_to_use(world: World) -> None:
     deployment.close()
 
 
-def test_those_who_look_at_the_same_time_share_one_look(world: World) -> None:
+def test_concurrent_refreshes_share_one_run(world: World) -> None:
     entered, go_on = threading.Event(), threading.Event()
     plain = answering(STANDALONE)
 
@@ -334,7 +341,7 @@ def test_those_who_look_at_the_same_time_share_one_look(world: World) -> None:
     look = threading.Thread(target=lambda: results.append(deployment.refresh(Deadline.after(5))))
     look.start()
     assert entered.wait(5)
-    with pytest.raises(UnreadableError, match="still looking"):
+    with pytest.raises(UnreadableError, match="node discovery is still running"):
         deployment.refresh(Deadline.after(0))
     hurried = collect_redis(deployment, Deadline.after(0)).nodes["cache:6379"]
     assert isinstance(hurried, Failed)
@@ -342,21 +349,23 @@ def test_those_who_look_at_the_same_time_share_one_look(world: World) -> None:
     go_on.set()
     look.join(5)
     assert [topology.mode for topology in results] == ["standalone"]
-    assert len(world.asked) == 2
+    assert len(world.commands) == 2
     deployment.close()
 
 
 def test_a_closed_deployment_fails_and_does_not_raise(world: World) -> None:
     deployment = Deployment(settings(url="redis://cache"))
     deployment.close()
-    answers = deployment.ask({"cache:6379": node_request(cluster=False)}, Deadline.after(5), pool="redis")
-    assert isinstance(answers["cache:6379"], Failed)
+    outcomes = deployment.execute(
+        {"cache:6379": node_request(cluster=False)}, Deadline.after(5), pool="redis"
+    )
+    assert isinstance(outcomes["cache:6379"], Failed)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"url": "redis://:s3kret/x@cache"}, {"cluster": ["me:s3kret@a:1"]}, {"sentinels": ["a:x"]}]
 )
-def test_what_is_no_address_is_said_at_once_and_safely(wrong: dict[str, object]) -> None:
+def test_an_invalid_address_is_reported_immediately_and_safely(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError) as caught:
         Deployment(settings(**wrong))
     assert "s3kret" not in str(caught.value)

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redis.failovers import BELIEVED, DETACHED, Failover, FailoverState, observe, shards
-from exporter.redis.topology import ClusterView, agree
+from exporter.redis.failovers import (
+    IDLE_MASTER_LIMIT,
+    STALE_VIEW_LIMIT,
+    Failover,
+    FailoverState,
+    observe,
+    shards,
+)
+from exporter.redis.topology import ClusterView, merge_cluster_views
 from exporter.snapshot import ClusterLine, Topology, TopologyNode
 
 FIRST, SECOND, ALL = ((0, 99),), ((100, 16383),), ((0, 16383),)
@@ -28,36 +35,36 @@ def replica(name: str, of: TopologyNode) -> TopologyNode:
     )
 
 
-def look(*nodes: TopologyNode) -> Topology:
+def cluster(*nodes: TopologyNode) -> Topology:
     return Topology("cluster", nodes)
 
 
 A, B = master("a", 1, FIRST), master("b", 2, SECOND)
-BEFORE = look(A, B, replica("d", A), replica("e", A))
+BEFORE = cluster(A, B, replica("d", A), replica("e", A))
 D = master("d", 7, FIRST)
-AFTER = look(replica("a", D), B, D, replica("e", D))
-DEAD = look(master("a", 1, healthy=False), B, D, replica("e", D))
+AFTER = cluster(replica("a", D), B, D, replica("e", D))
+DEAD = cluster(master("a", 1, healthy=False), B, D, replica("e", D))
 
 
-def told(*looks: Topology) -> list[Failover]:
+def detect(*observations: Topology) -> list[Failover]:
     state = FailoverState()
-    found: list[Failover] = []
-    for one in looks:
-        state, news = observe(state, one)
-        found += news
-    return found
+    failovers: list[Failover] = []
+    for topology in observations:
+        state, detected = observe(state, topology)
+        failovers += detected
+    return failovers
 
 
 ONE = [Failover("0", "a:1", "d:1")]
 BACK = master("a", 8, FIRST)
-AND_BACK = look(BACK, B, replica("d", BACK), replica("e", BACK))
-UNOWNED = look(replica("a", D), B, replica("d", A), replica("e", A))
-MOVED = look(master("a", 1, ((5, 99),)), master("b", 9, ((0, 4), (100, 16383))), replica("d", A))
+AND_BACK = cluster(BACK, B, replica("d", BACK), replica("e", BACK))
+UNOWNED = cluster(replica("a", D), B, replica("d", A), replica("e", A))
+MOVED = cluster(master("a", 1, ((5, 99),)), master("b", 9, ((0, 4), (100, 16383))), replica("d", A))
 TAKEN = master("b", 9, ALL)
 
 
 @pytest.mark.parametrize(
-    ("looks", "failovers"),
+    ("observations", "failovers"),
     [
         pytest.param([BEFORE], [], id="a first look"),
         pytest.param([BEFORE, BEFORE, BEFORE], [], id="nothing happens"),
@@ -66,58 +73,62 @@ TAKEN = master("b", 9, ALL)
         pytest.param([BEFORE, UNOWNED, UNOWNED, AFTER], ONE, id="without an owner for a while"),
         pytest.param([BEFORE, AFTER, BEFORE, AFTER], ONE, id="an old view in between"),
         pytest.param([AFTER, BEFORE, AFTER], [], id="an old view after a start"),
-        pytest.param([BEFORE, AFTER, *[BEFORE] * BELIEVED * 2, AFTER], ONE, id="an old view that stays"),
+        pytest.param(
+            [BEFORE, AFTER, *[BEFORE] * STALE_VIEW_LIMIT * 2, AFTER], ONE, id="an old view that stays"
+        ),
         pytest.param([BEFORE, AFTER, AND_BACK], [*ONE, Failover("0", "d:1", "a:1")], id="and back"),
         pytest.param([BEFORE, DEAD, AND_BACK], [*ONE, Failover("0", "d:1", "a:1")], id="and back, missed"),
         pytest.param(
             [BEFORE, AFTER, BEFORE, AND_BACK], [*ONE, Failover("0", "d:1", "a:1")], id="and back, old view"
         ),
         pytest.param(
-            [BEFORE, look(master("a", 1), B, D, replica("e", D)), AND_BACK],
+            [BEFORE, cluster(master("a", 1), B, D, replica("e", D)), AND_BACK],
             [*ONE, Failover("0", "d:1", "a:1")],
             id="and back, its yielding missed",
         ),
         pytest.param([BEFORE, MOVED, MOVED], [], id="slots move to another master"),
         pytest.param(
-            [BEFORE, look(replica("a", TAKEN), TAKEN, replica("d", TAKEN))], [], id="all slots move"
+            [BEFORE, cluster(replica("a", TAKEN), TAKEN, replica("d", TAKEN))], [], id="all slots move"
         ),
-        pytest.param([BEFORE, look(replace(A, config_epoch=9), B, replica("d", A))], [], id="a bumped epoch"),
         pytest.param(
-            [BEFORE, look(replace(A, healthy=False), B, replica("d", A)), BEFORE], [], id="a restart"
+            [BEFORE, cluster(replace(A, config_epoch=9), B, replica("d", A))], [], id="a bumped epoch"
         ),
-        pytest.param([BEFORE, look(master("f", 9, FIRST), B)], [], id="a node that nobody knew"),
         pytest.param(
-            [BEFORE, look(A, B, replica("d", B)), look(B, D, replica("a", D))],
+            [BEFORE, cluster(replace(A, healthy=False), B, replica("d", A)), BEFORE], [], id="a restart"
+        ),
+        pytest.param([BEFORE, cluster(master("f", 9, FIRST), B)], [], id="a node that nobody knew"),
+        pytest.param(
+            [BEFORE, cluster(A, B, replica("d", B)), cluster(B, D, replica("a", D))],
             ONE,
             id="of another shard before",
         ),
         pytest.param(
-            [BEFORE, look(replica("a", D), B, master("d", 7, ((0, 49),)), master("b", 9, ((50, 16383),)))],
+            [BEFORE, cluster(replica("a", D), B, master("d", 7, ((0, 49),)), master("b", 9, ((50, 16383),)))],
             ONE,
             id="a failover and a move in one",
         ),
     ],
 )
-def test_what_counts(looks: list[Topology], failovers: list[Failover]) -> None:
-    assert told(*looks) == failovers
+def test_what_counts(observations: list[Topology], failovers: list[Failover]) -> None:
+    assert detect(*observations) == failovers
 
 
 def test_a_replica_that_was_made_a_master_and_is_given_slots_won_nothing() -> None:
-    detached = look(A, B, master("d", 0))
-    given = look(master("a", 1, ((5, 99),)), B, master("d", 9, ((0, 4),)))
-    assert told(BEFORE, *[detached] * DETACHED, given) == []
+    detached = cluster(A, B, master("d", 0))
+    given = cluster(master("a", 1, ((5, 99),)), B, master("d", 9, ((0, 4),)))
+    assert detect(BEFORE, *[detached] * IDLE_MASTER_LIMIT, given) == []
 
 
-def test_a_deployment_made_anew_with_lower_epochs_is_believed_and_then_watched() -> None:
+def test_a_new_deployment_with_lower_epochs_is_accepted_and_then_watched() -> None:
     old, new = master("x", 50, ALL), master("a", 1, ALL)
     won = master("d", 3, ALL)
-    anew = look(new, replica("d", new))
-    looks = [look(old), *[anew] * BELIEVED, anew, look(won, replica("a", won))]
-    assert told(*looks) == [Failover("0", "a:1", "d:1")]
+    rebuilt = cluster(new, replica("d", new))
+    observations = [cluster(old), *[rebuilt] * STALE_VIEW_LIMIT, rebuilt, cluster(won, replica("a", won))]
+    assert detect(*observations) == [Failover("0", "a:1", "d:1")]
 
 
 def test_a_master_that_is_forgotten_at_once_is_named_by_its_id() -> None:
-    assert told(BEFORE, look(B, D)) == [Failover("0", "a", "d:1")]
+    assert detect(BEFORE, cluster(B, D)) == [Failover("0", "a", "d:1")]
 
 
 def watched(address: str, epoch: int) -> Topology:
@@ -125,7 +136,7 @@ def watched(address: str, epoch: int) -> Topology:
 
 
 @pytest.mark.parametrize(
-    ("looks", "count"),
+    ("observations", "count"),
     [
         pytest.param([("a:1", 0)], 0, id="a first look"),
         pytest.param([("a:1", 0), ("b:1", 1), ("b:1", 1)], 1, id="one"),
@@ -137,12 +148,13 @@ def watched(address: str, epoch: int) -> Topology:
         ),
         pytest.param([("a:1", 0), ("b:1", 1), ("a:1", 2), ("b:1", 5)], 3, id="to and fro"),
         pytest.param([("a:1", 3), ("cache-1:1", 3), ("b:1", 4)], 1, id="another name of the same"),
-        pytest.param([("a:1", 9), *[("b:1", 0)] * BELIEVED, ("c:1", 1)], 1, id="monitored anew"),
+        pytest.param([("a:1", 9), *[("b:1", 0)] * STALE_VIEW_LIMIT, ("c:1", 1)], 1, id="monitored again"),
     ],
 )
-def test_sentinel(looks: list[tuple[str, int]], count: int) -> None:
-    found = told(*(watched(address, epoch) for address, epoch in looks))
-    assert (len(found), {one.shard for one in found}) == (count, {"mymaster"} if count else set())
+def test_sentinel(observations: list[tuple[str, int]], count: int) -> None:
+    failovers = detect(*(watched(address, epoch) for address, epoch in observations))
+    labels = {failover.shard for failover in failovers}
+    assert (len(failovers), labels) == (count, {"mymaster"} if count else set())
 
 
 def test_a_single_server_has_no_shards_and_no_failovers() -> None:
@@ -178,7 +190,7 @@ class World:
         self.epochs[new] = self.top()
         return True
 
-    def look(self) -> Topology:
+    def cluster(self) -> Topology:
         ranges = [((0, self.border - 1),), ((self.border, 16383),)]
         nodes = []
         for shard, letter in enumerate("ab"):
@@ -191,7 +203,7 @@ class World:
                     nodes.append(master(name, self.epochs.get(name, 0), healthy=False))
                 else:
                     nodes.append(replica(name, head))
-        return look(*nodes)
+        return cluster(*nodes)
 
 
 HAPPENS = st.one_of(
@@ -219,36 +231,38 @@ def happen(world: World, what: str, shard: int, number: int) -> bool:
 
 
 @given(st.lists(HAPPENS, max_size=40))
-def test_each_failover_that_is_looked_at_counts_once_whatever_old_views_come_between(
+def test_each_observed_failover_counts_once_whatever_stale_views_come_between(
     steps: list[tuple[str, int, int]],
 ) -> None:
     world, state, happened, counted = World(), FailoverState(), 0, 0
-    history = [world.look()]
+    history = [world.cluster()]
     state, _ = observe(state, history[0])
     for what, shard, number in steps:
         if what == "old look":
-            state, news = observe(state, history[-min(shard, len(history))])
-            assert news == ()
+            state, detected = observe(state, history[-min(shard, len(history))])
+            assert detected == ()
             continue
         happened += happen(world, what, shard, number)
-        history.append(world.look())
-        state, news = observe(state, history[-1])
-        counted += len(news)
+        history.append(world.cluster())
+        state, detected = observe(state, history[-1])
+        counted += len(detected)
         assert counted == happened
 
 
 @given(st.lists(HAPPENS, max_size=40))
-def test_missed_looks_never_make_more_failovers_than_there_were(steps: list[tuple[str, int, int]]) -> None:
+def test_missed_observations_never_give_more_failovers_than_there_were(
+    steps: list[tuple[str, int, int]],
+) -> None:
     world, state, happened, counted = World(), FailoverState(), 0, 0
-    history = [world.look()]
+    history = [world.cluster()]
     for what, shard, number in steps:
         if what.endswith("look"):
-            state, news = observe(state, history[-min(max(shard, 1), len(history))])
-            counted += len(news)
+            state, detected = observe(state, history[-min(max(shard, 1), len(history))])
+            counted += len(detected)
             assert counted <= happened
         else:
             happened += happen(world, what, shard, number)
-            history.append(world.look())
+            history.append(world.cluster())
 
 
 @given(
@@ -257,26 +271,26 @@ def test_missed_looks_never_make_more_failovers_than_there_were(steps: list[tupl
     number=st.integers(0, 2),
     by_death=st.booleans(),
 )
-def test_one_failover_among_missed_looks_counts_once(
+def test_one_failover_among_missed_observations_counts_once(
     steps: list[tuple[str, int, int]], shard: int, number: int, *, by_death: bool
 ) -> None:
     world = World()
-    state, _ = observe(FailoverState(), world.look())
+    state, _ = observe(FailoverState(), world.cluster())
     counted = 0
     failed_over = world.fail_over(shard, number, by_death=by_death)
-    for what, one, other in steps:
+    for what, other_shard, other_number in steps:
         if what in ("revive", "move slots"):
-            happen(world, what, one, other)
+            happen(world, what, other_shard, other_number)
         elif what == "look":
-            state, news = observe(state, world.look())
-            counted += len(news)
-    state, news = observe(state, world.look())
-    assert counted + len(news) == failed_over
+            state, detected = observe(state, world.cluster())
+            counted += len(detected)
+    state, detected = observe(state, world.cluster())
+    assert counted + len(detected) == failed_over
 
 
-def view_of(who: str, seen: Topology) -> ClusterView:
+def view_of(who: str, topology: Topology) -> ClusterView:
     """CLUSTER NODES as `who` gives it."""
-    by_address = {node.address: node.node_id for node in seen.nodes}
+    by_address = {node.address: node.node_id for node in topology.nodes}
     return tuple(
         ClusterLine(
             node.node_id,
@@ -289,7 +303,7 @@ def view_of(who: str, seen: Topology) -> ClusterView:
             linked=True,
             slots=node.slots,
         )
-        for node in seen.nodes
+        for node in topology.nodes
     )
 
 
@@ -302,14 +316,17 @@ def test_views_of_different_age_agree_on_no_failover_that_was_none(
     steps: list[tuple[tuple[str, int, int], list[int]]], last: int
 ) -> None:
     world, state, happened, counted = World(), FailoverState(), 0, 0
-    history = [world.look()]
+    history = [world.cluster()]
     names = [node.node_id for node in history[0].nodes]
     for step, ages in [*steps, (("by hand", 0, last), [1] * 6)]:
         happened += happen(world, *step)
-        history.append(world.look())
+        history.append(world.cluster())
         aged = {name: history[-min(age, len(history))] for name, age in zip(names, ages, strict=True)}
-        state, news = observe(state, agree({f"{name}:1": view_of(name, seen) for name, seen in aged.items()}))
-        counted += len(news)
+        state, detected = observe(
+            state,
+            merge_cluster_views({f"{name}:1": view_of(name, topology) for name, topology in aged.items()}),
+        )
+        counted += len(detected)
         assert counted <= happened
 
 
@@ -317,23 +334,23 @@ def test_views_of_different_age_agree_on_no_failover_that_was_none(
 @given(
     shard=st.integers(0, 1),
     number=st.integers(1, 2),
-    looks=st.lists(st.sets(st.integers(0, 5)), max_size=8),
+    observations=st.lists(st.sets(st.integers(0, 5)), max_size=8),
     by_death=st.booleans(),
 )
 def test_a_failover_that_only_some_nodes_know_of_counts_once_in_the_end(
-    shard: int, number: int, looks: list[set[int]], *, by_death: bool
+    shard: int, number: int, observations: list[set[int]], *, by_death: bool
 ) -> None:
     world = World()
-    before = world.look()
+    before = world.cluster()
     names = [node.node_id for node in before.nodes]
     world.fail_over(shard, number, by_death=by_death)
-    after = world.look()
+    after = world.cluster()
     state, counted = FailoverState(), 0
-    for informed in [set[int](), *looks, set(range(6))]:
+    for informed in [set[int](), *observations, set(range(6))]:
         views = {
             f"{name}:1": view_of(name, after if place in informed else before)
             for place, name in enumerate(names)
         }
-        state, news = observe(state, agree(views))
-        counted += len(news)
+        state, detected = observe(state, merge_cluster_views(views))
+        counted += len(detected)
     assert counted == 1

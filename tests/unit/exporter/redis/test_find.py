@@ -10,7 +10,7 @@ NO_CLUSTER = ReplyError("ERR This instance has cluster support disabled")
 NODES = b"a 10.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-16383"
 
 
-def answer(*replies: Reply) -> Outcome[list[Reply]]:
+def ok(*replies: Reply) -> Outcome[list[Reply]]:
     return Ok(list(replies))
 
 
@@ -26,7 +26,7 @@ def test_one_round_trip() -> None:
 
 def test_a_url_leads_to_one_server() -> None:
     topology = find_nodes(
-        "standalone", {"seed:1": answer(b"redis_mode:standalone\r\nrole:slave\r\n", NO_CLUSTER)}
+        "standalone", {"seed:1": ok(b"redis_mode:standalone\r\nrole:slave\r\n", NO_CLUSTER)}
     )
     assert (topology.mode, [(node.address, node.role) for node in topology.nodes]) == (
         "standalone",
@@ -38,16 +38,16 @@ def test_a_url_leads_to_one_server() -> None:
     "info", [b"redis_mode:cluster\r\n", b"server_mode:cluster\r\n", ReplyError("NOPERM info")]
 )
 def test_a_url_leads_to_the_cluster_behind_it(info: Reply) -> None:
-    topology = find_nodes("standalone", {"seed:1": answer(info, NODES)})
+    topology = find_nodes("standalone", {"seed:1": ok(info, NODES)})
     assert (topology.mode, [node.address for node in topology.nodes]) == ("cluster", ["10.0.0.1:7001"])
 
 
 def test_any_seed_will_do() -> None:
-    answers = {
+    replies = {
         "dead:1": Failed("unreachable", "connection refused"),
-        "seed:1": answer(b"redis_mode:cluster", NODES),
+        "seed:1": ok(b"redis_mode:cluster", NODES),
     }
-    assert find_nodes("cluster", answers).nodes[0].address == "10.0.0.1:7001"
+    assert find_nodes("cluster", replies).nodes[0].address == "10.0.0.1:7001"
 
 
 @pytest.mark.parametrize(
@@ -55,18 +55,18 @@ def test_any_seed_will_do() -> None:
     [
         (
             "url",
-            answer(b"redis_mode:sentinel", ReplyError("ERR unknown command")),
+            ok(b"redis_mode:sentinel", ReplyError("ERR unknown command")),
             "error",
             "REDIS_SENTINELS",
         ),
-        ("url", answer(ReplyError("NOAUTH Authentication required."), NO_CLUSTER), "auth", "INFO: NOAUTH"),
-        ("url", answer(ReplyError("NOPERM this user"), NO_CLUSTER), "refused", "INFO: NOPERM"),
-        ("url", answer(b"redis_mode:cluster", ReplyError("NOPERM no")), "refused", "CLUSTER NODES: NOPERM"),
-        ("url", answer(7, NO_CLUSTER), "protocol", "INFO: the answer is no text"),
-        ("cluster", answer(b"redis_mode:standalone", NO_CLUSTER), "error", "not a node of a cluster"),
+        ("url", ok(ReplyError("NOAUTH Authentication required."), NO_CLUSTER), "auth", "INFO: NOAUTH"),
+        ("url", ok(ReplyError("NOPERM this user"), NO_CLUSTER), "refused", "INFO: NOPERM"),
+        ("url", ok(b"redis_mode:cluster", ReplyError("NOPERM no")), "refused", "CLUSTER NODES: NOPERM"),
+        ("url", ok(7, NO_CLUSTER), "protocol", "INFO: the reply is not text"),
+        ("cluster", ok(b"redis_mode:standalone", NO_CLUSTER), "error", "not a cluster node"),
         (
             "cluster",
-            answer(b"redis_mode:cluster", ReplyError("LOADING x")),
+            ok(b"redis_mode:cluster", ReplyError("LOADING x")),
             "loading",
             "CLUSTER NODES: LOADING",
         ),
@@ -94,6 +94,6 @@ def test_the_error_names_every_seed() -> None:
 
 
 def test_sentinels_that_do_not_know_the_master() -> None:
-    unknown = answer(b"id", *[ReplyError("ERR No such master with that name")] * 4)
+    unknown = ok(b"id", *[ReplyError("ERR No such master with that name")] * 4)
     with pytest.raises(SeedsUnreadableError, match="s:1: SENTINEL MASTER: ERR No such master"):
         find_sentinel_nodes("mymaster", {"s:1": unknown, "s:2": Failed("unreachable", "connection refused")})

@@ -13,7 +13,7 @@ from exporter.redis.info import (
     parse_info,
     parse_keyspace,
     role_of,
-    whole,
+    whole_number,
 )
 from exporter.redis.protocol import ReplyError
 from exporter.snapshot import CommandStat, Keyspace
@@ -105,7 +105,7 @@ def test_a_value_may_hold_colons_and_odd_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "wanted"),
+    ("raw", "expected"),
     [
         ("7", 7),
         ("-7", None),
@@ -115,9 +115,9 @@ def test_a_value_may_hold_colons_and_odd_bytes() -> None:
         ("\N{ARABIC-INDIC DIGIT SEVEN}", None),
     ],
 )
-def test_whole(raw: str, wanted: int | None) -> None:
-    assert whole(parse_info(f"a:{raw}"), "a") == wanted
-    assert whole(parse_info(""), "a") is None
+def test_whole(raw: str, expected: int | None) -> None:
+    assert whole_number(parse_info(f"a:{raw}"), "a") == expected
+    assert whole_number(parse_info(""), "a") is None
 
 
 def test_refusals() -> None:
@@ -142,5 +142,5 @@ def test_nothing_raises(raw: str | bytes) -> None:
     assert role_of(info) in ("master", "replica", "unknown")
     assert mode_of(info) is not None
     for name in info.fields:
-        found = whole(info, name)
-        assert found is None or found >= 0
+        number = whole_number(info, name)
+        assert number is None or number >= 0

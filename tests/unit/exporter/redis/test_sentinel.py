@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.redis.sentinel import (
     SentinelView,
-    agree_sentinels,
+    merge_sentinel_views,
     parse_sentinel,
     sentinel_addresses,
     sentinel_request,
@@ -24,13 +24,13 @@ FIXTURES = Path(__file__).parents[3] / "fixtures" / "redis-sentinel-7.0"
 def replies(value: Any) -> Reply:
     """A recorded reply as hiredis would give it."""
     if isinstance(value, list):
-        return [replies(one) for one in value]
+        return [replies(reply) for reply in value]
     return value.encode() if isinstance(value, str) else value
 
 
 def recorded(name: str) -> dict[str, SentinelView]:
     rows = json.loads((FIXTURES / name).read_text())
-    views = {address: parse_sentinel([replies(one) for one in row]) for address, row in rows.items()}
+    views = {address: parse_sentinel([replies(reply) for reply in row]) for address, row in rows.items()}
     return {address: view for address, view in views.items() if isinstance(view, SentinelView)}
 
 
@@ -45,19 +45,19 @@ def view(
 ) -> SentinelView:
     rows: list[Reply] = [peer(replica, "slave") for replica in replicas]
     others: list[Reply] = [peer(f"s{n}:1", "sentinel", runid=f"id{n}") for n in (1, 2, 3) if f"id{n}" != who]
-    found = parse_sentinel([who.encode(), peer(master, flags, epoch), rows, others, quorum])
-    assert isinstance(found, SentinelView)
-    return found
+    view = parse_sentinel([who.encode(), peer(master, flags, epoch), rows, others, quorum])
+    assert isinstance(view, SentinelView)
+    return view
 
 
 def test_one_request_asks_for_all() -> None:
-    asked = sentinel_request("mymaster")
-    assert asked.replies == 5
-    assert b"$8\r\nCKQUORUM\r\n$8\r\nmymaster\r\n" in asked.packed
+    request = sentinel_request("mymaster")
+    assert request.replies == 5
+    assert b"$8\r\nCKQUORUM\r\n$8\r\nmymaster\r\n" in request.packed
 
 
 def test_a_real_set() -> None:
-    master, topology = agree_sentinels("mymaster", recorded("before.json"))
+    master, topology = merge_sentinel_views("mymaster", recorded("before.json"))
     assert (master.address, master.status_ok, master.quorum_ok) == ("127.0.0.1:17501", True, True)
     assert (master.sentinels, master.replicas, master.config_epoch) == (3, 2, 0)
     assert [(node.address, node.role, node.master, node.healthy) for node in topology.nodes] == [
@@ -70,7 +70,7 @@ def test_a_real_set() -> None:
 
 def test_a_real_set_after_its_master_and_a_sentinel_were_killed() -> None:
     views = recorded("after-failover.json")
-    master, topology = agree_sentinels("mymaster", views)
+    master, topology = merge_sentinel_views("mymaster", views)
     assert (master.address, master.status_ok, master.quorum_ok) == ("127.0.0.1:17502", True, True)
     assert (master.sentinels, master.config_epoch) == (3, 1)
     dead = topology.nodes[0]
@@ -80,33 +80,33 @@ def test_a_real_set_after_its_master_and_a_sentinel_were_killed() -> None:
         "127.0.0.1:17502",
         False,
     )
-    assert dead.why == "disconnected,s_down, say 2 of 2 sentinels"
+    assert dead.why == "disconnected,s_down, reported by 2 of 2 sentinels"
     assert sentinel_addresses(views) == {f"127.0.0.1:{port}" for port in (17511, 17512, 17513)}
 
 
 def test_in_the_middle_of_a_failover_the_majority_counts_and_at_a_tie_the_epoch() -> None:
     old, new = view("id1", "a:1", "b:1"), view("id2", "b:1", "a:1", epoch=1)
-    assert agree_sentinels("m", {"s1:1": old, "s2:1": new})[0].address == "b:1"
+    assert merge_sentinel_views("m", {"s1:1": old, "s2:1": new})[0].address == "b:1"
     third = view("id3", "a:1", "b:1")
-    assert agree_sentinels("m", {"s1:1": old, "s2:1": new, "s3:1": third})[0].address == "a:1"
+    assert merge_sentinel_views("m", {"s1:1": old, "s2:1": new, "s3:1": third})[0].address == "a:1"
 
 
 def test_one_sentinel_under_two_addresses_has_one_vote() -> None:
     old, new = view("id1", "a:1"), view("id2", "b:1", epoch=1)
     views = {"s1:1": old, "localhost:1": old, "s2:1": new}
-    assert agree_sentinels("m", views)[0].address == "b:1"
+    assert merge_sentinel_views("m", views)[0].address == "b:1"
     assert len(sentinel_addresses(views)) == 3
 
 
 def test_the_master_is_down_when_half_say_so() -> None:
     views = {"s1:1": view("id1", "a:1"), "s2:1": view("id2", "a:1", flags="master,s_down")}
-    master, topology = agree_sentinels("m", views)
+    master, topology = merge_sentinel_views("m", views)
     assert not master.status_ok
-    assert topology.nodes[0].why == "s_down, say 1 of 2 sentinels"
+    assert topology.nodes[0].why == "s_down, reported by 1 of 2 sentinels"
 
 
 @pytest.mark.parametrize(
-    ("answers", "wanted"),
+    ("replies", "expected"),
     [
         ([b"OK 3 usable"], True),
         ([ReplyError("NOQUORUM 1 usable")], False),
@@ -116,19 +116,19 @@ def test_the_master_is_down_when_half_say_so() -> None:
         ([b"OK", ReplyError("NOPERM")], True),
     ],
 )
-def test_quorum(answers: list[Reply], wanted: bool | None) -> None:  # noqa: FBT001
-    views = {f"s{n}:1": view(f"id{n}", "a:1", quorum=answer) for n, answer in enumerate(answers)}
-    assert agree_sentinels("m", views)[0].quorum_ok is wanted
+def test_quorum(replies: list[Reply], expected: bool | None) -> None:  # noqa: FBT001
+    views = {f"s{n}:1": view(f"id{n}", "a:1", quorum=reply) for n, reply in enumerate(replies)}
+    assert merge_sentinel_views("m", views)[0].quorum_ok is expected
 
 
 def test_a_replica_that_one_of_three_lists_is_none() -> None:
     views = {"1": view("id1", "a:1", "b:1"), "2": view("id2", "a:1"), "3": view("id3", "a:1")}
-    assert [node.address for node in agree_sentinels("m", views)[1].nodes] == ["a:1"]
+    assert [node.address for node in merge_sentinel_views("m", views)[1].nodes] == ["a:1"]
 
 
-def test_nobody_to_ask() -> None:
+def test_no_views() -> None:
     with pytest.raises(ValueError, match="no sentinel"):
-        agree_sentinels("m", {})
+        merge_sentinel_views("m", {})
 
 
 def test_why_there_is_no_view() -> None:
@@ -137,7 +137,7 @@ def test_why_there_is_no_view() -> None:
     )
     assert unknown == Failed("error", "SENTINEL MASTER: ERR No such master with that name")
     odd = parse_sentinel([b"id", [b"ip"], [], [], b"OK"])
-    assert odd == Failed("error", "SENTINEL MASTER was answered without an address")
+    assert odd == Failed("error", "the reply to SENTINEL MASTER has no address")
 
 
 _REPLY: st.SearchStrategy[Reply] = st.recursive(
@@ -154,7 +154,7 @@ _REPLY: st.SearchStrategy[Reply] = st.recursive(
 
 
 @given(st.lists(_REPLY, min_size=5, max_size=5))
-def test_no_reply_raises(answers: list[Reply]) -> None:
-    found = parse_sentinel(answers)
-    if isinstance(found, SentinelView):
-        agree_sentinels("m", {"s:1": found})
+def test_no_reply_raises(replies: list[Reply]) -> None:
+    view = parse_sentinel(replies)
+    if isinstance(view, SentinelView):
+        merge_sentinel_views("m", {"s:1": view})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redis.topology import ClusterView, agree, parse_cluster_nodes, unseen
+from exporter.redis.topology import ClusterView, mark_unhealthy, merge_cluster_views, parse_cluster_nodes
 from exporter.snapshot import Topology
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -34,7 +34,7 @@ def seen_by(who: str, **changed: str) -> str:
 
 def agreed(**views: str) -> Topology:
     where = {name: line.split()[1].partition("@")[0] for name, line in LINES.items()}
-    return agree({where[who]: parse_cluster_nodes(text) for who, text in views.items()})
+    return merge_cluster_views({where[who]: parse_cluster_nodes(text) for who, text in views.items()})
 
 
 def row(topology: Topology, name: str) -> tuple[str, str, str | None, bool]:
@@ -46,7 +46,7 @@ def row(topology: Topology, name: str) -> tuple[str, str, str | None, bool]:
 def test_every_version(version: str) -> None:
     view = parse_cluster_nodes((FIXTURES / version / "cluster-nodes.txt").read_bytes())
     own = next(line for line in view if "myself" in line.flags)
-    topology = agree({own.address: view})
+    topology = merge_cluster_views({own.address: view})
     assert [node.shard for node in topology.masters()] == ["0", "5461", "10923"]
     assert sorted(node.shard for node in topology.nodes if node.role == "replica") == ["0", "10923", "5461"]
     assert all(node.healthy for node in topology.nodes)
@@ -87,7 +87,7 @@ def test_who_shakes_hands_or_has_no_address_is_no_node(flags: str) -> None:
     assert parse_cluster_nodes(f"a :0@0 {flags} - 0 0 0 disconnected") == ()
 
 
-def test_all_well() -> None:
+def test_all_healthy() -> None:
     topology = agreed(**{who: seen_by(who) for who in LINES})
     assert [node.address for node in topology.nodes] == [f"10.0.0.{n}:7001" for n in (1, 2, 3, 4)]
     assert row(topology, "a") == ("master", "0", None, True)
@@ -102,17 +102,17 @@ def test_one_view_is_enough() -> None:
 
 def test_a_node_is_ill_when_half_of_the_others_say_so() -> None:
     doubt = LINES["c"].format("master,fail?")
-    one = agreed(a=seen_by("a", c=doubt), b=seen_by("b"), c=seen_by("c"), d=seen_by("d"))
-    assert row(one, "c") == ("master", "10923", None, True)
+    two_of_four = agreed(a=seen_by("a", c=doubt), b=seen_by("b"), c=seen_by("c"), d=seen_by("d"))
+    assert row(two_of_four, "c") == ("master", "10923", None, True)
     two = agreed(a=seen_by("a", c=doubt), b=seen_by("b", c=doubt), c=seen_by("c"), d=seen_by("d"))
     assert row(two, "c")[3] is False
-    assert two.nodes[2].why == "suspected to have failed, say 2 of 3 nodes"
+    assert two.nodes[2].why == "suspected to have failed, reported by 2 of 3 nodes"
 
 
-def test_a_link_that_is_gone_counts_before_any_flag() -> None:
+def test_a_broken_link_counts_before_any_flag() -> None:
     cut = LINES["c"].format("master").replace("connected", "disconnected")
     topology = agreed(a=seen_by("a", c=cut), b=seen_by("b", c=cut))
-    assert topology.nodes[2].why == "disconnected, say 2 of 2 nodes"
+    assert topology.nodes[2].why == "disconnected, reported by 2 of 2 nodes"
     assert not topology.nodes[2].healthy
 
 
@@ -120,10 +120,10 @@ def test_a_failed_node_stays_as_long_as_it_is_listed() -> None:
     dead = LINES["c"].format("master,fail").replace("connected", "disconnected")
     topology = agreed(**{who: seen_by(who, c=dead) for who in "abd"})
     assert row(topology, "c") == ("master", "10923", None, False)
-    assert topology.nodes[2].why == "failed, say 3 of 3 nodes"
+    assert topology.nodes[2].why == "failed, reported by 3 of 3 nodes"
 
 
-def test_a_forgotten_node_is_gone_though_it_lists_itself() -> None:
+def test_a_forgotten_node_is_removed_although_it_lists_itself() -> None:
     topology = agreed(a=seen_by("a", c=""), b=seen_by("b", c=""), c=seen_by("c"), d=seen_by("d", c=""))
     assert [node.node_id for node in topology.nodes] == ["a", "b", "d"]
     assert topology.slots_covered() == 10923
@@ -157,7 +157,7 @@ def test_a_failover_moves_the_shard_and_leaves_the_old_master_without_one() -> N
 def test_the_own_address_that_a_node_does_not_know_yet_comes_from_the_others_or_from_us() -> None:
     bare = "a :7001@17001 myself,master - 0 0 1 connected 0-5460"
     assert agreed(a=seen_by("a", a=bare), b=seen_by("b")).nodes[0].address == "10.0.0.1:7001"
-    assert agree({"cache-1:9001": parse_cluster_nodes(bare)}).nodes[0].address == "cache-1:7001"
+    assert merge_cluster_views({"cache-1:9001": parse_cluster_nodes(bare)}).nodes[0].address == "cache-1:7001"
 
 
 def test_servers_that_lost_each_other_are_all_still_there() -> None:
@@ -165,26 +165,26 @@ def test_servers_that_lost_each_other_are_all_still_there() -> None:
         f"10.0.0.{n}:7001": parse_cluster_nodes(f"n{n} :7001@17001 myself,master - 0 0 0 connected")
         for n in (1, 2, 3)
     }
-    assert [node.address for node in agree(alone).nodes] == [
+    assert [node.address for node in merge_cluster_views(alone).nodes] == [
         "10.0.0.1:7001",
         "10.0.0.2:7001",
         "10.0.0.3:7001",
     ]
 
 
-def test_a_replica_of_nobody_known_has_no_shard() -> None:
-    topology = agree({"h:1": parse_cluster_nodes("r h:1@2 myself,slave gone 0 0 1 connected")})
+def test_a_replica_of_an_unknown_master_has_no_shard() -> None:
+    topology = merge_cluster_views({"h:1": parse_cluster_nodes("r h:1@2 myself,slave gone 0 0 1 connected")})
     assert row(topology, "r") == ("replica", "", None, True)
 
 
 def test_unseen() -> None:
-    topology = unseen(agreed(a=seen_by("a")), "no node answers")
+    topology = mark_unhealthy(agreed(a=seen_by("a")), "no node answers")
     assert {(node.healthy, node.why) for node in topology.nodes} == {(False, "no node answers")}
 
 
 @given(st.one_of(st.binary(), st.text()))
 def test_no_text_raises(raw: str | bytes) -> None:
-    agree({"h:1": parse_cluster_nodes(raw)})
+    merge_cluster_views({"h:1": parse_cluster_nodes(raw)})
 
 
 _WORD = st.one_of(
@@ -213,7 +213,7 @@ _TEXT = st.lists(st.lists(_WORD, max_size=12).map(" ".join), max_size=5).map("\n
 @pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["h:1", "[::1]:7", "x:99"]), _TEXT, max_size=3))
 def test_no_views_raise_and_no_slot_has_two_owners(texts: dict[str, str]) -> None:
-    topology = agree({asked: parse_cluster_nodes(text) for asked, text in texts.items()})
+    topology = merge_cluster_views({viewer: parse_cluster_nodes(text) for viewer, text in texts.items()})
     assert topology.slots_covered() <= 16384
 
 
@@ -223,18 +223,18 @@ def _clusters(draw: st.DrawFn) -> dict[str, ClusterView]:
     views = {}
     for who in LINES:
         view = parse_cluster_nodes(seen_by(who))
-        told = []
+        lines = []
         for line in view:
             what = draw(st.sampled_from(["well", "well", "fail?", "cut", "missing"]))
             if what == "missing" and line.node_id != who:
                 continue
             flags = line.flags | {"fail?"} if what == "fail?" and line.node_id != who else line.flags
-            told.append(replace(line, flags=flags, linked=what != "cut" or line.node_id == who))
-        views[f"10.0.0.{ord(who) - 96}:7001"] = tuple(told)
+            lines.append(replace(line, flags=flags, linked=what != "cut" or line.node_id == who))
+        views[f"10.0.0.{ord(who) - 96}:7001"] = tuple(lines)
     return views
 
 
 @given(_clusters(), st.permutations(range(len(LINES))))
 def test_the_order_of_the_views_does_not_matter(views: dict[str, ClusterView], order: list[int]) -> None:
     items = list(views.items())
-    assert agree(views) == agree(dict(items[index] for index in order))
+    assert merge_cluster_views(views) == merge_cluster_views(dict(items[index] for index in order))

@@ -17,11 +17,11 @@ def cluster(world: World, owner: str, epoch: int) -> None:
     for own in NAMES:
         lines = []
         for name in NAMES:
-            has = {owner: (epoch, "0-8191"), NAMES[1]: (2, "8192-16383")}.get(name)
-            flags, master = ("master", "-") if has else ("slave", owner)
-            number, slots = has or (epoch, "")
-            mine = "myself," if name == own else ""
-            lines.append(f"{name} {name}@17001 {mine}{flags} {master} 0 0 {number} connected {slots}")
+            ownership = {owner: (epoch, "0-8191"), NAMES[1]: (2, "8192-16383")}.get(name)
+            flags, master = ("master", "-") if ownership else ("slave", owner)
+            number, slots = ownership or (epoch, "")
+            myself = "myself," if name == own else ""
+            lines.append(f"{name} {name}@17001 {myself}{flags} {master} 0 0 {number} connected {slots}")
         world.servers[own] = answering("redis_mode:cluster\r\n", cluster_nodes="\n".join(lines).encode())
 
 
@@ -35,51 +35,51 @@ def test_counters_begin_at_zero_and_a_failover_is_counted_and_logged_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     cluster(world, NAMES[0], 1)
-    watching, deployment = watch(cluster=[NAMES[1]])
-    assert watching.counts == {}
-    assert 0 < watching.step() <= 1
-    before = watching.counts
+    watcher, deployment = watch(cluster=[NAMES[1]])
+    assert watcher.counts == {}
+    assert 0 < watcher.step() <= 1
+    before = watcher.counts
     cluster(world, NAMES[2], 3)
-    watching.step()
-    watching.step()
+    watcher.step()
+    watcher.step()
     deployment.close()
-    assert (before, watching.counts) == ({"0": 0, "8192": 0}, {"0": 1, "8192": 0})
-    (line,) = [record for record in caplog.records if record.message == "failover"]
+    assert (before, watcher.counts) == ({"0": 0, "8192": 0}, {"0": 1, "8192": 0})
+    (line,) = [record for record in caplog.records if record.message == "failover detected"]
     assert {"shard": "0", "old": NAMES[0], "new": NAMES[2]}.items() <= vars(line).items()
 
 
 def test_a_node_or_all_of_them_that_do_not_answer_change_nothing(world: World) -> None:
-    watching, deployment = watch(cluster=list(NAMES))
-    assert (watching.step(), watching.counts) == (2, {})
+    watcher, deployment = watch(cluster=list(NAMES))
+    assert (watcher.step(), watcher.counts) == (2, {})
     cluster(world, NAMES[0], 1)
-    watching.step()
+    watcher.step()
     world.servers.clear()
-    assert (watching.step(), watching.counts) == (2, {"0": 0, "8192": 0})
+    assert (watcher.step(), watcher.counts) == (2, {"0": 0, "8192": 0})
     cluster(world, NAMES[2], 3)
     del world.servers[NAMES[0]]
-    watching.step()
+    watcher.step()
     deployment.close()
-    assert watching.counts == {"0": 1, "8192": 0}
+    assert watcher.counts == {"0": 1, "8192": 0}
 
 
-def test_labels_of_shards_that_are_gone_go_unless_they_counted(world: World) -> None:
+def test_labels_of_removed_shards_go_unless_they_had_a_failover(world: World) -> None:
     cluster(world, NAMES[0], 1)
-    watching, deployment = watch(cluster=[NAMES[1]])
-    watching.step()
+    watcher, deployment = watch(cluster=[NAMES[1]])
+    watcher.step()
     cluster(world, NAMES[2], 3)
-    watching.step()
+    watcher.step()
     lines = b"%s %s@1 myself,master - 0 0 9 connected 16383" % (NAMES[1].encode(), NAMES[1].encode())
     world.servers = {NAMES[1]: answering("redis_mode:cluster\r\n", cluster_nodes=lines)}
-    watching.step()
+    watcher.step()
     deployment.close()
-    assert watching.counts == {"0": 1, "16383": 0}
+    assert watcher.counts == {"0": 1, "16383": 0}
 
 
-def test_nothing_is_asked_of_a_single_server_once_it_is_known(world: World) -> None:
+def test_a_known_single_server_gets_no_commands(world: World) -> None:
     world.servers["cache:6379"] = answering("redis_mode:standalone\r\nrole:master\r\n")
-    watching, deployment = watch(url="redis://cache")
-    watching.step()
-    asked = len(world.asked)
-    assert watching.step() == 2
+    watcher, deployment = watch(url="redis://cache")
+    watcher.step()
+    commands = len(world.commands)
+    assert watcher.step() == 2
     deployment.close()
-    assert (len(world.asked), watching.counts) == (asked, {})
+    assert (len(world.commands), watcher.counts) == (commands, {})
