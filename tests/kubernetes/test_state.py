@@ -96,7 +96,7 @@ def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
 
 def test_an_order_that_would_overwrite_a_slip_is_refused(store: ConfigMapStore, admin: Admin) -> None:
     admin.edit_config_map(STATE, {"paused": '["video"'})
-    with pytest.raises(StateError, match="paused: it is torn"):
+    with pytest.raises(StateError, match="paused: invalid JSON"):
         store.change(lambda found: replace(found, operator=with_pause(found.operator, "mail", paused=True)))
     assert admin.config_map(STATE)["data"]["paused"] == '["video"'
 
@@ -141,14 +141,14 @@ def test_learned_values_without_room_are_left_out_and_the_rest_is_kept(
     found = admin.config_map(STATE)
     assert "overrides" in found["data"]
     assert LEARNED not in found.get("binaryData", {})
-    assert "no room for what was learned" in caplog.text
+    assert "learned state is too large to save" in caplog.text
 
 
 def test_what_was_learned_and_is_torn_is_learned_anew(store: ConfigMapStore, admin: Admin) -> None:
     path = f"/api/v1/namespaces/{admin.namespace}/configmaps/{STATE}"
     torn = {"binaryData": {LEARNED: "AAAA"}}
     admin.ask("PATCH", path, torn, "application/merge-patch+json")
-    assert store.read() == (State(), [f"{LEARNED}: it is torn"])
+    assert store.read() == (State(), [f"{LEARNED}: invalid data"])
     store.change(lambda state: replace(state, learned={"mail": {"rate": 1.0}}))
     assert store.read()[0].learned == {"mail": {"rate": 1.0}}
 

@@ -47,7 +47,7 @@ def wait_for_write(front: Front, name: str, since: float) -> float:
     return wait_until(first, what=f"{name} writes", seconds=20) or 0.0
 
 
-def test_only_the_leader_writes_and_the_follower_tells_what_it_sees(
+def test_only_the_leader_writes_and_the_follower_publishes_metrics(
     two: tuple[ScalerProcess, ScalerProcess], front: Front, admin: Admin
 ) -> None:
     one, other = two
@@ -61,7 +61,7 @@ def test_only_the_leader_writes_and_the_follower_tells_what_it_sees(
     assert other.status() is not None
 
 
-def test_a_leader_that_is_killed_is_succeeded_in_time(
+def test_after_the_leader_is_killed_another_replica_takes_over_in_time(
     two: tuple[ScalerProcess, ScalerProcess], front: Front
 ) -> None:
     wait_for_write(front, "one", 0.0)
@@ -71,13 +71,13 @@ def test_a_leader_that_is_killed_is_succeeded_in_time(
     assert writers(front) == ["one", "other"]
 
 
-def test_a_leader_that_ends_gives_the_lease_back(
+def test_a_leader_that_stops_releases_the_lease(
     two: tuple[ScalerProcess, ScalerProcess], front: Front
 ) -> None:
     wait_for_write(front, "one", 0.0)
     two[0].stop()
     ended = monotonic()
-    assert "lease given back" in two[0].log.read_text()
+    assert "lease released" in two[0].log.read_text()
     assert wait_for_write(front, "other", 0.0) - ended < LEASE_SECONDS
     assert writers(front) == ["one", "other"]
 
@@ -91,7 +91,7 @@ def test_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes(
     assert wait_for_write(front, "other", slept) - slept <= LEASE_SECONDS + INTERVAL
     woken = monotonic()
     two[0].signal(signal.SIGCONT)
-    wait_until(lambda: "does not lead any more" in two[0].log.read_text(), what="it notices", seconds=10)
+    wait_until(lambda: "lost leadership" in two[0].log.read_text(), what="it notices", seconds=10)
     wait_until(lambda: len([x for x in front.writes() if x.at > woken]) > 2, what="writes", seconds=20)
     assert writers(front) == ["one", "other"]
 
