@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from scaler.decision.step import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Applied, Control, Missing, NotApplied, Observation, QueueSample, Workers
 from scaler.settings import PolicySettings
 from scaler.step_result import StepCounters, StepResult, TargetStep
@@ -135,7 +135,7 @@ class Controller:
             before, self._asked[name] = self._asked.get(name), read.value.requested
             memory = self._memories.get(name)
             if memory is not None and before is not None and before != read.value.requested:
-                self._memories[name] = acted(memory, time)
+                self._memories[name] = record_scaling(memory, time)
 
     def _decide(
         self,
@@ -165,7 +165,7 @@ class Controller:
             old, new, why = _change(one)
             memory = self._memories[one.name]
             if memory is not None:
-                self._memories[one.name] = acted(memory, one.time)
+                self._memories[one.name] = record_scaling(memory, one.time)
             self._state.record_action(one.name, one.time, old, new, why)
         return replace(one, acted=result)
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final
 
 from scaler.backtest.simulate import Load, Plant, Report, simulate
-from scaler.decision.step import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Observation
 from scaler.settings import PolicySettings
 
@@ -148,7 +148,7 @@ class Decider:
 
     def decide(self, seen: Observation) -> int:
         decision, memory = step(self.settings, self.interval, seen, Control(), self.memory)
-        self.memory = acted(memory, seen.time) if decision.workers != seen.workers else memory
+        self.memory = record_scaling(memory, seen.time) if decision.workers != seen.workers else memory
         return decision.workers
 
 

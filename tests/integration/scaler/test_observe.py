@@ -20,7 +20,7 @@ from lab.ports import free_port
 from lab.prometheus import Prometheus, Web, start_prometheus
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
-from scaler.decision.guards import fresh
+from scaler.decision.guards import fresh_sample
 from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import OURS, QueueKey, combine
@@ -379,7 +379,7 @@ def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: O
     assert isinstance(told, QueueSample)
     assert (told.waiting, told.active) == (4, 2)
     assert told.at == round(at, 3)
-    stale = fresh(PolicySettings(), Observation(now(), 2, 2, told))
+    stale = fresh_sample(PolicySettings(), Observation(now(), 2, 2, told))
     assert isinstance(stale, Missing)
     assert stale.kind == "stale"
 
