@@ -17,31 +17,31 @@ ObserverOf = Callable[..., Observer]
 
 @pytest.fixture
 def observer() -> Iterator[ObserverOf]:
-    """`observer(url, ..., wanted={queries: queues}, **settings)`; if not told, our queue `mail`."""
+    """`observer(url, ..., queues={queries: queues}, **settings)`; by default the queue `mail`."""
     with ExitStack() as undo:
 
-        def made(
+        def make(
             *urls: str,
-            wanted: Mapping[QuerySettings, Iterable[QueueKey]] | None = None,
+            queues: Mapping[QuerySettings, Iterable[QueueKey]] | None = None,
             **settings: object,
         ) -> Observer:
             given = PrometheusSettings.model_validate({"urls": urls, **settings})
-            one = Observer(given, {OURS: [MAIL]} if wanted is None else wanted)
-            undo.callback(one.close)
-            return one
+            prometheus = Observer(given, {OURS: [MAIL]} if queues is None else queues)
+            undo.callback(prometheus.close)
+            return prometheus
 
-        yield made
-
-
-def look(one: Observer, seconds: float = 10) -> QueryResult:
-    return one.look(Deadline.after(seconds))
+        yield make
 
 
-def mail(one: Observer, seconds: float = 10) -> QueueSample | Missing:
-    return look(one, seconds).of([MAIL])[MAIL]
+def observe(observer: Observer, seconds: float = 10) -> QueryResult:
+    return observer.observe(Deadline.after(seconds))
 
 
-def missing(one: Observer, seconds: float = 10) -> Missing:
-    told = mail(one, seconds)
-    assert isinstance(told, Missing), told
-    return told
+def mail(observer: Observer, seconds: float = 10) -> QueueSample | Missing:
+    return observe(observer, seconds).of([MAIL])[MAIL]
+
+
+def missing(observer: Observer, seconds: float = 10) -> Missing:
+    sample = mail(observer, seconds)
+    assert isinstance(sample, Missing), sample
+    return sample

@@ -130,16 +130,18 @@ def test_a_start_time_is_measured_from_the_request_to_readiness(target: TargetOf
     assert (workers(mail).start_seconds or 0) >= 0.3
 
 
-def test_a_number_that_is_not_the_one_asked_for_is_a_conflict(target: TargetOf) -> None:
+def test_another_number_than_the_requested_one_is_a_conflict(target: TargetOf) -> None:
     mail = target(*FOR_EVER)
     answer = mail.scale(2, 3, SOON)
     assert isinstance(answer, NotApplied)
-    assert (answer.kind, answer.message) == ("conflict", "0 workers are asked for, not 2")
+    assert (answer.kind, answer.message) == ("conflict", "0 workers are requested, not 2")
     assert workers(mail).requested == 0
     assert children() == []
 
 
-def test_what_cannot_run_is_said_and_nothing_is_asked_for(target: TargetOf, tmp_path: Path) -> None:
+def test_a_command_that_cannot_run_is_an_error_and_nothing_is_requested(
+    target: TargetOf, tmp_path: Path
+) -> None:
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
     cases = [
