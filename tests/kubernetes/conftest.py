@@ -32,11 +32,11 @@ def front() -> Iterator[Front]:
     if real_kubeconfig():
         from tests.kubernetes.upstream import upstream
 
-        made = Front(upstream(real_kubeconfig()))
+        server = Front(upstream(real_kubeconfig()))
     else:
-        made = Front(FakeApi(keda=True).answer)
-    yield made
-    made.stop()
+        server = Front(FakeApi(keda=True).answer)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ def admin(front: Front) -> Iterator[Admin]:
     """With a namespace that holds the empty lease and state, as the manifests do."""
     settles = 1.0 if real_kubeconfig() else 0.0
     name = f"oxherd-test-{uuid.uuid4().hex[:10]}"
-    made = Admin(front, name, os.environ.get("OXHERD_TEST_IMAGE", "busybox:stable"), settles)
-    made.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    made.ask("POST", f"/api/v1/namespaces/{name}/configmaps", {"metadata": {"name": STATE}})
+    administrator = Admin(front, name, os.environ.get("OXHERD_TEST_IMAGE", "busybox:stable"), settles)
+    administrator.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    administrator.ask("POST", f"/api/v1/namespaces/{name}/configmaps", {"metadata": {"name": STATE}})
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{name}/leases"
-    made.ask("POST", leases, {"metadata": {"name": LEASE}})
-    yield made
-    made.ask("DELETE", f"/api/v1/namespaces/{name}")
+    administrator.ask("POST", leases, {"metadata": {"name": LEASE}})
+    yield administrator
+    administrator.ask("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -67,16 +67,16 @@ def kubeconfig(admin: Admin, token: str, tmp_path: Path) -> str:
 @pytest.fixture
 def api_of(kubeconfig: str) -> Iterator[KubeApiOf]:
     """Clients of that account; settings may be changed."""
-    made: list[KubeApi] = []
+    clients: list[KubeApi] = []
 
-    def make(who: str = "test", **changed: Any) -> KubeApi:
+    def make(identity: str = "test", **changed: Any) -> KubeApi:
         settings = {"kubeconfig": kubeconfig, "timeout_seconds": 2.0} | changed
-        made.append(KubeApi(KubernetesSettings(**settings), who))
-        return made[-1]
+        clients.append(KubeApi(KubernetesSettings(**settings), identity))
+        return clients[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture

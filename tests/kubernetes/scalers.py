@@ -23,7 +23,7 @@ from service.clock import now
 
 
 class Figures(ThreadingHTTPServer):
-    """A Prometheus that has heard of every queue asked for; `waiting` says how many jobs wait at a time."""
+    """A Prometheus that has figures of each queue; `waiting` returns the number of waiting jobs at a time."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -73,12 +73,12 @@ class _Answers(BaseHTTPRequestHandler):
 
 @contextmanager
 def figures(queues: int = 1, waiting: Callable[[float], int] = lambda _: 0) -> Iterator[Figures]:
-    made = Figures(queues, waiting)
+    server = Figures(queues, waiting)
     try:
-        yield made
+        yield server
     finally:
-        made.shutdown()
-        made.server_close()
+        server.shutdown()
+        server.server_close()
 
 
 @dataclass
@@ -94,11 +94,11 @@ class ScalerProcess:
         self.process.send_signal(number)
 
     def status(self) -> dict[str, Any] | None:
-        """/status.json; None while it cannot be had."""
+        """/status.json; None while it is not available."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status.json", timeout=2) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+                data: dict[str, Any] = json.load(answer)
+                return data
         except OSError:
             return None
 
@@ -108,8 +108,8 @@ class ScalerProcess:
             return text
 
     def leads(self) -> bool:
-        found = self.status()
-        return bool(found and found.get("leading"))
+        status = self.status()
+        return bool(status and status.get("leading"))
 
     def stop(self) -> int:
         """As kubelet does; the exit code."""

@@ -100,7 +100,7 @@ def test_nothing_but_the_scale_is_ever_written(admin: Admin, front: Front, targe
     target.scale(2, 5, soon())
     after = admin.get("mail")
     assert after["spec"]["template"] == before["spec"]["template"]
-    assert {request.method for request in front.seen} == {"GET", "PATCH"}
+    assert {request.method for request in front.recorded} == {"GET", "PATCH"}
 
 
 def test_ready_pods_and_their_start_times_are_read(admin: Admin, target_of: TargetOf) -> None:
@@ -153,9 +153,9 @@ def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
     admin.rules(ACCOUNT, without(RULES, "deployments/scale"))
     target = target_of()
     assert failed(target).kind == "forbidden"
-    requested = len(front.seen)
+    requested = len(front.recorded)
     assert "patch deployments" in failed(target).message
-    assert len(front.seen) == requested, "a server that has said no is asked again"
+    assert len(front.recorded) == requested, "a server that has said no is asked again"
 
 
 def test_a_dry_run_needs_no_permission_to_scale(admin: Admin, target_of: TargetOf) -> None:
@@ -241,10 +241,10 @@ def test_no_request_is_sent_before_the_retry_after_of_a_busy_server(
     with front.fault("PATCH .*/mail/scale", "status", status=429, headers={"Retry-After": "30"}):
         refusal = refused(mail, 2, 3)
     assert (refusal.kind, refusal.retry_after) == ("throttled", 30.0)
-    requested = len(front.seen)
+    requested = len(front.recorded)
     assert failed(video).kind == "throttled"
     assert refused(mail, 2, 3).kind == "throttled"
-    assert len(front.seen) == requested
+    assert len(front.recorded) == requested
 
 
 def test_a_write_that_fails_is_tried_again_with_growing_pauses(

@@ -128,7 +128,7 @@ def settled(observer: Observer) -> QueueSample:
     return sample_of_mail
 
 
-def test_what_is_seen_is_what_bullmq_says(world: World, observer: ObserverOf) -> None:
+def test_the_samples_are_the_counts_of_bullmq(world: World, observer: ObserverOf) -> None:
     under_test = observer(world.prometheus.url, queues={OURS: [MAIL, VIDEO, IDLE]})
     sample = settled(under_test)
     counts = world.bullmq.counts("mail")
@@ -167,7 +167,7 @@ def test_a_scrape_has_the_same_time_whenever_it_is_looked_at(world: World, obser
     assert all(0 <= scrapes[0][1] - at < 5 for at in times)
 
 
-def test_a_step_is_few_queries_whatever_it_asks(world: World, observer: ObserverOf) -> None:
+def test_a_step_sends_few_queries(world: World, observer: ObserverOf) -> None:
     custom = [
         QuerySettings(
             waiting=f"bullmq_job_count{{state='waiting'}} + {n}",
@@ -175,12 +175,12 @@ def test_a_step_is_few_queries_whatever_it_asks(world: World, observer: Observer
         )
         for n in range(MOST_QUERIES - 1)
     ]
-    wanted = {queries: [MAIL, VIDEO] for queries in (OURS, *custom)}
-    under_test = observer(world.prometheus.url, queues=wanted)
+    queues = {queries: [MAIL, VIDEO] for queries in (OURS, *custom)}
+    under_test = observer(world.prometheus.url, queues=queues)
     observe(under_test)
     assert under_test.requests == MOST_QUERIES
     with pytest.raises(ValueError, match="at most 10"):
-        observer(world.prometheus.url, queues={**wanted, QuerySettings(waiting="w", active="a"): [MAIL]})
+        observer(world.prometheus.url, queues={**queues, QuerySettings(waiting="w", active="a"): [MAIL]})
 
 
 def test_a_queue_that_no_exporter_knows_is_missing(world: World, observer: ObserverOf) -> None:
@@ -258,8 +258,8 @@ def test_a_query_with_a_mistake_costs_only_itself(world: World, observer: Observ
 def test_a_range_longer_than_prometheus_allows(world: World, observer: ObserverOf) -> None:
     end = float(int(now()))
     under_test = observer(world.prometheus.url)
-    found = under_test.range("vector(2)", end - 25_000, end, 1, Deadline.after(20))
-    assert found == {frozenset(): [(end - 25_000 + n, 2.0) for n in range(25_001)]}
+    series = under_test.range("vector(2)", end - 25_000, end, 1, Deadline.after(20))
+    assert series == {frozenset(): [(end - 25_000 + n, 2.0) for n in range(25_001)]}
     assert under_test.requests == 3
     with pytest.raises(UnreadableError, match="parse error"):
         under_test.range("vector(", end - 10, end, 1, Deadline.after(20))
@@ -381,7 +381,7 @@ def exposing(text: str) -> Iterator[str]:
             thread.join()
 
 
-def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: ObserverOf) -> None:
+def test_a_value_that_prometheus_still_returns_is_as_old_as_its_scrape(observer: ObserverOf) -> None:
     """With timestamps of their own, series are not marked as ended, and are told for five minutes."""
     at = now() - 100
     states = {"waiting": 3, "prioritized": 1, "active": 2}

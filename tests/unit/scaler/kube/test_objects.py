@@ -209,7 +209,7 @@ def test_another_installation_of_the_scaler_is_a_conflict_too() -> None:
 # --- refusals ----------------------------------------------------------------------------------------------
 
 
-def test_a_refusal_says_what_was_asked_and_why() -> None:
+def test_an_error_names_the_request_and_the_reason() -> None:
     body = b'{"kind": "Status", "reason": "NotFound", "message": "deployments \\"mail\\" not found"}'
     error = error_of_response("get deployments a/mail", 404, body, None)
     assert (error.kind, error.status, error.reason) == ("not_found", 404, "NotFound")

@@ -54,9 +54,9 @@ def target_metrics(
 
 def test_each_target_is_read_by_its_own_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = target_metrics(load_settings(TEXT, {}, file="s.yml").model, monkeypatch)
-    one, two, none = (metrics[name] for name in ("one", "two", "none"))
-    assert (one.queues, one.sample.at, one.sample.waiting) == (("mail", "post"), 4.0, 11)  # type: ignore[attr-defined]
-    assert (two.queues, two.sample.waiting) == (("mail-1",), 3)  # type: ignore[attr-defined]
+    first, second, none = (metrics[name] for name in ("one", "two", "none"))
+    assert (first.queues, first.sample.at, first.sample.waiting) == (("mail", "post"), 4.0, 11)  # type: ignore[attr-defined]
+    assert (second.queues, second.sample.waiting) == (("mail-1",), 3)  # type: ignore[attr-defined]
     assert none.sample == Missing("empty", "no queue matches video-*")  # type: ignore[attr-defined]
 
 

@@ -63,7 +63,7 @@ def test_failed_jobs_have_ended_too() -> None:
     assert flow.level == 6.0
 
 
-def test_a_queue_that_was_drained_by_hand_brought_no_negative_arrivals() -> None:
+def test_a_queue_that_was_drained_by_hand_has_no_negative_arrivals() -> None:
     flow = learned([QueueSample(0.0, 500.0, 0.0, 0.0, 0.0), QueueSample(5.0, 0.0, 0.0, 0.0, 0.0)])
     assert flow.level == 0.0
 

@@ -76,7 +76,7 @@ def test_up_and_down(
     assert proposed(policy, workers, waiting, active) == expected
 
 
-def test_one_by_one_if_that_is_asked_for() -> None:
+def test_one_worker_at_a_time_if_so_configured() -> None:
     policy = USUAL.model_copy(update={"scaling_step": "one"})
     assert proposed(policy, 3, 60, 0) == (4, "waiting")
 

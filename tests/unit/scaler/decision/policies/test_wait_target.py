@@ -91,7 +91,7 @@ def test_a_lower_slo_and_a_lower_aim_ask_for_more() -> None:
     assert numbers[0] < numbers[-1]
 
 
-def test_more_workers_than_jobs_are_never_asked_for_a_backlog() -> None:
+def test_more_workers_than_jobs_are_never_proposed_for_a_backlog() -> None:
     memory, _ = settled(0.01, 300.0, workers=2)
     proposal, _ = decide(observe(1800, 2, 6, 3, 18), memory)
     assert proposal.workers <= 6
