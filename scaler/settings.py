@@ -34,16 +34,14 @@ class PolicySettings(Model):
         "wait_target",
         description="wait_target keeps a waiting time; threshold uses the number of waiting jobs",
     )
-    min_workers: int = Field(
-        2, ge=0, description="minimum of workers; 0: scale to zero when there are no jobs"
-    )
-    max_workers: int = Field(10, ge=1, description="maximum of workers")
+    min_workers: int = Field(2, ge=0, description="minimum number of workers; 0: scale to zero without jobs")
+    max_workers: int = Field(10, ge=1, description="maximum number of workers")
     worker_concurrency: int | None = Field(
         None, ge=1, description="jobs that one worker runs at once; measured if absent"
     )
     # wait_target
     wait_slo_seconds: float = Field(
-        30.0, gt=0, description="wait_target: the SLO, the time that a job waits at most"
+        30.0, gt=0, description="wait_target: the SLO, longest time that a job should wait"
     )
     aim: float = Field(
         0.35,
@@ -77,13 +75,13 @@ class PolicySettings(Model):
         None, ge=0, description="seconds between two changes; if absent 300 for threshold, 0 for wait_target"
     )
     stabilization_up_seconds: float = Field(
-        0.0, ge=0, le=3600, description="scale out only to the lowest proposal of so many seconds"
+        0.0, ge=0, le=3600, description="scale out only to the lowest proposal of the last so many seconds"
     )
     stabilization_down_seconds: float = Field(
-        0.0, ge=0, le=3600, description="scale in only to the highest proposal of so many seconds"
+        0.0, ge=0, le=3600, description="scale in only to the highest proposal of the last so many seconds"
     )
-    max_step_up: int | None = Field(None, ge=1, description="maximum of workers added in one step")
-    max_step_down: int | None = Field(None, ge=1, description="maximum of workers removed in one step")
+    max_step_up: int | None = Field(None, ge=1, description="maximum number of workers added in one step")
+    max_step_down: int | None = Field(None, ge=1, description="maximum number of workers removed in one step")
     scale_to_zero_after_seconds: float = Field(
         300.0, ge=0, description="with min_workers 0: seconds without a job until the last worker is removed"
     )
@@ -91,7 +89,7 @@ class PolicySettings(Model):
         60.0, gt=0, description="older metrics count as missing: the number of workers is held"
     )
     fallback_workers: int | None = Field(
-        None, ge=0, description="minimum of workers while metrics are missing; if absent the number is held"
+        None, ge=0, description="minimum number of workers while metrics are missing; if absent it is held"
     )
     fallback_after_failures: int = Field(
         3, ge=1, description="steps without metrics before fallback_workers applies"

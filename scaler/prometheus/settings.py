@@ -44,7 +44,7 @@ class PrometheusSettings(_Model):
         description="http(s)://host:port, with the path before /api/v1 if there is one; of several, the "
         "first that answers is queried",
     )
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="time-out of one server's answer")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="time-out of the answer of one server")
     username: str | None = Field(None, description="user of basic authentication")
     password: SecretStr | None = Field(None, description="password of basic authentication")
     password_file: str | None = Field(None, description="file with the password, instead of password")
@@ -152,7 +152,7 @@ class QuerySettings(_Model):
         "scrape only for a plain selector: for anything else it is the time of the query",
     )
     completed: str | None = Field(None, description="counter: jobs that completed")
-    failed: str | None = Field(None, description="counter: jobs that failed finally")
+    failed: str | None = Field(None, description="counter: jobs that failed after all attempts")
     added: str | None = Field(None, description="counter: jobs that were added")
     duration_sum: str | None = Field(None, description="counter: seconds that attempts took")
     duration_count: str | None = Field(None, description="counter: attempts that ended")
@@ -188,7 +188,7 @@ MEASURES: Final = (
 """The fields of QuerySettings that hold PromQL."""
 
 MOST_QUERIES: Final = 10
-"""Maximum of queries in a step: one for each different QuerySettings."""
+"""Maximum number of queries in a step: one for each different QuerySettings."""
 
 
 def is_header_value(value: str) -> bool:
