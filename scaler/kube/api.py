@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -263,7 +264,7 @@ def _unreachable(request: str, error: Exception, seconds: float) -> KubeError:
         cause = nested
     if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
         return KubeError("timeout", f"{request}: no response within {seconds:.1f} s")
-    if isinstance(cause, urllib3.exceptions.NameResolutionError) or "getaddrinfo" in str(cause):
+    if isinstance(cause, urllib3.exceptions.NameResolutionError | socket.gaierror):
         return KubeError("unreachable", f"{request}: cannot resolve the API server's name")
     message = str(getattr(cause, "strerror", None) or getattr(cause, "verify_message", None) or cause)
     message = "certificate: " + message if "ertificate" in type(cause).__name__ else message
