@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from scaler.decision.step import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import (
     Applied,
     Missing,
@@ -115,7 +115,7 @@ class Controller:
             before, self._requested[name] = self._requested.get(name), requested
             memory = self._memories.get(name)
             if memory is not None and before is not None and before != requested:
-                self._memories[name] = acted(memory, time)
+                self._memories[name] = record_scaling(memory, time)
 
     def _decide(
         self,
@@ -167,7 +167,7 @@ class Controller:
             old, new, reason = _change(decided)
             memory = self._memories[decided.name]
             if memory is not None:
-                self._memories[decided.name] = acted(memory, decided.time)
+                self._memories[decided.name] = record_scaling(memory, decided.time)
             self._state.record_action(decided.name, decided.time, old, new, reason)
         return replace(decided, acted=result)
 

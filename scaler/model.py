@@ -1,4 +1,4 @@
-"""What the scaler sees, wants, decides and is told: frozen values, no I/O, no clock. Times are unix seconds.
+"""Samples, observations, proposals, overrides, decisions: frozen values. No I/O, no clock; unix seconds.
 
 "Workers" are the replicas of a target: pods of a Deployment, or processes.
 """
@@ -12,12 +12,12 @@ from typing import Literal, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class QueueSample:
-    """What the metrics say of a target's queues, summed over them. None: there is no such series.
+    """The figures of a target's queues, summed over them. None: there is no such series.
 
-    `at` is when the exporter was scraped. Jobs `waiting` can be taken now (wait, paused and prioritized);
-    the totals are counters that only fall when their exporter restarts; `duration_sum` is in seconds of
-    processing over `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that
-    fall due within DUE_SECONDS.
+    `at` is the time of the scrape. Jobs `waiting` can be taken now (wait, paused and prioritized); the totals
+    are counters that decrease only when their exporter restarts; `duration_sum` is the processing time in
+    seconds of `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall due
+    within DUE_SECONDS.
     """
 
     at: float
@@ -37,8 +37,8 @@ DUE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """There is no sample. `kind` is one word fit for a label (unreachable, timeout, refused, empty, stale,
-    duplicate, invalid, error); `message` is a line for a person."""
+    """There is no sample. `kind` is a label value (unreachable, timeout, refused, empty, stale, duplicate,
+    invalid, error); `message` is a line for people."""
 
     kind: str
     message: str
@@ -54,9 +54,9 @@ class TargetMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that a decision rests on. `workers` is the number asked for, `ready` how many can take jobs (None:
-    not known), `start_seconds` the 0.9-quantile of measured start times (None: none measured yet),
-    `contested` says who else sets the number, where someone does."""
+    """The input of a decision. `workers` is the requested number, `ready` how many can take jobs (None: not
+    known), `start_seconds` the 0.9-quantile of measured start times (None: not measured yet), `contested` who
+    else scales the target (None: nobody)."""
 
     time: float
     workers: int
@@ -68,8 +68,8 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a policy wants, before any guard. `reason` is a word fit for a label (steady, burst, drain, ...),
-    `sentence` says the same to a person, `inputs` are the figures it was made of."""
+    """The number of workers that a policy proposes, before the guards. `reason` is a label value (steady,
+    burst, drain, ...), `sentence` explains it to people, `inputs` are the figures behind it."""
 
     workers: int
     reason: str
@@ -79,7 +79,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A person's word: so many workers, why, by whom, since when, and until when (None: until taken back)."""
+    """Manual scaling: the number of workers, why, by whom, since when, until when (None: until removed)."""
 
     workers: int
     reason: str
@@ -90,7 +90,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What people have ordered for a target. An override that has run out is no longer here."""
+    """The pause and the override of a target. An expired override is not included."""
 
     paused: bool = False
     override: Override | None = None
@@ -103,8 +103,9 @@ Condition: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The number after all guards. `reason` is the word of what won: the policy's, or the stage's that
-    changed the number last; `sentence` tells it all; `notes` has a line for each stage that had a say."""
+    """The desired number of workers, after all guards. `reason` is the policy's, or that of the stage that
+    changed the number last; `sentence` is the whole explanation; `notes` has a line for each stage that
+    added one."""
 
     workers: int
     proposed: int | None
@@ -115,13 +116,13 @@ class Decision:
     conditions: frozenset[Condition] = frozenset()
 
 
-# --- what is scaled ---------------------------------------------------------------------------------------
+# --- targets ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """A target as it is: the number asked for, how many are ready, the 0.9-quantile of start times, and who
-    else sets the number."""
+    """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
+    it."""
 
     requested: int
     ready: int | None
@@ -131,15 +132,15 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The target took the number."""
+    """The target accepted the number."""
 
     workers: int
 
 
 @dataclass(frozen=True, slots=True)
 class NotApplied:
-    """It did not. `conflict`: someone else changed the number since it was read; `retry_after` in seconds,
-    where the target says when to come back; `fenced`: this process no longer leads."""
+    """The target did not. `conflict`: another client changed the number since it was read; `retry_after` in
+    seconds, if the target sent it; `fenced`: this process is not the leader any more."""
 
     kind: Literal[
         "conflict",

@@ -27,173 +27,186 @@ DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 
 
 class PolicySettings(Model):
-    """How many workers a target needs. Each key can stand in `defaults`, in `policies` and in a target."""
+    """How many workers a target needs. Each key can be set in `defaults`, in `policies` and in a target."""
 
-    enabled: bool = Field(True, description="false: the target is watched and never changed")
+    enabled: bool = Field(True, description="false: the target is observed and never scaled")
     policy: Literal["wait_target", "threshold"] = Field(
-        "wait_target", description="wait_target keeps a waiting time; threshold goes by the number of jobs"
+        "wait_target",
+        description="wait_target keeps a waiting time; threshold uses the number of waiting jobs",
     )
-    min_workers: int = Field(2, ge=0, description="fewest workers; 0 lets them go when nothing is to be done")
-    max_workers: int = Field(10, ge=1, description="most workers")
+    min_workers: int = Field(2, ge=0, description="minimum number of workers; 0: scale to zero without jobs")
+    max_workers: int = Field(10, ge=1, description="maximum number of workers")
     worker_concurrency: int | None = Field(
-        None, ge=1, description="jobs that one worker runs at once; measured where it is not given"
+        None, ge=1, description="jobs that one worker runs at once; measured if absent"
     )
     # wait_target
-    wait_slo_seconds: float = Field(30.0, gt=0, description="wait_target: a job waits no longer than this")
+    wait_slo_seconds: float = Field(
+        30.0, gt=0, description="wait_target: the SLO, longest time that a job should wait"
+    )
     aim: float = Field(
         0.35,
         gt=0,
         le=1,
-        description="wait_target: part of the SLO that is planned for; less is safer, dearer",
+        description="wait_target: part of the SLO to plan for; less is safer and costs more",
     )
     hold_seconds: float = Field(
         120.0,
         ge=0,
         le=3600,
-        description="wait_target: workers stay so long after they were last needed, up to 2.5 times as long "
-        "where letting them go proved premature",
+        description="wait_target: seconds that workers stay after they were last needed, up to 2.5 times as "
+        "long where scaling in proved premature",
     )
     # threshold
-    target_waiting_jobs: float = Field(5.0, gt=0, description="threshold: waiting jobs that are all right")
+    target_waiting_jobs: float = Field(5.0, gt=0, description="threshold: acceptable number of waiting jobs")
     scale_up_threshold: float = Field(
-        2.0, gt=0, description="threshold: up when more than this many times the target wait"
+        2.0, gt=0, description="threshold: scale out when more than so many times the target wait"
     )
     scale_down_threshold: float = Field(
-        0.3, ge=0, description="threshold: down when fewer than this part of the target wait"
+        0.3, ge=0, description="threshold: scale in when fewer than this part of the target wait"
     )
     capacity_per_worker: float | None = Field(
-        None, gt=0, description="jobs that are full load of one worker; worker_concurrency, or 10, if absent"
+        None, gt=0, description="jobs that fully load one worker; if absent worker_concurrency, or 10"
     )
     scaling_step: Literal["one", "to_target"] = Field(
-        "to_target", description="threshold: by one worker, or at once to waiting / target"
+        "to_target", description="threshold: one worker at a time, or at once to waiting / target"
     )
     # guards
     cooldown_seconds: float | None = Field(
-        None, ge=0, description="pause between two changes; if absent 300 for threshold, 0 for wait_target"
+        None, ge=0, description="seconds between two changes; if absent 300 for threshold, 0 for wait_target"
     )
     stabilization_up_seconds: float = Field(
-        0.0, ge=0, le=3600, description="up only to the least that was wanted in this time"
+        0.0, ge=0, le=3600, description="scale out only to the lowest proposal of the last so many seconds"
     )
     stabilization_down_seconds: float = Field(
-        0.0, ge=0, le=3600, description="down only to the most that was wanted in this time"
+        0.0, ge=0, le=3600, description="scale in only to the highest proposal of the last so many seconds"
     )
-    max_step_up: int | None = Field(None, ge=1, description="most workers added in one step")
-    max_step_down: int | None = Field(None, ge=1, description="most workers taken away in one step")
+    max_step_up: int | None = Field(None, ge=1, description="maximum number of workers added in one step")
+    max_step_down: int | None = Field(None, ge=1, description="maximum number of workers removed in one step")
     scale_to_zero_after_seconds: float = Field(
-        300.0, ge=0, description="min_workers 0: the last worker goes after so long without a job"
+        300.0, ge=0, description="with min_workers 0: seconds without a job until the last worker is removed"
     )
     metrics_max_age_seconds: float = Field(
-        60.0, gt=0, description="older metrics are no metrics: the number of workers is held"
+        60.0, gt=0, description="older metrics count as missing: the number of workers is held"
     )
     fallback_workers: int | None = Field(
-        None, ge=0, description="at least so many workers while metrics are missing; if absent they are held"
+        None, ge=0, description="minimum number of workers while metrics are missing; if absent it is held"
     )
     fallback_after_failures: int = Field(
-        3, ge=1, description="steps without metrics before fallback_workers counts"
+        3, ge=1, description="steps without metrics before fallback_workers applies"
     )
 
 
 class ProcessSettings(Model):
     """Workers as processes of this machine."""
 
-    command: tuple[str, ...] = Field(min_length=1, description="program and arguments, no shell")
+    command: tuple[str, ...] = Field(min_length=1, description="program and arguments; there is no shell")
     directory: str | None = Field(None, description="working directory; the scaler's own if absent")
     environment: dict[str, str] = Field(
-        default_factory=dict, repr=False, description="added to the scaler's own; never shown"
+        default_factory=dict, repr=False, description="variables added to the scaler's own; never shown"
     )
-    user: str | None = Field(None, description="user to run as, where the scaler may change it")
-    grace_seconds: float = Field(30.0, ge=0, description="from SIGTERM to SIGKILL when a worker has to go")
-    ready_seconds: float = Field(1.0, ge=0, description="a worker that has lived so long counts as ready")
+    user: str | None = Field(None, description="user to run as, if the scaler may switch users")
+    grace_seconds: float = Field(
+        30.0, ge=0, description="seconds from SIGTERM to SIGKILL when a worker is terminated"
+    )
+    ready_seconds: float = Field(1.0, ge=0, description="seconds until a running worker counts as ready")
 
 
 class WorkloadSettings(Model):
     """Workers as the pods of a Kubernetes workload."""
 
-    kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="what the pods belong to")
-    name: str = Field(pattern=DNS_NAME, max_length=253, description="its name")
-    namespace: str | None = Field(
-        None, pattern=DNS_NAME, max_length=63, description="its namespace; that of `kubernetes` if absent"
-    )
-    idle_first: bool = Field(
-        False, description="before scaling in, mark pods with jobs in hand so that idle ones go first"
-    )
-
-    def workload(self, home: str | None) -> tuple[str, str | None, str]:
-        """Kind, namespace and name; `home` is the namespace of those that name none."""
-        return self.kind, self.namespace or home, self.name
-
-
-class KubernetesSettings(Model):
-    """The cluster whose workloads are scaled. In a pod nothing of it has to be set."""
-
-    kubeconfig: str | None = Field(None, description="file to reach the cluster with; absent: as a pod of it")
-    context: str | None = Field(None, description="context in that file; its current one if absent")
+    kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="kind of the workload")
+    name: str = Field(pattern=DNS_NAME, max_length=253, description="name of the workload")
     namespace: str | None = Field(
         None,
         pattern=DNS_NAME,
         max_length=63,
-        description="of the lease, the state, and of targets that name none; the pod's own if absent",
+        description="namespace of the workload; that of `kubernetes` if absent",
     )
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="limit of each request")
+    idle_first: bool = Field(
+        False,
+        description="before scaling in, mark pods with active jobs, so that idle pods are deleted first",
+    )
+
+    def workload(self, home: str | None) -> tuple[str, str | None, str]:
+        """Kind, namespace and name; `home` is the default namespace."""
+        return self.kind, self.namespace or home, self.name
+
+
+class KubernetesSettings(Model):
+    """The cluster whose workloads are scaled. In a pod, none of these has to be set."""
+
+    kubeconfig: str | None = Field(None, description="kubeconfig file; if absent the pod's service account")
+    context: str | None = Field(None, description="context of the kubeconfig; the current one if absent")
+    namespace: str | None = Field(
+        None,
+        pattern=DNS_NAME,
+        max_length=63,
+        description="namespace of the lease and the state, default of the targets; the pod's own if absent",
+    )
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="time-out of each request")
     requests_per_second: float = Field(
-        50.0, gt=0, le=1000, description="most requests in the long run; four times as many at once"
+        50.0, gt=0, le=1000, description="rate limit of requests, with a burst of four times as many"
     )
     lease: str = Field(
-        "oxherd-scaler", pattern=DNS_NAME, description="Lease that elects the one scaler that acts"
+        "oxherd-scaler",
+        pattern=DNS_NAME,
+        description="name of the Lease of the leader election: only the leader acts",
     )
     lease_seconds: int = Field(
-        15, ge=3, le=600, description="a leader that is not heard of for so long is succeeded"
+        15, ge=3, le=600, description="seconds without a renewal after which another replica takes over"
     )
     state: str = Field(
         "oxherd-scaler-state",
         pattern=DNS_NAME,
-        description="ConfigMap that holds orders and what was learned, where no state_file is set",
+        description="ConfigMap of overrides, pauses and what was learned, if no state_file is set",
     )
-    events: bool = Field(True, description="tell changes and conditions as Events of the workload")
+    events: bool = Field(True, description="write changes and conditions as Events of the workload")
     exporter_url: str | None = Field(
         None,
         pattern=r"^https?://[^@/?#]+/?$",
-        description="the exporter, which is asked who is busy before an `idle_first` target scales in",
+        description="URL of the exporter, which reports busy workers before an `idle_first` target scales in",
     )
 
 
 class PolicyEntry(PolicySettings):
-    """Settings for all targets of a kind: those of the first entry that matches count."""
+    """Settings for several targets: the first entry that matches a target applies."""
 
-    match: str = Field(min_length=1, description="glob on the target's name, or on one of its queues")
+    match: str = Field(
+        min_length=1, description="glob pattern for the target's name, or for one of its queues"
+    )
 
 
 class TargetSettings(PolicySettings):
     """Workers that are scaled together, and the queues that they serve."""
 
-    name: str = Field(min_length=1, description="what commands and series call it")
+    name: str = Field(min_length=1, description="name in commands and series")
     prefix: str = Field("bull", description="key prefix of its queues")
     queues: tuple[str, ...] = Field(
-        min_length=1, description="names or glob patterns; a target that serves several takes their sum"
+        min_length=1, description="names or glob patterns of its queues, whose figures are added up"
     )
     queries: QuerySettings | None = Field(
-        None, description="PromQL for these queues alone; else that of `queries`"
+        None, description="PromQL for these queues; if absent that of `queries`"
     )
-    processes: ProcessSettings | None = Field(None, description="the workers are processes of this machine")
-    kubernetes: WorkloadSettings | None = Field(None, description="the workers are pods of a workload")
+    processes: ProcessSettings | None = Field(None, description="its workers are processes of this machine")
+    kubernetes: WorkloadSettings | None = Field(None, description="its workers are pods of a workload")
 
 
 class Settings(Model):
-    """Everything. Each field can be set in the file; the environment has names for some (see ENV)."""
+    """All settings. Each can be set in the file, some of them in the environment too (see ENV)."""
 
-    listen: str = Field("0.0.0.0:9878", description="host:port to serve on; [::1]:9878 for IPv6")
-    enabled: bool = Field(True, description="false: every number of workers is left as it is")
-    dry_run: bool = Field(False, description="decide and publish, and change nothing")
+    listen: str = Field("0.0.0.0:9878", description="host:port to listen on; [::1]:9878 for IPv6")
+    enabled: bool = Field(True, description="false: no target is scaled")
+    dry_run: bool = Field(False, description="decide and publish decisions, but do not scale")
     interval_seconds: float = Field(5.0, ge=1, le=3600, description="seconds between two decisions")
     state_file: str | None = Field(
-        None, description="where to keep overrides, pauses and what was learned; absent: a restart forgets"
+        None, description="file of overrides, pauses and what was learned; if absent they are lost on restart"
     )
     prometheus: PrometheusSettings = PrometheusSettings()
     queries: QuerySettings = QuerySettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     defaults: PolicySettings = PolicySettings()
-    policies: tuple[PolicyEntry, ...] = Field((), description="settings for targets by their name")
-    targets: tuple[TargetSettings, ...] = Field((), description="what is scaled")
+    policies: tuple[PolicyEntry, ...] = Field((), description="settings for several targets, by their names")
+    targets: tuple[TargetSettings, ...] = Field((), description="the targets to scale")
     web_config_file: str | None = Field(
         None, description="TLS and users of HTTP, in the web configuration format of Prometheus exporters"
     )
@@ -201,7 +214,7 @@ class Settings(Model):
     log: LogSettings = LogSettings()
 
 
-# --- one target's settings, of all the places that say something -------------------------------------------
+# --- one target's settings, merged from all origins ------------------------------------------------------
 
 POLICY_KEYS: Final = tuple(PolicySettings.model_fields)
 
@@ -209,11 +222,11 @@ POLICY_KEYS: Final = tuple(PolicySettings.model_fields)
 def origins(
     settings: Settings, target: TargetSettings, changed: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """Where each key of the target's policy is set: built in, defaults, policies[i], its own entry, or
+    """The origin of each key of the target's policy: built in, defaults, policies[i], its own entry, or
     "changed" at run time."""
-    said = {key: where for where, keys in _layers(settings, target) for key in keys}
-    said |= dict.fromkeys(changed or {}, "changed")
-    return {key: said.get(key, "built in") for key in POLICY_KEYS}
+    origin_of = {key: origin for origin, keys in _layers(settings, target) for key in keys}
+    origin_of |= dict.fromkeys(changed or {}, "changed")
+    return {key: origin_of.get(key, "built in") for key in POLICY_KEYS}
 
 
 def resolve(
@@ -221,30 +234,32 @@ def resolve(
 ) -> PolicySettings:
     """The target's policy: its own keys over those of the first of `policies` that matches, over `defaults`.
 
-    `changed` is what was changed at run time. Raises pydantic's ValidationError for that alone.
+    `changed` are keys that were changed at run time. Raises pydantic's ValidationError for these alone.
     """
-    said: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for _, keys in _layers(settings, target):
-        said |= keys
-    return PolicySettings.model_validate(said | dict(changed or {}))
+        merged |= keys
+    return PolicySettings.model_validate(merged | dict(changed or {}))
 
 
 def queries_of(settings: Settings, target: TargetSettings) -> QuerySettings:
-    """Where the figures of the target's queues come from."""
+    """The queries for the figures of the target's queues."""
     return target.queries or settings.queries
 
 
 def matching(patterns: Iterable[str], queues: Iterable[str]) -> list[str]:
-    """The plain names among the patterns, and the queues that the others match; each once, sorted."""
+    """The plain names among the patterns, and the queues that the glob patterns match; each once, sorted."""
     listed = list(patterns)
-    plain = {one for one in listed if not is_glob(one)}
-    globs = [one for one in listed if is_glob(one)]
-    return sorted(plain | {queue for queue in queues if any(fnmatchcase(queue, one) for one in globs)})
+    plain = {pattern for pattern in listed if not is_glob(pattern)}
+    globs = [pattern for pattern in listed if is_glob(pattern)]
+    return sorted(
+        plain | {queue for queue in queues if any(fnmatchcase(queue, pattern) for pattern in globs)}
+    )
 
 
 def is_glob(pattern: str) -> bool:
-    """Whether it is a pattern and no name."""
-    return any(sign in pattern for sign in "*?[")
+    """Whether it is a glob pattern, not a name."""
+    return any(char in pattern for char in "*?[")
 
 
 def _layers(settings: Settings, target: TargetSettings) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -260,7 +275,7 @@ def _set_keys(model: PolicySettings) -> dict[str, Any]:
     return {key: getattr(model, key) for key in POLICY_KEYS if key in model.model_fields_set}
 
 
-# --- the environment's names -----------------------------------------------------------------------------
+# --- environment variables -------------------------------------------------------------------------------
 
 ENV: Final[dict[str, str]] = {
     "SCALER_LISTEN": "listen",
@@ -278,13 +293,13 @@ ENV: Final[dict[str, str]] = {
     "LOG_FORMAT": "log.format",
     "LOG_FILE": "log.file",
 }
-"""Each variable and the setting it gives. Those of secrets may be given as NAME_FILE, a file to read, too."""
+"""Each variable and its setting. A secret can also be given as NAME_FILE, a file with its value."""
 
 MINUTES: Final = "SCALING_INTERVAL_MINUTES"
 
 
 def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
-    """What the environment says, by dotted path; secret files are read into it before. Raises ConfigError."""
+    """The settings of the environment, by dotted path; files of secrets are read too. Raises ConfigError."""
     given = from_environment(Settings, environ, ENV)
     for name in ("ENABLE_AUTO_SCALING", "SCALER_DRY_RUN"):
         if environ.get(name, "").strip():
@@ -303,7 +318,7 @@ def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
 
 
 def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[Settings]:
-    """The file under what is given outside of it, checked one by one and together. Raises ConfigError."""
+    """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError."""
     loaded = load(Settings, yaml_text, given, file=file)
     try:
         parse_listen(loaded.model.listen)
@@ -317,19 +332,19 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
     _check_targets(loaded)
     kinds = {queries_of(loaded.model, target) for target in loaded.model.targets}
     if len(kinds) > MOST_QUERIES:
-        why = f"{len(kinds)} different `queries`: at most {MOST_QUERIES} are asked in a step"
+        why = f"{len(kinds)} different `queries`: at most {MOST_QUERIES} are sent in a step"
         raise loaded.error("targets", why)
     return loaded
 
 
 def slips(environ: Iterable[str]) -> dict[str, str]:
-    """Variables that look like misspelt settings, and the setting that was probably meant."""
+    """Variables that look like misspelt settings, and the variable that was probably meant."""
     files = [f"{name}_FILE" for name in secret_names(Settings, ENV)]
     known = [*ENV, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL"]
     return suspects(environ, known, ("SCALER_", "SCALING_", "PROMETHEUS_", "ENABLE_AUTO"))
 
 
-# --- what one setting alone does not show ----------------------------------------------------------------
+# --- checks across settings ------------------------------------------------------------------------------
 
 
 def _check_targets(loaded: Loaded[Settings]) -> None:
@@ -342,7 +357,7 @@ def _check_targets(loaded: Loaded[Settings]) -> None:
             why = f"targets[{names[target.name]}] has this name already"
             raise loaded.error(f"{path}.name", why, target.name)
         names[target.name] = index
-        _check_place(loaded, path, target)
+        _check_backend(loaded, path, target)
         for queue in target.queues:
             other = served.setdefault((target.prefix, queue), target.name)
             if other != target.name:
@@ -350,20 +365,22 @@ def _check_targets(loaded: Loaded[Settings]) -> None:
         _check_policy(loaded, path, target)
 
 
-def _check_place(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:
-    """One kind of workers, the same for all targets, and each workload once."""
+def _check_backend(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:
+    """One backend for each target, the same for all, and each workload once."""
     if (target.processes is None) == (target.kubernetes is None):
-        why = "needs either processes or kubernetes: what its workers are"
+        why = "needs either processes or kubernetes, the backend of its workers"
         raise loaded.error(f"{path}.name", why, target.name)
     first = loaded.model.targets[0]
     if (target.kubernetes is None) != (first.kubernetes is None):
-        why = "processes and kubernetes in one scaler: those end with it, these outlive it; run two"
+        why = (
+            "processes and kubernetes in one scaler: processes end with it, pods outlive it; run two scalers"
+        )
         raise loaded.error(f"{path}.name", why, target.name)
     if target.kubernetes is None:
         return
     url = loaded.model.kubernetes.exporter_url
     if target.kubernetes.idle_first and url is None:
-        why = "needs kubernetes.exporter_url, which says who is busy"
+        why = "needs kubernetes.exporter_url: the exporter reports the busy workers"
         raise loaded.error(f"{path}.kubernetes.idle_first", why, value=True)
     home = loaded.model.kubernetes.namespace
     for other in loaded.model.targets[: loaded.model.targets.index(target)]:
@@ -373,27 +390,27 @@ def _check_place(loaded: Loaded[Settings], path: str, target: TargetSettings) ->
 
 
 def _check_policy(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:
-    """As it results, named by the place that says the value that does not fit."""
-    policy, where = resolve(loaded.model, target), origins(loaded.model, target)
+    """Checks the merged policy; an error names the origin of the invalid value."""
+    policy, origin = resolve(loaded.model, target), origins(loaded.model, target)
 
-    def wrong(key: str, why: str) -> ConfigError:
-        place = {"target": path, "built in": path}.get(where[key], where[key])
-        return loaded.error(f"{place}.{key}", f"{why} (target {target.name})", getattr(policy, key))
+    def invalid(key: str, why: str) -> ConfigError:
+        section = {"target": path, "built in": path}.get(origin[key], origin[key])
+        return loaded.error(f"{section}.{key}", f"{why} (target {target.name})", getattr(policy, key))
 
     if policy.min_workers > policy.max_workers:
-        key = "max_workers" if where["min_workers"] == "built in" else "min_workers"
-        raise wrong(key, f"min_workers {policy.min_workers} is over max_workers {policy.max_workers}")
+        key = "max_workers" if origin["min_workers"] == "built in" else "min_workers"
+        raise invalid(key, f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
     if policy.fallback_workers is not None and policy.fallback_workers > policy.max_workers:
-        raise wrong("fallback_workers", f"is over max_workers {policy.max_workers}")
+        raise invalid("fallback_workers", f"is above max_workers {policy.max_workers}")
     if policy.scale_down_threshold >= policy.scale_up_threshold:
-        raise wrong(
+        raise invalid(
             "scale_down_threshold", f"should be below scale_up_threshold {policy.scale_up_threshold:g}"
         )
     if (
         policy.metrics_max_age_seconds < loaded.model.interval_seconds
-        and where["metrics_max_age_seconds"] != "built in"
+        and origin["metrics_max_age_seconds"] != "built in"
     ):
-        raise wrong(
+        raise invalid(
             "metrics_max_age_seconds", f"is below the interval of {loaded.model.interval_seconds:g} s"
         )
 
@@ -409,7 +426,7 @@ def checked(settings: Settings, target: TargetSettings, changed: Mapping[str, An
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None
     if policy.min_workers > policy.max_workers:
-        raise ValueError(f"min_workers {policy.min_workers} is over max_workers {policy.max_workers}")
+        raise ValueError(f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
     if policy.scale_down_threshold >= policy.scale_up_threshold:
         raise ValueError("scale_down_threshold should be below scale_up_threshold")
     return policy

@@ -1,7 +1,7 @@
-"""What other settings would have done with the jobs that came: recorded arrivals, simulated workers.
+"""Replay under other settings: recorded arrivals, simulated workers.
 
-The jobs are the record's: as many, in the same steps of time, as long as those of their hour were on average.
-How they are spread within a step, and how run times scatter, is drawn by dice that are always thrown alike.
+The jobs are those of the history: as many, in the same steps, with the mean run time of their hour. Their
+times within a step and the variance of run times are random, always from the same seed.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from random import Random
 from typing import Final
 
 from scaler.backtest.simulate import Load, Plant, Report, simulate
-from scaler.decision.step import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Observation
 from scaler.settings import PolicySettings
 
-_MOST_JOBS: Final = 300_000
-_SCATTER: Final = 0.6  # sigma of the lognormal run times
+_MAX_JOBS: Final = 300_000
+_RUN_TIME_SIGMA: Final = 0.6  # sigma of the lognormal run times
 _WINDOW: Final = 3600.0
 _SEED: Final = 1
 
 
 class NothingRecordedError(Exception):
-    """The record holds no jobs to replay; the text says what is missing."""
+    """The history has no jobs to replay; the text says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPoint:
-    """One moment of the record: counters of ended jobs, jobs inside, seconds and number of finished attempts,
-    workers. None: not recorded then."""
+    """The history at one time: counters of ended jobs, jobs inside (waiting and active), seconds and number
+    of finished attempts, workers. None: not recorded."""
 
     at: float
     ended: float | None
@@ -44,10 +44,10 @@ class HistoryPoint:
 
 @dataclass(frozen=True, slots=True)
 class ArrivalHistory:
-    """What is replayed. `arrivals`: jobs that came in the seconds before each time, `run` their mean run time
-    (s); `begin` and `end` in unix seconds; `worker_seconds` that were recorded, None if they were not."""
+    """What is replayed. `arrivals`: jobs that arrived in the step before each time, their mean run time (s);
+    `begin` and `end` in unix seconds; recorded `worker_seconds`, None if they were not recorded."""
 
-    arrivals: tuple[tuple[float, float, float], ...]  # time, jobs, seconds that they run
+    arrivals: tuple[tuple[float, float, float], ...]  # time, jobs, mean run time
     begin: float
     end: float
     step: float
@@ -59,31 +59,31 @@ class ArrivalHistory:
 
 
 def arrival_history(points: Sequence[HistoryPoint], step_seconds: float) -> ArrivalHistory:
-    """The jobs that came, by the balance of the queue, as the policy itself counts them.
+    """The jobs that arrived, by the balance of the queue, as the policy counts them.
 
-    Steps without metrics, and those in which a counter began anew, are left out. Raises NothingRecordedError.
+    Steps without metrics, and those with a counter reset, are left out. Raises NothingRecordedError.
     """
-    runs = _mean_runs(points)
+    run_times = _mean_run_times(points)
     arrivals = []
     for before, after in pairwise(points):
         if before.ended is None or before.inside is None or after.ended is None or after.inside is None:
             continue
         if after.ended < before.ended or after.at - before.at > 2.5 * step_seconds:
             continue
-        came = after.ended - before.ended + after.inside - before.inside
-        if came > 0:
-            arrivals.append((after.at, came, runs(after.at)))
+        arrived = after.ended - before.ended + after.inside - before.inside
+        if arrived > 0:
+            arrivals.append((after.at, arrived, run_times(after.at)))
     if not arrivals:
         raise NothingRecordedError(
             "no jobs were recorded: is bullmq.events on, and was the exporter scraped?"
         )
-    known = [one.workers for one in points if one.workers is not None]
-    recorded = sum(known) / len(known) * (points[-1].at - points[0].at) if known else None
-    return ArrivalHistory(tuple(arrivals), points[0].at, points[-1].at, step_seconds, recorded)
+    workers = [point.workers for point in points if point.workers is not None]
+    worker_seconds = sum(workers) / len(workers) * (points[-1].at - points[0].at) if workers else None
+    return ArrivalHistory(tuple(arrivals), points[0].at, points[-1].at, step_seconds, worker_seconds)
 
 
-class _MeanRuns:
-    """The mean run time around a time, by the hour."""
+class _MeanRunTimes:
+    """The mean run time at a time, by the hour."""
 
     def __init__(self, hours: Mapping[int, tuple[float, float]], overall: float) -> None:
         self._hours = hours
@@ -94,7 +94,7 @@ class _MeanRuns:
         return seconds / count if count >= 1 else self._overall
 
 
-def _mean_runs(points: Sequence[HistoryPoint]) -> _MeanRuns:
+def _mean_run_times(points: Sequence[HistoryPoint]) -> _MeanRunTimes:
     hours: dict[int, tuple[float, float]] = {}
     busy = done = 0.0
     for before, after in pairwise(points):
@@ -103,77 +103,81 @@ def _mean_runs(points: Sequence[HistoryPoint]) -> _MeanRuns:
         if before.ended is not None and after.ended is not None:
             done += max(0.0, after.ended - before.ended)
         sums = (before.duration_sum, after.duration_sum, before.duration_count, after.duration_count)
-        if any(one is None for one in sums):
+        if any(value is None for value in sums):
             continue
         seconds, count = sums[1] - sums[0], sums[3] - sums[2]  # type: ignore[operator]
         if count > 0 and seconds >= 0:
             hour = int(after.at // _WINDOW)
-            old = hours.get(hour, (0.0, 0.0))
-            hours[hour] = old[0] + seconds, old[1] + count
+            total = hours.get(hour, (0.0, 0.0))
+            hours[hour] = total[0] + seconds, total[1] + count
     count = sum(count for _, count in hours.values())
     if count:
-        return _MeanRuns(hours, sum(seconds for seconds, _ in hours.values()) / count)
+        return _MeanRunTimes(hours, sum(seconds for seconds, _ in hours.values()) / count)
     if done:
-        return _MeanRuns({}, busy / done)
-    raise NothingRecordedError("no job ended in this time: how long jobs run is not known")
+        return _MeanRunTimes({}, busy / done)
+    raise NothingRecordedError("no job ended in this time: the run time of jobs is not known")
 
 
-def load_of(past: ArrivalHistory, concurrency: int) -> Load:
-    """The jobs one by one; where there are too many, each stands for several slots' worth of them."""
+def simulated_load(history: ArrivalHistory, concurrency: int) -> Load:
+    """The jobs one by one; if there are too many, each has the weight of several."""
     slots = concurrency
-    if past.jobs > _MOST_JOBS:
-        slots = max(1, int(concurrency * _MOST_JOBS / past.jobs))
+    if history.jobs > _MAX_JOBS:
+        slots = max(1, int(concurrency * _MAX_JOBS / history.jobs))
     weight = concurrency / slots
-    dice = Random(_SEED)  # noqa: S311  # dice, no secrets
+    rng = Random(_SEED)  # noqa: S311  # simulation, no secrets
     at: list[float] = []
     runs: list[float] = []
-    owed = 0.0
-    for time, jobs, run in past.arrivals:
-        owed += jobs / weight
-        count, owed = int(owed), owed - int(owed)
-        begin = time - past.begin - past.step
-        at += sorted(max(0.0, begin + dice.random() * past.step) for _ in range(count))
-        mu = log(max(run, 1e-6)) - _SCATTER * _SCATTER / 2
-        runs += [exp(dice.gauss(mu, _SCATTER)) for _ in range(count)]
+    pending = 0.0
+    for time, jobs, run in history.arrivals:
+        pending += jobs / weight
+        count, pending = int(pending), pending - int(pending)
+        begin = time - history.begin - history.step
+        at += sorted(max(0.0, begin + rng.random() * history.step) for _ in range(count))
+        mu = log(max(run, 1e-6)) - _RUN_TIME_SIGMA * _RUN_TIME_SIGMA / 2
+        runs += [exp(rng.gauss(mu, _RUN_TIME_SIGMA)) for _ in range(count)]
     return Load(at, runs, weight=weight)
 
 
 @dataclass
-class Decider:
-    """The real policy and the real guards, in simulated time."""
+class PolicyController:
+    """The policy and the guards of the scaler, in simulated time."""
 
     settings: PolicySettings
     interval: float
     memory: TargetMemory | None = None
 
-    def decide(self, seen: Observation) -> int:
-        decision, memory = step(self.settings, self.interval, seen, Control(), self.memory)
-        self.memory = acted(memory, seen.time) if decision.workers != seen.workers else memory
+    def decide(self, observation: Observation) -> int:
+        decision, memory = step(self.settings, self.interval, observation, Control(), self.memory)
+        self.memory = (
+            record_scaling(memory, observation.time) if decision.workers != observation.workers else memory
+        )
         return decision.workers
 
 
 def replay(
-    past: ArrivalHistory,
+    history: ArrivalHistory,
     policy: PolicySettings,
     *,
     interval: float,
     scrape: float,
     start: tuple[float, float],
 ) -> Report:
-    """What this policy would have done. `start`: seconds until a new worker takes jobs, from and to.
+    """The report of this policy. `start`: seconds until a new worker is ready, from and to.
 
-    Raises NothingRecordedError without a concurrency: it cannot be simulated.
+    Raises NothingRecordedError without worker_concurrency, which a simulation needs.
     """
     if policy.worker_concurrency is None:
-        raise NothingRecordedError("worker_concurrency is not set: how many jobs a worker runs at once")
-    dice = Random(_SEED)  # noqa: S311  # dice, no secrets
+        raise NothingRecordedError(
+            "worker_concurrency is not set: it is the number of jobs that a worker runs at once"
+        )
+    rng = Random(_SEED)  # noqa: S311  # simulation, no secrets
     plant = Plant(
         policy.worker_concurrency,
-        lambda: dice.uniform(*start),
+        lambda: rng.uniform(*start),
         workers=policy.min_workers,
         interval=interval,
         scrape=scrape,
     )
-    decider = Decider(policy.model_copy(update={"enabled": True}), interval)
-    load = load_of(past, policy.worker_concurrency)
-    return simulate(load, plant, decider, slo=policy.wait_slo_seconds, until=past.end - past.begin)
+    controller = PolicyController(policy.model_copy(update={"enabled": True}), interval)
+    load = simulated_load(history, policy.worker_concurrency)
+    return simulate(load, plant, controller, slo=policy.wait_slo_seconds, until=history.end - history.begin)

@@ -1,4 +1,4 @@
-"""`scaling backtest`: the record replayed under one or more policies, as a table, as data, as a picture."""
+"""`scaling backtest`: the history replayed under one or more policies, as a table, as JSON, as a plot."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from service.config.load import ConfigError
 from service.config.marked_yaml import NotYamlError, parse
 from service.units import count, duration
 
-_SECONDS: Final = 120.0  # for all that is read of one target
+_TIMEOUT_SECONDS: Final = 120.0  # for all that is read of one target
 
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """One target's record, and what each policy made of it, by name."""
+    """One target's history, and the report of each policy by name."""
 
     target: str
-    past: ArrivalHistory
+    history: ArrivalHistory
     reports: Mapping[str, tuple[PolicySettings, Report]]
 
 
 def policies_of(
     settings: Settings, target: TargetSettings, files: Sequence[str]
 ) -> dict[str, PolicySettings]:
-    """The policy in force, and under each file's name that with the file's keys. Raises ConfigError."""
-    found = {"as configured": resolve(settings, target)}
+    """The configured policy, and for each file, by its name, the same with its keys. Raises ConfigError."""
+    policies = {"as configured": resolve(settings, target)}
     for file in files:
         try:
             changed, _ = parse(read_text(file, "--policy", "command line"))
-            found[Path(file).stem] = checked(settings, target, changed)
+            policies[Path(file).stem] = checked(settings, target, changed)
         except NotYamlError as error:
             raise ConfigError("--policy", file, "command line", f"{error.where}: {error.why}") from None
         except ValueError as error:
             raise ConfigError("--policy", file, "command line", str(error)) from None
-    return found
+    return policies
 
 
 def run_backtest(
@@ -60,32 +60,32 @@ def run_backtest(
     start: tuple[float, float],
 ) -> BacktestResult:
     """Replay the last `since` seconds. Raises UnreadableError and NothingRecordedError."""
-    end = float(int(now()))  # of two clocks' decimals, those of whole seconds agree
+    end = float(int(now()))  # whole seconds: decimals would be rounded differently
     points: list[HistoryPoint] = read_history(
-        settings, target, begin=end - since, end=end, step=step, deadline=Deadline.after(_SECONDS)
+        settings, target, begin=end - since, end=end, step=step, deadline=Deadline.after(_TIMEOUT_SECONDS)
     )
     try:
-        past = arrival_history(points, step)
+        history = arrival_history(points, step)
         reports = {
             name: (
                 policy,
-                replay(past, policy, interval=settings.interval_seconds, scrape=step, start=start),
+                replay(history, policy, interval=settings.interval_seconds, scrape=step, start=start),
             )
             for name, policy in policies.items()
         }
     except NothingRecordedError as error:
         raise NothingRecordedError(f"{target.name}: {error}") from None
-    return BacktestResult(target.name, past, reports)
+    return BacktestResult(target.name, history, reports)
 
 
 def result_data(result: BacktestResult) -> dict[str, Any]:
-    """As JSON has it: seconds, shares from 0 to 1, worker-hours."""
-    past = result.past
-    recorded = None if past.worker_seconds is None else past.worker_seconds / 3600
+    """JSON data: seconds, shares from 0 to 1, worker-hours."""
+    history = result.history
+    recorded = None if history.worker_seconds is None else history.worker_seconds / 3600
     return {
         "target": result.target,
-        "seconds": past.end - past.begin,
-        "jobs": past.jobs,
+        "seconds": history.end - history.begin,
+        "jobs": history.jobs,
         "recorded_worker_hours": recorded,
         "policies": [
             {
@@ -108,7 +108,7 @@ def result_data(result: BacktestResult) -> dict[str, Any]:
 
 
 def result_table(result: BacktestResult) -> RenderableType:
-    """A row a policy."""
+    """A table with a row for each policy."""
     data = result_data(result)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in (
@@ -123,20 +123,20 @@ def result_table(result: BacktestResult) -> RenderableType:
         "reversals",
     ):
         table.add_column(name, justify="left" if name == "policy" else "right")
-    for one in data["policies"]:
+    for policy in data["policies"]:
         table.add_row(
-            f"{one['name']} ({one['policy']}, SLO {one['slo_seconds']:g} s)",
-            f"{100 * one['over_slo']:.2f} %",
-            *(f"{one[key]:.1f} s" for key in _WAITS),
-            f"{one['worker_hours']:.1f}",
-            count(one["changes"]),
-            count(one["reversals"]),
+            f"{policy['name']} ({policy['policy']}, SLO {policy['slo_seconds']:g} s)",
+            f"{100 * policy['over_slo']:.2f} %",
+            *(f"{policy[key]:.1f} s" for key in _WAITS),
+            f"{policy['worker_hours']:.1f}",
+            count(policy["changes"]),
+            count(policy["reversals"]),
         )
     least = data["policies"][0]["least_worker_hours"]
     recorded = data["recorded_worker_hours"]
     lines = [f"{result.target}: {count(data['jobs'])} jobs in {duration(data['seconds'])}"]
     lines.append(
-        f"the work itself takes {least:.1f} worker-hours"
+        f"the jobs need at least {least:.1f} worker-hours"
         + (f"; {recorded:.1f} were recorded" if recorded is not None else "")
     )
     return Group(*(Text(line) for line in lines), table)
@@ -146,9 +146,9 @@ _WAITS: Final = ("wait_p50_seconds", "wait_p95_seconds", "wait_p99_seconds", "wa
 
 
 def plot(results: Sequence[BacktestResult], path: str) -> None:
-    """Arrivals, waiting jobs and workers over time, a column a target.
+    """Arrivals, waiting jobs and workers over time, a column for each target.
 
-    Raises ConfigError: matplotlib is not there, or the file cannot be written.
+    Raises ConfigError: matplotlib is not installed, or the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -159,16 +159,19 @@ def plot(results: Sequence[BacktestResult], path: str) -> None:
     panels = figure.subplots(3, len(results), sharex="col", squeeze=False)
     for column, result in enumerate(results):
         arrivals, waiting, workers = (panels[row][column] for row in range(3))
-        hours = [(at - result.past.begin) / 3600 for at, _, _ in result.past.arrivals]
+        hours = [(at - result.history.begin) / 3600 for at, _, _ in result.history.arrivals]
         arrivals.plot(
-            hours, [jobs / result.past.step for _, jobs, _ in result.past.arrivals], color="grey", lw=0.8
+            hours,
+            [jobs / result.history.step for _, jobs, _ in result.history.arrivals],
+            color="grey",
+            lw=0.8,
         )
         arrivals.set(title=result.target, ylabel="arriving jobs/s")
         for name, (_, report) in result.reports.items():
-            times = [moment.time / 3600 for moment in report.moments]
-            waiting.plot(times, [moment.waiting for moment in report.moments], label=name, lw=0.8)
+            times = [point.time / 3600 for point in report.timeline]
+            waiting.plot(times, [point.waiting for point in report.timeline], label=name, lw=0.8)
             workers.step(
-                times, [moment.requested for moment in report.moments], label=name, where="post", lw=0.9
+                times, [point.requested for point in report.timeline], label=name, where="post", lw=0.9
             )
         waiting.set(ylabel="waiting jobs")
         workers.set(ylabel="workers", xlabel="hours")

@@ -1,8 +1,8 @@
-"""Jobs, workers and a controller in simulated time: what a policy would have done. No I/O, no clock, no dice.
+"""Jobs, workers and a controller in simulated time: what a policy would have done. No I/O, no clock.
 
-Each job is an event: it waits first in, first out for a free slot of a ready worker and holds it for its
-own time. Workers start late, and when they have to go they end their jobs first, as BullMQ's close() does.
-What the controller sees is what a scrape saw, at the scrape's time.
+Each job is an event: it waits first in, first out for a free slot of a ready worker and holds it for its run
+time. Workers start with a delay, and finish their jobs before they terminate, as BullMQ's close() does. The
+controller observes what was scraped, at the time of the scrape.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Final, Protocol
 from scaler.model import DUE_SECONDS, Missing, Observation, QueueSample
 
 _QUANTILES: Final = (0.5, 0.95, 0.99)
-_STARTS_REMEMBERED: Final = 200
+_MAX_START_TIMES: Final = 200
 
 
 class SimulatedController(Protocol):
-    """Whatever answers an observation with a number of workers."""
+    """Anything that decides on a number of workers for an observation."""
 
-    def decide(self, seen: Observation) -> int:
-        """The number of workers from now on."""
+    def decide(self, observation: Observation) -> int:
+        """The desired number of workers from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Jobs by the time each can be taken (s, ascending) and the seconds that each runs.
+    """Jobs by the time from which each can be taken (s, ascending) and their run times (s).
 
-    `announced`: they were delayed jobs, so that the queue knew them before (`due`). `weight` jobs of the
-    real world are one here.
+    `announced`: they were delayed jobs, which the queue knew before (`due`). `weight`: so many real jobs are
+    one simulated job.
     """
 
     at: Sequence[float]
@@ -43,14 +43,15 @@ class Load:
 
     def __post_init__(self) -> None:
         if len(self.at) != len(self.runs):
-            raise ValueError("each job needs its time of arrival and its seconds of running")
+            raise ValueError("each job needs its time of arrival and its seconds of run time")
 
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """What the workers are: `concurrency` jobs at once each; `start` gives the seconds until the next one
-    that is started can take jobs. Metrics are scraped every `scrape` seconds; the controller decides every
-    `interval`. From the first to the second of `silence` (s) there are no metrics."""
+    """The controlled system (control theory's plant): workers that run `concurrency` jobs at once each;
+    `start` returns the seconds until the next started worker is ready. Metrics are scraped every `scrape`
+    seconds; the controller decides every `interval`. Between the two times of `silence` (s) there are no
+    metrics."""
 
     concurrency: int
     start: Callable[[], float]
@@ -62,7 +63,7 @@ class Plant:
 
 @dataclass(frozen=True, slots=True)
 class TimelinePoint:
-    """A point of the picture: simulated seconds, waiting jobs, workers that are ready and those asked for."""
+    """A point of the plot: simulated seconds, waiting jobs, ready and requested workers."""
 
     time: float
     waiting: float
@@ -72,10 +73,10 @@ class TimelinePoint:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of it. Waits in seconds; `over` is the share of jobs that waited longer than the SLO, those
-    that were still waiting at the end among them; `worker_seconds` from the request for a worker to its
-    end, `least_worker_seconds` the work itself on workers that are always full. A reversal is a change in the
-    other direction than the one before it."""
+    """The result. Waits in seconds; `over` is the share of jobs that waited longer than the SLO, including
+    those that still waited at the end; `worker_seconds` from the request of a worker to its end,
+    `least_worker_seconds` those of the same jobs on workers that are always full. A reversal is a change in
+    the opposite direction of the change before it."""
 
     jobs: float
     over: float
@@ -86,11 +87,11 @@ class Report:
     changes: int
     reversals: int
     seconds: float
-    moments: tuple[TimelinePoint, ...] = field(repr=False)
+    timeline: tuple[TimelinePoint, ...] = field(repr=False)
 
     @property
     def cost(self) -> float:
-        """Worker time by the least possible."""
+        """Worker time divided by the least possible."""
         return self.worker_seconds / self.least_worker_seconds if self.least_worker_seconds else inf
 
 
@@ -111,27 +112,27 @@ class _Simulation:
         self._slots = max(1, round(plant.concurrency / load.weight))  # of one worker, in jobs of `weight`
         self._next = 0  # the first job that has not arrived
         self._waiting: deque[int] = deque()
-        self._waits: list[float] = []
-        self._ends: list[tuple[float, int, float]] = []  # when, on which worker, how long it ran
-        self._free: list[int] = []  # workers by free slots; those that left are skipped
-        self._busy: dict[int, int] = {}  # jobs by worker: the ready ones, and those that leave
+        self._wait_times: list[float] = []
+        self._ends: list[tuple[float, int, float]] = []  # time, worker, run time
+        self._free: list[int] = []  # a worker for each free slot; removed ones are skipped
+        self._busy: dict[int, int] = {}  # jobs by worker: of the ready and the leaving workers
         self._ready: dict[int, None] = {}
-        self._starting: list[tuple[float, int]] = []  # when ready, which
+        self._starting: list[tuple[float, int]] = []  # when ready, worker
         self._cancelled: set[int] = set()
-        self._born: dict[int, float] = {}
-        self._names = 0
-        self._lived = 0.0
+        self._requested_at: dict[int, float] = {}
+        self._last_worker = 0
+        self._worker_seconds = 0.0
         self._finished = 0
-        self._ran = 0.0
-        self._start_times: deque[float] = deque(maxlen=_STARTS_REMEMBERED)
+        self._busy_seconds = 0.0
+        self._start_times: deque[float] = deque(maxlen=_MAX_START_TIMES)
         self._start_quantile: float | None = None
 
     def run(self, slo: float, until: float) -> Report:
         plant = self._plant
         for _ in range(plant.workers):
-            self._make_ready(self._new(0.0))
+            self._make_ready(self._add_worker(0.0))
         requested, changes, reversals, last_direction = plant.workers, 0, 0, 0
-        moments: list[TimelinePoint] = []
+        timeline: list[TimelinePoint] = []
         next_scrape = next_decision = 0.0
         sample: QueueSample | None = None
         while min(next_scrape, next_decision) <= until:
@@ -143,24 +144,24 @@ class _Simulation:
                     sample = self._sample(now)
             if now == next_decision:
                 next_decision += plant.interval
-                wanted = self._controller.decide(self._observation(now, requested, sample))
-                if wanted != requested:
-                    direction = 1 if wanted > requested else -1
+                desired = self._controller.decide(self._observation(now, requested, sample))
+                if desired != requested:
+                    direction = 1 if desired > requested else -1
                     changes += 1
                     reversals += direction == -last_direction
                     last_direction = direction
-                    self._scale(now, requested, wanted)
-                    requested = wanted
-                moments.append(
-                    TimelinePoint(now, self._weighed(len(self._waiting)), len(self._ready), requested)
+                    self._scale(now, requested, desired)
+                    requested = desired
+                timeline.append(
+                    TimelinePoint(now, self._weighted(len(self._waiting)), len(self._ready), requested)
                 )
         self._advance(until)
-        return self._report(slo, until, changes, reversals, moments)
+        return self._report(slo, until, changes, reversals, timeline)
 
     # --- jobs --------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
-        """All that happens up to `now`, in order."""
+        """All events up to `now`, in order."""
         at, runs, ends, waiting = self._load.at, self._load.runs, self._ends, self._waiting
         count, next_job = len(at), self._next
         while True:
@@ -171,15 +172,15 @@ class _Simulation:
             if moment > now:
                 break
             if moment == beginning:
-                self._begin()
+                self._start_next()
             elif moment == ending:
-                self._end()
+                self._end_next()
             else:
                 worker = self._free_worker() if not waiting else None
                 if worker is None:
                     waiting.append(next_job)
                 else:
-                    self._waits.append(0.0)
+                    self._wait_times.append(0.0)
                     self._busy[worker] += 1
                     heappush(ends, (arrival + runs[next_job], worker, runs[next_job]))
                 next_job += 1
@@ -193,13 +194,13 @@ class _Simulation:
                 return worker
         return None
 
-    def _end(self) -> None:
-        moment, worker, ran = heappop(self._ends)
+    def _end_next(self) -> None:
+        moment, worker, run_time = heappop(self._ends)
         self._finished += 1
-        self._ran += ran
+        self._busy_seconds += run_time
         if worker not in self._ready:
             self._busy[worker] -= 1
-            self._bury_if_idle(worker, moment)
+            self._remove_if_idle(worker, moment)
         elif self._waiting:
             self._take(worker, moment)
         else:
@@ -207,25 +208,25 @@ class _Simulation:
             self._free.append(worker)
 
     def _take(self, worker: int, moment: float) -> None:
-        """The worker goes on with the job that has waited longest; `busy` counts the slot already."""
+        """The worker takes the job that has waited longest; `busy` counts the slot already."""
         job = self._waiting.popleft()
-        self._waits.append(moment - self._load.at[job])
-        ran = self._load.runs[job]
-        heappush(self._ends, (moment + ran, worker, ran))
+        self._wait_times.append(moment - self._load.at[job])
+        run_time = self._load.runs[job]
+        heappush(self._ends, (moment + run_time, worker, run_time))
 
     # --- workers -----------------------------------------------------------------------------------------
 
-    def _new(self, now: float) -> int:
-        self._names += 1
-        self._born[self._names] = now
-        return self._names
+    def _add_worker(self, now: float) -> int:
+        self._last_worker += 1
+        self._requested_at[self._last_worker] = now
+        return self._last_worker
 
-    def _begin(self) -> None:
+    def _start_next(self) -> None:
         moment, worker = heappop(self._starting)
         if worker in self._cancelled:
             self._cancelled.discard(worker)
             return
-        self._start_times.append(moment - self._born[worker])
+        self._start_times.append(moment - self._requested_at[worker])
         self._start_quantile = None
         self._make_ready(worker)
         for _ in range(min(len(self._waiting), self._slots)):
@@ -240,27 +241,27 @@ class _Simulation:
 
     def _scale(self, now: float, old: int, new: int) -> None:
         for _ in range(new - old):
-            worker = self._new(now)
+            worker = self._add_worker(now)
             heappush(self._starting, (now + self._plant.start(), worker))
         leaving = old - new
         starting = [worker for _, worker in sorted(self._starting) if worker not in self._cancelled]
-        while leaving > 0 and starting:  # Kubernetes takes those first that are not ready
+        while leaving > 0 and starting:  # Kubernetes deletes pods that are not ready first
             worker = starting.pop()
             self._cancelled.add(worker)
-            self._lived += now - self._born.pop(worker)
+            self._worker_seconds += now - self._requested_at.pop(worker)
             leaving -= 1
         for worker in list(self._ready)[::-1][: max(0, leaving)]:  # then the youngest
             del self._ready[worker]
-            self._bury_if_idle(worker, now)
+            self._remove_if_idle(worker, now)
 
-    def _bury_if_idle(self, worker: int, moment: float) -> None:
+    def _remove_if_idle(self, worker: int, moment: float) -> None:
         if self._busy[worker] == 0:
             del self._busy[worker]
-            self._lived += moment - self._born.pop(worker)
+            self._worker_seconds += moment - self._requested_at.pop(worker)
 
-    # --- what is seen ------------------------------------------------------------------------------------
+    # --- observations ------------------------------------------------------------------------------------
 
-    def _weighed(self, jobs: float) -> float:
+    def _weighted(self, jobs: float) -> float:
         return jobs * self._load.weight
 
     def _sample(self, now: float) -> QueueSample:
@@ -268,41 +269,45 @@ class _Simulation:
         due = bisect_right(load.at, now + DUE_SECONDS, lo=self._next) - self._next if load.announced else None
         return QueueSample(
             at=now,
-            waiting=self._weighed(len(self._waiting)),
-            active=self._weighed(len(self._ends)),
-            completed=self._weighed(self._finished),
+            waiting=self._weighted(len(self._waiting)),
+            active=self._weighted(len(self._ends)),
+            completed=self._weighted(self._finished),
             failed=0.0,
-            duration_sum=self._weighed(self._ran),
-            duration_count=self._weighed(self._finished),
+            duration_sum=self._weighted(self._busy_seconds),
+            duration_count=self._weighted(self._finished),
             oldest_waiting=now - load.at[self._waiting[0]] if self._waiting else None,
-            due=None if due is None else self._weighed(due),
+            due=None if due is None else self._weighted(due),
         )
 
     def _observation(self, now: float, requested: int, sample: QueueSample | None) -> Observation:
         if self._start_quantile is None and self._start_times:
             times = sorted(self._start_times)
             self._start_quantile = times[ceil(0.9 * len(times)) - 1]
-        seen = Missing("empty", "not scraped yet") if sample is None else sample
-        return Observation(now, requested, len(self._ready), seen, self._start_quantile)
+        scraped = Missing("empty", "not scraped yet") if sample is None else sample
+        return Observation(now, requested, len(self._ready), scraped, self._start_quantile)
 
     def _report(
-        self, slo: float, until: float, changes: int, reversals: int, moments: list[TimelinePoint]
+        self, slo: float, until: float, changes: int, reversals: int, timeline: list[TimelinePoint]
     ) -> Report:
-        waits = self._waits + [until - self._load.at[job] for job in self._waiting]
+        waits = self._wait_times + [until - self._load.at[job] for job in self._waiting]
         waits.sort()
         jobs = len(waits)
         over = (jobs - bisect_left(waits, slo + 1e-9)) / jobs if jobs else 0.0
-        lived = self._lived + sum(until - born for born in self._born.values())
-        work = self._ran + sum(ran - max(0.0, end - until) for end, _, ran in self._ends)
+        worker_seconds = self._worker_seconds + sum(
+            until - requested_at for requested_at in self._requested_at.values()
+        )
+        busy_seconds = self._busy_seconds + sum(
+            run_time - max(0.0, end - until) for end, _, run_time in self._ends
+        )
         return Report(
-            jobs=self._weighed(jobs),
+            jobs=self._weighted(jobs),
             over=over,
-            waits={one: waits[ceil(one * jobs) - 1] if jobs else 0.0 for one in _QUANTILES},
+            waits={part: waits[ceil(part * jobs) - 1] if jobs else 0.0 for part in _QUANTILES},
             longest=waits[-1] if jobs else 0.0,
-            worker_seconds=lived,
-            least_worker_seconds=work / self._slots,
+            worker_seconds=worker_seconds,
+            least_worker_seconds=busy_seconds / self._slots,
             changes=changes,
             reversals=reversals,
             seconds=until,
-            moments=tuple(moments),
+            timeline=tuple(timeline),
         )

@@ -1,7 +1,7 @@
-"""What stands between a policy's wish and the target: STAGES, each of which may change the number.
+"""Guards between a policy's proposal and the target: STAGES, each of which may change the number.
 
-Pure. The memory is a value that can be saved; time is the observation's. A stage sees the number as those
-before it left it, and notes what it did; the bounds come last.
+Pure. The memory is a value that can be saved; time is the observation's. A stage gets the number that the
+stages before it left, and adds a note of what it changed; the bounds come last.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from scaler.settings import PolicySettings
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
-_AHEAD_SECONDS: Final = 10.0  # a sample may be from so far in the future: clocks differ
+_AHEAD_SECONDS: Final = 10.0  # a sample may be so far in the future: clocks differ
 
-Wishes: TypeAlias = tuple[tuple[float, int], ...]
-"""Times, ascending, and the workers that were wanted then."""
+ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
+"""Times, ascending, and the workers that were proposed then."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuardMemory:
-    """`changed_at`: the last change that was applied; `highs` and `lows`: wishes that can still be the most
-    or the least of their window; `failures`: steps in a row without metrics; `idle_since`: no job since."""
+    """`changed_at`: the last change that was applied; `highs` and `lows`: proposals that can still be the
+    highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
+    since."""
 
     changed_at: float | None = None
-    highs: Wishes = ()
-    lows: Wishes = ()
+    highs: ProposalHistory = ()
+    lows: ProposalHistory = ()
     failures: int = 0
     idle_since: float | None = None
 
@@ -44,24 +45,24 @@ def dump_guards(memory: GuardMemory) -> dict[str, Any]:
 
 
 def load_guards(data: Mapping[str, Any]) -> GuardMemory:
-    """The memory of such data. Raises ValueError for what `dump_guards` never wrote."""
+    """The memory from its JSON data. Raises ValueError for data that `dump_guards` did not write."""
     try:
         return _MEMORY.validate_python(data)
     except ValidationError:
-        raise ValueError("not what the guards remembered") from None
+        raise ValueError("invalid memory of the guards") from None
 
 
-def changed(memory: GuardMemory, at: float) -> GuardMemory:
-    """The number of workers was changed: the cooldown begins."""
+def record_change(memory: GuardMemory, at: float) -> GuardMemory:
+    """The memory after the number of workers was changed: the cooldown begins."""
     return replace(memory, changed_at=at)
 
 
-def fresh(settings: PolicySettings, seen: Observation) -> QueueSample | Missing:
-    """The sample, if it is young enough to decide by; time may have gone backwards."""
-    sample = seen.sample
+def fresh_sample(settings: PolicySettings, observation: Observation) -> QueueSample | Missing:
+    """The sample; Missing if it is too old to decide on, or in the future: time may have gone backwards."""
+    sample = observation.sample
     if isinstance(sample, Missing):
         return sample
-    age = seen.time - sample.at
+    age = observation.time - sample.at
     if age > settings.metrics_max_age_seconds:
         return Missing(
             "stale", f"the metrics are {age:.0f} s old, over {settings.metrics_max_age_seconds:g} s"
@@ -76,14 +77,14 @@ def fresh(settings: PolicySettings, seen: Observation) -> QueueSample | Missing:
 
 @dataclass(slots=True)
 class _Step:
-    """One decision in the making."""
+    """The decision as the stages left it so far."""
 
     settings: PolicySettings
-    seen: Observation
+    observation: Observation
     sample: QueueSample | Missing
     control: Control
     memory: GuardMemory
-    wish: int  # the policy's
+    proposed: int  # by the policy
     workers: int
     reason: str
     notes: list[str] = field(default_factory=list)
@@ -92,21 +93,21 @@ class _Step:
 
     @property
     def current(self) -> int:
-        return self.seen.workers
+        return self.observation.workers
 
     def hold(self, reason: str, note: str) -> None:
-        """As it is, and not to be changed by later stages."""
-        self.put(self.current, reason, note)
+        """Keep the current number; later stages do not change it."""
+        self.set_workers(self.current, reason, note)
         self.final = True
 
-    def put(self, workers: int, reason: str, note: str) -> None:
+    def set_workers(self, workers: int, reason: str, note: str) -> None:
         if workers != self.workers:
             self.workers, self.reason = workers, reason
         self.notes.append(note)
 
 
 def _stale(step: _Step) -> None:
-    """Absence is not zero: hold, or go up to the fallback; never in."""
+    """Missing metrics are not zero: hold, or scale out to the fallback; never scale in."""
     if not isinstance(step.sample, Missing):
         step.memory = replace(step.memory, failures=0) if step.memory.failures else step.memory
         return
@@ -117,14 +118,15 @@ def _stale(step: _Step) -> None:
     step.reason = "metrics_missing"
     fallback = step.settings.fallback_workers
     if fallback is not None and failures >= step.settings.fallback_after_failures and fallback > step.current:
-        step.put(fallback, "fallback", f"{failures} steps without metrics: at least {fallback} workers")
+        note = f"{failures} steps without metrics: fallback to {fallback} workers"
+        step.set_workers(fallback, "fallback", note)
 
 
 def _contested(step: _Step) -> None:
-    """Two that set one number fight for ever: the one that notices lets go."""
-    if step.seen.contested is not None:
+    """Two controllers of one workload would fight for ever: on a conflict this one holds."""
+    if step.observation.contested is not None:
         step.conditions.add("Contested")
-        step.hold("contested", f"held at {step.current}: {step.seen.contested}")
+        step.hold("contested", f"held at {step.current}: {step.observation.contested}")
         step.reason = "contested"
 
 
@@ -138,18 +140,19 @@ def _paused(step: _Step) -> None:
 
 
 def _override(step: _Step) -> None:
-    """A person's number, whatever the metrics say; a pause is the stronger word, and so is a rival."""
+    """The override, whatever the metrics say; a pause or a conflict takes precedence."""
     override = step.control.override
     if override is None or step.conditions & _HOLDING:
         return
     step.conditions.add("Overridden")
-    step.put(override.workers, "override", f"{override.workers} by {override.by}: {override.reason}")
+    note = f"override of {override.workers} by {override.by}: {override.reason}"
+    step.set_workers(override.workers, "override", note)
     step.reason = "override"
     step.final = True
 
 
 def _zero(step: _Step) -> None:
-    """The last worker goes late and only where that is asked for; the first job brings one at once."""
+    """Scale to zero late, and only with min_workers 0; the first job starts a worker at once."""
     settings, sample = step.settings, step.sample
     if isinstance(sample, Missing):
         return
@@ -157,49 +160,57 @@ def _zero(step: _Step) -> None:
     jobs = sample.waiting + sample.active + (sample.due or 0.0)
     if jobs > 0:
         step.memory = replace(step.memory, idle_since=None) if since is not None else step.memory
-    elif since is None or since > step.seen.time:
-        step.memory = replace(step.memory, idle_since=step.seen.time)
+    elif since is None or since > step.observation.time:
+        step.memory = replace(step.memory, idle_since=step.observation.time)
     if step.final:
         return
     if step.current == 0 and jobs > 0:
-        step.put(max(1, step.workers), "first_job", "jobs, and no worker: the first one comes at once")
+        note = "jobs without a worker: the first worker starts at once"
+        step.set_workers(max(1, step.workers), "first_job", note)
         step.final = True
         return
     if step.workers > 0 or step.current == 0 or settings.min_workers > 0:
         return
-    idle = 0.0 if step.memory.idle_since is None else step.seen.time - step.memory.idle_since
+    idle = 0.0 if step.memory.idle_since is None else step.observation.time - step.memory.idle_since
     if jobs > 0 or idle < settings.scale_to_zero_after_seconds:
         note = f"the last worker stays: idle for {idle:.0f} of {settings.scale_to_zero_after_seconds:g} s"
-        step.put(1, "not_idle_yet", note)
+        step.set_workers(1, "not_idle_yet", note)
 
 
 def _stabilize(step: _Step) -> None:
-    """As the HPA: down only to the most, up only to the least that was wanted within a window."""
-    settings, now, memory = step.settings, step.seen.time, step.memory
+    """As the HPA: down only to the highest, up only to the lowest proposal of a window."""
+    settings, now, memory = step.settings, step.observation.time, step.memory
     up, down = settings.stabilization_up_seconds, settings.stabilization_down_seconds
     if isinstance(step.sample, Missing):
         return
-    said = step.wish
+    proposed = step.proposed
     memory = replace(
         memory,
-        highs=_with(memory.highs, now, said, down, lambda old: old > said),
-        lows=_with(memory.lows, now, said, up, lambda old: old < said),
+        highs=_with_proposal(memory.highs, now, proposed, down, lambda old: old > proposed),
+        lows=_with_proposal(memory.lows, now, proposed, up, lambda old: old < proposed),
     )
     step.memory = memory
     if step.final:
         return
-    wish, most, least = step.workers, memory.highs[0][1], memory.lows[0][1]
-    if wish < step.current and most > wish:
+    workers, most, least = step.workers, memory.highs[0][1], memory.lows[0][1]
+    if workers < step.current and most > workers:
         held = min(step.current, most)
-        step.put(held, "stabilizing", f"{wish} would do: {held} were wanted within {down:g} s")
-    elif wish > step.current and least < wish:
+        note = f"{workers} proposed: stabilized at {held}, higher proposals within {down:g} s"
+        step.set_workers(held, "stabilizing", note)
+    elif workers > step.current and least < workers:
         held = max(step.current, least)
-        step.put(held, "stabilizing", f"{wish} are wanted: only {held} all through {up:g} s")
+        note = f"{workers} proposed: stabilized at {held}, lower proposals within {up:g} s"
+        step.set_workers(held, "stabilizing", note)
 
 
-def _with(wishes: Wishes, now: float, wish: int, window: float, counts: Callable[[int], bool]) -> Wishes:
-    """With the newest; without those too old, of another clock, or that it outdoes for good."""
-    return (*(one for one in wishes if now - window <= one[0] < now and counts(one[1])), (now, wish))
+def _with_proposal(
+    history: ProposalHistory, now: float, workers: int, window: float, keeps: Callable[[int], bool]
+) -> ProposalHistory:
+    """With the newest; without those that are too old, of another clock, or can no longer be the extreme."""
+    return (
+        *(entry for entry in history if now - window <= entry[0] < now and keeps(entry[1])),
+        (now, workers),
+    )
 
 
 def _cooldown(step: _Step) -> None:
@@ -208,12 +219,10 @@ def _cooldown(step: _Step) -> None:
     since = step.memory.changed_at
     if step.final or since is None or step.workers == step.current:
         return
-    passed = step.seen.time - since
+    passed = step.observation.time - since
     if 0 <= passed < cooldown:
-        note = (
-            f"{step.workers} are wanted: held at {step.current}, {passed:.0f} of {cooldown:g} s of cooldown"
-        )
-        step.put(step.current, "cooldown", note)
+        note = f"{step.workers} proposed: held at {step.current}, {passed:.0f} of {cooldown:g} s of cooldown"
+        step.set_workers(step.current, "cooldown", note)
 
 
 def _limit(step: _Step) -> None:
@@ -221,22 +230,24 @@ def _limit(step: _Step) -> None:
     if step.final:
         return
     if up is not None and step.workers > step.current + up:
-        step.put(step.current + up, "step_limit", f"{step.workers} are wanted: {up} more in one step")
+        note = f"{step.workers} proposed: at most {up} more in one step"
+        step.set_workers(step.current + up, "step_limit", note)
     elif down is not None and step.workers < step.current - down:
-        step.put(step.current - down, "step_limit", f"{step.workers} would do: {down} fewer in one step")
+        note = f"{step.workers} proposed: at most {down} fewer in one step"
+        step.set_workers(step.current - down, "step_limit", note)
 
 
 def _clamp(step: _Step) -> None:
-    """The bounds hold for every decision; a hold is none, and without metrics nothing goes down."""
+    """The bounds apply to every decision, but not to a hold; without metrics nothing scales in."""
     least, most = step.settings.min_workers, step.settings.max_workers
     if step.conditions & _HOLDING:
         return
     if step.workers > most:
         step.conditions.add("AtMax")
         if "MetricsStale" not in step.conditions or "Overridden" in step.conditions:
-            step.put(most, "max", f"{step.workers} are wanted: {most} is the most")
+            step.set_workers(most, "max", f"{step.workers} proposed: max_workers is {most}")
     elif step.workers < least:
-        step.put(least, "min", f"{step.workers} would do: {least} is the least")
+        step.set_workers(least, "min", f"{step.workers} proposed: min_workers is {least}")
 
 
 STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
@@ -252,18 +263,18 @@ STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
 )
 
 
-def guard(
+def apply_guards(
     settings: PolicySettings,
-    seen: Observation,
+    observation: Observation,
     proposal: Proposal | None,
     control: Control,
     memory: GuardMemory,
 ) -> tuple[Decision, GuardMemory]:
-    """The decision, and what to remember. There is a proposal where `fresh` left a sample."""
-    sample = fresh(settings, seen)
-    wish = seen.workers if proposal is None else proposal.workers
+    """The decision, and the next memory. There is a proposal if `fresh_sample` returned a sample."""
+    sample = fresh_sample(settings, observation)
+    proposed = observation.workers if proposal is None else proposal.workers
     reason = "metrics_missing" if proposal is None else proposal.reason
-    step = _Step(settings, seen, sample, control, memory, wish, wish, reason)
+    step = _Step(settings, observation, sample, control, memory, proposed, proposed, reason)
     for stage in STAGES:
         stage(step)
     if step.workers > 0 or (isinstance(sample, QueueSample) and sample.waiting + sample.active > 0):

@@ -1,6 +1,6 @@
-"""`scaling decide --jsonl`: observations in, decisions out, a JSON object a line. Time in it is the caller's.
+"""`scaling decide --jsonl`: observations in, decisions out, one JSON object per line, in the caller's time.
 
-Only policy and guards run; each decision is taken as carried out.
+Only the policy and the guards run; each decision counts as applied.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any, Final, TextIO
 
 from pydantic import ValidationError
 
-from scaler.decision.step import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Missing, Observation, QueueSample
 from scaler.settings import PolicySettings
 
 _INTERVAL: Final = 5.0
-_OVERRIDES: Final = {
+_SETTING_FIELDS: Final = {
     "concurrency": "worker_concurrency",
     "min_replicas": "min_workers",
     "max_replicas": "max_workers",
     "slo_wait_s": "wait_slo_seconds",
 }
-_OPTIONAL: Final = {
+_SAMPLE_FIELDS: Final = {
     "completed": "completed_total",
     "failed": "failed_total",
     "added": "added_total",
@@ -35,42 +35,42 @@ _OPTIONAL: Final = {
 }
 
 
-_CLOCKS: Final = ("time", "scrape_time")
-"""Fields that may be below 0: a clock may begin anywhere."""
+_CLOCK_FIELDS: Final = ("time", "scrape_time")
+"""Fields that may be below 0: a clock may start at any value."""
 
 
 class LineError(ValueError):
-    """A line that cannot be used; the text says which field and why."""
+    """An invalid line; the text says which field and why."""
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """All that one line leaves for the next."""
+class Session:
+    """The state between two lines."""
 
     settings: PolicySettings = field(default_factory=PolicySettings)
     interval: float = _INTERVAL
     memory: TargetMemory | None = None
-    over: bool = False
+    ended: bool = False
 
 
-def answer(line: str, talk: Conversation) -> tuple[dict[str, Any] | None, Conversation]:
-    """The reply to a line, None for none, and the conversation after it; a bad line changes nothing."""
+def reply_to(line: str, session: Session) -> tuple[dict[str, Any] | None, Session]:
+    """The reply to a line, None if there is none, and the session after it; a bad line does not change it."""
     try:
-        return _answered(json.loads(line), talk)
+        return _handle(json.loads(line), session)
     except LineError as error:
-        return {"error": str(error)}, talk
+        return {"error": str(error)}, session
     except (json.JSONDecodeError, RecursionError):
-        return {"error": "the line is not JSON"}, talk
+        return {"error": "the line is not JSON"}, session
 
 
 def run(lines: TextIO, replies: TextIO) -> int:
-    """Answer line by line until `end` or the end of the lines; the exit code, 1 after a bad line."""
-    talk, code = Conversation(), 0
+    """Reply line by line until `end` or the end of the input; the exit code, 1 after a bad line."""
+    session, code = Session(), 0
     for line in lines:
         if not line.strip():
             continue
-        reply, talk = answer(line, talk)
-        if talk.over:
+        reply, session = reply_to(line, session)
+        if session.ended:
             break
         if reply is not None:
             code = code or int("error" in reply)
@@ -79,30 +79,30 @@ def run(lines: TextIO, replies: TextIO) -> int:
     return code
 
 
-def _answered(told: object, talk: Conversation) -> tuple[dict[str, Any] | None, Conversation]:
-    if not isinstance(told, dict):
+def _handle(message: object, session: Session) -> tuple[dict[str, Any] | None, Session]:
+    if not isinstance(message, dict):
         raise LineError("a line should be a JSON object")
-    match told.get("type"):
+    match message.get("type"):
         case "init":
-            return {"ready": True}, _begun(told)
+            return {"ready": True}, _handle_init(message)
         case "observe":
-            return _observed(told, talk)
+            return _handle_observe(message, session)
         case "end":
-            return None, replace(talk, over=True)
-        case other:
-            raise LineError(f"type: {json.dumps(other)} is none of init, observe and end")
+            return None, replace(session, ended=True)
+        case kind:
+            raise LineError(f"type: {json.dumps(kind)} is not init, observe or end")
 
 
-def _begun(told: Mapping[str, Any]) -> Conversation:
-    config = told.get("config", {})
+def _handle_init(message: Mapping[str, Any]) -> Session:
+    config = message.get("config", {})
     if not isinstance(config, dict):
         raise LineError("config: should be an object")
     config = dict(config)
     interval = _number({"interval_seconds": config.pop("interval_seconds", _INTERVAL)}, "interval_seconds")
-    return Conversation(_checked(config), _INTERVAL if interval is None else interval)
+    return Session(_policy_settings(config), _INTERVAL if interval is None else interval)
 
 
-def _checked(config: Mapping[str, Any]) -> PolicySettings:
+def _policy_settings(config: Mapping[str, Any]) -> PolicySettings:
     try:
         return PolicySettings.model_validate(config)
     except ValidationError as error:
@@ -111,41 +111,43 @@ def _checked(config: Mapping[str, Any]) -> PolicySettings:
         raise LineError(f"config.{name}: {first['msg']}") from None
 
 
-def _observed(told: Mapping[str, Any], talk: Conversation) -> tuple[dict[str, Any], Conversation]:
-    settings = talk.settings
-    given = {ours: told[name] for name, ours in _OVERRIDES.items() if told.get(name) is not None}
-    if given:
-        settings = _checked(settings.model_dump() | given)
-    interval = _number(told, "interval_s") or talk.interval
-    time, workers = _number(told, "time"), _number(told, "replicas")
+def _handle_observe(message: Mapping[str, Any], session: Session) -> tuple[dict[str, Any], Session]:
+    settings = session.settings
+    changed = {key: message[name] for name, key in _SETTING_FIELDS.items() if message.get(name) is not None}
+    if changed:
+        settings = _policy_settings(settings.model_dump() | changed)
+    interval = _number(message, "interval_s") or session.interval
+    time, workers = _number(message, "time"), _number(message, "replicas")
     if time is None or workers is None:
         raise LineError(f"{'time' if time is None else 'replicas'}: should be a number")
-    ready = _number(told, "ready_replicas")
-    seen = Observation(time, int(workers), None if ready is None else int(ready), _sample(told, time))
-    decision, memory = step(settings, interval, seen, Control(), talk.memory)
-    if decision.workers != seen.workers:
-        memory = acted(memory, time)
+    ready = _number(message, "ready_replicas")
+    observation = Observation(
+        time, int(workers), None if ready is None else int(ready), _sample(message, time)
+    )
+    decision, memory = step(settings, interval, observation, Control(), session.memory)
+    if decision.workers != observation.workers:
+        memory = record_scaling(memory, time)
     reply = {"replicas": decision.workers, "reason": f"{decision.reason}: {decision.sentence}"}
-    return reply, replace(talk, memory=memory)
+    return reply, replace(session, memory=memory)
 
 
-def _sample(told: Mapping[str, Any], time: float) -> QueueSample | Missing:
-    if told.get("metrics_ok") is False:
+def _sample(message: Mapping[str, Any], time: float) -> QueueSample | Missing:
+    if message.get("metrics_ok") is False:
         return Missing("unreachable", "metrics_ok is false")
-    waiting, active = _number(told, "waiting"), _number(told, "active")
+    waiting, active = _number(message, "waiting"), _number(message, "active")
     if waiting is None or active is None:
         return Missing("empty", f"{'waiting' if waiting is None else 'active'} is missing")
-    at = _number(told, "scrape_time")
-    optional = {ours: _number(told, name) for ours, name in _OPTIONAL.items()}
+    at = _number(message, "scrape_time")
+    optional = {key: _number(message, name) for key, name in _SAMPLE_FIELDS.items()}
     return QueueSample(time if at is None else at, waiting, active, **optional)
 
 
-def _number(told: Mapping[str, Any], name: str) -> float | None:
-    value = told.get(name)
+def _number(message: Mapping[str, Any], name: str) -> float | None:
+    value = message.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise LineError(f"{name}: {json.dumps(value)} is no number")
-    if value < 0 and name not in _CLOCKS:
+        raise LineError(f"{name}: {json.dumps(value)} is not a number")
+    if value < 0 and name not in _CLOCK_FIELDS:
         raise LineError(f"{name}: {json.dumps(value)} is below 0")
     return float(value)

@@ -1,4 +1,4 @@
-"""One decision for one target: the policy, then the guards. Pure; what is remembered is a value."""
+"""One decision for one target: the policy, then the guards. Pure; the memory is a value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaler.decision import guards
-from scaler.decision.guards import GuardMemory, fresh, guard
+from scaler.decision.guards import GuardMemory, apply_guards, fresh_sample
 from scaler.decision.policies import POLICIES
 from scaler.model import Control, Decision, Missing, Observation
 from scaler.settings import PolicySettings
@@ -15,43 +15,43 @@ from scaler.settings import PolicySettings
 
 @dataclass(frozen=True, slots=True)
 class TargetMemory:
-    """What the policy of that name and the guards remember of one target."""
+    """The memory of one target: that of the policy with this name, and that of the guards."""
 
     policy: str
     learned: Any
     guards: GuardMemory
 
 
-def begin(settings: PolicySettings) -> TargetMemory:
-    """The memory of a target that was never looked at."""
-    return TargetMemory(settings.policy, POLICIES[settings.policy].begin(), GuardMemory())
+def initial_memory(settings: PolicySettings) -> TargetMemory:
+    """The memory of a target before its first step."""
+    return TargetMemory(settings.policy, POLICIES[settings.policy].initial_memory(), GuardMemory())
 
 
 def step(
     settings: PolicySettings,
     interval: float,
-    seen: Observation,
+    observation: Observation,
     control: Control,
     memory: TargetMemory | None,
 ) -> tuple[Decision, TargetMemory]:
-    """The decision, and what to remember until the next one, `interval` seconds later.
+    """The decision, and the memory for the next one, `interval` seconds later.
 
-    Under another policy than the memory's, what the old one learned is dropped; the guards remember on.
+    If the policy has changed, what the old one learned is dropped; the memory of the guards is kept.
     """
     policy = POLICIES[settings.policy]
     if memory is None or memory.policy != settings.policy:
-        kept = GuardMemory() if memory is None else memory.guards
-        memory = TargetMemory(settings.policy, policy.begin(), kept)
-    sample, proposal, learned = fresh(settings, seen), None, memory.learned
+        guard_memory = GuardMemory() if memory is None else memory.guards
+        memory = TargetMemory(settings.policy, policy.initial_memory(), guard_memory)
+    sample, proposal, learned = fresh_sample(settings, observation), None, memory.learned
     if not isinstance(sample, Missing):
-        proposal, learned = policy.decide(settings, interval, seen, sample, learned)
-    decision, remembered = guard(settings, seen, proposal, control, memory.guards)
-    return decision, TargetMemory(settings.policy, learned, remembered)
+        proposal, learned = policy.decide(settings, interval, observation, sample, learned)
+    decision, guard_memory = apply_guards(settings, observation, proposal, control, memory.guards)
+    return decision, TargetMemory(settings.policy, learned, guard_memory)
 
 
-def acted(memory: TargetMemory, at: float) -> TargetMemory:
-    """The target took another number at `at`: cooldowns count from there."""
-    return TargetMemory(memory.policy, memory.learned, guards.changed(memory.guards, at))
+def record_scaling(memory: TargetMemory, at: float) -> TargetMemory:
+    """The memory after the target was scaled at `at`: cooldowns count from there."""
+    return TargetMemory(memory.policy, memory.learned, guards.record_change(memory.guards, at))
 
 
 def dump_memory(memory: TargetMemory) -> dict[str, Any]:
@@ -61,11 +61,11 @@ def dump_memory(memory: TargetMemory) -> dict[str, Any]:
 
 
 def load_memory(data: Mapping[str, Any]) -> TargetMemory:
-    """The memory of such data. Raises ValueError for what `dump_memory` never wrote."""
+    """The memory from its JSON data. Raises ValueError for data that `dump_memory` did not write."""
     policy = data.get("policy")
     if not isinstance(policy, str) or policy not in POLICIES:
         raise ValueError(f"there is no policy {policy!r}")
-    learned, remembered = data.get("learned"), data.get("guards")
-    if not isinstance(learned, dict) or not isinstance(remembered, dict):
-        raise ValueError("not what a target's memory looks like")  # noqa: TRY004  # it is data
-    return TargetMemory(policy, POLICIES[policy].load(learned), guards.load_guards(remembered))
+    learned, guard_memory = data.get("learned"), data.get("guards")
+    if not isinstance(learned, dict) or not isinstance(guard_memory, dict):
+        raise ValueError("invalid memory of a target")  # noqa: TRY004  # it is data
+    return TargetMemory(policy, POLICIES[policy].load(learned), guards.load_guards(guard_memory))

@@ -1,1 +1,1 @@
-"""What the scaler does with a Kubernetes API server: read workloads, patch their scale, elect, keep state."""
+"""The Kubernetes backend: read workloads, patch their scale, leader election, state, Events."""

@@ -1,7 +1,7 @@
-"""The state in a ConfigMap: a key a part, so that a person can read and edit one and spoil no other.
+"""The state in a ConfigMap: one key for each part, so that a person can read and edit one without the others.
 
-Whoever writes sends the version that was read, and begins again where it is another by then. What was learned
-is no reading matter and large: it is compressed.
+A write sends the resourceVersion that was read, and starts again on a conflict. What was learned is large
+and not meant for reading: it is compressed.
 """
 
 from __future__ import annotations
@@ -26,121 +26,121 @@ log = logging.getLogger(__name__)
 STATE_PARTS: Final = ("enabled", "interval_seconds", "overrides", "paused", "policies", "actions")
 LEARNED: Final = "learned.json.gz"
 
-_TRIES: Final = 5
-_MOST_BYTES: Final = 900_000  # an object has room for a megabyte
-_LARGEST_LEARNED: Final = 64 << 20
-_SECONDS: Final = 10.0
+_ATTEMPTS: Final = 5
+_MAX_BYTES: Final = 900_000  # an object holds at most a megabyte
+_MAX_LEARNED_BYTES: Final = 64 << 20
+_TIMEOUT_SECONDS: Final = 10.0
 
 
 class ConfigMapStore:
-    """A `scaler.state.store.Store`. The ConfigMap has to be there: roles need not let the scaler make one."""
+    """A `scaler.state.store.Store`. The ConfigMap has to exist: the role need not permit to create one."""
 
     def __init__(self, api: KubeApi, name: str) -> None:
         self._api = api
         self._name = name
-        self._got: Json | None = None
+        self._config_map: Json | None = None
 
     @property
     def name(self) -> str:
-        """Its name and namespace."""
+        """The ConfigMap's namespace and name."""
         return f"configmap {self._api.namespace}/{self._name}"
 
     def version(self) -> object:
-        """Its version. Raises StoreError."""
-        self._got = self._get()
-        return _version(self._got)
+        """The ConfigMap's version. Raises StoreError."""
+        self._config_map = self._get()
+        return _version(self._config_map)
 
     def read(self) -> tuple[State, list[str]]:
         """The state as of the last `version`, and what of it cannot be used. Raises StateError,
         StoreError."""
-        got, self._got = self._got or self._get(), None
-        raw, torn = raw_of(got)
+        config_map, self._config_map = self._config_map or self._get(), None
+        raw, invalid = raw_state(config_map)
         state, problems = from_data(raw)
-        return state, torn + problems
+        return state, invalid + problems
 
     def update(self, update: Callable[[State], State]) -> Update:
-        """Raises StateError: a part that has to change cannot be read; and StoreError."""
-        for _ in range(_TRIES):
-            got = self._get()
-            raw, torn = raw_of(got)
+        """Raises StateError if a part that has to change is invalid; and StoreError."""
+        for _ in range(_ATTEMPTS):
+            config_map = self._get()
+            raw, invalid = raw_state(config_map)
             before, _ = from_data(raw)
             after = update(before)
-            patch = _patch(got, raw, merged(raw, before, after), torn)
+            patch = _patch(config_map, raw, merged(raw, before, after), invalid)
             if patch is None:
-                return Update(before, after, _version(got))
+                return Update(before, after, _version(config_map))
             try:
-                left = self._api.patch_config_map(self._name, patch, Deadline.after(_SECONDS))
+                written = self._api.patch_config_map(self._name, patch, Deadline.after(_TIMEOUT_SECONDS))
             except KubeError as error:
                 if error.kind == "conflict":
                     continue
                 raise StoreError(str(error)) from None
-            return Update(before, after, _version(left))
-        raise StoreError(f"{self.name} changes faster than it can be written")
+            return Update(before, after, _version(written))
+        raise StoreError(f"{self.name} changes faster than it can be written: conflict after conflict")
 
     def set_aside(self) -> str:
-        """Nothing of a ConfigMap has to be: every part is read on its own."""
+        """Does nothing: each part of a ConfigMap is read on its own."""
         return self.name
 
     def own(self) -> None:
-        """The lease sees to it that one scaler acts."""
+        """Does nothing: leader election makes one scaler act."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: there is nothing to close."""
 
     def _get(self) -> Json:
         try:
-            return self._api.config_map(self._name, Deadline.after(_SECONDS))
+            return self._api.config_map(self._name, Deadline.after(_TIMEOUT_SECONDS))
         except KubeError as error:
             raise StoreError(str(error)) from None
 
 
-def raw_of(config_map: Json) -> tuple[dict[str, Any], list[str]]:
-    """The data of a state, and the parts that are torn, a line each."""
+def raw_state(config_map: Json) -> tuple[dict[str, Any], list[str]]:
+    """The data of a state, and a line for each part that is invalid."""
     data, binary = config_map.get("data") or {}, config_map.get("binaryData") or {}
     raw: dict[str, Any] = {"format": FORMAT}
-    torn = []
+    invalid = []
     for part in STATE_PARTS:
         try:
             if data.get(part, "").strip():
                 raw[part] = json.loads(data[part])
         except (ValueError, RecursionError, AttributeError):
-            torn.append(f"{part}: it is torn, or no JSON")
+            invalid.append(f"{part}: invalid JSON")
     try:
         if binary.get(LEARNED):
             raw["learned"] = _unpacked(binary[LEARNED])
     except (ValueError, RecursionError, OSError, EOFError, zlib.error):
-        torn.append(f"{LEARNED}: it is torn")
-    return raw, torn
+        invalid.append(f"{LEARNED}: invalid data")
+    return raw, invalid
 
 
 def _patch(
-    got: Json, raw: Mapping[str, Any], wanted: Mapping[str, Any], torn: list[str]
+    config_map: Json, raw: Mapping[str, Any], new: Mapping[str, Any], invalid: list[str]
 ) -> dict[str, Any] | None:
-    """A merge patch of the parts that differ; None where none does. Raises StateError."""
+    """A merge patch of the parts that differ; None if none does. Raises StateError."""
     data = {}
     for part in STATE_PARTS:
-        if wanted.get(part) == raw.get(part, _NOTHING[part]):
+        if new.get(part) == raw.get(part, _DEFAULTS[part]):
             continue
-        lost = next((one for one in torn if one.startswith(f"{part}:")), None)
-        if lost and part != "actions":
-            raise StateError(f"{lost}; it has to be mended first")
-        data[part] = json.dumps(wanted[part], indent=2)
+        problem = next((line for line in invalid if line.startswith(f"{part}:")), None)
+        if problem and part != "actions":
+            raise StateError(f"{problem}; it has to be repaired first")
+        data[part] = json.dumps(new[part], indent=2)
     binary = {}
-    learned = wanted.get("learned", {})
+    learned = new.get("learned", {})
     if learned != raw.get("learned", {}):
         packed = _packed(learned)
-        room = _MOST_BYTES - sum(len(text) for text in ((got.get("data") or {}) | data).values())
+        room = _MAX_BYTES - sum(len(text) for text in ((config_map.get("data") or {}) | data).values())
         if len(packed) <= room:
             binary[LEARNED] = packed
         else:
-            log.warning("no room for what was learned", extra={"needs": len(packed), "room": room})
+            log.warning("learned state is too large to save", extra={"needs": len(packed), "room": room})
     if not data and not binary:
         return None
-    patch: dict[str, Any] = {"metadata": {"resourceVersion": _version(got)}}
+    patch: dict[str, Any] = {"metadata": {"resourceVersion": _version(config_map)}}
     return patch | ({"data": data} if data else {}) | ({"binaryData": binary} if binary else {})
 
 
-_NOTHING: Final[Mapping[str, Any]] = {
+_DEFAULTS: Final[Mapping[str, Any]] = {
     "enabled": None,
     "interval_seconds": None,
     "overrides": {},
@@ -157,8 +157,8 @@ def _packed(learned: Any) -> str:
 
 
 def _unpacked(text: str) -> Any:
-    unpack = zlib.decompressobj(wbits=31)
-    raw = unpack.decompress(base64.b64decode(text, validate=True), _LARGEST_LEARNED)
+    decompressor = zlib.decompressobj(wbits=31)
+    raw = decompressor.decompress(base64.b64decode(text, validate=True), _MAX_LEARNED_BYTES)
     return json.loads(raw)
 
 

@@ -1,4 +1,4 @@
-"""Who else scales: autoscalers of the cluster, and whoever sets a workload back again and again."""
+"""Conflicts with other controllers: other autoscalers, and managers that revert our writes repeatedly."""
 
 from __future__ import annotations
 
@@ -15,61 +15,64 @@ from service.clock import Deadline, monotonic
 
 log = logging.getLogger(__name__)
 
-_EVERY: Final = 60.0
-_KEPT: Final = 600.0  # what was seen so long ago and could not be read since is no longer believed
+_REFRESH_SECONDS: Final = 60.0
+_MAX_AGE: Final = 600.0  # conflicts that could not be read for so long are dropped
 
 
 class OtherAutoscalers:
-    """The HPAs and ScaledObjects by the workload that they scale, looked at once a minute a namespace."""
+    """The HPAs and ScaledObjects by the workload that they scale, read once a minute in each namespace."""
 
-    def __init__(self, api: KubeApi, every: float = _EVERY) -> None:
+    def __init__(self, api: KubeApi, every: float = _REFRESH_SECONDS) -> None:
+        """`every`: seconds between two reads of a namespace."""
         self._api = api
         self._every = every
         self._lock = threading.Lock()
-        self._seen: dict[str, _Seen] = {}
-        self._told: set[str] = set()
+        self._by_namespace: dict[str, _NamespaceConflicts] = {}
+        self._logged: set[str] = set()
 
     def of(self, ref: Ref, deadline: Deadline) -> str | None:
-        """Who scales the workload too; None for nobody, and for what cannot be known."""
+        """The other autoscaler of the workload; None if there is none, or if that cannot be read."""
         with self._lock:
-            seen = self._seen.setdefault(ref.namespace, _Seen())
-            if monotonic() - seen.tried >= self._every:
-                self._look(ref.namespace, seen, deadline)
-            return seen.conflicts.get((ref.kind, ref.name))
+            known = self._by_namespace.setdefault(ref.namespace, _NamespaceConflicts())
+            if monotonic() - known.tried_at >= self._every:
+                self._refresh(ref.namespace, known, deadline)
+            return known.conflicts.get((ref.kind, ref.name))
 
-    def _look(self, namespace: str, seen: _Seen, deadline: Deadline) -> None:
-        seen.tried = monotonic()
+    def _refresh(self, namespace: str, known: _NamespaceConflicts, deadline: Deadline) -> None:
+        known.tried_at = monotonic()
         hpas = self._list(self._api.autoscalers, namespace, deadline)
-        keda = self._list(self._api.scaled_objects, namespace, deadline)
-        if hpas is not None or keda is not None:
-            seen.conflicts, seen.read = conflicts_of(hpas or (), keda or ()), monotonic()
-        elif monotonic() - seen.read > _KEPT:
-            seen.conflicts = {}
+        scaled_objects = self._list(self._api.scaled_objects, namespace, deadline)
+        if hpas is not None or scaled_objects is not None:
+            known.conflicts, known.read_at = conflicts_of(hpas or (), scaled_objects or ()), monotonic()
+        elif monotonic() - known.read_at > _MAX_AGE:
+            known.conflicts = {}
 
     def _list(
-        self, ask: Callable[[str, Deadline], list[Json]], namespace: str, deadline: Deadline
+        self, request: Callable[[str, Deadline], list[Json]], namespace: str, deadline: Deadline
     ) -> list[Json] | None:
         try:
-            return ask(namespace, deadline)
+            return request(namespace, deadline)
         except KubeError as error:
-            if error.kind == "not_found":  # no KEDA here
+            if error.kind == "not_found":  # KEDA is not installed
                 return []
-            if str(error) not in self._told and error.kind == "forbidden":
-                self._told.add(str(error))
-                log.warning("other autoscalers cannot be seen", extra={"error": str(error)})
+            if str(error) not in self._logged and error.kind == "forbidden":
+                self._logged.add(str(error))
+                log.warning("cannot list other autoscalers", extra={"error": str(error)})
             return None
 
 
 @dataclass
-class _Seen:
-    tried: float = float("-inf")
-    read: float = float("-inf")
+class _NamespaceConflicts:
+    tried_at: float = float("-inf")
+    read_at: float = float("-inf")
     conflicts: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
-# --- set back again and again ----------------------------------------------------------------------------
+# --- reverted writes -------------------------------------------------------------------------------------
 
-MOVES: Final = 3
+MAX_REVERTS: Final = 3
+"""So many reverts within ten minutes are a conflict."""
+
 _WINDOW: Final = 600.0
 _FIRST_PAUSE: Final = 300.0
 _LONGEST_PAUSE: Final = 3600.0
@@ -77,38 +80,46 @@ _LONGEST_PAUSE: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Reverts:
-    """What is remembered of a workload's number: the one we set last, when it was moved by others (monotonic
-    seconds), and until when it is left to them. Pure: each method returns the next."""
+    """Who reverts our writes. `written`: the replicas that we set last; `reverted_at`: when others changed
+    them (monotonic seconds); `manager`: who did; `paused_until`: until then the workload is left to them.
+    Pure: each method returns the next value."""
 
-    ours: int | None = None
-    moved: tuple[float, ...] = ()
-    by: str = ""
-    until: float = float("-inf")
+    written: int | None = None
+    reverted_at: tuple[float, ...] = ()
+    manager: str = ""
+    paused_until: float = float("-inf")
     pause: float = _FIRST_PAUSE
 
-    def set(self, replicas: int) -> Reverts:
-        """We have set it."""
-        return Reverts(replicas, self.moved, self.by, self.until, self.pause)
+    def after_write(self, replicas: int) -> Reverts:
+        """This scaler has set the replicas."""
+        return Reverts(replicas, self.reverted_at, self.manager, self.paused_until, self.pause)
 
-    def released(self) -> Reverts:
-        """Another of us leads, or a write may have been done or not: what is there may be our own work."""
-        return Reverts(None, self.moved, self.by, self.until, self.pause)
+    def without_write(self) -> Reverts:
+        """Another scaler leads, or the result of a write is not known: a change may be our own."""
+        return Reverts(None, self.reverted_at, self.manager, self.paused_until, self.pause)
 
-    def seen(self, now: float, workload: Workload) -> Reverts:
-        """It was read. Set back MOVES times within ten minutes, it is left alone for five; for twice as long
-        each time it begins again, up to an hour."""
-        if self.ours is None or workload.replicas == self.ours:
-            quiet = self.moved and now - self.moved[-1] > _WINDOW and now > self.until + _WINDOW
-            return Reverts(self.ours) if quiet else self
-        moved = (*(at for at in self.moved if now - at <= _WINDOW), now)
-        other = "another oxherd-scaler" if workload.owner == FIELD_MANAGER else workload.owner
-        by = other or "someone"
-        if len(moved) < MOVES:
-            return Reverts(None, moved, by, self.until, self.pause)
-        return Reverts(None, (), by, now + self.pause, min(_LONGEST_PAUSE, self.pause * 2))
+    def after_read(self, now: float, workload: Workload) -> Reverts:
+        """The workload was read. After MAX_REVERTS within ten minutes it is left alone for five minutes; for
+        twice as long each time that this happens again, up to an hour."""
+        if self.written is None or workload.replicas == self.written:
+            quiet = (
+                self.reverted_at
+                and now - self.reverted_at[-1] > _WINDOW
+                and now > self.paused_until + _WINDOW
+            )
+            return Reverts(self.written) if quiet else self
+        reverted_at = (*(at for at in self.reverted_at if now - at <= _WINDOW), now)
+        owner = "another oxherd-scaler" if workload.owner == FIELD_MANAGER else workload.owner
+        manager = owner or "an unknown manager"
+        if len(reverted_at) < MAX_REVERTS:
+            return Reverts(None, reverted_at, manager, self.paused_until, self.pause)
+        return Reverts(None, (), manager, now + self.pause, min(_LONGEST_PAUSE, self.pause * 2))
 
     def contested(self, now: float) -> str | None:
-        """Who sets it back, while it is left to them."""
-        if now >= self.until:
+        """Who reverts the replicas, while the workload is left alone; None otherwise."""
+        if now >= self.paused_until:
             return None
-        return f"set back again and again by {self.by}: left alone for {self.until - now:.0f} s more"
+        seconds = self.paused_until - now
+        return (
+            f"conflict: {self.manager} reverts the replicas again and again, paused for {seconds:.0f} s more"
+        )

@@ -1,7 +1,7 @@
-"""Who leads, by a Lease of coordination.k8s.io: what its record says, and what to write in it. Pure.
+"""Leader election with a Lease of coordination.k8s.io: how its record is read, and what to write. Pure.
 
-Clocks of machines differ, so the times in the record are for people: a follower counts from when it saw the
-record change, a leader from before it sent its renewal.
+Clocks of machines differ, so the times in the record are for people: a follower counts from the moment when
+it read a changed record, a leader from the moment before it sent its renewal.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ _RELEASED_SECONDS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A Lease. An empty holder: it is free. `version` changes with every write."""
+class LeaseRecord:
+    """A Lease. An empty `holder`: the lease is free. `version` changes with every write; `seconds` is the
+    lease duration."""
 
     holder: str
     seconds: float
@@ -27,28 +28,29 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A record, and when (seconds on our own clock) it was first seen as it is."""
+class ObservedRecord:
+    """A record, and when (seconds on our own clock) this version of it was first read."""
 
-    record: Record
+    record: LeaseRecord
     since: float
 
-    def seen(self, record: Record, now: float) -> Watched:
-        """It was read again."""
-        return self if record.version == self.record.version else Watched(record, now)
+    def observe(self, record: LeaseRecord, now: float) -> ObservedRecord:
+        """The record was read again: `since` changes only with its version."""
+        return self if record.version == self.record.version else ObservedRecord(record, now)
 
-    def free_at(self) -> float:
-        """When it may be taken: at once if nobody holds it, else when its holder was silent for its time."""
+    def available_at(self) -> float:
+        """When the lease may be acquired: at once without a holder, else when it was not renewed for its
+        duration."""
         return self.since if not self.record.holder else self.since + self.record.seconds
 
 
-def record_of(data: Json) -> Record:
-    """Of a Lease; one without a spec is free. Raises ValueError."""
+def record_of(data: Json) -> LeaseRecord:
+    """The record of a Lease; a Lease without a spec is free. Raises ValueError."""
     meta, spec = data.get("metadata"), data.get("spec") or {}
     if not isinstance(meta, Mapping) or not isinstance(spec, Mapping):
-        raise ValueError("no Lease")  # noqa: TRY004  # it is data
+        raise ValueError("not a Lease")  # noqa: TRY004  # it is data
     seconds = spec.get("leaseDurationSeconds")
-    return Record(
+    return LeaseRecord(
         holder=str(spec.get("holderIdentity") or ""),
         seconds=float(seconds) if isinstance(seconds, int) else 0.0,
         version=str(meta.get("resourceVersion", "")),
@@ -57,23 +59,23 @@ def record_of(data: Json) -> Record:
     )
 
 
-def held(record: Record | None, identity: str, seconds: int, at: float) -> Record:
-    """The record after `identity` took or renewed it at `at` (unix seconds)."""
+def acquire_or_renew(record: LeaseRecord | None, identity: str, seconds: int, at: float) -> LeaseRecord:
+    """The record after `identity` acquired or renewed the lease at `at` (unix seconds)."""
     moment = api_time(at, micro=True)
     if record is None:
-        return Record(identity, seconds, "", 0, moment)
+        return LeaseRecord(identity, seconds, "", 0, moment)
     if record.holder == identity:
         return replace(record, seconds=seconds)
-    return Record(identity, seconds, record.version, record.transitions + 1, moment)
+    return LeaseRecord(identity, seconds, record.version, record.transitions + 1, moment)
 
 
-def released(record: Record) -> Record:
-    """The record after its holder let go."""
+def release(record: LeaseRecord) -> LeaseRecord:
+    """The record after its holder released the lease."""
     return replace(record, holder="", seconds=_RELEASED_SECONDS)
 
 
-def lease_body(name: str, record: Record, data: Json | None, at: float) -> dict[str, Any]:
-    """The Lease to write: `data` as it was read, with this record. A version that is stale is refused."""
+def lease_body(name: str, record: LeaseRecord, data: Json | None, at: float) -> dict[str, Any]:
+    """The Lease to write: `data` as it was read, with this record. The server refuses a stale version."""
     meta = dict((data or {}).get("metadata") or {"name": name})
     if record.version:
         meta["resourceVersion"] = record.version

@@ -1,4 +1,4 @@
-"""What a request to the API server can come to, in our own words. Pure."""
+"""Errors of requests to the API server, by kind. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ErrorKind: TypeAlias = Literal[
     "not_found", "forbidden", "unauthorized", "conflict", "invalid", "throttled", "unreachable", "timeout"
 ]
 
-_LONGEST: Final = 300
+_MAX_MESSAGE: Final = 300
 _BY_STATUS: Final[Mapping[int, ErrorKind]] = {
     401: "unauthorized",
     403: "forbidden",
@@ -24,8 +24,8 @@ _BY_STATUS: Final[Mapping[int, ErrorKind]] = {
 
 
 class KubeError(UnreadableError):
-    """A request that did not do what was asked. `status` is HTTP's, 0 where there was no answer; `reason` the
-    API's own word (NotFound, Conflict, ...); `retry_after` in seconds, where the server says so."""
+    """A request that failed. `status` is the HTTP status, 0 without a response; `reason` is the API's own
+    (NotFound, Conflict, ...); `retry_after` in seconds, where the server sent it."""
 
     kind: ErrorKind
 
@@ -44,18 +44,20 @@ class KubeError(UnreadableError):
         self.retry_after = retry_after
 
 
-def error_of_response(what: str, status: int, body: bytes | str | None, retry_after: str | None) -> KubeError:
-    """The error of an answer that is no success; `what` was asked, such as "patch deployments/mail/scale"."""
+def error_of_response(
+    request: str, status: int, body: bytes | str | None, retry_after: str | None
+) -> KubeError:
+    """The error of a response that is not a success; `request` names it: "patch deployments/mail/scale"."""
     reason, message = _status_of(body)
     kind = _BY_STATUS.get(status, "unreachable" if status >= 500 else "invalid")
-    said = f"{what}: {status}{' ' if reason else ''}{reason}{': ' if message else ''}{message}"
+    text = f"{request}: {status}{' ' if reason else ''}{reason}{': ' if message else ''}{message}"
     return KubeError(
-        kind, said[:_LONGEST], status=status, reason=reason, retry_after=seconds_of(retry_after, status)
+        kind, text[:_MAX_MESSAGE], status=status, reason=reason, retry_after=seconds_of(retry_after, status)
     )
 
 
 def seconds_of(header: str | None, status: int) -> float | None:
-    """Retry-After in seconds; None where there is none that can be used. A 429 without one: 1 second."""
+    """Retry-After in seconds; None if it is absent or not usable. A 429 without it: 1 second."""
     try:
         seconds = float(header) if header else None
     except ValueError:
@@ -66,7 +68,7 @@ def seconds_of(header: str | None, status: int) -> float | None:
 
 
 def _status_of(body: bytes | str | None) -> tuple[str, str]:
-    """The reason and the message of a Status object; a proxy's page has none."""
+    """The reason and the message of a Status object; both empty for anything else, such as a proxy's page."""
     try:
         data = json.loads(body or b"")
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Events of the workloads, so that `kubectl describe` tells what the scaler did. Never waited for.
+"""Events of the workloads, so that `kubectl describe` shows what the scaler did. The controller never waits.
 
-One that says the same again within ten minutes counts up the first; a workload has 25 at once, and one a
-minute after that: it is a story, not a log.
+The same Event within ten minutes increments the count of the first. Rate limit: a workload has 25 Events at
+once, and one a minute after that; the log has all.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from service.threads import Supervised
 
 log = logging.getLogger(__name__)
 
-_SAME_SECONDS: Final = 600.0
+_REPEAT_SECONDS: Final = 600.0
 _BURST: Final = 25
 _REFILL_SECONDS: Final = 60.0
-_MOST_QUEUED: Final = 1000
-_MOST_KEPT: Final = 4096
-_LONGEST: Final = 1000
-_SECONDS: Final = 5.0
-_IDLE: Final = 0.5
+_MAX_QUEUED: Final = 1000
+_MAX_POSTED: Final = 4096
+_MAX_MESSAGE: Final = 1000
+_TIMEOUT_SECONDS: Final = 5.0
+_IDLE_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Posted:
+class _PostedEvent:
     name: str
     at: float
     count: int
@@ -55,82 +55,82 @@ class _Bucket:
 
 
 class EventWriter:
-    """Takes news from the controller and posts them in a thread of its own."""
+    """Takes transitions from the controller and creates Events in a thread of its own."""
 
     def __init__(self, api: KubeApi, instance: str) -> None:
-        """`instance` is who reports: the pod."""
+        """`instance` is the reporting instance: the pod."""
         self._api = api
         self._instance = instance
-        self._queue: queue.Queue[tuple[Ref, str, Transition]] = queue.Queue(_MOST_QUEUED)
-        self._posted: OrderedDict[tuple[str, str, str], _Posted] = OrderedDict()
+        self._queue: queue.Queue[tuple[Ref, str, Transition]] = queue.Queue(_MAX_QUEUED)
+        self._posted: OrderedDict[tuple[str, str, str], _PostedEvent] = OrderedDict()
         self._buckets: dict[str, _Bucket] = {}
-        self._told = ""
+        self._logged_error = ""
         self._task = Supervised("events", self._step, max_age=60.0)
 
     def start(self) -> None:
-        """Begin to post."""
+        """Begin to create Events."""
         self._task.start()
 
     def stop(self, seconds: float = 3.0) -> bool:
-        """Post no more; whether the thread has ended."""
+        """Create no more Events; whether the thread has ended."""
         return self._task.stop(seconds)
 
     def put(self, ref: Ref, uid: str, transition: Transition) -> None:
-        """Post it soon. With a thousand waiting the newest are lost: the log has them."""
+        """Create the Event soon. With a thousand queued the newest are dropped: the log has them."""
         try:
             self._queue.put_nowait((ref, uid, transition))
         except queue.Full:
-            log.warning("too many events wait: one is lost", extra={"target": str(ref)})
+            log.warning("event queue is full, event dropped", extra={"target": str(ref)})
         self._task.wake()
 
     def _step(self) -> float:
         try:
             ref, uid, transition = self._queue.get_nowait()
         except queue.Empty:
-            return _IDLE
+            return _IDLE_SECONDS
         try:
             self._post(ref, uid, transition)
         except KubeError as error:
-            if str(error) != self._told:
-                log.warning("events cannot be written", extra={"error": str(error)})
-            self._told = str(error)
+            if str(error) != self._logged_error:
+                log.warning("cannot write events", extra={"error": str(error)})
+            self._logged_error = str(error)
         else:
-            self._told = ""
+            self._logged_error = ""
         return 0.0
 
     def _post(self, ref: Ref, uid: str, transition: Transition) -> None:
-        message = transition.message[:_LONGEST]
+        message = transition.message[:_MAX_MESSAGE]
         key = uid, transition.reason, message
-        same, moment = self._posted.get(key), now()
+        previous, at = self._posted.get(key), now()
         if not self._buckets.setdefault(uid, _Bucket()).take():
             return
-        deadline = Deadline.after(_SECONDS)
-        if same is not None and moment - same.at < _SAME_SECONDS:
-            patch = {"count": same.count + 1, "lastTimestamp": api_time(moment)}
+        deadline = Deadline.after(_TIMEOUT_SECONDS)
+        if previous is not None and at - previous.at < _REPEAT_SECONDS:
+            patch = {"count": previous.count + 1, "lastTimestamp": api_time(at)}
             try:
-                self._api.patch_event(ref.namespace, same.name, patch, deadline)
+                self._api.patch_event(ref.namespace, previous.name, patch, deadline)
             except KubeError as error:
                 if error.kind != "not_found":
                     raise
             else:
-                self._keep(key, _Posted(same.name, same.at, same.count + 1))
+                self._remember(key, _PostedEvent(previous.name, previous.at, previous.count + 1))
                 return
-        name = f"{ref.name[:200]}.{hashlib.sha256(f'{key}{moment}'.encode()).hexdigest()[:16]}"
-        body = event(ref, uid, transition, name=name, instance=self._instance, at=moment)
+        name = f"{ref.name[:200]}.{hashlib.sha256(f'{key}{at}'.encode()).hexdigest()[:16]}"
+        body = event_body(ref, uid, transition, name=name, instance=self._instance, at=at)
         self._api.create_event(ref.namespace, body, deadline)
-        self._keep(key, _Posted(name, moment, 1))
+        self._remember(key, _PostedEvent(name, at, 1))
 
-    def _keep(self, key: tuple[str, str, str], posted: _Posted) -> None:
+    def _remember(self, key: tuple[str, str, str], posted: _PostedEvent) -> None:
         self._posted[key] = posted
         self._posted.move_to_end(key)
-        while len(self._posted) > _MOST_KEPT:
+        while len(self._posted) > _MAX_POSTED:
             self._posted.popitem(last=False)
 
 
-def event(
+def event_body(
     ref: Ref, uid: str, transition: Transition, *, name: str, instance: str, at: float
 ) -> dict[str, Any]:
-    """The Event of a piece of news."""
+    """The Event of a transition."""
     time = api_time(at)
     return {
         "apiVersion": "v1",
@@ -145,7 +145,7 @@ def event(
         },
         "type": "Warning" if transition.trouble else "Normal",
         "reason": transition.reason,
-        "message": transition.message[:_LONGEST],
+        "message": transition.message[:_MAX_MESSAGE],
         "count": 1,
         "firstTimestamp": time,
         "lastTimestamp": time,

@@ -1,4 +1,4 @@
-"""What stands between a decision and a write: only the scaler that leads writes, and only while it does."""
+"""The check between a decision and a write: only the leader writes, and only while it leads."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from service.clock import Deadline
 
 
 class Fence(Protocol):
-    """Asked at the last moment before each write."""
+    """Checked immediately before each write."""
 
     @property
     def leading(self) -> bool:
-        """Whether this process may write now."""
+        """Whether this process is the leader and may write now."""
 
     def bounded(self, deadline: Deadline) -> Deadline:
-        """The deadline, or the end of the time in which this process may write, whichever is earlier."""
+        """The deadline, or the end of this process's leadership, whichever is earlier."""

@@ -1,6 +1,6 @@
-"""The API server's objects as far as the scaler knows them. Pure: from JSON data, and to patches.
+"""The API server's objects as far as the scaler uses them. Pure: from JSON data, and to patches.
 
-Where an object lacks what every server sends, ValueError says so: a half-read object is not acted on.
+An object that lacks what every server sends raises ValueError: the scaler does not act on a partial object.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 FIELD_MANAGER: Final = "oxherd-scaler"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
-_SLOWEST_START: Final = 3600.0
+_MAX_START_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """What is scaled. As a text: `Deployment oxherd/mail-worker`."""
+    """A reference to the workload that is scaled. As a text: `Deployment oxherd/mail-worker`."""
 
     kind: WorkloadKind
     namespace: str
@@ -32,14 +32,14 @@ class Ref:
 
     @property
     def resource(self) -> str:
-        """As roles name it: `deployments`."""
+        """The resource as roles name it: `deployments`."""
         return f"{self.kind.lower()}s"
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A Deployment or StatefulSet. `ready` and `owner` are None where only its scale may be read; `owner` is
-    the field manager that set `spec.replicas` last; `selector` is the pods' as a query."""
+    """A Deployment or StatefulSet. `ready` and `owner` are None if only its scale may be read; `owner` is the
+    field manager that set `spec.replicas` last; `selector` is the label selector of its pods as a query."""
 
     replicas: int
     version: str
@@ -50,7 +50,7 @@ class Workload:
 
 
 def workload_of(data: Json) -> Workload:
-    """Of a Deployment or StatefulSet. Without `spec.replicas` it has one, as the API documents."""
+    """From a Deployment or StatefulSet. Without `spec.replicas` it has one replica, as the API documents."""
     meta, spec, status = _mapping(data, "metadata"), _mapping(data, "spec"), _mapping(data, "status")
     return Workload(
         replicas=_count(spec.get("replicas", 1)),
@@ -63,7 +63,7 @@ def workload_of(data: Json) -> Workload:
 
 
 def workload_of_scale(data: Json) -> Workload:
-    """Of a Scale, whose spec is empty at 0."""
+    """From a Scale, whose spec is empty at 0 replicas."""
     if data.get("kind") != "Scale":
         raise ValueError(f"a {data.get('kind')!r}, not a Scale")
     meta, spec, status = _mapping(data, "metadata"), _mapping(data, "spec"), _mapping(data, "status")
@@ -76,16 +76,18 @@ def workload_of_scale(data: Json) -> Workload:
 
 
 def scale_patch(old: int, new: int) -> list[dict[str, Any]]:
-    """JSON patch of a Scale: from `old` and from nothing else. At 0 there is no value to test: null is."""
+    """JSON patch of a Scale from `old` to `new`; it fails at any other number. At 0 the field is absent,
+    which a test for null matches."""
     test = {"op": "test", "path": "/spec/replicas", "value": old or None}
     return [test, {"op": "replace" if old else "add", "path": "/spec/replicas", "value": new}]
 
 
 def selector_text(selector: Json) -> str:
-    """A LabelSelector as the query that selects the same: `app=mail,tier in (a,b)`."""
+    """A LabelSelector as a query that selects the same pods: `app=mail,tier in (a,b)`."""
     parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
-    for one in selector.get("matchExpressions") or ():
-        key, operator, values = one.get("key"), one.get("operator"), ",".join(one.get("values") or ())
+    for expression in selector.get("matchExpressions") or ():
+        key, operator = expression.get("key"), expression.get("operator")
+        values = ",".join(expression.get("values") or ())
         match operator:
             case "In":
                 parts.append(f"{key} in ({values})")
@@ -96,15 +98,15 @@ def selector_text(selector: Json) -> str:
             case "DoesNotExist":
                 parts.append(f"!{key}")
             case _:
-                raise ValueError(f"a selector with operator {operator!r}")
+                raise ValueError(f"unknown selector operator {operator!r}")
     return ",".join(parts)
 
 
-def owner_of_replicas(managed: Iterable[Json]) -> str | None:
-    """The manager that set `spec.replicas` last, of managedFields; at 0 replicas nobody is listed."""
+def owner_of_replicas(managed_fields: Iterable[Json]) -> str | None:
+    """The manager that set `spec.replicas` last, from managedFields, which list none at 0 replicas."""
     owners = [
         (str(entry.get("time", "")), str(entry.get("manager", "")))
-        for entry in managed
+        for entry in managed_fields
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
     return max(owners)[1] if owners else None
@@ -115,8 +117,8 @@ def owner_of_replicas(managed: Iterable[Json]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """`start_seconds`: from its creation until it was ready; None for one that is not, or not for the first
-    time. `cost` is its deletion cost."""
+    """`start_seconds`: from its creation until it was ready; None if it is not ready, or has restarted.
+    `ending`: it is being deleted. `cost` is its deletion cost."""
 
     name: str
     ready: bool
@@ -126,29 +128,35 @@ class Pod:
 
 
 def pod_of(data: Json) -> Pod:
-    """Of a Pod."""
+    """From a Pod."""
     meta, status = _mapping(data, "metadata"), _mapping(data, "status")
-    ready: Json = next((one for one in status.get("conditions") or () if one.get("type") == "Ready"), {})
-    is_ready = ready.get("status") == "True"
-    restarts = sum(int(one.get("restartCount", 0)) for one in status.get("containerStatuses") or ())
-    took = None
-    if is_ready and not restarts:
-        took = unix_seconds(ready.get("lastTransitionTime")) - unix_seconds(meta.get("creationTimestamp"))
+    conditions = status.get("conditions") or ()
+    condition: Json = next((entry for entry in conditions if entry.get("type") == "Ready"), {})
+    ready = condition.get("status") == "True"
+    containers = status.get("containerStatuses") or ()
+    restarts = sum(int(container.get("restartCount", 0)) for container in containers)
+    start_seconds = None
+    if ready and not restarts:
+        created = unix_seconds(meta.get("creationTimestamp"))
+        start_seconds = unix_seconds(condition.get("lastTransitionTime")) - created
     try:
         cost = int((meta.get("annotations") or {}).get(DELETION_COST, 0))
     except ValueError:
         cost = 0
     return Pod(
         name=str(meta.get("name", "")),
-        ready=is_ready,
+        ready=ready,
         ending="deletionTimestamp" in meta,
-        start_seconds=took if took is not None and 0 <= took <= _SLOWEST_START else None,
+        start_seconds=(
+            start_seconds if start_seconds is not None and 0 <= start_seconds <= _MAX_START_SECONDS else None
+        ),
         cost=cost,
     )
 
 
 def unix_seconds(text: object) -> float:
-    """Of a time as the API writes it (`2026-01-31T12:00:00Z`, also with microseconds). Raises ValueError."""
+    """Unix seconds of a time as the API writes it (`2026-01-31T12:00:00Z`, also with microseconds). Raises
+    ValueError."""
     if not isinstance(text, str):
         raise ValueError("a time is missing")  # noqa: TRY004  # it is data
     moment = datetime.fromisoformat(text)
@@ -156,7 +164,7 @@ def unix_seconds(text: object) -> float:
 
 
 def api_time(seconds: float, *, micro: bool = False) -> str:
-    """Unix seconds as the API writes times, with microseconds where its field has them."""
+    """Unix seconds as the API writes times; `micro`: with microseconds, for the fields that have them."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
@@ -165,26 +173,30 @@ def api_time(seconds: float, *, micro: bool = False) -> str:
 
 
 def conflicts_of(autoscalers: Sequence[Json], scaled_objects: Sequence[Json]) -> dict[tuple[str, str], str]:
-    """Who else scales what: (kind, name) of the workload, and the other as a person calls it.
+    """The other autoscaler of each workload: (kind, name) of the workload, kind and name of the autoscaler.
 
-    A ScaledObject makes an autoscaler of its own; both are named as the ScaledObject. One that KEDA was told
-    to pause leaves its workload alone.
+    A ScaledObject creates an HPA of its own; both are named as the ScaledObject. A paused ScaledObject does
+    not scale its workload.
     """
-    found: dict[tuple[str, str], str] = {}
-    for one in autoscalers:
-        owners = [o for o in _mapping(one, "metadata").get("ownerReferences") or () if o.get("controller")]
-        named = next((o for o in owners if o.get("kind") == "ScaledObject"), None)
-        name = f"ScaledObject {named.get('name')}" if named else f"HorizontalPodAutoscaler {_name(one)}"
-        found[_target(one)] = name
-    for one in scaled_objects:
-        if not _paused(one):
-            found[_target(one)] = f"ScaledObject {_name(one)}"
-    return found
+    conflicts: dict[tuple[str, str], str] = {}
+    for hpa in autoscalers:
+        references = _mapping(hpa, "metadata").get("ownerReferences") or ()
+        owners = [owner for owner in references if owner.get("controller")]
+        keda = next((owner for owner in owners if owner.get("kind") == "ScaledObject"), None)
+        name = f"ScaledObject {keda.get('name')}" if keda else f"HorizontalPodAutoscaler {_name(hpa)}"
+        conflicts[_target(hpa)] = name
+    for scaled_object in scaled_objects:
+        if not _paused(scaled_object):
+            conflicts[_target(scaled_object)] = f"ScaledObject {_name(scaled_object)}"
+    return conflicts
 
 
 def _paused(scaled_object: Json) -> bool:
-    notes = _mapping(scaled_object, "metadata").get("annotations") or {}
-    return notes.get("autoscaling.keda.sh/paused") == "true" or "autoscaling.keda.sh/paused-replicas" in notes
+    annotations = _mapping(scaled_object, "metadata").get("annotations") or {}
+    return (
+        annotations.get("autoscaling.keda.sh/paused") == "true"
+        or "autoscaling.keda.sh/paused-replicas" in annotations
+    )
 
 
 def _target(autoscaler: Json) -> tuple[str, str]:
@@ -201,11 +213,11 @@ def _mapping(data: Json, key: str) -> Json:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"{key} is no object")  # noqa: TRY004  # it is data
+        raise ValueError(f"{key} is not an object")  # noqa: TRY004  # it is data
     return value
 
 
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is no number of replicas")
+        raise ValueError(f"{value!r} is not a number of replicas")
     return value

@@ -1,4 +1,4 @@
-"""Workers as pods: a Deployment or StatefulSet whose scale is read and patched, and nothing else of it."""
+"""Workers as pods of a Deployment or StatefulSet: its scale is read and patched, and nothing else of it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from service.threads import backoff
 
 log = logging.getLogger(__name__)
 
-_STARTS_KEPT: Final = 50
+_MAX_START_TIMES: Final = 50
 _QUANTILE: Final = 0.9
-_PODS_EVERY: Final = 30.0
-_REFUSED_SECONDS: Final = 60.0
-_LONGEST_PAUSE: Final = 15.0  # a server that is back is used again within a few steps
-_LEAST_SECONDS: Final = 0.5  # a write that has less than this left of the lease is not begun
+_PODS_INTERVAL: Final = 30.0
+_DENIED_PAUSE: Final = 60.0
+_LONGEST_PAUSE: Final = 15.0  # a server that recovered is used again within a few steps
+_MIN_LEASE_SECONDS: Final = 0.5  # with less than this left of the lease no write is sent
 
-_LASTING: Final = frozenset({"forbidden", "unauthorized", "not_found"})
+_PERMANENT: Final = frozenset({"forbidden", "unauthorized", "not_found"})
 
 MarkIdle = Callable[[Ref, list[Pod], int, Deadline], None]
-"""Marks pods so that the idle ones go first, as so many are about to. Raises KubeError."""
+"""Marks pods so that idle ones are deleted first; the number is of pods to delete. Raises KubeError."""
 
 
 class KubernetesTarget:
-    """The workers of one workload: a `Target`. Outlives us: close() changes nothing."""
+    """The workers of one workload: a `Target`. It outlives the scaler: close() does not change it."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class KubernetesTarget:
         fence: Fence,
         *,
         dry_run: bool = False,
-        proofs: TokenBucket | None = None,
+        permission_checks: TokenBucket | None = None,
         idle_first: MarkIdle | None = None,
     ) -> None:
         self.ref: Final = ref
@@ -57,98 +57,102 @@ class KubernetesTarget:
         self._other_autoscalers = autoscalers
         self._fence = fence
         self._idle_first = idle_first
-        self._proofs = proofs
-        self._proven = dry_run  # what is never done needs no permission
+        self._permission_checks = permission_checks
+        self._permitted = dry_run  # a dry run needs no permission to write
         self._backoff = _Backoff()
         self._reverts = Reverts()
-        self._starts: deque[float] = deque(maxlen=_STARTS_KEPT)
-        self._counted: set[str] = set()
+        self._start_times: deque[float] = deque(maxlen=_MAX_START_TIMES)
+        self._counted_pods: set[str] = set()
         self._pods_due = 0.0
-        self._seen: Workload | None = None
+        self._last_read: Workload | None = None
         self._uid: str | None = None
-        workloads.want(ref)
+        workloads.register(ref)
 
     @property
     def uid(self) -> str | None:
-        """The workload's, as of the last read that told it."""
+        """The workload's uid, as of the last successful read; None before."""
         return self._uid
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
-        """Failed where it cannot be read, or where the role does not let us scale it."""
-        if (blocked := self._backoff.reading()) is not None:
+        """Failed if it cannot be read, or if the role does not permit to scale it."""
+        if (blocked := self._backoff.blocking_reads()) is not None:
             return Failed(blocked.kind, str(blocked))
         try:
             workload = self._workloads.read(self.ref, deadline)
-            self._prove(workload, deadline)
+            self._check_permission(workload, deadline)
         except KubeError as error:
-            self._backoff.begin(error)
-            self._seen = None
+            self._backoff.failed(error)
+            self._last_read = None
             return Failed(error.kind, str(error))
-        self._backoff.read_well()
-        self._seen, self._uid = workload, workload.uid
+        self._backoff.read_succeeded()
+        self._last_read, self._uid = workload, workload.uid
         if not self._fence.leading:
-            self._reverts = self._reverts.released()
+            self._reverts = self._reverts.without_write()
         now = monotonic()
-        self._reverts = self._reverts.seen(now, workload)
-        conflict = self._other_autoscalers.of(self.ref, deadline)
-        contested = f"{conflict} scales {self.ref} too" if conflict else self._reverts.contested(now)
-        self._learn_starts(workload, deadline)
+        self._reverts = self._reverts.after_read(now, workload)
+        autoscaler = self._other_autoscalers.of(self.ref, deadline)
+        contested = (
+            f"conflict: {autoscaler} scales {self.ref} too" if autoscaler else self._reverts.contested(now)
+        )
+        self._update_start_times(workload, deadline)
         return Ok(Workers(workload.replicas, workload.ready, self._start_seconds(), contested))
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        """A JSON patch of the scale, tested against `old`, while the lease is ours and has time left."""
-        if (blocked := self._backoff.writing()) is not None:
+        """Sends a JSON patch of the scale that tests for `old`, as long as this scaler holds the lease."""
+        if (blocked := self._backoff.blocking_writes()) is not None:
             return NotApplied(blocked.kind, str(blocked), blocked.retry_after)
         if new < old and self._idle_first is not None:
             self._mark_idle(old - new, deadline)
-        until = self._fence.bounded(deadline)
-        if until.remaining() < _LEAST_SECONDS:
-            return NotApplied("fenced", f"{self.ref}: not written, this scaler does not lead any more")
+        fenced = self._fence.bounded(deadline)
+        if fenced.remaining() < _MIN_LEASE_SECONDS:
+            return NotApplied("fenced", f"{self.ref}: not written, this scaler is not the leader any more")
         try:
-            answer = self._api.patch_scale(self.ref, scale_patch(old, new), until)
-            now = workload_of_scale(answer).replicas
+            scale = self._api.patch_scale(self.ref, scale_patch(old, new), fenced)
+            replicas = workload_of_scale(scale).replicas
         except KubeError as error:
             return self._not_applied(error, old, deadline)
         except ValueError as error:
             return NotApplied("invalid", f"{self.ref}: {error}")
-        self._backoff.wrote_well()
-        self._proven = True
-        self._reverts = self._reverts.set(new)
+        self._backoff.write_succeeded()
+        self._permitted = True
+        self._reverts = self._reverts.after_write(new)
         self._pods_due = 0.0
-        if now != new:
-            return NotApplied("conflict", f"{self.ref}: {new} were asked for and {now} were set")
+        if replicas != new:
+            return NotApplied("conflict", f"{self.ref}: {new} replicas were requested, {replicas} were set")
         return Applied(new)
 
     def close(self) -> None:
         """The workload stays as it is."""
-        self._workloads.forget(self.ref)
+        self._workloads.unregister(self.ref)
 
     # --- permission --------------------------------------------------------------------------------------
 
-    def _prove(self, workload: Workload, deadline: Deadline) -> None:
-        """Once, and not for a thousand targets in one step: a change that the server only pretends to make
-        tells whether the real one is allowed."""
-        if self._proven or (self._proofs is not None and not self._proofs.take()):
+    def _check_permission(self, workload: Workload, deadline: Deadline) -> None:
+        """A server-side dry run shows whether a patch is permitted. Once for each target, with a rate limit:
+        not for a thousand targets in one step."""
+        if self._permitted or (self._permission_checks is not None and not self._permission_checks.take()):
             return
         patch = scale_patch(workload.replicas, workload.replicas)
         try:
             self._api.patch_scale(self.ref, patch, deadline, dry_run=True)
         except KubeError as error:
-            if error.kind in {"conflict", "invalid"}:  # moved meanwhile: allowed all the same
-                self._proven = True
+            if error.kind in {"conflict", "invalid"}:  # changed meanwhile, but permitted
+                self._permitted = True
                 return
             raise
-        self._proven = True
+        self._permitted = True
 
     def _not_applied(self, error: KubeError, old: int, deadline: Deadline) -> NotApplied:
-        if error.kind in {"conflict", "invalid"} and self._moved(error, old, deadline):
-            return NotApplied("conflict", f"{self.ref}: no longer at {old}, someone else changed it")
-        self._backoff.begin(error, writing=True)
-        self._reverts = self._reverts.released()  # it may have been done all the same
+        if error.kind in {"conflict", "invalid"} and self._changed_by_others(error, old, deadline):
+            return NotApplied(
+                "conflict", f"{self.ref}: no longer at {old} replicas, another client changed them"
+            )
+        self._backoff.failed(error, writing=True)
+        self._reverts = self._reverts.without_write()  # the server may have done it all the same
         return NotApplied(error.kind, str(error), error.retry_after)
 
-    def _moved(self, error: KubeError, old: int, deadline: Deadline) -> bool:
-        """Whether it is no longer what the patch tested for: the refusal's text does not tell."""
+    def _changed_by_others(self, error: KubeError, old: int, deadline: Deadline) -> bool:
+        """Whether the replicas are no longer those that the patch tested for: the error does not say."""
         if error.kind == "conflict":
             return True
         try:
@@ -158,8 +162,8 @@ class KubernetesTarget:
 
     # --- pods --------------------------------------------------------------------------------------------
 
-    def _learn_starts(self, workload: Workload, deadline: Deadline) -> None:
-        """Looks at the pods at first, and after each change once all are ready."""
+    def _update_start_times(self, workload: Workload, deadline: Deadline) -> None:
+        """Reads the pods at first, and after each change once all are ready."""
         if workload.ready is None or monotonic() < self._pods_due:
             return
         if not workload.replicas or workload.ready < workload.replicas:
@@ -167,72 +171,72 @@ class KubernetesTarget:
         try:
             pods = self._pods(workload, deadline)
         except KubeError as error:
-            log.debug("start times cannot be read", extra={"target": str(self.ref), "error": str(error)})
-            self._pods_due = monotonic() + 10 * _PODS_EVERY
+            log.debug("cannot read start times", extra={"target": str(self.ref), "error": str(error)})
+            self._pods_due = monotonic() + 10 * _PODS_INTERVAL
             return
         self._pods_due = float("inf")
         names = {pod.name for pod in pods}
-        fresh = [pod for pod in pods if pod.start_seconds is not None and pod.name not in self._counted]
-        self._starts.extend(pod.start_seconds for pod in fresh if pod.start_seconds is not None)
-        self._counted = (self._counted | {pod.name for pod in fresh}) & names
+        new = [pod for pod in pods if pod.start_seconds is not None and pod.name not in self._counted_pods]
+        self._start_times.extend(pod.start_seconds for pod in new if pod.start_seconds is not None)
+        self._counted_pods = (self._counted_pods | {pod.name for pod in new}) & names
 
     def _pods(self, workload: Workload, deadline: Deadline) -> list[Pod]:
         try:
-            listed = self._api.pods(self.ref.namespace, workload.selector, deadline)
-            return [pod_of(one) for one in listed]
+            items = self._api.pods(self.ref.namespace, workload.selector, deadline)
+            return [pod_of(item) for item in items]
         except ValueError as error:
             raise KubeError("invalid", f"pods of {self.ref}: {error}") from None
 
     def _start_seconds(self) -> float | None:
-        if not self._starts:
+        if not self._start_times:
             return None
-        ordered = sorted(self._starts)
+        ordered = sorted(self._start_times)
         return ordered[min(len(ordered) - 1, math.ceil(_QUANTILE * len(ordered)) - 1)]
 
-    def _mark_idle(self, going: int, deadline: Deadline) -> None:
-        """Best effort: a scale-in that does not know who is idle is better than none."""
-        if self._idle_first is None or self._seen is None:
+    def _mark_idle(self, leaving: int, deadline: Deadline) -> None:
+        """Best effort: a scale-in without knowing which pods are idle is better than none."""
+        if self._idle_first is None or self._last_read is None:
             return
         try:
-            pods = [pod for pod in self._pods(self._seen, deadline) if not pod.ending]
-            self._idle_first(self.ref, pods, going, deadline)
+            pods = [pod for pod in self._pods(self._last_read, deadline) if not pod.ending]
+            self._idle_first(self.ref, pods, leaving, deadline)
         except KubeError as error:
-            log.warning("idle pods cannot be marked", extra={"target": str(self.ref), "error": str(error)})
+            log.warning("cannot mark idle pods", extra={"target": str(self.ref), "error": str(error)})
 
 
 class _Backoff:
-    """When to ask again after a failure: what will not change by asking is asked once a minute, what may is
-    asked after a growing, scattered pause."""
+    """Backoff after failed requests: a request that is denied is repeated once a minute, any other after a
+    growing pause with jitter."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._read_until = self._write_until = 0.0
-        self._problem: KubeError | None = None
+        self._error: KubeError | None = None
 
-    def reading(self) -> KubeError | None:
-        """Why nothing is read now."""
-        return self._problem if monotonic() < self._read_until else None
+    def blocking_reads(self) -> KubeError | None:
+        """The error for which nothing is read now; None if reads may be sent."""
+        return self._error if monotonic() < self._read_until else None
 
-    def writing(self) -> KubeError | None:
-        """Why nothing is written now."""
-        return self._problem if monotonic() < self._write_until else None
+    def blocking_writes(self) -> KubeError | None:
+        """The error for which nothing is written now; None if writes may be sent."""
+        return self._error if monotonic() < self._write_until else None
 
-    def begin(self, error: KubeError, *, writing: bool = False) -> None:
+    def failed(self, error: KubeError, *, writing: bool = False) -> None:
         self._failures += 1
-        self._problem = error
+        self._error = error
         pause = error.retry_after
-        if pause is None and error.kind in _LASTING:
-            pause = _REFUSED_SECONDS if error.kind != "not_found" else 0.0
+        if pause is None and error.kind in _PERMANENT:
+            pause = _DENIED_PAUSE if error.kind != "not_found" else 0.0
         if pause is None:
-            pause = min(_LONGEST_PAUSE, backoff(self._failures)) * random.uniform(0.5, 1.0)  # noqa: S311  # scatter, no secret
+            pause = min(_LONGEST_PAUSE, backoff(self._failures)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
         if writing:
             self._write_until = monotonic() + pause
         else:
             self._read_until = monotonic() + pause
 
-    def read_well(self) -> None:
+    def read_succeeded(self) -> None:
         if monotonic() >= self._write_until:
             self._failures = 0
 
-    def wrote_well(self) -> None:
+    def write_succeeded(self) -> None:
         self._failures = 0

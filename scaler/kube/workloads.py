@@ -1,7 +1,8 @@
-"""Workloads as they are now, in as few requests as the role allows: one list a step, or a get for each.
+"""Reads workloads in as few requests as the role permits: one list in a step, or a get for each.
 
-A list tells of all workloads of a namespace at once; where it is not granted, or only few are wanted, each is
-got by name; where that is not granted either, its scale is, which tells neither what is ready nor who set it.
+A list reads all workloads of a namespace at once. If listing is not permitted, or few workloads are
+registered, each is read by name; if that is not permitted either, its Scale is read, which has neither the
+ready replicas nor the manager that set `spec.replicas`.
 """
 
 from __future__ import annotations
@@ -19,60 +20,60 @@ from service.clock import Deadline, monotonic
 log = logging.getLogger(__name__)
 
 LIST_FROM: Final = 10
-"""So many workloads of a namespace are worth a list of all."""
+"""From this number of workloads in a namespace on, one list costs less than a get for each."""
 
-_ASK_AGAIN: Final = 300.0  # what was not granted may be by now
+_RETRY_DENIED_SECONDS: Final = 300.0  # a permission may have been granted since
 
-_Place: TypeAlias = tuple[str, str]  # kind and namespace
+_Collection: TypeAlias = tuple[str, str]  # kind and namespace
 
 
 class Workloads:
-    """Reads workloads. For many threads: those that want the same list wait for one."""
+    """Reads workloads. For many threads: those that need the same list wait for one request."""
 
-    def __init__(self, api: KubeApi, fresh_seconds: float) -> None:
-        """A list serves those that ask within `fresh_seconds` of it."""
+    def __init__(self, api: KubeApi, max_age: float) -> None:
+        """A list is used for reads within `max_age` seconds."""
         self._api = api
-        self._fresh = fresh_seconds
-        self._wanted: dict[_Place, set[str]] = {}
-        self._lists: dict[_Place, _List] = {}
+        self._max_age = max_age
+        self._registered: dict[_Collection, set[str]] = {}
+        self._lists: dict[_Collection, _WorkloadList] = {}
         self._denied: dict[tuple[Literal["list", "get"], str, str], float] = {}
 
-    def want(self, ref: Ref) -> None:
-        """It will be read again and again."""
-        place = ref.kind, ref.namespace
-        self._wanted.setdefault(place, set()).add(ref.name)
-        self._lists.setdefault(place, _List())
+    def register(self, ref: Ref) -> None:
+        """The workload will be read in each step."""
+        collection = ref.kind, ref.namespace
+        self._registered.setdefault(collection, set()).add(ref.name)
+        self._lists.setdefault(collection, _WorkloadList())
 
-    def forget(self, ref: Ref) -> None:
-        """It will not be read any more."""
-        self._wanted.get((ref.kind, ref.namespace), set()).discard(ref.name)
+    def unregister(self, ref: Ref) -> None:
+        """The workload will not be read any more."""
+        self._registered.get((ref.kind, ref.namespace), set()).discard(ref.name)
 
     def read(self, ref: Ref, deadline: Deadline) -> Workload:
         """Raises KubeError."""
-        place = ref.kind, ref.namespace
-        if len(self._wanted.get(place, ())) >= LIST_FROM and self._granted("list", *place):
+        collection = ref.kind, ref.namespace
+        if len(self._registered.get(collection, ())) >= LIST_FROM and self._permitted("list", *collection):
             try:
-                return self._listed(ref, deadline)
+                return self._from_list(ref, deadline)
             except KubeError as error:
                 if error.kind != "forbidden":
                     raise
-                self._deny("list", *place, message=str(error))
-        return self._got(ref, deadline)
+                self._deny("list", *collection, message=str(error))
+        return self._get(ref, deadline)
 
-    def _listed(self, ref: Ref, deadline: Deadline) -> Workload:
-        kept = self._lists[ref.kind, ref.namespace]
-        with kept.lock:
-            if monotonic() - kept.at > self._fresh:
-                kept.take(self._api, ref, deadline)
-            if kept.problem is not None:
-                raise kept.problem
-            found = kept.found.get(ref.name)
-        if found is None:
-            raise KubeError("not_found", f"{ref} is not there")
-        return _parsed(ref, found)
+    def _from_list(self, ref: Ref, deadline: Deadline) -> Workload:
+        workloads = self._lists[ref.kind, ref.namespace]
+        with workloads.lock:
+            if monotonic() - workloads.at > self._max_age:
+                workloads.refresh(self._api, ref, deadline)
+            if workloads.error is not None:
+                raise workloads.error
+            data = workloads.by_name.get(ref.name)
+        if data is None:
+            raise KubeError("not_found", f"{ref} does not exist")
+        return _parsed(ref, data)
 
-    def _got(self, ref: Ref, deadline: Deadline) -> Workload:
-        if self._granted("get", ref.kind, str(ref)):
+    def _get(self, ref: Ref, deadline: Deadline) -> Workload:
+        if self._permitted("get", ref.kind, str(ref)):
             try:
                 return _parsed(ref, self._api.workload(ref, deadline))
             except KubeError as error:
@@ -85,32 +86,32 @@ class Workloads:
         except ValueError as error:
             raise KubeError("invalid", f"{ref}: {error}") from None
 
-    def _granted(self, verb: Literal["list", "get"], kind: str, what: str) -> bool:
-        return monotonic() >= self._denied.get((verb, kind, what), 0.0)
+    def _permitted(self, verb: Literal["list", "get"], kind: str, name: str) -> bool:
+        return monotonic() >= self._denied.get((verb, kind, name), 0.0)
 
-    def _deny(self, verb: Literal["list", "get"], kind: str, what: str, *, message: str) -> None:
-        first = (verb, kind, what) not in self._denied
-        self._denied[verb, kind, what] = monotonic() + _ASK_AGAIN
+    def _deny(self, verb: Literal["list", "get"], kind: str, name: str, *, message: str) -> None:
+        first = (verb, kind, name) not in self._denied
+        self._denied[verb, kind, name] = monotonic() + _RETRY_DENIED_SECONDS
         if first:
-            log.info("read in another way, as this is not granted", extra={"request": message})
+            log.info("request forbidden, workloads are read in another way", extra={"request": message})
 
 
-class _List:
-    """The workloads of a place, as of one moment. A failure is as good for all who ask as a list is."""
+class _WorkloadList:
+    """The workloads of a kind in a namespace at one moment. All readers share the list, or its error."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.at = float("-inf")
-        self.found: Mapping[str, Json] = {}
-        self.problem: KubeError | None = None
+        self.by_name: Mapping[str, Json] = {}
+        self.error: KubeError | None = None
 
-    def take(self, api: KubeApi, ref: Ref, deadline: Deadline) -> None:
-        self.at, self.problem, self.found = monotonic(), None, {}
+    def refresh(self, api: KubeApi, ref: Ref, deadline: Deadline) -> None:
+        self.at, self.error, self.by_name = monotonic(), None, {}
         try:
-            listed = api.workloads(ref.kind, ref.namespace, deadline)
-            self.found = {str((one.get("metadata") or {}).get("name", "")): one for one in listed}
+            items = api.workloads(ref.kind, ref.namespace, deadline)
+            self.by_name = {str((item.get("metadata") or {}).get("name", "")): item for item in items}
         except KubeError as error:
-            self.problem = error
+            self.error = error
 
 
 def _parsed(ref: Ref, data: Json) -> Workload:

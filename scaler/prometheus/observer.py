@@ -1,4 +1,4 @@
-"""The scaler's eyes: what Prometheus says of the queues, from the first of its servers that is well."""
+"""Queries Prometheus for the figures of the queues, at the first of its servers that answers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QueriedQueues: TypeAlias = Mapping[QuerySettings, Iterable[QueueKey]]
-"""The queues that each kind of figures is wanted of."""
+"""The queues by the queries of their figures; without any: all queues."""
 
-_GRACE: Final = 0.2
-_MOST_POINTS: Final = 10_000  # Prometheus refuses more than 11,000 a series
+_GRACE_SECONDS: Final = 0.2
+_MAX_POINTS: Final = 10_000  # Prometheus refuses more than 11,000 a series
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """What one look told. `time` is when it began (unix seconds), `took` its seconds, `url` the server that
-    answered, None if none did."""
+    """The result of one observation. `time` is when it began (unix seconds), `took` its seconds, `url` the
+    server that answered, None if none did."""
 
     time: float
     took: float
@@ -43,131 +43,132 @@ class QueryResult:
     def of(
         self, queues: Iterable[QueueKey], queries: QuerySettings = OURS
     ) -> dict[QueueKey, QueueSample | Missing]:
-        """Each queue's sample, or why there is none."""
+        """Each queue's sample, or Missing, which says why there is none."""
         reading = self.readings[queries]
         return {key: reading if isinstance(reading, Missing) else reading.of(key) for key in queues}
 
     def age(self) -> float | None:
-        """Seconds since the scrape of the oldest sample; None without any."""
+        """Seconds since the scrape of the oldest sample; None without samples."""
         samples = [
-            one.at
+            sample.at
             for reading in self.readings.values()
             if isinstance(reading, Reading)
-            for one in reading.samples.values()
-            if isinstance(one, QueueSample)
+            for sample in reading.samples.values()
+            if isinstance(sample, QueueSample)
         ]
         return self.time - min(samples) if samples else None
 
 
 class Observer:
-    """Looks at all queues at once. For one thread at a time; constructing it connects to nothing."""
+    """Queries all queues at once. For one thread at a time; constructing it does not connect."""
 
-    def __init__(self, settings: PrometheusSettings, wanted: QueriedQueues) -> None:
-        """Raises ValueError: more kinds of figures than MOST_QUERIES."""
-        if len(wanted) > MOST_QUERIES:
-            raise ValueError(f"{len(wanted)} different `queries`: at most {MOST_QUERIES} are asked in a step")
+    def __init__(self, settings: PrometheusSettings, queues: QueriedQueues) -> None:
+        """Raises ValueError: more different queries than MOST_QUERIES."""
+        if len(queues) > MOST_QUERIES:
+            raise ValueError(f"{len(queues)} different `queries`: at most {MOST_QUERIES} are sent in a step")
         self._settings = settings
-        self._servers = [_Candidate(Server(url, settings)) for url in settings.urls]
-        self._wanted = {queries: frozenset(keys) for queries, keys in wanted.items()}
+        self._servers = [_ServerState(Server(url, settings)) for url in settings.urls]
+        self._queues = {queries: frozenset(keys) for queries, keys in queues.items()}
         self._texts = {
             queries: query_text(queries, settings.matchers, {key.name for key in keys})
-            for queries, keys in self._wanted.items()
+            for queries, keys in self._queues.items()
         }
-        self._kept: dict[QuerySettings, Mapping[QueueKey, Labels]] = {}
+        self._origins: dict[QuerySettings, Mapping[QueueKey, Labels]] = {}
         self._ahead = 0.0
-        self._told: str | None = settings.urls[0]
+        self._logged_url: str | None = settings.urls[0]
 
     @property
     def requests(self) -> int:
         """HTTP requests so far."""
-        return sum(one.server.requests for one in self._servers)
+        return sum(state.server.requests for state in self._servers)
 
-    def look(self, deadline: Deadline) -> QueryResult:
-        """All figures of now. Never raises for a server: what it does not tell is Missing."""
+    def observe(self, deadline: Deadline) -> QueryResult:
+        """The current figures. Never raises for a server: what could not be read is Missing."""
         time, began = now(), monotonic()
         readings: dict[QuerySettings, Reading | Missing]
         url, why = None, ""
         try:
-            url, answers = self._first(self._ask, deadline, seconds=self._settings.timeout_seconds)
+            url, answers = self._first_healthy(self._query, deadline, seconds=self._settings.timeout_seconds)
             readings = {queries: self._read(queries, answer, time) for queries, answer in answers.items()}
         except UnreadableError as error:
             why = str(error)
             readings = {queries: Missing(error.kind, why) for queries in self._texts}
-        self._tell(url, why)
+        self._log_server_change(url, why)
         return QueryResult(time, monotonic() - began, url, readings)
 
     def range(
         self, query: str, start: float, end: float, step: float, deadline: Deadline
     ) -> dict[Labels, list[tuple[float, float]]]:
         """Each series of a query over a time in unix seconds, every `step` seconds, both ends included, as
-        pairs (time, value); what is not finite is left out. Raises UnreadableError."""
+        pairs (time, value); values that are not finite are left out. Raises UnreadableError."""
         if step <= 0 or end < start:
             raise ValueError("a range needs a step above 0 and an end after its start")
-        found: dict[Labels, list[tuple[float, float]]] = {}
+        series_by_labels: dict[Labels, list[tuple[float, float]]] = {}
         steps = int((end - start) / step + 1e-9)
-        for first in range(0, steps + 1, _MOST_POINTS):
-            last = min(first + _MOST_POINTS - 1, steps)
-            asked = {
+        for first in range(0, steps + 1, _MAX_POINTS):
+            last = min(first + _MAX_POINTS - 1, steps)
+            parameters = {
                 "query": query,
                 "start": f"{start + first * step:.3f}",
                 "end": f"{start + last * step:.3f}",
                 "step": f"{step:.3f}",
             }
-            ask = partial(self._ask_range, asked)
-            _, series = self._first(ask, deadline, seconds=deadline.remaining())
+            query_range = partial(self._query_range, parameters)
+            _, series = self._first_healthy(query_range, deadline, seconds=deadline.remaining())
             for labels, points in series.items():
-                found.setdefault(labels, []).extend(points)
-        return found
+                series_by_labels.setdefault(labels, []).extend(points)
+        return series_by_labels
 
     def close(self) -> None:
-        """Let go of the connections."""
-        for one in self._servers:
-            one.server.close()
+        """Close the connections."""
+        for state in self._servers:
+            state.server.close()
 
-    def _first(
-        self, ask: Callable[[Server, Deadline], T], deadline: Deadline, *, seconds: float
+    def _first_healthy(
+        self, query: Callable[[Server, Deadline], T], deadline: Deadline, *, seconds: float
     ) -> tuple[str, T]:
-        """The URL and the answer of the first server that is well, each asked for at most `seconds`.
+        """The URL and the answer of the first healthy server, each with at most `seconds` to answer.
 
-        Those that failed lately come last. Raises UnreadableError, the first server's, if none is well.
+        Those that failed recently come last. Raises UnreadableError, that of the first server, if all fail.
         """
-        well = [one for one in self._servers if one.is_due()]
-        problem: UnreadableError | None = None
-        for place, one in enumerate((*well, *(one for one in self._servers if one not in well))):
-            share = deadline.remaining() / max(1, len(well) - place)
+        healthy = [server for server in self._servers if server.is_due()]
+        failing = [server for server in self._servers if server not in healthy]
+        first_error: UnreadableError | None = None
+        for index, state in enumerate((*healthy, *failing)):
+            share = deadline.remaining() / max(1, len(healthy) - index)
             try:
-                answer = ask(one.server, deadline.at_most(min(seconds, share)))
+                answer = query(state.server, deadline.at_most(min(seconds, share)))
             except QueryError:
-                one.answered()
+                state.answered()
                 raise
             except UnreadableError as error:
-                one.failed(str(error))
-                problem = problem or error
+                state.failed(str(error))
+                first_error = first_error or error
             else:
-                one.answered()
-                return one.server.url, answer
+                state.answered()
+                return state.server.url, answer
             if deadline.passed():
                 break
-        raise problem or UnreadableError("timeout", "no time was left to ask")
+        raise first_error or UnreadableError("timeout", "no time left before the deadline")
 
-    def _ask(self, server: Server, until: Deadline) -> dict[QuerySettings, _Answer]:
-        """Each question's answer, or why there is none. Raises UnreadableError where all are without."""
-        asked = {queries: _begin(server, text, until) for queries, text in self._texts.items()}
-        wait(asked.values(), until.remaining() + _GRACE)
-        answers = {queries: _ended(one) for queries, one in asked.items()}
-        problems = [one for one in answers.values() if isinstance(one, UnreadableError)]
+    def _query(self, server: Server, deadline: Deadline) -> dict[QuerySettings, _Answer]:
+        """The answer to each query, or its error. Raises UnreadableError if all failed."""
+        pending = {queries: _submit(server, text, deadline) for queries, text in self._texts.items()}
+        wait(pending.values(), deadline.remaining() + _GRACE_SECONDS)
+        answers = {queries: _result_of(future) for queries, future in pending.items()}
+        errors = [answer for answer in answers.values() if isinstance(answer, UnreadableError)]
         if (
-            problems
-            and len(problems) == len(answers)
-            and not any(isinstance(one, QueryError) for one in problems)
+            errors
+            and len(errors) == len(answers)
+            and not any(isinstance(error, QueryError) for error in errors)
         ):
-            raise problems[0]
+            raise errors[0]
         return answers
 
-    def _ask_range(
-        self, asked: Mapping[str, str], server: Server, until: Deadline
+    def _query_range(
+        self, parameters: Mapping[str, str], server: Server, deadline: Deadline
     ) -> dict[Labels, list[tuple[float, float]]]:
-        return matrix(server.ask("query_range", asked, until))
+        return matrix(server.ask("query_range", parameters, deadline))
 
     def _read(self, queries: QuerySettings, answer: _Answer, time: float) -> Reading | Missing:
         if isinstance(answer, UnreadableError):
@@ -176,40 +177,40 @@ class Observer:
             reading = read_answer(
                 answer,
                 queries,
-                asked_at=time,
+                queried_at=time,
                 replica_labels=self._settings.replica_labels,
-                kept=self._kept.get(queries),
+                origins_before=self._origins.get(queries),
                 ahead=self._ahead,
             )
         except UnreadableError as error:
             return Missing(error.kind, str(error))
         self._ahead = reading.ahead
-        kept = self._kept.get(queries, {})
-        # A queue that is unseen for a while keeps its exporter, or another's counters would seem to go on.
-        unseen = (self._wanted[queries] & kept.keys()) - reading.origins.keys()
-        self._kept[queries] = {**reading.origins, **{key: kept[key] for key in unseen}}
+        origins = self._origins.get(queries, {})
+        # A queue that is absent for a while keeps its exporter, or another's counters would seem to continue.
+        absent = (self._queues[queries] & origins.keys()) - reading.origins.keys()
+        self._origins[queries] = {**reading.origins, **{key: origins[key] for key in absent}}
         return reading
 
-    def _tell(self, url: str | None, why: str) -> None:
-        """One line for each change of the server that answers."""
-        if url == self._told:
+    def _log_server_change(self, url: str | None, why: str) -> None:
+        """Log each change of the server that answers."""
+        if url == self._logged_url:
             return
-        self._told = url
+        self._logged_url = url
         first = self._servers[0]
         if url is None:
-            log.error("no Prometheus answers", extra={"reason": why})
+            log.error("no Prometheus server answers", extra={"reason": why})
         elif url == first.server.url:
-            log.info("Prometheus answers again", extra={"url": url})
+            log.info("Prometheus recovered", extra={"url": url})
         else:
-            log.warning("another Prometheus is asked", extra={"url": url, "reason": first.problem})
+            log.warning("failed over to another Prometheus", extra={"url": url, "reason": first.problem})
 
 
 _Answer: TypeAlias = dict[str, Any] | UnreadableError
 
 
-class _Candidate:
-    """A server and how it did: one that failed is asked last for a while, so that a server that hangs costs
-    its time only now and then."""
+class _ServerState:
+    """A server and its backoff: one that failed is queried last for a while, so that a server that hangs
+    costs time only occasionally."""
 
     def __init__(self, server: Server) -> None:
         self.server: Final = server
@@ -229,25 +230,27 @@ class _Candidate:
         self._due = monotonic() + backoff(self._failures)
 
 
-def _begin(server: Server, text: str, until: Deadline) -> Future[_Answer]:
-    """Ask in a thread. A daemon: the look-up of a name is bounded by nothing that is ours."""
+def _submit(server: Server, text: str, deadline: Deadline) -> Future[_Answer]:
+    """Query in a thread. A daemon: the resolution of a host name has no time-out of ours."""
     answer: Future[_Answer] = Future()
-    threading.Thread(target=_run, args=(server, text, until, answer), name="prometheus", daemon=True).start()
+    threading.Thread(
+        target=_run_query, args=(server, text, deadline, answer), name="prometheus", daemon=True
+    ).start()
     return answer
 
 
-def _run(server: Server, text: str, until: Deadline, answer: Future[_Answer]) -> None:
+def _run_query(server: Server, text: str, deadline: Deadline, answer: Future[_Answer]) -> None:
     try:
-        document = server.ask("query", {"query": text}, until)
+        document = server.ask("query", {"query": text}, deadline)
         vector(document)
         answer.set_result(document)
     except UnreadableError as error:
         answer.set_result(error)
-    except BaseException as error:  # noqa: BLE001  # whoever waits shall see it
+    except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
         answer.set_exception(error)
 
 
-def _ended(answer: Future[_Answer]) -> _Answer:
+def _result_of(answer: Future[_Answer]) -> _Answer:
     return (
         answer.result() if answer.done() else UnreadableError("timeout", "Prometheus did not answer in time")
     )

@@ -1,6 +1,6 @@
-"""Answers of Prometheus's API, as parsed JSON, to samples. No I/O and no clock.
+"""Parses answers of Prometheus's API, as JSON data, into samples. No I/O and no clock.
 
-Whatever is not a plain, finite number of a known scrape is Missing: absence is not zero.
+Anything that is not a plain, finite number of a known scrape is Missing: absence is not zero.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from scaler.prometheus.settings import QuerySettings
 from service.outcome import UnreadableError
 
 Labels: TypeAlias = frozenset[tuple[str, str]]
-"""Labels with their values. What a queue's series has but for the queue's own says whose series it is."""
+"""Labels with their values. Those besides the queue's own labels identify the exporter of a series."""
 
-_NEEDED: Final = frozenset({"waiting", "active", "timestamp"})
+_REQUIRED: Final = frozenset({"waiting", "active", "timestamp"})
 _TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count")
-_LIVE_SECONDS: Final = 60.0  # an exporter so far behind another has gone
-_CLOCK_SECONDS: Final = 1.0  # a difference between clocks that is none: the way there takes time too
+_MAX_LAG_SECONDS: Final = 60.0  # an exporter whose scrape is so far behind another's is gone
+_CLOCK_TOLERANCE: Final = 1.0  # clocks that differ by less agree: the request takes time too
 _NUMBERS: Final = (float, int)  # not bool
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one answer says. `up`: whether an exporter says that it reads all queues; None: no exporter is
-    seen, or it isn't ours. `ahead`: seconds that our clock is ahead of Prometheus's."""
+    """The content of one answer. `origins`: the exporter of each queue's sample; `up`: whether the exporters
+    report that they read all queues, None: no exporter, or not ours; `ahead`: seconds that our clock is ahead
+    of Prometheus's."""
 
     samples: Mapping[QueueKey, QueueSample | Missing]
     origins: Mapping[QueueKey, Labels] = field(default_factory=dict)
@@ -36,17 +37,17 @@ class Reading:
     ahead: float = 0.0
 
     def of(self, key: QueueKey) -> QueueSample | Missing:
-        """A queue's sample; Missing "empty" says why there may be none."""
-        found = self.samples.get(key)
-        return found if found is not None else Missing("empty", f"{key}: {self._why_empty()}")
+        """A queue's sample; Missing "empty" with the likely reason if there is none."""
+        sample = self.samples.get(key)
+        return sample if sample is not None else Missing("empty", f"{key}: {self._why_empty()}")
 
     def _why_empty(self) -> str:
         if self.up is None:
-            return "Prometheus has no such series now: is the exporter up, and scraped?"
+            return "Prometheus has no such series now: is the exporter up, and is it scraped?"
         if self.up:
             return (
-                "the exporter knows no such queue: is the name right? "
-                "One that never had a job has to stand in its BULLMQ_QUEUES"
+                "the exporter does not know this queue: is the name right? "
+                "A queue that never had a job has to be listed in its BULLMQ_QUEUES"
             )
         return "the exporter could not read all queues"
 
@@ -55,30 +56,30 @@ def read_answer(
     document: object,
     queries: QuerySettings = OURS,
     *,
-    asked_at: float,
+    queried_at: float,
     replica_labels: Collection[str] = (),
-    kept: Mapping[QueueKey, Labels] | None = None,
+    origins_before: Mapping[QueueKey, Labels] | None = None,
     ahead: float = 0.0,
 ) -> Reading:
-    """The samples in the parsed JSON that answers `query_text`, which was asked at our unix time `asked_at`.
+    """The samples in the parsed JSON that answers `query_text`, queried at our unix time `queried_at`.
 
-    Of several exporters that see a queue the one in `kept` is believed as long as it is not a minute behind,
-    and else the one scraped last: the counters of two differ, so that they are never mixed or summed. Where
-    another is believed than before, the totals are left out once, as they do not continue the former ones.
-    `ahead` is what was found before: it is kept within a second, so that a scrape has one time, seen twice.
-    Raises UnreadableError for what is no answer to such a query.
+    Of several exporters of a queue, the one in `origins_before` counts as long as it is not a minute
+    behind, else the one scraped last: their counters differ, so that they are never mixed or summed. When it
+    changes, the totals are left out once, as they do not continue the former ones. `ahead` is the former
+    clock offset: it is kept within a second, so that a scrape has the same time when it is read twice.
+    Raises UnreadableError for anything that is not an answer to such a query.
     """
     table, ups, times = _table(vector(document), queries)
     samples: dict[QueueKey, QueueSample | Missing] = {}
     origins: dict[QueueKey, Labels] = {}
-    kept = kept or {}
+    origins_before = origins_before or {}
     replicas = frozenset(replica_labels)
-    ahead = _ahead(times, asked_at, ahead)
-    for key, seen in table.items():
-        before = kept.get(key)
+    ahead = _clock_offset(times, queried_at, ahead)
+    for key, exporters in table.items():
+        before = origins_before.get(key)
         try:
-            origin = _choose(seen, before, replicas)
-            samples[key] = seen[origin].sample(ahead, continues=before is None or before == origin)
+            origin = _choose(exporters, before, replicas)
+            samples[key] = exporters[origin].sample(ahead, continues=before is None or before == origin)
             origins[key] = origin
         except _InvalidError as error:
             samples[key] = Missing(error.kind, f"{key}: {error}")
@@ -86,19 +87,19 @@ def read_answer(
 
 
 def vector(document: object) -> list[Any]:
-    """The series of an instant vector. Raises UnreadableError: an error (as Prometheus words it), a warning
-    (some of the data may be missing), or no vector at all."""
+    """The series of an instant vector. Raises UnreadableError: an error (in Prometheus's words), a warning
+    (some of the data may be missing), or anything but a vector."""
     data = api_data(document)
     if data.get("resultType") != "vector" or not isinstance(data.get("result"), list):
-        raise UnreadableError("invalid", "the answer is no instant vector")
-    found: list[Any] = data["result"]
-    return found
+        raise UnreadableError("invalid", "the answer is not an instant vector")
+    series: list[Any] = data["result"]
+    return series
 
 
 def api_data(document: object) -> dict[str, Any]:
-    """`data` of an answer of Prometheus's API. Raises UnreadableError."""
+    """The `data` of an answer of Prometheus's API. Raises UnreadableError."""
     if not isinstance(document, dict):
-        raise UnreadableError("invalid", "the answer is not Prometheus's")
+        raise UnreadableError("invalid", "the answer is not one of Prometheus's API")
     if document.get("status") == "error":
         why = f"Prometheus: {_line(document.get('error'))}"
         if document.get("errorType") in ("bad_data", "execution"):
@@ -106,18 +107,18 @@ def api_data(document: object) -> dict[str, Any]:
         raise UnreadableError("timeout" if document.get("errorType") == "timeout" else "error", why)
     data = document.get("data")
     if document.get("status") != "success" or not isinstance(data, dict):
-        raise UnreadableError("invalid", "the answer is not Prometheus's")
+        raise UnreadableError("invalid", "the answer is not one of Prometheus's API")
     warnings = document.get("warnings")
     if warnings:
         first = warnings[0] if isinstance(warnings, list) else warnings
-        raise UnreadableError("error", f"Prometheus warns, so that some may be missing: {_line(first)}")
+        raise UnreadableError("error", f"Prometheus warns, some data may be missing: {_line(first)}")
     return data
 
 
 def finite_number(text: object) -> float:
-    """A sample's value as Prometheus writes it. Raises ValueError for what isn't finite."""
+    """A sample's value as Prometheus writes it. Raises ValueError if it is not a finite number."""
     if not isinstance(text, str) or not text.isascii() or "_" in text or text != text.strip():
-        raise ValueError("no number")
+        raise ValueError("not a number")
     value = float(text)
     if not math.isfinite(value):
         raise ValueError("not finite")
@@ -125,26 +126,26 @@ def finite_number(text: object) -> float:
 
 
 class QueryError(UnreadableError):
-    """Prometheus is well, and refuses the query."""
+    """Prometheus works, and rejects the query."""
 
 
 def matrix(document: object) -> dict[Labels, list[tuple[float, float]]]:
-    """The series of a range query as pairs (unix time, value), without what is not finite.
+    """The series of a range query as pairs (unix time, value), without values that are not finite.
 
     Raises UnreadableError.
     """
     data = api_data(document)
     if data.get("resultType") != "matrix":
-        raise UnreadableError("invalid", "the answer is no range")
-    found: dict[Labels, list[tuple[float, float]]] = {}
+        raise UnreadableError("invalid", "the answer is not a range")
+    series: dict[Labels, list[tuple[float, float]]] = {}
     try:
-        for one in data["result"]:
-            points = found.setdefault(_labels(one["metric"]), [])
-            points += ((float(time), float(value)) for time, value in one["values"])
+        for entry in data["result"]:
+            points = series.setdefault(_labels(entry["metric"]), [])
+            points += ((float(time), float(value)) for time, value in entry["values"])
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
-        raise UnreadableError("invalid", "the answer is no range of numbers") from None
+        raise UnreadableError("invalid", "the answer is not a range of numbers") from None
     return {
-        labels: [point for point in points if math.isfinite(point[1])] for labels, points in found.items()
+        labels: [point for point in points if math.isfinite(point[1])] for labels, points in series.items()
     }
 
 
@@ -154,8 +155,8 @@ class _InvalidError(Exception):
         self.kind = kind
 
 
-class _Seen(dict[str, Any]):
-    """What one exporter says of a queue: the pair [time, value] of each measure, None where it came twice."""
+class _ExporterSeries(dict[str, Any]):
+    """The series of one exporter for a queue: the pair [time, value] of each measure, None if duplicate."""
 
     def scraped(self) -> float:
         """When it was scraped, by Prometheus's clock. Raises _InvalidError."""
@@ -164,8 +165,8 @@ class _Seen(dict[str, Any]):
             age = float(self["timestamp"][0]) - at
         except OverflowError:
             age = math.inf
-        if not -_LIVE_SECONDS < age < math.inf:
-            raise _InvalidError("invalid", "timestamp is no unix time in seconds")
+        if not -_MAX_LAG_SECONDS < age < math.inf:
+            raise _InvalidError("invalid", "timestamp is not a unix time in seconds")
         return at
 
     def sample(self, ahead: float, *, continues: bool) -> QueueSample:
@@ -185,7 +186,7 @@ def _figure(measure: str, pair: Any) -> float:
     try:
         value = finite_number(pair[1])
     except ValueError:
-        raise _InvalidError("invalid", f"{measure} is no finite number") from None
+        raise _InvalidError("invalid", f"{measure} is not a finite number") from None
     if value < 0:
         raise _InvalidError("invalid", f"{measure} is below 0")
     return value
@@ -193,9 +194,9 @@ def _figure(measure: str, pair: Any) -> float:
 
 def _table(
     series: list[Any], queries: QuerySettings
-) -> tuple[dict[QueueKey, dict[Labels, _Seen]], list[bool], set[Any]]:
-    """All figures by queue and exporter, whether each exporter says that it is up, and the query's times."""
-    table: dict[Any, dict[Labels, _Seen]] = {}
+) -> tuple[dict[QueueKey, dict[Labels, _ExporterSeries]], list[bool], set[Any]]:
+    """All figures by queue and exporter, whether each exporter reports up, and the times of the query."""
+    table: dict[Any, dict[Labels, _ExporterSeries]] = {}
     origins: dict[tuple[Any, ...], Labels] = {}
     ups: list[bool] = []
     times: set[Any] = set()
@@ -205,43 +206,43 @@ def _table(
         queries.prefix_label or "",
         queries.default_prefix,
     )
-    for one in series:
+    for entry in series:
         try:
-            labels, pair = dict(one["metric"]), _pair(one["value"])
+            labels, pair = dict(entry["metric"]), _pair(entry["value"])
             times.add(pair[0])
             measure = measures[labels.pop(MEASURE_LABEL)]
             labels.pop("__name__", None)
             if measure == "up":
                 ups.append(pair[1] == "1")
                 continue
-            place = labels.pop(prefix_label, default_prefix), labels.pop(queue_label)
-            flat = (*labels, *labels.values())  # there are few of them: half the time of a frozenset each
+            queue = labels.pop(prefix_label, default_prefix), labels.pop(queue_label)
+            flat = (*labels, *labels.values())  # few distinct ones: half the time of a frozenset for each
             origin = origins.get(flat)
             if origin is None:
                 origin = origins[flat] = _labels(labels)
-            found = table.get(place)
-            if found is None:
-                found = table[_key(*place)] = {}
+            exporters = table.get(queue)
+            if exporters is None:
+                exporters = table[_key(*queue)] = {}
         except (TypeError, KeyError, ValueError, AttributeError):
-            raise UnreadableError("invalid", _why_not(one, queue_label)) from None
-        seen = found.get(origin)
-        if seen is None:
-            seen = found[origin] = _Seen()
-        seen[measure] = None if measure in seen else pair
+            raise UnreadableError("invalid", _why_not(entry, queue_label)) from None
+        figures = exporters.get(origin)
+        if figures is None:
+            figures = exporters[origin] = _ExporterSeries()
+        figures[measure] = None if measure in figures else pair
     return table, ups, times
 
 
-def _ahead(times: Collection[Any], asked_at: float, before: float) -> float:
-    """How far our clock is ahead of the query's, or what was found before where that is about the same."""
+def _clock_offset(times: Collection[Any], queried_at: float, before: float) -> float:
+    """Seconds that our clock is ahead of Prometheus's, or the former offset if it is about the same."""
     if not times:
         return before
     if len(times) > 1:
-        raise UnreadableError("invalid", "the answer's series are of several moments")
+        raise UnreadableError("invalid", "the series of the answer have different times")
     try:
-        found = asked_at - float(next(iter(times)))
+        offset = queried_at - float(next(iter(times)))
     except OverflowError:
         return before
-    return found if _CLOCK_SECONDS < abs(found - before) < math.inf else before
+    return offset if _CLOCK_TOLERANCE < abs(offset - before) < math.inf else before
 
 
 def _pair(value: Any) -> Any:
@@ -257,36 +258,38 @@ def _key(prefix: object, name: object) -> QueueKey:
 
 
 def _labels(labels: Mapping[Any, Any]) -> Labels:
-    if not all(isinstance(one, str) for pair in labels.items() for one in pair):
+    if not all(isinstance(text, str) for pair in labels.items() for text in pair):
         raise TypeError
     return frozenset(labels.items())
 
 
-def _why_not(one: Any, queue_label: str) -> str:
-    if isinstance(one, dict) and "histogram" in one:
-        return "the answer holds a native histogram where a number is due"
-    labels = one.get("metric") if isinstance(one, dict) else None
+def _why_not(entry: Any, queue_label: str) -> str:
+    if isinstance(entry, dict) and "histogram" in entry:
+        return "the answer has a native histogram instead of a number"
+    labels = entry.get("metric") if isinstance(entry, dict) else None
     if isinstance(labels, dict) and MEASURE_LABEL in labels and queue_label not in labels:
-        return f"a series has no label {queue_label}, so that its queue isn't known"
-    return "the answer holds a series that is none, or was not asked for"
+        return f"a series has no label {queue_label}: its queue is not known"
+    return "the answer has a series that is invalid, or was not queried"
 
 
-def _choose(seen: Mapping[Labels, _Seen], before: Labels | None, replicas: frozenset[str]) -> Labels:
-    """Whose figures of a queue to believe. Raises _InvalidError."""
-    whole = [origin for origin, one in seen.items() if one.keys() >= _NEEDED]
-    if not whole:
-        absent = sorted(_NEEDED - max(seen.values(), key=len).keys())
-        raise _InvalidError("empty", f"there is no {' and no '.join(absent)} beside its other series")
-    if len(whole) == 1:
-        return whole[0]
-    times = {origin: seen[origin].scraped() for origin in whole}
+def _choose(
+    exporters: Mapping[Labels, _ExporterSeries], before: Labels | None, replicas: frozenset[str]
+) -> Labels:
+    """The exporter whose figures of a queue count. Raises _InvalidError."""
+    complete = [origin for origin, figures in exporters.items() if figures.keys() >= _REQUIRED]
+    if not complete:
+        absent = sorted(_REQUIRED - max(exporters.values(), key=len).keys())
+        raise _InvalidError("empty", f"there is no {' and no '.join(absent)} among its series")
+    if len(complete) == 1:
+        return complete[0]
+    times = {origin: exporters[origin].scraped() for origin in complete}
     last = max(times.values())
-    live = {origin for origin, at in times.items() if at >= last - _LIVE_SECONDS}
+    live = {origin for origin, at in times.items() if at >= last - _MAX_LAG_SECONDS}
     deployments = {frozenset(pair for pair in origin if pair[0] not in replicas) for origin in live}
     if len(deployments) > 1:
         shared = frozenset.intersection(*deployments)
-        first, second = sorted(_named(one - shared) for one in deployments)[:2]
-        raise _InvalidError("duplicate", f"there are several such queues, of {first} and of {second}")
+        first, second = sorted(_named(deployment - shared) for deployment in deployments)[:2]
+        raise _InvalidError("duplicate", f"there are several queues of this name, of {first} and of {second}")
     if before in live:
         return before
     return max(live, key=lambda origin: (times[origin], sorted(origin)))
@@ -294,11 +297,12 @@ def _choose(seen: Mapping[Labels, _Seen], before: Labels | None, replicas: froze
 
 def _named(origin: Labels) -> str:
     return (
-        ",".join(f"{label}={quoted(value)}" for label, value in sorted(origin)) or "one without such labels"
+        ",".join(f"{label}={quoted(value)}" for label, value in sorted(origin))
+        or "an exporter without such labels"
     )
 
 
 def _line(text: object) -> str:
-    """A text of theirs as one short line."""
-    line = " ".join(str(text).split()) if isinstance(text, str) else "no word of why"
+    """A text of Prometheus as one short line."""
+    line = " ".join(str(text).split()) if isinstance(text, str) else "no reason given"
     return line if len(line) <= 300 else line[:300] + "..."

@@ -1,9 +1,9 @@
-"""PromQL for the figures of all queues, and the figures of a target's. No I/O and no clock.
+"""PromQL for the figures of all queues, and the sum over the queues of a target. No I/O and no clock.
 
-One query a step asks for every figure of every queue. A query sees the database at one moment, so that all
-figures and their timestamps are of the same scrape; ten queries side by side would straddle one now and then.
-The age is `timestamp()` of the series against the query's own time, both by Prometheus's clock: an instant
-query gives a value for 5 minutes after its last scrape, and our clock need not agree with the server's.
+Each step sends one query for every figure of every queue. A query reads the database at one moment, so that
+all figures and their timestamps are of the same scrape; ten parallel queries would sometimes straddle one.
+The age is `timestamp()` of the series against the time of the query, both by Prometheus's clock: an instant
+query returns a value for 5 minutes after its last scrape, and our clock may differ from the server's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OURS: Final = QuerySettings()
 """The series of Oxherd's exporter."""
 
 _OUR_QUERIES: Final[Mapping[str, str]] = {
-    # `waiting` holds the jobs of a paused queue; prioritized ones are in a set of their own.
+    # `waiting` includes the jobs of a paused queue; prioritized jobs are in a set of their own.
     "waiting": 'sum without (state) (bullmq_job_count{state=~"waiting|prioritized",{selector}})',
     "active": 'sum without (state) (bullmq_job_count{state="active",{selector}})',
     "timestamp": 'max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))',
@@ -44,20 +44,20 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "up": "bullmq_up{{matchers}}",
 }
 MEASURE_LABEL: Final = "oxherd_measure"
-"""Says in an answer which measure a series is of."""
+"""The label of the measure that a series in an answer belongs to."""
 
-_NAMED: Final = 100  # up to here a regular expression of names is cheaper than all queues' series
+_MAX_NAMES: Final = 100  # up to here a regular expression of names is cheaper than all queues' series
 _RE2_SPECIAL: Final = frozenset(r"\.+*?()|[]{}^$")
 
 
 def query_text(queries: QuerySettings, matchers: Mapping[str, str], names: Collection[str] = ()) -> str:
-    """The one query for these figures: of the queues so named, or of all there are. A measure is one line, so
-    that the line of a parse error names it."""
+    """The query for these figures, of the queues with these names, or of all. Each measure is one line, so
+    that the line of a parse error identifies it."""
     extra = ",".join(f"{label}={quoted(value)}" for label, value in sorted(matchers.items()))
     label = queries.queue_label
-    if 0 < len(names) <= _NAMED:
-        listed = quoted("|".join(_literal(name) for name in sorted(names)))
-        selector = f"{label}=~{listed}" + (f",{extra}" if extra else "")
+    if 0 < len(names) <= _MAX_NAMES:
+        pattern = quoted("|".join(_literal(name) for name in sorted(names)))
+        selector = f"{label}=~{pattern}" + (f",{extra}" if extra else "")
     else:
         selector = f'{label}!=""' + (f",{extra}" if extra else "")
     return "\nor ".join(
@@ -67,7 +67,7 @@ def query_text(queries: QuerySettings, matchers: Mapping[str, str], names: Colle
 
 
 def explained(queries: QuerySettings, message: str) -> str:
-    """What Prometheus says of the query, with the measure on whose line it found the mistake."""
+    """An error message of Prometheus, with the measure on whose line the parse error is."""
     place = re.search(r"\b(\d+):\d+: parse error", message)
     measures = [measure for measure, _ in measure_texts(queries)]
     if place is None or not 0 < int(place[1]) <= len(measures):
@@ -76,36 +76,40 @@ def explained(queries: QuerySettings, message: str) -> str:
 
 
 def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | Missing:
-    """The queues of one target as one. `at` is that of the oldest, `oldest_waiting` the longest wait.
+    """The samples of a target's queues as one. `at` is the oldest time, `oldest_waiting` the longest wait.
 
-    One that is missing makes the whole missing: absence is not zero. That holds for a queue that was deleted
-    too, as nothing tells it from one whose name has a slip or whose exporter lost sight of it.
+    One missing sample makes the result missing: absence is not zero. That includes a queue that was deleted:
+    it cannot be distinguished from a misspelt name, or from a queue that its exporter does not find any more.
     """
     if not samples:
-        return Missing("empty", "no queue is named")
-    absent = [one for one in samples.values() if isinstance(one, Missing)]
-    if absent:
-        more = f" (and {len(absent) - 1} more of {len(samples)} queues)" if len(absent) > 1 else ""
-        return Missing(absent[0].kind, absent[0].message + more)
-    there = [one for one in samples.values() if isinstance(one, QueueSample)]
-    waits = [one.oldest_waiting for one in there if one.oldest_waiting is not None]
-    timed = any(one.duration_count is not None for one in there)
+        return Missing("empty", "no queues")
+    missing = [sample for sample in samples.values() if isinstance(sample, Missing)]
+    if missing:
+        more = f" (and {len(missing) - 1} more of {len(samples)} queues)" if len(missing) > 1 else ""
+        return Missing(missing[0].kind, missing[0].message + more)
+    present = [sample for sample in samples.values() if isinstance(sample, QueueSample)]
+    waits = [sample.oldest_waiting for sample in present if sample.oldest_waiting is not None]
+    has_durations = any(sample.duration_count is not None for sample in present)
     return QueueSample(
-        at=min(one.at for one in there),
-        waiting=sum(one.waiting for one in there),
-        active=sum(one.active for one in there),
-        completed=_sum(one.completed for one in there),
-        failed=_sum(one.failed for one in there),
-        added=_sum(one.added for one in there),
-        duration_sum=_sum(_duration(one, one.duration_sum) for one in there) if timed else None,
-        duration_count=_sum(_duration(one, one.duration_count) for one in there) if timed else None,
+        at=min(sample.at for sample in present),
+        waiting=sum(sample.waiting for sample in present),
+        active=sum(sample.active for sample in present),
+        completed=_sum(sample.completed for sample in present),
+        failed=_sum(sample.failed for sample in present),
+        added=_sum(sample.added for sample in present),
+        duration_sum=_sum(_duration(sample, sample.duration_sum) for sample in present)
+        if has_durations
+        else None,
+        duration_count=_sum(_duration(sample, sample.duration_count) for sample in present)
+        if has_durations
+        else None,
         oldest_waiting=max(waits, default=None),
-        due=_sum(one.due for one in there),
+        due=_sum(sample.due for sample in present),
     )
 
 
 def _duration(sample: QueueSample, value: float | None) -> float | None:
-    """The histogram begins with the first attempt that ends, the totals with the queue: till then it is 0."""
+    """The histogram begins with the first attempt that ends, the totals with the queue: 0 until then."""
     return 0.0 if value is None and sample.completed is not None else value
 
 
@@ -134,7 +138,7 @@ def measure_texts(queries: QuerySettings) -> Iterator[tuple[str, str]]:
 
 
 def _filled(text: str, selector: str, matchers: str) -> str:
-    """The placeholders replaced; an empty one takes the comma beside it along."""
+    """The text with placeholders replaced; with an empty one the adjacent comma is removed."""
     for name, value in (("{selector}", selector), ("{matchers}", matchers)):
         for comma in () if value else (f"{name},", f", {name}", f",{name}"):
             text = text.replace(comma, "")
@@ -148,5 +152,5 @@ def quoted(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text as a regular expression of RE2, which does not take every escape of Python's."""
-    return "".join(f"\\{one}" if one in _RE2_SPECIAL else one for one in text)
+    """A text as a regular expression of RE2, which does not accept every escape of Python."""
+    return "".join(f"\\{char}" if char in _RE2_SPECIAL else char for char in text)

@@ -1,4 +1,4 @@
-"""Where the scaler's figures come from: the Prometheus servers, and the PromQL for the queues' figures."""
+"""Settings of the scaler's metrics: the Prometheus servers, and the PromQL for the figures of the queues."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ class _Model(BaseModel):
 class PrometheusTlsSettings(_Model):
     """TLS to the servers whose URL begins with https."""
 
-    ca_file: str | None = Field(None, description="CA bundle that signed the servers; the system's if absent")
+    ca_file: str | None = Field(None, description="CA bundle of the servers; the system's if absent")
     cert_file: str | None = Field(None, description="client certificate")
     key_file: str | None = Field(None, description="client key")
-    server_name: str | None = Field(None, description="name to expect in the servers' certificates (SNI)")
-    verify: bool = Field(True, description="check the servers' certificates; false only for a trial")
+    server_name: str | None = Field(None, description="expected name in the servers' certificates (SNI)")
+    verify: bool = Field(True, description="verify the servers' certificates; false only for tests")
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
+            raise ValueError("cert_file and key_file have to be set together")
         return self
 
 
 class PrometheusSettings(_Model):
-    """The Prometheus servers, or what speaks their API, that the scaler asks. Files are read again at each
-    step, so that what they hold may change."""
+    """The Prometheus servers, or servers with the same API, that the scaler queries. Files are read again in
+    each step, so that their content may change."""
 
     urls: tuple[str, ...] = Field(
         ("http://localhost:9090",),
         min_length=1,
-        description="http(s)://host:port, with the path before /api/v1 if there is one; of several the first "
-        "that is well is asked",
+        description="http(s)://host:port, with the path before /api/v1 if there is one; of several, the "
+        "first that answers is queried",
     )
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="longest wait for one server's answer")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="time-out of the answer of one server")
     username: str | None = Field(None, description="user of basic authentication")
     password: SecretStr | None = Field(None, description="password of basic authentication")
-    password_file: str | None = Field(None, description="file that holds the password instead")
+    password_file: str | None = Field(None, description="file with the password, instead of password")
     bearer_token: SecretStr | None = Field(None, description="token of bearer authentication")
-    bearer_token_file: str | None = Field(None, description="file that holds the token instead")
+    bearer_token_file: str | None = Field(None, description="file with the token, instead of bearer_token")
     headers: dict[str, SecretStr] = Field(
         default_factory=dict, description="headers of every request, such as X-Scope-OrgID"
     )
     header_files: dict[str, str] = Field(
-        default_factory=dict, description="headers of every request whose values are in files"
+        default_factory=dict, description="headers of every request, each with the file of its value"
     )
     tls: PrometheusTlsSettings = PrometheusTlsSettings()
     matchers: dict[str, str] = Field(
         default_factory=dict,
-        description="labels and the values that every series has to have, such as cluster: eu",
+        description="labels and values that every series has to have, such as cluster: eu",
     )
     replica_labels: tuple[str, ...] = Field(
         (
             *("instance", "pod", "pod_name", "container", "container_id", "endpoint", "node", "host"),
             *("prometheus", "prometheus_replica", "replica"),
         ),
-        description="labels that tell apart exporters of the same Redis: of a queue that several see one is "
-        "believed; a difference in any other label makes it two queues, and then none is",
+        description="labels that distinguish exporters of the same Redis: of several with the same queue, "
+        "one counts; a difference in any other label makes two queues, and then neither counts",
     )
 
     @field_validator("urls")
@@ -84,7 +84,7 @@ class PrometheusSettings(_Model):
             if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS:
                 raise ValueError(f"{name!r} cannot be set")
             if isinstance(value, SecretStr) and not is_header_value(value.get_secret_value()):
-                raise ValueError(f"the value of {name} cannot stand in a header")
+                raise ValueError(f"the value of {name} is not valid in a header")
         return headers
 
     @field_validator("matchers")
@@ -92,7 +92,7 @@ class PrometheusSettings(_Model):
     def _are_labels(cls, matchers: dict[str, str]) -> dict[str, str]:
         for name in matchers:
             if not _LABEL.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a label")
+                raise ValueError(f"{name!r} is not a label name")
         return matchers
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class PrometheusSettings(_Model):
         _one_of(bearer_token=self.bearer_token, bearer_token_file=self.bearer_token_file)
         password = self.password is not None or self.password_file is not None
         if password != (self.username is not None):
-            raise ValueError("username and password (or password_file) go together")
+            raise ValueError("username and password (or password_file) have to be set together")
         header = [name for name in (*self.headers, *self.header_files) if name.lower() == "authorization"]
         _one_of(
             username=self.username,
@@ -115,19 +115,19 @@ class PrometheusSettings(_Model):
 
 
 class QuerySettings(_Model):
-    """PromQL for the figures of all queues, where they don't come from Oxherd's exporter.
+    """PromQL for the figures of all queues, if they do not come from Oxherd's exporter.
 
-    Each is an expression with one series a queue. In it, `{selector}` stands for the matchers of the queues
+    Each is an expression with one series per queue. In it, `{selector}` stands for the matchers of the queues
     and of `prometheus.matchers`, and `{matchers}` for the latter alone. Labels other than those of the queue
-    and the prefix have to be the same in all expressions, or gone by aggregation.
+    and the prefix have to be the same in all expressions, or removed by aggregation.
 
-    Another exporter that knows waiting and active jobs, and no prefix:
+    Another exporter that has waiting and active jobs, and no prefix:
 
         waiting: sum without (state) (bullmq_job_count{state=~"waiting|prioritized|paused",{selector}})
         active: sum without (state) (bullmq_job_count{state="active",{selector}})
         timestamp: max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))
 
-    The lengths of lists, as redis_exporter tells them of the keys that it is to check:
+    The lengths of lists, as redis_exporter reports them for the keys that it is configured to check:
 
         waiting: sum without (key) (label_replace(redis_key_size{key=~"bull:.+:(wait|paused|prioritized)",
           {matchers}}, "queue", "$1", "key", "bull:(.+):.+"))
@@ -136,44 +136,48 @@ class QuerySettings(_Model):
         timestamp: min without (key) (label_replace(timestamp(redis_key_size{key=~"bull:.+:active",
           {matchers}}), "queue", "$1", "key", "bull:(.+):.+"))
 
-    A list that is empty has to have a series too: one that has none is missing, and not 0.
+    An empty list has to have a series too: without one it is missing, not 0.
     """
 
-    queue_label: str = Field("queue", description="label that holds a queue's name")
-    prefix_label: str | None = Field("prefix", description="label that holds its prefix; null: there is none")
-    default_prefix: str = Field("bull", description="prefix of the queues whose series have no such label")
-    waiting: str | None = Field(None, description="jobs that can be taken now, those of a paused queue too")
-    active: str | None = Field(None, description="jobs under way")
+    queue_label: str = Field("queue", description="label with the queue's name")
+    prefix_label: str | None = Field("prefix", description="label with its prefix; null: there is none")
+    default_prefix: str = Field("bull", description="prefix of queues whose series have no such label")
+    waiting: str | None = Field(
+        None, description="jobs that can be taken now, including those of a paused queue"
+    )
+    active: str | None = Field(None, description="jobs that are being processed")
     timestamp: str | None = Field(
         None,
-        description="unix time of the sample; if absent timestamp() of waiting, which tells the age only of "
-        "a plain selector: of anything else it is the time of the query",
+        description="unix time of the sample; if absent timestamp() of waiting, which is the time of the "
+        "scrape only for a plain selector: for anything else it is the time of the query",
     )
     completed: str | None = Field(None, description="counter: jobs that completed")
-    failed: str | None = Field(None, description="counter: jobs that failed for good")
+    failed: str | None = Field(None, description="counter: jobs that failed after all attempts")
     added: str | None = Field(None, description="counter: jobs that were added")
     duration_sum: str | None = Field(None, description="counter: seconds that attempts took")
     duration_count: str | None = Field(None, description="counter: attempts that ended")
-    oldest_waiting: str | None = Field(None, description="seconds that the oldest waiting job has waited")
+    oldest_waiting: str | None = Field(None, description="waiting time of the oldest waiting job in seconds")
     due: str | None = Field(None, description="delayed jobs that fall due within a minute")
 
     @field_validator("queue_label", "prefix_label")
     @classmethod
     def _is_label(cls, name: str | None) -> str | None:
         if name is not None and not _LABEL.fullmatch(name):
-            raise ValueError("is no name of a label")
+            raise ValueError("is not a label name")
         return name
 
     @model_validator(mode="after")
     def _all_or_nothing(self) -> Self:
         given = [name for name in MEASURES if getattr(self, name) is not None]
         if given and (self.waiting is None or self.active is None):
-            raise ValueError(f"{given[0]} needs waiting and active: all figures come from one exporter")
+            raise ValueError(
+                f"{given[0]} needs waiting and active: all figures have to come from one exporter"
+            )
         return self
 
     @property
     def is_ours(self) -> bool:
-        """Whether Oxherd's own series are asked for."""
+        """Whether Oxherd's own series are queried."""
         return self.waiting is None
 
 
@@ -184,16 +188,16 @@ MEASURES: Final = (
 """The fields of QuerySettings that hold PromQL."""
 
 MOST_QUERIES: Final = 10
-"""So many queries a step at most: each of the settings that differ has one."""
+"""Maximum number of queries in a step: one for each different QuerySettings."""
 
 
 def is_header_value(value: str) -> bool:
-    """Whether a text can be sent in a header: latin-1 without control characters."""
-    return all(" " <= one <= "\xff" and one != "\x7f" for one in value)
+    """Whether a text is valid in a header: latin-1 without control characters."""
+    return all(" " <= char <= "\xff" and char != "\x7f" for char in value)
 
 
 def _check_url(url: str) -> None:
-    """Raises ValueError, which does not repeat what may be a password."""
+    """Raises ValueError, whose text does not contain the URL: it may have a password."""
     try:
         parts = urlsplit(url)
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -202,12 +206,12 @@ def _check_url(url: str) -> None:
     except ValueError:
         fits = plain = user = False
     if user:
-        raise ValueError("a user or password has no place in a URL: there are username and password for them")
+        raise ValueError("a URL must not contain a user or password: set username and password instead")
     if not (fits and plain):
-        raise ValueError("has to be http://host:port or https://host:port, with a path at most")
+        raise ValueError("has to be http://host:port or https://host:port, optionally with a path")
 
 
 def _one_of(**given: object) -> None:
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
-        raise ValueError(f"{names[0]} and {names[1]} are both given: keep one of them")
+        raise ValueError(f"{names[0]} and {names[1]} are both set: keep one of them")

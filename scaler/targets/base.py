@@ -1,4 +1,4 @@
-"""What the controller needs of something that can be scaled."""
+"""The interface of a target, as the controller uses it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from service.outcome import Outcome
 
 
 class Target(Protocol):
-    """Workers whose number can be read and set. No method raises for what the outside world may do."""
+    """Workers whose number can be read and set. No method raises for failures outside this process."""
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
-        """The target as it is now."""
+        """The current state of the target."""
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        """From `old`, as it was read, to `new`; nothing is changed where it is no longer `old`."""
+        """Scale from `old`, as it was read, to `new`; if it is no longer `old`: a conflict, no change."""
 
     def close(self) -> None:
-        """Let go of what is held; of processes: end them."""
+        """Release resources; of worker processes: terminate them."""

@@ -1,4 +1,4 @@
-"""The worker command: what is wrong with it before anything is started, and how it is run."""
+"""The worker command: checks before anything is started, and how it is run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ WORKER_NAME: Final = "OXHERD_WORKER"
 
 
 def find_problem(settings: ProcessSettings) -> NotApplied | None:
-    """Why no worker could start, as far as can be known before; None when nothing speaks against it."""
+    """Why no worker could start, as far as can be checked before; None if nothing is wrong."""
     try:
-        return _wrong_text(settings) or _no_user(settings) or _no_directory(settings) or _no_program(settings)
+        return (
+            _invalid_text(settings) or _no_user(settings) or _no_directory(settings) or _no_program(settings)
+        )
     except PermissionError as error:
         return NotApplied("forbidden", f"{error.filename}: {error.strerror}")
     except OSError as error:
@@ -28,28 +30,30 @@ def find_problem(settings: ProcessSettings) -> NotApplied | None:
 
 
 def shim_command(settings: ProcessSettings) -> list[str]:
-    """Program and arguments of a keeper that runs the worker."""
-    user = settings.user if settings.user is not None and not _is_us(settings.user) else ""
+    """Program and arguments of a shim that runs the worker."""
+    user = settings.user if settings.user is not None and not _is_own_user(settings.user) else ""
     head = [sys.executable, "-I", "-S", str(_SHIM), f"{settings.grace_seconds:f}", settings.directory or ""]
     return [*head, user, *settings.command]
 
 
-def environment(settings: ProcessSettings, name: str, ours: Mapping[str, str]) -> dict[str, str]:
-    """A worker's: ours, its user's HOME and names, what the settings add, and its own name."""
+def environment(settings: ProcessSettings, name: str, inherited: Mapping[str, str]) -> dict[str, str]:
+    """A worker's environment: inherited, HOME and names of its user, from the settings, its own name."""
     named: dict[str, str] = {}
     if settings.user is not None:
         home = pwd.getpwnam(settings.user).pw_dir
         named = {"HOME": home, "USER": settings.user, "LOGNAME": settings.user}
-    return {**ours, **named, **settings.environment, WORKER_NAME: name}
+    return {**inherited, **named, **settings.environment, WORKER_NAME: name}
 
 
-def _wrong_text(settings: ProcessSettings) -> NotApplied | None:
+def _invalid_text(settings: ProcessSettings) -> NotApplied | None:
     texts = [*settings.command, settings.directory or "", settings.user or ""]
     texts += [text for pair in settings.environment.items() for text in pair]
     if any("\0" in text for text in texts):
         return NotApplied("invalid", "command, directory, user and environment cannot hold a NUL character")
-    wrong = next((name for name in settings.environment if not name or "=" in name), None)
-    return None if wrong is None else NotApplied("invalid", f"environment: {wrong!r} is no variable's name")
+    invalid = next((name for name in settings.environment if not name or "=" in name), None)
+    if invalid is None:
+        return None
+    return NotApplied("invalid", f"environment: {invalid!r} is not a valid name of a variable")
 
 
 def _no_user(settings: ProcessSettings) -> NotApplied | None:
@@ -59,8 +63,8 @@ def _no_user(settings: ProcessSettings) -> NotApplied | None:
         pwd.getpwnam(settings.user)
     except KeyError:
         return NotApplied("not_found", f"user {settings.user} does not exist")
-    if os.geteuid() != 0 and not _is_us(settings.user):
-        return NotApplied("forbidden", f"user {settings.user}: only root may run workers as somebody else")
+    if os.geteuid() != 0 and not _is_own_user(settings.user):
+        return NotApplied("forbidden", f"user {settings.user}: only root may run workers as another user")
     return None
 
 
@@ -71,9 +75,9 @@ def _no_directory(settings: ProcessSettings) -> NotApplied | None:
     if not path.exists():
         return NotApplied("not_found", f"directory {path} does not exist")
     if not path.is_dir():
-        return NotApplied("invalid", f"directory {path} is none")
+        return NotApplied("invalid", f"{path} is not a directory")
     if not os.access(path, os.X_OK):
-        return NotApplied("forbidden", f"directory {path} may not be entered")
+        return NotApplied("forbidden", f"directory {path}: permission denied")
     return None
 
 
@@ -81,15 +85,15 @@ def _no_program(settings: ProcessSettings) -> NotApplied | None:
     program = settings.command[0]
     if "/" not in program:
         search = settings.environment.get("PATH", os.environ.get("PATH", os.defpath))
-        found = shutil.which(program, path=search)
-        return None if found else NotApplied("not_found", f"command {program} is nowhere in PATH")
+        executable = shutil.which(program, path=search)
+        return None if executable else NotApplied("not_found", f"command {program} is not in PATH")
     path = Path(settings.directory or "", program)
     if not path.exists():
         return NotApplied("not_found", f"command {path} does not exist")
     if not path.is_file() or not os.access(path, os.X_OK):
-        return NotApplied("forbidden", f"command {path} may not be executed")
+        return NotApplied("forbidden", f"command {path} is not executable")
     return None
 
 
-def _is_us(user: str) -> bool:
+def _is_own_user(user: str) -> bool:
     return pwd.getpwnam(user).pw_uid == os.geteuid()

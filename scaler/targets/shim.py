@@ -1,10 +1,11 @@
-"""Keeps one worker, so that nothing of it outlives the scaler: a small process between the two.
+"""The shim of one worker: a small process between scaler and worker, so that no process outlives the scaler.
 
-    keeper.py GRACE_SECONDS DIRECTORY USER PROGRAM [ARGUMENT...]     DIRECTORY and USER may be empty
+    shim.py GRACE_SECONDS DIRECTORY USER PROGRAM [ARGUMENT...]     DIRECTORY and USER may be empty
 
-Standard input is a socket whose other end only the scaler holds. When that is closed, by a scale-in or as the
-scaler died of whatever, the worker is told to end (SIGTERM), what is left of its descendants once it has
-ended is told as well, and all that is there after GRACE_SECONDS is killed. It ends when none of them is left.
+Standard input is a socket whose other end only the scaler holds. When that is closed, by a scale-in or as
+the scaler died for whatever reason, the shim sends SIGTERM to the worker, SIGTERM to the descendants that are
+left once the worker has exited, and SIGKILL to all that is left after GRACE_SECONDS. It exits when no
+descendant is left.
 
 It writes `started PID` and `ended WAITSTATUS` to that socket. Run by its path with `-I -S`, it imports
 nothing of the project: one runs beside each worker.
@@ -24,15 +25,15 @@ from contextlib import suppress
 from typing import Final, NoReturn
 
 SCALER: Final = 0
-LOOK_SECONDS: Final = 0.2
-"""How often it looks for descendants that lost their parents, while it ends them."""
+POLL_SECONDS: Final = 0.2
+"""How often it looks for orphaned descendants while it terminates them."""
 
 EXIT_NOT_FOUND: Final = 127
 EXIT_NOT_EXECUTABLE: Final = 126
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 def main(arguments: list[str]) -> None:
@@ -42,52 +43,52 @@ def main(arguments: list[str]) -> None:
     shim = os.getpid()
     worker = os.fork()
     if worker == 0:
-        _become(command, directory, user, shim)
-    signals = _listen()  # not before: a worker that was told to end before its exec would not have noticed
-    _tell(f"started {worker}")
-    _Supervisor(worker, float(grace)).keep(signals)
+        _exec_worker(command, directory, user, shim)
+    signals = _catch_signals()  # not before: a worker signalled before its exec would miss the signal
+    _report(f"started {worker}")
+    _Supervisor(worker, float(grace)).run(signals)
 
 
 class _Supervisor:
-    """The worker and its descendants, until the last of them has ended."""
+    """Supervises the worker and its descendants until the last of them has exited."""
 
     def __init__(self, worker: int, grace: float) -> None:
         self._worker: int | None = worker
         self._grace = grace
         self._kill_at: float | None = None
-        self._told: set[int] = set()
+        self._signalled: set[int] = set()
 
-    def keep(self, signals: int) -> None:
+    def run(self, signals: int) -> None:
         sources = [SCALER, signals]
         while self._reap():
-            self._end_those_left()
-            ready, _, _ = select.select(sources, [], [], None if self._kill_at is None else LOOK_SECONDS)
+            self._terminate_descendants()
+            ready, _, _ = select.select(sources, [], [], None if self._kill_at is None else POLL_SECONDS)
             closed = SCALER in ready and not _received(SCALER)
             if closed:
                 sources.remove(SCALER)
-            if closed or (signals in ready and not _ENDING.isdisjoint(_received(signals))):
-                self._end_worker()
+            if closed or (signals in ready and not _STOP_SIGNALS.isdisjoint(_received(signals))):
+                self._terminate_worker()
 
     def _reap(self) -> bool:
-        """Whether anything of it is left."""
+        """Reap exited processes; whether any descendant is left."""
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return True
-                self._told.discard(pid)
+                self._signalled.discard(pid)
                 if pid == self._worker:
                     self._worker = None
-                    _tell(f"ended {status}")
+                    _report(f"ended {status}")
         return False
 
-    def _end_worker(self) -> None:
-        """Only itself: what it started for the job in hand has to go on until it is done."""
+    def _terminate_worker(self) -> None:
+        """SIGTERM to the worker only: what it started for an active job has to run until the job is done."""
         if self._kill_at is None and self._worker is not None:
             self._kill_at = time.monotonic() + self._grace
             _signal(self._worker, signal.SIGTERM)
 
-    def _end_those_left(self) -> None:
+    def _terminate_descendants(self) -> None:
         if self._worker is None and self._kill_at is None:
             self._kill_at = time.monotonic() + self._grace
         if self._kill_at is None:
@@ -96,13 +97,13 @@ class _Supervisor:
             for pid in _children():
                 _signal(pid, signal.SIGKILL)
         elif self._worker is None:
-            for pid in _children() - self._told:
-                self._told.add(pid)
+            for pid in _children() - self._signalled:
+                self._signalled.add(pid)
                 _signal(pid, signal.SIGTERM)
 
 
 def _children() -> set[int]:
-    """Our own and those that lost their parents; 0, our process group, where the kernel cannot say."""
+    """Own and orphaned descendants; 0, our process group, where the kernel does not list them."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as listing:  # noqa: PTH123 - pathlib costs 2 MB
             return {int(pid) for pid in listing.read().split()}
@@ -111,17 +112,17 @@ def _children() -> set[int]:
 
 
 def _signal(pid: int, number: int) -> None:
-    with suppress(OSError):  # it has just ended, or became a user whom we may not signal
+    with suppress(OSError):  # it has just exited, or changed to a user whom we may not signal
         os.kill(pid, number)
 
 
-def _listen() -> int:
-    """Signals from here on are bytes to read at the returned descriptor."""
+def _catch_signals() -> int:
+    """Signals from here on are bytes to read from the returned descriptor."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for number in (*_ENDING, signal.SIGCHLD):
+    for number in (*_STOP_SIGNALS, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     return reader
 
@@ -129,27 +130,27 @@ def _listen() -> int:
 def _received(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 1024)
-    except OSError:  # nothing to read, or the scaler died with something unread
+    except OSError:  # nothing to read, or the scaler died with unread data
         return b""
 
 
-def _tell(line: str) -> None:
-    with suppress(OSError):  # the scaler is no more
+def _report(line: str) -> None:
+    with suppress(OSError):  # the scaler has died
         os.write(SCALER, line.encode() + b"\n")
 
 
-def _become(command: list[str], directory: str, user: str, shim: int) -> NoReturn:
-    """The worker, in the process that was forked for it."""
+def _exec_worker(command: list[str], directory: str, user: str, shim: int) -> NoReturn:
+    """Execute the worker in the process that was forked for it."""
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a worker would inherit that
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), SCALER)
         if user:
-            _drop_to(user)
+            _switch_user(user)
         if directory:
             os.chdir(directory)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # after the change of user, which clears it
-        if os.getppid() != shim:  # it died before the kernel was asked to tell
+        if os.getppid() != shim:  # the shim died before the kernel could be asked to signal that
             os._exit(EXIT_NOT_EXECUTABLE)
         os.execvp(command[0], command)  # noqa: S606 - without a shell, as it is meant
     except OSError as error:
@@ -157,18 +158,18 @@ def _become(command: list[str], directory: str, user: str, shim: int) -> NoRetur
         os._exit(EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE)
 
 
-def _drop_to(user: str) -> None:
+def _switch_user(user: str) -> None:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise OSError(errno.EINVAL, f"there is no user {user}") from None
+        raise OSError(errno.EINVAL, f"user {user} does not exist") from None
     os.initgroups(user, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
 
 
 def _prctl(option: int, value: int = 1) -> None:
-    """Linux's; elsewhere the process group has to do."""
+    """On Linux; elsewhere the process group has to suffice."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 

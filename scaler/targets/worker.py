@@ -1,4 +1,4 @@
-"""A worker as the scaler holds it: its keeper, the socket between them, and the pipe of what it prints."""
+"""A worker process: its shim, the socket to the shim, and the pipe of the worker's output."""
 
 from __future__ import annotations
 
@@ -11,115 +11,115 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-LONGEST_LINE: Final = 8000
-"""Bytes; what is longer is cut into several lines."""
+MAX_LINE_BYTES: Final = 8000
+"""A longer line is split into several."""
 
-_READ_AT_ONCE: Final = 1 << 16
+_READ_BYTES: Final = 1 << 16
 
 
 class Lines:
-    """Bytes as they come, to lines of text."""
+    """Splits a stream of bytes into lines of text."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, received: bytes) -> list[str]:
         """The lines that are complete now."""
-        *whole, rest = (self._rest + received).split(b"\n")
-        while len(rest) >= LONGEST_LINE:
-            whole.append(rest[:LONGEST_LINE])
-            rest = rest[LONGEST_LINE:]
+        *complete, rest = (self._rest + received).split(b"\n")
+        while len(rest) >= MAX_LINE_BYTES:
+            complete.append(rest[:MAX_LINE_BYTES])
+            rest = rest[MAX_LINE_BYTES:]
         self._rest = rest
-        return [_text(part) for line in whole for part in _parts(line)]
+        return [_text(part) for line in complete for part in _parts(line)]
 
     def end(self) -> list[str]:
-        """A last line without an end."""
+        """The last line, if it has no line feed."""
         rest, self._rest = self._rest, b""
         return [_text(rest)] if rest else []
 
 
 @dataclass(frozen=True, slots=True)
 class ShimMessage:
-    """What a keeper wrote: `word` is started, with the worker's pid, or ended, with its wait status."""
+    """A message of the shim: `event` is started, with the worker's pid, or ended, with its wait status."""
 
-    word: str
-    number: int
+    event: str
+    value: int
 
 
 class WorkerProcess:
-    """One worker and its keeper. For one thread; nothing in here waits, but for a keeper that is dying."""
+    """One worker and its shim. For one thread; nothing in here blocks, except to wait for a killed shim."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Start them. Raises OSError where the machine has no room for another process."""
-        ours, theirs = socket.socketpair()
-        output, their_output = os.pipe()
+        """Spawn them. Raises OSError if the machine cannot start another process."""
+        control, shim_control = socket.socketpair()
+        output, shim_output = os.pipe()
         try:
             self._popen = subprocess.Popen(
                 command,
-                stdin=theirs.fileno(),
-                stdout=their_output,
-                stderr=their_output,
+                stdin=shim_control.fileno(),
+                stdout=shim_output,
+                stderr=shim_output,
                 env=dict(environ),
                 start_new_session=True,
             )
         except BaseException:
-            ours.close()
+            control.close()
             os.close(output)
             raise
         finally:
-            theirs.close()
-            os.close(their_output)
-        ours.setblocking(False)
+            shim_control.close()
+            os.close(shim_output)
+        control.setblocking(False)
         os.set_blocking(output, False)
-        self.control: Final = ours
+        self.control: Final = control
         self.output: Final = output
-        self._words = Lines()
+        self._messages = Lines()
         self._lines = Lines()
         self.terminating = False
 
     def terminate(self) -> None:
-        """SIGTERM to the worker, and SIGKILL to what is left after the grace: its keeper sees to both."""
+        """SIGTERM to the worker, and SIGKILL to what is left after the grace period: its shim sends both."""
         self.terminating = True
-        with suppress(OSError):  # it is dead already
+        with suppress(OSError):  # it has exited already
             self.control.shutdown(socket.SHUT_WR)
 
     def receive(self) -> tuple[list[ShimMessage], bool]:
-        """What its keeper has said since, and whether the keeper is still there."""
+        """New messages of the shim, and whether the shim still runs."""
         try:
-            received = self.control.recv(_READ_AT_ONCE)
+            received = self.control.recv(_READ_BYTES)
         except BlockingIOError:
             return [], True
         except OSError:
             received = b""
-        words = (line.split() for line in self._words.feed(received))
-        return [ShimMessage(word, int(number)) for word, number in words], bool(received)
+        messages = (line.split() for line in self._messages.feed(received))
+        return [ShimMessage(event, int(value)) for event, value in messages], bool(received)
 
     def read(self) -> tuple[list[str], bool]:
-        """Lines that it has printed since, and whether there may be more."""
+        """New lines of the worker's output, and whether there may be more."""
         try:
-            received = os.read(self.output, _READ_AT_ONCE)
+            received = os.read(self.output, _READ_BYTES)
         except BlockingIOError:
             return [], True
         return (self._lines.feed(received), True) if received else (self._lines.end(), False)
 
     def reap(self) -> bool:
-        """Let go of a keeper that closed its end. Whether any of its group is left: then it was killed."""
+        """Reap a shim that closed its socket; whether its group has processes left: then it was killed."""
         self._popen.kill()
         self._popen.wait()
         self.control.close()
         return self.signal_group(signal.SIGTERM)
 
     def signal_group(self, number: signal.Signals) -> bool:
-        """Signal the keeper, its worker and all theirs that stayed in the group; whether there is one."""
+        """Signal the shim, its worker and descendants in the process group; whether there is any."""
         try:
             os.killpg(self._popen.pid, number)
-        except OSError:  # none, or none that we may signal
+        except OSError:  # there is none, or none that we may signal
             return False
         return True
 
 
 def status_text(status: int) -> str:
-    """A wait status in words: `exit 1`, `SIGKILL`."""
+    """A wait status as text: `exit 1`, `SIGKILL`."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exit {code}"
@@ -130,7 +130,7 @@ def status_text(status: int) -> str:
 
 
 def _parts(line: bytes) -> list[bytes]:
-    return [line[at : at + LONGEST_LINE] for at in range(0, len(line), LONGEST_LINE)] or [line]
+    return [line[start : start + MAX_LINE_BYTES] for start in range(0, len(line), MAX_LINE_BYTES)] or [line]
 
 
 def _text(line: bytes) -> str:

@@ -239,7 +239,7 @@ def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
         ({}, "nothing is to be changed"),
         ({"maxWorkers": 0}, "maxWorkers: "),
         ({"maxWorkers": "20"}, "maxWorkers: "),
-        ({"minWorkers": 13}, "minWorkers 13 is over maxWorkers 12"),
+        ({"minWorkers": 13}, "minWorkers 13 is above maxWorkers 12"),
         ({"scaleDownThreshold": 99}, "scaleDownThreshold should be below scaleUpThreshold"),
         ({"policy": "magic"}, "policy: "),
         ({"max_workers": 20}, "max_workers: "),

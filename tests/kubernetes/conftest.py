@@ -21,7 +21,7 @@ from tests.support.kubernetes.cluster import ACCOUNT, LEASE, STATE, KubeApiOf, r
 from tests.support.kubernetes.fake_api import FakeApi
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES
-from tests.support.kubernetes.targets import Leads, TargetOf
+from tests.support.kubernetes.targets import Leadership, TargetOf
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def front() -> Iterator[Front]:
     if real_kubeconfig():
         from tests.support.kubernetes.upstream import upstream
 
-        made = Front(upstream(real_kubeconfig()))
+        server = Front(upstream(real_kubeconfig()))
     else:
-        made = Front(FakeApi(keda=True).answer)
-    yield made
-    made.stop()
+        server = Front(FakeApi(keda=True).answer)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def admin(front: Front) -> Iterator[Admin]:
     """With a namespace that holds the empty lease and state, as the manifests do."""
     settles = 1.0 if real_kubeconfig() else 0.0
     name = f"oxherd-test-{uuid.uuid4().hex[:10]}"
-    made = Admin(front, name, os.environ.get("OXHERD_TEST_IMAGE", "busybox:stable"), settles)
-    made.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    made.ask("POST", f"/api/v1/namespaces/{name}/configmaps", {"metadata": {"name": STATE}})
+    administrator = Admin(front, name, os.environ.get("OXHERD_TEST_IMAGE", "busybox:stable"), settles)
+    administrator.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    administrator.ask("POST", f"/api/v1/namespaces/{name}/configmaps", {"metadata": {"name": STATE}})
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{name}/leases"
-    made.ask("POST", leases, {"metadata": {"name": LEASE}})
-    yield made
-    made.ask("DELETE", f"/api/v1/namespaces/{name}")
+    administrator.ask("POST", leases, {"metadata": {"name": LEASE}})
+    yield administrator
+    administrator.ask("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -64,16 +64,16 @@ def kubeconfig(admin: Admin, token: str, tmp_path: Path) -> str:
 @pytest.fixture
 def api_of(kubeconfig: str) -> Iterator[KubeApiOf]:
     """Clients of that account; settings may be changed."""
-    made: list[KubeApi] = []
+    clients: list[KubeApi] = []
 
-    def make(who: str = "test", **changed: Any) -> KubeApi:
+    def make(identity: str = "test", **changed: Any) -> KubeApi:
         settings = {"kubeconfig": kubeconfig, "timeout_seconds": 2.0} | changed
-        made.append(KubeApi(KubernetesSettings(**settings), who))
-        return made[-1]
+        clients.append(KubeApi(KubernetesSettings(**settings), identity))
+        return clients[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture
@@ -88,6 +88,6 @@ def target_of(admin: Admin, api: KubeApi) -> TargetOf:
     def make(name: str = "mail", kind: WorkloadKind = "Deployment", **options: Any) -> KubernetesTarget:
         ref = Ref(kind, admin.namespace, name)
         given: dict[str, Any] = {"api": api, "workloads": workloads, "autoscalers": autoscalers}
-        return KubernetesTarget(ref, **given | {"fence": Leads()} | options)
+        return KubernetesTarget(ref, **given | {"fence": Leadership()} | options)
 
     return make

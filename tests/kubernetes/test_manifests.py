@@ -21,17 +21,17 @@ CUSTOM = {"ServiceMonitor", "PrometheusRule"}  # of the operator, whose schemas 
 
 
 def pods(overlay: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for one in of(overlay, "Deployment"):
-        yield one["metadata"]["name"], one["spec"]["template"]["spec"]
+    for manifest in of(overlay, "Deployment"):
+        yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_object_is_valid(overlay: str, version: str) -> None:
-    known = [one for one in rendered(overlay) if one["kind"] not in CUSTOM]
+    known = [manifest for manifest in rendered(overlay) if manifest["kind"] not in CUSTOM]
     assert len(known) > 10
-    for one in known:
-        kubernetes_validate.validate(one, version, strict=True)
+    for manifest in known:
+        kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_the_newest_kubernetes_is_looked_at() -> None:
@@ -73,8 +73,10 @@ def test_what_the_scaler_writes_and_sets_is_in_no_manifest(overlay: str) -> None
     state = named(overlay, "ConfigMap", "oxherd-scaler-state")
     assert not state.keys() & {"data", "binaryData"}
     assert "spec" not in named(overlay, "Lease", "oxherd-scaler")
-    for one in of(overlay, "Deployment"):
-        assert ("replicas" in one["spec"]) is one["metadata"]["name"].startswith("oxherd"), one["metadata"]
+    for manifest in of(overlay, "Deployment"):
+        assert ("replicas" in manifest["spec"]) is manifest["metadata"]["name"].startswith("oxherd"), (
+            manifest["metadata"]
+        )
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -101,13 +103,14 @@ def test_the_sample_may_scale_what_its_settings_name() -> None:
     loaded = scaler_settings(text, {}, file="scaler.yml").model
     role = named("overlays/sample", "Role", "oxherd-scaler-workers")
     workloads = {
-        (one["metadata"]["namespace"], one["metadata"]["name"]) for one in of("overlays/sample", "Deployment")
+        (manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        for manifest in of("overlays/sample", "Deployment")
     }
     for target in loaded.targets:
         assert target.kubernetes is not None
         assert role["metadata"]["namespace"] == target.kubernetes.namespace
         names = [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule]
-        assert all(target.kubernetes.name in one for one in names)
+        assert all(target.kubernetes.name in resource_names for resource_names in names)
         assert (target.kubernetes.namespace, target.kubernetes.name) in workloads
 
 
@@ -121,21 +124,30 @@ def test_bindings_are_for_the_scalers_account() -> None:
 def test_services_find_their_pods_and_monitors_their_services() -> None:
     overlay = "overlays/everything"
     for service in of(overlay, "Service"):
-        wanted = service["spec"]["selector"].items()
-        labels = [one["spec"]["template"]["metadata"]["labels"] for one in of(overlay, "Deployment")]
-        assert sum(wanted <= one.items() for one in labels) == 1
+        selector = service["spec"]["selector"].items()
+        labels = [
+            manifest["spec"]["template"]["metadata"]["labels"] for manifest in of(overlay, "Deployment")
+        ]
+        assert sum(selector <= pod_labels.items() for pod_labels in labels) == 1
     for monitor in of(overlay, "ServiceMonitor"):
-        wanted = monitor["spec"]["selector"]["matchLabels"].items()
-        found = [one for one in of(overlay, "Service") if wanted <= one["metadata"]["labels"].items()]
-        assert [one["metadata"]["name"] for one in found] == [monitor["metadata"]["name"]]
-        ports = {port["name"] for port in found[0]["spec"]["ports"]}
+        selector = monitor["spec"]["selector"]["matchLabels"].items()
+        services = [
+            manifest
+            for manifest in of(overlay, "Service")
+            if selector <= manifest["metadata"]["labels"].items()
+        ]
+        assert [manifest["metadata"]["name"] for manifest in services] == [monitor["metadata"]["name"]]
+        ports = {port["name"] for port in services[0]["spec"]["ports"]}
         assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
     exporter = named(overlay, "Service", "oxherd-exporter")["metadata"]["labels"]
     assert exporter["app.kubernetes.io/part-of"] == "oxherd", "the job that the alert rules ask for"
 
 
 def test_the_operators_rules_are_those_of_the_files() -> None:
-    rules = {one["metadata"]["name"]: one["spec"] for one in of("overlays/everything", "PrometheusRule")}
+    rules = {
+        manifest["metadata"]["name"]: manifest["spec"]
+        for manifest in of("overlays/everything", "PrometheusRule")
+    }
     assert rules == {
         path.stem: yaml.safe_load(path.read_text())
         for path in (ROOT / "deploy" / "prometheus" / "rules").glob("oxherd*.yml")

@@ -54,9 +54,9 @@ def test_a_step_asks_little_and_changes_no_faster_than_it_may(
     monkeypatch.setattr(workloads, "monotonic", lambda: monotonic() + passed)
     for number in range(COUNT):
         admin.workload(f"w{number}", 1)
-    made = settings(kubeconfig, rate)
-    cluster, eyes = KubernetesBackend(made), FakeMetrics()
-    managed = [Managed(one.name, POLICY, cluster.target(one)) for one in made.targets]
+    configured = settings(kubeconfig, rate)
+    cluster, source = KubernetesBackend(configured), FakeMetrics()
+    managed = [Managed(target.name, POLICY, cluster.target(target)) for target in configured.targets]
     cluster.elector._step()
     controller = Controller(LiveState(None), leading=lambda: cluster.leading)
 
@@ -65,7 +65,7 @@ def test_a_step_asks_little_and_changes_no_faster_than_it_may(
         passed += INTERVAL  # as between two steps: what was listed for one serves no other
         front.forget()
         cluster.elector._step()
-        return controller.step(eyes, managed, BUDGET)
+        return controller.step(source, managed, BUDGET)
 
     step()
     lists = -(-COUNT // 500)
@@ -73,16 +73,16 @@ def test_a_step_asks_little_and_changes_no_faster_than_it_may(
     assert len(front.requested("GET .*/deployments")) == lists
     assert len(front.requested("PATCH .*dryRun")) <= 50
     assert not front.writes()
-    eyes.waiting = 40
-    results = [one.acted for one in step().steps]
-    applied = sum(1 for one in results if isinstance(one, Applied))
+    source.waiting = 40
+    results = [result.acted for result in step().steps]
+    applied = sum(1 for result in results if isinstance(result, Applied))
     assert applied == len(front.writes())
-    assert all(one.kind == "throttled" for one in results if isinstance(one, NotApplied))
+    assert all(result.kind == "throttled" for result in results if isinstance(result, NotApplied))
     begin, end = front.writes()[0].at, front.writes()[-1].at
     assert applied <= rate * (end - begin) + 4 * rate + 1
     while applied < COUNT:
         more = step()
-        applied += sum(1 for one in more.steps if isinstance(one.acted, Applied))
+        applied += sum(1 for target in more.steps if isinstance(target.acted, Applied))
         assert len(front.requested("GET .*/deployments")) == lists
     assert all(admin.replicas(f"w{number}") > 1 for number in (0, COUNT - 1))
     names = {family.name for family in metrics(quiet, controller.counters)}

@@ -16,7 +16,7 @@ from scaler.kube.config_map_store import ConfigMapStore
 from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
-from scaler.kube.lease import Elector
+from scaler.kube.lease import LeaderElector
 from scaler.kube.objects import DELETION_COST, Pod, Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
@@ -30,22 +30,22 @@ from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, LEASE, STATE
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES
-from tests.support.kubernetes.targets import Leads
+from tests.support.kubernetes.targets import Leadership
 
 _NUMBERS = count()
 
 
 def each_right() -> Iterator[Any]:
     """(name, the rules without it), for every verb of every resource of every rule."""
-    for place, rule in enumerate(RULES):
+    for index, rule in enumerate(RULES):
         for resource in rule["resources"]:
             for verb in rule["verbs"]:
                 rules = copy.deepcopy(RULES)
-                rules[place]["resources"].remove(resource)
+                rules[index]["resources"].remove(resource)
                 rules.append(
                     rule | {"resources": [resource], "verbs": [v for v in rule["verbs"] if v != verb]}
                 )
-                rules = [one for one in rules if one["resources"] and one["verbs"]]
+                rules = [entry for entry in rules if entry["resources"] and entry["verbs"]]
                 yield pytest.param(rules, id=f"{verb} {resource}")
 
 
@@ -61,7 +61,7 @@ class _Busy(IdleFirst):
 
 
 class KubernetesBackend:
-    """What the scaler does in a cluster, each as a question that is answered yes or no."""
+    """What the scaler does in a cluster, each as a check: whether it works."""
 
     def __init__(self, admin: Admin, front: Front, api: KubeApi) -> None:
         self.admin, self.front, self.api = admin, front, api
@@ -74,13 +74,13 @@ class KubernetesBackend:
             self.api,
             workloads or Workloads(self.api, 0.0),
             OtherAutoscalers(self.api, every=0.0),
-            Leads(),
+            Leadership(),
             **options,
         )
 
     def read(self, target: KubernetesTarget) -> Workers | None:
-        found = target.read(Deadline.after(5))
-        return found.value if isinstance(found, Ok) else None
+        outcome = target.read(Deadline.after(5))
+        return outcome.value if isinstance(outcome, Ok) else None
 
     def scales(self, kind: WorkloadKind) -> bool:
         name = f"scales-{kind.lower()}"
@@ -94,14 +94,14 @@ class KubernetesBackend:
         self.admin.workload(name, 2, kind)
         target = self.target(name, kind)
         self.read(target)
-        said = target.scale(1, 3, Deadline.after(5))
-        return isinstance(said, NotApplied) and said.kind == "conflict"
+        outcome = target.scale(1, 3, Deadline.after(5))
+        return isinstance(outcome, NotApplied) and outcome.kind == "conflict"
 
     def knows_what_is_ready(self, kind: WorkloadKind) -> bool:
         name = f"ready-{kind.lower()}"
         self.admin.workload(name, 1, kind)
-        found = self.read(self.target(name, kind))
-        return found is not None and found.ready is not None
+        workers = self.read(self.target(name, kind))
+        return workers is not None and workers.ready is not None
 
     def lists_many(self) -> bool:
         workloads = Workloads(self.api, 60.0)
@@ -119,54 +119,54 @@ class KubernetesBackend:
         wait_until(
             lambda: self.admin.ask("GET", path)["status"].get("readyReplicas"), what="a pod", seconds=50
         )
-        found = self.read(self.target("starts", "Deployment"))
-        return found is not None and found.start_seconds is not None
+        workers = self.read(self.target("starts", "Deployment"))
+        return workers is not None and workers.start_seconds is not None
 
     def marks_busy_pods(self) -> bool:
         self.admin.workload("busy", 2)
         wait_until(lambda: len(self.admin.pods("busy")) == 2, what="pods", seconds=50)
         name = self.admin.pods("busy")[0]["metadata"]["name"]
         mark = _Busy(self.api, name)
-        pods = [Pod(one["metadata"]["name"], True, False, None, 0) for one in self.admin.pods("busy")]
+        pods = [Pod(pod["metadata"]["name"], True, False, None, 0) for pod in self.admin.pods("busy")]
         mark(Ref("Deployment", self.admin.namespace, "busy"), pods, 1, Deadline.after(5))
-        costs = [one["metadata"].get("annotations", {}).get(DELETION_COST) for one in self.admin.pods("busy")]
+        costs = [pod["metadata"].get("annotations", {}).get(DELETION_COST) for pod in self.admin.pods("busy")]
         return "3" in costs
 
-    def sees_autoscalers(self) -> bool:
+    def lists_autoscalers(self) -> bool:
         self.admin.autoscaler("rival", "mail")
-        found = OtherAutoscalers(self.api).of(
+        conflict = OtherAutoscalers(self.api).of(
             Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5)
         )
-        return found == "HorizontalPodAutoscaler rival"
+        return conflict == "HorizontalPodAutoscaler rival"
 
-    def sees_scaled_objects(self) -> bool:
+    def lists_scaled_objects(self) -> bool:
         self.front.forget()
         OtherAutoscalers(self.api).of(Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5))
-        return [one.status for one in self.front.requested("GET .*/scaledobjects")] == [200]
+        return [request.status for request in self.front.requested("GET .*/scaledobjects")] == [200]
 
     def leads(self) -> bool:
-        elector = Elector(self.api, LEASE, 15, who=f"test-{next(_NUMBERS)}")
-        with_problem = elector._step()
-        led = elector.leading
-        if led:
+        elector = LeaderElector(self.api, LEASE, 15, identity=f"test-{next(_NUMBERS)}")
+        pause = elector._step()
+        leading = elector.leading
+        if leading:
             elector._step()
             elector._release()
-        assert with_problem > 0
-        return led
+        assert pause > 0
+        return leading
 
     def keeps_state(self) -> bool:
         store = ConfigMapStore(self.api, STATE)
         store.update(lambda state: with_action(state, Action(float(next(_NUMBERS)), "mail", 1, 2, "x")))
         return bool(store.read()[0].actions)
 
-    def tells(self) -> bool:
-        self.admin.workload("tells", 1)
+    def writes_events(self) -> bool:
+        self.admin.workload("events", 1)
         writer = EventWriter(self.api, "test")
-        uid = self.admin.get("tells")["metadata"]["uid"]
-        ref = Ref("Deployment", self.admin.namespace, "tells")
+        uid = self.admin.get("events")["metadata"]["uid"]
+        ref = Ref("Deployment", self.admin.namespace, "events")
         for _ in range(2):
-            writer._post(ref, uid, Transition("tells", "ScaledUp", "from 1 to 2"))
-        return [one["count"] for one in self.admin.events()] == [2]
+            writer._post(ref, uid, Transition("events", "ScaledUp", "from 1 to 2"))
+        return [event["count"] for event in self.admin.events()] == [2]
 
 
 FACTS: dict[str, Callable[[KubernetesBackend], bool]] = {
@@ -179,23 +179,23 @@ FACTS: dict[str, Callable[[KubernetesBackend], bool]] = {
     "lists many": KubernetesBackend.lists_many,
     "measures starts": KubernetesBackend.measures_starts,
     "marks busy pods": KubernetesBackend.marks_busy_pods,
-    "sees autoscalers": KubernetesBackend.sees_autoscalers,
-    "sees ScaledObjects": KubernetesBackend.sees_scaled_objects,
+    "lists autoscalers": KubernetesBackend.lists_autoscalers,
+    "lists ScaledObjects": KubernetesBackend.lists_scaled_objects,
     "leads": KubernetesBackend.leads,
     "keeps its state": KubernetesBackend.keeps_state,
-    "tells": KubernetesBackend.tells,
+    "writes Events": KubernetesBackend.writes_events,
 }
 
 
 def true_facts(cluster: KubernetesBackend) -> set[str]:
-    found = set()
+    facts = set()
     for name, fact in FACTS.items():
         try:
             if fact(cluster):
-                found.add(name)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the fact is not so
+                facts.add(name)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the fact does not hold
             print(name, error)  # noqa: T201
-    return found
+    return facts
 
 
 @pytest.fixture

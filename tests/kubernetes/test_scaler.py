@@ -1,4 +1,4 @@
-"""The whole scaler as a process in a cluster: figures in, replicas, Events and orders out."""
+"""The whole scaler as a process in a cluster: figures in, replicas and Events out, overrides."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def waiting() -> Waiting:
 
 @pytest.fixture
 def prometheus(waiting: Waiting) -> Iterator[FakePrometheus]:
-    with fake_prometheus(waiting=waiting) as made:
-        yield made
+    with fake_prometheus(waiting=waiting) as server:
+        yield server
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def scaler_of(kubeconfig: str, prometheus: FakePrometheus, tmp_path: Path) -> It
         yield start
 
 
-def replicas(admin: Admin, wanted: int) -> None:
-    wait_until(lambda: admin.replicas("mail") == wanted, what=f"{wanted} replicas", seconds=20)
+def replicas(admin: Admin, expected: int) -> None:
+    wait_until(lambda: admin.replicas("mail") == expected, what=f"{expected} replicas", seconds=20)
 
 
 def target(process: ScalerProcess) -> dict[str, Any]:
-    found = process.status() or {}
-    return next(iter(found.get("targets") or [{}]))
+    status = process.status() or {}
+    return next(iter(status.get("targets") or [{}]))
 
 
 def has(process: ScalerProcess, condition: str) -> None:
@@ -84,10 +84,12 @@ def order(folder: Path, *words: str) -> str:
     return (done.stdout + done.stderr).decode()
 
 
-def test_a_burst_is_followed_out_and_in_and_told(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
+def test_a_burst_is_followed_out_and_in_with_events(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting
+) -> None:
     admin.workload("mail", 1)
-    one = scaler_of()
-    wait_until(one.leads, what="it leads", seconds=20)
+    process = scaler_of()
+    wait_until(process.leads, what="it leads", seconds=20)
     waiting.jobs = 40
     replicas(admin, 8)
     waiting.jobs = 0
@@ -101,30 +103,30 @@ def test_a_burst_is_followed_out_and_in_and_told(admin: Admin, scaler_of: Scaler
 
 def test_to_nothing_and_from_nothing(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
     admin.workload("mail", 1)
-    one = scaler_of(defaults={"min_workers": 0, "scale_to_zero_after_seconds": 1})
+    process = scaler_of(defaults={"min_workers": 0, "scale_to_zero_after_seconds": 1})
     replicas(admin, 0)
     waiting.jobs = 3
     replicas(admin, 1)
-    assert one.leads()
+    assert process.leads()
 
 
-def test_orders_by_command_and_by_hand_go_through_the_config_map(
+def test_overrides_by_command_and_by_hand_go_through_the_config_map(
     admin: Admin, scaler_of: ScalerOf, tmp_path: Path
 ) -> None:
     admin.workload("mail", 1)
-    one = scaler_of()
-    wait_until(one.leads, what="it leads", seconds=20)
-    said = order(tmp_path, "manual", "mail", "5", "--reason", "a launch", "--for", "1h", "--by", "ada")
-    assert said.startswith("mail: 5 workers for 1 h")
+    process = scaler_of()
+    wait_until(process.leads, what="it leads", seconds=20)
+    output = order(tmp_path, "manual", "mail", "5", "--reason", "a launch", "--for", "1h", "--by", "ada")
+    assert output.startswith("mail: 5 workers for 1 h")
     replicas(admin, 5)
-    has(one, "Overridden")
+    has(process, "Overridden")
     assert order(tmp_path, "manual", "mail", "50", "--reason", "x").startswith("scaling: 50 is not within")
     assert "scaled by its metrics again" in order(tmp_path, "auto", "mail")
     replicas(admin, 1)
     admin.edit_config_map(STATE, {"paused": '["mail"]'})
-    has(one, "Paused")
+    has(process, "Paused")
     admin.edit_config_map(STATE, {"paused": "[]", "enabled": "false"})
-    wait_until(lambda: (one.status() or {}).get("enabled") is False, what="switched off", seconds=10)
+    wait_until(lambda: (process.status() or {}).get("enabled") is False, what="switched off", seconds=10)
     wait_until(lambda: {"Overridden", "OverriddenEnded", "Paused"} <= set(reasons(admin)), what="events")
 
 
@@ -132,8 +134,8 @@ def test_replicas_set_by_hand_are_noticed_and_followed_up(
     admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
 ) -> None:
     admin.workload("mail", 1)
-    one = scaler_of()
-    wait_until(one.leads, what="it leads", seconds=20)
+    process = scaler_of()
+    wait_until(process.leads, what="it leads", seconds=20)
     with front.fault("PATCH .*/scale(\\?(?!.*dryRun)|$)", "hang"):
         waiting.jobs = 40
         wait_until(
@@ -144,18 +146,18 @@ def test_replicas_set_by_hand_are_noticed_and_followed_up(
     assert all(b'"value": 1}' not in write.body or b'"value": 8}' in write.body for write in front.writes())
 
 
-def test_an_autoscaler_is_not_fought(
+def test_with_another_autoscaler_there_is_a_conflict_and_no_write(
     admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
 ) -> None:
     admin.workload("mail", 2)
     admin.autoscaler("rival", "mail")
-    one = scaler_of()
-    wait_until(one.leads, what="it leads", seconds=20)
+    process = scaler_of()
+    wait_until(process.leads, what="it leads", seconds=20)
     waiting.jobs = 40
-    has(one, "Contested")
-    wait_until(lambda: target(one)["metrics"].get("waiting") == 40, what="it sees the jobs", seconds=10)
-    assert "HorizontalPodAutoscaler rival" in target(one)["sentence"]
-    assert target(one)["desired"] == 2
+    has(process, "Contested")
+    wait_until(lambda: target(process)["metrics"].get("waiting") == 40, what="it sees the jobs", seconds=10)
+    assert "HorizontalPodAutoscaler rival" in target(process)["sentence"]
+    assert target(process)["desired"] == 2
     assert not front.writes()
     wait_until(lambda: "Contested" in reasons(admin), what="an event")
 
@@ -165,29 +167,29 @@ def test_without_metrics_it_holds_and_says_so(
 ) -> None:
     admin.workload("mail", 1)
     waiting.jobs = 40
-    one = scaler_of()
+    process = scaler_of()
     replicas(admin, 8)
     prometheus.names = ["other"]
-    has(one, "MetricsStale")
+    has(process, "MetricsStale")
     prometheus.names = ["mail"]
-    has_not(one, "MetricsStale")
+    has_not(process, "MetricsStale")
     assert admin.replicas("mail") >= 8
     wait_until(lambda: {"MetricsStale", "MetricsStaleEnded"} <= set(reasons(admin)), what="events")
 
 
 def test_a_workload_that_goes_and_comes_again(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
     admin.workload("mail", 1)
-    one = scaler_of()
-    wait_until(one.leads, what="it leads", seconds=20)
+    process = scaler_of()
+    wait_until(process.leads, what="it leads", seconds=20)
     admin.delete("mail")
-    has(one, "TargetNotFound")
+    has(process, "TargetNotFound")
     admin.workload("mail", 1)
     waiting.jobs = 40
     replicas(admin, 8)
-    has_not(one, "TargetNotFound")
+    has_not(process, "TargetNotFound")
 
 
-def test_without_knowing_its_orders_it_does_nothing(
+def test_without_reading_its_state_it_does_nothing(
     admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
 ) -> None:
     """A pause that cannot be read may be there."""
@@ -195,10 +197,10 @@ def test_without_knowing_its_orders_it_does_nothing(
     admin.edit_config_map(STATE, {"paused": '["mail"]'})
     waiting.jobs = 40
     with front.fault("GET .*/configmaps", "status", status=500):
-        one = scaler_of()
-        wait_until(lambda: target(one).get("desired") == 8, what="it decides", seconds=20)
-        assert not one.leads()
-    has(one, "Paused")
+        process = scaler_of()
+        wait_until(lambda: target(process).get("desired") == 8, what="it decides", seconds=20)
+        assert not process.leads()
+    has(process, "Paused")
     assert not front.writes()
 
 
@@ -209,11 +211,11 @@ def test_a_dry_run_beside_it_takes_no_part(
     dry = scaler_of("dry", dry_run=True)
     waiting.jobs = 40
     wait_until(lambda: target(dry).get("desired") == 8, what="it decides", seconds=20)
-    assert not [seen for seen in front.seen if seen.method != "GET"]
+    assert not [request for request in front.recorded if request.method != "GET"]
     assert admin.replicas("mail") == 1
 
 
-def test_no_cluster_to_talk_to_is_told_at_start(tmp_path: Path) -> None:
+def test_a_missing_kubeconfig_is_an_error_at_start(tmp_path: Path) -> None:
     (tmp_path / "one.yml").write_text(
         "targets: [{name: mail, queues: [mail], kubernetes: {name: mail}}]\n"
         "kubernetes: {kubeconfig: /nowhere/config}\n"

@@ -19,7 +19,7 @@ from tests.support.kubernetes.cluster import ACCOUNT, STATE, KubeApiOf
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES, without
 
-ORDER = Override(5, "a launch", "ada", 1000.0, None)
+OVERRIDE = Override(5, "a launch", "ada", 1000.0, None)
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def store(api: KubeApi) -> ConfigMapStore:
     return ConfigMapStore(api, STATE)
 
 
-def ordered(state: State) -> State:
-    return replace(state, operator=with_override(state.operator, "mail", ORDER))
+def overridden(state: State) -> State:
+    return replace(state, operator=with_override(state.operator, "mail", OVERRIDE))
 
 
 def test_an_empty_one_is_an_empty_state(store: ConfigMapStore) -> None:
@@ -37,9 +37,9 @@ def test_an_empty_one_is_an_empty_state(store: ConfigMapStore) -> None:
 
 def test_what_was_written_is_read_again(store: ConfigMapStore, admin: Admin) -> None:
     action = Action(1.0, "mail", 2, 5, "burst")
-    wanted = replace(with_action(ordered(State()), action), learned={"mail": {"rate": 3.5}})
-    assert store.update(lambda _: wanted).after == wanted
-    assert store.read() == (wanted, [])
+    written = replace(with_action(overridden(State()), action), learned={"mail": {"rate": 3.5}})
+    assert store.update(lambda _: written).after == written
+    assert store.read() == (written, [])
     data = admin.config_map(STATE)
     assert json.loads(data["data"]["overrides"])["mail"]["reason"] == "a launch"
     assert LEARNED in data["binaryData"]
@@ -63,17 +63,17 @@ class Interrupted(ConfigMapStore):
         return done
 
 
-def test_an_edit_just_after_the_scaler_saved_is_seen(api: KubeApi, admin: Admin) -> None:
+def test_an_edit_just_after_the_scaler_saved_is_read(api: KubeApi, admin: Admin) -> None:
     store = Interrupted(api, STATE)
     store.admin = admin
-    ledger = LiveState(store)
-    ledger.record_action("mail", 1.0, 2, 3, "burst")
-    ledger.save({})
-    ledger.refresh()
-    assert ledger.control("mail", 0.0).paused
+    live_state = LiveState(store)
+    live_state.record_action("mail", 1.0, 2, 3, "burst")
+    live_state.save({})
+    live_state.refresh()
+    assert live_state.control("mail", 0.0).paused
 
 
-def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
+def test_an_invalid_edit_is_reported_and_kept_and_does_not_block_others(
     store: ConfigMapStore, admin: Admin
 ) -> None:
     edits = {
@@ -86,18 +86,20 @@ def test_a_slip_is_told_and_neither_lost_nor_in_the_way_of_others(
     assert [problem.partition(":")[0] for problem in problems] == ["paused", "overrides.mail"]
     assert state.operator.policies == {"mail": {"aim": 0.2}}
     video = Override(3, "why", "ada", 1.0, None)
-    store.update(lambda found: replace(found, operator=with_override(found.operator, "video", video)))
-    store.update(lambda found: with_action(found, Action(1.0, "mail", 2, 5, "burst")))
-    kept = admin.config_map(STATE)["data"]
-    assert kept["paused"] == edits["paused"]
-    assert json.loads(kept["overrides"])["mail"] == {"workers": "many"}
-    assert json.loads(kept["overrides"])["video"]["workers"] == 3
+    store.update(lambda state: replace(state, operator=with_override(state.operator, "video", video)))
+    store.update(lambda state: with_action(state, Action(1.0, "mail", 2, 5, "burst")))
+    data = admin.config_map(STATE)["data"]
+    assert data["paused"] == edits["paused"]
+    assert json.loads(data["overrides"])["mail"] == {"workers": "many"}
+    assert json.loads(data["overrides"])["video"]["workers"] == 3
 
 
-def test_an_order_that_would_overwrite_a_slip_is_refused(store: ConfigMapStore, admin: Admin) -> None:
+def test_a_change_that_would_overwrite_an_invalid_edit_is_refused(
+    store: ConfigMapStore, admin: Admin
+) -> None:
     admin.edit_config_map(STATE, {"paused": '["video"'})
-    with pytest.raises(StateError, match="paused: it is torn"):
-        store.update(lambda found: replace(found, operator=with_pause(found.operator, "mail", paused=True)))
+    with pytest.raises(StateError, match="paused: invalid JSON"):
+        store.update(lambda state: replace(state, operator=with_pause(state.operator, "mail", paused=True)))
     assert admin.config_map(STATE)["data"]["paused"] == '["video"'
 
 
@@ -109,7 +111,7 @@ def test_an_edit_between_reading_and_writing_is_not_lost(store: ConfigMapStore, 
         tries += 1
         if tries == 1:
             admin.edit_config_map(STATE, {"paused": '["video"]'})
-        return ordered(state)
+        return overridden(state)
 
     changed = store.update(change).after
     assert tries == 2
@@ -117,14 +119,14 @@ def test_an_edit_between_reading_and_writing_is_not_lost(store: ConfigMapStore, 
     assert store.read()[0].operator == changed.operator
 
 
-def test_one_that_never_rests_is_given_up(store: ConfigMapStore, admin: Admin) -> None:
+def test_conflict_after_conflict_is_an_error(store: ConfigMapStore, admin: Admin) -> None:
     count = 0
 
     def change(state: State) -> State:
         nonlocal count
         count += 1
         admin.edit_config_map(STATE, {"paused": f'["video{count}"]'})
-        return ordered(state)
+        return overridden(state)
 
     with pytest.raises(StoreError, match="changes faster"):
         store.update(change)
@@ -137,50 +139,52 @@ def test_learned_values_without_room_are_left_out_and_the_rest_is_kept(
 
     numbers = random.Random(1)
     much = {f"t{i}": {"x": [numbers.random() for _ in range(100)]} for i in range(1000)}
-    store.update(lambda state: replace(ordered(state), learned=much))
-    found = admin.config_map(STATE)
-    assert "overrides" in found["data"]
-    assert LEARNED not in found.get("binaryData", {})
-    assert "no room for what was learned" in caplog.text
+    store.update(lambda state: replace(overridden(state), learned=much))
+    config_map = admin.config_map(STATE)
+    assert "overrides" in config_map["data"]
+    assert LEARNED not in config_map.get("binaryData", {})
+    assert "learned state is too large to save" in caplog.text
 
 
-def test_what_was_learned_and_is_torn_is_learned_anew(store: ConfigMapStore, admin: Admin) -> None:
+def test_invalid_learned_data_is_learned_again(store: ConfigMapStore, admin: Admin) -> None:
     path = f"/api/v1/namespaces/{admin.namespace}/configmaps/{STATE}"
-    torn = {"binaryData": {LEARNED: "AAAA"}}
-    admin.ask("PATCH", path, torn, "application/merge-patch+json")
-    assert store.read() == (State(), [f"{LEARNED}: it is torn"])
+    invalid = {"binaryData": {LEARNED: "AAAA"}}
+    admin.ask("PATCH", path, invalid, "application/merge-patch+json")
+    assert store.read() == (State(), [f"{LEARNED}: invalid data"])
     store.update(lambda state: replace(state, learned={"mail": {"rate": 1.0}}))
     assert store.read()[0].learned == {"mail": {"rate": 1.0}}
 
 
-# --- the ledger over it ------------------------------------------------------------------------------------
+# --- the live state over it---------------------------------------------------------------------------------
 
 
-def test_a_scaler_that_cannot_read_its_orders_knows_none_and_learns_them_later(
+def test_a_state_that_cannot_be_read_is_unknown_until_it_can(
     store: ConfigMapStore, admin: Admin, front: Front, caplog: pytest.LogCaptureFixture
 ) -> None:
     admin.edit_config_map(STATE, {"paused": '["mail"]'})
     with front.fault("GET .*/configmaps", "status", status=503):
-        ledger = LiveState(store, store_may_be_unreachable=True)
-        ledger.refresh()
-        assert not ledger.loaded
-        ledger.save({}, at_once=True)
-    assert ["503" in record.__dict__["error"] for record in caplog.records] == [True], "it is told once"
-    ledger.refresh()
-    assert ledger.loaded
-    assert ledger.operator.paused == {"mail"}
+        live_state = LiveState(store, store_may_be_unreachable=True)
+        live_state.refresh()
+        assert not live_state.loaded
+        live_state.save({}, at_once=True)
+    assert ["503" in record.__dict__["error"] for record in caplog.records] == [True], "it is logged once"
+    live_state.refresh()
+    assert live_state.loaded
+    assert live_state.operator.paused == {"mail"}
 
 
-def test_what_is_not_granted_is_told(store: ConfigMapStore, admin: Admin) -> None:
+def test_without_permission_there_is_an_error(store: ConfigMapStore, admin: Admin) -> None:
     admin.rules(ACCOUNT, without(RULES, "configmaps"))
     with pytest.raises(StoreError, match="403 Forbidden"):
         store.version()
 
 
-def test_two_ledgers_see_each_others_work(api_of: KubeApiOf) -> None:
-    one, other = (LiveState(ConfigMapStore(api_of(), STATE), store_may_be_unreachable=True) for _ in range(2))
-    one.record_action("mail", 1.0, 2, 5, "burst")
-    one.save({})
-    other.refresh()
-    assert [action.new for action in other.actions] == [5]
-    assert one.actions == other.actions
+def test_two_live_states_read_each_others_changes(api_of: KubeApiOf) -> None:
+    writer, reader = (
+        LiveState(ConfigMapStore(api_of(), STATE), store_may_be_unreachable=True) for _ in range(2)
+    )
+    writer.record_action("mail", 1.0, 2, 5, "burst")
+    writer.save({})
+    reader.refresh()
+    assert [action.new for action in reader.actions] == [5]
+    assert writer.actions == reader.actions

@@ -1,4 +1,4 @@
-"""A workload as a target, against an API server: what is asked and written, what is made of a refusal."""
+"""A workload as a target, against an API server: what is read and written, how errors are handled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
-from scaler.kube.conflicts import MOVES
+from scaler.kube.conflicts import MAX_REVERTS
 from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget, _Backoff
 from scaler.kube.workloads import LIST_FROM, Workloads
@@ -19,19 +19,19 @@ from tests.support.kubernetes.admin import Admin, RefusedError
 from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES, without
-from tests.support.kubernetes.targets import Leads, TargetOf, read, soon
+from tests.support.kubernetes.targets import Leadership, TargetOf, read, soon
 
 
 def failed(target: KubernetesTarget) -> Failed:
-    found = target.read(soon())
-    assert isinstance(found, Failed)
-    return found
+    outcome = target.read(soon())
+    assert isinstance(outcome, Failed)
+    return outcome
 
 
 def refused(target: KubernetesTarget, old: int, new: int) -> NotApplied:
-    found = target.scale(old, new, soon())
-    assert isinstance(found, NotApplied)
-    return found
+    outcome = target.scale(old, new, soon())
+    assert isinstance(outcome, NotApplied)
+    return outcome
 
 
 # --- out and in --------------------------------------------------------------------------------------------
@@ -48,8 +48,10 @@ def test_out_in_to_nothing_and_from_nothing(
         assert target.scale(old, new, soon()) == Applied(new)
         assert admin.replicas("mail", kind) == new
     assert len(front.writes()) == 5
-    assert all(one.path.partition("?")[0].endswith(f"/{kind.lower()}s/mail/scale") for one in front.writes())
-    assert all("fieldManager=oxherd-scaler" in one.path for one in front.writes())
+    assert all(
+        write.path.partition("?")[0].endswith(f"/{kind.lower()}s/mail/scale") for write in front.writes()
+    )
+    assert all("fieldManager=oxherd-scaler" in write.path for write in front.writes())
 
 
 def test_nothing_but_the_scale_is_ever_written(admin: Admin, front: Front, target_of: TargetOf) -> None:
@@ -59,32 +61,32 @@ def test_nothing_but_the_scale_is_ever_written(admin: Admin, front: Front, targe
     target.scale(2, 5, soon())
     after = admin.get("mail")
     assert after["spec"]["template"] == before["spec"]["template"]
-    assert {one.method for one in front.seen} == {"GET", "PATCH"}
+    assert {request.method for request in front.recorded} == {"GET", "PATCH"}
 
 
-def test_the_number_of_ready_pods_and_their_start_times_are_told(admin: Admin, target_of: TargetOf) -> None:
+def test_ready_pods_and_their_start_times_are_read(admin: Admin, target_of: TargetOf) -> None:
     admin.workload("mail", 2)
     target = target_of()
     wait_until(lambda: read(target).ready == 2, seconds=50, what="two pods are ready")
-    found = read(target)
-    assert found.start_seconds is not None
-    assert found.start_seconds >= 0
+    workers = read(target)
+    assert workers.start_seconds is not None
+    assert workers.start_seconds >= 0
 
 
-# --- someone else was quicker ------------------------------------------------------------------------------
+# --- conflicts of writes -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("old", "by_hand"), [(2, 9), (2, 0), (0, 1)])
-def test_an_edit_between_the_look_and_the_write_is_not_overwritten(
+def test_an_edit_between_read_and_write_is_a_conflict_and_not_overwritten(
     admin: Admin, target_of: TargetOf, old: int, by_hand: int
 ) -> None:
     admin.workload("mail", old)
     target = target_of()
     assert read(target).requested == old
     admin.set_replicas("mail", by_hand)
-    said = refused(target, old, 5)
-    assert said.kind == "conflict"
-    assert f"no longer at {old}" in said.message
+    refusal = refused(target, old, 5)
+    assert refusal.kind == "conflict"
+    assert f"no longer at {old}" in refusal.message
     assert admin.replicas("mail") == by_hand
     assert read(target).requested == by_hand
     assert target.scale(by_hand, 5, soon()) == Applied(5)
@@ -101,8 +103,8 @@ def test_a_number_that_the_server_refuses_is_no_conflict(admin: Admin, target_of
 
 
 def test_a_workload_that_is_not_there(target_of: TargetOf) -> None:
-    found = failed(target_of("nobody"))
-    assert (found.kind, "nobody" in found.message) == ("not_found", True)
+    failure = failed(target_of("nobody"))
+    assert (failure.kind, "nobody" in failure.message) == ("not_found", True)
 
 
 def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
@@ -112,9 +114,9 @@ def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
     admin.rules(ACCOUNT, without(RULES, "deployments/scale"))
     target = target_of()
     assert failed(target).kind == "forbidden"
-    requested = len(front.seen)
+    requested = len(front.recorded)
     assert "patch deployments" in failed(target).message
-    assert len(front.seen) == requested, "a server that has said no is asked again"
+    assert len(front.recorded) == requested, "a server that has said no is asked again"
 
 
 def test_a_dry_run_needs_no_permission_to_scale(admin: Admin, target_of: TargetOf) -> None:
@@ -127,17 +129,17 @@ def test_a_role_for_the_scale_alone_is_enough(admin: Admin, target_of: TargetOf)
     admin.workload("mail", 2)
     admin.rules(ACCOUNT, [rule for rule in RULES if "deployments/scale" in rule["resources"]])
     target = target_of()
-    found = read(target)
-    assert (found.requested, found.ready, found.start_seconds) == (2, None, None)
+    workers = read(target)
+    assert (workers.requested, workers.ready, workers.start_seconds) == (2, None, None)
     assert target.scale(2, 3, soon()) == Applied(3)
 
 
 def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: TargetOf, tmp_path: Path) -> None:
     admin.workload("mail", 2)
     api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", f"{admin.namespace}:nobody-secret"))
-    found = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
-    assert found.kind == "unauthorized"
-    assert "nobody-secret" not in found.message
+    failure = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    assert failure.kind == "unauthorized"
+    assert "nobody-secret" not in failure.message
 
 
 @pytest.mark.parametrize(
@@ -172,25 +174,25 @@ def test_a_server_that_does_not_answer(
 
 
 @pytest.mark.parametrize(
-    ("server", "says"),
+    ("server", "text"),
     [
         ("https://127.0.0.1:{port}", "SSL"),
-        ("http://nowhere.invalid:1", "not known"),
+        ("http://nowhere.invalid:1", "cannot resolve"),
         ("http://127.0.0.1:9", "refused"),
     ],
 )
 def test_a_server_that_cannot_be_reached(
-    admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf, tmp_path: Path, server: str, says: str
+    admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf, tmp_path: Path, server: str, text: str
 ) -> None:
     url = server.format(port=front.server_address[1])
     api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", "secret-token", server=url))
-    found = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
-    assert found.kind == "unreachable"
-    assert says in found.message
-    assert "secret-token" not in found.message
+    failure = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    assert failure.kind == "unreachable"
+    assert text in failure.message
+    assert "secret-token" not in failure.message
 
 
-def test_a_busy_server_is_left_alone_for_as_long_as_it_says(
+def test_no_request_is_sent_before_the_retry_after_of_a_busy_server(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:
     admin.workload("mail", 2)
@@ -198,12 +200,12 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_says(
     mail, video = target_of("mail"), target_of("video")
     read(mail)
     with front.fault("PATCH .*/mail/scale", "status", status=429, headers={"Retry-After": "30"}):
-        said = refused(mail, 2, 3)
-    assert (said.kind, said.retry_after) == ("throttled", 30.0)
-    requested = len(front.seen)
+        refusal = refused(mail, 2, 3)
+    assert (refusal.kind, refusal.retry_after) == ("throttled", 30.0)
+    requested = len(front.recorded)
     assert failed(video).kind == "throttled"
     assert refused(mail, 2, 3).kind == "throttled"
-    assert len(front.seen) == requested
+    assert len(front.recorded) == requested
 
 
 def test_a_write_that_fails_is_tried_again_with_growing_pauses(
@@ -218,12 +220,12 @@ def test_a_write_that_fails_is_tried_again_with_growing_pauses(
         assert len(front.requested("PATCH .*/scale(\\?(?!.*dryRun)|$)")) == 1
 
 
-# --- not ours any more -------------------------------------------------------------------------------------
+# --- without leadership ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fence", [Leads(leading=False), Leads(seconds=0.1)])
+@pytest.mark.parametrize("fence", [Leadership(leading=False), Leadership(seconds=0.1)])
 def test_nothing_is_written_without_the_lease(
-    admin: Admin, front: Front, target_of: TargetOf, fence: Leads
+    admin: Admin, front: Front, target_of: TargetOf, fence: Leadership
 ) -> None:
     admin.workload("mail", 2)
     target = target_of(fence=fence)
@@ -240,7 +242,7 @@ def test_many_workloads_are_read_with_one_list(admin: Admin, front: Front, api: 
     refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
     for number, ref in enumerate(refs):
         admin.workload(ref.name, number)
-        workloads.want(ref)
+        workloads.register(ref)
     assert [workloads.read(ref, soon()).replicas for ref in refs] == list(range(LIST_FROM))
     assert len(front.requested("GET ")) == 1
 
@@ -252,7 +254,7 @@ def test_without_the_right_to_list_each_is_got(admin: Admin, front: Front, api: 
     refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
     for ref in refs:
         admin.workload(ref.name, 1)
-        workloads.want(ref)
+        workloads.register(ref)
     admin.rules(ACCOUNT, rules)
     assert [workloads.read(ref, soon()).ready is not None for ref in refs] == [True] * LIST_FROM
     assert len(front.requested("GET .*/deployments\\?")) == 1
@@ -276,12 +278,12 @@ def test_an_autoscaler_on_the_same_workload_is_named_until_it_is_gone(
     assert read(target).contested is None
 
 
-def test_one_that_sets_it_back_again_and_again_is_named_and_left_alone(
+def test_a_manager_that_reverts_again_and_again_is_named_and_left_alone(
     admin: Admin, target_of: TargetOf
 ) -> None:
     admin.workload("mail", 2)
     target = target_of()
-    for _ in range(MOVES):
+    for _ in range(MAX_REVERTS):
         assert read(target).contested is None
         assert target.scale(2, 6, soon()) == Applied(6)
         assert read(target).contested is None
@@ -291,13 +293,13 @@ def test_one_that_sets_it_back_again_and_again_is_named_and_left_alone(
     assert "gitops" in contested
 
 
-def test_a_write_whose_answer_is_lost_is_no_contest(
+def test_a_write_whose_response_is_lost_is_not_a_conflict(
     admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf
 ) -> None:
     admin.workload("mail", 2)
     api = api_of(timeout_seconds=0.3)
     target = target_of(api=api, workloads=Workloads(api, 0.0))
-    for turn in range(2 * MOVES):
+    for turn in range(2 * MAX_REVERTS):
         assert read(target).contested is None
         requested = 2 + 2 * turn
         assert target.scale(requested, requested + 1, soon()) == Applied(requested + 1)
@@ -307,13 +309,13 @@ def test_a_write_whose_answer_is_lost_is_no_contest(
         target._backoff = _Backoff()
 
 
-def test_one_edit_by_hand_is_no_contest(admin: Admin, target_of: TargetOf) -> None:
+def test_one_edit_by_hand_is_not_a_conflict(admin: Admin, target_of: TargetOf) -> None:
     admin.workload("mail", 2)
     target = target_of()
     read(target)
     target.scale(2, 6, soon())
     admin.set_replicas("mail", 3)
-    for _ in range(2 * MOVES):
+    for _ in range(2 * MAX_REVERTS):
         assert read(target).contested is None
 
 

@@ -1,4 +1,4 @@
-"""Two real scalers on one workload whose figures never rest: one acts, and when it is gone the other does."""
+"""Leader election of two real scalers of one workload: one acts, and when it is gone the other takes over."""
 
 from __future__ import annotations
 
@@ -23,48 +23,55 @@ LEASE_SECONDS, INTERVAL = 3, 1
 
 @pytest.fixture
 def two(admin: Admin, kubeconfig: str, tmp_path: Path) -> Iterator[tuple[ScalerProcess, ScalerProcess]]:
-    """The leader and the other. Every second another number of workers is right."""
+    """The leader and the other. The proposed number of workers changes every second."""
     admin.workload("mail", 1)
     with fake_prometheus(waiting=lambda time: 40 if int(time) % 2 else 0) as prometheus:
-        # A bound that is reached would make the number right that there is, and the successor's write late.
+        # At a bound there would be nothing to change, and the first write of the new leader would be late.
         data = settings(kubeconfig, prometheus.url, defaults={"max_workers": 50})
-        with scaler("one", tmp_path, data) as one:
-            wait_until(one.leads, what="the first leads", seconds=20)
+        with scaler("one", tmp_path, data) as leader:
+            wait_until(leader.leads, what="the first leads", seconds=20)
             with scaler("other", tmp_path, data) as other:
                 wait_until(lambda: (other.status() or {}).get("targets"), what="a step", seconds=20)
-                yield one, other
+                yield leader, other
 
 
 def writers(front: Front, since: float = 0.0) -> list[str]:
-    """Who wrote, in order, each only when it is another than before."""
-    names = ["one" if "(one_" in seen.who else "other" for seen in front.writes() if seen.at >= since]
-    return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
+    """The scalers that wrote, in order, without repetitions."""
+    names = [
+        "one" if "(one_" in write.user_agent else "other" for write in front.writes() if write.at >= since
+    ]
+    return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
 
 
 def wait_for_write(front: Front, name: str, since: float) -> float:
     """When `name` first wrote after `since`."""
 
     def first() -> float | None:
-        return next((x.at for x in front.writes() if x.at >= since and f"({name}_" in x.who), None)
+        return next(
+            (write.at for write in front.writes() if write.at >= since and f"({name}_" in write.user_agent),
+            None,
+        )
 
     return wait_until(first, what=f"{name} writes", seconds=20) or 0.0
 
 
-def test_only_the_leader_writes_and_the_follower_tells_what_it_sees(
+def test_only_the_leader_writes_and_the_follower_publishes_metrics(
     two: tuple[ScalerProcess, ScalerProcess], front: Front, admin: Admin
 ) -> None:
-    one, other = two
+    leader, other = two
     begin = monotonic()
-    wait_until(lambda: len([x for x in front.writes() if x.at > begin]) > 3, what="writes", seconds=20)
+    wait_until(
+        lambda: len([write for write in front.writes() if write.at > begin]) > 3, what="writes", seconds=20
+    )
     assert writers(front) == ["one"]
     assert admin.lease(LEASE)["spec"]["holderIdentity"].startswith("one_")
-    assert "oxherd_scaler_leader 1.0" in one.metrics()
+    assert "oxherd_scaler_leader 1.0" in leader.metrics()
     assert "oxherd_scaler_leader 0.0" in other.metrics()
     assert 'oxherd_scaler_current_replicas{queue="mail",target="mail"}' in other.metrics()
     assert other.status() is not None
 
 
-def test_a_leader_that_is_killed_is_succeeded_in_time(
+def test_after_the_leader_is_killed_another_replica_takes_over_in_time(
     two: tuple[ScalerProcess, ScalerProcess], front: Front
 ) -> None:
     wait_for_write(front, "one", 0.0)
@@ -74,13 +81,13 @@ def test_a_leader_that_is_killed_is_succeeded_in_time(
     assert writers(front) == ["one", "other"]
 
 
-def test_a_leader_that_ends_gives_the_lease_back(
+def test_a_leader_that_stops_releases_the_lease(
     two: tuple[ScalerProcess, ScalerProcess], front: Front
 ) -> None:
     wait_for_write(front, "one", 0.0)
     two[0].stop()
     ended = monotonic()
-    assert "lease given back" in two[0].log.read_text()
+    assert "lease released" in two[0].log.read_text()
     assert wait_for_write(front, "other", 0.0) - ended < LEASE_SECONDS
     assert writers(front) == ["one", "other"]
 
@@ -94,8 +101,10 @@ def test_a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes(
     assert wait_for_write(front, "other", slept) - slept <= LEASE_SECONDS + INTERVAL
     woken = monotonic()
     two[0].signal(signal.SIGCONT)
-    wait_until(lambda: "does not lead any more" in two[0].log.read_text(), what="it notices", seconds=10)
-    wait_until(lambda: len([x for x in front.writes() if x.at > woken]) > 2, what="writes", seconds=20)
+    wait_until(lambda: "lost leadership" in two[0].log.read_text(), what="it notices", seconds=10)
+    wait_until(
+        lambda: len([write for write in front.writes() if write.at > woken]) > 2, what="writes", seconds=20
+    )
     assert writers(front) == ["one", "other"]
 
 
@@ -105,13 +114,15 @@ def test_a_leader_that_is_cut_off_stops_before_its_lease_ends(
 ) -> None:
     wait_for_write(front, "one", 0.0)
     cut = monotonic()
-    with front.fault("", fault, who="(one_"):
+    with front.fault("", fault, user_agent="(one_"):
         took = wait_for_write(front, "other", cut) - cut
         if fault != "after":  # an answer that is lost may have renewed the lease: once, and it is not known
             assert took <= LEASE_SECONDS + INTERVAL
         assert not two[0].leads()
     back = monotonic()
-    wait_until(lambda: len([x for x in front.writes() if x.at > back]) > 2, what="writes", seconds=20)
+    wait_until(
+        lambda: len([write for write in front.writes() if write.at > back]) > 2, what="writes", seconds=20
+    )
     assert writers(front) == ["one", "other"]
 
 
@@ -120,7 +131,7 @@ def test_while_the_server_hangs_for_all_nobody_leads_and_afterwards_one_does(
 ) -> None:
     wait_for_write(front, "one", 0.0)
     with front.fault("", "hang"):
-        wait_until(lambda: not any(x.leads() for x in two), what="nobody leads", seconds=10)
+        wait_until(lambda: not any(process.leads() for process in two), what="nobody leads", seconds=10)
     back = monotonic()
-    wait_until(lambda: any(x.at > back for x in front.writes()), what="writes", seconds=30)
+    wait_until(lambda: any(write.at > back for write in front.writes()), what="writes", seconds=30)
     assert len(writers(front, since=back)) == 1

@@ -14,12 +14,12 @@ MAIL = QueueKey("bull", "mail")
 ObserverOf = Callable[..., Observer]
 
 
-def look(one: Observer, seconds: float = 10) -> QueryResult:
-    return one.look(Deadline.after(seconds))
+def observe(one: Observer, seconds: float = 10) -> QueryResult:
+    return one.observe(Deadline.after(seconds))
 
 
 def mail(one: Observer, seconds: float = 10) -> QueueSample | Missing:
-    return look(one, seconds).of([MAIL])[MAIL]
+    return observe(one, seconds).of([MAIL])[MAIL]
 
 
 def missing(one: Observer, seconds: float = 10) -> Missing:

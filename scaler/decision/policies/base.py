@@ -1,4 +1,4 @@
-"""What every policy is: a pure function of what is seen and of a memory that can be saved."""
+"""The interface of policies: pure functions of an observation and of a memory that can be saved."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ M = TypeVar("M")
 
 
 class Policy(Protocol[M]):
-    """`M` is a frozen value; `dump` makes JSON data of it and `load` the same value again."""
+    """`M` is a frozen value; `dump` converts it to JSON data and `load` back."""
 
-    def begin(self) -> M:
-        """The memory of one that has seen nothing yet."""
+    def initial_memory(self) -> M:
+        """The memory before the first observation."""
 
     def decide(
-        self, settings: PolicySettings, interval: float, seen: Observation, sample: QueueSample, memory: M
+        self,
+        settings: PolicySettings,
+        interval: float,
+        observation: Observation,
+        sample: QueueSample,
+        memory: M,
     ) -> tuple[Proposal, M]:
-        """How many workers, and what to remember. `interval` is the seconds between two steps, `sample` is
-        `seen.sample`, which is there: a policy is not asked about what is missing."""
+        """The proposal, and the next memory. `interval` is the seconds between two steps, `sample` is
+        `observation.sample`: a policy is not called without one."""
 
     def dump(self, memory: M) -> dict[str, Any]:
         """The memory as JSON data."""
 
     def load(self, data: dict[str, Any]) -> M:
-        """The memory of such data. Raises ValueError for what `dump` never wrote."""
+        """The memory from its JSON data. Raises ValueError for data that `dump` did not write."""

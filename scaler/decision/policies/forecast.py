@@ -1,7 +1,7 @@
-"""How many jobs arrive and how long they run, learned from counts and totals. Pure.
+"""How many jobs arrive and how long they run, estimated from counts and totals. Pure.
 
-Arrivals are what the balance of the queue says: the jobs that ended since the last sample, and by how many
-those inside have grown. So retries and delayed jobs count when they become work.
+Arrivals are the balance of the queue: the jobs that ended since the last sample, plus the growth of the jobs
+inside (waiting and active). So retries and delayed jobs count when they become work.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Final
 from scaler.model import QueueSample
 
 _SERVICE_HALF_LIFE: Final = 300.0
-_SERVICE_RUNS: Final = 3.0  # longer for long jobs: so many times what they take
+_SERVICE_RUNS: Final = 3.0  # longer for long jobs: so many times their service time
 _LEVEL_HALF_LIFE: Final = 90.0
 _FAST_HALF_LIFE: Final = 15.0
 _UNKNOWN_SERVICE: Final = 1.0  # seconds, until a job has ended
 _REMEMBERED: Final = 3600.0
-_WITHOUT_TOTALS: Final = 300.0  # seconds; a scrape may lack them, as when another exporter takes over
+_WITHOUT_TOTALS: Final = 300.0  # seconds; a scrape may lack them, such as when another exporter takes over
 _ERROR_QUANTILE: Final = 0.9
-_UNTRIED_ERROR: Final = 0.5  # of a forecast that was not tried yet
+_UNTRIED_ERROR: Final = 0.5  # of a forecast that was not tested yet
 _PEAK_QUANTILE: Final = 0.98
 TRIED: Final = 8
 """Windows after which the errors and the peak of this queue are known."""
@@ -38,12 +38,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What is known of a queue's work; rates in jobs/s.
+    """The estimated work of a queue; rates in jobs/s.
 
-    `level` and `fast` are averages that halve what is old in 90 and in 15 s. `busy` (slot-seconds) and `done`
-    (jobs) fade in 5 minutes, or later where jobs are long. `begun`, `came` and `forecast` are of the window
-    that is being filled. `error`: by how much windows of the last hour came out above their forecast, in
-    ratio to it (0.9-quantile); `peak`: the 0.98-quantile of their rates.
+    `level` and `fast` are exponential averages with half-lives of 90 and 15 s. `busy` (slot-seconds) and
+    `done` (jobs) have a half-life of 5 minutes, longer for long jobs. `begun`, `came` (jobs that arrived) and
+    `forecast` belong to the current window. `error`: by how much windows of the last hour exceeded their
+    forecast, relative to it (0.9-quantile); `peak`: the 0.98-quantile of their rates.
     """
 
     at: float
@@ -63,29 +63,30 @@ class Flow:
 
     @property
     def rate(self) -> float:
-        """Jobs a second that arrive now: the faster average, as it rises first, but never below the level."""
+        """Jobs per second that arrive now: the faster average, as it rises first, never below the level."""
         return max(self.level or 0.0, self.fast)
 
     @property
     def service(self) -> float:
-        """Seconds that a job runs: slot-seconds that were busy by jobs that ended (Little's law).
+        """Service time of a job in seconds: busy slot-seconds divided by jobs that ended (Little's law).
 
-        When many began at once, the first to end say little of the others: half of those count as ended.
+        When many jobs began at once, the first to end say little about the others: half of these count as
+        ended.
         """
         ended = max(self.done, self.active / 2)
         return self.busy / ended if ended >= 1 and self.busy > 0 else _UNKNOWN_SERVICE
 
     @property
     def tried(self) -> bool:
-        """Whether enough windows were seen to know the errors and the peak."""
+        """Whether there are enough windows to know the errors and the peak."""
         return len(self.windows) >= TRIED
 
 
-_SAME_MOMENT: Final = 1e-3  # Prometheus tells no shorter time apart; a rate over less could be infinite
+_SAME_MOMENT: Final = 1e-3  # the resolution of Prometheus; a rate over less could be infinite
 
 
-def learn(flow: Flow | None, sample: QueueSample, horizon: float) -> Flow | None:
-    """What is known after this sample; None where there are no totals of ended jobs, or no more for minutes.
+def update_flow(flow: Flow | None, sample: QueueSample, horizon: float) -> Flow | None:
+    """The flow after this sample; None without totals of ended jobs, or if they were missing for minutes.
 
     `horizon` in seconds.
     """
@@ -97,10 +98,10 @@ def learn(flow: Flow | None, sample: QueueSample, horizon: float) -> Flow | None
     seconds = sample.at - flow.at
     if 0 <= seconds < _SAME_MOMENT:
         return flow
-    if seconds < 0 or ended < flow.ended:  # another clock, or counters that began anew
-        return _changed(flow, sample, ended, inside)
-    came = max(0.0, ended - flow.ended + inside - flow.inside)
-    rate = came / seconds
+    if seconds < 0 or ended < flow.ended:  # another clock, or counters that were reset
+        return _restarted(flow, sample, ended, inside)
+    arrived = max(0.0, ended - flow.ended + inside - flow.inside)
+    rate = arrived / seconds
     fade = 0.5 ** (seconds / max(_SERVICE_HALF_LIFE, _SERVICE_RUNS * flow.service))
     flow = Flow(
         at=sample.at,
@@ -112,7 +113,7 @@ def learn(flow: Flow | None, sample: QueueSample, horizon: float) -> Flow | None
         busy=flow.busy * fade + (flow.active + sample.active) / 2 * seconds,
         done=flow.done * fade + ended - flow.ended,
         begun=flow.begun,
-        came=flow.came + came,
+        came=flow.came + arrived,
         forecast=flow.forecast,
         windows=flow.windows,
         error=flow.error,
@@ -124,12 +125,12 @@ def learn(flow: Flow | None, sample: QueueSample, horizon: float) -> Flow | None
 def _averaged(average: float | None, value: float, half_lives: float) -> float:
     if average is None:
         return value
-    kept: float = 0.5**half_lives
-    return average * kept + value * (1.0 - kept)
+    weight: float = 0.5**half_lives
+    return average * weight + value * (1.0 - weight)
 
 
-def _changed(flow: Flow, sample: QueueSample, ended: float, inside: float) -> Flow:
-    """Count on from here; the window that this one falls into is not judged."""
+def _restarted(flow: Flow, sample: QueueSample, ended: float, inside: float) -> Flow:
+    """Continue from here after a reset; the forecast of the current window is not tested."""
     return Flow(
         at=sample.at,
         ended=ended,
@@ -149,9 +150,9 @@ def _changed(flow: Flow, sample: QueueSample, ended: float, inside: float) -> Fl
 
 def _with_window(flow: Flow) -> Flow:
     seconds = flow.at - flow.begun
-    kept = [one for one in flow.windows if flow.at - _REMEMBERED <= one.end < flow.at]
-    kept.append(Window(flow.at, flow.came / seconds, flow.forecast))
-    rates = sorted(one.rate for one in kept)
+    windows = [window for window in flow.windows if flow.at - _REMEMBERED <= window.end < flow.at]
+    windows.append(Window(flow.at, flow.came / seconds, flow.forecast))
+    rates = sorted(window.rate for window in windows)
     return Flow(
         at=flow.at,
         ended=flow.ended,
@@ -163,14 +164,14 @@ def _with_window(flow: Flow) -> Flow:
         done=flow.done,
         begun=flow.at,
         forecast=flow.level or 0.0,
-        windows=tuple(kept),
-        error=_error(kept),
+        windows=tuple(windows),
+        error=_error(windows),
         peak=rates[ceil(_PEAK_QUANTILE * len(rates)) - 1],
     )
 
 
 def _error(windows: Sequence[Window]) -> float:
-    errors = sorted(one.rate / one.forecast - 1.0 for one in windows if one.forecast > 1e-9)
+    errors = sorted(window.rate / window.forecast - 1.0 for window in windows if window.forecast > 1e-9)
     if not errors:
         return _UNTRIED_ERROR
     untried = _UNTRIED_ERROR * (1.0 - len(errors) / TRIED)

@@ -1,18 +1,18 @@
-"""Keeps the waiting time of jobs under an SLO: what is needed now, and what may come before help can.
+"""Keeps the waiting time of jobs under an SLO: what is needed now, and what may come before new workers help.
 
 Three needs, counted in slots (jobs that run at once); the largest wins:
 
-- steady: rate x service time (Little's law), and room for their scatter: a square root of it, or, where jobs
-  are short beside the SLO, what keeps an exponential tail of the wait over it below one in fifty.
-- burst: a worker that is asked for now helps in `horizon` seconds. Until then the rate may rise by as much as
+- steady: rate x service time (Little's law), plus headroom for their variance: its square root, or, where
+  jobs are short compared with the SLO, what keeps an exponential tail of the wait over it below one in fifty.
+- burst: a worker requested now helps in `horizon` seconds. Until then the rate may rise by as much as the
   forecasts of this queue have been wrong, and a queue may grow, but not past the SLO's share `aim`.
-- drain: what will wait when help is there has to be gone within that share; delayed jobs are known before
-  they wait, so that workers can be there for them.
+- drain: what will wait when the new workers are ready has to be done within that share; delayed jobs are
+  known before they wait, so that workers can be ready for them.
 
-None is for more jobs than there can be by then: those that are inside and those that arrive.
+No need exceeds the jobs that there can be by then: those inside and those that arrive.
 
 The horizon is the 0.9-quantile of measured start times, half an interval and the age of the metrics. Up at
-once; down to the most that was needed in the last minutes, at most by half, and later each time that it
+once; down to the highest need of the last minutes, at most by half, and later each time that scaling in
 proved premature.
 """
 
@@ -25,11 +25,11 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
-from scaler.decision.policies.forecast import Flow, learn
+from scaler.decision.policies.forecast import Flow, update_flow
 from scaler.model import DUE_SECONDS, Observation, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
-_UNMEASURED_START: Final = 40.0
+_DEFAULT_START_SECONDS: Final = 40.0
 _TAIL: Final = log(50.0)
 _PEAK_ROOM: Final = 1.1
 _DRAIN_LIMIT: Final = 6.0
@@ -38,16 +38,16 @@ _HOLD_MOST: Final = 2.5  # times hold_seconds
 _HOLD_GROWTH: Final = 1.5
 _HOLD_HALF_LIFE: Final = 1200.0
 _HOLD_DRAIN: Final = 0.25  # of hold_seconds
-_ROUNDING: Final = 0.1  # of a worker, that is not asked for
+_ROUNDING_TOLERANCE: Final = 0.1  # of a worker: a need above a whole number by less is not rounded up
 
 ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
-"""Times and numbers of workers, both ascending in time and each number below the one before."""
+"""Times and numbers of workers: ascending in time, each number below the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The queue's work, the needs that still hold workers back, and the seconds that they do so beyond
-    `hold_seconds`, as of `longer_at`."""
+    """The flow of the queue, the needs that still prevent scaling in, and by how many seconds longer than
+    `hold_seconds` they do (`longer`, as of `longer_at`). `shrunk`: the last scale-in, when and from what."""
 
     flow: Flow | None = None
     concurrency: float = 1.0
@@ -60,10 +60,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What one decision is made of: `slots` of a worker, the horizon in seconds."""
+    """The inputs of one decision: `slots` of a worker, the horizon in seconds."""
 
     settings: PolicySettings
-    seen: Observation
+    observation: Observation
     sample: QueueSample
     flow: Flow
     slots: float
@@ -71,9 +71,9 @@ class _Step:
 
     @property
     def ready(self) -> int:
-        """Workers that can take jobs, without those that are about to leave."""
-        seen = self.seen
-        return seen.workers if seen.ready is None else min(seen.ready, seen.workers)
+        """Workers that can take jobs, without those that are terminating."""
+        ready, requested = self.observation.ready, self.observation.workers
+        return requested if ready is None else min(ready, requested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +89,32 @@ class _Needs:
 class WaitTarget:
     """The policy `wait_target`."""
 
-    def begin(self) -> Memory:
+    def initial_memory(self) -> Memory:
         return Memory()
 
     def decide(
         self,
         settings: PolicySettings,
         interval: float,
-        seen: Observation,
+        observation: Observation,
         sample: QueueSample,
         memory: Memory,
     ) -> tuple[Proposal, Memory]:
-        age = min(max(0.0, seen.time - sample.at), settings.metrics_max_age_seconds)
-        start = _UNMEASURED_START if seen.start_seconds is None else seen.start_seconds
+        age = min(max(0.0, observation.time - sample.at), settings.metrics_max_age_seconds)
+        start = _DEFAULT_START_SECONDS if observation.start_seconds is None else observation.start_seconds
         horizon = max(1.0, start + interval / 2 + age)
-        flow = learn(memory.flow, sample, horizon)
-        slots = settings.worker_concurrency or _concurrency(memory.concurrency, seen, sample)
+        flow = update_flow(memory.flow, sample, horizon)
+        slots = settings.worker_concurrency or _concurrency(memory.concurrency, observation, sample)
         if flow is None or flow.level is None:
-            return _by_jobs(seen, sample, slots, known=flow is not None), _keep(memory, flow, slots)
-        step = _Step(settings, seen, sample, flow, slots, horizon)
+            proposal = _by_jobs(observation, sample, slots, has_totals=flow is not None)
+            return proposal, _with_flow(memory, flow, slots)
+        step = _Step(settings, observation, sample, flow, slots, horizon)
         needs = _needs(step)
         base, drain = _workers(max(needs.steady, needs.burst), slots), _workers(needs.drain, slots)
-        memory = _remember(memory, step, base, drain)
-        workers, reason = _held(step, memory, needs, base, drain)
-        if workers < seen.workers:
-            memory = _keep(memory, flow, slots, shrunk=(seen.time, seen.workers))
+        memory = _next_memory(memory, step, base, drain)
+        workers, reason = _choose(step, memory, needs, base, drain)
+        if workers < observation.workers:
+            memory = _with_flow(memory, flow, slots, shrunk=(observation.time, observation.workers))
         inputs = {
             "rate": flow.rate,
             "service_seconds": flow.service,
@@ -133,7 +134,7 @@ class WaitTarget:
         try:
             return _MEMORY.validate_python(data)
         except ValidationError:
-            raise ValueError("not what wait_target remembered") from None
+            raise ValueError("invalid memory of wait_target") from None
 
 
 _MEMORY: Final = TypeAdapter(Memory)
@@ -151,8 +152,8 @@ def _needs(step: _Step) -> _Needs:
     rate = min(flow.rate + flow.error * (flow.level or 0.0), ceiling)
     due = (step.sample.due or 0.0) * min(1.0, horizon / DUE_SECONDS)
     inside = flow.inside + due
-    grown = (flow.rate - step.ready * step.slots / service) * horizon
-    queue = max(0.0, step.sample.waiting + due + grown)
+    growth = (flow.rate - step.ready * step.slots / service) * horizon
+    queue = max(0.0, step.sample.waiting + due + growth)
     return _Needs(
         steady=min(load + min(sqrt(load), service / slo * _TAIL), inside + flow.rate * horizon),
         burst=min(rate * service / (1.0 + budget / horizon), inside + rate * horizon),
@@ -162,8 +163,8 @@ def _needs(step: _Step) -> _Needs:
 
 
 def _drain(queue: float, service: float, slo: float, budget: float, load: float) -> float:
-    """Slots that end `queue` jobs within the budget, but no more than some times the load unless it would
-    take over the SLO or a minute, and never more than jobs."""
+    """Slots that drain `queue` jobs within the budget, but not above some multiple of the load unless that
+    would take longer than the SLO or a minute, and never more slots than jobs."""
     return min(
         queue,
         max(min(queue * service / budget, _DRAIN_LIMIT * load), queue * service / min(slo, _DRAIN_SECONDS)),
@@ -171,32 +172,33 @@ def _drain(queue: float, service: float, slo: float, budget: float, load: float)
 
 
 def _workers(need: float, slots: float) -> int:
-    return max(0, ceil(need / slots - _ROUNDING))
+    return max(0, ceil(need / slots - _ROUNDING_TOLERANCE))
 
 
-def _concurrency(known: float, seen: Observation, sample: QueueSample) -> float:
-    """Jobs that a worker was seen to run at once: exact while jobs wait, else at least so many."""
-    workers = seen.workers if seen.ready is None else seen.ready
+def _concurrency(concurrency: float, observation: Observation, sample: QueueSample) -> float:
+    """Measured jobs that a worker runs at once: exact while jobs wait, else a lower bound."""
+    workers = observation.workers if observation.ready is None else observation.ready
     if workers <= 0:
-        return known
-    seen_now = max(1.0, sample.active / workers)
-    return (known + seen_now) / 2 if sample.waiting > 0 and sample.active > 0 else max(known, seen_now)
+        return concurrency
+    measured = max(1.0, sample.active / workers)
+    exact = sample.waiting > 0 and sample.active > 0
+    return (concurrency + measured) / 2 if exact else max(concurrency, measured)
 
 
-def _by_jobs(seen: Observation, sample: QueueSample, slots: float, *, known: bool) -> Proposal:
-    """Until a rate is known: never fewer workers; where none can be known, a slot for each job."""
+def _by_jobs(observation: Observation, sample: QueueSample, slots: float, *, has_totals: bool) -> Proposal:
+    """Until there is a rate: no change; without totals, from which none can be known: a slot for each job."""
     inputs = {"waiting": sample.waiting, "active": sample.active, "concurrency": slots}
-    if known:
-        return Proposal(seen.workers, "learning", "first sample: nothing to compare it with", inputs)
+    if has_totals:
+        return Proposal(observation.workers, "learning", "first sample: no rate yet", inputs)
     workers = _workers(sample.waiting + sample.active, slots)
-    sentence = f"no counters of ended jobs: a slot for each of {sample.waiting + sample.active:g} jobs"
+    sentence = f"no counters of ended jobs: one slot for each of {sample.waiting + sample.active:g} jobs"
     return Proposal(workers, "jobs", sentence, inputs)
 
 
-# --- holding back ----------------------------------------------------------------------------------------
+# --- hold before scaling in ------------------------------------------------------------------------------
 
 
-def _keep(
+def _with_flow(
     memory: Memory, flow: Flow | None, slots: float, *, shrunk: tuple[float, int] | None = None
 ) -> Memory:
     return Memory(
@@ -210,49 +212,52 @@ def _keep(
     )
 
 
-def _remember(memory: Memory, step: _Step, base: int, drain: int) -> Memory:
-    now, usual = step.seen.time, step.settings.hold_seconds
+def _next_memory(memory: Memory, step: _Step, base: int, drain: int) -> Memory:
+    now, base_hold = step.observation.time, step.settings.hold_seconds
     longer, longer_at, shrunk = memory.longer, memory.longer_at, memory.shrunk
     if shrunk is not None and base >= shrunk[1] and now - shrunk[0] < 2 * step.horizon:  # premature
-        hold = min(usual * _HOLD_MOST, _hold(step, memory) * _HOLD_GROWTH)
-        longer, longer_at, shrunk = hold - usual, now, None
+        hold = min(base_hold * _HOLD_MOST, _hold_seconds(step, memory) * _HOLD_GROWTH)
+        longer, longer_at, shrunk = hold - base_hold, now, None
     return Memory(
         step.flow,
         step.slots,
-        _appended(memory.needed, now, base, usual * _HOLD_MOST),
-        _appended(memory.drained, now, drain, usual * _HOLD_DRAIN),
+        _with_need(memory.needed, now, base, base_hold * _HOLD_MOST),
+        _with_need(memory.drained, now, drain, base_hold * _HOLD_DRAIN),
         longer,
         longer_at,
         shrunk,
     )
 
 
-def _hold(step: _Step, memory: Memory) -> float:
-    """Seconds that a need holds workers back: what premature scaling in has added fades."""
-    usual, age = step.settings.hold_seconds, max(0.0, step.seen.time - memory.longer_at)
-    return min(usual * _HOLD_MOST, usual + memory.longer * float(0.5 ** (age / _HOLD_HALF_LIFE)))
+def _hold_seconds(step: _Step, memory: Memory) -> float:
+    """Seconds that a need prevents scaling in: what premature scaling in has added decays."""
+    base_hold, age = step.settings.hold_seconds, max(0.0, step.observation.time - memory.longer_at)
+    return min(base_hold * _HOLD_MOST, base_hold + memory.longer * float(0.5 ** (age / _HOLD_HALF_LIFE)))
 
 
-def _appended(wanted: ReplicaHistory, now: float, workers: int, seconds: float) -> ReplicaHistory:
-    """With the newest, without what it hides and what is too old; times of another clock go as well."""
-    return (*(one for one in wanted if now - seconds <= one[0] < now and one[1] > workers), (now, workers))
+def _with_need(history: ReplicaHistory, now: float, workers: int, seconds: float) -> ReplicaHistory:
+    """With the newest need; without lower ones before it, and those that are too old or of another clock."""
+    return (
+        *(entry for entry in history if now - seconds <= entry[0] < now and entry[1] > workers),
+        (now, workers),
+    )
 
 
-def _most(wanted: ReplicaHistory, since: float) -> int:
-    return next(workers for time, workers in wanted if time >= since)
+def _highest_since(history: ReplicaHistory, since: float) -> int:
+    return next(workers for time, workers in history if time >= since)
 
 
-def _held(step: _Step, memory: Memory, needs: _Needs, base: int, drain: int) -> tuple[int, str]:
-    """The number and the word of what won."""
-    current, since = step.seen.workers, step.seen.time - _hold(step, memory)
+def _choose(step: _Step, memory: Memory, needs: _Needs, base: int, drain: int) -> tuple[int, str]:
+    """The number of workers, and the reason."""
+    current, since = step.observation.workers, step.observation.time - _hold_seconds(step, memory)
     if base > current or drain > current:
         if drain > base:
             return drain, "drain"
         return base, "burst" if needs.burst > needs.steady else "steady"
-    wanted = max(_most(memory.needed, since), _most(memory.drained, -inf))
-    if wanted >= current:
+    needed = max(_highest_since(memory.needed, since), _highest_since(memory.drained, -inf))
+    if needed >= current:
         return current, "enough" if max(base, drain) == current else "held"
-    return max(wanted, current - max(1, current // 2)), "surplus"
+    return max(needed, current - max(1, current // 2)), "surplus"
 
 
 def _sentence(reason: str, workers: int, inputs: Mapping[str, float], needs: _Needs) -> str:
@@ -261,12 +266,12 @@ def _sentence(reason: str, workers: int, inputs: Mapping[str, float], needs: _Ne
         case "drain":
             return (
                 f"{needs.queue:.0f} jobs would wait in {inputs['horizon_seconds']:.0f} s: "
-                f"{needs.drain:.1f} slots end them in time"
+                f"{needs.drain:.1f} slots drain them in time"
             )
         case "burst":
-            return f"{work}, and bursts before help is there: {needs.burst:.1f} slots"
+            return f"{work}, with bursts until new workers are ready: {needs.burst:.1f} slots"
         case "held":
-            return f"{work}: fewer would do, but more were needed a moment ago"
+            return f"{work}: held, as more workers were needed recently"
         case "surplus":
-            return f"{work}: {workers} are enough for all that was needed lately"
+            return f"{work}: {workers} workers cover the recent needs"
     return f"{work}: {needs.steady:.1f} slots"

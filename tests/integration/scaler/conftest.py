@@ -13,17 +13,17 @@ from tests.support.observers import MAIL, ObserverOf
 
 @pytest.fixture
 def observer() -> Iterator[ObserverOf]:
-    """`observer(url, ..., wanted={queries: queues}, **settings)`; if not told, our queue `mail`."""
+    """`observer(url, ..., queues={queries: queues}, **settings)`; by default the queue `mail`."""
     with ExitStack() as undo:
 
-        def made(
+        def make(
             *urls: str,
-            wanted: Mapping[QuerySettings, Iterable[QueueKey]] | None = None,
+            queues: Mapping[QuerySettings, Iterable[QueueKey]] | None = None,
             **settings: object,
         ) -> Observer:
             given = PrometheusSettings.model_validate({"urls": urls, **settings})
-            one = Observer(given, {OURS: [MAIL]} if wanted is None else wanted)
-            undo.callback(one.close)
-            return one
+            prometheus = Observer(given, {OURS: [MAIL]} if queues is None else queues)
+            undo.callback(prometheus.close)
+            return prometheus
 
-        yield made
+        yield make

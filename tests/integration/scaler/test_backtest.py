@@ -72,8 +72,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("backtest")
     text = home / "day.txt"
     text.write_text(day(now()))
-    made = promtool("tsdb", "create-blocks-from", "openmetrics", str(text), str(home / "data"))
-    assert made.returncode == 0, made.stderr
+    done = promtool("tsdb", "create-blocks-from", "openmetrics", str(text), str(home / "data"))
+    assert done.returncode == 0, done.stderr
     (home / "prometheus.yml").write_text("scrape_configs: []\n")
     port = free_port()
     server = Process(
@@ -133,10 +133,10 @@ def test_a_recorded_day_under_two_policies(config: Path, tmp_path: Path) -> None
         config=config,
     )
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert told["jobs"] == pytest.approx(86400 * 5, rel=0.01)
-    assert told["recorded_worker_hours"] == pytest.approx(6 * 24, rel=0.01)
-    usual, few = told["policies"]
+    result = json.loads(ran.stdout)
+    assert result["jobs"] == pytest.approx(86400 * 5, rel=0.01)
+    assert result["recorded_worker_hours"] == pytest.approx(6 * 24, rel=0.01)
+    usual, few = result["policies"]
     assert usual["least_worker_hours"] == pytest.approx(10 / 4 * 24, rel=0.05)
     assert usual["over_slo"] < 0.001
     assert usual["worker_hours"] < 6 * 24
@@ -151,7 +151,7 @@ def test_as_a_table(config: Path) -> None:
     assert "as configured (wait_target, SLO 30 s)" in ran.stdout
 
 
-def test_what_cannot_be_replayed_is_told(config: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_replayed_is_an_error(config: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.yml").write_text("aims: 1\n")
     for arguments, why in (
         (("other",), "scaling: other: no job"),

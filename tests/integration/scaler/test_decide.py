@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scaler.decision.step import TargetMemory, acted, step
+from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Missing, Observation, QueueSample
 from scaler.settings import PolicySettings
 
@@ -28,13 +28,13 @@ const ask = async (line) => {
   await ask({ type: "init", config: JSON.parse(process.argv[4]) });
   let replicas = 2, completed = 0;
   for (let n = 0; n < steps; n++) {
-    const seen = {
+    const message = {
       type: "observe", time: n * 5, replicas, ready_replicas: replicas, metrics_ok: n % 50 !== 49,
       scrape_time: n * 5 - 1, waiting: n % 60 < 20 ? (n * 13) % 200 : 0, active: Math.min(4 * replicas, 11),
       completed_total: (completed += (n * 7) % 40), failed_total: 0, oldest_waiting_s: null,
     };
-    const reply = await ask(seen);
-    console.log(JSON.stringify({ seen, reply }));
+    const reply = await ask(message);
+    console.log(JSON.stringify({ message, reply }));
     replicas = reply.replicas;
   }
   child.stdin.end(JSON.stringify({ type: "end" }) + "\\n");
@@ -58,21 +58,23 @@ def test_node_gets_the_decisions_that_are_made_in_process(tmp_path: Path) -> Non
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
     assert len(lines) == 400
     settings = PolicySettings.model_validate(CONFIG)
-    kept: TargetMemory | None = None
+    memory: TargetMemory | None = None
     for line in lines:
-        told = line["seen"]
+        message = line["message"]
         sample = QueueSample(
-            told["scrape_time"],
-            told["waiting"],
-            told["active"],
-            completed=told["completed_total"],
+            message["scrape_time"],
+            message["waiting"],
+            message["active"],
+            completed=message["completed_total"],
             failed=0.0,
         )
-        found = sample if told["metrics_ok"] else Missing("unreachable", "metrics_ok is false")
-        seen = Observation(told["time"], told["replicas"], told["ready_replicas"], found)
-        decision, kept = step(settings, 5.0, seen, Control(), kept)
-        if decision.workers != seen.workers:
-            kept = acted(kept, seen.time)
+        sample_or_missing = sample if message["metrics_ok"] else Missing("unreachable", "metrics_ok is false")
+        observation = Observation(
+            message["time"], message["replicas"], message["ready_replicas"], sample_or_missing
+        )
+        decision, memory = step(settings, 5.0, observation, Control(), memory)
+        if decision.workers != observation.workers:
+            memory = record_scaling(memory, observation.time)
         assert line["reply"] == {
             "replicas": decision.workers,
             "reason": f"{decision.reason}: {decision.sentence}",

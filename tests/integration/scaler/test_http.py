@@ -17,10 +17,10 @@ from lab.deadline import wait_until
 from lab.ports import free_port
 from scaler.model import QueueSample
 from scaler.prometheus import client as prometheus
-from scaler.prometheus import observer as observe
+from scaler.prometheus import observer as observer_module
 from scaler.prometheus.observer import Observer
 from service.clock import monotonic, now
-from tests.support.observers import ObserverOf, look, mail, missing
+from tests.support.observers import ObserverOf, mail, missing, observe
 
 SECRET = "hunter2"
 
@@ -285,7 +285,7 @@ def test_the_deadline_of_a_step_comes_before_the_time_out(observer: ObserverOf) 
 def test_a_server_that_hangs_costs_its_time_only_now_and_then(
     observer: ObserverOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observe, "backoff", lambda failures: 60.0)
+    monkeypatch.setattr(observer_module, "backoff", lambda failures: 60.0)
     ended = threading.Event()
 
     def respond(request: Handler) -> None:
@@ -293,14 +293,14 @@ def test_a_server_that_hangs_costs_its_time_only_now_and_then(
 
     with serving(respond) as hung, serving(well) as second:
         one = observer(hung.url, second.url, timeout_seconds=0.3)
-        assert [look(one).url for _ in range(4)] == [second.url] * 4
+        assert [observe(one).url for _ in range(4)] == [second.url] * 4
         assert len(hung.requested) == 1
         second.respond = answering(500)
         assert missing(one).kind == "unreachable"
         assert len(hung.requested) == 2  # when there is no better one
         ended.set()
         hung.respond = well
-        assert look(one).url == hung.url
+        assert observe(one).url == hung.url
 
 
 def test_nobody_listens(observer: ObserverOf) -> None:
@@ -334,9 +334,9 @@ def test_a_token_and_headers_are_sent_and_files_are_read_again(observer: Observe
             header_files={"X-Scope-OrgID": str(tenant)},
             headers={"X-Other": "o"},
         )
-        look(one)
+        observe(one)
         token.write_text("two\n")
-        look(one)
+        observe(one)
     sent = [
         {name: headers.get(name) for name in ("Authorization", "X-Scope-OrgID", "X-Other")}
         for _, _, headers, _ in server.requested

@@ -1,4 +1,4 @@
-"""The scaler's eyes on the real thing: BullMQ's jobs, Redis, the exporter, Prometheus."""
+"""The observer with real servers: BullMQ's jobs, Redis, the exporter, Prometheus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lab.ports import free_port
 from lab.prometheus import Prometheus, Web, start_prometheus
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
-from scaler.decision.guards import fresh
+from scaler.decision.guards import fresh_sample
 from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import OURS, QueueKey, combine
@@ -28,7 +28,7 @@ from scaler.prometheus.settings import MOST_QUERIES, QuerySettings
 from scaler.settings import PolicySettings
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
-from tests.support.observers import MAIL, ObserverOf, look, mail, missing
+from tests.support.observers import MAIL, ObserverOf, mail, missing, observe
 
 pytestmark = pytest.mark.timeout(120)  # up to 15 s alone, of scrapes and their ages
 
@@ -114,56 +114,62 @@ def world() -> Iterator[World]:
         yield World(bullmq, exporter, prometheus)
 
 
-def settled(one: Observer) -> QueueSample:
+def settled(observer: Observer) -> QueueSample:
     """The sample of `mail` once the last of its jobs is scraped."""
 
     def reached() -> QueueSample | None:
-        told = mail(one)
-        return told if isinstance(told, QueueSample) and (told.waiting, told.added) == (7, 12) else None
+        mail_sample = mail(observer)
+        return (
+            mail_sample
+            if isinstance(mail_sample, QueueSample) and (mail_sample.waiting, mail_sample.added) == (7, 12)
+            else None
+        )
 
-    found = wait_until(reached, what="7 jobs wait of 12", seconds=15, every=0.2)
-    assert found is not None
-    return found
+    sample_of_mail = wait_until(reached, what="7 jobs wait of 12", seconds=15, every=0.2)
+    assert sample_of_mail is not None
+    return sample_of_mail
 
 
-def test_what_is_seen_is_what_bullmq_says(world: World, observer: ObserverOf) -> None:
-    one = observer(world.prometheus.url, wanted={OURS: [MAIL, VIDEO, IDLE]})
-    told = settled(one)
+def test_the_samples_are_the_counts_of_bullmq(world: World, observer: ObserverOf) -> None:
+    under_test = observer(world.prometheus.url, queues={OURS: [MAIL, VIDEO, IDLE]})
+    sample = settled(under_test)
     counts = world.bullmq.counts("mail")
-    assert told.waiting == sum(counts.get(state, 0) for state in ("wait", "waiting", "paused", "prioritized"))
-    assert (told.active, told.completed, told.failed, told.added) == (0, 4, 1, 12)
-    assert told.duration_count == 5
-    assert told.duration_sum is not None
-    assert told.duration_sum >= 4 * 0.02
-    assert told.oldest_waiting is not None
-    assert 0 < told.oldest_waiting < 60
-    assert 0 <= now() - told.at < 5
-    seen = look(one)
-    video, idle = (seen.of([key])[key] for key in (VIDEO, IDLE))
+    assert sample.waiting == sum(
+        counts.get(state, 0) for state in ("wait", "waiting", "paused", "prioritized")
+    )
+    assert (sample.active, sample.completed, sample.failed, sample.added) == (0, 4, 1, 12)
+    assert sample.duration_count == 5
+    assert sample.duration_sum is not None
+    assert sample.duration_sum >= 4 * 0.02
+    assert sample.oldest_waiting is not None
+    assert 0 < sample.oldest_waiting < 60
+    assert 0 <= now() - sample.at < 5
+    result = observe(under_test)
+    video, idle = (result.of([key])[key] for key in (VIDEO, IDLE))
     assert isinstance(video, QueueSample)
     assert (video.waiting, video.active, video.completed, video.added) == (1, 3, 0, 4)
     assert isinstance(idle, QueueSample)
     assert (idle.waiting, idle.active, idle.added, idle.oldest_waiting) == (0, 0, 0, None)
-    together = combine(seen.of([MAIL, VIDEO, IDLE]))
+    together = combine(result.of([MAIL, VIDEO, IDLE]))
     assert isinstance(together, QueueSample)
     assert (together.waiting, together.active, together.added, together.duration_count) == (8, 3, 16, 5)
-    age = seen.age()
+    age = result.age()
     assert age is not None
     assert 0 <= age < 5
-    assert (seen.url, seen.took > 0) == (world.prometheus.url, True)
+    assert (result.url, result.took > 0) == (world.prometheus.url, True)
 
 
 def test_a_scrape_has_the_same_time_whenever_it_is_looked_at(world: World, observer: ObserverOf) -> None:
-    one = observer(world.prometheus.url)
-    settled(one)
-    seen = [mail(one) for _ in range(20)]
-    times = {sample.at for sample in seen if isinstance(sample, QueueSample)}
+    under_test = observer(world.prometheus.url)
+    settled(under_test)
+    result = [mail(under_test) for _ in range(20)]
+    times = {sample.at for sample in result if isinstance(sample, QueueSample)}
     scrapes = world.prometheus.query('timestamp(bullmq_job_count{queue="mail",state="active"})')
     assert len(times) < 20
     assert all(0 <= scrapes[0][1] - at < 5 for at in times)
 
 
-def test_a_step_is_few_queries_whatever_it_asks(world: World, observer: ObserverOf) -> None:
+def test_a_step_sends_few_queries(world: World, observer: ObserverOf) -> None:
     custom = [
         QuerySettings(
             waiting=f"bullmq_job_count{{state='waiting'}} + {n}",
@@ -171,32 +177,34 @@ def test_a_step_is_few_queries_whatever_it_asks(world: World, observer: Observer
         )
         for n in range(MOST_QUERIES - 1)
     ]
-    wanted = {queries: [MAIL, VIDEO] for queries in (OURS, *custom)}
-    one = observer(world.prometheus.url, wanted=wanted)
-    look(one)
-    assert one.requests == MOST_QUERIES
+    queues = {queries: [MAIL, VIDEO] for queries in (OURS, *custom)}
+    under_test = observer(world.prometheus.url, queues=queues)
+    observe(under_test)
+    assert under_test.requests == MOST_QUERIES
     with pytest.raises(ValueError, match="at most 10"):
-        observer(world.prometheus.url, wanted={**wanted, QuerySettings(waiting="w", active="a"): [MAIL]})
+        observer(world.prometheus.url, queues={**queues, QuerySettings(waiting="w", active="a"): [MAIL]})
 
 
 def test_a_queue_that_no_exporter_knows_is_missing(world: World, observer: ObserverOf) -> None:
     key = QueueKey("bull", "mial")
-    one = observer(world.prometheus.url, wanted={OURS: [MAIL, key]})
-    settled(one)
-    told = look(one).of([MAIL, key])
-    absent = told[key]
+    under_test = observer(world.prometheus.url, queues={OURS: [MAIL, key]})
+    settled(under_test)
+    sample = observe(under_test).of([MAIL, key])
+    absent = sample[key]
     assert isinstance(absent, Missing)
-    assert (absent.kind, "knows no such queue" in absent.message) == ("empty", True)
-    assert combine(told) == absent
+    assert (absent.kind, "does not know this queue" in absent.message) == ("empty", True)
+    assert combine(sample) == absent
 
 
 @pytest.mark.parametrize(("cluster", "kind"), [("eu", "empty"), (None, "sample")])
 def test_every_selector_has_the_matchers(
     world: World, observer: ObserverOf, cluster: str | None, kind: str
 ) -> None:
-    one = observer(world.prometheus.url, matchers={"cluster": cluster} if cluster else {"job": "oxherd"})
-    told = mail(one)
-    assert (told.kind if isinstance(told, Missing) else "sample") == kind
+    under_test = observer(
+        world.prometheus.url, matchers={"cluster": cluster} if cluster else {"job": "oxherd"}
+    )
+    mail_sample = mail(under_test)
+    assert (mail_sample.kind if isinstance(mail_sample, Missing) else "sample") == kind
 
 
 def test_another_exporters_series(world: World, observer: ObserverOf) -> None:
@@ -207,12 +215,14 @@ def test_another_exporters_series(world: World, observer: ObserverOf) -> None:
         active='sum without (state) (bullmq_job_count{state="active",{selector}})',
         timestamp='max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))',
     )
-    one = observer(world.prometheus.url, wanted={OURS: [MAIL], queries: [MAIL]}, matchers={"job": "oxherd"})
-    settled(one)
-    told = look(one).of([MAIL], queries)[MAIL]
-    assert isinstance(told, QueueSample)
-    assert (told.waiting, told.active, told.completed) == (7, 0, None)
-    assert 0 <= now() - told.at < 5
+    under_test = observer(
+        world.prometheus.url, queues={OURS: [MAIL], queries: [MAIL]}, matchers={"job": "oxherd"}
+    )
+    settled(under_test)
+    sample = observe(under_test).of([MAIL], queries)[MAIL]
+    assert isinstance(sample, QueueSample)
+    assert (sample.waiting, sample.active, sample.completed) == (7, 0, None)
+    assert 0 <= now() - sample.at < 5
 
 
 def test_lengths_of_lists(observer: ObserverOf) -> None:
@@ -230,31 +240,31 @@ def test_lengths_of_lists(observer: ObserverOf) -> None:
     )
     with exposing(sizes) as address, start_prometheus(config(scraping(address))) as prometheus:
         prometheus.wait_for("redis_key_size")
-        told = look(observer(prometheus.url, wanted={queries: [MAIL]})).of([MAIL], queries)[MAIL]
-    assert isinstance(told, QueueSample)
-    assert (told.waiting, told.active) == (6, 1)
+        sample = observe(observer(prometheus.url, queues={queries: [MAIL]})).of([MAIL], queries)[MAIL]
+    assert isinstance(sample, QueueSample)
+    assert (sample.waiting, sample.active) == (6, 1)
 
 
 def test_a_query_with_a_mistake_costs_only_itself(world: World, observer: ObserverOf) -> None:
     wrong = QuerySettings(waiting="bullmq_job_count", active="sum(by)(", queue_label="queue")
-    one = observer(world.prometheus.url, wanted={OURS: [MAIL], wrong: [MAIL]})
-    seen = look(one)
-    assert isinstance(seen.of([MAIL])[MAIL], QueueSample)
-    told = seen.of([MAIL], wrong)[MAIL]
-    assert isinstance(told, Missing)
-    assert told.kind == "error"
-    assert "parse error" in told.message
-    assert "`active`" in told.message
+    under_test = observer(world.prometheus.url, queues={OURS: [MAIL], wrong: [MAIL]})
+    result = observe(under_test)
+    assert isinstance(result.of([MAIL])[MAIL], QueueSample)
+    sample = result.of([MAIL], wrong)[MAIL]
+    assert isinstance(sample, Missing)
+    assert sample.kind == "error"
+    assert "parse error" in sample.message
+    assert "`active`" in sample.message
 
 
 def test_a_range_longer_than_prometheus_allows(world: World, observer: ObserverOf) -> None:
     end = float(int(now()))
-    one = observer(world.prometheus.url)
-    found = one.range("vector(2)", end - 25_000, end, 1, Deadline.after(20))
-    assert found == {frozenset(): [(end - 25_000 + n, 2.0) for n in range(25_001)]}
-    assert one.requests == 3
+    under_test = observer(world.prometheus.url)
+    series = under_test.range("vector(2)", end - 25_000, end, 1, Deadline.after(20))
+    assert series == {frozenset(): [(end - 25_000 + n, 2.0) for n in range(25_001)]}
+    assert under_test.requests == 3
     with pytest.raises(UnreadableError, match="parse error"):
-        one.range("vector(", end - 10, end, 1, Deadline.after(20))
+        under_test.range("vector(", end - 10, end, 1, Deadline.after(20))
 
 
 # --- several exporters --------------------------------------------------------------------------------------
@@ -265,8 +275,8 @@ def test_two_that_see_the_same_redis_are_not_added_up(world: World, observer: Ob
     with start_prometheus(config(scraping(address, address))) as prometheus:
         prometheus.wait_for("count(bullmq_up) == 2")
         prometheus.wait_for('count(bullmq_job_added_total{queue="mail"}) == 2')
-        one = observer(prometheus.url)
-        assert settled(one).completed == 4
+        under_test = observer(prometheus.url)
+        assert settled(under_test).completed == 4
 
 
 def test_two_jobs_with_such_a_queue_are_not_believed_until_one_is_named(
@@ -276,9 +286,9 @@ def test_two_jobs_with_such_a_queue_are_not_believed_until_one_is_named(
     jobs = config(scraping(address, job="east"), scraping(address, job="west"))
     with start_prometheus(jobs) as prometheus:
         prometheus.wait_for("count(bullmq_up) == 2")
-        told = missing(observer(prometheus.url))
-        assert told.kind == "duplicate"
-        assert 'job="east"' in told.message
+        missing_mail = missing(observer(prometheus.url))
+        assert missing_mail.kind == "duplicate"
+        assert 'job="east"' in missing_mail.message
         assert settled(observer(prometheus.url, matchers={"job": "west"})).added == 12
 
 
@@ -294,23 +304,25 @@ def test_prometheus_hangs_and_dies_and_another_takes_over_until_it_is_back(
     with start_prometheus(jobs, port=port) as first:
         first.wait_for("bullmq_job_count")
         alone = observer(first.url, timeout_seconds=0.5)
-        one = observer(first.url, world.prometheus.url, timeout_seconds=0.5)
-        assert look(one).url == first.url
+        under_test = observer(first.url, world.prometheus.url, timeout_seconds=0.5)
+        assert observe(under_test).url == first.url
         first.process.suspend()
-        seen = look(alone)
-        told = seen.of([MAIL])[MAIL]
-        assert isinstance(told, Missing)
-        assert told.kind == "timeout"
-        assert 0.4 < seen.took < 5
-        assert isinstance(mail(one), QueueSample)
+        result = observe(alone)
+        sample = result.of([MAIL])[MAIL]
+        assert isinstance(sample, Missing)
+        assert sample.kind == "timeout"
+        assert 0.4 < result.took < 5
+        assert isinstance(mail(under_test), QueueSample)
         first.process.resume()
         assert wait_until(lambda: isinstance(mail(alone), QueueSample), what="it answers again")
-    told = missing(alone)
-    assert told.kind == "unreachable"
+    sample = missing(alone)
+    assert sample.kind == "unreachable"
     for _ in range(3):
-        assert look(one).url == world.prometheus.url
+        assert observe(under_test).url == world.prometheus.url
     with start_prometheus(jobs, port=port) as first:
-        wait_until(lambda: look(one).url == first.url, what="back to the first", seconds=20, every=0.1)
+        wait_until(
+            lambda: observe(under_test).url == first.url, what="back to the first", seconds=20, every=0.1
+        )
     lines = [record.message for record in caplog.records if "another" in record.message]
     assert 1 <= len(lines) <= 2  # it may have been back for a moment between the two
 
@@ -322,25 +334,29 @@ def test_an_exporter_that_is_gone_leaves_no_numbers(
         exporting(fresh_redis) as exporter,
         start_prometheus(config(scraping(exporter.address))) as prometheus,
     ):
-        one = observer(prometheus.url)
-        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample", seconds=15, every=0.1)
+        under_test = observer(prometheus.url)
+        wait_until(lambda: isinstance(mail(under_test), QueueSample), what="a sample", seconds=15, every=0.1)
         fresh_redis.process.suspend()
-        told = wait_until(
-            lambda: is_missing(one), what="no sample of a Redis that hangs", seconds=15, every=0.1
+        reading = wait_until(
+            lambda: is_missing(under_test), what="no sample of a Redis that hangs", seconds=15, every=0.1
         )
-        assert told is not None
+        assert reading is not None
         fresh_redis.process.resume()
-        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample again", seconds=15, every=0.1)
+        wait_until(
+            lambda: isinstance(mail(under_test), QueueSample), what="a sample again", seconds=15, every=0.1
+        )
         exporter.stop()
-        told = wait_until(lambda: is_missing(one), what="no sample of no exporter", seconds=15, every=0.1)
-        assert told is not None
-        assert told.kind == "empty"
-        assert "is the exporter up" in told.message
+        reading = wait_until(
+            lambda: is_missing(under_test), what="no sample of no exporter", seconds=15, every=0.1
+        )
+        assert reading is not None
+        assert reading.kind == "empty"
+        assert "is the exporter up" in reading.message
 
 
-def is_missing(one: Observer) -> Missing | None:
-    told = mail(one)
-    return told if isinstance(told, Missing) else None
+def is_missing(observer: Observer) -> Missing | None:
+    sample = mail(observer)
+    return sample if isinstance(sample, Missing) else None
 
 
 @contextmanager
@@ -367,7 +383,7 @@ def exposing(text: str) -> Iterator[str]:
             thread.join()
 
 
-def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: ObserverOf) -> None:
+def test_a_value_that_prometheus_still_returns_is_as_old_as_its_scrape(observer: ObserverOf) -> None:
     """With timestamps of their own, series are not marked as ended, and are told for five minutes."""
     at = now() - 100
     states = {"waiting": 3, "prioritized": 1, "active": 2}
@@ -377,11 +393,11 @@ def test_a_value_that_prometheus_still_tells_is_as_old_as_its_scrape(observer: O
     )
     with exposing(text) as address, start_prometheus(config(scraping(address))) as prometheus:
         prometheus.wait_for("bullmq_job_count")
-        told = mail(observer(prometheus.url))
-    assert isinstance(told, QueueSample)
-    assert (told.waiting, told.active) == (4, 2)
-    assert told.at == round(at, 3)
-    stale = fresh(PolicySettings(), Observation(now(), 2, 2, told))
+        sample = mail(observer(prometheus.url))
+    assert isinstance(sample, QueueSample)
+    assert (sample.waiting, sample.active) == (4, 2)
+    assert sample.at == round(at, 3)
+    stale = fresh_sample(PolicySettings(), Observation(now(), 2, 2, sample))
     assert isinstance(stale, Missing)
     assert stale.kind == "stale"
 
@@ -420,12 +436,12 @@ def test_a_user_over_tls_is_let_in_and_a_wrong_one_is_not(
 ) -> None:
     password = tmp_path / "password"
     password.write_text("wrong-password\n")
-    one = observer(guarded.url, username="scaler", password_file=str(password), tls=tls(certificates))
-    told = missing(one)
-    assert told.kind == "refused"
-    assert "wrong-password" not in told.message
+    prometheus = observer(guarded.url, username="scaler", password_file=str(password), tls=tls(certificates))
+    missing_mail = missing(prometheus)
+    assert missing_mail.kind == "refused"
+    assert "wrong-password" not in missing_mail.message
     password.write_text(f"{PASSWORD}\n")
-    assert missing(one).kind == "empty"
+    assert missing(prometheus).kind == "empty"
     named = observer(
         guarded.url,
         username="scaler",
@@ -446,9 +462,9 @@ def test_tls_that_does_not_fit(
         "TLS": {"ca_file": str(certificates.ca)},
     }
     for why, given in cases.items():
-        told = missing(observer(guarded.url, tls=given, **user))
-        assert told.kind == "unreachable", told
-        assert any(word in told.message for word in why.split("|")), told
+        missing_mail = missing(observer(guarded.url, tls=given, **user))
+        assert missing_mail.kind == "unreachable", missing_mail
+        assert any(word in missing_mail.message for word in why.split("|")), missing_mail
     unreadable = missing(observer(guarded.url, tls=tls(certificates, ca_file=str(tmp_path / "none")), **user))
     assert unreadable.kind == "error"
     assert "ca_file" in unreadable.message

@@ -1,4 +1,4 @@
-"""Workers that crash, do not listen, shout and multiply: real processes, and what is left of them."""
+"""Workers that crash, ignore SIGTERM, print much and fork: real processes, and what is left of them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def target(_only_ours: None) -> Iterator[TargetOf]:
     """`target("command", "argument", grace_seconds=1)`; closed, and its threads gone, at the end."""
     with ExitStack() as undo:
 
-        def made(*command: str, busy: Any = None, name: str = "mail", **settings: Any) -> ProcessTarget:
+        def make(*command: str, busy: Any = None, name: str = "mail", **settings: Any) -> ProcessTarget:
             given: dict[str, Any] = {"command": command, "grace_seconds": 5, "ready_seconds": 0.1} | settings
-            one = ProcessTarget(name, ProcessSettings(**given), busy=busy)
-            undo.callback(one.close)
-            return one
+            process_target = ProcessTarget(name, ProcessSettings(**given), busy=busy)
+            undo.callback(process_target.close)
+            return process_target
 
         before = set(threading.enumerate())
-        yield made
+        yield make
         undo.close()
         assert set(threading.enumerate()) <= before
         assert children(recursive=True) == []
@@ -58,12 +58,12 @@ _others: set[int] = set()
 def _only_ours() -> None:
     """Servers that other tests keep for the session are no workers."""
     _others.clear()
-    _others.update(one.pid for one in psutil.Process().children(recursive=True))
+    _others.update(child.pid for child in psutil.Process().children(recursive=True))
 
 
 def children(*, recursive: bool = False) -> list[psutil.Process]:
     """The processes that the test has started."""
-    return [one for one in psutil.Process().children(recursive=recursive) if one.pid not in _others]
+    return [child for child in psutil.Process().children(recursive=recursive) if child.pid not in _others]
 
 
 @pytest.fixture(autouse=True)
@@ -110,36 +110,38 @@ def python(script: str) -> tuple[str, ...]:
 
 
 def test_out_and_in(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
-    one = target(*FOR_EVER)
-    assert workers(one) == Workers(requested=0, ready=0)
-    assert one.scale(0, 3, SOON) == Applied(3)
-    assert workers(one).requested == 3
-    until_ready(one, 3)
-    assert one.scale(3, 1, SOON) == Applied(1)
-    assert workers(one) == Workers(requested=1, ready=1, start_seconds=workers(one).start_seconds)
+    mail = target(*FOR_EVER)
+    assert workers(mail) == Workers(requested=0, ready=0)
+    assert mail.scale(0, 3, SOON) == Applied(3)
+    assert workers(mail).requested == 3
+    until_ready(mail, 3)
+    assert mail.scale(3, 1, SOON) == Applied(1)
+    assert workers(mail) == Workers(requested=1, ready=1, start_seconds=workers(mail).start_seconds)
     wait_until(lambda: len(children()) == 1, what="two have gone")
-    ended = events(caplog, "worker ended")
+    ended = events(caplog, "worker exited")
     assert [(record.status, record.levelno) for record in ended] == [("SIGTERM", logging.INFO)] * 2
 
 
-def test_a_start_time_is_measured_from_the_wish_to_readiness(target: TargetOf) -> None:
-    one = target(*FOR_EVER, ready_seconds=0.3)
-    one.scale(0, 1, SOON)
-    assert workers(one) == Workers(requested=1, ready=0, start_seconds=None)
-    until_ready(one, 1)
-    assert (workers(one).start_seconds or 0) >= 0.3
+def test_a_start_time_is_measured_from_the_request_to_readiness(target: TargetOf) -> None:
+    mail = target(*FOR_EVER, ready_seconds=0.3)
+    mail.scale(0, 1, SOON)
+    assert workers(mail) == Workers(requested=1, ready=0, start_seconds=None)
+    until_ready(mail, 1)
+    assert (workers(mail).start_seconds or 0) >= 0.3
 
 
-def test_a_number_that_is_not_the_one_asked_for_is_a_conflict(target: TargetOf) -> None:
-    one = target(*FOR_EVER)
-    answer = one.scale(2, 3, SOON)
+def test_another_number_than_the_requested_one_is_a_conflict(target: TargetOf) -> None:
+    mail = target(*FOR_EVER)
+    answer = mail.scale(2, 3, SOON)
     assert isinstance(answer, NotApplied)
-    assert (answer.kind, answer.message) == ("conflict", "0 workers are asked for, not 2")
-    assert workers(one).requested == 0
+    assert (answer.kind, answer.message) == ("conflict", "0 workers are requested, not 2")
+    assert workers(mail).requested == 0
     assert children() == []
 
 
-def test_what_cannot_run_is_said_and_nothing_is_asked_for(target: TargetOf, tmp_path: Path) -> None:
+def test_a_command_that_cannot_run_is_an_error_and_nothing_is_requested(
+    target: TargetOf, tmp_path: Path
+) -> None:
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
     cases = [
@@ -154,25 +156,25 @@ def test_what_cannot_run_is_said_and_nothing_is_asked_for(target: TargetOf, tmp_
         (target("x" * 5000), "not_found"),
         (target("/" + "x" * 5000), "invalid"),
     ]
-    for one, kind in cases:
-        answer = one.scale(0, 1, SOON)
+    for mail, kind in cases:
+        answer = mail.scale(0, 1, SOON)
         assert isinstance(answer, NotApplied)
         assert answer.kind == kind, answer
-        assert workers(one).requested == 0
+        assert workers(mail).requested == 0
 
 
-def test_what_only_the_kernel_knows_shows_as_a_worker_that_ends(
+def test_an_error_at_exec_shows_as_a_worker_that_exits(
     target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = tmp_path / "script"
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
-    one = target(str(script))
-    assert one.scale(0, 1, SOON) == Applied(1)
-    wait_until(lambda: events(caplog, "worker ended by itself"), what="it has ended")
-    assert workers(one) == Workers(requested=1, ready=0)
+    mail = target(str(script))
+    assert mail.scale(0, 1, SOON) == Applied(1)
+    wait_until(lambda: events(caplog, "worker exited unexpectedly"), what="it has ended")
+    assert workers(mail) == Workers(requested=1, ready=0)
     assert lines(caplog) == [("mail-1", f"{script} cannot be run: No such file or directory")]
-    assert events(caplog, "worker ended by itself")[0].status == "exit 127"
+    assert events(caplog, "worker exited unexpectedly")[0].status == "exit 127"
 
 
 def test_a_worker_has_its_directory_its_environment_and_its_name(
@@ -180,8 +182,8 @@ def test_a_worker_has_its_directory_its_environment_and_its_name(
 ) -> None:
     monkeypatch.setenv("OF_THE_SCALER", "ours")
     script = 'echo "$PWD $OF_THE_SCALER $ADDED $OXHERD_WORKER"; exec sleep 1000'
-    one = target("sh", "-c", script, directory=str(tmp_path), environment={"ADDED": "theirs"})
-    one.scale(0, 1, SOON)
+    mail = target("sh", "-c", script, directory=str(tmp_path), environment={"ADDED": "theirs"})
+    mail.scale(0, 1, SOON)
     wait_until(lambda: lines(caplog), what="it has said so")
     assert lines(caplog) == [("mail-1", f"{tmp_path} ours theirs mail-1")]
 
@@ -189,56 +191,58 @@ def test_a_worker_has_its_directory_its_environment_and_its_name(
 def test_a_worker_runs_as_another_user_where_we_are_root(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = target("sh", "-c", "echo $(id -un) $(id -gn) $HOME; exec sleep 1000", user="nobody", directory="/")
-    answer = one.scale(0, 1, SOON)
+    mail = target("sh", "-c", "echo $(id -un) $(id -gn) $HOME; exec sleep 1000", user="nobody", directory="/")
+    answer = mail.scale(0, 1, SOON)
     if os.geteuid() != 0:
         assert isinstance(answer, NotApplied)
         assert answer.kind == "forbidden"
         return
     wait_until(lambda: lines(caplog), what="it has said who it is")
     assert lines(caplog)[0][1].split() == ["nobody", "nogroup", "/nonexistent"]
-    one.scale(1, 0, SOON)
+    mail.scale(1, 0, SOON)
     wait_until(lambda: children() == [], what="it has gone")
-    assert events(caplog, "worker ended")[0].status == "SIGTERM"
+    assert events(caplog, "worker exited")[0].status == "SIGTERM"
 
 
 def test_its_standard_input_is_empty_and_a_closed_pipe_ends_its_commands(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = target("sh", "-c", "cat; yes | head -1; echo over; exec sleep 1000")
-    one.scale(0, 1, SOON)
+    mail = target("sh", "-c", "cat; yes | head -1; echo over; exec sleep 1000")
+    mail.scale(0, 1, SOON)
     wait_until(lambda: ("mail-1", "over") in lines(caplog), what="it has read to the end")
     assert lines(caplog) == [("mail-1", "y"), ("mail-1", "over")]
 
 
-def test_one_that_does_not_listen_is_killed_after_the_grace(
+def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace_period(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = target(*STUBBORN, grace_seconds=0.5)
-    one.scale(0, 2, SOON)
-    until_ready(one, 2)
-    one.scale(2, 0, SOON)
-    assert workers(one) == Workers(requested=0, ready=0, start_seconds=workers(one).start_seconds)
+    mail = target(*STUBBORN, grace_seconds=0.5)
+    mail.scale(0, 2, SOON)
+    until_ready(mail, 2)
+    mail.scale(2, 0, SOON)
+    assert workers(mail) == Workers(requested=0, ready=0, start_seconds=workers(mail).start_seconds)
     wait_until(lambda: children(recursive=True) == [], what="all have gone")
-    assert [record.status for record in events(caplog, "worker ended")] == ["SIGKILL"] * 2
+    assert [record.status for record in events(caplog, "worker exited")] == ["SIGKILL"] * 2
 
 
-def test_one_that_has_hardly_begun_is_told_to_end_as_well(target: TargetOf) -> None:
-    one = target(*FOR_EVER, grace_seconds=60)
+def test_a_worker_that_has_just_started_is_terminated_too(target: TargetOf) -> None:
+    mail = target(*FOR_EVER, grace_seconds=60)
     for _ in range(5):
-        one.scale(0, 4, SOON)
+        mail.scale(0, 4, SOON)
         wait_until(children, what="the first is there")
-        one.scale(4, 0, SOON)
+        mail.scale(4, 0, SOON)
         wait_until(lambda: children() == [], what="all have gone, and not by SIGKILL")
 
 
-def test_what_ends_is_started_again_later_and_later(
+def test_a_worker_that_exits_is_restarted_with_growing_pauses(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = target("sh", "-c", "exit 7")
-    one.scale(0, 1, SOON)
-    wait_until(lambda: len(events(caplog, "worker ended by itself")) == 3, what="it has ended three times")
-    ended = events(caplog, "worker ended by itself")
+    mail = target("sh", "-c", "exit 7")
+    mail.scale(0, 1, SOON)
+    wait_until(
+        lambda: len(events(caplog, "worker exited unexpectedly")) == 3, what="it has ended three times"
+    )
+    ended = events(caplog, "worker exited unexpectedly")
     assert [(record.status, record.restart_seconds) for record in ended] == [
         ("exit 7", 1.0),
         ("exit 7", 2.0),
@@ -247,42 +251,42 @@ def test_what_ends_is_started_again_later_and_later(
     gaps = [later.created - earlier.created for earlier, later in pairwise(ended)]
     assert gaps[0] >= 1
     assert gaps[1] >= 2
-    assert workers(one) == Workers(requested=1, ready=0)
+    assert workers(mail) == Workers(requested=1, ready=0)
 
 
-def test_one_that_ends_well_is_started_again_as_well(
+def test_a_worker_that_exits_with_0_is_restarted_too(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = target("true")
-    one.scale(0, 1, SOON)
+    mail = target("true")
+    mail.scale(0, 1, SOON)
     wait_until(lambda: len(events(caplog, "worker started")) == 2, what="it was started again")
-    assert events(caplog, "worker ended by itself")[0].status == "exit 0"
+    assert events(caplog, "worker exited unexpectedly")[0].status == "exit 0"
 
 
-def test_one_that_is_killed_is_replaced(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
-    one = target(*FOR_EVER)
-    one.scale(0, 2, SOON)
-    until_ready(one, 2)
+def test_a_worker_that_is_killed_is_replaced(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+    mail = target(*FOR_EVER)
+    mail.scale(0, 2, SOON)
+    until_ready(mail, 2)
     os.kill(events(caplog, "worker started")[0].pid, signal.SIGKILL)
-    wait_until(lambda: workers(one).ready == 1, what="one is missed")
-    until_ready(one, 2)
-    assert events(caplog, "worker ended by itself")[0].status == "SIGKILL"
+    wait_until(lambda: workers(mail).ready == 1, what="one is missed")
+    until_ready(mail, 2)
+    assert events(caplog, "worker exited unexpectedly")[0].status == "SIGKILL"
 
 
-def test_one_that_waits_for_its_restart_goes_first(
+def test_a_worker_that_waits_for_its_restart_is_removed_first(
     target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "mail-1").touch()
-    one = target("sh", "-c", f"[ -e {tmp_path}/$OXHERD_WORKER ] && exit 1; exec sleep 1000")
-    one.scale(0, 2, SOON)
-    wait_until(lambda: events(caplog, "worker ended by itself"), what="the first has crashed")
-    until_ready(one, 1)
-    one.scale(2, 1, SOON)
-    assert workers(one).ready == 1
-    assert events(caplog, "worker told to end") == []
+    mail = target("sh", "-c", f"[ -e {tmp_path}/$OXHERD_WORKER ] && exit 1; exec sleep 1000")
+    mail.scale(0, 2, SOON)
+    wait_until(lambda: events(caplog, "worker exited unexpectedly"), what="the first has crashed")
+    until_ready(mail, 1)
+    mail.scale(2, 1, SOON)
+    assert workers(mail).ready == 1
+    assert events(caplog, "worker terminating") == []
 
 
-def test_idle_ones_go_first(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+def test_idle_workers_are_terminated_first(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     busy = {
         "mail-1": True,
         "mail-2": False,
@@ -291,12 +295,12 @@ def test_idle_ones_go_first(target: TargetOf, caplog: pytest.LogCaptureFixture) 
         "other-1": False,
         "mail-x": False,
     }
-    one = target(*FOR_EVER, busy=lambda: busy)
-    one.scale(0, 4, SOON)
-    until_ready(one, 4)
-    one.scale(4, 3, SOON)
-    wait_until(lambda: events(caplog, "worker ended"), what="one has gone")
-    assert [record.worker for record in events(caplog, "worker ended")] == ["mail-2"]
+    mail = target(*FOR_EVER, busy=lambda: busy)
+    mail.scale(0, 4, SOON)
+    until_ready(mail, 4)
+    mail.scale(4, 3, SOON)
+    wait_until(lambda: events(caplog, "worker exited"), what="one has gone")
+    assert [record.worker for record in events(caplog, "worker exited")] == ["mail-2"]
 
 
 def test_who_is_busy_may_not_be_known(target: TargetOf) -> None:
@@ -304,16 +308,16 @@ def test_who_is_busy_may_not_be_known(target: TargetOf) -> None:
         raise RuntimeError("no idea")
 
     for busy in (broken, lambda: None, dict):
-        one = target(*FOR_EVER, busy=busy)
-        one.scale(0, 2, SOON)
-        assert one.scale(2, 1, SOON) == Applied(1)
+        mail = target(*FOR_EVER, busy=busy)
+        mail.scale(0, 2, SOON)
+        assert mail.scale(2, 1, SOON) == Applied(1)
 
 
-def test_every_line_of_a_loud_one_is_logged(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_line_of_much_output_is_logged(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     script = "i=0; while [ $i -lt 3000 ]; do echo line $i; echo error $i >&2; i=$((i+1)); done; printf end"
-    one = target("sh", "-c", script)
-    one.scale(0, 1, SOON)
-    wait_until(lambda: events(caplog, "worker ended by itself"), what="it is through")
+    mail = target("sh", "-c", script)
+    mail.scale(0, 1, SOON)
+    wait_until(lambda: events(caplog, "worker exited unexpectedly"), what="it is through")
     wait_until(lambda: lines(caplog)[-1] == ("mail-1", "end"), what="all is logged")
     expected = [text for n in range(3000) for text in (f"line {n}", f"error {n}")]
     assert [line for _, line in lines(caplog)] == [*expected, "end"]
@@ -321,10 +325,10 @@ def test_every_line_of_a_loud_one_is_logged(target: TargetOf, caplog: pytest.Log
 
 def test_a_line_without_an_end_is_cut(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     script = "import sys; sys.stdout.write('x' * 20_000 + '\\xff'); sys.stdout.flush(); sys.stdin.read()"
-    one = target(*python(script + "; import signal; signal.pause()"))
-    one.scale(0, 1, SOON)
+    mail = target(*python(script + "; import signal; signal.pause()"))
+    mail.scale(0, 1, SOON)
     wait_until(lambda: len(lines(caplog)) == 2, what="what is long enough is logged")
-    one.scale(1, 0, SOON)
+    mail.scale(1, 0, SOON)
     wait_until(lambda: len(lines(caplog)) == 3, what="the rest is logged at its end")
     assert [len(line) for _, line in lines(caplog)] == [8000, 8000, 4001]
 
@@ -354,20 +358,20 @@ signal.pause()
 def test_descendants_end_with_their_worker(
     target: TargetOf, tmp_path: Path, stubborn: tuple[str, ...]
 ) -> None:
-    one = target(*python(FAMILY), str(tmp_path), *stubborn, grace_seconds=1)
-    one.scale(0, 1, SOON)
+    mail = target(*python(FAMILY), str(tmp_path), *stubborn, grace_seconds=1)
+    mail.scale(0, 1, SOON)
     wait_until(lambda: len(pids_in(tmp_path)) == 3, what="the family is complete")
     family = pids_in(tmp_path)
     assert running(family) == family
-    one.scale(1, 0, SOON)
+    mail.scale(1, 0, SOON)
     wait_until(lambda: running(family) == [], what="nobody is left")
 
 
-def test_descendants_of_one_that_crashed_end_before_it_is_started_again(
+def test_descendants_of_a_crashed_worker_are_terminated_before_the_restart(
     target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = target(*python(FAMILY), str(tmp_path))
-    one.scale(0, 1, SOON)
+    mail = target(*python(FAMILY), str(tmp_path))
+    mail.scale(0, 1, SOON)
     wait_until(lambda: len(pids_in(tmp_path)) == 3, what="the family is complete")
     family = pids_in(tmp_path)
     os.kill(events(caplog, "worker started")[0].pid, signal.SIGKILL)
@@ -379,21 +383,21 @@ def test_a_command_in_hand_is_not_disturbed_while_the_worker_closes(
     target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = "trap 'wait; echo closed; exit 0' TERM; (sleep 1; echo job is done) & echo busy; wait"
-    one = target("bash", "-c", script)
-    one.scale(0, 1, SOON)
+    mail = target("bash", "-c", script)
+    mail.scale(0, 1, SOON)
     wait_until(lambda: lines(caplog), what="it is busy")
-    one.scale(1, 0, SOON)
+    mail.scale(1, 0, SOON)
     wait_until(lambda: children() == [], what="it has gone")
     assert [line for _, line in lines(caplog)] == ["busy", "job is done", "closed"]
 
 
 @pytest.mark.parametrize("stubborn", [(), ("stubborn",)], ids=["listens", "stubborn"])
-def test_a_keeper_that_is_killed_leaves_its_worker_to_the_scaler(
+def test_the_worker_of_a_shim_that_was_killed_is_terminated_by_the_scaler(
     target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture, stubborn: tuple[str, ...]
 ) -> None:
     script = FAMILY.replace("os.setsid()", "pass")
-    one = target(*python(script), str(tmp_path), *stubborn, grace_seconds=1)
-    one.scale(0, 1, SOON)
+    mail = target(*python(script), str(tmp_path), *stubborn, grace_seconds=1)
+    mail.scale(0, 1, SOON)
     wait_until(lambda: len(pids_in(tmp_path)) == 3, what="the family is complete")
     family = pids_in(tmp_path)
     shim = psutil.Process(events(caplog, "worker started")[0].pid).parent()
@@ -401,30 +405,30 @@ def test_a_keeper_that_is_killed_leaves_its_worker_to_the_scaler(
     shim.kill()
     wait_until(lambda: len(pids_in(tmp_path)) == 6, what="there is another")
     assert running(family) == []
-    assert events(caplog, "worker ended by itself")[0].status == "not known: its keeper was killed"
+    assert events(caplog, "worker exited unexpectedly")[0].status == "unknown: its shim was killed"
 
 
-def test_a_keeper_that_hangs_is_killed_with_its_group(
+def test_a_shim_that_hangs_is_killed_with_its_group(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = target(*FOR_EVER, grace_seconds=0.2)
-    one.scale(0, 1, SOON)
-    until_ready(one, 1)
+    mail = target(*FOR_EVER, grace_seconds=0.2)
+    mail.scale(0, 1, SOON)
+    until_ready(mail, 1)
     children()[0].suspend()
-    one.scale(1, 0, SOON)
+    mail.scale(1, 0, SOON)
     wait_until(lambda: children(recursive=True) == [], what="all have gone")
 
 
 def test_close_ends_all_and_takes_no_more(target: TargetOf, tmp_path: Path) -> None:
-    one = target(*python(FAMILY), str(tmp_path), "stubborn", grace_seconds=0.5)
-    one.scale(0, 2, SOON)
+    mail = target(*python(FAMILY), str(tmp_path), "stubborn", grace_seconds=0.5)
+    mail.scale(0, 2, SOON)
     wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
-    one.close()
+    mail.close()
     assert running(pids_in(tmp_path)) == []
     assert children() == []
-    answer = one.scale(0, 1, SOON)
+    answer = mail.scale(0, 1, SOON)
     assert isinstance(answer, NotApplied)
-    one.close()
+    mail.close()
 
 
 def test_a_target_that_never_ran_is_closed(target: TargetOf) -> None:
@@ -454,9 +458,9 @@ def scaler() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.kill()
-        one.wait()
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("stubborn", [(), ("stubborn",)], ids=["listens", "stubborn"])
@@ -467,39 +471,39 @@ def test_nothing_outlives_a_scaler_that_was_killed(
     number: signal.Signals,
     stubborn: tuple[str, ...],
 ) -> None:
-    one = scaler(1, *python(FAMILY), str(tmp_path), *stubborn)
+    process = scaler(1, *python(FAMILY), str(tmp_path), *stubborn)
     wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
     family = pids_in(tmp_path)
-    shims = [child.pid for child in psutil.Process(one.pid).children()]
+    shims = [child.pid for child in psutil.Process(process.pid).children()]
     assert len(shims) == 2
     assert running(family) == family
-    one.send_signal(number)
-    one.wait()
+    process.send_signal(number)
+    process.wait()
     wait_until(lambda: running([*family, *shims]) == [], what="nobody is left")
 
 
 def test_a_scaler_that_is_stopped_keeps_its_workers(
     scaler: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    one = scaler(0.2, *python(FAMILY), str(tmp_path))
+    process = scaler(0.2, *python(FAMILY), str(tmp_path))
     wait_until(lambda: len(pids_in(tmp_path)) == 6, what="both families are complete")
     family = pids_in(tmp_path)
-    one.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         wait_until(lambda: running(family) != family, what="somebody has ended", seconds=1)
-    one.kill()
+    process.kill()
     wait_until(lambda: running(family) == [], what="nobody is left")
 
 
-def test_workers_end_with_a_scaler_and_keepers_that_are_killed_at_once(
+def test_workers_exit_with_a_scaler_and_shims_that_are_killed_at_once(
     scaler: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     """Who listens to SIGTERM, that is: the kernel tells the worker itself."""
-    one = scaler(1, "sh", "-c", f"touch {tmp_path}/$$; exec sleep 1000")
+    process = scaler(1, "sh", "-c", f"touch {tmp_path}/$$; exec sleep 1000")
     wait_until(lambda: len(pids_in(tmp_path)) == 2, what="both are there")
-    shims = psutil.Process(one.pid).children()
-    one.send_signal(signal.SIGSTOP)
+    shims = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGSTOP)
     for shim in shims:
         shim.kill()
-    one.kill()
+    process.kill()
     wait_until(lambda: running(pids_in(tmp_path)) == [], what="nobody is left")

@@ -57,11 +57,11 @@ def workers(given: ProcessSettings, busy: BusyLookup | None = None) -> Iterator[
 
 def left() -> list[int]:
     """Processes that have the worker's path in their command."""
-    found = []
+    pids = []
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            found += [child.pid] if any(str(WORKER) in word for word in child.cmdline()) else []
-    return found
+            pids += [child.pid] if any(str(WORKER) in word for word in child.cmdline()) else []
+    return pids
 
 
 def named(bullmq: BullMQ, queue: str) -> set[str]:
@@ -137,7 +137,9 @@ def test_jobs_in_hand_are_finished_when_the_scaler_is_killed(redis_server: Redis
         finally:
             scaler.send_signal(signal.SIGKILL)
             scaler.wait()
-        wait_until(lambda: not any(one.is_running() for one in family), what="nobody is left", seconds=20)
+        wait_until(
+            lambda: not any(process.is_running() for process in family), what="nobody is left", seconds=20
+        )
         counts = bullmq.counts("killed")
         done = ran(redis_server, "killed")
         assert (counts["active"], counts["failed"]) == (0, 0)

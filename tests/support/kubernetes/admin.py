@@ -45,10 +45,10 @@ class Admin:
         headers = {"Content-Type": content, "User-Agent": agent}
         data = b"" if body is None else json.dumps(body).encode()
         status, _, answer = self.front.backend(method, path, headers, data)
-        found: Json = json.loads(answer)
+        document: Json = json.loads(answer)
         if status >= 300:
-            raise RefusedError(status, str(found.get("message")))
-        return found
+            raise RefusedError(status, str(document.get("message")))
+        return document
 
     # --- workloads ---------------------------------------------------------------------------------------
 
@@ -75,8 +75,8 @@ class Admin:
         return self.ask("GET", f"{self._apps(kind)}/{name}")
 
     def replicas(self, name: str, kind: str = "Deployment") -> int:
-        found: int = self.get(name, kind)["spec"].get("replicas", 0)
-        return found
+        count: int = self.get(name, kind)["spec"].get("replicas", 0)
+        return count
 
     def set_replicas(self, name: str, replicas: int, *, manager: str = "kubectl") -> None:
         """As `kubectl scale` does."""
@@ -87,8 +87,8 @@ class Admin:
         self.ask("DELETE", f"{self._apps(kind)}/{name}")
 
     def pods(self, name: str) -> list[Json]:
-        found = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app%3D{name}")
-        return [one for one in found["items"] if "deletionTimestamp" not in one["metadata"]]
+        pods = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app%3D{name}")
+        return [pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"]]
 
     # --- others that scale -------------------------------------------------------------------------------
 
@@ -124,9 +124,9 @@ class Admin:
 
     def events(self) -> list[Json]:
         """Those of the scaler, the oldest first."""
-        found = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
-        ours = [one for one in found if one.get("reportingComponent") == "oxherd-scaler"]
-        return sorted(ours, key=lambda one: int(one["metadata"]["resourceVersion"]))
+        items = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
+        ours = [event for event in items if event.get("reportingComponent") == "oxherd-scaler"]
+        return sorted(ours, key=lambda event: int(event["metadata"]["resourceVersion"]))
 
     # --- who may do what ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""HTTP in front of an API server, fake or real: keeps a log of who asked what, and misbehaves on demand."""
+"""HTTP in front of an API server, fake or real: records all requests, and injects faults."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Backend: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], Answer]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A request; `status` is what it got, None while it hangs or when it was reset. `agent` tells whose."""
+class RecordedRequest:
+    """A request; `status` is that of its response, None while it hangs or when it was reset."""
 
     at: float
     method: str
     path: str
-    who: str
+    user_agent: str
     body: bytes
     status: int | None
 
@@ -37,7 +37,7 @@ class Fault:
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b"{}"
-    who: str = ""
+    user_agent: str = ""
     times: int | None = None
 
 
@@ -50,7 +50,7 @@ class Front(ThreadingHTTPServer):
     def __init__(self, backend: Backend) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.backend = backend
-        self.seen: list[Seen] = []
+        self.recorded: list[RecordedRequest] = []
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
         self.released = threading.Event()
@@ -77,31 +77,33 @@ class Front(ThreadingHTTPServer):
             with self.lock:
                 self.faults.remove(fault)
 
-    def writes(self, pattern: str = r"/scale") -> list[Seen]:
-        """The PATCHes that were done and not only pretended, in order."""
+    def writes(self, pattern: str = r"/scale") -> list[RecordedRequest]:
+        """The successful PATCHes, without dry runs, in order."""
         with self.lock:
             return [
-                one
-                for one in self.seen
-                if one.method == "PATCH"
-                and re.search(pattern, one.path)
-                and "dryRun" not in one.path
-                and one.status == 200
+                request
+                for request in self.recorded
+                if request.method == "PATCH"
+                and re.search(pattern, request.path)
+                and "dryRun" not in request.path
+                and request.status == 200
             ]
 
-    def requested(self, pattern: str) -> list[Seen]:
+    def requested(self, pattern: str) -> list[RecordedRequest]:
         """All requests whose `METHOD path` matches."""
         with self.lock:
-            return [one for one in self.seen if re.search(pattern, f"{one.method} {one.path}")]
+            return [
+                request for request in self.recorded if re.search(pattern, f"{request.method} {request.path}")
+            ]
 
     def forget(self) -> None:
         with self.lock:
-            self.seen.clear()
+            self.recorded.clear()
 
-    def fault_of(self, line: str, who: str) -> Fault | None:
+    def fault_of(self, line: str, user_agent: str) -> Fault | None:
         with self.lock:
             for fault in self.faults:
-                if fault.pattern.search(line) and fault.who in who and fault.times != 0:
+                if fault.pattern.search(line) and fault.user_agent in user_agent and fault.times != 0:
                     if fault.times is not None:
                         fault.times -= 1
                     return fault
@@ -121,8 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         at = monotonic()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        who = self.headers.get("User-Agent", "")
-        fault = self.server.fault_of(f"{self.command} {self.path}", who)
+        user_agent = self.headers.get("User-Agent", "")
+        fault = self.server.fault_of(f"{self.command} {self.path}", user_agent)
         requested = {name.title(): value for name, value in self.headers.items()}
         status, answer = 0, b""
         headers: Mapping[str, str] = {}
@@ -131,8 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "status":
             status, headers, answer = fault.status, fault.headers, fault.body
         with self.server.lock:
-            seen = Seen(at, self.command, self.path, who, body, status or None)
-            self.server.seen.append(seen)
+            request = RecordedRequest(at, self.command, self.path, user_agent, body, status or None)
+            self.server.recorded.append(request)
         if fault is not None and fault.kind in {"hang", "after"}:
             self.server.released.wait(60)
         if fault is not None and fault.kind != "status":

@@ -30,9 +30,9 @@ def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
 
 def of(overlay: str, kind: str) -> list[dict[str, Any]]:
     """Those of a kind."""
-    return [one for one in rendered(overlay) if one["kind"] == kind]
+    return [manifest for manifest in rendered(overlay) if manifest["kind"] == kind]
 
 
 def named(overlay: str, kind: str, name: str) -> dict[str, Any]:
     """The first whose name begins so."""
-    return next(one for one in of(overlay, kind) if one["metadata"]["name"].startswith(name))
+    return next(manifest for manifest in of(overlay, kind) if manifest["metadata"]["name"].startswith(name))

@@ -10,11 +10,11 @@ from tests.support.kubernetes.manifests import of
 
 def manifest_rules() -> list[dict[str, Any]]:
     """The rules of both Roles, every component's included, without the sample's names of workloads."""
-    found = [dict(rule) for role in of("overlays/everything", "Role") for rule in role["rules"]]
-    for rule in found:
+    rules = [dict(rule) for role in of("overlays/everything", "Role") for rule in role["rules"]]
+    for rule in rules:
         if rule.get("resourceNames") == ["mail-worker"]:
             del rule["resourceNames"]
-    return found
+    return rules
 
 
 RULES: Final[list[dict[str, Any]]] = manifest_rules()

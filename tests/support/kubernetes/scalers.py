@@ -32,11 +32,11 @@ class ScalerProcess:
         self.process.send_signal(number)
 
     def status(self) -> dict[str, Any] | None:
-        """/status.json; None while it cannot be had."""
+        """/status.json; None while it is not available."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status.json", timeout=2) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+                data: dict[str, Any] = json.load(answer)
+                return data
         except OSError:
             return None
 
@@ -46,8 +46,8 @@ class ScalerProcess:
             return text
 
     def leads(self) -> bool:
-        found = self.status()
-        return bool(found and found.get("leading"))
+        status = self.status()
+        return bool(status and status.get("leading"))
 
     def stop(self) -> int:
         """As kubelet does; the exit code."""

@@ -13,7 +13,7 @@ from service.outcome import Ok
 
 
 @dataclass
-class Leads:
+class Leadership:
     """A fence that says so, for so many seconds."""
 
     leading: bool = True

@@ -17,8 +17,8 @@ def upstream(kubeconfig: str) -> Backend:
     settings = client.Configuration()
     settings.retries = False
     config.load_kube_config(kubeconfig, client_configuration=settings, persist_config=False)  # type: ignore[no-untyped-call]
-    made = client.ApiClient(settings)
-    as_admin = made.rest_client.pool_manager
+    api_client = client.ApiClient(settings)
+    as_admin = api_client.rest_client.pool_manager
     as_others = urllib3.PoolManager(ca_certs=settings.ssl_ca_cert, retries=False)
 
     def answer(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -28,10 +28,12 @@ def upstream(kubeconfig: str) -> Backend:
         if credential:
             passed["Authorization"] = credential
         pool = as_admin if admin else as_others
-        found = pool.request(method, settings.host + target, body=body, headers=passed, timeout=30.0)
-        kept = {
-            name: found.headers[name] for name in ("Content-Type", "Retry-After") if name in found.headers
+        response = pool.request(method, settings.host + target, body=body, headers=passed, timeout=30.0)
+        kept_headers = {
+            name: response.headers[name]
+            for name in ("Content-Type", "Retry-After")
+            if name in response.headers
         }
-        return found.status, kept, found.data
+        return response.status, kept_headers, response.data
 
     return answer

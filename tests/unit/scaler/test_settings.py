@@ -107,11 +107,11 @@ ONE = f"{{name: a, queues: [q], {PROCESSES}}}"
     [
         (
             f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, min_workers: 11}}\n",
-            "targets[0].min_workers=11 (s.yml, line 2): min_workers 11 is over max_workers 10 (target a)",
+            "targets[0].min_workers=11 (s.yml, line 2): min_workers 11 is above max_workers 10 (target a)",
         ),
         (
             f"defaults:\n  max_workers: 1\ntargets:\n  - {{name: a, queues: [q], {PROCESSES}}}\n",
-            "defaults.max_workers=1 (s.yml, line 2): min_workers 2 is over max_workers 1 (target a)",
+            "defaults.max_workers=1 (s.yml, line 2): min_workers 2 is above max_workers 1 (target a)",
         ),
         (
             f"targets:\n  - {ONE}\n  - {{name: a, queues: [r], {PROCESSES}}}\n",
@@ -123,11 +123,14 @@ ONE = f"{{name: a, queues: [q], {PROCESSES}}}"
         ),
         (
             "targets:\n  - {name: a, queues: [q]}\n",
-            "targets[0].name=a (s.yml, line 2): needs either processes or kubernetes: what its workers are",
+            (
+                "targets[0].name=a (s.yml, line 2): "
+                "needs either processes or kubernetes, the backend of its workers"
+            ),
         ),
         (
             f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, fallback_workers: 11}}\n",
-            "targets[0].fallback_workers=11 (s.yml, line 2): is over max_workers 10 (target a)",
+            "targets[0].fallback_workers=11 (s.yml, line 2): is above max_workers 10 (target a)",
         ),
         (
             f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, scale_down_threshold: 2}}\n",
@@ -163,8 +166,8 @@ def test_a_mistake_is_named_with_its_place(text: str, line: str) -> None:
 
 
 def test_two_intervals_are_one_too_many() -> None:
-    told = refused("interval_seconds: 9\n", SCALING_INTERVAL_MINUTES="1")
-    assert told == "interval_seconds (s.yml, line 1): SCALING_INTERVAL_MINUTES is set too: keep one of them"
+    error = refused("interval_seconds: 9\n", SCALING_INTERVAL_MINUTES="1")
+    assert error == "interval_seconds (s.yml, line 1): SCALING_INTERVAL_MINUTES is set too: keep one of them"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_a_changed_policy_is_held_to_the_same_rules() -> None:
     assert checked(settings, mailer, {"max_workers": 50}).max_workers == 50
     for changed, why in (
         ({"max_worker": 3}, "max_worker: there is no such setting of a policy"),
-        ({"max_workers": 1}, "min_workers 2 is over max_workers 1"),
+        ({"max_workers": 1}, "min_workers 2 is above max_workers 1"),
         ({"max_workers": "many"}, "max_workers: "),
         ({"scale_down_threshold": 5}, "scale_down_threshold should be below"),
     ):
@@ -194,7 +197,7 @@ def test_a_changed_policy_is_held_to_the_same_rules() -> None:
             checked(settings, mailer, changed)
 
 
-def test_slips_of_the_pen_are_told() -> None:
+def test_misspelt_variables_are_reported() -> None:
     assert slips(["SCALER_STATEFILE", "PATH", "SCALING_INTERVAL_MINUTE", "PROMETHEUS_URL"]) == {
         "SCALER_STATEFILE": "SCALER_STATE_FILE",
         "SCALING_INTERVAL_MINUTE": "SCALING_INTERVAL_MINUTES",

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.backtest.history import gather, sorted_by_queue
-from scaler.backtest.replay import HistoryPoint, NothingRecordedError, arrival_history, load_of, replay
+from scaler.backtest.history import group_by_queue, history_points
+from scaler.backtest.replay import HistoryPoint, NothingRecordedError, arrival_history, replay, simulated_load
 from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import QueueKey
 from scaler.settings import PolicySettings
@@ -20,10 +20,10 @@ def record(rate: float, run: float, *, seconds: int = 3600, step: int = 15) -> l
 
 
 def test_as_many_jobs_as_were_recorded_and_as_long() -> None:
-    past = arrival_history(record(2.0, 3.0), 15.0)
-    assert past.jobs == pytest.approx(7200)
-    assert past.worker_seconds == pytest.approx(3 * 3600)
-    load = load_of(past, 4)
+    history = arrival_history(record(2.0, 3.0), 15.0)
+    assert history.jobs == pytest.approx(7200)
+    assert history.worker_seconds == pytest.approx(3 * 3600)
+    load = simulated_load(history, 4)
     assert len(load.at) == 7200
     assert sum(load.runs) / len(load.runs) == pytest.approx(3.0, rel=0.03)
     assert load.at == sorted(load.at)
@@ -37,11 +37,13 @@ def test_a_step_without_metrics_or_with_new_counters_brings_no_jobs() -> None:
     points[10] = HistoryPoint(150.0, 30.0, 6.0, 6.0, 90.0, 30.0, 3.0)
     assert arrival_history(points, 15.0).jobs == pytest.approx(
         30 * 7
-    )  # of 10 steps, two lack an end, one began anew
+    )  # of 10 steps, two lack an end, one has a counter reset
 
 
 def test_the_run_time_is_that_of_the_hour_or_what_was_busy() -> None:
-    slow = [HistoryPoint(one.at, one.ended, one.inside, 6.0, None, None, None) for one in record(2.0, 3.0)]
+    slow = [
+        HistoryPoint(point.at, point.ended, point.inside, 6.0, None, None, None) for point in record(2.0, 3.0)
+    ]
     [(_, _, run), *_] = arrival_history(slow, 15.0).arrivals
     assert run == pytest.approx(3.0)
 
@@ -54,36 +56,36 @@ def test_the_run_time_is_that_of_the_hour_or_what_was_busy() -> None:
         [HistoryPoint(at, 5.0, 0.0, 0.0, 0.0, 0.0, 1.0) for at in (0.0, 15.0)],
     ],
 )
-def test_nothing_recorded_is_told(points: list[HistoryPoint]) -> None:
+def test_without_recorded_jobs_there_is_an_error(points: list[HistoryPoint]) -> None:
     with pytest.raises(NothingRecordedError):
         arrival_history(points, 15.0)
 
 
 def test_a_policy_that_is_switched_off_is_tried_all_the_same() -> None:
-    past = arrival_history(record(8.0, 3.0), 15.0)
-    report = replay(past, POLICY, interval=5.0, scrape=15.0, start=(10.0, 20.0))
+    history = arrival_history(record(8.0, 3.0), 15.0)
+    report = replay(history, POLICY, interval=5.0, scrape=15.0, start=(10.0, 20.0))
     assert report.over < 0.02
     assert 6 <= report.worker_seconds / 3600 <= 12  # 24 slots of work: six workers full
-    again = replay(past, POLICY, interval=5.0, scrape=15.0, start=(10.0, 20.0))
+    again = replay(history, POLICY, interval=5.0, scrape=15.0, start=(10.0, 20.0))
     assert again == report
     worse = replay(
-        past, POLICY.model_copy(update={"max_workers": 5}), interval=5.0, scrape=15.0, start=(10.0, 20.0)
+        history, POLICY.model_copy(update={"max_workers": 5}), interval=5.0, scrape=15.0, start=(10.0, 20.0)
     )
     assert worse.over > 0.5
 
 
 def test_a_concurrency_has_to_be_known() -> None:
-    past = arrival_history(record(2.0, 3.0), 15.0)
+    history = arrival_history(record(2.0, 3.0), 15.0)
     with pytest.raises(NothingRecordedError, match="worker_concurrency"):
-        replay(past, PolicySettings(), interval=5.0, scrape=15.0, start=(1.0, 2.0))
+        replay(history, PolicySettings(), interval=5.0, scrape=15.0, start=(1.0, 2.0))
 
 
 def test_many_jobs_are_thinned_as_far_as_there_are_slots() -> None:
-    past = arrival_history(record(1000.0, 0.1), 15.0)
-    load = load_of(past, 100)
+    history = arrival_history(record(1000.0, 0.1), 15.0)
+    load = simulated_load(history, 100)
     assert load.weight == pytest.approx(100 / 8)
-    assert len(load.at) * load.weight == pytest.approx(past.jobs, rel=0.001)
-    assert load_of(arrival_history(record(2.0, 3.0), 15.0), 100).weight == 1
+    assert len(load.at) * load.weight == pytest.approx(history.jobs, rel=0.001)
+    assert simulated_load(arrival_history(record(2.0, 3.0), 15.0), 100).weight == 1
 
 
 def labels(**pairs: str) -> Labels:
@@ -101,14 +103,14 @@ def test_series_become_figures_by_queue_and_the_longer_of_two_counts() -> None:
         labels(oxherd_measure="active", queue="video"): [(0.0, 9.0)],
         labels(oxherd_measure="up"): [(0.0, 1.0)],
     }
-    found = sorted_by_queue(series, "queue", "prefix", "bull")
-    assert found == {
+    by_queue = group_by_queue(series, "queue", "prefix", "bull")
+    assert by_queue == {
         QueueKey("bull", "mail"): {"waiting": {0.0: 2.0, 15.0: 3.0}, "active": {0.0: 4.0, 15.0: 5.0}},
         QueueKey("bull", "video"): {"active": {0.0: 9.0}},
     }
-    [first, second] = gather([found[QueueKey("bull", "mail")]], [0.0, 15.0])
+    [first, second] = history_points([by_queue[QueueKey("bull", "mail")]], [0.0, 15.0])
     assert (first.inside, first.active, first.ended, second.inside) == (6.0, 4.0, None, 8.0)
-    [both] = gather(list(found.values()), [0.0])
+    [both] = history_points(list(by_queue.values()), [0.0])
     assert (both.active, both.inside) == (13.0, None)  # video's waiting jobs are not known
-    [none] = gather([], [0.0])
+    [none] = history_points([], [0.0])
     assert none.active is None

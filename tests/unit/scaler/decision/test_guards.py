@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scaler.decision.guards import GuardMemory, changed, dump_guards, guard, load_guards
+from scaler.decision.guards import GuardMemory, apply_guards, dump_guards, load_guards, record_change
 from scaler.model import Control, Decision, Missing, Observation, Override, Proposal, QueueSample
 from scaler.settings import PolicySettings
 
@@ -19,7 +19,7 @@ def policy(**keys: Any) -> PolicySettings:
 def decide(
     settings: PolicySettings,
     workers: int,
-    wish: int | None,
+    proposed: int | None,
     *,
     at: float = 0.0,
     waiting: float = 5.0,
@@ -28,23 +28,23 @@ def decide(
     memory: GuardMemory = GuardMemory(),  # noqa: B008  # frozen
 ) -> tuple[Decision, GuardMemory]:
     sample = sample or QueueSample(at, waiting, 0.0)
-    seen = Observation(at, workers, workers, sample)
-    proposal = None if wish is None else Proposal(wish, "burst", "it comes thick and fast")
-    return guard(settings, seen, proposal, control, memory)
+    observation = Observation(at, workers, workers, sample)
+    proposal = None if proposed is None else Proposal(proposed, "burst", "it comes thick and fast")
+    return apply_guards(settings, observation, proposal, control, memory)
 
 
-def over(settings: PolicySettings, wishes: list[tuple[float, int]], workers: int) -> list[int]:
-    """The numbers, each applied before the next."""
+def over(settings: PolicySettings, proposals: list[tuple[float, int]], workers: int) -> list[int]:
+    """The workers after each proposal, each decision applied before the next."""
     memory, numbers = GuardMemory(), []
-    for at, wish in wishes:
-        decision, memory = decide(settings, workers, wish, at=at, memory=memory)
+    for at, proposed in proposals:
+        decision, memory = decide(settings, workers, proposed, at=at, memory=memory)
         if decision.workers != workers:
-            memory, workers = changed(memory, at), decision.workers
+            memory, workers = record_change(memory, at), decision.workers
         numbers.append(workers)
     return numbers
 
 
-def test_a_wish_within_the_bounds_is_the_decision() -> None:
+def test_a_proposal_within_the_bounds_is_the_decision() -> None:
     decision, _ = decide(policy(), 3, 5)
     assert (decision.workers, decision.proposed, decision.reason) == (5, 5, "burst")
     assert (decision.sentence, decision.notes) == ("it comes thick and fast", ())
@@ -52,12 +52,12 @@ def test_a_wish_within_the_bounds_is_the_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected", "reason"), [(11, 10, "max"), (10, 10, "burst"), (0, 1, "min"), (1, 1, "burst")]
+    ("proposed", "expected", "reason"), [(11, 10, "max"), (10, 10, "burst"), (0, 1, "min"), (1, 1, "burst")]
 )
-def test_the_bounds_come_last(wish: int, expected: int, reason: str) -> None:
-    decision, _ = decide(policy(), 3, wish)
+def test_the_bounds_come_last(proposed: int, expected: int, reason: str) -> None:
+    decision, _ = decide(policy(), 3, proposed)
     assert (decision.workers, decision.reason) == (expected, reason)
-    assert ("AtMax" in decision.conditions) == (wish > 10)
+    assert ("AtMax" in decision.conditions) == (proposed > 10)
     assert decision.sentence.startswith("it comes thick and fast")
 
 
@@ -73,7 +73,7 @@ def test_missing_metrics_hold() -> None:
 def test_missing_metrics_never_scale_in_even_over_the_maximum() -> None:
     decision, _ = decide(policy(), 15, None, sample=GONE)
     assert decision.workers == 15
-    assert decide(policy(), 0, None, sample=GONE)[0].workers == 1  # up to the least is no scaling in
+    assert decide(policy(), 0, None, sample=GONE)[0].workers == 1  # up to min_workers is not scaling in
 
 
 @pytest.mark.parametrize(("current", "expected"), [(2, [2, 2, 6, 6]), (8, [8, 8, 8, 8])])
@@ -95,7 +95,7 @@ def test_metrics_too_old_or_of_the_future_are_none(at: float, stale: bool) -> No
     assert ("MetricsStale" in decision.conditions) == stale
 
 
-def test_a_pause_and_a_switch_hold_whatever_is_wanted() -> None:
+def test_a_pause_and_a_switch_hold_whatever_is_proposed() -> None:
     for settings, control in ((policy(), Control(paused=True)), (policy(enabled=False), Control())):
         for workers in (3, 15):
             decision, _ = decide(settings, workers, 8, control=control)
@@ -103,20 +103,20 @@ def test_a_pause_and_a_switch_hold_whatever_is_wanted() -> None:
             assert "Paused" in decision.conditions
 
 
-def test_a_persons_number_counts_over_metrics_and_cooldown_within_the_bounds() -> None:
+def test_an_override_counts_over_metrics_and_cooldown_within_the_bounds() -> None:
     memory = GuardMemory(changed_at=0.0)
     for workers, expected in ((50, 10), (4, 4)):
         control = Control(override=Override(workers, "a sale", "ann", 0.0))
         for sample in (None, GONE):
-            wish = None if sample else 8
-            given = policy(cooldown_seconds=300)
-            decision, _ = decide(given, 9, wish, at=1.0, sample=sample, control=control, memory=memory)
+            proposed = None if sample else 8
+            settings = policy(cooldown_seconds=300)
+            decision, _ = decide(settings, 9, proposed, at=1.0, sample=sample, control=control, memory=memory)
             assert decision.workers == expected
             assert "Overridden" in decision.conditions
-            assert "by ann: a sale" in decision.sentence
+            assert f"override of {workers} by ann: a sale" in decision.sentence
 
 
-def test_a_pause_is_stronger_than_a_number() -> None:
+def test_a_pause_takes_precedence_over_an_override() -> None:
     control = Control(paused=True, override=Override(4, "a sale", "ann", 0.0))
     assert decide(policy(), 9, 8, control=control)[0].workers == 9
 
@@ -131,7 +131,7 @@ def test_the_last_worker_goes_only_after_a_while_without_jobs() -> None:
     assert decide(policy(min_workers=1), 1, 0, at=1e6, waiting=0)[0].workers == 1
 
 
-def test_the_first_job_wakes_it_at_once() -> None:
+def test_the_first_job_starts_a_worker_at_once() -> None:
     settings = policy(min_workers=0, cooldown_seconds=300, stabilization_up_seconds=300)
     memory = GuardMemory(changed_at=0.0, lows=((0.0, 0),))
     decision, _ = decide(settings, 0, 0, at=1.0, waiting=1, memory=memory)
@@ -142,8 +142,10 @@ def test_the_first_job_wakes_it_at_once() -> None:
 def test_a_cooldown_begins_with_a_change_that_was_applied() -> None:
     settings = policy(cooldown_seconds=60)
     _, memory = decide(settings, 3, 5, at=0.0)
-    assert decide(settings, 3, 5, at=5.0, memory=memory)[0].workers == 5  # it could not be applied: again
-    memory = changed(memory, 5.0)
+    assert (
+        decide(settings, 3, 5, at=5.0, memory=memory)[0].workers == 5
+    )  # it could not be applied: proposed again
+    memory = record_change(memory, 5.0)
     held, _ = decide(settings, 5, 9, at=64.9, memory=memory)
     assert (held.workers, held.reason) == (5, "cooldown")
     assert "60 of 60 s" in held.sentence
@@ -157,18 +159,18 @@ def test_the_cooldown_of_each_policy(name: str, seconds: float) -> None:
     assert held.workers == (3 if seconds else 5)
 
 
-def test_down_only_to_the_most_of_the_window() -> None:
-    wishes = [(0.0, 8), (10.0, 3), (60.0, 5), (101.0, 3), (161.0, 3)]
-    assert over(policy(stabilization_down_seconds=100), wishes, 8) == [8, 8, 8, 5, 3]
-    assert over(policy(), wishes, 8) == [8, 3, 5, 3, 3]
+def test_down_only_to_the_highest_proposal_of_the_window() -> None:
+    proposals = [(0.0, 8), (10.0, 3), (60.0, 5), (101.0, 3), (161.0, 3)]
+    assert over(policy(stabilization_down_seconds=100), proposals, 8) == [8, 8, 8, 5, 3]
+    assert over(policy(), proposals, 8) == [8, 3, 5, 3, 3]
 
 
-def test_up_only_to_the_least_of_the_window() -> None:
-    wishes = [(0.0, 2), (10.0, 9), (60.0, 6), (101.0, 9), (161.0, 9)]
-    assert over(policy(stabilization_up_seconds=100), wishes, 2) == [2, 2, 2, 6, 9]
+def test_up_only_to_the_lowest_proposal_of_the_window() -> None:
+    proposals = [(0.0, 2), (10.0, 9), (60.0, 6), (101.0, 9), (161.0, 9)]
+    assert over(policy(stabilization_up_seconds=100), proposals, 2) == [2, 2, 2, 6, 9]
 
 
-def test_the_memory_of_wishes_stays_small() -> None:
+def test_the_memory_of_proposals_stays_small() -> None:
     settings, memory = policy(stabilization_down_seconds=3600, stabilization_up_seconds=3600), GuardMemory()
     for step in range(2000):
         _, memory = decide(settings, 5, (step * 7) % 9, at=5.0 * step, memory=memory)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scaler.decision.jsonl import Conversation, answer, run
-from scaler.decision.step import TargetMemory, acted, step
+from scaler.decision.jsonl import Session, reply_to, run
+from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Observation, QueueSample
 from scaler.settings import PolicySettings
 
@@ -15,7 +15,7 @@ CONFIG = {"min_workers": 1, "max_workers": 20, "worker_concurrency": 2, "interva
 
 
 def observe(time: float, replicas: int, **more: Any) -> dict[str, Any]:
-    told = {
+    message = {
         "type": "observe",
         "time": time,
         "replicas": replicas,
@@ -23,14 +23,16 @@ def observe(time: float, replicas: int, **more: Any) -> dict[str, Any]:
         "metrics_ok": True,
     }
     return (
-        told
+        message
         | {"scrape_time": time, "waiting": 0, "active": 0, "completed_total": 0, "failed_total": 0}
         | more
     )
 
 
-def talk(*told: dict[str, Any] | str) -> tuple[list[dict[str, Any]], int]:
-    lines = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in told)
+def run_lines(*messages: dict[str, Any] | str) -> tuple[list[dict[str, Any]], int]:
+    lines = "".join(
+        (message if isinstance(message, str) else json.dumps(message)) + "\n" for message in messages
+    )
     replies = io.StringIO()
     code = run(io.StringIO(lines), replies)
     return [json.loads(line) for line in replies.getvalue().splitlines()], code
@@ -38,25 +40,25 @@ def talk(*told: dict[str, Any] | str) -> tuple[list[dict[str, Any]], int]:
 
 def test_the_same_decisions_as_in_process_line_for_line() -> None:
     settings = PolicySettings(min_workers=1, max_workers=20, worker_concurrency=2)
-    told, expected, memory, workers, completed = [], [], None, 2, 0.0
-    kept: TargetMemory | None = memory
+    messages, expected, workers, completed = [], [], 2, 0.0
+    memory: TargetMemory | None = None
     for index in range(200):
         at, waiting, active = 5.0 * index, (index * 37) % 90, min(2 * workers, 7)
         completed += active
-        told.append(
+        messages.append(
             observe(
                 at, workers, waiting=waiting, active=active, completed_total=completed, failed_total=index
             )
         )
         sample = QueueSample(at, waiting, active, completed=completed, failed=float(index))
-        decision, kept = step(settings, 5.0, Observation(at, workers, workers, sample), Control(), kept)
+        decision, memory = step(settings, 5.0, Observation(at, workers, workers, sample), Control(), memory)
         if decision.workers != workers:
-            kept = acted(kept, at)
+            memory = record_scaling(memory, at)
         expected.append({"replicas": decision.workers, "reason": f"{decision.reason}: {decision.sentence}"})
         workers = decision.workers
-    replies, code = talk({"type": "init", "config": CONFIG}, *told, {"type": "end"}, "never read")
+    replies, code = run_lines({"type": "init", "config": CONFIG}, *messages, {"type": "end"}, "never read")
     assert (replies[1:], code) == (expected, 0)
-    assert len({one["replicas"] for one in replies[1:]}) > 3
+    assert len({reply["replicas"] for reply in replies[1:]}) > 3
 
 
 @pytest.mark.parametrize(
@@ -64,20 +66,20 @@ def test_the_same_decisions_as_in_process_line_for_line() -> None:
     [{"metrics_ok": False}, {"waiting": None}, {"active": None}, {"scrape_time": -100.0}, {"scrape_time": 0}],
 )
 def test_missing_or_frozen_metrics_hold(change: dict[str, Any]) -> None:
-    one = observe(500.0, 7) | change
+    message = observe(500.0, 7) | change
     if change.get("scrape_time") == -100.0:
-        one.pop("waiting")
-        one.pop("scrape_time")
-    [_, reply], code = talk({"type": "init", "config": CONFIG}, one)
+        message.pop("waiting")
+        message.pop("scrape_time")
+    [_, reply], code = run_lines({"type": "init", "config": CONFIG}, message)
     assert (reply["replicas"], code) == (7, 0)
     assert reply["reason"].startswith("metrics_missing: held at 7")
 
 
 def test_what_the_observation_says_counts_over_the_config() -> None:
-    one = observe(
+    message = observe(
         0.0, 2, waiting=0, min_replicas=4, max_replicas=5, concurrency=3, slo_wait_s=9, interval_s=1
     )
-    [_, reply], _ = talk({"type": "init", "config": CONFIG}, one)
+    [_, reply], _ = run_lines({"type": "init", "config": CONFIG}, message)
     assert reply["replicas"] == 4
 
 
@@ -87,12 +89,12 @@ def test_what_the_observation_says_counts_over_the_config() -> None:
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("7", "should be a JSON object"),
-        ('{"type": "guess"}', '"guess" is none of'),
+        ('{"type": "guess"}', '"guess" is not init, observe or end'),
         ('{"type": "observe"}', "time: should be a number"),
         ('{"type": "observe", "time": 1}', "replicas: should be a number"),
-        (json.dumps(observe(1, 2, waiting="many")), 'waiting: "many" is no number'),
-        (json.dumps(observe(1, 2, waiting=True)), "waiting: true is no number"),
-        (json.dumps(observe(1, 2, waiting=float("nan"))), "waiting: NaN is no number"),
+        (json.dumps(observe(1, 2, waiting="many")), 'waiting: "many" is not a number'),
+        (json.dumps(observe(1, 2, waiting=True)), "waiting: true is not a number"),
+        (json.dumps(observe(1, 2, waiting=float("nan"))), "waiting: NaN is not a number"),
         (json.dumps(observe(1, 2, active=-1)), "active: -1 is below 0"),
         (json.dumps(observe(1, 2, min_replicas="x")), "config.min_workers"),
         ('{"type": "init", "config": {"aims": 1}}', "config.aims"),
@@ -100,14 +102,14 @@ def test_what_the_observation_says_counts_over_the_config() -> None:
     ],
 )
 def test_a_line_that_cannot_be_used_changes_nothing(line: str, why: str) -> None:
-    before = answer(json.dumps(observe(0.0, 2, waiting=9)), Conversation())[1]
-    reply, after = answer(line, before)
+    before = reply_to(json.dumps(observe(0.0, 2, waiting=9)), Session())[1]
+    reply, after = reply_to(line, before)
     assert reply is not None
     assert why in reply["error"]
     assert after is before
 
 
-def test_after_a_bad_line_it_goes_on_and_the_exit_code_tells() -> None:
-    replies, code = talk({"type": "init"}, "{", "", observe(0.0, 2), {"type": "end"})
-    assert [list(one) for one in replies] == [["ready"], ["error"], ["replicas", "reason"]]
+def test_after_a_bad_line_it_goes_on_and_the_exit_code_is_1() -> None:
+    replies, code = run_lines({"type": "init"}, "{", "", observe(0.0, 2), {"type": "end"})
+    assert [list(reply) for reply in replies] == [["ready"], ["error"], ["replicas", "reason"]]
     assert code == 1

@@ -1,4 +1,4 @@
-"""What has to hold for every policy, whatever comes."""
+"""Properties of every policy, for any input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scaler.decision.policies import POLICIES
-from scaler.decision.step import TargetMemory, acted, begin, dump_memory, load_memory, step
+from scaler.decision.step import TargetMemory, dump_memory, initial_memory, load_memory, record_scaling, step
 from scaler.model import Control, Decision, Missing, Observation, QueueSample
 from scaler.settings import PolicySettings
 
@@ -26,7 +26,7 @@ def policy(name: str, **keys: Any) -> PolicySettings:
     return PolicySettings.model_validate({"policy": name, "min_workers": 1, "max_workers": 12, **keys})
 
 
-def seen(at: float, workers: int, waiting: int | None, active: int, completed: float) -> Observation:
+def observe(at: float, workers: int, waiting: int | None, active: int, completed: float) -> Observation:
     sample: QueueSample | Missing = Missing("empty", "no series")
     if waiting is not None:
         sample = QueueSample(at, waiting, active, completed=completed, failed=0.0)
@@ -34,30 +34,30 @@ def seen(at: float, workers: int, waiting: int | None, active: int, completed: f
 
 
 def played(
-    given: PolicySettings, steps: Steps, *, restart: int = -1, seconds: float = 5.0
+    policy_settings: PolicySettings, steps: Steps, *, restart: int = -1, seconds: float = 5.0
 ) -> list[tuple[Observation, Decision]]:
     """Each decision applied before the next; `restart`: the step before which all goes through JSON."""
     memory: TargetMemory | None = None
     workers, completed = 2, 0.0
-    found = []
+    decisions = []
     for index, (waiting, active, ended) in enumerate(steps):
         completed += ended
         if index == restart and memory is not None:
             memory = load_memory(json.loads(json.dumps(dump_memory(memory))))
-        one = seen(seconds * index, workers, waiting, active, completed)
-        decision, memory = step(given, seconds, one, Control(), memory)
-        found.append((one, decision))
+        observation = observe(seconds * index, workers, waiting, active, completed)
+        decision, memory = step(policy_settings, seconds, observation, Control(), memory)
+        decisions.append((observation, decision))
         if decision.workers != workers:
-            workers, memory = decision.workers, acted(memory, one.time)
-    return found
+            workers, memory = decision.workers, record_scaling(memory, observation.time)
+    return decisions
 
 
 @given(names, steps_of)
 def test_never_outside_the_bounds_and_never_in_on_missing_metrics(name: str, steps: Steps) -> None:
-    for one, decision in played(policy(name, cooldown_seconds=0), steps):
+    for observation, decision in played(policy(name, cooldown_seconds=0), steps):
         assert 1 <= decision.workers <= 12
-        if isinstance(one.sample, Missing):
-            assert decision.workers >= one.workers
+        if isinstance(observation.sample, Missing):
+            assert decision.workers >= observation.workers
 
 
 @given(names, steps_of, st.integers(0, 49))
@@ -71,10 +71,10 @@ def test_more_waiting_jobs_never_mean_fewer_workers(name: str, steps: Steps, wai
     given, memory, completed = policy(name, cooldown_seconds=0), None, 0.0
     for index, (queued, active, ended) in enumerate(steps):
         completed += ended
-        _, memory = step(given, 5.0, seen(5.0 * index, 4, queued, active, completed), Control(), memory)
+        _, memory = step(given, 5.0, observe(5.0 * index, 4, queued, active, completed), Control(), memory)
     at = 5.0 * len(steps)
-    fewer, _ = step(given, 5.0, seen(at, 4, waiting, 9, completed + 5), Control(), memory)
-    greater, _ = step(given, 5.0, seen(at, 4, waiting + more, 9, completed + 5), Control(), memory)
+    fewer, _ = step(given, 5.0, observe(at, 4, waiting, 9, completed + 5), Control(), memory)
+    greater, _ = step(given, 5.0, observe(at, 4, waiting + more, 9, completed + 5), Control(), memory)
     assert greater.workers >= fewer.workers
 
 
@@ -86,11 +86,11 @@ def test_no_reversal_within_the_windows_of_stabilization(name: str, steps: Steps
         name, cooldown_seconds=0, stabilization_down_seconds=window, stabilization_up_seconds=window
     )
     changes = [
-        (one.time, decision.workers - one.workers)
-        for one, decision in played(
+        (observation.time, decision.workers - observation.workers)
+        for observation, decision in played(
             given, [(waiting or 0, active, ended) for waiting, active, ended in steps]
         )
-        if decision.workers != one.workers
+        if decision.workers != observation.workers
     ]
     for (before, first), (after, second) in pairwise(changes):
         assert first * second > 0 or after - before >= window
@@ -101,14 +101,16 @@ def test_no_reversal_within_the_windows_of_stabilization(name: str, steps: Steps
 def test_time_may_go_anywhere(name: str, steps: list[tuple[float, int | None]]) -> None:
     given, memory = policy(name, stabilization_down_seconds=60, cooldown_seconds=60), None
     for at, waiting in steps:
-        decision, memory = step(given, 5.0, seen(at, 3, waiting, 2, 0.0), Control(), memory)
-        memory = acted(memory, at)
+        decision, memory = step(given, 5.0, observe(at, 3, waiting, 2, 0.0), Control(), memory)
+        memory = record_scaling(memory, at)
         assert 1 <= decision.workers <= 12
 
 
-def test_another_policy_begins_anew_and_the_guards_remember() -> None:
-    first = acted(step(policy("wait_target"), 5.0, seen(0.0, 2, 9, 1, 0.0), Control(), None)[1], 0.0)
-    held, memory = step(policy("threshold"), 5.0, seen(5.0, 2, 99, 1, 0.0), Control(), first)
+def test_another_policy_starts_with_an_empty_memory_and_the_guards_keep_theirs() -> None:
+    first = record_scaling(
+        step(policy("wait_target"), 5.0, observe(0.0, 2, 9, 1, 0.0), Control(), None)[1], 0.0
+    )
+    held, memory = step(policy("threshold"), 5.0, observe(5.0, 2, 99, 1, 0.0), Control(), first)
     assert memory.policy == "threshold"
     assert (held.workers, held.reason) == (2, "cooldown")
 
@@ -125,11 +127,11 @@ def test_another_policy_begins_anew_and_the_guards_remember() -> None:
     ],
 )
 def test_foreign_data_are_refused(data: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"policy|memory|remembered"):
+    with pytest.raises(ValueError, match=r"policy|memory"):
         load_memory(data)
 
 
-def test_a_target_that_was_never_looked_at() -> None:
+def test_the_initial_memory_can_be_saved() -> None:
     for name in POLICIES:
-        memory = begin(policy(name))
+        memory = initial_memory(policy(name))
         assert load_memory(dump_memory(memory)) == memory

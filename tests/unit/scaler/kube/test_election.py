@@ -1,4 +1,4 @@
-"""The election on simulated clocks: whatever is late, lost or asleep, at no moment do two lead."""
+"""Leader election on simulated clocks: whatever is late, lost or asleep, there are never two leaders."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.kube import lease
-from scaler.kube.election import Record, Watched, held, lease_body, record_of, released
+from scaler.kube.election import (
+    LeaseRecord,
+    ObservedRecord,
+    acquire_or_renew,
+    lease_body,
+    record_of,
+    release,
+)
 from scaler.kube.errors import KubeError
-from scaler.kube.lease import Elector
+from scaler.kube.lease import LeaderElector
 from service.clock import Deadline
 
 SECONDS = 15
@@ -28,14 +35,14 @@ class World:
     time: float = 0.0
     version: int = 1
     spec: dict[str, Any] = field(default_factory=dict)
-    electors: list[Elector] = field(default_factory=list)
+    electors: list[LeaderElector] = field(default_factory=list)
     led: list[str] = field(default_factory=list)
 
     def lease(self, name: str, deadline: Deadline) -> dict[str, Any]:
         self._travel()
-        found = {"metadata": {"name": name, "resourceVersion": str(self.version)}, "spec": dict(self.spec)}
+        body = {"metadata": {"name": name, "resourceVersion": str(self.version)}, "spec": dict(self.spec)}
         self._travel()
-        return found
+        return body
 
     def replace_lease(self, name: str, body: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
         self._travel()
@@ -43,9 +50,9 @@ class World:
             raise KubeError("conflict", "the object has been modified", status=409)
         self.version += 1
         self.spec = dict(body["spec"])
-        answer = {"metadata": {"name": name, "resourceVersion": str(self.version)}, "spec": dict(self.spec)}
+        written = {"metadata": {"name": name, "resourceVersion": str(self.version)}, "spec": dict(self.spec)}
         self._travel()
-        return answer
+        return written
 
     def _travel(self) -> None:
         seconds, lost = next(self.delays, (0.01, False))
@@ -54,10 +61,10 @@ class World:
             raise KubeError("timeout", "no answer")
 
     def sleep(self, seconds: float) -> None:
-        """Time passes, and at each moment of it at most one leads."""
+        """Time passes, and at each moment of it there is at most one leader."""
         for _ in range(4):
             self.time += seconds / 4
-            leading = [one.identity for one in self.electors if one.leading]
+            leading = [elector.identity for elector in self.electors if elector.leading]
             assert len(leading) <= 1, leading
             if leading and self.led[-1:] != leading:
                 self.led += leading
@@ -65,34 +72,36 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(iter(()))
-    monkeypatch.setattr(lease, "boottime", lambda: made.time)
-    return made
+    world = World(iter(()))
+    monkeypatch.setattr(lease, "boottime", lambda: world.time)
+    return world
 
 
-def elect(world: World, name: str) -> Elector:
-    elector = Elector(world, "oxherd-scaler", SECONDS, who=name)  # type: ignore[arg-type]
+def elect(world: World, name: str) -> LeaderElector:
+    elector = LeaderElector(world, "oxherd-scaler", SECONDS, identity=name)  # type: ignore[arg-type]
     world.electors.append(elector)
     return elector
 
 
-def run(world: World, electors: list[Elector], seconds: float) -> None:
-    """Each takes its turn when it is due."""
+def run(world: World, electors: list[LeaderElector], seconds: float) -> None:
+    """Each candidate steps when it is due."""
     due = dict.fromkeys(range(len(electors)), world.time)
     end = world.time + seconds
     while world.time < end:
-        who = min(due, key=lambda one: due[one])
-        world.sleep(max(0.0, due[who] - world.time))
-        due[who] = world.time + electors[who]._step()
+        index = min(due, key=lambda index: due[index])
+        world.sleep(max(0.0, due[index] - world.time))
+        due[index] = world.time + electors[index]._step()
 
 
-def test_one_of_two_leads_and_goes_on_leading(world: World) -> None:
+def test_one_of_two_candidates_becomes_leader_and_stays_it(world: World) -> None:
     run(world, [elect(world, "a"), elect(world, "b")], 300)
     assert world.led == ["a"]
     assert world.spec["leaseTransitions"] == 1
 
 
-def test_when_the_leader_is_silent_the_other_leads_within_the_lease_and_a_sixth(world: World) -> None:
+def test_when_the_leader_does_not_renew_the_other_takes_over_within_the_lease_and_a_sixth(
+    world: World,
+) -> None:
     a, b = elect(world, "a"), elect(world, "b")
     run(world, [a, b], 60)
     silent, pause = world.time, 0.0
@@ -104,7 +113,7 @@ def test_when_the_leader_is_silent_the_other_leads_within_the_lease_and_a_sixth(
     assert world.time - silent <= SECONDS * (1 + 1 / 6) + 0.1
 
 
-def test_a_lease_that_was_given_back_is_taken_at_once(world: World) -> None:
+def test_a_released_lease_is_acquired_at_once(world: World) -> None:
     a, b = elect(world, "a"), elect(world, "b")
     run(world, [a, b], 60)
     assert a.stop()
@@ -112,7 +121,7 @@ def test_a_lease_that_was_given_back_is_taken_at_once(world: World) -> None:
     assert world.led == ["a", "b"]
 
 
-TURNS = st.lists(
+STEPS = st.lists(
     st.tuples(
         st.integers(0, 2),
         st.floats(0, 40),
@@ -122,41 +131,41 @@ TURNS = st.lists(
 )
 
 
-@given(TURNS)
-def test_at_no_moment_do_two_lead(turns: list[tuple[int, float, list[tuple[float, bool]]]]) -> None:
-    """Turns of three at any time, requests that take longer than a lease, answers that are lost."""
+@given(STEPS)
+def test_there_are_never_two_leaders(steps: list[tuple[int, float, list[tuple[float, bool]]]]) -> None:
+    """Steps of three candidates at any time, requests that take longer than a lease, lost responses."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         world = World(iter(()))
         monkeypatch.setattr(lease, "boottime", lambda: world.time)
         electors = [elect(world, name) for name in "abc"]
-        for who, pause, delays in turns:
+        for index, pause, delays in steps:
             world.sleep(pause)
             world.delays = iter(delays)
-            electors[who]._step()
+            electors[index]._step()
 
 
-def test_what_a_record_says() -> None:
+def test_a_record_is_acquired_renewed_and_released() -> None:
     free = record_of({"metadata": {"resourceVersion": "7"}})
-    assert free == Record("", 0.0, "7")
-    mine = held(free, "me", 15, 0.0)
+    assert free == LeaseRecord("", 0.0, "7")
+    mine = acquire_or_renew(free, "me", 15, 0.0)
     assert (mine.holder, mine.seconds, mine.transitions, mine.version) == ("me", 15, 1, "7")
-    assert held(mine, "me", 15, 99.0).acquired == mine.acquired
-    assert held(mine, "you", 15, 99.0).transitions == 2
-    assert released(mine).holder == ""
-    with pytest.raises(ValueError, match="no Lease"):
+    assert acquire_or_renew(mine, "me", 15, 99.0).acquired == mine.acquired
+    assert acquire_or_renew(mine, "you", 15, 99.0).transitions == 2
+    assert release(mine).holder == ""
+    with pytest.raises(ValueError, match="not a Lease"):
         record_of({"metadata": None})
 
 
-def test_a_follower_counts_from_when_it_saw_a_record_change() -> None:
-    watched = Watched(Record("you", 15, "1"), 100.0)
-    assert watched.seen(Record("you", 15, "1"), 110.0).free_at() == 115.0
-    assert watched.seen(Record("you", 15, "2"), 110.0).free_at() == 125.0
-    assert watched.seen(Record("", 1, "3"), 110.0).free_at() == 110.0
+def test_a_follower_counts_from_when_it_read_a_changed_record() -> None:
+    observed = ObservedRecord(LeaseRecord("you", 15, "1"), 100.0)
+    assert observed.observe(LeaseRecord("you", 15, "1"), 110.0).available_at() == 115.0
+    assert observed.observe(LeaseRecord("you", 15, "2"), 110.0).available_at() == 125.0
+    assert observed.observe(LeaseRecord("", 1, "3"), 110.0).available_at() == 110.0
 
 
 def test_the_lease_that_is_written_keeps_what_others_put_there() -> None:
     data = {"metadata": {"name": "l", "labels": {"app": "oxherd"}, "resourceVersion": "3"}, "spec": {}}
-    body = lease_body("l", held(record_of(data), "me", 15, 0.0), data, 0.0)
+    body = lease_body("l", acquire_or_renew(record_of(data), "me", 15, 0.0), data, 0.0)
     assert body["metadata"] == {"name": "l", "labels": {"app": "oxherd"}, "resourceVersion": "3"}
     assert body["spec"]["renewTime"] == "1970-01-01T00:00:00.000000Z"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.kube.conflicts import MOVES, Reverts
+from scaler.kube.conflicts import MAX_REVERTS, Reverts
 from scaler.kube.errors import error_of_response, seconds_of
 from scaler.kube.objects import (
     api_time,
@@ -31,7 +31,7 @@ def owned(*managers: tuple[str, str]) -> list[dict[str, Any]]:
 
 
 def test_a_workload_is_read_with_its_owner_and_its_pods_selector() -> None:
-    found = workload_of(
+    workload = workload_of(
         {
             "metadata": {
                 "resourceVersion": "7",
@@ -45,14 +45,14 @@ def test_a_workload_is_read_with_its_owner_and_its_pods_selector() -> None:
             "status": {"readyReplicas": 2},
         }
     )
-    assert (found.replicas, found.ready, found.owner, found.selector) == (3, 2, "keda", "a=1,b=2")
+    assert (workload.replicas, workload.ready, workload.owner, workload.selector) == (3, 2, "keda", "a=1,b=2")
     assert workload_of({"metadata": {}, "spec": {}}).replicas == 1, "the API's own default"
     assert workload_of({"metadata": {}, "spec": {"replicas": 0}}).ready == 0
 
 
 @pytest.mark.parametrize("spec", [{"replicas": -1}, {"replicas": "3"}, {"replicas": True}, []])
-def test_what_is_no_workload_is_refused(spec: object) -> None:
-    with pytest.raises(ValueError, match=r"replicas|no object"):
+def test_invalid_workloads_are_refused(spec: object) -> None:
+    with pytest.raises(ValueError, match=r"replicas|not an object"):
         workload_of({"spec": spec})
 
 
@@ -63,10 +63,10 @@ def test_an_empty_scale_is_one_of_nothing() -> None:
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
-def test_the_patch_changes_what_it_expects_and_nothing_else(old: int, new: int, found: int) -> None:
-    scale = {"kind": "Scale", "spec": {"replicas": found} if found else {}}
+def test_the_patch_changes_what_it_expects_and_nothing_else(old: int, new: int, current: int) -> None:
+    scale = {"kind": "Scale", "spec": {"replicas": current} if current else {}}
     body = json.dumps(scale_patch(old, new)).encode()
-    if found == old:
+    if current == old:
         assert _patched(scale, "application/json-patch+json", body)["spec"]["replicas"] == new
     else:
         with pytest.raises(_RefusedError, match="rejected"):
@@ -123,8 +123,8 @@ def pod(ready: str | None, restarts: int = 0, cost: str = "0") -> dict[str, Any]
     ],
 )
 def test_how_long_a_pod_took_to_start(data: dict[str, Any], seconds: float | None, *, ready: bool) -> None:
-    found = pod_of(data)
-    assert (found.start_seconds, found.ready) == (seconds, ready)
+    pod = pod_of(data)
+    assert (pod.start_seconds, pod.ready) == (seconds, ready)
 
 
 def test_a_deletion_cost_that_is_no_number_counts_as_none() -> None:
@@ -146,28 +146,28 @@ def hpa(name: str, target: str, owner: str | None = None) -> dict[str, Any]:
     }
 
 
-def test_who_else_scales_what() -> None:
+def test_other_autoscalers_are_named_by_workload() -> None:
     keda = {"metadata": {"name": "so"}, "spec": {"scaleTargetRef": {"name": "video"}}}
     paused = {
         "metadata": {"name": "so2", "annotations": {"autoscaling.keda.sh/paused-replicas": "3"}},
         "spec": {"scaleTargetRef": {"kind": "StatefulSet", "name": "audio"}},
     }
-    found = conflicts_of([hpa("h", "mail"), hpa("keda-hpa-so", "text", "so3")], [keda, paused])
-    assert found == {
+    conflicts = conflicts_of([hpa("h", "mail"), hpa("keda-hpa-so", "text", "so3")], [keda, paused])
+    assert conflicts == {
         ("Deployment", "mail"): "HorizontalPodAutoscaler h",
         ("Deployment", "text"): "ScaledObject so3",
         ("Deployment", "video"): "ScaledObject so",
     }
 
 
-def test_nobody_owns_a_number_that_nobody_set() -> None:
+def test_replicas_that_nobody_set_have_no_owner() -> None:
     assert owner_of_replicas([]) is None
 
 
-# --- set back again and again ------------------------------------------------------------------------------
+# --- reverted writes ---------------------------------------------------------------------------------------
 
 
-def seen_as(replicas: int, owner: str | None = "gitops") -> Any:
+def read_as(replicas: int, owner: str | None = "gitops") -> Any:
     data = {
         "metadata": {"managedFields": owned((owner, "t")) if owner else []},
         "spec": {"replicas": replicas},
@@ -175,41 +175,41 @@ def seen_as(replicas: int, owner: str | None = "gitops") -> Any:
     return workload_of(data)
 
 
-def test_who_sets_it_back_is_left_alone_longer_each_time() -> None:
+def test_a_workload_that_is_reverted_is_left_alone_longer_each_time() -> None:
     reverts, now, pauses = Reverts(), 0.0, []
     for _ in range(3):
-        for _ in range(MOVES):
+        for _ in range(MAX_REVERTS):
             now += 10
             assert reverts.contested(now) is None
-            reverts = reverts.set(5).seen(now, seen_as(2))
-        said = reverts.contested(now)
-        assert said is not None
-        assert "gitops" in said
-        pauses.append(reverts.until - now)
-        now = reverts.until
+            reverts = reverts.after_write(5).after_read(now, read_as(2))
+        contested = reverts.contested(now)
+        assert contested is not None
+        assert "gitops" in contested
+        pauses.append(reverts.paused_until - now)
+        now = reverts.paused_until
     assert pauses == [300.0, 600.0, 1200.0]
 
 
-def test_moves_that_are_rare_or_may_be_our_own_are_no_contest() -> None:
+def test_reverts_that_are_rare_or_may_be_our_own_are_not_a_conflict() -> None:
     reverts = Reverts()
     for turn in range(10):
-        reverts = reverts.set(5).seen(turn * 700.0, seen_as(2))
-        for _ in range(MOVES):
-            reverts = reverts.set(5).released().seen(turn * 700.0, seen_as(2))
+        reverts = reverts.after_write(5).after_read(turn * 700.0, read_as(2))
+        for _ in range(MAX_REVERTS):
+            reverts = reverts.after_write(5).without_write().after_read(turn * 700.0, read_as(2))
         assert reverts.contested(turn * 700.0) is None
 
 
-def test_another_installation_of_ours_is_a_rival_too() -> None:
+def test_another_installation_of_the_scaler_is_a_conflict_too() -> None:
     reverts = Reverts()
-    for turn in range(MOVES):
-        reverts = reverts.set(5).seen(float(turn), seen_as(2, "oxherd-scaler"))
-    assert "another oxherd-scaler" in (reverts.contested(MOVES) or "")
+    for turn in range(MAX_REVERTS):
+        reverts = reverts.after_write(5).after_read(float(turn), read_as(2, "oxherd-scaler"))
+    assert "another oxherd-scaler" in (reverts.contested(MAX_REVERTS) or "")
 
 
 # --- refusals ----------------------------------------------------------------------------------------------
 
 
-def test_a_refusal_says_what_was_asked_and_why() -> None:
+def test_an_error_names_the_request_and_the_reason() -> None:
     body = b'{"kind": "Status", "reason": "NotFound", "message": "deployments \\"mail\\" not found"}'
     error = error_of_response("get deployments a/mail", 404, body, None)
     assert (error.kind, error.status, error.reason) == ("not_found", 404, "NotFound")

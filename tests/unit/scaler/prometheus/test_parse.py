@@ -20,7 +20,7 @@ from service.outcome import UnreadableError
 Json = dict[str, Any]
 
 NOW = 1_000_000.0  # Prometheus's clock
-ASKED = 2_000_000.0  # ours, which is far ahead
+QUERIED = 2_000_000.0  # ours, which is far ahead
 MAIL = QueueKey("bull", "mail")
 FIGURES = {"waiting": "3", "active": "2", "completed": "10", "failed": "1", "added": "16", "due": "0"}
 A = {"job": "oxherd", "instance": "a:9877"}
@@ -33,7 +33,7 @@ def series(measure: str, value: str, labels: Mapping[str, str] = A, *, queue: st
     return {"metric": metric, "value": [NOW, value]}
 
 
-def told_by(labels: Mapping[str, str] = A, *, age: float = 3.0, **figures: str | None) -> list[Json]:
+def series_of(labels: Mapping[str, str] = A, *, age: float = 3.0, **figures: str | None) -> list[Json]:
     """One exporter's series of the queue `mail`; a figure that is None is not among them."""
     values = {**FIGURES, "timestamp": str(NOW - age), **figures}
     return [series(measure, value, labels) for measure, value in values.items() if value is not None]
@@ -48,37 +48,37 @@ def answer(*result: Json, **more: Any) -> Json:
 
 
 def read(*result: Json, queries: QuerySettings = OURS, **more: Any) -> Reading:
-    return read_answer(answer(*result), queries, asked_at=ASKED, replica_labels=REPLICAS, **more)
+    return read_answer(answer(*result), queries, queried_at=QUERIED, replica_labels=REPLICAS, **more)
 
 
 def mail(*result: Json, **more: Any) -> QueueSample | Missing:
     return read(*result, **more).of(MAIL)
 
 
-def kind(one: QueueSample | Missing) -> str:
-    return one.kind if isinstance(one, Missing) else "sample"
+def kind(sample: QueueSample | Missing) -> str:
+    return sample.kind if isinstance(sample, Missing) else "sample"
 
 
 def test_a_sample_has_what_the_series_say_and_its_scrapes_time_by_our_clock() -> None:
-    assert mail(*told_by(), up()) == QueueSample(
-        at=ASKED - 3, waiting=3, active=2, completed=10, failed=1, added=16, due=0
+    assert mail(*series_of(), up()) == QueueSample(
+        at=QUERIED - 3, waiting=3, active=2, completed=10, failed=1, added=16, due=0
     )
 
 
 def test_what_has_no_series_is_none() -> None:
-    told = mail(*told_by(completed=None, failed=None, added=None, due=None))
-    assert told == QueueSample(at=ASKED - 3, waiting=3, active=2)
+    sample = mail(*series_of(completed=None, failed=None, added=None, due=None))
+    assert sample == QueueSample(at=QUERIED - 3, waiting=3, active=2)
 
 
-def test_queues_are_told_apart_by_prefix_and_name() -> None:
-    other = [copy.deepcopy(one) for one in told_by(waiting="7")]
-    for one in other:
-        one["metric"]["prefix"] = "jobs"
-    told = read(*told_by(), *other)
-    assert list(told.samples) == [MAIL, ("jobs", "mail")]
-    found = told.of(QueueKey("jobs", "mail"))
-    assert isinstance(found, QueueSample)
-    assert found.waiting == 7
+def test_queues_are_distinguished_by_prefix_and_name() -> None:
+    others = [copy.deepcopy(entry) for entry in series_of(waiting="7")]
+    for entry in others:
+        entry["metric"]["prefix"] = "jobs"
+    reading = read(*series_of(), *others)
+    assert list(reading.samples) == [MAIL, ("jobs", "mail")]
+    sample = reading.of(QueueKey("jobs", "mail"))
+    assert isinstance(sample, QueueSample)
+    assert sample.waiting == 7
 
 
 @pytest.mark.parametrize(
@@ -86,23 +86,23 @@ def test_queues_are_told_apart_by_prefix_and_name() -> None:
     [
         ((), "is the exporter up"),
         ((up("0"),), "could not read all queues"),
-        ((up("1"),), "knows no such queue"),
+        ((up("1"),), "does not know this queue"),
         ((up("1"), up("0")), "could not read all queues"),
     ],
 )
 def test_a_queue_without_series_is_missing_and_says_why(result: tuple[Json, ...], why: str) -> None:
-    told = mail(*result)
-    assert isinstance(told, Missing)
-    assert (told.kind, told.message[:10]) == ("empty", "bull:mail:")
-    assert why in told.message
+    sample = mail(*result)
+    assert isinstance(sample, Missing)
+    assert (sample.kind, sample.message[:10]) == ("empty", "bull:mail:")
+    assert why in sample.message
 
 
-@pytest.mark.parametrize("gone", ["waiting", "active", "timestamp"])
-def test_what_a_sample_cannot_be_without(gone: str) -> None:
-    told = mail(*(one for one in told_by() if one["metric"]["oxherd_measure"] != gone))
-    assert isinstance(told, Missing)
-    assert told.kind == "empty"
-    assert gone in told.message
+@pytest.mark.parametrize("measure", ["waiting", "active", "timestamp"])
+def test_without_a_required_measure_a_sample_is_missing(measure: str) -> None:
+    sample = mail(*(entry for entry in series_of() if entry["metric"]["oxherd_measure"] != measure))
+    assert isinstance(sample, Missing)
+    assert sample.kind == "empty"
+    assert measure in sample.message
 
 
 @pytest.mark.parametrize("measure", ["waiting", "active", "timestamp", "completed", "due"])
@@ -129,25 +129,25 @@ def test_what_a_sample_cannot_be_without(gone: str) -> None:
     ],
 )
 def test_what_is_no_number_of_jobs_makes_the_queue_missing(measure: str, value: Any) -> None:
-    result = told_by()
-    for one in result:
-        if one["metric"]["oxherd_measure"] == measure:
-            one["value"][1] = value
-    told = read(*result, *(series(m, v, queue="video") for m, v in {**FIGURES, "timestamp": "5"}.items()))
-    assert kind(told.of(MAIL)) == "invalid"
-    assert kind(told.of(QueueKey("bull", "video"))) == "sample"
+    result = series_of()
+    for entry in result:
+        if entry["metric"]["oxherd_measure"] == measure:
+            entry["value"][1] = value
+    reading = read(*result, *(series(m, v, queue="video") for m, v in {**FIGURES, "timestamp": "5"}.items()))
+    assert kind(reading.of(MAIL)) == "invalid"
+    assert kind(reading.of(QueueKey("bull", "video"))) == "sample"
 
 
 @pytest.mark.parametrize("value", [str(NOW * 1000), str(NOW + 61)])
 def test_a_timestamp_of_the_future_is_none(value: str) -> None:
-    told = mail(*told_by(timestamp=value))
-    assert kind(told) == "invalid"
+    sample = mail(*series_of(timestamp=value))
+    assert kind(sample) == "invalid"
 
 
 def test_a_timestamp_may_be_a_little_ahead() -> None:
-    told = mail(*told_by(age=-0.5))
-    assert isinstance(told, QueueSample)
-    assert told.at == ASKED + 0.5
+    sample = mail(*series_of(age=-0.5))
+    assert isinstance(sample, QueueSample)
+    assert sample.at == QUERIED + 0.5
 
 
 @pytest.mark.parametrize(
@@ -160,17 +160,17 @@ def test_a_timestamp_may_be_a_little_ahead() -> None:
         (NOW, -30.0, 0.0),
     ],
 )
-def test_a_scrape_has_one_time_by_our_clock_whenever_it_is_seen(
+def test_a_scrape_has_one_time_by_our_clock_whenever_it_is_read(
     ours: float, before: float, ahead: float
 ) -> None:
-    told = read_answer(answer(*told_by(age=3.0)), asked_at=ours, ahead=before)
-    sample = told.of(MAIL)
+    reading = read_answer(answer(*series_of(age=3.0)), queried_at=ours, ahead=before)
+    sample = reading.of(MAIL)
     assert isinstance(sample, QueueSample)
-    assert (told.ahead, sample.at) == (ahead, NOW - 3 + ahead)
+    assert (reading.ahead, sample.at) == (ahead, NOW - 3 + ahead)
 
 
-def test_an_empty_answer_tells_nothing_of_the_clock() -> None:
-    assert read_answer(answer(), asked_at=ASKED, ahead=5.0).ahead == 5.0
+def test_an_empty_answer_keeps_the_clock_offset() -> None:
+    assert read_answer(answer(), queried_at=QUERIED, ahead=5.0).ahead == 5.0
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("1e+06", 1e6), ("0.25", 0.25), ("-2", -2.0)])
@@ -198,8 +198,8 @@ def test_numbers_as_prometheus_writes_them(text: str, value: float) -> None:
         ({"status": "error", "errorType": "timeout", "error": "query timed out"}, "timeout"),
         ({"status": "error", "errorType": "internal", "error": "x"}, "error"),
         ({"status": "error"}, "error"),
-        (answer(*told_by(), warnings=["partial response"]), "error"),
-        (answer(*told_by(), warnings="odd"), "error"),
+        (answer(*series_of(), warnings=["partial response"]), "error"),
+        (answer(*series_of(), warnings="odd"), "error"),
         (answer({"metric": {}, "value": [NOW, "1"]}), "invalid"),
         (answer({"metric": {"oxherd_measure": "other", **A}, "value": [NOW, "1"]}), "invalid"),
         (answer({"metric": {"oxherd_measure": "waiting", **A}, "value": [NOW, "1"]}), "invalid"),
@@ -210,7 +210,7 @@ def test_numbers_as_prometheus_writes_them(text: str, value: float) -> None:
             "invalid",
         ),
         (answer({**series("waiting", "1"), "value": [NOW]}), "invalid"),
-        (answer(*told_by(), {**series("waiting", "1"), "value": [5, "1"]}), "invalid"),
+        (answer(*series_of(), {**series("waiting", "1"), "value": [5, "1"]}), "invalid"),
         (answer({**series("waiting", "1"), "value": ["1", "1"]}), "invalid"),
         (answer({**series("waiting", "1"), "value": [True, "1"]}), "invalid"),
         (answer({**series("waiting", "1"), "value": "12"}), "invalid"),
@@ -219,75 +219,77 @@ def test_numbers_as_prometheus_writes_them(text: str, value: float) -> None:
     ],
 )
 def test_what_is_no_answer_to_our_query(document: Any, expected: str) -> None:
-    with pytest.raises(UnreadableError) as told:
-        read_answer(document, asked_at=ASKED)
-    assert told.value.kind == expected
+    with pytest.raises(UnreadableError) as error:
+        read_answer(document, queried_at=QUERIED)
+    assert error.value.kind == expected
 
 
 def test_a_warning_that_is_only_an_information_is_no_problem() -> None:
-    told = read_answer(answer(*told_by(), infos=["x"], warnings=[]), asked_at=ASKED).of(MAIL)
-    assert kind(told) == "sample"
+    sample = read_answer(answer(*series_of(), infos=["x"], warnings=[]), queried_at=QUERIED).of(MAIL)
+    assert kind(sample) == "sample"
 
 
-def test_a_refused_query_is_told_from_a_server_that_is_ill() -> None:
+def test_a_rejected_query_is_an_error_of_its_own() -> None:
     with pytest.raises(QueryError, match="parse error"):
-        read_answer({"status": "error", "errorType": "bad_data", "error": "1:1: parse error"}, asked_at=ASKED)
+        read_answer(
+            {"status": "error", "errorType": "bad_data", "error": "1:1: parse error"}, queried_at=QUERIED
+        )
 
 
-def test_what_prometheus_says_is_one_short_line() -> None:
-    with pytest.raises(UnreadableError) as told:
-        read_answer({"status": "error", "error": "a\nb" * 1000}, asked_at=ASKED)
-    assert "\n" not in str(told.value)
-    assert len(str(told.value)) < 400
+def test_an_error_of_prometheus_is_one_short_line() -> None:
+    with pytest.raises(UnreadableError) as error:
+        read_answer({"status": "error", "error": "a\nb" * 1000}, queried_at=QUERIED)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 # --- several exporters --------------------------------------------------------------------------------------
 
 
-def test_of_two_exporters_of_a_redis_the_one_scraped_last_is_believed_and_none_is_added() -> None:
-    told = read(*told_by(A, age=4.0, waiting="30"), *told_by(B, age=1.0, waiting="31", completed="2"))
-    sample = told.of(MAIL)
+def test_of_two_exporters_of_a_redis_the_one_scraped_last_counts_and_none_is_added() -> None:
+    reading = read(*series_of(A, age=4.0, waiting="30"), *series_of(B, age=1.0, waiting="31", completed="2"))
+    sample = reading.of(MAIL)
     assert isinstance(sample, QueueSample)
-    assert (sample.waiting, sample.completed, sample.at) == (31, 2, ASKED - 1)
+    assert (sample.waiting, sample.completed, sample.at) == (31, 2, QUERIED - 1)
 
 
-def test_the_one_believed_before_is_kept_though_the_other_is_fresher() -> None:
-    kept = read(*told_by(A)).origins
+def test_the_exporter_used_before_is_kept_though_the_other_is_fresher() -> None:
+    origins = read(*series_of(A)).origins
     for age in (4.0, 50.0):
-        sample = mail(*told_by(A, age=age), *told_by(B, age=1.0, completed="2"), kept=kept)
+        sample = mail(*series_of(A, age=age), *series_of(B, age=1.0, completed="2"), origins_before=origins)
         assert isinstance(sample, QueueSample)
-        assert (sample.at, sample.completed) == (ASKED - age, 10)
+        assert (sample.at, sample.completed) == (QUERIED - age, 10)
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "a minute behind"])
 def test_the_totals_of_another_exporter_do_not_continue(gone: bool) -> None:  # noqa: FBT001
-    kept = read(*told_by(A)).origins
-    old = [] if gone else told_by(A, age=62.0)
-    told = read(*old, *told_by(B, age=1.0), kept=kept)
-    assert told.of(MAIL) == QueueSample(at=ASKED - 1, waiting=3, active=2, due=0)
-    after = mail(*told_by(B, age=1.0), kept=told.origins)
+    origins = read(*series_of(A)).origins
+    stale = [] if gone else series_of(A, age=62.0)
+    reading = read(*stale, *series_of(B, age=1.0), origins_before=origins)
+    assert reading.of(MAIL) == QueueSample(at=QUERIED - 1, waiting=3, active=2, due=0)
+    after = mail(*series_of(B, age=1.0), origins_before=reading.origins)
     assert isinstance(after, QueueSample)
     assert after.completed == 10
 
 
 @pytest.mark.parametrize("label", ["job", "cluster", "namespace"])
-def test_two_deployments_with_a_queue_of_the_same_name_are_not_believed(label: str) -> None:
-    told = mail(*told_by({**A, label: "one"}), *told_by({**B, label: "two"}))
-    assert isinstance(told, Missing)
-    assert told.kind == "duplicate"
-    assert f'{label}="one"' in told.message
-    assert f'{label}="two"' in told.message
+def test_two_deployments_with_a_queue_of_the_same_name_are_a_duplicate(label: str) -> None:
+    sample = mail(*series_of({**A, label: "one"}), *series_of({**B, label: "two"}))
+    assert isinstance(sample, Missing)
+    assert sample.kind == "duplicate"
+    assert f'{label}="one"' in sample.message
+    assert f'{label}="two"' in sample.message
 
 
 def test_a_deployment_that_was_renamed_a_minute_ago_is_forgotten() -> None:
-    told = mail(*told_by({**A, "job": "old"}, age=70.0, waiting="9"), *told_by(A, age=1.0))
-    assert isinstance(told, QueueSample)
-    assert told.waiting == 3
+    sample = mail(*series_of({**A, "job": "old"}, age=70.0, waiting="9"), *series_of(A, age=1.0))
+    assert isinstance(sample, QueueSample)
+    assert sample.waiting == 3
 
 
 def test_the_same_series_twice_is_no_number() -> None:
-    told = mail(*told_by(), series("waiting", "4"))
-    assert kind(told) == "duplicate"
+    sample = mail(*series_of(), series("waiting", "4"))
+    assert kind(sample) == "duplicate"
 
 
 # --- other exporters ----------------------------------------------------------------------------------------
@@ -301,8 +303,8 @@ def test_other_labels_name_queue_and_prefix() -> None:
         {"metric": {"oxherd_measure": measure, "name": "mail"}, "value": [NOW, value]}
         for measure, value in {"waiting": "3", "active": "0", "timestamp": str(NOW)}.items()
     ]
-    told = read(*result, queries=queries).of(QueueKey("jobs", "mail"))
-    assert told == QueueSample(at=ASKED, waiting=3, active=0)
+    sample = read(*result, queries=queries).of(QueueKey("jobs", "mail"))
+    assert sample == QueueSample(at=QUERIED, waiting=3, active=0)
 
 
 # --- ranges -------------------------------------------------------------------------------------------------
@@ -350,15 +352,15 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         if isinstance(document, list)
         else ()
     )
-    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
+    return [path, *(place for key, value in inner for place in places(value, (*path, key)))]
 
 
-GOOD = answer(*told_by(A), up())
+GOOD = answer(*series_of(A), up())
 PLACES = places(GOOD)[1:]
 
 
 @given(place=st.sampled_from(PLACES), rubbish=ANYTHING)
-def test_an_answer_with_garbage_in_one_place_tells_the_truth_or_nothing(
+def test_an_answer_with_garbage_in_one_place_has_no_wrong_numbers(
     place: tuple[Any, ...], rubbish: Any
 ) -> None:
     document = copy.deepcopy(GOOD)
@@ -367,16 +369,16 @@ def test_an_answer_with_garbage_in_one_place_tells_the_truth_or_nothing(
         inner = inner[key]
     inner[place[-1]] = rubbish
     try:
-        told = read_answer(document, asked_at=ASKED, replica_labels=REPLICAS)
+        reading = read_answer(document, queried_at=QUERIED, replica_labels=REPLICAS)
     except UnreadableError:
         return
-    texts = {one["value"][1] for one in document["data"]["result"] if isinstance(one["value"][1], str)}
-    said = {finite_number(text) for text in texts if is_number(text)}
-    for sample in told.samples.values():
+    values = [entry["value"][1] for entry in document["data"]["result"]]
+    numbers = {finite_number(text) for text in values if isinstance(text, str) and is_number(text)}
+    for sample in reading.samples.values():
         if isinstance(sample, QueueSample):
-            figures = [getattr(sample, one.name) for one in fields(QueueSample) if one.name != "at"]
-            assert {figure for figure in figures if figure is not None} <= said
-            assert sample.at <= ASKED + 60
+            figures = [getattr(sample, field.name) for field in fields(QueueSample) if field.name != "at"]
+            assert {figure for figure in figures if figure is not None} <= numbers
+            assert sample.at <= QUERIED + 60
 
 
 def is_number(text: str) -> bool:
@@ -389,7 +391,7 @@ def is_number(text: str) -> bool:
 @given(ANYTHING)
 def test_garbage_is_never_a_sample(document: Any) -> None:
     with pytest.raises(UnreadableError):
-        read_answer(document, asked_at=ASKED)
+        read_answer(document, queried_at=QUERIED)
     with pytest.raises(UnreadableError):
         matrix(document)
 
@@ -397,4 +399,4 @@ def test_garbage_is_never_a_sample(document: Any) -> None:
 @given(st.lists(ANYTHING, min_size=1, max_size=3))
 def test_garbage_among_the_series_is_never_a_sample(result: list[Any]) -> None:
     with pytest.raises(UnreadableError):
-        read_answer(answer(*told_by(), *result), asked_at=ASKED)
+        read_answer(answer(*series_of(), *result), queried_at=QUERIED)

@@ -86,8 +86,8 @@ def test_a_custom_query_asks_for_what_it_names_and_the_time_of_waiting() -> None
 
 
 def test_a_parse_error_names_the_measure() -> None:
-    told = 'Prometheus: invalid parameter "query": 2:20: parse error: unexpected <by>'
-    assert explained(CUSTOM, told) == f"{told} (in `active`, or just before it)"
+    message = 'Prometheus: invalid parameter "query": 2:20: parse error: unexpected <by>'
+    assert explained(CUSTOM, message) == f"{message} (in `active`, or just before it)"
     assert explained(CUSTOM, "9:1: parse error: x") == "9:1: parse error: x"
     assert explained(CUSTOM, "no place") == "no place"
 
@@ -117,10 +117,10 @@ def test_queues_are_added_up() -> None:
 
 @pytest.mark.parametrize("name", ["completed", "failed", "added", "due"])
 def test_a_total_is_there_only_if_every_queue_has_it(name: str) -> None:
-    told = combine({MAIL: WHOLE, VIDEO: replace(WHOLE, **cast("dict[str, Any]", {name: None}))})
-    assert isinstance(told, QueueSample)
-    assert getattr(told, name) is None
-    assert told.waiting == 6
+    sample = combine({MAIL: WHOLE, VIDEO: replace(WHOLE, **cast("dict[str, Any]", {name: None}))})
+    assert isinstance(sample, QueueSample)
+    assert getattr(sample, name) is None
+    assert sample.waiting == 6
 
 
 @pytest.mark.parametrize(
@@ -130,22 +130,22 @@ def test_a_queue_without_an_attempt_adds_nothing_to_the_durations(
     completed: float | None, expected: tuple[float | None, float | None]
 ) -> None:
     idle = QueueSample(at=100.0, waiting=0.0, active=0.0, completed=completed, failed=completed)
-    told = combine({MAIL: WHOLE, VIDEO: idle})
-    assert isinstance(told, QueueSample)
-    assert (told.duration_sum, told.duration_count) == expected
+    sample = combine({MAIL: WHOLE, VIDEO: idle})
+    assert isinstance(sample, QueueSample)
+    assert (sample.duration_sum, sample.duration_count) == expected
 
 
 def test_durations_that_no_queue_has_are_not_zero() -> None:
     bare = replace(WHOLE, duration_sum=None, duration_count=None, oldest_waiting=None)
-    told = combine({MAIL: bare, VIDEO: bare})
-    assert isinstance(told, QueueSample)
-    assert (told.duration_sum, told.duration_count, told.oldest_waiting) == (None, None, None)
+    sample = combine({MAIL: bare, VIDEO: bare})
+    assert isinstance(sample, QueueSample)
+    assert (sample.duration_sum, sample.duration_count, sample.oldest_waiting) == (None, None, None)
 
 
 def test_the_longest_wait_is_of_the_queues_in_which_a_job_waits() -> None:
-    told = combine({MAIL: replace(WHOLE, oldest_waiting=None), VIDEO: WHOLE})
-    assert isinstance(told, QueueSample)
-    assert told.oldest_waiting == 7.0
+    sample = combine({MAIL: replace(WHOLE, oldest_waiting=None), VIDEO: WHOLE})
+    assert isinstance(sample, QueueSample)
+    assert sample.oldest_waiting == 7.0
 
 
 def test_one_missing_queue_makes_the_target_missing() -> None:
@@ -156,6 +156,6 @@ def test_one_missing_queue_makes_the_target_missing() -> None:
 
 
 def test_no_queue_is_no_zero() -> None:
-    told = combine({})
-    assert isinstance(told, Missing)
-    assert told.kind == "empty"
+    sample = combine({})
+    assert isinstance(sample, Missing)
+    assert sample.kind == "empty"

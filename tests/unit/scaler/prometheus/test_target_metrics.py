@@ -19,11 +19,13 @@ targets:
 """
 
 
-def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = False) -> dict[str, object]:
-    theirs, ours = settings.queries, settings.targets[1].queries
+def target_metrics(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = False
+) -> dict[str, object]:
+    custom, ours = settings.queries, settings.targets[1].queries
     assert ours is not None
     readings: dict[object, Reading | Missing] = {
-        theirs: Reading(
+        custom: Reading(
             {
                 QueueKey("bull", "mail"): QueueSample(5.0, 1, 2),
                 QueueKey("bull", "post"): QueueSample(4.0, 10, 20),
@@ -38,30 +40,30 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = 
     }
     if broken:
         readings = dict.fromkeys(readings, Missing("timeout", "too slow"))
-    wanted = {}
+    captured = {}
 
-    def begin(self: Observer, prometheus: object, asked: object) -> None:
-        wanted["asked"] = asked
+    def init(self: Observer, prometheus: object, queues: object) -> None:
+        captured["queues"] = queues
 
-    monkeypatch.setattr(Observer, "__init__", begin)
-    monkeypatch.setattr(Observer, "look", lambda self, deadline: QueryResult(5.0, 0.0, "url", readings))  # type: ignore[arg-type]
-    sights = PrometheusMetrics(settings).read(Deadline.after(1))
-    assert wanted["asked"] == {theirs: [QueueKey("bull", "mail"), QueueKey("bull", "post")], ours: []}
-    return dict(sights)
+    monkeypatch.setattr(Observer, "__init__", init)
+    monkeypatch.setattr(Observer, "observe", lambda self, deadline: QueryResult(5.0, 0.0, "url", readings))  # type: ignore[arg-type]
+    metrics = PrometheusMetrics(settings).read(Deadline.after(1))
+    assert captured["queues"] == {custom: [QueueKey("bull", "mail"), QueueKey("bull", "post")], ours: []}
+    return dict(metrics)
 
 
-def test_each_target_is_seen_by_its_own_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    sights = seen(load_settings(TEXT, {}, file="s.yml").model, monkeypatch)
-    one, two, none = (sights[name] for name in ("one", "two", "none"))
-    assert (one.queues, one.sample.at, one.sample.waiting) == (("mail", "post"), 4.0, 11)  # type: ignore[attr-defined]
-    assert (two.queues, two.sample.waiting) == (("mail-1",), 3)  # type: ignore[attr-defined]
+def test_each_target_is_read_by_its_own_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = target_metrics(load_settings(TEXT, {}, file="s.yml").model, monkeypatch)
+    first, second, none = (metrics[name] for name in ("one", "two", "none"))
+    assert (first.queues, first.sample.at, first.sample.waiting) == (("mail", "post"), 4.0, 11)  # type: ignore[attr-defined]
+    assert (second.queues, second.sample.waiting) == (("mail-1",), 3)  # type: ignore[attr-defined]
     assert none.sample == Missing("empty", "no queue matches video-*")  # type: ignore[attr-defined]
 
 
 def test_without_prometheus_all_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    sights = seen(load_settings(TEXT, {}, file="s.yml").model, monkeypatch, broken=True)
-    assert {one.sample.kind for one in sights.values()} == {"timeout"}  # type: ignore[attr-defined]
+    metrics = target_metrics(load_settings(TEXT, {}, file="s.yml").model, monkeypatch, broken=True)
+    assert {target.sample.kind for target in metrics.values()} == {"timeout"}  # type: ignore[attr-defined]
 
 
-def test_without_targets_nobody_is_asked() -> None:
+def test_without_targets_nothing_is_queried() -> None:
     assert PrometheusMetrics(load_settings("", {}, file="s.yml").model).read(Deadline.after(1)) == {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.deadline import wait_until
-from scaler.decision.step import begin
+from scaler.decision.step import initial_memory
 from scaler.model import Override
 from scaler.settings import PolicySettings
 from scaler.state.file_store import FileStore
@@ -64,7 +64,7 @@ def test_an_order_given_while_the_scaler_saves_is_kept(path: Path) -> None:
     state = LiveState(FileStore(str(path)))
     FileStore(str(path)).update(ordered)  # not seen yet
     state.record_action("mail", 1.0, 2, 3, "burst")
-    state.save({"mail": begin(PolicySettings())})
+    state.save({"mail": initial_memory(PolicySettings())})
     stored, problems = FileStore(str(path)).read()
     assert problems == []
     assert stored.operator.overrides == {"mail": SALE}
@@ -85,7 +85,7 @@ class Interrupted(FileStore):
 def test_an_order_given_just_after_the_scaler_saved_is_seen(path: Path) -> None:
     state = LiveState(Interrupted(str(path)))
     state.record_action("mail", 1.0, 2, 3, "burst")
-    state.save({"mail": begin(PolicySettings())})
+    state.save({"mail": initial_memory(PolicySettings())})
     state.refresh()
     assert state.control("mail", 0.0).override == SALE
     state.close()
@@ -101,7 +101,7 @@ def test_a_change_tells_the_mark_it_left(path: Path) -> None:
 
 def test_what_was_learned_is_there_after_a_restart(path: Path) -> None:
     first = LiveState(FileStore(str(path)))
-    memory = begin(PolicySettings())
+    memory = initial_memory(PolicySettings())
     first.save({"mail": memory}, at_once=True)
     first.close()
     second = LiveState(FileStore(str(path)))

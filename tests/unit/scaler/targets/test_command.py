@@ -29,20 +29,20 @@ def test_a_command_that_can_run(tmp_path: Path) -> None:
 
 
 def test_the_path_that_counts_is_the_workers() -> None:
-    answer = find_problem(settings("sh", environment={"PATH": "/no/such/directory"}))
-    assert answer == NotApplied("not_found", "command sh is nowhere in PATH")
+    problem = find_problem(settings("sh", environment={"PATH": "/no/such/directory"}))
+    assert problem == NotApplied("not_found", "command sh is not in PATH")
 
 
 def test_a_directory_is_no_command(tmp_path: Path) -> None:
-    answer = find_problem(settings(str(tmp_path)))
-    assert answer == NotApplied("forbidden", f"command {tmp_path} may not be executed")
+    problem = find_problem(settings(str(tmp_path)))
+    assert problem == NotApplied("forbidden", f"command {tmp_path} is not executable")
 
 
 def test_somebody_else_only_where_we_are_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = next(one.pw_name for one in pwd.getpwall() if one.pw_uid not in (0, 4242))
+    other = next(user.pw_name for user in pwd.getpwall() if user.pw_uid not in (0, 4242))
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    answer = find_problem(settings("sh", user=other))
-    assert answer == NotApplied("forbidden", f"user {other}: only root may run workers as somebody else")
+    problem = find_problem(settings("sh", user=other))
+    assert problem == NotApplied("forbidden", f"user {other}: only root may run workers as another user")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert find_problem(settings("sh", user=other)) is None
 
@@ -52,19 +52,21 @@ def test_what_we_may_not_look_into_is_forbidden(monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "exists", closed)
-    answer = find_problem(settings("/closed/worker"))
-    assert answer == NotApplied("forbidden", "/closed/worker: Permission denied")
+    problem = find_problem(settings("/closed/worker"))
+    assert problem == NotApplied("forbidden", "/closed/worker: Permission denied")
 
 
-def test_the_keeper_is_told_the_grace_and_whom_to_become() -> None:
+def test_the_shim_gets_the_grace_period_directory_user_and_command() -> None:
     assert shim_command(settings("a", "b c", grace_seconds=0.00001))[4:] == ["0.000010", "", "", "a", "b c"]
     assert shim_command(settings("a", user=US.pw_name, directory="/d"))[5:] == ["/d", "", "a"]
 
 
-def test_an_environment_is_ours_then_the_users_then_the_settings_then_the_name() -> None:
-    ours = {"HOME": "/ours", "PATH": "/bin", "OXHERD_WORKER": "outer"}
-    made = environment(settings("a", user=US.pw_name, environment={"USER": "x", "N": "1"}), "mail-2", ours)
-    assert made == {
+def test_an_environment_is_inherited_then_the_users_then_the_settings_then_the_name() -> None:
+    inherited = {"HOME": "/inherited", "PATH": "/bin", "OXHERD_WORKER": "outer"}
+    environ = environment(
+        settings("a", user=US.pw_name, environment={"USER": "x", "N": "1"}), "mail-2", inherited
+    )
+    assert environ == {
         "HOME": US.pw_dir,
         "PATH": "/bin",
         "USER": "x",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.targets.worker import LONGEST_LINE, Lines, status_text
+from scaler.targets.worker import MAX_LINE_BYTES, Lines, status_text
 
 
 @given(st.lists(st.binary(max_size=20)))
@@ -24,11 +24,11 @@ def test_a_line_without_an_end_waits_for_it_or_for_the_end() -> None:
     assert lines.end() == []
 
 
-@pytest.mark.parametrize("piece", [1000, 10 * LONGEST_LINE])
+@pytest.mark.parametrize("piece", [1000, 10 * MAX_LINE_BYTES])
 def test_a_long_line_is_cut(piece: int) -> None:
-    lines, text = Lines(), b"x" * (2 * LONGEST_LINE + 1)
+    lines, text = Lines(), b"x" * (2 * MAX_LINE_BYTES + 1)
     read = [line for at in range(0, len(text), piece) for line in lines.feed(text[at : at + piece])]
-    assert [len(line) for line in read + lines.feed(b"\nshort\n")] == [LONGEST_LINE, LONGEST_LINE, 1, 5]
+    assert [len(line) for line in read + lines.feed(b"\nshort\n")] == [MAX_LINE_BYTES, MAX_LINE_BYTES, 1, 5]
 
 
 def test_what_is_not_utf8_is_replaced() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.decision.policies.forecast import Flow, learn
+from scaler.decision.policies.forecast import Flow, update_flow
 from scaler.model import QueueSample
 
 HORIZON = 45.0
@@ -16,7 +16,7 @@ HORIZON = 45.0
 def learned(samples: Iterable[QueueSample]) -> Flow:
     flow = None
     for sample in samples:
-        flow = learn(flow, sample, HORIZON)
+        flow = update_flow(flow, sample, HORIZON)
     assert flow is not None
     return flow
 
@@ -39,16 +39,16 @@ def test_a_steady_flow_is_known_as_it_is(rate: float, service: float) -> None:
 
 
 def test_nothing_is_known_without_totals_or_after_one_sample() -> None:
-    assert learn(None, QueueSample(0.0, 5.0, 5.0), HORIZON) is None
-    first = learn(None, QueueSample(0.0, 5.0, 5.0, completed=9.0, failed=1.0), HORIZON)
+    assert update_flow(None, QueueSample(0.0, 5.0, 5.0), HORIZON) is None
+    first = update_flow(None, QueueSample(0.0, 5.0, 5.0, completed=9.0, failed=1.0), HORIZON)
     assert first is not None
     assert first.level is None
 
 
 def test_a_sample_without_totals_is_passed_over_but_not_for_ever() -> None:
     before = learned(steady(2.0, 3.0))
-    assert learn(before, QueueSample(1800.0, 0.0, 6.0), HORIZON) == before
-    assert learn(before, QueueSample(2200.0, 0.0, 6.0), HORIZON) is None
+    assert update_flow(before, QueueSample(1800.0, 0.0, 6.0), HORIZON) == before
+    assert update_flow(before, QueueSample(2200.0, 0.0, 6.0), HORIZON) is None
 
 
 def test_waiting_jobs_are_arrivals_though_none_ends() -> None:
@@ -63,17 +63,17 @@ def test_failed_jobs_have_ended_too() -> None:
     assert flow.level == 6.0
 
 
-def test_a_queue_that_was_drained_by_hand_brought_no_negative_arrivals() -> None:
+def test_a_queue_that_was_drained_by_hand_has_no_negative_arrivals() -> None:
     flow = learned([QueueSample(0.0, 500.0, 0.0, 0.0, 0.0), QueueSample(5.0, 0.0, 0.0, 0.0, 0.0)])
     assert flow.level == 0.0
 
 
-def test_a_counter_that_began_anew_is_no_rate() -> None:
+def test_a_counter_reset_is_not_a_rate() -> None:
     before = learned(steady(2.0, 3.0))
-    after = learn(before, QueueSample(1800.0, 0.0, 6.0, completed=3.0, failed=0.0), HORIZON)
+    after = update_flow(before, QueueSample(1800.0, 0.0, 6.0, completed=3.0, failed=0.0), HORIZON)
     assert after is not None
     assert (after.level, after.service) == (before.level, before.service)
-    later = learn(after, QueueSample(1805.0, 0.0, 6.0, completed=13.0, failed=0.0), HORIZON)
+    later = update_flow(after, QueueSample(1805.0, 0.0, 6.0, completed=13.0, failed=0.0), HORIZON)
     assert later is not None
     assert later.rate == pytest.approx(2.0, rel=1e-3)
 
@@ -81,16 +81,16 @@ def test_a_counter_that_began_anew_is_no_rate() -> None:
 @pytest.mark.parametrize("at", [1795.0, 1700.0, 0.0])
 def test_a_sample_of_the_past_moves_nothing(at: float) -> None:
     before = learned(steady(2.0, 3.0))
-    after = learn(before, QueueSample(at, 0.0, 6.0, completed=10000.0, failed=0.0), HORIZON)
+    after = update_flow(before, QueueSample(at, 0.0, 6.0, completed=10000.0, failed=0.0), HORIZON)
     assert after is not None
     assert after.rate == before.rate
 
 
 def test_windows_of_a_rising_flow_are_the_errors_of_its_forecasts() -> None:
     quiet = steady(1.0, 1.0, seconds=900)
-    told = quiet[-1].completed or 0.0
+    completed = quiet[-1].completed or 0.0
     loud = [
-        QueueSample(900.0 + at, 0.0, 3.0, completed=told + 3.0 * (at + 5), failed=0.0)
+        QueueSample(900.0 + at, 0.0, 3.0, completed=completed + 3.0 * (at + 5), failed=0.0)
         for at in range(0, 600, 5)
     ]
     flow = learned([*quiet, *loud])
@@ -130,7 +130,7 @@ def test_no_sequence_of_samples_makes_it_negative(steps: list[tuple[float, int, 
     flow, at, completed = None, 0.0, 0.0
     for seconds, waiting, active, ended in steps:
         at, completed = at + seconds, max(0.0, completed + ended)
-        flow = learn(flow, QueueSample(at, waiting, active, completed, 0.0), HORIZON)
+        flow = update_flow(flow, QueueSample(at, waiting, active, completed, 0.0), HORIZON)
         assert flow is not None
         assert flow.rate >= 0
         assert flow.service > 0

@@ -17,10 +17,12 @@ AGGRESSIVE = PolicySettings(
 )
 
 
-def wanted(policy: PolicySettings, workers: int, waiting: float, active: float) -> tuple[int, str]:
+def proposed(policy: PolicySettings, workers: int, waiting: float, active: float) -> tuple[int, str]:
     sample = QueueSample(0.0, waiting, active)
     rule = Threshold()
-    proposal, _ = rule.decide(policy, 5.0, Observation(0.0, workers, workers, sample), sample, rule.begin())
+    proposal, _ = rule.decide(
+        policy, 5.0, Observation(0.0, workers, workers, sample), sample, rule.initial_memory()
+    )
     return proposal.workers, proposal.reason
 
 
@@ -62,7 +64,7 @@ def test_the_load_factor(
         (USUAL, 5, 2, 10, (5, "enough")),
         (AGGRESSIVE, 5, 2, 10, (4, "few_waiting")),
         (AGGRESSIVE, 5, 3, 10, (5, "enough")),
-        # at full load it goes down when few wait, and up again as soon as one does: the sawing of the rule
+        # at full load it goes down when few wait, and up again as soon as a job does: it oscillates
         (USUAL, 5, 0, 50, (4, "few_waiting")),
         (USUAL, 4, 1, 40, (5, "load")),
         (USUAL, 0, 0, 0, (0, "idle")),
@@ -71,16 +73,16 @@ def test_the_load_factor(
 def test_up_and_down(
     policy: PolicySettings, workers: int, waiting: float, active: float, expected: tuple[int, str]
 ) -> None:
-    assert wanted(policy, workers, waiting, active) == expected
+    assert proposed(policy, workers, waiting, active) == expected
 
 
-def test_one_by_one_if_that_is_asked_for() -> None:
+def test_one_worker_at_a_time_if_so_configured() -> None:
     policy = USUAL.model_copy(update={"scaling_step": "one"})
-    assert wanted(policy, 3, 60, 0) == (4, "waiting")
+    assert proposed(policy, 3, 60, 0) == (4, "waiting")
 
 
 def test_it_remembers_nothing() -> None:
     rule = Threshold()
-    assert rule.load(rule.dump(rule.begin())) == rule.begin()
+    assert rule.load(rule.dump(rule.initial_memory())) == rule.initial_memory()
     with pytest.raises(ValueError, match="threshold"):
         rule.load({"x": 1})

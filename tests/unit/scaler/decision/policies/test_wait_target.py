@@ -16,29 +16,31 @@ POLICY = WaitTarget()
 SETTINGS = PolicySettings(worker_concurrency=4, max_workers=100)
 
 
-def seen(
+def observe(
     at: float, workers: int, waiting: float, active: float, completed: float, **more: Any
 ) -> Observation:
     sample = QueueSample(at, waiting, active, completed=completed, failed=0.0, due=more.pop("due", None))
     return Observation(at, workers, more.pop("ready", workers), sample, more.pop("start", 25.0))
 
 
-def decide(one: Observation, memory: Memory, policy: PolicySettings = SETTINGS) -> tuple[Proposal, Memory]:
-    assert isinstance(one.sample, QueueSample)
-    return POLICY.decide(policy, 5.0, one, one.sample, memory)
+def decide(
+    observation: Observation, memory: Memory, policy: PolicySettings = SETTINGS
+) -> tuple[Proposal, Memory]:
+    assert isinstance(observation.sample, QueueSample)
+    return POLICY.decide(policy, 5.0, observation, observation.sample, memory)
 
 
 def settled(rate: float, service: float, workers: int, seconds: int = 1800) -> tuple[Memory, list[Proposal]]:
     """After half an hour of a steady flow on a fixed number of workers."""
-    memory, proposals = POLICY.begin(), []
+    memory, proposals = POLICY.initial_memory(), []
     for at in range(0, seconds, 5):
-        proposal, memory = decide(seen(at, workers, 0, rate * service, rate * at), memory)
+        proposal, memory = decide(observe(at, workers, 0, rate * service, rate * at), memory)
         proposals.append(proposal)
     return memory, proposals
 
 
 def test_the_first_sample_changes_nothing() -> None:
-    proposal, _ = decide(seen(0, 7, 500, 4, 0), POLICY.begin())
+    proposal, _ = decide(observe(0, 7, 500, 4, 0), POLICY.initial_memory())
     assert (proposal.workers, proposal.reason) == (7, "learning")
 
 
@@ -53,16 +55,16 @@ def test_the_first_sample_changes_nothing() -> None:
 def test_a_steady_flow_gets_its_load_and_little_more(
     rate: float, service: float, least: int, most: int
 ) -> None:
-    memory, workers = POLICY.begin(), 80
+    memory, workers = POLICY.initial_memory(), 80
     for at in range(0, 3600, 5):
-        proposal, memory = decide(seen(at, workers, 0, rate * service, rate * at), memory)
+        proposal, memory = decide(observe(at, workers, 0, rate * service, rate * at), memory)
         workers = max(1, proposal.workers)
     assert least <= workers <= most
 
 
 def test_a_backlog_is_drained_within_the_slo_by_more_workers() -> None:
     memory, _ = settled(2.0, 3.0, workers=2)
-    proposal, _ = decide(seen(1800, 2, 200, 8, 3600), memory)
+    proposal, _ = decide(observe(1800, 2, 200, 8, 3600), memory)
     assert proposal.reason == "drain"
     slots = proposal.workers * 4
     assert slots * SETTINGS.wait_slo_seconds / 3.0 >= 200
@@ -73,32 +75,32 @@ def test_a_backlog_is_drained_within_the_slo_by_more_workers() -> None:
 def test_the_same_backlog_of_shorter_jobs_needs_fewer() -> None:
     short, _ = settled(2.0, 0.5, workers=2)
     long, _ = settled(2.0, 3.0, workers=2)
-    few, _ = decide(seen(1800, 2, 200, 8, 3600), short)
-    many, _ = decide(seen(1800, 2, 200, 8, 3600), long)
+    few, _ = decide(observe(1800, 2, 200, 8, 3600), short)
+    many, _ = decide(observe(1800, 2, 200, 8, 3600), long)
     assert few.workers < many.workers
 
 
 def test_a_lower_slo_and_a_lower_aim_ask_for_more() -> None:
     memory, _ = settled(2.0, 3.0, workers=2)
-    one = seen(1800, 2, 30, 8, 3600)
+    observation = observe(1800, 2, 30, 8, 3600)
     numbers = [
-        decide(one, memory, SETTINGS.model_copy(update=update))[0].workers
+        decide(observation, memory, SETTINGS.model_copy(update=update))[0].workers
         for update in ({"wait_slo_seconds": 120.0}, {}, {"aim": 0.2}, {"wait_slo_seconds": 3.0})
     ]
     assert numbers == sorted(numbers)
     assert numbers[0] < numbers[-1]
 
 
-def test_more_workers_than_jobs_are_never_asked_for_a_backlog() -> None:
+def test_more_workers_than_jobs_are_never_proposed_for_a_backlog() -> None:
     memory, _ = settled(0.01, 300.0, workers=2)
-    proposal, _ = decide(seen(1800, 2, 6, 3, 18), memory)
+    proposal, _ = decide(observe(1800, 2, 6, 3, 18), memory)
     assert proposal.workers <= 6
 
 
 def test_jobs_that_will_fall_due_count_as_waiting() -> None:
     memory, _ = settled(2.0, 3.0, workers=2)
-    without, _ = decide(seen(1800, 2, 0, 6, 3600), memory)
-    due, _ = decide(seen(1800, 2, 0, 6, 3600, due=500.0), memory)
+    without, _ = decide(observe(1800, 2, 0, 6, 3600), memory)
+    due, _ = decide(observe(1800, 2, 0, 6, 3600, due=500.0), memory)
     assert due.workers > without.workers
     assert due.reason == "drain"
 
@@ -108,7 +110,7 @@ def test_scaling_in_waits_for_two_minutes_and_takes_at_most_half() -> None:
     assert proposals[-1].workers == 10
     workers, numbers = 10, []
     for at in range(1800, 2400, 5):
-        proposal, memory = decide(seen(at, workers, 0, 0, 36000), memory)
+        proposal, memory = decide(observe(at, workers, 0, 0, 36000), memory)
         workers = max(1, proposal.workers)
         numbers.append(workers)
     first = next(index for index, number in enumerate(numbers) if number < 10)
@@ -124,7 +126,7 @@ def test_a_premature_scale_in_makes_the_next_one_later() -> None:
     for at in range(1800, 4200, 5):
         rate = 20.0 if (at // 240) % 2 else 2.0
         completed += 5 * rate
-        proposal, memory = decide(seen(at, workers, 0, 2 * rate, completed), memory)
+        proposal, memory = decide(observe(at, workers, 0, 2 * rate, completed), memory)
         workers = max(1, proposal.workers)
         holds.append(memory.longer)
     assert holds[0] == 0 < max(holds) <= 180
@@ -132,15 +134,17 @@ def test_a_premature_scale_in_makes_the_next_one_later() -> None:
 
 def test_concurrency_is_measured_where_it_is_not_given() -> None:
     policy = PolicySettings(max_workers=100)
-    memory = POLICY.begin()
+    memory = POLICY.initial_memory()
     for at in range(0, 300, 5):
-        _, memory = decide(seen(at, 3, 40, 24, 10.0 * at), memory, policy)
+        _, memory = decide(observe(at, 3, 40, 24, 10.0 * at), memory, policy)
     assert memory.concurrency == pytest.approx(8.0, rel=0.01)
 
 
 def test_without_counters_of_ended_jobs_each_job_gets_a_slot() -> None:
     sample = QueueSample(0.0, 30.0, 10.0)
-    proposal, memory = POLICY.decide(SETTINGS, 5.0, Observation(0.0, 2, 2, sample), sample, POLICY.begin())
+    proposal, memory = POLICY.decide(
+        SETTINGS, 5.0, Observation(0.0, 2, 2, sample), sample, POLICY.initial_memory()
+    )
     assert (proposal.workers, proposal.reason) == (10, "jobs")
     assert memory.flow is None
 
@@ -157,16 +161,16 @@ def test_foreign_memory_is_refused() -> None:
     st.integers(0, 59),
 )
 def test_a_restart_changes_no_decision(steps: list[tuple[int, int, int]], stop: int) -> None:
-    through = halted = POLICY.begin()
+    memory = restarted = POLICY.initial_memory()
     workers, completed = 3, 0.0
     for index, (waiting, active, ended) in enumerate(steps):
         completed += ended
-        one = seen(5.0 * index, workers, waiting, active, completed)
-        expected, through = decide(one, through)
+        observation = observe(5.0 * index, workers, waiting, active, completed)
+        expected, memory = decide(observation, memory)
         if index == stop:
-            halted = POLICY.load(json.loads(json.dumps(POLICY.dump(halted))))
-        got, halted = decide(one, halted)
-        assert got == expected
+            restarted = POLICY.load(json.loads(json.dumps(POLICY.dump(restarted))))
+        proposal, restarted = decide(observation, restarted)
+        assert proposal == expected
         workers = max(1, min(50, expected.workers))
 
 
@@ -179,11 +183,11 @@ def test_a_restart_changes_no_decision(steps: list[tuple[int, int, int]], stop: 
 def test_more_waiting_jobs_never_mean_fewer_workers(
     steps: list[tuple[int, int, int]], waiting: int, more: int
 ) -> None:
-    memory, completed = POLICY.begin(), 0.0
+    memory, completed = POLICY.initial_memory(), 0.0
     for index, (queued, active, ended) in enumerate(steps):
         completed += ended
-        _, memory = decide(seen(5.0 * index, 3, queued, active, completed), memory)
+        _, memory = decide(observe(5.0 * index, 3, queued, active, completed), memory)
     at = 5.0 * len(steps)
-    fewer, _ = decide(seen(at, 3, waiting, 12, completed + 3), memory)
-    greater, _ = decide(seen(at, 3, waiting + more, 12, completed + 3), memory)
+    fewer, _ = decide(observe(at, 3, waiting, 12, completed + 3), memory)
+    greater, _ = decide(observe(at, 3, waiting + more, 12, completed + 3), memory)
     assert greater.workers >= fewer.workers
