@@ -170,11 +170,11 @@ def test_a_server_that_hangs_and_comes_back(connect: Connect) -> None:
         assert collect(fresh).reachable
 
 
-def test_a_slow_lane_does_not_hold_up_another(server: RedisServer, connect: Connect) -> None:
+def test_a_slow_pool_does_not_hold_up_another(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url, timeout_seconds=30)
     blocking = request([("BLPOP", "nothing", 0)])
     slow = threading.Thread(
-        target=deployment.ask, args=({server.address: blocking}, Deadline.after(30)), kwargs={"lane": "slow"}
+        target=deployment.ask, args=({server.address: blocking}, Deadline.after(30)), kwargs={"pool": "slow"}
     )
     slow.start()
     assert collect(deployment).reachable
