@@ -3,6 +3,8 @@
 .PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-manifests check types lint bench docs translations lock clean
 PYTHON ?= python3
 bin := .venv/bin
+# Files of tests side by side: most of them wait for servers, so that two cores carry four.
+side_by_side := -n 4 --dist loadfile --no-loadscope-reorder
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,18 +15,19 @@ setup: ## install what is missing: Debian packages, .venv, npm modules
 demo: setup ## Redis Cluster, BullMQ, exporter, Prometheus, Alertmanager: alive here, to be broken
 	@$(bin)/python -m deploy.demo
 
-test: setup check test-unit test-integration ## the checks and every test, against real servers
+test: setup check ## the checks and every test, against real servers, and the 25 slowest of them
+	$(bin)/python -m pytest $(side_by_side) --durations=25
 
 test-unit: setup ## tests without a server: half a minute
 	$(bin)/python -m pytest tests/unit
 
 test-integration: setup ## tests against real Redis, BullMQ and Prometheus, and the demo
-	$(bin)/python -m pytest tests --ignore=tests/unit
+	$(bin)/python -m pytest $(side_by_side) tests --ignore=tests/unit
 
 test-versions: setup ## the same against Redis 6.2 and 8.2, Valkey 8.1 and 9.1; minutes
 	@set -e; for server in $$(scripts/other-redis.sh .lab/servers); do \
 	  $$server --version; \
-	  OXHERD_REDIS_SERVER=$$server $(bin)/python -m pytest tests/lab tests/integration; \
+	  OXHERD_REDIS_SERVER=$$server $(bin)/python -m pytest $(side_by_side) tests/lab tests/integration; \
 	done
 
 test-alerts: export OXHERD_ALERTS_FACTOR ?= 1/20

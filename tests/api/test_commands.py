@@ -13,6 +13,8 @@ import pytest
 from lab.deadline import wait_until
 from tests.support.system import FULL, READ, System
 
+pytestmark = pytest.mark.timeout(120)  # 2 s alone, 20 s on a busy machine: commands as processes
+
 
 def run(*words: str, **environ: str) -> tuple[int, str, str]:
     """`monitor` or `scaling`, by its module; what it printed."""

@@ -16,6 +16,8 @@ import pytest
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
 
+pytestmark = pytest.mark.timeout(120)  # 3 s alone, 15 s on a busy machine: commands as processes
+
 MONITOR = Path(sys.executable).with_name("monitor")
 CONFIG = Path(__file__).parents[1] / "config"
 PASSWORD = "hun#ter/2 secret"

@@ -17,6 +17,8 @@ from lab.cluster import RedisCluster
 from lab.ports import free_port
 from lab.redis import RedisServer
 
+pytestmark = pytest.mark.timeout(120)  # 4 s alone, 30 s on a busy machine: commands as processes
+
 MONITOR = Path(sys.executable).with_name("monitor")
 COMMANDS = ("status", "health", "redis", "queues")
 SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "LOG_")

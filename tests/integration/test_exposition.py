@@ -65,9 +65,13 @@ def exporter(redis_cluster: RedisCluster) -> Iterator[str]:
         program.start()
         try:
             url = f"http://{program.address}"
-            wait_until(
-                lambda: "\nbullmq_queues 2.0\n" in httpx.get(f"{url}/metrics").text, what="both queues"
-            )
+            done = 'bullmq_job_count{prefix="bull",queue="{mail}",state="waiting"} 0.0'
+
+            def followed() -> bool:
+                text = httpx.get(f"{url}/metrics").text
+                return text.count("\nbullmq_job_completed_total{") == 2 and done in text
+
+            wait_until(followed, what="both queues are followed, and the worker has taken its jobs")
             yield url
         finally:
             assert program.stop()

@@ -42,7 +42,12 @@ def settings(kubeconfig: str, rate: float) -> Settings:
         {"name": f"w{number}", "queues": [f"q{number}"], "kubernetes": {"name": f"w{number}"}}
         for number in range(COUNT)
     ]
-    cluster = {"kubeconfig": kubeconfig, "requests_per_second": rate, "timeout_seconds": BUDGET}
+    cluster = {
+        "kubeconfig": kubeconfig,
+        "requests_per_second": rate,
+        "timeout_seconds": BUDGET,
+        "lease_seconds": 600,  # which bounds the writes too
+    }
     return Settings.model_validate({"interval_seconds": INTERVAL, "kubernetes": cluster, "targets": targets})
 
 

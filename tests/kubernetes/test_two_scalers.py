@@ -29,9 +29,9 @@ def two(admin: Admin, kubeconfig: str, tmp_path: Path) -> Iterator[tuple[ScalerP
         # At a bound there would be nothing to change, and the first write of the new leader would be late.
         data = settings(kubeconfig, prometheus.url, defaults={"max_workers": 50})
         with scaler("one", tmp_path, data) as leader:
-            wait_until(leader.leads, what="the first leads", seconds=20)
+            wait_until(leader.leads, what="the first leads", seconds=60)
             with scaler("other", tmp_path, data) as other:
-                wait_until(lambda: (other.status() or {}).get("targets"), what="a step", seconds=20)
+                wait_until(lambda: (other.status() or {}).get("targets"), what="a step", seconds=60)
                 yield leader, other
 
 

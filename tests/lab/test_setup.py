@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(120)  # 3 s alone, 23 s on a busy machine
+
 SETUP = Path(__file__).parents[2] / "scripts" / "setup.sh"
 BASICS = (
     "bash",

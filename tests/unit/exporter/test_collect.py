@@ -41,8 +41,8 @@ def test_the_host_can_be_switched_off() -> None:
 
 def test_side_by_side() -> None:
     both = Barrier(2)
-    collector = Collector({"redis": lambda _: both.wait(1), "host": lambda _: both.wait(1)})
-    snapshot = collector.collect(Deadline.after(1))
+    collector = Collector({"redis": lambda _: both.wait(10), "host": lambda _: both.wait(10)})
+    snapshot = collector.collect(Deadline.after(10))
     assert isinstance(snapshot.redis, Ok)
     assert isinstance(snapshot.host, Ok)
     assert snapshot.bullmq is None
@@ -53,7 +53,7 @@ def test_a_source_that_cannot_be_read_says_why() -> None:
     def source(_: Deadline) -> None:
         raise UnreadableError("auth", "password refused")
 
-    snapshot = Collector({"redis": source, "host": lambda _: host_state()}).collect(Deadline.after(1))
+    snapshot = Collector({"redis": source, "host": lambda _: host_state()}).collect(Deadline.after(10))
     assert isinstance(snapshot.redis, Failed)
     assert (snapshot.redis.kind, snapshot.redis.message) == ("auth", "password refused")
     assert isinstance(snapshot.host, Ok)
@@ -71,7 +71,7 @@ def test_a_mistake_costs_only_its_source_and_is_logged_once(caplog: pytest.LogCa
 
     collector = Collector({"redis": source, "host": lambda _: "host"})
     with caplog.at_level(logging.ERROR):
-        read = [collector.collect(Deadline.after(1)) for _ in range(4)]
+        read = [collector.collect(Deadline.after(10)) for _ in range(4)]
     first = read[0].redis
     assert isinstance(first, Failed)
     assert first.kind == "error"
@@ -105,9 +105,9 @@ def test_a_source_that_hangs_gets_no_second_thread(release: Event) -> None:
     assert "earlier" in read[2].message
     collector._busy["redis"].add_done_callback(lambda _: begun.put(2))
     release.set()
-    assert begun.get(timeout=1) == 1
-    assert begun.get(timeout=1) == 2
-    again = collector.collect(Deadline.after(1)).redis
+    assert begun.get(timeout=10) == 1
+    assert begun.get(timeout=10) == 2
+    again = collector.collect(Deadline.after(10)).redis
     assert isinstance(again, Ok)
 
 
@@ -116,19 +116,21 @@ def test_those_who_ask_at_the_same_time_share_one_run(release: Event) -> None:
 
     def source(_: Deadline) -> str:
         begun.put(1)
-        release.wait(1)
+        release.wait(10)
         return "shared"
 
     collector = Collector({"redis": source})
     snapshots: list[Snapshot] = []
-    askers = [Thread(target=lambda: snapshots.append(collector.collect(Deadline.after(1)))) for _ in range(5)]
+    askers = [
+        Thread(target=lambda: snapshots.append(collector.collect(Deadline.after(10)))) for _ in range(5)
+    ]
     for asker in askers:
         asker.start()
-    begun.get(timeout=1)
+    begun.get(timeout=10)
     impatient = collector.collect(Deadline.after(SOON))
     release.set()
     for asker in askers:
-        asker.join(1)
+        asker.join(10)
     assert isinstance(impatient.redis, Failed)  # its own deadline counts for it
     assert all(isinstance(snapshot.redis, Ok) for snapshot in snapshots)
     assert len({snapshot.taken_at for snapshot in (*snapshots, impatient)}) == 1
@@ -136,7 +138,7 @@ def test_those_who_ask_at_the_same_time_share_one_run(release: Event) -> None:
 
 
 def test_the_source_gets_the_deadline() -> None:
-    deadline = Deadline.after(1)
+    deadline = Deadline.after(10)
     given: list[Deadline] = []
     Collector({"redis": given.append}).collect(deadline)
     assert given == [deadline]

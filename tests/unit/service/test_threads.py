@@ -24,7 +24,7 @@ def test_steps_until_stopped() -> None:
     task = Supervised("stepper", step, max_age=LONG)
     task.start()
     for _ in range(3):
-        steps.get(timeout=1)
+        steps.get(timeout=10)
     assert task.alive
     assert "stepper" in [thread.name for thread in threads()]
     assert task.stop()
@@ -53,7 +53,7 @@ def test_a_step_that_raises_is_logged_and_begun_again(caplog: pytest.LogCaptureF
     task = Supervised("raiser", step, max_age=LONG, pause=pause)
     with caplog.at_level(logging.ERROR):
         task.start()
-        assert done.wait(1)
+        assert done.wait(10)
     assert task.alive
     assert task.stop()
     assert (pauses, task.restarts) == ([1, 2], 2)
@@ -71,7 +71,7 @@ def test_a_step_that_hangs_is_not_alive_once_it_is_too_old() -> None:
 
     task = Supervised("hanger", step, max_age=-1.0)
     task.start()
-    assert hanging.wait(1)
+    assert hanging.wait(10)
     assert task.age() >= 0
     assert not task.alive
     assert not task.stop(0.0)
@@ -140,7 +140,7 @@ def test_stop_from_many_threads_is_one_stop() -> None:
     for stopper in stoppers:
         stopper.start()
     for stopper in stoppers:
-        stopper.join(1)
+        stopper.join(10)
     assert not task.alive
 
 
@@ -156,10 +156,10 @@ def test_a_crew_has_one_thread_for_each_name() -> None:
 
     group = WorkerGroup(max_age=LONG)
     group.keep({name: work(name) for name in ("a", "b")})
-    assert {steps.get(timeout=1), steps.get(timeout=1)} == {"a", "b"}
+    assert {steps.get(timeout=10), steps.get(timeout=10)} == {"a", "b"}
     first = group.members
     group.keep({name: work(name) for name in ("b", "c")})
-    assert steps.get(timeout=1) == "c"
+    assert steps.get(timeout=10) == "c"
     assert [member.name for member in group.members] == ["b", "c"]
     assert group.members[0] is first[1]
     assert first[0].stop()
@@ -183,7 +183,7 @@ def test_one_of_a_crew_that_hangs_holds_up_no_other() -> None:
 
     group = WorkerGroup(max_age=LONG)
     group.keep({"hangs": hang, "works": work})
-    assert done.wait(1)
+    assert done.wait(10)
     assert not group.stop(0.05)
     hanging.set()
     assert group.stop()
