@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.queues import fill
 from exporter.run import Exporter
-from exporter.settings import BullMQSettings, RedisSettings, Settings
+from exporter.settings import BullMQSettings, ExporterSettings, RedisSettings
 from lab.deadline import wait_until
 from lab.redis import start_redis
 from service.clock import monotonic
@@ -29,7 +29,7 @@ def main() -> int:
     """Prints a table; 1 when a bound does not hold."""
     with start_redis() as redis:
         fill(redis.port, queues=QUEUES, jobs_per_queue=20)
-        settings = Settings(
+        settings = ExporterSettings(
             listen="127.0.0.1:0",
             redis=RedisSettings.model_validate({"url": redis.url}),
             bullmq=BullMQSettings(events=False, scan_calls_per_second=1000),

@@ -11,7 +11,7 @@ from exporter.collect import Collector
 from exporter.derived import totals
 from exporter.health import Health, Issue, assess
 from exporter.history import History
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from exporter.snapshot import Snapshot
 from exporter.switch import Switch
 from service.catalogs import ENGLISH
@@ -29,7 +29,7 @@ class Assessor:
     def __init__(
         self,
         collector: Collector,
-        settings: Settings,
+        settings: ExporterSettings,
         switch: Switch | None = None,
         history: History | None = None,
     ) -> None:

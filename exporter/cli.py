@@ -24,7 +24,7 @@ from service.cli import (
 from service.completion import add_completion
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.settings import ExporterSettings
     from service.config.load import Loaded
 
 _PROGRAM = "monitor"
@@ -105,28 +105,28 @@ def queues(**options: Any) -> None:
 _print = print_config  # `start` has an option of this name
 
 
-def _settings(config: str | None, listen: str | None = None) -> Loaded[Settings]:
-    from exporter.configuration import read_settings
+def _settings(config: str | None, listen: str | None = None) -> Loaded[ExporterSettings]:
+    from exporter.configuration import read_exporter_settings
     from service.config.load import ConfigError
 
     try:
-        return read_settings(os.environ, config=config, listen=listen)
+        return read_exporter_settings(os.environ, config=config, listen=listen)
     except ConfigError as error:
         fail(_PROGRAM, str(error))
 
 
-def _run(loaded: Loaded[Settings]) -> NoReturn:
+def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
     from exporter.bullmq.state_file import CheckpointFileError
     from exporter.configuration import all_secrets, preflight_error
     from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter, tune_garbage_collection
-    from exporter.settings import slips
+    from exporter.settings import misspelled_exporter_variables
     from service.config.load import ConfigError
     from service.lifecycle import run, start_logging
 
     settings = loaded.model
     try:
-        start_logging(loaded, all_secrets(settings), slips(os.environ))
+        start_logging(loaded, all_secrets(settings), misspelled_exporter_variables(os.environ))
         run(loaded, lambda web: Exporter(settings, web), tune_garbage_collection)
     except ConfigError as error:
         fail(_PROGRAM, str(error))

@@ -18,7 +18,7 @@ from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.redis.watch import FailoverWatcher
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from exporter.snapshot import Snapshot
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
@@ -34,7 +34,7 @@ _GRACE: Final = 0.2  # seconds after the deadline in which a source that kept to
 class Parts:
     """What sources are made of."""
 
-    settings: Settings
+    settings: ExporterSettings
     deployment: Deployment
     discovery: Discovery
     watch: FailoverWatcher | None = None

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from exporter.address import parse_url
-from exporter.settings import ENV, Settings, given_by, load_settings
+from exporter.settings import (
+    EXPORTER_VARIABLES,
+    ExporterSettings,
+    exporter_environment,
+    load_exporter_settings,
+)
 from service.config.files import check_readable
 from service.config.load import ConfigError, Loaded, secret_names, secrets_of
 from service.config.sources import check_files, from_command_line, read_sources
@@ -16,23 +21,23 @@ from service.web.web_config import check_web_config
 _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
 
-def read_settings(
+def read_exporter_settings(
     environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None
-) -> Loaded[Settings]:
+) -> Loaded[ExporterSettings]:
     """All sources as one: `listen` and `config` are the command line's. Raises ConfigError."""
-    secrets = secret_names(Settings, ENV)
+    secrets = secret_names(ExporterSettings, EXPORTER_VARIABLES)
     sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets)
-    given = given_by(sources.environ)
+    given = exporter_environment(sources.environ)
     if listen:
         given["listen"] = from_command_line("--listen", listen)
-    loaded = load_settings(sources.text, given, file=sources.file)
+    loaded = load_exporter_settings(sources.text, given, file=sources.file)
     _check_tls_files(loaded)
     _check_probe_files(loaded)
     check_web_config(loaded, loaded.model.web_config_file)
     return loaded
 
 
-def _check_probe_files(loaded: Loaded[Settings]) -> None:
+def _check_probe_files(loaded: Loaded[ExporterSettings]) -> None:
     for index, probe in enumerate(loaded.model.probes):
         path = f"probes[{index}]"
         for file in probe.header_files.values():
@@ -41,7 +46,7 @@ def _check_probe_files(loaded: Loaded[Settings]) -> None:
             check_readable(probe.ca_file, f"{path}.ca_file", loaded.source(f"{path}.ca_file"))
 
 
-def _check_tls_files(loaded: Loaded[Settings]) -> None:
+def _check_tls_files(loaded: Loaded[ExporterSettings]) -> None:
     """Readable, and of the kind that their settings say."""
     tls = loaded.model.redis.tls
     files = {
@@ -63,7 +68,7 @@ def _check_tls_files(loaded: Loaded[Settings]) -> None:
                 raise loaded.error(path, str(error).rpartition(": ")[2], files[path]) from None
 
 
-def all_secrets(settings: Settings) -> set[str]:
+def all_secrets(settings: ExporterSettings) -> set[str]:
     """Every secret, as it is written and as it is sent."""
     secrets = set(secrets_of(settings))
     if settings.redis.url is not None:
@@ -71,7 +76,7 @@ def all_secrets(settings: Settings) -> set[str]:
     return secrets - {""}
 
 
-def preflight_error(loaded: Loaded[Settings], address: str, kind: str, message: str) -> ConfigError:
+def preflight_error(loaded: Loaded[ExporterSettings], address: str, kind: str, message: str) -> ConfigError:
     """What Redis refused, as an error of the setting that has to be changed."""
     redis = loaded.model.redis
     by_url = redis.url is not None and parse_url(redis.url.get_secret_value()).password is not None
@@ -90,4 +95,4 @@ def preflight_error(loaded: Loaded[Settings], address: str, kind: str, message: 
 
 
 def _variable(path: str) -> str:
-    return next(name for name, setting in ENV.items() if setting == path)
+    return next(name for name, setting in EXPORTER_VARIABLES.items() if setting == path)

@@ -23,7 +23,7 @@ from exporter.probes.prober import Probers
 from exporter.redis.deployment import Deployment
 from exporter.redis.preflight import PreflightError, check_access
 from exporter.redis.watch import FailoverWatcher
-from exporter.settings import BullMQSettings, Settings
+from exporter.settings import BullMQSettings, ExporterSettings
 from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
 from exporter.web.app import make_exporter_app
@@ -46,7 +46,7 @@ class Exporter:
     """The whole program but for signals and the command line. Constructing it reads at most the state file;
     raises CheckpointFileError when that cannot be kept."""
 
-    def __init__(self, settings: Settings, web: WebConfig | None = None) -> None:
+    def __init__(self, settings: ExporterSettings, web: WebConfig | None = None) -> None:
         self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)

@@ -213,8 +213,8 @@ class MonitoringSettings(Model):
     )
 
 
-class Settings(Model):
-    """All settings. Each field can be set in the file; some have an environment variable (see ENV)."""
+class ExporterSettings(Model, title="Settings"):
+    """All settings. Each can be set in the file; some have a variable too (see EXPORTER_VARIABLES)."""
 
     listen: str = Field("0.0.0.0:9877", description="host:port to listen on; [::1]:9877 for IPv6")
     redis: RedisSettings = RedisSettings()
@@ -232,7 +232,7 @@ class Settings(Model):
 
 # --- environment variables -------------------------------------------------------------------------------
 
-ENV: Final[dict[str, str]] = {
+EXPORTER_VARIABLES: Final[dict[str, str]] = {
     "REDIS_URL": "redis.url",
     "REDIS_USERNAME": "redis.username",
     "REDIS_PASSWORD": "redis.password",
@@ -262,7 +262,7 @@ ENV: Final[dict[str, str]] = {
 }
 """Each variable and its setting. A secret may also be given as NAME_FILE, the path of a file to read."""
 
-ENV_CLUSTER: Final[dict[str, str]] = {
+CLUSTER_VARIABLES: Final[dict[str, str]] = {
     "REDIS_USE_CLUSTER": "true: the nodes below, or REDIS_URL as any node of a cluster; false: ignore them",
     "REDIS_CLUSTER_HOST_n": "host of a cluster node, for any numbers n from 1",
     "REDIS_CLUSTER_PORT_n": "its port, 6379 if absent",
@@ -273,9 +273,9 @@ _HOST: Final = "REDIS_CLUSTER_HOST_"
 _PORT: Final = "REDIS_CLUSTER_PORT_"
 
 
-def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
+def exporter_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     """The settings from the environment, by dotted path, secret files included. Raises ConfigError."""
-    given = from_environment(Settings, environ, ENV)
+    given = from_environment(ExporterSettings, environ, EXPORTER_VARIABLES)
     raw = environ.get("REDIS_USE_CLUSTER", "").strip()
     use_cluster = to_bool("REDIS_USE_CLUSTER", raw) if raw else None
     nodes = _cluster_nodes(environ) if use_cluster is not False else {}
@@ -287,9 +287,11 @@ def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
     return given
 
 
-def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[Settings]:
+def load_exporter_settings(
+    yaml_text: str, given: Mapping[str, Given], *, file: str = ""
+) -> Loaded[ExporterSettings]:
     """The file's settings, overridden by `given`, each validated alone and together. Raises ConfigError."""
-    loaded = load(Settings, yaml_text, given, file=file)
+    loaded = load(ExporterSettings, yaml_text, given, file=file)
     _check_addresses(loaded)
     _check_together(loaded)
     _check_probes(loaded)
@@ -297,10 +299,10 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
     return loaded
 
 
-def slips(environ: Iterable[str]) -> dict[str, str]:
+def misspelled_exporter_variables(environ: Iterable[str]) -> dict[str, str]:
     """Variables that look like misspelled settings, and the setting that was probably meant."""
-    files = [f"{name}_FILE" for name in secret_names(Settings, ENV)]
-    known = [*ENV, *files, "REDIS_USE_CLUSTER", "EXPORTER_CONFIG", f"{_HOST}1", f"{_PORT}1"]
+    files = [f"{name}_FILE" for name in secret_names(ExporterSettings, EXPORTER_VARIABLES)]
+    known = [*EXPORTER_VARIABLES, *files, "REDIS_USE_CLUSTER", "EXPORTER_CONFIG", f"{_HOST}1", f"{_PORT}1"]
     numbered = [name for name in environ if _number(name, _HOST) or _number(name, _PORT)]
     rest = [name for name in environ if name not in numbered]
     return suspects(rest, known, ("REDIS_", "BULLMQ_", "ENABLE_", "MONITORING_", "EXPORTER_", "CRON_API_"))
@@ -346,7 +348,7 @@ def _number(name: str, prefix: str) -> str:
 # --- checks across settings ------------------------------------------------------------------------------
 
 
-def _check_addresses(loaded: Loaded[Settings]) -> None:
+def _check_addresses(loaded: Loaded[ExporterSettings]) -> None:
     redis = loaded.model.redis
     try:
         parse_listen(loaded.model.listen)
@@ -367,7 +369,7 @@ def _check_addresses(loaded: Loaded[Settings]) -> None:
                 raise loaded.error(path, str(error), address) from None
 
 
-def _check_together(loaded: Loaded[Settings]) -> None:
+def _check_together(loaded: Loaded[ExporterSettings]) -> None:
     redis = loaded.model.redis
     ways = [
         path
@@ -395,7 +397,7 @@ def _check_together(loaded: Loaded[Settings]) -> None:
 _STATUS: Final = re.compile(r"[1-5](\d\d|xx)")
 
 
-def _check_probes(loaded: Loaded[Settings]) -> None:
+def _check_probes(loaded: Loaded[ExporterSettings]) -> None:
     names: dict[str, int] = {}
     for index, probe in enumerate(loaded.model.probes):
         path = f"probes[{index}]"
@@ -414,4 +416,4 @@ def _check_probes(loaded: Loaded[Settings]) -> None:
 
 
 def _env_name(path: str) -> str:
-    return next(name for name, setting in ENV.items() if setting == path)
+    return next(name for name, setting in EXPORTER_VARIABLES.items() if setting == path)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from scaler.model import Condition
-from scaler.settings import Settings, TargetSettings
+from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
@@ -55,7 +55,7 @@ class LocalBackend:
     leading: Final = True
     store_may_be_unreachable: Final = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ScalerSettings) -> None:
         """Raises StoreError."""
         self.store: Final[Store | None] = FileStore(settings.state_file) if settings.state_file else None
 
@@ -76,7 +76,7 @@ class LocalBackend:
         return True
 
 
-def _cluster(settings: Settings) -> Backend:
+def _cluster(settings: ScalerSettings) -> Backend:
     """Imported late: the client takes half a second and 40 MB, which processes need not pay."""
     try:
         from scaler.kube.api import NoClusterError
@@ -90,7 +90,7 @@ def _cluster(settings: Settings) -> Backend:
         raise BackendError(str(error)) from None
 
 
-BACKENDS: Final[Mapping[str, Callable[[Settings], Backend]]] = {
+BACKENDS: Final[Mapping[str, Callable[[ScalerSettings], Backend]]] = {
     "processes": LocalBackend,
     "kubernetes": _cluster,
 }
@@ -101,11 +101,11 @@ def backend_kind_of(target: TargetSettings) -> str:
     return next(kind for kind in BACKENDS if getattr(target, kind) is not None)
 
 
-def backend_kind(settings: Settings) -> str:
+def backend_kind(settings: ScalerSettings) -> str:
     """That of the targets; without any, this machine."""
     return backend_kind_of(settings.targets[0]) if settings.targets else "processes"
 
 
-def make_backend(settings: Settings) -> Backend:
+def make_backend(settings: ScalerSettings) -> Backend:
     """The place of these settings' targets. Raises BackendError and StoreError."""
     return BACKENDS[backend_kind(settings)](settings)

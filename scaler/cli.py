@@ -26,7 +26,7 @@ from service.cli import (
 from service.completion import add_completion
 
 if TYPE_CHECKING:
-    from scaler.settings import Settings, TargetSettings
+    from scaler.settings import ScalerSettings, TargetSettings
     from service.config.load import Loaded
 
 _PROGRAM: Final = "scaling"
@@ -222,7 +222,7 @@ def _user() -> str:
         return f"uid {os.getuid()}"
 
 
-def _target(loaded: Loaded[Settings], name: str) -> TargetSettings:
+def _target(loaded: Loaded[ScalerSettings], name: str) -> TargetSettings:
     from scaler.state.commands import CommandError, find_target
 
     try:
@@ -332,30 +332,34 @@ def backtest(
 # --- start -----------------------------------------------------------------------------------------------
 
 
-def _settings(config: str | None, *, listen: str | None = None, dry_run: bool = False) -> Loaded[Settings]:
-    from scaler.configuration import read_settings
+def _settings(
+    config: str | None, *, listen: str | None = None, dry_run: bool = False
+) -> Loaded[ScalerSettings]:
+    from scaler.configuration import read_scaler_settings
     from service.config.load import ConfigError
 
     try:
-        return read_settings(os.environ, config=config, listen=listen, dry_run=dry_run)
+        return read_scaler_settings(os.environ, config=config, listen=listen, dry_run=dry_run)
     except ConfigError as error:
         fail(_PROGRAM, str(error))
 
 
-def _run(loaded: Loaded[Settings], config: str | None, *, listen: str | None, dry_run: bool) -> NoReturn:
+def _run(
+    loaded: Loaded[ScalerSettings], config: str | None, *, listen: str | None, dry_run: bool
+) -> NoReturn:
     import logging
 
     from scaler.backends import BackendError
     from scaler.configuration import Reloader
     from scaler.run import Scaler
-    from scaler.settings import slips
+    from scaler.settings import misspelled_scaler_variables
     from scaler.state.store import StoreError
     from service.config.load import ConfigError, secrets_of
     from service.lifecycle import run, start_logging
 
     settings = loaded.model
     try:
-        start_logging(loaded, secrets_of(settings), slips(os.environ))
+        start_logging(loaded, secrets_of(settings), misspelled_scaler_variables(os.environ))
         if not settings.targets:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)

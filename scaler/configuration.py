@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from scaler.settings import ENV, Settings, given_by, load_settings
+from scaler.settings import SCALER_VARIABLES, ScalerSettings, load_scaler_settings, scaler_environment
 from service.config.load import ConfigError, Loaded, secret_names
 from service.config.reload import ContentWatch
 from service.config.sources import check_files, from_command_line, read_sources
@@ -19,18 +19,18 @@ FIXED: Final = ("listen", "web_config_file", "state_file", "kubernetes", "dry_ru
 """Settings that a running scaler cannot take over from a changed file."""
 
 
-def read_settings(
+def read_scaler_settings(
     environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None, dry_run: bool = False
-) -> Loaded[Settings]:
+) -> Loaded[ScalerSettings]:
     """All sources as one: the options are the command line's. Raises ConfigError."""
-    secrets = secret_names(Settings, ENV)
+    secrets = secret_names(ScalerSettings, SCALER_VARIABLES)
     sources = read_sources(environ, config=config, variable="SCALER_CONFIG", secrets=secrets)
-    given = given_by(sources.environ)
+    given = scaler_environment(sources.environ)
     if listen:
         given["listen"] = from_command_line("--listen", listen)
     if dry_run:
         given["dry_run"] = from_command_line("--dry-run", value=True)
-    loaded = load_settings(sources.text, given, file=sources.file)
+    loaded = load_scaler_settings(sources.text, given, file=sources.file)
     prometheus = loaded.model.prometheus
     check_files(
         loaded,
@@ -50,14 +50,14 @@ class Reloader:
     """The current settings. A changed file is taken over; one that cannot be used is refused and reported
     once, and the settings stay."""
 
-    def __init__(self, loaded: Loaded[Settings], environ: Mapping[str, str], **options: object) -> None:
+    def __init__(self, loaded: Loaded[ScalerSettings], environ: Mapping[str, str], **options: object) -> None:
         self._loaded = loaded
         self._environ = dict(environ)
         self._options = options
         self._watch = ContentWatch(self._files())
 
     @property
-    def current(self) -> Settings:
+    def current(self) -> ScalerSettings:
         """As they were last taken over."""
         return self._loaded.model
 
@@ -66,7 +66,7 @@ class Reloader:
         if not self._watch.changed(self._files()):
             return False
         try:
-            loaded = read_settings(self._environ, **self._options)  # type: ignore[arg-type]
+            loaded = read_scaler_settings(self._environ, **self._options)  # type: ignore[arg-type]
         except ConfigError as error:
             log.warning("changed settings refused, previous settings stay", extra={"error": str(error)})
             return False
@@ -83,11 +83,11 @@ class Reloader:
         return [Path(self._loaded.file)] if self._loaded.file else []
 
 
-def differences(old: Settings, new: Settings) -> list[str]:
+def differences(old: ScalerSettings, new: ScalerSettings) -> list[str]:
     """The names of the settings that differ; targets go by theirs. No values: some are secret."""
     changed = [
         name
-        for name in Settings.model_fields
+        for name in ScalerSettings.model_fields
         if name != "targets" and getattr(old, name) != getattr(new, name)
     ]
     before = {target.name: target for target in old.targets}

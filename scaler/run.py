@@ -19,7 +19,7 @@ from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
-from scaler.settings import Settings, TargetSettings, checked, origins, resolve
+from scaler.settings import ScalerSettings, TargetSettings, checked, origins, resolve
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.state.store import Update
@@ -59,7 +59,7 @@ class Scaler:
         self._conditions: dict[str, frozenset[Condition]] = {}
         self._fleet: dict[str, tuple[TargetSettings, Target]] = {}
         self._metrics_source: PrometheusMetrics | None = None
-        self._prepared: Settings | None = None
+        self._prepared: ScalerSettings | None = None
         self._task = Supervised("controller", self._step, max_age=lambda: 3 * self._interval + _LATE_SECONDS)
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
         self._server = WebServer(
@@ -135,7 +135,7 @@ class Scaler:
         self._conditions = {step.name: step.conditions for step in result.steps}
         return max(0.0, self._interval - (monotonic() - begun))
 
-    def _prepare(self, settings: Settings) -> PrometheusMetrics:
+    def _prepare(self, settings: ScalerSettings) -> PrometheusMetrics:
         """Targets that are new are made, those that are gone are closed, the others stay as they are."""
         if self._metrics_source is not None and settings is self._prepared:
             return self._metrics_source
@@ -156,7 +156,7 @@ class Scaler:
         self._metrics_source, self._prepared = PrometheusMetrics(settings), settings
         return self._metrics_source
 
-    def _managed(self, settings: Settings) -> Iterator[Managed]:
+    def _managed(self, settings: ScalerSettings) -> Iterator[Managed]:
         for name, (made_of, target) in self._fleet.items():
             changed = self._state.operator.policies.get(name, {})
             try:
@@ -187,7 +187,7 @@ class Scaler:
         )
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ScalerSettings:
         return self._reloader.current
 
     @property

@@ -191,8 +191,8 @@ class TargetSettings(PolicySettings):
     kubernetes: WorkloadSettings | None = Field(None, description="its workers are pods of a workload")
 
 
-class Settings(Model):
-    """All settings. Each can be set in the file, some of them in the environment too (see ENV)."""
+class ScalerSettings(Model, title="Settings"):
+    """All settings. Each can be set in the file; some have a variable too (see SCALER_VARIABLES)."""
 
     listen: str = Field("0.0.0.0:9878", description="host:port to listen on; [::1]:9878 for IPv6")
     enabled: bool = Field(True, description="false: no target is scaled")
@@ -220,7 +220,7 @@ POLICY_KEYS: Final = tuple(PolicySettings.model_fields)
 
 
 def origins(
-    settings: Settings, target: TargetSettings, changed: Mapping[str, Any] | None = None
+    settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """The origin of each key of the target's policy: built in, defaults, policies[i], its own entry, or
     "changed" at run time."""
@@ -230,7 +230,7 @@ def origins(
 
 
 def resolve(
-    settings: Settings, target: TargetSettings, changed: Mapping[str, Any] | None = None
+    settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any] | None = None
 ) -> PolicySettings:
     """The target's policy: its own keys over those of the first of `policies` that matches, over `defaults`.
 
@@ -242,7 +242,7 @@ def resolve(
     return PolicySettings.model_validate(merged | dict(changed or {}))
 
 
-def queries_of(settings: Settings, target: TargetSettings) -> QuerySettings:
+def queries_of(settings: ScalerSettings, target: TargetSettings) -> QuerySettings:
     """The queries for the figures of the target's queues."""
     return target.queries or settings.queries
 
@@ -262,7 +262,7 @@ def is_glob(pattern: str) -> bool:
     return any(char in pattern for char in "*?[")
 
 
-def _layers(settings: Settings, target: TargetSettings) -> Iterator[tuple[str, dict[str, Any]]]:
+def _layers(settings: ScalerSettings, target: TargetSettings) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "defaults", _set_keys(settings.defaults)
     for index, entry in enumerate(settings.policies):
         if any(fnmatchcase(name, entry.match) for name in (target.name, *target.queues)):
@@ -277,7 +277,7 @@ def _set_keys(model: PolicySettings) -> dict[str, Any]:
 
 # --- environment variables -------------------------------------------------------------------------------
 
-ENV: Final[dict[str, str]] = {
+SCALER_VARIABLES: Final[dict[str, str]] = {
     "SCALER_LISTEN": "listen",
     "SCALER_WEB_CONFIG": "web_config_file",
     "SCALER_STATE_FILE": "state_file",
@@ -298,9 +298,9 @@ ENV: Final[dict[str, str]] = {
 MINUTES: Final = "SCALING_INTERVAL_MINUTES"
 
 
-def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
+def scaler_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     """The settings of the environment, by dotted path; files of secrets are read too. Raises ConfigError."""
-    given = from_environment(Settings, environ, ENV)
+    given = from_environment(ScalerSettings, environ, SCALER_VARIABLES)
     for name in ("ENABLE_AUTO_SCALING", "SCALER_DRY_RUN"):
         if environ.get(name, "").strip():
             to_bool(name, environ[name])
@@ -317,9 +317,11 @@ def given_by(environ: Mapping[str, str]) -> dict[str, Given]:
     return given
 
 
-def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[Settings]:
+def load_scaler_settings(
+    yaml_text: str, given: Mapping[str, Given], *, file: str = ""
+) -> Loaded[ScalerSettings]:
     """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError."""
-    loaded = load(Settings, yaml_text, given, file=file)
+    loaded = load(ScalerSettings, yaml_text, given, file=file)
     try:
         parse_listen(loaded.model.listen)
     except ValueError as error:
@@ -337,17 +339,17 @@ def load_settings(yaml_text: str, given: Mapping[str, Given], *, file: str = "")
     return loaded
 
 
-def slips(environ: Iterable[str]) -> dict[str, str]:
+def misspelled_scaler_variables(environ: Iterable[str]) -> dict[str, str]:
     """Variables that look like misspelt settings, and the variable that was probably meant."""
-    files = [f"{name}_FILE" for name in secret_names(Settings, ENV)]
-    known = [*ENV, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL"]
+    files = [f"{name}_FILE" for name in secret_names(ScalerSettings, SCALER_VARIABLES)]
+    known = [*SCALER_VARIABLES, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL"]
     return suspects(environ, known, ("SCALER_", "SCALING_", "PROMETHEUS_", "ENABLE_AUTO"))
 
 
 # --- checks across settings ------------------------------------------------------------------------------
 
 
-def _check_targets(loaded: Loaded[Settings]) -> None:
+def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
     settings = loaded.model
     names: dict[str, int] = {}
     served: dict[tuple[str, str], str] = {}
@@ -365,7 +367,7 @@ def _check_targets(loaded: Loaded[Settings]) -> None:
         _check_policy(loaded, path, target)
 
 
-def _check_backend(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:
+def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
     """One backend for each target, the same for all, and each workload once."""
     if (target.processes is None) == (target.kubernetes is None):
         why = "needs either processes or kubernetes, the backend of its workers"
@@ -389,7 +391,7 @@ def _check_backend(loaded: Loaded[Settings], path: str, target: TargetSettings) 
             raise loaded.error(f"{path}.kubernetes.name", why, target.kubernetes.name)
 
 
-def _check_policy(loaded: Loaded[Settings], path: str, target: TargetSettings) -> None:
+def _check_policy(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
     """Checks the merged policy; an error names the origin of the invalid value."""
     policy, origin = resolve(loaded.model, target), origins(loaded.model, target)
 
@@ -415,7 +417,7 @@ def _check_policy(loaded: Loaded[Settings], path: str, target: TargetSettings) -
         )
 
 
-def checked(settings: Settings, target: TargetSettings, changed: Mapping[str, Any]) -> PolicySettings:
+def checked(settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any]) -> PolicySettings:
     """The target's policy with these keys changed at run time. Raises ValueError, which names the key."""
     unknown = [key for key in changed if key not in POLICY_KEYS]
     if unknown:

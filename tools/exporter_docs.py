@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
-from exporter.settings import ENV, ENV_CLUSTER, Settings
+from exporter.settings import CLUSTER_VARIABLES, EXPORTER_VARIABLES, ExporterSettings
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
@@ -91,7 +91,7 @@ def metrics_page() -> str:
 
 def settings_page() -> str:
     """docs/settings.md"""
-    secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(Settings, ENV))
+    secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ExporterSettings, EXPORTER_VARIABLES))
     lines = [
         "# Settings",
         "",
@@ -106,13 +106,13 @@ def settings_page() -> str:
         "",
         "| setting | environment | type | default | meaning |",
         "|---|---|---|---|---|",
-        *setting_rows(Settings, ENV),
+        *setting_rows(ExporterSettings, EXPORTER_VARIABLES),
         "",
         "A cluster's nodes may be given one by one:",
         "",
         "| environment | meaning |",
         "|---|---|",
-        *(f"| `{name}` | {cell(text)} |" for name, text in ENV_CLUSTER.items()),
+        *(f"| `{name}` | {cell(text)} |" for name, text in CLUSTER_VARIABLES.items()),
         "",
     ]
     return "\n".join(lines)
@@ -120,7 +120,7 @@ def settings_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated file and what should be in it."""
-    schema = json.dumps(Settings.model_json_schema(), indent=2) + "\n"
+    schema = json.dumps(ExporterSettings.model_json_schema(), indent=2) + "\n"
     return {
         HERE / "metrics.md": metrics_page(),
         HERE / "settings.md": settings_page(),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from scaler.metrics import FAMILIES
-from scaler.settings import ENV, MINUTES, POLICY_KEYS, Settings
+from scaler.settings import MINUTES, POLICY_KEYS, SCALER_VARIABLES, ScalerSettings
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
 from tools.docs import series_row, setting_rows, write_or_check
@@ -23,8 +23,8 @@ _REPEATED: Final = tuple(f"| `{part}[].{key}`" for part in ("policies", "targets
 
 def settings_page() -> str:
     """docs/scaler-settings.md"""
-    secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(Settings, ENV))
-    rows = [row for row in setting_rows(Settings, ENV) if not row.startswith(_REPEATED)]
+    secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ScalerSettings, SCALER_VARIABLES))
+    rows = [row for row in setting_rows(ScalerSettings, SCALER_VARIABLES) if not row.startswith(_REPEATED)]
     lines = [
         "# The scaler's settings",
         "",
@@ -74,7 +74,7 @@ def pages() -> dict[Path, str]:
     """Every generated file and what should be in it."""
     return {
         HERE / "scaler-settings.md": settings_page(),
-        HERE / "scaler-settings.schema.json": json.dumps(Settings.model_json_schema(), indent=2) + "\n",
+        HERE / "scaler-settings.schema.json": json.dumps(ScalerSettings.model_json_schema(), indent=2) + "\n",
         HERE / "scaler-metrics.md": metrics_page(),
     }
 

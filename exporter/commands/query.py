@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from exporter.commands import tables
 from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
 from exporter.commands.view_source import FallbackSource, LocalSource, RemoteSource, ViewSource
-from exporter.configuration import all_secrets, read_settings
+from exporter.configuration import all_secrets, read_exporter_settings
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
 from service.logs import configure
@@ -54,7 +54,7 @@ def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, l
     url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
     if url:
         return RemoteSource(url, key_from_environment(environ))
-    loaded = read_settings(environ, config=config)
+    loaded = read_exporter_settings(environ, config=config)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the answer says what is wrong
     if local:
         return LocalSource(loaded)

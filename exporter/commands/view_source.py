@@ -14,7 +14,7 @@ from exporter.collect import Collector, Parts, make_sources
 from exporter.configuration import preflight_error
 from exporter.redis.deployment import Deployment
 from exporter.redis.preflight import PreflightError, check_access
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from exporter.views import NO_MONITORING, About, View, status_view
 from service.clock import Deadline
 from service.config.load import Loaded
@@ -61,7 +61,7 @@ class RemoteSource(ViewSource):
 class LocalSource(ViewSource):
     """Collects by itself. Raises ConfigError when Redis refuses these settings."""
 
-    def __init__(self, loaded: Loaded[Settings]) -> None:
+    def __init__(self, loaded: Loaded[ExporterSettings]) -> None:
         settings = loaded.model
         if not settings.monitoring.enabled:
             raise StatusError(NO_MONITORING)

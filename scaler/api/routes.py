@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pydantic.alias_generators import to_camel
 
 from scaler.api import models
-from scaler.settings import POLICY_KEYS, Settings, TargetSettings, checked, origins
+from scaler.settings import POLICY_KEYS, ScalerSettings, TargetSettings, checked, origins
 from scaler.state.commands import (
     CommandError,
     change_policy,
@@ -35,7 +35,7 @@ class ScalerControl(Protocol):
         """The last step as plain data."""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ScalerSettings:
         """As they are in force."""
 
     @property

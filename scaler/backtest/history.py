@@ -9,7 +9,7 @@ from scaler.backtest.replay import HistoryPoint
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import MEASURE_LABEL, QueueKey, query_text, quoted
-from scaler.settings import Settings, TargetSettings, is_glob, matching, queries_of
+from scaler.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
 from service.clock import Deadline
 
 _WORKERS: Final = "bullmq_queue_workers"
@@ -18,7 +18,13 @@ Series: TypeAlias = Mapping[Labels, Sequence[tuple[float, float]]]
 
 
 def read_history(
-    settings: Settings, target: TargetSettings, *, begin: float, end: float, step: float, deadline: Deadline
+    settings: ScalerSettings,
+    target: TargetSettings,
+    *,
+    begin: float,
+    end: float,
+    step: float,
+    deadline: Deadline,
 ) -> list[HistoryPoint]:
     """The points from `begin` to `end` (unix s), `step` seconds apart. Raises UnreadableError."""
     queries = queries_of(settings, target)

@@ -15,7 +15,7 @@ from rich.text import Text
 from scaler.backtest.history import read_history
 from scaler.backtest.replay import ArrivalHistory, HistoryPoint, NothingRecordedError, arrival_history, replay
 from scaler.backtest.simulate import Report
-from scaler.settings import PolicySettings, Settings, TargetSettings, checked, resolve
+from scaler.settings import PolicySettings, ScalerSettings, TargetSettings, checked, resolve
 from service.clock import Deadline, now
 from service.config.files import read_text
 from service.config.load import ConfigError
@@ -35,7 +35,7 @@ class BacktestResult:
 
 
 def policies_of(
-    settings: Settings, target: TargetSettings, files: Sequence[str]
+    settings: ScalerSettings, target: TargetSettings, files: Sequence[str]
 ) -> dict[str, PolicySettings]:
     """The configured policy, and for each file, by its name, the same with its keys. Raises ConfigError."""
     policies = {"as configured": resolve(settings, target)}
@@ -51,7 +51,7 @@ def policies_of(
 
 
 def run_backtest(
-    settings: Settings,
+    settings: ScalerSettings,
     target: TargetSettings,
     policies: Mapping[str, PolicySettings],
     *,

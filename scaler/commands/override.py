@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from scaler.backends import BackendError, make_backend
 from scaler.model import Override
-from scaler.settings import Settings, TargetSettings
+from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.commands import (
     CommandError,
     clear_override,
@@ -26,7 +26,7 @@ from service.config.load import Loaded
 _NEEDED: Final = "SCALER_STATE_FILE (state_file) has to be set: commands reach the scaler through that file"
 
 
-def open_store(loaded: Loaded[Settings]) -> Store:
+def open_store(loaded: Loaded[ScalerSettings]) -> Store:
     """Where the running scaler keeps its state. Raises CommandError, StoreError."""
     try:
         store = make_backend(loaded.model).store
@@ -38,7 +38,7 @@ def open_store(loaded: Loaded[Settings]) -> Store:
 
 
 def set_manual(
-    loaded: Loaded[Settings],
+    loaded: Loaded[ScalerSettings],
     target: TargetSettings,
     workers: int,
     *,
@@ -52,13 +52,13 @@ def set_manual(
     return _override_message(target.name, override)
 
 
-def set_automatic(loaded: Loaded[Settings], target: TargetSettings) -> str:
+def set_automatic(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     """The metrics decide again."""
     update = open_store(loaded).update(lambda state: clear_override(state, target))
     return automatic_message({"target": target.name, "changed": not is_automatic(update.before, target)})
 
 
-def set_paused(loaded: Loaded[Settings], target: TargetSettings) -> str:
+def set_paused(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     """The workers stay as they are."""
     open_store(loaded).update(lambda state: pause_target(state, target))
     return paused_message({"target": target.name})

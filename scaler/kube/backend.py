@@ -15,7 +15,7 @@ from scaler.kube.objects import Ref
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
 from scaler.model import Condition
-from scaler.settings import Settings, TargetSettings
+from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
@@ -33,7 +33,7 @@ class KubernetesBackend:
 
     store_may_be_unreachable: Final = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ScalerSettings) -> None:
         """Raises NoClusterError and StoreError."""
         cluster = settings.kubernetes
         candidate = identity()

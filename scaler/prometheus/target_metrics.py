@@ -8,14 +8,14 @@ from scaler.model import Missing, TargetMetrics
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.promql import QueueKey, combine
 from scaler.prometheus.settings import QuerySettings
-from scaler.settings import Settings, TargetSettings, is_glob, matching, queries_of
+from scaler.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
 from service.clock import Deadline
 
 
 class PrometheusMetrics:
     """Queries the queues of the targets of these settings. Does not connect before the first query."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ScalerSettings) -> None:
         self._targets = [(target, queries_of(settings, target)) for target in settings.targets]
         self._observer = Observer(settings.prometheus, self._queues())
         self.last: QueryResult | None = None

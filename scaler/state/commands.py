@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scaler.model import Override
-from scaler.settings import Settings, TargetSettings, checked, is_glob, matching
+from scaler.settings import ScalerSettings, TargetSettings, checked, is_glob, matching
 from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
 from service.clock import now
 from service.units import duration
@@ -22,7 +22,7 @@ class CommandError(Exception):
     """The command cannot be carried out; the text says why."""
 
 
-def find_target(settings: Settings, name: str) -> TargetSettings:
+def find_target(settings: ScalerSettings, name: str) -> TargetSettings:
     """The target of this name, or the one that serves the queue of this name. Raises CommandError."""
     for target in settings.targets:
         if target.name == name:
@@ -50,7 +50,7 @@ def make_override(workers: int, *, reason: str, by: str, seconds: float | None) 
     return Override(workers, reason.strip(), by, at, None if seconds is None else at + seconds)
 
 
-def set_override(state: State, settings: Settings, target: TargetSettings, override: Override) -> State:
+def set_override(state: State, settings: ScalerSettings, target: TargetSettings, override: Override) -> State:
     """So many workers, until the override ends or is cleared; a pause of the target ends."""
     try:
         policy = checked(settings, target, state.operator.policies.get(target.name, {}))
@@ -79,7 +79,9 @@ def pause_target(state: State, target: TargetSettings) -> State:
     return replace(state, operator=with_pause(state.operator, target.name, paused=True))
 
 
-def change_policy(state: State, settings: Settings, target: TargetSettings, keys: Mapping[str, Any]) -> State:
+def change_policy(
+    state: State, settings: ScalerSettings, target: TargetSettings, keys: Mapping[str, Any]
+) -> State:
     """These keys of the policy, over those changed before; a key with None is as the settings have it."""
     changed = dict(state.operator.policies.get(target.name, {})) | dict(keys)
     changed = {key: value for key, value in changed.items() if value is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from lab.receiver import Notification
 from tests.support.alerts.causes import Cause
 from tests.support.alerts.monitoring import pace
@@ -54,7 +54,7 @@ def test_what_is_told_too_often_too_seldom_or_after_its_end(
 
 
 def test_the_table_has_the_times_of_production() -> None:
-    cause = Cause("node", "ClusterNodeDown", "a node killed", Settings(), begin=lambda: None)
+    cause = Cause("node", "ClusterNodeDown", "a node killed", ExporterSettings(), begin=lambda: None)
     story = Story(cause, COOLDOWN, began=98.0, flapped=112.5, ended=122.5)
     story.told = told(100, 110, 120, 130, ends=(133,))
     *_, row = rows([story], AT)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from exporter.run import Exporter
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster
 from lab.prometheus import Prometheus, start_prometheus
@@ -143,7 +143,7 @@ def world(redis_cluster: RedisCluster) -> Iterator[World]:
         redis = {"cluster": redis_cluster.addresses}
         known = {"prefixes": ["{bull}"], "queues": ["mail"]}
         given = {"listen": "127.0.0.1:0", "redis": redis, "bullmq": known}
-        exporter = Exporter(Settings.model_validate(given))
+        exporter = Exporter(ExporterSettings.model_validate(given))
         exporter.start()
         undo.callback(exporter.stop)
         rules = [str(RULES / name) for name in ("oxherd.yml", "oxherd-extra.yml")]

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from exporter.run import Exporter
-from exporter.settings import Settings as ExporterSettings
+from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.prometheus import Prometheus, start_prometheus
 from lab.redis import RedisServer, start_redis
-from scaler.configuration import Reloader, read_settings
+from scaler.configuration import Reloader, read_scaler_settings
 from scaler.model import Applied, QueueSample
 from scaler.run import Scaler
 from scaler.step_result import StepResult, TargetStep
@@ -163,7 +163,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @contextmanager
 def scaling(world: World) -> Iterator[Witness]:
-    loaded = read_settings({}, config=str(world.config))
+    loaded = read_scaler_settings({}, config=str(world.config))
     scaler = Scaler(Reloader(loaded, {}, config=str(world.config)))
     witness = Witness(scaler)
     thread = threading.Thread(target=witness.watch)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.run import Exporter
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from lab.cluster import RedisCluster
 from lab.ports import free_port
 from lab.redis import RedisServer
@@ -34,7 +34,7 @@ def monitor(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def exporter(redis_cluster: RedisCluster) -> Iterator[str]:
     """The URL of an exporter that watches the cluster."""
-    settings = Settings.model_validate(
+    settings = ExporterSettings.model_validate(
         {
             "listen": "127.0.0.1:0",
             "redis": {"url": redis_cluster.nodes[0].url},

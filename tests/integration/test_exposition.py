@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.run import Exporter
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
@@ -54,7 +54,7 @@ DASHBOARD_763 = (
 @pytest.fixture(scope="module")
 def exporter(redis_cluster: RedisCluster) -> Iterator[str]:
     """The URL of an exporter that knows a cluster and two queues, one with an odd name."""
-    settings = Settings.model_validate(
+    settings = ExporterSettings.model_validate(
         {"listen": "127.0.0.1:0", "redis": {"cluster": redis_cluster.addresses[:1]}}
     )
     with BullMQ(6, cluster=redis_cluster.addresses) as bullmq:
@@ -139,7 +139,9 @@ def test_queues_whose_keys_are_no_utf8_are_told_apart_and_shown_everywhere(fresh
     end
     """
     fresh_redis.cli("eval", script, 0, newest)
-    program = Exporter(Settings.model_validate({"listen": "127.0.0.1:0", "redis": {"url": fresh_redis.url}}))
+    program = Exporter(
+        ExporterSettings.model_validate({"listen": "127.0.0.1:0", "redis": {"url": fresh_redis.url}})
+    )
     program.start()
     try:
         url = f"http://{program.address}"

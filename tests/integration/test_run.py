@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.redis.preflight import PreflightError
 from exporter.run import Exporter
-from exporter.settings import MonitoringSettings, RedisSettings, Settings
+from exporter.settings import ExporterSettings, MonitoringSettings, RedisSettings
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
 from lab.ports import free_port
@@ -32,7 +32,7 @@ MONITOR = Path(sys.executable).with_name("monitor")
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[str]:
+def running(settings: ExporterSettings) -> Iterator[str]:
     """The URL of an exporter with these settings, wherever they say it should listen."""
     exporter = Exporter(settings.model_copy(update={"listen": "127.0.0.1:0"}))
     exporter.start()
@@ -42,12 +42,12 @@ def running(settings: Settings) -> Iterator[str]:
         assert exporter.stop()
 
 
-def redis_at(*servers: RedisServer) -> Settings:
-    return Settings(redis=RedisSettings(cluster=tuple(server.address for server in servers)))
+def redis_at(*servers: RedisServer) -> ExporterSettings:
+    return ExporterSettings(redis=RedisSettings(cluster=tuple(server.address for server in servers)))
 
 
-def alone(server: RedisServer) -> Settings:
-    return Settings.model_validate({"redis": {"url": server.url}})
+def alone(server: RedisServer) -> ExporterSettings:
+    return ExporterSettings.model_validate({"redis": {"url": server.url}})
 
 
 def up(values: Values) -> dict[str, float]:
@@ -81,7 +81,7 @@ def test_both_formats_are_what_they_say(redis_server: RedisServer) -> None:
 
 
 def test_ready_after_the_first_collection_whether_or_not_redis_is_up(redis_server: RedisServer) -> None:
-    nobody = Settings.model_validate({"redis": {"url": f"redis://127.0.0.1:{free_port()}"}})
+    nobody = ExporterSettings.model_validate({"redis": {"url": f"redis://127.0.0.1:{free_port()}"}})
     for settings in (alone(redis_server), nobody):
         with running(settings) as url:
             wait_until(partial(is_ready, url), what="it is ready")
@@ -90,7 +90,7 @@ def test_ready_after_the_first_collection_whether_or_not_redis_is_up(redis_serve
 
 def test_redis_that_comes_later() -> None:
     port = free_port()
-    with running(Settings.model_validate({"redis": {"url": f"redis://127.0.0.1:{port}"}})) as url:
+    with running(ExporterSettings.model_validate({"redis": {"url": f"redis://127.0.0.1:{port}"}})) as url:
         node = f"127.0.0.1:{port}"
         assert up(scrape(url)) == {node: 0}
         with start_redis(port=port) as server:
@@ -161,7 +161,7 @@ def test_switched_off(redis_server: RedisServer) -> None:
 def test_refused_at_the_start() -> None:
     with start_redis(password="right") as server:
         wrong = RedisSettings.model_validate({"url": f"redis://:wrong@{server.address}"})
-        exporter = Exporter(Settings(listen="127.0.0.1:0", redis=wrong))
+        exporter = Exporter(ExporterSettings(listen="127.0.0.1:0", redis=wrong))
         with pytest.raises(PreflightError) as caught:
             exporter.start()
         assert (caught.value.address, caught.value.kind) == (server.address, "auth")

@@ -12,8 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from exporter.settings import load_settings as exporter_settings
-from scaler.settings import load_settings as scaler_settings
+from exporter.settings import load_exporter_settings
+from scaler.settings import load_scaler_settings
 from tests.support.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
 
 VERSIONS = [f"1.{minor}" for minor in range(28, int(kubernetes_validate.latest_version().split(".")[1]) + 1)]
@@ -93,14 +93,14 @@ def test_no_secret_and_no_right_to_everything(overlay: str) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_settings_can_be_used(overlay: str) -> None:
     scaler = named(overlay, "ConfigMap", "oxherd-scaler")["data"]["scaler.yml"]
-    scaler_settings(scaler, {}, file="scaler.yml")
+    load_scaler_settings(scaler, {}, file="scaler.yml")
     exporter = named(overlay, "ConfigMap", "oxherd-exporter")["data"]["exporter.yml"]
-    exporter_settings(exporter, {}, file="exporter.yml")
+    load_exporter_settings(exporter, {}, file="exporter.yml")
 
 
 def test_the_sample_may_scale_what_its_settings_name() -> None:
     text = named("overlays/sample", "ConfigMap", "oxherd-scaler")["data"]["scaler.yml"]
-    loaded = scaler_settings(text, {}, file="scaler.yml").model
+    loaded = load_scaler_settings(text, {}, file="scaler.yml").model
     role = named("overlays/sample", "Role", "oxherd-scaler-workers")
     workloads = {
         (manifest["metadata"]["namespace"], manifest["metadata"]["name"])

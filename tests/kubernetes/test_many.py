@@ -12,7 +12,7 @@ from scaler.kube import workloads
 from scaler.kube.backend import KubernetesBackend
 from scaler.metrics import metrics
 from scaler.model import Applied, NotApplied, QueueSample, TargetMetrics
-from scaler.settings import PolicySettings, Settings
+from scaler.settings import PolicySettings, ScalerSettings
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
 from service.clock import Deadline, monotonic, now
@@ -37,7 +37,7 @@ class FakeMetrics:
         return {f"w{number}": TargetMetrics((f"q{number}",), sample) for number in range(COUNT)}
 
 
-def settings(kubeconfig: str, rate: float) -> Settings:
+def settings(kubeconfig: str, rate: float) -> ScalerSettings:
     targets = [
         {"name": f"w{number}", "queues": [f"q{number}"], "kubernetes": {"name": f"w{number}"}}
         for number in range(COUNT)
@@ -48,7 +48,9 @@ def settings(kubeconfig: str, rate: float) -> Settings:
         "timeout_seconds": BUDGET,
         "lease_seconds": 600,  # which bounds the writes too
     }
-    return Settings.model_validate({"interval_seconds": INTERVAL, "kubernetes": cluster, "targets": targets})
+    return ScalerSettings.model_validate(
+        {"interval_seconds": INTERVAL, "kubernetes": cluster, "targets": targets}
+    )
 
 
 @pytest.mark.parametrize("rate", [150, 1000])

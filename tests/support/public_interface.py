@@ -20,7 +20,7 @@ from exporter.bullmq.stream import Stream, StreamPosition
 from exporter.cli import main as monitor
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.render import Renderer
-from exporter.settings import ENV, ENV_CLUSTER, Settings
+from exporter.settings import CLUSTER_VARIABLES, EXPORTER_VARIABLES, ExporterSettings
 from exporter.snapshot import QueueId
 from exporter.views import About, Task, status_view
 from exporter.web.app import make_exporter_app
@@ -28,9 +28,7 @@ from scaler.app import make_scaler_app
 from scaler.cli import main as scaling
 from scaler.metrics import FAMILIES as SCALER_FAMILIES
 from scaler.model import Applied, Control, Decision, Override, QueueSample, Workers
-from scaler.settings import ENV as SCALER_ENV
-from scaler.settings import MINUTES, PolicySettings
-from scaler.settings import Settings as ScalerSettings
+from scaler.settings import MINUTES, SCALER_VARIABLES, PolicySettings, ScalerSettings
 from scaler.state.model import Action, OperatorState, State, to_json
 from scaler.step_result import StepResult, TargetStep
 from scaler.views import scaler_view
@@ -55,11 +53,11 @@ def public_interface() -> dict[str, str]:
             make_exporter_app(FakeExporter(), auth, ScalerClient(None, 1)).openapi()
         ),
         "scaler-openapi": _without_texts(make_scaler_app(scaler, auth, "1").openapi()),
-        "exporter-settings": _without_texts(Settings.model_json_schema()),
+        "exporter-settings": _without_texts(ExporterSettings.model_json_schema()),
         "scaler-settings": _without_texts(ScalerSettings.model_json_schema()),
         "environment": {
-            "exporter": {**ENV, **dict.fromkeys(ENV_CLUSTER, "")},
-            "scaler": {**SCALER_ENV, MINUTES: "interval_seconds"},
+            "exporter": {**EXPORTER_VARIABLES, **dict.fromkeys(CLUSTER_VARIABLES, "")},
+            "scaler": {**SCALER_VARIABLES, MINUTES: "interval_seconds"},
         },
         "commands": {"monitor": _options(monitor), "scaling": _options(scaling)},
         "status": status_view(

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.bullmq import rates, stream
 from exporter.run import Exporter
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from exporter.snapshot import Histogram, QueueId
 from lab.bullmq import VERSIONS, BullMQ, Version
 from lab.cluster import RedisCluster, start_cluster
@@ -234,8 +234,10 @@ def test_a_key_that_is_no_stream_costs_only_its_queue(watch: WatchOf) -> None:
 
 def test_the_whole_program_serves_them(server: RedisServer) -> None:
     given = {"listen": "127.0.0.1:0", "redis": {"url": server.url}}
-    program = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"]}}))
-    without = Exporter(Settings.model_validate({**given, "bullmq": {"queues": ["served"], "events": False}}))
+    program = Exporter(ExporterSettings.model_validate({**given, "bullmq": {"queues": ["served"]}}))
+    without = Exporter(
+        ExporterSettings.model_validate({**given, "bullmq": {"queues": ["served"], "events": False}})
+    )
     program.start()
     without.start()
     labels = '{prefix="bull",queue="served"}'

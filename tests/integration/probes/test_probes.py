@@ -20,7 +20,7 @@ import pytest
 from exporter.probes.checks import ProbeError
 from exporter.probes.request import probe
 from exporter.run import Exporter
-from exporter.settings import ProbeSettings, Settings
+from exporter.settings import ExporterSettings, ProbeSettings
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer
@@ -210,7 +210,7 @@ def test_metrics_health_page_and_commands_tell(
         {"name": "gone", "url": f"tcp://localhost:{free_port()}"},
         {"name": "slow", "url": f"{endpoint.url}/hang", "timeout_seconds": 0.3},
     ]
-    settings = Settings.model_validate(
+    settings = ExporterSettings.model_validate(
         {
             "listen": "127.0.0.1:0",
             "redis": {"url": redis_server.url},

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.redis.watch import FailoverWatcher
 from exporter.run import Exporter
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from lab.cluster import RedisCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
@@ -181,7 +181,9 @@ def test_sentinel(fresh_sentinel_set: SentinelSet, connect: Connect) -> None:
 
 def test_the_whole_exporter_tells(cluster: RedisCluster) -> None:
     _, replica, shard = pair(cluster, 0)
-    settings = Settings.model_validate({"listen": "127.0.0.1:0", "redis": {"cluster": cluster.addresses}})
+    settings = ExporterSettings.model_validate(
+        {"listen": "127.0.0.1:0", "redis": {"cluster": cluster.addresses}}
+    )
     name = "redis_cluster_failovers_total"
     with ExitStack() as undo:
         exporter = Exporter(settings)

@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from exporter.run import Exporter
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.ports import free_port
@@ -60,7 +60,7 @@ def config(*jobs: str) -> str:
 def exporting(server: RedisServer) -> Iterator[Exporter]:
     """An exporter that knows three queues by their names."""
     program = Exporter(
-        Settings.model_validate(
+        ExporterSettings.model_validate(
             {
                 "listen": "127.0.0.1:0",
                 "redis": {"url": server.url},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from exporter.host.collect import collect_host
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from exporter.snapshot import HostState
 from lab.bullmq import BullMQ
 from lab.cluster import RedisCluster, start_cluster
@@ -54,7 +54,7 @@ class Cause:
     job: str
     alert: str
     what: str
-    settings: Settings
+    settings: ExporterSettings
     begin: Callable[[], object]
     end: Callable[[], object] = lambda: None
     ease: Callable[[], object] | None = None
@@ -270,10 +270,10 @@ def _settings(
     events: bool = True,
     redis: Mapping[str, Any] | None = None,
     health: Mapping[str, Any] | None = None,
-) -> Settings:
+) -> ExporterSettings:
     """An exporter for one queue, which looks for its workers as often as it can."""
     address = {"url": where.url} if isinstance(where, RedisServer) else {"cluster": where.addresses}
-    return Settings.model_validate(
+    return ExporterSettings.model_validate(
         {
             "listen": "127.0.0.1:0",
             "redis": address | dict(redis or {}),

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.assess import Assessor, sentence
 from exporter.collect import Collector
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError
@@ -22,7 +22,7 @@ def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
             raise UnreadableError("unreachable", "connection refused")
         return BullMQState(())
 
-    assessor = Assessor(Collector({"bullmq": queues}), Settings())
+    assessor = Assessor(Collector({"bullmq": queues}), ExporterSettings())
     assert not assessor.begun
     with caplog.at_level(logging.INFO):
         assert assessor.assess(Deadline.after(1)).health.issues
@@ -47,7 +47,7 @@ def test_what_is_only_not_seen_has_not_cleared(caplog: pytest.LogCaptureFixture)
             raise UnreadableError("error", "no /proc")
         return state
 
-    assessor = Assessor(Collector({"host": host}), Settings())
+    assessor = Assessor(Collector({"host": host}), ExporterSettings())
     with caplog.at_level(logging.INFO):
         for _ in range(4):
             assessor.assess(Deadline.after(1))

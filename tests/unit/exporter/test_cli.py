@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from exporter.cli import main
 from exporter.commands import query as ask
 from exporter.commands.view_source import ViewSource
-from exporter.settings import ENV
+from exporter.settings import EXPORTER_VARIABLES
 from exporter.views import About, View, status_view
 from service.web.status_client import StatusError
 from tests.support.assessments import assessment, well
@@ -18,7 +18,7 @@ from tests.support.assessments import assessment, well
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*ENV, "EXPORTER_URL", "EXPORTER_CONFIG"):
+    for name in (*EXPORTER_VARIABLES, "EXPORTER_URL", "EXPORTER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(ask, "configure", lambda *_, **__: None)  # the root logger is pytest's here
 

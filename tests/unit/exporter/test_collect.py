@@ -10,7 +10,7 @@ import pytest
 from exporter.bullmq.discover import Discovery
 from exporter.collect import SOURCES, Collector, Parts, make_sources
 from exporter.redis.deployment import Deployment
-from exporter.settings import HostSettings, Settings
+from exporter.settings import ExporterSettings, HostSettings
 from exporter.snapshot import Snapshot
 from exporter.views import SNAPSHOT_PARTS
 from service.clock import Deadline
@@ -33,7 +33,7 @@ def test_every_part_of_a_snapshot_has_its_source() -> None:
 
 
 def test_the_host_can_be_switched_off() -> None:
-    settings = Settings(host=HostSettings(enabled=False))
+    settings = ExporterSettings(host=HostSettings(enabled=False))
     deployment = Deployment(settings.redis)
     parts = Parts(settings, deployment, Discovery(deployment, settings.bullmq))
     assert list(make_sources(parts)) == ["redis", "bullmq", "process"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.configuration import all_secrets, preflight_error, read_settings
-from exporter.settings import given_by, load_settings
+from exporter.configuration import all_secrets, preflight_error, read_exporter_settings
+from exporter.settings import exporter_environment, load_exporter_settings
 from service.config.load import ConfigError
 
 
@@ -14,23 +14,23 @@ def test_file_environment_and_command_line(tmp_path: Path) -> None:
     file.write_text("listen: ':1'\nbullmq:\n  prefixes: [a]\n")
     secret.write_text("hunter2\n")
     environ = {"EXPORTER_CONFIG": str(file), "REDIS_PASSWORD_FILE": str(secret), "BULLMQ_PREFIXES": "b"}
-    model = read_settings(environ, listen=":2").model
+    model = read_exporter_settings(environ, listen=":2").model
     assert (model.listen, model.bullmq.prefixes) == (":2", ("b",))
     assert all_secrets(model) == {"hunter2"}
     other = tmp_path / "other.yaml"
     other.write_text("listen: ':3'\n")
-    assert read_settings(environ, config=str(other)).model.listen == ":3"
+    assert read_exporter_settings(environ, config=str(other)).model.listen == ":3"
 
 
 def test_the_password_in_a_url_is_a_secret_too() -> None:
-    model = read_settings({"REDIS_URL": "redis://:hunter%232@h"}).model
+    model = read_exporter_settings({"REDIS_URL": "redis://:hunter%232@h"}).model
     assert all_secrets(model) == {"redis://:hunter%232@h", "hunter#2"}
 
 
 @pytest.mark.parametrize("name", ["REDIS_TLS_CA_FILE", "EXPORTER_CONFIG", "REDIS_SENTINEL_PASSWORD_FILE"])
 def test_a_file_that_is_not_there(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_settings({name: "/nowhere"})
+        read_exporter_settings({name: "/nowhere"})
     assert str(caught.value) == f"{name}=/nowhere (environment): cannot be read: no such file or directory"
 
 
@@ -52,11 +52,13 @@ def test_a_file_that_is_not_there(name: str) -> None:
     ],
 )
 def test_what_redis_refuses_names_the_setting(environ: dict[str, str], kind: str, setting: str) -> None:
-    assert str(preflight_error(read_settings(environ), "h:1", kind, "why")) == f"{setting}: h:1: why"
+    assert str(preflight_error(read_exporter_settings(environ), "h:1", kind, "why")) == f"{setting}: h:1: why"
 
 
 def test_a_certificate_names_the_bundle() -> None:
-    loaded = load_settings("", given_by({"REDIS_TLS": "1", "REDIS_TLS_CA_FILE": "/ca.pem"}))
+    loaded = load_exporter_settings(
+        "", exporter_environment({"REDIS_TLS": "1", "REDIS_TLS_CA_FILE": "/ca.pem"})
+    )
     assert preflight_error(loaded, "h:1", "tls", "the server's certificate: x").setting == "REDIS_TLS_CA_FILE"
 
 
@@ -71,5 +73,5 @@ def test_a_file_that_is_no_certificate(tmp_path: Path, names: list[str], setting
     file = tmp_path / "file.pem"
     file.write_text("hunter2")
     with pytest.raises(ConfigError) as caught:
-        read_settings(dict.fromkeys(names, str(file)))
+        read_exporter_settings(dict.fromkeys(names, str(file)))
     assert str(caught.value) == f"{setting}={file} (environment): not a PEM file of that kind"

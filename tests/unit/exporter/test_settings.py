@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.settings import ENV, Settings, given_by, load_settings, slips
+from exporter.settings import (
+    EXPORTER_VARIABLES,
+    ExporterSettings,
+    exporter_environment,
+    load_exporter_settings,
+    misspelled_exporter_variables,
+)
 from service.config.load import ConfigError, Loaded, leaf_type
 
 NO_NODE = "needs REDIS_CLUSTER_HOST_1 and REDIS_CLUSTER_PORT_1, or REDIS_URL of any node"
 
 
-def loaded(text: str = "", **environ: str) -> Loaded[Settings]:
-    return load_settings(text, given_by(environ), file="oxherd.yaml")
+def loaded(text: str = "", **environ: str) -> Loaded[ExporterSettings]:
+    return load_exporter_settings(text, exporter_environment(environ), file="oxherd.yaml")
 
 
 def complaint(text: str = "", **environ: str) -> str:
@@ -19,8 +25,8 @@ def complaint(text: str = "", **environ: str) -> str:
 
 
 def test_every_variable_leads_to_a_setting() -> None:
-    assert [leaf_type(Settings, path) for path in ENV.values()]
-    assert len(set(ENV.values())) == len(ENV)
+    assert [leaf_type(ExporterSettings, path) for path in EXPORTER_VARIABLES.values()]
+    assert len(set(EXPORTER_VARIABLES.values())) == len(EXPORTER_VARIABLES)
 
 
 def test_nothing_set() -> None:
@@ -186,7 +192,7 @@ def test_slips() -> None:
     wrong = ["REDIS_PASWORD", "REDIS_URI", "REDIS_CLUSTER_PORT12"]
     right = ["REDIS_PASSWORD_FILE", "REDIS_CLUSTER_HOST_12"]
     shared = ["REDIS_HOST", "REDIS_PORT", "REDIS_SERVICE_HOST", "REDIS_PORT_6379_TCP_ADDR", "BULLMQ_VERSION"]
-    assert slips([*wrong, *right, *shared]) == {
+    assert misspelled_exporter_variables([*wrong, *right, *shared]) == {
         "REDIS_PASWORD": "REDIS_PASSWORD",
         "REDIS_URI": "REDIS_URL",
         "REDIS_CLUSTER_PORT12": "REDIS_CLUSTER_PORT_1",

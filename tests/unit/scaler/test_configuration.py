@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scaler.configuration import Reloader, read_settings
+from scaler.configuration import Reloader, read_scaler_settings
 from service.config.load import ConfigError
 
 GOOD = """
@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def reloader(file: Path) -> Reloader:
-    return Reloader(read_settings({}, config=str(file)), {}, config=str(file))
+    return Reloader(read_scaler_settings({}, config=str(file)), {}, config=str(file))
 
 
 def test_a_changed_file_is_taken_over(file: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -68,7 +68,7 @@ def test_what_needs_a_restart_is_said(file: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_the_command_line_goes_before_the_environment(file: Path) -> None:
-    loaded = read_settings(
+    loaded = read_scaler_settings(
         {"SCALER_CONFIG": "nowhere", "SCALER_LISTEN": ":2"}, config=str(file), listen=":3", dry_run=True
     )
     assert (loaded.model.listen, loaded.model.dry_run) == (":3", True)
@@ -76,9 +76,9 @@ def test_the_command_line_goes_before_the_environment(file: Path) -> None:
 
 def test_files_that_cannot_be_read_name_their_setting(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"SCALER_CONFIG=nowhere \(environment\): cannot be read"):
-        read_settings({"SCALER_CONFIG": "nowhere"})
+        read_scaler_settings({"SCALER_CONFIG": "nowhere"})
     file.write_text(f"prometheus: {{username: a, password_file: {tmp_path}/none}}\n")
     with pytest.raises(ConfigError, match=r"prometheus.password_file=.*cannot be read"):
-        read_settings({}, config=str(file))
+        read_scaler_settings({}, config=str(file))
     with pytest.raises(ConfigError, match=r"PROMETHEUS_PASSWORD_FILE"):
-        read_settings({"PROMETHEUS_PASSWORD_FILE": "nowhere"})
+        read_scaler_settings({"PROMETHEUS_PASSWORD_FILE": "nowhere"})

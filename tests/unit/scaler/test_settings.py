@@ -4,14 +4,14 @@ import pytest
 
 from scaler.settings import (
     PolicySettings,
-    Settings,
+    ScalerSettings,
     checked,
-    given_by,
-    load_settings,
+    load_scaler_settings,
     matching,
+    misspelled_scaler_variables,
     origins,
     resolve,
-    slips,
+    scaler_environment,
 )
 from service.config.load import ConfigError
 
@@ -23,8 +23,8 @@ targets:
 """
 
 
-def load(text: str, **environ: str) -> Settings:
-    return load_settings(text, given_by(environ), file="s.yml").model
+def load(text: str, **environ: str) -> ScalerSettings:
+    return load_scaler_settings(text, scaler_environment(environ), file="s.yml").model
 
 
 def refused(text: str, **environ: str) -> str:
@@ -198,7 +198,9 @@ def test_a_changed_policy_is_held_to_the_same_rules() -> None:
 
 
 def test_misspelt_variables_are_reported() -> None:
-    assert slips(["SCALER_STATEFILE", "PATH", "SCALING_INTERVAL_MINUTE", "PROMETHEUS_URL"]) == {
+    assert misspelled_scaler_variables(
+        ["SCALER_STATEFILE", "PATH", "SCALING_INTERVAL_MINUTE", "PROMETHEUS_URL"]
+    ) == {
         "SCALER_STATEFILE": "SCALER_STATE_FILE",
         "SCALING_INTERVAL_MINUTE": "SCALING_INTERVAL_MINUTES",
     }

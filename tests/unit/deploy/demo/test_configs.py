@@ -13,7 +13,7 @@ from deploy.demo.configs import (
     rules_config,
     write,
 )
-from exporter.settings import Settings
+from exporter.settings import ExporterSettings
 from lab.scaled import seconds_of
 
 
@@ -56,7 +56,7 @@ def test_scrapes_come_sooner_too_but_not_below_a_second(
 @pytest.mark.parametrize(("divisor", "seconds"), [(1, 10), (2, 5), (30, 1)])
 def test_the_exporter_looks_for_workers_sooner_too(divisor: float, seconds: float) -> None:
     config = exporter_config(cluster=["127.0.0.1:7001"], divisor=divisor, probes={"shop": "http://a"})
-    settings = Settings.model_validate(config)
+    settings = ExporterSettings.model_validate(config)
     assert settings.bullmq.discovery_interval_seconds == seconds
 
 

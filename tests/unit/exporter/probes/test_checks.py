@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.configuration import read_settings
+from exporter.configuration import read_exporter_settings
 from exporter.probes.checks import (
     BOUNDS,
     ProbeError,
@@ -15,7 +15,7 @@ from exporter.probes.checks import (
     check_status,
     next_url,
 )
-from exporter.settings import load_settings
+from exporter.settings import load_exporter_settings
 from exporter.snapshot import Histogram
 from service.config.load import ConfigError
 
@@ -98,7 +98,7 @@ def test_a_histogram_counts_every_duration(durations: list[float]) -> None:
 )
 def test_a_mistake_in_the_settings_is_named(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_settings(f"probes:\n- {text}\n", {}, file="e.yml")
+        load_exporter_settings(f"probes:\n- {text}\n", {}, file="e.yml")
     assert str(caught.value).startswith(says)
     assert "pw" not in str(caught.value)
 
@@ -108,4 +108,4 @@ def test_a_file_of_a_secret_header_has_to_be_there(tmp_path: object) -> None:
     with open(file, "w") as out:  # noqa: PTH123
         out.write("probes:\n- {name: a, url: http://a, header_files: {Authorization: /nowhere/token}}\n")
     with pytest.raises(ConfigError, match=r"probes\[0\].header_files"):
-        read_settings({}, config=file)
+        read_exporter_settings({}, config=file)

@@ -7,7 +7,7 @@ from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
 from scaler.prometheus.promql import QueueKey
 from scaler.prometheus.target_metrics import PrometheusMetrics
-from scaler.settings import Settings, load_settings
+from scaler.settings import ScalerSettings, load_scaler_settings
 from service.clock import Deadline
 
 TEXT = """
@@ -20,7 +20,7 @@ targets:
 
 
 def target_metrics(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = False
+    settings: ScalerSettings, monkeypatch: pytest.MonkeyPatch, *, broken: bool = False
 ) -> dict[str, object]:
     custom, ours = settings.queries, settings.targets[1].queries
     assert ours is not None
@@ -53,7 +53,7 @@ def target_metrics(
 
 
 def test_each_target_is_read_by_its_own_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = target_metrics(load_settings(TEXT, {}, file="s.yml").model, monkeypatch)
+    metrics = target_metrics(load_scaler_settings(TEXT, {}, file="s.yml").model, monkeypatch)
     first, second, none = (metrics[name] for name in ("one", "two", "none"))
     assert (first.queues, first.sample.at, first.sample.waiting) == (("mail", "post"), 4.0, 11)  # type: ignore[attr-defined]
     assert (second.queues, second.sample.waiting) == (("mail-1",), 3)  # type: ignore[attr-defined]
@@ -61,9 +61,9 @@ def test_each_target_is_read_by_its_own_queries(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_prometheus_all_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = target_metrics(load_settings(TEXT, {}, file="s.yml").model, monkeypatch, broken=True)
+    metrics = target_metrics(load_scaler_settings(TEXT, {}, file="s.yml").model, monkeypatch, broken=True)
     assert {target.sample.kind for target in metrics.values()} == {"timeout"}  # type: ignore[attr-defined]
 
 
 def test_without_targets_nothing_is_queried() -> None:
-    assert PrometheusMetrics(load_settings("", {}, file="s.yml").model).read(Deadline.after(1)) == {}
+    assert PrometheusMetrics(load_scaler_settings("", {}, file="s.yml").model).read(Deadline.after(1)) == {}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scaler.commands.override import set_automatic, set_manual, set_paused
-from scaler.settings import Settings, load_settings
+from scaler.settings import ScalerSettings, load_scaler_settings
 from scaler.state.commands import CommandError, find_target
 from scaler.state.file_store import FileStore
 from service.config.load import Loaded
@@ -19,8 +19,8 @@ targets:
 
 
 @pytest.fixture
-def loaded(tmp_path: Path) -> Loaded[Settings]:
-    return load_settings(f"state_file: {tmp_path}/state.json\n{TEXT}", {}, file="s.yml")
+def loaded(tmp_path: Path) -> Loaded[ScalerSettings]:
+    return load_scaler_settings(f"state_file: {tmp_path}/state.json\n{TEXT}", {}, file="s.yml")
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,13 @@ def loaded(tmp_path: Path) -> Loaded[Settings]:
         ("outbox", "mail-out"),
     ],
 )
-def test_a_target_goes_by_its_name_or_its_queue(loaded: Loaded[Settings], name: str, target: str) -> None:
+def test_a_target_goes_by_its_name_or_its_queue(
+    loaded: Loaded[ScalerSettings], name: str, target: str
+) -> None:
     assert find_target(loaded.model, name).name == target
 
 
-def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[Settings]) -> None:
+def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[ScalerSettings]) -> None:
     with pytest.raises(
         CommandError, match="there is no target or queue 'video'; targets: mailer, mail-out, rest"
     ):
@@ -46,7 +48,7 @@ def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[Settings]) -> Non
         find_target(loaded.model, "mail-slow")
 
 
-def test_commands_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -> None:
+def test_commands_are_written_where_the_scaler_reads(loaded: Loaded[ScalerSettings]) -> None:
     [mailer, *_] = loaded.model.targets
     file = FileStore(loaded.model.state_file or "")
     told = set_manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
@@ -65,7 +67,7 @@ def test_commands_are_written_where_the_scaler_reads(loaded: Loaded[Settings]) -
 
 @pytest.mark.parametrize(("workers", "reason"), [(9, "x"), (1, "x"), (4, "  ")])
 def test_a_command_that_cannot_be_done_is_refused_and_nothing_is_written(
-    loaded: Loaded[Settings], workers: int, reason: str
+    loaded: Loaded[ScalerSettings], workers: int, reason: str
 ) -> None:
     [mailer, *_] = loaded.model.targets
     with pytest.raises(CommandError):
@@ -74,6 +76,6 @@ def test_a_command_that_cannot_be_done_is_refused_and_nothing_is_written(
 
 
 def test_without_a_state_file_commands_cannot_reach_the_scaler() -> None:
-    loaded = load_settings(TEXT, {}, file="s.yml")
+    loaded = load_scaler_settings(TEXT, {}, file="s.yml")
     with pytest.raises(CommandError, match="SCALER_STATE_FILE"):
         set_paused(loaded, loaded.model.targets[0])
