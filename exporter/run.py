@@ -83,7 +83,7 @@ class Exporter:
                         "follower",
                         switch.gated(
                             lambda: follower.step(discovery.known().queues),
-                            lambda: self._stream_readers.keep({}),
+                            lambda: self._stream_readers.sync({}),
                         ),
                         max_age=_LATE_SECONDS,
                     )

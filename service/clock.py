@@ -1,4 +1,4 @@
-"""The only reader of time. Pure code gets the time as an argument; shells get a `Clock` or a `Deadline`."""
+"""The only module that reads the clock. Pure code gets the time as an argument; I/O gets a `Deadline`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def now() -> float:
 
 
 def monotonic() -> float:
-    """Seconds on a clock that never goes back; only differences mean anything."""
+    """Seconds on a clock that never goes back; only differences are meaningful."""
     return time.monotonic()
 
 
 def boottime() -> float:
-    """As `monotonic`, and it goes on while the machine sleeps."""
+    """As `monotonic`, but it also runs while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -29,7 +29,7 @@ def wait(event: threading.Event, seconds: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the monotonic clock by which an answer must be there."""
+    """The time on the monotonic clock at which an operation has to be done."""
 
     at: float
 

@@ -1,4 +1,4 @@
-"""`... completion bash|zsh|fish`: what a shell reads to complete a command of ours."""
+"""The command `completion bash|zsh|fish`: prints the script with which a shell completes a command."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def add_completion(group: click.Group, name: str) -> None:
-    """The command `completion` of a group that is called `name`."""
+    """Add the command `completion` to a group of this name."""
 
     @group.command("completion")
     @click.argument("shell", type=click.Choice(SHELLS))
     def completion(shell: str) -> None:
         """Print what completes this command in SHELL; how to use it is its first line."""
-        made = get_completion_class(shell)
-        if made is None:
+        completer = get_completion_class(shell)
+        if completer is None:
             raise click.UsageError(f"{shell} cannot be completed")
         use = {
             "bash": f'eval "$({name} completion bash)" in ~/.bashrc',
@@ -24,8 +24,8 @@ def add_completion(group: click.Group, name: str) -> None:
             "fish": f"{name} completion fish > ~/.config/fish/completions/{name}.fish",
         }[shell]
         click.echo(f"# {use}")
-        # bash's own class asks bash for its version here; what it prints depends on nothing of it.
-        click.echo(made(group, {}, name, f"_{name.upper()}_COMPLETE").source_template % _words(name))
+        # click's BashComplete would run bash for its version here; the script does not depend on it.
+        click.echo(completer(group, {}, name, f"_{name.upper()}_COMPLETE").source_template % _words(name))
 
 
 def _words(name: str) -> dict[str, str]:

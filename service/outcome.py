@@ -1,4 +1,4 @@
-"""What a part of a snapshot is: read, or not read and why. "Absence is not zero", as a type."""
+"""The outcome of reading a source: a value, or why there is none. "Absence is not zero", as a type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, slots=True)
 class Ok(Generic[T_co]):
-    """A value that was read; `took` is the wall time in seconds that reading it cost."""
+    """A value that was read; `took` is the wall time of reading it, in seconds."""
 
     value: T_co
     took: float = 0.0
@@ -49,5 +49,5 @@ def value_or_none(outcome: Outcome[T] | None) -> T | None:
 
 
 def map_ok(outcome: Outcome[T], change: Callable[[T], U]) -> Outcome[U]:
-    """Apply `change` to a value that was read; pass a failure on as it is."""
+    """Apply `change` to a value that was read; a failure stays as it is."""
     return Ok(change(outcome.value), outcome.took) if isinstance(outcome, Ok) else outcome

@@ -1,4 +1,4 @@
-"""A background thread that keeps at its work: named, restarted after a pause, stopped in bounded time."""
+"""Supervised background threads: named, restarted with a backoff, stopped in bounded time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LONGEST_PAUSE: Final = 60.0
 
 
 def backoff(failures: int) -> float:
-    """Seconds to pause after so many failures in a row: 1, 2, 4, ... 60."""
+    """Seconds to pause after this many failures in a row: 1, 2, 4, ... 60."""
     return min(_LONGEST_PAUSE, 2.0 ** min(failures - 1, 10))
 
 
 class Supervised:
-    """Runs `step` in a thread of its own and sleeps the seconds that it returns.
+    """Runs `step` in its own thread and sleeps the seconds that it returns.
 
-    A step that raises is logged and begun again after a growing pause. One that hangs cannot be ended from
+    A step that raises is logged and repeated after a growing pause. A step that hangs cannot be ended from
     outside: `age` grows past `max_age`, and `alive` is False.
     """
 
@@ -45,7 +45,7 @@ class Supervised:
         self._last_success = monotonic()
 
     def start(self) -> None:
-        """Begin. Once: a stopped one is not started again."""
+        """Start the thread. Raises RuntimeError if it was started before, even if it was stopped since."""
         if self._thread is not None:
             raise RuntimeError(f"{self.name} was started before")
         self._last_success = monotonic()
@@ -53,7 +53,7 @@ class Supervised:
         self._thread.start()
 
     def stop(self, seconds: float = 3.0) -> bool:
-        """Ask it to end and wait at most `seconds`; whether it has ended."""
+        """Request the end and wait at most `seconds`; returns whether the thread has ended."""
         self._stopping.set()
         self._woken.set()
         if self._thread is None:
@@ -62,27 +62,27 @@ class Supervised:
         return not self._thread.is_alive()
 
     def wake(self) -> None:
-        """Take the next step at once, and not when the pause is over."""
+        """Run the next step at once instead of after the pause."""
         self._woken.set()
 
     def sleep_on(self) -> None:
-        """Within a step: whatever it was to be woken for is done already."""
+        """Within a step: discard pending wake-ups, as this step has handled them."""
         self._woken.clear()
         if self._stopping.is_set():
             self._woken.set()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs and a step has ended well within `max_age` seconds."""
+        """Whether the thread runs and a step has succeeded within `max_age` seconds."""
         return self._thread is not None and self._thread.is_alive() and self.age() <= self.max_age
 
     @property
     def max_age(self) -> float:
-        """Seconds after which a step that has not ended counts as stuck."""
+        """Seconds without a successful step after which the thread counts as stuck."""
         return self._max_age() if callable(self._max_age) else self._max_age
 
     def age(self) -> float:
-        """Seconds since a step last ended well, or since the start."""
+        """Seconds since the last successful step, or since the start."""
         return monotonic() - self._last_success
 
     def _run(self) -> None:
@@ -102,7 +102,7 @@ class Supervised:
 
 
 class WorkerGroup:
-    """Supervised threads whose number changes: one for each name that there is work under."""
+    """A changing set of supervised threads, one for each name."""
 
     def __init__(self, *, max_age: float) -> None:
         self._max_age = max_age
@@ -113,27 +113,27 @@ class WorkerGroup:
 
     @property
     def members(self) -> tuple[Supervised, ...]:
-        """Those at work now."""
+        """The threads that run now."""
         return tuple(self._members.values())
 
-    def keep(self, steps: Mapping[str, Callable[[], float]]) -> None:
-        """Start those that are new, and let those go that are not named any more."""
+    def sync(self, steps: Mapping[str, Callable[[], float]]) -> None:
+        """Start the threads whose names are new, and stop those whose names are absent."""
         with self._lock:
             if self._stopped:
                 return
-            gone = [member for name, member in self._members.items() if name not in steps]
-            for member in gone:
+            removed = [member for name, member in self._members.items() if name not in steps]
+            for member in removed:
                 member.stop(0)
-            self._leaving = [member for member in (*self._leaving, *gone) if not member.stop(0)]
-            kept = {name: member for name, member in self._members.items() if name in steps}
+            self._leaving = [member for member in (*self._leaving, *removed) if not member.stop(0)]
+            members = {name: member for name, member in self._members.items() if name in steps}
             for name, step in steps.items():
-                if name not in kept:
-                    kept[name] = Supervised(name, step, max_age=self._max_age)
-                    kept[name].start()
-            self._members = kept
+                if name not in members:
+                    members[name] = Supervised(name, step, max_age=self._max_age)
+                    members[name].start()
+            self._members = members
 
     def stop(self, seconds: float = 3.0) -> bool:
-        """Ask all to end and wait at most `seconds` in all; whether they have ended."""
+        """Request the end of all and wait at most `seconds` in total; returns whether all have ended."""
         with self._lock:
             self._stopped = True
             members = self._leaving = [*self._members.values(), *self._leaving]

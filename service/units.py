@@ -47,9 +47,9 @@ def count(number: float | None) -> str:
 
 
 def readable(name: str) -> str:
-    r"""A name that Redis holds as UTF-8 can: a key may be any bytes, those that are no UTF-8 become \xff.
+    r"""A name from Redis as UTF-8: a key may be any bytes, those that are not UTF-8 become \xff.
 
-    They are surrogates until here (PEP 383), which no answer can carry; two names never become the same "?".
+    They are surrogates before (PEP 383), which no encoder accepts; two names never become the same "?".
     """
     if name.isascii():
         return name

@@ -12,7 +12,7 @@ from exporter.assessment import Assessment
 from exporter.switch import Monitoring
 from exporter.views import About, View, status_view
 from service.api.actions import Api, ApiRequest, Command, Query
-from service.api.endpoint import passed_on
+from service.api.endpoint import forwarded_response
 from service.api.envelope import ApiError, Camel, to_json_data
 from service.clock import Deadline
 
@@ -76,10 +76,10 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
         )
 
     def forward(request: ApiRequest) -> Any:
-        return passed_on(*scaler.ask(request.action, request.key))
+        return forwarded_response(*scaler.ask(request.action, request.key))
 
     def forward_order(request: ApiRequest, _: models.Forwarded) -> Any:
-        return passed_on(*scaler.order(request.body, request.key))
+        return forwarded_response(*scaler.order(request.body, request.key))
 
     forwarded = Command(
         "Goes to the scaler (SCALER_URL), whose /docs say what it takes.",

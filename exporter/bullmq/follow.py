@@ -157,7 +157,7 @@ class Follower:
     def _run_readers(self) -> float:
         if self._group is not None:
             steps = {f"follower {address}": reader.step for address, reader in self._readers.items()}
-            self._group.keep(steps)
+            self._group.sync(steps)
             return _STALE_SECONDS if self._stale else _PLAN_SECONDS
         return min((reader.step() for reader in self._readers.values()), default=_MAX_PAUSE)
 

@@ -1,5 +1,6 @@
-"""Who may ask and who may change: two keys, compared in constant time, and a limit to guessing. Pure but
-for its clock, and for any number of threads."""
+"""API key authentication: two keys, compared in constant time, and a rate limit on wrong keys.
+
+Thread-safe; no I/O besides its clock."""
 
 from __future__ import annotations
 
@@ -19,15 +20,15 @@ Right: TypeAlias = Literal["full", "read"]
 Reason: TypeAlias = Literal["missing", "wrong", "throttled", "read_only"]
 
 REASONS: Final[tuple[Reason, ...]] = ("missing", "wrong", "throttled", "read_only")
-"""Why a request was turned away."""
+"""Why a request was refused."""
 
-_FAILURES: Final = 10  # of one address within the window, then its keys are not looked at
+_FAILURES: Final = 10  # of one address within the window; further keys of it are refused unread
 _WINDOW_SECONDS: Final = 60.0
 _MOST_ADDRESSES: Final = 10_000
 
 
 class AuthError(Exception):
-    """The request may not come in; `status` as HTTP has it, `retry_after` in seconds."""
+    """The request is refused with this HTTP `status`; `retry_after` is in seconds."""
 
     def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -36,14 +37,17 @@ class AuthError(Exception):
 
 
 class ApiKeyAuth:
-    """Lets requests in by their key. `setting` is what the user has to set where no key is."""
+    """Authorizes requests by their key. `setting` names the setting of the key, for the error without one."""
 
     def __init__(
         self, settings: ApiSettings, setting: str, *, clock: Callable[[], float] = monotonic
     ) -> None:
         self._salt = secrets.token_bytes(32)
-        given: list[tuple[Right, SecretStr | None]] = [("full", settings.key), ("read", settings.read_key)]
-        self._keys = [(right, self._digest(key.get_secret_value())) for right, key in given if key]
+        configured: list[tuple[Right, SecretStr | None]] = [
+            ("full", settings.key),
+            ("read", settings.read_key),
+        ]
+        self._keys = [(right, self._digest(key.get_secret_value())) for right, key in configured if key]
         self._setting = setting
         self._clock = clock
         self._lock = threading.Lock()
@@ -52,56 +56,56 @@ class ApiKeyAuth:
 
     @property
     def configured(self) -> bool:
-        """Whether there is a key at all."""
+        """Whether a key is set."""
         return bool(self._keys)
 
     @property
     def refused(self) -> Mapping[Reason, int]:
-        """How many requests were turned away, by the reason."""
+        """The number of refused requests by reason."""
         with self._lock:
             return {reason: self._refused[reason] for reason in REASONS}
 
     def authorize(self, keys: Iterable[str], address: str, *, changes: bool = False) -> str:
-        """The key, of those that a request carries, that opens.
+        """The valid key among those of a request; a full one before one that may only read.
 
-        Raises AuthError: 503 where no key is set, 401 without a right one, 403 where it may only read, 429
-        after too many wrong ones from this address.
+        Raises AuthError: 503 if no key is set, 401 without a valid one, 403 if it may only read, 429 after
+        too many wrong keys from this address.
         """
         if not self._keys:
             raise AuthError(503, f"the API is closed: {self._setting} is not set")
-        given = [key for key in keys if key]
-        if not given:
+        presented = [key for key in keys if key]
+        if not presented:
             self._count("missing")
             raise AuthError(401, "a key is needed")
         if (wait := self._blocked(address)) is not None:
             self._count("throttled")
             raise AuthError(429, "too many wrong keys from this address", wait)
-        found = [(key, right) for key in given if (right := self._right(key))]
-        if not found:
+        valid = [(key, right) for key in presented if (right := self._right(key))]
+        if not valid:
             self._failed(address)
-            raise AuthError(401, "a key is needed")  # the same words: which it was is no one's business
-        full = [key for key, right in found if right == "full"]
+            raise AuthError(401, "a key is needed")  # the same text as without a key: it reveals nothing
+        full = [key for key, right in valid if right == "full"]
         if changes and not full:
             self._count("read_only")
             raise AuthError(403, "this key may read only")
-        return full[0] if full else found[0][0]
+        return full[0] if full else valid[0][0]
 
     def _digest(self, key: str) -> bytes:
         return hmac.digest(self._salt, key.encode(errors="surrogateescape"), "sha256")
 
     def _right(self, key: str) -> Right | None:
-        digest, found = self._digest(key), None
-        for right, known in self._keys:  # all of them, whichever it is
-            if hmac.compare_digest(digest, known) and found is None:
-                found = right
-        return found
+        digest, match = self._digest(key), None
+        for right, known in self._keys:  # compare with all: the time reveals nothing
+            if hmac.compare_digest(digest, known) and match is None:
+                match = right
+        return match
 
     def _count(self, reason: Reason) -> None:
         with self._lock:
             self._refused[reason] += 1
 
     def _blocked(self, address: str) -> float | None:
-        """Seconds until this address may try again; None: it may."""
+        """Seconds until the rate limit admits this address again; None if it does now."""
         with self._lock:
             recent = self._recent(address)
             return recent[0] + _WINDOW_SECONDS - self._clock() if len(recent) >= _FAILURES else None

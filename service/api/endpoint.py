@@ -1,4 +1,4 @@
-"""The one path of an API: GET reads by `action`, POST sends a command, both by key."""
+"""The single path of an API: GET reads by `action`, POST sends a command, both with a key."""
 
 from __future__ import annotations
 
@@ -41,54 +41,54 @@ _DOCS_HEADERS: Final = {
 
 
 def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
-    """The path, its errors as envelopes, and /docs, which loads nothing."""
+    """Add the path, its errors as envelopes, and /docs, a page without external resources."""
     union = one_of([command.body for command in api.commands.values()])
     bodies: TypeAdapter[Any] = TypeAdapter(Annotated[union, Field(discriminator="action")])  # type: ignore[arg-type]
 
-    async def ask(request: Request) -> JSONResponse:
+    async def query(request: Request) -> JSONResponse:
         try:
             key = auth.authorize(_presented_keys(request, {}), client_address(request))
             parameters = dict(request.query_params)
             action = parameters.get("action", "")
-            query = api.queries.get(action) if action else api.overall
-            if query is None:
+            described = api.queries.get(action) if action else api.overall
+            if described is None:
                 raise ApiError(400, unknown_action(action or None, tuple(api.queries)))  # noqa: TRY301
-            read = ApiRequest(action, parameters, {}, key, client_address(request))
-            return _response(await run_in_threadpool(query.answer, read))
+            request_of_action = ApiRequest(action, parameters, {}, key, client_address(request))
+            return _response(await run_in_threadpool(described.answer, request_of_action))
         except (ApiError, AuthError) as error:
             return _refusal(error)
 
-    async def order(request: Request) -> JSONResponse:
+    async def command(request: Request) -> JSONResponse:
         try:
             body = _parsed(await _body(request))
             address = client_address(request)
             key = auth.authorize(_presented_keys(request, body), address, changes=True)
             if isinstance(body, _InvalidJson):
                 raise ApiError(400, "the body should be JSON")  # noqa: TRY301
-            command = parse_command(bodies, tuple(api.commands), body)
+            parsed = parse_command(bodies, tuple(api.commands), body)
             log.info(
                 "api command",
-                extra={"action": command.action, "address": address, "command": _as_logged(command)},
+                extra={"action": parsed.action, "address": address, "command": _as_logged(parsed)},
             )
-            sent = ApiRequest(command.action, {}, body, key, address)
-            return _response(await run_in_threadpool(api.commands[sent.action].answer, sent, command))
+            sent = ApiRequest(parsed.action, {}, body, key, address)
+            return _response(await run_in_threadpool(api.commands[sent.action].answer, sent, parsed))
         except (ApiError, AuthError) as error:
             return _refusal(error)
 
-    app.get(PATH, response_model=None, **query_description(api))(ask)
-    app.post(PATH, response_model=None, **command_description(api))(order)
+    app.get(PATH, response_model=None, **query_description(api))(query)
+    app.post(PATH, response_model=None, **command_description(api))(command)
     app.exception_handler(HTTPException)(_as_envelope)
     describe_bodies(app, bodies)
 
     async def docs() -> HTMLResponse:
-        """The API in words; loads nothing from anywhere."""
+        """The reference of the API, without external resources."""
         return HTMLResponse(reference_page(app.openapi()), headers=_DOCS_HEADERS)
 
     app.get("/docs", response_class=HTMLResponse, include_in_schema=False)(docs)
 
 
 def check_access(auth: ApiKeyAuth, request: Request, sessions: Sessions | None = None) -> JSONResponse | None:
-    """The refusal of a request for data beside the API, which is open where no key is set; None: go on."""
+    """The refusal of a request for data outside the API; None if it is allowed, as always without a key."""
     if not auth.configured or (sessions and sessions.holds(request.cookies.get(COOKIE))):
         return None
     try:
@@ -106,7 +106,7 @@ class _InvalidJson:
 
 
 async def _body(request: Request) -> bytes:
-    """Raises ApiError 413: it is refused before it is held."""
+    """Raises ApiError 413 as soon as the limit is passed."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -118,17 +118,17 @@ async def _body(request: Request) -> bytes:
 
 def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(raw, parse_constant=_no_number)
+        return json.loads(raw, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return _InvalidJson()
 
 
-def _no_number(text: str) -> float:
+def _reject_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
 def _presented_keys(request: Request, body: object) -> list[str]:
-    """The keys that a request carries, wherever clients put them: a proxy may have added one of its own."""
+    """All keys of a request, wherever clients put them: a proxy may have added another."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     in_body = body.get("apiKey") if isinstance(body, dict) else None
     return [
@@ -140,12 +140,12 @@ def _presented_keys(request: Request, body: object) -> list[str]:
 
 
 def client_address(request: Request) -> str:
-    """The address that the request comes from; "" where there is none, as of a Unix socket."""
+    """The client's address; "" if there is none, as with a Unix socket."""
     return request.client.host if request.client else ""
 
 
 def _as_logged(command: CommandBody) -> str:
-    """The command as JSON, without what is only passed on: a key may be there under another name."""
+    """The command as JSON, without fields that are only forwarded: one may hold a key."""
     known = set(type(command).model_fields) - {"action", "api_key"}
     return command.model_dump_json(by_alias=True, include=known, exclude_unset=True)
 
@@ -154,14 +154,14 @@ def _as_logged(command: CommandBody) -> str:
 
 
 def _response(data: Any) -> JSONResponse:
-    """Data in its envelope; what another process answered is an envelope already."""
+    """Data in its envelope; a response of another process has one already."""
     if isinstance(data, JSONResponse):
         return data
     return JSONResponse(success(data), headers=_NO_STORE)
 
 
-def passed_on(status: int, envelope: Mapping[str, Any]) -> JSONResponse:
-    """What another process answered, unchanged."""
+def forwarded_response(status: int, envelope: Mapping[str, Any]) -> JSONResponse:
+    """The response of another process, unchanged."""
     return JSONResponse(dict(envelope), status_code=status, headers=_NO_STORE)
 
 

@@ -1,4 +1,4 @@
-"""The envelope of every answer, and the camelCase of what is in it."""
+"""The envelope of every response, and its camelCase data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATH: Final = "/api/monitoring"
 
 
 class Camel(BaseModel):
-    """Data of an answer: read from snake_case, sent as camelCase; what it does not name is left out."""
+    """Data of a response: read from snake_case, sent as camelCase; unknown keys are dropped."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
@@ -48,7 +48,7 @@ class Failure(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer that is not a success; `status` as HTTP has it."""
+    """A response that is not a success, with this HTTP `status`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -66,7 +66,7 @@ def failure(message: str) -> dict[str, Any]:
 
 
 def stamp(at: float) -> str:
-    """Unix s as ISO 8601 with milliseconds, as JavaScript writes it."""
+    """Unix seconds as ISO 8601 with milliseconds, as JavaScript writes it."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -76,7 +76,7 @@ def to_json_data(data: Camel) -> dict[str, Any]:
 
 
 def parse_command(bodies: TypeAdapter[Any], actions: tuple[str, ...], body: object) -> Any:
-    """The command of a body. Raises ApiError 400, which names the key and what is wrong with it."""
+    """The command of a body. Raises ApiError 400, which names the key and the problem."""
     if not isinstance(body, dict):
         raise ApiError(400, "the body should be a JSON object")
     action = body.get("action")
@@ -90,7 +90,7 @@ def parse_command(bodies: TypeAdapter[Any], actions: tuple[str, ...], body: obje
 
 
 def unknown_action(action: object, actions: tuple[str, ...]) -> str:
-    """What to answer to an action that does not exist."""
+    """The error text for an action that does not exist."""
     problem = f"there is no action {action[:60]!r}" if isinstance(action, str) else "an action is needed"
     return f"{problem}; actions: {', '.join(actions)}"
 

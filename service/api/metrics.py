@@ -1,4 +1,4 @@
-"""What the door counts, for prometheus_client."""
+"""Refused API requests as a series of prometheus_client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.api.auth import ApiKeyAuth
 REFUSED: Final = "oxherd_api_refused_total"
 LABELS: Final = ("reason",)
 HELP: Final = (
-    "Requests that were turned away: without a key (missing), with a wrong one (wrong), after too many wrong "
+    "Refused requests: without a key (missing), with a wrong one (wrong), after too many wrong "
     "ones (throttled), with the read key where something would change (read_only)."
 )
 

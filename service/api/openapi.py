@@ -1,4 +1,4 @@
-"""The OpenAPI description of an API and of the paths beside it."""
+"""The OpenAPI description of an API and of the other paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ The key is `CRON_API_KEY` (or `CRON_API_KEY_FILE`) of this process, sent in one 
 - `?apiKey=KEY`, or `apiKey` in the body
 `CRON_API_READ_KEY` may read and not send commands. Without any key set, every request to the API gets 503.
 An answer is `{{"success": true, "data": ..., "timestamp": "..."}}` or `{{"success": false, "error": "..."}}`.
-Keys are camelCase. Bytes, seconds (times since 1970), ratios from 0 to 1; null is what could not be known.
+Keys are camelCase. Bytes, seconds (times since 1970), ratios from 0 to 1; null means unknown.
 """
 
 SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"header": []}, {"query": []}]
@@ -40,7 +40,7 @@ _REFUSALS: Final[Mapping[int | str, str]] = {
 
 
 def described(*statuses: int, content: str = "") -> dict[int | str, dict[str, Any]]:
-    """Responses of a path beside the API: these statuses, and with 200 these media types instead of JSON."""
+    """Responses of a path outside the API: these statuses, and for 200 these media types instead of JSON."""
     responses: dict[int | str, dict[str, Any]] = {
         status: {"description": _REFUSALS.get(status, "Not now."), "content": {"application/json": {}}}
         for status in statuses
@@ -51,10 +51,10 @@ def described(*statuses: int, content: str = "") -> dict[int | str, dict[str, An
 
 
 def query_description(api: Api) -> dict[str, Any]:
-    """What FastAPI needs to describe GET."""
+    """FastAPI's arguments that describe GET."""
     queries = [*api.queries.values(), *([api.overall] if api.overall else [])]
     return {
-        "summary": "Ask",
+        "summary": "Read",
         "operation_id": "ask",
         "description": _listed(api.queries, api.overall),
         "responses": _responses([query.model for query in queries]),
@@ -63,9 +63,9 @@ def query_description(api: Api) -> dict[str, Any]:
 
 
 def command_description(api: Api) -> dict[str, Any]:
-    """What FastAPI needs to describe POST."""
+    """FastAPI's arguments that describe POST."""
     return {
-        "summary": "Order",
+        "summary": "Command",
         "operation_id": "order",
         "description": _listed(api.commands, None),
         "responses": _responses([command.model for command in api.commands.values()]),
@@ -79,8 +79,7 @@ def one_of(models: list[Any]) -> Any:
 
 
 def describe_bodies(app: FastAPI, bodies: TypeAdapter[Any]) -> None:
-    """The body is read before it is declared, so that a key comes before all else: its schema is added
-    here."""
+    """Add the schema of the body, which the handler reads itself so that the key is checked first."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An OpenAPI description as one HTML page, which loads nothing and runs nothing. Pure."""
+"""An OpenAPI description as one HTML page without scripts or external resources. Pure."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ summary { cursor: pointer; } .dim { opacity: .7; }
 
 
 def reference_page(spec: Mapping[str, Any]) -> str:
-    """Every path, parameter, body and answer of the description; all of it escaped."""
+    """Every path, parameter, body and response of the description; all text is escaped."""
     info = spec["info"]
     title = f"{info['title']} {info['version']}"
     parts = [f"<h1>{escape(title)}</h1>", _prose(info.get("description", ""))]
-    parts.append('<p><a href="/openapi.json">/openapi.json</a> is the same for programs.</p>')
-    for path, methods in sorted(spec["paths"].items(), key=lambda one: not one[0].startswith("/api")):
+    parts.append('<p><a href="/openapi.json">/openapi.json</a> has the same for programs.</p>')
+    for path, methods in sorted(spec["paths"].items(), key=lambda item: not item[0].startswith("/api")):
         for method, operation in methods.items():
             parts += _operation(method.upper(), path, operation)
     parts.append("<h2>Schemas</h2>")
@@ -44,28 +44,28 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
     yield _prose(operation.get("description") or operation.get("summary", ""))
     rows = [
         (
-            f"{one['name']} ({one['in']})",
-            _kind(one.get("schema", {})),
-            one.get("description", "") or ("required" if one.get("required") else ""),
+            f"{parameter['name']} ({parameter['in']})",
+            _kind(parameter.get("schema", {})),
+            parameter.get("description", "") or ("required" if parameter.get("required") else ""),
         )
-        for one in operation.get("parameters", ())
+        for parameter in operation.get("parameters", ())
     ]
     if rows:
         yield _table(("Parameter", "Type", ""), rows)
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     if body:
         yield f"<p>Body: {_kind(body)}</p>"
-    answers = [
-        (status, _answer(answer), answer.get("description", ""))
-        for status, answer in operation.get("responses", {}).items()
+    responses = [
+        (status, _response(response), response.get("description", ""))
+        for status, response in operation.get("responses", {}).items()
     ]
-    yield _table(("Status", "Answer", ""), answers)
+    yield _table(("Status", "Response", ""), responses)
 
 
-def _answer(answer: Mapping[str, Any]) -> str:
-    """Its schema; where it has none, what kind of text it is. HTML."""
-    content: Mapping[str, Any] = answer.get("content", {})
-    schema = next((one["schema"] for one in content.values() if one.get("schema")), None)
+def _response(response: Mapping[str, Any]) -> str:
+    """Its schema as HTML; without one, its media types."""
+    content: Mapping[str, Any] = response.get("content", {})
+    schema = next((media["schema"] for media in content.values() if media.get("schema")), None)
     return _kind(schema) if schema else escape(" or ".join(content))
 
 
@@ -74,10 +74,10 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
     rows = [
         (
             key + ("" if key in required else " (optional)"),
-            _kind(one),
-            one.get("description", "") + _bounds(one),
+            _kind(value),
+            value.get("description", "") + _bounds(value),
         )
-        for key, one in schema.get("properties", {}).items()
+        for key, value in schema.get("properties", {}).items()
     ]
     text = _prose(schema.get("description", ""))
     return (
@@ -93,11 +93,11 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return f'<a href="#{_anchor(name)}">{escape(name)}</a>'
     for several in ("anyOf", "oneOf"):
         if several in schema:
-            return " | ".join(_kind(one) for one in schema[several])
+            return " | ".join(_kind(option) for option in schema[several])
     if "const" in schema:
         return f"<code>{escape(json.dumps(schema['const']))}</code>"
     if "enum" in schema:
-        return " | ".join(f"<code>{escape(str(one))}</code>" for one in schema["enum"])
+        return " | ".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_kind(schema.get('items', {}))}"
     if isinstance(schema.get("additionalProperties"), Mapping):
@@ -109,9 +109,9 @@ _BOUNDS: Final = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    several = [schema, *schema.get("anyOf", ())]
-    told = [f"{sign} {one[key]}" for one in several for key, sign in _BOUNDS.items() if key in one]
-    return f" ({', '.join(told)})" if told else ""
+    schemas = [schema, *schema.get("anyOf", ())]
+    bounds = [f"{sign} {part[key]}" for part in schemas for key, sign in _BOUNDS.items() if key in part]
+    return f" ({', '.join(bounds)})" if bounds else ""
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
@@ -122,15 +122,15 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
         f"<tr><td><code>{escape(first)}</code></td><td>{kind}</td><td>{_codes(text)}</td></tr>"
         for first, kind, text in rows
     )
-    return f"<table><tr>{''.join(f'<th>{one}</th>' for one in head)}</tr>{cells}</table>"
+    return f"<table><tr>{''.join(f'<th>{title}</th>' for title in head)}</tr>{cells}</table>"
 
 
 def _prose(text: str) -> str:
-    """Lines; those that begin with a dash are a list. `code` is code."""
+    """Paragraphs, one per line; lines that begin with a dash form a list. Backticks mark code."""
     html = []
     for line in text.splitlines():
-        told = _codes(line.removeprefix("- "))
-        html.append(f"<li>{told}</li>" if line.startswith("- ") else f"<p>{told}</p>" if told else "")
+        item = _codes(line.removeprefix("- "))
+        html.append(f"<li>{item}</li>" if line.startswith("- ") else f"<p>{item}</p>" if item else "")
     return re.sub(r"((?:<li>.*?</li>)+)", r"<ul>\1</ul>", "".join(html))
 
 

@@ -1,5 +1,4 @@
-"""Who signed in on the page: a cookie that reads and never changes anything, until it runs out. Pure but for
-its clock."""
+"""Sessions of the page: a cookie that only reads, until it expires. No I/O besides its clock."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ from service.clock import monotonic
 
 COOKIE: Final = "oxherd_session"
 SESSION_SECONDS: Final = 12 * 3600
-_MOST: Final = 1000
+_MAX_SESSIONS: Final = 1000
 
 
 class Sessions:
-    """In memory: a restart signs everybody out. What is kept is no token but its digest."""
+    """In memory: a restart signs everybody out. Digests are stored, not tokens."""
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -26,21 +25,21 @@ class Sessions:
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
     def begin(self) -> str:
-        """A new token."""
+        """Start a session; returns its token."""
         token = secrets.token_urlsafe(32)
         with self._lock:
             self._until[_digest(token)] = self._clock() + SESSION_SECONDS
-            while len(self._until) > _MOST:
+            while len(self._until) > _MAX_SESSIONS:
                 self._until.popitem(last=False)
         return token
 
     def holds(self, token: str | None) -> bool:
-        """Whether somebody signed in with it."""
+        """Whether the token belongs to a session that has not expired."""
         with self._lock:
             return bool(token) and self._until.get(_digest(token or ""), 0.0) > self._clock()
 
     def end(self, token: str | None) -> None:
-        """It counts no more."""
+        """End the session of the token."""
         with self._lock:
             self._until.pop(_digest(token or ""), None)
 

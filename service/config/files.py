@@ -1,4 +1,4 @@
-"""The files that settings name. The only place that reads them; what is wrong with one names its setting."""
+"""The only module that reads files named by settings; an error names the setting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LARGEST: Final = 1 << 20
 
 
 def read_text(path: str, setting: str, source: str = "environment") -> str:
-    """A small text file. Raises ConfigError, which never repeats what is in it."""
+    """A small text file. Raises ConfigError, which never repeats its content."""
     try:
         file = Path(path)
         if file.is_dir():
@@ -45,9 +45,9 @@ def check_readable(path: str, setting: str, source: str) -> None:
 def with_secret_files(environ: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
     """The environment, each NAME_FILE of a secret read into NAME. One line end at the file's end is dropped.
 
-    Raises ConfigError: the file cannot be read, is empty, or NAME is set as well.
+    Raises ConfigError if the file cannot be read or is empty, or if NAME is set as well.
     """
-    read = dict(environ)
+    variables = dict(environ)
     for name in secrets:
         setting = f"{name}_FILE"
         path = environ.get(setting, "").strip()
@@ -55,10 +55,10 @@ def with_secret_files(environ: Mapping[str, str], secrets: Iterable[str]) -> dic
             continue
         if environ.get(name):
             raise ConfigError(setting, path, "environment", f"{name} is set too: keep one of them")
-        read[name] = read_text(path, setting).removesuffix("\n").removesuffix("\r")
-        if not read[name]:
+        variables[name] = read_text(path, setting).removesuffix("\n").removesuffix("\r")
+        if not variables[name]:
             raise ConfigError(setting, path, "environment", "the file is empty")
-    return read
+    return variables
 
 
 def _why(error: Exception) -> str:

@@ -21,8 +21,8 @@ HIDDEN: Final = "(hidden)"
 
 
 class ConfigError(Exception):
-    """A setting that cannot be used, as one line: the setting as the user wrote it, its value (None: not to
-    be shown), where it came from, and why. Never made with a secret."""
+    """An invalid setting, as one line: its name as the user wrote it, its value (None: not to be shown), its
+    source, and why. Never created with a secret."""
 
     def __init__(self, setting: str, value: object, source: str, why: str) -> None:
         self.setting = setting
@@ -38,7 +38,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Given:
-    """What the environment or the command line says for a setting; `name` is what the user wrote."""
+    """A setting from the environment or the command line; `name` is what the user wrote."""
 
     name: str
     value: object = dataclass_field(repr=False)
@@ -47,7 +47,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Loaded(Generic[M]):
-    """The model, and where its values came from, so that a later complaint names what the user wrote.
+    """The model, and the sources of its values, so that a later error names what the user wrote.
 
     Paths are dotted: `redis.url`, `targets[1].name`.
     """
@@ -75,9 +75,9 @@ class Loaded(Generic[M]):
 
 
 def load(model: type[M], yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[M]:
-    """The file's settings, and over them those given outside of it by dotted path. Raises ConfigError.
+    """The file's settings, overridden by `given` (dotted path -> value). Raises ConfigError.
 
-    The file is held to its types (a number in quotes is a text); the environment has nothing but text.
+    Types are strict in the file (a number in quotes is a text); the environment has only text.
     """
     try:
         data, lines = parse(yaml_text)
@@ -86,19 +86,19 @@ def load(model: type[M], yaml_text: str, given: Mapping[str, Given], *, file: st
         raise ConfigError(error.setting or file, None, source, error.why) from None
     data = _without_empty_sections(model, data)
     _validate(model, data, lines, given={}, file=file)
-    for path, one in given.items():
-        _put(data, path.split("."), one.value)
+    for path, setting in given.items():
+        _put(data, path.split("."), setting.value)
     return Loaded(_validate(model, data, lines, given=given, file=file), given, lines, file)
 
 
 def from_environment(
     model: type[BaseModel], environ: Mapping[str, str], names: Mapping[str, str]
 ) -> dict[str, Given]:
-    """The variables of `names` (name -> dotted path) that are set; an empty one is as good as not set.
+    """The variables of `names` (name -> dotted path) that are set; an empty one counts as not set.
 
     A list is written with commas. NAME_FILE of a secret is expected to have been read into NAME by then.
     """
-    found = {}
+    given = {}
     for name, path in names.items():
         raw = environ.get(name, "")
         kind = leaf_type(model, path)
@@ -109,8 +109,8 @@ def from_environment(
         else:
             value = raw.strip()
         if value:
-            found[path] = Given(name, value)
-    return found
+            given[path] = Given(name, value)
+    return given
 
 
 def to_bool(name: str, raw: str) -> bool:
@@ -122,27 +122,27 @@ def to_bool(name: str, raw: str) -> bool:
 
 
 def suspects(environ: Iterable[str], names: Iterable[str], prefixes: tuple[str, ...]) -> dict[str, str]:
-    """Variables that look like a slip of the pen, and what was probably meant.
+    """Variables that look misspelled, and the name that was probably meant.
 
     Never an error: an environment is shared with others, Kubernetes' own REDIS_PORT among them.
     """
     known = list(names)
-    found = {}
+    misspelled = {}
     for name in sorted(environ):
         if name not in known and name.startswith(prefixes):
             near = get_close_matches(name, known, n=1, cutoff=0.87)
             if near:
-                found[name] = near[0]
-    return found
+                misspelled[name] = near[0]
+    return misspelled
 
 
 def secret_names(model: type[BaseModel], names: Mapping[str, str]) -> list[str]:
-    """Those of the variables that hold a secret: each may be given as NAME_FILE too."""
+    """The variables that hold a secret: each may also be given as NAME_FILE."""
     return [name for name, path in names.items() if is_secret(leaf_type(model, path))]
 
 
 def masked(model: BaseModel, *, only_set: bool = False) -> dict[str, Any]:
-    """The settings as plain data, secrets hidden, and of a mapping that may hold some its values."""
+    """The settings as plain data; secrets are hidden, and all values of a mapping that may hold secrets."""
 
     def plain(value: object) -> Any:
         match value:
@@ -167,7 +167,7 @@ def masked(model: BaseModel, *, only_set: bool = False) -> dict[str, Any]:
 
 
 def secrets_of(model: BaseModel) -> Iterator[str]:
-    """Every secret that is set, for a last look at what is about to be shown."""
+    """Every secret that is set, for a last check of a text before it is shown."""
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, SecretStr) and value.get_secret_value():
@@ -177,7 +177,7 @@ def secrets_of(model: BaseModel) -> Iterator[str]:
 
 
 def leaf_type(model: type[BaseModel], path: str) -> Any:
-    """The declared type of the setting at a dotted path. Raises KeyError for a path that there is not."""
+    """The declared type of the setting at a dotted path. Raises KeyError for an unknown path."""
     kind: Any = model
     for name in path.split("."):
         kind = _model_in(kind).model_fields[name].annotation
@@ -194,9 +194,9 @@ def _is_list(kind: Any) -> bool:
 
 def _model_in(kind: Any) -> type[BaseModel]:
     """The model among a field's type and its parts (`X | None`, `tuple[X, ...]`). Raises KeyError."""
-    for one in (kind, *get_args(kind)):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
+    for part in (kind, *get_args(kind)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
     raise KeyError(kind)
 
 
@@ -227,19 +227,19 @@ def _explained(
     known = next((path[:end] for end in range(len(path), 0, -1) if path[:end] in lines), None)
     name, source = dotted(path), f"{file}, line {lines[known]}" if known else file
     for depth in range(len(path), 0, -1):
-        one = given.get(".".join(str(part) for part in path[:depth]))
-        if one:
-            name, source = one.name, one.source
+        setting = given.get(".".join(str(part) for part in path[:depth]))
+        if setting:
+            name, source = setting.name, setting.source
             break
     if first["type"] == "extra_forbidden":
-        return ConfigError(name, None, source, "there is no such setting" + _did_you_mean(model, path))
+        return ConfigError(name, None, source, "unknown setting" + _did_you_mean(model, path))
     field = _field(model, path)
     value = first["input"] if field and _may_show(field, first["input"]) else None
     return ConfigError(name, value, source, _why(first))
 
 
 def _why(first: Mapping[str, Any]) -> str:
-    """pydantic's reason as the rest of a sentence. None of those that can come up here repeats the value."""
+    """pydantic's reason as the rest of a sentence. None of those that occur here repeats the value."""
     match first["type"]:
         case "bool_parsing" | "bool_type":
             return "should be true or false"
@@ -291,7 +291,7 @@ def _fields_at(model: type[BaseModel], path: Path) -> Mapping[str, FieldInfo]:
 
 
 def _field(model: type[BaseModel], path: Path) -> FieldInfo | None:
-    """The innermost setting on the way to pydantic's location, None where it leads to none of ours."""
+    """The innermost setting on the path of pydantic's location; None without one."""
     field: FieldInfo | None = None
     for part in path:
         if isinstance(part, int):
@@ -304,11 +304,11 @@ def _field(model: type[BaseModel], path: Path) -> FieldInfo | None:
 
 
 def _may_show(field: FieldInfo, value: object) -> bool:
-    """Only a plain value of a plain setting: where a mapping is due, a text may be a whole URL."""
+    """Only a plain value of a plain setting: in place of a mapping, a text may be a whole URL."""
     kind = field.annotation
     if not field.repr or is_secret(kind) or not isinstance(value, str | int | float):
         return False
-    return not any(isinstance(one, type) and issubclass(one, BaseModel) for one in (kind, *get_args(kind)))
+    return not any(isinstance(part, type) and issubclass(part, BaseModel) for part in (kind, *get_args(kind)))
 
 
 def _shown(value: object) -> str:
@@ -320,8 +320,8 @@ def _shown(value: object) -> str:
 
 
 def _without_empty_sections(model: type[BaseModel], data: dict[str, Any]) -> dict[str, Any]:
-    """A section whose every line is commented out reads as null: it is as good as not there."""
-    kept = {}
+    """A section whose lines are all commented out reads as null: it counts as absent."""
+    filled = {}
     for key, value in data.items():
         field = model.model_fields.get(key)
         section = field.annotation if field else None
@@ -330,10 +330,10 @@ def _without_empty_sections(model: type[BaseModel], data: dict[str, Any]) -> dic
         if isinstance(section, type) and issubclass(section, BaseModel):
             if value is None:
                 continue
-            kept[key] = _without_empty_sections(section, value) if isinstance(value, dict) else value
+            filled[key] = _without_empty_sections(section, value) if isinstance(value, dict) else value
         else:
-            kept[key] = value
-    return kept
+            filled[key] = value
+    return filled
 
 
 def _put(data: dict[str, Any], keys: list[str], value: object) -> None:

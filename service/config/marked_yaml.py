@@ -12,7 +12,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 
 class NotYamlError(Exception):
-    """The text cannot be used: where and why; `setting` is known for a key that comes twice."""
+    """The text is not valid: where and why; `setting` is set for a duplicate key."""
 
     def __init__(self, where: str, why: str, setting: str = "") -> None:
         super().__init__(where, why)
@@ -22,7 +22,7 @@ class NotYamlError(Exception):
 
 
 def parse(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
-    """The data as JSON would have it (dates become text), and where each key stands. Raises NotYamlError."""
+    """The data as JSON types (dates become text), and the line of each key. Raises NotYamlError."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Path, int] = {}
@@ -33,7 +33,7 @@ def parse(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
     except yaml.MarkedYAMLError as error:
         raise _explained(error) from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        raise NotYamlError("somewhere", "it holds what no setting can be") from None
+        raise NotYamlError("somewhere", "it contains a value that no setting can have") from None
     if not isinstance(data, dict):
         raise NotYamlError("line 1", "should be settings, like `redis:` and indented below it `url: ...`")
     return data, lines
@@ -48,7 +48,7 @@ def dotted(path: Path) -> str:
 
 
 def undotted(text: str) -> Path:
-    """The path that `dotted` wrote so. No key of ours holds a dot or a bracket."""
+    """The inverse of `dotted`. No key contains a dot or a bracket."""
     return tuple(int(part[1:-1]) if part[0] == "[" else part for part in re.findall(r"\[\d+\]|[^.\[]+", text))
 
 
@@ -63,7 +63,7 @@ def _explained(error: yaml.MarkedYAMLError) -> NotYamlError:
 
 
 def _find_lines(node: yaml.Node, path: Path, lines: dict[Path, int]) -> None:
-    """YAML takes the last of two equal keys without a word: we do not."""
+    """Also rejects duplicate keys, of which YAML silently takes the last."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):

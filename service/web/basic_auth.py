@@ -1,4 +1,4 @@
-"""The users of the web configuration file before any application: no path is open to anybody else."""
+"""HTTP basic authentication by the users of the web config file, for every path. ASGI middleware."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Final, TypeAlias
 
 from service.web.web_config import WebConfig
 
-Message: TypeAlias = MutableMapping[str, Any]
+AsgiMessage: TypeAlias = MutableMapping[str, Any]
 App: TypeAlias = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any
+    [AsgiMessage, Callable[[], Awaitable[AsgiMessage]], Callable[[AsgiMessage], Awaitable[None]]], Any
 ]
 
 _REFUSED: Final = b"Unauthorized\n"
 
 
 class BasicAuthMiddleware:
-    """An ASGI application that asks for a user, and adds the file's headers."""
+    """Requires a user and password if the file has users, and adds the file's headers."""
 
     def __init__(self, app: App, config: WebConfig) -> None:
         self._app = app
@@ -27,17 +27,17 @@ class BasicAuthMiddleware:
 
     async def __call__(
         self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
+        scope: AsgiMessage,
+        receive: Callable[[], Awaitable[AsgiMessage]],
+        send: Callable[[AsgiMessage], Awaitable[None]],
     ) -> None:
         extra = [(name.lower().encode(), value.encode()) for name, value in self._config.headers.items()]
 
-        async def with_headers(message: Message) -> None:
+        async def with_headers(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
-                given = {name for name, _ in extra}
-                kept = [one for one in message.get("headers", ()) if one[0].lower() not in given]
-                message["headers"] = [*kept, *extra]
+                replaced = {name for name, _ in extra}
+                own = [header for header in message.get("headers", ()) if header[0].lower() not in replaced]
+                message["headers"] = [*own, *extra]
             await send(message)
 
         if scope["type"] == "http" and self._config.has_users and not await self._authenticated(scope):
@@ -51,14 +51,14 @@ class BasicAuthMiddleware:
             return
         await self._app(scope, receive, with_headers)
 
-    async def _authenticated(self, scope: Message) -> bool:
+    async def _authenticated(self, scope: AsgiMessage) -> bool:
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, coded = sent.partition(b" ")
         if scheme.lower() != b"basic":
             return False
         try:
-            user, found, password = base64.b64decode(coded.strip(), validate=True).decode().partition(":")
+            user, colon, password = base64.b64decode(coded.strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return False
-        # bcrypt takes a tenth of a second and holds no lock: other answers go on meanwhile.
-        return bool(found) and await asyncio.to_thread(self._config.authenticates, user, password)
+        # bcrypt takes 0.1 s and releases the GIL: in a thread, other requests go on.
+        return bool(colon) and await asyncio.to_thread(self._config.authenticates, user, password)

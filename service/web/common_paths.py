@@ -1,4 +1,4 @@
-"""The paths that both processes serve to anybody: /metrics, /healthz, /readyz."""
+"""The paths that both processes serve without a key: /metrics, /healthz, /readyz."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.api.openapi import described
-from service.web.negotiate import CONTENT_TYPES, MetricsFormat, gzip_wanted, metrics_format
+from service.web.negotiate import CONTENT_TYPES, MetricsFormat, accepts_gzip, metrics_format
 
 
 class Route(NamedTuple):
@@ -30,7 +30,7 @@ def metrics_route(exposition: Callable[[Request, MetricsFormat], bytes]) -> Rout
         form = metrics_format(request.headers.get("accept"))
         body = exposition(request, form)
         headers = {"content-type": CONTENT_TYPES[form], "vary": "Accept, Accept-Encoding"}
-        if gzip_wanted(request.headers.get("accept-encoding")):
+        if accepts_gzip(request.headers.get("accept-encoding")):
             body = gzip.compress(body, compresslevel=1, mtime=0)
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)

@@ -1,4 +1,4 @@
-"""What a request asks for: the format, the coding, the time. Pure, and lenient: a scrape must not fail."""
+"""Content negotiation: format, coding and time-out of a scrape. Pure, and lenient: a scrape must not fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPENMETRICS: Final = ("", "1.0.0", "0.0.1")
 
 
 def scrape_seconds(header: str | None) -> float:
-    """How long a collection may take, by X-Prometheus-Scrape-Timeout-Seconds; 10 s where it says nothing."""
+    """Seconds that a collection may take, from X-Prometheus-Scrape-Timeout-Seconds; 10 s without it."""
     try:
         seconds = float(header or "")
     except ValueError:
@@ -31,7 +31,7 @@ def scrape_seconds(header: str | None) -> float:
 
 
 def metrics_format(accept: str | None) -> MetricsFormat:
-    """OpenMetrics where it is named and liked no less than plain text; a wildcard alone gets plain text."""
+    """OpenMetrics if it is named and preferred at least as much as plain text; a wildcard gets plain text."""
     openmetrics = text = 0.0
     for name, parameters, quality in _preferences(accept or ""):
         if name == "application/openmetrics-text" and parameters.get("version", "") in _OPENMETRICS:
@@ -41,14 +41,14 @@ def metrics_format(accept: str | None) -> MetricsFormat:
     return "openmetrics" if openmetrics > 0 and openmetrics >= text else "text"
 
 
-def gzip_wanted(accept_encoding: str | None) -> bool:
+def accepts_gzip(accept_encoding: str | None) -> bool:
     """Whether the body may be compressed."""
     named = {name: quality for name, _, quality in _preferences(accept_encoding or "")}
     return named.get("gzip", named.get("*", 0.0)) > 0
 
 
 def _preferences(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Each item of a list, its parameters and its q (RFC 9110, 12.4.2); a q that is no number counts as 0."""
+    """Each item of a list, its parameters and its q (RFC 9110, 12.4.2); an invalid q counts as 0."""
     for item in header.split(","):
         name, *rest = (part.strip() for part in item.split(";"))
         pairs = (part.partition("=") for part in rest)

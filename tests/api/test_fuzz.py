@@ -165,7 +165,7 @@ def test_keys_are_hidden_in_the_printed_settings_and_refused_without_being_told(
     told = subprocess.run([*command, "--print-config"], capture_output=True, text=True, check=False)
     assert told.returncode == 0
     assert FULL not in told.stdout + told.stderr
-    for key, why in (("hunter2", "shorter than 12"), ("your-secure-api-key", "an example's")):
+    for key, why in (("hunter2", "shorter than 12"), ("your-secure-api-key", "key of an example")):
         config.write_text(yaml.safe_dump({"api": {"key": key}}))
         told = subprocess.run([*command, "--check-config"], capture_output=True, text=True, check=False)
         assert told.returncode == 2

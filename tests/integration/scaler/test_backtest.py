@@ -155,7 +155,7 @@ def test_what_cannot_be_replayed_is_an_error(config: Path, tmp_path: Path) -> No
     (tmp_path / "wrong.yml").write_text("aims: 1\n")
     for arguments, why in (
         (("other",), "scaling: other: no job"),
-        (("mailer", "--policy", str(tmp_path / "wrong.yml")), "aims: there is no such setting"),
+        (("mailer", "--policy", str(tmp_path / "wrong.yml")), "aims: unknown setting"),
         (("mailer", "--policy", "nowhere.yml"), "no such file"),
         (("nobody",), "there is no target or queue 'nobody'"),
         (("mailer", "--step", "1ms"), "is no duration"),

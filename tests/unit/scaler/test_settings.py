@@ -141,10 +141,7 @@ ONE = f"{{name: a, queues: [q], {PROCESSES}}}"
         ),
         (
             f"targets:\n  - {{name: a, queues: [q], {PROCESSES}, max_worker: 3}}\n",
-            (
-                "targets[0].max_worker (s.yml, line 2): there is no such setting; "
-                "did you mean targets[0].max_workers?"
-            ),
+            ("targets[0].max_worker (s.yml, line 2): unknown setting; did you mean targets[0].max_workers?"),
         ),
         (
             f"targets:\n  - {{name: a, queues: [], {PROCESSES}}}\n",

@@ -155,16 +155,16 @@ def test_a_crew_has_one_thread_for_each_name() -> None:
         return step
 
     group = WorkerGroup(max_age=LONG)
-    group.keep({name: work(name) for name in ("a", "b")})
+    group.sync({name: work(name) for name in ("a", "b")})
     assert {steps.get(timeout=10), steps.get(timeout=10)} == {"a", "b"}
     first = group.members
-    group.keep({name: work(name) for name in ("b", "c")})
+    group.sync({name: work(name) for name in ("b", "c")})
     assert steps.get(timeout=10) == "c"
     assert [member.name for member in group.members] == ["b", "c"]
     assert group.members[0] is first[1]
     assert first[0].stop()
     assert group.stop()
-    group.keep({"d": work("d")})
+    group.sync({"d": work("d")})
     assert group.members == ()
     with pytest.raises(Empty):
         steps.get_nowait()
@@ -182,7 +182,7 @@ def test_one_of_a_crew_that_hangs_holds_up_no_other() -> None:
         return LONG
 
     group = WorkerGroup(max_age=LONG)
-    group.keep({"hangs": hang, "works": work})
+    group.sync({"hangs": hang, "works": work})
     assert done.wait(10)
     assert not group.stop(0.05)
     hanging.set()

@@ -130,16 +130,16 @@ def test_a_variable_that_cannot_be_used(environ: dict[str, str], line: str) -> N
         ("table:\n  a: 1", "table.a=1 (a.yaml, line 2): should be a text: put it in quotes"),
         (
             "innr:\n  number: 2",
-            "innr (a.yaml, line 1): there is no such setting; did you mean inner?",
+            "innr (a.yaml, line 1): unknown setting; did you mean inner?",
         ),
         (
             "inner:\n  nubmer: 2",
-            "inner.nubmer (a.yaml, line 2): there is no such setting; did you mean inner.number?",
+            "inner.nubmer (a.yaml, line 2): unknown setting; did you mean inner.number?",
         ),
-        ("number: 2", "number (a.yaml, line 1): there is no such setting; did you mean inner.number?"),
+        ("number: 2", "number (a.yaml, line 1): unknown setting; did you mean inner.number?"),
         (
             "parts:\n- match: a\n  zzz: 1",
-            "parts[0].zzz (a.yaml, line 3): there is no such setting; here there are match",
+            "parts[0].zzz (a.yaml, line 3): unknown setting; here there are match",
         ),
         ("inner:\n  whole: 1\n  whole: 2", "inner.whole (a.yaml, line 3): is set in line 2 already"),
         (
@@ -147,7 +147,7 @@ def test_a_variable_that_cannot_be_used(environ: dict[str, str], line: str) -> N
             "a.yaml (line 1): should be settings, like `redis:` and indented below it `url: ...`",
         ),
         ("inner:\n\twhole: 1", "a.yaml (line 2, column 1): not YAML: indent with spaces, not tabs"),
-        ("a: &a [*a]", "a.yaml (somewhere): it holds what no setting can be"),
+        ("a: &a [*a]", "a.yaml (somewhere): it contains a value that no setting can have"),
     ],
 )
 def test_a_file_that_cannot_be_used(text: str, line: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.web.negotiate import MetricsFormat, gzip_wanted, metrics_format, scrape_seconds
+from service.web.negotiate import MetricsFormat, accepts_gzip, metrics_format, scrape_seconds
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -54,7 +54,7 @@ def test_format(accept: str | None, form: MetricsFormat) -> None:
     ],
 )
 def test_gzip(header: str | None, *, wanted: bool) -> None:
-    assert gzip_wanted(header) is wanted
+    assert accepts_gzip(header) is wanted
 
 
 @pytest.mark.parametrize(
@@ -82,5 +82,5 @@ def test_deadline(header: str | None, seconds: float) -> None:
 @given(st.text())
 def test_no_header_raises(header: str) -> None:
     metrics_format(header)
-    gzip_wanted(header)
+    accepts_gzip(header)
     assert 0 < scrape_seconds(header) <= 60
