@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from exporter.configuration import all_secrets, preflight_error, read_exporter_settings
-from exporter.settings import exporter_environment, load_exporter_settings
+from exporter.environment import exporter_environment
+from exporter.validation import load_exporter_settings
 from service.config.load import ConfigError
 
 
