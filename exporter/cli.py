@@ -118,9 +118,9 @@ def _settings(config: str | None, listen: str | None = None) -> Loaded[ExporterS
 def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
     from exporter.bullmq.state_file import CheckpointFileError
     from exporter.configuration import all_secrets, preflight_error
+    from exporter.environment import misspelled_exporter_variables
     from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter, tune_garbage_collection
-    from exporter.settings import misspelled_exporter_variables
     from service.config.load import ConfigError
     from service.lifecycle import run, start_logging
 

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from exporter.address import parse_url
-from exporter.settings import (
-    EXPORTER_VARIABLES,
-    ExporterSettings,
-    exporter_environment,
-    load_exporter_settings,
-)
+from exporter.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
+from exporter.settings import ExporterSettings
+from exporter.validation import load_exporter_settings
 from service.config.files import check_readable
 from service.config.load import ConfigError, Loaded, secret_names, secrets_of
 from service.config.sources import check_files, from_command_line, read_sources
@@ -90,9 +87,5 @@ def preflight_error(loaded: Loaded[ExporterSettings], address: str, kind: str, m
         case _:
             ways = ("redis.cluster", "redis.sentinels")
             path = next((way for way in ways if loaded.is_set(way)), "redis.url")
-    name = loaded.name(path) if loaded.is_set(path) else _variable(path)
+    name = loaded.name(path) if loaded.is_set(path) else variable_name(path)
     return ConfigError(name, None, loaded.source(path), f"{address}: {message}")
-
-
-def _variable(path: str) -> str:
-    return next(name for name, setting in EXPORTER_VARIABLES.items() if setting == path)

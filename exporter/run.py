@@ -21,7 +21,7 @@ from exporter.peers.model import Peers
 from exporter.peers.poller import PeerPoller
 from exporter.probes.prober import Probers
 from exporter.redis.deployment import Deployment
-from exporter.redis.preflight import PreflightError, check_access
+from exporter.redis.preflight import PreflightError, check_redis_access
 from exporter.redis.watch import FailoverWatcher
 from exporter.settings import BullMQSettings, ExporterSettings
 from exporter.switch import Monitoring, Switch
@@ -111,7 +111,7 @@ class Exporter:
         """
         if self._switch.on:
             try:
-                check_access(self._deployment)
+                check_redis_access(self._deployment)
             except PreflightError:
                 self._deployment.close()
                 raise

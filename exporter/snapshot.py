@@ -180,13 +180,7 @@ class QueueState(NamedTuple):
     """
 
     id: QueueId
-    waiting: int
-    active: int
-    delayed: int
-    prioritized: int
-    waiting_children: int
-    completed: int
-    failed: int
+    jobs: JobCounts
     paused: bool
     schedulers: int
     delayed_overdue: int
@@ -199,18 +193,6 @@ class QueueState(NamedTuple):
     longest_active: float | None = None
     capacity_per_worker: float = 10.0
     worker_concurrency: int | None = None
-
-    @property
-    def jobs(self) -> JobCounts:
-        return JobCounts(
-            self.waiting,
-            self.active,
-            self.delayed,
-            self.prioritized,
-            self.waiting_children,
-            self.completed,
-            self.failed,
-        )
 
 
 class Histogram(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Final
 
 from exporter.derived import totals
 from exporter.views import View, job_counts
+from service.console import printable
 from service.i18n import Translator
 from service.units import count, size
 
@@ -115,10 +116,3 @@ def probes_line(probes: list[View] | None, translator: Translator) -> str:
     if len(known) < len(probes):
         parts.append(translator.translate("summary.probes_unknown", number=len(probes) - len(known)))
     return ", ".join(parts)
-
-
-def printable(text: str) -> str:
-    """Without what would steer the terminal: names of queues come from outside."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

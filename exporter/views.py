@@ -236,12 +236,13 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
 
 
 def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
-    view: dict[str, Any] = queue._asdict()
-    del view["id"]
+    fields: dict[str, Any] = queue._asdict()
+    del fields["id"], fields["jobs"]
     return {
         "prefix": readable(queue.id.prefix),
         "name": readable(queue.id.name),
-        **view,
+        **queue.jobs._asdict(),
+        **fields,
         "load_factor": queue_load_factor(queue),
         "worker_utilization": worker_utilization(queue),
         "rates": None if rates is None else rates._asdict(),

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from exporter.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
-from exporter.settings import CLUSTER_VARIABLES, EXPORTER_VARIABLES, ExporterSettings
+from exporter.settings import ExporterSettings
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names

@@ -22,7 +22,7 @@ from exporter.snapshot import QueueId
 from service.clock import Deadline
 from service.outcome import Failed, UnreadableError
 
-MAX_JOBS: Final = 10_000
+MAX_ACTIVE_JOBS: Final = 10_000
 """The maximum number of active jobs read per queue; if there are more, the result is marked as cut off."""
 
 _POOL: Final = "busy"
@@ -72,7 +72,7 @@ class BusyWorkers:
         )
         unnamed = jobs_by_worker.pop("", 0)
         return BusyJobs(
-            queues, dict(jobs_by_worker), unnamed, any(len(ids) >= MAX_JOBS for ids in jobs.values())
+            queues, dict(jobs_by_worker), unnamed, any(len(ids) >= MAX_ACTIVE_JOBS for ids in jobs.values())
         )
 
     def _execute(
@@ -98,7 +98,7 @@ class BusyWorkers:
 
 
 def _active(queue: QueueId) -> tuple[str, ...]:
-    return "LRANGE", f"{base(queue)}active", "0", str(MAX_JOBS - 1)
+    return "LRANGE", f"{base(queue)}active", "0", str(MAX_ACTIVE_JOBS - 1)
 
 
 def _worker(queue: QueueId, job: str) -> tuple[str, ...]:

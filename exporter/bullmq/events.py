@@ -20,7 +20,7 @@ DEFAULT_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0)
 """Upper bounds in seconds."""
 
 OUTCOMES: Final = ("completed", "failed", "retried")
-MAX_JOBS: Final = 200_000
+MAX_REMEMBERED_JOBS: Final = 200_000
 """Jobs of a queue that are remembered, at about 126 bytes for each."""
 
 _SAVED_WAITS: Final = 10_000
@@ -45,7 +45,9 @@ class Jobs:
     active. A start that was not read is 0: such an attempt ends and is counted, but has no duration.
     """
 
-    def __init__(self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, max_jobs: int = MAX_JOBS) -> None:
+    def __init__(
+        self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, max_jobs: int = MAX_REMEMBERED_JOBS
+    ) -> None:
         self._bounds = tuple(buckets)
         self._bounds_ms = [bound * 1000 for bound in buckets]
         self._max_jobs = max_jobs

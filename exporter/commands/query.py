@@ -19,6 +19,7 @@ from exporter.commands.view_source import FallbackSource, LocalSource, RemoteSou
 from exporter.configuration import all_secrets, read_exporter_settings
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
+from service.console import make_console
 from service.logs import configure
 from service.web.address import local_url
 from service.web.status_client import StatusError, key_from_environment, key_from_settings
@@ -67,7 +68,7 @@ def run_view_command(what: str, source: ViewSource, *, as_json: bool, watch: flo
 
     Raises ConfigError and StatusError at the first look; a watch goes on through an exporter's absence.
     """
-    console = tables.console()
+    console = make_console()
     code = _once(VIEW_COMMANDS[what], source.view(), console, as_json=as_json)
     never = threading.Event()
     while watch is not None:

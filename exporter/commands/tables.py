@@ -21,19 +21,18 @@ from exporter.summaries import (
     STATUSES,
     issue_count,
     node_state,
-    printable,
     queues_line,
     redis_line,
     source_line,
 )
 from exporter.views import View, issue_text, job_counts
 from service.catalogs import TRANSLATORS
+from service.console import printable
 from service.i18n import Translator, of_locale
 from service.units import count, duration, milliseconds, percent, size
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _LONGEST_NAME: Final = 100  # BullMQ allows any; JSON has it whole
-_WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
 
 
 class Column(NamedTuple):
@@ -91,14 +90,6 @@ _RATES: Final = ("done", "errors", "wait_p95", "run_p95", *_MEDIANS)
 def environment_translator() -> Translator:
     """Into the language of the environment."""
     return TRANSLATORS[of_locale(os.environ)]
-
-
-def console() -> Console:
-    """Standard output: plain when it is no terminal or NO_COLOR is set."""
-    output = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    if not output.is_terminal:
-        output = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
-    return output
 
 
 def status_table(view: View) -> RenderableType:

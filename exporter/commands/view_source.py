@@ -13,7 +13,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.collect import Collector, Parts, make_sources
 from exporter.configuration import preflight_error
 from exporter.redis.deployment import Deployment
-from exporter.redis.preflight import PreflightError, check_access
+from exporter.redis.preflight import PreflightError, check_redis_access
 from exporter.settings import ExporterSettings
 from exporter.views import NO_MONITORING, About, View, status_view
 from service.clock import Deadline
@@ -67,7 +67,7 @@ class LocalSource(ViewSource):
             raise StatusError(NO_MONITORING)
         self._deployment = Deployment(settings.redis)
         try:
-            self._reachable = check_access(self._deployment).reachable
+            self._reachable = check_redis_access(self._deployment).reachable
         except PreflightError as error:
             self.close()
             raise preflight_error(loaded, error.address, error.kind, error.message) from None

@@ -16,7 +16,7 @@ from exporter.snapshot import Disk, Filesystem, HostState, Network, ProcessState
 from service.clock import Deadline
 from service.outcome import UnreadableError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _REMOTE: Final = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster", "afs", "lustre")
@@ -154,7 +154,7 @@ def _networks() -> dict[str, Network]:
     }
 
 
-def _or_none(read: Callable[[], T]) -> T | None:
+def _or_none(read: Callable[[], _T]) -> _T | None:
     """None if the platform or a sandbox refuses the read; its series are then absent."""
     try:
         return read()

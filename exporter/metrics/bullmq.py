@@ -36,14 +36,15 @@ def _job_count(assessment: Assessment) -> Iterable[Sample]:
     samples: list[Sample] = []
     for queue in state.queues if state else ():
         prefix, name = queue.id
+        jobs = queue.jobs
         samples += (
-            ((prefix, name, "waiting"), queue.waiting),
-            ((prefix, name, "active"), queue.active),
-            ((prefix, name, "delayed"), queue.delayed),
-            ((prefix, name, "prioritized"), queue.prioritized),
-            ((prefix, name, "waiting-children"), queue.waiting_children),
-            ((prefix, name, "completed"), queue.completed),
-            ((prefix, name, "failed"), queue.failed),
+            ((prefix, name, "waiting"), jobs.waiting),
+            ((prefix, name, "active"), jobs.active),
+            ((prefix, name, "delayed"), jobs.delayed),
+            ((prefix, name, "prioritized"), jobs.prioritized),
+            ((prefix, name, "waiting-children"), jobs.waiting_children),
+            ((prefix, name, "completed"), jobs.completed),
+            ((prefix, name, "failed"), jobs.failed),
         )
     return samples
 

@@ -7,7 +7,15 @@ from operator import attrgetter
 from typing import Final
 
 from exporter.assessment import Assessment
-from exporter.metrics.family import AnyFamily, Column, Family, HistogramFamily, HistogramSample, Sample, Table
+from exporter.metrics.family import (
+    AnyFamily,
+    Family,
+    HistogramFamily,
+    HistogramSample,
+    Sample,
+    Table,
+    TableColumn,
+)
 from exporter.snapshot import Events, QueueId
 from service.outcome import value_or_none
 
@@ -35,7 +43,7 @@ _TABLE: Final = Table(_events, _same)
 
 
 def _counter(name: str, text: str, value: Callable[[Events], float]) -> Family:
-    return Family.of_column(name, "counter", text, _QUEUE, Column(_TABLE, value))
+    return Family.of_column(name, "counter", text, _QUEUE, TableColumn(_TABLE, value))
 
 
 def _jobs(name: str, text: str) -> Family:
@@ -120,7 +128,7 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "Unix time since which the queue's counters count: when the exporter started or first knew the "
         "queue, or that of an earlier exporter from the state file.",
         _QUEUE,
-        Column(_TABLE, attrgetter("since")),
+        TableColumn(_TABLE, attrgetter("since")),
     ),
     Family(
         "bullmq_events_lag_seconds",

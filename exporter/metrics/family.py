@@ -31,7 +31,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """The table of a family, and the family's value in a row of it."""
 
     table: Table
@@ -53,11 +53,11 @@ class Family:
     help: str
     labels: tuple[str, ...]
     read: Callable[[Assessment], Iterable[Sample]]
-    column: Column | None = None
+    column: TableColumn | None = None
 
     @classmethod
     def of_column(
-        cls, name: str, kind: MetricKind, text: str, labels: tuple[str, ...], column: Column
+        cls, name: str, kind: MetricKind, text: str, labels: tuple[str, ...], column: TableColumn
     ) -> Family:
         """A family that is a column of a table."""
         return cls(name, kind, text, labels, column.read, column)

@@ -10,7 +10,7 @@ from exporter.metrics.family import Family, MetricKind, Sample
 from exporter.snapshot import Disk, Filesystem, HostState, Network
 from service.outcome import value_or_none
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _LIMITED: Final = " In a container the limit of the cgroup, if it is lower."
 
@@ -25,7 +25,7 @@ def _host_reader(value: Callable[[HostState], float | None]) -> Callable[[Assess
 
 
 def _table_reader(
-    table: Callable[[HostState], Mapping[str, T]], value: Callable[[T], float | None]
+    table: Callable[[HostState], Mapping[str, _T]], value: Callable[[_T], float | None]
 ) -> Callable[[Assessment], Iterable[Sample]]:
     def read(assessment: Assessment) -> Iterable[Sample]:
         host = value_or_none(assessment.snapshot.host)

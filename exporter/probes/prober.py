@@ -12,6 +12,7 @@ from exporter.probes.request import probe
 from exporter.settings import ProbeSettings
 from exporter.snapshot import Histogram, ProbeState
 from service.clock import Deadline, monotonic, now
+from service.logs import ProblemLog
 from service.threads import Supervised
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Prober:
         self._durations: Histogram | None = None
         self._failures: Counter[str] = Counter()
         self._state: ProbeState | None = None
-        self._logged_problem = ""
+        self._problem_log = ProblemLog(log, "probe failing", "probe recovered", field="why")
         self._at = 0.0
 
     @property
@@ -64,15 +65,8 @@ class Prober:
             failures=dict(self._failures),
         )
         self._at = monotonic()
-        self._log_transition(str(failure) if failure else "")
+        self._problem_log.report(str(failure) if failure else "", probe=self.settings.name)
         return max(0.0, self.settings.interval_seconds - duration)
-
-    def _log_transition(self, problem: str) -> None:
-        if bool(problem) != bool(self._logged_problem):
-            level = logging.WARNING if problem else logging.INFO
-            event = "probe failing" if problem else "probe recovered"
-            log.log(level, event, extra={"probe": self.settings.name, "why": problem or None})
-        self._logged_problem = problem
 
 
 Gate: TypeAlias = Callable[[Callable[[], float]], Callable[[], float]]

@@ -24,7 +24,7 @@ class PreflightError(Exception):
         self.message = failed.message
 
 
-def check_access(deployment: Deployment) -> RedisState:
+def check_redis_access(deployment: Deployment) -> RedisState:
     """Collect once. Raises PreflightError when no node can be read and a setting is the reason."""
     state = collect_redis(deployment, Deadline.after(_CHECK_SECONDS))
     for address, outcome in state.nodes.items():

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from service.config.files import check_readable, read_text, with_secret_files
 from service.config.load import Given, Loaded, M
-from service.web.address import parse_listen
 
 
 class Sources(NamedTuple):
@@ -34,14 +33,6 @@ def read_sources(
 def from_command_line(option: str, value: object) -> Given:
     """What an option says for a setting."""
     return Given(option, value, "command line")
-
-
-def check_listen(loaded: Loaded[M], listen: str) -> None:
-    """Raises ConfigError unless it is host:port."""
-    try:
-        parse_listen(listen)
-    except ValueError as error:
-        raise loaded.error("listen", str(error), listen) from None
 
 
 def check_files(loaded: Loaded[M], files: Mapping[str, str | None]) -> None:

@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from exporter.settings import load_exporter_settings
+from exporter.validation import load_exporter_settings
 from scaler.settings import load_scaler_settings
 from tests.support.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
 

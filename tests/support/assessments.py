@@ -8,6 +8,7 @@ from exporter.snapshot import (
     BullMQState,
     HostState,
     Info,
+    JobCounts,
     NodeReading,
     ProcessState,
     QueueId,
@@ -29,16 +30,13 @@ def issue(name: str = "cluster_node_unhealthy", source: str = "redis", penalty: 
     return Issue(name, source, penalty, *(Message("issue.text", text=text) for text in texts))
 
 
-def queue(name: str = "mail", prefix: str = "bull", **more: object) -> QueueState:
+def queue(name: str = "mail", prefix: str = "bull", **fields: object) -> QueueState:
+    """A queue; `fields` are those of QueueState or of its JobCounts."""
     state = QueueState(
         id=QueueId(prefix, name),
-        waiting=1200,
-        active=2,
-        delayed=3,
-        prioritized=4,
-        waiting_children=5,
-        completed=6,
-        failed=7,
+        jobs=JobCounts(
+            waiting=1200, active=2, delayed=3, prioritized=4, waiting_children=5, completed=6, failed=7
+        ),
         paused=False,
         schedulers=0,
         delayed_overdue=0,
@@ -48,7 +46,9 @@ def queue(name: str = "mail", prefix: str = "bull", **more: object) -> QueueStat
         oldest_waiting=61.0,
         longest_active=None,
     )
-    return state._replace(**more)  # type: ignore[arg-type]
+    counts = {field: fields.pop(field) for field in JobCounts._fields if field in fields}
+    jobs = state.jobs._replace(**counts)  # type: ignore[arg-type]
+    return state._replace(jobs=jobs, **fields)  # type: ignore[arg-type]
 
 
 def redis_state() -> RedisState:

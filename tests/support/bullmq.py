@@ -73,13 +73,13 @@ def theirs(counts: dict[str, int]) -> dict[str, int]:
 
 def ours(queue: QueueState) -> dict[str, int]:
     return {
-        "waiting": queue.waiting,
-        "active": queue.active,
-        "delayed": queue.delayed,
-        "prioritized": queue.prioritized,
-        "waiting-children": queue.waiting_children,
-        "completed": queue.completed,
-        "failed": queue.failed,
+        "waiting": queue.jobs.waiting,
+        "active": queue.jobs.active,
+        "delayed": queue.jobs.delayed,
+        "prioritized": queue.jobs.prioritized,
+        "waiting-children": queue.jobs.waiting_children,
+        "completed": queue.jobs.completed,
+        "failed": queue.jobs.failed,
     }
 
 

@@ -18,9 +18,10 @@ from exporter.bullmq.events import Jobs
 from exporter.bullmq.state_file import checkpoint_line
 from exporter.bullmq.stream import Stream, StreamPosition
 from exporter.cli import main as monitor
+from exporter.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.render import Renderer
-from exporter.settings import CLUSTER_VARIABLES, EXPORTER_VARIABLES, ExporterSettings
+from exporter.settings import ExporterSettings
 from exporter.snapshot import QueueId
 from exporter.views import About, Task, status_view
 from exporter.web.app import make_exporter_app

@@ -69,7 +69,7 @@ def test_all_that_the_exporter_reads_is_allowed(guarded: RedisServer, watch: Wat
     assert state.events is not None
     assert state.events[QueueId("bull", "mail")].lag < 5
     mail = of(state, "mail")
-    assert (mail.waiting, mail.active, mail.delayed, mail.workers) == (2, 1, 1, 1)
+    assert (mail.jobs.waiting, mail.jobs.active, mail.jobs.delayed, mail.workers) == (2, 1, 1, 1)
     assert None not in (mail.oldest_waiting, mail.longest_active)
     (node,) = collect_redis(monitor.deployment, Deadline.after(10)).nodes.values()
     assert isinstance(node, Ok)
@@ -159,7 +159,7 @@ def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf
     guarded.cli("acl", "setuser", "bare", *bare)
     user: dict[str, object] = {**READER, "username": "bare"}
     named = watch(guarded, redis=user, queues=["mail"]).look()
-    assert (of(named, "mail").active, named.up) == (1, True)
+    assert (of(named, "mail").jobs.active, named.up) == (1, True)
     searching = watch(guarded, redis=user).look()
     assert (searching.queues, searching.discovered) == ((), False)
     assert any(problem.startswith("SCAN") for problem in searching.problems)

@@ -66,8 +66,8 @@ def test_tagged_names_and_tagged_prefixes(cluster: RedisCluster, watch: WatchOf)
         assert len({cluster.owner_of(f"bull:{queue}:").address for queue in TAGGED}) == 3
         for queue in TAGGED:
             assert ours(of(state, queue)) == theirs(spread.counts(queue))
-        assert [of(state, queue, "{bull}").waiting for queue in ("one", "two")] == [4, 5]
-        assert of(state, "{snakes}").waiting == 6
+        assert [of(state, queue, "{bull}").jobs.waiting for queue in ("one", "two")] == [4, 5]
+        assert of(state, "{snakes}").jobs.waiting == 6
 
 
 def test_workers_are_those_of_the_node_that_sees_most(cluster: RedisCluster, watch: WatchOf) -> None:
@@ -120,12 +120,12 @@ def test_a_slot_that_moves_is_followed(cluster: RedisCluster, watch: WatchOf) ->
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
         monitor = watch(cluster)
-        assert of(monitor.look(), "{mail}").waiting == 7
+        assert of(monitor.look(), "{mail}").jobs.waiting == 7
         source = cluster.owner_of("bull:{mail}:")
         target = next(node for node in cluster.masters() if node is not source)
         move_slot(cluster, slot_of("bull:{mail}:"), source, target)
         state = monitor.collect()
-        assert (of(state, "{mail}").waiting, state.up) == (7, True)
+        assert (of(state, "{mail}").jobs.waiting, state.up) == (7, True)
         move_slot(cluster, slot_of("bull:{mail}:"), target, source)
 
 
@@ -133,12 +133,12 @@ def test_a_failover_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
         monitor = watch(cluster)
-        assert of(monitor.look(), "{mail}").waiting == 7
+        assert of(monitor.look(), "{mail}").jobs.waiting == 7
         owner = cluster.owner_of("bull:{mail}:")
         (replica,) = cluster.replicas_of(owner)
         cluster.fail_over(replica)
         state = monitor.collect()
-        assert (of(state, "{mail}").waiting, state.up) == (7, True)
+        assert (of(state, "{mail}").jobs.waiting, state.up) == (7, True)
 
 
 def test_a_node_that_hangs_costs_only_its_queues(cluster: RedisCluster, watch: WatchOf) -> None:

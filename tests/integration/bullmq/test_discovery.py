@@ -73,7 +73,7 @@ def test_queues_of_several_prefixes(empty: RedisServer, watch: WatchOf) -> None:
             bullmq.add_bulk("mail", count)
     state = watch(empty, prefixes=prefixes).look()
     assert names(state) == sorted((prefix, "mail") for prefix in prefixes)
-    assert [of(state, "mail", prefix).waiting for prefix in prefixes] == [1, 2, 3, 4]
+    assert [of(state, "mail", prefix).jobs.waiting for prefix in prefixes] == [1, 2, 3, 4]
     for prefix in prefixes:
         alone = watch(empty, prefixes=[prefix]).look()
         expected = [(prefix, "mail")]
@@ -86,7 +86,7 @@ def test_version_4_may_have_colons_in_names(empty: RedisServer, watch: WatchOf) 
         bullmq.start_worker("shop:mail", behaviour={"hold": True})
         bullmq.wait_for_counts("shop:mail", {"active": 1})
         read = watch(empty).queue("shop:mail")
-        assert (read.waiting, read.active, read.workers) == (1, 1, 1)
+        assert (read.jobs.waiting, read.jobs.active, read.workers) == (1, 1, 1)
 
 
 def test_a_meta_key_alone_is_no_queue(empty: RedisServer, watch: WatchOf) -> None:
@@ -119,7 +119,7 @@ def test_names_and_patterns_of_the_settings(empty: RedisServer, watch: WatchOf) 
         both = watch(empty, queues=["orders", "eu-*"]).look()
         assert names(both) == [("bull", "eu-orders"), ("bull", "orders")]
         unlooked = watch(empty, queues=["mail"])
-        assert of(unlooked.collect(), "mail").waiting == 1
+        assert of(unlooked.collect(), "mail").jobs.waiting == 1
         missing = watch(empty, queues=["mial"]).look()
         assert missing.problems == ("in the settings, but not in Redis: mial",)
 
@@ -201,7 +201,7 @@ def test_a_key_of_the_wrong_type_costs_only_its_queue(empty: RedisServer, watch:
         bullmq.add("broken")
         empty.cli("set", "bull:broken:failed", "x")
         state = watch(empty).look()
-    assert of(state, "sound").waiting == 1
+    assert of(state, "sound").jobs.waiting == 1
     failed = state.unread[QueueId("bull", "broken")]
     assert (failed.kind, failed.message.split()[0]) == ("refused", "WRONGTYPE")
     assert not state.up
@@ -217,7 +217,7 @@ def test_a_redis_that_dies_and_comes_back(fresh_redis: RedisServer, watch: Watch
     fresh_redis.restart()
     with BullMQ(6, url=fresh_redis.url) as bullmq:
         bullmq.add("mail")
-        assert of(monitor.look(), "mail").waiting == 1
+        assert of(monitor.look(), "mail").jobs.waiting == 1
         fresh_redis.suspend()
         state = monitor.collect(seconds=1)
         fresh_redis.resume()
@@ -232,10 +232,10 @@ def test_a_sentinel_failover_is_followed(fresh_sentinel_set: SentinelSet) -> Non
     redis = RedisSettings(sentinels=tuple(servers.sentinel_addresses))
     monitor = Watch(redis, BullMQSettings())
     try:
-        assert of(monitor.look(), "mail").waiting == 3
+        assert of(monitor.look(), "mail").jobs.waiting == 3
         servers.fail_over()
         monitor.deployment.refresh(Deadline.after(5))
         state = monitor.look()
-        assert (of(state, "mail").waiting, state.up) == (3, True)
+        assert (of(state, "mail").jobs.waiting, state.up) == (3, True)
     finally:
         monitor.deployment.close()

@@ -71,12 +71,12 @@ def test_a_paused_queue_keeps_its_waiting_jobs(library: Driver, server: RedisSer
     library.add_bulk(queue, 2)
     monitor = watch(server)
     read = monitor.queue(queue)
-    assert (read.paused, read.waiting) == (True, 5)
+    assert (read.paused, read.jobs.waiting) == (True, 5)
     assert ours(read) == theirs(library.counts(queue))
     assert read.oldest_waiting is not None
     library.resume(queue)
     read = monitor.queue(queue)
-    assert (read.paused, read.waiting) == (False, 5)
+    assert (read.paused, read.jobs.waiting) == (False, 5)
     assert ours(read) == theirs(library.counts(queue))
 
 
@@ -89,10 +89,10 @@ def test_markers_of_versions_3_and_4_are_no_jobs(
     assert int(server.cli("llen", f"bull:{queue}:wait")) == int(marked)
     monitor = watch(server)
     read = monitor.queue(queue)
-    assert (read.waiting, read.delayed, read.oldest_waiting) == (0, 1, None)
+    assert (read.jobs.waiting, read.jobs.delayed, read.oldest_waiting) == (0, 1, None)
     library.add_bulk(queue, 2)
     read = monitor.queue(queue)
-    assert (read.waiting, read.delayed) == (2, 1)
+    assert (read.jobs.waiting, read.jobs.delayed) == (2, 1)
     assert read.oldest_waiting is not None
     assert ours(read) == theirs(library.counts(queue))
 
@@ -168,4 +168,4 @@ def test_a_job_put_back_by_hand_has_no_waiting_age(
     library.queue(queue, "retryJobs", {"state": "failed"})
     library.wait_for_counts(queue, {"waiting": 1})
     read = watch(server).queue(queue)
-    assert (read.waiting, read.oldest_waiting) == (1, None)
+    assert (read.jobs.waiting, read.oldest_waiting) == (1, None)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from exporter.configuration import all_secrets, preflight_error, read_exporter_settings
-from exporter.settings import exporter_environment, load_exporter_settings
+from exporter.environment import exporter_environment
+from exporter.validation import load_exporter_settings
 from service.config.load import ConfigError
 
 
@@ -72,7 +73,7 @@ def test_a_certificate_names_the_bundle() -> None:
 def test_a_file_that_is_not_a_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], setting: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # a long path would be shortened in the error
+    monkeypatch.chdir(tmp_path)  # an absolute path may be too long to be shown whole
     Path("file.pem").write_text("hunter2")
     with pytest.raises(ConfigError) as caught:
         read_exporter_settings(dict.fromkeys(names, "file.pem"))

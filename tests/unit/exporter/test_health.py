@@ -14,6 +14,7 @@ from exporter.snapshot import (
     BullMQState,
     HostState,
     Info,
+    JobCounts,
     NodeReading,
     ProcessState,
     QueueId,
@@ -40,7 +41,8 @@ def reading(**fields: object) -> Ok[NodeReading]:
 
 
 def queue(failed_last_hour: int = 0, name: str = "mail", failed: int = 10_000) -> QueueState:
-    return QueueState(QueueId("bull", name), 0, 0, 0, 0, 0, 0, failed, False, 0, 0, 0, failed_last_hour)
+    jobs = JobCounts(0, 0, 0, 0, 0, 0, failed)
+    return QueueState(QueueId("bull", name), jobs, False, 0, 0, 0, failed_last_hour)
 
 
 NODES = (

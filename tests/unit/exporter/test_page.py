@@ -141,10 +141,12 @@ def test_switched_off() -> None:
 
 
 def queues(count: int, **more: Any) -> dict[str, Any]:
-    listed = [queue(f"queue-{number:05}", waiting=number, prioritized=0, **more) for number in range(count)]
+    states = [queue(f"queue-{number:05}", waiting=number, prioritized=0, **more) for number in range(count)]
     view = status_view(assessment(), ABOUT)
-    one = dict(view["queues"]["queues"][0])
-    rows = [one | {"name": state.id.name, "waiting": state.waiting, "prioritized": 0} for state in listed]
+    first = dict(view["queues"]["queues"][0])
+    rows = [
+        first | {"name": state.id.name, "waiting": state.jobs.waiting, "prioritized": 0} for state in states
+    ]
     return {"queues": rows, "unread": []}
 
 

@@ -32,7 +32,7 @@ def silent(command: tuple[str, ...]) -> Reply:
 
 
 def waiting(state: BullMQState) -> dict[str, int]:
-    return {queue.id.name: queue.waiting for queue in state.queues}
+    return {queue.id.name: queue.jobs.waiting for queue in state.queues}
 
 
 def test_before_anything_is_found(cache: Keys, connect: DeploymentOf) -> None:

@@ -19,7 +19,7 @@ from exporter.bullmq.counts import (
     with_tails,
 )
 from exporter.redis.protocol import Reply, ReplyError, Request
-from exporter.snapshot import QueueId
+from exporter.snapshot import JobCounts, QueueId
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")
@@ -107,12 +107,12 @@ def test_queues_keep_their_order() -> None:
     commands = sent(pack_plans([plan_queue(queue) for queue in queues], NOW_MS))
     assert [command[1] for command in commands[::REPLIES]] == [f"bull:{name}:wait" for _, name in queues]
     replies = [reply for length in (1, 2, 3) for reply in (EMPTY | {"LLEN wait": length}).values()]
-    assert [counts.waiting for counts in unpack(replies) if isinstance(counts, Counts)] == [1, 2, 3]
+    assert [counts.jobs.waiting for counts in unpack(replies) if isinstance(counts, Counts)] == [1, 2, 3]
     assert unpack([]) == []
 
 
 def test_an_empty_queue() -> None:
-    assert counted({}) == Counts(0, 0, 0, 0, 0, 0, 0, 0, False, None, None, 0, 0, 0, (), None)
+    assert counted({}) == Counts(JobCounts(0, 0, 0, 0, 0, 0, 0), 0, False, None, None, 0, 0, 0, (), None)
 
 
 def test_every_state() -> None:
@@ -137,22 +137,23 @@ def test_every_state() -> None:
             "ZCOUNT failed": 12,
         }
     )
-    assert counts == Counts(21, 3, 4, 5, 6, 7, 8, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a")
+    jobs = JobCounts(21, 3, 4, 5, 6, 7, 8)
+    assert counts == Counts(jobs, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a")
 
 
 @pytest.mark.parametrize("key", ["wait", "paused"])
 def test_a_marker_is_no_job(key: str) -> None:
     alone = counted({f"LLEN {key}": 1, f"LINDEX {key} -1": b"0:1700000000000"})
-    assert (alone.waiting, alone.oldest) == (0, ())
+    assert (alone.jobs.waiting, alone.oldest) == (0, ())
     behind = counted({f"LLEN {key}": 3, f"LINDEX {key} -1": b"0:1700000000000", f"LINDEX {key} -2": b"7"})
-    assert (behind.waiting, behind.oldest) == (2, (b"7",))
+    assert (behind.jobs.waiting, behind.oldest) == (2, (b"7",))
 
 
 def test_a_list_that_changes_between_two_commands() -> None:
     emptied = counted({"LLEN wait": 1})
-    assert (emptied.waiting, emptied.oldest) == (1, ())
+    assert (emptied.jobs.waiting, emptied.oldest) == (1, ())
     filled = counted({"LINDEX wait -1": b"0:1700000000000"})
-    assert (filled.waiting, filled.oldest) == (0, ())
+    assert (filled.jobs.waiting, filled.oldest) == (0, ())
 
 
 @pytest.mark.parametrize(

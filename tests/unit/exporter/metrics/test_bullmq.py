@@ -5,11 +5,11 @@ import pytest
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES
-from exporter.snapshot import BullMQState, OwnCounts, QueueId, QueueState, Snapshot
+from exporter.snapshot import BullMQState, JobCounts, OwnCounts, QueueId, QueueState, Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 MAIL = QueueId("bull", "mail")
-EMPTY = QueueState(MAIL, 0, 0, 0, 0, 0, 0, 0, False, 0, 0, 0, 0)
+EMPTY = QueueState(MAIL, JobCounts(0, 0, 0, 0, 0, 0, 0), False, 0, 0, 0, 0)
 ALWAYS = {
     "bullmq_queue_paused",
     "bullmq_queue_delayed_overdue",
@@ -60,13 +60,7 @@ def test_what_is_not_known_is_absent() -> None:
 def test_everything_that_is_known() -> None:
     queue = QueueState(
         MAIL,
-        waiting=1,
-        active=2,
-        delayed=3,
-        prioritized=4,
-        waiting_children=5,
-        completed=6,
-        failed=7,
+        JobCounts(waiting=1, active=2, delayed=3, prioritized=4, waiting_children=5, completed=6, failed=7),
         paused=True,
         schedulers=8,
         delayed_overdue=9,

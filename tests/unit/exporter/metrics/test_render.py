@@ -22,7 +22,7 @@ from prometheus_client.utils import floatToGoString
 
 from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.family import AnyFamily, Column, Family, HistogramFamily, Sample, Table
+from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Sample, Table, TableColumn
 from exporter.metrics.render import Renderer, format_number
 from exporter.snapshot import Histogram, Snapshot
 
@@ -212,7 +212,7 @@ _ROWS = st.dictionaries(
 def test_columns_of_a_table_are_as_families_of_their_own(scrapes: list[dict[tuple[str], Any]]) -> None:
     now: list[dict[tuple[str], Any]] = [{}]
     table = Table(lambda _: now[0], lambda row, other: row == other)
-    columns = [Column(table, itemgetter(index)) for index in (0, 1)]
+    columns = [TableColumn(table, itemgetter(index)) for index in (0, 1)]
     together = [
         Family.of_column(f"a_{index}", "gauge", HELP, ("queue",), column)
         for index, column in enumerate(columns)

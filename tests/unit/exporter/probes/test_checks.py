@@ -15,8 +15,8 @@ from exporter.probes.checks import (
     check_status,
     next_url,
 )
-from exporter.settings import load_exporter_settings
 from exporter.snapshot import Histogram
+from exporter.validation import load_exporter_settings
 from service.config.load import ConfigError
 
 

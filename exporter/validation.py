@@ -1,0 +1,91 @@
+"""A settings file and the environment to checked settings: each alone, and all together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from math import inf
+from typing import Final
+
+from exporter.address import parse_url, split_address
+from exporter.environment import variable_name
+from exporter.settings import ExporterSettings
+from service.api.settings import check_keys
+from service.config.load import Given, Loaded, check_listen, load
+
+
+def load_exporter_settings(
+    yaml_text: str, given: Mapping[str, Given], *, file: str = ""
+) -> Loaded[ExporterSettings]:
+    """The file's settings, overridden by `given`, each validated alone and together. Raises ConfigError."""
+    loaded = load(ExporterSettings, yaml_text, given, file=file)
+    check_listen(loaded)
+    _check_addresses(loaded)
+    _check_together(loaded)
+    _check_probes(loaded)
+    check_keys(loaded, loaded.model.api)
+    return loaded
+
+
+def _check_addresses(loaded: Loaded[ExporterSettings]) -> None:
+    redis = loaded.model.redis
+    if redis.url is not None:
+        try:
+            parse_url(redis.url.get_secret_value())
+        except ValueError as error:
+            raise loaded.error("redis.url", str(error)) from None
+    lists = {"redis.cluster": redis.cluster, "redis.sentinels": redis.sentinels}
+    mapped = {"redis.address_map": (*redis.address_map, *redis.address_map.values())}
+    for path, addresses in (lists | mapped).items():
+        for address in addresses:
+            try:
+                split_address(address)
+            except ValueError as error:
+                raise loaded.error(path, str(error), address) from None
+
+
+def _check_together(loaded: Loaded[ExporterSettings]) -> None:
+    redis = loaded.model.redis
+    ways = [
+        path
+        for path, value in {
+            "redis.url": redis.url,
+            "redis.cluster": redis.cluster,
+            "redis.sentinels": redis.sentinels,
+        }.items()
+        if value
+    ]
+    if len(ways) > 1:
+        why = f"{loaded.name(ways[0])} is set too: only one of them may locate Redis"
+        raise loaded.error(ways[1], why)
+    if redis.database and redis.cluster:
+        raise loaded.error("redis.database", "a cluster has only database 0", redis.database)
+    buckets = loaded.model.bullmq.event_buckets
+    if any(not earlier < later < inf for earlier, later in pairwise((0.0, *buckets))):
+        raise loaded.error("bullmq.event_buckets", "each must be above the previous one", list(buckets))
+    pair = {"redis.tls.cert_file": redis.tls.cert_file, "redis.tls.key_file": redis.tls.key_file}
+    for path, other in (tuple(pair), tuple(pair)[::-1]):
+        if pair[path] and not pair[other]:
+            raise loaded.error(path, f"needs {variable_name(other)} ({other}) too", pair[path])
+
+
+_STATUS: Final = re.compile(r"[1-5](\d\d|xx)")
+
+
+def _check_probes(loaded: Loaded[ExporterSettings]) -> None:
+    names: dict[str, int] = {}
+    for index, probe in enumerate(loaded.model.probes):
+        path = f"probes[{index}]"
+        if probe.name in names:
+            why = f"probes[{names[probe.name]}] has this name already"
+            raise loaded.error(f"{path}.name", why, probe.name)
+        names[probe.name] = index
+        for status in probe.expect_status:
+            if not _STATUS.fullmatch(status):
+                raise loaded.error(f"{path}.expect_status", 'must be statuses such as "204" or "2xx"', status)
+        try:
+            re.compile(probe.expect_body or "")
+        except re.error as error:
+            why = f"invalid regular expression: {error.msg}"
+            raise loaded.error(f"{path}.expect_body", why, probe.expect_body) from None
