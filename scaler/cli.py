@@ -298,8 +298,8 @@ def backtest(
 
     from scaler.backtest.replay import NothingRecordedError
     from scaler.backtest.report import plot, policies_of, result_data, result_table, run_backtest
-    from scaler.commands.tables import console
     from service.config.load import ConfigError
+    from service.console import make_console
     from service.outcome import UnreadableError
 
     loaded = _settings(config)
@@ -322,7 +322,7 @@ def backtest(
             if as_json:
                 click.echo(json.dumps(result_data(result)))
             else:
-                console().print(result_table(result))
+                make_console().print(result_table(result))
         if picture:
             plot(results, picture)
     except (ConfigError, UnreadableError, NothingRecordedError) as error:

@@ -120,8 +120,10 @@ def _quoted(value: object) -> str:
 class ProblemLog:
     """A problem that lasts is logged once, again when it becomes another one, and once when it is over."""
 
-    def __init__(self, log: logging.Logger, problem: str, recovered: str, *, field: str = "error") -> None:
-        """The two events, and the field that holds the text of the problem."""
+    def __init__(
+        self, log: logging.Logger, problem: str, recovered: str | None, *, field: str = "error"
+    ) -> None:
+        """The two events, None where the end is not logged; and the field that holds the problem's text."""
         self._log = log
         self._problem = problem
         self._recovered = recovered
@@ -133,5 +135,5 @@ class ProblemLog:
         before, self._current = self._current, problem
         if problem and problem != before:
             self._log.log(level, self._problem, extra={self._field: problem, **facts})
-        elif before and not problem:
+        elif before and not problem and self._recovered:
             self._log.info(self._recovered, extra=facts or None)

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from math import ceil, inf
+from math import inf
 from typing import Final, Protocol
 
 from scaler.model import DUE_SECONDS, Missing, Observation, QueueSample
+from service.quantiles import quantile
 
 _QUANTILES: Final = (0.5, 0.95, 0.99)
 _MAX_START_TIMES: Final = 200
@@ -281,8 +282,7 @@ class _Simulation:
 
     def _observation(self, now: float, requested: int, sample: QueueSample | None) -> Observation:
         if self._start_quantile is None and self._start_times:
-            times = sorted(self._start_times)
-            self._start_quantile = times[ceil(0.9 * len(times)) - 1]
+            self._start_quantile = quantile(self._start_times, 0.9)
         scraped = Missing("empty", "not scraped yet") if sample is None else sample
         return Observation(now, requested, len(self._ready), scraped, self._start_quantile)
 
@@ -302,7 +302,7 @@ class _Simulation:
         return Report(
             jobs=self._weighted(jobs),
             over=over,
-            waits={part: waits[ceil(part * jobs) - 1] if jobs else 0.0 for part in _QUANTILES},
+            waits={part: quantile(waits, part) or 0.0 for part in _QUANTILES},
             longest=waits[-1] if jobs else 0.0,
             worker_seconds=worker_seconds,
             least_worker_seconds=busy_seconds / self._slots,

@@ -10,9 +10,10 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-from scaler.commands.tables import console, scaling_table
+from scaler.commands.tables import scaling_table
 from scaler.views import NAME
 from service.clock import wait
+from service.console import make_console
 from service.web.status_client import StatusError, check_url, fetch_status
 
 _SECONDS: Final = 10.0
@@ -25,13 +26,13 @@ def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float
     Raises StatusError at the first look; a watch goes on through the scaler's absence.
     """
     url = check_url(url, "scaler")
-    screen = console()
-    code = _once(url, key, screen, as_json=as_json)
+    console = make_console()
+    code = _show(url, key, console, as_json=as_json)
     never = threading.Event()
     while watch is not None:
         wait(never, watch)
         try:
-            code = _once(url, key, screen, as_json=as_json, clear=screen.is_terminal and not as_json)
+            code = _show(url, key, console, as_json=as_json, clear=console.is_terminal and not as_json)
         except StatusError as error:
             click.echo(f"scaling: {error}", err=True)
     return code
@@ -43,15 +44,15 @@ def status_exit_code(view: dict[str, Any]) -> int:
     return int(ill or view["time"] is None)
 
 
-def _once(url: str, key: str | None, screen: Console, *, as_json: bool, clear: bool = False) -> int:
+def _show(url: str, key: str | None, console: Console, *, as_json: bool, clear: bool = False) -> int:
     view = fetch_status(url, "scaler", NAME, seconds=_SECONDS, headers={}, key=key)
     if clear:
-        screen.clear()
+        console.clear()
     if as_json:
         click.echo(json.dumps(view, ensure_ascii=False))
         return status_exit_code(view)
     try:
-        screen.print(scaling_table(view))
+        console.print(scaling_table(view))
     except (KeyError, TypeError):
         theirs, ours = view.get("version"), version("oxherd")
         why = f"its version is {theirs}, this command's {ours}; --json shows what it has"

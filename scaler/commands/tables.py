@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from service.catalogs import TRANSLATORS
+from service.console import printable
 from service.i18n import Translator, of_locale
 from service.units import count, milliseconds
 
-_WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
 _COLOURS: Final = {
     "AtMax": "yellow",
     "MetricsStale": "red",
@@ -27,7 +27,6 @@ _COLOURS: Final = {
     "Paused": "cyan",
 }
 _ACTIONS: Final = 5
-
 
 _COLUMNS: Final = (
     ("table.target", False),
@@ -43,14 +42,6 @@ _COLUMNS: Final = (
     ("table.last_decision", False),
 )
 """Titles as message ids, and whether the column has numbers."""
-
-
-def console() -> Console:
-    """Standard output: plain when it is no terminal or NO_COLOR is set."""
-    output = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    if not output.is_terminal:
-        output = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
-    return output
 
 
 def scaling_table(view: Mapping[str, Any]) -> RenderableType:
@@ -85,8 +76,8 @@ def _row(target: Mapping[str, Any], translator: Translator) -> list[Text]:
     change = f"{_number(current)} -> {_number(desired)}"
     reason = target["reason"] or translator.translate("scaling.no_reason")
     return [
-        Text(_printable(target["name"])),
-        Text(_printable(", ".join(target["queues"]))),
+        Text(printable(target["name"])),
+        Text(printable(", ".join(target["queues"]))),
         Text(change, "bold" if current != desired else ""),
         Text(_number(target["ready"])),
         Text(translator.translate("scaling.bounds", min=target["min"], max=target["max"]), "dim"),
@@ -95,7 +86,7 @@ def _row(target: Mapping[str, Any], translator: Translator) -> list[Text]:
         Text("?" if target["load_factor"] is None else f"{target['load_factor']:.2f}"),
         Text(milliseconds(target["wait_estimate_seconds"])),
         _conditions(target["conditions"]),
-        Text(f"{reason}: {_printable(target['sentence'] or '')}"),
+        Text(f"{reason}: {printable(target['sentence'] or '')}"),
     ]
 
 
@@ -125,12 +116,12 @@ def _override(target: Mapping[str, Any], translator: Translator) -> Text:
             author=override["by"],
             reason=override["reason"],
         )
-    return Text(_printable(line), "cyan")
+    return Text(printable(line), "cyan")
 
 
 def _action(action: Mapping[str, Any]) -> Text:
     change = f"{action['target']} {action['old']} -> {action['new']} ({action['reason']})"
-    return Text(f"{_time(action['at'])}  {_printable(change)}", "dim")
+    return Text(f"{_time(action['at'])}  {printable(change)}", "dim")
 
 
 def _time(at: float) -> str:
@@ -139,7 +130,3 @@ def _time(at: float) -> str:
 
 def _number(number: int | None) -> str:
     return "?" if number is None else str(number)
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)

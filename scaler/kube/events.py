@@ -10,14 +10,16 @@ import hashlib
 import logging
 import queue
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import FIELD_MANAGER, Ref, api_time
 from scaler.transitions import Transition
-from service.clock import Deadline, monotonic, now
+from service.clock import Deadline, now
+from service.logs import ProblemLog
+from service.rate_limit import TokenBucket
 from service.threads import Supervised
 
 log = logging.getLogger(__name__)
@@ -39,21 +41,6 @@ class _PostedEvent:
     count: int
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float = _BURST
-    at: float = field(default_factory=monotonic)
-
-    def take(self) -> bool:
-        moment = monotonic()
-        self.tokens = min(_BURST, self.tokens + (moment - self.at) / _REFILL_SECONDS)
-        self.at = moment
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
 class EventWriter:
     """Takes transitions from the controller and creates Events in a thread of its own."""
 
@@ -63,8 +50,8 @@ class EventWriter:
         self._instance = instance
         self._queue: queue.Queue[tuple[Ref, str, Transition]] = queue.Queue(_MAX_QUEUED)
         self._posted: OrderedDict[tuple[str, str, str], _PostedEvent] = OrderedDict()
-        self._buckets: dict[str, _Bucket] = {}
-        self._logged_error = ""
+        self._rate_limits: dict[str, TokenBucket] = {}
+        self._problem = ProblemLog(log, "cannot write events", None)
         self._task = Supervised("events", self._step, max_age=60.0)
 
     def start(self) -> None:
@@ -91,18 +78,18 @@ class EventWriter:
         try:
             self._post(ref, uid, transition)
         except KubeError as error:
-            if str(error) != self._logged_error:
-                log.warning("cannot write events", extra={"error": str(error)})
-            self._logged_error = str(error)
+            self._problem.report(str(error))
         else:
-            self._logged_error = ""
+            self._problem.report("")
         return 0.0
 
     def _post(self, ref: Ref, uid: str, transition: Transition) -> None:
         message = transition.message[:_MAX_MESSAGE]
         key = uid, transition.reason, message
         previous, at = self._posted.get(key), now()
-        if not self._buckets.setdefault(uid, _Bucket()).take():
+        if uid not in self._rate_limits:
+            self._rate_limits[uid] = TokenBucket(1 / _REFILL_SECONDS, _BURST)
+        if not self._rate_limits[uid].take():
             return
         deadline = Deadline.after(_TIMEOUT_SECONDS)
         if previous is not None and at - previous.at < _REPEAT_SECONDS:

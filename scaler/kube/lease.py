@@ -25,6 +25,7 @@ from scaler.kube.election import (
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import Json
 from service.clock import Deadline, boottime, now
+from service.logs import ProblemLog
 from service.threads import Supervised
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class LeaderElector:
         self._observed: ObservedRecord | None = None
         self._lease: Json | None = None
         self._logged_leading = False
-        self._logged_error = ""
+        self._problem = ProblemLog(log, "leader election failed", "leader election recovered")
         self._task = Supervised("lease", self._step, max_age=10 * seconds, pause=lambda _: self._period)
 
     def start(self, on_lead: Callable[[], None] | None = None) -> None:
@@ -187,12 +188,10 @@ class LeaderElector:
             log.warning("lost leadership", extra={"lease": self._name, "leader": self.holder})
 
     def _log_failure(self, error: KubeError | None) -> None:
-        message = "" if error is None or error.kind == "conflict" else str(error)
-        if message and message != self._logged_error:
-            log.warning("leader election failed", extra={"error": message})
-        elif self._logged_error and not message:
-            log.info("leader election recovered", extra={"lease": self._name})
-        self._logged_error = message
+        if error is None or error.kind == "conflict":  # another candidate was faster: not a failure
+            self._problem.report("", lease=self._name)
+        else:
+            self._problem.report(str(error))
 
 
 def _parsed(name: str, data: Json) -> LeaseRecord:

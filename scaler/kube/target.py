@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from scaler.kube.workloads import Workloads
 from scaler.model import Applied, NotApplied, Workers
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome
+from service.quantiles import quantile
 from service.rate_limit import TokenBucket
 from service.threads import backoff
 
@@ -95,7 +95,9 @@ class KubernetesTarget:
             f"conflict: {autoscaler} scales {self.ref} too" if autoscaler else self._reverts.contested(now)
         )
         self._update_start_times(workload, deadline)
-        return Ok(Workers(workload.replicas, workload.ready, self._start_seconds(), contested))
+        return Ok(
+            Workers(workload.replicas, workload.ready, quantile(self._start_times, _QUANTILE), contested)
+        )
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Sends a JSON patch of the scale that tests for `old`, as long as this scaler holds the lease."""
@@ -186,12 +188,6 @@ class KubernetesTarget:
             return [pod_of(item) for item in items]
         except ValueError as error:
             raise KubeError("invalid", f"pods of {self.ref}: {error}") from None
-
-    def _start_seconds(self) -> float | None:
-        if not self._start_times:
-            return None
-        ordered = sorted(self._start_times)
-        return ordered[min(len(ordered) - 1, math.ceil(_QUANTILE * len(ordered)) - 1)]
 
     def _mark_idle(self, leaving: int, deadline: Deadline) -> None:
         """Best effort: a scale-in without knowing which pods are idle is better than none."""

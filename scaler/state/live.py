@@ -13,6 +13,7 @@ from scaler.model import Control
 from scaler.state.model import Action, OperatorState, State, StateError, control, with_action, without_expired
 from scaler.state.store import Store, StoreError, Update
 from service.clock import monotonic, now
+from service.logs import ProblemLog
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class LiveState:
         self._version: object = None
         self._new_actions: list[Action] = []
         self._save_at = 0.0
+        self._unreadable = ProblemLog(log, "state not readable", None)
         self._reported: list[str] = []
         self.loaded = store is None
         if store is None:
@@ -157,11 +159,11 @@ class LiveState:
         self._report(problems)
 
     def _report_unreadable(self, error: Exception) -> None:
-        if str(error) not in self._reported:
-            log.warning("state not readable", extra={"error": str(error)})
-        self._reported = [str(error)]
+        self._unreadable.report(str(error))
+        self._reported = []
 
     def _report(self, problems: list[str]) -> None:
+        self._unreadable.report("")
         for problem in problems:
             if problem not in self._reported:
                 log.warning("part of the state not usable", extra={"part": problem})

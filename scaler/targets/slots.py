@@ -5,11 +5,12 @@ Times are seconds on any monotonic clock.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from service.quantiles import quantile
 
 STEADY_SECONDS: Final = 60.0
 """A worker that ran for so long before it exited is restarted as if it had never failed."""
@@ -141,9 +142,3 @@ def victims(staying: Iterable[Slot], count: int, busy: Mapping[int, bool]) -> li
 def failures_after(failures: int, uptime: float) -> int:
     """Short runs in a row, including the one of `uptime` seconds that has just ended."""
     return 1 if uptime >= STEADY_SECONDS else failures + 1
-
-
-def quantile(values: Iterable[float], part: float) -> float | None:
-    """The smallest value that at least `part` of all values do not exceed; None without values."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Final
 
 from scaler.model import QueueSample
+from service.quantiles import quantile
 
 _SERVICE_HALF_LIFE: Final = 300.0
 _SERVICE_RUNS: Final = 3.0  # longer for long jobs: so many times their service time
@@ -152,7 +152,7 @@ def _with_window(flow: Flow) -> Flow:
     seconds = flow.at - flow.begun
     windows = [window for window in flow.windows if flow.at - _REMEMBERED <= window.end < flow.at]
     windows.append(Window(flow.at, flow.came / seconds, flow.forecast))
-    rates = sorted(window.rate for window in windows)
+    peak = quantile((window.rate for window in windows), _PEAK_QUANTILE)
     return Flow(
         at=flow.at,
         ended=flow.ended,
@@ -166,13 +166,14 @@ def _with_window(flow: Flow) -> Flow:
         forecast=flow.level or 0.0,
         windows=tuple(windows),
         error=_error(windows),
-        peak=rates[ceil(_PEAK_QUANTILE * len(rates)) - 1],
+        peak=peak or 0.0,
     )
 
 
 def _error(windows: Sequence[Window]) -> float:
-    errors = sorted(window.rate / window.forecast - 1.0 for window in windows if window.forecast > 1e-9)
-    if not errors:
+    errors = [window.rate / window.forecast - 1.0 for window in windows if window.forecast > 1e-9]
+    error = quantile(errors, _ERROR_QUANTILE)
+    if error is None:
         return _UNTRIED_ERROR
     untried = _UNTRIED_ERROR * (1.0 - len(errors) / TRIED)
-    return max(0.0, untried, errors[ceil(_ERROR_QUANTILE * len(errors)) - 1])
+    return max(0.0, untried, error)

@@ -145,3 +145,13 @@ def test_a_problem_is_logged_once_then_what_it_became_then_its_end(caplog: pytes
         ("INFO", "target recovered", None),
     ]
     assert all(record.__dict__["target"] == "mail" for record in caplog.records)
+
+
+def test_without_an_event_for_its_end_a_problem_that_returns_is_logged_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    problems = ProblemLog(logging.getLogger("test"), "cannot write events", None)
+    for problem in ("forbidden", "forbidden", "", "forbidden"):
+        problems.report(problem)
+    assert [record.message for record in caplog.records] == ["cannot write events"] * 2

@@ -10,7 +10,6 @@ from scaler.targets.slots import (
     WorkerExit,
     WorkerSlots,
     failures_after,
-    quantile,
     victims,
 )
 
@@ -143,19 +142,6 @@ def test_failures_in_a_row() -> None:
     assert failures_after(0, 1) == 1
     assert failures_after(3, STEADY_SECONDS - 1) == 4
     assert failures_after(3, STEADY_SECONDS) == 1
-
-
-@given(st.lists(st.floats(0, 1000), min_size=1))
-def test_a_quantile_is_the_smallest_value_that_covers_its_part(values: list[float]) -> None:
-    result = quantile(values, 0.9)
-    assert result in values
-    assert sum(value <= result for value in values) >= 0.9 * len(values)
-    below = [value for value in values if value < result]
-    assert len(below) < 0.9 * len(values)
-
-
-def test_a_quantile_of_nothing_is_not_there() -> None:
-    assert quantile([], 0.9) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["start", "end", "gone", "wait"]))))
