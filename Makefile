@@ -61,9 +61,8 @@ types: setup ## mypy --strict
 bench: setup ## a scrape of 1,000 queues beside its floor
 	$(bin)/python -m bench
 
-docs: setup ## write the pages of settings and series again from the declarations
-	$(bin)/python -m tools.exporter_docs --write
-	$(bin)/python -m tools.scaler_docs --write
+docs: setup ## write the pages of settings and series from the declarations
+	$(bin)/python -m tools.docs
 
 translations: setup ## compile the message catalogs in service/locale (.po to .mo)
 	$(bin)/pybabel compile --domain oxherd --directory service/locale

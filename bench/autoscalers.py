@@ -28,19 +28,19 @@ class Keda:
     most: int = 200
     _recommended: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def decide(self, seen: Observation) -> int:
-        sample = seen.sample
+    def decide(self, observation: Observation) -> int:
+        sample = observation.sample
         usage = 0.0 if isinstance(sample, Missing) else sample.waiting + self.active * sample.active
-        now = max(1, seen.workers)
+        now = max(1, observation.workers)
         ratio = usage / (self.target * now)
         raw = now if abs(1 - ratio) <= _TOLERANCE else ceil(usage / self.target)
         raw = min(self.most, max(self.least, raw))
-        self._recommended.append((seen.time, raw))
-        while self._recommended[0][0] < seen.time - self.window:
+        self._recommended.append((observation.time, raw))
+        while self._recommended[0][0] < observation.time - self.window:
             self._recommended.popleft()
         held = max(workers for _, workers in self._recommended)
-        wanted = raw if raw > now else min(now, held)
-        return min(wanted, max(2 * now, now + 4))
+        desired = raw if raw > now else min(now, held)
+        return min(desired, max(2 * now, now + 4))
 
 
 @dataclass
@@ -55,18 +55,18 @@ class SeedRule:
     cooldown: float = 300.0
     _changed: float = -1e9
 
-    def decide(self, seen: Observation) -> int:
-        sample = seen.sample
-        if isinstance(sample, Missing) or seen.time - self._changed < self.cooldown:
-            return seen.workers
-        now = seen.workers
+    def decide(self, observation: Observation) -> int:
+        sample = observation.sample
+        if isinstance(sample, Missing) or observation.time - self._changed < self.cooldown:
+            return observation.workers
+        now = observation.workers
         load = min(1.0, (sample.waiting + sample.active) / max(1, now) / 10.0)
-        wanted = now
+        desired = now
         if sample.waiting > 2 * self.target or (load > 0.8 and sample.waiting > 0):
-            wanted = max(now + 1, ceil(sample.waiting / self.target)) if self.to_target else now + 1
+            desired = max(now + 1, ceil(sample.waiting / self.target)) if self.to_target else now + 1
         elif (sample.waiting == 0 and load < 0.2) or sample.waiting < 0.3 * self.target:
-            wanted = now - 1
-        wanted = min(self.most, max(self.least, wanted))
-        if wanted != now:
-            self._changed = seen.time
-        return wanted
+            desired = now - 1
+        desired = min(self.most, max(self.least, desired))
+        if desired != now:
+            self._changed = observation.time
+        return desired

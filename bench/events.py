@@ -50,8 +50,8 @@ def followed(queues: int, *, most: int = 10_000) -> Iterator[tuple[list[Writer],
 def total(scraper: Scraper, name: str) -> int | None:
     """The sum of a counter over its queues; None without one."""
     head = f"{name}{{"
-    found = [line for line in scraper.scrape().decode().splitlines() if line.startswith(head)]
-    return sum(int(float(line.rpartition(" ")[2])) for line in found) if found else None
+    samples = [line for line in scraper.scrape().decode().splitlines() if line.startswith(head)]
+    return sum(int(float(line.rpartition(" ")[2])) for line in samples) if samples else None
 
 
 def settled(scraper: Scraper, expected: int) -> tuple[int, int]:
@@ -111,13 +111,13 @@ def steady() -> bool:
         first, before, start = writer.added(), cpu(process), time.monotonic()
         reached = writer.steadily(RATE, SECONDS)
         read, lost = settled(scraper, writer.added() - first)
-        spent = cpu(process) - before - idle * (time.monotonic() - start)
+        cpu_seconds = cpu(process) - before - idle * (time.monotonic() - start)
         bare, machine = floor_us(writer.port, writer.queue)
-    each = spent / read * 1e6
+    per_event = cpu_seconds / read * 1e6
     print(f"{reached:.0f} jobs/s for {SECONDS:g} s: {read} events read, {lost} lost (at most 0)")
-    print(f"CPU an event: {each:.2f} us (at most {MOST_CPU_US:g}); ", end="")
+    print(f"CPU an event: {per_event:.2f} us (at most {MOST_CPU_US:g}); ", end="")
     print(f"floor, hiredis alone: {bare:.2f} us; the state machine alone: {machine:.2f} us")
-    return each <= MOST_CPU_US and lost == 0 and read == writer.jobs * EVENTS_A_JOB
+    return per_event <= MOST_CPU_US and lost == 0 and read == writer.jobs * EVENTS_A_JOB
 
 
 def trimmed() -> bool:

@@ -67,53 +67,53 @@ def generated() -> Iterator[Case]:
 
 
 def _made(name: str, kind: str, rate: Callable[[float], float], run: float, concurrency: int) -> Case:
-    dice = Random(name)
+    random = Random(name)
     at: list[float] = []
     for second in range(int(6 * HOUR)):
-        at += sorted(second + dice.random() for _ in range(_poisson(rate(float(second)), dice)))
-    return Case(name, kind, Load(at, _runs(len(at), run, dice)), 6 * HOUR, concurrency, run)
+        at += sorted(second + random.random() for _ in range(_poisson(rate(float(second)), random)))
+    return Case(name, kind, Load(at, _runs(len(at), run, random)), 6 * HOUR, concurrency, run)
 
 
-def _spikes(level: float, height: float, apart: float, dice: Random) -> Callable[[float], float]:
+def _spikes(level: float, height: float, apart: float, random: Random) -> Callable[[float], float]:
     """Of 30 to 120 s, at times that nobody knows, so many seconds apart in the mean."""
     spikes: list[tuple[float, float]] = []
-    begin = dice.expovariate(1 / apart)
+    begin = random.expovariate(1 / apart)
     while begin < 6 * HOUR:
-        end = begin + dice.uniform(30, 120)
+        end = begin + random.uniform(30, 120)
         spikes.append((begin, end))
-        begin = end + dice.expovariate(1 / apart)
+        begin = end + random.expovariate(1 / apart)
     return lambda t: height if any(a <= t < b for a, b in spikes) else level
 
 
-def _steps(low: float, high: float, dice: Random) -> Callable[[float], float]:
+def _steps(low: float, high: float, random: Random) -> Callable[[float], float]:
     """A new level every 10 to 40 minutes."""
     steps = [(0.0, low)]
     while steps[-1][0] < 6 * HOUR:
-        steps.append((steps[-1][0] + dice.uniform(600, 2400), dice.uniform(low, high)))
+        steps.append((steps[-1][0] + random.uniform(600, 2400), random.uniform(low, high)))
     return lambda t: next(level for begin, level in reversed(steps) if begin <= t)
 
 
 def _batches(run: float, concurrency: int, *, announced: bool) -> Case:
     """Every 20 minutes as many jobs at once as keep twenty workers full for two runs; nothing between."""
-    dice = Random(f"batches {run}")
+    random = Random(f"batches {run}")
     size = int(2 * 20 * concurrency)
     at = [begin * 1200.0 + 600 for begin in range(18) for _ in range(size)]
     name = f"batches, {run:g} s" + (", delayed jobs" if announced else "")
-    return Case(name, "batch", Load(at, _runs(len(at), run, dice), announced), 6 * HOUR, concurrency, run)
+    return Case(name, "batch", Load(at, _runs(len(at), run, random), announced), 6 * HOUR, concurrency, run)
 
 
-def _runs(count: int, mean: float, dice: Random, sigma: float = 0.6) -> list[float]:
+def _runs(count: int, mean: float, random: Random, sigma: float = 0.6) -> list[float]:
     """Lognormal, of this mean."""
     mu = log(mean) - sigma * sigma / 2
-    return [exp(dice.gauss(mu, sigma)) for _ in range(count)]
+    return [exp(random.gauss(mu, sigma)) for _ in range(count)]
 
 
-def _poisson(mean: float, dice: Random) -> int:
+def _poisson(mean: float, random: Random) -> int:
     if mean > 50:
-        return max(0, round(dice.gauss(mean, mean**0.5)))
-    limit, product, count = exp(-mean), dice.random(), 0
+        return max(0, round(random.gauss(mean, mean**0.5)))
+    limit, product, count = exp(-mean), random.random(), 0
     while product > limit:
-        product *= dice.random()
+        product *= random.random()
         count += 1
     return count
 
@@ -127,11 +127,11 @@ def _rows(file: Path) -> list[list[str]]:
 
 
 def _counted(name: str, file: Path, *, run: float, concurrency: int) -> Case:
-    dice = Random(name)
+    random = Random(name)
     at: list[float] = []
     for second, count in _rows(file):
-        at += sorted(int(second) + dice.random() for _ in range(int(count)))
-    return Case(name, "real", Load(at, _runs(len(at), run, dice)), DAY, concurrency, run)
+        at += sorted(int(second) + random.random() for _ in range(int(count)))
+    return Case(name, "real", Load(at, _runs(len(at), run, random)), DAY, concurrency, run)
 
 
 def _tokens(name: str, file: Path, *, concurrency: int) -> Case:
@@ -144,9 +144,9 @@ def _tokens(name: str, file: Path, *, concurrency: int) -> Case:
 
 def _five_minutes(name: str, file: Path, first: int, scale: float, run: float) -> Case:
     """A day of counts, in which a job comes at any moment of its five minutes."""
-    dice = Random(name)
+    random = Random(name)
     at: list[float] = []
     for index, (_, count) in enumerate(_rows(file)[first : first + 288]):
-        jobs = _poisson(float(count) * scale, dice)
-        at += sorted((index + dice.random()) * 300 for _ in range(jobs))
-    return Case(name, "real", Load(at, _runs(len(at), run, dice)), DAY, 5, run)
+        jobs = _poisson(float(count) * scale, random)
+        at += sorted((index + random.random()) * 300 for _ in range(jobs))
+    return Case(name, "real", Load(at, _runs(len(at), run, random)), DAY, 5, run)

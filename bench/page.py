@@ -44,20 +44,20 @@ def main() -> int:
                 what="all queues",
                 seconds=120,
             )
-            took: dict[str, list[float]] = {path: [] for path in ("/metrics", *PATHS)}
+            durations: dict[str, list[float]] = {path: [] for path in ("/metrics", *PATHS)}
             sizes: dict[str, bytes] = {}
             for _ in range(ROUNDS):
-                for path, times in took.items():
+                for path, times in durations.items():
                     sizes[path], seconds = _get(requested, path)
                     times.append(seconds)
                     time.sleep(0.2)
         finally:
             exporter.stop()
-    floor = statistics.median(took["/metrics"])
+    floor = statistics.median(durations["/metrics"])
     failed = False
     print(f"{QUEUES:,} queues, medians of {ROUNDS}; /metrics takes {floor * 1000:.0f} ms")
     for path in PATHS:
-        body, ratio = sizes[path], statistics.median(took[path]) / floor
+        body, ratio = sizes[path], statistics.median(durations[path]) / floor
         failed |= len(body) > MOST_BYTES or ratio > MOST_RATIO
         packed = len(gzip.compress(body))
         print(
@@ -71,10 +71,10 @@ def _get(requested: http.client.HTTPConnection, path: str) -> tuple[bytes, float
     """The body, and seconds to its last byte."""
     begun = monotonic()
     requested.request("GET", path)
-    answer = requested.getresponse()
-    body = answer.read()
-    if answer.status != 200:
-        raise RuntimeError(f"{path}: {answer.status}")
+    response = requested.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"{path}: {response.status}")
     return body, monotonic() - begun
 
 

@@ -57,8 +57,8 @@ class Ours:
     interval: float
     memory: TargetMemory | None = None
 
-    def decide(self, seen: Observation) -> int:
-        decision, self.memory = step(self.settings, self.interval, seen, Control(), self.memory)
+    def decide(self, observation: Observation) -> int:
+        decision, self.memory = step(self.settings, self.interval, observation, Control(), self.memory)
         return decision.workers
 
 
@@ -97,10 +97,10 @@ WORLDS: Final = (World(30, (10, 40)), World(10, (20, 60)))
 
 def run(case: Case, contender: Contender, world: World, seed: int) -> Report:
     """One contender on one load; workers' starts are drawn from `seed`."""
-    dice = Random(seed)
+    random = Random(seed)
     plant = Plant(
         case.concurrency,
-        lambda: dice.uniform(*world.start),
+        lambda: random.uniform(*world.start),
         workers=2,
         interval=contender.interval,
         scrape=contender.scrape,
@@ -122,22 +122,22 @@ def _score(case: Case, contender: Contender, world: World) -> Score:
     reports = [run(case, contender, world, seed) for seed in _SEEDS]
     hours = case.seconds / 3600 * len(reports)
     return Score(
-        over=sum(one.over for one in reports) / len(reports),
-        cost=sum(one.cost for one in reports) / len(reports),
-        changes=sum(one.changes for one in reports) / hours,
-        reversals=sum(one.reversals for one in reports) / hours,
+        over=sum(report.over for report in reports) / len(reports),
+        cost=sum(report.cost for report in reports) / len(reports),
+        changes=sum(report.changes for report in reports) / hours,
+        reversals=sum(report.reversals for report in reports) / hours,
     )
 
 
 def mean(scores: Iterable[Score]) -> Score:
     """Arithmetic, but of costs the geometric mean."""
-    all_ = list(scores)
-    count = len(all_)
+    results = list(scores)
+    count = len(results)
     return Score(
-        over=sum(one.over for one in all_) / count,
-        cost=exp(sum(log(one.cost) for one in all_) / count),
-        changes=sum(one.changes for one in all_) / count,
-        reversals=sum(one.reversals for one in all_) / count,
+        over=sum(score.over for score in results) / count,
+        cost=exp(sum(log(score.cost) for score in results) / count),
+        changes=sum(score.changes for score in results) / count,
+        reversals=sum(score.reversals for score in results) / count,
     )
 
 
@@ -160,22 +160,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.policies")
     parser.add_argument("--traces", type=Path)
     parser.add_argument("--write", type=Path)
-    given = parser.parse_args(arguments)
-    _load(given.traces)
+    options = parser.parse_args(arguments)
+    _load(options.traces)
     works = [
         (world, contender, case)
         for world in range(len(WORLDS))
         for contender in range(len(CONTENDERS))
         for case in range(len(_cases))
     ]
-    with ProcessPoolExecutor(2, initializer=_load, initargs=(given.traces,)) as pool:
+    with ProcessPoolExecutor(2, initializer=_load, initargs=(options.traces,)) as pool:
         scores = dict(zip(works, pool.map(_one, works, chunksize=4), strict=True))
     page = _page(scores)
-    if given.write:
-        given.write.write_text(page)
+    if options.write:
+        options.write.write_text(page)
     else:
         print(page)
-    return _judged(scores, with_traces=given.traces is not None)
+    return _judged(scores, with_traces=options.traces is not None)
 
 
 def _set(scores: Mapping[tuple[int, int, int], Score], world: int, contender: int, *kinds: str) -> Score:
@@ -184,31 +184,31 @@ def _set(scores: Mapping[tuple[int, int, int], Score], world: int, contender: in
 
 def _judged(scores: Mapping[tuple[int, int, int], Score], *, with_traces: bool) -> int:
     """No more over the SLO than the KEDA setting with the fewest, at no more than 0.65 of its cost."""
-    ours = _set(scores, 0, 0, "real", "generated")
+    shipped = _set(scores, 0, 0, "real", "generated")
     kedas = [
         _set(scores, 0, index, "real", "generated")
-        for index, one in enumerate(CONTENDERS)
-        if one.name.startswith("KEDA")
+        for index, contender in enumerate(CONTENDERS)
+        if contender.name.startswith("KEDA")
     ]
-    best = min(kedas, key=lambda one: one.over)
-    ratio = ours.cost / best.cost
-    kept = ours.over <= best.over and ratio <= 0.65
+    best = min(kedas, key=lambda score: score.over)
+    ratio = shipped.cost / best.cost
+    within = shipped.over <= best.over and ratio <= 0.65
     print(
-        f"over the SLO {ours.over:.4%} against {best.over:.4%}, cost {ours.cost:.2f} against {best.cost:.2f} "
-        f"= {ratio:.2f} (bound 0.65): {'kept' if kept else 'NOT KEPT'}",
+        f"over the SLO {shipped.over:.4%} against {best.over:.4%}, cost {shipped.cost:.2f} against "
+        f"{best.cost:.2f} = {ratio:.2f} (bound 0.65): {'kept' if within else 'NOT KEPT'}",
         file=sys.stderr,
     )
     if with_traces:
         real = _set(scores, 0, 0, "real")
-        kept = kept and real.over <= 0.005
+        within = within and real.over <= 0.005
         print(f"over the SLO on recorded traces {real.over:.4%} (bound 0.5 %)", file=sys.stderr)
-    return 0 if kept else 1
+    return 0 if within else 1
 
 
 def _page(scores: Mapping[tuple[int, int, int], Score]) -> str:
     lines: list[str] = []
-    for world, one in enumerate(WORLDS):
-        lines += [f"## {str(one)[0].upper()}{str(one)[1:]}", "", *_summary(scores, world), ""]
+    for world, description in enumerate(WORLDS):
+        lines += [f"## {str(description)[0].upper()}{str(description)[1:]}", "", *_summary(scores, world), ""]
         lines += [*_per_case(scores, world), ""]
     return "\n".join(lines)
 
@@ -219,8 +219,8 @@ def _summary(scores: Mapping[tuple[int, int, int], Score], world: int) -> list[s
     lines = [f"| all loads |{head} changes/h | reversals/h |", "|---|" + "--:|--:|" * len(kinds) + "--:|--:|"]
     for index, contender in enumerate(CONTENDERS):
         cells = "".join(
-            f" {100 * one.over:.3f} % | {one.cost:.2f} |"
-            for one in (_set(scores, world, index, kind) for kind in kinds)
+            f" {100 * score.over:.3f} % | {score.cost:.2f} |"
+            for score in (_set(scores, world, index, kind) for kind in kinds)
         )
         most = _set(scores, world, index, "real", "generated")
         lines.append(f"| {contender.name} |{cells} {most.changes:.0f} | {most.reversals:.1f} |")
@@ -228,13 +228,13 @@ def _summary(scores: Mapping[tuple[int, int, int], Score], world: int) -> list[s
 
 
 def _per_case(scores: Mapping[tuple[int, int, int], Score], world: int) -> list[str]:
-    shown = [0, *(index for index, one in enumerate(CONTENDERS) if one.name in _SHOWN)]
+    shown = [0, *(index for index, contender in enumerate(CONTENDERS) if contender.name in _SHOWN)]
     head = "".join(f" {CONTENDERS[index].name} |" for index in shown)
     lines = [f"| load (jobs; mean run; concurrency) |{head}", "|---|" + "--:|" * len(shown)]
     for number, case in enumerate(_cases):
         cells = "".join(
-            f" {100 * one.over:.2f} % at {one.cost:.2f} |"
-            for one in (scores[world, index, number] for index in shown)
+            f" {100 * score.over:.2f} % at {score.cost:.2f} |"
+            for score in (scores[world, index, number] for index in shown)
         )
         about = f"{case.name} ({len(case.load.at):,}; {case.run:.3g} s; {case.concurrency})"
         lines.append(f"| {about} |{cells}")

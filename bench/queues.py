@@ -76,8 +76,8 @@ def exchange(connection: socket.socket, packed: bytes, replies: int) -> list[obj
         if not chunk:
             raise ConnectionError("Redis closed the connection")
         reader.feed(chunk)
-        while (answer := reader.gets()) is not False:
-            if isinstance(answer, hiredis.ReplyError):
-                raise answer
-            answers.append(answer)
+        while (reply := reader.gets()) is not False:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
+            answers.append(reply)
     return answers

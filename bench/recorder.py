@@ -58,20 +58,20 @@ class Recorder:
             server = socket.create_connection(("127.0.0.1", self._redis_port))
             conversation = Conversation()
             self._conversations.append(conversation)
-            for source, target, kept in (
+            for source, target, record in (
                 (client, server, conversation.requested),
                 (server, client, conversation.answered),
             ):
-                threading.Thread(target=_relay, args=(source, target, kept), daemon=True).start()
+                threading.Thread(target=_relay, args=(source, target, record), daemon=True).start()
 
 
-def _relay(source: socket.socket, target: socket.socket, kept: bytearray) -> None:
+def _relay(source: socket.socket, target: socket.socket, record: bytearray) -> None:
     try:
         while chunk := source.recv(1 << 20):
-            kept.extend(chunk)
+            record.extend(chunk)
             target.sendall(chunk)
     except OSError:
         pass
     finally:
-        for one in (source, target):
-            one.close()
+        for connection in (source, target):
+            connection.close()

@@ -115,7 +115,10 @@ def record(redis_port: int) -> Floor:
         scraper.scrape()
         recorder.clear()
         body = scraper.scrape()
-        requested = tuple((bytes(one.requested), one.replies()) for one in recorder.conversations())
+        requested = tuple(
+            (bytes(conversation.requested), conversation.replies())
+            for conversation in recorder.conversations()
+        )
     recorder.close()
     return Floor(requested, tuple(body.splitlines()))
 

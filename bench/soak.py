@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=int, default=2000, help="jobs a second")
-    given = parser.parse_args(arguments)
-    if given.minutes < (SETTLED + 3 * EVERY) / 60:
+    options = parser.parse_args(arguments)
+    if options.minutes < (SETTLED + 3 * EVERY) / 60:
         parser.error("--minutes: at least 1.5")
     with start_redis() as redis, TemporaryDirectory() as folder:
         config = f"bullmq: {{queues: [{QUEUE}], state_file: {Path(folder) / 'state'}}}\n"
@@ -56,43 +56,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
             BullMQ(6, url=redis.url) as consumer,
             exporter_of(redis.port, queues=1, config=config) as (port, process),
         ):
-            return _run(producer, consumer, Scraper(port), psutil.Process(process.pid), given)
+            return _run(producer, consumer, Scraper(port), psutil.Process(process.pid), options)
 
 
 def _run(
-    producer: BullMQ, consumer: BullMQ, scraper: Scraper, process: psutil.Process, given: argparse.Namespace
+    producer: BullMQ, consumer: BullMQ, scraper: Scraper, process: psutil.Process, options: argparse.Namespace
 ) -> int:
     worker = consumer.start_worker(QUEUE, concurrency=100)
-    batch = given.rate // BATCHES_A_SECOND
+    batch = options.rate // BATCHES_A_SECOND
     started = time.monotonic()
-    seen: list[tuple[float, float]] = []
+    points: list[tuple[float, float]] = []
     added = 0
-    while (passed := time.monotonic() - started) < given.minutes * 60:
+    while (elapsed := time.monotonic() - started) < options.minutes * 60:
         producer.add_bulk(QUEUE, batch, **_GONE)
         added += batch
-        if passed >= len(seen) * EVERY:
+        if elapsed >= len(points) * EVERY:
             scraper.scrape()
-            seen.append((passed, float(process.memory_info().rss)))
-            print(f"{passed:6.0f} s  {added:>9} jobs  {seen[-1][1] / 1e6:6.1f} MB", flush=True)
-        time.sleep(max(0.0, added / given.rate - (time.monotonic() - started)))
-    took = time.monotonic() - started
+            points.append((elapsed, float(process.memory_info().rss)))
+            print(f"{elapsed:6.0f} s  {added:>9} jobs  {points[-1][1] / 1e6:6.1f} MB", flush=True)
+        time.sleep(max(0.0, added / options.rate - (time.monotonic() - started)))
+    duration = time.monotonic() - started
 
     wait_until(lambda: consumer.tally(worker)["returned"] >= added, what="the worker is through", seconds=60)
     time.sleep(SECONDS_TO_READ)
     text = scraper.scrape().decode()
     own = consumer.tally(worker)["returned"]
-    told, lost = value(text, "bullmq_job_completed_total"), value(text, "bullmq_events_lost_total")
-    later = [point for point in seen if point[0] >= SETTLED]
+    completed, lost = value(text, "bullmq_job_completed_total"), value(text, "bullmq_events_lost_total")
+    later = [point for point in points if point[0] >= SETTLED]
     growth = slope(later) * 60
     sizes = [size / 1e6 for _, size in later]
-    print(f"{added / took:.0f} jobs/s for {took / 60:.1f} min; completed: worker {own}, exporter {told}")
+    print(
+        f"{added / duration:.0f} jobs/s for {duration / 60:.1f} min; "
+        f"completed: worker {own}, exporter {completed}"
+    )
     print(f"events lost: {lost}")
     print(
         f"resident after the first minute, min / median / max: {min(sizes):.1f} / "
         f"{statistics.median(sizes):.1f} / {max(sizes):.1f} MB, "
         f"{growth / 1024:+.1f} kB a minute (at most {AT_MOST / 1024:g})"
     )
-    return int(growth > AT_MOST or told != own or own != added or lost > 0)
+    return int(growth > AT_MOST or completed != own or own != added or lost > 0)
 
 
 if __name__ == "__main__":

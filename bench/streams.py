@@ -50,12 +50,12 @@ class Writer:
     def steadily(self, rate: int, seconds: float) -> float:
         """Finished jobs at a rate a second; the rate that was reached."""
         started, before = time.monotonic(), self.jobs
-        while (passed := time.monotonic() - started) < seconds:
-            due = int(rate * passed) - (self.jobs - before)
+        while (elapsed := time.monotonic() - started) < seconds:
+            due = int(rate * elapsed) - (self.jobs - before)
             if due > 0:
                 self.write(due)
             time.sleep(0.005)
-        return (self.jobs - before) / passed
+        return (self.jobs - before) / elapsed
 
     def added(self) -> int:
         """Entries that the stream ever held."""

@@ -57,10 +57,10 @@ class Alertmanager:
 
     def _is_ready(self) -> bool:
         try:
-            answer = httpx.get(f"{self.url}/-/ready", timeout=1, trust_env=False)
+            response = httpx.get(f"{self.url}/-/ready", timeout=1, trust_env=False)
         except httpx.TransportError:
             return False
-        return answer.status_code == httpx.codes.OK
+        return response.status_code == httpx.codes.OK
 
 
 def start_alertmanager(config: Path, *, port: int | None = None) -> Alertmanager:

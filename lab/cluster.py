@@ -96,10 +96,10 @@ class RedisCluster:
 
     def remove_node(self, server: RedisServer) -> None:
         """Stop a node that owns no slots, and let all others forget it."""
-        gone = server.cli("cluster", "myid")
+        node_id = server.cli("cluster", "myid")
         self.nodes.remove(server)
         for node in self.nodes:
-            node.cli("cluster", "forget", gone)
+            node.cli("cluster", "forget", node_id)
         server.close()
 
     def fail_over(self, replica: RedisServer) -> None:

@@ -43,25 +43,25 @@ class Prometheus:
         """What label_values(metric, label) offers."""
         inner = query.removeprefix("label_values(").removesuffix(")")
         metric, _, label = inner.rpartition(",")
-        found = self._get(f"label/{label.strip()}/values", {"match[]": metric.strip(), **self._times()})
-        return [str(one) for one in found]
+        values = self._get(f"label/{label.strip()}/values", {"match[]": metric.strip(), **self._times()})
+        return [str(value) for value in values]
 
     def series(self, query: str, *, instant: bool) -> list[Series]:
         """Over the time shown, or as of its end."""
         if instant:
-            found = self._get("query", {"query": query})["result"]
-            return [(one["metric"], [_point(one["value"])]) for one in found]
-        found = self._get("query_range", {"query": query, "step": str(_STEP), **self._times()})["result"]
-        return [(one["metric"], [_point(point) for point in one["values"]]) for one in found]
+            result = self._get("query", {"query": query})["result"]
+            return [(series["metric"], [_point(series["value"])]) for series in result]
+        result = self._get("query_range", {"query": query, "step": str(_STEP), **self._times()})["result"]
+        return [(series["metric"], [_point(point) for point in series["values"]]) for series in result]
 
     def _times(self) -> dict[str, str]:
         end = time.time()
         return {"start": f"{end - self._seconds:.3f}", "end": f"{end:.3f}"}
 
     def _get(self, path: str, query: Mapping[str, str]) -> Any:
-        answer = httpx.get(f"{self._url}/api/v1/{path}", params=dict(query), timeout=20)
-        assert answer.status_code == 200, f"{answer.text}: {query}"
-        return answer.json()["data"]
+        response = httpx.get(f"{self._url}/api/v1/{path}", params=dict(query), timeout=20)
+        assert response.status_code == 200, f"{response.text}: {query}"
+        return response.json()["data"]
 
 
 def panels(dashboard: Json) -> Iterator[Json]:
@@ -71,7 +71,7 @@ def panels(dashboard: Json) -> Iterator[Json]:
 
 def variables(dashboard: Json) -> Iterator[Json]:
     """Those that ask for values."""
-    return (one for one in dashboard["templating"]["list"] if one["type"] == "query")
+    return (variable for variable in dashboard["templating"]["list"] if variable["type"] == "query")
 
 
 def ask(dashboard: Json, prometheus: Prometheus, seconds: float) -> Answers:
@@ -80,14 +80,14 @@ def ask(dashboard: Json, prometheus: Prometheus, seconds: float) -> Answers:
     for variable in variables(dashboard):
         query = substituted(variable["query"]["query"], chosen, seconds)
         chosen[variable["name"]] = prometheus.values(query)
-    found = {
+    results = {
         panel["id"]: [
             prometheus.series(substituted(target["expr"], chosen, seconds), instant=target["instant"])
             for target in panel["targets"]
         ]
         for panel in panels(dashboard)
     }
-    return Answers(found, chosen)
+    return Answers(results, chosen)
 
 
 def substituted(query: str, chosen: Mapping[str, Sequence[str]], seconds: float) -> str:
@@ -100,7 +100,7 @@ def substituted(query: str, chosen: Mapping[str, Sequence[str]], seconds: float)
     for name, value in times.items():
         query = query.replace(name, value)
     for name, values in chosen.items():
-        query = query.replace(f"${name}", "|".join(_escaped(one) for one in values) or ".*")
+        query = query.replace(f"${name}", "|".join(_escaped(value) for value in values) or ".*")
     return query
 
 
@@ -143,7 +143,7 @@ def draw(dashboard: Json, answers: Answers, file: Path) -> None:
 
 
 def _draw_panel(
-    figure: Any, box: tuple[float, ...], panel: Json, found: Sequence[Sequence[Series]], height: float
+    figure: Any, box: tuple[float, ...], panel: Json, results: Sequence[Sequence[Series]], height: float
 ) -> None:
     left, bottom, width, high = box
     frame = figure.add_axes(box)
@@ -160,7 +160,7 @@ def _draw_panel(
     )
     lines = [
         (_legend(target["legendFormat"], labels), points)
-        for target, series in zip(panel["targets"], found, strict=True)
+        for target, series in zip(panel["targets"], results, strict=True)
         for labels, points in series
     ]
     if not lines:
@@ -169,9 +169,9 @@ def _draw_panel(
     elif panel["type"] in {"stat", "bargauge"}:
         _bars(figure.add_axes(inner), lines)
     elif panel["type"] == "table":
-        _table(frame, panel, found)
+        _table(frame, panel, results)
     elif panel["type"] == "heatmap":
-        _heat(figure.add_axes(inner), found[0])
+        _heat(figure.add_axes(inner), results[0])
     else:
         _plot(figure.add_axes(inner), frame, panel, lines)
 
@@ -224,14 +224,16 @@ def _bars(axes: Any, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]])
     axes.invert_yaxis()
 
 
-def _table(frame: Any, panel: Json, found: Sequence[Sequence[Series]]) -> None:
+def _table(frame: Any, panel: Json, results: Sequence[Sequence[Series]]) -> None:
     names = panel["transformations"][1]["options"]["renameByName"]
-    columns = [names.get(f"Value #{chr(65 + place)}", names.get("Value", "")) for place in range(len(found))]
+    columns = [
+        names.get(f"Value #{chr(65 + place)}", names.get("Value", "")) for place in range(len(results))
+    ]
     extra: dict[str, str] = {}
-    all_labels = [labels.keys() for series in found for labels, _ in series]
+    all_labels = [labels.keys() for series in results for labels, _ in series]
     common = frozenset.intersection(*map(frozenset, all_labels)) if all_labels else frozenset()
     rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
-    for column, series in zip(columns, found, strict=True):
+    for column, series in zip(columns, results, strict=True):
         for labels, points in series:
             key = tuple(sorted((label, labels[label]) for label in common))  # as Grafana's merge does it
             row = rows.setdefault(key, {})
@@ -257,7 +259,7 @@ def _table(frame: Any, panel: Json, found: Sequence[Sequence[Series]]) -> None:
 
 def _heat(axes: Any, series: Sequence[Series]) -> None:
     """Buckets are cumulative: each less the one below it."""
-    ordered = sorted(series, key=lambda one: float(one[0].get("le", "inf").replace("+Inf", "inf")))
+    ordered = sorted(series, key=lambda bucket: float(bucket[0].get("le", "inf").replace("+Inf", "inf")))
     times = sorted({at for _, points in ordered for at, _ in points})
     below = dict.fromkeys(times, 0.0)
     grid = []

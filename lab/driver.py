@@ -113,9 +113,9 @@ class Driver:
             counts = self.counts(queue)
             return counts if expected.items() <= counts.items() else None
 
-        found = wait_until(reached, what=f"{queue} has {dict(expected)}", seconds=seconds)
-        assert found is not None
-        return found
+        counts = wait_until(reached, what=f"{queue} has {dict(expected)}", seconds=seconds)
+        assert counts is not None
+        return counts
 
     def pause(self, queue: str) -> None:
         self.queue(queue, "pause")
@@ -169,14 +169,14 @@ class Driver:
 
     def tally(self, worker: int) -> dict[str, int]:
         """How often its handler was started, returned and threw, as it counted itself."""
-        told: dict[str, int] = self.call("tally", worker=worker)
-        return told
+        tally: dict[str, int] = self.call("tally", worker=worker)
+        return tally
 
     def durations(self, worker: int) -> dict[str, list[float]]:
         """Milliseconds by its own clock, an entry an attempt: `wait` from when the job was added to when it
         was taken, `run` of the handler."""
-        told: dict[str, list[float]] = self.call("durations", worker=worker)
-        return told
+        durations: dict[str, list[float]] = self.call("durations", worker=worker)
+        return durations
 
     def stop_worker(self, worker: int, *, force: bool = False) -> None:
         """Close it: after its active jobs, held ones released; with `force` at once, its jobs left active."""

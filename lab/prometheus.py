@@ -80,17 +80,17 @@ class Prometheus:
         """`data` of an answer of its HTTP API (`path` without /api/v1/); raises QueryError, or DiedError."""
         self.process.check()
         try:
-            answer = self._get(f"/api/v1/{path}", timeout=10, parameters=parameters).json()
+            response = self._get(f"/api/v1/{path}", timeout=10, parameters=parameters).json()
         except httpx.TransportError as error:
             raise QueryError(f"{path} {parameters}: {error}") from error
-        if answer["status"] != "success":
-            raise QueryError(f"{path} {parameters}: {answer.get('error')}")
-        return answer["data"]
+        if response["status"] != "success":
+            raise QueryError(f"{path} {parameters}: {response.get('error')}")
+        return response["data"]
 
     def query(self, expression: str) -> Result:
         """The instant vector of an expression; raises QueryError."""
-        found = self.get("query", query=expression)["result"]
-        return [(series["metric"], float(series["value"][1])) for series in found]
+        result = self.get("query", query=expression)["result"]
+        return [(series["metric"], float(series["value"][1])) for series in result]
 
     def wait_for(self, expression: str, *, seconds: float = 30.0) -> Result:
         """Wait until the expression has a result."""

@@ -74,8 +74,8 @@ class Verbs:
     async def queue(self, *, queue: str, method: str, arguments: list[Any]) -> object:
         if queue not in self._queues:
             self._queues[queue] = bullmq.Queue(queue, self._options())
-        answer = await getattr(self._queues[queue], method)(*arguments)
-        return [_plain(item) for item in answer] if isinstance(answer, list) else _plain(answer)
+        result = await getattr(self._queues[queue], method)(*arguments)
+        return [_plain(item) for item in result] if isinstance(result, list) else _plain(result)
 
     async def flow(self, *, flow: Given) -> None:
         producer = bullmq.FlowProducer(self._connection(), {"prefix": self._prefix})
@@ -124,9 +124,9 @@ class Verbs:
         return RedisCluster(startup_nodes=nodes, decode_responses=True)
 
 
-def _plain(answer: object) -> object:
+def _plain(result: object) -> object:
     """A job as {"id": ...}, all else as it is."""
-    return {"id": answer.id} if isinstance(answer, bullmq.Job) else answer
+    return {"id": result.id} if isinstance(result, bullmq.Job) else result
 
 
 async def serve(settings: Given) -> None:
@@ -135,12 +135,12 @@ async def serve(settings: Given) -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
     while line := await requests.readline():
-        given = json.loads(line)
+        request = json.loads(line)
         try:
-            answer = {"value": await getattr(verbs, given.pop("verb"))(**given)}
+            response = {"value": await getattr(verbs, request.pop("verb"))(**request)}
         except Exception as error:  # noqa: BLE001 - whatever the library raises is the answer
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+            response = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(response), flush=True)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ class Receiver:
 
     def of(self, alert: str, *, job: str | None = None) -> list[Notification]:
         """The notifications of one alert, of any job unless one is named, in the order they came."""
-        named = [one for one in list(self.notifications) if one.alert == alert]
-        return named if job is None else [one for one in named if one.job == job]
+        named = [notification for notification in list(self.notifications) if notification.alert == alert]
+        return named if job is None else [notification for notification in named if notification.job == job]
 
     def close(self) -> None:
         self._server.shutdown()

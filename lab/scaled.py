@@ -67,7 +67,7 @@ class _Scale:
         if isinstance(part, Mapping):
             return {key: self.value(key, value) for key, value in part.items()}
         if isinstance(part, list):
-            return [self.document(one) for one in part]
+            return [self.document(item) for item in part]
         return part
 
     def value(self, key: str, value: Any) -> Any:
@@ -79,16 +79,16 @@ class _Scale:
             return _TIMES.sub(self.time, value)
         return value if key == "labels" else self.document(value)
 
-    def time(self, found: re.Match[str]) -> str:
+    def time(self, match: re.Match[str]) -> str:
         """One range or offset of an expression; what stands in quotes is no time."""
-        if found["text"]:
-            return found[0]
-        if found["back"]:
-            return found["offset"] + self.span(found["back"])
+        if match["text"]:
+            return match[0]
+        if match["back"]:
+            return match["offset"] + self.span(match["back"])
         step = (
-            scale_duration(found["step"], self.factor, shortest=self.shortest_wait) if found["step"] else ""
+            scale_duration(match["step"], self.factor, shortest=self.shortest_wait) if match["step"] else ""
         )
-        return f"[{self.span(found['range'])}{found['colon'] or ''}{step}]"
+        return f"[{self.span(match['range'])}{match['colon'] or ''}{step}]"
 
     def span(self, duration: str) -> str:
         return scale_duration(duration, self.factor, shortest=self.shortest_range)

@@ -57,11 +57,11 @@ class SentinelSet:
                 return None
             return now
 
-        found = wait_until(
+        master = wait_until(
             promoted, what=f"the Sentinels name another master than {before.address}", seconds=seconds
         )
-        assert found is not None
-        return found
+        assert master is not None
+        return master
 
     def close(self) -> None:
         """End the Sentinels, then the servers, and remove their directories."""
@@ -130,6 +130,6 @@ def start_sentinel_set(
 
 
 def _knows(sentinel: RedisServer, name: str, replicas: int, others: int) -> bool:
-    words = sentinel.cli("sentinel", "master", name).split("\n")
-    facts = dict(zip(words[::2], words[1::2], strict=False))
+    reply = sentinel.cli("sentinel", "master", name).split("\n")
+    facts = dict(zip(reply[::2], reply[1::2], strict=False))
     return facts["num-slaves"] == str(replicas) and facts["num-other-sentinels"] == str(others)

@@ -82,9 +82,9 @@ def _local_names() -> Iterator[LocalNames]:
 def _no_name_from_outside(_local_names: LocalNames) -> Iterator[None]:
     """A test that asks for a name of the world outside fails, though its code may have caught the error."""
     yield
-    asked = _local_names.take_refused()
-    if asked:
-        pytest.fail(f"would have asked a resolver for {asked}")
+    names = _local_names.take_refused()
+    if names:
+        pytest.fail(f"would have asked a resolver for {names}")
 
 
 @pytest.fixture(scope="session", autouse=True)

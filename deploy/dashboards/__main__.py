@@ -31,8 +31,8 @@ def dashboards() -> tuple[Dashboard, ...]:
 def files() -> dict[Path, str]:
     """Each file and the text it should have."""
     return {
-        TARGET / f"{one.uid}.json": json.dumps(one.json(), indent=2, ensure_ascii=False) + "\n"
-        for one in dashboards()
+        TARGET / f"{dashboard.uid}.json": json.dumps(dashboard.json(), indent=2, ensure_ascii=False) + "\n"
+        for dashboard in dashboards()
     }
 
 
@@ -41,13 +41,13 @@ def main(arguments: list[str]) -> int:
     if arguments not in (["--check"], ["--write"]):
         print("usage: python -m deploy.dashboards --check | --write", file=sys.stderr)
         return 2
-    wanted = files()
+    expected = files()
     if arguments == ["--write"]:
         TARGET.mkdir(parents=True, exist_ok=True)
-        for path, text in wanted.items():
+        for path, text in expected.items():
             path.write_text(text)
         return 0
-    stale = [path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    stale = [path.name for path, text in expected.items() if not path.exists() or path.read_text() != text]
     for name in stale:
         print(
             f"{name} is not what deploy/dashboards makes: run python -m deploy.dashboards --write",

@@ -203,8 +203,8 @@ class Dashboard:
             "timezone": "browser",
             "fiscalYearStartMonth": 0,
             "links": [_other_dashboards()],
-            "annotations": {"list": [_alerts(), *(one.json() for one in self.annotations)]},
-            "templating": {"list": [_datasource(), *(one.json() for one in self.variables)]},
+            "annotations": {"list": [_alerts(), *(annotation.json() for annotation in self.annotations)]},
+            "templating": {"list": [_datasource(), *(variable.json() for variable in self.variables)]},
             "panels": list(_placed(self.rows)),
         }
 
@@ -246,7 +246,7 @@ def _panel(panel: Panel, number: int, place: Json) -> Json:
     if panel.nothing:
         defaults["noValue"] = panel.nothing
     defaults["custom"] = _custom(panel)
-    made: Json = {
+    document: Json = {
         "id": number,
         "type": panel.kind,
         "title": panel.title,
@@ -258,11 +258,11 @@ def _panel(panel: Panel, number: int, place: Json) -> Json:
         "targets": panel.targets(),
     }
     if panel.kind == "table":
-        made["transformations"] = _transformations(panel)
+        document["transformations"] = _transformations(panel)
     if panel.link:
         title, url = panel.link
-        made["links"] = [_link(title, url=url, type="link", targetBlank=True)]
-    return made
+        document["links"] = [_link(title, url=url, type="link", targetBlank=True)]
+    return document
 
 
 def _color_mode(panel: Panel) -> str:

@@ -38,7 +38,7 @@ def queues(runbooks: str) -> Dashboard:
             )
         ],
     )
-    each = Row(
+    details = Row(
         "$queue",
         [
             Panel(
@@ -146,7 +146,7 @@ def queues(runbooks: str) -> Dashboard:
         "Oxherd / Queues",
         "Which queue hurts, and why?",
         [JOB, PREFIX, QUEUE],
-        [table, each],
+        [table, details],
         [FAILOVERS, SCALING],
     )
 

@@ -59,7 +59,7 @@ def scaling(runbooks: str) -> Dashboard:
             ),
         ],
     )
-    each = Row(
+    details = Row(
         "$target",
         [
             Panel(
@@ -178,6 +178,6 @@ def scaling(runbooks: str) -> Dashboard:
         "Oxherd / Scaling",
         "What did the scaler do, and why?",
         [_JOB, _TARGET],
-        [now, each, cost],
+        [now, details, cost],
         [SCALING],
     )

@@ -43,13 +43,13 @@ class Requests:
     def serve(self, *, seconds: float) -> bool:
         """Do the next one, told in this terminal too; False after so long without any."""
         try:
-            line, asked = self._lines.get(timeout=seconds)
+            line, future = self._lines.get(timeout=seconds)
         except Empty:
             return False
         answer = perform(self._demo, line)
         event("done" if answer.done else "not done", f"{line}: {answer.text}")
-        if asked is not None:
-            asked.set_result(answer)
+        if future is not None:
+            future.set_result(answer)
         return True
 
 

@@ -21,14 +21,14 @@ OPERATOR: Final = Path(__file__).parents[1] / "kubernetes" / "monitoring" / "rul
 
 def files(thresholds: Thresholds) -> dict[Path, str]:
     """Each rule file and the text it should have."""
-    made = {"oxherd": oxherd(thresholds), "oxherd-extra": oxherd_extra(thresholds)}
-    return {HERE / f"{name}.yml": text for name, text in made.items()} | {OPERATOR: operator_rules(made)}
+    texts = {"oxherd": oxherd(thresholds), "oxherd-extra": oxherd_extra(thresholds)}
+    return {HERE / f"{name}.yml": text for name, text in texts.items()} | {OPERATOR: operator_rules(texts)}
 
 
-def operator_rules(made: Mapping[str, str]) -> str:
+def operator_rules(texts: Mapping[str, str]) -> str:
     """The rule files as the prometheus-operator's PrometheusRules."""
     parts = []
-    for name, text in made.items():
+    for name, text in texts.items():
         head = (
             f"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {name}\nspec:\n"
         )
@@ -42,12 +42,12 @@ def main(arguments: list[str]) -> int:
     if arguments not in (["--check"], ["--write"]):
         print("usage: python -m deploy.rules --check | --write", file=sys.stderr)
         return 2
-    wanted = files(Thresholds.read(HERE / "thresholds.yml"))
+    expected = files(Thresholds.read(HERE / "thresholds.yml"))
     if arguments == ["--write"]:
-        for path, text in wanted.items():
+        for path, text in expected.items():
             path.write_text(text)
         return 0
-    stale = [path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    stale = [path.name for path, text in expected.items() if not path.exists() or path.read_text() != text]
     for name in stale:
         print(f"{name} is not what thresholds.yml makes: run python -m deploy.rules --write", file=sys.stderr)
     return 1 if stale else 0

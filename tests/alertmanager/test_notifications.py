@@ -57,7 +57,7 @@ def test_a_held_alert_is_told_once_a_cooldown_and_its_end_once(
     post(alertmanager, alert, severity="critical", cooldown="5m", ends="2020-01-01T00:00:00Z")
     wait_until(lambda: not receiver.of(alert)[-1].firing, what="the end is told")
     *firing, _ = receiver.of(alert)
-    assert {one.path for one in firing} == {"/critical"}
+    assert {notification.path for notification in firing} == {"/critical"}
     gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(firing)]
     assert all(abs(gap - COOLDOWN) < 0.5 for gap in gaps), gaps
 
@@ -68,8 +68,8 @@ def test_what_follows_from_a_lost_redis_is_not_told(alertmanager: Alertmanager, 
     post(alertmanager, "QueueSystemDown", severity="critical", cooldown="5m", job="another")
     post(alertmanager, "HighSystemLoad", severity="medium", cooldown="20m")
     wait_until(lambda: len(receiver.of("RedisConnectionDown")) == 2, what="two rounds", seconds=15)
-    told = {(one.alert, one.job) for one in receiver.notifications}
-    assert told == {
+    alerts = {(notification.alert, notification.job) for notification in receiver.notifications}
+    assert alerts == {
         ("RedisConnectionDown", "oxherd"),
         ("QueueSystemDown", "another"),
         ("HighSystemLoad", "oxherd"),

@@ -35,17 +35,17 @@ OTHERS = [
 
 
 def receiver_of(**labels: str) -> str:
-    given = [f"{name}={value}" for name, value in labels.items() if value]
-    done = amtool("config", "routes", "test", f"--config.file={CONFIG}", *given)
+    labels_given = [f"{name}={value}" for name, value in labels.items() if value]
+    done = amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels_given)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def matches(route: dict[str, Any], labels: dict[str, str]) -> bool:
     for matcher in route["matchers"]:
-        found = re.fullmatch(r'(\w+) (!?=) "?([^"]*)"?', matcher)
-        assert found, f"a kind of matcher that this test does not know: {matcher}"
-        name, operator, value = found.groups()
+        match = re.fullmatch(r'(\w+) (!?=) "?([^"]*)"?', matcher)
+        assert match, f"a kind of matcher that this test does not know: {matcher}"
+        name, operator, value = match.groups()
         if (labels.get(name, "") == value) != (operator == "="):
             return False
     return True
@@ -54,8 +54,8 @@ def matches(route: dict[str, Any], labels: dict[str, str]) -> bool:
 def repeat_of(labels: dict[str, str]) -> float:
     """Seconds between repeats by the deepest route that matches."""
     route, repeat = ROUTE, ROUTE["repeat_interval"]
-    while found := next((child for child in route.get("routes", []) if matches(child, labels)), None):
-        route, repeat = found, found.get("repeat_interval", repeat)
+    while child_route := next((child for child in route.get("routes", []) if matches(child, labels)), None):
+        route, repeat = child_route, child_route.get("repeat_interval", repeat)
     return seconds_of(repeat)
 
 

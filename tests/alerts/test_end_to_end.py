@@ -63,8 +63,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         # A counter that is first seen after the failures does not rise by them.
         prometheus.wait_for('bullmq_job_failed_total{job="jobs-trimmed"} == 0')
         stories = [Story(cause, PACE.cooldowns[cause.alert]) for cause in causes]
-        told = play_all(stories, receiver, PACE)
-        assert {one.job for one in told} == set(targets)
+        notifications = play_all(stories, receiver, PACE)
+        assert {notification.job for notification in notifications} == set(targets)
         for story in stories:
             story.flaps = flaps_seen(story, prometheus)
             story.lowest = lowest(story, prometheus)
@@ -88,21 +88,21 @@ def flaps_seen(story: Story, prometheus: Prometheus) -> int:
     [rule] = [rule for rule in group["rules"] if rule["alert"] == story.cause.alert]
     ago = time.time() - time.monotonic()
     seconds = range(int(story.flapped + ago), int(story.ended + ago + SEEN_LATE))
-    found = prometheus.get(
+    data = prometheus.get(
         "query_range", query=rule["expr"], start=str(seconds.start), end=str(seconds.stop), step="1"
     )
-    true = {int(at) for series in found["result"] for at, _ in series["values"]}
+    true = {int(at) for series in data["result"] for at, _ in series["values"]}
     states = [second in true for second in seconds]
     return sum(later and not earlier for earlier, later in itertools.pairwise(states))
 
 
 def lowest(story: Story, prometheus: Prometheus) -> dict[str, float]:
     """The least value that a series of the job had in the whole run, by its name."""
-    asked = {
+    results = {
         name: prometheus.query(f'min(min_over_time({name}{{job="{story.cause.job}"}}[1d]))')
         for name in ("redis_up", "bullmq_up", "oxherd_health_score")
     }
-    return {name: value for name, [(_, value)] in asked.items()}
+    return {name: value for name, [(_, value)] in results.items()}
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -127,11 +127,16 @@ def test_its_end_is_told_a_cooldown_after_the_cause_is_gone(job: str, run: Run) 
 @pytest.mark.parametrize("job", JOBS)
 def test_nothing_is_told_but_this_trouble_to_whom_it_concerns(job: str, run: Run) -> None:
     story = run[job]
-    assert {one.alert for one in story.told} == story.cause.alerts
+    assert {notification.alert for notification in story.notifications} == story.cause.alerts
     for alert in story.cause.beside:
         assert untimely(story.of(alert), PACE.cooldowns[alert], PACE) == []
-    assert all(one.path == f"/{one.body['commonLabels']['severity']}" for one in story.told)
-    labels = {(one.alert, str(one.body["groupLabels"])) for one in story.told}
+    assert all(
+        notification.path == f"/{notification.body['commonLabels']['severity']}"
+        for notification in story.notifications
+    )
+    labels = {
+        (notification.alert, str(notification.body["groupLabels"])) for notification in story.notifications
+    }
     assert len(labels) == len(story.cause.alerts)
 
 
@@ -142,6 +147,6 @@ def test_every_alert_has_a_cause_and_every_cause_was_played(run: Run) -> None:
 
 def test_what_follows_from_a_lost_redis_was_there_and_was_not_told(run: Run) -> None:
     """Nothing else was told of this job, though each follower's reason was seen."""
-    seen = run["redis-lost"].lowest
-    assert (seen["redis_up"], seen["bullmq_up"]) == (0, 0)
-    assert seen["oxherd_health_score"] < 50
+    lowest_values = run["redis-lost"].lowest
+    assert (lowest_values["redis_up"], lowest_values["bullmq_up"]) == (0, 0)
+    assert lowest_values["oxherd_health_score"] < 50

@@ -56,6 +56,6 @@ def test_what_is_told_too_often_too_seldom_or_after_its_end(
 def test_the_table_has_the_times_of_production() -> None:
     cause = Cause("node", "ClusterNodeDown", "a node killed", ExporterSettings(), begin=lambda: None)
     story = Story(cause, COOLDOWN, began=98.0, flapped=112.5, ended=122.5)
-    story.told = told(100, 110, 120, 130, ends=(133,))
+    story.notifications = told(100, 110, 120, 130, ends=(133,))
     *_, row = rows([story], AT)
     assert row == "| ClusterNodeDown | a node killed | 10:00 | 2:00 | 10:00 | 10:00 | 10:00 | 10:30 | - |"

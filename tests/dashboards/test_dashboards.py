@@ -21,8 +21,8 @@ FOLDER = ROOT / "deploy" / "grafana" / "dashboards"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 PANELS = [
     pytest.param(panel, id=f"{uid} {panel['id']}: {panel['title']}")
-    for uid, one in DASHBOARDS.items()
-    for panel in panels(one)
+    for uid, dashboard in DASHBOARDS.items()
+    for panel in panels(dashboard)
 ]
 EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=list(DASHBOARDS))
 
@@ -79,8 +79,8 @@ def test_a_dashboard_is_fit_to_be_provisioned(dashboard: dict[str, Any]) -> None
     first, *others = dashboard["templating"]["list"]
     assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
     assert others[0]["name"] == "job"
-    assert all(one["refresh"] == 2 for one in variables(dashboard))
-    assert all(one["datasource"]["uid"] == "${datasource}" for one in variables(dashboard))
+    assert all(variable["refresh"] == 2 for variable in variables(dashboard))
+    assert all(variable["datasource"]["uid"] == "${datasource}" for variable in variables(dashboard))
     assert dashboard["editable"] is False
     assert "__inputs" not in dashboard
     assert dashboard["tags"][0] == "oxherd"
@@ -101,18 +101,18 @@ def test_ids_are_unique_and_panels_do_not_overlap(dashboard: dict[str, Any]) -> 
     assert len(set(numbers)) == len(numbers)
     places = [panel["gridPos"] for panel in dashboard["panels"]]
     assert all(p["x"] >= 0 and p["x"] + p["w"] <= COLUMNS and p["h"] > 0 for p in places)
-    for one, other in combinations(places, 2):
-        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-        assert beside or below, (one, other)
+    for place, other in combinations(places, 2):
+        beside = place["x"] + place["w"] <= other["x"] or other["x"] + other["w"] <= place["x"]
+        below = place["y"] + place["h"] <= other["y"] or other["y"] + other["h"] <= place["y"]
+        assert beside or below, (place, other)
 
 
 def test_panels_that_are_too_wide_for_a_row_go_below() -> None:
     def panel(width: int, height: int) -> Panel:
         return Panel("t", "d", [Query("up")], width=width, height=height)
 
-    made = Dashboard("u", "t", "d", [], [Row("r", [panel(16, 4), panel(8, 6), panel(12, 2)])]).json()
-    assert [one["gridPos"] for one in panels(made)] == [
+    document = Dashboard("u", "t", "d", [], [Row("r", [panel(16, 4), panel(8, 6), panel(12, 2)])]).json()
+    assert [item["gridPos"] for item in panels(document)] == [
         {"x": 0, "y": 1, "w": 16, "h": 4},
         {"x": 16, "y": 1, "w": 8, "h": 6},
         {"x": 0, "y": 7, "w": 12, "h": 2},
@@ -161,12 +161,15 @@ def test_every_excuse_is_needed() -> None:
 
 def test_every_expression_is_promql(tmp_path: Path) -> None:
     expressions = [
-        target["expr"] for one in DASHBOARDS.values() for panel in panels(one) for target in panel["targets"]
+        target["expr"]
+        for dashboard in DASHBOARDS.values()
+        for panel in panels(dashboard)
+        for target in panel["targets"]
     ]
     expressions += [
         note["target"]["expr"]
-        for one in DASHBOARDS.values()
-        for note in one["annotations"]["list"]
+        for dashboard in DASHBOARDS.values()
+        for note in dashboard["annotations"]["list"]
         if "target" in note
     ]
     rules = [

@@ -33,13 +33,13 @@ VERDICTS = (0, 1, 2)  # of `monitor`: healthy, warning, critical
 
 def alerts() -> dict[str, dict[str, str]]:
     """The annotations and the severity of each alert."""
-    found = {}
+    alerts = {}
     for file in ("oxherd.yml", "oxherd-extra.yml"):
         for group in yaml.safe_load((RULES / file).read_text())["groups"]:
             for rule in group["rules"]:
                 if "alert" in rule:
-                    found[rule["alert"]] = {**rule["annotations"], "severity": rule["labels"]["severity"]}
-    return found
+                    alerts[rule["alert"]] = {**rule["annotations"], "severity": rule["labels"]["severity"]}
+    return alerts
 
 
 ALERTS = alerts()
@@ -97,7 +97,7 @@ def test_the_index_names_every_page_with_its_severity() -> None:
         r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \| (.+) \|$", (RUNBOOKS / "README.md").read_text(), re.MULTILINE
     )
     assert {name: (link, severity, summary) for name, link, severity, summary in rows} == {
-        name: (name, one["severity"], one["summary"]) for name, one in ALERTS.items()
+        name: (name, alert["severity"], alert["summary"]) for name, alert in ALERTS.items()
     }
 
 
@@ -141,9 +141,9 @@ def world(redis_cluster: RedisCluster) -> Iterator[World]:
         bullmq.stop_worker(worker)
         bullmq.add_bulk("mail", 3)
         redis = {"cluster": redis_cluster.addresses}
-        known = {"prefixes": ["{bull}"], "queues": ["mail"]}
-        given = {"listen": "127.0.0.1:0", "redis": redis, "bullmq": known}
-        exporter = Exporter(ExporterSettings.model_validate(given))
+        queues = {"prefixes": ["{bull}"], "queues": ["mail"]}
+        settings = {"listen": "127.0.0.1:0", "redis": redis, "bullmq": queues}
+        exporter = Exporter(ExporterSettings.model_validate(settings))
         exporter.start()
         undo.callback(exporter.stop)
         rules = [str(RULES / name) for name in ("oxherd.yml", "oxherd-extra.yml")]
@@ -183,15 +183,15 @@ def test_a_command_works(world: World, block: Block) -> None:
         timeout=30,
         check=False,
     )
-    told = f"{ran.returncode}: {ran.stdout}{ran.stderr}"
+    output = f"{ran.returncode}: {ran.stdout}{ran.stderr}"
     if "monitor" in block.text:
-        assert ran.returncode in VERDICTS, told
-        assert "Usage:" not in ran.stderr, told
-        assert ran.stdout, told
+        assert ran.returncode in VERDICTS, output
+        assert "Usage:" not in ran.stderr, output
+        assert ran.stdout, output
     else:
-        assert ran.returncode == 0, told
-        assert ran.stdout.strip() or "slowlog" in block.text, told  # nothing was slow
-        assert not re.match(r"(ERR|WRONG|NOAUTH|NOPERM|MOVED|\(error\))", ran.stdout), told
+        assert ran.returncode == 0, output
+        assert ran.stdout.strip() or "slowlog" in block.text, output  # nothing was slow
+        assert not re.match(r"(ERR|WRONG|NOAUTH|NOPERM|MOVED|\(error\))", ran.stdout), output
 
 
 @pytest.mark.parametrize("block", QUERIES, ids=str)

@@ -60,7 +60,7 @@ def world() -> Iterator[World]:
         demo.wait_for("Ctrl-C stops everything", seconds=120)
         for direction in ("up", "down"):
             scaled = f'sum(increase(oxherd_scaler_decisions_total{{direction="{direction}"}}[2m])) > 0'
-            wait_until(lambda wanted=scaled: query(demo, wanted), what=scaled, seconds=90, every=0.5)  # type: ignore[misc]
+            wait_until(lambda expression=scaled: query(demo, expression), what=scaled, seconds=90, every=0.5)  # type: ignore[misc]
         assert demo.ask("kill-node").returncode == 0
         demo.wait_for("FIRING    high      ClusterNodeDown")
         wait_until(
@@ -70,7 +70,7 @@ def world() -> Iterator[World]:
         wait_until(lambda: query(demo, later), what="points after it, for what is an increase", seconds=60)
         seconds = time.monotonic() - begin
         prometheus = Prometheus(f"http://127.0.0.1:{demo.prometheus}", seconds)
-        answers = {uid: ask(one, prometheus, seconds) for uid, one in DASHBOARDS.items()}
+        answers = {uid: ask(dashboard, prometheus, seconds) for uid, dashboard in DASHBOARDS.items()}
         yield World(answers, prometheus, seconds)
         demo.stop()
 
@@ -134,8 +134,8 @@ ELSEWHERE = {
 def test_what_people_have_already_finds_our_series(world: World, whose: str) -> None:
     """One exporter for all nodes, and yet a node is an instance: see metric_relabel_configs."""
     for expression in ELSEWHERE[whose]:
-        asked = expression.replace("{INSTANCE}", '{instance=~"127[.]0[.]0[.]1:.+"}')
-        assert world.prometheus.series(asked, instant=False), expression
+        query_text = expression.replace("{INSTANCE}", '{instance=~"127[.]0[.]0[.]1:.+"}')
+        assert world.prometheus.series(query_text, instant=False), expression
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)

@@ -151,11 +151,11 @@ VisitOf: TypeAlias = Callable[..., Visit]
 def visit(browser: Browser) -> Iterator[VisitOf]:
     contexts: list[BrowserContext] = []
 
-    def go(one: Program, path: str = "/", **options: Any) -> Visit:
+    def go(program: Program, path: str = "/", **options: Any) -> Visit:
         context = browser.new_context(**({"locale": "en-US"} | options))
         contexts.append(context)
-        visited = Visit(context.new_page(), urlsplit(one.url).netloc)
-        visited.page.goto(one.url + path)
+        visited = Visit(context.new_page(), urlsplit(program.url).netloc)
+        visited.page.goto(program.url + path)
         return visited
 
     yield go
@@ -164,8 +164,8 @@ def visit(browser: Browser) -> Iterator[VisitOf]:
 
 
 def test_what_is_seen_at_once(world: World, visit: VisitOf) -> None:
-    seen = visit(world.exporter)
-    page = seen.page
+    opened = visit(world.exporter)
+    page = opened.page
     expect(page.locator("#redis tr")).to_have_count(7)
     expect(page.locator("#queues tr")).to_have_count(51)
     expect(page.locator("#queues")).to_contain_text("1 - 50 of 122 queues")
@@ -175,19 +175,19 @@ def test_what_is_seen_at_once(world: World, visit: VisitOf) -> None:
     expect(page.locator("#alerts")).to_contain_text("A Redis node is <b>down</b>.")
     expect(page.locator("#alerts tr")).to_have_count(2)
     assert page.locator("img, b:text('down')").count() == 0
-    seen.check()
+    opened.check()
 
 
 def test_search_paging_order_and_the_way_back(world: World, visit: VisitOf) -> None:
-    seen = visit(world.exporter, "/?sort=name")
-    page = seen.page
+    opened = visit(world.exporter, "/?sort=name")
+    page = opened.page
     page.keyboard.press("/")
     expect(page.locator("#search")).to_be_focused()
     page.keyboard.type("queue-00", delay=30)
     expect(page.locator("#queues tr")).to_have_count(11)
     expect(page.locator("#search")).to_be_focused()
     assert page.url.endswith("?sort=name&q=queue-00")
-    assert seen.rows()[7].endswith("paused")
+    assert opened.rows()[7].endswith("paused")
     page.locator("#search").fill("")
     expect(page.locator("#queues tr")).to_have_count(51)
     page.get_by_role("link", name="Next").click()
@@ -203,13 +203,13 @@ def test_search_paging_order_and_the_way_back(world: World, visit: VisitOf) -> N
     page.locator("#search").fill("<img")
     expect(page.locator("#queues tr")).to_have_count(2)
     assert page.locator("img").count() == 0
-    seen.check()
+    opened.check()
 
 
 def test_it_lives(world: World, visit: VisitOf) -> None:
     """New jobs are seen without a reload, while what a person typed stays."""
-    seen = visit(world.exporter, "/?q=queue-011")
-    page = seen.page
+    opened = visit(world.exporter, "/?q=queue-011")
+    page = opened.page
     cell = page.locator("#queues td.number").first
     before = int(cell.inner_text())
     page.locator("#search").focus()
@@ -217,7 +217,7 @@ def test_it_lives(world: World, visit: VisitOf) -> None:
     expect(cell).to_have_text(str(before + 5))
     expect(page.locator("#search")).to_have_value("queue-011")
     expect(page.locator("#search")).to_be_focused()
-    seen.check()
+    opened.check()
 
 
 def test_without_scripts_all_is_there(world: World, visit: VisitOf) -> None:
@@ -231,8 +231,8 @@ def test_without_scripts_all_is_there(world: World, visit: VisitOf) -> None:
 
 
 def test_the_browsers_language_and_another_by_hand(world: World, visit: VisitOf) -> None:
-    seen = visit(world.exporter, locale="id-ID")
-    page = seen.page
+    opened = visit(world.exporter, locale="id-ID")
+    page = opened.page
     assert page.locator("html").get_attribute("lang") == "id"
     expect(page.get_by_role("heading", name="Antrean")).to_be_visible()
     page.get_by_role("link", name="English").click()
@@ -240,7 +240,7 @@ def test_the_browsers_language_and_another_by_hand(world: World, visit: VisitOf)
     page.locator("#search").fill("queue-01")
     expect(page.locator("#queues tr")).to_have_count(11)
     assert page.locator("html").get_attribute("lang") == "en"
-    seen.check()
+    opened.check()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -248,22 +248,22 @@ def test_the_browsers_language_and_another_by_hand(world: World, visit: VisitOf)
 def test_nothing_runs_off_the_screen(
     world: World, visit: VisitOf, scheme: Any, width: int, height: int
 ) -> None:
-    seen = visit(
+    opened = visit(
         world.exporter, "/?q=queue-00", viewport={"width": width, "height": height}, color_scheme=scheme
     )
-    page = seen.page
+    page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") == width
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     levels = [int(level) for level in re.findall(r"\d+", back)]
     assert (max(levels) < 64) == (scheme == "dark")
-    seen.check()
+    opened.check()
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"page-{width}-{scheme}.png", full_page=True)
 
 
 def test_with_a_key_it_is_a_form_until_somebody_signs_in(world: World, visit: VisitOf) -> None:
-    seen = visit(world.closed)
-    page = seen.page
+    opened = visit(world.closed)
+    page = opened.page
     assert "queue" not in page.content()
     assert page.locator("table").count() == 0
     page.get_by_label("Key").fill("not-the-right-key")
@@ -275,21 +275,23 @@ def test_with_a_key_it_is_a_form_until_somebody_signs_in(world: World, visit: Vi
     [cookie] = page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert READ not in cookie["value"]
-    assert not any(READ in url for url in seen.asked)
-    answer = page.request.post(f"{world.closed.url}/api/monitoring", data={"action": "stop_monitoring"})
-    assert answer.status == 401, "a session changes nothing"
+    assert not any(READ in url for url in opened.asked)
+    response = page.request.post(f"{world.closed.url}/api/monitoring", data={"action": "stop_monitoring"})
+    assert response.status == 401, "a session changes nothing"
     assert page.request.get(f"{world.closed.url}/status.json").status == 200
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Key")).to_be_visible()
     assert page.request.get(f"{world.closed.url}/status.json").status == 401
-    seen.complaints = [one for one in seen.complaints if "401" not in one]  # Chromium's own word for the try
-    seen.check()
+    opened.complaints = [
+        complaint for complaint in opened.complaints if "401" not in complaint
+    ]  # Chromium's own word for the try
+    opened.check()
 
 
 def test_an_exporter_that_is_gone_is_told(world: World, visit: VisitOf, tmp_path: Path) -> None:
     settings = {"redis": {"cluster": world.cluster.addresses}}
-    with running(tmp_path, "monitor", {}, settings, key=None) as one:
-        page = visit(one).page
+    with running(tmp_path, "monitor", {}, settings, key=None) as program:
+        page = visit(program).page
         expect(page.locator("#stale")).to_be_hidden()
         expect(page.locator("#state")).to_be_visible()
     expect(page.locator("#stale")).to_be_visible(timeout=SOON)
@@ -298,12 +300,12 @@ def test_an_exporter_that_is_gone_is_told(world: World, visit: VisitOf, tmp_path
 
 
 def test_a_node_dies_and_the_page_tells(world: World, visit: VisitOf) -> None:
-    seen = visit(world.exporter)
-    page = seen.page
+    opened = visit(world.exporter)
+    page = opened.page
     replica = world.cluster.replicas()[0]
     expect(page.locator("#redis .critical")).to_have_count(0)
     replica.kill()
     expect(page.locator("#state")).to_contain_text("A Redis node is unhealthy")
     expect(page.locator("#redis tr", has_text=replica.address)).to_contain_text("down")
     expect(page).to_have_title(re.compile(r"^80 warning"))
-    seen.check()
+    opened.check()

@@ -271,9 +271,9 @@ def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
             2,
             "scaling: 9 is not within the bounds of mailer: 1 to 8 workers\n",
         )
-        told = run(world, "manual", "mail", "3", "--reason", "a sale is on", "--by", "ann", "--for", "1h")
-        assert told.returncode == 0, told.stderr
-        assert told.stdout.startswith("mailer: 3 workers for 1 h, until ")
+        output = run(world, "manual", "mail", "3", "--reason", "a sale is on", "--by", "ann", "--for", "1h")
+        assert output.returncode == 0, output.stderr
+        assert output.stdout.startswith("mailer: 3 workers for 1 h, until ")
         wait_until(lambda: (step := witness.now()) and requested(step) == 3, what="three workers", seconds=20)
         shown = run(world, "status", "--url", url)
         assert shown.returncode == 0, shown.stderr
@@ -288,4 +288,4 @@ def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
     with scaling(world) as again:
         wait_until(again.now, what="a first step after the restart", seconds=20)
         actions = again.scaler.status()["actions"]
-        assert [(one["old"], one["new"]) for one in actions[::-1]][:2] == [(0, 1), (1, 3)]
+        assert [(action["old"], action["new"]) for action in actions[::-1]][:2] == [(0, 1), (1, 3)]

@@ -23,13 +23,16 @@ def test_notifications_in_the_order_they_came_with_their_times() -> None:
         tell(receiver, "B", job="other")
         tell(receiver, "A", status="resolved", job="other")
         after = time.monotonic()
-        told = receiver.notifications
-    assert [(one.path, one.alert, one.job, one.firing) for one in told] == [
+        notifications = receiver.notifications
+    assert [
+        (notification.path, notification.alert, notification.job, notification.firing)
+        for notification in notifications
+    ] == [
         ("/high", "A", "oxherd", True),
         ("/high", "B", "other", True),
         ("/high", "A", "other", False),
     ]
-    times = [one.at for one in told]
+    times = [notification.at for notification in notifications]
     assert [before, *times, after] == sorted([before, *times, after])
 
 
@@ -38,8 +41,8 @@ def test_notifications_of_one_alert_and_of_one_job() -> None:
         for job in ("one", "two"):
             tell(receiver, "A", job=job)
         tell(receiver, "B", job="one")
-        assert [one.job for one in receiver.of("A")] == ["one", "two"]
-        assert [one.alert for one in receiver.of("A", job="two")] == ["A"]
+        assert [notification.job for notification in receiver.of("A")] == ["one", "two"]
+        assert [notification.alert for notification in receiver.of("A", job="two")] == ["A"]
         assert receiver.of("B", job="two") == []
 
 
@@ -52,8 +55,10 @@ def test_each_notification_is_passed_on() -> None:
     passed: list[Notification] = []
     with Receiver(tell=passed.append) as receiver, ThreadPoolExecutor(8) as senders:
         list(senders.map(lambda n: tell(receiver, f"A{n}"), range(40)))
-    for told in (passed, receiver.notifications):
-        assert sorted(one.alert for one in told) == sorted(f"A{n}" for n in range(40))
+    for notifications in (passed, receiver.notifications):
+        assert sorted(notification.alert for notification in notifications) == sorted(
+            f"A{n}" for n in range(40)
+        )
 
 
 def test_nobody_listens_after_close() -> None:

@@ -39,9 +39,9 @@ def run(*, path: Path | None = None) -> subprocess.CompletedProcess[str]:
 def bare_path(tmp_path: Path) -> Path:
     """A PATH with a shell and little more."""
     for name in BASICS:
-        found = shutil.which(name)
-        assert found is not None
-        (tmp_path / name).symlink_to(found)
+        path = shutil.which(name)
+        assert path is not None
+        (tmp_path / name).symlink_to(path)
     return tmp_path
 
 

@@ -14,5 +14,5 @@ def rules(*, version: str) -> list[str]:
     """The file's user line, switched on, and for servers that lack %R~, as its comments say."""
     line = next(line for line in ACL.read_text().splitlines() if line.startswith("user "))
     digest = hashlib.sha256(b"s3cret").hexdigest()
-    words = line.replace("off resetpass", f"on #{digest}").split()[1:]
-    return [word.replace("%R~", "~") if version.startswith("6.") else word for word in words]
+    arguments = line.replace("off resetpass", f"on #{digest}").split()[1:]
+    return [word.replace("%R~", "~") if version.startswith("6.") else word for word in arguments]

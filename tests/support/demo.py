@@ -120,7 +120,7 @@ def run_demo(*, exporter: int | None = None) -> Iterator[RunningDemo]:
 
 
 def query(demo: RunningDemo, expression: str) -> list[tuple[dict[str, str], float]]:
-    answer = httpx.get(
+    response = httpx.get(
         f"http://127.0.0.1:{demo.prometheus}/api/v1/query", params={"query": expression}
     ).json()
-    return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
+    return [(series["metric"], float(series["value"][1])) for series in response["data"]["result"]]

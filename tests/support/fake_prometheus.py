@@ -64,9 +64,9 @@ class _Answers(BaseHTTPRequestHandler):
 def fake_prometheus(
     queues: int = 1, waiting: Callable[[float], int] = lambda _: 0
 ) -> Iterator[FakePrometheus]:
-    made = FakePrometheus(queues, waiting)
+    prometheus = FakePrometheus(queues, waiting)
     try:
-        yield made
+        yield prometheus
     finally:
-        made.shutdown()
-        made.server_close()
+        prometheus.shutdown()
+        prometheus.server_close()

@@ -14,15 +14,15 @@ MAIL = QueueKey("bull", "mail")
 ObserverOf = Callable[..., Observer]
 
 
-def observe(one: Observer, seconds: float = 10) -> QueryResult:
-    return one.observe(Deadline.after(seconds))
+def observe(observer: Observer, seconds: float = 10) -> QueryResult:
+    return observer.observe(Deadline.after(seconds))
 
 
-def mail(one: Observer, seconds: float = 10) -> QueueSample | Missing:
-    return observe(one, seconds).of([MAIL])[MAIL]
+def mail(observer: Observer, seconds: float = 10) -> QueueSample | Missing:
+    return observe(observer, seconds).of([MAIL])[MAIL]
 
 
-def missing(one: Observer, seconds: float = 10) -> Missing:
-    told = mail(one, seconds)
-    assert isinstance(told, Missing), told
-    return told
+def missing(observer: Observer, seconds: float = 10) -> Missing:
+    sample = mail(observer, seconds)
+    assert isinstance(sample, Missing), sample
+    return sample

@@ -10,13 +10,13 @@ Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def scrape(url: str, *, seconds: float = 10) -> Values:
     """Every sample of /metrics; the answer must come within the scrape's time-out."""
-    answer = httpx.get(
+    response = httpx.get(
         f"{url}/metrics", headers={"x-prometheus-scrape-timeout-seconds": str(seconds)}, timeout=seconds
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in parse_text(answer.text)
+        for family in parse_text(response.text)
         for sample in family.samples
     }
 

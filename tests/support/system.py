@@ -45,17 +45,17 @@ class Program:
 
     def ask(self, action: str = "", **query: str) -> Any:
         """The data of an answer that has to be a success."""
-        answer = self.client.get(PATH, params=({"action": action} if action else {}) | query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
+        response = self.client.get(PATH, params=({"action": action} if action else {}) | query)
+        assert response.status_code == 200, response.text
+        return response.json()["data"]
 
     def order(self, action: str, **body: Any) -> httpx.Response:
         return self.client.post(PATH, json={"action": action, **body})
 
     def done(self, action: str, **body: Any) -> Any:
-        answer = self.order(action, **body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
+        response = self.order(action, **body)
+        assert response.status_code == 200, response.text
+        return response.json()["data"]
 
     def samples(self) -> dict[str, float]:
         """/metrics, by the text before the value."""
@@ -76,10 +76,10 @@ def running(
     name = "exporter" if command == "monitor" else "scaler"
     config, log, port = folder / f"{name}.yml", folder / f"{name}.log", free_port()
     config.write_text(yaml.safe_dump(dict(settings)))
-    words = ["start", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+    arguments = ["start", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", name, *words],
+            [sys.executable, "-m", name, *arguments],
             env=os.environ | dict(environ),
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -31,20 +31,20 @@ class Story:
     began: float = 0.0
     flapped: float = 0.0
     ended: float = 0.0
-    told: list[Notification] = field(default_factory=list)
+    notifications: list[Notification] = field(default_factory=list)
     flaps: int = 0
     lowest: dict[str, float] = field(default_factory=dict)
 
     def of(self, alert: str) -> list[Notification]:
-        return [one for one in self.told if one.alert == alert]
+        return [notification for notification in self.notifications if notification.alert == alert]
 
     @property
     def firing(self) -> list[Notification]:
-        return [one for one in self.of(self.cause.alert) if one.firing]
+        return [notification for notification in self.of(self.cause.alert) if notification.firing]
 
     @property
     def resolved(self) -> list[Notification]:
-        return [one for one in self.of(self.cause.alert) if not one.firing]
+        return [notification for notification in self.of(self.cause.alert) if not notification.firing]
 
 
 def rounds(cause: Cause, at: Pace) -> int:
@@ -74,16 +74,18 @@ def play_all(stories: Collection[Story], receiver: Receiver, at: Pace) -> list[N
         try:
             together.wait()
             time.sleep(2 * at.tick + at.evaluation)  # measured: nothing may be told in it
-            told = list(receiver.notifications)
+            notifications = list(receiver.notifications)
             together.wait()
         except BaseException:  # interrupted: nobody else would let the threads go
             together.abort()
             raise
-    for one in played:
-        one.result()
+    for future in played:
+        future.result()
     for story in stories:
-        story.told = [one for one in told if one.job == story.cause.job]
-    return told
+        story.notifications = [
+            notification for notification in notifications if notification.job == story.cause.job
+        ]
+    return notifications
 
 
 def _live(story: Story, receiver: Receiver, at: Pace) -> None:
@@ -133,33 +135,33 @@ def _sleep_until(moment: float) -> None:
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
-def _is_over(told: list[Notification]) -> bool:
-    return bool(told) and not told[-1].firing
+def _is_over(notifications: list[Notification]) -> bool:
+    return bool(notifications) and not notifications[-1].firing
 
 
-def gaps(told: list[Notification]) -> list[float]:
+def gaps(notifications: list[Notification]) -> list[float]:
     """Seconds between one and the next."""
-    return [later.at - earlier.at for earlier, later in itertools.pairwise(told)]
+    return [later.at - earlier.at for earlier, later in itertools.pairwise(notifications)]
 
 
-def untimely(told: list[Notification], cooldown: float, at: Pace) -> list[str]:
+def untimely(notifications: list[Notification], cooldown: float, at: Pace) -> list[str]:
     """What is wrong with one alert's notifications: once a cooldown while it fires, its end once, no more.
 
     Repeats are decided every group_interval, and each is due half of one before: it comes no earlier than
     that, and one that came half a group_interval late would have been missed and told at the next.
     """
-    firing = [one for one in told if one.firing]
+    firing = [notification for notification in notifications if notification.firing]
     early, late = cooldown - at.tick / 2, cooldown + at.tick / 2
     wrong = [
         f"told {gap:.1f} s after the one before, not {cooldown:g} s"
         for gap in gaps(firing)
         if not early <= gap <= late
     ]
-    ends = len(told) - len(firing)
+    ends = len(notifications) - len(firing)
     if ends != 1:
         wrong.append(f"its end was told {ends} times")
-    elif told[-1].firing:
+    elif notifications[-1].firing:
         wrong.append("told again after its end")
-    elif gaps(told)[-1] > late:
-        wrong.append(f"not told in its last {gaps(told)[-1]:.1f} s")
+    elif gaps(notifications)[-1] > late:
+        wrong.append(f"not told in its last {gaps(notifications)[-1]:.1f} s")
     return wrong

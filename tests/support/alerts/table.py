@@ -67,7 +67,10 @@ def rows(stories: Iterable[Story], at: Pace) -> Iterable[str]:
             _clock((story.firing[0].at - story.began) / at.factor),
             *(_spacings(story.firing, *span, at) for span in _spans(story)),
             _clock((story.resolved[0].at - story.ended) / at.factor),
-            ", ".join(sorted({one.alert for one in story.told} - {story.cause.alert})) or "-",
+            ", ".join(
+                sorted({notification.alert for notification in story.notifications} - {story.cause.alert})
+            )
+            or "-",
         )
         yield _row(cells)
 
@@ -77,11 +80,11 @@ def _spans(story: Story) -> tuple[tuple[float, float], ...]:
 
 
 def _spacings(firing: list[Notification], begin: float, end: float, at: Pace) -> str:
-    found = [gap for gap, later in zip(gaps(firing), firing[1:], strict=True) if begin <= later.at < end]
-    if not found:
+    spacings = [gap for gap, later in zip(gaps(firing), firing[1:], strict=True) if begin <= later.at < end]
+    if not spacings:
         return "-"
-    least, most = _clock(min(found) / at.factor), _clock(max(found) / at.factor)
-    times = "" if len(found) == 1 else f"{len(found)} times "
+    least, most = _clock(min(spacings) / at.factor), _clock(max(spacings) / at.factor)
+    times = "" if len(spacings) == 1 else f"{len(spacings)} times "
     return times + (least if least == most else f"{least} to {most}")
 
 
@@ -108,5 +111,5 @@ def _versions() -> list[str]:
 
 def _version(program: str) -> str:
     done = subprocess.run([find_program(program), "--version"], check=True, capture_output=True, text=True)
-    found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
-    return found[0] if found else "of an unknown version"
+    version = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return version[0] if version else "of an unknown version"

@@ -44,8 +44,8 @@ class Admin:
         """One request past all faults. Raises RefusedError."""
         headers = {"Content-Type": content, "User-Agent": agent}
         data = b"" if body is None else json.dumps(body).encode()
-        status, _, answer = self.front.backend(method, path, headers, data)
-        document: Json = json.loads(answer)
+        status, _, reply = self.front.backend(method, path, headers, data)
+        document: Json = json.loads(reply)
         if status >= 300:
             raise RefusedError(status, str(document.get("message")))
         return document
@@ -125,8 +125,8 @@ class Admin:
     def events(self) -> list[Json]:
         """Those of the scaler, the oldest first."""
         items = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
-        ours = [event for event in items if event.get("reportingComponent") == "oxherd-scaler"]
-        return sorted(ours, key=lambda event: int(event["metadata"]["resourceVersion"]))
+        events = [event for event in items if event.get("reportingComponent") == "oxherd-scaler"]
+        return sorted(events, key=lambda event: int(event["metadata"]["resourceVersion"]))
 
     # --- who may do what ---------------------------------------------------------------------------------
 

@@ -94,10 +94,10 @@ class FakeApi:
     def _route(
         self, method: str, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str], body: bytes
     ) -> Json:
-        found = _PATH.match(path)
-        if not found:
+        match = _PATH.match(path)
+        if not match:
             raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
-        part = {key: unquote(value) for key, value in found.groupdict().items() if value}
+        part = {key: unquote(value) for key, value in match.groupdict().items() if value}
         group, namespace = part.get("group", ""), part.get("namespace", "")
         resource, name, sub = part.get("resource", "namespaces"), part.get("name", ""), part.get("sub", "")
         if resource == "namespaces":
@@ -133,15 +133,15 @@ class FakeApi:
         raise _RefusedError(405, "MethodNotAllowed", "the server does not allow this method")
 
     def _list(self, key: tuple[str, str, str], query: Mapping[str, list[str]]) -> Json:
-        wanted = query.get("labelSelector", [""])[0]
-        found = [
-            one
-            for _, one in sorted(self._objects.get(key, {}).items())
-            if _selected(one["metadata"].get("labels", {}), wanted)
+        selector = query.get("labelSelector", [""])[0]
+        items = [
+            item
+            for _, item in sorted(self._objects.get(key, {}).items())
+            if _selected(item["metadata"].get("labels", {}), selector)
         ]
         limit, begin = int(query.get("limit", ["0"])[0]), int(query.get("continue", ["0"])[0])
-        page = found[begin : begin + limit] if limit else found
-        more = {"continue": str(begin + limit)} if limit and begin + limit < len(found) else {}
+        page = items[begin : begin + limit] if limit else items
+        more = {"continue": str(begin + limit)} if limit and begin + limit < len(items) else {}
         kind = f"{_KINDS[key[:2]]}List"
         meta = {"resourceVersion": str(self._version)} | more
         items = copy.deepcopy(page)
@@ -186,24 +186,24 @@ class FakeApi:
         return _scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
 
     def _delete(self, key: tuple[str, str, str], name: str) -> Json:
-        found = self._object(key, name)
+        stored = self._object(key, name)
         del self._objects[key][name]
         if key[1] == "namespaces":
-            self._objects = {at: kept for at, kept in self._objects.items() if at[2] != name}
+            self._objects = {at: objects for at, objects in self._objects.items() if at[2] != name}
         if key[1] in {"deployments", "statefulsets"}:
-            self._reconcile(key, found | {"spec": found["spec"] | {"replicas": 0}})
+            self._reconcile(key, stored | {"spec": stored["spec"] | {"replicas": 0}})
         return {"kind": "Status", "status": "Success"}
 
     # --- what is kept ------------------------------------------------------------------------------------
 
     def _object(self, key: tuple[str, str, str], name: str) -> Json:
         try:
-            found = self._objects.get(key, {})[name]
+            stored = self._objects.get(key, {})[name]
         except KeyError:
             raise _RefusedError(404, "NotFound", f'{key[1]} "{name}" not found') from None
         if key[1] in {"deployments", "statefulsets"}:
-            self._reconcile(key, found)
-        return found
+            self._reconcile(key, stored)
+        return stored
 
     def _stored(
         self,
@@ -250,16 +250,16 @@ class FakeApi:
         meta, spec = workload["metadata"], workload["spec"]
         place = ("", "pods", key[2])
         pods = self._objects.setdefault(place, {})
-        mine = [one for one in pods.values() if one["metadata"].get("ownerUid") == meta["uid"]]
-        wanted = spec.get("replicas", 0)
-        for _ in range(wanted - len(mine)):
+        mine = [pod for pod in pods.values() if pod["metadata"].get("ownerUid") == meta["uid"]]
+        replicas = spec.get("replicas", 0)
+        for _ in range(replicas - len(mine)):
             pod = _pod_of(workload, key[2])
             self._ready_at[pod["metadata"]["name"]] = monotonic() + self.start_seconds
             pods[pod["metadata"]["name"]] = pod
             mine.append(pod)
         cost = "controller.kubernetes.io/pod-deletion-cost"
-        leaving = sorted(mine, key=lambda one: int(one["metadata"].get("annotations", {}).get(cost, 0)))
-        for pod in leaving[: max(0, len(mine) - wanted)]:
+        leaving = sorted(mine, key=lambda pod: int(pod["metadata"].get("annotations", {}).get(cost, 0)))
+        for pod in leaving[: max(0, len(mine) - replicas)]:
             del pods[pod["metadata"]["name"]]
             mine.remove(pod)
         for pod in mine:
@@ -268,7 +268,7 @@ class FakeApi:
                     {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
                 ]
         ready = sum(1 for pod in mine if pod["status"]["conditions"])
-        workload["status"] = {"replicas": wanted} | ({"readyReplicas": ready} if ready else {})
+        workload["status"] = {"replicas": replicas} | ({"readyReplicas": ready} if ready else {})
 
     # --- roles -------------------------------------------------------------------------------------------
 
@@ -282,19 +282,19 @@ class FakeApi:
         home, _, account = token.partition(":")
         if account not in self._objects.get(("", "serviceaccounts", home), {}):
             raise _RefusedError(401, "Unauthorized", "Unauthorized")
-        wanted = f"{resource}/{sub}" if sub else resource
+        permission = f"{resource}/{sub}" if sub else resource
         for rule in self._rules(namespace, home, account):
             names = rule.get("resourceNames")
             if (
                 verb in rule["verbs"]
                 and group in rule["apiGroups"]
-                and wanted in rule["resources"]
+                and permission in rule["resources"]
                 and (not names or name in names)
             ):
                 return
         user = f"system:serviceaccount:{home}:{account}"
-        what = f'{wanted}{"." if group else ""}{group} "{name}" is forbidden'
-        why = f'User "{user}" cannot {verb} resource "{wanted}" in API group "{group}"'
+        what = f'{permission}{"." if group else ""}{group} "{name}" is forbidden'
+        why = f'User "{user}" cannot {verb} resource "{permission}" in API group "{group}"'
         raise _RefusedError(403, "Forbidden", f'{what}: {why} in the namespace "{namespace}"')
 
     def _rules(self, namespace: str, home: str, account: str) -> Iterable[Json]:
@@ -302,7 +302,10 @@ class FakeApi:
         roles = self._objects.get(("rbac.authorization.k8s.io", "roles", namespace), {})
         for binding in bindings.values():
             subjects = binding.get("subjects") or []
-            if any(one["name"] == account and one.get("namespace", namespace) == home for one in subjects):
+            if any(
+                subject["name"] == account and subject.get("namespace", namespace) == home
+                for subject in subjects
+            ):
                 yield from roles.get(binding["roleRef"]["name"], {}).get("rules") or []
 
 
@@ -311,12 +314,12 @@ class FakeApi:
 
 def _scale_of(workload: Json) -> Json:
     meta, replicas = workload["metadata"], workload["spec"].get("replicas", 0)
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    fields = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     labels = workload["spec"].get("selector", {}).get("matchLabels", {})
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
-        "metadata": {key: meta[key] for key in kept if key in meta},
+        "metadata": {key: meta[key] for key in fields if key in meta},
         "spec": {"replicas": replicas} if replicas else {},
         "status": {
             "replicas": workload.get("status", {}).get("replicas", 0),
@@ -327,7 +330,7 @@ def _scale_of(workload: Json) -> Json:
 
 def _own_replicas(data: Json, manager: str, sub: str, replicas: int | None) -> None:
     """A change of the number is its writer's; of 0 nobody is the owner, as it is no field then."""
-    kept = [
+    entries = [
         entry
         for entry in data["metadata"].get("managedFields", [])
         if "f:replicas" not in entry["fieldsV1"].get("f:spec", {})
@@ -341,8 +344,8 @@ def _own_replicas(data: Json, manager: str, sub: str, replicas: int | None) -> N
             "fieldsType": "FieldsV1",
             "fieldsV1": {"f:spec": {"f:replicas": {}}},
         }
-        kept.append(entry | ({"subresource": sub} if sub else {}))
-    data["metadata"]["managedFields"] = kept
+        entries.append(entry | ({"subresource": sub} if sub else {}))
+    data["metadata"]["managedFields"] = entries
 
 
 def _pod_of(workload: Json, namespace: str) -> Json:
@@ -387,10 +390,10 @@ def _patched(data: Json, content: str, body: bytes) -> Json:
 
 
 def _operate(data: Json, operation: Json) -> None:
-    *path, last = [one.replace("~1", "/").replace("~0", "~") for one in operation["path"].split("/")[1:]]
+    *path, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
     place: Any = data
-    for one in path:
-        place = place.get(one) if isinstance(place, dict) else None
+    for part in path:
+        place = place.get(part) if isinstance(place, dict) else None
     refused = _RefusedError(422, "Invalid", "the server rejected our request due to an error in our request")
     if not isinstance(place, dict):
         raise refused

@@ -126,12 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
         user_agent = self.headers.get("User-Agent", "")
         fault = self.server.fault_of(f"{self.command} {self.path}", user_agent)
         requested = {name.title(): value for name, value in self.headers.items()}
-        status, answer = 0, b""
+        status, content = 0, b""
         headers: Mapping[str, str] = {}
         if fault is None or fault.kind == "after":
-            status, headers, answer = self.server.backend(self.command, self.path, requested, body)
+            status, headers, content = self.server.backend(self.command, self.path, requested, body)
         if fault is not None and fault.kind == "status":
-            status, headers, answer = fault.status, fault.headers, fault.body
+            status, headers, content = fault.status, fault.headers, fault.body
         with self.server.lock:
             request = RecordedRequest(at, self.command, self.path, user_agent, body, status or None)
             self.server.recorded.append(request)
@@ -144,9 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass

@@ -34,15 +34,15 @@ class ScalerProcess:
     def status(self) -> dict[str, Any] | None:
         """/status.json; None while it is not available."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status.json", timeout=2) as answer:
-                data: dict[str, Any] = json.load(answer)
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status.json", timeout=2) as response:
+                data: dict[str, Any] = json.load(response)
                 return data
         except OSError:
             return None
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
-            text: str = answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as response:
+            text: str = response.read().decode()
             return text
 
     def leads(self) -> bool:

@@ -31,6 +31,6 @@ def soon() -> Deadline:
 
 
 def read(target: KubernetesTarget) -> Workers:
-    found = target.read(soon())
-    assert isinstance(found, Ok), found
-    return found.value
+    reading = target.read(soon())
+    assert isinstance(reading, Ok), reading
+    return reading.value

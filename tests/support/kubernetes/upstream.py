@@ -22,13 +22,13 @@ def upstream(kubeconfig: str) -> Backend:
     as_others = urllib3.PoolManager(ca_certs=settings.ssl_ca_cert, retries=False)
 
     def answer(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        passed = {name: headers[name] for name in _PASSED if name in headers}
-        admin = "Authorization" not in passed
+        forwarded = {name: headers[name] for name in _PASSED if name in headers}
+        admin = "Authorization" not in forwarded
         credential = settings.get_api_key_with_prefix("authorization") if admin else None
         if credential:
-            passed["Authorization"] = credential
+            forwarded["Authorization"] = credential
         pool = as_admin if admin else as_others
-        response = pool.request(method, settings.host + target, body=body, headers=passed, timeout=30.0)
+        response = pool.request(method, settings.host + target, body=body, headers=forwarded, timeout=30.0)
         kept_headers = {
             name: response.headers[name]
             for name in ("Content-Type", "Retry-After")

@@ -27,6 +27,6 @@ def test_a_reservation_ends_with_its_process() -> None:
 
 
 def test_none_is_given_twice() -> None:
-    given = [*free_ports(6), *free_ports(3), free_port()]
-    assert len(set(given)) == 10
-    assert reserve(given[0])
+    ports = [*free_ports(6), *free_ports(3), free_port()]
+    assert len(set(ports)) == 10
+    assert reserve(ports[0])

@@ -22,7 +22,7 @@ NODE_DOWN = {
 
 
 def lines(firing: Firing, *alerts: dict[str, Any]) -> list[str]:
-    return [f"{one.state} {one.text}" for one in firing.notices({"alerts": alerts})]
+    return [f"{notice.state} {notice.text}" for notice in firing.notices({"alerts": alerts})]
 
 
 def test_an_alert_is_one_line_in_columns() -> None:

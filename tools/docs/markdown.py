@@ -1,34 +1,31 @@
-"""Pages of documentation that are written from declarations, and compared with them."""
+"""Markdown: paragraphs, tables, and the rows of series and of settings."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import fill
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from service.config.load import is_secret
 
+SERIES_COLUMNS: Final = ("series", "type", "labels", "meaning")
+SETTING_COLUMNS: Final = ("setting", "environment", "type", "default", "meaning")
 
-def write_or_check(pages: Mapping[Path, str], arguments: list[str], program: str) -> int:
-    """--write writes the pages, --check names those that are not what they should be; the exit code."""
-    match arguments:
-        case ["--write"]:
-            for path, text in pages.items():
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(text)
-            return 0
-        case ["--check"]:
-            stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
-            for path in stale:
-                sys.stderr.write(f"{path.name} is not what the declarations say: run make docs\n")
-            return 1 if stale else 0
-    sys.stderr.write(f"usage: python -m {program} --check | --write\n")
-    return 2
+
+def paragraph(text: str) -> str:
+    """The text in lines of at most 140 columns; a code span is not broken."""
+    unbroken = re.sub(r"`[^`]*`", lambda span: span[0].replace(" ", "\0"), text)
+    return fill(unbroken, width=140, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+
+
+def table_lines(head: Sequence[str], rows: Iterable[str]) -> list[str]:
+    """The lines of a table; the rows are lines already."""
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *rows, ""]
 
 
 def series_row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
@@ -37,7 +34,7 @@ def series_row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
 
 
 def setting_rows(model: type[BaseModel], env: Mapping[str, str]) -> list[str]:
-    """A row a setting; `env` are the variables and the settings that they give. Raises ValueError for one
+    """One row per setting; `env` maps environment variables to settings. Raises ValueError for a setting
     without a description."""
     names = {path: name for name, path in env.items()}
     return [_row(path, field, names.get(path, "")) for path, field in _leaves(model, "")]
@@ -56,9 +53,9 @@ def _leaves(model: type[BaseModel], under: str) -> Iterator[tuple[str, FieldInfo
 
 
 def _model_of(kind: Any) -> type[BaseModel] | None:
-    for one in (kind, *get_args(kind)):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
+    for part in (kind, *get_args(kind)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
     return None
 
 
@@ -78,9 +75,9 @@ def _type(kind: Any) -> str:
         return "list" if _model_of(kind) else f"list of {_type(get_args(kind)[0])}"
     if get_origin(kind) is dict:
         return "mapping"
-    words = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-    kinds = [one for one in get_args(kind) if one is not NoneType] or [kind]
-    return " or ".join(words[one] for one in kinds)
+    names = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+    kinds = [part for part in get_args(kind) if part is not NoneType] or [kind]
+    return " or ".join(names[part] for part in kinds)
 
 
 def _default(field: FieldInfo) -> str:
@@ -90,10 +87,10 @@ def _default(field: FieldInfo) -> str:
     if value is None or value in ((), {}):
         return ""
     if isinstance(value, tuple):
-        value = ", ".join(str(one) for one in value)
+        value = ", ".join(str(item) for item in value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def cell(text: str) -> str:
-    """Fit for a cell of a Markdown table."""
+    """The text escaped for a cell of a table."""
     return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,120 @@
+"""docs/metrics.md, docs/settings.md and docs/settings.schema.json, from the exporter's declarations."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from exporter.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
+from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
+from exporter.settings import ExporterSettings
+from exporter.web.exposition import OWN
+from service.api.metrics import HELP, LABELS, REFUSED
+from service.config.load import secret_names
+from tools.docs.markdown import (
+    SERIES_COLUMNS,
+    SETTING_COLUMNS,
+    cell,
+    paragraph,
+    series_row,
+    setting_rows,
+    table_lines,
+)
+
+_NODES: Final = (
+    "`node` is host:port as the deployment announces it. The names are redis_exporter's where the meaning is "
+    "the same; `deploy/prometheus/prometheus.yml` copies `node` into `instance`, which its dashboards use."
+)
+_STREAMS: Final = (
+    "Read without consumer groups, so that any number of exporters may follow the same streams. A counter "
+    "starts at 0 when the exporter first finds the queue, and is reset when the exporter restarts."
+)
+_PROBES: Final = (
+    "`probe` is a name from `probes` in the settings ([probes](probes.md)). The error rate is "
+    "`sum without (reason) (rate(oxherd_probe_failures_total[5m]))` / "
+    "`rate(oxherd_probe_duration_seconds_count[5m])`."
+)
+_SECTIONS: Final = (
+    ("Health", "[How the score is calculated](health.md).", health.FAMILIES),
+    (
+        "Redis, per node",
+        _NODES,
+        redis.FAMILIES,
+    ),
+    (
+        "Redis Cluster and Sentinel",
+        "A node's own view where CLUSTER INFO reports it; the agreed view where the help says so.",
+        cluster.FAMILIES,
+    ),
+    ("BullMQ, per queue", "`prefix` and `queue` name a queue.", bullmq.FAMILIES),
+    (
+        "BullMQ, from the event streams",
+        _STREAMS,
+        events.FAMILIES,
+    ),
+    ("Host", "Disabled by `host.enabled: false`, where node_exporter runs anyway.", host.FAMILIES),
+    (
+        "Endpoints of your own",
+        _PROBES,
+        probes.FAMILIES,
+    ),
+    (
+        "The exporter itself",
+        "prometheus-client adds `process_*` and `python_*`.",
+        internal.FAMILIES,
+    ),
+)
+
+_INTRODUCTION: Final = """\
+# Series
+
+Written by `make docs` from the declarations in `exporter/metrics/`.
+
+- Base units: seconds, bytes, ratios from 0 to 1. Only the name of a counter ends in `_total`.
+- A series whose source could not be read in a scrape is absent from it, and its `_up` or `_success` is 0.
+  A value of 0 never means "unknown".
+- The series of a queue or a node that no longer exists disappear.
+- No label has an unbounded number of values: no job, worker or pod.
+"""
+
+
+def exporter_metrics() -> str:
+    """The text of docs/metrics.md."""
+    lines = [_INTRODUCTION]
+    for title, text, families in _SECTIONS:
+        rows = [series_row(family.name, family.kind, family.labels, family.help) for family in families]
+        if families is internal.FAMILIES:
+            rows += [series_row(name, "gauge", labels, meaning) for name, (labels, meaning) in OWN.items()]
+            rows.append(series_row(REFUSED, "counter", LABELS, HELP))
+        lines += [f"## {title}", "", paragraph(text), "", *table_lines(SERIES_COLUMNS, rows)]
+    return "\n".join(lines)
+
+
+def exporter_settings() -> str:
+    """The text of docs/settings.md."""
+    secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ExporterSettings, EXPORTER_VARIABLES))
+    source = (
+        "Written by `make docs` from `exporter/settings.py`. The file is YAML, named by `--config FILE` or "
+        "`EXPORTER_CONFIG`. The environment overrides the file, and the command line overrides both. An "
+        "unknown key is an error. `monitor start --check-config` checks the settings and exits; "
+        "`--print-config` prints the effective settings, secrets hidden. "
+        "[settings.schema.json](settings.schema.json) is for editors."
+    )
+    files = (
+        f"A secret may be in a file that a variable names: {secrets}. One line end at the end of the file "
+        "is dropped. A file that is empty or cannot be read is an error, and so is a secret that is given "
+        "both ways."
+    )
+    cluster = [f"| `{name}` | {cell(text)} |" for name, text in CLUSTER_VARIABLES.items()]
+    lines = [
+        *("# Settings", "", paragraph(source), "", paragraph(files), ""),
+        *table_lines(SETTING_COLUMNS, setting_rows(ExporterSettings, EXPORTER_VARIABLES)),
+        *("The nodes of a cluster may be given one by one:", ""),
+        *table_lines(("environment", "meaning"), cluster),
+    ]
+    return "\n".join(lines)
+
+
+def exporter_schema() -> str:
+    """The text of docs/settings.schema.json."""
+    return json.dumps(ExporterSettings.model_json_schema(), indent=2) + "\n"
