@@ -263,7 +263,7 @@ def scrape(program: Exporter, *, wanted: str) -> str:
         text = httpx.get(f"http://{program.address}/metrics").text
         return text if wanted in text else None
 
-    text = wait_until(found, what=wanted, seconds=15)
+    text = wait_until(found, what=wanted, seconds=60)
     assert text is not None
     return text
 
@@ -311,7 +311,7 @@ def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch
     wait_until(
         lambda: one.events("{bill}").lag < 0.5 and cluster.owner_of("bull:{bill}:") is replica,
         what="the new owner is followed",
-        seconds=20,
+        seconds=60,
     )
     with BullMQ(6, cluster=[node.address for node in cluster.nodes if node is not owner]) as bullmq:
         bullmq.start_worker("{bill}", concurrency=2)

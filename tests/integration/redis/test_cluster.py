@@ -32,7 +32,7 @@ def until(deployment: Deployment, condition: Callable[[RedisState], bool], what:
         state = collect(deployment)
         return state if condition(state) else None
 
-    found = wait_until(looked, what=what, seconds=30, every=0.1)
+    found = wait_until(looked, what=what, seconds=60, every=0.1)
     assert found is not None
     return found
 
@@ -187,7 +187,7 @@ def test_addresses_that_only_the_cluster_can_use(connect: Connect) -> None:
                 {seen.address for seen in behind.members(node)} == set(announced) for node in behind.nodes
             ),
             what="all nodes know the announced ports",
-            seconds=30,
+            seconds=60,
         )
         seed = behind.nodes[0].address
         lost = collect(connect(cluster=[seed]))

@@ -121,7 +121,7 @@ def settled(one: Observer) -> QueueSample:
         told = mail(one)
         return told if isinstance(told, QueueSample) and (told.waiting, told.added) == (7, 12) else None
 
-    found = wait_until(reached, what="7 jobs wait of 12", seconds=15, every=0.2)
+    found = wait_until(reached, what="7 jobs wait of 12", seconds=60, every=0.2)
     assert found is not None
     return found
 
@@ -310,7 +310,7 @@ def test_prometheus_hangs_and_dies_and_another_takes_over_until_it_is_back(
     for _ in range(3):
         assert look(one).url == world.prometheus.url
     with start_prometheus(jobs, port=port) as first:
-        wait_until(lambda: look(one).url == first.url, what="back to the first", seconds=20, every=0.1)
+        wait_until(lambda: look(one).url == first.url, what="back to the first", seconds=60, every=0.1)
     lines = [record.message for record in caplog.records if "another" in record.message]
     assert 1 <= len(lines) <= 2  # it may have been back for a moment between the two
 
@@ -323,16 +323,16 @@ def test_an_exporter_that_is_gone_leaves_no_numbers(
         start_prometheus(config(scraping(exporter.address))) as prometheus,
     ):
         one = observer(prometheus.url)
-        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample", seconds=15, every=0.1)
+        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample", seconds=60, every=0.1)
         fresh_redis.process.suspend()
         told = wait_until(
-            lambda: is_missing(one), what="no sample of a Redis that hangs", seconds=15, every=0.1
+            lambda: is_missing(one), what="no sample of a Redis that hangs", seconds=60, every=0.1
         )
         assert told is not None
         fresh_redis.process.resume()
-        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample again", seconds=15, every=0.1)
+        wait_until(lambda: isinstance(mail(one), QueueSample), what="a sample again", seconds=60, every=0.1)
         exporter.stop()
-        told = wait_until(lambda: is_missing(one), what="no sample of no exporter", seconds=15, every=0.1)
+        told = wait_until(lambda: is_missing(one), what="no sample of no exporter", seconds=60, every=0.1)
         assert told is not None
         assert told.kind == "empty"
         assert "is the exporter up" in told.message

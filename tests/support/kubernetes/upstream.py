@@ -28,7 +28,7 @@ def upstream(kubeconfig: str) -> Backend:
         if credential:
             passed["Authorization"] = credential
         pool = as_admin if admin else as_others
-        found = pool.request(method, settings.host + target, body=body, headers=passed, timeout=30.0)
+        found = pool.request(method, settings.host + target, body=body, headers=passed, timeout=60.0)
         kept = {
             name: found.headers[name] for name in ("Content-Type", "Retry-After") if name in found.headers
         }
