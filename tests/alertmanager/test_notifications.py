@@ -53,7 +53,7 @@ def test_a_held_alert_is_told_once_a_cooldown_and_its_end_once(
 ) -> None:
     alert = "RedisConnectionDown"
     post(alertmanager, alert, severity="critical", cooldown="5m")
-    wait_until(lambda: len(receiver.of(alert)) == 4, what="four notifications", seconds=30)
+    wait_until(lambda: len(receiver.of(alert)) == 4, what="four notifications", seconds=60)
     post(alertmanager, alert, severity="critical", cooldown="5m", ends="2020-01-01T00:00:00Z")
     wait_until(lambda: not receiver.of(alert)[-1].firing, what="the end is told")
     *firing, _ = receiver.of(alert)
@@ -67,7 +67,7 @@ def test_what_follows_from_a_lost_redis_is_not_told(alertmanager: Alertmanager, 
     post(alertmanager, "RedisConnectionDown", *followers, severity="critical", cooldown="5m")
     post(alertmanager, "QueueSystemDown", severity="critical", cooldown="5m", job="another")
     post(alertmanager, "HighSystemLoad", severity="medium", cooldown="20m")
-    wait_until(lambda: len(receiver.of("RedisConnectionDown")) == 2, what="two rounds", seconds=15)
+    wait_until(lambda: len(receiver.of("RedisConnectionDown")) == 2, what="two rounds", seconds=60)
     alerts = {(notification.alert, notification.job) for notification in receiver.notifications}
     assert alerts == {
         ("RedisConnectionDown", "oxherd"),

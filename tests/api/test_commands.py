@@ -24,7 +24,7 @@ def run(*words: str, **environ: str) -> tuple[int, str, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
         env={**os.environ, "LANG": "C.UTF-8", **environ},
     )
     assert FULL not in done.stdout + done.stderr
@@ -90,7 +90,7 @@ def test_a_shell_completes_it(command: str, word: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
         env=os.environ | {"PATH": path},
     )
     assert done.stdout.split() == [word], done.stderr

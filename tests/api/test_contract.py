@@ -273,7 +273,7 @@ def _steps(scaler: Program, count: int) -> None:
     """Wait for so many more steps of the scaler."""
     name = "oxherd_scaler_steps_total"
     before = scaler.samples()[name]
-    wait_until(lambda: scaler.samples()[name] >= before + count, what=f"{count} steps", seconds=30)
+    wait_until(lambda: scaler.samples()[name] >= before + count, what=f"{count} steps", seconds=60)
 
 
 def test_reading_keys_change_nothing(system: System) -> None:
@@ -299,7 +299,7 @@ def test_the_page_shows_what_a_closed_scaler_says(system: System) -> None:
         assert "notifications" not in browser.get("/").text
         assert "notifications" in browser.post("/sign-in", data={"key": FULL}).text
         wait_until(
-            lambda: '<td class="name">mail</td>' in _scaling(browser), what=_scaling(browser), seconds=20
+            lambda: '<td class="name">mail</td>' in _scaling(browser), what=_scaling(browser), seconds=60
         )
         assert browser.post(PATH, json={"action": "stop_monitoring"}).status_code == 401
 

@@ -180,7 +180,7 @@ def test_a_command_works(world: World, block: Block) -> None:
         env=world.environ,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     output = f"{ran.returncode}: {ran.stdout}{ran.stderr}"

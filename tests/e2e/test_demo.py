@@ -101,7 +101,7 @@ def test_the_workers_of_the_bursty_queue_follow_its_batches(demo: RunningDemo) -
     fewer = f"{workers} < max_over_time({workers}[1m])"
     wait_until(lambda: query(demo, fewer), what="fewer again", seconds=60, every=0.2)
     command = [sys.executable, "-m", "scaler", "status", f"--url=http://127.0.0.1:{demo.scaler}"]
-    shown = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=30)
+    shown = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0, shown.stderr
     assert "newsletter" in shown.stdout
 

@@ -27,7 +27,7 @@ SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "LOG_")
 def monitor(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     return subprocess.run(
-        [str(MONITOR), *arguments], env=own | environ, check=False, capture_output=True, text=True, timeout=30
+        [str(MONITOR), *arguments], env=own | environ, check=False, capture_output=True, text=True, timeout=60
     )
 
 

@@ -66,7 +66,7 @@ class RunningDemo:
 
     def stop(self, number: int = signal.SIGINT) -> None:
         self.process.send_signal(number)
-        self.wait_for("everything is stopped", seconds=20)
+        self.wait_for("everything is stopped", seconds=60)
         assert self.process.wait(timeout=10) == 0
 
     @property
@@ -116,7 +116,7 @@ def run_demo(*, exporter: int | None = None) -> Iterator[RunningDemo]:
         finally:
             if process.poll() is None:
                 process.terminate()
-            reader.join(timeout=30)
+            reader.join(timeout=60)
 
 
 def query(demo: RunningDemo, expression: str) -> list[tuple[dict[str, str], float]]:

@@ -86,7 +86,7 @@ def running(
         )
     program = Program(process, f"http://127.0.0.1:{port}", log, key)
     try:
-        wait_until(lambda: _ready(program), what=f"{name} is ready", seconds=30)
+        wait_until(lambda: _ready(program), what=f"{name} is ready", seconds=60)
         yield program
     finally:
         program.client.close()

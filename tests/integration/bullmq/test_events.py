@@ -265,7 +265,7 @@ def scrape(program: Exporter, *, expected: str) -> str:
         text = httpx.get(f"http://{program.address}/metrics").text
         return text if expected in text else None
 
-    text = wait_until(matching_text, what=expected, seconds=15)
+    text = wait_until(matching_text, what=expected, seconds=60)
     assert text is not None
     return text
 
@@ -313,7 +313,7 @@ def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch
     wait_until(
         lambda: monitor.events("{bill}").lag < 0.5 and cluster.owner_of("bull:{bill}:") is replica,
         what="the new owner is followed",
-        seconds=20,
+        seconds=60,
     )
     with BullMQ(6, cluster=[node.address for node in cluster.nodes if node is not owner]) as bullmq:
         bullmq.start_worker("{bill}", concurrency=2)

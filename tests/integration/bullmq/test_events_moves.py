@@ -65,7 +65,7 @@ def test_a_slot_migration_under_load(fresh_cluster: RedisCluster, watch: WatchOf
                     move_slot(cluster, slot_of("bull:{mail}:"), source, target)
                     failovers.step()
             wait_until(
-                lambda: bullmq.tally(worker)["returned"] >= 300, what="the worker is through", seconds=30
+                lambda: bullmq.tally(worker)["returned"] >= 300, what="the worker is through", seconds=60
             )
         events = wait_for(monitor, name, {"added": 300, "started": 300, "completed": 300})
         assert bullmq.tally(worker) == {"started": 300, "returned": 300, "threw": 0}
@@ -90,7 +90,7 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
             worker = bullmq.start_worker(name, concurrency=5)
             bullmq.add_bulk(name, 200, **GONE)
             wait_until(
-                lambda: bullmq.tally(worker)["returned"] == 200, what="the worker is through", seconds=20
+                lambda: bullmq.tally(worker)["returned"] == 200, what="the worker is through", seconds=60
             )
         wait_until(
             lambda: all(in_step(master, replica) for replica in servers.replicas()),
@@ -101,7 +101,7 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
             worker = bullmq.start_worker(name, concurrency=5)
             bullmq.add_bulk(name, 100, **GONE)
             wait_until(
-                lambda: bullmq.tally(worker)["returned"] == 100, what="the worker is through", seconds=20
+                lambda: bullmq.tally(worker)["returned"] == 100, what="the worker is through", seconds=60
             )
     events = wait_for(monitor, name, {"added": 300, "started": 300, "completed": 300})
     assert (events.lost, events.undone) == (0, 0)
@@ -126,7 +126,7 @@ def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: RedisClust
     wait_until(
         lambda: replica.facts("info", "replication")["role"] == "master",
         what="the replica has taken over",
-        seconds=30,
+        seconds=60,
     )
     with BullMQ(6, cluster=[node.address for node in cluster.nodes if node is not owner]) as bullmq:
         bullmq.add_bulk(name, 2)

@@ -70,7 +70,7 @@ def test_totals_over_a_restart_under_load(server: RedisServer, tmp_path: Path, h
 
     with BullMQ(6, url=server.url) as bullmq:
         with exporter(server, state, queue, port) as first:
-            wait_until(lambda: completed() == 0, what="it is followed", seconds=20)
+            wait_until(lambda: completed() == 0, what="it is followed", seconds=60)
             worker = bullmq.start_worker(queue, concurrency=4, behaviour={"fail_first": 1, "ms": 20})
             added = 0
             before = written(state)
@@ -89,7 +89,7 @@ def test_totals_over_a_restart_under_load(server: RedisServer, tmp_path: Path, h
         bullmq.add_bulk(queue, 40, attempts=2, **GONE)
         added += 40
         with exporter(server, state, queue, port):
-            wait_until(lambda: completed() == added, what=f"{added} completed", seconds=30)
+            wait_until(lambda: completed() == added, what=f"{added} completed", seconds=60)
             own = bullmq.tally(worker)
             assert own["returned"] == added
             assert counter(port, "bullmq_job_started_total", queue) == own["started"]

@@ -32,7 +32,7 @@ def until(deployment: Deployment, condition: Callable[[RedisState], bool], what:
         state = collect(deployment)
         return state if condition(state) else None
 
-    state = wait_until(collect_until, what=what, seconds=30, every=0.1)
+    state = wait_until(collect_until, what=what, seconds=60, every=0.1)
     assert state is not None
     return state
 
@@ -188,7 +188,7 @@ def test_addresses_that_only_the_cluster_can_use(connect: Connect) -> None:
                 {member.address for member in behind.members(node)} == set(announced) for node in behind.nodes
             ),
             what="all nodes know the announced ports",
-            seconds=30,
+            seconds=60,
         )
         seed = behind.nodes[0].address
         lost = collect(connect(cluster=[seed]))

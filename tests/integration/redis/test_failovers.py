@@ -47,7 +47,7 @@ def watching(connect: Connect, **settings: object) -> Iterator[Counts]:
 
 def settle(counts: Counts, total: int) -> dict[str, int]:
     """Wait for so many failovers, and a while longer for one too many."""
-    wait_until(lambda: sum(counts().values()) >= total, what=f"{total} failovers", seconds=20)
+    wait_until(lambda: sum(counts().values()) >= total, what=f"{total} failovers", seconds=60)
     time.sleep(QUIET_SECONDS)
     assert sum(counts().values()) == total
     return {shard: count for shard, count in counts().items() if count}
@@ -56,7 +56,7 @@ def settle(counts: Counts, total: int) -> dict[str, int]:
 def settled(counts: Counts, watched: SentinelSet) -> int:
     """How many failovers the sentinels made, when all have been counted and none too many."""
     wait_until(
-        lambda: sum(counts().values()) >= watched.switches() > 0, what="every switch counted", seconds=20
+        lambda: sum(counts().values()) >= watched.switches() > 0, what="every switch counted", seconds=60
     )
     time.sleep(QUIET_SECONDS)
     assert counts() == {watched.name: watched.switches()}

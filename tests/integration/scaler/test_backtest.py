@@ -95,7 +95,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             except httpx.TransportError:
                 return False
 
-        server.wait_for(ready, seconds=20)
+        server.wait_for(ready, seconds=60)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.stop()

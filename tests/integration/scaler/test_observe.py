@@ -125,7 +125,7 @@ def settled(observer: Observer) -> QueueSample:
             else None
         )
 
-    sample_of_mail = wait_until(reached, what="7 jobs wait of 12", seconds=15, every=0.2)
+    sample_of_mail = wait_until(reached, what="7 jobs wait of 12", seconds=60, every=0.2)
     assert sample_of_mail is not None
     return sample_of_mail
 
@@ -321,7 +321,7 @@ def test_prometheus_hangs_and_dies_and_another_takes_over_until_it_is_back(
         assert observe(under_test).url == world.prometheus.url
     with start_prometheus(jobs, port=port) as first:
         wait_until(
-            lambda: observe(under_test).url == first.url, what="back to the first", seconds=20, every=0.1
+            lambda: observe(under_test).url == first.url, what="back to the first", seconds=60, every=0.1
         )
     lines = [record.message for record in caplog.records if "another" in record.message]
     assert 1 <= len(lines) <= 2  # it may have been back for a moment between the two
@@ -335,19 +335,19 @@ def test_an_exporter_that_is_gone_leaves_no_numbers(
         start_prometheus(config(scraping(exporter.address))) as prometheus,
     ):
         under_test = observer(prometheus.url)
-        wait_until(lambda: isinstance(mail(under_test), QueueSample), what="a sample", seconds=15, every=0.1)
+        wait_until(lambda: isinstance(mail(under_test), QueueSample), what="a sample", seconds=60, every=0.1)
         fresh_redis.process.suspend()
         reading = wait_until(
-            lambda: is_missing(under_test), what="no sample of a Redis that hangs", seconds=15, every=0.1
+            lambda: is_missing(under_test), what="no sample of a Redis that hangs", seconds=60, every=0.1
         )
         assert reading is not None
         fresh_redis.process.resume()
         wait_until(
-            lambda: isinstance(mail(under_test), QueueSample), what="a sample again", seconds=15, every=0.1
+            lambda: isinstance(mail(under_test), QueueSample), what="a sample again", seconds=60, every=0.1
         )
         exporter.stop()
         reading = wait_until(
-            lambda: is_missing(under_test), what="no sample of no exporter", seconds=15, every=0.1
+            lambda: is_missing(under_test), what="no sample of no exporter", seconds=60, every=0.1
         )
         assert reading is not None
         assert reading.kind == "empty"

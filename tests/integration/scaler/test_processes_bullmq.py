@@ -89,12 +89,12 @@ def test_one_to_four_to_one_while_jobs_run(redis_server: RedisServer, how: str) 
     ):
         bullmq.add_bulk(queue, jobs)
         assert target.scale(0, 1, SOON) == Applied(1)
-        wait_until(lambda: len(ran(redis_server, queue)) > 2, what="the first works", seconds=30)
+        wait_until(lambda: len(ran(redis_server, queue)) > 2, what="the first works", seconds=60)
         assert target.scale(1, 4, SOON) == Applied(4)
         everyone = {"bull-1", "bull-2", "bull-3", "bull-4"}
-        wait_until(lambda: named(bullmq, queue) == everyone, what="all four are there", seconds=30)
+        wait_until(lambda: named(bullmq, queue) == everyone, what="all four are there", seconds=60)
         assert target.scale(4, 1, SOON) == Applied(1)
-        wait_until(lambda: len(named(bullmq, queue)) == 1, what="three have gone", seconds=30)
+        wait_until(lambda: len(named(bullmq, queue)) == 1, what="three have gone", seconds=60)
         assert len(ran(redis_server, queue)) < jobs, "there were too few jobs to see anything"
         assert target.scale(1, 4, SOON) == Applied(4)
         bullmq.wait_for_counts(queue, {"completed": jobs, "active": 0, "failed": 0}, seconds=60)
@@ -138,7 +138,7 @@ def test_jobs_in_hand_are_finished_when_the_scaler_is_killed(redis_server: Redis
             scaler.send_signal(signal.SIGKILL)
             scaler.wait()
         wait_until(
-            lambda: not any(process.is_running() for process in family), what="nobody is left", seconds=20
+            lambda: not any(process.is_running() for process in family), what="nobody is left", seconds=60
         )
         counts = bullmq.counts("killed")
         done = ran(redis_server, "killed")
@@ -151,7 +151,7 @@ def test_the_idle_worker_goes_and_the_busy_one_stays(redis_server: RedisServer) 
         state: dict[str, bool] = {}
         with workers(settings(redis_server, "idle", job_ms=3000), busy=lambda: state) as target:
             target.scale(0, 2, SOON)
-            wait_until(lambda: len(named(bullmq, "idle")) == 2, what="both are there", seconds=30)
+            wait_until(lambda: len(named(bullmq, "idle")) == 2, what="both are there", seconds=60)
             bullmq.add("idle")
             bullmq.wait_for_counts("idle", {"active": 1})
             worker = redis_server.cli("hget", "bull:idle:1", "pb")

@@ -22,7 +22,7 @@ def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
         [kubectl, "kustomize", ROOT / "deploy" / "kubernetes" / overlay],
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr.decode()
     return tuple(yaml.safe_load_all(done.stdout))

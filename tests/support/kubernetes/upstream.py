@@ -28,7 +28,7 @@ def upstream(kubeconfig: str) -> Backend:
         if credential:
             forwarded["Authorization"] = credential
         pool = as_admin if admin else as_others
-        response = pool.request(method, settings.host + target, body=body, headers=forwarded, timeout=30.0)
+        response = pool.request(method, settings.host + target, body=body, headers=forwarded, timeout=60)
         kept_headers = {
             name: response.headers[name]
             for name in ("Content-Type", "Retry-After")
