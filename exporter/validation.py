@@ -12,7 +12,8 @@ from exporter.address import parse_url, split_address
 from exporter.environment import variable_name
 from exporter.settings import ExporterSettings
 from service.api.settings import check_keys
-from service.config.load import Given, Loaded, check_listen, load
+from service.config.load import Given, Loaded, load
+from service.web.address import check_listen
 
 
 def load_exporter_settings(

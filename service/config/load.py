@@ -13,7 +13,6 @@ from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from service.config.marked_yaml import NotYamlError, Path, dotted, parse, undotted
-from service.web.address import parse_listen
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -90,14 +89,6 @@ def load(model: type[M], yaml_text: str, given: Mapping[str, Given], *, file: st
     for path, setting in given.items():
         _put(data, path.split("."), setting.value)
     return Loaded(_validate(model, data, lines, given=given, file=file), given, lines, file)
-
-
-def check_listen(loaded: Loaded[Any]) -> None:
-    """Raises ConfigError unless the setting `listen` is host:port."""
-    try:
-        parse_listen(loaded.model.listen)
-    except ValueError as error:
-        raise loaded.error("listen", str(error), loaded.model.listen) from None
 
 
 def from_environment(

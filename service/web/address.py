@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from service.config.load import Loaded
+
 
 def parse_listen(text: str) -> tuple[str, int]:
     """Host and port of `host:port`, `[v6]:port` or `:port` (all addresses); port 0 takes a free one.
@@ -27,3 +31,11 @@ def local_url(listen: str) -> str:
     host, port = parse_listen(listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def check_listen(loaded: Loaded[Any]) -> None:
+    """Raises ConfigError unless the setting `listen` is host:port."""
+    try:
+        parse_listen(loaded.model.listen)
+    except ValueError as error:
+        raise loaded.error("listen", str(error), loaded.model.listen) from None
