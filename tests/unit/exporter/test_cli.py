@@ -44,7 +44,7 @@ class Answers(ViewSource):
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[View | BaseException]:
     """What the next looks find."""
     views: list[View | BaseException] = []
-    monkeypatch.setattr(ask, "choose", lambda *_, **__: Answers(*views))
+    monkeypatch.setattr(ask, "choose_source", lambda *_, **__: Answers(*views))
     return views
 
 

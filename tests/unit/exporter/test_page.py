@@ -227,8 +227,8 @@ def test_nothing_known_is_said_and_not_drawn_as_zero() -> None:
 def test_history_is_an_hour_and_bounded() -> None:
     history, base = History(), point_of(assessment())
     assert base.waiting is None, "a queue could not be read: the sum is not known"
-    history.note(assessment())
-    history.note(assessment())
+    history.add(assessment())
+    history.add(assessment())
     taken = history.points(base.at)
     assert len(taken) == 1, "the same moment once"
     assert history.points(base.at + HISTORY_SECONDS + 1) == ()
