@@ -1,5 +1,5 @@
-"""Addresses and URLs, without I/O. No error text here repeats any part of a URL: one wrong character puts the
-password in the place of the host or the port."""
+"""Addresses and URLs, without I/O. No error text here repeats any part of a URL: with one wrong character
+the password is where the host or the port should be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collect and judge, on request and in between; what changes is logged, so that the log reads as a diary."""
+"""Collects and assesses, on request and in the background; issues that appear or clear are logged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BACKGROUND_SECONDS: Final = 10.0
 
 
 class Assessor:
-    """Each snapshot and what health makes of it. Any number of threads may ask."""
+    """Each snapshot with its health. Any number of threads may call it."""
 
     def __init__(
         self,
@@ -43,18 +43,18 @@ class Assessor:
 
     @property
     def begun(self) -> bool:
-        """Whether a first collection is done."""
+        """Whether the first collection is done."""
         return self._taken_at > 0
 
     def assess(self, deadline: Deadline) -> Assessment:
-        """A collection of now, or one that is under way."""
+        """A new collection, or the one that is running."""
         snapshot = self._collector.collect(deadline)
         health = assess(snapshot, self._settings.health)
-        self._note(snapshot, health)
+        self._record(snapshot, health)
         return Assessment(snapshot, health)
 
     def step(self) -> float:
-        """One look between scrapes; its sentence goes to the log. Seconds until the next."""
+        """One assessment between scrapes, whose sentence is logged. Returns the seconds until the next."""
         assessment = self.assess(Deadline.after(_BACKGROUND_SECONDS))
         health = assessment.health
         log.info(
@@ -63,19 +63,19 @@ class Assessor:
         )
         return self._switch.state.interval_minutes * 60
 
-    def _note(self, snapshot: Snapshot, health: Health) -> None:
-        """Log the issues that came and went, once for each collection however many shared it."""
+    def _record(self, snapshot: Snapshot, health: Health) -> None:
+        """Log the issues that appeared and cleared, once per collection, however many callers shared it."""
         with self._lock:
             if snapshot.taken_at <= self._taken_at:
                 return
             if self._history is not None:
-                self._history.note(Assessment(snapshot, health))
+                self._history.add(Assessment(snapshot, health))
             before, self._taken_at = self._issues, snapshot.taken_at
             now = {_key(issue): issue for issue in health.issues}
-            # Where a source could not be read, nothing has cleared: it is only not seen.
+            # The issues of a source that could not be read have not cleared: their state is unknown.
             parts = snapshot.parts()
             unread = {name for name, part in parts.items() if not succeeded(part)}
-            now |= {key: one for key, one in before.items() if one.source in unread and key not in now}
+            now |= {key: issue for key, issue in before.items() if issue.source in unread and key not in now}
             self._issues = now
         for key in now.keys() - before.keys():
             advice = ENGLISH.render(now[key].recommendation)
@@ -85,9 +85,9 @@ class Assessor:
 
 
 def sentence(assessment: Assessment) -> str:
-    """The state as one sentence for a person."""
+    """The state as one sentence for people."""
     snapshot, health = assessment.snapshot, assessment.health
-    said = [
+    clauses = [
         f"health {health.score:g} of 100 ({health.status})",
         *_redis(snapshot),
         *_queues(snapshot),
@@ -100,7 +100,7 @@ def sentence(assessment: Assessment) -> str:
     issues = "; ".join(
         f"{ENGLISH.render(issue.title)} ({ENGLISH.render(issue.measured)})" for issue in health.issues
     )
-    return f"{', '.join(said)}. {f'Issues: {issues}.' if issues else 'No issues.'}"
+    return f"{', '.join(clauses)}. {f'Issues: {issues}.' if issues else 'No issues.'}"
 
 
 def _redis(snapshot: Snapshot) -> list[str]:
@@ -115,7 +115,7 @@ def _queues(snapshot: Snapshot) -> list[str]:
     if bullmq is None:
         return []
     if not bullmq.discovered:
-        return ["queues still looked for"]
+        return ["queues not discovered yet"]
     jobs = totals(queue.jobs for queue in bullmq.queues)
     unread = f" ({len(bullmq.unread)} more not read)" if bullmq.unread else ""
     figures = f"{jobs.waiting} waiting, {jobs.active} active, {jobs.failed} failed"
@@ -123,7 +123,7 @@ def _queues(snapshot: Snapshot) -> list[str]:
 
 
 def _key(issue: Issue) -> str:
-    """What makes two issues the same one, whatever is measured now."""
+    """The identity of an issue, whatever its measured value."""
     return f"{issue.name}/{issue.source}"
 
 

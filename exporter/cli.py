@@ -1,4 +1,4 @@
-"""`monitor`: start the exporter, or show the state. Commands import late, so that --help is quick."""
+"""`monitor`: start the exporter, or show the state. Commands import late, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -61,8 +61,10 @@ def _view_options(command: F) -> F:
         watch_option,
         json_option,
         _config_option,
-        click.option("--local", is_flag=True, help="Collect once here, without the running exporter."),
-        click.option("--url", metavar="URL", help="The exporter.  [EXPORTER_URL; this machine, port 9877]"),
+        click.option("--local", is_flag=True, help="Collect once in this process, without the exporter."),
+        click.option(
+            "--url", metavar="URL", help="The exporter's URL.  [EXPORTER_URL; this machine, port 9877]"
+        ),
     ):
         command = option(command)
     return command
@@ -71,9 +73,9 @@ def _view_options(command: F) -> F:
 @main.command()
 @_view_options
 def status(**options: Any) -> None:
-    """The score, the state of every source, what is known.
+    """The score, and the state and result of every source.
 
-    Exits 0 when healthy, 1 at a warning, 2 when critical or not known; so do the others.
+    Exit code: 0 healthy, 1 warning, 2 critical or unknown; also for the other commands.
     """
     _show("status", **options)
 
@@ -81,21 +83,21 @@ def status(**options: Any) -> None:
 @main.command()
 @_view_options
 def health(**options: Any) -> None:
-    """Every issue: what was measured, the threshold, what to do."""
+    """Every issue: the measured value, the threshold, the recommendation."""
     _show("health", **options)
 
 
 @main.command()
 @_view_options
 def redis(**options: Any) -> None:
-    """The nodes: role, shard, memory, clients, hit rate, replication. The exit code is Redis' own."""
+    """The nodes: role, shard, memory, clients, hit rate, replication. The exit code is for Redis only."""
     _show("redis", **options)
 
 
 @main.command()
 @_view_options
 def queues(**options: Any) -> None:
-    """The queues: jobs by state, workers, oldest wait, load. The exit code is the queues' own."""
+    """The queues: jobs by state, workers, oldest wait, load. The exit code is for the queues only."""
     _show("queues", **options)
 
 
@@ -142,14 +144,14 @@ def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
 def _show(
     name: str, *, url: str | None, local: bool, config: str | None, as_json: bool, watch: float | None
 ) -> NoReturn:
-    from exporter.commands.query import choose, run_view_command
+    from exporter.commands.query import choose_source, run_view_command
     from service.config.load import ConfigError
     from service.web.status_client import StatusError
 
     if local and url:
         raise click.UsageError("--local and --url exclude each other")
     try:
-        with choose(os.environ, url=url, config=config, local=local) as source:
+        with choose_source(os.environ, url=url, config=config, local=local) as source:
             code = run_view_command(name, source, as_json=as_json, watch=watch)
     except (ConfigError, StatusError) as error:
         fail(_PROGRAM, str(error))

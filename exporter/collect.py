@@ -1,4 +1,4 @@
-"""One collection: every source in a thread of its own, side by side, under the deadline of whoever asks."""
+"""One collection: all sources at the same time, each in its own thread, under the caller's deadline."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 SourceReader: TypeAlias = Callable[[Deadline], object]
 
-_GRACE: Final = 0.2  # seconds after the deadline in which a source that kept to it may hand in what it has
+_GRACE: Final = 0.2  # seconds after the deadline for a source that stopped at it to return its result
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What sources are made of."""
+    """The objects from which the sources are constructed."""
 
     settings: ExporterSettings
     deployment: Deployment
@@ -51,27 +51,27 @@ SOURCES: Final[Mapping[str, Callable[[Parts], SourceReader | None]]] = {
     "process": lambda _: collect_process,
     "probes": lambda parts: parts.probers.collect if parts.probers else None,
 }
-"""Part of the snapshot -> how its source is made; None where the settings switch it off."""
+"""Part of the snapshot -> how its source is constructed; None if the settings switch it off."""
 
 
 def make_sources(parts: Parts) -> dict[str, SourceReader]:
-    """Those of the table that are switched on."""
-    made = {name: make(parts) for name, make in SOURCES.items()}
-    return {name: source for name, source in made.items() if source is not None}
+    """The sources that are switched on."""
+    sources = {name: make(parts) for name, make in SOURCES.items()}
+    return {name: source for name, source in sources.items() if source is not None}
 
 
 class Collector:
     """Runs the sources. Collections that overlap share one run, each until its own deadline."""
 
-    def __init__(self, make_sources: Mapping[str, SourceReader]) -> None:
-        self._sources = dict(make_sources)
+    def __init__(self, sources: Mapping[str, SourceReader]) -> None:
+        self._sources = dict(sources)
         self._lock = threading.Lock()
         self._run: _Run | None = None
         self._busy: dict[str, Future[Outcome[Any]]] = {}
-        self._mistakes: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
 
     def collect(self, deadline: Deadline) -> Snapshot:
-        """What could be read by the deadline; the rest is Failed. Never raises for a source."""
+        """The parts that could be read by the deadline; the others are Failed. No source makes it raise."""
         run = self._join(deadline)
         wait(run.parts.values(), deadline.remaining() + _GRACE)
         took = monotonic() - run.started
@@ -80,7 +80,7 @@ class Collector:
         return Snapshot(taken_at=run.taken_at, **read)
 
     def _join(self, deadline: Deadline) -> _Run:
-        """The run that is under way, or a new one."""
+        """The current run, or a new one."""
         with self._lock:
             run = self._run
             if run is None or run.ended():
@@ -88,7 +88,7 @@ class Collector:
             return run
 
     def _begin(self, deadline: Deadline) -> dict[str, Future[Outcome[Any]]]:
-        """A thread a source; one that hangs from an earlier run gets no second."""
+        """One thread per source; a source that still hangs in an earlier run does not get a second one."""
         parts = {}
         for name, source in self._sources.items():
             before = self._busy.get(name)
@@ -96,7 +96,7 @@ class Collector:
                 parts[name] = _settled(Failed("timeout", "still waiting for an earlier collection's answer"))
                 continue
             part = parts[name] = self._busy[name] = Future()
-            # A daemon: a file system that hangs in the kernel must not keep the process from ending.
+            # A daemon thread: a file system that hangs in the kernel must not block the exit of the process.
             thread = threading.Thread(
                 target=self._read, name=f"collect:{name}", args=(name, source, deadline, part), daemon=True
             )
@@ -106,18 +106,18 @@ class Collector:
     def _read(self, name: str, source: SourceReader, deadline: Deadline, part: Future[Outcome[Any]]) -> None:
         started = monotonic()
         outcome: Outcome[object]
-        mistake = ""
+        unexpected = ""
         try:
             value = source(deadline)
             outcome = Ok(value, monotonic() - started)
         except UnreadableError as error:
             outcome = Failed(error.kind, str(error), monotonic() - started)
-        except BaseException as error:  # a source's mistake must cost only the source
-            mistake = _unexpected(error)
-            outcome = Failed("error", mistake, monotonic() - started)
-            if mistake != self._mistakes.get(name):  # once, not at every scrape
+        except BaseException as error:  # a bug in one source must not affect the others
+            unexpected = _describe(error)
+            outcome = Failed("error", unexpected, monotonic() - started)
+            if unexpected != self._errors.get(name):  # once, not at every scrape
                 log.exception("source failed", extra={"source": name})
-        self._mistakes[name] = mistake
+        self._errors[name] = unexpected
         part.set_result(outcome)
 
 
@@ -134,11 +134,11 @@ class _Run:
         return self.deadline.passed() or all(part.done() for part in self.parts.values())
 
 
-def _unexpected(error: BaseException) -> str:
-    """Type and place. Not the text: it may hold what was read, or a URL."""
+def _describe(error: BaseException) -> str:
+    """Type and location. Not the text, which may contain data that was read, or a URL."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = frame.filename.rpartition("/")[2]
-    return f"{type(error).__name__} at {place}:{frame.lineno}, a mistake in the exporter; its log has more"
+    return f"{type(error).__name__} at {place}:{frame.lineno}, a bug in the exporter; see its log"
 
 
 def _settled(outcome: Outcome[Any]) -> Future[Outcome[Any]]:

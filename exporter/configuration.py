@@ -1,4 +1,4 @@
-"""Settings of a real process: its environment, the file it names, the files those name."""
+"""The settings of a running process: its environment, the settings file, and the files that they name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 def read_exporter_settings(
     environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None
 ) -> Loaded[ExporterSettings]:
-    """All sources as one: `listen` and `config` are the command line's. Raises ConfigError."""
+    """The settings from all sources; `config` and `listen` are command-line options. Raises ConfigError."""
     secrets = secret_names(ExporterSettings, EXPORTER_VARIABLES)
     sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets)
     given = exporter_environment(sources.environ)
@@ -44,7 +44,7 @@ def _check_probe_files(loaded: Loaded[ExporterSettings]) -> None:
 
 
 def _check_tls_files(loaded: Loaded[ExporterSettings]) -> None:
-    """Readable, and of the kind that their settings say."""
+    """Raises ConfigError unless the files are readable and of the expected kind."""
     tls = loaded.model.redis.tls
     files = {
         "redis.tls.ca_file": tls.ca_file,
@@ -66,7 +66,7 @@ def _check_tls_files(loaded: Loaded[ExporterSettings]) -> None:
 
 
 def all_secrets(settings: ExporterSettings) -> set[str]:
-    """Every secret, as it is written and as it is sent."""
+    """Every secret, as it is written in the settings and as it is sent."""
     secrets = set(secrets_of(settings))
     if settings.redis.url is not None:
         secrets.add(parse_url(settings.redis.url.get_secret_value()).password or "")
@@ -74,7 +74,7 @@ def all_secrets(settings: ExporterSettings) -> set[str]:
 
 
 def preflight_error(loaded: Loaded[ExporterSettings], address: str, kind: str, message: str) -> ConfigError:
-    """What Redis refused, as an error of the setting that has to be changed."""
+    """The refusal by Redis, as an error of the setting that must be changed."""
     redis = loaded.model.redis
     by_url = redis.url is not None and parse_url(redis.url.get_secret_value()).password is not None
     match kind:

@@ -1,4 +1,4 @@
-"""The environment variables of the exporter's settings, those of the cluster's nodes included."""
+"""The environment variables of the exporter's settings, including those of cluster nodes."""
 
 from __future__ import annotations
 

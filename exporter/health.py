@@ -1,4 +1,4 @@
-"""Snapshot -> Health: the score, and every issue with what was measured, its threshold and what to do."""
+"""From a snapshot to its health: the score, and the issues with measured value, threshold, recommendation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NAMED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong. `name` is a label value (snake_case), `source` the part it was seen in,
-    `penalty` the points it takes."""
+    """One problem. `name` is a label value (snake_case), `source` the part of the snapshot that has the
+    problem, `penalty` the points that are subtracted from the score."""
 
     name: str
     source: str
@@ -38,7 +38,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """0-100, its band, and the issues, the costliest first."""
+    """The score from 0 to 100, its status, and the issues, the highest penalty first."""
 
     score: float
     status: Status
@@ -47,7 +47,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule found; the table gives it its name and the settings its penalty."""
+    """The result of a rule; its name is the key in RULES, its penalty is a setting."""
 
     source: str
     title: Message
@@ -60,7 +60,7 @@ Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
 
 
 def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
-    """Every rule on one snapshot. A part that is switched off makes no issue, one that failed does."""
+    """Apply every rule. A part that failed causes an issue, a part that is switched off does not."""
     issues = []
     for name, rule in RULES.items():
         finding = rule(snapshot, settings)
@@ -70,7 +70,7 @@ def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
 
 
 def of_issues(issues: list[Issue]) -> Health:
-    """100 less all penalties, never below 0."""
+    """The health with these issues: the score is 100 minus all penalties, and at least 0."""
     score = max(0.0, 100.0 - sum(issue.penalty for issue in issues))
     return Health(score, status_of(score), tuple(sorted(issues, key=lambda issue: -issue.penalty)))
 
@@ -119,7 +119,10 @@ def _redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
 
 
 def _cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
-    """A node that the others doubt, or that does not answer us; if none does, that is the other rule's."""
+    """A node that others report as failed, or that does not answer.
+
+    If no node answers, that is `redis_unreachable` instead.
+    """
     state = value_or_none(snapshot.redis)
     if state is None or not state.reachable:
         return None
@@ -193,7 +196,7 @@ def _redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding 
 
 
 class _Fill(NamedTuple):
-    """Used and size in bytes; the size is maxmemory, or else the host's memory."""
+    """Used and size in bytes; the size is maxmemory or, without it, the memory of the host."""
 
     ratio: float
     used: float
@@ -252,7 +255,7 @@ def _queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding 
 
 
 def _failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """Of the last hour: a failed set only grows until someone trims it, and would be an issue for ever."""
+    """Of the last hour: a failed set grows until it is trimmed, so its size would be a permanent issue."""
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
@@ -333,10 +336,10 @@ def _host_memory_low(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
 
 
 def _host_load_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """The 1-minute load, as node-mixin's saturation alert takes it, for each core of the machine.
+    """The 1-minute load per core of the machine, as in node-mixin's saturation alert.
 
-    A container's cores are no measure: the load is the machine's, and a container that may use a tenth of a
-    core would be overloaded for ever.
+    The cores of a container are not comparable: the load is that of the machine, and a container limited to a
+    tenth of a core would always be overloaded.
     """
     host = value_or_none(snapshot.host)
     if host is None:
@@ -384,7 +387,7 @@ def _process_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Findin
 
 
 def _source_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
-    """Redis and the queues have rules of their own for that."""
+    """The host or the process could not be read; Redis and the queues have their own rules."""
     sources: dict[str, Outcome[object] | None] = {"host": snapshot.host, "process": snapshot.process}
     failures = [f"{name}: {part.message}" for name, part in sources.items() if isinstance(part, Failed)]
     if not failures:
@@ -399,7 +402,7 @@ def _source_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
 
 
 def _probe_failing(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
-    """One that was not checked yet is not an issue; a prober that checks no more is reported by /readyz."""
+    """An endpoint that was not probed yet is not an issue; /readyz reports a prober that has stopped."""
     states = value_or_none(snapshot.probes) or {}
     failures = [f"{name}: {state.message}" for name, state in states.items() if state and state.failure]
     if not failures:
@@ -438,13 +441,13 @@ RULES: Final[Mapping[str, Rule]] = {
 
 
 def _cli(address: str) -> str:
-    """The command that speaks to this node; it takes an IPv6 address without its brackets."""
+    """The redis-cli command for this node; redis-cli expects an IPv6 address without brackets."""
     host, _, port = address.rpartition(":")
     return f"redis-cli -h {host.strip('[]')} -p {port}"
 
 
 def _any_cli(snapshot: Snapshot) -> str:
-    """The command that speaks to a node that answers, if there is one."""
+    """The redis-cli command for a node that answers, or with a placeholder."""
     state = value_or_none(snapshot.redis)
     addresses = sorted(state.readings()) if state else []
     return _cli(addresses[0]) if addresses else _cli("HOST:PORT")

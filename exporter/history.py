@@ -1,4 +1,4 @@
-"""The last hour in points, for the page's plots. Bounded, in memory, gone with the process."""
+"""The last hour as points for the plots of the page. Bounded, in memory, lost when the process ends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from exporter.derived import waiting_jobs
 from service.outcome import value_or_none
 
 HISTORY_SECONDS: Final = 3600.0
-_APART: Final = 10.0
-_MOST: Final = int(HISTORY_SECONDS / _APART) + 1
+_INTERVAL_SECONDS: Final = 10.0
+_MAX_POINTS: Final = int(HISTORY_SECONDS / _INTERVAL_SECONDS) + 1
 
 
 class Point(NamedTuple):
-    """At a time (unix s): None is what was not known then. Rates a minute, waits in seconds."""
+    """The state at a time (unix s); None: unknown then. `done` is in jobs per minute, `wait` in seconds."""
 
     at: float
     score: float
@@ -27,37 +27,38 @@ class Point(NamedTuple):
 
 
 class History:
-    """Points at least ten seconds apart. One thread notes, any may read."""
+    """Points at least ten seconds apart. One thread adds points, any thread may read them."""
 
     def __init__(self) -> None:
-        self._points: deque[Point] = deque(maxlen=_MOST)
+        self._points: deque[Point] = deque(maxlen=_MAX_POINTS)
 
-    def note(self, assessment: Assessment) -> None:
-        """Keep it, unless the last one was just now."""
+    def add(self, assessment: Assessment) -> None:
+        """Add a point, unless the last one is less than ten seconds old."""
         at = assessment.snapshot.taken_at
-        if self._points and at - self._points[-1].at < _APART:
+        if self._points and at - self._points[-1].at < _INTERVAL_SECONDS:
             return
         self._points.append(point_of(assessment))
 
     def points(self, now: float) -> tuple[Point, ...]:
-        """Those of the last hour, the oldest first."""
-        return tuple(one for one in tuple(self._points) if one.at >= now - HISTORY_SECONDS)
+        """The points of the last hour, the oldest first."""
+        return tuple(point for point in tuple(self._points) if point.at >= now - HISTORY_SECONDS)
 
 
 def point_of(assessment: Assessment) -> Point:
-    """What the plots show of it."""
+    """The values of an assessment that the plots show."""
     at, score = assessment.snapshot.taken_at, assessment.health.score
     state = value_or_none(assessment.snapshot.bullmq)
     if state is None or state.blind or not state.discovered or state.unread:
         return Point(at, score, None, None, None, None)
     waiting = sum(waiting_jobs(queue.jobs) for queue in state.queues)
-    rates = list(state.rates.values())
-    done = sum(one.completed_per_minute for one in rates) if rates else None
-    waits = [one.wait_p95 for one in rates if one.wait_p95 is not None]
+    queue_rates = list(state.rates.values())
+    done = sum(rates.completed_per_minute for rates in queue_rates) if queue_rates else None
+    waits = [rates.wait_p95 for rates in queue_rates if rates.wait_p95 is not None]
     workers = _sum([queue.workers for queue in state.queues])
     return Point(at, score, waiting, done, max(waits, default=None), workers)
 
 
 def _sum(numbers: Sequence[int | None]) -> float | None:
-    """None where one is not known: a part is not the whole."""
-    return None if any(one is None for one in numbers) else float(sum(one or 0 for one in numbers))
+    """The sum; None if any number is unknown, as a partial sum would be too low."""
+    known = [number for number in numbers if number is not None]
+    return float(sum(known)) if len(known) == len(numbers) else None

@@ -1,4 +1,4 @@
-"""The composition root: settings to a running exporter. Tests run the whole of it in process, on port 0."""
+"""The composition root: from settings to a running exporter. Tests run all of it in process, on port 0."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from service.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
 
-_LATE_SECONDS: Final = 60.0  # beyond its own pace, before a background thread counts as stuck
+_LATE_SECONDS: Final = 60.0  # after its interval, until a background thread counts as late
 
 
 class Exporter:
-    """The whole program but for signals and the command line. Constructing it reads at most the state file;
-    raises CheckpointFileError when that cannot be kept."""
+    """The whole program, without signals and the command line. Constructing it reads at most the state file,
+    and raises CheckpointFileError if that file cannot be used."""
 
     def __init__(self, settings: ExporterSettings, web: WebConfig | None = None) -> None:
         self._switch = switch = Switch(settings.monitoring)
@@ -105,9 +105,9 @@ class Exporter:
         return Follower(self._deployment, settings, group=self._stream_readers, checkpoint=checkpoint)
 
     def start(self) -> None:
-        """Look once whether Redis lets us in, listen, begin the background work.
+        """Check the access to Redis once, listen, and start the background threads.
 
-        Raises PreflightError and BindError; nothing runs then. A Redis that cannot be reached is no error.
+        Raises PreflightError and BindError; then nothing runs. An unreachable Redis is not an error.
         """
         if self._switch.on:
             try:
@@ -122,7 +122,7 @@ class Exporter:
 
     @property
     def address(self) -> str:
-        """host:port that is listened on."""
+        """The host:port that the exporter listens on."""
         return self._server.address
 
     @property
@@ -130,14 +130,14 @@ class Exporter:
         return self._server.alive
 
     def stop(self) -> bool:
-        """End everything in bounded time; whether all threads have ended."""
+        """Stop everything in bounded time; returns whether all threads have ended."""
         ended = [self._server.stop(), *(task.stop() for task in self._tasks), self._stream_readers.stop()]
         if self._follower is not None:
             self._follower.stop()
         self._deployment.close()
         return all(ended)
 
-    # --- what the HTTP paths ask ---
+    # --- used by the HTTP paths ---
 
     def assess(self, deadline: Deadline) -> Assessment | None:
         return self._assessor.assess(deadline) if self._switch.on else None
@@ -182,12 +182,11 @@ class Exporter:
         if not self._switch.on:
             return []
         tasks = (*self._tasks, *self._stream_readers.members)
-        stuck = [f"background thread {task.name} is not at work" for task in tasks if not task.alive]
+        stuck = [f"background thread {task.name} is not running" for task in tasks if not task.alive]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
 
 
 def tune_garbage_collection() -> None:
-    """A scrape makes tens of thousands of tuples and drops them: looking for cycles took a fifth of its
-    time."""
+    """A scrape creates and drops tens of thousands of tuples: the cycle search took a fifth of its time."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

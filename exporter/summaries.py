@@ -1,4 +1,4 @@
-"""What the page and the commands share: the names of states, and each source's result as one line."""
+"""Texts that page and commands share: the names of states, and the result of each source as one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CLUSTER_SLOTS: Final = "16,384"
 
 
 def issue_count(health: View, translator: Translator) -> str:
-    """How many issues there are."""
+    """The number of issues, as text."""
     number = len(health["issues"])
     if not number:
         return translator.translate("issues.none")
@@ -48,7 +48,7 @@ def node_state(node: View) -> str:
 
 
 def source_line(view: View, source: View, translator: Translator) -> str:
-    """Why the source could not be read, and its result as far as it could. The reason is in English."""
+    """The reason why the source could not be read, in English, and the result as far as it could be read."""
     result = {
         "redis": redis_line(view["redis"], translator),
         "bullmq": queues_line(view["queues"], translator),

@@ -1,4 +1,4 @@
-"""A settings file and the environment to checked settings: each alone, and all together."""
+"""From a settings file and the environment to settings that are checked, each alone and all together."""
 
 from __future__ import annotations
 

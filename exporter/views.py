@@ -1,4 +1,4 @@
-"""An assessment as plain data: what the page, the commands and /status.json show. Ages are in seconds."""
+"""An assessment as plain data, for the page, the commands and /status.json. Ages are in seconds."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from service.outcome import Failed, Ok, Outcome, value_or_none
 from service.units import readable
 
 View: TypeAlias = Mapping[str, Any]
-"""Plain data, as JSON has it."""
+"""Plain data, as in JSON."""
 
 
 def job_counts(queue: View) -> JobCounts:
-    """The jobs of a queue's view by state. Raises KeyError for a view that lacks one."""
+    """The jobs of a queue's view by state. Raises KeyError if a state is absent from the view."""
     return JobCounts(*(queue[state] for state in JobCounts._fields))
 
 
@@ -49,7 +49,7 @@ SNAPSHOT_PARTS: Final = tuple(field.name for field in fields(Snapshot) if field.
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One background thread: `age` is seconds since it last did its work."""
+    """One background thread; `age` is the seconds since its last step."""
 
     name: str
     alive: bool
@@ -59,7 +59,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The exporter itself. `uptime` is None for a look without an exporter."""
+    """The exporter itself. `uptime` is None for a collection without a running exporter."""
 
     version: str
     monitoring: bool
@@ -68,7 +68,7 @@ class About:
 
 
 def status_view(assessment: Assessment | None, about: About) -> View:
-    """Everything. Without an assessment, as when monitoring is off, only what is known of the exporter."""
+    """The whole state. Without an assessment (monitoring is off) only the facts about the exporter."""
     view: dict[str, Any] = {
         "name": "oxherd",
         "version": about.version,
@@ -112,7 +112,7 @@ def _health(health: Health) -> dict[str, Any]:
 
 
 def _issue(issue: Issue) -> dict[str, Any]:
-    """Its texts in English, and as messages for `issue_text`."""
+    """The issue with its texts in English, and as messages for `issue_text`."""
     messages: dict[str, Message] = {field: getattr(issue, field) for field in _ISSUE_TEXTS}
     return {
         "name": issue.name,
@@ -124,8 +124,8 @@ def _issue(issue: Issue) -> dict[str, Any]:
 
 
 def issue_text(issue: View, field: str, translator: Translator) -> str:
-    """The title, measured, threshold or recommendation of an issue; as the exporter wrote it, which is in
-    English, where that is of another version and has messages that this one does not know."""
+    """The title, measured, threshold or recommendation of an issue, translated; in English, as the exporter
+    wrote it, if the exporter is of another version and its message is not known here."""
     message = message_from_json(issue.get("messages", {}).get(field))
     text = None if message is None else translator.known(message)
     return str(issue[field]) if text is None else text
@@ -264,8 +264,12 @@ def _host(host: HostState | None) -> dict[str, Any] | None:
         "swap_used_bytes": host.swap_used,
         "boot_time": host.boot_time,
         "filesystems": [
-            {"mountpoint": readable(mount), "total_bytes": one.size, "available_bytes": one.available}
-            for mount, one in sorted(host.filesystems.items())
+            {
+                "mountpoint": readable(mountpoint),
+                "total_bytes": filesystem.size,
+                "available_bytes": filesystem.available,
+            }
+            for mountpoint, filesystem in sorted(host.filesystems.items())
         ],
         "cgroup_limited": host.limited,
     }
@@ -278,14 +282,14 @@ def _process(process: ProcessState | None) -> dict[str, Any] | None:
 
 
 def _probes(probes: Mapping[str, ProbeState | None] | None) -> list[dict[str, Any]] | None:
-    """The endpoints; of one that was not asked lately only the name is told."""
+    """The endpoints; only the name of an endpoint without a recent probe."""
     if probes is None:
         return None
-    told: list[dict[str, Any]] = []
+    endpoints: list[dict[str, Any]] = []
     for name, state in probes.items():
-        known: dict[str, Any] = {"name": name, "known": state is not None}
+        endpoint: dict[str, Any] = {"name": name, "known": state is not None}
         if state is not None:
-            known |= {
+            endpoint |= {
                 "well": state.failure is None,
                 "failure": state.failure,
                 "why": state.message,
@@ -294,5 +298,5 @@ def _probes(probes: Mapping[str, ProbeState | None] | None) -> list[dict[str, An
                 "at": state.at,
                 "certificate_expires": state.certificate_expires,
             }
-        told.append(known)
-    return told
+        endpoints.append(endpoint)
+    return endpoints

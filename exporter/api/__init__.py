@@ -1,1 +1,1 @@
-"""The monitoring actions of /api/monitoring, and the way of the scaling ones to the scaler."""
+"""The monitoring actions of /api/monitoring; scaling actions are forwarded to the scaler."""

@@ -1,8 +1,8 @@
-"""From the plain data of a view to what the actions answer. Pure."""
+"""From the plain data of a view to the responses of the actions. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exporter.api import models
@@ -15,7 +15,7 @@ OFF = "monitoring is switched off: nothing is collected (start_monitoring switch
 
 
 def health_check(view: View) -> models.HealthCheck:
-    """The score and why it is no better."""
+    """The score, and the issues that lower it."""
     known = _known(view)
     return models.HealthCheck.model_validate({**known, **known["health"]})
 
@@ -31,23 +31,23 @@ def redis_cluster(view: View) -> models.RedisCluster:
 
 
 def redis_performance(view: View) -> models.RedisPerformance:
-    """What the nodes do."""
+    """Memory, clients, commands and hit rate of the nodes."""
     return models.RedisPerformance.model_validate(_part(view, "redis"))
 
 
 def queue_metrics(view: View, name: str = "") -> models.QueueMetrics:
-    """The queues, or those of one name. Raises ApiError 404 where there is none of it."""
+    """The queues, or those with this name. Raises ApiError 404 if there is none."""
     part = dict(_part(view, "bullmq", "queues"))
     if name:
-        part["queues"] = [one for one in part["queues"] if one["name"] == name]
-        part["unread"] = [one for one in part["unread"] if one["name"] == name]
+        part["queues"] = [queue for queue in part["queues"] if queue["name"] == name]
+        part["unread"] = [queue for queue in part["unread"] if queue["name"] == name]
         if not part["queues"] and not part["unread"]:
             raise ApiError(404, f"there is no queue {name[:100]!r}")
     return models.QueueMetrics.model_validate(part | {"totals": _totals(part["queues"])})
 
 
 def overall(view: View) -> models.Overall:
-    """The least that tells how it is; also while monitoring is off."""
+    """The state in a few numbers; also while monitoring is off."""
     health, redis, queues = (view[part] for part in ("health", "redis", "queues"))
     return models.Overall.model_validate(
         {
@@ -56,7 +56,8 @@ def overall(view: View) -> models.Overall:
             "monitoring": view["monitoring"],
             "health": health and health | {"issues": len(health["issues"])},
             "redis": redis
-            and redis | {"nodes": len(redis["nodes"]), "nodes_up": sum(one["up"] for one in redis["nodes"])},
+            and redis
+            | {"nodes": len(redis["nodes"]), "nodes_up": sum(node["up"] for node in redis["nodes"])},
             "queues": queues and queues | {"queues": len(queues["queues"])} | _totals(queues["queues"]),
             "taken_at": view.get("taken_at"),
         }
@@ -64,7 +65,7 @@ def overall(view: View) -> models.Overall:
 
 
 def monitoring_status(view: View, monitoring: Monitoring, *, scaler: bool) -> models.MonitoringStatus:
-    """Whether there is monitoring, and since when."""
+    """Whether monitoring is enabled, and since when."""
     return models.MonitoringStatus(
         enabled=monitoring.enabled,
         interval_minutes=monitoring.interval_minutes,
@@ -73,7 +74,7 @@ def monitoring_status(view: View, monitoring: Monitoring, *, scaler: bool) -> mo
         uptime_seconds=view["uptime_seconds"] or 0.0,
         version=view["version"],
         scaler=scaler,
-        background=[models.Thread.model_validate(one) for one in view["background"]],
+        background=[models.Thread.model_validate(task) for task in view["background"]],
     )
 
 
@@ -84,12 +85,16 @@ def _known(view: View) -> View:
 
 
 def _part(view: View, source: str, part: str = "") -> Mapping[str, Any]:
-    """Raises ApiError 503 where it could not be read: absence is no zero."""
-    found = _known(view)[part or source]
-    if found is None:
-        why = next((one["why"] for one in view["sources"] if one["name"] == source), "")
-        raise ApiError(503, f"{source} could not be read: {why or 'no reason is known'}")
-    return {**found, "taken_at": view["taken_at"]}
+    """Raises ApiError 503 if it could not be read: an absent value is not 0."""
+    data = _known(view)[part or source]
+    if data is None:
+        why = next((state["why"] for state in view["sources"] if state["name"] == source), "")
+        raise ApiError(503, f"{source} could not be read: {why or 'unknown reason'}")
+    return {**data, "taken_at": view["taken_at"]}
+
+
+def _node_counts(nodes: Sequence[View]) -> dict[str, int]:
+    return {"nodes": len(nodes), "nodes_up": sum(node["up"] for node in nodes)}
 
 
 def _totals(queues: Iterable[View]) -> dict[str, int]:

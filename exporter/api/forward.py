@@ -1,4 +1,4 @@
-"""The way to the scaler: its actions are asked and ordered here too, so that a client needs one address."""
+"""Forwards the scaling actions to the scaler, so that a client needs only the exporter's address."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from service.web.client import HttpClientError, fetch
 
 
 class ScalerReply(NamedTuple):
-    """An envelope, as the scaler sent it."""
+    """The envelope that the scaler sent."""
 
     status: int
     body: Mapping[str, Any]
 
 
 class ScalerClient:
-    """Where it is; each request within `seconds`."""
+    """Sends requests to the scaler at `url`, with a time-out of `seconds`."""
 
     def __init__(self, url: str | None, seconds: float) -> None:
         self._url = url.rstrip("/") if url else None
@@ -28,17 +28,17 @@ class ScalerClient:
 
     @property
     def known(self) -> bool:
-        """Whether there is an address."""
+        """Whether SCALER_URL is set."""
         return self._url is not None
 
-    def ask(self, action: str, key: str) -> ScalerReply:
-        """Raises ApiError: 503 without an address, 502 and 504 without a usable answer."""
+    def query(self, action: str, key: str) -> ScalerReply:
+        """Send a query. Raises ApiError: 503 without SCALER_URL, 502 and 504 without a usable response."""
         return self._send(f"{PATH}?{urlencode({'action': action})}", key, None)
 
-    def order(self, body: Mapping[str, Any], key: str) -> ScalerReply:
-        """As `ask`."""
-        sent = {name: value for name, value in body.items() if name != "apiKey"}
-        return self._send(PATH, key, json.dumps(sent).encode())
+    def command(self, body: Mapping[str, Any], key: str) -> ScalerReply:
+        """Send a command. Raises ApiError as `query`."""
+        fields = {name: value for name, value in body.items() if name != "apiKey"}
+        return self._send(PATH, key, json.dumps(fields).encode())
 
     def _send(self, path: str, key: str, body: bytes | None) -> ScalerReply:
         if self._url is None:
@@ -63,5 +63,5 @@ def _scaler_reply(status: int, raw: bytes) -> ScalerReply:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("success"), bool):
-        raise ApiError(502, f"what answers at SCALER_URL is not a scaler ({status})")
+        raise ApiError(502, f"the server at SCALER_URL is not a scaler ({status})")
     return ScalerReply(status, body)

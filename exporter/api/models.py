@@ -1,5 +1,5 @@
-"""What the monitoring actions answer and take: one model an action. Bytes, seconds, ratios from 0 to 1;
-null is what could not be known."""
+"""The requests and responses of the monitoring actions, one model each. Units: bytes, seconds, and ratios
+from 0 to 1; null: unknown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Issue(Camel):
     name: str
     source: str
     title: str
-    penalty: float = Field(description="points that it takes from the score")
+    penalty: float = Field(description="points subtracted from the score")
     measured: str
     threshold: str
     recommendation: str
@@ -26,12 +26,12 @@ class Source(Camel):
     name: str
     state: Literal["ok", "partial", "failed", "off"]
     why: str
-    seconds: float | None = Field(description="what reading it took")
+    seconds: float | None = Field(description="duration of the read")
 
 
 class Probe(Camel):
     name: str
-    known: bool = Field(description="false: not asked yet; the rest is absent then")
+    known: bool = Field(description="false: not probed recently; the other fields are null")
     well: bool | None = None
     failure: str | None = None
     why: str | None = None
@@ -205,12 +205,12 @@ class Thread(Camel):
 
 
 class MonitoringStatus(Camel):
-    """`monitoring_status`; also what `start_monitoring` and `stop_monitoring` leave."""
+    """`monitoring_status`; also the response to `start_monitoring` and `stop_monitoring`."""
 
     enabled: bool
     interval_minutes: float
-    origin: Literal["settings", "api"] = Field(description="who said so last")
-    since: Moment = Field(description="unix seconds at which it was said, or the process began")
+    origin: Literal["settings", "api"] = Field(description="what set it last")
+    since: Moment = Field(description="unix seconds when it was set, or when the process started")
     uptime_seconds: float
     version: str
     scaler: bool = Field(description="whether SCALER_URL is set")
@@ -263,14 +263,14 @@ class Collected(Camel):
 
 
 class StartMonitoring(CommandBody):
-    """Collect and assess, from now on this often."""
+    """Enable monitoring, optionally with another interval."""
 
     action: Literal["start_monitoring"]
     interval_minutes: float | None = Field(None, gt=0, le=1440, description="minutes between assessments")
 
 
 class StopMonitoring(CommandBody):
-    """Collect nothing until it is started again: /metrics says so."""
+    """Disable monitoring until it is started again; /metrics reports that."""
 
     action: Literal["stop_monitoring"]
 
@@ -282,7 +282,7 @@ class CollectMetrics(CommandBody):
 
 
 class Forwarded(CommandBody):
-    """Goes to the scaler as it is, whose own description says what it takes."""
+    """Forwarded unchanged to the scaler, whose own OpenAPI description has its fields."""
 
     action: Literal[
         "start_autoscaling",
@@ -297,4 +297,4 @@ class Forwarded(CommandBody):
 
 
 AnyData: TypeAlias = dict[str, Any]
-"""What the scaler answered."""
+"""The response of the scaler."""

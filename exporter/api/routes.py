@@ -18,29 +18,29 @@ from service.clock import Deadline
 
 _SECONDS: Final = 10.0
 _SCALING: Final = {
-    "scaling_status": "What the scaler does and why, a target each (from SCALER_URL).",
-    "scaling_metrics": "The figures that it decides by (from SCALER_URL).",
+    "scaling_status": "What the scaler does and why, for each target (from SCALER_URL).",
+    "scaling_metrics": "The measurements behind its decisions (from SCALER_URL).",
 }
 
 
 class MonitoringControl(Protocol):
-    """What the actions need of the exporter."""
+    """The part of the exporter that the actions use."""
 
     def assess(self, deadline: Deadline) -> Assessment | None:
-        """Collect and judge; None when monitoring is off."""
+        """Collect and assess; None while monitoring is off."""
 
     def about(self) -> About:
         """The exporter itself."""
 
     def monitoring(self) -> Monitoring:
-        """Whether there is monitoring now."""
+        """Whether monitoring is enabled now."""
 
     def monitor(self, *, on: bool, interval_minutes: float | None) -> Monitoring:
-        """Switch it."""
+        """Enable or disable monitoring; `interval_minutes` None: unchanged."""
 
 
 def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Api:
-    """Every action; those of scaling go to the scaler."""
+    """Every action; the scaling actions are forwarded to the scaler."""
 
     def view() -> View:
         return status_view(exporter.assess(Deadline.after(_SECONDS)), exporter.about())
@@ -49,13 +49,13 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
         return lambda _: to_json_data(make(view()))
 
     def status(_: ApiRequest) -> Any:
-        told = actions.monitoring_status(
+        monitoring_status = actions.monitoring_status(
             status_view(None, exporter.about()), exporter.monitoring(), scaler=scaler.known
         )
-        return to_json_data(told)
+        return to_json_data(monitoring_status)
 
-    def start(request: ApiRequest, order: models.StartMonitoring) -> Any:
-        exporter.monitor(on=True, interval_minutes=order.interval_minutes)
+    def start(request: ApiRequest, command: models.StartMonitoring) -> Any:
+        exporter.monitor(on=True, interval_minutes=command.interval_minutes)
         return status(request)
 
     def stop(request: ApiRequest, _: models.StopMonitoring) -> Any:
@@ -63,34 +63,34 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
         return status(request)
 
     def collect(_: ApiRequest, __: models.CollectMetrics) -> Any:
-        found = exporter.assess(Deadline.after(_SECONDS))
-        if found is None:
+        assessment = exporter.assess(Deadline.after(_SECONDS))
+        if assessment is None:
             raise ApiError(409, actions.OFF)
         return to_json_data(
             models.Collected(
-                score=found.health.score,
-                status=found.health.status,
-                summary=sentence(found),
-                taken_at=found.snapshot.taken_at,
+                score=assessment.health.score,
+                status=assessment.health.status,
+                summary=sentence(assessment),
+                taken_at=assessment.snapshot.taken_at,
             )
         )
 
     def forward(request: ApiRequest) -> Any:
-        return forwarded_response(*scaler.ask(request.action, request.key))
+        return forwarded_response(*scaler.query(request.action, request.key))
 
-    def forward_order(request: ApiRequest, _: models.Forwarded) -> Any:
-        return forwarded_response(*scaler.order(request.body, request.key))
+    def forward_command(request: ApiRequest, _: models.Forwarded) -> Any:
+        return forwarded_response(*scaler.command(request.body, request.key))
 
     forwarded = Command(
-        "Goes to the scaler (SCALER_URL), whose /docs say what it takes.",
+        "Forwarded to the scaler (SCALER_URL), whose /docs describe its fields.",
         models.Forwarded,
         models.AnyData,
-        forward_order,
+        forward_command,
     )
     return Api(
         queries={
             "health_check": Query(
-                "The score, the issues and what to do about them.",
+                "The score, and the issues with their recommendations.",
                 models.HealthCheck,
                 of(actions.health_check),
             ),
@@ -115,7 +115,9 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
                 ),
             ),
             "monitoring_status": Query(
-                "Whether there is monitoring, how often, and who said so.", models.MonitoringStatus, status
+                "Whether monitoring is enabled, its interval, and what set it.",
+                models.MonitoringStatus,
+                status,
             ),
             **{name: Query(summary, models.AnyData, forward) for name, summary in _SCALING.items()},
         },

@@ -1,4 +1,4 @@
-"""The exit code of a command, as Nagios-style checks expect: 0 healthy, 1 warning, 2 critical or unknown."""
+"""The exit code of a command, as in Nagios checks: 0 healthy, 1 warning, 2 critical or unknown."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ CRITICAL: Final = 2
 
 
 def exit_code(view: View) -> int:
-    """Of the whole, by the band of its score. What is not known is not healthy."""
+    """The exit code of the whole state, by its status. An unknown state is critical."""
     health = view["health"]
     return CRITICAL if health is None else _CODES[health["status"]]
 
 
 def area_exit_code(view: View, area: Area) -> int:
-    """Of one area, by its own issues: 2 when it cannot be read or they alone make the score critical."""
+    """The exit code of one area, by its own issues: 2 if it cannot be read, or if they alone make the score
+    critical."""
     health = view["health"]
     states = {source["name"]: source["state"] for source in view["sources"]}
     if health is None or states.get(area) not in ("ok", "partial"):

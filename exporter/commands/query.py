@@ -1,4 +1,4 @@
-"""The commands that ask: look, print, and say by the exit code how it is."""
+"""The commands that show the state: they query it, print it, and return an exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from service.web.status_client import StatusError, key_from_environment, key_fro
 
 @dataclass(frozen=True)
 class ViewCommand:
-    """What a command prints of a view, as a table or as data, and its exit code."""
+    """The table, the data and the exit code of a command, each as a function of the view."""
 
     table: Callable[[View], RenderableType]
     data: Callable[[View], Any]
@@ -46,9 +46,11 @@ VIEW_COMMANDS: Final[Mapping[str, ViewCommand]] = {
 }
 
 
-def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool) -> ViewSource:
-    """Who is to be asked. A URL that is given is asked and nothing else; without one, the exporter that these
-    settings would start or, where none listens, Redis itself.
+def choose_source(
+    environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool
+) -> ViewSource:
+    """The source of the view: the exporter at `url` if it is set; otherwise the exporter that these settings
+    would start or, if none listens there, a local collection.
 
     Raises ConfigError and StatusError.
     """
@@ -56,20 +58,20 @@ def choose(environ: Mapping[str, str], *, url: str | None, config: str | None, l
     if url:
         return RemoteSource(url, key_from_environment(environ))
     loaded = read_exporter_settings(environ, config=config)
-    configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the answer says what is wrong
+    configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the output reports problems
     if local:
         return LocalSource(loaded)
     remote = RemoteSource(local_url(loaded.model.listen), key_from_settings(loaded.model.api))
-    return FallbackSource(remote, lambda: LocalSource(loaded), say=_note)
+    return FallbackSource(remote, lambda: LocalSource(loaded), notify=_note)
 
 
-def run_view_command(what: str, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
-    """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
+def run_view_command(name: str, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
+    """Print, and return the exit code; with `watch` again every `watch` seconds, until interrupted.
 
-    Raises ConfigError and StatusError at the first look; a watch goes on through an exporter's absence.
+    Raises ConfigError and StatusError for the first view only; `watch` continues while the exporter is down.
     """
     console = make_console()
-    code = _once(VIEW_COMMANDS[what], source.view(), console, as_json=as_json)
+    code = _print(VIEW_COMMANDS[name], source.view(), console, as_json=as_json)
     never = threading.Event()
     while watch is not None:
         wait(never, watch)
@@ -80,11 +82,11 @@ def run_view_command(what: str, source: ViewSource, *, as_json: bool, watch: flo
             continue
         if console.is_terminal and not as_json:
             console.clear()
-        code = _once(VIEW_COMMANDS[what], view, console, as_json=as_json)
+        code = _print(VIEW_COMMANDS[name], view, console, as_json=as_json)
     return code
 
 
-def _once(command: ViewCommand, view: View, console: Console, *, as_json: bool) -> int:
+def _print(command: ViewCommand, view: View, console: Console, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(command.data(view), ensure_ascii=False))
     elif view["health"] is not None:
@@ -99,12 +101,13 @@ def _table(command: ViewCommand, view: View) -> RenderableType:
     try:
         return command.table(view)
     except (KeyError, TypeError):
-        theirs, ours = view.get("version"), version("oxherd")
-        why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
-        raise StatusError(f"the exporter's answer lacks something that is shown here: {why}") from None
+        versions = f"its version is {view.get('version')}, the version of this command is {version('oxherd')}"
+        raise StatusError(
+            f"the exporter's response lacks a value of this table: {versions}; --json prints the response"
+        ) from None
 
 
 def _note(text: str) -> None:
-    """Beside the answer, so that it does not end up in what reads the answer."""
+    """To standard error, so that the output can be piped into another program."""
     click.echo(f"monitor: {text}", err=True)
     sys.stderr.flush()

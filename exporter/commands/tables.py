@@ -1,4 +1,4 @@
-"""What the commands print, made of a status view. Colours never replace a text."""
+"""The output of the commands, from a status view. A colour never replaces a text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from service.i18n import Translator, of_locale
 from service.units import count, duration, milliseconds, percent, size
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
-_LONGEST_NAME: Final = 100  # BullMQ allows any; JSON has it whole
+_LONGEST_NAME: Final = 100  # characters; BullMQ has no limit; --json prints the whole name
 
 
 class Column(NamedTuple):
@@ -82,18 +82,18 @@ _QUEUE_COLUMNS: Final[Mapping[str, Column]] = {
     "run_p95": Column("table.run_p95", number=True),
 }
 
-_SELDOM: Final = ("prioritized", "children", "completed", "longest")
+_SECONDARY: Final = ("prioritized", "children", "completed", "longest")
 _MEDIANS: Final = ("wait_p50", "run_p50")
 _RATES: Final = ("done", "errors", "wait_p95", "run_p95", *_MEDIANS)
 
 
 def environment_translator() -> Translator:
-    """Into the language of the environment."""
+    """The translator into the language of the environment."""
     return TRANSLATORS[of_locale(os.environ)]
 
 
 def status_table(view: View) -> RenderableType:
-    """The whole in a few lines."""
+    """The score, the issues and the sources, one line each."""
     translator = environment_translator()
     rows = [
         {
@@ -122,13 +122,13 @@ def status_table(view: View) -> RenderableType:
 
 
 def health_table(view: View) -> RenderableType:
-    """The score and every issue, with what to do."""
+    """The score, and every issue with its recommendation."""
     translator = environment_translator()
     return Group(_score(view, translator), *(_issue(issue, translator) for issue in view["health"]["issues"]))
 
 
 class Fitting:
-    """The first of several tables that fits the width, else the last."""
+    """The first of several tables that fits the width, or the last one."""
 
     def __init__(self, *tables: Table) -> None:
         self._tables = tables
@@ -161,7 +161,7 @@ def redis_table(view: View) -> RenderableType:
 
 
 def queues_table(view: View) -> RenderableType:
-    """Every queue, those that could not be read included."""
+    """Every queue, including those that could not be read."""
     translator, state = environment_translator(), view["queues"]
     if state is None:
         return _not_read(view, "bullmq", translator)
@@ -170,7 +170,7 @@ def queues_table(view: View) -> RenderableType:
     queues = Fitting(
         *(
             _table(_QUEUE_COLUMNS, rows, translator, without=without)
-            for without in ((), _MEDIANS, (*_MEDIANS, *_SELDOM), _RATES, (*_RATES, *_SELDOM))
+            for without in ((), _MEDIANS, (*_MEDIANS, *_SECONDARY), _RATES, (*_RATES, *_SECONDARY))
         )
     )
     unread = [_unread(queue, translator) for queue in state["unread"]]
@@ -191,7 +191,7 @@ def _table(
     *,
     without: Container[str] = (),
 ) -> Table:
-    """A table of the columns but for some; without rows it has no columns either."""
+    """A table of the columns except those of `without`; an empty table if there are no rows."""
     names = [name for name in (columns if rows else ()) if name not in without]
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
@@ -201,7 +201,7 @@ def _table(
         table.add_column(
             translator.translate(column.title),
             justify="right" if column.number else "left",
-            # What may wrap gives way first: a number must never be cut.
+            # Only the first and the last column may wrap: a number must never be cut.
             no_wrap=0 < position < len(names) - 1 or column.number,
             overflow="fold",
         )
@@ -249,7 +249,7 @@ def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict
 
 
 def _rate_cells(rates: View | None) -> dict[str, RenderableType]:
-    """Of the last minutes; empty where the events are not followed, or not for long enough."""
+    """The rates of the last minutes; empty if the events are not followed, or not for long enough."""
     known = rates or dict.fromkeys(Rates._fields)
     return {
         "done": count(known["completed_per_minute"]),

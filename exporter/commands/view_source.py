@@ -1,4 +1,4 @@
-"""Where a command gets its facts: from the running exporter, or by one collection of its own."""
+"""The source of a command's view: the running exporter, or a local collection."""
 
 from __future__ import annotations
 
@@ -22,20 +22,18 @@ from service.outcome import UnreadableError
 from service.web.status_client import NotRunningError, StatusError, check_url, fetch_status
 
 _COLLECT_SECONDS: Final = 10.0
-_ANSWER_SECONDS: Final = (
-    15.0  # the exporter bounds its collection by what we ask for, and needs a moment more
-)
+_RESPONSE_SECONDS: Final = 15.0  # the collection that is requested ends by its own, shorter time-out
 
 
 class ViewSource(ABC):
-    """Something that can be looked at again and again, and closed by the end of a `with`."""
+    """Returns a view as often as it is called; the end of a `with` closes it."""
 
     @abstractmethod
     def view(self) -> View:
-        """The view of now. Raises StatusError and ConfigError."""
+        """The current view. Raises StatusError and ConfigError."""
 
-    def close(self) -> None:  # noqa: B027  # not all hold something
-        """Let go of connections."""
+    def close(self) -> None:  # noqa: B027  # not all have connections
+        """Close the connections."""
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +43,7 @@ class ViewSource(ABC):
 
 
 class RemoteSource(ViewSource):
-    """Asks the exporter at a URL. Raises StatusError for one that is no URL of an exporter."""
+    """Queries the exporter at a URL. Raises StatusError if the URL is invalid."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = check_url(url, "exporter")
@@ -54,12 +52,12 @@ class RemoteSource(ViewSource):
     def view(self) -> View:
         headers = {"x-prometheus-scrape-timeout-seconds": str(_COLLECT_SECONDS)}
         return fetch_status(
-            self.url, "exporter", "oxherd", seconds=_ANSWER_SECONDS, headers=headers, key=self._key
+            self.url, "exporter", "oxherd", seconds=_RESPONSE_SECONDS, headers=headers, key=self._key
         )
 
 
 class LocalSource(ViewSource):
-    """Collects by itself. Raises ConfigError when Redis refuses these settings."""
+    """Collects in this process. Raises ConfigError if Redis refuses these settings."""
 
     def __init__(self, loaded: Loaded[ExporterSettings]) -> None:
         settings = loaded.model
@@ -77,7 +75,7 @@ class LocalSource(ViewSource):
 
     def view(self) -> View:
         if self._reachable:
-            with suppress(UnreadableError):  # the collection will say it
+            with suppress(UnreadableError):  # the collection reports it
                 self._discovery.discover_once(Deadline.after(_COLLECT_SECONDS))
         assessment = self._assessor.assess(Deadline.after(_COLLECT_SECONDS))
         view = status_view(assessment, About(version=version("oxherd"), monitoring=True))
@@ -89,22 +87,22 @@ class LocalSource(ViewSource):
 
 
 class FallbackSource(ViewSource):
-    """The running exporter or, while there is none, a look of our own; `say` is told of it once."""
+    """The running exporter or, while none is running, a local collection, which `notify` reports once."""
 
     def __init__(
-        self, remote: RemoteSource, local: Callable[[], LocalSource], *, say: Callable[[str], None]
+        self, remote: RemoteSource, local: Callable[[], LocalSource], *, notify: Callable[[str], None]
     ) -> None:
         self._remote = remote
         self._make_local = local
         self._local: LocalSource | None = None
-        self._say = say
+        self._notify = notify
 
     def view(self) -> View:
         try:
             return self._remote.view()
         except NotRunningError as error:
             if self._local is None:
-                self._say(f"{error}, so this is one collection of our own")
+                self._notify(f"{error}; collecting locally instead")
                 self._local = self._make_local()
             return self._local.view()
 

@@ -1,6 +1,6 @@
 """The status page: HTML from the data of /status.json, and what Prometheus and the scaler report.
 
-It works without its script, which only asks for it again. Pure.
+It works without its script, which only reloads it. Pure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def status_page(
     peers: Peers = Peers(),  # noqa: B008  # frozen
     now: float = 0.0,
 ) -> str:
-    """The whole page; `now` in unix s is where the plots end."""
+    """The whole page; `now` (unix s) is the right end of the plots."""
     health, translate = view["health"], query.translator.translate
     title = f"{health['score']:g} {translate(STATUSES[health['status']])} · Oxherd" if health else "Oxherd"
     body = [parts.header(view, query)]

@@ -1,4 +1,4 @@
-"""What the page loads, from its own origin: a style sheet and one script."""
+"""The assets of the page, from its own origin: a style sheet and one script."""
 
 from __future__ import annotations
 

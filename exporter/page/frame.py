@@ -1,4 +1,4 @@
-"""The document around the page's parts, and the sign-in form that stands in its place. Pure."""
+"""The document around the parts of the page, and the sign-in form that replaces it. Pure."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ LINKS: Final[Mapping[str, str]] = {
     "/healthz": "page.link.healthz",
     "/readyz": "page.link.readyz",
 }
-"""Paths, and the ids of what they are."""
+"""Paths, and the message ids of their descriptions."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """What a person asked to see: the queues that have `search` in their names, a page of them from 1, an
-    order, a language; `signed_in`: there is a session to end."""
+    """The query of the page: queues with `search` in their names, the page of the table from 1, its order,
+    the language; `signed_in`: the browser has a session."""
 
     search: str = ""
     page: int = 1
     sort: str = "waiting"
     translator: Translator = ENGLISH
-    chosen: bool = False  # the language, by hand
+    chosen: bool = False  # whether the language is a query parameter
     signed_in: bool = False
 
     @property
@@ -38,7 +38,7 @@ class PageQuery:
         return self.translator.language
 
     def url(self, **changed: object) -> str:
-        """The path with changed parameters, without those that have their default. Not escaped."""
+        """The path with changed parameters, without parameters that have their default. Not escaped."""
         parameters = {
             "q": self.search,
             "page": self.page,
@@ -66,7 +66,7 @@ def document(title: str, body: Iterable[str], query: PageQuery) -> str:
 
 
 def sign_in(query: PageQuery, problem: Message | None = None) -> str:
-    """The form in place of the page, with nothing of what is monitored."""
+    """The sign-in form, which shows no monitored data."""
     translate = query.translator.translate
     alert = ""
     if problem is not None:
@@ -82,7 +82,7 @@ def sign_in(query: PageQuery, problem: Message | None = None) -> str:
 
 
 def links(query: PageQuery, *, closed: bool = False) -> str:
-    """The exporter's other paths, and the other languages. `closed`: without those that need the key."""
+    """The exporter's other paths, and the other languages. `closed`: without paths that require the key."""
     translate = query.translator.translate
     items = [
         f'<span><a href="{path}">{path}</a> <small>{escape(translate(title))}</small></span>'
@@ -101,7 +101,7 @@ def links(query: PageQuery, *, closed: bool = False) -> str:
 
 
 def section(name: str, title: str, content: str) -> str:
-    """A part that the script replaces as a whole."""
+    """A part of the page that the script replaces as a whole."""
     heading = f"<h2>{escape(title)}</h2>\n" if title else ""
     return f'<section id="{name}" data-live>{heading}{content}</section>'
 

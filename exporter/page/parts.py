@@ -1,4 +1,4 @@
-"""The parts of the page but for queues and plots. Pure; everything that comes from outside is escaped."""
+"""The parts of the page except queues and plots. Pure; every value from outside is escaped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _issue(issue: View, query: PageQuery) -> str:
     translator = query.translator
     threshold = translator.translate("issues.threshold", threshold=issue_text(issue, "threshold", translator))
     points = translator.translate("page.points", points=f"{issue['penalty']:g}")
-    # A colour for one issue: critical is what would be so together with one more like it.
+    # The colour of an issue: critical if two such issues would make the score critical.
     kind = "critical" if issue["penalty"] >= 20 else "warning"
     return (
         f'<article class="card issue {kind}"><h3>{escape(issue_text(issue, "title", translator))}</h3>'
@@ -131,7 +131,7 @@ def alerts(peer: PeerStatus | None, query: PageQuery) -> str:
 
 
 def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
-    """What the scaler reports of itself, or why it does not."""
+    """The targets as the scaler reports them, or why there is no report."""
     if peer is None:
         return ""
     translate, view = query.translator.translate, peer.data

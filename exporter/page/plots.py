@@ -1,4 +1,4 @@
-"""Small plots as SVG: the last hour, a gap where nothing was known. Pure."""
+"""Small plots of the last hour as SVG, with a gap where the value is unknown. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLOTS: Final = (
 
 
 def plots(points: Sequence[Point], now: float, translator: Translator) -> str:
-    """A figure for each; HTML."""
+    """The plots as HTML, one figure each."""
     return "".join(
         _plot(
             translator.translate(title),
@@ -68,7 +68,7 @@ def _plot(
 
 
 def _lines(pairs: Sequence[tuple[float, float | None]]) -> Iterator[list[tuple[float, float]]]:
-    """The parts without a gap."""
+    """The segments between gaps."""
     line: list[tuple[float, float]] = []
     for (at, value), before in zip(pairs, [None, *pairs], strict=False):
         if value is None or (before is not None and at - before[0] > _GAP):

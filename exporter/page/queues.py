@@ -1,4 +1,4 @@
-"""The queue table: searched, sorted and cut into pages here, so that it is small at any size. Pure."""
+"""The queue table: searched, sorted and split into pages here, so that the page stays small. Pure."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable
     "workers": ("page.column.workers", lambda queue: queue["workers"], count),
     "load": ("page.column.load", lambda queue: queue["load_factor"], percent),
 }
-"""Each column's title as a message id, its value, and how that is written."""
+"""Each column: its title as a message id, its value, and the format of the value."""
 
 SORTS: Final = ("name", *_FIGURES)
 
 
 def queue_search(query: PageQuery) -> str:
-    """The form, which stays while the table below it is replaced."""
+    """The search form, which stays while the table below it is replaced."""
     translate = query.translator.translate
     hidden = f'<input type="hidden" name="sort" value="{query.sort}">' if query.sort != "waiting" else ""
     if query.chosen:
@@ -57,7 +57,7 @@ def queue_search(query: PageQuery) -> str:
 
 
 def queue_table(state: View, query: PageQuery) -> str:
-    """One page of the queues that were searched for; those that cannot be read come first."""
+    """One page of the matching queues; queues that cannot be read come first."""
     translate = query.translator.translate
     unread = [queue for queue in state["unread"] if _matches(queue, query.search)]
     queues = [queue for queue in state["queues"] if _matches(queue, query.search)]
@@ -143,7 +143,7 @@ def _matches(queue: View, search: str) -> bool:
 
 
 def _sorted(queues: Sequence[View], sort: str) -> list[View]:
-    """By name, or by a figure with the largest first and what is not known last."""
+    """By name, or by a figure, the largest first and unknown values last."""
     named = sorted(queues, key=lambda queue: (queue["name"], queue["prefix"]))
     if sort not in _FIGURES:
         return named

@@ -1,4 +1,4 @@
-"""What the exporter last heard from its neighbours."""
+"""The last responses of the exporter's peers: the scaler and Prometheus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """`at` is unix s, of the last answer; `why` there is none now, "" where there is."""
+    """The last response of a peer. `at` is its time in unix s; `why` is the reason if the last request
+    failed, otherwise ""."""
 
     at: float | None
     data: Any
@@ -17,7 +18,7 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """None: nobody said where it is."""
+    """None: the URL of the peer is not set."""
 
     scaler: PeerStatus | None = None
     alerts: PeerStatus | None = None

@@ -1,5 +1,5 @@
-"""What others know and the page shows: the scaler's targets, the alerts that fire in Prometheus. Asked in the
-background; a page never waits for them."""
+"""Polls the scaler for its targets and Prometheus for firing alerts, in the background: the page shows
+them and never waits for them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from service.threads import Supervised
 from service.web.client import HttpClientError, fetch
 from service.web.status_client import StatusError, fetch_status, key_from_settings
 
-_EVERY: Final = 10.0
-_SECONDS: Final = 3.0
-_LIMIT: Final = 16 << 20
-_MOST_ALERTS: Final = 100
+_INTERVAL_SECONDS: Final = 10.0
+_TIMEOUT_SECONDS: Final = 3.0
+_MAX_BYTES: Final = 16 << 20
+_MAX_ALERTS: Final = 100
 
 
 class PeerPoller:
-    """Asks both every ten seconds."""
+    """Polls both peers every ten seconds."""
 
     def __init__(self, settings: ExporterApiSettings) -> None:
         self._key = key_from_settings(settings)
         self._scaler_url, self._prometheus_url = settings.scaler_url, settings.prometheus_url
         self._peers = Peers(
-            PeerStatus(None, None, "not asked yet") if self._scaler_url else None,
-            PeerStatus(None, None, "not asked yet") if self._prometheus_url else None,
+            PeerStatus(None, None, "not polled yet") if self._scaler_url else None,
+            PeerStatus(None, None, "not polled yet") if self._prometheus_url else None,
         )
-        known = bool(self._scaler_url or self._prometheus_url)
-        self.tasks: Final = (Supervised("neighbours", self._step, max_age=60.0),) if known else ()
+        any_peer = bool(self._scaler_url or self._prometheus_url)
+        self.tasks: Final = (Supervised("peers", self._step, max_age=60.0),) if any_peer else ()
 
     @property
     def peers(self) -> Peers:
-        """As of the last round."""
+        """The responses of the last poll."""
         return self._peers
 
     def _step(self) -> float:
         before = self._peers
-        self._peers = Peers(self._ask_scaler(before.scaler), self._ask_prometheus(before.alerts))
-        return _EVERY
+        self._peers = Peers(self._poll_scaler(before.scaler), self._poll_prometheus(before.alerts))
+        return _INTERVAL_SECONDS
 
-    def _ask_scaler(self, before: PeerStatus | None) -> PeerStatus | None:
+    def _poll_scaler(self, before: PeerStatus | None) -> PeerStatus | None:
         if before is None or self._scaler_url is None:
             return None
         try:
@@ -51,7 +51,7 @@ class PeerPoller:
                 self._scaler_url.rstrip("/"),
                 "scaler",
                 "oxherd scaler",
-                seconds=_SECONDS,
+                seconds=_TIMEOUT_SECONDS,
                 headers={},
                 key=self._key,
             )
@@ -59,42 +59,42 @@ class PeerPoller:
             return PeerStatus(before.at, None, str(error))
         return PeerStatus(now(), view, "")
 
-    def _ask_prometheus(self, before: PeerStatus | None) -> PeerStatus | None:
+    def _poll_prometheus(self, before: PeerStatus | None) -> PeerStatus | None:
         if before is None or self._prometheus_url is None:
             return None
         url = self._prometheus_url.rstrip("/") + "/api/v1/alerts"
         try:
             response = fetch(
                 url,
-                deadline=Deadline.after(_SECONDS),
+                deadline=Deadline.after(_TIMEOUT_SECONDS),
                 headers={"accept": "application/json"},
-                limit=_LIMIT,
+                limit=_MAX_BYTES,
             )
-            return PeerStatus(now(), firing(json.loads(response.body)), "")
+            return PeerStatus(now(), firing_alerts(json.loads(response.body)), "")
         except HttpClientError as error:
-            return PeerStatus(before.at, None, f"Prometheus cannot be asked: {error}")
+            return PeerStatus(before.at, None, f"Prometheus cannot be queried: {error}")
         except (ValueError, RecursionError):
-            return PeerStatus(before.at, None, "what answers at PROMETHEUS_URL is not a Prometheus")
+            return PeerStatus(before.at, None, "the server at PROMETHEUS_URL is not Prometheus")
 
 
-def firing(answer: Any) -> list[dict[str, str]]:
-    """The alerts of our rules that fire, each with name, severity and summary; known by their `cooldown`.
+def firing_alerts(response: Any) -> list[dict[str, str]]:
+    """The firing alerts of Oxherd's own rules, which have a label `cooldown`: name, severity, summary, since.
 
-    Raises ValueError: not what Prometheus answers.
+    Raises ValueError for a response that is not of Prometheus.
     """
-    alerts = answer.get("data", {}).get("alerts") if isinstance(answer, Mapping) else None
+    alerts = response.get("data", {}).get("alerts") if isinstance(response, Mapping) else None
     if not isinstance(alerts, list):
         raise ValueError("no alerts")  # noqa: TRY004  # it is data
-    found = []
-    for one in alerts:
-        labels, notes = one.get("labels") or {}, one.get("annotations") or {}
-        if one.get("state") == "firing" and "cooldown" in labels:
-            found.append(
+    firing = []
+    for alert in alerts:
+        labels, annotations = alert.get("labels") or {}, alert.get("annotations") or {}
+        if alert.get("state") == "firing" and "cooldown" in labels:
+            firing.append(
                 {
                     "name": str(labels.get("alertname", "")),
                     "severity": str(labels.get("severity", "")),
-                    "summary": str(notes.get("summary", "")),
-                    "since": str(one.get("activeAt", ""))[:19].replace("T", " "),
+                    "summary": str(annotations.get("summary", "")),
+                    "since": str(alert.get("activeAt", ""))[:19].replace("T", " "),
                 }
             )
-    return sorted(found, key=lambda one: (one["severity"] != "critical", one["name"]))[:_MOST_ALERTS]
+    return sorted(firing, key=lambda alert: (alert["severity"] != "critical", alert["name"]))[:_MAX_ALERTS]

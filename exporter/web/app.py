@@ -1,5 +1,5 @@
-"""The exporter's HTTP paths. /metrics and the health paths are open to all; what else reports something
-requires a key where one is set, and the API in any case."""
+"""The exporter's HTTP paths. /metrics and the health paths are public; the other paths require a key if one
+is set, and the API always does."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from service.outcome import UnreadableError
 from service.web.common_paths import Route, add_routes, health_routes, metrics_route
 from service.web.negotiate import MetricsFormat, scrape_seconds
 
-_TIMEOUT: Final = "x-prometheus-scrape-timeout-seconds"
+_TIMEOUT_HEADER: Final = "x-prometheus-scrape-timeout-seconds"
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
 class ExporterService(PageSource, MonitoringControl, Protocol):
-    """What the paths need of the exporter."""
+    """The part of the exporter that the paths use."""
 
     def exposition(self, form: MetricsFormat, deadline: Deadline) -> bytes:
-        """Collect, and the whole text for Prometheus."""
+        """Collect; returns the whole text for Prometheus."""
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
         """Active jobs by worker. Raises UnreadableError."""
@@ -42,25 +42,25 @@ class ExporterService(PageSource, MonitoringControl, Protocol):
 
 
 def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: ScalerClient) -> FastAPI:
-    """Handlers that collect are `def`, run in a pool of threads; the health paths never wait behind them."""
+    """Handlers that collect are `def` and run in a thread pool; the health paths never wait for them."""
     app = FastAPI(
         title="Oxherd exporter",
         description=ABOUT,
         version=exporter.about().version,
-        docs_url=None,  # both pages load from elsewhere
+        docs_url=None,  # both pages load assets from another origin
         redoc_url=None,
     )
     sessions = Sessions()
 
     def status(request: Request) -> JSONResponse:
-        """What the page and the commands show, collected now."""
+        """The state that the page and the commands show, collected now."""
         if (refusal := check_access(auth, request, sessions)) is not None:
             return refusal
         view = status_view(exporter.assess(_deadline(request)), exporter.about())
         return JSONResponse(view, headers=_NO_STORE)
 
     def busy(prefix: str, queue: Annotated[list[str], Query()], request: Request) -> JSONResponse:
-        """Active jobs by the names of the workers that have them; 404 for queues that are not known."""
+        """Active jobs by the name of their worker; 404 for unknown queues."""
         if (refusal := check_access(auth, request, sessions)) is not None:
             return refusal
         try:
@@ -77,7 +77,7 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
         }
         return JSONResponse(content, headers=_NO_STORE)
 
-    ready = "A first collection is done and the background threads are running. Not: Redis is up."
+    ready = "The first collection is done and the background threads run. It does not mean that Redis is up."
     add_routes(
         app,
         {
@@ -93,4 +93,4 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
 
 
 def _deadline(request: Request) -> Deadline:
-    return Deadline.after(scrape_seconds(request.headers.get(_TIMEOUT)))
+    return Deadline.after(scrape_seconds(request.headers.get(_TIMEOUT_HEADER)))

@@ -1,4 +1,4 @@
-"""The whole text of a scrape: our families, then what prometheus_client knows of this process."""
+"""The whole text of a scrape: the exporter's families, then those of prometheus_client about this process."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         "1, or 0 when ENABLE_SYSTEM_MONITORING is false, or after stop_monitoring: nothing is collected.",
     ),
 }
-"""Gauges that are there even when nothing is collected: their labels, and what they mean."""
+"""Gauges that are exposed even while nothing is collected: their labels, and their meaning."""
 
 
 class Exposition:
-    """Renders either format; without an assessment (monitoring is off) only this process and that fact."""
+    """Renders both formats; without an assessment (monitoring is off) only the families of this process."""
 
     def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth) -> None:
         self._renderer = Renderer()
@@ -38,11 +38,13 @@ class Exposition:
 
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> bytes:
         """The text as bytes; in OpenMetrics it ends with # EOF."""
-        ours = b""
+        collected = b""
         if assessment is not None:
             openmetrics = form == "openmetrics"
-            ours = self._renderer.openmetrics(assessment) if openmetrics else self._renderer.text(assessment)
-        return ours + registry_text(self._own, form)
+            collected = (
+                self._renderer.openmetrics(assessment) if openmetrics else self._renderer.text(assessment)
+            )
+        return collected + registry_text(self._own, form)
 
 
 def _constant(registry: CollectorRegistry, name: str, values: tuple[str, ...], value: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""The paths of the status page: the page itself, what it loads, signing in and out where a key is set."""
+"""The paths of the status page: the page, its assets, and signing in and out if a key is set."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "vary": "Accept-Language, Cookie",
 }
-_LARGEST: Final = 4096
+_MAX_FORM_BYTES: Final = 4096
 
 
 class PageSource(Protocol):
-    """What the page needs of the exporter."""
+    """The part of the exporter that the page uses."""
 
     def assess(self, deadline: Deadline) -> Assessment | None:
-        """Collect and judge; None when monitoring is off."""
+        """Collect and assess; None while monitoring is off."""
 
     def about(self) -> About:
         """The exporter itself."""
@@ -47,7 +47,7 @@ class PageSource(Protocol):
         """The last hour."""
 
     def peers(self) -> Peers:
-        """What Prometheus and the scaler reported last."""
+        """The last responses of Prometheus and the scaler."""
 
 
 def add_status_page(
@@ -60,7 +60,7 @@ def add_status_page(
     """/, /page.css, /page.js, /sign-in and /sign-out."""
 
     def page(request: Request) -> HTMLResponse:
-        """The status page, collected now; where a key is set and nobody signed in, a form."""
+        """The status page, collected now; the sign-in form if a key is set and the browser has no session."""
         signed_in = sessions.holds(request.cookies.get(COOKIE))
         query = page_query_of(
             request.query_params, request.headers.get("accept-language"), signed_in=signed_in
@@ -72,12 +72,12 @@ def add_status_page(
         return HTMLResponse(text, headers=_HEADERS)
 
     async def authorize(request: Request) -> Response:
-        """A session for the one who has a key."""
+        """Start a session if the key is valid."""
         query = page_query_of({}, request.headers.get("accept-language"))
         raw = b""
         async for part in request.stream():
             raw += part
-            if len(raw) > _LARGEST:
+            if len(raw) > _MAX_FORM_BYTES:
                 return HTMLResponse(sign_in(query, Message("page.invalid_key")), 413, headers=_HEADERS)
         key = parse_qs(raw.decode("latin-1")).get("key", [""])[0]
         try:
@@ -85,19 +85,19 @@ def add_status_page(
         except AuthError as error:
             problem = Message("page.too_many_invalid_keys" if error.status == 429 else "page.invalid_key")
             return HTMLResponse(sign_in(query, problem), error.status, headers=_HEADERS)
-        answer = RedirectResponse("/", 303, headers=_HEADERS)
+        response = RedirectResponse("/", 303, headers=_HEADERS)
         secure = request.url.scheme == "https"
-        answer.set_cookie(
+        response.set_cookie(
             COOKIE, sessions.begin(), max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=secure
         )
-        return answer
+        return response
 
     async def leave(request: Request) -> Response:
-        """The session is over."""
+        """End the session."""
         sessions.end(request.cookies.get(COOKIE))
-        answer = RedirectResponse("/", 303, headers=_HEADERS)
-        answer.delete_cookie(COOKIE)
-        return answer
+        response = RedirectResponse("/", 303, headers=_HEADERS)
+        response.delete_cookie(COOKIE)
+        return response
 
     async def style() -> Response:
         """The page's style sheet."""
@@ -121,7 +121,7 @@ _ASSETS: Final = {"cache-control": "no-cache", "x-content-type-options": "nosnif
 
 
 def page_query_of(query: Any, accept_language: str | None, *, signed_in: bool = False) -> PageQuery:
-    """What the query asks for; a value that is not valid is its default."""
+    """The query parameters; an invalid value is replaced by its default."""
     language = next((code for code in LANGUAGES if code == query.get("lang", "")), None)
     sort, page = query.get("sort", ""), query.get("page", "")
     return PageQuery(

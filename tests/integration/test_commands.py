@@ -73,9 +73,7 @@ def test_without_an_exporter_it_looks_by_itself(redis_server: RedisServer, comma
     own = {"REDIS_URL": redis_server.url, "EXPORTER_LISTEN": f"127.0.0.1:{port}"}
     done = monitor(command, **own)
     assert done.stdout
-    assert done.stderr == (
-        f"monitor: no exporter at http://127.0.0.1:{port}, so this is one collection of our own\n"
-    )
+    assert done.stderr == f"monitor: no exporter at http://127.0.0.1:{port}; collecting locally instead\n"
     local = monitor(command, "--local", "--json", **own)
     assert local.stderr == ""
     assert json.loads(local.stdout)

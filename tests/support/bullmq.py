@@ -64,14 +64,14 @@ def of(state: BullMQState, name: str, prefix: str = "bull") -> QueueState:
     return queues[QueueId(prefix, name)]
 
 
-def theirs(counts: dict[str, int]) -> dict[str, int]:
+def bullmq_counts(counts: dict[str, int]) -> dict[str, int]:
     """getJobCounts() in the states of bullmq_job_count."""
     states = ("active", "delayed", "prioritized", "waiting-children", "completed", "failed")
     waiting = counts.get("waiting", 0) + counts.get("wait", 0) + counts.get("paused", 0)
     return {"waiting": waiting} | {state: counts.get(state, 0) for state in states}
 
 
-def ours(queue: QueueState) -> dict[str, int]:
+def exporter_counts(queue: QueueState) -> dict[str, int]:
     return {
         "waiting": queue.jobs.waiting,
         "active": queue.jobs.active,

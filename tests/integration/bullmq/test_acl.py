@@ -131,8 +131,8 @@ def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf
 
 def test_an_acl_for_another_prefix_leaves_the_queue_unread(guarded: RedisServer, watch: WatchOf) -> None:
     version = guarded.facts("info", "server")["redis_version"]
-    theirs = [word.replace("bull:", "shop:") for word in rules(version=version)]
-    guarded.cli("acl", "setuser", "shop", *theirs[1:])
+    shop_rules = [word.replace("bull:", "shop:") for word in rules(version=version)]
+    guarded.cli("acl", "setuser", "shop", *shop_rules[1:])
     monitor = watch(guarded, redis={**READER, "username": "shop"}, queues=["mail"])
     state = monitor.look()
     failed = state.unread[QueueId("bull", "mail")]

@@ -13,7 +13,7 @@ from lab.cluster import RedisCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import DriverError
 from lab.pybullmq import PyBullMQ
-from tests.support.bullmq import WatchOf, names, of, ours, theirs
+from tests.support.bullmq import WatchOf, bullmq_counts, exporter_counts, names, of
 from tests.support.redis_cluster import move_slot
 
 TAGGED = ("{mail}", "{images}", "{invoices}")  # on three different masters
@@ -65,7 +65,7 @@ def test_tagged_names_and_tagged_prefixes(cluster: RedisCluster, watch: WatchOf)
         )
         assert len({cluster.owner_of(f"bull:{queue}:").address for queue in TAGGED}) == 3
         for queue in TAGGED:
-            assert ours(of(state, queue)) == theirs(spread.counts(queue))
+            assert exporter_counts(of(state, queue)) == bullmq_counts(spread.counts(queue))
         assert [of(state, queue, "{bull}").jobs.waiting for queue in ("one", "two")] == [4, 5]
         assert of(state, "{snakes}").jobs.waiting == 6
 

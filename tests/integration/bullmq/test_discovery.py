@@ -18,7 +18,7 @@ from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
 from service.clock import Deadline
 from service.outcome import Ok, UnreadableError
-from tests.support.bullmq import Watch, WatchOf, names, of, ours, theirs
+from tests.support.bullmq import Watch, WatchOf, bullmq_counts, exporter_counts, names, of
 
 HOUR_MS = 3_600_000
 ODD = [
@@ -50,7 +50,7 @@ def test_odd_names_are_read_and_counted(empty: RedisServer, watch: WatchOf) -> N
         state = watch(empty).look()
         assert names(state) == sorted(("bull", name) for name in ODD)
         for name in ODD:
-            assert ours(of(state, name)) == theirs(bullmq.counts(name))
+            assert exporter_counts(of(state, name)) == bullmq_counts(bullmq.counts(name))
         assert of(state, 'quo"te').workers == 1
 
 

@@ -37,9 +37,13 @@ def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         assert [record.getMessage() for record in caplog.records[2:]] == ["issue cleared"]
 
 
-def test_what_is_only_not_seen_has_not_cleared(caplog: pytest.LogCaptureFixture) -> None:
-    seen = [host_state(), None, host_state(), replace(host_state(), memory_available=2 << 30)]
-    states = iter([replace(state, memory_available=1) if state else None for state in seen[:3]] + seen[3:])
+def test_an_issue_of_an_unread_source_has_not_cleared(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    readings = [host_state(), None, host_state(), replace(host_state(), memory_available=2 << 30)]
+    states = iter(
+        [replace(state, memory_available=1) if state else None for state in readings[:3]] + readings[3:]
+    )
 
     def host(_: Deadline) -> HostState:
         state = next(states)
@@ -51,8 +55,8 @@ def test_what_is_only_not_seen_has_not_cleared(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.INFO):
         for _ in range(4):
             assessor.assess(Deadline.after(1))
-    told = [(record.getMessage(), record.__dict__["issue"]) for record in caplog.records]
-    assert told == [
+    logged = [(record.getMessage(), record.__dict__["issue"]) for record in caplog.records]
+    assert logged == [
         ("issue appeared", "host_memory_low"),
         ("issue appeared", "source_unreadable"),
         ("issue cleared", "source_unreadable"),
@@ -61,9 +65,9 @@ def test_what_is_only_not_seen_has_not_cleared(caplog: pytest.LogCaptureFixture)
 
 
 def test_the_sentence() -> None:
-    said = sentence(assessment())
-    assert said.startswith("health 80 of 100 (warning), 1 of 2 Redis nodes up, ")
-    assert "2 queues (1 more not read) with 2408 waiting, 4 active, 14 failed" in said
-    assert "process not read: late" in said
-    assert said.endswith("Issues: title of cluster_node_unhealthy (1 of 2 nodes).")
+    text = sentence(assessment())
+    assert text.startswith("health 80 of 100 (warning), 1 of 2 Redis nodes up, ")
+    assert "2 queues (1 more not read) with 2408 waiting, 4 active, 14 failed" in text
+    assert "process not read: late" in text
+    assert text.endswith("Issues: title of cluster_node_unhealthy (1 of 2 nodes).")
     assert sentence(well()) == "health 100 of 100 (healthy). No issues."

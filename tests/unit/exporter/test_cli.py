@@ -44,7 +44,7 @@ class Answers(ViewSource):
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[View | BaseException]:
     """What the next looks find."""
     views: list[View | BaseException] = []
-    monkeypatch.setattr(ask, "choose", lambda *_, **__: Answers(*views))
+    monkeypatch.setattr(ask, "choose_source", lambda *_, **__: Answers(*views))
     return views
 
 
@@ -139,7 +139,7 @@ def test_all_healthy(answers: list[View | BaseException]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "said"),
+    ("arguments", "environ", "message"),
     [
         (["--url", "localhost:9877"], {}, "the exporter's URL should be http://host:port"),
         (["--url", "file:///etc/passwd"], {}, "the exporter's URL should be http://host:port"),
@@ -151,10 +151,10 @@ def test_all_healthy(answers: list[View | BaseException]) -> None:
         (["--local", "--url", "http://h"], {}, "--local and --url exclude each other"),
     ],
 )
-def test_what_cannot_be_asked(arguments: list[str], environ: dict[str, str], said: str) -> None:
+def test_options_that_are_refused(arguments: list[str], environ: dict[str, str], message: str) -> None:
     result = run("status", *arguments, **environ)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert "hunter2" not in result.stderr
 
 

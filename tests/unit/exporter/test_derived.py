@@ -94,10 +94,10 @@ def test_utilization_is_a_ratio_of_the_slots(active: int, workers: int, concurre
 
 @given(st.lists(counts, max_size=5))
 def test_totals_are_sums_and_waiting_includes_prioritized(listed: list[JobCounts]) -> None:
-    found = totals(listed)
-    assert found.waiting == sum(waiting_jobs(jobs) for jobs in listed)
+    sums = totals(listed)
+    assert sums.waiting == sum(waiting_jobs(jobs) for jobs in listed)
     for name in set(QueueTotals._fields) - {"waiting"}:
-        assert getattr(found, name) == sum(getattr(jobs, name) for jobs in listed)
+        assert getattr(sums, name) == sum(getattr(jobs, name) for jobs in listed)
 
 
 def test_failed_jobs_are_those_of_the_source_that_knows_more() -> None:

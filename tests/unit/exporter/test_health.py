@@ -69,9 +69,9 @@ def bullmq(*queues: QueueState, unread: int = 0, discovered: bool = True) -> Cha
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState(queues, lost, discovered)))
 
 
-def followed(one: QueueState, *, failed: int = 0, lost: int = 0) -> Change:
+def followed(state: QueueState, *, failed: int = 0, lost: int = 0) -> Change:
     rates = Rates(300.0, 0.0, 0.0, None, None, None, None, None, failed, lost)
-    return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((one,), rates={one.id: rates})))
+    return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((state,), rates={state.id: rates})))
 
 
 def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
@@ -98,7 +98,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("everything is switched off", part(redis=None, bullmq=None, host=None, process=None), {}),
     ("no node answers", redis(a=SILENT, b=SILENT), {"redis_unreachable": 30}),
     ("Redis could not be collected", part(redis=SILENT), {"redis_unreachable": 30}),
-    ("one node does not answer us", redis(b=SILENT), {"cluster_node_unhealthy": 20}),
+    ("one node does not answer", redis(b=SILENT), {"cluster_node_unhealthy": 20}),
     ("the others doubt a node", topology(NODES[0], UNWELL), {"cluster_node_unhealthy": 20}),
     (
         "slots without an owner",
@@ -133,7 +133,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),
     ("many failed long ago", bullmq(queue(0, failed=100_000)), {}),
     ("removeOnFail trims, the stream tells", followed(queue(0), failed=51), {"failed_jobs_high": 10}),
-    ("the exporter saw fewer fail than are kept", followed(queue(50), failed=3), {}),
+    ("the exporter read fewer failures than the failed set has", followed(queue(50), failed=3), {}),
     ("followed, nothing lost", followed(queue(0)), {}),
     ("one event lost within the hour", followed(queue(0), lost=1), {"events_lost": 5}),
     ("10 % of the memory available", host(memory_available=GIB), {}),
@@ -205,16 +205,16 @@ def test_memory_says_what_it_was_measured_against_and_where() -> None:
 
 
 def test_failed_jobs_say_how_they_were_counted_and_which_queue_is_worst() -> None:
-    said = only(bullmq(queue(10), queue(90, "sms")))
-    assert "100 jobs failed in the last hour, 90 of them in sms (of each queue the larger" in said
+    text = only(bullmq(queue(10), queue(90, "sms")))
+    assert "100 jobs failed in the last hour, 90 of them in sms (of each queue the larger" in text
 
 
 def test_a_queue_whose_name_is_no_utf8_can_be_written_about() -> None:
     lost = BullMQState((), {QueueId("bull", "caf\udce9"): SILENT})
     for change in (bullmq(queue(90, "caf\udce9")), part(bullmq=Ok(lost))):
-        said = only(change)
-        assert "caf\\xe9" in said
-        assert said.encode()
+        text = only(change)
+        assert "caf\\xe9" in text
+        assert text.encode()
 
 
 def test_a_node_that_is_silent_is_named_with_its_reason() -> None:
@@ -239,16 +239,16 @@ def test_an_ipv6_address_is_asked_without_its_brackets() -> None:
 
 def test_slots_without_an_owner_are_told_before_many_silent_nodes() -> None:
     nodes = [TopologyNode(f"n{number}:1", "replica", "0", healthy=False) for number in range(9)]
-    said = only(topology(NODES[1], *nodes))
-    assert said.startswith("16384 of 16384 slots have no owner; ")
-    assert "and 7 more" in said
+    text = only(topology(NODES[1], *nodes))
+    assert text.startswith("16384 of 16384 slots have no owner; ")
+    assert "and 7 more" in text
 
 
 def test_a_search_that_is_refused_says_by_whom_and_what_to_grant() -> None:
-    said = only(looking("SCAN: NOPERM", refused=True))
-    assert "SCAN: NOPERM" in said
-    assert "deploy/redis/exporter.acl" in said
-    assert "redis-cli -h a -p 1 acl log" in said
+    text = only(looking("SCAN: NOPERM", refused=True))
+    assert "SCAN: NOPERM" in text
+    assert "deploy/redis/exporter.acl" in text
+    assert "redis-cli -h a -p 1 acl log" in text
 
 
 def test_queues_that_do_not_answer_while_redis_does_point_to_what_it_is_busy_with() -> None:
@@ -256,8 +256,8 @@ def test_queues_that_do_not_answer_while_redis_does_point_to_what_it_is_busy_wit
 
 
 def test_the_newest_failed_job_is_one_command_away_whatever_the_queue_is_called() -> None:
-    said = only(bullmq(queue(99, "it's $HOME")))
-    assert """redis-cli -h a -p 1 -c zrevrange 'bull:it'"'"'s $HOME:failed' 0 0""" in said
+    text = only(bullmq(queue(99, "it's $HOME")))
+    assert """redis-cli -h a -p 1 -c zrevrange 'bull:it'"'"'s $HOME:failed' 0 0""" in text
     assert "hget bull:mail:ID failedReason" in only(bullmq(queue(99)))
 
 

@@ -99,7 +99,7 @@ def test_it_loads_nothing_and_links_only_to_its_own_paths() -> None:
 def test_what_it_says() -> None:
     issues = (issue("cluster_node_unhealthy", penalty=20), issue("failed_jobs_high", "bullmq", 10))
     text = Reader(status_page(status_view(assessment(issues=issues, score=70), ABOUT))).text
-    for said in (
+    for expected in (
         "70",
         "warning",
         "2 issues",
@@ -108,8 +108,8 @@ def test_what_it_says() -> None:
         "0 nodes",
         "1.2.3",
     ):
-        assert said in text
-    for said in (
+        assert expected in text
+    for expected in (
         "1.2.3",
         "redis",
         "bullmq",
@@ -121,7 +121,7 @@ def test_what_it_says() -> None:
         "discovery",
         "Late",
     ):
-        assert said in text
+        assert expected in text
 
 
 def test_all_healthy() -> None:
@@ -169,7 +169,7 @@ def test_ten_thousand_queues_are_a_page_of_them() -> None:
 def test_search_and_order() -> None:
     state = queues(300)
     assert shown(state, PageQuery(search="QUEUE-0012", sort="name")) == [
-        f"queue-0012{one}" for one in range(10)
+        f"queue-0012{digit}" for digit in range(10)
     ]
     assert shown(state, PageQuery(search="bull:queue-00007")) == ["queue-00007"]
     assert "No matching queue." in queue_table(state, PageQuery(search="none"))
@@ -178,8 +178,8 @@ def test_search_and_order() -> None:
 
 def test_what_is_not_known_comes_last_and_is_no_zero() -> None:
     state = queues(3)
-    for one, workers in zip(state["queues"], (2, None, 0), strict=True):
-        one["workers"] = workers
+    for row, workers in zip(state["queues"], (2, None, 0), strict=True):
+        row["workers"] = workers
     table = queue_table(state, PageQuery(sort="workers"))
     assert shown(state, PageQuery(sort="workers")) == ["queue-00000", "queue-00002", "queue-00001"]
     assert table.count('<td class="number">0</td>') >= 1
@@ -227,8 +227,8 @@ def test_nothing_known_is_said_and_not_drawn_as_zero() -> None:
 def test_history_is_an_hour_and_bounded() -> None:
     history, base = History(), point_of(assessment())
     assert base.waiting is None, "a queue could not be read: the sum is not known"
-    history.note(assessment())
-    history.note(assessment())
+    history.add(assessment())
+    history.add(assessment())
     taken = history.points(base.at)
     assert len(taken) == 1, "the same moment once"
     assert history.points(base.at + HISTORY_SECONDS + 1) == ()
@@ -241,8 +241,8 @@ def test_in_indonesian() -> None:
     page = status_page(status_view(assessment(), ABOUT), PageQuery(translator=TRANSLATORS["id"]), peers=HEARD)
     assert '<html lang="id">' in page
     text = Reader(page).text
-    for said in ("Antrean", "Satu jam terakhir", "Penskalaan", "Latar belakang", "Skor"):
-        assert said in text
+    for expected in ("Antrean", "Satu jam terakhir", "Penskalaan", "Latar belakang", "Skor"):
+        assert expected in text
     for english in ("Queues", "The last hour", "Scaling", "Background"):
         assert english not in text
 

@@ -69,11 +69,11 @@ def test_the_api() -> None:
     overall = actions.overall(VIEW).queues
     assert overall is not None
     assert overall.waiting == TOTAL
-    assert {one.name: one.load_factor for one in actions.queue_metrics(VIEW).queues} == LOAD
+    assert {queue.name: queue.load_factor for queue in actions.queue_metrics(VIEW).queues} == LOAD
 
 
 def test_state_by_state_stays_as_bullmq_names_it() -> None:
-    mail = next(one for one in actions.queue_metrics(VIEW).queues if one.name == "mail")
+    mail = next(queue for queue in actions.queue_metrics(VIEW).queues if queue.name == "mail")
     assert (mail.waiting, mail.prioritized) == (0, 1000)
     exposition = Renderer().text(ASSESSMENT).decode()
     assert 'bullmq_job_count{prefix="bull",queue="mail",state="waiting"} 0.0' in exposition

@@ -15,15 +15,15 @@ ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", Tru
 
 
 def test_it_is_json() -> None:
-    for one in (assessment(), well(), None):
-        view = status_view(one, ABOUT)
+    for case in (assessment(), well(), None):
+        view = status_view(case, ABOUT)
         assert json.loads(json.dumps(view, allow_nan=False)) == view
 
 
 def test_an_issue_in_english_and_as_messages() -> None:
     title = Message("issue.more_nodes", count=2)
-    found = replace(issue(), title=title)
-    (view,) = json.loads(json.dumps(status_view(assessment(issues=(found,)), ABOUT)["health"]["issues"]))
+    renamed = replace(issue(), title=title)
+    (view,) = json.loads(json.dumps(status_view(assessment(issues=(renamed,)), ABOUT)["health"]["issues"]))
     assert view["title"] == "and 2 more nodes"
     assert view["messages"]["title"] == {"id": "issue.more_nodes", "parameters": {"count": 2}}
     assert issue_text(view, "title", TRANSLATORS["id"]) == "dan 2 node lagi"
@@ -114,5 +114,5 @@ def test_the_exporter_itself() -> None:
 def test_a_search_that_is_refused_is_told_as_a_failure_with_its_reason() -> None:
     state = BullMQState((), discovered=False, problems=("SCAN at a:1: NOPERM",), search_refused=True)
     assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), well().health)
-    (told,) = [one for one in status_view(assessment, ABOUT)["sources"] if one["name"] == "bullmq"]
-    assert (told["state"], told["why"]) == ("failed", "SCAN at a:1: NOPERM")
+    (source,) = [source for source in status_view(assessment, ABOUT)["sources"] if source["name"] == "bullmq"]
+    assert (source["state"], source["why"]) == ("failed", "SCAN at a:1: NOPERM")

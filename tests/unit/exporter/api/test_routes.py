@@ -98,7 +98,7 @@ def test_no_key_set_closes_the_api_and_names_the_setting(exporter: FakeExporter)
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"", "should be JSON"),
         (b"{", "should be JSON"),
@@ -116,11 +116,13 @@ def test_no_key_set_closes_the_api_and_names_the_setting(exporter: FakeExporter)
         ({"action": "manual_scale", "queueName": "x", "targetWorkers": 3}, "SCALER_URL is not set"),
     ],
 )
-def test_what_is_not_right_is_told(client: Client, exporter: FakeExporter, body: object, told: str) -> None:
+def test_an_invalid_command_is_refused(
+    client: Client, exporter: FakeExporter, body: object, message: str
+) -> None:
     status, answer = post(client, body)
-    assert status == (503 if "SCALER_URL" in told else 400)
+    assert status == (503 if "SCALER_URL" in message else 400)
     assert set(answer) == {"success", "error"}
-    assert told in answer["error"]
+    assert message in answer["error"]
     assert len(answer["error"]) < 1000
     assert exporter.switch.state.origin == "settings", "nothing was changed"
 
@@ -161,8 +163,8 @@ def test_monitoring_is_stopped_and_started(client: Client, exporter: FakeExporte
 def test_one_queue_by_name(client: Client) -> None:
     queues = client.get(f"{PATH}?action=queue_metrics", KEY).json()["data"]["queues"]
     name = queues[0]["name"]
-    one = client.get(f"{PATH}?action=queue_metrics&queueName={quote(name)}", KEY).json()["data"]["queues"]
-    assert {queue["name"] for queue in one} == {name}
+    queues = client.get(f"{PATH}?action=queue_metrics&queueName={quote(name)}", KEY).json()["data"]["queues"]
+    assert {queue["name"] for queue in queues} == {name}
     assert client.get(f"{PATH}?action=queue_metrics&queueName=none", KEY).status_code == 404
 
 

@@ -62,5 +62,5 @@ def halves(world: World) -> dict[str, Keys]:
 @pytest.fixture
 def server(world: World) -> Streams:
     """One server at cache:6379, with event streams."""
-    world.servers[CACHE] = made = Streams()
-    return made
+    world.servers[CACHE] = streams = Streams()
+    return streams

@@ -67,7 +67,7 @@ CASES: dict[str, tuple[str, dict[str, int], tuple[int, float], dict[str, tuple[i
         (1, 0.2),
         {"completed": (1, 0.3)},
     ),
-    "failed at the last attempt, and told twice": (
+    "failed at the last attempt, and reported twice": (
         PLAIN + "1500-0 failed 1 failedReason=no prev=active\n1500-1 retries-exhausted 1 attemptsMade=1",
         {"added": 1, "started": 1, "failed": 1},
         (1, 0.2),
@@ -172,7 +172,7 @@ CASES: dict[str, tuple[str, dict[str, int], tuple[int, float], dict[str, tuple[i
         (1, 0.2),
         {},
     ),
-    "deduplicated, and told twice in v5": (
+    "deduplicated, and reported twice in v5": (
         "1-0 debounced 1 debounceId=d\n1-1 deduplicated 1 deduplicationId=d deduplicatedJobId=2",
         {"deduplicated": 1},
         (0, 0),
@@ -295,8 +295,8 @@ def test_any_split_with_a_restart_at_each_gives_the_same_tallies(
     for start, end in pairwise(sorted({0, len(entries), *(cut for cut in cuts if cut < len(entries))})):
         before = parts.counters()
         parts.feed(entries[start:end])
-        kept, parts = json.loads(json.dumps(parts.dump())), Jobs(max_jobs=max_jobs)
-        parts.restore(kept)
+        saved, parts = json.loads(json.dumps(parts.dump())), Jobs(max_jobs=max_jobs)
+        parts.restore(saved)
         after = parts.counters()
         assert all(getattr(before, name) <= getattr(after, name) for name in NONE)
     whole.settle()

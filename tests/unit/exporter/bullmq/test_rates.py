@@ -99,9 +99,9 @@ def test_of_the_last_five_minutes_and_the_last_hour() -> None:
     assert current is not None
     assert 300 <= current.seconds < 330
     assert 60 <= current.failed_last_hour <= 62
-    kept = history._queues[MAIL]
-    assert len(kept.window) <= 22
-    assert len(kept.hour) <= 32
+    queue_history = history._queues[MAIL]
+    assert len(queue_history.window) <= 22
+    assert len(queue_history.hour) <= 32
 
 
 def test_a_queue_whose_counters_restarted_has_no_rates_yet() -> None:

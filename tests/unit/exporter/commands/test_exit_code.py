@@ -38,6 +38,6 @@ def test_an_area_that_could_not_be_read() -> None:
     lost = replace(whole.snapshot, bullmq=Failed("unreachable", "no"))
     assert area_exit_code(status_view(Assessment(lost, whole.health), ABOUT), "bullmq") == 2
     state = redis_state()
-    down = RedisState(state.topology, {one: Failed("timeout", "no") for one in state.nodes})
+    down = RedisState(state.topology, {address: Failed("timeout", "no") for address in state.nodes})
     unreachable = replace(whole.snapshot, redis=Ok(down))
     assert area_exit_code(status_view(Assessment(unreachable, whole.health), ABOUT), "redis") == 2

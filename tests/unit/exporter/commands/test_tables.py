@@ -39,21 +39,21 @@ def test_nothing_from_outside_steers_the_terminal(table: object) -> None:
 
 
 def test_status() -> None:
-    said = text(tables.status_table(VIEW))
-    assert said.startswith("80 warning  1 issue\n")
-    assert "-20  title of cluster_node_unhealthy: 1 of 2 nodes" in said
+    output = text(tables.status_table(VIEW))
+    assert output.startswith("80 warning  1 issue\n")
+    assert "-20  title of cluster_node_unhealthy: 1 of 2 nodes" in output
     assert words(tables.status_table(VIEW), "cluster,")[:4] == ["redis", "ok", "2.0", "ms"]
-    assert "cluster, 1 of 2 nodes up, 16,384 of 16,384 slots covered" in said
-    assert "3 queues, 2,408 waiting, 4 active, 14 failed" in said
-    assert "load 0.50 on 2 cores, 1.0 GiB of 4.0 GiB memory available" in said
-    assert "late background threads: discovery" in said
-    assert "oxherd 1.2.3, up 1 min 1 s" in said
+    assert "cluster, 1 of 2 nodes up, 16,384 of 16,384 slots covered" in output
+    assert "3 queues, 2,408 waiting, 4 active, 14 failed" in output
+    assert "load 0.50 on 2 cores, 1.0 GiB of 4.0 GiB memory available" in output
+    assert "late background threads: discovery" in output
+    assert "oxherd 1.2.3, up 1 min 1 s" in output
 
 
 def test_health() -> None:
-    said = text(tables.health_table(VIEW))
-    assert "1 of 2 nodes, threshold 0 nodes" in said
-    assert "do something <script>" in said
+    output = text(tables.health_table(VIEW))
+    assert "1 of 2 nodes, threshold 0 nodes" in output
+    assert "do something <script>" in output
     assert text(tables.health_table(status_view(well(), ABOUT))) == "100 healthy  no issues\n"
 
 
@@ -79,17 +79,17 @@ def test_queues() -> None:
 
 def test_rates_of_the_last_minutes() -> None:
     rates = Rates(300.0, 1234.0, 5.0, 0.004, 0.012, 1.5, 0.2, 61.0, 0, 0)
-    told = assessment()
-    bullmq = value_or_none(told.snapshot.bullmq)
+    base = assessment()
+    bullmq = value_or_none(base.snapshot.bullmq)
     assert bullmq is not None
     followed = replace(bullmq, rates={queue().id: rates})
-    view = status_view(replace(told, snapshot=replace(told.snapshot, bullmq=Ok(followed))), ABOUT)
+    view = status_view(replace(base, snapshot=replace(base.snapshot, bullmq=Ok(followed))), ABOUT)
     expected = ["1,234", "0.4", "%", "12", "ms", "1.5", "s", "200", "ms", "61.0", "s"]
     assert words(tables.queues_table(view), "mail")[-11:] == expected
     assert "run p95" in text(tables.queues_table(view), width=140)
     assert "done/min" not in text(tables.queues_table(view), width=80)
-    assert next(one for one in view["queues"]["queues"] if one["name"] == "mail")["rates"] == rates._asdict()
-    assert all(one["rates"] is None for one in VIEW["queues"]["queues"])
+    assert next(row for row in view["queues"]["queues"] if row["name"] == "mail")["rates"] == rates._asdict()
+    assert all(row["rates"] is None for row in VIEW["queues"]["queues"])
 
 
 def test_prefixes_are_shown_where_there_are_several() -> None:
@@ -133,14 +133,14 @@ def test_colours_only_on_a_terminal() -> None:
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_no_number_is_cut() -> None:
-    for table, kept, left_out in (
+    for table, present, left_out in (
         (tables.redis_table(VIEW), "clients", "version"),
         (tables.queues_table(VIEW), "workers", "prioritized"),
     ):
         narrow = text(table, width=80)
         assert left_out in text(table)
         assert left_out not in narrow
-        assert kept in narrow
+        assert present in narrow
     row = next(line for line in text(tables.queues_table(VIEW), width=80).splitlines() if "mail" in line)
     assert row.split()[1:] == ["1,204", "2", "3", "7", "2", "1", "min", "1", "s", "100", "%"]
     assert "10.0.0.1:7001  master" in text(tables.redis_table(VIEW), width=80)

@@ -22,14 +22,14 @@ def series(bullmq: Outcome[BullMQState] | BullMQState | None) -> dict[str, dict[
     """Every sample, by its family's name and the values of its labels; families without one are left out."""
     outcome = Ok(bullmq) if isinstance(bullmq, BullMQState) else bullmq
     assessment = Assessment(Snapshot(0, bullmq=outcome), Health(100, "healthy", ()))
-    found = {}
+    values = {}
     for family in FAMILIES:
         samples = list(family.read(assessment))
         assert all(len(labels) == len(family.labels) for labels, _ in samples)
         if samples:
-            found[family.name] = dict(samples)
-            assert len(found[family.name]) == len(samples)
-    return found
+            values[family.name] = dict(samples)
+            assert len(values[family.name]) == len(samples)
+    return values
 
 
 def test_switched_off_there_is_nothing() -> None:
@@ -46,15 +46,15 @@ def test_before_the_first_search_has_ended_how_many_queues_there_are_is_unknown(
 
 
 def test_a_queue_that_could_not_be_read_has_no_series() -> None:
-    found = series(BullMQState((EMPTY,), {QueueId("bull", "lost"): Failed("refused", "WRONGTYPE")}))
-    assert (found["bullmq_up"], found["bullmq_queues"]) == ({(): 0}, {(): 2})
-    assert {labels[:2] for family in found.values() for labels in family if labels} == {MAIL}
+    values = series(BullMQState((EMPTY,), {QueueId("bull", "lost"): Failed("refused", "WRONGTYPE")}))
+    assert (values["bullmq_up"], values["bullmq_queues"]) == ({(): 0}, {(): 2})
+    assert {labels[:2] for family in values.values() for labels in family if labels} == {MAIL}
 
 
 def test_what_is_not_known_is_absent() -> None:
-    found = series(BullMQState((EMPTY,)))
-    assert {name for name in found if name.startswith("bullmq_queue_")} == ALWAYS
-    assert set(found["bullmq_job_count"].values()) == {0}
+    values = series(BullMQState((EMPTY,)))
+    assert {name for name in values if name.startswith("bullmq_queue_")} == ALWAYS
+    assert set(values["bullmq_job_count"].values()) == {0}
 
 
 def test_everything_that_is_known() -> None:
@@ -73,25 +73,27 @@ def test_everything_that_is_known() -> None:
         longest_active=13.5,
         worker_concurrency=2,
     )
-    found = series(BullMQState((queue,), own={MAIL: OwnCounts(20, 22, 21)}))
+    values = series(BullMQState((queue,), own={MAIL: OwnCounts(20, 22, 21)}))
     own = ("metrics_completed", "metrics_failed", "ids")
-    assert [found[f"bullmq_{name}_total"] for name in own] == [{MAIL: 20}, {MAIL: 22}, {MAIL: 21}]
-    assert set(found) == {family.name for family in FAMILIES}
+    assert [values[f"bullmq_{name}_total"] for name in own] == [{MAIL: 20}, {MAIL: 22}, {MAIL: 21}]
+    assert set(values) == {family.name for family in FAMILIES}
     states = ["waiting", "active", "delayed", "prioritized", "waiting-children", "completed", "failed"]
-    assert found["bullmq_job_count"] == {(*MAIL, state): count for count, state in enumerate(states, start=1)}
-    assert {name: found[f"bullmq_queue_{name}"][MAIL] for name in ("paused", "workers", "schedulers")} == {
+    assert values["bullmq_job_count"] == {
+        (*MAIL, state): count for count, state in enumerate(states, start=1)
+    }
+    assert {name: values[f"bullmq_queue_{name}"][MAIL] for name in ("paused", "workers", "schedulers")} == {
         "paused": 1,
         "workers": 3,
         "schedulers": 8,
     }
-    assert found["bullmq_queue_concurrency_limit"] == {MAIL: 11}
-    assert found["bullmq_queue_rate_limit_ttl_seconds"] == {MAIL: 1.5}
-    assert found["bullmq_queue_oldest_waiting_seconds"] == {MAIL: 12.25}
-    assert found["bullmq_queue_longest_active_seconds"] == {MAIL: 13.5}
-    assert found["bullmq_queue_delayed_overdue"] == {MAIL: 9}
-    assert found["bullmq_queue_delayed_due"] == {MAIL: 14}
-    assert found["bullmq_queue_load_factor"] == {MAIL: pytest.approx((1 + 4 + 2) / 3 / 10)}
-    assert found["bullmq_queue_worker_utilization"] == {MAIL: pytest.approx(1 / 3)}
+    assert values["bullmq_queue_concurrency_limit"] == {MAIL: 11}
+    assert values["bullmq_queue_rate_limit_ttl_seconds"] == {MAIL: 1.5}
+    assert values["bullmq_queue_oldest_waiting_seconds"] == {MAIL: 12.25}
+    assert values["bullmq_queue_longest_active_seconds"] == {MAIL: 13.5}
+    assert values["bullmq_queue_delayed_overdue"] == {MAIL: 9}
+    assert values["bullmq_queue_delayed_due"] == {MAIL: 14}
+    assert values["bullmq_queue_load_factor"] == {MAIL: pytest.approx((1 + 4 + 2) / 3 / 10)}
+    assert values["bullmq_queue_worker_utilization"] == {MAIL: pytest.approx(1 / 3)}
 
 
 def test_help_says_the_unit() -> None:

@@ -87,10 +87,10 @@ rows = st.dictionaries(st.tuples(text, text), values, min_size=1, max_size=6)
 
 @given(rows, st.booleans())
 def test_equals_the_library_line_for_line(rows: dict[tuple[str, str], float], total: bool) -> None:  # noqa: FBT001
-    ours = family(rows.items(), total=total)
-    text, openmetrics = both(ours)
-    assert text == library_text(oracle(ours)).decode()
-    assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
+    example = family(rows.items(), total=total)
+    text, openmetrics = both(example)
+    assert text == library_text(oracle(example)).decode()
+    assert openmetrics + "# EOF\n" == library_openmetrics(oracle(example)).decode()  # type: ignore[no-untyped-call]
 
 
 @given(st.lists(rows, min_size=2, max_size=3))
@@ -177,10 +177,10 @@ def histogram_family(samples: Iterable[tuple[tuple[str, ...], Histogram]]) -> Hi
 
 @given(st.dictionaries(st.tuples(text, text), histograms(), min_size=1, max_size=4))
 def test_histograms_equal_the_library_line_for_line(rows: dict[tuple[str, str], Histogram]) -> None:
-    ours = histogram_family(rows.items())
-    text, openmetrics = both(ours)
-    assert text == library_text(oracle(ours)).decode()
-    assert openmetrics + "# EOF\n" == library_openmetrics(oracle(ours)).decode()  # type: ignore[no-untyped-call]
+    example = histogram_family(rows.items())
+    text, openmetrics = both(example)
+    assert text == library_text(oracle(example)).decode()
+    assert openmetrics + "# EOF\n" == library_openmetrics(oracle(example)).decode()  # type: ignore[no-untyped-call]
 
 
 def test_heads_of_histograms_are_kept_until_the_bounds_change() -> None:
