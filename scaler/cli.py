@@ -351,8 +351,8 @@ def _run(
 
     from scaler.backends import BackendError
     from scaler.configuration import Reloader
+    from scaler.environment import misspelled_scaler_variables
     from scaler.run import Scaler
-    from scaler.settings import misspelled_scaler_variables
     from scaler.state.store import StoreError
     from service.config.load import ConfigError, secrets_of
     from service.lifecycle import run, start_logging

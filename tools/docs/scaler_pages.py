@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from scaler.environment import MINUTES, SCALER_VARIABLES
 from scaler.metrics import FAMILIES
-from scaler.settings import MINUTES, POLICY_KEYS, SCALER_VARIABLES, ScalerSettings
+from scaler.settings import POLICY_KEYS, ScalerSettings
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
 from tools.docs.markdown import (
