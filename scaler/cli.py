@@ -242,9 +242,9 @@ def decide(*, jsonl: bool) -> None:
     The protocol is in docs/decide.md.
     """
     del jsonl
-    from scaler.decision.jsonl import run
+    from scaler.decision.jsonl import reply_to_lines
 
-    sys.exit(run(sys.stdin, sys.stdout))
+    sys.exit(reply_to_lines(sys.stdin, sys.stdout))
 
 
 def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, float]:

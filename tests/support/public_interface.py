@@ -28,7 +28,7 @@ from exporter.web.app import make_exporter_app
 from scaler.app import make_scaler_app
 from scaler.cli import main as scaling
 from scaler.environment import MINUTES, SCALER_VARIABLES
-from scaler.metrics import FAMILIES as SCALER_FAMILIES
+from scaler.metrics import SCALER_FAMILIES
 from scaler.model import Applied, Control, Decision, Override, QueueSample, Workers
 from scaler.settings import PolicySettings, ScalerSettings
 from scaler.state.model import Action, OperatorState, State, to_json
