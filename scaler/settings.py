@@ -54,7 +54,7 @@ class PolicySettings(Model):
         0.3, ge=0, description="threshold: scale in when fewer than this part of the target wait"
     )
     capacity_per_worker: float | None = Field(
-        None, gt=0, description="jobs that fully load one worker; if absent worker_concurrency, or 10"
+        None, gt=0, description="jobs that fully load one worker; worker_concurrency, or 10, if absent"
     )
     scaling_step: Literal["one", "to_target"] = Field(
         "to_target", description="threshold: one worker at a time, or at once to waiting / target"
