@@ -50,7 +50,10 @@ class QueueSettings(Model):
 
     match: str = Field(description="glob pattern for the queue's name")
     capacity_per_worker: float | None = Field(
-        None, gt=0, description="jobs that count as the full load of one worker of these queues"
+        None,
+        gt=0,
+        description="jobs that count as the full load of one worker of these queues; if absent "
+        "bullmq.capacity_per_worker where that is set, else worker_concurrency, or 10",
     )
     worker_concurrency: int | None = Field(
         None, ge=1, description="jobs that one worker processes at the same time"

@@ -242,9 +242,9 @@ def decide(*, jsonl: bool) -> None:
     The protocol is in docs/decide.md.
     """
     del jsonl
-    from scaler.decision.jsonl import run
+    from scaler.decision.jsonl import reply_to_lines
 
-    sys.exit(run(sys.stdin, sys.stdout))
+    sys.exit(reply_to_lines(sys.stdin, sys.stdout))
 
 
 def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, float]:
@@ -351,8 +351,8 @@ def _run(
 
     from scaler.backends import BackendError
     from scaler.configuration import Reloader
+    from scaler.environment import misspelled_scaler_variables
     from scaler.run import Scaler
-    from scaler.settings import misspelled_scaler_variables
     from scaler.state.store import StoreError
     from service.config.load import ConfigError, secrets_of
     from service.lifecycle import run, start_logging

@@ -90,7 +90,7 @@ def _counted(
 
 _PER: Final = ("queue", "target")
 
-FAMILIES: Final = (
+SCALER_FAMILIES: Final = (
     ScalerFamily(
         "oxherd_scaler_desired_replicas",
         "gauge",
@@ -233,5 +233,5 @@ FAMILIES: Final = (
 def metrics(result: StepResult | None, counters: StepCounters) -> Iterator[Metric]:
     """All families as prometheus_client has them; before the first step none."""
     if result is not None:
-        for family in FAMILIES:
+        for family in SCALER_FAMILIES:
             yield family.metric(result, counters)

@@ -18,8 +18,9 @@ from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
 from scaler.model import Condition
+from scaler.policy_layers import checked_policy, origins, resolve
 from scaler.prometheus.target_metrics import PrometheusMetrics
-from scaler.settings import ScalerSettings, TargetSettings, checked, origins, resolve
+from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.state.store import Update
@@ -160,7 +161,7 @@ class Scaler:
         for name, (made_of, target) in self._fleet.items():
             changed = self._state.operator.policies.get(name, {})
             try:
-                policy = checked(settings, made_of, changed)
+                policy = checked_policy(settings, made_of, changed)
             except ValueError as error:
                 log.warning("a changed policy cannot be used", extra={"target": name, "error": str(error)})
                 policy = resolve(settings, made_of)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from scaler.prometheus.settings import MOST_QUERIES, PrometheusSettings, QuerySettings
-from service.api.settings import ApiSettings, check_keys
-from service.config.load import (
-    ConfigError,
-    Given,
-    Loaded,
-    from_environment,
-    load,
-    secret_names,
-    suspects,
-    to_bool,
-)
+from scaler.prometheus.settings import PrometheusSettings, QuerySettings
+from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
-from service.web.address import parse_listen
 
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 
@@ -65,7 +54,7 @@ class PolicySettings(Model):
         0.3, ge=0, description="threshold: scale in when fewer than this part of the target wait"
     )
     capacity_per_worker: float | None = Field(
-        None, gt=0, description="jobs that fully load one worker; if absent worker_concurrency, or 10"
+        None, gt=0, description="jobs that fully load one worker; worker_concurrency, or 10, if absent"
     )
     scaling_step: Literal["one", "to_target"] = Field(
         "to_target", description="threshold: one worker at a time, or at once to waiting / target"
@@ -94,6 +83,9 @@ class PolicySettings(Model):
     fallback_after_failures: int = Field(
         3, ge=1, description="steps without metrics before fallback_workers applies"
     )
+
+
+POLICY_KEYS: Final = tuple(PolicySettings.model_fields)
 
 
 class ProcessSettings(Model):
@@ -214,34 +206,6 @@ class ScalerSettings(Model, title="Settings"):
     log: LogSettings = LogSettings()
 
 
-# --- one target's settings, merged from all origins ------------------------------------------------------
-
-POLICY_KEYS: Final = tuple(PolicySettings.model_fields)
-
-
-def origins(
-    settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any] | None = None
-) -> dict[str, str]:
-    """The origin of each key of the target's policy: built in, defaults, policies[i], its own entry, or
-    "changed" at run time."""
-    origin_of = {key: origin for origin, keys in _layers(settings, target) for key in keys}
-    origin_of |= dict.fromkeys(changed or {}, "changed")
-    return {key: origin_of.get(key, "built in") for key in POLICY_KEYS}
-
-
-def resolve(
-    settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any] | None = None
-) -> PolicySettings:
-    """The target's policy: its own keys over those of the first of `policies` that matches, over `defaults`.
-
-    `changed` are keys that were changed at run time. Raises pydantic's ValidationError for these alone.
-    """
-    merged: dict[str, Any] = {}
-    for _, keys in _layers(settings, target):
-        merged |= keys
-    return PolicySettings.model_validate(merged | dict(changed or {}))
-
-
 def queries_of(settings: ScalerSettings, target: TargetSettings) -> QuerySettings:
     """The queries for the figures of the target's queues."""
     return target.queries or settings.queries
@@ -260,175 +224,3 @@ def matching(patterns: Iterable[str], queues: Iterable[str]) -> list[str]:
 def is_glob(pattern: str) -> bool:
     """Whether it is a glob pattern, not a name."""
     return any(char in pattern for char in "*?[")
-
-
-def _layers(settings: ScalerSettings, target: TargetSettings) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "defaults", _set_keys(settings.defaults)
-    for index, entry in enumerate(settings.policies):
-        if any(fnmatchcase(name, entry.match) for name in (target.name, *target.queues)):
-            yield f"policies[{index}]", _set_keys(entry)
-            break
-    yield "target", _set_keys(target)
-
-
-def _set_keys(model: PolicySettings) -> dict[str, Any]:
-    return {key: getattr(model, key) for key in POLICY_KEYS if key in model.model_fields_set}
-
-
-# --- environment variables -------------------------------------------------------------------------------
-
-SCALER_VARIABLES: Final[dict[str, str]] = {
-    "SCALER_LISTEN": "listen",
-    "SCALER_WEB_CONFIG": "web_config_file",
-    "SCALER_STATE_FILE": "state_file",
-    "SCALER_DRY_RUN": "dry_run",
-    "ENABLE_AUTO_SCALING": "enabled",
-    "CRON_API_KEY": "api.key",
-    "CRON_API_READ_KEY": "api.read_key",
-    "PROMETHEUS_URL": "prometheus.urls",
-    "PROMETHEUS_USERNAME": "prometheus.username",
-    "PROMETHEUS_PASSWORD": "prometheus.password",
-    "PROMETHEUS_BEARER_TOKEN": "prometheus.bearer_token",
-    "LOG_LEVEL": "log.level",
-    "LOG_FORMAT": "log.format",
-    "LOG_FILE": "log.file",
-}
-"""Each variable and its setting. A secret can also be given as NAME_FILE, a file with its value."""
-
-MINUTES: Final = "SCALING_INTERVAL_MINUTES"
-
-
-def scaler_environment(environ: Mapping[str, str]) -> dict[str, Given]:
-    """The settings of the environment, by dotted path; files of secrets are read too. Raises ConfigError."""
-    given = from_environment(ScalerSettings, environ, SCALER_VARIABLES)
-    for name in ("ENABLE_AUTO_SCALING", "SCALER_DRY_RUN"):
-        if environ.get(name, "").strip():
-            to_bool(name, environ[name])
-    raw = environ.get(MINUTES, "").strip()
-    if raw:
-        try:
-            seconds = float(raw) * 60
-        except ValueError:
-            raise ConfigError(MINUTES, raw, "environment", "should be a number of minutes") from None
-        if not 1 <= seconds <= 3600:
-            why = "should be from one second (0.0167) to 60 minutes"
-            raise ConfigError(MINUTES, raw, "environment", why)
-        given["interval_seconds"] = Given(MINUTES, seconds)
-    return given
-
-
-def load_scaler_settings(
-    yaml_text: str, given: Mapping[str, Given], *, file: str = ""
-) -> Loaded[ScalerSettings]:
-    """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError."""
-    loaded = load(ScalerSettings, yaml_text, given, file=file)
-    try:
-        parse_listen(loaded.model.listen)
-    except ValueError as error:
-        raise loaded.error("listen", str(error), loaded.model.listen) from None
-    line = loaded.lines.get(("interval_seconds",))
-    if line and loaded.name("interval_seconds") == MINUTES:
-        why = f"{MINUTES} is set too: keep one of them"
-        raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
-    check_keys(loaded, loaded.model.api)
-    _check_targets(loaded)
-    kinds = {queries_of(loaded.model, target) for target in loaded.model.targets}
-    if len(kinds) > MOST_QUERIES:
-        why = f"{len(kinds)} different `queries`: at most {MOST_QUERIES} are sent in a step"
-        raise loaded.error("targets", why)
-    return loaded
-
-
-def misspelled_scaler_variables(environ: Iterable[str]) -> dict[str, str]:
-    """Variables that look like misspelt settings, and the variable that was probably meant."""
-    files = [f"{name}_FILE" for name in secret_names(ScalerSettings, SCALER_VARIABLES)]
-    known = [*SCALER_VARIABLES, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL"]
-    return suspects(environ, known, ("SCALER_", "SCALING_", "PROMETHEUS_", "ENABLE_AUTO"))
-
-
-# --- checks across settings ------------------------------------------------------------------------------
-
-
-def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
-    settings = loaded.model
-    names: dict[str, int] = {}
-    served: dict[tuple[str, str], str] = {}
-    for index, target in enumerate(settings.targets):
-        path = f"targets[{index}]"
-        if target.name in names:
-            why = f"targets[{names[target.name]}] has this name already"
-            raise loaded.error(f"{path}.name", why, target.name)
-        names[target.name] = index
-        _check_backend(loaded, path, target)
-        for queue in target.queues:
-            other = served.setdefault((target.prefix, queue), target.name)
-            if other != target.name:
-                raise loaded.error(f"{path}.queues", f"{other} serves this queue already", queue)
-        _check_policy(loaded, path, target)
-
-
-def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
-    """One backend for each target, the same for all, and each workload once."""
-    if (target.processes is None) == (target.kubernetes is None):
-        why = "needs either processes or kubernetes, the backend of its workers"
-        raise loaded.error(f"{path}.name", why, target.name)
-    first = loaded.model.targets[0]
-    if (target.kubernetes is None) != (first.kubernetes is None):
-        why = (
-            "processes and kubernetes in one scaler: processes end with it, pods outlive it; run two scalers"
-        )
-        raise loaded.error(f"{path}.name", why, target.name)
-    if target.kubernetes is None:
-        return
-    url = loaded.model.kubernetes.exporter_url
-    if target.kubernetes.idle_first and url is None:
-        why = "needs kubernetes.exporter_url: the exporter reports the busy workers"
-        raise loaded.error(f"{path}.kubernetes.idle_first", why, value=True)
-    home = loaded.model.kubernetes.namespace
-    for other in loaded.model.targets[: loaded.model.targets.index(target)]:
-        if other.kubernetes and other.kubernetes.workload(home) == target.kubernetes.workload(home):
-            why = f"{other.name} scales this workload already"
-            raise loaded.error(f"{path}.kubernetes.name", why, target.kubernetes.name)
-
-
-def _check_policy(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
-    """Checks the merged policy; an error names the origin of the invalid value."""
-    policy, origin = resolve(loaded.model, target), origins(loaded.model, target)
-
-    def invalid(key: str, why: str) -> ConfigError:
-        section = {"target": path, "built in": path}.get(origin[key], origin[key])
-        return loaded.error(f"{section}.{key}", f"{why} (target {target.name})", getattr(policy, key))
-
-    if policy.min_workers > policy.max_workers:
-        key = "max_workers" if origin["min_workers"] == "built in" else "min_workers"
-        raise invalid(key, f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
-    if policy.fallback_workers is not None and policy.fallback_workers > policy.max_workers:
-        raise invalid("fallback_workers", f"is above max_workers {policy.max_workers}")
-    if policy.scale_down_threshold >= policy.scale_up_threshold:
-        raise invalid(
-            "scale_down_threshold", f"should be below scale_up_threshold {policy.scale_up_threshold:g}"
-        )
-    if (
-        policy.metrics_max_age_seconds < loaded.model.interval_seconds
-        and origin["metrics_max_age_seconds"] != "built in"
-    ):
-        raise invalid(
-            "metrics_max_age_seconds", f"is below the interval of {loaded.model.interval_seconds:g} s"
-        )
-
-
-def checked(settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any]) -> PolicySettings:
-    """The target's policy with these keys changed at run time. Raises ValueError, which names the key."""
-    unknown = [key for key in changed if key not in POLICY_KEYS]
-    if unknown:
-        raise ValueError(f"{unknown[0]}: there is no such setting of a policy")
-    try:
-        policy = resolve(settings, target, changed)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None
-    if policy.min_workers > policy.max_workers:
-        raise ValueError(f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
-    if policy.scale_down_threshold >= policy.scale_up_threshold:
-        raise ValueError("scale_down_threshold should be below scale_up_threshold")
-    return policy

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from pydantic.alias_generators import to_camel
 
 from scaler.api import models
-from scaler.settings import POLICY_KEYS, ScalerSettings, TargetSettings, checked, origins
+from scaler.policy_layers import checked_policy, origins
+from scaler.settings import POLICY_KEYS, ScalerSettings, TargetSettings
 from scaler.state.commands import (
     CommandError,
     change_policy,
@@ -211,7 +212,7 @@ def _figures(view: ScalerView) -> models.ScalingMetrics:
 def _policy(scaler: ScalerControl, target: TargetSettings) -> Camel:
     """As it is from the next step on."""
     settings, changed = scaler.settings, scaler.operator.policies.get(target.name, {})
-    policy = checked(settings, target, changed)
+    policy = checked_policy(settings, target, changed)
     where = origins(settings, target, changed)
     return models.Policy(
         target=target.name,

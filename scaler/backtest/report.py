@@ -15,7 +15,8 @@ from rich.text import Text
 from scaler.backtest.history import read_history
 from scaler.backtest.replay import ArrivalHistory, HistoryPoint, NothingRecordedError, arrival_history, replay
 from scaler.backtest.simulate import Report
-from scaler.settings import PolicySettings, ScalerSettings, TargetSettings, checked, resolve
+from scaler.policy_layers import checked_policy, resolve
+from scaler.settings import PolicySettings, ScalerSettings, TargetSettings
 from service.clock import Deadline, now
 from service.config.files import read_text
 from service.config.load import ConfigError
@@ -42,7 +43,7 @@ def policies_of(
     for file in files:
         try:
             changed, _ = parse(read_text(file, "--policy", "command line"))
-            policies[Path(file).stem] = checked(settings, target, changed)
+            policies[Path(file).stem] = checked_policy(settings, target, changed)
         except NotYamlError as error:
             raise ConfigError("--policy", file, "command line", f"{error.where}: {error.why}") from None
         except ValueError as error:

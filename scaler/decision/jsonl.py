@@ -63,7 +63,7 @@ def reply_to(line: str, session: Session) -> tuple[dict[str, Any] | None, Sessio
         return {"error": "the line is not JSON"}, session
 
 
-def run(lines: TextIO, replies: TextIO) -> int:
+def reply_to_lines(lines: TextIO, replies: TextIO) -> int:
     """Reply line by line until `end` or the end of the input; the exit code, 1 after a bad line."""
     session, code = Session(), 0
     for line in lines:

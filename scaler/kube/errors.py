@@ -8,12 +8,12 @@ from typing import Final, Literal, TypeAlias
 
 from service.outcome import UnreadableError
 
-ErrorKind: TypeAlias = Literal[
+KubeErrorKind: TypeAlias = Literal[
     "not_found", "forbidden", "unauthorized", "conflict", "invalid", "throttled", "unreachable", "timeout"
 ]
 
 _MAX_MESSAGE: Final = 300
-_BY_STATUS: Final[Mapping[int, ErrorKind]] = {
+_BY_STATUS: Final[Mapping[int, KubeErrorKind]] = {
     401: "unauthorized",
     403: "forbidden",
     404: "not_found",
@@ -27,11 +27,11 @@ class KubeError(UnreadableError):
     """A request that failed. `status` is the HTTP status, 0 without a response; `reason` is the API's own
     (NotFound, Conflict, ...); `retry_after` in seconds, where the server sent it."""
 
-    kind: ErrorKind
+    kind: KubeErrorKind
 
     def __init__(
         self,
-        kind: ErrorKind,
+        kind: KubeErrorKind,
         message: str,
         *,
         status: int = 0,

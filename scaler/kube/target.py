@@ -95,9 +95,8 @@ class KubernetesTarget:
             f"conflict: {autoscaler} scales {self.ref} too" if autoscaler else self._reverts.contested(now)
         )
         self._update_start_times(workload, deadline)
-        return Ok(
-            Workers(workload.replicas, workload.ready, quantile(self._start_times, _QUANTILE), contested)
-        )
+        start_seconds = quantile(self._start_times, _QUANTILE)
+        return Ok(Workers(workload.replicas, workload.ready, start_seconds, contested))
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Sends a JSON patch of the scale that tests for `old`, as long as this scaler holds the lease."""

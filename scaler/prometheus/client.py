@@ -115,7 +115,7 @@ class Server:
             secrets += pair, password
         for name, value in headers.items():
             if not is_header_value(value):
-                raise UnreadableError("error", f"prometheus: the value of {name} cannot be sent in a header")
+                raise UnreadableError("error", f"prometheus: the value of {name} is not valid in a header")
         return headers, secrets
 
     def _document(self, response: HttpResponse) -> dict[str, Any]:

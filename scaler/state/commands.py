@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scaler.model import Override
-from scaler.settings import ScalerSettings, TargetSettings, checked, is_glob, matching
+from scaler.policy_layers import checked_policy
+from scaler.settings import ScalerSettings, TargetSettings, is_glob, matching
 from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
 from service.clock import now
 from service.units import duration
@@ -53,7 +54,7 @@ def make_override(workers: int, *, reason: str, by: str, seconds: float | None) 
 def set_override(state: State, settings: ScalerSettings, target: TargetSettings, override: Override) -> State:
     """So many workers, until the override ends or is cleared; a pause of the target ends."""
     try:
-        policy = checked(settings, target, state.operator.policies.get(target.name, {}))
+        policy = checked_policy(settings, target, state.operator.policies.get(target.name, {}))
     except ValueError as error:
         raise CommandError(f"the changed policy of {target.name} cannot be used: {error}") from None
     if not policy.min_workers <= override.workers <= policy.max_workers:
@@ -86,7 +87,7 @@ def change_policy(
     changed = dict(state.operator.policies.get(target.name, {})) | dict(keys)
     changed = {key: value for key, value in changed.items() if value is not None}
     try:
-        checked(settings, target, changed)
+        checked_policy(settings, target, changed)
     except ValueError as error:
         raise CommandError(str(error)) from None
     return replace(state, operator=with_policy(state.operator, target.name, changed))

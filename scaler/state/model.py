@@ -153,11 +153,11 @@ def merged(raw: Mapping[str, Any], old: State, new: State) -> dict[str, Any]:
         kept = data.get(part)
         if part in {"overrides", "policies"} and kept is not None:
             if not isinstance(kept, dict):
-                raise StateError(f"{part}: should be an object by target; it has to be mended first")
+                raise StateError(f"{part}: should be an object by target; it has to be repaired first")
             others = {name: one for name, one in kept.items() if name not in before[part]}
             data[part] = others | value
         elif part == "paused" and kept is not None and kept != before[part]:
-            raise StateError("paused: should be a list of targets; it has to be mended first")
+            raise StateError("paused: should be a list of targets; it has to be repaired first")
         else:
             data[part] = value
     return data
@@ -181,7 +181,7 @@ def data_of(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise StateError("it is torn, or no JSON") from None
+        raise StateError("invalid JSON") from None
 
 
 def to_json(state: State) -> str:

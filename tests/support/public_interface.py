@@ -27,9 +27,10 @@ from exporter.views import About, Task, status_view
 from exporter.web.app import make_exporter_app
 from scaler.app import make_scaler_app
 from scaler.cli import main as scaling
-from scaler.metrics import FAMILIES as SCALER_FAMILIES
+from scaler.environment import MINUTES, SCALER_VARIABLES
+from scaler.metrics import SCALER_FAMILIES
 from scaler.model import Applied, Control, Decision, Override, QueueSample, Workers
-from scaler.settings import MINUTES, SCALER_VARIABLES, PolicySettings, ScalerSettings
+from scaler.settings import PolicySettings, ScalerSettings
 from scaler.state.model import Action, OperatorState, State, to_json
 from scaler.step_result import StepResult, TargetStep
 from scaler.views import scaler_view

@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from scaler.metrics import FAMILIES
-from scaler.settings import MINUTES, POLICY_KEYS, SCALER_VARIABLES, ScalerSettings
+from scaler.environment import MINUTES, SCALER_VARIABLES
+from scaler.metrics import SCALER_FAMILIES
+from scaler.settings import POLICY_KEYS, ScalerSettings
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
 from tools.docs.markdown import (
@@ -59,7 +60,7 @@ def scaler_metrics() -> str:
         "exporter are in [metrics](metrics.md)."
     )
     rows = [
-        *(series_row(family.name, family.kind, family.labels, family.help) for family in FAMILIES),
+        *(series_row(family.name, family.kind, family.labels, family.help) for family in SCALER_FAMILIES),
         series_row(REFUSED, "counter", LABELS, HELP),
         series_row("oxherd_build_info", "gauge", ("version",), "1, with the scaler's version."),
     ]

@@ -2,17 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.settings import (
-    PolicySettings,
-    ScalerSettings,
-    checked,
-    load_scaler_settings,
-    matching,
-    misspelled_scaler_variables,
-    origins,
-    resolve,
-    scaler_environment,
-)
+from scaler.environment import misspelled_scaler_variables, scaler_environment
+from scaler.policy_layers import checked_policy, origins, resolve
+from scaler.settings import PolicySettings, ScalerSettings, matching
+from scaler.validation import load_scaler_settings
 from service.config.load import ConfigError
 
 MAIL = """
@@ -183,7 +176,7 @@ def test_a_variable_that_cannot_be_used(name: str, value: str, why: str) -> None
 def test_a_changed_policy_is_held_to_the_same_rules() -> None:
     settings = load(MAIL)
     [mailer] = settings.targets
-    assert checked(settings, mailer, {"max_workers": 50}).max_workers == 50
+    assert checked_policy(settings, mailer, {"max_workers": 50}).max_workers == 50
     for changed, why in (
         ({"max_worker": 3}, "max_worker: there is no such setting of a policy"),
         ({"max_workers": 1}, "min_workers 2 is above max_workers 1"),
@@ -191,7 +184,7 @@ def test_a_changed_policy_is_held_to_the_same_rules() -> None:
         ({"scale_down_threshold": 5}, "scale_down_threshold should be below"),
     ):
         with pytest.raises(ValueError, match=why):
-            checked(settings, mailer, changed)
+            checked_policy(settings, mailer, changed)
 
 
 def test_misspelt_variables_are_reported() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaler.decision.jsonl import Session, reply_to, run
+from scaler.decision.jsonl import Session, reply_to, reply_to_lines
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Observation, QueueSample
 from scaler.settings import PolicySettings
@@ -34,7 +34,7 @@ def run_lines(*messages: dict[str, Any] | str) -> tuple[list[dict[str, Any]], in
         (message if isinstance(message, str) else json.dumps(message)) + "\n" for message in messages
     )
     replies = io.StringIO()
-    code = run(io.StringIO(lines), replies)
+    code = reply_to_lines(io.StringIO(lines), replies)
     return [json.loads(line) for line in replies.getvalue().splitlines()], code
 
 

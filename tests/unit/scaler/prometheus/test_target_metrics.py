@@ -7,7 +7,8 @@ from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
 from scaler.prometheus.promql import QueueKey
 from scaler.prometheus.target_metrics import PrometheusMetrics
-from scaler.settings import ScalerSettings, load_scaler_settings
+from scaler.settings import ScalerSettings
+from scaler.validation import load_scaler_settings
 from service.clock import Deadline
 
 TEXT = """

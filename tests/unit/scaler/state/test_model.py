@@ -82,11 +82,11 @@ def test_only_the_last_actions_are_kept() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "torn"),
-        (to_json(State())[:-9], "torn"),
+        ("", "invalid JSON"),
+        (to_json(State())[:-9], "invalid JSON"),
         ("[1]", "something else"),
         ('{"format": "oxherd scaler 2"}', "of another version"),
-        ("[" * 100_000, "torn"),
+        ("[" * 100_000, "invalid JSON"),
     ],
 )
 def test_what_is_no_state_is_refused(text: str, why: str) -> None:

@@ -1,0 +1,55 @@
+"""The scaler's settings in environment variables. Pure: the caller passes the variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from scaler.settings import ScalerSettings
+from service.config.load import ConfigError, Given, from_environment, secret_names, suspects, to_bool
+
+SCALER_VARIABLES: Final[dict[str, str]] = {
+    "SCALER_LISTEN": "listen",
+    "SCALER_WEB_CONFIG": "web_config_file",
+    "SCALER_STATE_FILE": "state_file",
+    "SCALER_DRY_RUN": "dry_run",
+    "ENABLE_AUTO_SCALING": "enabled",
+    "CRON_API_KEY": "api.key",
+    "CRON_API_READ_KEY": "api.read_key",
+    "PROMETHEUS_URL": "prometheus.urls",
+    "PROMETHEUS_USERNAME": "prometheus.username",
+    "PROMETHEUS_PASSWORD": "prometheus.password",
+    "PROMETHEUS_BEARER_TOKEN": "prometheus.bearer_token",
+    "LOG_LEVEL": "log.level",
+    "LOG_FORMAT": "log.format",
+    "LOG_FILE": "log.file",
+}
+"""Each variable and its setting. A secret can also be given as NAME_FILE, a file with its value."""
+
+MINUTES: Final = "SCALING_INTERVAL_MINUTES"
+
+
+def scaler_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+    """The settings of the environment, by dotted path; files of secrets are read too. Raises ConfigError."""
+    given = from_environment(ScalerSettings, environ, SCALER_VARIABLES)
+    for name in ("ENABLE_AUTO_SCALING", "SCALER_DRY_RUN"):
+        if environ.get(name, "").strip():
+            to_bool(name, environ[name])
+    raw = environ.get(MINUTES, "").strip()
+    if raw:
+        try:
+            seconds = float(raw) * 60
+        except ValueError:
+            raise ConfigError(MINUTES, raw, "environment", "should be a number of minutes") from None
+        if not 1 <= seconds <= 3600:
+            why = "should be from one second (0.0167) to 60 minutes"
+            raise ConfigError(MINUTES, raw, "environment", why)
+        given["interval_seconds"] = Given(MINUTES, seconds)
+    return given
+
+
+def misspelled_scaler_variables(environ: Iterable[str]) -> dict[str, str]:
+    """Variables that look like misspelt settings, and the variable that was probably meant."""
+    files = [f"{name}_FILE" for name in secret_names(ScalerSettings, SCALER_VARIABLES)]
+    known = [*SCALER_VARIABLES, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL"]
+    return suspects(environ, known, ("SCALER_", "SCALING_", "PROMETHEUS_", "ENABLE_AUTO"))

@@ -1,0 +1,105 @@
+"""The settings of the file and the environment together, and the checks that concern several settings.
+
+Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scaler.environment import MINUTES
+from scaler.policy_layers import origins, resolve
+from scaler.prometheus.settings import MOST_QUERIES
+from scaler.settings import ScalerSettings, TargetSettings, queries_of
+from service.api.settings import check_keys
+from service.config.load import ConfigError, Given, Loaded, load
+from service.web.address import parse_listen
+
+
+def load_scaler_settings(
+    yaml_text: str, given: Mapping[str, Given], *, file: str = ""
+) -> Loaded[ScalerSettings]:
+    """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError."""
+    loaded = load(ScalerSettings, yaml_text, given, file=file)
+    try:
+        parse_listen(loaded.model.listen)
+    except ValueError as error:
+        raise loaded.error("listen", str(error), loaded.model.listen) from None
+    line = loaded.lines.get(("interval_seconds",))
+    if line and loaded.name("interval_seconds") == MINUTES:
+        why = f"{MINUTES} is set too: keep one of them"
+        raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
+    check_keys(loaded, loaded.model.api)
+    _check_targets(loaded)
+    kinds = {queries_of(loaded.model, target) for target in loaded.model.targets}
+    if len(kinds) > MOST_QUERIES:
+        why = f"{len(kinds)} different `queries`: at most {MOST_QUERIES} are sent in a step"
+        raise loaded.error("targets", why)
+    return loaded
+
+
+def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
+    settings = loaded.model
+    names: dict[str, int] = {}
+    served: dict[tuple[str, str], str] = {}
+    for index, target in enumerate(settings.targets):
+        path = f"targets[{index}]"
+        if target.name in names:
+            why = f"targets[{names[target.name]}] has this name already"
+            raise loaded.error(f"{path}.name", why, target.name)
+        names[target.name] = index
+        _check_backend(loaded, path, target)
+        for queue in target.queues:
+            other = served.setdefault((target.prefix, queue), target.name)
+            if other != target.name:
+                raise loaded.error(f"{path}.queues", f"{other} serves this queue already", queue)
+        _check_policy(loaded, path, target)
+
+
+def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
+    """One backend for each target, the same for all, and each workload once."""
+    if (target.processes is None) == (target.kubernetes is None):
+        why = "needs either processes or kubernetes, the backend of its workers"
+        raise loaded.error(f"{path}.name", why, target.name)
+    first = loaded.model.targets[0]
+    if (target.kubernetes is None) != (first.kubernetes is None):
+        why = (
+            "processes and kubernetes in one scaler: processes end with it, pods outlive it; run two scalers"
+        )
+        raise loaded.error(f"{path}.name", why, target.name)
+    if target.kubernetes is None:
+        return
+    url = loaded.model.kubernetes.exporter_url
+    if target.kubernetes.idle_first and url is None:
+        why = "needs kubernetes.exporter_url: the exporter reports the busy workers"
+        raise loaded.error(f"{path}.kubernetes.idle_first", why, value=True)
+    home = loaded.model.kubernetes.namespace
+    for other in loaded.model.targets[: loaded.model.targets.index(target)]:
+        if other.kubernetes and other.kubernetes.workload(home) == target.kubernetes.workload(home):
+            why = f"{other.name} scales this workload already"
+            raise loaded.error(f"{path}.kubernetes.name", why, target.kubernetes.name)
+
+
+def _check_policy(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
+    """Checks the merged policy; an error names the origin of the invalid value."""
+    policy, origin = resolve(loaded.model, target), origins(loaded.model, target)
+
+    def invalid(key: str, why: str) -> ConfigError:
+        section = {"target": path, "built in": path}.get(origin[key], origin[key])
+        return loaded.error(f"{section}.{key}", f"{why} (target {target.name})", getattr(policy, key))
+
+    if policy.min_workers > policy.max_workers:
+        key = "max_workers" if origin["min_workers"] == "built in" else "min_workers"
+        raise invalid(key, f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
+    if policy.fallback_workers is not None and policy.fallback_workers > policy.max_workers:
+        raise invalid("fallback_workers", f"is above max_workers {policy.max_workers}")
+    if policy.scale_down_threshold >= policy.scale_up_threshold:
+        raise invalid(
+            "scale_down_threshold", f"should be below scale_up_threshold {policy.scale_up_threshold:g}"
+        )
+    if (
+        policy.metrics_max_age_seconds < loaded.model.interval_seconds
+        and origin["metrics_max_age_seconds"] != "built in"
+    ):
+        raise invalid(
+            "metrics_max_age_seconds", f"is below the interval of {loaded.model.interval_seconds:g} s"
+        )
