@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from deploy.dashboards.common import FAILOVERS, JOB, PREFIX, QUEUE, QUEUES, SCALING, rate
-from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds
+from deploy.dashboards.common import (
+    FAILOVER_EVENTS,
+    JOB_VARIABLE,
+    PREFIX_VARIABLE,
+    QUEUE_MATCHER,
+    QUEUE_VARIABLE,
+    SCALING_EVENTS,
+    rate,
+)
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 _PER = "sum by (prefix, queue)"
 
 
-def queues(runbooks: str) -> Dashboard:
+def queues_dashboard(runbooks: str) -> Dashboard:
     """`runbooks`: where the alerts' pages are."""
     table = Row(
         "All queues",
@@ -17,19 +25,26 @@ def queues(runbooks: str) -> Dashboard:
                 "Queues",
                 "Every queue that is chosen, as of the end of the time shown. Empty cells are not known.",
                 [
-                    Query(_states("waiting|paused|prioritized"), column="waiting"),
-                    Query(_states("active"), column="active"),
-                    Query(_states("delayed"), column="delayed"),
-                    Query(_states("failed"), column="failed, kept"),
-                    Query(f"{_PER} (rate(bullmq_job_completed_total{{{QUEUES}}}[5m]))", column="done"),
-                    Query(_quantile("0.95", "bullmq_job_wait_seconds", "5m"), column="wait p95"),
-                    Query(_quantile("0.95", "bullmq_job_processing_seconds", "5m"), column="run p95"),
-                    Query(
-                        f"max by (prefix, queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUES}}})",
+                    PanelQuery(_states("waiting|paused|prioritized"), column="waiting"),
+                    PanelQuery(_states("active"), column="active"),
+                    PanelQuery(_states("delayed"), column="delayed"),
+                    PanelQuery(_states("failed"), column="failed, kept"),
+                    PanelQuery(
+                        f"{_PER} (rate(bullmq_job_completed_total{{{QUEUE_MATCHER}}}[5m]))", column="done"
+                    ),
+                    PanelQuery(_quantile("0.95", "bullmq_job_wait_seconds", "5m"), column="wait p95"),
+                    PanelQuery(_quantile("0.95", "bullmq_job_processing_seconds", "5m"), column="run p95"),
+                    PanelQuery(
+                        f"max by (prefix, queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUE_MATCHER}}})",
                         column="oldest",
                     ),
-                    Query(f"max by (prefix, queue) (bullmq_queue_workers{{{QUEUES}}})", column="workers"),
-                    Query(f"max by (prefix, queue) (bullmq_queue_load_factor{{{QUEUES}}})", column="load"),
+                    PanelQuery(
+                        f"max by (prefix, queue) (bullmq_queue_workers{{{QUEUE_MATCHER}}})", column="workers"
+                    ),
+                    PanelQuery(
+                        f"max by (prefix, queue) (bullmq_queue_load_factor{{{QUEUE_MATCHER}}})",
+                        column="load",
+                    ),
                 ],
                 kind="table",
                 width=24,
@@ -45,8 +60,8 @@ def queues(runbooks: str) -> Dashboard:
                 "Jobs by state",
                 "Those that are there; waiting includes what a paused queue holds back.",
                 [
-                    Query(
-                        f'sum by (state) (bullmq_job_count{{{QUEUES}, state!~"completed|failed"}})',
+                    PanelQuery(
+                        f'sum by (state) (bullmq_job_count{{{QUEUE_MATCHER}, state!~"completed|failed"}})',
                         "{{state}}",
                     )
                 ],
@@ -56,7 +71,10 @@ def queues(runbooks: str) -> Dashboard:
                 "Throughput",
                 "Added, completed, failed for good, and attempts that went back to be tried again.",
                 [
-                    Query(f"sum by (job) (rate(bullmq_job_{what}_total{{{QUEUES}}}[$__rate_interval]))", what)
+                    PanelQuery(
+                        f"sum by (job) (rate(bullmq_job_{what}_total{{{QUEUE_MATCHER}}}[$__rate_interval]))",
+                        what,
+                    )
                     for what in ("added", "completed", "failed", "retried", "stalled")
                 ],
                 unit="ops",
@@ -65,10 +83,10 @@ def queues(runbooks: str) -> Dashboard:
                 "Error rate",
                 "Jobs that failed for good, of all that ended; empty while none ends.",
                 [
-                    Query(
-                        f"sum by (job) ({rate('bullmq_job_failed_total', QUEUES)}) / "
-                        f"(sum by (job) ({rate('bullmq_job_failed_total', QUEUES)}) + "
-                        f"sum by (job) ({rate('bullmq_job_completed_total', QUEUES)}) > 0)",
+                    PanelQuery(
+                        f"sum by (job) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)}) / "
+                        f"(sum by (job) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)}) + "
+                        f"sum by (job) ({rate('bullmq_job_completed_total', QUEUE_MATCHER)}) > 0)",
                         "failed",
                     )
                 ],
@@ -79,7 +97,7 @@ def queues(runbooks: str) -> Dashboard:
             Panel(
                 "Waiting time",
                 "How many jobs waited how long before a worker took them.",
-                [Query(_heat("bullmq_job_wait_seconds"), "{{le}}")],
+                [PanelQuery(_heat("bullmq_job_wait_seconds"), "{{le}}")],
                 kind="heatmap",
                 unit="s",
                 width=8,
@@ -87,7 +105,7 @@ def queues(runbooks: str) -> Dashboard:
             Panel(
                 "Processing time",
                 "How many attempts took how long.",
-                [Query(_heat("bullmq_job_processing_seconds"), "{{le}}")],
+                [PanelQuery(_heat("bullmq_job_processing_seconds"), "{{le}}")],
                 kind="heatmap",
                 unit="s",
                 width=8,
@@ -96,9 +114,9 @@ def queues(runbooks: str) -> Dashboard:
                 "Quantiles",
                 "Of waiting and of processing.",
                 [
-                    Query(
+                    PanelQuery(
                         f"histogram_quantile({quantile}, sum by (le) "
-                        f"(rate({metric}_bucket{{{QUEUES}}}[$__rate_interval])))",
+                        f"(rate({metric}_bucket{{{QUEUE_MATCHER}}}[$__rate_interval])))",
                         f"{what} p{quantile[2:].ljust(2, '0')}",
                     )
                     for what, metric in (
@@ -112,16 +130,23 @@ def queues(runbooks: str) -> Dashboard:
             Panel(
                 "Oldest waiting job",
                 "Seconds since the job at the head of the line could first be taken.",
-                [Query(f"max by (queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUES}}})", "{{queue}}")],
+                [
+                    PanelQuery(
+                        f"max by (queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUE_MATCHER}}})",
+                        "{{queue}}",
+                    )
+                ],
                 unit="s",
-                thresholds=Thresholds.rising(30, 300),
+                thresholds=PanelThresholds.rising(30, 300),
             ),
             Panel(
                 "Workers",
                 "Workers connected, and jobs that they have in hand.",
                 [
-                    Query(f"sum by (job) (bullmq_queue_workers{{{QUEUES}}})", "workers"),
-                    Query(f'sum by (job) (bullmq_job_count{{{QUEUES}, state="active"}})', "active jobs"),
+                    PanelQuery(f"sum by (job) (bullmq_queue_workers{{{QUEUE_MATCHER}}})", "workers"),
+                    PanelQuery(
+                        f'sum by (job) (bullmq_job_count{{{QUEUE_MATCHER}, state="active"}})', "active jobs"
+                    ),
                 ],
             ),
             Panel(
@@ -129,9 +154,11 @@ def queues(runbooks: str) -> Dashboard:
                 "Load: waiting and active jobs against what the workers are for. Utilization: active jobs "
                 "against their slots, where the settings tell the concurrency of a worker.",
                 [
-                    Query(f"max by (queue) (bullmq_queue_load_factor{{{QUEUES}}})", "load of {{queue}}"),
-                    Query(
-                        f"max by (queue) (bullmq_queue_worker_utilization{{{QUEUES}}})",
+                    PanelQuery(
+                        f"max by (queue) (bullmq_queue_load_factor{{{QUEUE_MATCHER}}})", "load of {{queue}}"
+                    ),
+                    PanelQuery(
+                        f"max by (queue) (bullmq_queue_worker_utilization{{{QUEUE_MATCHER}}})",
                         "utilization of {{queue}}",
                     ),
                 ],
@@ -145,20 +172,20 @@ def queues(runbooks: str) -> Dashboard:
         "oxherd-queues",
         "Oxherd / Queues",
         "Which queue hurts, and why?",
-        [JOB, PREFIX, QUEUE],
+        [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
         [table, details],
-        [FAILOVERS, SCALING],
+        [FAILOVER_EVENTS, SCALING_EVENTS],
     )
 
 
 def _states(states: str) -> str:
-    return f'{_PER} (bullmq_job_count{{{QUEUES}, state=~"{states}"}})'
+    return f'{_PER} (bullmq_job_count{{{QUEUE_MATCHER}, state=~"{states}"}})'
 
 
 def _quantile(quantile: str, metric: str, time: str) -> str:
-    rate = f"sum by (prefix, queue, le) (rate({metric}_bucket{{{QUEUES}}}[{time}]))"
+    rate = f"sum by (prefix, queue, le) (rate({metric}_bucket{{{QUEUE_MATCHER}}}[{time}]))"
     return f"histogram_quantile({quantile}, {rate})"
 
 
 def _heat(metric: str) -> str:
-    return f"sum by (le) (increase({metric}_bucket{{{QUEUES}}}[$__rate_interval]))"
+    return f"sum by (le) (increase({metric}_bucket{{{QUEUE_MATCHER}}}[$__rate_interval]))"

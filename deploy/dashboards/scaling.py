@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deploy.dashboards.common import SCALING, YES, increase
-from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds, Variable
+from deploy.dashboards.common import SCALING_EVENTS, YES, increase
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row, Variable
 
 _JOB = Variable("job", "job", "oxherd_scaler_leader", "Scaler (job)")
 _TARGET = Variable("target", "target", 'oxherd_scaler_current_replicas{job=~"$job"}', "Target")
@@ -16,7 +16,7 @@ def _most(metric: str) -> str:
     return f"max by (target) ({metric}{{{_OF}}})"
 
 
-def scaling(runbooks: str) -> Dashboard:
+def scaling_dashboard(runbooks: str) -> Dashboard:
     """`runbooks`: where the alerts' pages are."""
     now = Row(
         "Now",
@@ -25,15 +25,15 @@ def scaling(runbooks: str) -> Dashboard:
                 "Targets",
                 "Workers that are wanted, asked for and ready, and what they are wanted for.",
                 [
-                    Query(_most("oxherd_scaler_desired_replicas"), column="desired"),
-                    Query(_most("oxherd_scaler_current_replicas"), column="current"),
-                    Query(_most("oxherd_scaler_ready_replicas"), column="ready"),
-                    Query(_most("oxherd_scaler_min_replicas"), column="min"),
-                    Query(_most("oxherd_scaler_max_replicas"), column="max"),
-                    Query(_most("oxherd_scaler_load_factor"), column="load"),
-                    Query(_most("oxherd_scaler_wait_estimate_seconds"), column="wait, estimated"),
-                    Query(_most("oxherd_scaler_override_replicas"), column="override"),
-                    Query(_most("oxherd_scaler_metrics_age_seconds"), column="age of metrics"),
+                    PanelQuery(_most("oxherd_scaler_desired_replicas"), column="desired"),
+                    PanelQuery(_most("oxherd_scaler_current_replicas"), column="current"),
+                    PanelQuery(_most("oxherd_scaler_ready_replicas"), column="ready"),
+                    PanelQuery(_most("oxherd_scaler_min_replicas"), column="min"),
+                    PanelQuery(_most("oxherd_scaler_max_replicas"), column="max"),
+                    PanelQuery(_most("oxherd_scaler_load_factor"), column="load"),
+                    PanelQuery(_most("oxherd_scaler_wait_estimate_seconds"), column="wait, estimated"),
+                    PanelQuery(_most("oxherd_scaler_override_replicas"), column="override"),
+                    PanelQuery(_most("oxherd_scaler_metrics_age_seconds"), column="age of metrics"),
                 ],
                 kind="table",
                 width=16,
@@ -42,19 +42,19 @@ def scaling(runbooks: str) -> Dashboard:
             Panel(
                 "Someone leads",
                 "1 while a scaler holds the lease, or is the only one.",
-                [Query(f"max(oxherd_scaler_leader{{{_ALL}}})", "leader")],
+                [PanelQuery(f"max(oxherd_scaler_leader{{{_ALL}}})", "leader")],
                 kind="stat",
                 width=4,
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=YES,
             ),
             Panel(
                 "Switched on",
                 "0 when scaling was stopped, or ENABLE_AUTO_SCALING is false: nothing is changed then.",
-                [Query(f"min(oxherd_scaler_enabled{{{_ALL}}})", "enabled")],
+                [PanelQuery(f"min(oxherd_scaler_enabled{{{_ALL}}})", "enabled")],
                 kind="stat",
                 width=4,
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=YES,
             ),
         ],
@@ -66,11 +66,11 @@ def scaling(runbooks: str) -> Dashboard:
                 "Workers",
                 "Desired is the decision, current what the target is asked for, ready what can take jobs.",
                 [
-                    Query(_most("oxherd_scaler_desired_replicas"), "desired {{target}}"),
-                    Query(_most("oxherd_scaler_current_replicas"), "current {{target}}"),
-                    Query(_most("oxherd_scaler_ready_replicas"), "ready {{target}}"),
-                    Query(_most("oxherd_scaler_min_replicas"), "min {{target}}"),
-                    Query(_most("oxherd_scaler_max_replicas"), "max {{target}}"),
+                    PanelQuery(_most("oxherd_scaler_desired_replicas"), "desired {{target}}"),
+                    PanelQuery(_most("oxherd_scaler_current_replicas"), "current {{target}}"),
+                    PanelQuery(_most("oxherd_scaler_ready_replicas"), "ready {{target}}"),
+                    PanelQuery(_most("oxherd_scaler_min_replicas"), "min {{target}}"),
+                    PanelQuery(_most("oxherd_scaler_max_replicas"), "max {{target}}"),
                 ],
                 width=12,
             ),
@@ -78,7 +78,7 @@ def scaling(runbooks: str) -> Dashboard:
                 "Why",
                 "Decisions for another number, by the reason that won.",
                 [
-                    Query(
+                    PanelQuery(
                         f"sum by (direction, reason) ({increase('oxherd_scaler_decisions_total', _OF)}) > 0",
                         "{{direction}}: {{reason}}",
                     )
@@ -91,7 +91,7 @@ def scaling(runbooks: str) -> Dashboard:
                 "Conditions",
                 "What holds of the target beside the metrics.",
                 [
-                    Query(
+                    PanelQuery(
                         f'max by (condition) (oxherd_scaler_condition{{{_OF}, condition!="Active"}})',
                         "{{condition}}",
                     )
@@ -99,21 +99,21 @@ def scaling(runbooks: str) -> Dashboard:
                 kind="state-timeline",
                 width=8,
                 texts=YES,
-                well="0",
-                thresholds=Thresholds(((None, "green"), (1, "orange"))),
+                good_value="0",
+                thresholds=PanelThresholds(((None, "green"), (1, "orange"))),
                 link=("By condition", f"{runbooks}../kubernetes.md"),
             ),
             Panel(
                 "Waiting time, estimated",
                 "How long a job that comes now would wait, by what waits and how long jobs take.",
-                [Query(_most("oxherd_scaler_wait_estimate_seconds"), "wait, estimated {{target}}")],
+                [PanelQuery(_most("oxherd_scaler_wait_estimate_seconds"), "wait, estimated {{target}}")],
                 unit="s",
                 width=8,
             ),
             Panel(
                 "Load",
                 "Waiting and active jobs against what the workers are for, at most 1.",
-                [Query(_most("oxherd_scaler_load_factor"), "{{target}}")],
+                [PanelQuery(_most("oxherd_scaler_load_factor"), "{{target}}")],
                 unit="percentunit",
                 maximum=1,
                 width=8,
@@ -128,7 +128,7 @@ def scaling(runbooks: str) -> Dashboard:
                 "Replica-hours",
                 "What the workers cost within the time shown.",
                 [
-                    Query(
+                    PanelQuery(
                         "max by (target) (avg_over_time("
                         f"oxherd_scaler_current_replicas{{{_OF}}}[$__range])) * $__range_s / 3600",
                         "{{target}}",
@@ -140,36 +140,40 @@ def scaling(runbooks: str) -> Dashboard:
             Panel(
                 "Overrides",
                 "Numbers that a person has ordered.",
-                [Query(_most("oxherd_scaler_override_replicas"), "{{target}}")],
-                nothing="nobody has ordered a number",
+                [PanelQuery(_most("oxherd_scaler_override_replicas"), "{{target}}")],
+                no_value="nobody has ordered a number",
             ),
             Panel(
                 "Errors",
                 "What went wrong, by kind: of a target, or of its metrics.",
                 [
-                    Query(
+                    PanelQuery(
                         f"sum by (kind) ({increase('oxherd_scaler_errors_total', _ALL)}) > 0",
                         "{{kind}}",
                     )
                 ],
                 bars=True,
                 stacked=True,
-                nothing="nothing went wrong",
+                no_value="nothing went wrong",
             ),
             Panel(
                 "Time of a step",
                 "Seconds that the last step took, queries and targets included.",
-                [Query(f"max by (instance) (oxherd_scaler_step_duration_seconds{{{_ALL}}})", "{{instance}}")],
+                [
+                    PanelQuery(
+                        f"max by (instance) (oxherd_scaler_step_duration_seconds{{{_ALL}}})", "{{instance}}"
+                    )
+                ],
                 unit="s",
                 width=12,
             ),
             Panel(
                 "Age of metrics",
                 "Seconds since the scrape that each decision rests on.",
-                [Query(_most("oxherd_scaler_metrics_age_seconds"), "{{target}}")],
+                [PanelQuery(_most("oxherd_scaler_metrics_age_seconds"), "{{target}}")],
                 unit="s",
                 width=12,
-                thresholds=Thresholds.rising(30, 60),
+                thresholds=PanelThresholds.rising(30, 60),
             ),
         ],
     )
@@ -179,5 +183,5 @@ def scaling(runbooks: str) -> Dashboard:
         "What did the scaler do, and why?",
         [_JOB, _TARGET],
         [now, details, cost],
-        [SCALING],
+        [SCALING_EVENTS],
     )
