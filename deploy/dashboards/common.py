@@ -1,4 +1,4 @@
-"""What several dashboards share: variables, selectors, annotations."""
+"""Variables, label matchers and annotations that several dashboards share."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ YES: Final = {"0": "no", "1": "yes"}
 
 
 def rate(metric: str, selector: str) -> str:
-    """Per second, over as long as the plot's resolution asks for."""
+    """Per second, over Grafana's rate interval."""
     return f"rate({metric}{{{selector}}}[$__rate_interval])"
 
 
 def increase(metric: str, selector: str) -> str:
-    """How much it grew within a point of the plot."""
+    """The increase over Grafana's rate interval."""
     return f"increase({metric}{{{selector}}}[$__rate_interval])"

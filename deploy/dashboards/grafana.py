@@ -30,7 +30,7 @@ _SOURCE: Final[GrafanaJson] = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def grafana_json(dashboard: Dashboard) -> GrafanaJson:
-    """What Grafana loads."""
+    """The document that Grafana loads."""
     return {
         "uid": dashboard.uid,
         "title": dashboard.title,
@@ -39,7 +39,7 @@ def grafana_json(dashboard: Dashboard) -> GrafanaJson:
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
         "editable": False,
-        "graphTooltip": 1,  # one moment in all plots
+        "graphTooltip": 1,  # a shared crosshair in all graphs
         "refresh": "30s",
         "time": {"from": "now-1h", "to": "now"},
         "timepicker": {},
@@ -53,7 +53,7 @@ def grafana_json(dashboard: Dashboard) -> GrafanaJson:
 
 
 def _placed(rows: Sequence[Row]) -> Iterator[GrafanaJson]:
-    """Every panel with its id and place, below a heading that is as wide as the page."""
+    """Every panel with its id and position, below the heading of its row."""
     number, top = 1, 0
     for row in rows:
         heading: GrafanaJson = {
@@ -119,7 +119,7 @@ def _custom(panel: Panel) -> GrafanaJson:
             "fillOpacity": 60 if panel.bars else (25 if panel.stacked else 5),
             "lineWidth": 1,
             "showPoints": "never",
-            "spanNulls": False,  # absence is not zero, nor the value before
+            "spanNulls": False,  # a missing value is neither zero nor the previous value
             "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         }
     if panel.kind == "table":
@@ -144,7 +144,7 @@ def _options(panel: Panel) -> GrafanaJson:
         case "bargauge":
             return {"reduceOptions": reduce, "displayMode": "basic", "orientation": "horizontal"}
         case "timeseries":
-            # A table at the side scrolls: fifty queues do not push the plot away.
+            # A table at the side scrolls, so that fifty queues leave room for the graph.
             return {
                 "legend": {
                     "displayMode": "table",
@@ -191,7 +191,7 @@ def _overrides(panel: Panel) -> list[GrafanaJson]:
 
 
 def _transformations(panel: Panel) -> list[GrafanaJson]:
-    """One line for each set of labels, a column for each query."""
+    """A table with one row for each set of labels and one column for each query."""
     names = {f"Value #{chr(65 + place)}": query.column for place, query in enumerate(panel.queries)}
     if len(panel.queries) == 1:
         names = {"Value": panel.queries[0].column}
@@ -252,7 +252,7 @@ def _link(title: str, **more: Any) -> GrafanaJson:
 
 
 def _alerts() -> GrafanaJson:
-    """Grafana's own, which it expects first."""
+    """Grafana's built-in annotations, which it expects first."""
     return {
         "name": "Annotations & Alerts",
         "builtIn": 1,
@@ -265,7 +265,7 @@ def _alerts() -> GrafanaJson:
 
 
 def _targets(panel: Panel) -> list[GrafanaJson]:
-    """One a query, with its letter."""
+    """One target for each query, with its letter."""
     return [_target(panel, place, query) for place, query in enumerate(panel.queries)]
 
 

@@ -1,4 +1,4 @@
-"""The host that the exporter runs on, and the exporter itself."""
+"""The exporter's host, the probes, and the exporter itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _NETWORKS = f'{JOB_MATCHER}, device!~"lo|veth.*"'
 
 
 def host_dashboard(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+    """`runbooks`: the URL of the runbooks."""
     machine = Row(
         "The host",
         [
             Panel(
-                "Load by core",
-                "Load over a minute by the machine's cores; the alert is at 2.",
+                "Load per core",
+                "Load over a minute divided by the machine's cores; the alert is above 2.",
                 [
                     PanelQuery(
                         f"host_load1{{{JOB_MATCHER}}} / host_machine_cpu_count{{{JOB_MATCHER}}}",
@@ -29,7 +29,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "CPU",
-                "Time of all cores by what it was spent on, as a part of all of it.",
+                "Time of all cores by mode, as a ratio of all time.",
                 [
                     PanelQuery(
                         f"sum by (mode) ({rate('host_cpu_seconds_total', _BUSY)}) "
@@ -42,7 +42,8 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Memory available",
-                "Of the host's, or of the container's limit where that is lower. The alert is below 10 %.",
+                "Ratio of the host's memory, or of the container's limit where that is lower. The alert is "
+                "below 10 %.",
                 [
                     PanelQuery(
                         f"host_memory_available_bytes{{{JOB_MATCHER}}} "
@@ -57,7 +58,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Memory",
-                "In use without caches, and swap.",
+                "Memory in use, without caches, and swap in use.",
                 [
                     PanelQuery(
                         f"sum by (instance) (host_memory_used_bytes{{{JOB_MATCHER}}})", "{{instance}} used"
@@ -71,7 +72,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "File systems",
-                "Part of each that is left.",
+                "Ratio of each file system that is free.",
                 [
                     PanelQuery(
                         f"min by (mountpoint) (host_filesystem_avail_bytes{{{JOB_MATCHER}}} "
@@ -86,7 +87,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Disks",
-                "Bytes read, and written below.",
+                "Bytes read, and bytes written below the axis.",
                 [
                     PanelQuery(
                         f"sum by (device) ({rate('host_disk_read_bytes_total', _DISKS)})",
@@ -102,7 +103,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Network",
-                "Bytes received, and sent below.",
+                "Bytes received, and bytes sent below the axis.",
                 [
                     PanelQuery(
                         f"sum by (device) ({rate('host_network_receive_bytes_total', _NETWORKS)})",
@@ -118,7 +119,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Uptime",
-                "Since the host booted.",
+                "Time since the host booted.",
                 [
                     PanelQuery(
                         f"time() - min by (instance) (host_boot_time_seconds{{{JOB_MATCHER}}})",
@@ -135,16 +136,17 @@ def host_dashboard(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Available",
-                "Whether each endpoint answered its probe as it should.",
+                "Whether the last probe of each endpoint succeeded.",
                 [PanelQuery(f"min by (probe) (oxherd_probe_success{{{JOB_MATCHER}}})", "{{probe}}")],
                 kind="state-timeline",
                 thresholds=PanelThresholds.zero_is_bad(),
                 texts=UP,
-                no_value="no probes are set",
+                no_value="no probes configured",
             ),
             Panel(
                 "Response time",
-                "Half of the probes took less than p50, one in twenty more than p95; failed ones count too.",
+                "Half of the probes took less than p50, one in twenty more than p95; failed probes are "
+                "included.",
                 [
                     PanelQuery(
                         f"histogram_quantile({quantile}, sum by (probe, le) "
@@ -157,7 +159,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Error rate",
-                "Probes that failed, by endpoint and reason, of all.",
+                "Ratio of probes that failed, by endpoint and reason.",
                 [
                     PanelQuery(
                         f"sum by (probe, reason) ({rate('oxherd_probe_failures_total', JOB_MATCHER)}) "
@@ -168,11 +170,11 @@ def host_dashboard(runbooks: str) -> Dashboard:
                 ],
                 unit="percentunit",
                 maximum=1,
-                no_value="no probe failed",
+                no_value="no failed probes",
             ),
             Panel(
-                "Answers",
-                "The HTTP status of the last answer.",
+                "HTTP status",
+                "The HTTP status of the last response.",
                 [
                     PanelQuery(
                         f"max by (probe) (oxherd_probe_http_status_code{{{JOB_MATCHER}}})", column="status"
@@ -181,11 +183,11 @@ def host_dashboard(runbooks: str) -> Dashboard:
                 kind="table",
                 width=12,
                 height=6,
-                no_value="no probes are set",
+                no_value="no probes configured",
             ),
             Panel(
                 "Certificates",
-                "Until each endpoint's certificate expires.",
+                "Time until the certificate of each endpoint expires.",
                 [
                     PanelQuery(
                         "min by (probe) "
@@ -198,7 +200,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
                 width=12,
                 height=6,
                 thresholds=PanelThresholds.falling(7 * 86400, 21 * 86400),
-                no_value="none of the endpoints has one",
+                no_value="no endpoint has a certificate",
             ),
         ],
     )
@@ -207,7 +209,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Sources",
-                "Whether each source could be read.",
+                "Whether each source could be read in the last scrape.",
                 [PanelQuery(f"min by (source) (oxherd_collect_success{{{JOB_MATCHER}}})", "{{source}}")],
                 kind="state-timeline",
                 thresholds=PanelThresholds.zero_is_bad(),
@@ -215,7 +217,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Time to collect",
-                "Seconds that each source took in a scrape.",
+                "Seconds to read each source in a scrape.",
                 [
                     PanelQuery(
                         f"max by (source) (oxherd_collect_duration_seconds{{{JOB_MATCHER}}})", "{{source}}"
@@ -224,8 +226,8 @@ def host_dashboard(runbooks: str) -> Dashboard:
                 unit="s",
             ),
             Panel(
-                "Its memory",
-                "Resident bytes of the exporter.",
+                "Memory of the exporter",
+                "Resident memory.",
                 [
                     PanelQuery(
                         f"max by (instance) (process_resident_memory_bytes{{{JOB_MATCHER}}})", "{{instance}}"
@@ -235,7 +237,8 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Event streams",
-                "Events read, and those that were trimmed before they could be: then counts are too low.",
+                "Events read, and events that were trimmed before they were read: the counters are too low "
+                "then.",
                 [
                     PanelQuery(f"sum by (job) ({rate('bullmq_events_read_total', JOB_MATCHER)})", "read"),
                     PanelQuery(f"sum by (job) ({rate('bullmq_events_lost_total', JOB_MATCHER)})", "lost"),
@@ -245,7 +248,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Lag of the event streams",
-                "Seconds since each stream was last read to its end; the ten longest.",
+                "Seconds since each stream was last read to its end; the ten longest lags.",
                 [PanelQuery(f"topk(10, bullmq_events_lag_seconds{{{JOB_MATCHER}}})", "{{prefix}}:{{queue}}")],
                 unit="s",
                 width=12,
@@ -255,7 +258,7 @@ def host_dashboard(runbooks: str) -> Dashboard:
     return Dashboard(
         "oxherd-host",
         "Oxherd / Host and exporter",
-        "Is the machine, or the exporter, the cause?",
+        "Is the host or the exporter the cause?",
         [JOB_VARIABLE],
         [machine, endpoints, exporter],
     )

@@ -13,8 +13,8 @@ RED: Final = "red"
 
 @dataclass(frozen=True)
 class PanelQuery:
-    """PromQL. `legend` is Grafana's, such as {{queue}}; `column` what a table calls its values: without a
-    name only the labels are shown."""
+    """PromQL. `legend` is Grafana's, such as {{queue}}. `column` is the header of the values in a table; a
+    query without it only adds labels."""
 
     expr: str
     legend: str = ""
@@ -24,14 +24,14 @@ class PanelQuery:
 
 @dataclass(frozen=True)
 class PanelThresholds:
-    """Colours from values on: the first holds below all others."""
+    """Each colour applies from its value on; the first has no lower bound."""
 
     steps: Sequence[tuple[float | None, str]]
 
     @classmethod
-    def rising(cls, warning: float, bad: float) -> PanelThresholds:
+    def rising(cls, warning: float, critical: float) -> PanelThresholds:
         """More is worse."""
-        return cls(((None, GREEN), (warning, YELLOW), (bad, RED)))
+        return cls(((None, GREEN), (warning, YELLOW), (critical, RED)))
 
     @classmethod
     def falling(cls, warning: float, good: float) -> PanelThresholds:
@@ -65,16 +65,16 @@ class Panel:
     bars: bool = False
     minimum: float | None = 0
     maximum: float | None = None
-    texts: Mapping[str, str] = field(default_factory=dict)  # value -> what is shown for it
-    good_value: str = "1"  # the one of them that is green
+    texts: Mapping[str, str] = field(default_factory=dict)  # value -> the text that is shown
+    good_value: str = "1"  # the value that is green; the others are red
     units: Mapping[str, str] = field(default_factory=dict)  # a table's column -> its unit
-    no_value: str = ""  # what stands there when there is nothing
+    no_value: str = ""  # the text if there is no data
     link: tuple[str, str] | None = None  # title and URL
 
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a heading; `repeat`: once for each value of that variable."""
+    """Panels under a heading; with `repeat` there is one row for each value of that variable."""
 
     title: str
     panels: Sequence[Panel]
@@ -83,7 +83,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Variable:
-    """A choice of label values: of `label`, in the series of `metric`."""
+    """A selection of the values that `label` has in the series of `metric`."""
 
     name: str
     label: str
@@ -98,7 +98,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Annotation:
-    """A mark in every plot where the query is above 0."""
+    """A mark in every graph where the query is above 0."""
 
     name: str
     expr: str
@@ -108,7 +108,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """`uid` is part of its address and never changes."""
+    """`uid` is part of the URL and never changes."""
 
     uid: str
     title: str
@@ -119,5 +119,5 @@ class Dashboard:
 
     @property
     def panels(self) -> list[Panel]:
-        """All of them, in order."""
+        """All panels, in order."""
         return [panel for row in self.rows for panel in row.panels]

@@ -1,4 +1,4 @@
-"""Is it healthy? And where to look if it is not."""
+"""Whether the system is healthy, and which queue to look at if it is not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThreshold
 
 
 def overview_dashboard(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+    """`runbooks`: the URL of the runbooks."""
     health = Row(
         "Is it healthy?",
         [
@@ -32,25 +32,25 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 link=("What the score is made of", f"{runbooks}HealthScoreCritical.md"),
             ),
             Panel(
-                "Alerts that fire",
-                "Of Prometheus' own series ALERTS, so only where the rules are loaded there.",
+                "Firing alerts",
+                "From the series ALERTS of Prometheus: empty where the rules are not loaded.",
                 [PanelQuery('count by (alertname, severity) (ALERTS{alertstate="firing"})', column="alerts")],
                 kind="table",
                 width=8,
-                no_value="no alert fires",
+                no_value="no alerts firing",
                 link=("Runbooks", f"{runbooks}README.md"),
             ),
             Panel(
-                "Points that each issue takes",
-                "What the score is less than 100 for, over time.",
+                "Penalty of each issue",
+                "Points that each issue takes from a score of 100.",
                 [PanelQuery(f"max by (issue) (oxherd_health_penalty{{{JOB_MATCHER}}}) > 0", "{{issue}}")],
                 width=12,
                 stacked=True,
-                no_value="no issue",
+                no_value="no issues",
             ),
             Panel(
-                "Redis nodes that answer",
-                "Nodes that answered in the last scrape, of all that are known.",
+                "Redis nodes up",
+                "Ratio of known nodes that answered in the last scrape.",
                 [
                     PanelQuery(f"sum by (job) (redis_up{{{JOB_MATCHER}}})", "up"),
                     PanelQuery(f"count by (job) (redis_up{{{JOB_MATCHER}}})", "known"),
@@ -60,7 +60,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 height=5,
             ),
             Panel(
-                "Queues can be read",
+                "Queues readable",
                 "1 when Redis answered and the state of every known queue could be read.",
                 [PanelQuery(f"min by (job) (bullmq_up{{{JOB_MATCHER}}})", "{{job}}")],
                 kind="stat",
@@ -71,7 +71,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Slots covered",
-                "Slots of a cluster's 16384 that have an owner. Empty without a cluster.",
+                "Slots of the cluster's 16384 that have an owner. Empty without a cluster.",
                 [PanelQuery(f"min by (job) (redis_cluster_slots_covered{{{JOB_MATCHER}}})", "{{job}}")],
                 kind="stat",
                 width=4,
@@ -81,7 +81,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Failovers",
-                "Within the time shown.",
+                "Failovers within the time shown.",
                 [
                     PanelQuery(
                         f"sum by (job) (increase(redis_cluster_failovers_total{{{JOB_MATCHER}}}[$__range]))",
@@ -106,11 +106,11 @@ def overview_dashboard(runbooks: str) -> Dashboard:
         ],
     )
     queues = Row(
-        "Which queue hurts?",
+        "Which queue has problems?",
         [
             Panel(
                 "Queues by oldest waiting job",
-                "The ten queues in which a job waited longest in the last five minutes.",
+                "The ten queues with the longest wait of a job in the last five minutes.",
                 [
                     PanelQuery(
                         "topk(10, max by (prefix, queue) "
@@ -125,7 +125,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Queues by jobs waiting",
-                "The ten longest lines: waiting, paused and prioritized.",
+                "The ten queues with most waiting jobs: waiting, paused and prioritized.",
                 [
                     PanelQuery(
                         "topk(10, sum by (prefix, queue) "
@@ -139,7 +139,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Queues by jobs failed in an hour",
-                "The ten queues with most jobs that failed for good in the last hour.",
+                "The ten queues with most jobs that finally failed in the last hour.",
                 [
                     PanelQuery(
                         "topk(10, sum by (prefix, queue) "
@@ -152,8 +152,8 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 thresholds=PanelThresholds.rising(1, 50),
             ),
             Panel(
-                "Jobs done",
-                "Jobs that completed or failed for good, all queues together.",
+                "Finished jobs",
+                "Jobs that completed or finally failed, all queues together.",
                 [
                     PanelQuery(
                         f"sum by (job) ({rate('bullmq_job_completed_total', QUEUE_MATCHER)})",
@@ -168,7 +168,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 width=12,
             ),
             Panel(
-                "How long jobs wait",
+                "Waiting time of jobs",
                 "All queues together: half of the jobs wait less than p50, one in twenty more than p95.",
                 [
                     PanelQuery(
@@ -186,7 +186,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
     return Dashboard(
         "oxherd-overview",
         "Oxherd / Overview",
-        "Is it healthy, and which queue hurts?",
+        "Is the system healthy, and which queue has problems?",
         [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
         [health, queues],
         [FAILOVER_EVENTS, SCALING_EVENTS],

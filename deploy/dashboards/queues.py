@@ -1,4 +1,4 @@
-"""Each queue: what waits, what is done, how long it takes, who works."""
+"""Each queue: jobs by state, throughput, waiting and processing time, workers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PER = "sum by (prefix, queue)"
 
 
 def queues_dashboard(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+    """`runbooks`: the URL of the runbooks."""
     table = Row(
         "All queues",
         [
             Panel(
                 "Queues",
-                "Every queue that is chosen, as of the end of the time shown. Empty cells are not known.",
+                "Every selected queue at the end of the time shown. An empty cell is unknown.",
                 [
                     PanelQuery(_states("waiting|paused|prioritized"), column="waiting"),
                     PanelQuery(_states("active"), column="active"),
@@ -58,7 +58,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Jobs by state",
-                "Those that are there; waiting includes what a paused queue holds back.",
+                "Current jobs; waiting includes the jobs of a paused queue.",
                 [
                     PanelQuery(
                         f'sum by (state) (bullmq_job_count{{{QUEUE_MATCHER}, state!~"completed|failed"}})',
@@ -69,7 +69,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Throughput",
-                "Added, completed, failed for good, and attempts that went back to be tried again.",
+                "Jobs added, completed and finally failed, and attempts that are retried.",
                 [
                     PanelQuery(
                         f"sum by (job) (rate(bullmq_job_{what}_total{{{QUEUE_MATCHER}}}[$__rate_interval]))",
@@ -81,7 +81,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Error rate",
-                "Jobs that failed for good, of all that ended; empty while none ends.",
+                "Ratio of finished jobs that finally failed; empty while no job finishes.",
                 [
                     PanelQuery(
                         f"sum by (job) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)}) / "
@@ -96,7 +96,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Waiting time",
-                "How many jobs waited how long before a worker took them.",
+                "Distribution of the time that jobs waited for a worker.",
                 [PanelQuery(_heat("bullmq_job_wait_seconds"), "{{le}}")],
                 kind="heatmap",
                 unit="s",
@@ -104,7 +104,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Processing time",
-                "How many attempts took how long.",
+                "Distribution of the duration of attempts.",
                 [PanelQuery(_heat("bullmq_job_processing_seconds"), "{{le}}")],
                 kind="heatmap",
                 unit="s",
@@ -112,7 +112,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Quantiles",
-                "Of waiting and of processing.",
+                "Quantiles of waiting time and of processing time.",
                 [
                     PanelQuery(
                         f"histogram_quantile({quantile}, sum by (le) "
@@ -129,7 +129,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Oldest waiting job",
-                "Seconds since the job at the head of the line could first be taken.",
+                "Seconds since the first job of the queue became ready to be taken.",
                 [
                     PanelQuery(
                         f"max by (queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUE_MATCHER}}})",
@@ -141,7 +141,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Workers",
-                "Workers connected, and jobs that they have in hand.",
+                "Connected workers, and active jobs.",
                 [
                     PanelQuery(f"sum by (job) (bullmq_queue_workers{{{QUEUE_MATCHER}}})", "workers"),
                     PanelQuery(
@@ -151,8 +151,8 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Load and utilization",
-                "Load: waiting and active jobs against what the workers are for. Utilization: active jobs "
-                "against their slots, where the settings tell the concurrency of a worker.",
+                "Load: waiting and active jobs divided by the capacity of the workers. Utilization: active "
+                "jobs against their slots, where the settings tell the concurrency of a worker.",
                 [
                     PanelQuery(
                         f"max by (queue) (bullmq_queue_load_factor{{{QUEUE_MATCHER}}})", "load of {{queue}}"
@@ -171,7 +171,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
     return Dashboard(
         "oxherd-queues",
         "Oxherd / Queues",
-        "Which queue hurts, and why?",
+        "Which queue has problems, and why?",
         [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
         [table, details],
         [FAILOVER_EVENTS, SCALING_EVENTS],

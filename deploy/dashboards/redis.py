@@ -1,4 +1,4 @@
-"""What Redis is doing: its nodes, memory, commands, replication and slots."""
+"""Redis: nodes, memory, commands, replication and slots."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThreshold
 
 
 def redis_dashboard(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+    """`runbooks`: the URL of the runbooks."""
     cluster = Row(
         "The cluster",
         [
             Panel(
                 "Nodes",
-                "Every node with the role that the nodes agree on, its replicas' lag, memory and clients.",
+                "Every node with the role that the nodes agree on, replication lag, memory and clients.",
                 [
                     PanelQuery(f"max by (node, role) (redis_cluster_node_role{{{NODE_MATCHER}}} == 1)"),
                     PanelQuery(f"max by (node) (redis_up{{{NODE_MATCHER}}})", column="up"),
@@ -47,7 +47,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Nodes over time",
-                "Whether each node answered.",
+                "Whether each node answered the last scrape.",
                 [PanelQuery(f"max by (node) (redis_up{{{NODE_MATCHER}}})", "{{node}}")],
                 kind="state-timeline",
                 width=12,
@@ -56,7 +56,8 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Masters over time",
-                "While a node is its shard's master: one that begins as another ends is a failover.",
+                "The times in which a node is the master of its shard: one starts as another ends in a "
+                "failover.",
                 [
                     PanelQuery(
                         f'max by (node) (redis_cluster_node_role{{{NODE_MATCHER}, role="master"}})',
@@ -69,7 +70,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Slots",
-                "Slots that are covered, and those whose owner is failing in some node's view.",
+                "Covered slots, and slots whose owner is failing in the view of a node.",
                 [
                     PanelQuery(f"min by (job) (redis_cluster_slots_covered{{{JOB_MATCHER}}})", "covered"),
                     PanelQuery(
@@ -81,7 +82,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Failovers",
-                "By shard, within the time shown.",
+                "Failovers of each shard within the time shown.",
                 [
                     PanelQuery(
                         "sum by (shard) "
@@ -95,7 +96,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Replication lag",
-                "Bytes of its master's stream that each replica has not got yet.",
+                "Bytes of the master's replication stream that each replica has not received yet.",
                 [
                     PanelQuery(
                         f"max by (node) (redis_cluster_replication_lag_bytes{{{NODE_MATCHER}}})", "{{node}}"
@@ -111,7 +112,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Commands",
-                "Commands processed, by node.",
+                "Commands processed by each node.",
                 [
                     PanelQuery(
                         f"sum by (node) ({rate('redis_commands_processed_total', NODE_MATCHER)})",
@@ -122,7 +123,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Busiest commands",
-                "The ten commands that Redis spends most time on, all nodes together.",
+                "The ten commands on which Redis spends most time, all nodes together.",
                 [
                     PanelQuery(
                         "topk(10, sum by (cmd) "
@@ -134,7 +135,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Hit rate",
-                "Key look-ups that found the key; empty while there are none.",
+                "Ratio of key look-ups that found the key; empty while there are none.",
                 [
                     PanelQuery(
                         f"sum by (node) ({rate('redis_keyspace_hits_total', NODE_MATCHER)}) / "
@@ -148,7 +149,8 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Clients",
-                "Connections, and those of them that wait in a blocking command, such as idle workers.",
+                "Connections, and connections that wait in a blocking command, such as those of idle "
+                "workers.",
                 [
                     PanelQuery(f"max by (node) (redis_connected_clients{{{NODE_MATCHER}}})", "{{node}}"),
                     PanelQuery(
@@ -158,7 +160,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Network",
-                "Bytes received, and sent below.",
+                "Bytes received, and bytes sent below the axis.",
                 [
                     PanelQuery(
                         f"sum by (node) ({rate('redis_net_input_bytes_total', NODE_MATCHER)})",
@@ -174,7 +176,7 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Slow log",
-                "Entries in each node's slow log: SLOWLOG GET shows them.",
+                "Entries in the slow log of each node: SLOWLOG GET shows them.",
                 [PanelQuery(f"max by (node) (redis_slowlog_length{{{NODE_MATCHER}}})", "{{node}}")],
             ),
         ],
@@ -184,14 +186,15 @@ def redis_dashboard(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Memory",
-                "Bytes allocated, by node.",
+                "Bytes allocated by each node.",
                 [PanelQuery(f"max by (node) (redis_memory_used_bytes{{{NODE_MATCHER}}})", "{{node}}")],
                 unit="bytes",
                 link=("HighMemoryUsage", f"{runbooks}HighMemoryUsage.md"),
             ),
             Panel(
                 "Memory used of maxmemory",
-                "Of the host's memory where no maxmemory is set. The alert is at 80 %.",
+                "Ratio of maxmemory, or of the host's memory where maxmemory is not set. The alert is above "
+                "80 %.",
                 [
                     PanelQuery(
                         f"max by (node) (redis_memory_used_bytes{{{NODE_MATCHER}}} "
@@ -207,17 +210,17 @@ def redis_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Fragmentation",
-                "Resident by allocated memory: above 1.5 much is lost, below 1 the host swaps.",
+                "Resident divided by allocated memory: above 1.5 memory is wasted, below 1 the host swaps.",
                 [PanelQuery(f"max by (node) (redis_mem_fragmentation_ratio{{{NODE_MATCHER}}})", "{{node}}")],
             ),
             Panel(
                 "Keys",
-                "Keys in all databases, by node.",
+                "Keys in all databases of each node.",
                 [PanelQuery(f"sum by (node) (redis_db_keys{{{NODE_MATCHER}}})", "{{node}}")],
             ),
             Panel(
                 "Evicted and expired",
-                "A queue's keys must never be evicted: maxmemory-policy noeviction.",
+                "Keys of a queue must never be evicted: set maxmemory-policy noeviction.",
                 [
                     PanelQuery(
                         f"sum by (node) ({rate('redis_evicted_keys_total', NODE_MATCHER)})",

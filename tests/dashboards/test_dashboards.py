@@ -29,7 +29,7 @@ EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=list(DASHBO
 
 UNITS = {"short", "s", "h", "bytes", "Bps", "ops", "percentunit"}
 NO_JOB = {
-    "Alerts that fire": "ALERTS has the labels of the rules' results, of any job",
+    "Firing alerts": "ALERTS has the labels of the rules' results, of any job",
 }
 """Panels whose queries need not name the job, and why."""
 
