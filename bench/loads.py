@@ -15,8 +15,8 @@ from typing import Final
 
 from scaler.backtest.simulate import Load
 
-HOUR: Final = 3600.0
-DAY: Final = 86400.0
+_HOUR: Final = 3600.0
+_DAY: Final = 86400.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def generated() -> Iterator[Case]:
             ("rare spikes", _spikes(level / 3, level * 2, 2700, Random(9))),
             ("steps", _steps(level / 4, level, Random(8))),
             ("on-off", lambda t, level=level: level if t % 1800 < 900 else level / 20),
-            ("waves", lambda t, level=level: level * (0.55 + 0.45 * sin(2 * pi * t / (1.5 * HOUR)))),
+            ("waves", lambda t, level=level: level * (0.55 + 0.45 * sin(2 * pi * t / (1.5 * _HOUR)))),
         ):
             yield _made(f"{name}, {run:g} s", "generated", rate, run, concurrency)
     for run, concurrency in ((3.0, 4), (30.0, 4)):
@@ -69,16 +69,16 @@ def generated() -> Iterator[Case]:
 def _made(name: str, kind: str, rate: Callable[[float], float], run: float, concurrency: int) -> Case:
     random = Random(name)
     at: list[float] = []
-    for second in range(int(6 * HOUR)):
+    for second in range(int(6 * _HOUR)):
         at += sorted(second + random.random() for _ in range(_poisson(rate(float(second)), random)))
-    return Case(name, kind, Load(at, _runs(len(at), run, random)), 6 * HOUR, concurrency, run)
+    return Case(name, kind, Load(at, _runs(len(at), run, random)), 6 * _HOUR, concurrency, run)
 
 
 def _spikes(level: float, height: float, apart: float, random: Random) -> Callable[[float], float]:
     """Of 30 to 120 s, at times that nobody knows, so many seconds apart in the mean."""
     spikes: list[tuple[float, float]] = []
     begin = random.expovariate(1 / apart)
-    while begin < 6 * HOUR:
+    while begin < 6 * _HOUR:
         end = begin + random.uniform(30, 120)
         spikes.append((begin, end))
         begin = end + random.expovariate(1 / apart)
@@ -88,7 +88,7 @@ def _spikes(level: float, height: float, apart: float, random: Random) -> Callab
 def _steps(low: float, high: float, random: Random) -> Callable[[float], float]:
     """A new level every 10 to 40 minutes."""
     steps = [(0.0, low)]
-    while steps[-1][0] < 6 * HOUR:
+    while steps[-1][0] < 6 * _HOUR:
         steps.append((steps[-1][0] + random.uniform(600, 2400), random.uniform(low, high)))
     return lambda t: next(level for begin, level in reversed(steps) if begin <= t)
 
@@ -99,7 +99,7 @@ def _batches(run: float, concurrency: int, *, announced: bool) -> Case:
     size = int(2 * 20 * concurrency)
     at = [begin * 1200.0 + 600 for begin in range(18) for _ in range(size)]
     name = f"batches, {run:g} s" + (", delayed jobs" if announced else "")
-    return Case(name, "batch", Load(at, _runs(len(at), run, random), announced), 6 * HOUR, concurrency, run)
+    return Case(name, "batch", Load(at, _runs(len(at), run, random), announced), 6 * _HOUR, concurrency, run)
 
 
 def _runs(count: int, mean: float, random: Random, sigma: float = 0.6) -> list[float]:
@@ -131,7 +131,7 @@ def _counted(name: str, file: Path, *, run: float, concurrency: int) -> Case:
     at: list[float] = []
     for second, count in _rows(file):
         at += sorted(int(second) + random.random() for _ in range(int(count)))
-    return Case(name, "real", Load(at, _runs(len(at), run, random)), DAY, concurrency, run)
+    return Case(name, "real", Load(at, _runs(len(at), run, random)), _DAY, concurrency, run)
 
 
 def _tokens(name: str, file: Path, *, concurrency: int) -> Case:
@@ -149,4 +149,4 @@ def _five_minutes(name: str, file: Path, first: int, scale: float, run: float) -
     for index, (_, count) in enumerate(_rows(file)[first : first + 288]):
         jobs = _poisson(float(count) * scale, random)
         at += sorted((index + random.random()) * 300 for _ in range(jobs))
-    return Case(name, "real", Load(at, _runs(len(at), run, random)), DAY, 5, run)
+    return Case(name, "real", Load(at, _runs(len(at), run, random)), _DAY, 5, run)

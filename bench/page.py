@@ -18,7 +18,7 @@ from lab.deadline import wait_until
 from lab.redis import start_redis
 from service.clock import monotonic
 
-QUEUES: Final = 10_000
+_QUEUES: Final = 10_000
 ROUNDS: Final = 7
 MOST_BYTES: Final = 1 << 20
 MOST_RATIO: Final = 2.0
@@ -28,7 +28,7 @@ PATHS: Final = ("/", "/?q=queue-09", "/?sort=name&page=200")
 def main() -> int:
     """Prints a table; 1 when a bound does not hold."""
     with start_redis() as redis:
-        fill(redis.port, queues=QUEUES, jobs_per_queue=20)
+        fill(redis.port, queues=_QUEUES, jobs_per_queue=20)
         settings = ExporterSettings(
             listen="127.0.0.1:0",
             redis=RedisSettings.model_validate({"url": redis.url}),
@@ -40,7 +40,7 @@ def main() -> int:
             host, _, port = exporter.address.rpartition(":")
             requested = http.client.HTTPConnection(host, int(port), timeout=60)
             wait_until(
-                lambda: f"of {QUEUES:,} queues".encode() in _get(requested, "/")[0],
+                lambda: f"of {_QUEUES:,} queues".encode() in _get(requested, "/")[0],
                 what="all queues",
                 seconds=120,
             )
@@ -55,7 +55,7 @@ def main() -> int:
             exporter.stop()
     floor = statistics.median(durations["/metrics"])
     failed = False
-    print(f"{QUEUES:,} queues, medians of {ROUNDS}; /metrics takes {floor * 1000:.0f} ms")
+    print(f"{_QUEUES:,} queues, medians of {ROUNDS}; /metrics takes {floor * 1000:.0f} ms")
     for path in PATHS:
         body, ratio = sizes[path], statistics.median(durations[path]) / floor
         failed |= len(body) > MOST_BYTES or ratio > MOST_RATIO

@@ -50,7 +50,7 @@ class Contender:
 
 
 @dataclass
-class Ours:
+class ShippedController:
     """The real policy and the real guards."""
 
     settings: PolicySettings
@@ -71,7 +71,7 @@ def _wait_target(interval: float, *, aim: float = 0.35) -> Contender:
             wait_slo_seconds=world.slo,
             aim=aim,
         )
-        return Ours(settings, interval)
+        return ShippedController(settings, interval)
 
     return Contender(f"wait_target, aim {aim:g}, every {interval:g} s", interval, interval, make)
 
@@ -91,11 +91,11 @@ CONTENDERS: Final = (
     Contender("waiting rule, 2 min, by one", 120, 15, lambda *_: SeedRule(to_target=False)),
     Contender("waiting rule, 2 min, to waiting / 5", 120, 15, lambda *_: SeedRule(to_target=True)),
 )
-OURS: Final = CONTENDERS[0].name
+SHIPPED: Final = CONTENDERS[0].name
 WORLDS: Final = (World(30, (10, 40)), World(10, (20, 60)))
 
 
-def run(case: Case, contender: Contender, world: World, seed: int) -> Report:
+def run_case(case: Case, contender: Contender, world: World, seed: int) -> Report:
     """One contender on one load; workers' starts are drawn from `seed`."""
     random = Random(seed)
     plant = Plant(
@@ -119,7 +119,7 @@ class Score:
 
 
 def _score(case: Case, contender: Contender, world: World) -> Score:
-    reports = [run(case, contender, world, seed) for seed in _SEEDS]
+    reports = [run_case(case, contender, world, seed) for seed in _SEEDS]
     hours = case.seconds / 3600 * len(reports)
     return Score(
         over=sum(report.over for report in reports) / len(reports),

@@ -11,7 +11,7 @@ from typing import Self
 import httpx
 
 from lab.ports import free_port
-from lab.process import Process
+from lab.process import ChildProcess
 from lab.programs import find_program
 
 
@@ -25,7 +25,7 @@ class Alertmanager:
         self.url = f"http://{self.address}"
         self._directory = TemporaryDirectory(prefix="oxherd-alertmanager-")
         home = Path(self._directory.name)
-        self.process = Process(
+        self.process = ChildProcess(
             [
                 program,
                 f"--config.file={config}",

@@ -33,7 +33,7 @@ class Member:
         return "master" in self.flags and not self.flags & {"fail", "handshake"} and bool(self.slots)
 
 
-class RedisCluster:
+class LocalCluster:
     """The nodes in the order of their start: the first masters, then their replicas in the same order."""
 
     def __init__(self, nodes: list[RedisServer], *, launch: Callable[[], RedisServer]) -> None:
@@ -186,7 +186,7 @@ def start_cluster(
     password: str | None = None,
     tls: Certificates | None = None,
     binary: str | None = None,
-) -> RedisCluster:
+) -> LocalCluster:
     """Start a cluster and wait until all nodes agree that it is ok and its replicas are linked: about 2 s."""
     size = masters * (1 + replicas_per_master)
     if ports is not None and len(ports) != size:
@@ -206,7 +206,7 @@ def start_cluster(
         nodes = [undo.enter_context(launch(port)) for port in ports or [free_port() for _ in range(size)]]
         for node in nodes:
             node.wait()
-        cluster = RedisCluster(nodes, launch=launch)
+        cluster = LocalCluster(nodes, launch=launch)
         cluster.form(masters=masters)
         undo.pop_all()
     return cluster

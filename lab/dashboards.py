@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
-Json: TypeAlias = dict[str, Any]
-Series: TypeAlias = tuple[dict[str, str], list[tuple[float, float]]]
+DashboardJson: TypeAlias = dict[str, Any]
+LabeledSeries: TypeAlias = tuple[dict[str, str], list[tuple[float, float]]]
 
 RATE_SECONDS: Final = 30
 _STEP: Final = 2
@@ -24,14 +24,14 @@ _LEGEND_LINES: Final = 12
 
 
 @dataclass(frozen=True)
-class Answers:
+class QueryResults:
     """Of each panel, by id, each query's series; and of each variable its values."""
 
-    panels: Mapping[int, Sequence[Sequence[Series]]]
+    panels: Mapping[int, Sequence[Sequence[LabeledSeries]]]
     variables: Mapping[str, Sequence[str]]
 
 
-class Prometheus:
+class GrafanaQueries:
     """Asks one as Grafana does."""
 
     def __init__(self, url: str, seconds: float) -> None:
@@ -46,7 +46,7 @@ class Prometheus:
         values = self._get(f"label/{label.strip()}/values", {"match[]": metric.strip(), **self._times()})
         return [str(value) for value in values]
 
-    def series(self, query: str, *, instant: bool) -> list[Series]:
+    def series(self, query: str, *, instant: bool) -> list[LabeledSeries]:
         """Over the time shown, or as of its end."""
         if instant:
             result = self._get("query", {"query": query})["result"]
@@ -64,17 +64,17 @@ class Prometheus:
         return response.json()["data"]
 
 
-def panels(dashboard: Json) -> Iterator[Json]:
+def panels(dashboard: DashboardJson) -> Iterator[DashboardJson]:
     """All but the headings."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
-def variables(dashboard: Json) -> Iterator[Json]:
+def variables(dashboard: DashboardJson) -> Iterator[DashboardJson]:
     """Those that ask for values."""
     return (variable for variable in dashboard["templating"]["list"] if variable["type"] == "query")
 
 
-def ask(dashboard: Json, prometheus: Prometheus, seconds: float) -> Answers:
+def run_queries(dashboard: DashboardJson, prometheus: GrafanaQueries, seconds: float) -> QueryResults:
     """Every query of every panel and variable, everything chosen."""
     chosen: dict[str, Sequence[str]] = {}
     for variable in variables(dashboard):
@@ -87,7 +87,7 @@ def ask(dashboard: Json, prometheus: Prometheus, seconds: float) -> Answers:
         ]
         for panel in panels(dashboard)
     }
-    return Answers(results, chosen)
+    return QueryResults(results, chosen)
 
 
 def substituted(query: str, chosen: Mapping[str, Sequence[str]], seconds: float) -> str:
@@ -116,7 +116,7 @@ def _point(pair: Sequence[Any]) -> tuple[float, float]:
 # --- drawing -----------------------------------------------------------------------------------------------
 
 
-def draw(dashboard: Json, answers: Answers, file: Path) -> None:
+def draw(dashboard: DashboardJson, answers: QueryResults, file: Path) -> None:
     """The whole page, each panel at its place."""
     import matplotlib as mpl
 
@@ -143,7 +143,11 @@ def draw(dashboard: Json, answers: Answers, file: Path) -> None:
 
 
 def _draw_panel(
-    figure: Any, box: tuple[float, ...], panel: Json, results: Sequence[Sequence[Series]], height: float
+    figure: Any,
+    box: tuple[float, ...],
+    panel: DashboardJson,
+    results: Sequence[Sequence[LabeledSeries]],
+    height: float,
 ) -> None:
     left, bottom, width, high = box
     frame = figure.add_axes(box)
@@ -185,7 +189,7 @@ def _legend(form: str, labels: Mapping[str, str]) -> str:
 
 
 def _plot(
-    axes: Any, frame: Any, panel: Json, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+    axes: Any, frame: Any, panel: DashboardJson, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]
 ) -> None:
     begin = min(points[0][0] for _, points in lines)
     if panel["type"] == "state-timeline":
@@ -209,7 +213,7 @@ def _plot(
         )
 
 
-def _color(panel: Json, value: float) -> str:
+def _color(panel: DashboardJson, value: float) -> str:
     mappings = panel["fieldConfig"]["defaults"]["mappings"]
     options = mappings[0]["options"] if mappings else {}
     return str(options.get(f"{value:.0f}", {"color": "grey"})["color"])
@@ -224,7 +228,7 @@ def _bars(axes: Any, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]])
     axes.invert_yaxis()
 
 
-def _table(frame: Any, panel: Json, results: Sequence[Sequence[Series]]) -> None:
+def _table(frame: Any, panel: DashboardJson, results: Sequence[Sequence[LabeledSeries]]) -> None:
     names = panel["transformations"][1]["options"]["renameByName"]
     columns = [
         names.get(f"Value #{chr(65 + place)}", names.get("Value", "")) for place in range(len(results))
@@ -257,7 +261,7 @@ def _table(frame: Any, panel: Json, results: Sequence[Sequence[Series]]) -> None
     table.set_fontsize(7)
 
 
-def _heat(axes: Any, series: Sequence[Series]) -> None:
+def _heat(axes: Any, series: Sequence[LabeledSeries]) -> None:
     """Buckets are cumulative: each less the one below it."""
     ordered = sorted(series, key=lambda bucket: float(bucket[0].get("le", "inf").replace("+Inf", "inf")))
     times = sorted({at for _, points in ordered for at, _ in points})

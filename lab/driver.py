@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from lab.deadline import wait_until
-from lab.process import DiedError, Process
+from lab.process import ChildProcess, DiedError
 from lab.programs import find_program
 
 
@@ -53,7 +53,7 @@ class Driver:
         self._directory = TemporaryDirectory(prefix="oxherd-driver-")
         environ = os.environ | {"NODE_NO_WARNINGS": "1"}
         log = Path(self._directory.name) / "log"
-        self.process = Process(
+        self.process = ChildProcess(
             [program, *command[1:], json.dumps(settings)],
             name=name,
             log=log,

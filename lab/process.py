@@ -16,7 +16,7 @@ class DiedError(RuntimeError):
     """A child ended by itself; the message has the tail of its log."""
 
 
-class Process:
+class ChildProcess:
     """A running child. The kernel kills it when the thread that started it ends (PR_SET_PDEATHSIG)."""
 
     def __init__(

@@ -14,7 +14,7 @@ import httpx
 
 from lab.deadline import wait_until
 from lab.ports import free_port
-from lab.process import Process
+from lab.process import ChildProcess
 from lab.programs import find_program
 from lab.tls import Certificates
 
@@ -22,7 +22,7 @@ Result: TypeAlias = list[tuple[dict[str, str], float]]
 """The labels (with __name__) and the value of each series."""
 
 
-class QueryError(RuntimeError):
+class PrometheusQueryError(RuntimeError):
     """Prometheus refused a query; the message is its own."""
 
 
@@ -59,7 +59,7 @@ class Prometheus:
             config.write_text(text)
         web_config = home / "web.yml"
         web_config.write_text(web.config if web else "")
-        self.process = Process(
+        self.process = ChildProcess(
             [
                 program,
                 f"--config.file={config}",
@@ -82,9 +82,9 @@ class Prometheus:
         try:
             response = self._get(f"/api/v1/{path}", timeout=10, parameters=parameters).json()
         except httpx.TransportError as error:
-            raise QueryError(f"{path} {parameters}: {error}") from error
+            raise PrometheusQueryError(f"{path} {parameters}: {error}") from error
         if response["status"] != "success":
-            raise QueryError(f"{path} {parameters}: {response.get('error')}")
+            raise PrometheusQueryError(f"{path} {parameters}: {response.get('error')}")
         return response["data"]
 
     def query(self, expression: str) -> Result:

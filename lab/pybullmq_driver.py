@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import bullmq
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 
-Given: TypeAlias = dict[str, Any]
+Arguments: TypeAlias = dict[str, Any]
 
 _CLOSE_SECONDS: Final = 8.0
 
@@ -26,7 +26,7 @@ class AskedToFailError(Exception):
 class Worker:
     """A worker and the jobs that it holds."""
 
-    behaviour: Given
+    behaviour: Arguments
     held: list[asyncio.Event] = field(default_factory=list)
     bullmq: Any = None
     failures: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ class Worker:
 class Verbs:
     """What lab/driver.py may ask."""
 
-    def __init__(self, settings: Given) -> None:
+    def __init__(self, settings: Arguments) -> None:
         self._prefix = settings["prefix"]
         self._address = settings["connection"]
         self._queues: dict[str, Any] = {}
@@ -77,12 +77,12 @@ class Verbs:
         result = await getattr(self._queues[queue], method)(*arguments)
         return [_plain(item) for item in result] if isinstance(result, list) else _plain(result)
 
-    async def flow(self, *, flow: Given) -> None:
+    async def flow(self, *, flow: Arguments) -> None:
         producer = bullmq.FlowProducer(self._connection(), {"prefix": self._prefix})
         await producer.add(flow)
         await producer.close()
 
-    async def start_worker(self, *, queue: str, behaviour: Given, opts: Given) -> int:
+    async def start_worker(self, *, queue: str, behaviour: Arguments, opts: Arguments) -> int:
         worker = Worker(behaviour)
         worker.bullmq = bullmq.Worker(queue, worker.process, self._options() | opts)
         worker.bullmq.on("error", lambda error, *_: print(error, file=sys.stderr))
@@ -113,7 +113,7 @@ class Verbs:
         for queue in self._queues.values():
             await queue.close()
 
-    def _options(self) -> Given:
+    def _options(self) -> Arguments:
         return {"prefix": self._prefix, "connection": self._connection()}
 
     def _connection(self) -> object:
@@ -129,7 +129,7 @@ def _plain(result: object) -> object:
     return {"id": result.id} if isinstance(result, bullmq.Job) else result
 
 
-async def serve(settings: Given) -> None:
+async def serve_requests(settings: Arguments) -> None:
     verbs = Verbs(settings)
     requests = asyncio.StreamReader(limit=2**26)
     loop = asyncio.get_running_loop()
@@ -144,4 +144,4 @@ async def serve(settings: Given) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(json.loads(sys.argv[1])))
+    asyncio.run(serve_requests(json.loads(sys.argv[1])))

@@ -12,7 +12,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from lab.ports import free_port
-from lab.process import Process
+from lab.process import ChildProcess
 from lab.programs import find_program
 from lab.tls import Certificates
 
@@ -155,8 +155,8 @@ class RedisServer:
     ) -> None:
         self.close()
 
-    def _start(self) -> Process:
-        return Process(self._command, name=f"redis {self.address}", log=self.directory / "redis.log")
+    def _start(self) -> ChildProcess:
+        return ChildProcess(self._command, name=f"redis {self.address}", log=self.directory / "redis.log")
 
     def _pings(self) -> bool:
         try:

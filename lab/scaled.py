@@ -22,7 +22,7 @@ _TIMES: Final = re.compile(
 )
 
 
-def seconds_of(duration: str) -> float:
+def duration_seconds(duration: str) -> float:
     """Seconds in a duration as Prometheus writes it (4m30s); raises ValueError."""
     if not _DURATION.fullmatch(duration):
         raise ValueError(f"not a duration: {duration!r}")
@@ -31,7 +31,7 @@ def seconds_of(duration: str) -> float:
 
 def scale_duration(duration: str, factor: float, *, shortest: float = 0.001) -> str:
     """The duration times the factor, to the millisecond, and at least `shortest` seconds; none stays none."""
-    seconds = seconds_of(duration)
+    seconds = duration_seconds(duration)
     return f"{round(max(shortest, seconds * factor) * 1000)}ms" if seconds else "0s"
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.redis import RedisServer, start_redis
 from lab.sentinel import SentinelSet, start_sentinel_set
 from lab.tls import Certificates, make_certificates
@@ -112,14 +112,14 @@ def fresh_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def redis_cluster() -> Iterator[RedisCluster]:
+def redis_cluster() -> Iterator[LocalCluster]:
     """Three masters, three replicas, for tests that leave them as they are."""
     with start_cluster() as cluster:
         yield cluster
 
 
 @pytest.fixture
-def fresh_cluster() -> Iterator[RedisCluster]:
+def fresh_cluster() -> Iterator[LocalCluster]:
     """Three masters, three replicas, which the test may break."""
     with start_cluster() as cluster:
         yield cluster

@@ -1,4 +1,4 @@
-"""Writes the dashboards in deploy/grafana/dashboards, or compares.
+"""Writes the dashboards in deploy/grafana/dashboards, or compares them.
 
 `python -m deploy.dashboards --write` and `--check`.
 """
@@ -10,47 +10,54 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from deploy.dashboards.host import host
+from deploy.dashboards.grafana import grafana_json
+from deploy.dashboards.host import host_dashboard
 from deploy.dashboards.model import Dashboard
-from deploy.dashboards.overview import overview
-from deploy.dashboards.queues import queues
-from deploy.dashboards.redis import redis
-from deploy.dashboards.scaling import scaling
-from deploy.rules.thresholds import Thresholds
+from deploy.dashboards.overview import overview_dashboard
+from deploy.dashboards.queues import queues_dashboard
+from deploy.dashboards.redis import redis_dashboard
+from deploy.dashboards.scaling import scaling_dashboard
+from deploy.rules.thresholds import AlertThresholds
 
-HERE: Final = Path(__file__).parents[1]
-TARGET: Final = HERE / "grafana" / "dashboards"
+_DEPLOY: Final = Path(__file__).parents[1]
+DASHBOARD_FOLDER: Final = _DEPLOY / "grafana" / "dashboards"
 
 
 def dashboards() -> tuple[Dashboard, ...]:
-    """All of them, in the order in which one asks."""
-    runbooks = Thresholds.read(HERE / "prometheus" / "rules" / "thresholds.yml").runbooks + "/"
-    return tuple(make(runbooks) for make in (overview, queues, redis, host, scaling))
+    """All dashboards, from the overview to the details."""
+    runbooks = AlertThresholds.read(_DEPLOY / "prometheus" / "rules" / "thresholds.yml").runbooks + "/"
+    overview = overview_dashboard(runbooks)
+    queues = queues_dashboard(runbooks)
+    redis = redis_dashboard(runbooks)
+    host = host_dashboard(runbooks)
+    scaling = scaling_dashboard(runbooks)
+    return overview, queues, redis, host, scaling
 
 
-def files() -> dict[Path, str]:
-    """Each file and the text it should have."""
+def dashboard_files() -> dict[Path, str]:
+    """Each file and its text."""
+    documents = {dashboard.uid: grafana_json(dashboard) for dashboard in dashboards()}
     return {
-        TARGET / f"{dashboard.uid}.json": json.dumps(dashboard.json(), indent=2, ensure_ascii=False) + "\n"
-        for dashboard in dashboards()
+        DASHBOARD_FOLDER / f"{uid}.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        for uid, document in documents.items()
     }
 
 
 def main(arguments: list[str]) -> int:
-    """0 when all is written or right, 1 when a file is stale, 2 for a wrong call."""
+    """The exit code: 0 when written or equal, 1 when a file differs, 2 for wrong arguments."""
     if arguments not in (["--check"], ["--write"]):
         print("usage: python -m deploy.dashboards --check | --write", file=sys.stderr)
         return 2
-    expected = files()
+    expected = dashboard_files()
     if arguments == ["--write"]:
-        TARGET.mkdir(parents=True, exist_ok=True)
+        DASHBOARD_FOLDER.mkdir(parents=True, exist_ok=True)
         for path, text in expected.items():
             path.write_text(text)
         return 0
     stale = [path.name for path, text in expected.items() if not path.exists() or path.read_text() != text]
     for name in stale:
         print(
-            f"{name} is not what deploy/dashboards makes: run python -m deploy.dashboards --write",
+            f"{name} differs from deploy/dashboards: run python -m deploy.dashboards --write",
             file=sys.stderr,
         )
     return 1 if stale else 0

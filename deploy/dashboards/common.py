@@ -1,4 +1,4 @@
-"""What several dashboards share: variables, selectors, annotations."""
+"""Variables, label matchers and annotations that several dashboards share."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from typing import Final
 
 from deploy.dashboards.model import Annotation, Variable
 
-JOB: Final = Variable("job", "job", "oxherd_health_score", "Exporter (job)")
-PREFIX: Final = Variable("prefix", "prefix", 'bullmq_job_count{job=~"$job"}', "Prefix")
-QUEUE: Final = Variable("queue", "queue", 'bullmq_job_count{job=~"$job", prefix=~"$prefix"}', "Queue")
-NODE: Final = Variable("node", "node", 'redis_up{job=~"$job"}', "Node")
+JOB_VARIABLE: Final = Variable("job", "job", "oxherd_health_score", "Exporter (job)")
+PREFIX_VARIABLE: Final = Variable("prefix", "prefix", 'bullmq_job_count{job=~"$job"}', "Prefix")
+QUEUE_VARIABLE: Final = Variable(
+    "queue", "queue", 'bullmq_job_count{job=~"$job", prefix=~"$prefix"}', "Queue"
+)
+NODE_VARIABLE: Final = Variable("node", "node", 'redis_up{job=~"$job"}', "Node")
 
-ALL: Final = 'job=~"$job"'
-QUEUES: Final = 'job=~"$job", prefix=~"$prefix", queue=~"$queue"'
-NODES: Final = 'job=~"$job", node=~"$node"'
+JOB_MATCHER: Final = 'job=~"$job"'
+QUEUE_MATCHER: Final = 'job=~"$job", prefix=~"$prefix", queue=~"$queue"'
+NODE_MATCHER: Final = 'job=~"$job", node=~"$node"'
 
-FAILOVERS: Final = Annotation(
+FAILOVER_EVENTS: Final = Annotation(
     "Failovers",
     "sum by (shard) (increase(redis_cluster_failovers_total[1m])) > 0",
     "failover of {{shard}}",
     "red",
 )
-SCALING: Final = Annotation(
+SCALING_EVENTS: Final = Annotation(
     "Scaling",
     "sum by (target, direction, reason) (increase(oxherd_scaler_decisions_total[1m])) > 0",
     "{{target}} {{direction}}: {{reason}}",
@@ -33,10 +35,10 @@ YES: Final = {"0": "no", "1": "yes"}
 
 
 def rate(metric: str, selector: str) -> str:
-    """Per second, over as long as the plot's resolution asks for."""
+    """Per second, over Grafana's rate interval."""
     return f"rate({metric}{{{selector}}}[$__rate_interval])"
 
 
 def increase(metric: str, selector: str) -> str:
-    """How much it grew within a point of the plot."""
+    """The increase over Grafana's rate interval."""
     return f"increase({metric}{{{selector}}}[$__rate_interval])"

@@ -1,39 +1,39 @@
-"""The host that the exporter runs on, and the exporter itself."""
+"""The exporter's host, the probes, and the exporter itself."""
 
 from __future__ import annotations
 
-from deploy.dashboards.common import ALL, JOB, UP, rate
-from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds
+from deploy.dashboards.common import JOB_MATCHER, JOB_VARIABLE, UP, rate
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
-_BUSY = f'{ALL}, mode!="idle"'
-_DISKS = f'{ALL}, device!~"loop.*|ram.*"'
-_NETWORKS = f'{ALL}, device!~"lo|veth.*"'
+_BUSY = f'{JOB_MATCHER}, mode!="idle"'
+_DISKS = f'{JOB_MATCHER}, device!~"loop.*|ram.*"'
+_NETWORKS = f'{JOB_MATCHER}, device!~"lo|veth.*"'
 
 
-def host(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+def host_dashboard(runbooks: str) -> Dashboard:
+    """`runbooks`: the URL of the runbooks."""
     machine = Row(
         "The host",
         [
             Panel(
-                "Load by core",
-                "Load over a minute by the machine's cores; the alert is at 2.",
+                "Load per core",
+                "Load over a minute divided by the machine's cores; the alert is above 2.",
                 [
-                    Query(
-                        f"host_load1{{{ALL}}} / host_machine_cpu_count{{{ALL}}}",
+                    PanelQuery(
+                        f"host_load1{{{JOB_MATCHER}}} / host_machine_cpu_count{{{JOB_MATCHER}}}",
                         "{{instance}}",
                     )
                 ],
-                thresholds=Thresholds.rising(1, 2),
+                thresholds=PanelThresholds.rising(1, 2),
                 link=("HighSystemLoad", f"{runbooks}HighSystemLoad.md"),
             ),
             Panel(
                 "CPU",
-                "Time of all cores by what it was spent on, as a part of all of it.",
+                "Time of all cores by mode, as a ratio of all time.",
                 [
-                    Query(
+                    PanelQuery(
                         f"sum by (mode) ({rate('host_cpu_seconds_total', _BUSY)}) "
-                        f"/ scalar(sum({rate('host_cpu_seconds_total', ALL)}))",
+                        f"/ scalar(sum({rate('host_cpu_seconds_total', JOB_MATCHER)}))",
                         "{{mode}}",
                     )
                 ],
@@ -42,51 +42,58 @@ def host(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Memory available",
-                "Of the host's, or of the container's limit where that is lower. The alert is below 10 %.",
+                "Ratio of the host's memory, or of the container's limit where that is lower. The alert is "
+                "below 10 %.",
                 [
-                    Query(
-                        f"host_memory_available_bytes{{{ALL}}} / host_memory_total_bytes{{{ALL}}}",
+                    PanelQuery(
+                        f"host_memory_available_bytes{{{JOB_MATCHER}}} "
+                        f"/ host_memory_total_bytes{{{JOB_MATCHER}}}",
                         "{{instance}}",
                     )
                 ],
                 unit="percentunit",
                 maximum=1,
-                thresholds=Thresholds.falling(0.1, 0.2),
+                thresholds=PanelThresholds.falling(0.1, 0.2),
                 link=("SystemMemoryLow", f"{runbooks}SystemMemoryLow.md"),
             ),
             Panel(
                 "Memory",
-                "In use without caches, and swap.",
+                "Memory in use, without caches, and swap in use.",
                 [
-                    Query(f"sum by (instance) (host_memory_used_bytes{{{ALL}}})", "{{instance}} used"),
-                    Query(f"sum by (instance) (host_memory_swap_used_bytes{{{ALL}}})", "{{instance}} swap"),
+                    PanelQuery(
+                        f"sum by (instance) (host_memory_used_bytes{{{JOB_MATCHER}}})", "{{instance}} used"
+                    ),
+                    PanelQuery(
+                        f"sum by (instance) (host_memory_swap_used_bytes{{{JOB_MATCHER}}})",
+                        "{{instance}} swap",
+                    ),
                 ],
                 unit="bytes",
             ),
             Panel(
                 "File systems",
-                "Part of each that is left.",
+                "Ratio of each file system that is free.",
                 [
-                    Query(
-                        f"min by (mountpoint) (host_filesystem_avail_bytes{{{ALL}}} "
-                        f"/ (host_filesystem_size_bytes{{{ALL}}} > 0))",
+                    PanelQuery(
+                        f"min by (mountpoint) (host_filesystem_avail_bytes{{{JOB_MATCHER}}} "
+                        f"/ (host_filesystem_size_bytes{{{JOB_MATCHER}}} > 0))",
                         "{{mountpoint}}",
                     )
                 ],
                 kind="bargauge",
                 unit="percentunit",
                 maximum=1,
-                thresholds=Thresholds.falling(0.1, 0.2),
+                thresholds=PanelThresholds.falling(0.1, 0.2),
             ),
             Panel(
                 "Disks",
-                "Bytes read, and written below.",
+                "Bytes read, and bytes written below the axis.",
                 [
-                    Query(
+                    PanelQuery(
                         f"sum by (device) ({rate('host_disk_read_bytes_total', _DISKS)})",
                         "{{device}} read",
                     ),
-                    Query(
+                    PanelQuery(
                         f"-sum by (device) ({rate('host_disk_written_bytes_total', _DISKS)})",
                         "{{device}} written",
                     ),
@@ -96,13 +103,13 @@ def host(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Network",
-                "Bytes received, and sent below.",
+                "Bytes received, and bytes sent below the axis.",
                 [
-                    Query(
+                    PanelQuery(
                         f"sum by (device) ({rate('host_network_receive_bytes_total', _NETWORKS)})",
                         "{{device}} in",
                     ),
-                    Query(
+                    PanelQuery(
                         f"-sum by (device) ({rate('host_network_transmit_bytes_total', _NETWORKS)})",
                         "{{device}} out",
                     ),
@@ -112,8 +119,13 @@ def host(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Uptime",
-                "Since the host booted.",
-                [Query(f"time() - min by (instance) (host_boot_time_seconds{{{ALL}}})", "{{instance}}")],
+                "Time since the host booted.",
+                [
+                    PanelQuery(
+                        f"time() - min by (instance) (host_boot_time_seconds{{{JOB_MATCHER}}})",
+                        "{{instance}}",
+                    )
+                ],
                 kind="stat",
                 unit="s",
             ),
@@ -124,20 +136,21 @@ def host(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Available",
-                "Whether each endpoint answered its probe as it should.",
-                [Query(f"min by (probe) (oxherd_probe_success{{{ALL}}})", "{{probe}}")],
+                "Whether the last probe of each endpoint succeeded.",
+                [PanelQuery(f"min by (probe) (oxherd_probe_success{{{JOB_MATCHER}}})", "{{probe}}")],
                 kind="state-timeline",
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=UP,
-                nothing="no probes are set",
+                no_value="no probes configured",
             ),
             Panel(
                 "Response time",
-                "Half of the probes took less than p50, one in twenty more than p95; failed ones count too.",
+                "Half of the probes took less than p50, one in twenty more than p95; failed probes are "
+                "included.",
                 [
-                    Query(
+                    PanelQuery(
                         f"histogram_quantile({quantile}, sum by (probe, le) "
-                        f"({rate('oxherd_probe_duration_seconds_bucket', ALL)}))",
+                        f"({rate('oxherd_probe_duration_seconds_bucket', JOB_MATCHER)}))",
                         f"{{{{probe}}}} {name}",
                     )
                     for quantile, name in (("0.5", "p50"), ("0.95", "p95"))
@@ -146,35 +159,39 @@ def host(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Error rate",
-                "Probes that failed, by endpoint and reason, of all.",
+                "Ratio of probes that failed, by endpoint and reason.",
                 [
-                    Query(
-                        f"sum by (probe, reason) ({rate('oxherd_probe_failures_total', ALL)}) "
+                    PanelQuery(
+                        f"sum by (probe, reason) ({rate('oxherd_probe_failures_total', JOB_MATCHER)}) "
                         "/ on (probe) group_left () "
-                        f"sum by (probe) ({rate('oxherd_probe_duration_seconds_count', ALL)}) > 0",
+                        f"sum by (probe) ({rate('oxherd_probe_duration_seconds_count', JOB_MATCHER)}) > 0",
                         "{{probe}}: {{reason}}",
                     )
                 ],
                 unit="percentunit",
                 maximum=1,
-                nothing="no probe failed",
+                no_value="no failed probes",
             ),
             Panel(
-                "Answers",
-                "The HTTP status of the last answer.",
-                [Query(f"max by (probe) (oxherd_probe_http_status_code{{{ALL}}})", column="status")],
+                "HTTP status",
+                "The HTTP status of the last response.",
+                [
+                    PanelQuery(
+                        f"max by (probe) (oxherd_probe_http_status_code{{{JOB_MATCHER}}})", column="status"
+                    )
+                ],
                 kind="table",
                 width=12,
                 height=6,
-                nothing="no probes are set",
+                no_value="no probes configured",
             ),
             Panel(
                 "Certificates",
-                "Until each endpoint's certificate expires.",
+                "Time until the certificate of each endpoint expires.",
                 [
-                    Query(
+                    PanelQuery(
                         "min by (probe) "
-                        f"(oxherd_probe_certificate_expiry_timestamp_seconds{{{ALL}}}) - time()",
+                        f"(oxherd_probe_certificate_expiry_timestamp_seconds{{{JOB_MATCHER}}}) - time()",
                         "{{probe}}",
                     )
                 ],
@@ -182,8 +199,8 @@ def host(runbooks: str) -> Dashboard:
                 unit="s",
                 width=12,
                 height=6,
-                thresholds=Thresholds.falling(7 * 86400, 21 * 86400),
-                nothing="none of the endpoints has one",
+                thresholds=PanelThresholds.falling(7 * 86400, 21 * 86400),
+                no_value="no endpoint has a certificate",
             ),
         ],
     )
@@ -192,38 +209,47 @@ def host(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Sources",
-                "Whether each source could be read.",
-                [Query(f"min by (source) (oxherd_collect_success{{{ALL}}})", "{{source}}")],
+                "Whether each source could be read in the last scrape.",
+                [PanelQuery(f"min by (source) (oxherd_collect_success{{{JOB_MATCHER}}})", "{{source}}")],
                 kind="state-timeline",
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=UP,
             ),
             Panel(
                 "Time to collect",
-                "Seconds that each source took in a scrape.",
-                [Query(f"max by (source) (oxherd_collect_duration_seconds{{{ALL}}})", "{{source}}")],
+                "Seconds to read each source in a scrape.",
+                [
+                    PanelQuery(
+                        f"max by (source) (oxherd_collect_duration_seconds{{{JOB_MATCHER}}})", "{{source}}"
+                    )
+                ],
                 unit="s",
             ),
             Panel(
-                "Its memory",
-                "Resident bytes of the exporter.",
-                [Query(f"max by (instance) (process_resident_memory_bytes{{{ALL}}})", "{{instance}}")],
+                "Memory of the exporter",
+                "Resident memory.",
+                [
+                    PanelQuery(
+                        f"max by (instance) (process_resident_memory_bytes{{{JOB_MATCHER}}})", "{{instance}}"
+                    )
+                ],
                 unit="bytes",
             ),
             Panel(
                 "Event streams",
-                "Events read, and those that were trimmed before they could be: then counts are too low.",
+                "Events read, and events that were trimmed before they were read: the counters are too low "
+                "then.",
                 [
-                    Query(f"sum by (job) ({rate('bullmq_events_read_total', ALL)})", "read"),
-                    Query(f"sum by (job) ({rate('bullmq_events_lost_total', ALL)})", "lost"),
+                    PanelQuery(f"sum by (job) ({rate('bullmq_events_read_total', JOB_MATCHER)})", "read"),
+                    PanelQuery(f"sum by (job) ({rate('bullmq_events_lost_total', JOB_MATCHER)})", "lost"),
                 ],
                 unit="ops",
                 width=12,
             ),
             Panel(
                 "Lag of the event streams",
-                "Seconds since each stream was last read to its end; the ten longest.",
-                [Query(f"topk(10, bullmq_events_lag_seconds{{{ALL}}})", "{{prefix}}:{{queue}}")],
+                "Seconds since each stream was last read to its end; the ten longest lags.",
+                [PanelQuery(f"topk(10, bullmq_events_lag_seconds{{{JOB_MATCHER}}})", "{{prefix}}:{{queue}}")],
                 unit="s",
                 width=12,
             ),
@@ -232,7 +258,7 @@ def host(runbooks: str) -> Dashboard:
     return Dashboard(
         "oxherd-host",
         "Oxherd / Host and exporter",
-        "Is the machine, or the exporter, the cause?",
-        [JOB],
+        "Is the host or the exporter the cause?",
+        [JOB_VARIABLE],
         [machine, endpoints, exporter],
     )

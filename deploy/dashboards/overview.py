@@ -1,156 +1,166 @@
-"""Is it healthy? And where to look if it is not."""
+"""Whether the system is healthy, and which queue to look at if it is not."""
 
 from __future__ import annotations
 
-from deploy.dashboards.common import ALL, FAILOVERS, JOB, PREFIX, QUEUE, QUEUES, SCALING, UP, rate
-from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds
+from deploy.dashboards.common import (
+    FAILOVER_EVENTS,
+    JOB_MATCHER,
+    JOB_VARIABLE,
+    PREFIX_VARIABLE,
+    QUEUE_MATCHER,
+    QUEUE_VARIABLE,
+    SCALING_EVENTS,
+    UP,
+    rate,
+)
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 
-def overview(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+def overview_dashboard(runbooks: str) -> Dashboard:
+    """`runbooks`: the URL of the runbooks."""
     health = Row(
         "Is it healthy?",
         [
             Panel(
                 "Health score",
                 "100 less the points of each issue: healthy from 90, critical below 70; below 50 pages.",
-                [Query(f"min by (job) (oxherd_health_score{{{ALL}}})", "{{job}}")],
+                [PanelQuery(f"min by (job) (oxherd_health_score{{{JOB_MATCHER}}})", "{{job}}")],
                 kind="stat",
                 width=4,
-                thresholds=Thresholds.falling(70, 90),
+                thresholds=PanelThresholds.falling(70, 90),
                 maximum=100,
                 link=("What the score is made of", f"{runbooks}HealthScoreCritical.md"),
             ),
             Panel(
-                "Alerts that fire",
-                "Of Prometheus' own series ALERTS, so only where the rules are loaded there.",
-                [Query('count by (alertname, severity) (ALERTS{alertstate="firing"})', column="alerts")],
+                "Firing alerts",
+                "From the series ALERTS of Prometheus: empty where the rules are not loaded.",
+                [PanelQuery('count by (alertname, severity) (ALERTS{alertstate="firing"})', column="alerts")],
                 kind="table",
                 width=8,
-                nothing="no alert fires",
+                no_value="no alerts firing",
                 link=("Runbooks", f"{runbooks}README.md"),
             ),
             Panel(
-                "Points that each issue takes",
-                "What the score is less than 100 for, over time.",
-                [Query(f"max by (issue) (oxherd_health_penalty{{{ALL}}}) > 0", "{{issue}}")],
+                "Penalty of each issue",
+                "Points that each issue takes from a score of 100.",
+                [PanelQuery(f"max by (issue) (oxherd_health_penalty{{{JOB_MATCHER}}}) > 0", "{{issue}}")],
                 width=12,
                 stacked=True,
-                nothing="no issue",
+                no_value="no issues",
             ),
             Panel(
-                "Redis nodes that answer",
-                "Nodes that answered in the last scrape, of all that are known.",
+                "Redis nodes up",
+                "Ratio of known nodes that answered in the last scrape.",
                 [
-                    Query(f"sum by (job) (redis_up{{{ALL}}})", "up"),
-                    Query(f"count by (job) (redis_up{{{ALL}}})", "known"),
+                    PanelQuery(f"sum by (job) (redis_up{{{JOB_MATCHER}}})", "up"),
+                    PanelQuery(f"count by (job) (redis_up{{{JOB_MATCHER}}})", "known"),
                 ],
                 kind="stat",
                 width=4,
                 height=5,
             ),
             Panel(
-                "Queues can be read",
+                "Queues readable",
                 "1 when Redis answered and the state of every known queue could be read.",
-                [Query(f"min by (job) (bullmq_up{{{ALL}}})", "{{job}}")],
+                [PanelQuery(f"min by (job) (bullmq_up{{{JOB_MATCHER}}})", "{{job}}")],
                 kind="stat",
                 width=4,
                 height=5,
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=UP,
             ),
             Panel(
                 "Slots covered",
-                "Slots of a cluster's 16384 that have an owner. Empty without a cluster.",
-                [Query(f"min by (job) (redis_cluster_slots_covered{{{ALL}}})", "{{job}}")],
+                "Slots of the cluster's 16384 that have an owner. Empty without a cluster.",
+                [PanelQuery(f"min by (job) (redis_cluster_slots_covered{{{JOB_MATCHER}}})", "{{job}}")],
                 kind="stat",
                 width=4,
                 height=5,
-                thresholds=Thresholds.falling(1, 16384),
-                nothing="no cluster",
+                thresholds=PanelThresholds.falling(1, 16384),
+                no_value="no cluster",
             ),
             Panel(
                 "Failovers",
-                "Within the time shown.",
+                "Failovers within the time shown.",
                 [
-                    Query(
-                        f"sum by (job) (increase(redis_cluster_failovers_total{{{ALL}}}[$__range]))",
+                    PanelQuery(
+                        f"sum by (job) (increase(redis_cluster_failovers_total{{{JOB_MATCHER}}}[$__range]))",
                         "{{job}}",
                     )
                 ],
                 kind="stat",
                 width=4,
                 height=5,
-                thresholds=Thresholds.rising(0.5, 3),
-                nothing="no cluster",
+                thresholds=PanelThresholds.rising(0.5, 3),
+                no_value="no cluster",
             ),
             Panel(
                 "Score over time",
                 "The score, with failovers and scaling marked.",
-                [Query(f"min by (job) (oxherd_health_score{{{ALL}}})", "{{job}}")],
+                [PanelQuery(f"min by (job) (oxherd_health_score{{{JOB_MATCHER}}})", "{{job}}")],
                 width=8,
                 height=5,
                 maximum=100,
-                thresholds=Thresholds.falling(70, 90),
+                thresholds=PanelThresholds.falling(70, 90),
             ),
         ],
     )
     queues = Row(
-        "Which queue hurts?",
+        "Which queue has problems?",
         [
             Panel(
                 "Queues by oldest waiting job",
-                "The ten queues in which a job waited longest in the last five minutes.",
+                "The ten queues with the longest wait of a job in the last five minutes.",
                 [
-                    Query(
+                    PanelQuery(
                         "topk(10, max by (prefix, queue) "
-                        f"(max_over_time(bullmq_queue_oldest_waiting_seconds{{{QUEUES}}}[5m])))",
+                        f"(max_over_time(bullmq_queue_oldest_waiting_seconds{{{QUEUE_MATCHER}}}[5m])))",
                         "{{prefix}}:{{queue}}",
                     ),
                 ],
                 kind="bargauge",
                 unit="s",
                 width=8,
-                thresholds=Thresholds.rising(30, 300),
+                thresholds=PanelThresholds.rising(30, 300),
             ),
             Panel(
                 "Queues by jobs waiting",
-                "The ten longest lines: waiting, paused and prioritized.",
+                "The ten queues with most waiting jobs: waiting, paused and prioritized.",
                 [
-                    Query(
+                    PanelQuery(
                         "topk(10, sum by (prefix, queue) "
-                        f'(bullmq_job_count{{{QUEUES}, state=~"waiting|paused|prioritized"}}))',
+                        f'(bullmq_job_count{{{QUEUE_MATCHER}, state=~"waiting|paused|prioritized"}}))',
                         "{{prefix}}:{{queue}}",
                     )
                 ],
                 kind="bargauge",
                 width=8,
-                thresholds=Thresholds.rising(100, 1000),
+                thresholds=PanelThresholds.rising(100, 1000),
             ),
             Panel(
                 "Queues by jobs failed in an hour",
-                "The ten queues with most jobs that failed for good in the last hour.",
+                "The ten queues with most jobs that finally failed in the last hour.",
                 [
-                    Query(
+                    PanelQuery(
                         "topk(10, sum by (prefix, queue) "
-                        f"(increase(bullmq_job_failed_total{{{QUEUES}}}[1h])))",
+                        f"(increase(bullmq_job_failed_total{{{QUEUE_MATCHER}}}[1h])))",
                         "{{prefix}}:{{queue}}",
                     )
                 ],
                 kind="bargauge",
                 width=8,
-                thresholds=Thresholds.rising(1, 50),
+                thresholds=PanelThresholds.rising(1, 50),
             ),
             Panel(
-                "Jobs done",
-                "Jobs that completed or failed for good, all queues together.",
+                "Finished jobs",
+                "Jobs that completed or finally failed, all queues together.",
                 [
-                    Query(
-                        f"sum by (job) ({rate('bullmq_job_completed_total', QUEUES)})",
+                    PanelQuery(
+                        f"sum by (job) ({rate('bullmq_job_completed_total', QUEUE_MATCHER)})",
                         "completed",
                     ),
-                    Query(
-                        f"sum by (job) ({rate('bullmq_job_failed_total', QUEUES)})",
+                    PanelQuery(
+                        f"sum by (job) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)})",
                         "failed",
                     ),
                 ],
@@ -158,12 +168,12 @@ def overview(runbooks: str) -> Dashboard:
                 width=12,
             ),
             Panel(
-                "How long jobs wait",
+                "Waiting time of jobs",
                 "All queues together: half of the jobs wait less than p50, one in twenty more than p95.",
                 [
-                    Query(
+                    PanelQuery(
                         f"histogram_quantile({quantile}, sum by (le) "
-                        f"({rate('bullmq_job_wait_seconds_bucket', QUEUES)}))",
+                        f"({rate('bullmq_job_wait_seconds_bucket', QUEUE_MATCHER)}))",
                         name,
                     )
                     for quantile, name in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
@@ -176,8 +186,8 @@ def overview(runbooks: str) -> Dashboard:
     return Dashboard(
         "oxherd-overview",
         "Oxherd / Overview",
-        "Is it healthy, and which queue hurts?",
-        [JOB, PREFIX, QUEUE],
+        "Is the system healthy, and which queue has problems?",
+        [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
         [health, queues],
-        [FAILOVERS, SCALING],
+        [FAILOVER_EVENTS, SCALING_EVENTS],
     )

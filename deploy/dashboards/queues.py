@@ -1,35 +1,50 @@
-"""Each queue: what waits, what is done, how long it takes, who works."""
+"""Each queue: jobs by state, throughput, waiting and processing time, workers."""
 
 from __future__ import annotations
 
-from deploy.dashboards.common import FAILOVERS, JOB, PREFIX, QUEUE, QUEUES, SCALING, rate
-from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds
+from deploy.dashboards.common import (
+    FAILOVER_EVENTS,
+    JOB_VARIABLE,
+    PREFIX_VARIABLE,
+    QUEUE_MATCHER,
+    QUEUE_VARIABLE,
+    SCALING_EVENTS,
+    rate,
+)
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 _PER = "sum by (prefix, queue)"
 
 
-def queues(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+def queues_dashboard(runbooks: str) -> Dashboard:
+    """`runbooks`: the URL of the runbooks."""
     table = Row(
         "All queues",
         [
             Panel(
                 "Queues",
-                "Every queue that is chosen, as of the end of the time shown. Empty cells are not known.",
+                "Every selected queue at the end of the time shown. An empty cell is unknown.",
                 [
-                    Query(_states("waiting|paused|prioritized"), column="waiting"),
-                    Query(_states("active"), column="active"),
-                    Query(_states("delayed"), column="delayed"),
-                    Query(_states("failed"), column="failed, kept"),
-                    Query(f"{_PER} (rate(bullmq_job_completed_total{{{QUEUES}}}[5m]))", column="done"),
-                    Query(_quantile("0.95", "bullmq_job_wait_seconds", "5m"), column="wait p95"),
-                    Query(_quantile("0.95", "bullmq_job_processing_seconds", "5m"), column="run p95"),
-                    Query(
-                        f"max by (prefix, queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUES}}})",
+                    PanelQuery(_states("waiting|paused|prioritized"), column="waiting"),
+                    PanelQuery(_states("active"), column="active"),
+                    PanelQuery(_states("delayed"), column="delayed"),
+                    PanelQuery(_states("failed"), column="failed, kept"),
+                    PanelQuery(
+                        f"{_PER} (rate(bullmq_job_completed_total{{{QUEUE_MATCHER}}}[5m]))", column="done"
+                    ),
+                    PanelQuery(_quantile("0.95", "bullmq_job_wait_seconds", "5m"), column="wait p95"),
+                    PanelQuery(_quantile("0.95", "bullmq_job_processing_seconds", "5m"), column="run p95"),
+                    PanelQuery(
+                        f"max by (prefix, queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUE_MATCHER}}})",
                         column="oldest",
                     ),
-                    Query(f"max by (prefix, queue) (bullmq_queue_workers{{{QUEUES}}})", column="workers"),
-                    Query(f"max by (prefix, queue) (bullmq_queue_load_factor{{{QUEUES}}})", column="load"),
+                    PanelQuery(
+                        f"max by (prefix, queue) (bullmq_queue_workers{{{QUEUE_MATCHER}}})", column="workers"
+                    ),
+                    PanelQuery(
+                        f"max by (prefix, queue) (bullmq_queue_load_factor{{{QUEUE_MATCHER}}})",
+                        column="load",
+                    ),
                 ],
                 kind="table",
                 width=24,
@@ -43,10 +58,10 @@ def queues(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Jobs by state",
-                "Those that are there; waiting includes what a paused queue holds back.",
+                "Current jobs; waiting includes the jobs of a paused queue.",
                 [
-                    Query(
-                        f'sum by (state) (bullmq_job_count{{{QUEUES}, state!~"completed|failed"}})',
+                    PanelQuery(
+                        f'sum by (state) (bullmq_job_count{{{QUEUE_MATCHER}, state!~"completed|failed"}})',
                         "{{state}}",
                     )
                 ],
@@ -54,21 +69,24 @@ def queues(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Throughput",
-                "Added, completed, failed for good, and attempts that went back to be tried again.",
+                "Jobs added, completed and finally failed, and attempts that are retried.",
                 [
-                    Query(f"sum by (job) (rate(bullmq_job_{what}_total{{{QUEUES}}}[$__rate_interval]))", what)
+                    PanelQuery(
+                        f"sum by (job) (rate(bullmq_job_{what}_total{{{QUEUE_MATCHER}}}[$__rate_interval]))",
+                        what,
+                    )
                     for what in ("added", "completed", "failed", "retried", "stalled")
                 ],
                 unit="ops",
             ),
             Panel(
                 "Error rate",
-                "Jobs that failed for good, of all that ended; empty while none ends.",
+                "Ratio of finished jobs that finally failed; empty while no job finishes.",
                 [
-                    Query(
-                        f"sum by (job) ({rate('bullmq_job_failed_total', QUEUES)}) / "
-                        f"(sum by (job) ({rate('bullmq_job_failed_total', QUEUES)}) + "
-                        f"sum by (job) ({rate('bullmq_job_completed_total', QUEUES)}) > 0)",
+                    PanelQuery(
+                        f"sum by (job) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)}) / "
+                        f"(sum by (job) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)}) + "
+                        f"sum by (job) ({rate('bullmq_job_completed_total', QUEUE_MATCHER)}) > 0)",
                         "failed",
                     )
                 ],
@@ -78,27 +96,27 @@ def queues(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Waiting time",
-                "How many jobs waited how long before a worker took them.",
-                [Query(_heat("bullmq_job_wait_seconds"), "{{le}}")],
+                "Distribution of the time that jobs waited for a worker.",
+                [PanelQuery(_heat("bullmq_job_wait_seconds"), "{{le}}")],
                 kind="heatmap",
                 unit="s",
                 width=8,
             ),
             Panel(
                 "Processing time",
-                "How many attempts took how long.",
-                [Query(_heat("bullmq_job_processing_seconds"), "{{le}}")],
+                "Distribution of the duration of attempts.",
+                [PanelQuery(_heat("bullmq_job_processing_seconds"), "{{le}}")],
                 kind="heatmap",
                 unit="s",
                 width=8,
             ),
             Panel(
                 "Quantiles",
-                "Of waiting and of processing.",
+                "Quantiles of waiting time and of processing time.",
                 [
-                    Query(
+                    PanelQuery(
                         f"histogram_quantile({quantile}, sum by (le) "
-                        f"(rate({metric}_bucket{{{QUEUES}}}[$__rate_interval])))",
+                        f"(rate({metric}_bucket{{{QUEUE_MATCHER}}}[$__rate_interval])))",
                         f"{what} p{quantile[2:].ljust(2, '0')}",
                     )
                     for what, metric in (
@@ -111,27 +129,36 @@ def queues(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Oldest waiting job",
-                "Seconds since the job at the head of the line could first be taken.",
-                [Query(f"max by (queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUES}}})", "{{queue}}")],
+                "Seconds since the first job of the queue became ready to be taken.",
+                [
+                    PanelQuery(
+                        f"max by (queue) (bullmq_queue_oldest_waiting_seconds{{{QUEUE_MATCHER}}})",
+                        "{{queue}}",
+                    )
+                ],
                 unit="s",
-                thresholds=Thresholds.rising(30, 300),
+                thresholds=PanelThresholds.rising(30, 300),
             ),
             Panel(
                 "Workers",
-                "Workers connected, and jobs that they have in hand.",
+                "Connected workers, and active jobs.",
                 [
-                    Query(f"sum by (job) (bullmq_queue_workers{{{QUEUES}}})", "workers"),
-                    Query(f'sum by (job) (bullmq_job_count{{{QUEUES}, state="active"}})', "active jobs"),
+                    PanelQuery(f"sum by (job) (bullmq_queue_workers{{{QUEUE_MATCHER}}})", "workers"),
+                    PanelQuery(
+                        f'sum by (job) (bullmq_job_count{{{QUEUE_MATCHER}, state="active"}})', "active jobs"
+                    ),
                 ],
             ),
             Panel(
                 "Load and utilization",
-                "Load: waiting and active jobs against what the workers are for. Utilization: active jobs "
-                "against their slots, where the settings tell the concurrency of a worker.",
+                "Load: waiting and active jobs divided by the capacity of the workers. Utilization: active "
+                "jobs against their slots, where the settings tell the concurrency of a worker.",
                 [
-                    Query(f"max by (queue) (bullmq_queue_load_factor{{{QUEUES}}})", "load of {{queue}}"),
-                    Query(
-                        f"max by (queue) (bullmq_queue_worker_utilization{{{QUEUES}}})",
+                    PanelQuery(
+                        f"max by (queue) (bullmq_queue_load_factor{{{QUEUE_MATCHER}}})", "load of {{queue}}"
+                    ),
+                    PanelQuery(
+                        f"max by (queue) (bullmq_queue_worker_utilization{{{QUEUE_MATCHER}}})",
                         "utilization of {{queue}}",
                     ),
                 ],
@@ -144,21 +171,21 @@ def queues(runbooks: str) -> Dashboard:
     return Dashboard(
         "oxherd-queues",
         "Oxherd / Queues",
-        "Which queue hurts, and why?",
-        [JOB, PREFIX, QUEUE],
+        "Which queue has problems, and why?",
+        [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
         [table, details],
-        [FAILOVERS, SCALING],
+        [FAILOVER_EVENTS, SCALING_EVENTS],
     )
 
 
 def _states(states: str) -> str:
-    return f'{_PER} (bullmq_job_count{{{QUEUES}, state=~"{states}"}})'
+    return f'{_PER} (bullmq_job_count{{{QUEUE_MATCHER}, state=~"{states}"}})'
 
 
 def _quantile(quantile: str, metric: str, time: str) -> str:
-    rate = f"sum by (prefix, queue, le) (rate({metric}_bucket{{{QUEUES}}}[{time}]))"
+    rate = f"sum by (prefix, queue, le) (rate({metric}_bucket{{{QUEUE_MATCHER}}}[{time}]))"
     return f"histogram_quantile({quantile}, {rate})"
 
 
 def _heat(metric: str) -> str:
-    return f"sum by (le) (increase({metric}_bucket{{{QUEUES}}}[$__rate_interval]))"
+    return f"sum by (le) (increase({metric}_bucket{{{QUEUE_MATCHER}}}[$__rate_interval]))"

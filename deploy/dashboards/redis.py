@@ -1,30 +1,43 @@
-"""What Redis is doing: its nodes, memory, commands, replication and slots."""
+"""Redis: nodes, memory, commands, replication and slots."""
 
 from __future__ import annotations
 
-from deploy.dashboards.common import ALL, FAILOVERS, JOB, NODE, NODES, UP, rate
-from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds
+from deploy.dashboards.common import (
+    FAILOVER_EVENTS,
+    JOB_MATCHER,
+    JOB_VARIABLE,
+    NODE_MATCHER,
+    NODE_VARIABLE,
+    UP,
+    rate,
+)
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 
-def redis(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+def redis_dashboard(runbooks: str) -> Dashboard:
+    """`runbooks`: the URL of the runbooks."""
     cluster = Row(
         "The cluster",
         [
             Panel(
                 "Nodes",
-                "Every node with the role that the nodes agree on, its replicas' lag, memory and clients.",
+                "Every node with the role that the nodes agree on, replication lag, memory and clients.",
                 [
-                    Query(f"max by (node, role) (redis_cluster_node_role{{{NODES}}} == 1)"),
-                    Query(f"max by (node) (redis_up{{{NODES}}})", column="up"),
-                    Query(f"max by (node) (redis_memory_used_bytes{{{NODES}}})", column="memory"),
-                    Query(f"max by (node) (redis_connected_clients{{{NODES}}})", column="clients"),
-                    Query(
-                        f"sum by (node) (rate(redis_commands_processed_total{{{NODES}}}[5m]))",
+                    PanelQuery(f"max by (node, role) (redis_cluster_node_role{{{NODE_MATCHER}}} == 1)"),
+                    PanelQuery(f"max by (node) (redis_up{{{NODE_MATCHER}}})", column="up"),
+                    PanelQuery(f"max by (node) (redis_memory_used_bytes{{{NODE_MATCHER}}})", column="memory"),
+                    PanelQuery(
+                        f"max by (node) (redis_connected_clients{{{NODE_MATCHER}}})", column="clients"
+                    ),
+                    PanelQuery(
+                        f"sum by (node) (rate(redis_commands_processed_total{{{NODE_MATCHER}}}[5m]))",
                         column="commands",
                     ),
-                    Query(f"max by (node) (redis_cluster_replication_lag_bytes{{{NODES}}})", column="lag"),
-                    Query(f"max by (node) (redis_uptime_in_seconds{{{NODES}}})", column="uptime"),
+                    PanelQuery(
+                        f"max by (node) (redis_cluster_replication_lag_bytes{{{NODE_MATCHER}}})",
+                        column="lag",
+                    ),
+                    PanelQuery(f"max by (node) (redis_uptime_in_seconds{{{NODE_MATCHER}}})", column="uptime"),
                 ],
                 kind="table",
                 width=24,
@@ -34,19 +47,20 @@ def redis(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Nodes over time",
-                "Whether each node answered.",
-                [Query(f"max by (node) (redis_up{{{NODES}}})", "{{node}}")],
+                "Whether each node answered the last scrape.",
+                [PanelQuery(f"max by (node) (redis_up{{{NODE_MATCHER}}})", "{{node}}")],
                 kind="state-timeline",
                 width=12,
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=UP,
             ),
             Panel(
                 "Masters over time",
-                "While a node is its shard's master: one that begins as another ends is a failover.",
+                "The times in which a node is the master of its shard: one starts as another ends in a "
+                "failover.",
                 [
-                    Query(
-                        f'max by (node) (redis_cluster_node_role{{{NODES}, role="master"}})',
+                    PanelQuery(
+                        f'max by (node) (redis_cluster_node_role{{{NODE_MATCHER}, role="master"}})',
                         "{{node}}",
                     )
                 ],
@@ -56,31 +70,38 @@ def redis(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Slots",
-                "Slots that are covered, and those whose owner is failing in some node's view.",
+                "Covered slots, and slots whose owner is failing in the view of a node.",
                 [
-                    Query(f"min by (job) (redis_cluster_slots_covered{{{ALL}}})", "covered"),
-                    Query(f"max by (job) (redis_cluster_slots_pfail{{{ALL}}})", "owner perhaps failing"),
-                    Query(f"max by (job) (redis_cluster_slots_fail{{{ALL}}})", "owner failed"),
+                    PanelQuery(f"min by (job) (redis_cluster_slots_covered{{{JOB_MATCHER}}})", "covered"),
+                    PanelQuery(
+                        f"max by (job) (redis_cluster_slots_pfail{{{JOB_MATCHER}}})", "owner perhaps failing"
+                    ),
+                    PanelQuery(f"max by (job) (redis_cluster_slots_fail{{{JOB_MATCHER}}})", "owner failed"),
                 ],
                 width=8,
             ),
             Panel(
                 "Failovers",
-                "By shard, within the time shown.",
+                "Failovers of each shard within the time shown.",
                 [
-                    Query(
-                        f"sum by (shard) (increase(redis_cluster_failovers_total{{{ALL}}}[$__range]))",
+                    PanelQuery(
+                        "sum by (shard) "
+                        f"(increase(redis_cluster_failovers_total{{{JOB_MATCHER}}}[$__range]))",
                         "{{shard}}",
                     )
                 ],
                 kind="bargauge",
                 width=8,
-                thresholds=Thresholds.rising(0.5, 3),
+                thresholds=PanelThresholds.rising(0.5, 3),
             ),
             Panel(
                 "Replication lag",
-                "Bytes of its master's stream that each replica has not got yet.",
-                [Query(f"max by (node) (redis_cluster_replication_lag_bytes{{{NODES}}})", "{{node}}")],
+                "Bytes of the master's replication stream that each replica has not received yet.",
+                [
+                    PanelQuery(
+                        f"max by (node) (redis_cluster_replication_lag_bytes{{{NODE_MATCHER}}})", "{{node}}"
+                    )
+                ],
                 unit="bytes",
                 width=8,
             ),
@@ -91,10 +112,10 @@ def redis(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Commands",
-                "Commands processed, by node.",
+                "Commands processed by each node.",
                 [
-                    Query(
-                        f"sum by (node) ({rate('redis_commands_processed_total', NODES)})",
+                    PanelQuery(
+                        f"sum by (node) ({rate('redis_commands_processed_total', NODE_MATCHER)})",
                         "{{node}}",
                     )
                 ],
@@ -102,10 +123,11 @@ def redis(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Busiest commands",
-                "The ten commands that Redis spends most time on, all nodes together.",
+                "The ten commands on which Redis spends most time, all nodes together.",
                 [
-                    Query(
-                        f"topk(10, sum by (cmd) ({rate('redis_commands_duration_seconds_total', NODES)}))",
+                    PanelQuery(
+                        "topk(10, sum by (cmd) "
+                        f"({rate('redis_commands_duration_seconds_total', NODE_MATCHER)}))",
                         "{{cmd}}",
                     )
                 ],
@@ -113,12 +135,12 @@ def redis(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Hit rate",
-                "Key look-ups that found the key; empty while there are none.",
+                "Ratio of key look-ups that found the key; empty while there are none.",
                 [
-                    Query(
-                        f"sum by (node) ({rate('redis_keyspace_hits_total', NODES)}) / "
-                        f"(sum by (node) ({rate('redis_keyspace_hits_total', NODES)}) + "
-                        f"sum by (node) ({rate('redis_keyspace_misses_total', NODES)}) > 0)",
+                    PanelQuery(
+                        f"sum by (node) ({rate('redis_keyspace_hits_total', NODE_MATCHER)}) / "
+                        f"(sum by (node) ({rate('redis_keyspace_hits_total', NODE_MATCHER)}) + "
+                        f"sum by (node) ({rate('redis_keyspace_misses_total', NODE_MATCHER)}) > 0)",
                         "{{node}}",
                     )
                 ],
@@ -127,22 +149,25 @@ def redis(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Clients",
-                "Connections, and those of them that wait in a blocking command, such as idle workers.",
+                "Connections, and connections that wait in a blocking command, such as those of idle "
+                "workers.",
                 [
-                    Query(f"max by (node) (redis_connected_clients{{{NODES}}})", "{{node}}"),
-                    Query(f"max by (node) (redis_blocked_clients{{{NODES}}})", "{{node}} blocked"),
+                    PanelQuery(f"max by (node) (redis_connected_clients{{{NODE_MATCHER}}})", "{{node}}"),
+                    PanelQuery(
+                        f"max by (node) (redis_blocked_clients{{{NODE_MATCHER}}})", "{{node}} blocked"
+                    ),
                 ],
             ),
             Panel(
                 "Network",
-                "Bytes received, and sent below.",
+                "Bytes received, and bytes sent below the axis.",
                 [
-                    Query(
-                        f"sum by (node) ({rate('redis_net_input_bytes_total', NODES)})",
+                    PanelQuery(
+                        f"sum by (node) ({rate('redis_net_input_bytes_total', NODE_MATCHER)})",
                         "{{node}} in",
                     ),
-                    Query(
-                        f"-sum by (node) ({rate('redis_net_output_bytes_total', NODES)})",
+                    PanelQuery(
+                        f"-sum by (node) ({rate('redis_net_output_bytes_total', NODE_MATCHER)})",
                         "{{node}} out",
                     ),
                 ],
@@ -151,8 +176,8 @@ def redis(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Slow log",
-                "Entries in each node's slow log: SLOWLOG GET shows them.",
-                [Query(f"max by (node) (redis_slowlog_length{{{NODES}}})", "{{node}}")],
+                "Entries in the slow log of each node: SLOWLOG GET shows them.",
+                [PanelQuery(f"max by (node) (redis_slowlog_length{{{NODE_MATCHER}}})", "{{node}}")],
             ),
         ],
     )
@@ -161,47 +186,48 @@ def redis(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Memory",
-                "Bytes allocated, by node.",
-                [Query(f"max by (node) (redis_memory_used_bytes{{{NODES}}})", "{{node}}")],
+                "Bytes allocated by each node.",
+                [PanelQuery(f"max by (node) (redis_memory_used_bytes{{{NODE_MATCHER}}})", "{{node}}")],
                 unit="bytes",
                 link=("HighMemoryUsage", f"{runbooks}HighMemoryUsage.md"),
             ),
             Panel(
                 "Memory used of maxmemory",
-                "Of the host's memory where no maxmemory is set. The alert is at 80 %.",
+                "Ratio of maxmemory, or of the host's memory where maxmemory is not set. The alert is above "
+                "80 %.",
                 [
-                    Query(
-                        f"max by (node) (redis_memory_used_bytes{{{NODES}}} "
-                        f"/ ((redis_memory_max_bytes{{{NODES}}} > 0) "
-                        f"or redis_total_system_memory_bytes{{{NODES}}}))",
+                    PanelQuery(
+                        f"max by (node) (redis_memory_used_bytes{{{NODE_MATCHER}}} "
+                        f"/ ((redis_memory_max_bytes{{{NODE_MATCHER}}} > 0) "
+                        f"or redis_total_system_memory_bytes{{{NODE_MATCHER}}}))",
                         "{{node}}",
                     )
                 ],
                 kind="bargauge",
                 unit="percentunit",
                 maximum=1,
-                thresholds=Thresholds.rising(0.7, 0.8),
+                thresholds=PanelThresholds.rising(0.7, 0.8),
             ),
             Panel(
                 "Fragmentation",
-                "Resident by allocated memory: above 1.5 much is lost, below 1 the host swaps.",
-                [Query(f"max by (node) (redis_mem_fragmentation_ratio{{{NODES}}})", "{{node}}")],
+                "Resident divided by allocated memory: above 1.5 memory is wasted, below 1 the host swaps.",
+                [PanelQuery(f"max by (node) (redis_mem_fragmentation_ratio{{{NODE_MATCHER}}})", "{{node}}")],
             ),
             Panel(
                 "Keys",
-                "Keys in all databases, by node.",
-                [Query(f"sum by (node) (redis_db_keys{{{NODES}}})", "{{node}}")],
+                "Keys in all databases of each node.",
+                [PanelQuery(f"sum by (node) (redis_db_keys{{{NODE_MATCHER}}})", "{{node}}")],
             ),
             Panel(
                 "Evicted and expired",
-                "A queue's keys must never be evicted: maxmemory-policy noeviction.",
+                "Keys of a queue must never be evicted: set maxmemory-policy noeviction.",
                 [
-                    Query(
-                        f"sum by (node) ({rate('redis_evicted_keys_total', NODES)})",
+                    PanelQuery(
+                        f"sum by (node) ({rate('redis_evicted_keys_total', NODE_MATCHER)})",
                         "{{node}} evicted",
                     ),
-                    Query(
-                        f"sum by (node) ({rate('redis_expired_keys_total', NODES)})",
+                    PanelQuery(
+                        f"sum by (node) ({rate('redis_expired_keys_total', NODE_MATCHER)})",
                         "{{node}} expired",
                     ),
                 ],
@@ -211,8 +237,8 @@ def redis(runbooks: str) -> Dashboard:
                 "Rejected connections",
                 "Connections refused because maxclients was reached.",
                 [
-                    Query(
-                        f"sum by (node) ({rate('redis_rejected_connections_total', NODES)})",
+                    PanelQuery(
+                        f"sum by (node) ({rate('redis_rejected_connections_total', NODE_MATCHER)})",
                         "{{node}}",
                     )
                 ],
@@ -224,7 +250,7 @@ def redis(runbooks: str) -> Dashboard:
         "oxherd-redis",
         "Oxherd / Redis",
         "What is Redis doing?",
-        [JOB, NODE],
+        [JOB_VARIABLE, NODE_VARIABLE],
         [cluster, load, memory],
-        [FAILOVERS],
+        [FAILOVER_EVENTS],
     )

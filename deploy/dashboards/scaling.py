@@ -1,9 +1,9 @@
-"""What the scaler did, and why."""
+"""The scaler's decisions and their reasons."""
 
 from __future__ import annotations
 
-from deploy.dashboards.common import SCALING, YES, increase
-from deploy.dashboards.model import Dashboard, Panel, Query, Row, Thresholds, Variable
+from deploy.dashboards.common import SCALING_EVENTS, YES, increase
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row, Variable
 
 _JOB = Variable("job", "job", "oxherd_scaler_leader", "Scaler (job)")
 _TARGET = Variable("target", "target", 'oxherd_scaler_current_replicas{job=~"$job"}', "Target")
@@ -11,50 +11,52 @@ _ALL = 'job=~"$job"'
 _OF = 'job=~"$job", target=~"$target"'
 
 
-def _most(metric: str) -> str:
-    """Two scalers publish the same: one of them acts."""
+def _max_by_target(metric: str) -> str:
+    """Every scaler publishes the series, and only the leader acts."""
     return f"max by (target) ({metric}{{{_OF}}})"
 
 
-def scaling(runbooks: str) -> Dashboard:
-    """`runbooks`: where the alerts' pages are."""
+def scaling_dashboard(runbooks: str) -> Dashboard:
+    """`runbooks`: the URL of the runbooks."""
     now = Row(
         "Now",
         [
             Panel(
                 "Targets",
-                "Workers that are wanted, asked for and ready, and what they are wanted for.",
+                "Desired workers, requested workers and ready workers, and the values behind the decision.",
                 [
-                    Query(_most("oxherd_scaler_desired_replicas"), column="desired"),
-                    Query(_most("oxherd_scaler_current_replicas"), column="current"),
-                    Query(_most("oxherd_scaler_ready_replicas"), column="ready"),
-                    Query(_most("oxherd_scaler_min_replicas"), column="min"),
-                    Query(_most("oxherd_scaler_max_replicas"), column="max"),
-                    Query(_most("oxherd_scaler_load_factor"), column="load"),
-                    Query(_most("oxherd_scaler_wait_estimate_seconds"), column="wait, estimated"),
-                    Query(_most("oxherd_scaler_override_replicas"), column="override"),
-                    Query(_most("oxherd_scaler_metrics_age_seconds"), column="age of metrics"),
+                    PanelQuery(_max_by_target("oxherd_scaler_desired_replicas"), column="desired"),
+                    PanelQuery(_max_by_target("oxherd_scaler_current_replicas"), column="current"),
+                    PanelQuery(_max_by_target("oxherd_scaler_ready_replicas"), column="ready"),
+                    PanelQuery(_max_by_target("oxherd_scaler_min_replicas"), column="min"),
+                    PanelQuery(_max_by_target("oxherd_scaler_max_replicas"), column="max"),
+                    PanelQuery(_max_by_target("oxherd_scaler_load_factor"), column="load"),
+                    PanelQuery(
+                        _max_by_target("oxherd_scaler_wait_estimate_seconds"), column="wait, estimated"
+                    ),
+                    PanelQuery(_max_by_target("oxherd_scaler_override_replicas"), column="override"),
+                    PanelQuery(_max_by_target("oxherd_scaler_metrics_age_seconds"), column="age of metrics"),
                 ],
                 kind="table",
                 width=16,
                 units={"load": "percentunit", "wait, estimated": "s", "age of metrics": "s"},
             ),
             Panel(
-                "Someone leads",
-                "1 while a scaler holds the lease, or is the only one.",
-                [Query(f"max(oxherd_scaler_leader{{{_ALL}}})", "leader")],
+                "Leader",
+                "1 while a scaler holds the lease, or runs alone.",
+                [PanelQuery(f"max(oxherd_scaler_leader{{{_ALL}}})", "leader")],
                 kind="stat",
                 width=4,
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=YES,
             ),
             Panel(
-                "Switched on",
-                "0 when scaling was stopped, or ENABLE_AUTO_SCALING is false: nothing is changed then.",
-                [Query(f"min(oxherd_scaler_enabled{{{_ALL}}})", "enabled")],
+                "Enabled",
+                "0 after stop, or when ENABLE_AUTO_SCALING is false: no target is scaled then.",
+                [PanelQuery(f"min(oxherd_scaler_enabled{{{_ALL}}})", "enabled")],
                 kind="stat",
                 width=4,
-                thresholds=Thresholds.wanted(),
+                thresholds=PanelThresholds.zero_is_bad(),
                 texts=YES,
             ),
         ],
@@ -64,21 +66,22 @@ def scaling(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Workers",
-                "Desired is the decision, current what the target is asked for, ready what can take jobs.",
+                "Desired is the decision, current the number requested of the target, ready the number that "
+                "can take jobs.",
                 [
-                    Query(_most("oxherd_scaler_desired_replicas"), "desired {{target}}"),
-                    Query(_most("oxherd_scaler_current_replicas"), "current {{target}}"),
-                    Query(_most("oxherd_scaler_ready_replicas"), "ready {{target}}"),
-                    Query(_most("oxherd_scaler_min_replicas"), "min {{target}}"),
-                    Query(_most("oxherd_scaler_max_replicas"), "max {{target}}"),
+                    PanelQuery(_max_by_target("oxherd_scaler_desired_replicas"), "desired {{target}}"),
+                    PanelQuery(_max_by_target("oxherd_scaler_current_replicas"), "current {{target}}"),
+                    PanelQuery(_max_by_target("oxherd_scaler_ready_replicas"), "ready {{target}}"),
+                    PanelQuery(_max_by_target("oxherd_scaler_min_replicas"), "min {{target}}"),
+                    PanelQuery(_max_by_target("oxherd_scaler_max_replicas"), "max {{target}}"),
                 ],
                 width=12,
             ),
             Panel(
-                "Why",
-                "Decisions for another number, by the reason that won.",
+                "Reasons",
+                "Decisions that change the number of workers, by reason.",
                 [
-                    Query(
+                    PanelQuery(
                         f"sum by (direction, reason) ({increase('oxherd_scaler_decisions_total', _OF)}) > 0",
                         "{{direction}}: {{reason}}",
                     )
@@ -89,9 +92,9 @@ def scaling(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Conditions",
-                "What holds of the target beside the metrics.",
+                "Conditions of the target that do not come from the metrics.",
                 [
-                    Query(
+                    PanelQuery(
                         f'max by (condition) (oxherd_scaler_condition{{{_OF}, condition!="Active"}})',
                         "{{condition}}",
                     )
@@ -99,21 +102,25 @@ def scaling(runbooks: str) -> Dashboard:
                 kind="state-timeline",
                 width=8,
                 texts=YES,
-                well="0",
-                thresholds=Thresholds(((None, "green"), (1, "orange"))),
+                good_value="0",
+                thresholds=PanelThresholds(((None, "green"), (1, "orange"))),
                 link=("By condition", f"{runbooks}../kubernetes.md"),
             ),
             Panel(
                 "Waiting time, estimated",
-                "How long a job that comes now would wait, by what waits and how long jobs take.",
-                [Query(_most("oxherd_scaler_wait_estimate_seconds"), "wait, estimated {{target}}")],
+                "Estimated wait of a job that is added now, from the waiting jobs and the duration of jobs.",
+                [
+                    PanelQuery(
+                        _max_by_target("oxherd_scaler_wait_estimate_seconds"), "wait, estimated {{target}}"
+                    )
+                ],
                 unit="s",
                 width=8,
             ),
             Panel(
                 "Load",
-                "Waiting and active jobs against what the workers are for, at most 1.",
-                [Query(_most("oxherd_scaler_load_factor"), "{{target}}")],
+                "Waiting and active jobs divided by the capacity of the workers, at most 1.",
+                [PanelQuery(_max_by_target("oxherd_scaler_load_factor"), "{{target}}")],
                 unit="percentunit",
                 maximum=1,
                 width=8,
@@ -126,9 +133,9 @@ def scaling(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Replica-hours",
-                "What the workers cost within the time shown.",
+                "Replica-hours of the workers within the time shown.",
                 [
-                    Query(
+                    PanelQuery(
                         "max by (target) (avg_over_time("
                         f"oxherd_scaler_current_replicas{{{_OF}}}[$__range])) * $__range_s / 3600",
                         "{{target}}",
@@ -139,45 +146,49 @@ def scaling(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Overrides",
-                "Numbers that a person has ordered.",
-                [Query(_most("oxherd_scaler_override_replicas"), "{{target}}")],
-                nothing="nobody has ordered a number",
+                "Workers that an override sets.",
+                [PanelQuery(_max_by_target("oxherd_scaler_override_replicas"), "{{target}}")],
+                no_value="no override",
             ),
             Panel(
                 "Errors",
-                "What went wrong, by kind: of a target, or of its metrics.",
+                "Errors by kind: of a target, or of its metrics.",
                 [
-                    Query(
+                    PanelQuery(
                         f"sum by (kind) ({increase('oxherd_scaler_errors_total', _ALL)}) > 0",
                         "{{kind}}",
                     )
                 ],
                 bars=True,
                 stacked=True,
-                nothing="nothing went wrong",
+                no_value="no errors",
             ),
             Panel(
                 "Time of a step",
-                "Seconds that the last step took, queries and targets included.",
-                [Query(f"max by (instance) (oxherd_scaler_step_duration_seconds{{{_ALL}}})", "{{instance}}")],
+                "Seconds that the last step took, including queries and targets.",
+                [
+                    PanelQuery(
+                        f"max by (instance) (oxherd_scaler_step_duration_seconds{{{_ALL}}})", "{{instance}}"
+                    )
+                ],
                 unit="s",
                 width=12,
             ),
             Panel(
                 "Age of metrics",
-                "Seconds since the scrape that each decision rests on.",
-                [Query(_most("oxherd_scaler_metrics_age_seconds"), "{{target}}")],
+                "Seconds since the scrape on which each decision is based.",
+                [PanelQuery(_max_by_target("oxherd_scaler_metrics_age_seconds"), "{{target}}")],
                 unit="s",
                 width=12,
-                thresholds=Thresholds.rising(30, 60),
+                thresholds=PanelThresholds.rising(30, 60),
             ),
         ],
     )
     return Dashboard(
         "oxherd-scaling",
         "Oxherd / Scaling",
-        "What did the scaler do, and why?",
+        "What did the scaler decide, and why?",
         [_JOB, _TARGET],
         [now, details, cost],
-        [SCALING],
+        [SCALING_EVENTS],
     )

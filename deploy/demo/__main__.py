@@ -13,28 +13,28 @@ from typing import Final, NoReturn
 import click
 
 from deploy.demo.actions import ACTIONS
-from deploy.demo.commands import RefusedError, find, table
-from deploy.demo.control import NoDemoError, ask, home_prefix
+from deploy.demo.commands import RefusedError, action_table, find
+from deploy.demo.control import NoDemoError, home_prefix, request_action
 from deploy.demo.parts import PARTS, Demo
 from deploy.demo.ports import Ports, PortsTakenError, check_free
-from deploy.demo.run import run
+from deploy.demo.run import run_demo
 from deploy.demo.terminal import show
 from lab.driver import DriverError
 from lab.process import DiedError
 from lab.programs import MissingProgramError
-from lab.prometheus import QueryError
+from lab.prometheus import PrometheusQueryError
 from lab.redis import RedisError
 
-REDIS_PORT: Final = 7001
+DEFAULT_REDIS_PORT: Final = 7001
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-FAILURES: Final = (
+REPORTED_ERRORS: Final = (
     PortsTakenError,
     MissingProgramError,
     DiedError,
     DriverError,
     RedisError,
-    QueryError,
+    PrometheusQueryError,
     TimeoutError,
 )
 """What the demo reports in its own words and not with a traceback."""
@@ -56,7 +56,10 @@ def stop_on_signals() -> None:
 
 @click.group(help=__doc__, invoke_without_command=True)
 @click.option(
-    "--redis-port", default=REDIS_PORT, show_default=True, help="the first of six; their bus is 10000 above"
+    "--redis-port",
+    default=DEFAULT_REDIS_PORT,
+    show_default=True,
+    help="the first of six; their bus is 10000 above",
 )
 @click.option("--exporter-port", default=9877, show_default=True)
 @click.option("--prometheus-port", default=9090, show_default=True)
@@ -95,12 +98,12 @@ def main(
         with TemporaryDirectory(prefix=home_prefix(redis_port)) as directory:
             # What the lab makes for its servers goes in here too, so that one removal is enough.
             tempfile.tempdir = directory
-            run(Demo(ports=ports, home=Path(directory), divisor=faster, tell=show))
-    except FAILURES as error:
+            run_demo(Demo(ports=ports, home=Path(directory), divisor=faster, tell=show))
+    except REPORTED_ERRORS as error:
         sys.exit(f"demo: {error}")
 
 
-@main.command("break", epilog="\b\nactions, and the alert that follows:\n" + table(ACTIONS))
+@main.command("break", epilog="\b\nactions, and the alert that follows:\n" + action_table(ACTIONS))
 @click.argument("action")
 @click.option("--redis-port", type=int, help="the demo's own, where it was given one")
 @click.pass_context
@@ -111,7 +114,7 @@ def break_(context: click.Context, action: str, redis_port: int | None) -> None:
     """
     port = redis_port or context.find_root().params["redis_port"]
     try:
-        answer = ask(find(action, ACTIONS).name, redis_port=port)
+        answer = request_action(find(action, ACTIONS).name, redis_port=port)
     except (RefusedError, NoDemoError) as error:
         click.echo(f"demo: {error}", err=True)
         sys.exit(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from deploy.demo.commands import Action, RefusedError
+from deploy.demo.commands import DemoAction, RefusedError
 from deploy.demo.parts import Demo
 from deploy.demo.ports import NODES
 from lab.driver import Driver
@@ -57,22 +57,22 @@ def stop_redis(demo: Demo) -> str:
 
 
 def stop_workers(demo: Demo) -> str:
-    queues(demo).call("stop_workers", queue=MAIL, seconds=10)
+    queue_driver(demo).call("stop_workers", queue=MAIL, seconds=10)
     return f"{MAIL} has no workers; its jobs wait"
 
 
 def start_workers(demo: Demo) -> str:
-    queues(demo).call("start_workers", queue=MAIL, seconds=10)
+    queue_driver(demo).call("start_workers", queue=MAIL, seconds=10)
     return f"{MAIL} has workers again"
 
 
 def fail_jobs(demo: Demo) -> str:
-    queues(demo).call("fail_jobs", queue=REMINDERS, count=DOOMED_JOBS, seconds=10)
+    queue_driver(demo).call("fail_jobs", queue=REMINDERS, count=DOOMED_JOBS, seconds=10)
     return f"{DOOMED_JOBS} jobs of {REMINDERS} fail now"
 
 
 def clear_failed(demo: Demo) -> str:
-    cleared = queues(demo).call("clear_failed", queue=REMINDERS, seconds=10)
+    cleared = queue_driver(demo).call("clear_failed", queue=REMINDERS, seconds=10)
     hour = 3600 / demo.divisor
     return f"{cleared} failed jobs of {REMINDERS} are removed; the alert looks at the last {hour:.0f} s too"
 
@@ -92,16 +92,16 @@ def free_memory(demo: Demo) -> str:
 
 
 ACTIONS: Final = (
-    Action("kill-node", "kill a Redis master", "ClusterNodeDown", kill_node),
-    Action("hang-node", "suspend a Redis master", "ClusterNodeDown", hang_node),
-    Action("stop-redis", "kill every Redis node", "RedisConnectionDown", stop_redis),
-    Action("start-node", "bring back every Redis node that was killed or hangs", "", start_node),
-    Action("stop-workers", f"stop the workers of {MAIL}", "QueueSystemDown", stop_workers),
-    Action("start-workers", f"start the workers of {MAIL} again", "", start_workers),
-    Action("fail-jobs", f"add {DOOMED_JOBS} jobs to {REMINDERS} that fail", "HighFailedJobs", fail_jobs),
-    Action("clear-failed", f"remove the failed jobs of {REMINDERS}", "", clear_failed),
-    Action("fill-memory", "fill a Redis master and its replica", "HighMemoryUsage", fill_memory),
-    Action("free-memory", "empty them again", "", free_memory),
+    DemoAction("kill-node", "kill a Redis master", "ClusterNodeDown", kill_node),
+    DemoAction("hang-node", "suspend a Redis master", "ClusterNodeDown", hang_node),
+    DemoAction("stop-redis", "kill every Redis node", "RedisConnectionDown", stop_redis),
+    DemoAction("start-node", "bring back every Redis node that was killed or hangs", "", start_node),
+    DemoAction("stop-workers", f"stop the workers of {MAIL}", "QueueSystemDown", stop_workers),
+    DemoAction("start-workers", f"start the workers of {MAIL} again", "", start_workers),
+    DemoAction("fail-jobs", f"add {DOOMED_JOBS} jobs to {REMINDERS} that fail", "HighFailedJobs", fail_jobs),
+    DemoAction("clear-failed", f"remove the failed jobs of {REMINDERS}", "", clear_failed),
+    DemoAction("fill-memory", "fill a Redis master and its replica", "HighMemoryUsage", fill_memory),
+    DemoAction("free-memory", "empty them again", "", free_memory),
 )
 
 
@@ -113,7 +113,7 @@ def next_master(demo: Demo) -> RedisServer:
     return demo.cluster.masters()[0]
 
 
-def queues(demo: Demo) -> Driver:
+def queue_driver(demo: Demo) -> Driver:
     """Whoever works on queues: not without Redis, since BullMQ would wait until it is back."""
     if not any(node.answers for node in demo.cluster.nodes):
         raise RefusedError("no Redis node answers; start-node first")

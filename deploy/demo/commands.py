@@ -9,7 +9,7 @@ from typing import Final
 
 from deploy.demo.parts import Demo
 
-HELP: Final = "help"
+HELP_COMMAND: Final = "help"
 
 
 class RefusedError(RuntimeError):
@@ -17,7 +17,7 @@ class RefusedError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class DemoAction:
     """`alert` is what is told some seconds later, if any; `run` says what it did, or raises RefusedError."""
 
     name: str
@@ -26,7 +26,7 @@ class Action:
     run: Callable[[Demo], str]
 
 
-def find(line: str, actions: Sequence[Action]) -> Action:
+def find(line: str, actions: Sequence[DemoAction]) -> DemoAction:
     """The action that a line names; raises RefusedError, which guesses what was meant."""
     name = line.strip()
     for action in actions:
@@ -38,7 +38,7 @@ def find(line: str, actions: Sequence[Action]) -> Action:
     raise RefusedError(f"there is no {name!r}; {remedy}")
 
 
-def table(actions: Sequence[Action]) -> str:
+def action_table(actions: Sequence[DemoAction]) -> str:
     """A line for each action: its name, what it does, and the alert that follows."""
     names = max(len(action.name) for action in actions)
     helps = max(len(action.help) for action in actions)

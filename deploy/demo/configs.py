@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from exporter.settings import BullMQSettings
-from lab.scaled import scale, seconds_of, with_webhook
+from lab.scaled import duration_seconds, scale, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[1]
 
@@ -67,7 +67,7 @@ def prometheus_config(
 ) -> dict[str, Any]:
     """The shipped file, scraping as much more often, up to every second."""
     config = read(DEPLOY / "prometheus" / "prometheus.yml")
-    times = {name: sooner(seconds_of(time), divisor) for name, time in config["global"].items()}
+    times = {name: sooner(duration_seconds(time), divisor) for name, time in config["global"].items()}
     config["global"] = {name: f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
     config["rule_files"] = [str(rules)]
     [alertmanager] = config["alerting"]["alertmanagers"]

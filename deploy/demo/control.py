@@ -19,7 +19,7 @@ LONGEST_LINE: Final = 1_000
 LINE_SECONDS: Final = 5.0
 """How long a client may take for its line, and the demo to accept it."""
 
-ANSWER_SECONDS: Final = 60.0
+RESULT_SECONDS: Final = 60.0
 """How long a client waits for an action: bringing back six nodes takes some seconds."""
 
 
@@ -28,7 +28,7 @@ class NoDemoError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ActionResult:
     """What an action did, or why it did nothing."""
 
     done: bool
@@ -43,7 +43,7 @@ def home_prefix(redis_port: int) -> str:
 class ControlServer:
     """Answers each line with what `perform` makes of it, in a thread a client, until close()."""
 
-    def __init__(self, home: Path, perform: Callable[[str], Answer]) -> None:
+    def __init__(self, home: Path, perform: Callable[[str], ActionResult]) -> None:
         class Handler(StreamRequestHandler):
             timeout = LINE_SECONDS
 
@@ -78,9 +78,9 @@ class ControlServer:
         self.close()
 
 
-def ask(line: str, *, redis_port: int, seconds: float = ANSWER_SECONDS) -> Answer:
+def request_action(line: str, *, redis_port: int, seconds: float = RESULT_SECONDS) -> ActionResult:
     """Ask the demo on these ports; raises NoDemoError, or TimeoutError when it says nothing in `seconds`."""
-    with connect(redis_port) as connection, connection.makefile("rb") as reader:
+    with connect_to_demo(redis_port) as connection, connection.makefile("rb") as reader:
         connection.settimeout(seconds)
         try:
             connection.sendall(line.encode() + b"\n")
@@ -91,10 +91,10 @@ def ask(line: str, *, redis_port: int, seconds: float = ANSWER_SECONDS) -> Answe
             answer = b""
     if not answer:
         raise NoDemoError("the demo ended before it answered")
-    return Answer(**json.loads(answer))
+    return ActionResult(**json.loads(answer))
 
 
-def connect(redis_port: int) -> socket.socket:
+def connect_to_demo(redis_port: int) -> socket.socket:
     """A connection to the demo; raises NoDemoError. What a killed demo left behind is passed over."""
     for home in Path(tempfile.gettempdir()).glob(f"{home_prefix(redis_port)}*"):
         connection = socket.socket(socket.AF_UNIX)

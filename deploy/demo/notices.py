@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-State: TypeAlias = Literal["FIRING", "REPEATED", "RESOLVED"]
+NoticeState: TypeAlias = Literal["FIRING", "REPEATED", "RESOLVED"]
 
 WHAT = ("queue", "node", "instance")
 """The labels that say what an alert is about, the most telling first."""
@@ -16,7 +16,7 @@ WHAT = ("queue", "node", "instance")
 class Notice:
     """One alert of one notification. REPEATED is an alert that still holds, told again after its cooldown."""
 
-    state: State
+    state: NoticeState
     severity: str
     alert: str
     summary: str
@@ -47,10 +47,10 @@ class Firing:
                 what=next((labels[name] for name in WHAT if name in labels), ""),
             )
 
-    def _state(self, fingerprint: str, status: str) -> State:
+    def _state(self, fingerprint: str, status: str) -> NoticeState:
         if status == "resolved":
             self._told.discard(fingerprint)
             return "RESOLVED"
-        state: State = "REPEATED" if fingerprint in self._told else "FIRING"
+        state: NoticeState = "REPEATED" if fingerprint in self._told else "FIRING"
         self._told.add(fingerprint)
         return state

@@ -24,15 +24,15 @@ from deploy.demo.configs import (
 from deploy.demo.notices import Firing, Notice
 from deploy.demo.ports import MASTERS, NODES, Ports
 from lab.alertmanager import start_alertmanager
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import Driver, connection_of
 from lab.ports import BUS_OFFSET
-from lab.process import Process
+from lab.process import ChildProcess
 from lab.prometheus import Prometheus, start_prometheus
 from lab.receiver import Notification, Receiver
 
-QUEUES: Final = 5
+QUEUE_COUNT: Final = 5
 """As many as queues.mjs has."""
 
 REDIS_CONFIG: Final = (
@@ -40,9 +40,9 @@ REDIS_CONFIG: Final = (
     "appendonly yes",  # a killed node comes back with its jobs; BullMQ's workers are lost without them
 )
 
-MONITOR: Final = Path(sys.executable).parent / "monitor"
+MONITOR_PROGRAM: Final = Path(sys.executable).parent / "monitor"
 
-SCALING: Final = Path(sys.executable).parent / "scaling"
+SCALING_PROGRAM: Final = Path(sys.executable).parent / "scaling"
 
 SETTINGS: Final = (
     *(
@@ -70,11 +70,11 @@ class Demo:
     """What the times of rules and routes are divided by."""
 
     tell: Callable[[Notice], None]
-    cluster: RedisCluster = field(init=False)
+    cluster: LocalCluster = field(init=False)
     queues: Driver = field(init=False)
     receiver: Receiver = field(init=False)
     prometheus: Prometheus = field(init=False)
-    vital: list[Process] = field(default_factory=list)
+    vital: list[ChildProcess] = field(default_factory=list)
     """What the demo cannot do without: all but the Redis nodes, which are there to be broken."""
 
     def check(self) -> None:
@@ -94,7 +94,7 @@ class Part:
     what: str = ""
 
 
-def start_redis(demo: Demo, undo: ExitStack) -> None:
+def start_redis_nodes(demo: Demo, undo: ExitStack) -> None:
     demo.cluster = undo.enter_context(
         start_cluster(masters=MASTERS, ports=demo.ports.nodes, config=REDIS_CONFIG)
     )
@@ -121,8 +121,15 @@ def start_exporter(demo: Demo, undo: ExitStack) -> None:
         },
     )
     path = write(settings, demo.home / "exporter.yml")
-    command = [str(MONITOR), "start", "--listen", f"0.0.0.0:{demo.ports.exporter}", "--config", str(path)]
-    exporter = Process(command, name="the exporter", log=demo.home / "exporter.log", environ=environ())
+    command = [
+        str(MONITOR_PROGRAM),
+        "start",
+        "--listen",
+        f"0.0.0.0:{demo.ports.exporter}",
+        "--config",
+        str(path),
+    ]
+    exporter = ChildProcess(command, name="the exporter", log=demo.home / "exporter.log", environ=environ())
     undo.callback(exporter.stop)
     exporter.wait_for(lambda: is_ready(f"http://127.0.0.1:{demo.ports.exporter}/readyz"), seconds=30)
     demo.vital.append(exporter)
@@ -131,8 +138,15 @@ def start_exporter(demo: Demo, undo: ExitStack) -> None:
 def start_scaler(demo: Demo, undo: ExitStack) -> None:
     settings = scaler_config(nodes=demo.cluster.addresses, prometheus_port=demo.ports.prometheus)
     path = write(settings, demo.home / "scaler.yml")
-    command = [str(SCALING), "start", "--listen", f"0.0.0.0:{demo.ports.scaler}", "--config", str(path)]
-    scaler = Process(command, name="the scaler", log=demo.home / "scaler.log", environ=environ())
+    command = [
+        str(SCALING_PROGRAM),
+        "start",
+        "--listen",
+        f"0.0.0.0:{demo.ports.scaler}",
+        "--config",
+        str(path),
+    ]
+    scaler = ChildProcess(command, name="the scaler", log=demo.home / "scaler.log", environ=environ())
     undo.callback(partial(scaler.stop, seconds=15))
     scaler.wait_for(lambda: is_ready(f"http://127.0.0.1:{demo.ports.scaler}/readyz"), seconds=30)
     demo.vital.append(scaler)
@@ -176,12 +190,12 @@ def start_metrics(demo: Demo, undo: ExitStack) -> None:
 PARTS: Final = (
     Part(
         name="Redis",
-        start=start_redis,
+        start=start_redis_nodes,
         ports=lambda ports: [*ports.nodes, *(port + BUS_OFFSET for port in ports.nodes)],
         where=lambda ports: f"127.0.0.1:{ports.nodes[0]} to {ports.nodes[-1]}",
         what=f"{MASTERS} masters, a replica each",
     ),
-    Part(name="BullMQ", start=start_queues, what=f"{QUEUES} queues, their producers and workers"),
+    Part(name="BullMQ", start=start_queues, what=f"{QUEUE_COUNT} queues, their producers and workers"),
     Part(
         name="exporter",
         start=start_exporter,
@@ -220,7 +234,7 @@ def wait_until_seen(demo: Demo) -> None:
         "oxherd_health_score",
         "oxherd_scaler_ready_replicas > 0",
         f"sum(redis_up) == {NODES}",
-        f"count(count by (queue) (bullmq_job_count)) == {QUEUES}",
+        f"count(count by (queue) (bullmq_job_count)) == {QUEUE_COUNT}",
     ]
     for expression in everything:
         wait_until(partial(_sees, demo, expression), what=expression, seconds=60, every=0.5)

@@ -7,8 +7,8 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from deploy.demo.actions import ACTIONS
-from deploy.demo.commands import HELP, RefusedError, find, table
-from deploy.demo.control import Answer
+from deploy.demo.commands import HELP_COMMAND, RefusedError, action_table, find
+from deploy.demo.control import ActionResult
 from deploy.demo.parts import Demo
 from deploy.demo.terminal import event
 from lab.driver import DriverError
@@ -27,16 +27,16 @@ class Requests:
 
     def __init__(self, demo: Demo) -> None:
         self._demo = demo
-        self._lines: SimpleQueue[tuple[str, Future[Answer] | None]] = SimpleQueue()
+        self._lines: SimpleQueue[tuple[str, Future[ActionResult] | None]] = SimpleQueue()
 
     def typed(self, line: str) -> None:
         """Something to do; an empty line is nothing."""
         if line.strip():
             self._lines.put((line.strip(), None))
 
-    def asked(self, line: str) -> Answer:
+    def asked(self, line: str) -> ActionResult:
         """Something to do, and what came of it."""
-        answer: Future[Answer] = Future()
+        answer: Future[ActionResult] = Future()
         self._lines.put((line.strip(), answer))
         return answer.result()
 
@@ -53,11 +53,13 @@ class Requests:
         return True
 
 
-def perform(demo: Demo, line: str) -> Answer:
+def perform(demo: Demo, line: str) -> ActionResult:
     """Do what a line says."""
-    if line == HELP:
-        return Answer(done=True, text=f"what can be typed, and the alert that follows\n{table(ACTIONS)}")
+    if line == HELP_COMMAND:
+        return ActionResult(
+            done=True, text=f"what can be typed, and the alert that follows\n{action_table(ACTIONS)}"
+        )
     try:
-        return Answer(done=True, text=find(line, ACTIONS).run(demo))
+        return ActionResult(done=True, text=find(line, ACTIONS).run(demo))
     except TROUBLE as error:
-        return Answer(done=False, text=str(error))
+        return ActionResult(done=False, text=str(error))

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from deploy.demo.actions import ACTIONS
-from deploy.demo.commands import table
+from deploy.demo.commands import action_table
 from deploy.demo.control import ControlServer
 from deploy.demo.parts import PARTS, Demo, Part, wait_until_seen
 from deploy.demo.ports import Ports
@@ -18,13 +18,13 @@ from deploy.demo.requests import Requests
 from deploy.demo.terminal import TypedLines, event, say
 
 
-def run(demo: Demo) -> None:
+def run_demo(demo: Demo) -> None:
     """Start, say where everything is, look after it; returns on a signal, raises when a part failed."""
     began = time.monotonic()
     with ExitStack() as undo:
         undo.callback(say, "everything is stopped")
         try:
-            start(demo, undo)
+            start_parts(demo, undo)
             requests = Requests(demo)
             undo.enter_context(ControlServer(demo.home, requests.asked))
             undo.enter_context(TypedLines(requests.typed))
@@ -35,7 +35,7 @@ def run(demo: Demo) -> None:
             say("stopping")
 
 
-def start(demo: Demo, undo: ExitStack) -> None:
+def start_parts(demo: Demo, undo: ExitStack) -> None:
     """Start all parts and wait until Prometheus has seen everything; `undo` stops them in reverse order."""
     for part in PARTS:
         say(" ".join(["starting", part.name, part.where(demo.ports)]).rstrip())
@@ -74,7 +74,7 @@ Look, in another terminal:
   curl -s {page}/metrics | grep -E '^(oxherd_health_score|redis_up.node|bullmq_job_count)'
 
 Break it: type one of these here, or .venv/bin/python -m deploy.demo break kill-node elsewhere.
-{table(ACTIONS)}
+{action_table(ACTIONS)}
   help shows this list, Ctrl-C stops everything and removes it
 """
 

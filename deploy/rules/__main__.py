@@ -1,4 +1,4 @@
-"""Writes the rule files in deploy/prometheus/rules from thresholds.yml, or compares.
+"""Writes the rule files in deploy/prometheus/rules from thresholds.yml, or compares them.
 
 `python -m deploy.rules --write` and `--check`.
 """
@@ -13,16 +13,18 @@ from typing import Final
 
 from deploy.rules.alerts import oxherd
 from deploy.rules.extra import oxherd_extra
-from deploy.rules.thresholds import Thresholds
+from deploy.rules.thresholds import AlertThresholds
 
-HERE: Final = Path(__file__).parents[1] / "prometheus" / "rules"
-OPERATOR: Final = Path(__file__).parents[1] / "kubernetes" / "monitoring" / "rules.yaml"
+RULE_FOLDER: Final = Path(__file__).parents[1] / "prometheus" / "rules"
+OPERATOR_FILE: Final = Path(__file__).parents[1] / "kubernetes" / "monitoring" / "rules.yaml"
 
 
-def files(thresholds: Thresholds) -> dict[Path, str]:
-    """Each rule file and the text it should have."""
+def rule_files(thresholds: AlertThresholds) -> dict[Path, str]:
+    """Each rule file and its text."""
     texts = {"oxherd": oxherd(thresholds), "oxherd-extra": oxherd_extra(thresholds)}
-    return {HERE / f"{name}.yml": text for name, text in texts.items()} | {OPERATOR: operator_rules(texts)}
+    return {RULE_FOLDER / f"{name}.yml": text for name, text in texts.items()} | {
+        OPERATOR_FILE: operator_rules(texts)
+    }
 
 
 def operator_rules(texts: Mapping[str, str]) -> str:
@@ -38,18 +40,18 @@ def operator_rules(texts: Mapping[str, str]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """0 when all is written or right, 1 when a file is stale, 2 for a wrong call."""
+    """The exit code: 0 when written or equal, 1 when a file differs, 2 for wrong arguments."""
     if arguments not in (["--check"], ["--write"]):
         print("usage: python -m deploy.rules --check | --write", file=sys.stderr)
         return 2
-    expected = files(Thresholds.read(HERE / "thresholds.yml"))
+    expected = rule_files(AlertThresholds.read(RULE_FOLDER / "thresholds.yml"))
     if arguments == ["--write"]:
         for path, text in expected.items():
             path.write_text(text)
         return 0
     stale = [path.name for path, text in expected.items() if not path.exists() or path.read_text() != text]
     for name in stale:
-        print(f"{name} is not what thresholds.yml makes: run python -m deploy.rules --write", file=sys.stderr)
+        print(f"{name} differs from thresholds.yml: run python -m deploy.rules --write", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -7,11 +7,11 @@ that does not answer is tied to it by the job.
 
 from __future__ import annotations
 
-from deploy.rules.rule import Alert, document, group
-from deploy.rules.thresholds import Thresholds, number, percent
+from deploy.rules.rule import Alert, group, rules_yaml
+from deploy.rules.thresholds import AlertThresholds, as_percent, number
 
 
-def eight(t: Thresholds) -> tuple[Alert, ...]:
+def eight(t: AlertThresholds) -> tuple[Alert, ...]:
     """In the order in which they are evaluated: what silences others stands before them."""
     job = f'job="{t.job}"'
     redis_answers = f'unless on (job) ALERTS{{{job}, alertname="RedisConnectionDown"}}'
@@ -60,7 +60,8 @@ def eight(t: Thresholds) -> tuple[Alert, ...]:
             """,
             summary="A Redis node is short of memory.",
             description="Node {{ $labels.node }} uses {{ $value | humanizePercentage }} of its maxmemory, "
-            f"or of its host's memory where none is set; the threshold is {percent(t.redis_memory_ratio)}.",
+            "or of its host's memory where none is set; "
+            f"the threshold is {as_percent(t.redis_memory_ratio)}.",
             variables=["node"],
         ),
         Alert(
@@ -123,7 +124,7 @@ def eight(t: Thresholds) -> tuple[Alert, ...]:
             f" < {number(t.host_memory_available_ratio)}",
             summary="The host is short of memory.",
             description="{{ $value | humanizePercentage }} of the memory of {{ $labels.instance }} is "
-            f"available; the threshold is {percent(t.host_memory_available_ratio)}.",
+            f"available; the threshold is {as_percent(t.host_memory_available_ratio)}.",
             variables=["instance"],
         ),
         Alert(
@@ -156,6 +157,6 @@ def eight(t: Thresholds) -> tuple[Alert, ...]:
     )
 
 
-def oxherd(thresholds: Thresholds) -> str:
+def oxherd(thresholds: AlertThresholds) -> str:
     """The text of oxherd.yml."""
-    return document(group("oxherd", [alert.rule(thresholds) for alert in eight(thresholds)]))
+    return rules_yaml(group("oxherd", [alert.rule(thresholds) for alert in eight(thresholds)]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from deploy.rules.rule import Alert, Rule, Severity, document, group, recording
-from deploy.rules.thresholds import Thresholds, number, percent
+from deploy.rules.rule import Alert, RuleJson, Severity, group, recording, rules_yaml
+from deploy.rules.thresholds import AlertThresholds, as_percent, number
 
 BURNS: Final[tuple[tuple[str, str, float, Severity, str], ...]] = (
     ("1h", "5m", 14.4, "high", "10m"),
@@ -22,7 +22,7 @@ def _slow(window: str) -> str:
     return f"queue:bullmq_job_wait_slow:ratio_rate{window}"
 
 
-def recordings(t: Thresholds) -> list[Rule]:
+def recordings(t: AlertThresholds) -> list[RuleJson]:
     """The share of jobs that waited too long, of those started in a window; absent where none was started."""
     job = f'job="{t.job}"'
     bucket = f'{job}, le=~"{number(t.wait_seconds)}([.]0)?"'
@@ -39,7 +39,7 @@ def recordings(t: Thresholds) -> list[Rule]:
     ]
 
 
-def slow_queues(t: Thresholds) -> Iterator[Alert]:
+def slow_queues(t: AlertThresholds) -> Iterator[Alert]:
     """One alert a pair of windows: the short one ends it soon after the jobs are on time again."""
     budget = 1 - t.wait_objective
     for long, short, factor, severity, cooldown in BURNS:
@@ -56,12 +56,12 @@ def slow_queues(t: Thresholds) -> Iterator[Alert]:
             summary="Jobs wait too long.",
             description=f"{{{{ $value | humanizePercentage }}}} of the jobs of queue "
             f"{{{{ $labels.queue }}}} waited more than {number(t.wait_seconds)} s in the last {long}; "
-            f"the objective allows {percent(budget)}.",
+            f"the objective allows {as_percent(budget)}.",
             variables=["queue"],
         )
 
 
-def more(t: Thresholds) -> tuple[Alert, ...]:
+def more(t: AlertThresholds) -> tuple[Alert, ...]:
     """The exporter, event streams, workers, replication."""
     job = f'job="{t.job}"'
     answers = f"up{{{job}}} == 1 unless on (job, instance)"
@@ -159,10 +159,10 @@ def more(t: Thresholds) -> tuple[Alert, ...]:
     )
 
 
-def oxherd_extra(thresholds: Thresholds) -> str:
+def oxherd_extra(thresholds: AlertThresholds) -> str:
     """The text of oxherd-extra.yml."""
     alerts = [*more(thresholds), *slow_queues(thresholds)]
-    return document(
+    return rules_yaml(
         group("oxherd-recordings", recordings(thresholds)),
         group("oxherd-extra", [alert.rule(thresholds) for alert in alerts]),
     )

@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias
 
 import yaml
 
-from deploy.rules.thresholds import Thresholds
+from deploy.rules.thresholds import AlertThresholds
 
 Severity: TypeAlias = Literal["critical", "high", "medium"]
-Rule: TypeAlias = dict[str, Any]
+RuleJson: TypeAlias = dict[str, Any]
 
 HEADER = "# Written by `python -m deploy.rules --write` from thresholds.yml: changes made here are lost.\n"
 
@@ -34,7 +34,7 @@ class Alert:
     hold: str = ""
     variables: Sequence[str] = ()
 
-    def rule(self, thresholds: Thresholds) -> Rule:
+    def rule(self, thresholds: AlertThresholds) -> RuleJson:
         """As an entry of a group's `rules`."""
         query = "&".join(f"var-{name}={{{{ $labels.{name} | urlquery }}}}" for name in self.variables)
         return {
@@ -52,7 +52,7 @@ class Alert:
         }
 
 
-def recording(name: str, expression: str) -> Rule:
+def recording(name: str, expression: str) -> RuleJson:
     """A recording rule."""
     return {"record": name, "expr": tidy(expression)}
 
@@ -79,11 +79,11 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def group(name: str, rules: Iterable[Rule]) -> Rule:
+def group(name: str, rules: Iterable[RuleJson]) -> RuleJson:
     """Evaluated every 15 s: with Prometheus' own minute, `for: 30s` and `for: 1m` would be the same."""
     return {"name": name, "interval": "15s", "rules": list(rules)}
 
 
-def document(*groups: Rule) -> str:
+def rules_yaml(*groups: RuleJson) -> str:
     """The text of a rule file."""
     return HEADER + yaml.dump({"groups": list(groups)}, Dumper=_Dumper, sort_keys=False, width=1000)

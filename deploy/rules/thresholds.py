@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Thresholds(BaseModel):
+class AlertThresholds(BaseModel):
     """Ratios are from 0 to 1; the comments of the file say what each is compared with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +38,6 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
-def percent(ratio: float) -> str:
+def as_percent(ratio: float) -> str:
     """80%, for a ratio of 0.8."""
     return f"{ratio * 100:g}%"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lab.alertmanager import amtool
-from lab.scaled import seconds_of
+from lab.scaled import duration_seconds
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yml"
 ROUTE: dict[str, Any] = yaml.safe_load(CONFIG.read_text())["route"]
@@ -56,7 +56,7 @@ def repeat_of(labels: dict[str, str]) -> float:
     route, repeat = ROUTE, ROUTE["repeat_interval"]
     while child_route := next((child for child in route.get("routes", []) if matches(child, labels)), None):
         route, repeat = child_route, child_route.get("repeat_interval", repeat)
-    return seconds_of(repeat)
+    return duration_seconds(repeat)
 
 
 def test_amtool_accepts_the_file_and_its_templates() -> None:
@@ -70,7 +70,7 @@ def test_an_alert_is_told_to_its_severity_and_repeated_after_its_cooldown(alert:
     severity, cooldown = ALERTS[alert]
     labels = {"alertname": alert, "severity": severity, "cooldown": cooldown}
     assert receiver_of(**labels) == severity
-    assert repeat_of(labels) == seconds_of(cooldown) - seconds_of(ROUTE["group_interval"]) / 2
+    assert repeat_of(labels) == duration_seconds(cooldown) - duration_seconds(ROUTE["group_interval"]) / 2
 
 
 @pytest.mark.parametrize(("severity", "cooldown", "receiver"), OTHERS)
@@ -79,9 +79,9 @@ def test_other_alerts_have_a_receiver_too(severity: str, cooldown: str, receiver
 
 
 def test_no_repeat_is_a_multiple_of_the_group_interval() -> None:
-    tick = seconds_of(ROUTE["group_interval"])
+    tick = duration_seconds(ROUTE["group_interval"])
     repeats = [ROUTE, *(leaf for route in ROUTE["routes"] for leaf in route["routes"])]
-    assert all(seconds_of(route["repeat_interval"]) % tick == tick / 2 for route in repeats)
+    assert all(duration_seconds(route["repeat_interval"]) % tick == tick / 2 for route in repeats)
 
 
 def test_what_silences_never_silences_itself_and_asks_for_the_same_job() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from deploy.dashboards.__main__ import dashboards, files
+from deploy.dashboards.__main__ import dashboard_files, dashboards
 from deploy.dashboards.__main__ import main as write_or_check
-from deploy.dashboards.model import COLUMNS, Dashboard, Panel, Query, Row
+from deploy.dashboards.grafana import GRID_COLUMNS, grafana_json
+from deploy.dashboards.model import Dashboard, Panel, PanelQuery, Row
 from lab.dashboards import panels, variables
 from lab.prometheus import promtool
 
@@ -28,7 +29,7 @@ EACH = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=list(DASHBO
 
 UNITS = {"short", "s", "h", "bytes", "Bps", "ops", "percentunit"}
 NO_JOB = {
-    "Alerts that fire": "ALERTS has the labels of the rules' results, of any job",
+    "Firing alerts": "ALERTS has the labels of the rules' results, of any job",
 }
 """Panels whose queries need not name the job, and why."""
 
@@ -61,7 +62,7 @@ def test_every_rule_has_its_test() -> None:
 
 def test_the_files_are_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
     assert write_or_check(["--check"]) == 0
-    assert {path.stem for path in files()} == set(DASHBOARDS)
+    assert {path.stem for path in dashboard_files()} == set(DASHBOARDS)
     assert write_or_check([]) == 2
     assert "usage" in capsys.readouterr().err
 
@@ -100,7 +101,7 @@ def test_ids_are_unique_and_panels_do_not_overlap(dashboard: dict[str, Any]) -> 
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(numbers)) == len(numbers)
     places = [panel["gridPos"] for panel in dashboard["panels"]]
-    assert all(p["x"] >= 0 and p["x"] + p["w"] <= COLUMNS and p["h"] > 0 for p in places)
+    assert all(p["x"] >= 0 and p["x"] + p["w"] <= GRID_COLUMNS and p["h"] > 0 for p in places)
     for place, other in combinations(places, 2):
         beside = place["x"] + place["w"] <= other["x"] or other["x"] + other["w"] <= place["x"]
         below = place["y"] + place["h"] <= other["y"] or other["y"] + other["h"] <= place["y"]
@@ -109,9 +110,10 @@ def test_ids_are_unique_and_panels_do_not_overlap(dashboard: dict[str, Any]) -> 
 
 def test_panels_that_are_too_wide_for_a_row_go_below() -> None:
     def panel(width: int, height: int) -> Panel:
-        return Panel("t", "d", [Query("up")], width=width, height=height)
+        return Panel("t", "d", [PanelQuery("up")], width=width, height=height)
 
-    document = Dashboard("u", "t", "d", [], [Row("r", [panel(16, 4), panel(8, 6), panel(12, 2)])]).json()
+    row = Row("r", [panel(16, 4), panel(8, 6), panel(12, 2)])
+    document = grafana_json(Dashboard("u", "t", "d", [], [row]))
     assert [item["gridPos"] for item in panels(document)] == [
         {"x": 0, "y": 1, "w": 16, "h": 4},
         {"x": 16, "y": 1, "w": 8, "h": 6},

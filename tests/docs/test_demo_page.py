@@ -12,9 +12,9 @@ from deploy.demo.__main__ import main
 from deploy.demo.actions import ACTIONS
 from deploy.demo.parts import PARTS
 from deploy.demo.ports import Ports
-from deploy.rules.__main__ import HERE as RULES
+from deploy.rules.__main__ import RULE_FOLDER
 from deploy.rules.alerts import eight
-from deploy.rules.thresholds import Thresholds
+from deploy.rules.thresholds import AlertThresholds
 
 PAGE = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
 DEFAULTS: dict[str | None, Any] = {option.name: option.default for option in main.params}
@@ -25,7 +25,7 @@ PORTS = Ports(
     alertmanager=DEFAULTS["alertmanager_port"],
     scaler=DEFAULTS["scaler_port"],
 )
-ALERTS = {alert.name for alert in eight(Thresholds.read(RULES / "thresholds.yml"))}
+ALERTS = {alert.name for alert in eight(AlertThresholds.read(RULE_FOLDER / "thresholds.yml"))}
 
 
 def rows(heading: str) -> list[list[str]]:

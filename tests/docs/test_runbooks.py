@@ -17,7 +17,7 @@ import yaml
 from exporter.run import Exporter
 from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.prometheus import Prometheus, start_prometheus
 
 pytestmark = pytest.mark.timeout(120)  # 8 s alone, of the servers that its commands ask
@@ -131,7 +131,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(redis_cluster: RedisCluster) -> Iterator[World]:
+def world(redis_cluster: LocalCluster) -> Iterator[World]:
     """A cluster with a queue of waiting and failed jobs, its exporter, a Prometheus with all rules."""
     with ExitStack() as undo:
         bullmq = undo.enter_context(BullMQ(6, cluster=redis_cluster.addresses, prefix="{bull}"))

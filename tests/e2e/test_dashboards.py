@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from lab.dashboards import Answers, Prometheus, ask, draw, panels, variables
+from lab.dashboards import GrafanaQueries, QueryResults, draw, panels, run_queries, variables
 from lab.deadline import wait_until
 from tests.support.demo import query, run_demo
 
@@ -47,8 +47,8 @@ if psutil.net_if_stats().keys() <= {"lo"}:
 class World(NamedTuple):
     """What a demo's Prometheus said of each dashboard, and of which seconds."""
 
-    answers: dict[str, Answers]
-    prometheus: Prometheus
+    answers: dict[str, QueryResults]
+    prometheus: GrafanaQueries
     seconds: float
 
 
@@ -69,8 +69,8 @@ def world() -> Iterator[World]:
         later = "count_over_time((redis_cluster_failovers_total > 0)[1m:1s]) > 3"
         wait_until(lambda: query(demo, later), what="points after it, for what is an increase", seconds=60)
         seconds = time.monotonic() - begin
-        prometheus = Prometheus(f"http://127.0.0.1:{demo.prometheus}", seconds)
-        answers = {uid: ask(dashboard, prometheus, seconds) for uid, dashboard in DASHBOARDS.items()}
+        prometheus = GrafanaQueries(f"http://127.0.0.1:{demo.prometheus}", seconds)
+        answers = {uid: run_queries(dashboard, prometheus, seconds) for uid, dashboard in DASHBOARDS.items()}
         yield World(answers, prometheus, seconds)
         demo.stop()
 

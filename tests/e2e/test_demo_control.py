@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import pytest
 
-from deploy.demo.control import SOCKET, Answer, ControlServer, NoDemoError, ask, home_prefix
+from deploy.demo.control import SOCKET, ActionResult, ControlServer, NoDemoError, home_prefix, request_action
 
 PORT = 7001
 
@@ -25,25 +25,25 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield path
 
 
-def echo(line: str) -> Answer:
-    return Answer(done=line != "no", text=f"heard {line}")
+def echo(line: str) -> ActionResult:
+    return ActionResult(done=line != "no", text=f"heard {line}")
 
 
 def test_a_line_is_answered(home: Path) -> None:
     with ControlServer(home, echo):
-        assert ask("kill-node", redis_port=PORT) == Answer(done=True, text="heard kill-node")
-        assert ask("no", redis_port=PORT) == Answer(done=False, text="heard no")
+        assert request_action("kill-node", redis_port=PORT) == ActionResult(done=True, text="heard kill-node")
+        assert request_action("no", redis_port=PORT) == ActionResult(done=False, text="heard no")
 
 
 @pytest.mark.usefixtures("home")
 def test_without_a_demo_it_says_how_to_start_one() -> None:
     with pytest.raises(NoDemoError, match="no demo runs here with its Redis on 7001: make demo starts one"):
-        ask("kill-node", redis_port=PORT)
+        request_action("kill-node", redis_port=PORT)
 
 
 def test_a_demo_on_other_ports_is_not_asked(home: Path) -> None:
     with ControlServer(home, echo), pytest.raises(NoDemoError):
-        ask("kill-node", redis_port=700)
+        request_action("kill-node", redis_port=700)
 
 
 def test_what_a_killed_demo_left_is_passed_over(home: Path) -> None:
@@ -53,19 +53,19 @@ def test_what_a_killed_demo_left_is_passed_over(home: Path) -> None:
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(left / SOCKET))
     with ControlServer(home, echo):
-        assert ask("kill-node", redis_port=PORT).done
+        assert request_action("kill-node", redis_port=PORT).done
 
 
 def test_a_demo_that_does_not_answer_is_not_waited_for_for_ever(home: Path) -> None:
     stuck = Event()
 
-    def wait(line: str) -> Answer:
+    def wait(line: str) -> ActionResult:
         stuck.wait(2)
         return echo(line)
 
     with ControlServer(home, wait):
         with pytest.raises(TimeoutError, match=r"the demo did not answer in 0\.1 s"):
-            ask("kill-node", redis_port=PORT, seconds=0.1)
+            request_action("kill-node", redis_port=PORT, seconds=0.1)
         stuck.set()
 
 
@@ -85,6 +85,6 @@ def ask_and_hang_up(server: socket.socket) -> None:
     hangs_up = Thread(target=hang_up)
     hangs_up.start()
     try:
-        ask("kill-node", redis_port=PORT)
+        request_action("kill-node", redis_port=PORT)
     finally:
         hangs_up.join()

@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.programs import find_program
 from tests.support.fake_prometheus import fake_prometheus
 from tests.support.system import FULL, READ, TARGETS, Program, running
@@ -55,7 +55,7 @@ class Alerts(BaseHTTPRequestHandler):
 
 @dataclass
 class World:
-    cluster: RedisCluster
+    cluster: LocalCluster
     library: BullMQ
     exporter: Program
     closed: Program

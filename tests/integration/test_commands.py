@@ -13,7 +13,7 @@ import pytest
 
 from exporter.run import Exporter
 from exporter.settings import ExporterSettings
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.ports import free_port
 from lab.redis import RedisServer
 
@@ -32,7 +32,7 @@ def monitor(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def exporter(redis_cluster: RedisCluster) -> Iterator[str]:
+def exporter(redis_cluster: LocalCluster) -> Iterator[str]:
     """The URL of an exporter that watches the cluster."""
     settings = ExporterSettings.model_validate(
         {
@@ -58,7 +58,7 @@ def test_the_running_exporter_is_asked(exporter: str, command: str) -> None:
     assert isinstance(json.loads(done.stdout), dict)
 
 
-def test_nodes(exporter: str, redis_cluster: RedisCluster) -> None:
+def test_nodes(exporter: str, redis_cluster: LocalCluster) -> None:
     nodes = json.loads(monitor("redis", "--url", exporter, "--json").stdout)["nodes"]
     assert {node["address"] for node in nodes} == set(redis_cluster.addresses)
     assert sorted(node["role"] for node in nodes) == ["master"] * 3 + ["replica"] * 3

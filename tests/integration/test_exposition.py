@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.run import Exporter
 from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.prometheus import promtool, start_prometheus
 from lab.redis import RedisServer
@@ -52,7 +52,7 @@ DASHBOARD_763 = (
 
 
 @pytest.fixture(scope="module")
-def exporter(redis_cluster: RedisCluster) -> Iterator[str]:
+def exporter(redis_cluster: LocalCluster) -> Iterator[str]:
     """The URL of an exporter that knows a cluster and two queues, one with an odd name."""
     settings = ExporterSettings.model_validate(
         {"listen": "127.0.0.1:0", "redis": {"cluster": redis_cluster.addresses[:1]}}
@@ -79,7 +79,7 @@ def exporter(redis_cluster: RedisCluster) -> Iterator[str]:
                 bullmq.obliterate(queue)
 
 
-def test_both_formats_parse_and_say_the_same(exporter: str, redis_cluster: RedisCluster) -> None:
+def test_both_formats_parse_and_say_the_same(exporter: str, redis_cluster: LocalCluster) -> None:
     text = httpx.get(f"{exporter}/metrics", headers={"Accept": "text/plain;version=0.0.4"})
     openmetrics = httpx.get(f"{exporter}/metrics", headers={"Accept": "application/openmetrics-text"})
     assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -108,7 +108,7 @@ def test_promtool_complains_of_nothing_else(exporter: str) -> None:
 
 
 def test_what_dashboards_for_redis_exporter_ask_is_answered(
-    exporter: str, redis_cluster: RedisCluster
+    exporter: str, redis_cluster: LocalCluster
 ) -> None:
     shipped = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
     assert "localhost:9877" in shipped

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.redis.preflight import PreflightError
 from exporter.run import Exporter
 from exporter.settings import ExporterSettings, MonitoringSettings, RedisSettings
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer, start_redis
@@ -101,7 +101,7 @@ def test_redis_that_comes_later() -> None:
             wait_until(lambda: up(scrape(url)) == {node: 1}, what="Redis is seen again")
 
 
-def test_a_node_that_hangs(fresh_cluster: RedisCluster) -> None:
+def test_a_node_that_hangs(fresh_cluster: LocalCluster) -> None:
     cluster = fresh_cluster
     with running(redis_at(*cluster.nodes[:2])) as url:
         assert up(scrape(url)) == dict.fromkeys(cluster.addresses, 1)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pytest
 
 from lab.bullmq import VERSIONS, BullMQ
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.driver import Driver, DriverError
 from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer
@@ -65,7 +65,7 @@ def test_a_parent_waits_for_its_child(bullmq: Driver) -> None:
     assert bullmq.counts("children")["waiting"] == 1
 
 
-def test_a_worker_completes_a_job_in_a_cluster(start: Start, redis_cluster: RedisCluster) -> None:
+def test_a_worker_completes_a_job_in_a_cluster(start: Start, redis_cluster: LocalCluster) -> None:
     with start(cluster=redis_cluster.addresses[:1]) as bullmq:
         bullmq.add_bulk("{tagged}", 2)
         bullmq.start_worker("{tagged}", behaviour={"ms": 1})

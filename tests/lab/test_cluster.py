@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 
 pytestmark = pytest.mark.timeout(120)  # 4 s alone, of nodes that join and leave
 
 
-def test_every_key_has_an_owner_among_three_masters(redis_cluster: RedisCluster) -> None:
+def test_every_key_has_an_owner_among_three_masters(redis_cluster: LocalCluster) -> None:
     assert len(redis_cluster.masters()) == len(redis_cluster.replicas()) == 3
     owners = {redis_cluster.owner_of(f"key-{n}").address for n in range(20)}
     assert owners == {master.address for master in redis_cluster.masters()}
@@ -17,7 +17,7 @@ def test_every_key_has_an_owner_among_three_masters(redis_cluster: RedisCluster)
     assert redis_cluster.owner_of("key-1").cli("get", "key-1") == "value"
 
 
-def test_nodes_join_leave_and_change_roles(fresh_cluster: RedisCluster) -> None:
+def test_nodes_join_leave_and_change_roles(fresh_cluster: LocalCluster) -> None:
     empty = fresh_cluster.add_node()
     assert empty not in fresh_cluster.masters() + fresh_cluster.replicas()
     master = fresh_cluster.masters()[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.ports import free_port
-from lab.prometheus import QueryError, promtool, start_prometheus
+from lab.prometheus import PrometheusQueryError, promtool, start_prometheus
 
 pytestmark = pytest.mark.timeout(120)  # 6 s alone, of Prometheus and its scrapes
 
@@ -22,7 +22,7 @@ def test_it_scrapes_itself() -> None:
         [(labels, value)] = prometheus.wait_for('up{job="self"} == 1')
         assert labels["instance"] == f"127.0.0.1:{port}"
         assert value == 1
-        with pytest.raises(QueryError, match="parse error"):
+        with pytest.raises(PrometheusQueryError, match="parse error"):
             prometheus.query("sum(")
 
 

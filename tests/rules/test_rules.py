@@ -9,14 +9,16 @@ import yaml
 
 from deploy.rules import __main__ as rules
 from deploy.rules.alerts import eight
-from deploy.rules.thresholds import Thresholds
+from deploy.rules.thresholds import AlertThresholds
 from lab.prometheus import promtool
 
 pytestmark = pytest.mark.timeout(120)  # 4 s alone, 14 s on a busy machine
 
 HERE = Path(__file__).parent
 SHIPPED = sorted(
-    path for path in rules.files(Thresholds.read(rules.HERE / "thresholds.yml")) if path.parent == rules.HERE
+    path
+    for path in rules.rule_files(AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml"))
+    if path.parent == rules.RULE_FOLDER
 )
 NAMED = {
     "RedisConnectionDown": ("critical", "5m"),
@@ -47,13 +49,13 @@ def test_the_files_are_what_thresholds_yml_makes() -> None:
 
 
 def test_the_eight_have_their_severities_and_cooldowns_and_hold_as_long() -> None:
-    alerts = eight(Thresholds.read(rules.HERE / "thresholds.yml"))
+    alerts = eight(AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml"))
     assert {alert.name: (alert.severity, alert.cooldown) for alert in alerts} == NAMED
     assert not [alert.name for alert in alerts if alert.hold]
 
 
 def test_what_silences_others_comes_before_them() -> None:
-    [group] = yaml.safe_load((rules.HERE / "oxherd.yml").read_text())["groups"]
+    [group] = yaml.safe_load((rules.RULE_FOLDER / "oxherd.yml").read_text())["groups"]
     wait = {rule["alert"]: rule["for"] for rule in group["rules"]}
     assert group["rules"][0]["alert"] == "RedisConnectionDown"
     assert wait["RedisConnectionDown"] == "30s"
@@ -63,7 +65,7 @@ def test_what_silences_others_comes_before_them() -> None:
 
 
 def test_a_threshold_a_job_and_an_address_are_changed_in_one_place() -> None:
-    shipped = Thresholds.read(rules.HERE / "thresholds.yml")
+    shipped = AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml")
     changed = shipped.model_copy(
         update={
             "job": "mine",
@@ -72,7 +74,7 @@ def test_a_threshold_a_job_and_an_address_are_changed_in_one_place() -> None:
             "runbooks": "https://wiki.example",
         }
     )
-    texts = "".join(rules.files(changed).values())
+    texts = "".join(rules.rule_files(changed).values())
     assert shipped.job not in texts.replace("name: oxherd", "").replace("oxherd_", "").replace(
         "/d/oxherd", ""
     )
@@ -82,14 +84,14 @@ def test_a_threshold_a_job_and_an_address_are_changed_in_one_place() -> None:
     assert "https://wiki.example/HighFailedJobs.md" in texts
 
 
-def test_a_stale_file_is_told_and_a_wrong_call_says_how(
+def test_check_names_a_stale_file_and_wrong_arguments_print_the_usage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (rules.HERE / "thresholds.yml").read_text()
+    text = (rules.RULE_FOLDER / "thresholds.yml").read_text()
     (tmp_path / "thresholds.yml").write_text(text)
-    monkeypatch.setattr(rules, "HERE", tmp_path)
+    monkeypatch.setattr(rules, "RULE_FOLDER", tmp_path)
     assert rules.main(["--check"]) == 1
-    assert "oxherd.yml is not what thresholds.yml makes" in capsys.readouterr().err
+    assert "oxherd.yml differs from thresholds.yml" in capsys.readouterr().err
     assert rules.main(["--write"]) == 0
     assert rules.main(["--check"]) == 0
     assert rules.main([]) == 2
@@ -97,8 +99,8 @@ def test_a_stale_file_is_told_and_a_wrong_call_says_how(
 
 
 def test_the_page_tells_each_alert_with_its_times() -> None:
-    page = (rules.HERE.parents[2] / "docs" / "alerts.md").read_text()
-    for alert in eight(Thresholds.read(rules.HERE / "thresholds.yml")):
+    page = (rules.RULE_FOLDER.parents[2] / "docs" / "alerts.md").read_text()
+    for alert in eight(AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml")):
         [row] = [line for line in page.splitlines() if line.startswith(f"| {alert.name} |")]
         times = f"| {alert.wait} | {alert.cooldown} | {alert.severity} | {alert.cooldown} |"
         assert row.endswith(times), row

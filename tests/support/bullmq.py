@@ -10,7 +10,7 @@ from exporter.bullmq.follow import Follower
 from exporter.redis.deployment import Deployment
 from exporter.settings import BullMQSettings, RedisSettings
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
 from service.clock import Deadline
@@ -90,7 +90,7 @@ def counters(events: Events) -> dict[str, int]:
     return {name: value for name in NAMES if (value := getattr(events.counters, name))}
 
 
-def watched(watch: WatchOf, server_or_cluster: RedisServer | RedisCluster, *names: str) -> Watch:
+def watched(watch: WatchOf, server_or_cluster: RedisServer | LocalCluster, *names: str) -> Watch:
     """Queues that are known by their names, before they are there."""
     monitor = watch(server_or_cluster, queues=list(names))
     monitor.look()

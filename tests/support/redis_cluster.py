@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.redis import RedisServer
 
 
-def move_slot(cluster: RedisCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
+def move_slot(cluster: LocalCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
     """As redis-cli --cluster reshard does it."""
     source_id, target_id = source.cli("cluster", "myid"), target.cli("cluster", "myid")
     target.cli("cluster", "setslot", slot, "importing", source_id)

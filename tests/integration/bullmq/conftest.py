@@ -7,7 +7,7 @@ import pytest
 
 from exporter.settings import BullMQSettings, RedisSettings
 from lab.bullmq import VERSIONS, BullMQ
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.driver import Driver
 from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer, start_redis
@@ -20,7 +20,7 @@ def watch() -> Iterator[WatchOf]:
     with ExitStack() as undo:
 
         def open_monitor(
-            server_or_cluster: RedisServer | RedisCluster,
+            server_or_cluster: RedisServer | LocalCluster,
             redis: dict[str, object] | None = None,
             **bullmq: object,
         ) -> Watch:

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.bullmq.busy import BusyWorkers
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.redis import RedisServer
 from service.clock import Deadline
 from service.outcome import UnreadableError
@@ -16,7 +16,7 @@ from tests.support.bullmq import WatchOf
 
 
 def busy(
-    watch: WatchOf, server_or_cluster: RedisServer | RedisCluster, *names: str, **bullmq: Any
+    watch: WatchOf, server_or_cluster: RedisServer | LocalCluster, *names: str, **bullmq: Any
 ) -> dict[str, int]:
     monitor = watch(server_or_cluster, **bullmq)
     monitor.look()
@@ -43,7 +43,7 @@ def test_jobs_in_hand_are_counted_by_the_workers_name(
         assert busy(watch, server, f"busy-*-{version}") == {"pod-a": 2, "": 1}
 
 
-def test_in_a_cluster_each_queues_own_node_is_asked(redis_cluster: RedisCluster, watch: WatchOf) -> None:
+def test_in_a_cluster_each_queues_own_node_is_asked(redis_cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=redis_cluster.addresses, prefix="{busy}") as library:
         library.start_worker("mail", behaviour={"hold": True}, concurrency=2, name="pod-a")
         library.add_bulk("mail", 2)

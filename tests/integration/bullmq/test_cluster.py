@@ -9,7 +9,7 @@ import pytest
 from exporter.bullmq.keys import slot_of
 from exporter.snapshot import QueueId
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import DriverError
 from lab.pybullmq import PyBullMQ
@@ -20,13 +20,13 @@ TAGGED = ("{mail}", "{images}", "{invoices}")  # on three different masters
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[RedisCluster]:
+def shared() -> Iterator[LocalCluster]:
     with start_cluster() as started:
         yield started
 
 
 @pytest.fixture
-def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
+def cluster(shared: LocalCluster) -> Iterator[LocalCluster]:
     """The module's cluster, empty and well."""
     for node in shared.masters():
         node.cli("flushall")
@@ -42,11 +42,11 @@ def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
 @pytest.mark.parametrize(
     "key", ["bull:{mail}:", "bull:plain:", "{bull}:x", "a{}b{c}", "{a}{b}", "ü", "{", "}{"]
 )
-def test_slots_are_the_servers_own(shared: RedisCluster, key: str) -> None:
+def test_slots_are_the_servers_own(shared: LocalCluster, key: str) -> None:
     assert slot_of(key) == int(shared.nodes[0].cli("cluster", "keyslot", key))
 
 
-def test_tagged_names_and_tagged_prefixes(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_tagged_names_and_tagged_prefixes(cluster: LocalCluster, watch: WatchOf) -> None:
     with (
         BullMQ(6, cluster=cluster.addresses) as spread,
         BullMQ(5, cluster=cluster.addresses, prefix="{bull}") as together,
@@ -70,7 +70,7 @@ def test_tagged_names_and_tagged_prefixes(cluster: RedisCluster, watch: WatchOf)
         assert of(state, "{snakes}").jobs.waiting == 6
 
 
-def test_workers_are_those_of_the_node_that_sees_most(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_workers_are_those_of_the_node_that_sees_most(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq, PyBullMQ(cluster=cluster.addresses) as python:
         monitor = watch(cluster)
         for queue in TAGGED:
@@ -93,7 +93,7 @@ def test_workers_are_those_of_the_node_that_sees_most(cluster: RedisCluster, wat
             assert workers == expected
 
 
-def test_a_busy_python_worker_is_one(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_a_busy_python_worker_is_one(cluster: LocalCluster, watch: WatchOf) -> None:
     """Its pool at the queue's own node grows with its jobs."""
     with PyBullMQ(cluster=cluster.addresses) as python:
         python.start_worker("{snakes}", concurrency=6, behaviour={"hold": True})
@@ -104,7 +104,7 @@ def test_a_busy_python_worker_is_one(cluster: RedisCluster, watch: WatchOf) -> N
         assert of(watch(cluster).look(), "{snakes}").workers == 1
 
 
-def test_a_plain_name_is_a_phantom(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_a_plain_name_is_a_phantom(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add("{mail}")
         with pytest.raises(DriverError, match=r"CROSSSLOT|slot"):
@@ -116,7 +116,7 @@ def test_a_plain_name_is_a_phantom(cluster: RedisCluster, watch: WatchOf) -> Non
         assert named.problems == ("in a cluster a queue's name or prefix needs a {hash tag}: plain",)
 
 
-def test_a_slot_that_moves_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_a_slot_that_moves_is_followed(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
         monitor = watch(cluster)
@@ -129,7 +129,7 @@ def test_a_slot_that_moves_is_followed(cluster: RedisCluster, watch: WatchOf) ->
         move_slot(cluster, slot_of("bull:{mail}:"), target, source)
 
 
-def test_a_failover_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_a_failover_is_followed(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
         monitor = watch(cluster)
@@ -141,7 +141,7 @@ def test_a_failover_is_followed(cluster: RedisCluster, watch: WatchOf) -> None:
         assert (of(state, "{mail}").jobs.waiting, state.up) == (7, True)
 
 
-def test_a_node_that_hangs_costs_only_its_queues(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_a_node_that_hangs_costs_only_its_queues(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         for queue in TAGGED:
             bullmq.add(queue)

@@ -13,7 +13,7 @@ from exporter.run import Exporter
 from exporter.settings import ExporterSettings
 from exporter.snapshot import Histogram, QueueId
 from lab.bullmq import VERSIONS, BullMQ, Version
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.pybullmq import PyBullMQ
@@ -271,7 +271,7 @@ def scrape(program: Exporter, *, expected: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
+def cluster() -> Iterator[LocalCluster]:
     with start_cluster(masters=3, replicas_per_master=1) as started:
         yield started
 
@@ -279,7 +279,7 @@ def cluster() -> Iterator[RedisCluster]:
 TAGGED = ("{mail}", "{print}", "{bill}")
 
 
-def test_in_a_cluster_through_a_failover(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_in_a_cluster_through_a_failover(cluster: LocalCluster, watch: WatchOf) -> None:
     monitor = watched(watch, cluster, *TAGGED)
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         workers = {name: bullmq.start_worker(name, concurrency=3) for name in TAGGED}
@@ -298,7 +298,7 @@ def test_in_a_cluster_through_a_failover(cluster: RedisCluster, watch: WatchOf) 
             assert bullmq.tally(workers[name])["returned"] == 40
 
 
-def test_in_a_cluster_through_the_death_of_a_master(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_in_a_cluster_through_the_death_of_a_master(cluster: LocalCluster, watch: WatchOf) -> None:
     monitor = watched(watch, cluster, "{bill}")
     with PyBullMQ(cluster=cluster.addresses) as python:
         python.start_worker("{bill}", concurrency=2)

@@ -10,7 +10,7 @@ import pytest
 from exporter.bullmq.keys import slot_of
 from exporter.redis.watch import FailoverWatcher
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.sentinel import SentinelSet
 from tests.support.bullmq import Watch, WatchOf, wait_for, watched
@@ -49,7 +49,7 @@ class Following:
         assert self.completed == sorted(self.completed)
 
 
-def test_a_slot_migration_under_load(fresh_cluster: RedisCluster, watch: WatchOf) -> None:
+def test_a_slot_migration_under_load(fresh_cluster: LocalCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{mail}"
     monitor = watched(watch, cluster, name)
     failovers = FailoverWatcher(monitor.deployment)
@@ -107,7 +107,7 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
     assert (events.lost, events.undone) == (0, 0)
 
 
-def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: RedisCluster, watch: WatchOf) -> None:
+def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: LocalCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{bill}"
     monitor = watched(watch, cluster, name)
     with BullMQ(6, cluster=cluster.addresses) as bullmq:

@@ -9,7 +9,7 @@ import pytest
 from exporter.redis.collect import collect_redis
 from exporter.snapshot import BullMQState, RedisState
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline
 from service.outcome import Ok, UnreadableError
@@ -63,7 +63,7 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
+def cluster() -> Iterator[LocalCluster]:
     with start_cluster() as started, BullMQ(6, cluster=started.addresses) as bullmq:
         for queue in ("{mail}", "{images}", "{invoices}"):
             busy(bullmq, queue)
@@ -92,7 +92,7 @@ def complaints(monitor: Watch) -> list[str]:
     return problems
 
 
-def test_the_file_is_enough_in_a_cluster(cluster: RedisCluster, watch: WatchOf) -> None:
+def test_the_file_is_enough_in_a_cluster(cluster: LocalCluster, watch: WatchOf) -> None:
     for node in cluster.nodes:
         let_in(node)
     monitor = watch(cluster, redis=READER)
@@ -116,7 +116,7 @@ def test_each_command_is_needed(command: str, server: RedisServer, watch: WatchO
 
 @pytest.mark.parametrize("command", ["+cluster|info", "+cluster|nodes"])
 def test_each_command_about_the_cluster_is_needed(
-    command: str, cluster: RedisCluster, watch: WatchOf
+    command: str, cluster: LocalCluster, watch: WatchOf
 ) -> None:
     for node in cluster.nodes:
         let_in(node, but=command)

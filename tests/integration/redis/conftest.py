@@ -7,19 +7,19 @@ import pytest
 
 from exporter.redis.deployment import Deployment
 from exporter.settings import RedisSettings
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from tests.support.deployments import Connect
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[RedisCluster]:
+def shared() -> Iterator[LocalCluster]:
     """A cluster of the module's own, which its tests may break."""
     with start_cluster() as started:
         yield started
 
 
 @pytest.fixture
-def cluster(shared: RedisCluster) -> Iterator[RedisCluster]:
+def cluster(shared: LocalCluster) -> Iterator[LocalCluster]:
     """The module's cluster, with all its nodes running and well again after each test."""
     yield shared
     for node in shared.nodes:

@@ -9,7 +9,7 @@ import pytest
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
 from exporter.snapshot import RedisState, TopologyNode
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
 from service.clock import Deadline
@@ -46,7 +46,7 @@ def unread(state: RedisState) -> dict[str, str]:
     return {address: outcome.kind for address, outcome in state.nodes.items() if isinstance(outcome, Failed)}
 
 
-def test_one_seed_leads_to_all_six(cluster: RedisCluster, connect: Connect) -> None:
+def test_one_seed_leads_to_all_six(cluster: LocalCluster, connect: Connect) -> None:
     state = collect(connect(cluster=[cluster.replicas()[-1].address]))
     assert state.topology.mode == "cluster"
     assert (
@@ -64,18 +64,18 @@ def test_one_seed_leads_to_all_six(cluster: RedisCluster, connect: Connect) -> N
         assert reading.cluster_info.text("cluster_state") == "ok"
 
 
-def test_a_url_of_any_node_will_do(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_url_of_any_node_will_do(cluster: LocalCluster, connect: Connect) -> None:
     states = [collect(connect(url=node.url)) for node in cluster.nodes]
     assert {state.topology.mode for state in states} == {"cluster"}
     assert len({state.topology for state in states}) == 1
 
 
-def test_a_dead_seed_is_passed_over(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_dead_seed_is_passed_over(cluster: LocalCluster, connect: Connect) -> None:
     deployment = connect(cluster=["127.0.0.1:1", cluster.addresses[0]])
     assert len(collect(deployment).readings()) == 6
 
 
-def test_a_node_that_hangs_costs_only_itself(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_node_that_hangs_costs_only_itself(cluster: LocalCluster, connect: Connect) -> None:
     deployment = connect(cluster=cluster.addresses, timeout_seconds=0.5)
     collect(deployment)
     cluster.nodes[1].suspend()
@@ -85,7 +85,7 @@ def test_a_node_that_hangs_costs_only_itself(cluster: RedisCluster, connect: Con
     assert unread(fresh) == {cluster.nodes[1].address: "timeout"}
 
 
-def test_half_of_the_nodes_hang(cluster: RedisCluster, connect: Connect) -> None:
+def test_half_of_the_nodes_hang(cluster: LocalCluster, connect: Connect) -> None:
     deployment = connect(cluster=cluster.addresses, timeout_seconds=0.5)
     collect(deployment)
     hung = cluster.nodes[:3]
@@ -103,7 +103,7 @@ def test_half_of_the_nodes_hang(cluster: RedisCluster, connect: Connect) -> None
 
 
 def test_a_dead_master_stays_listed_and_its_replica_takes_over(
-    cluster: RedisCluster, connect: Connect
+    cluster: LocalCluster, connect: Connect
 ) -> None:
     deployment = connect(cluster=cluster.addresses)
     before = collect(deployment)
@@ -130,7 +130,7 @@ def test_a_dead_master_stays_listed_and_its_replica_takes_over(
     assert node_of(back, master).shard == shard
 
 
-def test_a_manual_failover_is_followed(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_manual_failover_is_followed(cluster: LocalCluster, connect: Connect) -> None:
     deployment = connect(cluster=cluster.addresses)
     collect(deployment)
     master = cluster.masters()[-1]
@@ -141,7 +141,7 @@ def test_a_manual_failover_is_followed(cluster: RedisCluster, connect: Connect) 
     assert node_of(state, master).master == replica.address
 
 
-def test_a_node_joins_and_leaves(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_node_joins_and_leaves(cluster: LocalCluster, connect: Connect) -> None:
     deployment = connect(cluster=[cluster.addresses[0]])
     assert len(collect(deployment).nodes) == 6
     joined = cluster.add_node()
@@ -153,7 +153,7 @@ def test_a_node_joins_and_leaves(cluster: RedisCluster, connect: Connect) -> Non
     assert list(collect(deployment).nodes) == sorted(cluster.addresses)
 
 
-def test_a_refresh_finds_the_new_owner_of_slots(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_refresh_finds_the_new_owner_of_slots(cluster: LocalCluster, connect: Connect) -> None:
     deployment = connect(cluster=cluster.addresses)
     deadline = Deadline.after(20)
     before = deployment.topology(deadline)

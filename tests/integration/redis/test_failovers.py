@@ -12,7 +12,7 @@ import pytest
 from exporter.redis.watch import FailoverWatcher
 from exporter.run import Exporter
 from exporter.settings import ExporterSettings
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
@@ -63,19 +63,19 @@ def settled(counts: Counts, watched: SentinelSet) -> int:
     return watched.switches()
 
 
-def shard_of(cluster: RedisCluster, master: RedisServer) -> str:
+def shard_of(cluster: LocalCluster, master: RedisServer) -> str:
     return str(
         next(member.slots[0].start for member in cluster.members() if member.address == master.address)
     )
 
 
-def pair(cluster: RedisCluster, number: int) -> tuple[RedisServer, RedisServer, str]:
+def pair(cluster: LocalCluster, number: int) -> tuple[RedisServer, RedisServer, str]:
     """A master, its replica and its shard."""
     master = cluster.masters()[number]
     return master, cluster.replicas_of(master)[0], shard_of(cluster, master)
 
 
-def test_by_hand_there_and_back(cluster: RedisCluster, connect: Connect) -> None:
+def test_by_hand_there_and_back(cluster: LocalCluster, connect: Connect) -> None:
     master, replica, shard = pair(cluster, 0)
     with watching(connect, cluster=[cluster.nodes[-1].address]) as counts:
         assert sorted(counts()) == ["0", "10922", "5461"]
@@ -87,14 +87,14 @@ def test_by_hand_there_and_back(cluster: RedisCluster, connect: Connect) -> None
         assert settle(counts, 2) == {shard: 2}
 
 
-def test_a_take_over_without_a_vote(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_take_over_without_a_vote(cluster: LocalCluster, connect: Connect) -> None:
     _, replica, shard = pair(cluster, 1)
     with watching(connect, cluster=cluster.addresses) as counts:
         replica.cli("cluster", "failover", "takeover")
         assert settle(counts, 1) == {shard: 1}
 
 
-def test_all_shards_at_once(cluster: RedisCluster, connect: Connect) -> None:
+def test_all_shards_at_once(cluster: LocalCluster, connect: Connect) -> None:
     pairs = [pair(cluster, number) for number in range(3)]
     with watching(connect, cluster=cluster.addresses) as counts:
         for _, replica, _ in pairs:
@@ -102,7 +102,7 @@ def test_all_shards_at_once(cluster: RedisCluster, connect: Connect) -> None:
         assert settle(counts, 3) == {shard: 1 for _, _, shard in pairs}
 
 
-def test_by_death_and_the_old_master_comes_back(cluster: RedisCluster, connect: Connect) -> None:
+def test_by_death_and_the_old_master_comes_back(cluster: LocalCluster, connect: Connect) -> None:
     master, _, shard = pair(cluster, 2)
     time.sleep(VOTE_SECONDS)
     with watching(connect, cluster=cluster.addresses) as counts:
@@ -113,7 +113,7 @@ def test_by_death_and_the_old_master_comes_back(cluster: RedisCluster, connect: 
         assert settle(counts, 1) == {shard: 1}
 
 
-def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: LocalCluster, connect: Connect) -> None:
     master, _, shard = pair(cluster, 2)
     time.sleep(VOTE_SECONDS)
     with watching(connect, cluster=cluster.addresses) as counts:
@@ -123,7 +123,7 @@ def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: RedisCluster, 
         assert settle(counts, 1) == {shard: 1}
 
 
-def test_a_watch_that_saw_nothing_in_between(cluster: RedisCluster, connect: Connect) -> None:
+def test_a_watch_that_saw_nothing_in_between(cluster: LocalCluster, connect: Connect) -> None:
     _, replica, shard = pair(cluster, 0)
     watch = FailoverWatcher(connect(cluster=cluster.addresses))
     watch.step()
@@ -134,7 +134,7 @@ def test_a_watch_that_saw_nothing_in_between(cluster: RedisCluster, connect: Con
     assert {name: count for name, count in watch.counts.items() if count} == {shard: 1}
 
 
-def test_slots_that_move_are_none(cluster: RedisCluster, connect: Connect) -> None:
+def test_slots_that_move_are_none(cluster: LocalCluster, connect: Connect) -> None:
     giver, taker = cluster.masters()[:2]
     slots = next(member.slots[0] for member in cluster.members() if member.address == giver.address)
     ids = {node.address: node.cli("cluster", "myid") for node in (giver, taker)}
@@ -151,7 +151,7 @@ def test_slots_that_move_are_none(cluster: RedisCluster, connect: Connect) -> No
             assert len(counts()) == 3
 
 
-def test_restarts_and_bumped_epochs_are_none(cluster: RedisCluster, connect: Connect) -> None:
+def test_restarts_and_bumped_epochs_are_none(cluster: LocalCluster, connect: Connect) -> None:
     master = cluster.masters()[0]
     with watching(connect, cluster=cluster.addresses) as counts:
         master.kill()
@@ -179,7 +179,7 @@ def test_sentinel(fresh_sentinel_set: SentinelSet, connect: Connect) -> None:
         assert settled(counts, watched) >= after
 
 
-def test_the_whole_exporter_tells(cluster: RedisCluster) -> None:
+def test_the_whole_exporter_tells(cluster: LocalCluster) -> None:
     _, replica, shard = pair(cluster, 0)
     settings = ExporterSettings.model_validate(
         {"listen": "127.0.0.1:0", "redis": {"cluster": cluster.addresses}}

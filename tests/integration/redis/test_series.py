@@ -9,7 +9,7 @@ from exporter.health import Health
 from exporter.metrics import cluster as cluster_series
 from exporter.metrics import redis as redis_series
 from exporter.snapshot import RedisState, Snapshot
-from lab.cluster import RedisCluster
+from lab.cluster import LocalCluster
 from lab.redis import RedisServer
 from lab.sentinel import SentinelSet
 from service.outcome import Ok
@@ -31,7 +31,7 @@ def series(state: RedisState) -> dict[str, dict[tuple[str, ...], float]]:
     return {family.name: dict(family.read(assessment)) for family in families}
 
 
-def test_a_cluster(redis_cluster: RedisCluster, connect: Connect) -> None:
+def test_a_cluster(redis_cluster: LocalCluster, connect: Connect) -> None:
     families = series(collect(connect(cluster=redis_cluster.addresses)))
     replicas = {node.address for node in redis_cluster.replicas()}
     everyone = set(redis_cluster.addresses)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from lab.ports import free_port
-from lab.process import Process
+from lab.process import ChildProcess
 from lab.programs import find_program
 from lab.prometheus import promtool
 from service.clock import now
@@ -76,7 +76,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert done.returncode == 0, done.stderr
     (home / "prometheus.yml").write_text("scrape_configs: []\n")
     port = free_port()
-    server = Process(
+    server = ChildProcess(
         [
             find_program("prometheus"),
             f"--config.file={home / 'prometheus.yml'}",

@@ -11,7 +11,7 @@ from exporter.host.collect import collect_host
 from exporter.settings import ExporterSettings
 from exporter.snapshot import HostState
 from lab.bullmq import BullMQ
-from lab.cluster import RedisCluster, start_cluster
+from lab.cluster import LocalCluster, start_cluster
 from lab.driver import Driver
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline
@@ -264,7 +264,7 @@ def troubles_together(undo: ExitStack) -> Cause:
 
 
 def _settings(
-    where: RedisServer | RedisCluster,
+    where: RedisServer | LocalCluster,
     queue: str,
     *,
     events: bool = True,
@@ -305,7 +305,7 @@ def _clean(jobs: Driver, queue: str) -> None:
     jobs.queue(queue, "clean", 0, 1000, "failed")
 
 
-def _bystander(cluster: RedisCluster, queue: str) -> RedisServer:
+def _bystander(cluster: LocalCluster, queue: str) -> RedisServer:
     """A master that does not have the queue's keys."""
     owner = cluster.owner_of(f"bull:{queue}:meta")
     return next(node for node in cluster.masters() if node is not owner)

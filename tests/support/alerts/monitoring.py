@@ -12,11 +12,11 @@ from typing import Any, Final
 import yaml
 
 from deploy.rules.alerts import oxherd
-from deploy.rules.thresholds import Thresholds
+from deploy.rules.thresholds import AlertThresholds
 from lab.alertmanager import start_alertmanager
 from lab.prometheus import Prometheus, start_prometheus
 from lab.receiver import Receiver
-from lab.scaled import scale, seconds_of, with_webhook
+from lab.scaled import duration_seconds, scale, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
 LATENCY: Final = 0.5
@@ -46,16 +46,18 @@ def pace(factor: float) -> Pace:
     [rules] = _read("prometheus/rules/oxherd.yml")["groups"]
     return Pace(
         factor=factor,
-        scrape=max(1.0, seconds_of(prometheus["global"]["scrape_interval"]) * factor),
-        evaluation=max(1.0, seconds_of(rules["interval"]) * factor),
-        tick=seconds_of(routes["route"]["group_interval"]) * factor,
-        cooldowns={rule["alert"]: seconds_of(rule["labels"]["cooldown"]) * factor for rule in rules["rules"]},
+        scrape=max(1.0, duration_seconds(prometheus["global"]["scrape_interval"]) * factor),
+        evaluation=max(1.0, duration_seconds(rules["interval"]) * factor),
+        tick=duration_seconds(routes["route"]["group_interval"]) * factor,
+        cooldowns={
+            rule["alert"]: duration_seconds(rule["labels"]["cooldown"]) * factor for rule in rules["rules"]
+        },
     )
 
 
 def rules_of(job: str, factor: float) -> dict[str, Any]:
     """The eight for one scrape job, scaled."""
-    shipped = Thresholds.read(DEPLOY / "prometheus" / "rules" / "thresholds.yml")
+    shipped = AlertThresholds.read(DEPLOY / "prometheus" / "rules" / "thresholds.yml")
     scaled: dict[str, Any] = scale(yaml.safe_load(oxherd(shipped.model_copy(update={"job": job}))), factor)
     return scaled
 

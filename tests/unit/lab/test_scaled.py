@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.scaled import scale, scale_duration, seconds_of, with_webhook
+from lab.scaled import duration_seconds, scale, scale_duration, with_webhook
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 
@@ -23,13 +23,13 @@ def scaled_expression(expression: str, factor: float = 0.1, **floors: float) -> 
     [("15s", 15), ("4m30s", 270), ("1h", 3600), ("250ms", 0.25), ("1d", 86400), ("2w", 1209600), ("0s", 0)],
 )
 def test_a_duration_in_seconds(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
+    assert duration_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5min"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
-        seconds_of(text)
+        duration_seconds(text)
 
 
 def test_a_duration_is_scaled_to_the_millisecond() -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from deploy.demo.actions import ACTIONS
-from deploy.demo.commands import HELP, Action, RefusedError, find, table
+from deploy.demo.commands import HELP_COMMAND, DemoAction, RefusedError, action_table, find
 
-KILL = Action("kill-node", "kill a node", "ClusterNodeDown", lambda _: "killed")
-START = Action("start", "bring it back", "", lambda _: "is back")
+KILL = DemoAction("kill-node", "kill a node", "ClusterNodeDown", lambda _: "killed")
+START = DemoAction("start", "bring it back", "", lambda _: "is back")
 
 
 @pytest.mark.parametrize("line", ["kill-node", "  kill-node\n", "kill-node\r\n"])
@@ -30,7 +30,7 @@ def test_another_line_is_refused_with_what_was_meant(line: str, message: str) ->
 
 
 def test_the_table_is_aligned() -> None:
-    assert table([KILL, START]).splitlines() == [
+    assert action_table([KILL, START]).splitlines() == [
         "  kill-node  kill a node    ClusterNodeDown",
         "  start      bring it back",
     ]
@@ -39,5 +39,5 @@ def test_the_table_is_aligned() -> None:
 def test_each_action_has_a_name_of_its_own() -> None:
     names = [action.name for action in ACTIONS]
     assert len(set(names)) == len(names)
-    assert HELP not in names
+    assert HELP_COMMAND not in names
     assert all(name.isascii() and " " not in name for name in names)

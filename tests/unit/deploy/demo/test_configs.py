@@ -14,17 +14,17 @@ from deploy.demo.configs import (
     write,
 )
 from exporter.settings import ExporterSettings
-from lab.scaled import seconds_of
+from lab.scaled import duration_seconds
 
 
 def test_the_rules_are_the_shipped_ones_with_their_times_divided() -> None:
     [shipped] = read(DEPLOY / "prometheus" / "rules" / "oxherd.yml")["groups"]
     [faster] = rules_config(30)["groups"]
-    assert seconds_of(faster["interval"]) == max(1.0, seconds_of(shipped["interval"]) / 30)
+    assert duration_seconds(faster["interval"]) == max(1.0, duration_seconds(shipped["interval"]) / 30)
     assert len(faster["rules"]) == 8
     for rule, model in zip(faster["rules"], shipped["rules"], strict=True):
         for time in ("for", "keep_firing_for"):
-            assert seconds_of(rule[time]) == seconds_of(model[time]) / 30
+            assert duration_seconds(rule[time]) == duration_seconds(model[time]) / 30
         assert rule["labels"] == model["labels"]
         assert rule["annotations"] == model["annotations"]
 
@@ -49,8 +49,8 @@ def test_scrapes_come_sooner_too_but_not_below_a_second(
     times = prometheus_config(
         exporter_port=1, scaler_port=3, alertmanager_port=2, rules=rules, divisor=divisor
     )["global"]
-    assert seconds_of(times["scrape_interval"]) == interval
-    assert seconds_of(times["scrape_timeout"]) == timeout
+    assert duration_seconds(times["scrape_interval"]) == interval
+    assert duration_seconds(times["scrape_timeout"]) == timeout
 
 
 @pytest.mark.parametrize(("divisor", "seconds"), [(1, 10), (2, 5), (30, 1)])
@@ -64,7 +64,7 @@ def test_alertmanager_has_the_shipped_routes_and_no_receiver_but_the_webhook() -
     config = alertmanager_config(webhook="http://127.0.0.1:3", divisor=30)
     shipped = read(DEPLOY / "alertmanager" / "alertmanager.yml")
     assert config["inhibit_rules"] == shipped["inhibit_rules"]
-    assert seconds_of(config["route"]["group_interval"]) == 2
+    assert duration_seconds(config["route"]["group_interval"]) == 2
     assert {receiver["name"] for receiver in config["receivers"]} == {"critical", "high", "medium", "other"}
     assert all(set(receiver) == {"name", "webhook_configs"} for receiver in config["receivers"])
     assert "global" not in config
