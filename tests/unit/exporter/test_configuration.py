@@ -67,8 +67,11 @@ def test_a_certificate_names_the_bundle() -> None:
         (["REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE"], "REDIS_TLS_CERT_FILE"),
     ],
 )
-def test_a_file_that_is_no_certificate(tmp_path: Path, names: list[str], setting: str) -> None:
-    file = tmp_path / "file.pem"
+def test_a_file_that_is_no_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], setting: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a long path is cut in messages
+    file = Path("file.pem")
     file.write_text("hunter2")
     with pytest.raises(ConfigError) as caught:
         read_settings(dict.fromkeys(names, str(file)))
