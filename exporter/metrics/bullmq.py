@@ -1,4 +1,4 @@
-"""BullMQ's queues, as their keys say (redis commands that only read)."""
+"""BullMQ's queues, from their keys, by Redis commands that only read."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ def _job_count(assessment: Assessment) -> Iterable[Sample]:
 
 
 def _each(value: Callable[[QueueState], float | None]) -> Callable[[Assessment], Iterable[Sample]]:
-    """One sample a queue, none where the value is None."""
+    """One sample per queue; none if the value is None."""
 
     def read(assessment: Assessment) -> Iterable[Sample]:
         state = _state(assessment)
         pairs = ((queue.id, value(queue)) for queue in (state.queues if state else ()))
-        return [(labels, one) for labels, one in pairs if one is not None]
+        return [(labels, number) for labels, number in pairs if number is not None]
 
     return read
 
 
 def _own(name: str, text: str, value: Callable[[OwnCounts], int | None]) -> Family:
-    """A count of BullMQ's own."""
+    """A count that BullMQ itself keeps."""
 
     def read(assessment: Assessment) -> Iterable[Sample]:
         state = _state(assessment)
-        pairs = ((queue, value(one)) for queue, one in (state.own if state else {}).items())
+        pairs = ((queue, value(own)) for queue, own in (state.own if state else {}).items())
         return [(queue, count) for queue, count in pairs if count is not None]
 
     return Family(f"bullmq_{name}_total", "counter", f"{text} Read every discovery interval.", _QUEUE, read)
@@ -86,7 +86,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "bullmq_queues",
         "gauge",
-        "Queues that are known, those that could not be read included; "
+        "Known queues, including those that could not be read; "
         "absent until the first search for queues has ended.",
         (),
         _queues,
@@ -95,7 +95,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "bullmq_job_count",
         "gauge",
         "Jobs in each state, as BullMQ's getJobCounts counts them; waiting includes those of a paused queue. "
-        "completed and failed are what is kept, which removeOnComplete and removeOnFail trim.",
+        "completed and failed are the jobs that are kept, which removeOnComplete and removeOnFail trim.",
         (*_QUEUE, "state"),
         _job_count,
     ),
@@ -103,40 +103,40 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _per_queue(
         "workers",
         "Workers connected to the queue, by their connections' names in CLIENT LIST; "
-        "the node that sees most of them counts.",
+        "the highest count of all nodes.",
         attrgetter("workers"),
     ),
     _per_queue(
         "concurrency_limit",
-        "Jobs that all workers of the queue together may run at once; absent where no such limit is set.",
+        "Jobs that all workers of the queue together may run at once; absent if no such limit is set.",
         attrgetter("concurrency_limit"),
     ),
     _per_queue(
         "rate_limit_ttl_seconds",
-        "Seconds until the rate limit lets jobs start again, 0 while it does not hold any back. Where only "
-        "the workers know the limit, what is left of its current window; absent where there is none.",
+        "Seconds until the rate limit lets jobs start again, 0 while it does not delay jobs. If only the "
+        "workers know the limit, the remaining time of its current window; absent without a limit.",
         attrgetter("rate_limit_ttl"),
     ),
     _per_queue(
         "oldest_waiting_seconds",
         "Seconds since the job at the head of the queue could first be taken: since it was added and its "
-        "delay passed, or since its last attempt began. Absent while none waits, and while that job is one "
-        "that was put back by hand, of which BullMQ keeps no time. Prioritized jobs are not looked at.",
+        "delay passed, or since its last attempt began. Absent while no job waits, and while that job was "
+        "retried by hand, as BullMQ does not store that time. Prioritized jobs are ignored.",
         attrgetter("oldest_waiting"),
     ),
     _per_queue(
         "longest_active_seconds",
-        "Seconds since the job that has been active longest was started; absent while none is active.",
+        "Seconds since the start of the job that has been active longest; absent while no job is active.",
         attrgetter("longest_active"),
     ),
     _per_queue(
         "delayed_overdue",
-        "Delayed jobs whose time has come and that no worker has promoted yet.",
+        "Delayed jobs whose delay has passed and that no worker has promoted yet.",
         attrgetter("delayed_overdue"),
     ),
     _per_queue(
         "delayed_due",
-        "Delayed jobs that fall due within a minute: the scaler looks ahead by it.",
+        "Delayed jobs that become due within a minute; the scaler anticipates them.",
         attrgetter("delayed_due"),
     ),
     _per_queue(
@@ -153,25 +153,25 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _per_queue(
         "worker_utilization",
         "Ratio 0 to 1: active / (workers x their concurrency), at most 1; "
-        "only where the settings tell the concurrency of a worker.",
+        "only if the concurrency of a worker is set.",
         worker_utilization,
     ),
     _own(
         "metrics_completed",
-        "Jobs that completed, as BullMQ's own metrics count them: only where workers set `metrics`, absent "
-        "else. A second opinion on bullmq_job_completed_total.",
+        "Jobs that completed, as BullMQ's own metrics count them: only if workers set `metrics`, otherwise "
+        "absent. Comparable with bullmq_job_completed_total.",
         attrgetter("completed"),
     ),
     _own(
         "metrics_failed",
-        "Jobs that failed for good, as BullMQ's own metrics count them: only where workers set `metrics`, "
-        "absent else. A second opinion on bullmq_job_failed_total.",
+        "Jobs that failed permanently, as BullMQ's own metrics count them: only if workers set `metrics`, "
+        "otherwise absent. Comparable with bullmq_job_failed_total.",
         attrgetter("failed"),
     ),
     _own(
         "ids",
-        "Calls that added a job, as the queue's id counter says: custom ids, duplicates and schedulers "
-        "included; absent until there was one, anew after obliterate().",
+        "Calls that added a job, by the id counter of the queue, including custom ids, duplicates and "
+        "schedulers; absent before the first call; starts again at 0 after obliterate().",
         attrgetter("ids"),
     ),
 )

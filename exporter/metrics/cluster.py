@@ -17,15 +17,15 @@ def _own_view(name: str, field: str, text: str) -> Family:
 
 
 def _agreed(assessment: Assessment) -> Topology | None:
-    """The topology, where several watch it and one of them at least was left to say how it is.
+    """The topology that most nodes or sentinels report; None if none of them answers.
 
-    A single server has nobody to agree with: redis_up says all.
+    None for a standalone server too: it has no other nodes, and redis_up is sufficient.
     """
     state = redis_state(assessment)
     if state is None or state.topology.mode == "standalone":
         return None
-    told = state.sentinel is not None if state.topology.mode == "sentinel" else state.reachable
-    return state.topology if told else None
+    has_report = state.sentinel is not None if state.topology.mode == "sentinel" else state.reachable
+    return state.topology if has_report else None
 
 
 def _node_healthy(assessment: Assessment) -> Iterator[Sample]:
@@ -82,7 +82,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _own_view(
         "redis_cluster_slots_assigned", "cluster_slots_assigned", "Slots with an owner, in the node's view."
     ),
-    _own_view("redis_cluster_slots_ok", "cluster_slots_ok", "Slots whose owner is well, in the node's view."),
+    _own_view(
+        "redis_cluster_slots_ok", "cluster_slots_ok", "Slots whose owner is healthy, in the node's view."
+    ),
     _own_view(
         "redis_cluster_slots_pfail",
         "cluster_slots_pfail",
@@ -147,7 +149,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "redis_sentinel_quorum_ok",
         "gauge",
-        "1 when most sentinels say that a failover could be authorised now (SENTINEL CKQUORUM).",
+        "1 when most sentinels report that a failover could be authorised now (SENTINEL CKQUORUM).",
         ("master_name",),
         _sentinel(lambda master: ((master.name,), master.quorum_ok)),
     ),

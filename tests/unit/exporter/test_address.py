@@ -27,7 +27,7 @@ def test_url(text: str, expected: RedisUrl) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("http://cache", "starts with redis://"),
         ("cache:6379", "starts with redis://"),
@@ -43,8 +43,8 @@ def test_url(text: str, expected: RedisUrl) -> None:
         ("redis://[::1", "host:port"),
     ],
 )
-def test_an_invalid_url_reports_what_is_wrong(text: str, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_an_invalid_url_reports_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_url(text)
 
 
@@ -91,7 +91,7 @@ def test_address(text: str, expected: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     "text", ["", ":7001", "cache:0", "cache:x", "me:sekret@cache:1", "[::1]7001", "a b:1", "a/b"]
 )
-def test_what_is_no_address(text: str) -> None:
+def test_an_invalid_address(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         split_address(text)
     assert "sekret" not in str(caught.value)

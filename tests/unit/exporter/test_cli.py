@@ -8,27 +8,27 @@ import pytest
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
-from exporter.commands import query as ask
+from exporter.commands import query
 from exporter.commands.view_source import ViewSource
 from exporter.environment import EXPORTER_VARIABLES
 from exporter.views import About, View, status_view
 from service.web.status_client import StatusError
-from tests.support.assessments import assessment, well
+from tests.support.assessments import assessment, healthy
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*EXPORTER_VARIABLES, "EXPORTER_URL", "EXPORTER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(ask, "configure", lambda *_, **__: None)  # the root logger is pytest's here
+    monkeypatch.setattr(query, "configure", lambda *_, **__: None)  # the root logger is pytest's here
 
 
 def run(*arguments: str, **environ: str) -> Result:
     return CliRunner().invoke(main, list(arguments), env=dict(environ))
 
 
-class Answers(ViewSource):
-    """Gives one view after the other."""
+class ViewSequence(ViewSource):
+    """Returns the views one after the other; raises the exceptions."""
 
     def __init__(self, *views: View | BaseException) -> None:
         self._views = iter(views)
@@ -41,10 +41,10 @@ class Answers(ViewSource):
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[View | BaseException]:
-    """What the next looks find."""
+def views_to_show(monkeypatch: pytest.MonkeyPatch) -> list[View | BaseException]:
+    """The views that the next queries return."""
     views: list[View | BaseException] = []
-    monkeypatch.setattr(ask, "choose_source", lambda *_, **__: Answers(*views))
+    monkeypatch.setattr(query, "choose_source", lambda *_, **__: ViewSequence(*views))
     return views
 
 
@@ -52,7 +52,7 @@ def view(score: float) -> View:
     return status_view(assessment(score=score), About("1", monitoring=True))
 
 
-def test_help_and_version_are_quick_to_import() -> None:
+def test_help_and_version_import_little() -> None:
     code = "import sys, exporter.cli; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     for module in ("fastapi", "kubernetes", "uvicorn", "pydantic", "redis", "rich"):
@@ -72,68 +72,68 @@ def test_version() -> None:
     assert (result.exit_code, result.output.split()[0]) == (0, "oxherd")
 
 
-def test_no_such_command() -> None:
+def test_an_unknown_command() -> None:
     assert run("stop").exit_code == 2
 
 
 @pytest.mark.parametrize(("score", "code"), [(95, 0), (80, 1), (10, 2)])
-def test_exit_codes(answers: list[View | BaseException], score: float, code: int) -> None:
-    answers += [view(score)] * 2
+def test_exit_codes(views_to_show: list[View | BaseException], score: float, code: int) -> None:
+    views_to_show += [view(score)] * 2
     assert run("status").exit_code == code
     assert run("health").exit_code == code
 
 
-def test_areas_exit_by_their_own_issues(answers: list[View | BaseException]) -> None:
-    answers += [view(10)] * 2
+def test_areas_exit_by_their_own_issues(views_to_show: list[View | BaseException]) -> None:
+    views_to_show += [view(10)] * 2
     assert run("redis").exit_code == 1
     assert run("queues").exit_code == 0
 
 
-def test_json(answers: list[View | BaseException]) -> None:
-    answers += [view(80)] * 4
+def test_json(views_to_show: list[View | BaseException]) -> None:
+    views_to_show += [view(80)] * 4
     assert json.loads(run("status", "--json").stdout) == view(80)
     assert json.loads(run("health", "--json").stdout) == view(80)["health"]
     assert json.loads(run("redis", "--json").stdout)["mode"] == "cluster"
     assert json.loads(run("queues", "--json").stdout)["up"] is False
 
 
-def test_watch(answers: list[View | BaseException]) -> None:
-    answers += [view(95), StatusError("gone"), view(80), KeyboardInterrupt()]
+def test_watch(views_to_show: list[View | BaseException]) -> None:
+    views_to_show += [view(95), StatusError("gone"), view(80), KeyboardInterrupt()]
     result = run("status", "--watch", "0.1", "--json")
     assert [json.loads(line)["health"]["score"] for line in result.stdout.splitlines()] == [95, 80]
     assert (result.stderr, result.exit_code) == ("monitor: gone\n", 130)
 
 
-def test_the_first_look_must_succeed(answers: list[View | BaseException]) -> None:
-    answers.append(StatusError("gone"))
+def test_the_first_view_must_succeed(views_to_show: list[View | BaseException]) -> None:
+    views_to_show.append(StatusError("gone"))
     result = run("status", "--watch")
     assert (result.stderr, result.exit_code) == ("monitor: gone\n", 2)
 
 
 @pytest.mark.parametrize("often", ["0", "-1", "often", "nan"])
-@pytest.mark.usefixtures("answers")
-def test_not_a_number_of_seconds(often: str) -> None:
+@pytest.mark.usefixtures("views_to_show")
+def test_an_invalid_number_of_seconds(often: str) -> None:
     assert run("status", "--watch", often).exit_code == 2
 
 
-def test_switched_off(answers: list[View | BaseException]) -> None:
+def test_switched_off(views_to_show: list[View | BaseException]) -> None:
     off = status_view(None, About("1", monitoring=False))
-    answers += [off, off]
+    views_to_show += [off, off]
     result = run("status")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false, or" in result.stderr
     assert run("redis", "--json").stdout == "null\n"
 
 
-def test_an_exporter_of_another_version(answers: list[View | BaseException]) -> None:
-    answers.append({"name": "oxherd", "version": "9.9", "health": {"score": 1}})
+def test_an_exporter_of_another_version(views_to_show: list[View | BaseException]) -> None:
+    views_to_show.append({"name": "oxherd", "version": "9.9", "health": {"score": 1}})
     result = run("status")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "its version is 9.9" in result.stderr
 
 
-def test_all_healthy(answers: list[View | BaseException]) -> None:
-    answers.append(status_view(well(), About("1", monitoring=True)))
+def test_all_healthy(views_to_show: list[View | BaseException]) -> None:
+    views_to_show.append(status_view(healthy(), About("1", monitoring=True)))
     result = run("health")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "100 healthy  no issues\n", "")
 

@@ -22,7 +22,7 @@ SOON = 0.0  # a collection then ends by the grace alone
 
 @pytest.fixture
 def release() -> Iterator[Event]:
-    """Set at the test's end at the latest, so that no thread stays."""
+    """Set at the end of the test at the latest, so that no thread remains."""
     event = Event()
     yield event
     event.set()
@@ -49,7 +49,7 @@ def test_side_by_side() -> None:
     assert snapshot.taken_at > 0
 
 
-def test_a_source_that_cannot_be_read_says_why() -> None:
+def test_an_unreadable_source_has_a_reason() -> None:
     def source(_: Deadline) -> None:
         raise UnreadableError("auth", "password refused")
 
@@ -60,14 +60,14 @@ def test_a_source_that_cannot_be_read_says_why() -> None:
     assert snapshot.host.value == host_state()
 
 
-def test_a_mistake_costs_only_its_source_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_affects_only_its_source_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     results = iter([ValueError("hunter2"), ValueError("hunter2"), None, ValueError("hunter2")])
 
     def source(_: Deadline) -> str:
         result = next(results)
         if result is not None:
             raise result
-        return "well"
+        return "read"
 
     collector = Collector({"redis": source, "host": lambda _: "host"})
     with caplog.at_level(logging.ERROR):
@@ -111,7 +111,7 @@ def test_a_source_that_hangs_gets_no_second_thread(release: Event) -> None:
     assert isinstance(again, Ok)
 
 
-def test_those_who_ask_at_the_same_time_share_one_run(release: Event) -> None:
+def test_simultaneous_collections_share_one_run(release: Event) -> None:
     begun: SimpleQueue[int] = SimpleQueue()
 
     def source(_: Deadline) -> str:
@@ -121,16 +121,16 @@ def test_those_who_ask_at_the_same_time_share_one_run(release: Event) -> None:
 
     collector = Collector({"redis": source})
     snapshots: list[Snapshot] = []
-    askers = [
+    callers = [
         Thread(target=lambda: snapshots.append(collector.collect(Deadline.after(10)))) for _ in range(5)
     ]
-    for asker in askers:
-        asker.start()
+    for caller in callers:
+        caller.start()
     begun.get(timeout=10)
     impatient = collector.collect(Deadline.after(SOON))
     release.set()
-    for asker in askers:
-        asker.join(10)
+    for caller in callers:
+        caller.join(10)
     assert isinstance(impatient.redis, Failed)  # its own deadline counts for it
     assert all(isinstance(snapshot.redis, Ok) for snapshot in snapshots)
     assert len({snapshot.taken_at for snapshot in (*snapshots, impatient)}) == 1

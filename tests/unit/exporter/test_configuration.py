@@ -29,7 +29,7 @@ def test_the_password_in_a_url_is_a_secret_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["REDIS_TLS_CA_FILE", "EXPORTER_CONFIG", "REDIS_SENTINEL_PASSWORD_FILE"])
-def test_a_file_that_is_not_there(name: str) -> None:
+def test_a_missing_file(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_exporter_settings({name: "/nowhere"})
     assert str(caught.value) == f"{name}=/nowhere (environment): cannot be read: no such file or directory"

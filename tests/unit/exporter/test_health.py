@@ -51,7 +51,7 @@ NODES = (
 )
 REDIS = RedisState(Topology("cluster", NODES), {"a:1": reading(), "b:1": reading()})
 HOST = HostState({}, 4.0, 4, (1.0, 1.0, 1.0), 10 * GIB, 5 * GIB, 5 * GIB, 0, 0.0)
-WELL = Snapshot(1.0, Ok(REDIS), Ok(BullMQState((queue(),))), Ok(HOST), Ok(ProcessState(GIB // 10, None)))
+BASE = Snapshot(1.0, Ok(REDIS), Ok(BullMQState((queue(),))), Ok(HOST), Ok(ProcessState(GIB // 10, None)))
 
 
 def redis(**nodes: Outcome[NodeReading]) -> Change:
@@ -94,7 +94,7 @@ def part(**outcomes: object) -> Change:
 UNWELL = replace(NODES[1], healthy=False, why="failed, say 1 of 1 nodes")
 
 CASES: list[tuple[str, Change, dict[str, float]]] = [
-    ("all is well", lambda snapshot: snapshot, {}),
+    ("no issue", lambda snapshot: snapshot, {}),
     ("everything is switched off", part(redis=None, bullmq=None, host=None, process=None), {}),
     ("no node answers", redis(a=SILENT, b=SILENT), {"redis_unreachable": 30}),
     ("Redis could not be collected", part(redis=SILENT), {"redis_unreachable": 30}),
@@ -156,15 +156,15 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
 
 
 @pytest.mark.parametrize(("change", "taken"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_what_takes_points_and_how_many(change: Change, taken: dict[str, float]) -> None:
-    health = assess(change(WELL), DEFAULTS)
+def test_which_issues_have_which_penalties(change: Change, taken: dict[str, float]) -> None:
+    health = assess(change(BASE), DEFAULTS)
     assert {issue.name: issue.penalty for issue in health.issues} == taken
     assert health.score == 100 - sum(taken.values())
 
 
 @pytest.mark.parametrize("change", [case[1] for case in CASES], ids=[case[0] for case in CASES])
-def test_each_issue_says_what_was_measured_against_what_and_what_to_do(change: Change) -> None:
-    for issue in assess(change(WELL), DEFAULTS).issues:
+def test_each_issue_has_its_measured_value_threshold_and_recommendation(change: Change) -> None:
+    for issue in assess(change(BASE), DEFAULTS).issues:
         assert all((*texts(issue), issue.source))
 
 
@@ -174,13 +174,13 @@ def texts(issue: Issue, translator: Translator = ENGLISH) -> tuple[str, ...]:
 
 
 def only(change: Change) -> str:
-    (issue,) = assess(change(WELL), DEFAULTS).issues
+    (issue,) = assess(change(BASE), DEFAULTS).issues
     return " | ".join(texts(issue)[1:])
 
 
 @pytest.mark.parametrize("change", [case[1] for case in CASES], ids=[case[0] for case in CASES])
 def test_each_issue_is_in_indonesian_with_the_same_commands(change: Change) -> None:
-    for issue in assess(change(WELL), DEFAULTS).issues:
+    for issue in assess(change(BASE), DEFAULTS).issues:
         indonesian = texts(issue, TRANSLATORS["id"])
         for message, english, text in zip(
             (issue.title, issue.measured, issue.threshold, issue.recommendation),
@@ -198,18 +198,18 @@ def nested(message: Message) -> bool:
     return isinstance(text, tuple) and any(isinstance(item, Message) for item in text)
 
 
-def test_memory_says_what_it_was_measured_against_and_where() -> None:
+def test_memory_names_its_limit_and_its_node() -> None:
     assert "a:1 uses 90% of its maxmemory" in only(redis(a=reading(used_memory=9 * GIB)))
     unlimited = only(redis(b=reading(maxmemory=0, used_memory=90 * GIB)))
     assert "b:1 uses 90% of its host's memory" in unlimited
 
 
-def test_failed_jobs_say_how_they_were_counted_and_which_queue_is_worst() -> None:
+def test_failed_jobs_name_their_source_and_the_worst_queue() -> None:
     text = only(bullmq(queue(10), queue(90, "sms")))
     assert "100 jobs failed in the last hour, 90 of them in sms (of each queue the larger" in text
 
 
-def test_a_queue_whose_name_is_no_utf8_can_be_written_about() -> None:
+def test_a_queue_name_that_is_not_utf8_is_printable() -> None:
     lost = BullMQState((), {QueueId("bull", "caf\udce9"): SILENT})
     for change in (bullmq(queue(90, "caf\udce9")), part(bullmq=Ok(lost))):
         text = only(change)
@@ -217,11 +217,11 @@ def test_a_queue_whose_name_is_no_utf8_can_be_written_about() -> None:
         assert text.encode()
 
 
-def test_a_node_that_is_silent_is_named_with_its_reason() -> None:
+def test_a_node_that_does_not_answer_is_named_with_the_reason() -> None:
     assert "b:1: no answer in time" in only(redis(b=SILENT))
 
 
-def test_the_advice_is_a_command_that_fits_the_deployment() -> None:
+def test_the_recommended_command_fits_the_deployment() -> None:
     assert "of b:1, and what a node that answers reports: redis-cli -h a -p 1 cluster nodes" in only(
         redis(b=SILENT)
     )
@@ -231,38 +231,38 @@ def test_the_advice_is_a_command_that_fits_the_deployment() -> None:
     assert "redis-cli --cluster check a:1" in only(topology(replace(NODES[0], slots=()), NODES[1]))
 
 
-def test_an_ipv6_address_is_asked_without_its_brackets() -> None:
+def test_redis_cli_gets_an_ipv6_address_without_brackets() -> None:
     node = TopologyNode("[fd00::1]:6379", "master", "0")
     full = RedisState(Topology("standalone", (node,)), {node.address: reading(used_memory=9 * GIB)})
     assert "redis-cli -h fd00::1 -p 6379 --bigkeys" in only(part(redis=Ok(full)))
 
 
-def test_slots_without_an_owner_are_told_before_many_silent_nodes() -> None:
+def test_slots_without_an_owner_are_listed_before_silent_nodes() -> None:
     nodes = [TopologyNode(f"n{number}:1", "replica", "0", healthy=False) for number in range(9)]
     text = only(topology(NODES[1], *nodes))
     assert text.startswith("16384 of 16384 slots have no owner; ")
     assert "and 7 more" in text
 
 
-def test_a_search_that_is_refused_says_by_whom_and_what_to_grant() -> None:
+def test_a_refused_search_names_the_reason_and_the_missing_rights() -> None:
     text = only(looking("SCAN: NOPERM", refused=True))
     assert "SCAN: NOPERM" in text
     assert "deploy/redis/exporter.acl" in text
     assert "redis-cli -h a -p 1 acl log" in text
 
 
-def test_queues_that_do_not_answer_while_redis_does_point_to_what_it_is_busy_with() -> None:
+def test_unread_queues_of_a_redis_that_answers_point_to_the_slow_log() -> None:
     assert "redis-cli -h a -p 1 slowlog get 10" in only(bullmq(queue(), unread=1))
 
 
-def test_the_newest_failed_job_is_one_command_away_whatever_the_queue_is_called() -> None:
+def test_the_command_for_the_newest_failed_job_quotes_the_name_of_the_queue() -> None:
     text = only(bullmq(queue(99, "it's $HOME")))
     assert """redis-cli -h a -p 1 -c zrevrange 'bull:it'"'"'s $HOME:failed' 0 0""" in text
     assert "hget bull:mail:ID failedReason" in only(bullmq(queue(99)))
 
 
-def test_queues_that_are_lost_with_redis_point_to_redis() -> None:
-    issues = {issue.name: issue for issue in assess(part(redis=SILENT, bullmq=SILENT)(WELL), DEFAULTS).issues}
+def test_unread_queues_of_a_redis_that_is_down_point_to_redis() -> None:
+    issues = {issue.name: issue for issue in assess(part(redis=SILENT, bullmq=SILENT)(BASE), DEFAULTS).issues}
     recommendation = ENGLISH.render(issues["queue_system_down"].recommendation)
     assert recommendation == "Bring Redis back first; the queues follow."
 
@@ -278,7 +278,7 @@ def test_queues_that_are_lost_with_redis_point_to_redis() -> None:
         (0, "critical"),
     ],
 )
-def test_bands(score: float, status: str) -> None:
+def test_statuses(score: float, status: str) -> None:
     assert status_of(score) == status
 
 
@@ -286,10 +286,10 @@ def test_penalties_and_thresholds_are_settings() -> None:
     settings = HealthSettings(
         thresholds=Thresholds(failed_jobs=5), penalties=Penalties(failed_jobs_high=0, redis_unreachable=99)
     )
-    health = assess(bullmq(queue(6))(WELL), settings)
+    health = assess(bullmq(queue(6))(BASE), settings)
     assert [(issue.name, issue.penalty) for issue in health.issues] == [("failed_jobs_high", 0)]
     assert health.score == 100
-    assert assess(part(redis=SILENT)(WELL), settings).score == 1
+    assert assess(part(redis=SILENT)(BASE), settings).score == 1
 
 
 def test_every_rule_has_its_penalty() -> None:
@@ -301,7 +301,7 @@ issues = st.lists(st.builds(Issue, *[st.just("x")] * 2, st.floats(0, 100), *[mes
 
 
 @given(issues, issues)
-def test_one_issue_more_never_raises_the_score(some: list[Issue], more: list[Issue]) -> None:
+def test_another_issue_never_raises_the_score(some: list[Issue], more: list[Issue]) -> None:
     before, after = of_issues(some), of_issues(some + more)
     assert 0 <= after.score <= before.score <= 100
     assert len(after.issues) == len(some) + len(more)
@@ -312,14 +312,14 @@ penalties = st.builds(Penalties, **{name: st.floats(0, 100) for name in Penaltie
 
 
 def judged(applied: list[Change], settings: HealthSettings) -> Health:
-    snapshot = WELL
+    snapshot = BASE
     for change in applied:
         snapshot = change(snapshot)
     return assess(snapshot, settings)
 
 
 @given(changes, penalties)
-def test_the_score_is_within_its_bounds_and_the_costliest_issue_first(
+def test_the_score_is_bounded_and_the_highest_penalty_is_first(
     applied: list[Change], points: Penalties
 ) -> None:
     health = judged(applied, HealthSettings(penalties=points))
@@ -337,11 +337,11 @@ def test_the_score_is_within_its_bounds_and_the_costliest_issue_first(
     st.sampled_from(["memory", "failed", "load", "available", "node", "queue"]),
     penalties,
 )
-def test_what_gets_worse_never_raises_the_score(  # hypothesis gives one a measurement
+def test_a_worse_measurement_never_raises_the_score(  # hypothesis gives one a measurement
     used: int, failed: int, load: float, available: int, worse: str, points: Penalties
 ) -> None:
     def score(*, used: int, failed: int, load: float, available: int, lost: int, node: bool) -> float:
-        snapshot = bullmq(queue(failed), unread=lost)(WELL)
+        snapshot = bullmq(queue(failed), unread=lost)(BASE)
         snapshot = host(load=(load, 0.0, 0.0), memory_available=available)(snapshot)
         ill = SILENT if node else reading()
         snapshot = redis(a=reading(used_memory=used), b=ill)(snapshot)

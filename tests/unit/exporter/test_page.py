@@ -17,7 +17,7 @@ from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
-from tests.support.assessments import NASTY, assessment, issue, queue, well
+from tests.support.assessments import NASTY, assessment, healthy, issue, queue
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}
 ABOUT = About(
@@ -28,7 +28,7 @@ ABOUT = About(
 )
 
 
-HEARD = Peers(
+PEERS = Peers(
     PeerStatus(
         1.0,
         {
@@ -82,7 +82,7 @@ class Reader(HTMLParser):
 
 
 def test_everything_from_outside_is_escaped() -> None:
-    page = Reader(status_page(status_view(assessment(), ABOUT), PageQuery(search=NASTY), peers=HEARD))
+    page = Reader(status_page(status_view(assessment(), ABOUT), PageQuery(search=NASTY), peers=PEERS))
     assert page.tags.count("script") == 1
     assert page.scripts == ["/page.js"]
     assert "<script>" in page.text  # as text, in an advice and in a reason
@@ -96,7 +96,7 @@ def test_it_loads_nothing_and_links_only_to_its_own_paths() -> None:
     assert {"/page.css", "/page.js"} <= set(page.links)
 
 
-def test_what_it_says() -> None:
+def test_the_content_of_the_page() -> None:
     issues = (issue("cluster_node_unhealthy", penalty=20), issue("failed_jobs_high", "bullmq", 10))
     text = Reader(status_page(status_view(assessment(issues=issues, score=70), ABOUT))).text
     for expected in (
@@ -125,7 +125,7 @@ def test_what_it_says() -> None:
 
 
 def test_all_healthy() -> None:
-    page = status_page(status_view(well(), ABOUT))
+    page = status_page(status_view(healthy(), ABOUT))
     assert "no issues" in page
     assert '<b class="healthy">100</b>' in page
     assert ">off<" in page
@@ -154,7 +154,7 @@ def shown(state: dict[str, Any], query: PageQuery = PageQuery()) -> list[str]:  
     return re.findall(r">(queue-\d{5})", queue_table(state, query))
 
 
-def test_ten_thousand_queues_are_a_page_of_them() -> None:
+def test_ten_thousand_queues_are_split_into_pages() -> None:
     state = queues(10_000)
     first = queue_table(state, PageQuery())
     assert len(first) < 60_000
@@ -176,7 +176,7 @@ def test_search_and_order() -> None:
     assert "No queues found yet." in queue_table(queues(0), PageQuery())
 
 
-def test_what_is_not_known_comes_last_and_is_no_zero() -> None:
+def test_unknown_values_come_last_and_are_not_zero() -> None:
     state = queues(3)
     for row, workers in zip(state["queues"], (2, None, 0), strict=True):
         row["workers"] = workers
@@ -193,7 +193,7 @@ def test_queues_that_cannot_be_read_are_first() -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
-def test_any_query_is_a_wish(search: str, page: str, sort: str, language: str) -> None:
+def test_any_query_is_a_page_query(search: str, page: str, sort: str, language: str) -> None:
     query = page_query_of({"q": search, "page": page, "sort": sort, "lang": language}, None)
     Reader(queue_table(queues(3), query))
     assert query.page >= 0
@@ -209,7 +209,7 @@ def points(values: list[float | None], apart: float = 60.0) -> list[Point]:
     return [Point(index * apart, 100.0, value, None, None, None) for index, value in enumerate(values)]
 
 
-def test_a_gap_is_a_gap() -> None:
+def test_a_gap_splits_the_line_of_a_plot() -> None:
     drawn = plots(points([1.0, 2.0, None, 4.0, 5.0, None, 7.0]), 360.0, ENGLISH)
     waiting = drawn.split("<figure>")[2]
     assert (waiting.count("<polyline"), waiting.count("<circle")) == (2, 1)
@@ -217,14 +217,14 @@ def test_a_gap_is_a_gap() -> None:
     assert "max 7" in waiting
 
 
-def test_nothing_known_is_said_and_not_drawn_as_zero() -> None:
+def test_a_plot_without_data_says_so_and_draws_no_zero() -> None:
     assert plots([], 0.0, ENGLISH).count("no data") >= 5
     done = plots(points([1.0, 2.0]), 60.0, ENGLISH).split("<figure>")[3]
     assert "no data" in done
     assert "<polyline" not in done
 
 
-def test_history_is_an_hour_and_bounded() -> None:
+def test_the_history_is_one_hour_and_bounded() -> None:
     history, base = History(), point_of(assessment())
     assert base.waiting is None, "a queue could not be read: the sum is not known"
     history.add(assessment())
@@ -238,7 +238,7 @@ def test_history_is_an_hour_and_bounded() -> None:
 
 
 def test_in_indonesian() -> None:
-    page = status_page(status_view(assessment(), ABOUT), PageQuery(translator=TRANSLATORS["id"]), peers=HEARD)
+    page = status_page(status_view(assessment(), ABOUT), PageQuery(translator=TRANSLATORS["id"]), peers=PEERS)
     assert '<html lang="id">' in page
     text = Reader(page).text
     for expected in ("Antrean", "Satu jam terakhir", "Penskalaan", "Latar belakang", "Skor"):
@@ -247,7 +247,7 @@ def test_in_indonesian() -> None:
         assert english not in text
 
 
-def test_the_form_tells_nothing_of_what_is_watched() -> None:
+def test_the_sign_in_form_shows_no_monitored_data() -> None:
     page = Reader(sign_in(PageQuery(), Message("page.invalid_key")))
     assert "form" in page.tags
     assert "Invalid key." in page.text

@@ -94,7 +94,7 @@ def test_the_series() -> None:
         assert f'bullmq_queue_load_factor{{prefix="bull",queue="{name}"}} {load}\n' in exposition
 
 
-def test_the_scaler_asks_for_the_same_and_judges_it_alike() -> None:
+def test_the_scaler_queries_the_same_number_and_the_same_load_factor() -> None:
     assert 'state=~"waiting|prioritized"' in _OUR_QUERIES["waiting"]
     sample = QueueSample(at=1000.0, waiting=WAITING["mail"], active=2)
     assert target_load_factor(PolicySettings(worker_concurrency=5), sample, 2) == LOAD["mail"]

@@ -34,7 +34,7 @@ def test_nothing_set() -> None:
     assert (redis.url, redis.cluster, redis.sentinels) == (None, (), ())
 
 
-def test_the_original_nine() -> None:
+def test_the_nine_original_variables() -> None:
     model = loaded(
         ENABLE_SYSTEM_MONITORING="false",
         ENABLE_AUTO_SCALING="true",
@@ -175,7 +175,7 @@ def test_settings_of_file_and_environment_that_exclude_each_other() -> None:
         ":ter2@host",
     ],
 )
-def test_a_url_that_is_none_is_never_repeated(url: str) -> None:
+def test_an_invalid_url_is_never_repeated(url: str) -> None:
     line = complaint(REDIS_URL=url)
     assert line.startswith("REDIS_URL (environment): ")
     assert "ter2" not in line
@@ -188,7 +188,7 @@ def test_a_url_in_the_place_of_an_address_is_hidden(name: str) -> None:
     assert "hunter2" not in complaint(**{name: "redis://:hunter2@host:1"})
 
 
-def test_slips() -> None:
+def test_misspelled_variables() -> None:
     wrong = ["REDIS_PASWORD", "REDIS_URI", "REDIS_CLUSTER_PORT12"]
     right = ["REDIS_PASSWORD_FILE", "REDIS_CLUSTER_HOST_12"]
     shared = ["REDIS_HOST", "REDIS_PORT", "REDIS_SERVICE_HOST", "REDIS_PORT_6379_TCP_ADDR", "BULLMQ_VERSION"]

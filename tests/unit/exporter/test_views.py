@@ -9,13 +9,13 @@ from exporter.views import About, Task, issue_text, status_view
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
 from service.outcome import Failed, Ok
-from tests.support.assessments import MASTER, NASTY, REPLICA, assessment, issue, queue, redis_state, well
+from tests.support.assessments import MASTER, NASTY, REPLICA, assessment, healthy, issue, queue, redis_state
 
 ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", True, 1.0, 0),))
 
 
 def test_it_is_json() -> None:
-    for case in (assessment(), well(), None):
+    for case in (assessment(), healthy(), None):
         view = status_view(case, ABOUT)
         assert json.loads(json.dumps(view, allow_nan=False)) == view
 
@@ -30,7 +30,7 @@ def test_an_issue_in_english_and_as_messages() -> None:
     assert issue_text(view, "title", ENGLISH) == "and 2 more nodes"
 
 
-def test_an_issue_of_another_version_is_as_it_wrote_it() -> None:
+def test_an_issue_of_another_version_keeps_its_english_text() -> None:
     (view,) = status_view(assessment(), ABOUT)["health"]["issues"]
     newer = view["messages"] | {"title": Message("issue.nowhere").to_json()}
     older = {key: value for key, value in view.items() if key != "messages"}
@@ -49,7 +49,7 @@ def test_sources() -> None:
     }
     assert sources["bullmq"]["why"] == "1 of 3 queues could not be read"
     assert sources["process"]["why"] == f"late {NASTY}"
-    assert [source["state"] for source in status_view(well(), ABOUT)["sources"]] == [
+    assert [source["state"] for source in status_view(healthy(), ABOUT)["sources"]] == [
         "off",
         "off",
         "off",
@@ -71,7 +71,7 @@ def test_nodes() -> None:
     assert replica["memory_used_bytes"] is None
 
 
-def test_a_source_that_failed_has_no_facts() -> None:
+def test_a_failed_source_has_no_data() -> None:
     snapshot = Snapshot(1.0, redis=Failed("unreachable", "no"), bullmq=Failed("unreachable", "no"))
     view = status_view(Assessment(snapshot, assessment().health), ABOUT)
     assert (view["redis"], view["queues"], view["host"]) == (None, None, None)
@@ -80,7 +80,7 @@ def test_a_source_that_failed_has_no_facts() -> None:
 def test_a_single_server_has_no_slots() -> None:
     state = redis_state()
     alone = type(state)(type(state.topology)("standalone", state.topology.nodes[:1]), state.nodes)
-    view = status_view(Assessment(Snapshot(1.0, redis=Ok(alone)), well().health), ABOUT)
+    view = status_view(Assessment(Snapshot(1.0, redis=Ok(alone)), healthy().health), ABOUT)
     assert view["redis"]["slots_covered"] is None
     assert len(view["redis"]["nodes"]) == 1
 
@@ -111,8 +111,8 @@ def test_the_exporter_itself() -> None:
     assert (view["health"], view["sources"]) == (None, [])
 
 
-def test_a_search_that_is_refused_is_told_as_a_failure_with_its_reason() -> None:
+def test_a_refused_search_is_a_failure_with_its_reason() -> None:
     state = BullMQState((), discovered=False, problems=("SCAN at a:1: NOPERM",), search_refused=True)
-    assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), well().health)
+    assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), healthy().health)
     (source,) = [source for source in status_view(assessment, ABOUT)["sources"] if source["name"] == "bullmq"]
     assert (source["state"], source["why"]) == ("failed", "SCAN at a:1: NOPERM")

@@ -44,7 +44,7 @@ def post(client: Client, body: object, headers: Mapping[str, str] = KEY) -> tupl
 
 
 @pytest.mark.parametrize("action", ["", *QUESTIONS])
-def test_every_question_is_answered_in_its_envelope(client: Client, action: str) -> None:
+def test_every_query_is_answered_in_the_envelope(client: Client, action: str) -> None:
     answer = client.get(f"{PATH}?action={action}" if action else PATH, KEY)
     body = answer.json()
     assert (answer.status_code, set(body), body["success"]) == (200, {"success", "data", "timestamp"}, True)
@@ -62,7 +62,7 @@ def test_every_question_is_answered_in_its_envelope(client: Client, action: str)
         {"query": f"&apiKey={READ}"},
     ],
 )
-def test_the_ways_of_a_key(client: Client, way: dict[str, Any]) -> None:
+def test_the_ways_to_send_a_key(client: Client, way: dict[str, Any]) -> None:
     path = f"{PATH}?action=health_check{way.get('query', '')}"
     assert client.get(path, way.get("headers")).status_code == 200
 
@@ -77,18 +77,18 @@ def test_a_key_in_the_body(client: Client) -> None:
     "path",
     [PATH, f"{PATH}?action=nonsense", f"{PATH}?apiKey=", "/status.json", "/busy.json?prefix=b&queue=q"],
 )
-def test_without_a_key_there_is_nothing_and_no_hint(client: Client, path: str) -> None:
+def test_without_a_key_nothing_is_disclosed(client: Client, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()) == (401, {"success": False, "error": "a key is needed"})
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"action": "nonsense"}'])
-def test_a_body_is_not_looked_at_without_a_key(client: Client, body: bytes) -> None:
+def test_a_body_is_not_parsed_without_a_key(client: Client, body: bytes) -> None:
     assert post(client, body, {}) == (401, {"success": False, "error": "a key is needed"})
 
 
-def test_no_key_set_closes_the_api_and_names_the_setting(exporter: FakeExporter) -> None:
+def test_without_a_configured_key_the_api_is_closed_and_names_the_setting(exporter: FakeExporter) -> None:
     answer = Client(exporter).get(PATH, KEY)
     assert (answer.status_code, answer.json()) == (
         503,
@@ -132,7 +132,7 @@ def test_a_body_that_is_too_large(client: Client) -> None:
 
 
 @pytest.mark.parametrize("action", ["nonsense", "health_check%00", "HEALTH_CHECK", "start_monitoring"])
-def test_an_unknown_question(client: Client, action: str) -> None:
+def test_an_unknown_query(client: Client, action: str) -> None:
     answer = client.get(f"{PATH}?action={action}", KEY)
     assert answer.status_code == 400
     assert "there is no action" in answer.json()["error"]

@@ -28,7 +28,7 @@ def test_statuses_that_are_accepted(status: int, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("status", "expected"), [(500, ["2xx"]), (201, ["200"]), (301, ["2xx"])])
-def test_statuses_that_are_not(status: int, expected: list[str]) -> None:
+def test_statuses_that_are_refused(status: int, expected: list[str]) -> None:
     with pytest.raises(ProbeError, match=f"status {status}, expected {expected[0]}$") as caught:
         check_status(status, expected)
     assert (caught.value.kind, caught.value.status) == ("status", status)
@@ -65,7 +65,7 @@ def test_redirects_that_are_followed(url: str, location: str, follow: str, to: s
         ("https://user:pw@a/", "any"),
     ],
 )
-def test_redirects_that_are_not(location: str | None, follow: str) -> None:
+def test_redirects_that_are_refused(location: str | None, follow: str) -> None:
     with pytest.raises(ProbeError) as caught:
         next_url("https://a/x", location, follow, 302)  # type: ignore[arg-type]
     assert caught.value.kind == "redirect"
@@ -84,7 +84,7 @@ def test_a_histogram_counts_every_duration(durations: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("{name: a b, url: http://a}", "probes[0].name"),
         ("{name: a, url: ftp://a}", "probes[0].url"),
@@ -96,14 +96,14 @@ def test_a_histogram_counts_every_duration(durations: list[float]) -> None:
         ("{name: a, url: http://a}\n- {name: a, url: http://b}", "probes[1].name=a"),
     ],
 )
-def test_a_mistake_in_the_settings_is_named(text: str, says: str) -> None:
+def test_an_invalid_setting_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_exporter_settings(f"probes:\n- {text}\n", {}, file="e.yml")
-    assert str(caught.value).startswith(says)
+    assert str(caught.value).startswith(message)
     assert "pw" not in str(caught.value)
 
 
-def test_a_file_of_a_secret_header_has_to_be_there(tmp_path: object) -> None:
+def test_the_file_of_a_secret_header_must_exist(tmp_path: object) -> None:
     file = f"{tmp_path}/e.yml"
     with open(file, "w") as out:  # noqa: PTH123
         out.write("probes:\n- {name: a, url: http://a, header_files: {Authorization: /nowhere/token}}\n")

@@ -74,12 +74,12 @@ def test_methods(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/redoc", "/metrics/x", "/favicon.ico", "/scrape?target=x"])
-def test_there_is_nothing_else(client: Client, path: str) -> None:
+def test_other_paths_do_not_exist(client: Client, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
-def test_who_is_busy(client: Client) -> None:
+def test_busy_workers(client: Client) -> None:
     assert client.get("/busy.json?prefix=bull&queue=mail&queue=v*").json() == {
         "queues": ["mail"],
         "workers": {"pod-1": 2},
