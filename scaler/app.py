@@ -17,7 +17,7 @@ from service.web.negotiate import MetricsFormat
 
 
 class ScalerService(ScalerControl, Protocol):
-    """What the paths need of the scaler. Only a command waits for anything."""
+    """What the paths need from the scaler. Only a command blocks."""
 
     def exposition(self, form: MetricsFormat) -> bytes:
         """The series, as of the last step."""
@@ -27,7 +27,7 @@ class ScalerService(ScalerControl, Protocol):
 
 
 def make_scaler_app(scaler: ScalerService, auth: ApiKeyAuth, version: str) -> FastAPI:
-    """Every answer is of the last step, so that requests cost nothing."""
+    """Every response is that of the last step, so that requests cost nothing."""
     app = FastAPI(title="Oxherd scaler", description=ABOUT, version=version, docs_url=None, redoc_url=None)
 
     def status(request: Request) -> JSONResponse:
@@ -36,7 +36,9 @@ def make_scaler_app(scaler: ScalerService, auth: ApiKeyAuth, version: str) -> Fa
             return refusal
         return JSONResponse(dict(scaler.status()), headers={"cache-control": "no-store"})
 
-    ready = "A first step is done, and steps go on. Not: Prometheus or a target is healthy."
+    ready = (
+        "The first step is done and steps continue. It does not mean that Prometheus or a target is healthy."
+    )
     add_routes(
         app,
         {

@@ -1,6 +1,6 @@
-"""Where workers are: on this machine, or in a cluster. All targets of a scaler are in one place.
+"""Backends: where workers run, on this machine or in a cluster. All targets of a scaler have the same one.
 
-Adding a kind is adding a row to BACKENDS and a field to TargetSettings.
+A new backend needs a row in BACKENDS and a field of TargetSettings.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from scaler.targets.process import ProcessTarget
 
 
 class BackendError(Exception):
-    """The place cannot be worked in; the text says why."""
+    """The backend cannot be used; the text says why."""
 
 
 class Backend(Protocol):
-    """Makes targets, and says whether this process is the one that acts on them."""
+    """Makes targets, and reports whether this process may act on them."""
 
-    def target(self, made_of: TargetSettings) -> Target:
+    def target(self, settings: TargetSettings) -> Target:
         """The target of these settings."""
 
     @property
     def store(self) -> Store | None:
-        """Where the state is kept, if it is."""
+        """The store of the state; None if the state is not stored."""
 
     @property
     def leading(self) -> bool:
@@ -37,20 +37,20 @@ class Backend(Protocol):
 
     @property
     def store_may_be_unreachable(self) -> bool:
-        """Whether the store may be out of reach at the start."""
+        """Whether the store may be unreachable at the start."""
 
     def start(self, on_lead: Callable[[], None]) -> None:
-        """Begin; `on_lead` is called when this process begins to lead."""
+        """Begin; `on_lead` is called when this process becomes the leader."""
 
-    def tell(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
-        """A step of a target was done; `before` are its conditions until then. Never waits."""
+    def report(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
+        """A step of a target is done; `before` are its conditions before the step. Does not block."""
 
     def stop(self) -> bool:
-        """Let another process lead; whether all threads ended."""
+        """Release the leadership; whether all threads have ended."""
 
 
 class LocalBackend:
-    """This machine: one scaler, which always leads."""
+    """This machine: one scaler, always the leader."""
 
     leading: Final = True
     store_may_be_unreachable: Final = False
@@ -59,25 +59,25 @@ class LocalBackend:
         """Raises StoreError."""
         self.store: Final[Store | None] = FileStore(settings.state_file) if settings.state_file else None
 
-    def target(self, made_of: TargetSettings) -> Target:
-        """Its worker processes."""
-        if made_of.processes is None:
-            raise ValueError(f"{made_of.name} has no processes")
-        return ProcessTarget(made_of.name, made_of.processes)
+    def target(self, settings: TargetSettings) -> Target:
+        """The target of its worker processes."""
+        if settings.processes is None:
+            raise ValueError(f"{settings.name} has no processes")
+        return ProcessTarget(settings.name, settings.processes)
 
     def start(self, on_lead: Callable[[], None]) -> None:
-        """Nothing has to begin."""
+        """Does nothing: nothing has to begin."""
 
-    def tell(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
-        """The log has it all."""
+    def report(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
+        """Does nothing: the log has all steps."""
 
     def stop(self) -> bool:
-        """Nothing goes on."""
+        """Does nothing: there is no thread."""
         return True
 
 
 def _cluster(settings: ScalerSettings) -> Backend:
-    """Imported late: the client takes half a second and 40 MB, which processes need not pay."""
+    """Imported late: the client takes half a second and 40 MB, which a scaler of processes does not need."""
     try:
         from scaler.kube.api import NoClusterError
         from scaler.kube.backend import KubernetesBackend
@@ -97,15 +97,15 @@ BACKENDS: Final[Mapping[str, Callable[[ScalerSettings], Backend]]] = {
 
 
 def backend_kind_of(target: TargetSettings) -> str:
-    """The place that the target's settings name; they name exactly one."""
+    """The kind of backend that the target's settings name; they name exactly one."""
     return next(kind for kind in BACKENDS if getattr(target, kind) is not None)
 
 
 def backend_kind(settings: ScalerSettings) -> str:
-    """That of the targets; without any, this machine."""
+    """That of the targets; without targets, processes."""
     return backend_kind_of(settings.targets[0]) if settings.targets else "processes"
 
 
 def make_backend(settings: ScalerSettings) -> Backend:
-    """The place of these settings' targets. Raises BackendError and StoreError."""
+    """The backend of these settings' targets. Raises BackendError and StoreError."""
     return BACKENDS[backend_kind(settings)](settings)

@@ -1,5 +1,5 @@
-"""`scaling`: start the scaler, show its state, command it, try a policy. Commands import late: --help is
-quick."""
+"""`scaling`: start the scaler, show its state, send it commands, try policies. Commands import late, so that
+--help is fast."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def start(
 @_config_option
 @click.option("--url", metavar="URL", help="The scaler.  [SCALER_URL; this machine, port 9878]")
 def status(url: str | None, config: str | None, *, as_json: bool, watch: float | None) -> None:
-    """Every target: queues, workers now and desired, load, wait, conditions, the last decision and why.
+    """Show every target: queues, current and desired workers, load, wait, conditions, the last decision.
 
-    Exits 0 when all is well, 1 when a target fails or is without metrics, 2 without a scaler.
+    Exits 0 if every target is OK, 1 if a target fails or has no metrics, 2 if no scaler answers.
     """
     from scaler.commands.status import show_status
     from service.config.load import ConfigError
@@ -122,11 +122,11 @@ _URL = click.option(
 @main.command()
 @click.argument("queue")
 @click.argument("workers", type=click.IntRange(min=0))
-@click.option("--reason", required=True, help="Why; shown with the number.")
+@click.option("--reason", required=True, help="Why; shown with the override.")
 @click.option(
     "--for", "seconds", metavar="DURATION", callback=_seconds, help="90s, 30m, 2h; else until `auto`."
 )
-@click.option("--by", help="Who decided it.  [the user's name]")
+@click.option("--by", help="Who requests it.  [the user's name]")
 @_config_option
 @_URL
 def manual(
@@ -231,13 +231,13 @@ def _target(loaded: Loaded[ScalerSettings], name: str) -> TargetSettings:
         fail(_PROGRAM, str(error))
 
 
-# --- trying ----------------------------------------------------------------------------------------------
+# --- policies --------------------------------------------------------------------------------------------
 
 
 @main.command()
 @click.option("--jsonl", is_flag=True, required=True, help="JSON lines in, JSON lines out.")
 def decide(*, jsonl: bool) -> None:
-    """Answer observations with decisions, line by line, for any program: nothing is acted on.
+    """Answer observations with decisions, line by line, for any program; nothing is scaled.
 
     The protocol is in docs/decide.md.
     """
@@ -248,7 +248,7 @@ def decide(*, jsonl: bool) -> None:
 
 
 def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, float]:
-    """10-40, or one number."""
+    """10-40, or a single number."""
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?", text)
     low, high = (float(parts[1]), float(parts[2] or parts[1])) if parts else (1.0, 0.0)
     if high < low:
@@ -265,7 +265,7 @@ def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, flo
     "files",
     multiple=True,
     metavar="FILE",
-    help="YAML with other settings of the policy, such as `aim: 0.2`; may be given again and again.",
+    help="YAML with other settings of the policy, such as `aim: 0.2`; may be repeated.",
 )
 @click.option(
     "--start",
@@ -275,8 +275,8 @@ def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, flo
     metavar="SECONDS",
     help="How long a new worker takes until it is ready, from and to.",
 )
-@click.option("--plot", "picture", metavar="FILE", help="Draw it too: .png, .svg or .pdf.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line a target.")
+@click.option("--plot", "picture", metavar="FILE", help="Plot the results too: .png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per target.")
 @_config_option
 def backtest(
     *,
@@ -291,8 +291,8 @@ def backtest(
 ) -> None:
     """Replay the jobs that Prometheus has recorded, under these settings and others.
 
-    Says how many jobs would have waited over the SLO, and how many worker-hours it would have cost.
-    TARGETS: all if none is named. Needs worker_concurrency.
+    Prints how many jobs would have waited longer than the SLO, and the worker-hours.
+    TARGETS: all if absent. Needs worker_concurrency.
     """
     import json
 
@@ -309,14 +309,15 @@ def backtest(
         fail(_PROGRAM, "no targets are set: there is nothing to replay")
     if since / step > _MAX_STEPS:
         fail(
-            _PROGRAM, f"--step: {since / step:.0f} steps are too many: at most {_MAX_STEPS}, so a longer step"
+            _PROGRAM,
+            f"--step: {since / step:.0f} steps are too many: at most {_MAX_STEPS}; set a longer step",
         )
     try:
         results = [
             run_backtest(
-                settings, one, policies_of(settings, one, files), since=since, step=step, start=start
+                settings, target, policies_of(settings, target, files), since=since, step=step, start=start
             )
-            for one in chosen
+            for target in chosen
         ]
         for result in results:
             if as_json:

@@ -24,7 +24,7 @@ FIXED: Final = ("listen", "web_config_file", "state_file", "kubernetes", "dry_ru
 def read_scaler_settings(
     environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None, dry_run: bool = False
 ) -> Loaded[ScalerSettings]:
-    """All sources as one: the options are the command line's. Raises ConfigError."""
+    """The settings of all sources; the options are those of the command line. Raises ConfigError."""
     secrets = secret_names(ScalerSettings, SCALER_VARIABLES)
     sources = read_sources(environ, config=config, variable="SCALER_CONFIG", secrets=secrets)
     given = scaler_environment(sources.environ)
@@ -49,8 +49,8 @@ def read_scaler_settings(
 
 
 class Reloader:
-    """The current settings. A changed file is taken over; one that cannot be used is refused and reported
-    once, and the settings stay."""
+    """The current settings. A changed file is taken over; an invalid one is refused and logged once, and the
+    previous settings stay."""
 
     def __init__(self, loaded: Loaded[ScalerSettings], environ: Mapping[str, str], **options: object) -> None:
         self._loaded = loaded
@@ -60,7 +60,7 @@ class Reloader:
 
     @property
     def current(self) -> ScalerSettings:
-        """As they were last taken over."""
+        """The settings in force."""
         return self._loaded.model
 
     def reload(self) -> bool:
@@ -86,7 +86,7 @@ class Reloader:
 
 
 def differences(old: ScalerSettings, new: ScalerSettings) -> list[str]:
-    """The names of the settings that differ; targets go by theirs. No values: some are secret."""
+    """The names of the settings that differ, `targets.NAME` for a target. No values: some are secret."""
     changed = [
         name
         for name in ScalerSettings.model_fields

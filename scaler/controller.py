@@ -1,4 +1,4 @@
-"""Observe, decide, act, publish: one step over all targets. The only place that changes anything.
+"""Observe, decide, act, publish: one step over all targets. The only module that changes workers.
 
 A target that cannot be read gets no decision; the others go on. Nothing is acted on in a dry run, while
 scaling is switched off, or while another process is the leader.
@@ -37,7 +37,7 @@ _THREADS: Final = 8
 
 @dataclass(frozen=True)
 class Managed:
-    """A target before a step: its name, the settings of its policy, and what carries its workers."""
+    """A target before a step: its name, the settings of its policy, and the `Target` of its workers."""
 
     name: str
     settings: PolicySettings
@@ -45,7 +45,7 @@ class Managed:
 
 
 class MetricsSource(Protocol):
-    """Where the metrics of the targets' queues come from."""
+    """The source of the metrics of the targets' queues."""
 
     def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         """The metrics of each target, by its name. Never raises."""
@@ -72,7 +72,7 @@ class Controller:
         enabled: bool = True,
         dry_run: bool = False,
     ) -> StepResult:
-        """Once through all targets; the result is also kept as `last`."""
+        """One step over all targets; the result is also available as `last`."""
         targets = list(managed)
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
@@ -150,7 +150,7 @@ class Controller:
     def _act(
         self, pool: ThreadPoolExecutor, targets: Sequence[Managed], steps: Sequence[TargetStep]
     ) -> list[TargetStep]:
-        """The steps with what became of their decisions."""
+        """The steps with the results of scaling."""
         by_name = {target.name: target.target for target in targets}
         pending = {
             decided.name: pool.submit(_scale, by_name[decided.name], decided)
@@ -175,18 +175,19 @@ class Controller:
         """A line for each change, and for each problem of a target that begins, changes or ends."""
         problems = self._problems
         self._problems = {
-            done.name: problems.get(done.name) or ProblemLog(log, "target failing", "target recovered")
-            for done in steps
+            target_step.name: problems.get(target_step.name)
+            or ProblemLog(log, "target failing", "target recovered")
+            for target_step in steps
         }
-        for done in steps:
-            self._problems[done.name].report(_problem(done), target=done.name)
-            if changes(done) and (isinstance(done.acted, Applied) or not acting):
-                event = "scaled" if isinstance(done.acted, Applied) else "would scale"
-                log.info(event, extra=_facts(done))
+        for target_step in steps:
+            self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
+            if changes(target_step) and (isinstance(target_step.acted, Applied) or not acting):
+                event = "scaled" if isinstance(target_step.acted, Applied) else "would scale"
+                log.info(event, extra=_facts(target_step))
 
 
 def changes(step: TargetStep) -> bool:
-    """Whether the decision is another number than the target is asked for."""
+    """Whether the decision differs from the requested number of workers."""
     return (
         step.decision is not None
         and isinstance(step.workers, Ok)
@@ -195,7 +196,7 @@ def changes(step: TargetStep) -> bool:
 
 
 def _read(targets: Sequence[Managed], deadline: Deadline) -> dict[str, Outcome[Workers]]:
-    """One after the other: a thread for each of a thousand would cost more than the reading."""
+    """One after another: a thread for each of a thousand targets would cost more than the reads."""
     return {target.name: target.target.read(deadline) for target in targets}
 
 
@@ -206,7 +207,7 @@ def _scale(target: Target, step: TargetStep) -> Applied | NotApplied:
 
 def _change(step: TargetStep) -> tuple[int, int, str]:
     if step.decision is None or isinstance(step.workers, Failed):
-        raise ValueError(f"{step.name} was not decided on")
+        raise ValueError(f"{step.name} has no decision")
     return step.workers.value.requested, step.decision.workers, step.decision.reason
 
 

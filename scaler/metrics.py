@@ -28,7 +28,7 @@ LabelledValue: TypeAlias = tuple[tuple[str, ...], float]
 
 @dataclass(frozen=True)
 class ScalerFamily:
-    """One family; `read` yields nothing for what is not known."""
+    """One family; `read` yields nothing for a value that is not known."""
 
     name: str
     kind: Literal["gauge", "counter"]
@@ -56,9 +56,9 @@ def _of(
     def read(result: StepResult, counters: StepCounters) -> Iterator[LabelledValue]:
         del counters
         for step in result.steps:
-            found = value(step)
-            if found is not None:
-                yield (",".join(step.queues), step.name), float(found)
+            figure = value(step)
+            if figure is not None:
+                yield (",".join(step.queues), step.name), float(figure)
 
     return read
 
@@ -94,35 +94,35 @@ SCALER_FAMILIES: Final = (
     ScalerFamily(
         "oxherd_scaler_desired_replicas",
         "gauge",
-        "Workers that the last step decided on, whether they could be had or not.",
+        "Workers that the last step decided on, whether the target accepted them or not.",
         _PER,
         _of(lambda step: step.desired),
     ),
     ScalerFamily(
         "oxherd_scaler_current_replicas",
         "gauge",
-        "Workers that the target is asked for now.",
+        "Workers that are requested of the target now.",
         _PER,
         _of(_workers(lambda workers: workers.requested)),
     ),
     ScalerFamily(
         "oxherd_scaler_ready_replicas",
         "gauge",
-        "Workers of the target that can take jobs; absent where that is not known.",
+        "Workers of the target that can take jobs; absent if that is not known.",
         _PER,
         _of(_workers(lambda workers: workers.ready)),
     ),
     ScalerFamily(
         "oxherd_scaler_min_replicas",
         "gauge",
-        "Fewest workers that the settings allow.",
+        "Minimum number of workers by the settings.",
         _PER,
         _of(lambda step: step.settings.min_workers),
     ),
     ScalerFamily(
         "oxherd_scaler_max_replicas",
         "gauge",
-        "Most workers that the settings allow.",
+        "Maximum number of workers by the settings.",
         _PER,
         _of(lambda step: step.settings.max_workers),
     ),
@@ -136,8 +136,8 @@ SCALER_FAMILIES: Final = (
     ScalerFamily(
         "oxherd_scaler_wait_estimate_seconds",
         "gauge",
-        "Seconds until a job that comes now would be taken: waiting jobs x their service time / ready slots; "
-        "absent where the service time is not known.",
+        "Seconds until a job that arrives now is taken: waiting jobs x their service time / ready slots; "
+        "absent if the service time is not known.",
         _PER,
         _of(lambda step: step.wait_estimate),
     ),
@@ -151,36 +151,36 @@ SCALER_FAMILIES: Final = (
     ScalerFamily(
         "oxherd_scaler_override_replicas",
         "gauge",
-        "Workers that a person has ordered; absent without an override.",
+        "Workers of the override; absent without an override.",
         _PER,
         _of(lambda step: step.control.override.workers if step.control.override else None),
     ),
     ScalerFamily(
         "oxherd_scaler_override_expires_timestamp_seconds",
         "gauge",
-        "Unix time at which the override ends; absent for one that stays until it is taken back.",
+        "Unix time at which the override ends; absent without an override, or for one without an end.",
         _PER,
         _of(lambda step: step.control.override.until if step.control.override else None),
     ),
     ScalerFamily(
         "oxherd_scaler_metrics_age_seconds",
         "gauge",
-        "Seconds since the scrape that the last step rests on; absent without metrics.",
+        "Seconds since the scrape that the last step used; absent without metrics.",
         _PER,
         _of(_age),
     ),
     ScalerFamily(
         "oxherd_scaler_decisions_total",
         "counter",
-        "Decisions for another number of workers, by direction (up, down) and the reason that won; those of "
-        "a dry run too.",
+        "Decisions for another number of workers, by direction (up, down) and reason; those of a dry run "
+        "too.",
         (*_PER, "direction", "reason"),
         _counted(lambda counters: counters.decisions),
     ),
     ScalerFamily(
         "oxherd_scaler_errors_total",
         "counter",
-        "What went wrong, by kind: of a target (not_found, forbidden, conflict, throttled, timeout, "
+        "Errors by kind: of a target (not_found, forbidden, conflict, throttled, timeout, "
         "unreachable, invalid, fenced), or of its metrics (metrics_stale, metrics_unreachable, ...).",
         ("kind",),
         _counted(lambda counters: {(kind,): count for kind, count in counters.errors.items()}),
@@ -188,7 +188,7 @@ SCALER_FAMILIES: Final = (
     ScalerFamily(
         "oxherd_scaler_leader",
         "gauge",
-        "1 when this process is the one that acts, else 0.",
+        "1 when this process is the leader, which acts, else 0.",
         (),
         lambda result, _: [((), float(result.leading))],
     ),

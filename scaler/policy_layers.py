@@ -42,7 +42,7 @@ def checked_policy(
     """The target's policy with these keys changed at run time. Raises ValueError, which names the key."""
     unknown = [key for key in changed if key not in POLICY_KEYS]
     if unknown:
-        raise ValueError(f"{unknown[0]}: there is no such setting of a policy")
+        raise ValueError(f"{unknown[0]}: unknown setting of a policy")
     try:
         policy = resolve(settings, target, changed)
     except ValidationError as error:

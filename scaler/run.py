@@ -58,7 +58,7 @@ class Scaler:
         )
         self._controller = Controller(self._state, leading=lambda: self.leading)
         self._conditions: dict[str, frozenset[Condition]] = {}
-        self._fleet: dict[str, tuple[TargetSettings, Target]] = {}
+        self._targets: dict[str, tuple[TargetSettings, Target]] = {}
         self._metrics_source: PrometheusMetrics | None = None
         self._prepared: ScalerSettings | None = None
         self._task = Supervised("controller", self._step, max_age=lambda: 3 * self._interval + _LATE_SECONDS)
@@ -67,23 +67,23 @@ class Scaler:
             make_scaler_app(self, self._auth, self._version), *parse_listen(settings.listen), web
         )
         self._registry = process_registry()
-        self._registry.register(_Ours(self))
+        self._registry.register(_ScalerCollector(self))
         self._started = monotonic()
 
     def start(self) -> None:
-        """Listen and begin. Raises BindError; nothing runs then."""
+        """Start to listen and to scale. Raises BindError; nothing runs then."""
         self._started = monotonic()
         self._server.start()
         self._backend.start(self._take_over)
         self._task.start()
 
     def stop(self) -> bool:
-        """End everything: decisions first, then the workers of this machine; whether all threads ended."""
+        """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
         ended = self._task.stop(_LATE_SECONDS)
         if self.leading:
             self._state.save(self._controller.memories, at_once=True)
         ended = self._backend.stop() and ended
-        _close(target for _, target in self._fleet.values())
+        _close(target for _, target in self._targets.values())
         if self._metrics_source:
             self._metrics_source.close()
         self._state.close()
@@ -91,7 +91,7 @@ class Scaler:
 
     @property
     def address(self) -> str:
-        """host:port that is listened on."""
+        """host:port of the HTTP server."""
         return self._server.address
 
     @property
@@ -100,7 +100,7 @@ class Scaler:
 
     @property
     def leading(self) -> bool:
-        """Whether this process may act: it leads, and it knows what people have ordered."""
+        """Whether this process may act: it is the leader, and it has read the overrides."""
         return self._state.loaded and self._backend.leading
 
     @property
@@ -108,7 +108,7 @@ class Scaler:
         return self._controller
 
     def _take_over(self) -> None:
-        """Act at once on beginning to lead, but not twice: a step may have found out first."""
+        """On becoming leader, take a step at once, unless a step has been taken as the leader already."""
         last = self._controller.last
         if last is None or not last.leading:
             self._task.wake()
@@ -132,48 +132,51 @@ class Scaler:
         if result.leading:
             self._task.sleep_on()
         for step in result.steps:
-            self._backend.tell(step, self._conditions.get(step.name))
+            self._backend.report(step, self._conditions.get(step.name))
         self._conditions = {step.name: step.conditions for step in result.steps}
         return max(0.0, self._interval - (monotonic() - begun))
 
     def _prepare(self, settings: ScalerSettings) -> PrometheusMetrics:
-        """Targets that are new are made, those that are gone are closed, the others stay as they are."""
+        """New targets are made, removed ones are closed, the others stay as they are."""
         if self._metrics_source is not None and settings is self._prepared:
             return self._metrics_source
-        wanted = {target.name: target for target in settings.targets if backend_kind_of(target) == self._kind}
-        if len(wanted) < len(settings.targets):
+        configured = {
+            target.name: target for target in settings.targets if backend_kind_of(target) == self._kind
+        }
+        if len(configured) < len(settings.targets):
             log.warning("targets of another kind need a restart", extra={"kind": self._kind})
-        gone = [
+        removed = [
             name
-            for name, (made_of, _) in self._fleet.items()
-            if name not in wanted or _workers_of(wanted[name]) != _workers_of(made_of)
+            for name, (before, _) in self._targets.items()
+            if name not in configured or _workers_of(configured[name]) != _workers_of(before)
         ]
-        _close(self._fleet.pop(name)[1] for name in gone)
-        for name, target in wanted.items():
-            kept = self._fleet.get(name)
-            self._fleet[name] = target, (kept[1] if kept else self._backend.target(target))
+        _close(self._targets.pop(name)[1] for name in removed)
+        for name, target_settings in configured.items():
+            existing = self._targets.get(name)
+            target = existing[1] if existing else self._backend.target(target_settings)
+            self._targets[name] = target_settings, target
         if self._metrics_source:
             self._metrics_source.close()
         self._metrics_source, self._prepared = PrometheusMetrics(settings), settings
         return self._metrics_source
 
     def _managed(self, settings: ScalerSettings) -> Iterator[Managed]:
-        for name, (made_of, target) in self._fleet.items():
+        for name, (target_settings, target) in self._targets.items():
             changed = self._state.operator.policies.get(name, {})
             try:
-                policy = checked_policy(settings, made_of, changed)
+                policy = checked_policy(settings, target_settings, changed)
             except ValueError as error:
                 log.warning("a changed policy cannot be used", extra={"target": name, "error": str(error)})
-                policy = resolve(settings, made_of)
+                policy = resolve(settings, target_settings)
             yield Managed(name, policy, target)
 
     @property
     def _interval(self) -> float:
-        """Seconds between two decisions: as ordered, or as set."""
-        ordered = self._state.operator.interval_seconds
-        return self._reloader.current.interval_seconds if ordered is None else ordered
+        """Seconds between two decisions: as an operator has set it, else as in the settings."""
+        interval = self._state.operator.interval_seconds
+        return self._reloader.current.interval_seconds if interval is None else interval
 
-    # --- what the HTTP paths ask ---------------------------------------------------------------------------
+    # --- for the HTTP paths --------------------------------------------------------------------------------
 
     def status(self) -> ScalerView:
         settings, operator = self._reloader.current, self._state.operator
@@ -183,7 +186,8 @@ class Scaler:
             uptime=monotonic() - self._started,
             actions=self._state.actions,
             origins={
-                one.name: origins(settings, one, operator.policies.get(one.name)) for one in settings.targets
+                target.name: origins(settings, target, operator.policies.get(target.name))
+                for target in settings.targets
             },
         )
 
@@ -205,23 +209,23 @@ class Scaler:
 
     def why_not_ready(self) -> list[str]:
         if not self._task.alive:
-            return ["the controller's thread is not at work"]
+            return ["the controller's thread is not running"]
         return [] if self._controller.last else ["the first step is not done yet"]
 
     def collect(self) -> Iterable[Metric]:
-        """Our families, for prometheus_client."""
+        """The scaler's families, for prometheus_client."""
         yield InfoMetricFamily("oxherd_build", "The scaler's version.", {"version": self._version})
         yield from metrics(self._last, self._controller.counters)
         yield from Refusals(self._auth).collect()
 
     @property
     def _last(self) -> StepResult | None:
-        """The last step; who leads is asked now."""
+        """The last step, with the leadership as it is now."""
         last = self._controller.last
         return None if last is None else replace(last, leading=self.leading)
 
 
-class _Ours(Collector):
+class _ScalerCollector(Collector):
     def __init__(self, scaler: Scaler) -> None:
         self._scaler = scaler
 
@@ -234,7 +238,7 @@ def _workers_of(target: TargetSettings) -> object:
 
 
 def _close(targets: Iterable[Target]) -> None:
-    """Side by side: each may take its workers' grace."""
+    """In parallel: each may take the grace period of its workers."""
     closing = list(targets)
     if closing:
         with ThreadPoolExecutor(len(closing)) as pool:

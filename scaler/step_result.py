@@ -1,4 +1,4 @@
-"""What one step of the controller came to, target by target: what metrics, commands and pages are made of."""
+"""The result of one step of the controller, target by target: the source of metrics, commands and pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from service.outcome import Failed, Ok, Outcome
 
 @dataclass(frozen=True, slots=True)
 class TargetStep:
-    """One target in one step. Without a decision, what it rests on could not be read."""
+    """One target in one step. Without a decision, its workers could not be read."""
 
     name: str
     queues: tuple[str, ...]
@@ -35,35 +35,35 @@ class TargetStep:
 
     @property
     def desired(self) -> int | None:
-        """The number that was decided; whether it was acted on is another matter."""
+        """The number that was decided, whether it was applied or not."""
         return self.decision.workers if self.decision else None
 
     @property
     def conditions(self) -> frozenset[Condition]:
-        """The decision's, and what the target itself said."""
-        found = set(self.decision.conditions) if self.decision else set()
+        """The decision's conditions, and those of errors of the target and of its metrics."""
+        conditions = set(self.decision.conditions) if self.decision else set()
         kinds = [self.workers.kind] if isinstance(self.workers, Failed) else []
         kinds += [self.acted.kind] if isinstance(self.acted, NotApplied) else []
         if "not_found" in kinds:
-            found.add("TargetNotFound")
+            conditions.add("TargetNotFound")
         if "forbidden" in kinds:
-            found.add("Forbidden")
+            conditions.add("Forbidden")
         if isinstance(self.sample, Missing):
-            found.add("MetricsStale")
-        return frozenset(found)
+            conditions.add("MetricsStale")
+        return frozenset(conditions)
 
     @property
     def load_factor(self) -> float | None:
-        """Row S1 of the table; None where the target or its metrics could not be read."""
+        """See service.load_factor; None if the target or its metrics could not be read."""
         if isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
             return None
         return target_load_factor(self.settings, self.sample, self.workers.value.requested)
 
     @property
     def wait_estimate(self) -> float | None:
-        """Seconds until a job that comes now would be taken, by what waits and the measured service time.
+        """Seconds until a job that arrives now would be taken, by the waiting jobs and the service time.
 
-        None where nothing tells it."""
+        None if the service time or the number of slots is not known."""
         if self.decision is None or isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
             return None
         inputs = self.decision.inputs
@@ -78,7 +78,7 @@ class TargetStep:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step over all targets. `leading`: this process is the one that acts."""
+    """One step over all targets. `leading`: this process is the leader, which acts."""
 
     time: float
     took: float
@@ -90,7 +90,7 @@ class StepResult:
 
 @dataclass
 class StepCounters:
-    """What is counted over all steps since the start."""
+    """Counts over all steps since the start."""
 
     decisions: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a step has to tell about a target: its changes, and the conditions that begin or end. Pure."""
+"""The transitions of a target in a step: changes of its workers, conditions that begin or end. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TROUBLES: Final[frozenset[Condition]] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """`reason` is one word in CamelCase; `trouble`: somebody should look."""
+    """`reason` is one word in CamelCase; `trouble`: an operator should look."""
 
     target: str
     reason: str
@@ -26,20 +26,20 @@ class Transition:
 
 
 def transitions_of(step: TargetStep, before: frozenset[Condition] | None) -> Iterator[Transition]:
-    """In the order in which they are read; `before` is None where the target was never looked at."""
+    """In the order in which they are read; `before` is None at the first step of the target."""
     known = frozenset({"Active"}) if before is None else before
     for condition in sorted(step.conditions - known):
         if before is not None or condition != "Active":
             yield Transition(step.name, condition, _why(step, condition), trouble=condition in _TROUBLES)
     for condition in sorted((before or frozenset()) - step.conditions):
-        yield Transition(step.name, f"{condition}Ended", f"no longer {_SAID[condition]}")
+        yield Transition(step.name, f"{condition}Ended", f"no longer {_ENDED[condition]}")
     if isinstance(step.acted, Applied) and isinstance(step.workers, Ok) and step.decision is not None:
         old, new = step.workers.value.requested, step.acted.workers
         reason = "ScaledUp" if new > old else "ScaledDown"
         yield Transition(step.name, reason, f"from {old} to {new}: {step.decision.sentence}")
 
 
-_SAID: Final = {
+_ENDED: Final = {
     "Active": "active: no worker is needed",
     "Paused": "paused",
     "Overridden": "overridden: the metrics decide again",

@@ -1,4 +1,4 @@
-"""A cycle as plain data: what /status.json and the commands show. Times are unix seconds, ages in seconds."""
+"""A step as plain data: what /status.json and the commands show. Times are unix seconds, ages in seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scaler_view(
         "name": NAME,
         "version": version,
         "uptime_seconds": uptime,
-        "actions": [asdict(one) for one in list(actions)[-_ACTIONS_SHOWN:][::-1]],
+        "actions": [asdict(action) for action in list(actions)[-_ACTIONS_SHOWN:][::-1]],
     }
     if result is None:
         return view | {"time": None, "targets": []}
@@ -40,7 +40,7 @@ def scaler_view(
         "enabled": result.enabled,
         "dry_run": result.dry_run,
         "leading": result.leading,
-        "targets": [_target(one, origins.get(one.name, {})) for one in result.steps],
+        "targets": [_target(step, origins.get(step.name, {})) for step in result.steps],
     }
 
 
@@ -52,7 +52,7 @@ def _target(step: TargetStep, origins: Mapping[str, str]) -> ScalerView:
         "queues": list(step.queues),
         "policy": step.settings.policy,
         "settings": step.settings.model_dump(),
-        "origins": {key: where for key, where in origins.items() if where != "built in"},
+        "origins": {key: origin for key, origin in origins.items() if origin != "built in"},
         "current": workers.requested if workers else None,
         "ready": workers.ready if workers else None,
         "start_seconds": workers.start_seconds if workers else None,

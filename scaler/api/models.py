@@ -1,5 +1,5 @@
-"""What the scaling actions answer and take: one model an action. Seconds, ratios from 0 to 1; null is what
-could not be known."""
+"""Models of the scaling actions: their bodies and the data of their responses. Seconds, ratios from 0 to 1;
+null: not known."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class TargetStatus(Camel):
     name: str
     queues: list[str]
     policy: str
-    current: int | None = Field(description="workers that are asked for")
+    current: int | None = Field(description="requested workers")
     ready: int | None = Field(description="workers that are ready")
     desired: int | None = Field(description="workers that the last step decided on")
     min: int
     max: int
     conditions: list[str]
     reason: str | None
-    sentence: str | None = Field(description="the decision in words, or what is in its way")
+    sentence: str | None = Field(description="the decision in words, or the error")
     notes: list[str]
     paused: bool
     override: Override | None
     error: str | None
     settings: dict[str, Any] = Field(description="the policy as it is in force")
     origins: dict[str, str] = Field(
-        description="where a key is set that is not built in: `changed` is by order"
+        description="where a key is set that is not built in; `changed`: by a command"
     )
 
 
@@ -57,7 +57,7 @@ class ScalingStatus(Camel):
     enabled: bool
     enabled_origin: Literal["settings", "order"]
     dry_run: bool
-    leading: bool = Field(description="whether this process is the one that acts")
+    leading: bool = Field(description="whether this process is the leader, which acts")
     interval_seconds: float
     interval_origin: Literal["settings", "order"]
     time: float | None = Field(description="unix seconds of the last step")
@@ -72,8 +72,8 @@ class TargetFigures(Camel):
     ready: int | None
     desired: int | None
     load_factor: float | None
-    wait_estimate_seconds: float | None = Field(description="what a job that comes now is expected to wait")
-    missing: str | None = Field(description="why there are no figures, in a word")
+    wait_estimate_seconds: float | None = Field(description="expected wait of a job that arrives now")
+    missing: str | None = Field(description="why there are no figures, in one word")
     why: str | None = None
     age_seconds: float | None = None
     waiting: float | None = None
@@ -81,7 +81,7 @@ class TargetFigures(Camel):
     completed: float | None = Field(None, description="a counter")
     failed: float | None = Field(None, description="a counter")
     oldest_waiting: float | None = Field(None, description="seconds")
-    inputs: dict[str, Any] = Field(description="what the decision was made of")
+    inputs: dict[str, Any] = Field(description="the figures behind the decision")
 
 
 class ScalingMetrics(Camel):
@@ -102,7 +102,7 @@ class ManualScale(Camel):
 
 class Automatic(Camel):
     target: str
-    changed: bool = Field(description="false: it was so already")
+    changed: bool = Field(description="false: there was nothing to change")
 
 
 class Policy(Camel):
@@ -119,7 +119,7 @@ QueueName = Annotated[str, Field(min_length=1, max_length=512, description="a qu
 
 
 class StartAutoscaling(CommandBody):
-    """Scale, and decide this often from now on."""
+    """Scale all targets; with an interval, decide that often from now on."""
 
     action: Literal["start_autoscaling"]
     interval_minutes: float | None = Field(None, ge=1 / 60, le=60, description="minutes between decisions")
@@ -132,20 +132,20 @@ class StopAutoscaling(CommandBody):
 
 
 class OrderManualScale(CommandBody):
-    """So many workers, whatever the metrics say."""
+    """Override the number of workers."""
 
     action: Literal["manual_scale"]
     queue_name: QueueName
     target_workers: int = Field(ge=0, le=1_000_000, description="within the bounds of the target")
     reason: str = Field("ordered by the API", max_length=1000)
-    requested_by: str = Field("api", min_length=1, max_length=200, description="who says so")
+    requested_by: str = Field("api", min_length=1, max_length=200, description="who requests it")
     duration_minutes: float | None = Field(
-        None, gt=0, le=366 * 1440, description="how long it holds; null: until automatic_scale"
+        None, gt=0, le=366 * 1440, description="how long the override lasts; null: until automatic_scale"
     )
 
 
 class AutomaticScale(CommandBody):
-    """Take a manual_scale back."""
+    """Clear a manual_scale or pause_scaling."""
 
     action: Literal["automatic_scale"]
     queue_name: QueueName
@@ -159,14 +159,14 @@ class PauseScaling(CommandBody):
 
 
 class ResetScalingConfig(CommandBody):
-    """Take every update_scaling_config of the target back."""
+    """Undo every update_scaling_config of the target."""
 
     action: Literal["reset_scaling_config"]
     queue_name: QueueName
 
 
 def _keys() -> dict[str, Any]:
-    """Each key of a policy, which may be left out, or null: as the settings have it."""
+    """Each key of a policy; absent: not changed, null: reset to the settings."""
     keys: dict[str, Any] = {}
     for name in POLICY_KEYS:
         field = PolicySettings.model_fields[name]
@@ -183,6 +183,6 @@ class _Update(CommandBody):
 UpdateScalingConfig: Any = create_model(
     "UpdateScalingConfig",
     __base__=_Update,
-    __doc__="Change keys of a target's policy; those with null are as the settings have them again.",
+    __doc__="Change keys of a target's policy; null resets a key to the settings.",
     **_keys(),
 )

@@ -30,14 +30,14 @@ from service.api.envelope import ApiError, Camel, to_json_data
 
 
 class ScalerControl(Protocol):
-    """What the actions need of the scaler."""
+    """What the actions need from the scaler."""
 
     def status(self) -> ScalerView:
         """The last step as plain data."""
 
     @property
     def settings(self) -> ScalerSettings:
-        """As they are in force."""
+        """The settings in force."""
 
     @property
     def operator(self) -> OperatorState:
@@ -103,7 +103,7 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
         keys = {key: getattr(command, key) for key in POLICY_KEYS if key in command.model_fields_set}
         if not keys:
             names = ", ".join(map(to_camel, POLICY_KEYS))
-            raise ApiError(400, f"nothing is to be changed: name one of {names}")
+            raise ApiError(400, f"nothing to change: set one of {names}")
         _update(scaler, lambda state: change_policy(state, scaler.settings, target, keys))
         return to_json_data(_policy(scaler, target))
 
@@ -114,7 +114,9 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
 
     return Api(
         queries={
-            "scaling_status": Query("What each target has and why.", models.ScalingStatus, status),
+            "scaling_status": Query(
+                "The state of each target and its last decision.", models.ScalingStatus, status
+            ),
             "scaling_metrics": Query(
                 "The figures that decisions are based on.", models.ScalingMetrics, metrics
             ),
@@ -167,13 +169,13 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
 
 
 def _update(scaler: ScalerControl, update: Callable[[State], State]) -> Update:
-    """Raises ApiError: 400 for what cannot be done, 503 where it cannot be kept."""
+    """Raises ApiError: 400 for an invalid command, 503 if it cannot be saved."""
     try:
         return scaler.update(update)
     except CommandError as error:
         raise ApiError(400, _camel(str(error))) from None
     except (StateError, StoreError) as error:
-        raise ApiError(503, f"the command could not be kept: {error}") from None
+        raise ApiError(503, f"the command could not be saved: {error}") from None
 
 
 def _target(scaler: ScalerControl, name: str) -> TargetSettings:
@@ -197,27 +199,27 @@ def _status(scaler: ScalerControl) -> models.ScalingStatus:
             "interval_seconds": settings.interval_seconds if interval is None else interval,
             "interval_origin": "settings" if interval is None else "order",
             "targets": [
-                {**one, "settings": _camels(one["settings"]), "origins": _camels(one["origins"])}
-                for one in view["targets"]
+                {**target, "settings": _camels(target["settings"]), "origins": _camels(target["origins"])}
+                for target in view["targets"]
             ],
         }
     )
 
 
 def _figures(view: ScalerView) -> models.ScalingMetrics:
-    targets = [{**one["metrics"], **one} for one in view["targets"]]
+    targets = [{**target["metrics"], **target} for target in view["targets"]]
     return models.ScalingMetrics.model_validate({"time": view["time"], "targets": targets})
 
 
 def _policy(scaler: ScalerControl, target: TargetSettings) -> Camel:
-    """As it is from the next step on."""
+    """The policy from the next step on."""
     settings, changed = scaler.settings, scaler.operator.policies.get(target.name, {})
     policy = checked_policy(settings, target, changed)
-    where = origins(settings, target, changed)
+    origin_of = origins(settings, target, changed)
     return models.Policy(
         target=target.name,
         settings=_camels(policy.model_dump()),
-        origins=_camels({key: place for key, place in where.items() if place != "built in"}),
+        origins=_camels({key: origin for key, origin in origin_of.items() if origin != "built in"}),
     )
 
 

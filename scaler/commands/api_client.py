@@ -1,4 +1,4 @@
-"""Commands of `scaling` to a scaler that is elsewhere, by its API."""
+"""Commands of `scaling` that are sent to the API of a scaler."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SECONDS: Final = 10.0
 
 
 class CommandRefusedError(Exception):
-    """The scaler, or the exporter in front of it, refuses the command; the text is its own."""
+    """The scaler, or the exporter in front of it, refuses the command; the text is its error."""
 
 
 def send_command(url: str, key: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of the answer. Raises StatusError and CommandRefusedError."""
+    """The data of the response. Raises StatusError and CommandRefusedError."""
     url = check_url(url, "scaler")
     headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
     data = json.dumps({name: value for name, value in body.items() if value is not None}).encode()

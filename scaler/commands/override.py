@@ -27,7 +27,7 @@ _NEEDED: Final = "SCALER_STATE_FILE (state_file) has to be set: commands reach t
 
 
 def open_store(loaded: Loaded[ScalerSettings]) -> Store:
-    """Where the running scaler keeps its state. Raises CommandError, StoreError."""
+    """The store of the running scaler's state. Raises CommandError, StoreError."""
     try:
         store = make_backend(loaded.model).store
     except BackendError as error:
@@ -46,7 +46,7 @@ def set_manual(
     by: str,
     seconds: float | None,
 ) -> str:
-    """So many workers, for so many seconds."""
+    """Override the number of workers, for so many seconds; None: until it is cleared."""
     override = make_override(workers, reason=reason, by=by, seconds=seconds)
     open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
     return _override_message(target.name, override)
@@ -64,7 +64,7 @@ def set_paused(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     return paused_message({"target": target.name})
 
 
-# --- messages, also of what the API answers --------------------------------------------------------------
+# --- messages, also for responses of the API -------------------------------------------------------------
 
 
 def manual_message(data: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`scaling status`: look, print, and say by the exit code how it is."""
+"""`scaling status`: fetch the status, print it, return the exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Con
 def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every so many seconds, until interrupted.
 
-    Raises StatusError at the first look; a watch goes on through the scaler's absence.
+    Raises StatusError at the first request; a watch continues while the scaler does not answer.
     """
     url = check_url(url, "scaler")
     console = make_console()
@@ -39,9 +39,9 @@ def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float
 
 
 def status_exit_code(view: dict[str, Any]) -> int:
-    """1 where a target is in trouble or there was no step yet."""
-    ill = any(target["error"] or _TROUBLE & set(target["conditions"]) for target in view["targets"])
-    return int(ill or view["time"] is None)
+    """1 if a target has a problem or no step is done yet, else 0."""
+    problem = any(target["error"] or _TROUBLE & set(target["conditions"]) for target in view["targets"])
+    return int(problem or view["time"] is None)
 
 
 def _show(url: str, key: str | None, console: Console, *, as_json: bool, clear: bool = False) -> int:
@@ -54,7 +54,8 @@ def _show(url: str, key: str | None, console: Console, *, as_json: bool, clear: 
     try:
         console.print(scaling_table(view))
     except (KeyError, TypeError):
-        theirs, ours = view.get("version"), version("oxherd")
-        why = f"its version is {theirs}, this command's {ours}; --json shows what it has"
-        raise StatusError(f"the scaler's answer lacks something that is shown here: {why}") from None
+        versions = f"its version is {view.get('version')}, this command's is {version('oxherd')}"
+        raise StatusError(
+            f"the scaler's status lacks a field that is shown here: {versions}; --json shows all its fields"
+        ) from None
     return status_exit_code(view)

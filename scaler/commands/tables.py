@@ -1,4 +1,4 @@
-"""What `scaling status` prints, made of a status view. Colours never replace a text."""
+"""The output of `scaling status`, from a status view. Colours never replace a text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _COLUMNS: Final = (
 
 
 def scaling_table(view: Mapping[str, Any]) -> RenderableType:
-    """A row a target, the overrides in force, the last changes."""
+    """A row per target, the overrides in force, the last changes."""
     translator = TRANSLATORS[of_locale(os.environ)]
     if view["time"] is None:
         return Text(translator.translate("scaling.no_step"), "yellow")

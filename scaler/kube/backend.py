@@ -89,7 +89,7 @@ class KubernetesBackend:
         if self._events:
             self._events.start()
 
-    def tell(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
+    def report(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
         """An Event of the workload for each transition, if this process is the leader."""
         target = self._targets.get(step.name)
         if self._events is None or not self.leading or target is None or target.uid is None:

@@ -1,7 +1,7 @@
-"""Commands to the scaler, by the `scaling` command or the API: each makes a state of a state. Pure but for
-time.
+"""Commands to the scaler, by the `scaling` command or the API: each returns the changed state. Pure except
+for the time.
 
-Applied by `Store.update`, which may call them several times. All raise CommandError for what cannot be done.
+Applied by `Store.update`, which may call them several times. All raise CommandError if they are invalid.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def make_override(workers: int, *, reason: str, by: str, seconds: float | None) 
 
 
 def set_override(state: State, settings: ScalerSettings, target: TargetSettings, override: Override) -> State:
-    """So many workers, until the override ends or is cleared; a pause of the target ends."""
+    """With the override, which ends a pause of the target."""
     try:
         policy = checked_policy(settings, target, state.operator.policies.get(target.name, {}))
     except ValueError as error:
@@ -65,7 +65,7 @@ def set_override(state: State, settings: ScalerSettings, target: TargetSettings,
 
 
 def clear_override(state: State, target: TargetSettings) -> State:
-    """Neither override nor pause: the metrics decide again."""
+    """Without override and pause: the metrics decide again."""
     operator = with_override(state.operator, target.name, None)
     return replace(state, operator=with_pause(operator, target.name, paused=False))
 
@@ -83,7 +83,7 @@ def pause_target(state: State, target: TargetSettings) -> State:
 def change_policy(
     state: State, settings: ScalerSettings, target: TargetSettings, keys: Mapping[str, Any]
 ) -> State:
-    """These keys of the policy, over those changed before; a key with None is as the settings have it."""
+    """With these keys of the policy changed too; None resets a key to the settings."""
     changed = dict(state.operator.policies.get(target.name, {})) | dict(keys)
     changed = {key: value for key, value in changed.items() if value is not None}
     try:
@@ -94,12 +94,12 @@ def change_policy(
 
 
 def reset_policy(state: State, target: TargetSettings) -> State:
-    """The policy as the settings have it."""
+    """With the policy as in the settings."""
     return replace(state, operator=with_policy(state.operator, target.name, {}))
 
 
 def set_enabled(state: State, *, enabled: bool, interval_seconds: float | None = None) -> State:
-    """Scale all targets, or leave them as they are; with an interval, decide that often."""
+    """Scale all targets or none; with an interval, decide that often."""
     operator: OperatorState = replace(state.operator, enabled=enabled)
     if interval_seconds is not None:
         operator = replace(operator, interval_seconds=interval_seconds)
@@ -107,7 +107,7 @@ def set_enabled(state: State, *, enabled: bool, interval_seconds: float | None =
 
 
 def override_end(override: Override) -> str:
-    """How long it holds, in words."""
+    """How long the override lasts, in words."""
     if override.until is None:
         return "until `scaling auto`"
     moment = datetime.fromtimestamp(override.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

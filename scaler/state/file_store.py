@@ -1,7 +1,7 @@
 """The state in a file: replaced atomically, edited by commands and by hand while the scaler runs.
 
-A writer holds a lock on NAME.lock for the moment, and changes what is there then: a command given meanwhile
-is not lost. One file serves one scaler, which holds NAME.owner as long as it lives.
+A writer locks NAME.lock while it reads, changes and replaces the file: no command is lost. One file serves
+one scaler, which locks NAME.owner as long as it runs.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class FileStore:
         return str(self.path)
 
     def version(self) -> object:
-        """Inode, time and size of the file; None where there is none."""
+        """Inode, time and size of the file; None if there is none."""
         try:
             return _version(self.path.stat())
         except OSError:
             return None
 
     def read(self) -> tuple[State, list[str]]:
-        """The state and its problems; the empty state where there is no file.
+        """The state and its problems; the empty state if there is no file.
 
         Raises StateError for a file that is not a state file, StoreError for one that cannot be read.
         """
@@ -63,7 +63,7 @@ class FileStore:
             return Update(before, after, version)
 
     def set_aside(self) -> str:
-        """Give it another name, which is returned: what cannot be read may still be needed."""
+        """Rename it, as its content may still be needed; returns the new name. Raises StoreError."""
         aside = self.path.with_name(f"{self.path.name}.unusable-{now():.0f}")
         try:
             self.path.replace(aside)
@@ -72,7 +72,7 @@ class FileStore:
         return str(aside)
 
     def own(self) -> None:
-        """Be the one scaler of this file until `close`. Raises StoreError."""
+        """Become the only scaler of this file until `close`. Raises StoreError."""
         file = self._beside("owner").open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,12 +82,12 @@ class FileStore:
         self._owner = file
 
     def close(self) -> None:
-        """Let another scaler have the file."""
+        """Let another scaler use the file."""
         if self._owner is not None:
             self._owner.close()
 
     def _data(self) -> Any:
-        """Its JSON data; None where there is no file."""
+        """Its JSON data; None if there is no file."""
         try:
             with self.path.open("rb") as file:
                 raw = file.read(_LIMIT + 1)
@@ -103,7 +103,7 @@ class FileStore:
             raise StateError("it is not text") from None
 
     def _replace(self, text: str) -> object:
-        """The version that it has from now on."""
+        """The version after it."""
         try:
             return _version(replace_file(self.path, text.encode()))
         except OSError as error:

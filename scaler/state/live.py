@@ -1,4 +1,4 @@
-"""The state of a running scaler: in memory, and in a store where there is one."""
+"""The state of a running scaler: in memory, and in a store if there is one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LiveState:
     all."""
 
     def __init__(self, store: Store | None, *, store_may_be_unreachable: bool = False) -> None:
-        """Without a store that can be read it is not `loaded`, until it was.
+        """`loaded` is false until the store has been read.
 
         Raises StoreError: the store cannot be used, and `store_may_be_unreachable` is false.
         """
@@ -102,7 +102,7 @@ class LiveState:
         return control(self._state.operator, target, at)
 
     def recall(self, target: str) -> TargetMemory | None:
-        """What was learned before the start; None where it cannot be used."""
+        """What was learned before the start; None if it is absent or invalid."""
         data = self._state.learned.get(target)
         try:
             return load_memory(data) if data is not None else None
@@ -118,7 +118,7 @@ class LiveState:
         self._new_actions.append(action)
 
     def save(self, memories: Mapping[str, TargetMemory], *, at_once: bool = False) -> None:
-        """Write what is new: at once after a change, what was only learned once a minute. Never raises."""
+        """Write what is new: a change at once, learned values alone once a minute. Never raises."""
         expired = without_expired(self._state.operator, now()) != self._state.operator
         due = at_once or expired or self._new_actions or monotonic() >= self._save_at
         if self._store is None or not self.loaded or not due:
@@ -142,7 +142,7 @@ class LiveState:
         self._save_at = monotonic() + _LEARNED_SECONDS
 
     def close(self) -> None:
-        """Let another scaler have the store."""
+        """Let another scaler use the store."""
         if self._store is not None:
             self._store.close()
 

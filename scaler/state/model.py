@@ -1,6 +1,6 @@
-"""What survives a restart: people's orders, changed policies, what was learned, the last actions. Pure.
+"""The state that survives a restart: overrides, pauses, changed policies, learned values, actions. Pure.
 
-JSON that a person can read and edit: a part that cannot be used is left out and named, the others count.
+JSON that a person can read and edit: an invalid part is left out and reported, the others apply.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ACTIONS_KEPT: Final = 200
 
 
 class StateError(ValueError):
-    """A text that is no state of ours; the message says what it is instead."""
+    """A text that is not a scaler's state; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Action:
 
 @dataclass(frozen=True)
 class OperatorState:
-    """What people have said, by target: the part of the state that anyone may edit. `enabled` and
-    `interval_seconds`: None: as the settings say."""
+    """What operators have set, by target: the part of the state that anyone may edit. `enabled` and
+    `interval_seconds`: None means as in the settings."""
 
     overrides: Mapping[str, Override] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
@@ -47,18 +47,18 @@ class OperatorState:
 
 @dataclass(frozen=True)
 class State:
-    """All of it. `learned` is what scaler.decision.step.dump_memory made of each target's memory."""
+    """The whole state. `learned` is what scaler.decision.step.dump_memory made of each target's memory."""
 
     operator: OperatorState = OperatorState()
     learned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     actions: tuple[Action, ...] = ()
 
 
-# --- people's orders -------------------------------------------------------------------------------------
+# --- what operators have set -----------------------------------------------------------------------------
 
 
 def control(operator: OperatorState, target: str, at: float) -> Control:
-    """What holds for a target at a time (unix s)."""
+    """The pause and the override in force for a target at a time (unix s)."""
     override = operator.overrides.get(target)
     if override is not None and override.until is not None and override.until <= at:
         override = None
@@ -66,30 +66,34 @@ def control(operator: OperatorState, target: str, at: float) -> Control:
 
 
 def with_override(operator: OperatorState, target: str, override: Override | None) -> OperatorState:
-    """With this override, or None for none."""
-    others = {name: one for name, one in operator.overrides.items() if name != target}
+    """With this override; None: without one."""
+    others = {name: other for name, other in operator.overrides.items() if name != target}
     return replace(operator, overrides=others if override is None else others | {target: override})
 
 
 def with_pause(operator: OperatorState, target: str, *, paused: bool) -> OperatorState:
-    """With the target held, or let go."""
+    """With the target paused, or not."""
     return replace(operator, paused=operator.paused | {target} if paused else operator.paused - {target})
 
 
 def with_policy(operator: OperatorState, target: str, changed: Mapping[str, Any]) -> OperatorState:
-    """With these keys of the target's policy changed; without any, as the settings have it."""
-    others = {name: one for name, one in operator.policies.items() if name != target}
+    """With these keys of the target's policy changed; without keys, the policy is as in the settings."""
+    others = {name: keys for name, keys in operator.policies.items() if name != target}
     return replace(operator, policies=others | {target: dict(changed)} if changed else others)
 
 
 def without_expired(operator: OperatorState, at: float) -> OperatorState:
-    """Without the overrides that have run out."""
-    kept = {name: one for name, one in operator.overrides.items() if one.until is None or one.until > at}
-    return operator if len(kept) == len(operator.overrides) else replace(operator, overrides=kept)
+    """Without the overrides that have expired at a time (unix s); the same object if none has."""
+    valid = {
+        name: override
+        for name, override in operator.overrides.items()
+        if override.until is None or override.until > at
+    }
+    return operator if len(valid) == len(operator.overrides) else replace(operator, overrides=valid)
 
 
 def with_action(state: State, action: Action) -> State:
-    """With it as the newest; the oldest go."""
+    """With it as the newest; more than 200 are not kept."""
     return replace(state, actions=(*state.actions[-_ACTIONS_KEPT + 1 :], action))
 
 
@@ -106,18 +110,20 @@ def to_data(state: State) -> dict[str, Any]:
         "format": FORMAT,
         "enabled": operator.enabled,
         "interval_seconds": operator.interval_seconds,
-        "overrides": {name: _OVERRIDE.dump_python(one) for name, one in sorted(operator.overrides.items())},
+        "overrides": {
+            name: _OVERRIDE.dump_python(override) for name, override in sorted(operator.overrides.items())
+        },
         "paused": sorted(operator.paused),
-        "policies": {name: dict(one) for name, one in sorted(operator.policies.items())},
-        "actions": [_ACTION.dump_python(one) for one in state.actions],
+        "policies": {name: dict(keys) for name, keys in sorted(operator.policies.items())},
+        "actions": [_ACTION.dump_python(action) for action in state.actions],
         "learned": dict(sorted(state.learned.items())),
     }
 
 
 def from_data(data: object) -> tuple[State, list[str]]:
-    """The state, and what of it cannot be used, a line each. Raises StateError for what is none of ours."""
+    """The state, and a line for each invalid part. Raises StateError if it is not a scaler's state."""
     if not isinstance(data, dict) or "format" not in data:
-        raise StateError("it is JSON of something else")
+        raise StateError("it is not the state of a scaler")
     if data["format"] != FORMAT:
         raise StateError(f"its format is {str(data['format'])[:40]!r}, not {FORMAT!r}: of another version?")
     problems: list[str] = []
@@ -125,7 +131,7 @@ def from_data(data: object) -> tuple[State, list[str]]:
     policies = _each(data, "policies", _mapping, problems)
     learned = _each(data, "learned", _mapping, problems)
     paused = data.get("paused", [])
-    if not isinstance(paused, list) or any(not isinstance(one, str) for one in paused):
+    if not isinstance(paused, list) or any(not isinstance(target, str) for target in paused):
         problems.append("paused: should be a list of targets")
         paused = []
     enabled = data.get("enabled")
@@ -141,22 +147,22 @@ def from_data(data: object) -> tuple[State, list[str]]:
 
 
 def merged(raw: Mapping[str, Any], old: State, new: State) -> dict[str, Any]:
-    """`raw`, of which `old` is what could be used, with what `new` changes: a slip of a hand is not lost.
+    """`raw` with the changes from `old`, its valid part, to `new`: invalid parts stay, so no edit is lost.
 
-    Raises StateError where a part that has to change cannot be read at all.
+    Raises StateError if a part that has to change is invalid as a whole.
     """
     before, after = to_data(old), to_data(new)
     data = dict(raw)
     for part, value in after.items():
         if part in data and value == before[part]:
             continue
-        kept = data.get(part)
-        if part in {"overrides", "policies"} and kept is not None:
-            if not isinstance(kept, dict):
+        current = data.get(part)
+        if part in {"overrides", "policies"} and current is not None:
+            if not isinstance(current, dict):
                 raise StateError(f"{part}: should be an object by target; it has to be repaired first")
-            others = {name: one for name, one in kept.items() if name not in before[part]}
+            others = {name: entry for name, entry in current.items() if name not in before[part]}
             data[part] = others | value
-        elif part == "paused" and kept is not None and kept != before[part]:
+        elif part == "paused" and current is not None and current != before[part]:
             raise StateError("paused: should be a list of targets; it has to be repaired first")
         else:
             data[part] = value
@@ -164,20 +170,20 @@ def merged(raw: Mapping[str, Any], old: State, new: State) -> dict[str, Any]:
 
 
 def state_text(data: Mapping[str, Any]) -> str:
-    """JSON data of a state as the text of the state file: a line for what was learned of a target."""
+    """JSON data of a state as the text of the state file: the learned values of each target in a line."""
     learned = data.get("learned")
     head = json.dumps({part: value for part, value in data.items() if part != "learned"}, indent=2)
     if not isinstance(learned, dict):
         learned = {}
     lines = ",\n".join(
-        f"    {json.dumps(name)}: {json.dumps(one, separators=(',', ':'))}"
-        for name, one in sorted(learned.items())
+        f"    {json.dumps(name)}: {json.dumps(memory, separators=(',', ':'))}"
+        for name, memory in sorted(learned.items())
     )
     return head[:-2] + ',\n  "learned": {\n' + lines + "\n  }\n}\n"
 
 
 def data_of(text: str) -> Any:
-    """JSON data of a text. Raises StateError."""
+    """The JSON data of a text. Raises StateError."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -195,17 +201,17 @@ def from_json(text: str) -> tuple[State, list[str]]:
 
 
 def _each(data: Mapping[str, Any], part: str, read: Any, problems: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     entries = data.get(part, {})
     if not isinstance(entries, dict):
         problems.append(f"{part}: should be an object by target")
-        return found
+        return values
     for name, entry in entries.items():
         try:
-            found[name] = read(entry)
+            values[name] = read(entry)
         except ValueError as error:
             problems.append(f"{part}.{name}: {error}")
-    return found
+    return values
 
 
 def _override(entry: object) -> Override:
@@ -227,7 +233,7 @@ def _mapping(entry: object) -> dict[str, Any]:
 
 def _actions(entries: object, problems: list[str]) -> tuple[Action, ...]:
     try:
-        return tuple(_ACTION.validate_python(one) for one in entries if one)  # type: ignore[attr-defined]
+        return tuple(_ACTION.validate_python(entry) for entry in entries if entry)  # type: ignore[attr-defined]
     except (ValidationError, TypeError):
-        problems.append("actions: not what they look like")
+        problems.append("actions: invalid")
         return ()

@@ -1,4 +1,4 @@
-"""Where the scaler's state is kept: a file, or a ConfigMap. Commands and people may change it."""
+"""The store of the scaler's state: a file or a ConfigMap. Commands and people may change it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from scaler.state.model import State
 
 
 class StoreError(Exception):
-    """The state cannot be reached or kept where it is; the text says why."""
+    """The state cannot be read or written; the text says why."""
 
 
 class Update(NamedTuple):
-    """The state before and after an update, and the version of just what it left: any later change has
-    another."""
+    """The state before and after an update, and the version after it: any later change has another."""
 
     before: State
     after: State
@@ -22,33 +21,32 @@ class Update(NamedTuple):
 
 
 class Store(Protocol):
-    """Any process may read and change it, as often as it likes."""
+    """Any process may read and change it at any time."""
 
     @property
     def name(self) -> str:
-        """Where a person finds it."""
+        """The path of the file, or the name of the object."""
 
     def version(self) -> object:
-        """Another value whenever the state may be another. Raises StoreError."""
+        """Another value whenever the state may have changed. Raises StoreError."""
 
     def read(self) -> tuple[State, list[str]]:
-        """The state, and the parts of it that cannot be used, a line each; the empty state where there is
-        none.
+        """The state, and a line for each part that is invalid; the empty state if there is none.
 
-        Raises StateError for what is not a state of ours, StoreError for what cannot be read.
+        Raises StateError if it is not a scaler's state, StoreError if it cannot be read.
         """
 
     def update(self, update: Callable[[State], State]) -> Update:
-        """Read, change and replace it while no other process does; what cannot be used of it stays as it is.
+        """Read, change and replace it while no other process does; invalid parts stay as they are.
 
         `update` may be called several times. Raises StateError and StoreError, and what `update` raises.
         """
 
     def set_aside(self) -> str:
-        """Keep what is not a state of ours under another name, which is returned. Raises StoreError."""
+        """Rename what is not a scaler's state; returns the new name. Raises StoreError."""
 
     def own(self) -> None:
-        """Be the one scaler that uses it, where only one may. Raises StoreError."""
+        """Become the only scaler that uses it, if only one may. Raises StoreError."""
 
     def close(self) -> None:
         """Let another scaler use it."""

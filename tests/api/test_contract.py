@@ -236,7 +236,7 @@ def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({}, "nothing is to be changed"),
+        ({}, "nothing to change: set one of"),
         ({"maxWorkers": 0}, "maxWorkers: "),
         ({"maxWorkers": "20"}, "maxWorkers: "),
         ({"minWorkers": 13}, "minWorkers 13 is above maxWorkers 12"),

@@ -22,52 +22,52 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def reloader(file: Path) -> Reloader:
+def reloader_of(file: Path) -> Reloader:
     return Reloader(read_scaler_settings({}, config=str(file)), {}, config=str(file))
 
 
 def test_a_changed_file_is_taken_over(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    one = reloader(file)
-    assert not one.reload()
+    reloader = reloader_of(file)
+    assert not reloader.reload()
     file.write_text(GOOD.format(interval=7, most=9))
-    assert one.reload()
-    assert not one.reload()
-    assert (one.current.interval_seconds, one.current.targets[0].max_workers) == (7, 9)
+    assert reloader.reload()
+    assert not reloader.reload()
+    assert (reloader.current.interval_seconds, reloader.current.targets[0].max_workers) == (7, 9)
     [record] = caplog.records
     assert vars(record)["changed"] == "interval_seconds, targets.mailer"
 
 
 @pytest.mark.parametrize("text", ["interval_seconds: often\n", "{", None])
-def test_one_that_cannot_be_used_is_told_once_and_the_old_stays(
+def test_an_invalid_file_is_logged_once_and_the_previous_settings_stay(
     file: Path, caplog: pytest.LogCaptureFixture, text: str | None
 ) -> None:
-    one = reloader(file)
-    before = one.current
+    reloader = reloader_of(file)
+    before = reloader.current
     if text is None:
         file.unlink()
     else:
         file.write_text(text)
-    assert not one.reload()
-    assert not one.reload()
-    assert one.current is before
+    assert not reloader.reload()
+    assert not reloader.reload()
+    assert reloader.current is before
     assert [record.message for record in caplog.records] == [
         "changed settings refused, previous settings stay"
     ]
     file.write_text(GOOD.format(interval=6, most=8))
-    assert one.reload()
+    assert reloader.reload()
 
 
-def test_what_needs_a_restart_is_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    one = reloader(file)
+def test_settings_that_need_a_restart_are_logged(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reloader = reloader_of(file)
     file.write_text("listen: :1\n" + GOOD.format(interval=5, most=8))
-    one.reload()
+    reloader.reload()
     assert [vars(record).get("settings") for record in caplog.records if "restart" in record.message] == [
         "listen"
     ]
 
 
-def test_the_command_line_goes_before_the_environment(file: Path) -> None:
+def test_the_command_line_overrides_the_environment(file: Path) -> None:
     loaded = read_scaler_settings(
         {"SCALER_CONFIG": "nowhere", "SCALER_LISTEN": ":2"}, config=str(file), listen=":3", dry_run=True
     )

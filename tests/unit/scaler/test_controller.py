@@ -37,7 +37,7 @@ class FakeTarget:
         return Applied(new)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close."""
 
 
 @dataclass
@@ -45,16 +45,17 @@ class FakeMetrics:
     waiting: dict[str, float | None]
 
     def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
-        def seen(waiting: float | None) -> QueueSample | Missing:
+        def sample_of(waiting: float | None) -> QueueSample | Missing:
             return Missing("timeout", "too slow") if waiting is None else QueueSample(now(), waiting, 1.0)
 
         return {
-            name: TargetMetrics((f"{name}-queue",), seen(waiting)) for name, waiting in self.waiting.items()
+            name: TargetMetrics((f"{name}-queue",), sample_of(waiting))
+            for name, waiting in self.waiting.items()
         }
 
 
 class RecordingState(LiveState):
-    """Kept in memory; remembers what was saved."""
+    """In memory; records what was saved."""
 
     def __init__(self, overrides: Mapping[str, Override] | None = None) -> None:
         super().__init__(None)
@@ -76,35 +77,35 @@ def managed(**targets: FakeTarget) -> list[Managed]:
     return [Managed(name, POLICY, target) for name, target in targets.items()]
 
 
-def test_what_is_decided_is_done_noted_and_remembered() -> None:
+def test_a_decision_is_applied_recorded_and_saved() -> None:
     state, mail, video = RecordingState(), FakeTarget(), FakeTarget()
-    cycle = Controller(state).step(
+    result = Controller(state).step(
         FakeMetrics({"mail": 40, "video": 3}), managed(mail=mail, video=video), 5.0
     )
     assert (mail.calls, video.calls) == ([(2, 8)], [])
     assert state.changes == [("mail", 2, 8, "waiting")]
     assert set(state.saved) == {"mail", "video"}
-    assert [step.desired for step in cycle.steps] == [8, 2]
-    assert cycle.steps[0].acted == Applied(8)
+    assert [step.desired for step in result.steps] == [8, 2]
+    assert result.steps[0].acted == Applied(8)
 
 
-def test_one_target_in_trouble_is_its_own_trouble(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_target_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     lost = FakeTarget(broken=Failed("not_found", "there is no such thing"))
     denied = FakeTarget(refuses=NotApplied("forbidden", "not allowed to"))
-    well, blind = FakeTarget(), FakeTarget()
-    targets = managed(lost=lost, denied=denied, well=well, blind=blind)
-    metrics = FakeMetrics({"lost": 40, "denied": 40, "well": 40, "blind": None})
+    healthy, blind = FakeTarget(), FakeTarget()
+    targets = managed(lost=lost, denied=denied, healthy=healthy, blind=blind)
+    metrics = FakeMetrics({"lost": 40, "denied": 40, "healthy": 40, "blind": None})
     controller = Controller(RecordingState())
     controller.step(metrics, targets, 5.0)
-    cycle = controller.step(metrics, targets, 5.0)
-    found = {step.name: step.conditions for step in cycle.steps}
-    assert "TargetNotFound" in found["lost"]
-    assert "Forbidden" in found["denied"]
-    assert "MetricsStale" in found["blind"]
-    assert (well.requested, blind.calls, lost.calls) == (9, [], [])
-    told = [record for record in caplog.records if record.message == "target failing"]
-    assert len(told) == 3  # once each, not once a step
+    result = controller.step(metrics, targets, 5.0)
+    conditions = {step.name: step.conditions for step in result.steps}
+    assert "TargetNotFound" in conditions["lost"]
+    assert "Forbidden" in conditions["denied"]
+    assert "MetricsStale" in conditions["blind"]
+    assert (healthy.requested, blind.calls, lost.calls) == (9, [], [])
+    failures = [record for record in caplog.records if record.message == "target failing"]
+    assert len(failures) == 3  # once each, not once a step
     lost.broken = None
     controller.step(metrics, targets, 5.0)
     assert [record.message for record in caplog.records].count("target recovered") == 1
@@ -112,11 +113,11 @@ def test_one_target_in_trouble_is_its_own_trouble(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("how", ["dry run", "switched off", "not leading"])
-def test_nothing_is_done_and_all_is_told(how: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_scaled_and_the_decision_is_logged(how: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     state, mail = RecordingState(), FakeTarget()
     controller = Controller(state, leading=lambda: how != "not leading")
-    cycle = controller.step(
+    result = controller.step(
         FakeMetrics({"mail": 40}),
         managed(mail=mail),
         5.0,
@@ -124,7 +125,7 @@ def test_nothing_is_done_and_all_is_told(how: str, caplog: pytest.LogCaptureFixt
         dry_run=how == "dry run",
     )
     assert (mail.calls, state.changes) == ([], [])
-    assert cycle.steps[0].desired == 8
+    assert result.steps[0].desired == 8
     assert [record.message for record in caplog.records] == ["would scale"]
 
 
@@ -138,7 +139,7 @@ def test_a_change_is_one_line_with_the_reason_and_its_figures(caplog: pytest.Log
     assert "40 jobs wait" in fields["because"]
 
 
-def test_what_did_not_happen_begins_no_cooldown() -> None:
+def test_a_change_that_was_not_applied_begins_no_cooldown() -> None:
     policy = POLICY.model_copy(update={"cooldown_seconds": 3600})
     mail = FakeTarget(refuses=NotApplied("conflict", "someone else was faster"))
     controller, metrics = Controller(RecordingState()), FakeMetrics({"mail": 40})
@@ -151,7 +152,7 @@ def test_what_did_not_happen_begins_no_cooldown() -> None:
     assert mail.calls[2:] == [(2, 8)]
 
 
-def test_a_target_that_is_gone_is_forgotten() -> None:
+def test_a_removed_target_is_forgotten() -> None:
     state = RecordingState()
     controller = Controller(state)
     controller.step(FakeMetrics({"mail": 1, "video": 1}), managed(mail=FakeTarget(), video=FakeTarget()), 5.0)
@@ -166,10 +167,10 @@ def test_series_and_views_of_all_kinds_of_targets() -> None:
     targets = managed(
         mail=FakeTarget(), lost=FakeTarget(broken=Failed("not_found", "gone")), blind=FakeTarget()
     )
-    cycle = controller.step(FakeMetrics({"mail": 4, "lost": 4, "blind": None}), targets, 5.0)
+    result = controller.step(FakeMetrics({"mail": 4, "lost": 4, "blind": None}), targets, 5.0)
     series = {
         (sample.name, sample.labels.get("target"), sample.labels.get("condition")): sample.value
-        for family in metrics(cycle, controller.counters)
+        for family in metrics(result, controller.counters)
         for sample in family.samples
     }
     assert series["oxherd_scaler_desired_replicas", "mail", None] == 5
@@ -181,7 +182,7 @@ def test_series_and_views_of_all_kinds_of_targets() -> None:
     assert ("oxherd_scaler_load_factor", "blind", None) not in series
     assert ("oxherd_scaler_metrics_age_seconds", "blind", None) not in series
     assert ("oxherd_scaler_override_replicas", "blind", None) not in series
-    view = scaler_view(cycle, version="1", uptime=1.0, actions=[], origins={})
+    view = scaler_view(result, version="1", uptime=1.0, actions=[], origins={})
     mail, lost, blind = view["targets"]
     assert (mail["override"]["by"], mail["desired"], lost["error"], lost["desired"]) == (
         "ann",

@@ -61,14 +61,14 @@ targets:
 """
 
 
-def test_the_nearest_that_says_it_counts_and_its_place_is_known() -> None:
+def test_the_nearest_layer_counts_and_its_origin_is_known() -> None:
     settings = load(LAYERS)
     mailer, other, last = settings.targets
     policy = resolve(settings, mailer)
     assert (policy.min_workers, policy.max_workers, policy.wait_slo_seconds, policy.aim) == (1, 30, 7, 0.2)
-    where = origins(settings, mailer, {"aim": 0.3})
+    origin_of = origins(settings, mailer, {"aim": 0.3})
     assert {
-        key: where[key] for key in ("min_workers", "max_workers", "wait_slo_seconds", "aim", "policy")
+        key: origin_of[key] for key in ("min_workers", "max_workers", "wait_slo_seconds", "aim", "policy")
     } == {
         "min_workers": "defaults",
         "max_workers": "policies[0]",
@@ -85,7 +85,7 @@ def test_the_nearest_that_says_it_counts_and_its_place_is_known() -> None:
     ("patterns", "expected"),
     [(["a", "b"], ["a", "b"]), (["mail-*"], ["mail-1", "mail-2"]), (["mail-1", "m*"], ["mail-1", "mail-2"])],
 )
-def test_names_count_as_they_are_and_patterns_by_what_there_is(
+def test_names_count_as_they_are_and_patterns_by_the_queues_that_exist(
     patterns: list[str], expected: list[str]
 ) -> None:
     assert matching(patterns, ["mail-1", "mail-2", "video"]) == expected
@@ -151,11 +151,11 @@ ONE = f"{{name: a, queues: [q], {PROCESSES}}}"
         ("interval_seconds: 0\n", "interval_seconds=0 (s.yml, line 1): should be greater than or equal to 1"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(text: str, line: str) -> None:
+def test_an_error_names_the_setting_and_its_line(text: str, line: str) -> None:
     assert refused(text) == line
 
 
-def test_two_intervals_are_one_too_many() -> None:
+def test_an_interval_in_file_and_environment_is_an_error() -> None:
     error = refused("interval_seconds: 9\n", SCALING_INTERVAL_MINUTES="1")
     assert error == "interval_seconds (s.yml, line 1): SCALING_INTERVAL_MINUTES is set too: keep one of them"
 
@@ -169,16 +169,16 @@ def test_two_intervals_are_one_too_many() -> None:
         ("ENABLE_AUTO_SCALING", "perhaps", "should be true or false"),
     ],
 )
-def test_a_variable_that_cannot_be_used(name: str, value: str, why: str) -> None:
+def test_an_invalid_variable(name: str, value: str, why: str) -> None:
     assert refused("", **{name: value}) == f"{name}={value} (environment): {why}"
 
 
-def test_a_changed_policy_is_held_to_the_same_rules() -> None:
+def test_a_changed_policy_has_to_follow_the_same_rules() -> None:
     settings = load(MAIL)
     [mailer] = settings.targets
     assert checked_policy(settings, mailer, {"max_workers": 50}).max_workers == 50
     for changed, why in (
-        ({"max_worker": 3}, "max_worker: there is no such setting of a policy"),
+        ({"max_worker": 3}, "max_worker: unknown setting of a policy"),
         ({"max_workers": 1}, "min_workers 2 is above max_workers 1"),
         ({"max_workers": "many"}, "max_workers: "),
         ({"scale_down_threshold": 5}, "scale_down_threshold should be below"),
@@ -187,7 +187,7 @@ def test_a_changed_policy_is_held_to_the_same_rules() -> None:
             checked_policy(settings, mailer, changed)
 
 
-def test_misspelt_variables_are_reported() -> None:
+def test_misspelled_variables_are_reported() -> None:
     assert misspelled_scaler_variables(
         ["SCALER_STATEFILE", "PATH", "SCALING_INTERVAL_MINUTE", "PROMETHEUS_URL"]
     ) == {

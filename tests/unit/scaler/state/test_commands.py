@@ -40,7 +40,7 @@ def test_a_target_goes_by_its_name_or_its_queue(
     assert find_target(loaded.model, name).name == target
 
 
-def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[ScalerSettings]) -> None:
+def test_an_unknown_or_ambiguous_name_is_an_error(loaded: Loaded[ScalerSettings]) -> None:
     with pytest.raises(
         CommandError, match="there is no target or queue 'video'; targets: mailer, mail-out, rest"
     ):
@@ -49,25 +49,25 @@ def test_what_is_not_there_or_not_clear_is_told(loaded: Loaded[ScalerSettings]) 
         find_target(loaded.model, "mail-slow")
 
 
-def test_commands_are_written_where_the_scaler_reads(loaded: Loaded[ScalerSettings]) -> None:
+def test_commands_are_written_to_the_file_that_the_scaler_reads(loaded: Loaded[ScalerSettings]) -> None:
     [mailer, *_] = loaded.model.targets
     file = FileStore(loaded.model.state_file or "")
-    told = set_manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
-    assert told.startswith("mailer: 8 workers for 1 h 30 min, until ")
+    message = set_manual(loaded, mailer, 8, reason=" a sale ", by="ann", seconds=5400)
+    assert message.startswith("mailer: 8 workers for 1 h 30 min, until ")
     override = file.read()[0].operator.overrides["mailer"]
     assert (override.workers, override.reason, override.by) == (8, "a sale", "ann")
     assert override.until == override.at + 5400
     assert set_paused(loaded, mailer) == "mailer: workers stay as they are until `scaling auto`"
     assert file.read()[0].operator.paused == {"mailer"}
     set_manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
-    assert file.read()[0].operator.paused == frozenset()  # a number is no hold
+    assert file.read()[0].operator.paused == frozenset()  # an override ends a pause
     assert set_automatic(loaded, mailer) == "mailer: scaled by its metrics again"
     assert set_automatic(loaded, mailer) == "mailer: was scaled by its metrics already"
     assert file.read()[0].operator.overrides == {}
 
 
 @pytest.mark.parametrize(("workers", "reason"), [(9, "x"), (1, "x"), (4, "  ")])
-def test_a_command_that_cannot_be_done_is_refused_and_nothing_is_written(
+def test_an_invalid_command_is_refused_and_nothing_is_written(
     loaded: Loaded[ScalerSettings], workers: int, reason: str
 ) -> None:
     [mailer, *_] = loaded.model.targets

@@ -22,7 +22,7 @@ from scaler.state.store import StoreError, Update
 SALE = Override(5, "a sale", "ann", 100.0)
 
 
-def ordered(state: State) -> State:
+def with_sale(state: State) -> State:
     return replace(state, operator=with_override(state.operator, "mail", SALE))
 
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.json"
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not a folder"):
         FileStore(str(tmp_path / "none" / "state.json"))
 
@@ -39,30 +39,30 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_it_is_replaced_for_its_owner_only(path: Path) -> None:
     file = FileStore(str(path))
     assert file.read() == (State(), [])
-    file.update(ordered)
+    file.update(with_sale)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert file.read()[0].operator.overrides == {"mail": SALE}
 
 
-def test_what_is_torn_is_never_written_over_by_a_change(path: Path) -> None:
+def test_invalid_json_is_never_overwritten_by_a_change(path: Path) -> None:
     path.write_text("{")
     with pytest.raises(StateError):
-        FileStore(str(path)).update(ordered)
+        FileStore(str(path)).update(with_sale)
     assert path.read_text() == "{"
 
 
 def test_a_running_scaler_takes_over_what_a_command_wrote(path: Path) -> None:
     state = LiveState(FileStore(str(path)))
     assert state.control("mail", 0.0).override is None
-    FileStore(str(path)).update(ordered)
+    FileStore(str(path)).update(with_sale)
     state.refresh()
     assert state.control("mail", 0.0).override == SALE
     state.close()
 
 
-def test_an_order_given_while_the_scaler_saves_is_kept(path: Path) -> None:
+def test_a_command_given_while_the_scaler_saves_is_not_lost(path: Path) -> None:
     state = LiveState(FileStore(str(path)))
-    FileStore(str(path)).update(ordered)  # not seen yet
+    FileStore(str(path)).update(with_sale)  # not read yet
     state.record_action("mail", 1.0, 2, 3, "burst")
     state.save({"mail": initial_memory(PolicySettings())})
     stored, problems = FileStore(str(path)).read()
@@ -74,15 +74,15 @@ def test_an_order_given_while_the_scaler_saves_is_kept(path: Path) -> None:
 
 
 class Interrupted(FileStore):
-    """Somebody gives an order as soon as a change is written."""
+    """Another process writes a command as soon as a change is written."""
 
     def update(self, update: Callable[[State], State]) -> Update:
-        done = super().update(update)
-        FileStore(str(self.path)).update(ordered)
-        return done
+        result = super().update(update)
+        FileStore(str(self.path)).update(with_sale)
+        return result
 
 
-def test_an_order_given_just_after_the_scaler_saved_is_seen(path: Path) -> None:
+def test_a_command_given_just_after_the_scaler_saved_is_read(path: Path) -> None:
     state = LiveState(Interrupted(str(path)))
     state.record_action("mail", 1.0, 2, 3, "burst")
     state.save({"mail": initial_memory(PolicySettings())})
@@ -91,10 +91,10 @@ def test_an_order_given_just_after_the_scaler_saved_is_seen(path: Path) -> None:
     state.close()
 
 
-def test_a_change_tells_the_mark_it_left(path: Path) -> None:
+def test_an_update_returns_the_version_after_it(path: Path) -> None:
     file = FileStore(str(path))
-    assert file.update(ordered).version == file.version()
-    assert file.update(ordered).version == file.version(), "nothing changed"
+    assert file.update(with_sale).version == file.version()
+    assert file.update(with_sale).version == file.version(), "nothing changed"
     before = file.version()
     assert file.update(lambda _: State()).version == file.version() != before
 
@@ -110,7 +110,7 @@ def test_what_was_learned_is_there_after_a_restart(path: Path) -> None:
     second.close()
 
 
-def test_learned_values_of_another_release_are_told_and_dropped(
+def test_learned_values_of_another_release_are_logged_and_dropped(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_text(
@@ -122,7 +122,7 @@ def test_learned_values_of_another_release_are_told_and_dropped(
     state.close()
 
 
-def test_a_torn_file_is_set_aside_at_start(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_invalid_json_is_renamed_at_start(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text('{"format": "oxherd')
     state = LiveState(FileStore(str(path)))
     assert state.actions == ()
@@ -132,10 +132,10 @@ def test_a_torn_file_is_set_aside_at_start(path: Path, caplog: pytest.LogCapture
     state.close()
 
 
-def test_a_hand_that_slips_is_told_once_and_its_file_stays(
+def test_an_invalid_edit_is_logged_once_and_its_file_stays(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    FileStore(str(path)).update(ordered)
+    FileStore(str(path)).update(with_sale)
     state = LiveState(FileStore(str(path)))
     path.write_text("not json")
     with caplog.at_level(logging.WARNING):
@@ -149,25 +149,25 @@ def test_a_hand_that_slips_is_told_once_and_its_file_stays(
     state.close()
 
 
-def test_a_slip_in_one_part_is_not_lost_when_another_changes(path: Path) -> None:
+def test_an_invalid_part_is_not_lost_when_another_changes(path: Path) -> None:
     file = FileStore(str(path))
-    file.update(ordered)
+    file.update(with_sale)
     data = json.loads(path.read_text())
     data["overrides"]["video"] = {"workers": "many"}
     data["policies"] = ["none"]
     path.write_text(json.dumps(data))
     file.update(lambda state: replace(state, operator=with_override(state.operator, "text", SALE)))
     file.update(lambda state: replace(state, operator=with_override(state.operator, "mail", None)))
-    kept = json.loads(path.read_text())
-    assert kept["overrides"].keys() == {"video", "text"}
-    assert kept["policies"] == ["none"]
+    data = json.loads(path.read_text())
+    assert data["overrides"].keys() == {"video", "text"}
+    assert data["policies"] == ["none"]
     with pytest.raises(StateError, match="policies: should be an object"):
         file.update(lambda state: replace(state, operator=with_policy(state.operator, "mail", {"aim": 0.2})))
 
 
-def test_a_hand_edit_counts_part_by_part(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_edit_applies_part_by_part(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = LiveState(FileStore(str(path)))
-    FileStore(str(path)).update(ordered)
+    FileStore(str(path)).update(with_sale)
     data = json.loads(path.read_text())
     data["paused"] = ["video"]
     data["overrides"]["mail"]["workers"] = "x"
@@ -175,7 +175,7 @@ def test_a_hand_edit_counts_part_by_part(path: Path, caplog: pytest.LogCaptureFi
     state.refresh()
     assert state.control("video", 0.0).paused
     assert state.control("mail", 0.0).override is None
-    assert any(getattr(one, "part", "").startswith("overrides.mail") for one in caplog.records)
+    assert any(getattr(record, "part", "").startswith("overrides.mail") for record in caplog.records)
     state.close()
 
 

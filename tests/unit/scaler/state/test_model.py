@@ -53,7 +53,7 @@ def test_what_is_written_is_read_again(state: State) -> None:
     json.loads(to_json(state))
 
 
-def test_an_override_holds_until_its_time() -> None:
+def test_an_override_lasts_until_its_end() -> None:
     operator = with_override(OperatorState(), "mail", SALE)
     assert control(operator, "mail", 199.9) == Control(override=SALE)
     assert control(operator, "mail", 200.0) == Control()
@@ -84,17 +84,17 @@ def test_only_the_last_actions_are_kept() -> None:
     [
         ("", "invalid JSON"),
         (to_json(State())[:-9], "invalid JSON"),
-        ("[1]", "something else"),
+        ("[1]", "it is not the state of a scaler"),
         ('{"format": "oxherd scaler 2"}', "of another version"),
         ("[" * 100_000, "invalid JSON"),
     ],
 )
-def test_what_is_no_state_is_refused(text: str, why: str) -> None:
+def test_a_text_that_is_not_a_state_is_refused(text: str, why: str) -> None:
     with pytest.raises(StateError, match=why):
         from_json(text)
 
 
-def test_a_part_that_cannot_be_used_is_named_and_the_others_count() -> None:
+def test_an_invalid_part_is_reported_and_the_others_apply() -> None:
     data = json.loads(to_json(State(with_override(OperatorState(), "mail", FOREVER))))
     data["overrides"]["video"] = {"workers": "many"}
     data["overrides"]["audio"] = {"workers": -1, "reason": "", "by": "", "at": 0, "until": None}
