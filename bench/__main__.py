@@ -1,4 +1,4 @@
-"""`python -m bench`: every benchmark; the exit code is 1 when a bound does not hold."""
+"""`python -m bench`: every benchmark; the exit code is 1 if a bound is exceeded."""
 
 from __future__ import annotations
 

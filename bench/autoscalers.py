@@ -1,5 +1,5 @@
-"""Other autoscalers as controllers, written from their public algorithms: the HPA with KEDA's metrics, and
-the rule of waiting jobs as people write it themselves."""
+"""Other autoscalers as controllers, from their public algorithms: the HPA with KEDA's metrics, and a common
+self-written rule on waiting jobs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _TOLERANCE = 0.1
 class Keda:
     """KEDA's Prometheus trigger and the HPA behind it: AverageValue, every 15 s.
 
-    `target` jobs a worker, waiting ones and, with `active`, running ones; down to the most that was
-    recommended within `window` seconds; up by the larger of 100 % and 4 workers in 15 s. Between 0 and 1 KEDA
-    decides itself; `least` is 1 here, so that it never does. An empty answer is taken for 0.
+    `target` is the number of jobs per worker: waiting jobs and, with `active`, active jobs. It scales in to
+    the highest recommendation of the last `window` seconds, and out by the larger of 100 % and 4 workers in
+    15 s. Between 0 and 1 KEDA itself decides; `least` is 1 here, so that it never does. An empty result
+    counts as 0.
     """
 
     target: float
@@ -44,9 +45,9 @@ class Keda:
 
 
 @dataclass
-class SeedRule:
-    """Up when more than twice the target waits, down when less than 0.3 of it does, every two minutes, with a
-    cooldown of five: by one worker, or up to waiting / target."""
+class WaitingRule:
+    """Scales out if more than twice the target waits, in if less than 0.3 of it does, every two minutes, with
+    a cooldown of five minutes: by one worker, or up to waiting / target."""
 
     to_target: bool
     target: float = 5.0

@@ -1,7 +1,7 @@
-"""Following event streams: CPU an event, what is lost, what idle queues and waiting jobs cost.
+"""Event streams: CPU per event, lost events, the cost of idle queues and of waiting jobs.
 
-CPU and memory are those of the whole exporter process. The floor of an event is hiredis reading the same
-replies and nothing more.
+CPU and memory are those of the whole exporter process. The floor of an event is hiredis parsing the same
+replies and nothing else.
 """
 
 from __future__ import annotations
@@ -28,34 +28,37 @@ SHORT_STREAM = 100
 IDLE_SECONDS = 30.0
 WAITING, WRITTEN_AT_ONCE, PAUSE = 1_000_000, 1_000, 0.8
 MOST_CPU_US, MOST_IDLE, MOST_BYTES = 4.0, 0.01, 64e6
-_ONE = "bullmq: {queues: [%s], scan: false}\n"
+_CONFIG = "bullmq: {queues: [%s], scan: false}\n"
 
 
 @contextmanager
 def followed(queues: int, *, most: int = 10_000) -> Iterator[tuple[list[Writer], Scraper, psutil.Process]]:
-    """Queues on a Redis of their own and an exporter that follows them."""
+    """Queues on a separate Redis, and an exporter that follows them."""
     names = [f"queue-{number}" for number in range(queues)]
     with start_redis() as redis:
         writers = [Writer(redis.port, name, most) for name in names]
         for writer in writers:
             writer.create()
-        with exporter_of(redis.port, queues=queues, config=_ONE % ", ".join(names)) as (port, process):
+        with exporter_of(redis.port, queues=queues, config=_CONFIG % ", ".join(names)) as (port, process):
             scraper = Scraper(port)
-            wait_until(lambda: total(scraper, "bullmq_events_read_total") is not None, what="it follows")
+            wait_until(
+                lambda: total(scraper, "bullmq_events_read_total") is not None,
+                what="the exporter follows the streams",
+            )
             yield writers, scraper, psutil.Process(process.pid)
         for writer in writers:
             writer.close()
 
 
 def total(scraper: Scraper, name: str) -> int | None:
-    """The sum of a counter over its queues; None without one."""
+    """The sum of a counter over its queues; None without a sample."""
     head = f"{name}{{"
     samples = [line for line in scraper.scrape().decode().splitlines() if line.startswith(head)]
     return sum(int(float(line.rpartition(" ")[2])) for line in samples) if samples else None
 
 
 def settled(scraper: Scraper, expected: int) -> tuple[int, int]:
-    """How many events were read and lost, once both together are all there were."""
+    """The numbers of events read and lost, once their sum is `expected`."""
 
     def counts() -> tuple[int, int]:
         return total(scraper, "bullmq_events_read_total") or 0, total(
@@ -77,7 +80,7 @@ def cpu(process: psutil.Process) -> float:
 
 
 def floor_us(port: int, queue: str) -> tuple[float, float]:
-    """Microseconds an event of hiredis alone, and of the state machine behind it."""
+    """Microseconds per event: hiredis alone, and the state machine alone."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         command = pack("XREVRANGE", f"bull:{queue}:events", "+", "-", "COUNT", 8_000)
         connection.sendall(command)
@@ -102,7 +105,7 @@ def floor_us(port: int, queue: str) -> tuple[float, float]:
 
 
 def steady() -> bool:
-    """6,000 jobs a second: CPU an event, and nothing lost."""
+    """6,000 jobs a second: CPU per event, no event lost."""
     with followed(1) as ((writer,), scraper, process):
         started = time.monotonic()
         before = cpu(process)
@@ -115,13 +118,13 @@ def steady() -> bool:
         bare, machine = floor_us(writer.port, writer.queue)
     per_event = cpu_seconds / read * 1e6
     print(f"{reached:.0f} jobs/s for {SECONDS:g} s: {read} events read, {lost} lost (at most 0)")
-    print(f"CPU an event: {per_event:.2f} us (at most {MOST_CPU_US:g}); ", end="")
+    print(f"CPU per event: {per_event:.2f} us (at most {MOST_CPU_US:g}); ", end="")
     print(f"floor, hiredis alone: {bare:.2f} us; the state machine alone: {machine:.2f} us")
     return per_event <= MOST_CPU_US and lost == 0 and read == writer.jobs * EVENTS_A_JOB
 
 
 def trimmed() -> bool:
-    """The same with a stream that is too short: what is lost is told exactly."""
+    """The same with a stream that is too short: lost events are counted exactly."""
     with followed(1, most=SHORT_STREAM) as ((writer,), scraper, _):
         first = writer.added()
         writer.steadily(RATE, 5.0)
@@ -132,7 +135,7 @@ def trimmed() -> bool:
 
 
 def idle() -> bool:
-    """A thousand queues of which nothing is heard."""
+    """A thousand queues without events."""
     shares = {}
     for events in (False, True):
         with start_redis() as redis:
@@ -140,7 +143,7 @@ def idle() -> bool:
             config = f"bullmq: {{events: {str(events).lower()}}}\n"
             with exporter_of(redis.port, queues=QUEUES, config=config) as (_, process):
                 watched = psutil.Process(process.pid)
-                time.sleep(12)  # the first search, and the first look at each stream
+                time.sleep(12)  # the first discovery, and the first read of each stream
                 before = cpu(watched)
                 time.sleep(IDLE_SECONDS)
                 shares[events] = (cpu(watched) - before) / IDLE_SECONDS
@@ -161,22 +164,22 @@ def waiting(queues: int) -> bool:
         for _ in range(WAITING // queues // WRITTEN_AT_ONCE):
             for writer in writers:
                 writer.write(WRITTEN_AT_ONCE, finished=False)
-            scraper.scrape()  # or the exporter closes the connection, which idles for too long
-            time.sleep(PAUSE)  # what is written faster than it can be read would only be lost
+            scraper.scrape()  # otherwise the exporter closes the idle connection
+            time.sleep(PAUSE)  # events that are written faster than they are read would be lost
         read, lost = settled(scraper, 2 * WAITING)
         grown = process.memory_info().rss - before
-        forgotten = total(scraper, "bullmq_events_evicted_total")
+        evicted = total(scraper, "bullmq_events_evicted_total")
     print(
         f"{WAITING} jobs wait in {queues} queues: {grown / 1e6:.1f} MB (at most {MOST_BYTES / 1e6:g}); "
-        f"{read} events read, {lost} lost, {forgotten} jobs forgotten"
+        f"{read} events read, {lost} lost, {evicted} jobs evicted"
     )
     return grown <= MOST_BYTES
 
 
 def main() -> int:
-    """Print the figures; 1 if a bound does not hold."""
-    held = [steady(), trimmed(), idle(), waiting(10)]
-    return int(not all(held))
+    """Print the results; 1 if a bound is exceeded."""
+    results = [steady(), trimmed(), idle(), waiting(10)]
+    return int(not all(results))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Arrivals to try policies on: the days of recorded traces, and generated spikes, steps, batches and on-off.
+"""Loads for comparing policies: days of recorded traces, and generated spikes, steps, batches and on-off.
 
-Each load is jobs with a time and a run time, for workers of a given concurrency; all dice are seeded.
+A load is jobs with a time and a run time, for workers of a given concurrency; all random values are seeded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Case:
 
 
 def recorded(traces: Path) -> Iterator[Case]:
-    """The recorded ones, from the files of a folder."""
+    """Recorded loads, from the files of a folder."""
     for day in ("05", "11", "13"):
         yield _counted(f"nasa {day}", traces / f"nasa_1995-07-{day}.csv", run=8.0, concurrency=2)
     yield _tokens("llm code", traces / "azure_llm_2023_code.csv", concurrency=4)
@@ -47,9 +47,9 @@ def recorded(traces: Path) -> Iterator[Case]:
 
 
 def generated() -> Iterator[Case]:
-    """Loads of six hours, and batches."""
+    """Generated loads of six hours, and batches."""
     for run, concurrency in ((0.5, 1), (3.0, 4), (30.0, 4)):
-        level = 12.0 * concurrency / run  # twelve workers full
+        level = 12.0 * concurrency / run  # the capacity of twelve workers
         for name, rate in (
             ("spikes", _spikes(level / 3, level * 2, 720, Random(7))),
             ("rare spikes", _spikes(level / 3, level * 2, 2700, Random(9))),
@@ -57,7 +57,7 @@ def generated() -> Iterator[Case]:
             ("on-off", lambda t, level=level: level if t % 1800 < 900 else level / 20),
             ("waves", lambda t, level=level: level * (0.55 + 0.45 * sin(2 * pi * t / (1.5 * _HOUR)))),
         ):
-            yield _made(f"{name}, {run:g} s", "generated", rate, run, concurrency)
+            yield _generated(f"{name}, {run:g} s", "generated", rate, run, concurrency)
     for run, concurrency in ((3.0, 4), (30.0, 4)):
         for announced in (False, True):
             yield _batches(run, concurrency, announced=announced)
@@ -66,7 +66,7 @@ def generated() -> Iterator[Case]:
 # --- generated -------------------------------------------------------------------------------------------
 
 
-def _made(name: str, kind: str, rate: Callable[[float], float], run: float, concurrency: int) -> Case:
+def _generated(name: str, kind: str, rate: Callable[[float], float], run: float, concurrency: int) -> Case:
     random = Random(name)
     at: list[float] = []
     for second in range(int(6 * _HOUR)):
@@ -75,7 +75,7 @@ def _made(name: str, kind: str, rate: Callable[[float], float], run: float, conc
 
 
 def _spikes(level: float, height: float, apart: float, random: Random) -> Callable[[float], float]:
-    """Of 30 to 120 s, at times that nobody knows, so many seconds apart in the mean."""
+    """Spikes of 30 to 120 s at random times, `apart` seconds apart on average."""
     spikes: list[tuple[float, float]] = []
     begin = random.expovariate(1 / apart)
     while begin < 6 * _HOUR:
@@ -94,7 +94,7 @@ def _steps(low: float, high: float, random: Random) -> Callable[[float], float]:
 
 
 def _batches(run: float, concurrency: int, *, announced: bool) -> Case:
-    """Every 20 minutes as many jobs at once as keep twenty workers full for two runs; nothing between."""
+    """Every 20 minutes a batch that occupies twenty workers for two run times; nothing in between."""
     random = Random(f"batches {run}")
     size = int(2 * 20 * concurrency)
     at = [begin * 1200.0 + 600 for begin in range(18) for _ in range(size)]
@@ -103,7 +103,7 @@ def _batches(run: float, concurrency: int, *, announced: bool) -> Case:
 
 
 def _runs(count: int, mean: float, random: Random, sigma: float = 0.6) -> list[float]:
-    """Lognormal, of this mean."""
+    """Lognormal run times with this mean."""
     mu = log(mean) - sigma * sigma / 2
     return [exp(random.gauss(mu, sigma)) for _ in range(count)]
 
@@ -135,15 +135,15 @@ def _counted(name: str, file: Path, *, run: float, concurrency: int) -> Case:
 
 
 def _tokens(name: str, file: Path, *, concurrency: int) -> Case:
-    """A request runs 0.2 ms for each token that it has and 25 ms for each that it makes."""
-    rows = [(float(at), 0.0002 * int(had) + 0.025 * int(made)) for at, had, made in _rows(file)]
+    """A request runs 0.2 ms for each input token and 25 ms for each output token."""
+    rows = [(float(at), 0.0002 * int(inputs) + 0.025 * int(outputs)) for at, inputs, outputs in _rows(file)]
     runs = [run for _, run in rows]
     load = Load([at for at, _ in rows], runs)
     return Case(name, "real", load, rows[-1][0], concurrency, sum(runs) / len(runs))
 
 
 def _five_minutes(name: str, file: Path, first: int, scale: float, run: float) -> Case:
-    """A day of counts, in which a job comes at any moment of its five minutes."""
+    """A day of counts; the jobs of each five minutes arrive at random times."""
     random = Random(name)
     at: list[float] = []
     for index, (_, count) in enumerate(_rows(file)[first : first + 288]):

@@ -1,6 +1,6 @@
 """`python -m bench.page`: the status page beside /metrics at 10,000 queues: bytes, and seconds as a ratio.
 
-Both make the same collection; the page then shows fifty queues, a search among all of them, or the last page.
+Both collect the same; the page then shows fifty queues, a search among all of them, or the last page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATHS: Final = ("/", "/?q=queue-09", "/?sort=name&page=200")
 
 
 def main() -> int:
-    """Prints a table; 1 when a bound does not hold."""
+    """Print a table; 1 if a bound is exceeded."""
     with start_redis() as redis:
         fill(redis.port, queues=_QUEUES, jobs_per_queue=20)
         settings = ExporterSettings(
@@ -38,9 +38,9 @@ def main() -> int:
         exporter.start()
         try:
             host, _, port = exporter.address.rpartition(":")
-            requested = http.client.HTTPConnection(host, int(port), timeout=60)
+            connection = http.client.HTTPConnection(host, int(port), timeout=60)
             wait_until(
-                lambda: f"of {_QUEUES:,} queues".encode() in _get(requested, "/")[0],
+                lambda: f"of {_QUEUES:,} queues".encode() in _get(connection, "/")[0],
                 what="all queues",
                 seconds=120,
             )
@@ -48,7 +48,7 @@ def main() -> int:
             sizes: dict[str, bytes] = {}
             for _ in range(ROUNDS):
                 for path, times in durations.items():
-                    sizes[path], seconds = _get(requested, path)
+                    sizes[path], seconds = _get(connection, path)
                     times.append(seconds)
                     time.sleep(0.2)
         finally:
@@ -67,15 +67,15 @@ def main() -> int:
     return int(failed)
 
 
-def _get(requested: http.client.HTTPConnection, path: str) -> tuple[bytes, float]:
-    """The body, and seconds to its last byte."""
-    begun = monotonic()
-    requested.request("GET", path)
-    response = requested.getresponse()
+def _get(connection: http.client.HTTPConnection, path: str) -> tuple[bytes, float]:
+    """The body, and the seconds to its last byte."""
+    started = monotonic()
+    connection.request("GET", path)
+    response = connection.getresponse()
     body = response.read()
     if response.status != 200:
         raise RuntimeError(f"{path}: {response.status}")
-    return body, monotonic() - begun
+    return body, monotonic() - started
 
 
 if __name__ == "__main__":

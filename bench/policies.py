@@ -1,8 +1,8 @@
-"""Policies side by side in simulated time: `python -m bench.policies --traces DIR --write FILE`.
+"""Compares policies in simulated time: `python -m bench.policies --traces DIR --write FILE`.
 
-Every contender sees the same arrivals, and workers that start as late. The recorded traces are no part of the
-project: DIR holds files of NASA-HTTP, AzureLLMInference 2023 and the Numenta Anomaly Benchmark, named as
-bench/loads.py says; without it only generated loads are run.
+Every contender gets the same arrivals and the same start-up times of workers. The recorded traces are not
+part of the project: DIR has files of NASA-HTTP, AzureLLMInference 2023 and the Numenta Anomaly Benchmark,
+with the names in bench/loads.py; without it only generated loads are run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from bench.autoscalers import Keda, SeedRule
+from bench.autoscalers import Keda, WaitingRule
 from bench.loads import Case, generated, recorded
 from scaler.backtest.simulate import Plant, Report, SimulatedController, simulate
 from scaler.decision.step import TargetMemory, step
@@ -29,8 +29,8 @@ _SEEDS: Final = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class World:
-    """What the contenders have to live with: the SLO (s) and when a new worker can take jobs (s, uniform)."""
+class Conditions:
+    """The conditions: the SLO (s), and the time until a new worker can take jobs (s, uniform)."""
 
     slo: float
     start: tuple[float, float]
@@ -41,17 +41,17 @@ class World:
 
 @dataclass(frozen=True)
 class Contender:
-    """A controller by name, the seconds between its decisions and between scrapes."""
+    """A controller by name, with the seconds between its decisions and between scrapes."""
 
     name: str
     interval: float
     scrape: float
-    make: Callable[[Case, World], SimulatedController] = field(repr=False)
+    make: Callable[[Case, Conditions], SimulatedController] = field(repr=False)
 
 
 @dataclass
 class ShippedController:
-    """The real policy and the real guards."""
+    """The shipped policy and guards."""
 
     settings: PolicySettings
     interval: float
@@ -63,12 +63,12 @@ class ShippedController:
 
 
 def _wait_target(interval: float, *, aim: float = 0.35) -> Contender:
-    def make(case: Case, world: World) -> SimulatedController:
+    def make(case: Case, conditions: Conditions) -> SimulatedController:
         settings = PolicySettings(
             min_workers=1,
             max_workers=_MOST,
             worker_concurrency=case.concurrency,
-            wait_slo_seconds=world.slo,
+            wait_slo_seconds=conditions.slo,
             aim=aim,
         )
         return ShippedController(settings, interval)
@@ -88,29 +88,31 @@ CONTENDERS: Final = (
     _wait_target(5, aim=0.7),
     *(_keda(share, window) for share in (0.3, 0.5, 0.7, 1.0) for window in (300.0, 60.0)),
     Contender("KEDA, waiting at 5", 15, 15, lambda *_: Keda(5, active=False)),
-    Contender("waiting rule, 2 min, by one", 120, 15, lambda *_: SeedRule(to_target=False)),
-    Contender("waiting rule, 2 min, to waiting / 5", 120, 15, lambda *_: SeedRule(to_target=True)),
+    Contender("waiting rule, 2 min, by one", 120, 15, lambda *_: WaitingRule(to_target=False)),
+    Contender("waiting rule, 2 min, to waiting / 5", 120, 15, lambda *_: WaitingRule(to_target=True)),
 )
 SHIPPED: Final = CONTENDERS[0].name
-WORLDS: Final = (World(30, (10, 40)), World(10, (20, 60)))
+CONDITIONS: Final = (Conditions(30, (10, 40)), Conditions(10, (20, 60)))
 
 
-def run_case(case: Case, contender: Contender, world: World, seed: int) -> Report:
-    """One contender on one load; workers' starts are drawn from `seed`."""
+def run_case(case: Case, contender: Contender, conditions: Conditions, seed: int) -> Report:
+    """One contender on one load; `seed` is for the start-up times of workers."""
     random = Random(seed)
     plant = Plant(
         case.concurrency,
-        lambda: random.uniform(*world.start),
+        lambda: random.uniform(*conditions.start),
         workers=2,
         interval=contender.interval,
         scrape=contender.scrape,
     )
-    return simulate(case.load, plant, contender.make(case, world), slo=world.slo, until=case.seconds)
+    return simulate(
+        case.load, plant, contender.make(case, conditions), slo=conditions.slo, until=case.seconds
+    )
 
 
 @dataclass(frozen=True)
 class Score:
-    """Means over seeds: the share of jobs over the SLO, worker time by the least, changes and reversals/h."""
+    """Means over seeds: ratio of jobs over the SLO, worker time / least possible, changes/h, reversals/h."""
 
     over: float
     cost: float
@@ -118,8 +120,8 @@ class Score:
     reversals: float
 
 
-def _score(case: Case, contender: Contender, world: World) -> Score:
-    reports = [run_case(case, contender, world, seed) for seed in _SEEDS]
+def _score(case: Case, contender: Contender, conditions: Conditions) -> Score:
+    reports = [run_case(case, contender, conditions, seed) for seed in _SEEDS]
     hours = case.seconds / 3600 * len(reports)
     return Score(
         over=sum(report.over for report in reports) / len(reports),
@@ -130,7 +132,7 @@ def _score(case: Case, contender: Contender, world: World) -> Score:
 
 
 def mean(scores: Iterable[Score]) -> Score:
-    """Arithmetic, but of costs the geometric mean."""
+    """The arithmetic means; the geometric mean of the costs."""
     results = list(scores)
     count = len(results)
     return Score(
@@ -150,40 +152,42 @@ def _load(traces: Path | None) -> None:
     _cases[:] = [*(recorded(traces) if traces else ()), *generated()]
 
 
-def _one(work: tuple[int, int, int]) -> Score:
-    world, contender, case = work
-    return _score(_cases[case], CONTENDERS[contender], WORLDS[world])
+def _score_of(combination: tuple[int, int, int]) -> Score:
+    conditions, contender, case = combination
+    return _score(_cases[case], CONTENDERS[contender], CONDITIONS[conditions])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables, or write them; 1 when wait_target does not keep its bounds."""
+    """Print or write the tables; 1 if wait_target exceeds its bounds."""
     parser = argparse.ArgumentParser(prog="python -m bench.policies")
     parser.add_argument("--traces", type=Path)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args(arguments)
     _load(options.traces)
-    works = [
-        (world, contender, case)
-        for world in range(len(WORLDS))
+    combinations = [
+        (conditions, contender, case)
+        for conditions in range(len(CONDITIONS))
         for contender in range(len(CONTENDERS))
         for case in range(len(_cases))
     ]
     with ProcessPoolExecutor(2, initializer=_load, initargs=(options.traces,)) as pool:
-        scores = dict(zip(works, pool.map(_one, works, chunksize=4), strict=True))
+        scores = dict(zip(combinations, pool.map(_score_of, combinations, chunksize=4), strict=True))
     page = _page(scores)
     if options.write:
         options.write.write_text(page)
     else:
         print(page)
-    return _judged(scores, with_traces=options.traces is not None)
+    return _compare_with_keda(scores, with_traces=options.traces is not None)
 
 
-def _set(scores: Mapping[tuple[int, int, int], Score], world: int, contender: int, *kinds: str) -> Score:
-    return mean(scores[world, contender, index] for index, case in enumerate(_cases) if case.kind in kinds)
+def _set(scores: Mapping[tuple[int, int, int], Score], conditions: int, contender: int, *kinds: str) -> Score:
+    return mean(
+        scores[conditions, contender, index] for index, case in enumerate(_cases) if case.kind in kinds
+    )
 
 
-def _judged(scores: Mapping[tuple[int, int, int], Score], *, with_traces: bool) -> int:
-    """No more over the SLO than the KEDA setting with the fewest, at no more than 0.65 of its cost."""
+def _compare_with_keda(scores: Mapping[tuple[int, int, int], Score], *, with_traces: bool) -> int:
+    """0 if no more jobs exceed the SLO than with the best KEDA setting, at most at 0.65 of its cost."""
     shipped = _set(scores, 0, 0, "real", "generated")
     kedas = [
         _set(scores, 0, index, "real", "generated")
@@ -195,7 +199,7 @@ def _judged(scores: Mapping[tuple[int, int, int], Score], *, with_traces: bool) 
     within = shipped.over <= best.over and ratio <= 0.65
     print(
         f"over the SLO {shipped.over:.4%} against {best.over:.4%}, cost {shipped.cost:.2f} against "
-        f"{best.cost:.2f} = {ratio:.2f} (bound 0.65): {'kept' if within else 'NOT KEPT'}",
+        f"{best.cost:.2f} = {ratio:.2f} (bound 0.65): {'met' if within else 'NOT MET'}",
         file=sys.stderr,
     )
     if with_traces:
@@ -207,34 +211,39 @@ def _judged(scores: Mapping[tuple[int, int, int], Score], *, with_traces: bool) 
 
 def _page(scores: Mapping[tuple[int, int, int], Score]) -> str:
     lines: list[str] = []
-    for world, description in enumerate(WORLDS):
-        lines += [f"## {str(description)[0].upper()}{str(description)[1:]}", "", *_summary(scores, world), ""]
-        lines += [*_per_case(scores, world), ""]
+    for conditions, description in enumerate(CONDITIONS):
+        lines += [
+            f"## {str(description)[0].upper()}{str(description)[1:]}",
+            "",
+            *_summary(scores, conditions),
+            "",
+        ]
+        lines += [*_per_case(scores, conditions), ""]
     return "\n".join(lines)
 
 
-def _summary(scores: Mapping[tuple[int, int, int], Score], world: int) -> list[str]:
+def _summary(scores: Mapping[tuple[int, int, int], Score], conditions: int) -> list[str]:
     kinds = [kind for kind in ("real", "generated", "batch") if any(case.kind == kind for case in _cases)]
     head = "".join(f" {kind}: over SLO | cost |" for kind in kinds)
     lines = [f"| all loads |{head} changes/h | reversals/h |", "|---|" + "--:|--:|" * len(kinds) + "--:|--:|"]
     for index, contender in enumerate(CONTENDERS):
         cells = "".join(
             f" {100 * score.over:.3f} % | {score.cost:.2f} |"
-            for score in (_set(scores, world, index, kind) for kind in kinds)
+            for score in (_set(scores, conditions, index, kind) for kind in kinds)
         )
-        most = _set(scores, world, index, "real", "generated")
+        most = _set(scores, conditions, index, "real", "generated")
         lines.append(f"| {contender.name} |{cells} {most.changes:.0f} | {most.reversals:.1f} |")
     return lines
 
 
-def _per_case(scores: Mapping[tuple[int, int, int], Score], world: int) -> list[str]:
+def _per_case(scores: Mapping[tuple[int, int, int], Score], conditions: int) -> list[str]:
     shown = [0, *(index for index, contender in enumerate(CONTENDERS) if contender.name in _SHOWN)]
     head = "".join(f" {CONTENDERS[index].name} |" for index in shown)
     lines = [f"| load (jobs; mean run; concurrency) |{head}", "|---|" + "--:|" * len(shown)]
     for number, case in enumerate(_cases):
         cells = "".join(
             f" {100 * score.over:.2f} % at {score.cost:.2f} |"
-            for score in (scores[world, index, number] for index in shown)
+            for score in (scores[conditions, index, number] for index in shown)
         )
         about = f"{case.name} ({len(case.load.at):,}; {case.run:.3g} s; {case.concurrency})"
         lines.append(f"| {about} |{cells}")

@@ -1,4 +1,4 @@
-"""Fills a Redis with queues as BullMQ lays them out; real producers would take minutes for as many."""
+"""Fills a Redis with queues in BullMQ's layout; real producers would take minutes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def names(count: int) -> list[str]:
 
 
 def _commands(queue: str, *, jobs: int, now_ms: int) -> Iterator[bytes]:
-    """One queue: of 20 jobs 2 wait, 1 each is active, delayed, prioritized and failed, 14 are completed."""
+    """One queue: of 20 jobs 2 are waiting, 1 each active, delayed, prioritized and failed, 14 completed."""
     base = f"{PREFIX}:{queue}:"
     yield pack("HSET", base + "meta", "opts.maxLenEvents", 10_000, "version", "bullmq:6.7.0")
     yield pack("SET", base + "id", jobs)
@@ -53,7 +53,7 @@ def _commands(queue: str, *, jobs: int, now_ms: int) -> Iterator[bytes]:
 
 
 def fill(port: int, *, queues: int, jobs_per_queue: int) -> None:
-    """Write the queues into the Redis on loopback; raises when it refuses anything."""
+    """Write the queues into the Redis on loopback; raises hiredis.ReplyError on an error reply."""
     now_ms = int(time.time() * 1000)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         batch: list[bytes] = []
@@ -69,9 +69,11 @@ def fill(port: int, *, queues: int, jobs_per_queue: int) -> None:
 def exchange(connection: socket.socket, packed: bytes, replies: int) -> list[object]:
     """Write, then read `replies` replies on a bare socket with hiredis."""
     reader = hiredis.Reader()
-    answers: list[object] = []
-    connection.sendall(packed)  # Redis keeps the replies that are not read yet, so this cannot block for ever
-    while len(answers) < replies:
+    received: list[object] = []
+    connection.sendall(
+        packed
+    )  # Redis buffers replies that are not read yet, so that this cannot block for ever
+    while len(received) < replies:
         chunk = connection.recv(1 << 20)
         if not chunk:
             raise ConnectionError("Redis closed the connection")
@@ -79,5 +81,5 @@ def exchange(connection: socket.socket, packed: bytes, replies: int) -> list[obj
         while (reply := reader.gets()) is not False:
             if isinstance(reply, hiredis.ReplyError):
                 raise reply
-            answers.append(reply)
-    return answers
+            received.append(reply)
+    return received

@@ -1,4 +1,4 @@
-"""A TCP relay in front of Redis that keeps what passes: the floor sends exactly what the exporter sent."""
+"""A TCP relay in front of Redis that records the traffic, so that the floor sends the exporter's bytes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import hiredis
 
 @dataclass
 class Conversation:
-    """One connection's bytes, in order: what the client asked and what Redis answered."""
+    """The bytes of one connection in order: the client's requests and Redis' replies."""
 
     requested: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
 
     def replies(self) -> int:
-        """How many replies the server gave."""
+        """The number of replies."""
         reader = hiredis.Reader()
         reader.feed(bytes(self.answered))
         count = 0
@@ -37,13 +37,13 @@ class Recorder:
         threading.Thread(target=self._accept, name="recorder", daemon=True).start()
 
     def clear(self) -> None:
-        """Forget what has passed so far; connections stay open."""
+        """Discard the recorded bytes; connections stay open."""
         for conversation in self._conversations:
             conversation.requested.clear()
             conversation.answered.clear()
 
     def conversations(self) -> list[Conversation]:
-        """The connections on which anything has passed since."""
+        """The connections with requests since then."""
         return [conversation for conversation in self._conversations if conversation.requested]
 
     def close(self) -> None:

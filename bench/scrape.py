@@ -1,7 +1,7 @@
-"""A scrape of 1,000 queues, beside its floor.
+"""A scrape of 1,000 queues, compared with its floor.
 
-The floor is what no exporter in Python can do without: the very bytes that the exporter sends, written on
-bare sockets and read with hiredis, and the very lines that it serves, joined. Both are timed in turn, on one
+The floor is the minimum of an exporter in Python: the same bytes that the exporter sends, written on bare
+sockets and read with hiredis, and the same lines that it serves, joined. Both are timed in turn, on one
 Redis.
 """
 
@@ -35,7 +35,7 @@ _QUIET = "bullmq: {discovery_interval_seconds: 3600, rescan_interval_seconds: 36
 
 @dataclass(frozen=True)
 class Floor:
-    """What one scrape asks, connection by connection, and the lines it serves."""
+    """The requests of one scrape by connection, and the lines that it serves."""
 
     requests: tuple[tuple[bytes, int], ...]
     lines: tuple[bytes, ...]
@@ -46,7 +46,7 @@ class Floor:
 
 
 class Scraper:
-    """One keep-alive connection to /metrics, as Prometheus holds it."""
+    """One keep-alive connection to /metrics, as Prometheus uses it."""
 
     def __init__(self, port: int, *, gzip: bool = False) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -65,7 +65,7 @@ class Scraper:
 
 @contextmanager
 def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
-    """A running exporter that knows all queues; yields its port. `config` is YAML."""
+    """A running exporter that has discovered all queues; yields its port. `config` is YAML."""
     with exporter_of(redis_port, queues=QUEUES, config=config) as (port, _):
         yield port
 
@@ -74,7 +74,7 @@ def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
 def exporter_of(
     redis_port: int, *, queues: int, config: str = ""
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A running exporter, once it knows so many queues; its port and its process."""
+    """A running exporter, once it has discovered `queues` queues; its port and its process."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
@@ -108,7 +108,7 @@ def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int) -
 
 
 def record(redis_port: int) -> Floor:
-    """Let one warm scrape pass a relay and keep what it asked and served, and nothing of the background's."""
+    """Record the requests and the lines of one warm scrape, without background activity."""
     recorder = Recorder(redis_port)
     with exporter(recorder.port, config=_QUIET) as port:
         scraper = Scraper(port)
@@ -124,7 +124,7 @@ def record(redis_port: int) -> Floor:
 
 
 class FloorRun:
-    """The floor, on connections that are open already and side by side as the exporter's are."""
+    """The floor, on open connections that are used in parallel, like the exporter's."""
 
     def __init__(self, redis_port: int, floor: Floor) -> None:
         self._floor = floor
@@ -141,7 +141,7 @@ class FloorRun:
 
 
 def main() -> int:
-    """Print the figures; 1 if a bound does not hold. Bounds are ratios of medians in this run."""
+    """Print the results; 1 if a bound is exceeded. Bounds are ratios of medians in this run."""
     with start_redis() as small, start_redis() as large:
         fill(small.port, queues=QUEUES, jobs_per_queue=FEW)
         fill(large.port, queues=QUEUES, jobs_per_queue=MANY)
@@ -158,8 +158,8 @@ def main() -> int:
             )
     print(f"{QUEUES} queues: {floor.replies} replies, {len(floor.lines)} lines a scrape")
     print(f"{'milliseconds, wall':<44}{'min':>8}{'median':>8}{'max':>8}")
-    for name, taken in times.items():
-        print(f"{name:<44}{min(taken):>8.1f}{statistics.median(taken):>8.1f}{max(taken):>8.1f}")
+    for name, durations in times.items():
+        print(f"{name:<44}{min(durations):>8.1f}{statistics.median(durations):>8.1f}{max(durations):>8.1f}")
     bare, scrape, _, _, scrape_of_large = map(statistics.median, times.values())
     print(f"scrape / floor: {scrape / bare:.2f} (at most {AT_MOST:g})")
     growth = scrape_of_large / scrape
@@ -168,7 +168,7 @@ def main() -> int:
 
 
 def _in_turn(runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Milliseconds of each, one after the other: a machine that changes its pace changes it for all."""
+    """Milliseconds of each, in turn, so that a change of the machine's speed affects all."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(ROUNDS + WARM):
         for name, run in runs.items():

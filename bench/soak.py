@@ -1,7 +1,7 @@
-"""Minutes under load: real BullMQ jobs at a steady rate, the exporter's memory every ten seconds.
+"""Minutes under load: real BullMQ jobs at a steady rate, and the exporter's memory every ten seconds.
 
-`python -m bench.soak --minutes 10 --rate 2000`; the exit code is 1 when memory goes on growing after the
-first minute, or a counter is not what the worker counted itself.
+`python -m bench.soak --minutes 10 --rate 2000`; the exit code is 1 if memory grows after the first minute, or
+a counter differs from the worker's own count.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from lab.redis import start_redis
 
 QUEUE = "soak"
 EVERY, BATCHES_A_SECOND = 10.0, 4
-SETTLED = 60.0  # seconds after which memory is to stay as it is
-SECONDS_TO_READ = 12.0  # so that what was lost is known too
+SETTLED = 60.0  # seconds after which memory must not grow
+SECONDS_TO_READ = 12.0  # so that lost events are counted too
 AT_MOST = 128 * 1024.0  # bytes a minute, 0.2 % of all
-_GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
+_REMOVED: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Least squares, in units of the second over units of the first."""
+    """The least-squares slope: units of the second value per unit of the first."""
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
 def value(text: str, name: str) -> int:
-    """The one sample of a counter of our queue."""
+    """The sample of a counter of the queue."""
     head = f'{name}{{prefix="bull",queue="{QUEUE}"}} '
     (line,) = (line for line in text.splitlines() if line.startswith(head))
     return int(float(line.rpartition(" ")[2]))
@@ -68,7 +68,7 @@ def _run(
     points: list[tuple[float, float]] = []
     added = 0
     while (elapsed := time.monotonic() - started) < options.minutes * 60:
-        producer.add_bulk(QUEUE, batch, **_GONE)
+        producer.add_bulk(QUEUE, batch, **_REMOVED)
         added += batch
         if elapsed >= len(points) * EVERY:
             scraper.scrape()
@@ -77,7 +77,11 @@ def _run(
         time.sleep(max(0.0, added / options.rate - (time.monotonic() - started)))
     duration = time.monotonic() - started
 
-    wait_until(lambda: consumer.tally(worker)["returned"] >= added, what="the worker is through", seconds=60)
+    wait_until(
+        lambda: consumer.tally(worker)["returned"] >= added,
+        what="the worker has finished all jobs",
+        seconds=60,
+    )
     time.sleep(SECONDS_TO_READ)
     text = scraper.scrape().decode()
     own = consumer.tally(worker)["returned"]

@@ -1,4 +1,4 @@
-"""Writes what BullMQ writes to a queue's event stream, faster than any worker could."""
+"""Writes BullMQ's events to a queue's event stream, faster than real workers."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Writer:
         self._key = f"{PREFIX}:{self.queue}:events"
 
     def create(self) -> None:
-        """The queue's meta, so that it is found, and a first event."""
+        """The queue's meta key, so that it is discovered, and a first event."""
         meta = pack("HSET", f"{PREFIX}:{self.queue}:meta", "opts.maxLenEvents", self.most)
         exchange(self._connection, meta + self._event("resumed"), 2)
 
     def enqueue(self) -> None:
-        """One job in the list of those that wait: without any, what the stream told of waiting is void."""
+        """One job in the wait list: the exporter drops waiting jobs of the stream if the list is empty."""
         exchange(self._connection, pack("LPUSH", f"{PREFIX}:{self.queue}:wait", 1), 1)
 
     def write(self, jobs: int, *, finished: bool = True) -> None:
-        """So many jobs more, each added and waiting and, if `finished`, active and completed too."""
+        """Events of `jobs` more jobs: each added and waiting and, if `finished`, active and completed."""
         packed = []
         for job in range(self.jobs + 1, self.jobs + jobs + 1):
             packed += [self._event("added", job, "name", "job"), self._event("waiting", job)]
@@ -48,7 +48,7 @@ class Writer:
         exchange(self._connection, b"".join(packed), len(packed))
 
     def steadily(self, rate: int, seconds: float) -> float:
-        """Finished jobs at a rate a second; the rate that was reached."""
+        """Finished jobs at a rate per second; the rate that was reached."""
         started, before = time.monotonic(), self.jobs
         while (elapsed := time.monotonic() - started) < seconds:
             due = int(rate * elapsed) - (self.jobs - before)
@@ -58,7 +58,7 @@ class Writer:
         return (self.jobs - before) / elapsed
 
     def added(self) -> int:
-        """Entries that the stream ever held."""
+        """The number of entries ever added to the stream."""
         (info,) = exchange(self._connection, pack("XINFO", "STREAM", self._key), 1)
         assert isinstance(info, list)
         return int(info[info.index(b"entries-added") + 1])

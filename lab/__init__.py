@@ -1,1 +1,1 @@
-"""Real servers on loopback, for tests, the bench and the demo. Each dies with the process that started it."""
+"""Real servers on loopback, for tests, the bench and the demo. Each ends with the process that started it."""

@@ -16,7 +16,7 @@ from lab.programs import find_program
 
 
 class Alertmanager:
-    """A server whose data are removed by close() or at the end of a `with`."""
+    """A server; close() or the end of a `with` removes its data."""
 
     def __init__(self, config: Path, *, port: int | None) -> None:
         program = find_program("prometheus-alertmanager")
@@ -43,7 +43,7 @@ class Alertmanager:
         self.process.wait_for(self._is_ready, seconds=20)
 
     def close(self) -> None:
-        """End it and remove its data."""
+        """Stop it and remove its data."""
         self.process.stop()
         self._directory.cleanup()
 
@@ -64,7 +64,7 @@ class Alertmanager:
 
 
 def start_alertmanager(config: Path, *, port: int | None = None) -> Alertmanager:
-    """Start it with a configuration file, whose templates lie beside it, and wait until it is ready."""
+    """Start it with a configuration file, with its templates beside it, and wait until it is ready."""
     server = Alertmanager(config, port=port)
     try:
         server.wait()
@@ -75,6 +75,6 @@ def start_alertmanager(config: Path, *, port: int | None = None) -> Alertmanager
 
 
 def amtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run amtool; its verdict is `returncode`, its words are `stdout` and `stderr`."""
+    """Run amtool; the result has `returncode`, `stdout` and `stderr`."""
     command = [find_program("amtool"), *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)

@@ -17,7 +17,7 @@ _SCRIPT: Final = Path(__file__).parent / "node" / "driver.mjs"
 class BullMQ(Driver):
     """One node process with one version of BullMQ, connected to a server (`url`) or a cluster (addresses).
 
-    In a cluster either the prefix or each queue's name needs a {hash tag}.
+    In a cluster, the prefix or the name of each queue needs a {hash tag}.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ SLOTS: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One line of CLUSTER NODES: a node as another sees it."""
+    """One line of CLUSTER NODES: a node in the view of another node."""
 
     id: str
     address: str
@@ -34,7 +34,7 @@ class Member:
 
 
 class LocalCluster:
-    """The nodes in the order of their start: the first masters, then their replicas in the same order."""
+    """The nodes in the order of their start: first the masters, then their replicas in the same order."""
 
     def __init__(self, nodes: list[RedisServer], *, launch: Callable[[], RedisServer]) -> None:
         self.nodes = nodes
@@ -44,10 +44,10 @@ class LocalCluster:
     def addresses(self) -> list[str]:
         return [node.address for node in self.nodes]
 
-    def members(self, seen_by: RedisServer | None = None) -> list[Member]:
-        """The cluster as one node sees it, the first that answers unless one is named."""
-        witness = seen_by or next(node for node in self.nodes if node.answers)
-        return [_member(line) for line in witness.cli("cluster", "nodes").splitlines()]
+    def members(self, viewer: RedisServer | None = None) -> list[Member]:
+        """The members in the view of one node: `viewer`, or the first node that runs."""
+        node = viewer or next(node for node in self.nodes if node.answers)
+        return [_member(line) for line in node.cli("cluster", "nodes").splitlines()]
 
     def masters(self) -> list[RedisServer]:
         """The servers that own slots now, in the order of `nodes`."""
@@ -67,9 +67,9 @@ class LocalCluster:
 
     def owner_of(self, key: str) -> RedisServer:
         """The master that has the key's slot."""
-        witness = next(node for node in self.nodes if node.answers)
-        slot = int(witness.cli("cluster", "keyslot", key))
-        owners = (member for member in self.members(witness) if member.is_master)
+        queried = next(node for node in self.nodes if node.answers)
+        slot = int(queried.cli("cluster", "keyslot", key))
+        owners = (member for member in self.members(queried) if member.is_master)
         address = next(owner.address for owner in owners if any(slot in slots for slots in owner.slots))
         return self.node(address)
 
@@ -79,23 +79,23 @@ class LocalCluster:
 
     def cli(self, *arguments: str | int) -> str:
         """What redis-cli prints for one command, sent to the node that has its key."""
-        witness = next(node for node in self.nodes if node.answers)
-        return witness.cli("-c", *arguments)
+        queried = next(node for node in self.nodes if node.answers)
+        return queried.cli("-c", *arguments)
 
     def add_node(self, *, replica_of: RedisServer | None = None) -> RedisServer:
-        """Start a further node and let it join: without slots, or as a replica."""
+        """Start another node and add it: without slots, or as a replica."""
         server = self._launch()
         server.wait()
         self.nodes.append(server)
         _meet(server, [node for node in self.nodes[:-1] if node.answers])
-        self._wait_for_everyone()
+        self._wait_for_gossip()
         if replica_of is not None:
             server.cli("cluster", "replicate", replica_of.cli("cluster", "myid"))
         self.wait_until_ok()
         return server
 
     def remove_node(self, server: RedisServer) -> None:
-        """Stop a node that owns no slots, and let all others forget it."""
+        """Remove a node that owns no slots: all others forget it, then it is stopped."""
         node_id = server.cli("cluster", "myid")
         self.nodes.remove(server)
         for node in self.nodes:
@@ -103,7 +103,7 @@ class LocalCluster:
         server.close()
 
     def fail_over(self, replica: RedisServer) -> None:
-        """Make a replica the master of its shard, its master agreeing, and wait until all know."""
+        """Promote a replica (CLUSTER FAILOVER) and wait until all nodes report it as a master."""
         replica.cli("cluster", "failover")
         wait_until(
             lambda: all(
@@ -111,32 +111,32 @@ class LocalCluster:
                 for node in self.nodes
                 if node.answers
             ),
-            what=f"all nodes know that {replica.address} is a master",
+            what=f"all nodes report {replica.address} as a master",
         )
 
     def wait_until_ok(self, *, seconds: float = 15.0) -> None:
-        """Wait until every node that answers says so and every replica is linked to its master."""
+        """Wait until every running node reports the state ok and every replica is linked to its master."""
         wait_until(
             self._is_ok, what="the cluster is ok and its replicas are linked", seconds=seconds, every=0.05
         )
 
     def form(self, *, masters: int) -> None:
-        """Turn unrelated nodes into a cluster whose first `masters` nodes share the slots evenly."""
+        """Form a cluster from separate nodes; the first `masters` nodes share the slots evenly."""
         for epoch, node in enumerate(self.nodes, start=1):
             node.cli("cluster", "set-config-epoch", epoch)
         bounds = [SLOTS * number // masters for number in range(masters + 1)]
         for node, first, past in zip(self.nodes, bounds, bounds[1:], strict=False):
             node.cli("cluster", "addslots", *range(first, past))  # Redis 6.2 has no ADDSLOTSRANGE
-        # Gossip alone would take seconds to introduce everyone to everyone.
+        # Gossip alone would take seconds until all nodes know each other.
         for node, other in combinations(self.nodes, 2):
             _meet(node, [other])
-        self._wait_for_everyone()
+        self._wait_for_gossip()
         for number, node in enumerate(self.nodes[masters:]):
             node.cli("cluster", "replicate", self.nodes[number % masters].cli("cluster", "myid"))
         self.wait_until_ok()
 
     def close(self) -> None:
-        """End all nodes at once and remove their directories."""
+        """Kill all nodes and remove their directories."""
         for node in self.nodes:
             node.close()
 
@@ -148,12 +148,12 @@ class LocalCluster:
     ) -> None:
         self.close()
 
-    def _wait_for_everyone(self) -> None:
-        answering = [node for node in self.nodes if node.answers]
+    def _wait_for_gossip(self) -> None:
+        running = [node for node in self.nodes if node.answers]
         expected = len(self.nodes)
 
         def all_know_all() -> bool:
-            views = [self.members(node) for node in answering]
+            views = [self.members(node) for node in running]
             return all(
                 len(view) == expected and not any("handshake" in member.flags for member in view)
                 for view in views
@@ -162,7 +162,7 @@ class LocalCluster:
         wait_until(all_know_all, what=f"all {expected} nodes know each other", every=0.05)
 
     def _is_ok(self) -> bool:
-        answering = [node for node in self.nodes if node.answers]
+        running = [node for node in self.nodes if node.answers]
         followers = {node.address for node in self.replicas()}
         return all(
             node.facts("cluster", "info")["cluster_state"] == "ok"
@@ -172,7 +172,7 @@ class LocalCluster:
                 node.address not in followers
                 or node.facts("info", "replication").get("master_link_status") == "up"
             )
-            for node in answering
+            for node in running
         )
 
 
@@ -218,7 +218,7 @@ def _meet(node: RedisServer, others: list[RedisServer]) -> None:
 
 
 def _member(line: str) -> Member:
-    """Read `id host:port@bus[,name] flags master ping pong epoch link slots...`, but no moving slots."""
+    """Read `id host:port@bus[,name] flags master ping pong epoch link slots...`, without migrating slots."""
     node_id, address, flags, master_id, _ping, _pong, _epoch, _link, *slots = line.split()
     bounds = [slot.split("-") for slot in slots if not slot.startswith("[")]
     return Member(

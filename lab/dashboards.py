@@ -1,6 +1,6 @@
-"""A Grafana dashboard's JSON without Grafana: its queries run on a Prometheus, its panels drawn.
+"""Runs the queries of a Grafana dashboard's JSON on a Prometheus and draws its panels, without Grafana.
 
-The drawing shows what is where and whether it can be read; it is no likeness of Grafana.
+The drawing shows the position and the legibility of the panels; it does not imitate Grafana.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ _LEGEND_LINES: Final = 12
 
 @dataclass(frozen=True)
 class QueryResults:
-    """Of each panel, by id, each query's series; and of each variable its values."""
+    """The series of each query of each panel, by the panel's id; the values of each variable."""
 
     panels: Mapping[int, Sequence[Sequence[LabeledSeries]]]
     variables: Mapping[str, Sequence[str]]
 
 
 class GrafanaQueries:
-    """Asks one as Grafana does."""
+    """Sends the queries that Grafana sends."""
 
     def __init__(self, url: str, seconds: float) -> None:
-        """`seconds`: the time that is shown."""
+        """`seconds`: the length of the time range."""
         self._url = url
         self._seconds = seconds
 
     def values(self, query: str) -> list[str]:
-        """What label_values(metric, label) offers."""
+        """The values of label_values(metric, label)."""
         inner = query.removeprefix("label_values(").removesuffix(")")
         metric, _, label = inner.rpartition(",")
         values = self._get(f"label/{label.strip()}/values", {"match[]": metric.strip(), **self._times()})
         return [str(value) for value in values]
 
     def series(self, query: str, *, instant: bool) -> list[LabeledSeries]:
-        """Over the time shown, or as of its end."""
+        """A range query over the time range, or an instant query at its end."""
         if instant:
             result = self._get("query", {"query": query})["result"]
             return [(series["metric"], [_point(series["value"])]) for series in result]
@@ -65,17 +65,17 @@ class GrafanaQueries:
 
 
 def panels(dashboard: DashboardJson) -> Iterator[DashboardJson]:
-    """All but the headings."""
+    """All panels except the headings of rows."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
 def variables(dashboard: DashboardJson) -> Iterator[DashboardJson]:
-    """Those that ask for values."""
+    """The variables whose values are queried."""
     return (variable for variable in dashboard["templating"]["list"] if variable["type"] == "query")
 
 
 def run_queries(dashboard: DashboardJson, prometheus: GrafanaQueries, seconds: float) -> QueryResults:
-    """Every query of every panel and variable, everything chosen."""
+    """The results of every query of every panel and variable, with all values selected."""
     chosen: dict[str, Sequence[str]] = {}
     for variable in variables(dashboard):
         query = substituted(variable["query"]["query"], chosen, seconds)
@@ -91,7 +91,7 @@ def run_queries(dashboard: DashboardJson, prometheus: GrafanaQueries, seconds: f
 
 
 def substituted(query: str, chosen: Mapping[str, Sequence[str]], seconds: float) -> str:
-    """With the variables' values, as Grafana writes them into a regular expression."""
+    """The query with the values of the variables, as Grafana writes them into a regular expression."""
     times = {
         "$__rate_interval": f"{RATE_SECONDS}s",
         "$__range_s": f"{seconds:.0f}",
@@ -105,7 +105,7 @@ def substituted(query: str, chosen: Mapping[str, Sequence[str]], seconds: float)
 
 
 def _escaped(value: str) -> str:
-    """For a regular expression within a PromQL string."""
+    """The value escaped for a regular expression within a PromQL string."""
     return "".join("\\\\" + char if char in "{}[]().*+?|^$\\" else char for char in value)
 
 
@@ -116,8 +116,8 @@ def _point(pair: Sequence[Any]) -> tuple[float, float]:
 # --- drawing -----------------------------------------------------------------------------------------------
 
 
-def draw(dashboard: DashboardJson, answers: QueryResults, file: Path) -> None:
-    """The whole page, each panel at its place."""
+def draw(dashboard: DashboardJson, results: QueryResults, file: Path) -> None:
+    """Draw the dashboard with each panel at its position."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -137,7 +137,7 @@ def draw(dashboard: DashboardJson, answers: QueryResults, file: Path) -> None:
             if panel["type"] == "row":
                 figure.text(box[0], box[1] + box[3] / 2, panel["title"], weight="bold", size=11, va="center")
             else:
-                _draw_panel(figure, box, panel, answers.panels[panel["id"]], height)
+                _draw_panel(figure, box, panel, results.panels[panel["id"]], height)
         figure.savefig(file, dpi=70)
         plt.close(figure)
 
@@ -168,8 +168,8 @@ def _draw_panel(
         for labels, points in series
     ]
     if not lines:
-        nothing = panel["fieldConfig"]["defaults"].get("noValue", "no data")
-        frame.text(0.5, 0.45, nothing, ha="center", color="grey")
+        no_value = panel["fieldConfig"]["defaults"].get("noValue", "no data")
+        frame.text(0.5, 0.45, no_value, ha="center", color="grey")
     elif panel["type"] in {"stat", "bargauge"}:
         _bars(figure.add_axes(inner), lines)
     elif panel["type"] == "table":
@@ -239,7 +239,9 @@ def _table(frame: Any, panel: DashboardJson, results: Sequence[Sequence[LabeledS
     rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for column, series in zip(columns, results, strict=True):
         for labels, points in series:
-            key = tuple(sorted((label, labels[label]) for label in common))  # as Grafana's merge does it
+            key = tuple(
+                sorted((label, labels[label]) for label in common)
+            )  # as Grafana's merge transformation
             row = rows.setdefault(key, {})
             if column:
                 row[column] = points[-1][1]
@@ -262,7 +264,7 @@ def _table(frame: Any, panel: DashboardJson, results: Sequence[Sequence[LabeledS
 
 
 def _heat(axes: Any, series: Sequence[LabeledSeries]) -> None:
-    """Buckets are cumulative: each less the one below it."""
+    """Buckets are cumulative: the next lower bucket is subtracted from each."""
     ordered = sorted(series, key=lambda bucket: float(bucket[0].get("le", "inf").replace("+Inf", "inf")))
     times = sorted({at for _, points in ordered for at, _ in points})
     below = dict.fromkeys(times, 0.0)

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, and not for ever."""
+"""Waiting for a condition, with a time-out."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], *, what: str, seconds: float = 20.0, every: float = 0.02) -> T:
-    """The first true answer of `condition`; raises TimeoutError after `seconds`, naming `what`."""
+    """The first true result of `condition`; raises TimeoutError, which names `what`, after `seconds`."""
     end = time.monotonic() + seconds
     while True:
-        answer = condition()
-        if answer:
-            return answer
+        result = condition()
+        if result:
+            return result
         if time.monotonic() > end:
-            raise TimeoutError(f"after {seconds:g} s still not so: {what} (last answer: {answer!r})")
+            raise TimeoutError(f"not within {seconds:g} s: {what} (last result: {result!r})")
         time.sleep(every)

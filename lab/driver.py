@@ -1,4 +1,4 @@
-"""A process in another language's runtime, asked one JSON object a line and answering each with one."""
+"""A process in another runtime: one JSON object per line as a request, one as the response."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from lab.programs import find_program
 
 
 class DriverError(RuntimeError):
-    """The library on the other side refused; the message is its own."""
+    """The library reported an error; the message is its own."""
 
 
 def connection_of(url: str | None, cluster: Sequence[str]) -> dict[str, Any]:
-    """What a driver needs to connect: {"host", "port", ...}, or a cluster's addresses as {"nodes": [...]}."""
+    """A driver's connection settings: {"host", "port", ...}, or {"nodes": [...]} for a cluster."""
     if cluster:
         nodes = [address.rsplit(":", 1) for address in cluster]
         return {"nodes": [{"host": host, "port": int(port)} for host, port in nodes]}
     if url is None:
-        raise ValueError("a url or a cluster's addresses are needed")
+        raise ValueError("a URL or the addresses of a cluster are required")
     parts = urlsplit(url)
     if parts.scheme != "redis":
-        raise ValueError(f"the drivers do not speak {parts.scheme}")
+        raise ValueError(f"the drivers do not support {parts.scheme}")
     named = {
         "username": parts.username or None,
         "password": unquote(parts.password) if parts.password else None,
@@ -45,7 +45,7 @@ def connection_of(url: str | None, cluster: Sequence[str]) -> dict[str, Any]:
 class Driver:
     """Queues and workers of one BullMQ library, in a process of its own.
 
-    The same verbs for every library; each raises DriverError with the library's message, or TimeoutError.
+    Every library has the same verbs; each raises DriverError with the library's message, or TimeoutError.
     """
 
     def __init__(self, command: Sequence[str], *, name: str, settings: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Driver:
         self._reader.start()
 
     def call(self, verb: str, *, seconds: float = 20.0, **arguments: Any) -> Any:
-        """Ask, and wait for the answer."""
+        """Send a request and wait for the response."""
         with self._lock:
             self.process.check()
             self.process.stdin.write(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
@@ -76,7 +76,7 @@ class Driver:
             except Empty:
                 tail = self.process.tail()
                 raise TimeoutError(
-                    f"{self.process.name}: no answer to {verb} in {seconds:g} s\n{tail}"
+                    f"{self.process.name}: no response to {verb} in {seconds:g} s\n{tail}"
                 ) from None
         if not line:
             self.process.wait()
@@ -87,11 +87,11 @@ class Driver:
         return reply["value"]
 
     def queue(self, queue: str, method: str, *arguments: Any) -> Any:
-        """Call any method of the library's Queue and get what it returns, a job as {"id": ...}."""
+        """Call a method of the library's Queue; its result, a job as {"id": ...}."""
         return self.call("queue", queue=queue, method=method, arguments=arguments)
 
     def add(self, queue: str, name: str = "job", data: object = None, **opts: Any) -> str:
-        """Add a job with BullMQ's own options (delay, priority, attempts, backoff, jobId ...); its id."""
+        """Add a job with BullMQ's options (delay, priority, attempts, backoff, jobId ...); its id."""
         job: dict[str, str] = self.queue(queue, "add", name, {} if data is None else data, opts)
         return job["id"]
 
@@ -100,14 +100,14 @@ class Driver:
         self.queue(queue, "addBulk", [{"name": name, "data": {"n": n}, "opts": opts} for n in range(count)])
 
     def counts(self, queue: str) -> dict[str, int]:
-        """The library's own getJobCounts(), every state that it knows."""
+        """The result of the library's getJobCounts() for all its states."""
         counts: dict[str, int] = self.queue(queue, "getJobCounts")
         return counts
 
     def wait_for_counts(
         self, queue: str, expected: Mapping[str, int], *, seconds: float = 15.0
     ) -> dict[str, int]:
-        """Wait until getJobCounts() has these values for these states; all of them."""
+        """Wait until getJobCounts() has these values; the counts of all states."""
 
         def reached() -> dict[str, int] | None:
             counts = self.counts(queue)
@@ -124,7 +124,7 @@ class Driver:
         self.queue(queue, "resume")
 
     def drain(self, queue: str) -> None:
-        """Remove all jobs that wait or are delayed."""
+        """Remove all waiting and delayed jobs."""
         self.queue(queue, "drain", True)
 
     def obliterate(self, queue: str) -> None:
@@ -154,38 +154,38 @@ class Driver:
     ) -> int:
         """Start a worker, wait until it is connected, and return its id.
 
-        `behaviour` is what it does with each job: {"ms": 20} takes that long, {"fail": True} throws (after
-        `ms`), {"fail_first": 2} throws the first two times it sees a job, {"hold": True} keeps it active
-        until release() or stop_worker(). `opts` are BullMQ's own.
+        `behaviour` is what its handler does with each job: {"ms": 20} takes 20 ms, {"fail": True} throws
+        (after `ms`), {"fail_first": 2} throws in the first two attempts of a job, {"hold": True} keeps the
+        job active until release() or stop_worker(). `opts` are BullMQ's options.
         """
         options = opts | {"concurrency": concurrency} | ({} if name is None else {"name": name})
         worker: int = self.call("start_worker", queue=queue, behaviour=behaviour or {}, opts=options)
         return worker
 
     def release(self, worker: int) -> int:
-        """Let the jobs that the worker holds now go on; how many. Those it takes later are held again."""
+        """Release the jobs that the worker holds; their number. Jobs that it takes later are held again."""
         released: int = self.call("release", worker=worker)
         return released
 
     def tally(self, worker: int) -> dict[str, int]:
-        """How often its handler was started, returned and threw, as it counted itself."""
+        """How often the handler was started, returned and threw, counted by the worker."""
         tally: dict[str, int] = self.call("tally", worker=worker)
         return tally
 
     def durations(self, worker: int) -> dict[str, list[float]]:
-        """Milliseconds by its own clock, an entry an attempt: `wait` from when the job was added to when it
-        was taken, `run` of the handler."""
+        """Milliseconds by the worker's clock, one entry per attempt: `wait` from when the job was added to
+        when it was taken, `run` of the handler."""
         durations: dict[str, list[float]] = self.call("durations", worker=worker)
         return durations
 
     def stop_worker(self, worker: int, *, force: bool = False) -> None:
-        """Close it: after its active jobs, held ones released; with `force` at once, its jobs left active."""
+        """Close it after its active jobs, held jobs released; with `force` at once: its jobs stay active."""
         self.call("stop_worker", worker=worker, force=force)
 
     def close(self) -> None:
-        """Close workers and queues and end the process."""
+        """Close workers and queues and stop the process."""
         if self.process.is_running() and not self.process.suspended:
-            with suppress(DriverError, DiedError, TimeoutError):  # it is ended in any case
+            with suppress(DriverError, DiedError, TimeoutError):  # the process is stopped in any case
                 self.call("close", seconds=5)
         self.process.stop()
         self._reader.join(timeout=5)

@@ -1,4 +1,4 @@
-"""A child process with a log file, which never outlives the process that started it."""
+"""A child process with a log file. It never outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.programs import find_program
 
 
 class DiedError(RuntimeError):
-    """A child ended by itself; the message has the tail of its log."""
+    """A child process ended unexpectedly; the message has the tail of its log."""
 
 
 class ChildProcess:
@@ -28,13 +28,13 @@ class ChildProcess:
         environ: Mapping[str, str] | None = None,
         piped: bool = False,
     ) -> None:
-        """Start it. Its errors go to `log`, and its output unless `piped`: then stdin and stdout are ours."""
+        """Start it. `log` gets stderr, and stdout unless `piped`: then stdin and stdout are pipes."""
         self.name = name
         self.log = log
         self.suspended = False
         setpriv = find_program("setpriv")
         with log.open("ab") as output:
-            # A session of its own: Ctrl-C on the terminal reaches us alone, and we stop things in order.
+            # A session of its own gets no Ctrl-C from the terminal: this process stops its children.
             self._popen = subprocess.Popen(
                 [setpriv, "--pdeathsig", "KILL", "--", find_program(command[0]), *command[1:]],
                 stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
@@ -88,13 +88,13 @@ class ChildProcess:
             raise TimeoutError(f"{error}; its log ends with:\n{self.tail()}") from None
 
     def suspend(self) -> None:
-        """SIGSTOP: it keeps its sockets and answers nothing. Returns when all its threads stand still."""
+        """SIGSTOP: it keeps its sockets and does not answer. Returns when all its threads are stopped."""
         self._popen.send_signal(signal.SIGSTOP)
         self.suspended = True
-        wait_until(self._stands_still, what=f"{self.name} stands still", every=0.001)
+        wait_until(self._is_stopped, what=f"{self.name} is stopped", every=0.001)
 
-    def _stands_still(self) -> bool:
-        """Whether no thread of it runs; SIGSTOP reaches the threads of other processors later."""
+    def _is_stopped(self) -> bool:
+        """Whether all its threads are stopped; SIGSTOP reaches threads on other processors later."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/stat")
         try:
             return all(task.read_text().rpartition(") ")[2][0] == "T" for task in tasks)
@@ -112,7 +112,7 @@ class ChildProcess:
         self.suspended = False
 
     def stop(self, *, seconds: float = 5.0) -> None:
-        """SIGTERM, and SIGKILL for one that is still there after `seconds`. Harmless on one that ended."""
+        """SIGTERM, and SIGKILL if it still runs after `seconds`. Does nothing if it has ended."""
         if self.suspended:
             self.resume()
         self._popen.terminate()
@@ -123,7 +123,7 @@ class ChildProcess:
             self._popen.wait()
 
     def close_pipes(self) -> None:
-        """For one that was started `piped` and has ended; not while another thread reads."""
+        """For a process that was started `piped` and has ended; not while another thread reads."""
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 pipe.close()

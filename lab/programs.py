@@ -20,7 +20,7 @@ PACKAGES: Final = {
 
 
 class MissingProgramError(RuntimeError):
-    """A program that the lab needs is not on this machine; the message says what installs it."""
+    """A required program is missing; the message names the package that installs it."""
 
 
 def find_program(name: str) -> str:
@@ -29,5 +29,5 @@ def find_program(name: str) -> str:
     if path is None:
         package = PACKAGES.get(name)
         remedy = f"make setup, or apt-get install {package}" if package else "no such file, or not executable"
-        raise MissingProgramError(f"{name} is not here: {remedy}")
+        raise MissingProgramError(f"{name} not found: {remedy}")
     return path

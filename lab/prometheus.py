@@ -23,13 +23,13 @@ Result: TypeAlias = list[tuple[dict[str, str], float]]
 
 
 class PrometheusQueryError(RuntimeError):
-    """Prometheus refused a query; the message is its own."""
+    """Prometheus rejected a query; the message is its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
-    """Its --web.config.file, and how to be let in then: over TLS with the authority and the client's pair,
-    as a user with a password."""
+    """The text of its --web.config.file, and the credentials of a client: the certificates for TLS, the user
+    and the password for basic authentication."""
 
     config: str
     tls: Certificates | None = None
@@ -44,13 +44,13 @@ class Web:
 
 
 class Prometheus:
-    """A server whose data are removed by close() or at the end of a `with`."""
+    """A server; close() or the end of a `with` removes its data."""
 
     def __init__(self, config: Path | str, *, port: int | None, host: str, web: Web | None) -> None:
         program = find_program("prometheus")
         self.port = port or free_port()
         self.url = f"{'https' if web and web.tls else 'http'}://127.0.0.1:{self.port}"
-        # Straight to loopback: a proxy in the environment is not for it.
+        # Without trust_env, a proxy in the environment is not used for loopback.
         self._client = web.client() if web else httpx.Client(trust_env=False)
         self._directory = TemporaryDirectory(prefix="oxherd-prometheus-")
         home = Path(self._directory.name)
@@ -77,7 +77,7 @@ class Prometheus:
         self.process.wait_for(self._is_ready, seconds=20)
 
     def get(self, path: str, **parameters: str) -> Any:
-        """`data` of an answer of its HTTP API (`path` without /api/v1/); raises QueryError, or DiedError."""
+        """The `data` of a response (`path` without /api/v1/); raises QueryError, or DiedError."""
         self.process.check()
         try:
             response = self._get(f"/api/v1/{path}", timeout=10, parameters=parameters).json()
@@ -93,11 +93,11 @@ class Prometheus:
         return [(series["metric"], float(series["value"][1])) for series in result]
 
     def wait_for(self, expression: str, *, seconds: float = 30.0) -> Result:
-        """Wait until the expression has a result."""
+        """Wait until the expression has a result; raises TimeoutError."""
         return wait_until(lambda: self.query(expression), what=expression, seconds=seconds, every=0.2)
 
     def close(self) -> None:
-        """End it and remove its data."""
+        """Stop it and remove its data."""
         self._client.close()
         self.process.stop()
         self._directory.cleanup()
@@ -134,6 +134,6 @@ def start_prometheus(
 
 
 def promtool(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run promtool; its verdict is `returncode`, its words are `stdout` and `stderr`."""
+    """Run promtool; the result has `returncode`, `stdout` and `stderr`."""
     command = [find_program("promtool"), *arguments]
     return subprocess.run(command, input=stdin, check=False, capture_output=True, text=True, timeout=60)

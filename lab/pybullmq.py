@@ -1,4 +1,4 @@
-"""PyPI's BullMQ, driven like npm's: the same verbs, in a process with an asyncio loop."""
+"""PyPI's BullMQ with the same verbs as npm's, in a process with an asyncio loop."""
 
 from __future__ import annotations
 

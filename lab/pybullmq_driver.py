@@ -1,4 +1,4 @@
-"""Drives PyPI's bullmq for lab/driver.py: a JSON object a line on stdin, one back on stdout."""
+"""Drives PyPI's bullmq for lab/driver.py: a JSON object per line on stdin, a response on stdout."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Arguments: TypeAlias = dict[str, Any]
 _CLOSE_SECONDS: Final = 8.0
 
 
-class AskedToFailError(Exception):
-    """What a worker told to fail raises."""
+class SimulatedFailureError(Exception):
+    """Raised by a worker whose behaviour is to fail."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Worker:
         if self.behaviour.get("fail") or self.failures[job.id] < self.behaviour.get("fail_first", 0):
             self.failures[job.id] += 1
             self.tally["threw"] += 1
-            raise AskedToFailError("asked to fail")
+            raise SimulatedFailureError("asked to fail")
         self.tally["returned"] += 1
 
     def release(self) -> int:
@@ -63,7 +63,7 @@ class Worker:
 
 
 class Verbs:
-    """What lab/driver.py may ask."""
+    """The verbs that lab/driver.py may call."""
 
     def __init__(self, settings: Arguments) -> None:
         self._prefix = settings["prefix"]
@@ -104,7 +104,7 @@ class Verbs:
         closing = self._workers[worker - 1].bullmq
         try:
             await asyncio.wait_for(closing.close(force=force), _CLOSE_SECONDS)
-        except TimeoutError:  # seen once: it never came back
+        except TimeoutError:  # observed once: it never returned
             await closing.close(force=True)
 
     async def close(self) -> None:
@@ -117,7 +117,7 @@ class Verbs:
         return {"prefix": self._prefix, "connection": self._connection()}
 
     def _connection(self) -> object:
-        """Its own for each user, since a worker blocks on its connection."""
+        """A separate connection for each use, since a worker blocks on its connection."""
         if "nodes" not in self._address:
             return self._address
         nodes = [ClusterNode(node["host"], node["port"]) for node in self._address["nodes"]]
@@ -125,7 +125,7 @@ class Verbs:
 
 
 def _plain(result: object) -> object:
-    """A job as {"id": ...}, all else as it is."""
+    """A job as {"id": ...}, any other value unchanged."""
     return {"id": result.id} if isinstance(result, bullmq.Job) else result
 
 
@@ -138,7 +138,7 @@ async def serve_requests(settings: Arguments) -> None:
         request = json.loads(line)
         try:
             response = {"value": await getattr(verbs, request.pop("verb"))(**request)}
-        except Exception as error:  # noqa: BLE001 - whatever the library raises is the answer
+        except Exception as error:  # noqa: BLE001 - any error of the library is the response
             response = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(response), flush=True)
 

@@ -1,4 +1,4 @@
-"""A webhook on loopback that keeps what Alertmanager sends, with the time of each."""
+"""A webhook on loopback that records Alertmanager's notifications with their times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One call of the webhook: `at` is time.monotonic(), `path` says which receiver it was for."""
+    """One call of the webhook: `at` is time.monotonic(), `path` names the receiver."""
 
     at: float
     path: str
@@ -22,38 +22,38 @@ class Notification:
 
     @property
     def alert(self) -> str:
-        """The alert's name, empty where the group has several."""
+        """The alert's name; empty if the group has several alerts."""
         return str(self.body["commonLabels"].get("alertname", ""))
 
     @property
     def job(self) -> str:
-        """The job of the series that it comes from, empty where the group has several."""
+        """The job of the alert's series; empty if the group has several."""
         return str(self.body["commonLabels"].get("job", ""))
 
     @property
     def firing(self) -> bool:
-        """Whether it says that the alert holds; otherwise that it is resolved."""
+        """Whether the alert is firing; otherwise it is resolved."""
         return bool(self.body["status"] == "firing")
 
 
 class Receiver:
-    """Listens until close() or the end of a `with`; `tell` gets each notification, in its own thread."""
+    """Listens until close() or the end of a `with`; a thread calls `forward` with each notification."""
 
-    def __init__(self, *, port: int = 0, tell: Callable[[Notification], None] | None = None) -> None:
+    def __init__(self, *, port: int = 0, forward: Callable[[Notification], None] | None = None) -> None:
         self.notifications: list[Notification] = []
-        keep = self._keep
-        self._tell = tell
+        record = self._record
+        self._forward = forward
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                keep(Notification(time.monotonic(), self.path, json.loads(body)))
+                record(Notification(time.monotonic(), self.path, json.loads(body)))
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Standard error is not for it."""
+                """No log on standard error."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
@@ -62,7 +62,7 @@ class Receiver:
         self._thread.start()
 
     def of(self, alert: str, *, job: str | None = None) -> list[Notification]:
-        """The notifications of one alert, of any job unless one is named, in the order they came."""
+        """The notifications of one alert, of all jobs or of `job`, in order of arrival."""
         named = [notification for notification in list(self.notifications) if notification.alert == alert]
         return named if job is None else [notification for notification in named if notification.job == job]
 
@@ -79,7 +79,7 @@ class Receiver:
     ) -> None:
         self.close()
 
-    def _keep(self, notification: Notification) -> None:
+    def _record(self, notification: Notification) -> None:
         self.notifications.append(notification)
-        if self._tell is not None:
-            self._tell(notification)
+        if self._forward is not None:
+            self._forward(notification)

@@ -26,13 +26,13 @@ _DATA_NODE: Final = (
 
 
 class RedisError(RuntimeError):
-    """redis-cli failed; the message has the command and the answer."""
+    """redis-cli failed; the message has the command and the reply."""
 
 
 class RedisServer:
-    """One server process and its directory, which is removed by close() or at the end of a `with`.
+    """One server process and its directory. close() or the end of a `with` removes the directory.
 
-    stop() and kill() leave the directory, so that restart() brings back the same node, without its data.
+    stop() and kill() keep the directory, so that restart() starts the same node again, without its data.
     """
 
     host = HOST
@@ -89,7 +89,7 @@ class RedisServer:
         return self.process.is_running() and not self.process.suspended
 
     def cli(self, *arguments: str | int, seconds: float = 10.0) -> str:
-        """What redis-cli prints for one command; RedisError on an error reply, or on none in `seconds`."""
+        """The output of redis-cli for one command; raises RedisError, also for no reply in `seconds`."""
         command = [find_program("redis-cli"), "-e", "-h", self.host, "-p", str(self.port)]
         if self.tls is not None:
             command += self.tls.cli_arguments()
@@ -106,13 +106,13 @@ class RedisServer:
                 timeout=seconds,
             )
         except subprocess.TimeoutExpired:
-            raise RedisError(f"{self.address}: {arguments[:3]} was not answered in {seconds:g} s") from None
+            raise RedisError(f"{self.address}: {arguments[:3]} no reply in {seconds:g} s") from None
         if done.returncode != 0:
             raise RedisError(f"{self.address}: {arguments[:3]}: {(done.stdout + done.stderr).strip()}")
         return done.stdout.rstrip("\n")
 
     def facts(self, *command: str) -> dict[str, str]:
-        """A reply of `name:value` lines (INFO, CLUSTER INFO) as a dictionary."""
+        """A reply of `name:value` lines (INFO, CLUSTER INFO) as a dict."""
         pairs = (line.split(":", 1) for line in self.cli(*command).splitlines() if ":" in line)
         return {name: value.rstrip("\r") for name, value in pairs}
 
@@ -121,7 +121,7 @@ class RedisServer:
         self.process.wait_for(self._pings)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that does not help."""
+        """SIGTERM, and SIGKILL if it does not end."""
         self.process.stop()
 
     def kill(self) -> None:
@@ -129,7 +129,7 @@ class RedisServer:
         self.process.kill()
 
     def suspend(self) -> None:
-        """SIGSTOP: connections stay open, and nothing is answered."""
+        """SIGSTOP: connections stay open, and no command is answered."""
         self.process.suspend()
 
     def resume(self) -> None:
@@ -142,7 +142,7 @@ class RedisServer:
         self.wait()
 
     def close(self) -> None:
-        """End it at once, since asked nicely a master waits for its replicas, and remove its directory."""
+        """Kill it, since on SIGTERM a master waits for its replicas, and remove its directory."""
         self.kill()
         if self._owned:
             self._owned.cleanup()
@@ -166,7 +166,7 @@ class RedisServer:
 
 
 def _usual_binary(tls: Certificates | None) -> str:
-    """OXHERD_REDIS_SERVER, except for TLS, which many builds cannot speak and Debian's can."""
+    """OXHERD_REDIS_SERVER, except for TLS, which Debian's build supports and many others do not."""
     return "redis-server" if tls else os.environ.get("OXHERD_REDIS_SERVER", "redis-server")
 
 
@@ -203,8 +203,8 @@ def start_redis(
 ) -> RedisServer:
     """Start a server and wait until it answers.
 
-    `config` are further lines of redis.conf. `binary` is another redis-server or valkey-server, as is
-    OXHERD_REDIS_SERVER in the environment. With `tls` its port speaks TLS and asks for a certificate.
+    `config` are additional lines of redis.conf. `binary` names another redis-server or valkey-server, as does
+    OXHERD_REDIS_SERVER in the environment. With `tls` the port requires TLS and a client certificate.
     """
     server = launch_redis(
         port=port, config=config, directory=directory, binary=binary, password=password, tls=tls

@@ -1,4 +1,4 @@
-"""The shipped alerting files with every duration scaled, so that what takes minutes is seen in seconds."""
+"""The shipped alerting files with every duration scaled, so that tests take seconds instead of minutes."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def duration_seconds(duration: str) -> float:
 
 
 def scale_duration(duration: str, factor: float, *, shortest: float = 0.001) -> str:
-    """The duration times the factor, to the millisecond, and at least `shortest` seconds; none stays none."""
+    """The duration times the factor, to the millisecond, and at least `shortest` seconds; 0 stays 0."""
     seconds = duration_seconds(duration)
     return f"{round(max(shortest, seconds * factor) * 1000)}ms" if seconds else "0s"
 
 
 def scale(document: Any, factor: float, *, shortest_wait: float = 1.0, shortest_range: float = 4.0) -> Any:
-    """Rules or routes with each waiting time, and each time in an expression, times the factor.
+    """Rules or routes with each waiting time, and each duration in an expression, multiplied by the factor.
 
-    A wait of a rule and a subquery's step are never made shorter than `shortest_wait` seconds, the least
-    that Prometheus tells apart when it scrapes and evaluates each second; a range and an offset never shorter
-    than `shortest_range`, since a rate needs two scrapes. Labels stay: `cooldown` names a route.
+    A waiting time of a rule and a subquery's step are at least `shortest_wait` seconds, the resolution of a
+    Prometheus that scrapes and evaluates each second; a range and an offset are at least `shortest_range`,
+    since a rate needs two scrapes. Labels are unchanged: `cooldown` names a route.
     """
     return _Scale(factor, shortest_wait, shortest_range).document(document)
 
 
 def with_webhook(config: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """Alertmanager's configuration with every receiver a webhook at `url`/NAME, and no secrets to read."""
+    """Alertmanager's configuration with a webhook at `url`/NAME as every receiver, and without secrets."""
     hooks = [
         {
             "name": receiver["name"],
@@ -80,7 +80,7 @@ class _Scale:
         return value if key == "labels" else self.document(value)
 
     def time(self, match: re.Match[str]) -> str:
-        """One range or offset of an expression; what stands in quotes is no time."""
+        """One range or offset of an expression; quoted text is unchanged."""
         if match["text"]:
             return match[0]
         if match["back"]:

@@ -1,4 +1,4 @@
-"""A master, its replicas, and the Sentinels that watch them, on loopback."""
+"""A master, its replicas, and the Sentinels that monitor them, on loopback."""
 
 from __future__ import annotations
 
@@ -27,44 +27,44 @@ class SentinelSet:
         return [sentinel.address for sentinel in self.sentinels]
 
     def master(self) -> RedisServer:
-        """The server that the Sentinels call master now: the first that answers is asked."""
-        witness = next(sentinel for sentinel in self.sentinels if sentinel.answers)
-        _host, port = witness.cli("sentinel", "get-master-addr-by-name", self.name).split()
+        """The current master according to the first Sentinel that runs."""
+        queried = next(sentinel for sentinel in self.sentinels if sentinel.answers)
+        _host, port = queried.cli("sentinel", "get-master-addr-by-name", self.name).split()
         return next(server for server in self.servers if server.port == int(port))
 
     def replicas(self) -> list[RedisServer]:
-        """All servers but the master."""
+        """All servers except the master."""
         master = self.master()
         return [server for server in self.servers if server is not master]
 
     def switches(self) -> int:
-        """How many failovers there were, as the sentinel that noted most of them has it in its log."""
+        """The number of failovers, from the Sentinel log that has the most."""
         logs = ((sentinel.directory / "redis.log").read_text() for sentinel in self.sentinels)
         return max(log.count("+switch-master") for log in logs)
 
     def fail_over(self) -> RedisServer:
-        """Let a Sentinel promote a replica though the master is well; that replica, once it agrees."""
+        """Let a Sentinel promote a replica of a healthy master; the new master, once it reports its role."""
         before = self.master()
         self.sentinels[0].cli("sentinel", "failover", self.name)
         return self.wait_for_new_master(before)
 
     def wait_for_new_master(self, before: RedisServer, *, seconds: float = 20.0) -> RedisServer:
-        """Wait until the Sentinels name another server than `before`, and that server agrees."""
+        """Wait until the Sentinels report a master other than `before`, and it reports its role."""
 
         def promoted() -> RedisServer | None:
-            now = self.master()
-            if now is before or now.facts("info", "replication")["role"] != "master":
+            master = self.master()
+            if master is before or master.facts("info", "replication")["role"] != "master":
                 return None
-            return now
+            return master
 
         master = wait_until(
-            promoted, what=f"the Sentinels name another master than {before.address}", seconds=seconds
+            promoted, what=f"the Sentinels report a master other than {before.address}", seconds=seconds
         )
         assert master is not None
         return master
 
     def close(self) -> None:
-        """End the Sentinels, then the servers, and remove their directories."""
+        """Stop the Sentinels, then the servers, and remove their directories."""
         for server in (*self.sentinels, *self.servers):
             server.close()
 
@@ -93,34 +93,37 @@ def start_sentinel_set(
     """
     with ExitStack() as undo:
         master = undo.enter_context(launch_redis(config=config, password=password))
-        follow = [*config, f"replicaof {master.host} {master.port}"]
+        replica_config = [*config, f"replicaof {master.host} {master.port}"]
         followers = [
-            undo.enter_context(launch_redis(config=follow, password=password)) for _ in range(replicas)
+            undo.enter_context(launch_redis(config=replica_config, password=password))
+            for _ in range(replicas)
         ]
         servers = [master, *followers]
         for server in servers:
             server.wait()
-        # A Sentinel asks the master for its replicas at once, and then only every 10 s.
+        # A Sentinel queries the master for its replicas at start, and then only every 10 s.
         wait_until(
             lambda: master.facts("info", "replication")["connected_slaves"] == str(replicas),
             what="the replicas are linked to their master",
         )
-        watch = [
+        watch_config = [
             f"sentinel monitor {name} {master.host} {master.port} {sentinels // 2 + 1}",
             f"sentinel down-after-milliseconds {name} {down_after_ms}",
             f"sentinel failover-timeout {name} 5000",
             *([] if password is None else [f"sentinel auth-pass {name} {password}"]),
             *([] if sentinel_password is None else [f"sentinel sentinel-pass {sentinel_password}"]),
         ]
-        watchers = [
-            undo.enter_context(launch_redis(config=watch, password=sentinel_password, sentinel=True))
+        sentinel_servers = [
+            undo.enter_context(launch_redis(config=watch_config, password=sentinel_password, sentinel=True))
             for _ in range(sentinels)
         ]
-        for watcher in watchers:
-            watcher.wait()
-        formed = SentinelSet(servers, watchers, name=name, password=password)
+        for sentinel in sentinel_servers:
+            sentinel.wait()
+        formed = SentinelSet(servers, sentinel_servers, name=name, password=password)
         wait_until(
-            lambda: all(_knows(watcher, name, replicas, sentinels - 1) for watcher in watchers),
+            lambda: all(
+                _has_discovered(sentinel, name, replicas, sentinels - 1) for sentinel in sentinel_servers
+            ),
             what=f"each of {sentinels} Sentinels knows {replicas} replicas and the other Sentinels",
             seconds=20,
             every=0.05,
@@ -129,7 +132,7 @@ def start_sentinel_set(
     return formed
 
 
-def _knows(sentinel: RedisServer, name: str, replicas: int, others: int) -> bool:
+def _has_discovered(sentinel: RedisServer, name: str, replicas: int, others: int) -> bool:
     reply = sentinel.cli("sentinel", "master", name).split("\n")
     facts = dict(zip(reply[::2], reply[1::2], strict=False))
     return facts["num-slaves"] == str(replicas) and facts["num-other-sentinels"] == str(others)

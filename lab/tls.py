@@ -20,7 +20,7 @@ class Certificates:
     client_key: Path
 
     def redis_config(self) -> list[str]:
-        """Lines of redis.conf with which a server asks every client for a certificate of this authority."""
+        """Lines of redis.conf: the server requires a client certificate of this authority."""
         return [
             f"tls-cert-file {self.server_certificate}",
             f"tls-key-file {self.server_key}",
@@ -42,7 +42,7 @@ class Certificates:
 
 
 def make_certificates(directory: Path) -> Certificates:
-    """Write them into an existing directory; good for a day. Each call makes an authority of its own."""
+    """Write them into an existing directory; valid for a day. Each call makes a new authority."""
     certificates = Certificates(
         ca=directory / "ca.crt",
         server_certificate=directory / "server.crt",
@@ -61,7 +61,7 @@ def make_certificates(directory: Path) -> Certificates:
 
 
 def _request(certificate: Path, key: Path, subject: str, extension: str, *signed: str) -> None:
-    """One certificate and its key: an elliptic curve, since an RSA key takes a second to find."""
+    """One certificate and its key: an elliptic curve, since an RSA key takes a second to generate."""
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(

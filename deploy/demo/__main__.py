@@ -1,4 +1,4 @@
-"""The whole of it, alive on this machine: `make demo`. Ctrl-C stops and removes what it started."""
+"""Runs the whole system on this machine (`make demo`). Ctrl-C stops and removes what it started."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ REPORTED_ERRORS: Final = (
     PrometheusQueryError,
     TimeoutError,
 )
-"""What the demo reports in its own words and not with a traceback."""
+"""Errors that are reported without a traceback."""
 
 
 def stop_on_signals() -> None:
-    """Turn the first signal into KeyboardInterrupt, and ignore more: they would break off the cleaning up."""
+    """Turn the first signal into KeyboardInterrupt; later ones are ignored, so that clean-up completes."""
 
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
         for number in SIGNALS:
@@ -50,7 +50,7 @@ def stop_on_signals() -> None:
 
     for number in SIGNALS:
         signal.signal(number, stop)
-    # Started in the background, it would otherwise be stopped as soon as something is typed.
+    # Started in the background, the demo would otherwise be stopped as soon as something is typed.
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 
 
@@ -70,7 +70,7 @@ def stop_on_signals() -> None:
     type=click.FloatRange(1, 200),
     default=30,
     show_default=True,
-    help="what the times of alerts and notifications are divided by",
+    help="divisor of the times of alerts and notifications",
 )
 @click.pass_context
 def main(
@@ -96,32 +96,32 @@ def main(
     try:
         check_free((port, part.name) for part in PARTS for port in part.ports(ports))
         with TemporaryDirectory(prefix=home_prefix(redis_port)) as directory:
-            # What the lab makes for its servers goes in here too, so that one removal is enough.
+            # The lab's temporary directories are created here too, so that one removal is enough.
             tempfile.tempdir = directory
-            run_demo(Demo(ports=ports, home=Path(directory), divisor=faster, tell=show))
+            run_demo(Demo(ports=ports, home=Path(directory), divisor=faster, show=show))
     except REPORTED_ERRORS as error:
         sys.exit(f"demo: {error}")
 
 
 @main.command("break", epilog="\b\nactions, and the alert that follows:\n" + action_table(ACTIONS))
 @click.argument("action")
-@click.option("--redis-port", type=int, help="the demo's own, where it was given one")
+@click.option("--redis-port", type=int, help="the demo's --redis-port, if it was set")
 @click.pass_context
 def break_(context: click.Context, action: str, redis_port: int | None) -> None:
-    """Break something in the running demo, or mend it.
+    """Break something in the running demo, or repair it.
 
-    Exit codes: 0 done, 1 refused or failed, 2 no such action or no demo.
+    Exit codes: 0 done, 1 refused or failed, 2 unknown action or no demo.
     """
     port = redis_port or context.find_root().params["redis_port"]
     try:
-        answer = request_action(find(action, ACTIONS).name, redis_port=port)
+        result = request_action(find(action, ACTIONS).name, redis_port=port)
     except (RefusedError, NoDemoError) as error:
         click.echo(f"demo: {error}", err=True)
         sys.exit(2)
     except TimeoutError as error:
         sys.exit(f"demo: {error}")
-    click.echo(f"demo: {answer.text}", err=not answer.done)
-    sys.exit(0 if answer.done else 1)
+    click.echo(f"demo: {result.text}", err=not result.done)
+    sys.exit(0 if result.done else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can be broken in the running demo, and mended: one table."""
+"""The actions of the running demo: they break something, or repair it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAIL: Final = "{mail}"
 REMINDERS: Final = "{reminders}"
 
 DOOMED_JOBS: Final = 150
-"""More than HighFailedJobs takes for many."""
+"""More than the threshold of HighFailedJobs."""
 
 BALLAST: Final = "ballast:{mail}"
 BALLAST_SHARE: Final = 0.85
-"""Of maxmemory: more than HighMemoryUsage allows."""
+"""Ratio of maxmemory: more than the threshold of HighMemoryUsage."""
 
 
 def kill_node(demo: Demo) -> str:
@@ -31,7 +31,10 @@ def kill_node(demo: Demo) -> str:
 def hang_node(demo: Demo) -> str:
     victim = next_master(demo)
     victim.suspend()
-    return f"{victim.address}, a master, hangs: it accepts and answers nothing; its replica takes over"
+    return (
+        f"{victim.address}, a master, hangs: it accepts connections but does not answer; "
+        "its replica takes over"
+    )
 
 
 def start_node(demo: Demo) -> str:
@@ -50,7 +53,7 @@ def start_node(demo: Demo) -> str:
 def stop_redis(demo: Demo) -> str:
     running = [node for node in demo.cluster.nodes if node.answers]
     if not running:
-        raise RefusedError("no node runs; start-node brings all back")
+        raise RefusedError("no node runs; start-node starts all")
     for node in running:
         node.kill()
     return "every node is killed; the jobs are in their append-only files"
@@ -74,7 +77,7 @@ def fail_jobs(demo: Demo) -> str:
 def clear_failed(demo: Demo) -> str:
     cleared = queue_driver(demo).call("clear_failed", queue=REMINDERS, seconds=10)
     hour = 3600 / demo.divisor
-    return f"{cleared} failed jobs of {REMINDERS} are removed; the alert looks at the last {hour:.0f} s too"
+    return f"{cleared} failed jobs of {REMINDERS} are removed; the alert also counts the last {hour:.0f} s"
 
 
 def fill_memory(demo: Demo) -> str:
@@ -95,18 +98,18 @@ ACTIONS: Final = (
     DemoAction("kill-node", "kill a Redis master", "ClusterNodeDown", kill_node),
     DemoAction("hang-node", "suspend a Redis master", "ClusterNodeDown", hang_node),
     DemoAction("stop-redis", "kill every Redis node", "RedisConnectionDown", stop_redis),
-    DemoAction("start-node", "bring back every Redis node that was killed or hangs", "", start_node),
+    DemoAction("start-node", "start every Redis node that was killed or hangs", "", start_node),
     DemoAction("stop-workers", f"stop the workers of {MAIL}", "QueueSystemDown", stop_workers),
     DemoAction("start-workers", f"start the workers of {MAIL} again", "", start_workers),
     DemoAction("fail-jobs", f"add {DOOMED_JOBS} jobs to {REMINDERS} that fail", "HighFailedJobs", fail_jobs),
     DemoAction("clear-failed", f"remove the failed jobs of {REMINDERS}", "", clear_failed),
     DemoAction("fill-memory", "fill a Redis master and its replica", "HighMemoryUsage", fill_memory),
-    DemoAction("free-memory", "empty them again", "", free_memory),
+    DemoAction("free-memory", "free the memory again", "", free_memory),
 )
 
 
 def next_master(demo: Demo) -> RedisServer:
-    """A master to lose: not when a node is lost already, since a second could be the other's replica."""
+    """A master to kill; refused while a node is down, since the second could be the other's replica."""
     lost = [node for node in demo.cluster.nodes if not node.answers]
     if lost:
         raise RefusedError(f"{subject(lost)} down already; start-node first")
@@ -114,14 +117,14 @@ def next_master(demo: Demo) -> RedisServer:
 
 
 def queue_driver(demo: Demo) -> Driver:
-    """Whoever works on queues: not without Redis, since BullMQ would wait until it is back."""
+    """The driver of the queues; refused without Redis, since BullMQ would wait until it is back."""
     if not any(node.answers for node in demo.cluster.nodes):
         raise RefusedError("no Redis node answers; start-node first")
     return demo.queues
 
 
 def ballast_owner(demo: Demo) -> RedisServer:
-    """The master that has it or would."""
+    """The master that owns the ballast's slot."""
     try:
         return demo.cluster.owner_of(BALLAST)
     except StopIteration:
@@ -129,7 +132,7 @@ def ballast_owner(demo: Demo) -> RedisServer:
 
 
 def subject(nodes: Sequence[RedisServer]) -> str:
-    """The nodes, and the verb that they ask for."""
+    """The nodes as the subject of a sentence, with its verb."""
     if len(nodes) == NODES:
         return "every node is"
     return f"{', '.join(node.address for node in nodes)} {'is' if len(nodes) == 1 else 'are'}"

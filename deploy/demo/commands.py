@@ -1,4 +1,4 @@
-"""A line that was typed, and the action that it names."""
+"""The actions of the demo, and how a line names one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ HELP_COMMAND: Final = "help"
 
 
 class RefusedError(RuntimeError):
-    """An action that is not there, or makes no sense now; the message says what would."""
+    """An unknown action, or one that is not possible now; the message names a possible one."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoAction:
-    """`alert` is what is told some seconds later, if any; `run` says what it did, or raises RefusedError."""
+    """`alert` is the alert that follows, if any; `run` returns what it did, or raises RefusedError."""
 
     name: str
     help: str
@@ -27,15 +27,15 @@ class DemoAction:
 
 
 def find(line: str, actions: Sequence[DemoAction]) -> DemoAction:
-    """The action that a line names; raises RefusedError, which guesses what was meant."""
+    """The action that a line names; raises RefusedError, which suggests a similar name."""
     name = line.strip()
     for action in actions:
         if action.name == name:
             return action
     names = [action.name for action in actions]
     near = difflib.get_close_matches(name, names, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-    raise RefusedError(f"there is no {name!r}; {remedy}")
+    remedy = f"did you mean {near[0]}?" if near else f"the actions are {', '.join(names)}"
+    raise RefusedError(f"unknown action {name!r}; {remedy}")
 
 
 def action_table(actions: Sequence[DemoAction]) -> str:

@@ -1,4 +1,4 @@
-"""The configuration that the demo's servers get: the shipped files with addresses of its own, and faster."""
+"""The configuration of the demo's servers: the shipped files with its addresses and shorter times."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ def exporter_config(
     cluster: Sequence[str],
     divisor: float,
     probes: Mapping[str, str],
-    neighbours: Mapping[str, str] | None = None,
+    peers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """This cluster, and workers that go are missed as much sooner, up to within a second."""
+    """This cluster, with a discovery interval that is divided too, but at least a second."""
     return {
         "redis": {"cluster": list(cluster)},
-        "api": dict(neighbours or {}),
+        "api": dict(peers or {}),
         "probes": [{"name": name, "url": url, "interval_seconds": 1} for name, url in probes.items()],
         "bullmq": {
-            "discovery_interval_seconds": sooner(BullMQSettings().discovery_interval_seconds, divisor)
+            "discovery_interval_seconds": divided_seconds(
+                BullMQSettings().discovery_interval_seconds, divisor
+            )
         },
     }
 
 
 def scaler_config(*, nodes: Sequence[str], prometheus_port: int) -> dict[str, Any]:
-    """The bursty queue's workers: quick to follow, so that it can be watched."""
+    """The workers of the bursty queue, with short intervals so that scaling can be observed."""
     worker = Path(__file__).parent / "worker.mjs"
     target = {
         "name": "newsletter",
@@ -65,9 +67,11 @@ def rules_config(divisor: float) -> dict[str, Any]:
 def prometheus_config(
     *, exporter_port: int, scaler_port: int, alertmanager_port: int, rules: Path, divisor: float
 ) -> dict[str, Any]:
-    """The shipped file, scraping as much more often, up to every second."""
+    """The shipped file with its intervals divided, but at least a second."""
     config = read(DEPLOY / "prometheus" / "prometheus.yml")
-    times = {name: sooner(duration_seconds(time), divisor) for name, time in config["global"].items()}
+    times = {
+        name: divided_seconds(duration_seconds(time), divisor) for name, time in config["global"].items()
+    }
     config["global"] = {name: f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
     config["rule_files"] = [str(rules)]
     [alertmanager] = config["alerting"]["alertmanagers"]
@@ -80,25 +84,25 @@ def prometheus_config(
 
 
 def alertmanager_config(*, webhook: str, divisor: float) -> dict[str, Any]:
-    """The shipped routes with their times divided, every receiver being the webhook at this URL."""
+    """The shipped routes with their times divided, and the webhook at this URL as every receiver."""
     config = with_webhook(read(DEPLOY / "alertmanager" / "alertmanager.yml"), webhook)
     config["route"] = scale(config["route"], 1 / divisor)
     config["templates"] = [str(DEPLOY / "alertmanager" / name) for name in config["templates"]]
     return config
 
 
-def sooner(seconds: float, divisor: float) -> float:
-    """Divided, but not below the second in which little can be seen to change."""
+def divided_seconds(seconds: float, divisor: float) -> float:
+    """The seconds divided, at least 1."""
     return max(1.0, seconds / divisor)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A shipped YAML file, for us alone to change."""
+    """The content of a shipped YAML file; the caller may change it."""
     document: dict[str, Any] = yaml.safe_load(path.read_text())
     return document
 
 
 def write(config: Mapping[str, Any], path: Path) -> Path:
-    """Write it where a server reads it."""
+    """Write a configuration as YAML; the path."""
     path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
     return path

@@ -1,4 +1,4 @@
-"""How another terminal reaches the running demo: a Unix socket in the demo's directory, a line each way."""
+"""The control socket of the running demo: a Unix socket in its directory, one line each way."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from typing import Final, Self
 SOCKET: Final = "control"
 LONGEST_LINE: Final = 1_000
 LINE_SECONDS: Final = 5.0
-"""How long a client may take for its line, and the demo to accept it."""
+"""The time in which a client must send its line, and the demo accept the connection."""
 
 RESULT_SECONDS: Final = 60.0
-"""How long a client waits for an action: bringing back six nodes takes some seconds."""
+"""The time that a client waits for an action: starting six nodes takes some seconds."""
 
 
 class NoDemoError(RuntimeError):
-    """No demo runs that could be asked."""
+    """No demo is running."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """What an action did, or why it did nothing."""
+    """What an action did, or why it was not performed."""
 
     done: bool
     text: str
 
 
 def home_prefix(redis_port: int) -> str:
-    """How the name of a demo's directory begins: what tells two demos apart are their ports."""
+    """The prefix of the name of a demo's directory: demos are distinguished by their ports."""
     return f"oxherd-demo-{redis_port}-"
 
 
 class ControlServer:
-    """Answers each line with what `perform` makes of it, in a thread a client, until close()."""
+    """Answers each line with the result of `perform`, in a thread per client, until close()."""
 
     def __init__(self, home: Path, perform: Callable[[str], ActionResult]) -> None:
         class Handler(StreamRequestHandler):
@@ -51,10 +51,10 @@ class ControlServer:
                 try:
                     line = self.rfile.readline(LONGEST_LINE)
                     if line.endswith(b"\n"):
-                        answer = perform(line.decode(errors="replace").strip())
-                        self.wfile.write(json.dumps(asdict(answer)).encode() + b"\n")
+                        result = perform(line.decode(errors="replace").strip())
+                        self.wfile.write(json.dumps(asdict(result)).encode() + b"\n")
                 except OSError:
-                    """The client is gone, or says nothing: its own business."""
+                    """The client closed the connection or sent no line."""
 
         class Server(ThreadingMixIn, UnixStreamServer):
             daemon_threads = True
@@ -79,23 +79,23 @@ class ControlServer:
 
 
 def request_action(line: str, *, redis_port: int, seconds: float = RESULT_SECONDS) -> ActionResult:
-    """Ask the demo on these ports; raises NoDemoError, or TimeoutError when it says nothing in `seconds`."""
+    """Send a line to the demo on these ports; raises NoDemoError, or TimeoutError after `seconds`."""
     with connect_to_demo(redis_port) as connection, connection.makefile("rb") as reader:
         connection.settimeout(seconds)
         try:
             connection.sendall(line.encode() + b"\n")
-            answer = reader.readline()
+            reply = reader.readline()
         except TimeoutError:
             raise TimeoutError(f"the demo did not answer in {seconds:g} s") from None
         except ConnectionError:
-            answer = b""
-    if not answer:
+            reply = b""
+    if not reply:
         raise NoDemoError("the demo ended before it answered")
-    return ActionResult(**json.loads(answer))
+    return ActionResult(**json.loads(reply))
 
 
 def connect_to_demo(redis_port: int) -> socket.socket:
-    """A connection to the demo; raises NoDemoError. What a killed demo left behind is passed over."""
+    """A connection to the demo; raises NoDemoError. Directories of killed demos are skipped."""
     for home in Path(tempfile.gettempdir()).glob(f"{home_prefix(redis_port)}*"):
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(LINE_SECONDS)
@@ -104,7 +104,7 @@ def connect_to_demo(redis_port: int) -> socket.socket:
                 connection.connect(str(home / SOCKET))
                 return connection
         except OSError:
-            """Nobody listens there any more."""
+            """Left by a killed demo."""
         connection.close()
     raise NoDemoError(
         f"no demo runs here with its Redis on {redis_port}: make demo starts one; "

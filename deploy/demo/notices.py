@@ -1,4 +1,4 @@
-"""What the demo's terminal shows of a notification: one line for each alert in it."""
+"""The lines that the demo prints for a notification: one for each alert in it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeAlias
 NoticeState: TypeAlias = Literal["FIRING", "REPEATED", "RESOLVED"]
 
 WHAT = ("queue", "node", "instance")
-"""The labels that say what an alert is about, the most telling first."""
+"""The labels that name the object of an alert, the most specific first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One alert of one notification. REPEATED is an alert that still holds, told again after its cooldown."""
+    """One alert of one notification. REPEATED is an alert that still fires after its cooldown."""
 
     state: NoticeState
     severity: str
@@ -24,16 +24,16 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """All but the state, in columns as wide as the longest that the project's own alerts put there."""
+        """All except the state, in columns as wide as the project's own alerts need."""
         about = f"{self.summary.rstrip('.')}: {self.what}" if self.what else self.summary
         return f"{self.severity:<8}  {self.alert:<19}  {about}"
 
 
 class Firing:
-    """Which alerts have been told, by their fingerprints: the only thing that tells a repeat from a start."""
+    """The alerts that fire, by fingerprint: only this distinguishes a repeat from a start."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._fingerprints: set[str] = set()
 
     def notices(self, body: Mapping[str, Any]) -> Iterator[Notice]:
         """The alerts in the body of Alertmanager's webhook (version 4)."""
@@ -49,8 +49,8 @@ class Firing:
 
     def _state(self, fingerprint: str, status: str) -> NoticeState:
         if status == "resolved":
-            self._told.discard(fingerprint)
+            self._fingerprints.discard(fingerprint)
             return "RESOLVED"
-        state: NoticeState = "REPEATED" if fingerprint in self._told else "FIRING"
-        self._told.add(fingerprint)
+        state: NoticeState = "REPEATED" if fingerprint in self._fingerprints else "FIRING"
+        self._fingerprints.add(fingerprint)
         return state

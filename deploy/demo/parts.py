@@ -1,4 +1,4 @@
-"""What the demo starts, in order: one table."""
+"""The parts of the demo, in the order in which they start."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from lab.prometheus import Prometheus, start_prometheus
 from lab.receiver import Notification, Receiver
 
 QUEUE_COUNT: Final = 5
-"""As many as queues.mjs has."""
+"""The number of queues in queues.mjs."""
 
 REDIS_CONFIG: Final = (
-    "maxmemory 64mb",  # the demo's jobs take a tenth, and what fills it up fits on any machine
-    "appendonly yes",  # a killed node comes back with its jobs; BullMQ's workers are lost without them
+    "maxmemory 64mb",  # the demo's jobs need a tenth, and any machine can hold a full node
+    "appendonly yes",  # a killed node restarts with its jobs; BullMQ's workers fail without them
 )
 
 MONITOR_PROGRAM: Final = Path(sys.executable).parent / "monitor"
@@ -57,35 +57,35 @@ SETTINGS: Final = (
         "LOG_",
     ),
 )
-"""How the names of settings begin: the caller's are not the demo's."""
+"""Prefixes of the settings' variables: the caller's settings do not apply to the demo."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Demo:
-    """What runs: each part sets its own field as it starts, for those that start after it."""
+    """The running parts: each part sets its field when it starts, for the parts that start after it."""
 
     ports: Ports
     home: Path
     divisor: float
-    """What the times of rules and routes are divided by."""
+    """The divisor of the times of rules and routes."""
 
-    tell: Callable[[Notice], None]
+    show: Callable[[Notice], None]
     cluster: LocalCluster = field(init=False)
     queues: Driver = field(init=False)
     receiver: Receiver = field(init=False)
     prometheus: Prometheus = field(init=False)
     vital: list[ChildProcess] = field(default_factory=list)
-    """What the demo cannot do without: all but the Redis nodes, which are there to be broken."""
+    """Processes without which the demo ends: all except the Redis nodes, which actions may kill."""
 
     def check(self) -> None:
-        """Raise DiedError when a vital part has ended."""
+        """Raise DiedError if a vital process has ended."""
         for process in self.vital:
             process.check()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """`start` leaves in `undo` what stops it again. `where` and `what` are for the people who look at it."""
+    """`start` adds to `undo` what stops it. `where` and `what` are shown to people."""
 
     name: str
     start: Callable[[Demo, ExitStack], None]
@@ -111,7 +111,7 @@ def start_exporter(demo: Demo, undo: ExitStack) -> None:
     settings = exporter_config(
         cluster=demo.cluster.addresses,
         divisor=demo.divisor,
-        neighbours={
+        peers={
             "scaler_url": f"http://localhost:{demo.ports.scaler}",
             "prometheus_url": f"http://localhost:{demo.ports.prometheus}",
         },
@@ -153,18 +153,18 @@ def start_scaler(demo: Demo, undo: ExitStack) -> None:
 
 
 def environ() -> dict[str, str]:
-    """The caller's, without settings."""
+    """The caller's environment, without settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
 
 
 def start_receiver(demo: Demo, undo: ExitStack) -> None:
     firing = Firing()
 
-    def tell(notification: Notification) -> None:
+    def show(notification: Notification) -> None:
         for notice in firing.notices(notification.body):
-            demo.tell(notice)
+            demo.show(notice)
 
-    demo.receiver = undo.enter_context(Receiver(tell=tell))
+    demo.receiver = undo.enter_context(Receiver(forward=show))
 
 
 def start_alerts(demo: Demo, undo: ExitStack) -> None:
@@ -228,16 +228,16 @@ PARTS: Final = (
 )
 
 
-def wait_until_seen(demo: Demo) -> None:
-    """Wait until Prometheus has the score, every node and every queue."""
-    everything = [
+def wait_for_series(demo: Demo) -> None:
+    """Wait until Prometheus has the series of the score, the scaler, every node and every queue."""
+    expressions = [
         "oxherd_health_score",
         "oxherd_scaler_ready_replicas > 0",
         f"sum(redis_up) == {NODES}",
         f"count(count by (queue) (bullmq_job_count)) == {QUEUE_COUNT}",
     ]
-    for expression in everything:
-        wait_until(partial(_sees, demo, expression), what=expression, seconds=60, every=0.5)
+    for expression in expressions:
+        wait_until(partial(_has_result, demo, expression), what=expression, seconds=60, every=0.5)
 
 
 def is_ready(url: str) -> bool:
@@ -247,6 +247,6 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def _sees(demo: Demo, expression: str) -> bool:
+def _has_result(demo: Demo, expression: str) -> bool:
     demo.check()
     return bool(demo.prometheus.query(expression))

@@ -1,4 +1,4 @@
-"""Where everything listens, and whether somebody else already does."""
+"""The ports of the demo, and a check that they are free."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NODES: Final = 2 * MASTERS
 
 
 class PortsTakenError(RuntimeError):
-    """Somebody else listens where the demo would; the message has a line for each port."""
+    """Ports of the demo are in use; the message has a line for each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Of loopback, but for the exporter's and the scaler's, which listen everywhere."""
+    """On loopback, except the exporter's and the scaler's, which listen on every address."""
 
     redis: int
     exporter: int
@@ -32,8 +32,8 @@ class Ports:
 
 
 def check_free(needed: Iterable[tuple[int, str]]) -> None:
-    """Raise PortsTakenError unless nobody listens on any of these ports, each with what it is for."""
+    """Raise PortsTakenError if a process listens on one of these ports, each given with its purpose."""
     taken = [f"  port {port}, for {what}: {owner}" for port, what in needed if (owner := who_listens(port))]
     if taken:
         remedy = "stop them, or see .venv/bin/python -m deploy.demo --help for other ports"
-        raise PortsTakenError("\n".join(["ports are taken, so nothing was started:", *taken, remedy]))
+        raise PortsTakenError("\n".join(["ports are in use, so nothing was started:", *taken, remedy]))

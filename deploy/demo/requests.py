@@ -1,4 +1,4 @@
-"""What people ask of the running demo, and how it is answered."""
+"""Requests to the running demo, from its terminal and from others."""
 
 from __future__ import annotations
 
@@ -15,51 +15,49 @@ from lab.driver import DriverError
 from lab.process import DiedError
 from lab.redis import RedisError
 
-TROUBLE: Final = (RefusedError, RedisError, DriverError, DiedError, TimeoutError)
-"""What an action may raise: it is told, and the demo goes on."""
+ACTION_ERRORS: Final = (RefusedError, RedisError, DriverError, DiedError, TimeoutError)
+"""What an action may raise: it is reported, and the demo continues."""
 
 
 class Requests:
-    """Lines from this terminal and from others, done in turn by the thread that looks after the demo.
+    """Lines from this terminal and from others, performed one after the other by the demo's main thread.
 
-    No other may: a child that an action starts dies with the thread that started it.
+    No other thread may do it: a child process ends with the thread that started it.
     """
 
     def __init__(self, demo: Demo) -> None:
         self._demo = demo
         self._lines: SimpleQueue[tuple[str, Future[ActionResult] | None]] = SimpleQueue()
 
-    def typed(self, line: str) -> None:
-        """Something to do; an empty line is nothing."""
+    def enqueue(self, line: str) -> None:
+        """Add a line; an empty line is ignored."""
         if line.strip():
             self._lines.put((line.strip(), None))
 
-    def asked(self, line: str) -> ActionResult:
-        """Something to do, and what came of it."""
-        answer: Future[ActionResult] = Future()
-        self._lines.put((line.strip(), answer))
-        return answer.result()
+    def submit(self, line: str) -> ActionResult:
+        """Add a line and wait for its result."""
+        future: Future[ActionResult] = Future()
+        self._lines.put((line.strip(), future))
+        return future.result()
 
     def serve(self, *, seconds: float) -> bool:
-        """Do the next one, told in this terminal too; False after so long without any."""
+        """Perform the next line and print its result; False if there is none within `seconds`."""
         try:
             line, future = self._lines.get(timeout=seconds)
         except Empty:
             return False
-        answer = perform(self._demo, line)
-        event("done" if answer.done else "not done", f"{line}: {answer.text}")
+        result = perform(self._demo, line)
+        event("done" if result.done else "not done", f"{line}: {result.text}")
         if future is not None:
-            future.set_result(answer)
+            future.set_result(result)
         return True
 
 
 def perform(demo: Demo, line: str) -> ActionResult:
-    """Do what a line says."""
+    """Perform the action that a line names."""
     if line == HELP_COMMAND:
-        return ActionResult(
-            done=True, text=f"what can be typed, and the alert that follows\n{action_table(ACTIONS)}"
-        )
+        return ActionResult(done=True, text=f"actions, and the alert that follows\n{action_table(ACTIONS)}")
     try:
         return ActionResult(done=True, text=find(line, ACTIONS).run(demo))
-    except TROUBLE as error:
+    except ACTION_ERRORS as error:
         return ActionResult(done=False, text=str(error))

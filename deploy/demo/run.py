@@ -1,4 +1,4 @@
-"""The demo's life: start all parts, do what is asked, notice what ended."""
+"""Runs the demo: starts all parts, performs actions, reports nodes that end."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import click
 from deploy.demo.actions import ACTIONS
 from deploy.demo.commands import action_table
 from deploy.demo.control import ControlServer
-from deploy.demo.parts import PARTS, Demo, Part, wait_until_seen
+from deploy.demo.parts import PARTS, Demo, Part, wait_for_series
 from deploy.demo.ports import Ports
 from deploy.demo.requests import Requests
 from deploy.demo.terminal import TypedLines, event, say
 
 
 def run_demo(demo: Demo) -> None:
-    """Start, say where everything is, look after it; returns on a signal, raises when a part failed."""
+    """Start, print the addresses, perform actions; returns on a signal, raises when a part fails."""
     began = time.monotonic()
     with ExitStack() as undo:
         undo.callback(say, "everything is stopped")
         try:
             start_parts(demo, undo)
             requests = Requests(demo)
-            undo.enter_context(ControlServer(demo.home, requests.asked))
-            undo.enter_context(TypedLines(requests.typed))
-            say(f"all is up after {time.monotonic() - began:.0f} s; logs are in {demo.home}")
+            undo.enter_context(ControlServer(demo.home, requests.submit))
+            undo.enter_context(TypedLines(requests.enqueue))
+            say(f"everything is up after {time.monotonic() - began:.0f} s; logs are in {demo.home}")
             click.echo(introduction(demo))
             watch(demo, requests)
         except KeyboardInterrupt:
@@ -36,24 +36,24 @@ def run_demo(demo: Demo) -> None:
 
 
 def start_parts(demo: Demo, undo: ExitStack) -> None:
-    """Start all parts and wait until Prometheus has seen everything; `undo` stops them in reverse order."""
+    """Start all parts and wait until Prometheus has their series; `undo` stops them in reverse order."""
     for part in PARTS:
         say(" ".join(["starting", part.name, part.where(demo.ports)]).rstrip())
         part.start(demo, undo)
-    say("waiting for Prometheus to see the score, every node and every queue")
-    wait_until_seen(demo)
+    say("waiting until Prometheus has the score, every node and every queue")
+    wait_for_series(demo)
 
 
 def watch(demo: Demo, requests: Requests) -> NoReturn:
-    """Look after it until a signal comes; raises DiedError when a part ends that it cannot do without."""
-    known: set[str] = set()
+    """Perform actions until a signal; raises DiedError when a vital process ends."""
+    reported: set[str] = set()
     while True:
         demo.check()
         ended = ended_nodes(demo)
-        for address in sorted(ended - known):
-            event("ended", f"Redis {address}; the demo goes on without it")
-        # What an action ended, it has told itself.
-        known = ended_nodes(demo) if requests.serve(seconds=0.5) else ended
+        for address in sorted(ended - reported):
+            event("ended", f"Redis {address}; the demo continues without it")
+        # A node that an action ended was reported by the action.
+        reported = ended_nodes(demo) if requests.serve(seconds=0.5) else ended
 
 
 def ended_nodes(demo: Demo) -> set[str]:
@@ -66,7 +66,7 @@ def introduction(demo: Demo) -> str:
 {parts_table(PARTS, demo.ports)}
 
 Times of alerts and notifications are divided by {demo.divisor:g}: a minute takes {60 / demo.divisor:.2g} s.
-Only their texts still tell the real ones.
+Only their texts still name the real times.
 
 Look, in another terminal:
   .venv/bin/monitor queues --watch --url {page}
@@ -80,7 +80,7 @@ Break it: type one of these here, or .venv/bin/python -m deploy.demo break kill-
 
 
 def parts_table(parts: Sequence[Part], ports: Ports) -> str:
-    """A line for each part: what it is, where, and what is to be seen there."""
+    """A line for each part: its name, its address, and what it serves."""
     names = max(len(part.name) for part in parts)
     wheres = max(len(part.where(ports)) for part in parts)
     return "\n".join(f"  {part.name:<{names}}  {part.where(ports):<{wheres}}  {part.what}" for part in parts)

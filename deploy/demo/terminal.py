@@ -1,4 +1,4 @@
-"""What the demo prints, and what is typed where it runs."""
+"""The demo's output, and the lines that are typed in its terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 from deploy.demo.notices import Notice
 
 COLOURS: Final = {"FIRING": "red", "REPEATED": "yellow", "RESOLVED": "green"}
-"""Of what has one; other states are as long as these at most."""
+"""By state. Other states have no colour and are not longer."""
 
 
 def say(text: str) -> None:
@@ -24,7 +24,7 @@ def say(text: str) -> None:
 
 
 def event(state: str, text: str) -> None:
-    """Print what happened, with the time of day and, in a terminal, in colour."""
+    """Print an event with the time of day, in colour if stdout is a terminal."""
     column = f"{state:<8}"
     styled = click.style(column, fg=COLOURS[state]) if state in COLOURS else column
     click.echo(f"{time.strftime('%H:%M:%S')}  {styled}  {text}")
@@ -35,7 +35,7 @@ def show(notice: Notice) -> None:
 
 
 class TypedLines:
-    """Hands each line that is typed to `take`, from a thread of its own, until close() or the input's end."""
+    """A thread calls `take` with each line that is typed, until close() or the end of the input."""
 
     def __init__(self, take: Callable[[str], None]) -> None:
         self._take = take
@@ -57,7 +57,7 @@ class TypedLines:
         self.close()
 
     def _read(self) -> None:
-        # Not sys.stdin.readline(): nothing ends that, and a demo that stops would wait for it.
+        # sys.stdin.readline() cannot be interrupted: a demo that stops would wait for it.
         typed, rest = sys.stdin.fileno(), b""
         while True:
             ready, _, _ = select.select([typed, self._ended], [], [])

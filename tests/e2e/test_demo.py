@@ -1,4 +1,4 @@
-"""`make demo`, as a person runs it: it comes up, breaks and is mended, tells its alerts, leaves nothing."""
+"""`make demo` as a person runs it: start, actions, alerts, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DASHBOARD_763 = (
     "redis_db_keys{db='db0'}",
     "redis_db_keys_expiring{db='db0'}",
 )
-"""What the Grafana dashboard number 763 asks for, each for an `instance`."""
+"""The series that the Grafana dashboard 763 queries, each for an `instance`."""
 
 
 pytestmark = pytest.mark.timeout(180)
@@ -50,13 +50,13 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[RunningDemo]:
-    """All is up. What a test breaks it mends; the last one stops it."""
+    """Everything is up. A test repairs what it breaks; the last one stops the demo."""
     with run_demo() as running:
         running.wait_for("Ctrl-C stops everything", seconds=120)
         yield running
 
 
-def test_everything_comes_up_and_is_seen(demo: RunningDemo) -> None:
+def test_everything_is_up_and_has_series(demo: RunningDemo) -> None:
     [(_, score)] = query(demo, "oxherd_health_score")
     assert 0 <= score <= 100
     assert {labels["node"] for labels, up in query(demo, "redis_up") if up == 1} == {
@@ -75,14 +75,14 @@ def test_everything_comes_up_and_is_seen(demo: RunningDemo) -> None:
 
 
 SELECTOR = re.compile(r"\b((?:redis|bullmq|host|oxherd)_\w+|up)(\{[^{}]*\})")
-NOT_YET = {
+EXPECTED_EMPTY = {
     'bullmq_queue_rate_limit_ttl_seconds{job="oxherd"}': "no queue of the demo has a rate limit",
 }
-"""Selectors of the rules that find nothing on the demo, and why that is right."""
+"""Selectors of the rules that are empty on the demo, and why."""
 
 
-def test_every_series_that_the_rules_ask_for_is_there(demo: RunningDemo) -> None:
-    """A name or label with a slip would make an alert that never fires."""
+def test_every_series_of_the_rules_exists(demo: RunningDemo) -> None:
+    """With a wrong name or label an alert would never fire."""
     selectors = set()
     for file in ("oxherd.yml", "oxherd-extra.yml"):
         rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / file).read_text())
@@ -91,7 +91,7 @@ def test_every_series_that_the_rules_ask_for_is_there(demo: RunningDemo) -> None
             query(demo, rule["expr"])
     assert len(selectors) > 20
     empty = {selector for selector in selectors if not query(demo, selector)}
-    assert empty == set(NOT_YET)
+    assert empty == set(EXPECTED_EMPTY)
 
 
 def test_the_workers_of_the_bursty_queue_follow_its_batches(demo: RunningDemo) -> None:
@@ -106,47 +106,47 @@ def test_the_workers_of_the_bursty_queue_follow_its_batches(demo: RunningDemo) -
     assert "newsletter" in shown.stdout
 
 
-def test_it_says_that_its_times_are_not_the_real_ones(demo: RunningDemo) -> None:
+def test_it_prints_the_divisor_of_the_times(demo: RunningDemo) -> None:
     assert f"divided by {FASTER}: a minute takes 0.5 s" in demo.printed
 
 
 def test_the_generated_configuration_is_accepted(demo: RunningDemo) -> None:
     home = home_of(demo)
-    verdict = promtool("check", "config", str(home / "prometheus.yml"))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
-    assert "8 rules found" in verdict.stdout
-    verdict = amtool("check-config", str(home / "alertmanager.yml"))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
-    assert "1 templates" in verdict.stdout
+    result = promtool("check", "config", str(home / "prometheus.yml"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "8 rules found" in result.stdout
+    result = amtool("check-config", str(home / "alertmanager.yml"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 templates" in result.stdout
 
 
-def test_what_cannot_be_done_is_told(demo: RunningDemo) -> None:
-    mistyped = demo.ask("kil-node")
-    assert mistyped.returncode == 2
-    assert mistyped.stderr == "demo: there is no 'kil-node'; did you mean kill-node?\n"
+def test_an_action_that_is_not_possible_is_reported(demo: RunningDemo) -> None:
+    misspelled = demo.ask("kil-node")
+    assert misspelled.returncode == 2
+    assert misspelled.stderr == "demo: unknown action 'kil-node'; did you mean kill-node?\n"
 
     demo.type("coffee")
-    demo.wait_for("not done  coffee: there is no 'coffee'; there are kill-node, ")
+    demo.wait_for("not done  coffee: unknown action 'coffee'; the actions are kill-node, ")
 
-    needless = demo.ask("start-node")
-    assert needless.returncode == 1
-    assert needless.stderr == "demo: every node runs\n"
+    unneeded = demo.ask("start-node")
+    assert unneeded.returncode == 1
+    assert unneeded.stderr == "demo: every node runs\n"
 
 
-def test_no_demo_is_told(demo: RunningDemo) -> None:
+def test_a_missing_demo_is_reported(demo: RunningDemo) -> None:
     elsewhere = ask("kill-node", redis_port=free_port())
     assert elsewhere.returncode == 2
     assert elsewhere.stderr.startswith("demo: no demo runs here with its Redis on ")
     assert "Traceback" not in elsewhere.stderr
 
 
-def test_one_that_says_nothing_holds_up_nobody(demo: RunningDemo) -> None:
+def test_a_silent_client_does_not_block_others(demo: RunningDemo) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(home_of(demo) / "control"))
         assert demo.ask("start-node").stderr == "demo: every node runs\n"
 
 
-def test_what_is_broken_fires_and_what_is_mended_is_resolved(demo: RunningDemo) -> None:
+def test_alerts_fire_and_are_resolved_after_the_repair(demo: RunningDemo) -> None:
     assert demo.ask("fail-jobs").returncode == 0
     demo.type("stop-workers")
     assert demo.ask("fill-memory").returncode == 0
@@ -171,7 +171,7 @@ def test_what_is_broken_fires_and_what_is_mended_is_resolved(demo: RunningDemo) 
     assert "Traceback" not in demo.printed
 
 
-def test_all_of_redis_goes_and_comes_back(demo: RunningDemo) -> None:
+def test_all_redis_nodes_are_lost_and_restarted(demo: RunningDemo) -> None:
     lost = "critical  RedisConnectionDown  Redis cannot be reached: localhost:"
     assert demo.ask("stop-redis").returncode == 0
     demo.wait_for(f"FIRING    {lost}{demo.exporter}$")
@@ -182,24 +182,24 @@ def test_all_of_redis_goes_and_comes_back(demo: RunningDemo) -> None:
     demo.wait_for(f"RESOLVED  {lost}{demo.exporter}$")
 
 
-def test_a_node_that_ends_by_itself_is_told(demo: RunningDemo) -> None:
+def test_a_node_that_ends_by_itself_is_reported(demo: RunningDemo) -> None:
     address = f"127.0.0.1:{demo.nodes[-1]}"
     [node] = [child for child in children_of(demo) if address in " ".join(child.cmdline())]
     node.kill()
-    demo.wait_for(f"ended     Redis {address}; the demo goes on without it")
+    demo.wait_for(f"ended     Redis {address}; the demo continues without it")
     assert demo.ask("start-node").stdout == f"demo: {address} is back\n"
 
 
 def test_ctrl_c_leaves_nothing_behind_not_even_a_node_that_hangs(demo: RunningDemo) -> None:
     assert demo.ask("hang-node").returncode == 0
     children, home = children_of(demo), home_of(demo)
-    # Six nodes, the queues, exporter, scaler, Alertmanager, Prometheus, at least a worker and its keeper.
+    # Six nodes, the queues, exporter, scaler, Alertmanager, Prometheus, at least a worker and its shim.
     assert len(children) >= 13
     demo.stop()
     assert not [child for child in children if child.is_running()]
     assert not [port for port in demo.ports if who_listens(port)]
     assert not home.exists()
-    assert demo.printed.count("  ended  ") <= 1  # of the nodes that ended unasked, each once
+    assert demo.printed.count("  ended  ") <= 1  # each node that ended without an action, once
     assert "Traceback" not in demo.printed
 
 
@@ -208,7 +208,7 @@ def children_of(demo: RunningDemo) -> list[psutil.Process]:
 
 
 def home_of(demo: RunningDemo) -> Path:
-    return Path(demo.wait_for(r"all is up .* logs are in (\S+)")[1])
+    return Path(demo.wait_for(r"everything is up .* logs are in (\S+)")[1])
 
 
 def test_a_taken_port_is_named_with_its_owner_and_nothing_starts(redis_server: RedisServer) -> None:
@@ -227,8 +227,8 @@ def test_a_signal_while_it_starts_leaves_nothing_behind() -> None:
 
 
 def test_prometheus_accepts_the_shipped_configuration() -> None:
-    verdict = promtool("check", "config", str(ROOT / "deploy" / "prometheus" / "prometheus.yml"))
-    assert verdict.returncode == 0, verdict.stderr
+    result = promtool("check", "config", str(ROOT / "deploy" / "prometheus" / "prometheus.yml"))
+    assert result.returncode == 0, result.stderr
 
 
 def with_instance(series: str, instance: str) -> str:

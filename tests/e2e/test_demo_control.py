@@ -1,4 +1,4 @@
-"""How another terminal reaches a demo, and what it says when it cannot."""
+"""The control socket of a demo, and its errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PORT = 7001
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A demo's directory; not below tmp_path, whose names are long for a socket's."""
+    """A demo's directory; not below tmp_path, whose paths are too long for a socket."""
     with tempfile.TemporaryDirectory() as place:
         monkeypatch.setattr(tempfile, "tempdir", place)
         path = Path(place) / f"{home_prefix(PORT)}b"
@@ -26,37 +26,37 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def echo(line: str) -> ActionResult:
-    return ActionResult(done=line != "no", text=f"heard {line}")
+    return ActionResult(done=line != "no", text=f"got {line}")
 
 
 def test_a_line_is_answered(home: Path) -> None:
     with ControlServer(home, echo):
-        assert request_action("kill-node", redis_port=PORT) == ActionResult(done=True, text="heard kill-node")
-        assert request_action("no", redis_port=PORT) == ActionResult(done=False, text="heard no")
+        assert request_action("kill-node", redis_port=PORT) == ActionResult(done=True, text="got kill-node")
+        assert request_action("no", redis_port=PORT) == ActionResult(done=False, text="got no")
 
 
 @pytest.mark.usefixtures("home")
-def test_without_a_demo_it_says_how_to_start_one() -> None:
+def test_the_error_without_a_demo_says_how_to_start_one() -> None:
     with pytest.raises(NoDemoError, match="no demo runs here with its Redis on 7001: make demo starts one"):
         request_action("kill-node", redis_port=PORT)
 
 
-def test_a_demo_on_other_ports_is_not_asked(home: Path) -> None:
+def test_a_demo_on_other_ports_is_ignored(home: Path) -> None:
     with ControlServer(home, echo), pytest.raises(NoDemoError):
         request_action("kill-node", redis_port=700)
 
 
-def test_what_a_killed_demo_left_is_passed_over(home: Path) -> None:
-    for name in "ac":  # whatever order they are found in, one comes first
-        left = home.with_name(f"{home_prefix(PORT)}{name}")
-        left.mkdir()
+def test_directories_of_killed_demos_are_skipped(home: Path) -> None:
+    for name in "ac":  # in any order of the search, one of them is first
+        stale = home.with_name(f"{home_prefix(PORT)}{name}")
+        stale.mkdir()
         with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(str(left / SOCKET))
+            dead.bind(str(stale / SOCKET))
     with ControlServer(home, echo):
         assert request_action("kill-node", redis_port=PORT).done
 
 
-def test_a_demo_that_does_not_answer_is_not_waited_for_for_ever(home: Path) -> None:
+def test_a_demo_that_does_not_answer_is_a_timeout(home: Path) -> None:
     stuck = Event()
 
     def wait(line: str) -> ActionResult:
@@ -69,22 +69,22 @@ def test_a_demo_that_does_not_answer_is_not_waited_for_for_ever(home: Path) -> N
         stuck.set()
 
 
-def test_a_demo_that_ends_meanwhile_is_told(home: Path) -> None:
+def test_a_demo_that_ends_meanwhile_is_reported(home: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(home / SOCKET))
         server.listen()
         server.settimeout(5)
         with pytest.raises(NoDemoError, match="ended before it answered"):
-            ask_and_hang_up(server)
+            request_and_close(server)
 
 
-def ask_and_hang_up(server: socket.socket) -> None:
-    def hang_up() -> None:
+def request_and_close(server: socket.socket) -> None:
+    def close_connection() -> None:
         server.accept()[0].close()
 
-    hangs_up = Thread(target=hang_up)
-    hangs_up.start()
+    closer = Thread(target=close_connection)
+    closer.start()
     try:
         request_action("kill-node", redis_port=PORT)
     finally:
-        hangs_up.join()
+        closer.join()

@@ -53,7 +53,7 @@ def test_a_group_of_several_alerts_has_no_name() -> None:
 
 def test_each_notification_is_passed_on() -> None:
     passed: list[Notification] = []
-    with Receiver(tell=passed.append) as receiver, ThreadPoolExecutor(8) as senders:
+    with Receiver(forward=passed.append) as receiver, ThreadPoolExecutor(8) as senders:
         list(senders.map(lambda n: tell(receiver, f"A{n}"), range(40)))
     for notifications in (passed, receiver.notifications):
         assert sorted(notification.alert for notification in notifications) == sorted(

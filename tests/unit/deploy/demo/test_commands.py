@@ -17,13 +17,13 @@ def test_a_line_names_an_action(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("kil-node", "there is no 'kil-node'; did you mean kill-node?"),
-        ("kill-node 7001", "there is no 'kill-node 7001'; did you mean kill-node?"),
-        ("coffee", "there is no 'coffee'; there are kill-node, start"),
-        ("\x1b[A", r"there is no '\x1b[A'; there are kill-node, start"),
+        ("kil-node", "unknown action 'kil-node'; did you mean kill-node?"),
+        ("kill-node 7001", "unknown action 'kill-node 7001'; did you mean kill-node?"),
+        ("coffee", "unknown action 'coffee'; the actions are kill-node, start"),
+        ("\x1b[A", r"unknown action '\x1b[A'; the actions are kill-node, start"),
     ],
 )
-def test_another_line_is_refused_with_what_was_meant(line: str, message: str) -> None:
+def test_an_unknown_action_is_refused_with_a_suggestion(line: str, message: str) -> None:
     with pytest.raises(RefusedError) as refused:
         find(line, [KILL, START])
     assert str(refused.value) == message
@@ -36,7 +36,7 @@ def test_the_table_is_aligned() -> None:
     ]
 
 
-def test_each_action_has_a_name_of_its_own() -> None:
+def test_the_names_of_actions_are_unique() -> None:
     names = [action.name for action in ACTIONS]
     assert len(set(names)) == len(names)
     assert HELP_COMMAND not in names

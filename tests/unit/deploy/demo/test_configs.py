@@ -29,7 +29,7 @@ def test_the_rules_are_the_shipped_ones_with_their_times_divided() -> None:
         assert rule["annotations"] == model["annotations"]
 
 
-def test_prometheus_looks_for_the_demo_and_for_nothing_else() -> None:
+def test_prometheus_scrapes_only_the_demo() -> None:
     config = prometheus_config(
         exporter_port=1, scaler_port=3, alertmanager_port=2, rules=Path("/demo/rules.yml"), divisor=30
     )
@@ -42,7 +42,7 @@ def test_prometheus_looks_for_the_demo_and_for_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("divisor", "interval", "timeout"), [(1, 5, 4), (2, 2.5, 2), (30, 1, 1)])
-def test_scrapes_come_sooner_too_but_not_below_a_second(
+def test_scrape_times_are_divided_but_at_least_a_second(
     divisor: float, interval: float, timeout: float
 ) -> None:
     rules = Path("/demo/rules.yml")
@@ -54,7 +54,7 @@ def test_scrapes_come_sooner_too_but_not_below_a_second(
 
 
 @pytest.mark.parametrize(("divisor", "seconds"), [(1, 10), (2, 5), (30, 1)])
-def test_the_exporter_looks_for_workers_sooner_too(divisor: float, seconds: float) -> None:
+def test_the_discovery_interval_is_divided(divisor: float, seconds: float) -> None:
     config = exporter_config(cluster=["127.0.0.1:7001"], divisor=divisor, probes={"shop": "http://a"})
     settings = ExporterSettings.model_validate(config)
     assert settings.bullmq.discovery_interval_seconds == seconds
@@ -71,6 +71,6 @@ def test_alertmanager_has_the_shipped_routes_and_no_receiver_but_the_webhook() -
     assert all(Path(template).is_file() for template in config["templates"])
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_a_written_configuration_is_read_back(tmp_path: Path) -> None:
     config = rules_config(30)
     assert read(write(config, tmp_path / "rules.yml")) == config

@@ -31,14 +31,14 @@ def test_an_alert_is_one_line_in_columns() -> None:
     ]
 
 
-def test_what_was_told_and_still_holds_is_a_repeat_until_it_is_resolved() -> None:
+def test_an_alert_that_still_fires_is_repeated_until_it_is_resolved() -> None:
     firing = Firing()
     resolved = NODE_DOWN | {"status": "resolved"}
     states = [lines(firing, alert)[0].split()[0] for alert in (NODE_DOWN, NODE_DOWN, resolved, NODE_DOWN)]
     assert states == ["FIRING", "REPEATED", "RESOLVED", "FIRING"]
 
 
-def test_alerts_of_one_notification_are_told_apart() -> None:
+def test_alerts_of_one_notification_are_distinguished() -> None:
     other = NODE_DOWN | {"fingerprint": "b2", "labels": {"alertname": "Other", "queue": "{mail}"}}
     assert [line.split()[0] for line in lines(Firing(), NODE_DOWN, other)] == ["FIRING", "FIRING"]
 
@@ -52,11 +52,11 @@ def test_alerts_of_one_notification_are_told_apart() -> None:
         ({}, "."),
     ],
 )
-def test_what_it_is_about_is_the_most_telling_label(labels: dict[str, str], what: str) -> None:
+def test_the_object_is_the_most_specific_label(labels: dict[str, str], what: str) -> None:
     [line] = lines(Firing(), NODE_DOWN | {"labels": {"alertname": "X"} | labels})
     assert line.endswith(f"A Redis node is down{what}")
 
 
-def test_an_alert_without_severity_and_summary_is_told_too() -> None:
+def test_an_alert_without_severity_and_summary_is_shown_too() -> None:
     bare = {"status": "firing", "fingerprint": "c3", "labels": {"alertname": "X"}, "annotations": {}}
     assert lines(Firing(), bare)[0].split() == ["FIRING", "X"]
