@@ -12,8 +12,8 @@ import time
 from typing import Final
 
 from bench.queues import fill
+from exporter.config.settings import BullMQSettings, ExporterSettings, RedisSettings
 from exporter.run import Exporter
-from exporter.settings import BullMQSettings, ExporterSettings, RedisSettings
 from lab.deadline import wait_until
 from lab.redis import start_redis
 from service.clock import monotonic

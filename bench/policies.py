@@ -20,9 +20,9 @@ from typing import Final
 from bench.autoscalers import Keda, WaitingRule
 from bench.loads import Case, generated, recorded
 from scaler.backtest.simulate import Plant, Report, SimulatedController, simulate
+from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, step
 from scaler.model import Control, Observation
-from scaler.settings import PolicySettings
 
 _MOST: Final = 200
 _SEEDS: Final = (1, 2, 3)

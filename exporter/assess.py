@@ -8,10 +8,10 @@ from typing import Final
 
 from exporter.assessment import Assessment, succeeded
 from exporter.collect import Collector
+from exporter.config.settings import ExporterSettings
 from exporter.derived import totals
 from exporter.health import Health, Issue, assess
 from exporter.history import History
-from exporter.settings import ExporterSettings
 from exporter.snapshot import Snapshot
 from exporter.switch import Switch
 from service.catalogs import ENGLISH

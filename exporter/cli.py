@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from service.cli import (
+from service.commands.completion import add_completion
+from service.commands.options import (
     CONTEXT,
     INTERRUPTED,
     F,
@@ -21,10 +22,9 @@ from service.cli import (
     version_option,
     watch_option,
 )
-from service.completion import add_completion
 
 if TYPE_CHECKING:
-    from exporter.settings import ExporterSettings
+    from exporter.config.settings import ExporterSettings
     from service.config.load import Loaded
 
 _PROGRAM = "monitor"
@@ -119,8 +119,8 @@ def _settings(config: str | None, listen: str | None = None) -> Loaded[ExporterS
 
 def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
     from exporter.bullmq.state_file import CheckpointFileError
+    from exporter.config.environment import misspelled_exporter_variables
     from exporter.configuration import all_secrets, preflight_error
-    from exporter.environment import misspelled_exporter_variables
     from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter, tune_garbage_collection
     from service.config.load import ConfigError

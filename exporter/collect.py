@@ -13,12 +13,12 @@ from typing import Any, Final, TypeAlias
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
+from exporter.config.settings import ExporterSettings
 from exporter.host.collect import collect_host, collect_process
 from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.redis.watch import FailoverWatcher
-from exporter.settings import ExporterSettings
 from exporter.snapshot import Snapshot
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError

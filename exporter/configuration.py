@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from exporter.address import parse_url
-from exporter.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
-from exporter.settings import ExporterSettings
-from exporter.validation import load_exporter_settings
+from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
+from exporter.config.settings import ExporterSettings
+from exporter.config.validation import load_exporter_settings
 from service.config.files import check_readable
 from service.config.load import ConfigError, Loaded, secret_names, secrets_of
 from service.config.sources import check_files, from_command_line, read_sources

@@ -8,8 +8,8 @@ from shlex import quote
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.bullmq.keys import base
+from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
-from exporter.settings import HealthSettings
 from exporter.snapshot import CLUSTER_SLOTS, NodeReading, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok, Outcome, value_or_none

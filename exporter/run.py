@@ -16,6 +16,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.state_file import CheckpointFile
 from exporter.collect import Collector, Parts, make_sources
+from exporter.config.settings import BullMQSettings, ExporterSettings
 from exporter.history import History, Point
 from exporter.peers.model import Peers
 from exporter.peers.poller import PeerPoller
@@ -23,7 +24,6 @@ from exporter.probes.prober import Probers
 from exporter.redis.deployment import Deployment
 from exporter.redis.preflight import PreflightError, check_redis_access
 from exporter.redis.watch import FailoverWatcher
-from exporter.settings import BullMQSettings, ExporterSettings
 from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
 from exporter.web.app import make_exporter_app

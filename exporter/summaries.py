@@ -7,9 +7,8 @@ from typing import Final
 
 from exporter.derived import totals
 from exporter.views import View, job_counts
-from service.console import printable
 from service.i18n import Translator
-from service.units import count, size
+from service.units import count, printable, size
 
 STATUSES: Final[Mapping[str, str]] = {
     "healthy": "status.healthy",

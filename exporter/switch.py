@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from exporter.settings import MonitoringSettings
+from exporter.config.settings import MonitoringSettings
 from service.clock import now
 
 _IDLE_SECONDS: Final = 1.0  # between two checks while monitoring is off

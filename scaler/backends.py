@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Condition
-from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from service.cli import (
+from service.commands.completion import add_completion
+from service.commands.options import (
     CONTEXT,
     INTERRUPTED,
     check_options,
@@ -23,10 +24,9 @@ from service.cli import (
     version_option,
     watch_option,
 )
-from service.completion import add_completion
 
 if TYPE_CHECKING:
-    from scaler.settings import ScalerSettings, TargetSettings
+    from scaler.config.settings import ScalerSettings, TargetSettings
     from service.config.load import Loaded
 
 _PROGRAM: Final = "scaling"
@@ -298,8 +298,8 @@ def backtest(
 
     from scaler.backtest.replay import NothingRecordedError
     from scaler.backtest.report import plot, policies_of, result_data, result_table, run_backtest
+    from service.commands.console import make_console
     from service.config.load import ConfigError
-    from service.console import make_console
     from service.outcome import UnreadableError
 
     loaded = _settings(config)
@@ -351,8 +351,8 @@ def _run(
     import logging
 
     from scaler.backends import BackendError
+    from scaler.config.environment import misspelled_scaler_variables
     from scaler.configuration import Reloader
-    from scaler.environment import misspelled_scaler_variables
     from scaler.run import Scaler
     from scaler.state.store import StoreError
     from service.config.load import ConfigError, secrets_of

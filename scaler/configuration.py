@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from scaler.environment import SCALER_VARIABLES, scaler_environment
-from scaler.settings import ScalerSettings
-from scaler.validation import load_scaler_settings
+from scaler.config.environment import SCALER_VARIABLES, scaler_environment
+from scaler.config.settings import ScalerSettings
+from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError, Loaded, secret_names
 from service.config.reload import ContentWatch
 from service.config.sources import check_files, from_command_line, read_sources

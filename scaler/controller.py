@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import (
     Applied,
@@ -21,7 +22,6 @@ from scaler.model import (
     TargetMetrics,
     Workers,
 )
-from scaler.settings import PolicySettings
 from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep
 from scaler.targets.base import Target

@@ -14,13 +14,13 @@ from prometheus_client.registry import Collector
 
 from scaler.app import make_scaler_app
 from scaler.backends import backend_kind, backend_kind_of, make_backend
+from scaler.config.policy_layers import checked_policy, origins, resolve
+from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
 from scaler.model import Condition
-from scaler.policy_layers import checked_policy, origins, resolve
 from scaler.prometheus.target_metrics import PrometheusMetrics
-from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.state.store import Update

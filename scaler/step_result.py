@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
 from scaler.model import (
     Applied,
@@ -15,7 +16,6 @@ from scaler.model import (
     QueueSample,
     Workers,
 )
-from scaler.settings import PolicySettings
 from service.outcome import Failed, Ok, Outcome
 
 

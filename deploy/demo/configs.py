@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from exporter.settings import BullMQSettings
+from exporter.config.settings import BullMQSettings
 from lab.scaled import duration_seconds, scale, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[1]

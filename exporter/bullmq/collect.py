@@ -22,9 +22,9 @@ from exporter.bullmq.counts import (
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.placement import SlotMap
+from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
 from service.clock import Deadline, now
 from service.load_factor import worker_capacity

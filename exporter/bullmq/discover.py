@@ -23,9 +23,9 @@ from exporter.bullmq.keys import (
     scan_pattern,
 )
 from exporter.bullmq.placement import SlotMap
+from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request, pack_request
-from exporter.settings import BullMQSettings
 from exporter.snapshot import OwnCounts, QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError

@@ -20,9 +20,9 @@ from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.rates import RateHistory
 from exporter.bullmq.state_file import CheckpointFile
 from exporter.bullmq.stream import CHECK_IDLE, Stream, bulk
+from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
-from exporter.settings import BullMQSettings
 from exporter.snapshot import Events, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError

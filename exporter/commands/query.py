@@ -19,7 +19,7 @@ from exporter.commands.view_source import FallbackSource, LocalSource, RemoteSou
 from exporter.configuration import all_secrets, read_exporter_settings
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
-from service.console import make_console
+from service.commands.console import make_console
 from service.logs import configure
 from service.web.address import local_url
 from service.web.status_client import StatusError, key_from_environment, key_from_settings

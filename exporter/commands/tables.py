@@ -27,9 +27,8 @@ from exporter.summaries import (
 )
 from exporter.views import View, issue_text, job_counts
 from service.catalogs import TRANSLATORS
-from service.console import printable
 from service.i18n import Translator, of_locale
-from service.units import count, duration, milliseconds, percent, size
+from service.units import count, duration, milliseconds, percent, printable, size
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _LONGEST_NAME: Final = 100  # characters; BullMQ has no limit; --json prints the whole name

@@ -11,10 +11,10 @@ from typing import Final, Self
 from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
 from exporter.collect import Collector, Parts, make_sources
+from exporter.config.settings import ExporterSettings
 from exporter.configuration import preflight_error
 from exporter.redis.deployment import Deployment
 from exporter.redis.preflight import PreflightError, check_redis_access
-from exporter.settings import ExporterSettings
 from exporter.views import NO_MONITORING, About, View, status_view
 from service.clock import Deadline
 from service.config.load import Loaded

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from exporter.config.settings import ExporterApiSettings
 from exporter.peers.model import Peers, PeerStatus
-from exporter.settings import ExporterApiSettings
 from service.clock import Deadline, now
 from service.threads import Supervised
 from service.web.client import HttpClientError, fetch

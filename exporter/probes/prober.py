@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+from exporter.config.settings import ProbeSettings
 from exporter.probes.checks import ProbeError, add_observation
 from exporter.probes.request import probe
-from exporter.settings import ProbeSettings
 from exporter.snapshot import Histogram, ProbeState
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog

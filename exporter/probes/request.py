@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from exporter.config.settings import ProbeSettings
 from exporter.probes.checks import ProbeError, ProbeFailure, check_body, check_status, next_url
-from exporter.settings import ProbeSettings
 from service.clock import Deadline
 from service.web.client import ErrorKind, HttpClientError, connect, fetch
 

@@ -19,8 +19,8 @@ from redis.connection import Connection as RedisPyConnection
 from redis.connection import SSLConnection as RedisPySslConnection
 from redis.exceptions import RedisError
 
+from exporter.config.settings import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
-from exporter.settings import TlsSettings
 from service.clock import Deadline
 from service.outcome import UnreadableError
 

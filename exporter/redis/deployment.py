@@ -11,12 +11,12 @@ from functools import partial
 from typing import Final
 
 from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
+from exporter.config.settings import RedisSettings
 from exporter.redis.connect import Connection, ConnectionOptions, open_connection, tls_context
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
 from exporter.redis.pool import GRACE, ConnectionPools, Pending, Replies
 from exporter.redis.protocol import Reply, Request
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
-from exporter.settings import RedisSettings
 from exporter.snapshot import Mode, Topology
 from service.clock import Deadline
 from service.outcome import Ok, Outcome, UnreadableError

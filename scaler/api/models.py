@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from scaler.settings import POLICY_KEYS, PolicySettings
+from scaler.config.settings import POLICY_KEYS, PolicySettings
 from service.api.envelope import Camel, CommandBody
 
 

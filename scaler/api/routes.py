@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from pydantic.alias_generators import to_camel
 
 from scaler.api import models
-from scaler.policy_layers import checked_policy, origins
-from scaler.settings import POLICY_KEYS, ScalerSettings, TargetSettings
+from scaler.config.policy_layers import checked_policy, origins
+from scaler.config.settings import POLICY_KEYS, ScalerSettings, TargetSettings
 from scaler.state.commands import (
     CommandError,
     change_policy,

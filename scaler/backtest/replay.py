@@ -14,9 +14,9 @@ from random import Random
 from typing import Final
 
 from scaler.backtest.simulate import Load, Plant, Report, simulate
+from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Observation
-from scaler.settings import PolicySettings
 
 _MAX_JOBS: Final = 300_000
 _RUN_TIME_SIGMA: Final = 0.6  # sigma of the lognormal run times

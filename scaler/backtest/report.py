@@ -15,8 +15,8 @@ from rich.text import Text
 from scaler.backtest.history import read_history
 from scaler.backtest.replay import ArrivalHistory, HistoryPoint, NothingRecordedError, arrival_history, replay
 from scaler.backtest.simulate import Report
-from scaler.policy_layers import checked_policy, resolve
-from scaler.settings import PolicySettings, ScalerSettings, TargetSettings
+from scaler.config.policy_layers import checked_policy, resolve
+from scaler.config.settings import PolicySettings, ScalerSettings, TargetSettings
 from service.clock import Deadline, now
 from service.config.files import read_text
 from service.config.load import ConfigError

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from scaler.backends import BackendError, make_backend
+from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Override
-from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.commands import (
     CommandError,
     clear_override,

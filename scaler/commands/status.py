@@ -13,7 +13,7 @@ from rich.console import Console
 from scaler.commands.tables import scaling_table
 from scaler.views import NAME
 from service.clock import wait
-from service.console import make_console
+from service.commands.console import make_console
 from service.web.status_client import StatusError, check_url, fetch_status
 
 _SECONDS: Final = 10.0

@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from service.catalogs import TRANSLATORS
-from service.console import printable
 from service.i18n import Translator, of_locale
-from service.units import count, milliseconds
+from service.units import count, milliseconds, printable
 
 _COLOURS: Final = {
     "AtMax": "yellow",

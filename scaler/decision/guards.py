@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from scaler.config.settings import PolicySettings
 from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
-from scaler.settings import PolicySettings
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it

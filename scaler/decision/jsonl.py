@@ -13,9 +13,9 @@ from typing import Any, Final, TextIO
 
 from pydantic import ValidationError
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Missing, Observation, QueueSample
-from scaler.settings import PolicySettings
 
 _INTERVAL: Final = 5.0
 _SETTING_FIELDS: Final = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from scaler.config.settings import PolicySettings
 from scaler.model import QueueSample
-from scaler.settings import PolicySettings
 from service.load_factor import load_factor, worker_capacity
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scaler.config.settings import PolicySettings
 from scaler.decision import guards
 from scaler.decision.guards import GuardMemory, apply_guards, fresh_sample
 from scaler.decision.policies import POLICIES
 from scaler.model import Control, Decision, Missing, Observation
-from scaler.settings import PolicySettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
+from scaler.config.settings import KubernetesSettings
 from scaler.kube.errors import KubeError, error_of_response
 from scaler.kube.objects import FIELD_MANAGER, Json, Ref
-from scaler.settings import KubernetesSettings
 from service.clock import Deadline, monotonic
 from service.rate_limit import TokenBucket
 

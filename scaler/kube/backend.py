@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
 from scaler.kube.conflicts import OtherAutoscalers
@@ -15,7 +16,6 @@ from scaler.kube.objects import Ref
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
 from scaler.model import Condition
-from scaler.settings import ScalerSettings, TargetSettings
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep

@@ -12,8 +12,8 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import SecretStr
 from pydantic_core import from_json
 
+from scaler.config.prometheus import PrometheusSettings, is_header_value
 from scaler.prometheus.parse import api_data
-from scaler.prometheus.settings import PrometheusSettings, is_header_value
 from service.clock import Deadline
 from service.config.files import read_text
 from service.config.load import HIDDEN, ConfigError

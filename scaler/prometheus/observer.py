@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
+from scaler.config.prometheus import MOST_QUERIES, PrometheusSettings, QuerySettings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.client import Server
 from scaler.prometheus.parse import Labels, QueryError, Reading, matrix, read_answer, vector
 from scaler.prometheus.promql import OURS, QueueKey, explained, query_text
-from scaler.prometheus.settings import MOST_QUERIES, PrometheusSettings, QuerySettings
 from service.clock import Deadline, monotonic, now
 from service.outcome import UnreadableError
 from service.threads import backoff

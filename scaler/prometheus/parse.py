@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from scaler.config.prometheus import QuerySettings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.promql import MEASURE_LABEL, OURS, QueueKey, measure_texts, quoted
-from scaler.prometheus.settings import QuerySettings
 from service.outcome import UnreadableError
 
 Labels: TypeAlias = frozenset[tuple[str, str]]

@@ -12,8 +12,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from scaler.config.prometheus import MEASURES, QuerySettings
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.settings import MEASURES, QuerySettings
 
 
 class QueueKey(NamedTuple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from scaler.config.prometheus import QuerySettings
+from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
 from scaler.model import Missing, TargetMetrics
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.promql import QueueKey, combine
-from scaler.prometheus.settings import QuerySettings
-from scaler.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
 from service.clock import Deadline
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from scaler.config.policy_layers import checked_policy
+from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching
 from scaler.model import Override
-from scaler.policy_layers import checked_policy
-from scaler.settings import ScalerSettings, TargetSettings, is_glob, matching
 from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
 from service.clock import now
 from service.units import duration

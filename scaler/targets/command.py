@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from scaler.config.settings import ProcessSettings
 from scaler.model import NotApplied
-from scaler.settings import ProcessSettings
 
 _SHIM: Final = Path(__file__).with_name("shim.py")
 WORKER_NAME: Final = "OXHERD_WORKER"

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
-from scaler.settings import ProcessSettings
 from scaler.targets.command import environment, find_problem, shim_command
 from scaler.targets.slots import WorkerSlots
 from scaler.targets.worker import WorkerProcess, status_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.settings import ExporterSettings
+from exporter.config.settings import ExporterSettings
 from lab.receiver import Notification
 from tests.support.alerts.causes import Cause
 from tests.support.alerts.monitoring import pace

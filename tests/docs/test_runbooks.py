@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster
 from lab.prometheus import Prometheus, start_prometheus

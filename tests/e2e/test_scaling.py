@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.ports import free_port

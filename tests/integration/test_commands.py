@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings
 from lab.cluster import LocalCluster
 from lab.ports import free_port
 from lab.redis import RedisServer

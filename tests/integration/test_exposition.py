@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until

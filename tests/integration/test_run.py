@@ -18,9 +18,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.config.settings import ExporterSettings, MonitoringSettings, RedisSettings
 from exporter.redis.preflight import PreflightError
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings, MonitoringSettings, RedisSettings
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.ports import free_port

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from scaler.config.settings import KubernetesSettings
 from scaler.kube.api import KubeApi
 from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
-from scaler.settings import KubernetesSettings
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, LEASE, STATE, KubeApiOf, real_kubeconfig
 from tests.support.kubernetes.fake_api import FakeApi

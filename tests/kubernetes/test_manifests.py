@@ -12,8 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from exporter.validation import load_exporter_settings
-from scaler.validation import load_scaler_settings
+from exporter.config.validation import load_exporter_settings
+from scaler.config.validation import load_scaler_settings
 from tests.support.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
 
 VERSIONS = [f"1.{minor}" for minor in range(28, int(kubernetes_validate.latest_version().split(".")[1]) + 1)]

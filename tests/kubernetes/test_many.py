@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from scaler.config.settings import PolicySettings, ScalerSettings
 from scaler.controller import Controller, Managed
 from scaler.kube import workloads
 from scaler.kube.backend import KubernetesBackend
 from scaler.metrics import metrics
 from scaler.model import Applied, NotApplied, QueueSample, TargetMetrics
-from scaler.settings import PolicySettings, ScalerSettings
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
 from service.clock import Deadline, monotonic, now

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lab.deadline import wait_until
+from scaler.config.settings import KubernetesSettings
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
 from scaler.kube.conflicts import OtherAutoscalers
@@ -21,7 +22,6 @@ from scaler.kube.objects import DELETION_COST, Pod, Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied, Workers
-from scaler.settings import KubernetesSettings
 from scaler.state.model import Action, with_action
 from scaler.transitions import Transition
 from service.clock import Deadline

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
+from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
-from exporter.settings import BullMQSettings, RedisSettings
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until

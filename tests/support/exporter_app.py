@@ -10,9 +10,9 @@ import httpx
 from exporter.api.forward import ScalerClient
 from exporter.assessment import Assessment
 from exporter.bullmq.busy import BusyJobs
+from exporter.config.settings import MonitoringSettings
 from exporter.history import Point
 from exporter.peers.model import Peers
-from exporter.settings import MonitoringSettings
 from exporter.snapshot import QueueId
 from exporter.switch import Monitoring, Switch
 from exporter.views import About

@@ -18,19 +18,19 @@ from exporter.bullmq.events import Jobs
 from exporter.bullmq.state_file import checkpoint_line
 from exporter.bullmq.stream import Stream, StreamPosition
 from exporter.cli import main as monitor
-from exporter.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
+from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
+from exporter.config.settings import ExporterSettings
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.render import Renderer
-from exporter.settings import ExporterSettings
 from exporter.snapshot import QueueId
 from exporter.views import About, Task, status_view
 from exporter.web.app import make_exporter_app
 from scaler.app import make_scaler_app
 from scaler.cli import main as scaling
-from scaler.environment import MINUTES, SCALER_VARIABLES
+from scaler.config.environment import MINUTES, SCALER_VARIABLES
+from scaler.config.settings import PolicySettings, ScalerSettings
 from scaler.metrics import SCALER_FAMILIES
 from scaler.model import Applied, Control, Decision, Override, QueueSample, Workers
-from scaler.settings import PolicySettings, ScalerSettings
 from scaler.state.model import Action, OperatorState, State, to_json
 from scaler.step_result import StepResult, TargetStep
 from scaler.views import scaler_view

@@ -15,8 +15,8 @@ import service
 from exporter.api.forward import ScalerClient as ScalerAddress
 from exporter.api.routes import make_monitoring_api as make_exporter_api
 from exporter.cli import main as monitor
+from exporter.config.settings import Penalties
 from exporter.health import RULES
-from exporter.settings import Penalties
 from exporter.views import About, status_view
 from scaler.api.routes import make_scaling_api as make_scaler_api
 from scaler.cli import main as scaling

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from exporter.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
+from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
+from exporter.config.settings import ExporterSettings
 from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
-from exporter.settings import ExporterSettings
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
@@ -94,9 +94,10 @@ def exporter_settings() -> str:
     """The text of docs/settings.md."""
     secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ExporterSettings, EXPORTER_VARIABLES))
     source = (
-        "Written by `make docs` from `exporter/settings.py`. The file is YAML, named by `--config FILE` or "
-        "`EXPORTER_CONFIG`. The environment overrides the file, and the command line overrides both. An "
-        "unknown key is an error. `monitor start --check-config` checks the settings and exits; "
+        "Written by `make docs` from `exporter/config/settings.py`. The file is YAML, named by "
+        "`--config FILE` or `EXPORTER_CONFIG`. The environment overrides the file, and "
+        "the command line overrides both. An unknown key is an error. "
+        "`monitor start --check-config` checks the settings and exits; "
         "`--print-config` prints the effective settings, secrets hidden. "
         "[settings.schema.json](settings.schema.json) is for editors."
     )

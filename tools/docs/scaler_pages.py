@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from scaler.environment import MINUTES, SCALER_VARIABLES
+from scaler.config.environment import MINUTES, SCALER_VARIABLES
+from scaler.config.settings import POLICY_KEYS, ScalerSettings
 from scaler.metrics import SCALER_FAMILIES
-from scaler.settings import POLICY_KEYS, ScalerSettings
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
 from tools.docs.markdown import (
@@ -28,9 +28,10 @@ def scaler_settings() -> str:
     secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ScalerSettings, SCALER_VARIABLES))
     rows = [row for row in setting_rows(ScalerSettings, SCALER_VARIABLES) if not row.startswith(_REPEATED)]
     source = (
-        "Written by `make docs` from `scaler/settings.py`. The file is YAML, named by `--config FILE` or "
-        "`SCALER_CONFIG`. The environment overrides the file, and the command line overrides both. An "
-        "unknown key is an error. `scaling start --check-config` checks the settings and exits; "
+        "Written by `make docs` from `scaler/config/settings.py`. The file is YAML, named by "
+        "`--config FILE` or `SCALER_CONFIG`. The environment overrides the file, and "
+        "the command line overrides both. An unknown key is an error. "
+        "`scaling start --check-config` checks the settings and exits; "
         "`--print-config` prints the effective settings, secrets hidden. "
         "[scaler-settings.schema.json](scaler-settings.schema.json) is for editors."
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
+from scaler.config.settings import PolicySettings
 from scaler.model import Observation, Proposal, QueueSample
-from scaler.settings import PolicySettings
 
 M = TypeVar("M")
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
 from scaler.model import Observation, Proposal, QueueSample
-from scaler.settings import PolicySettings
 
 _FULL: Final = 0.8
 _IDLE: Final = 0.2

@@ -25,9 +25,9 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.policies.forecast import Flow, update_flow
 from scaler.model import DUE_SECONDS, Observation, Proposal, QueueSample
-from scaler.settings import PolicySettings
 
 _DEFAULT_START_SECONDS: Final = 40.0
 _TAIL: Final = log(50.0)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from exporter.settings import BullMQSettings, RedisSettings
+from exporter.config.settings import BullMQSettings, RedisSettings
 from lab.bullmq import VERSIONS, BullMQ
 from lab.cluster import LocalCluster
 from lab.driver import Driver

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.redis.collect import collect_redis
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.settings import HealthSettings
 from exporter.snapshot import QueueId, Snapshot
 from lab.bullmq import BullMQ
 from lab.redis import RedisError, RedisServer, start_redis

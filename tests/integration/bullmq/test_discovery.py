@@ -6,10 +6,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.assessment import Assessment
+from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES
 from exporter.metrics.render import Renderer
-from exporter.settings import BullMQSettings, RedisSettings
 from exporter.snapshot import QueueId, Snapshot
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until

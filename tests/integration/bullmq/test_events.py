@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from exporter.bullmq import rates, stream
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings
 from exporter.snapshot import Histogram, QueueId
 from lab.bullmq import VERSIONS, BullMQ, Version
 from lab.cluster import LocalCluster, start_cluster

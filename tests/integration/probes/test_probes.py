@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from exporter.config.settings import ExporterSettings, ProbeSettings
 from exporter.probes.checks import ProbeError
 from exporter.probes.request import probe
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings, ProbeSettings
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer

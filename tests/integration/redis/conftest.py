@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from exporter.config.settings import RedisSettings
 from exporter.redis.deployment import Deployment
-from exporter.settings import RedisSettings
 from lab.cluster import LocalCluster, start_cluster
 from tests.support.deployments import Connect
 

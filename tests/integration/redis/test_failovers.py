@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from exporter.config.settings import ExporterSettings
 from exporter.redis.watch import FailoverWatcher
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import OURS, QueueKey
-from scaler.prometheus.settings import PrometheusSettings, QuerySettings
 from tests.support.observers import MAIL, ObserverOf
 
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Missing, Observation, QueueSample
-from scaler.settings import PolicySettings
 
 ROOT = Path(__file__).parents[3]
 CONFIG = {"policy": "wait_target", "min_workers": 1, "max_workers": 30, "worker_concurrency": 4}

@@ -12,20 +12,20 @@ from threading import Thread
 
 import pytest
 
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.settings import ExporterSettings
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.prometheus import Prometheus, Web, start_prometheus
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
+from scaler.config.prometheus import MOST_QUERIES, QuerySettings
+from scaler.config.settings import PolicySettings
 from scaler.decision.guards import fresh_sample
 from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import OURS, QueueKey, combine
-from scaler.prometheus.settings import MOST_QUERIES, QuerySettings
-from scaler.settings import PolicySettings
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
 from tests.support.observers import MAIL, ObserverOf, mail, missing, observe

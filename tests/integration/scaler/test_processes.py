@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from lab.deadline import wait_until
+from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
-from scaler.settings import ProcessSettings
 from scaler.targets.base import Target
 from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
@@ -439,7 +439,7 @@ def test_a_target_that_never_ran_is_closed(target: TargetOf) -> None:
 
 SCALER = """
 import signal, sys
-from scaler.settings import ProcessSettings
+from scaler.config.settings import ProcessSettings
 from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
 target = ProcessTarget("mail", ProcessSettings(command=tuple(sys.argv[2:]), grace_seconds=float(sys.argv[1])))

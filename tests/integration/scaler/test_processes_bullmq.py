@@ -15,8 +15,8 @@ import pytest
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.redis import RedisServer
+from scaler.config.settings import ProcessSettings
 from scaler.model import Applied
-from scaler.settings import ProcessSettings
 from scaler.targets.process import BusyLookup, ProcessTarget
 from service.clock import Deadline
 from service.outcome import Ok
@@ -117,7 +117,7 @@ def test_jobs_in_hand_are_finished_when_the_scaler_closes(redis_server: RedisSer
 
 SCALER = """
 import signal, sys
-from scaler.settings import ProcessSettings
+from scaler.config.settings import ProcessSettings
 from scaler.targets.process import BusyLookup, ProcessTarget
 from service.clock import Deadline
 settings = ProcessSettings.model_validate_json(sys.argv[1])

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from exporter.config.settings import ExporterSettings
 from exporter.host.collect import collect_host
-from exporter.settings import ExporterSettings
 from exporter.snapshot import HostState
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.assess import Assessor, sentence
 from exporter.collect import Collector
-from exporter.settings import ExporterSettings
+from exporter.config.settings import ExporterSettings
 from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError

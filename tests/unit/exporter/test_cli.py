@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from exporter.cli import main
 from exporter.commands import query
 from exporter.commands.view_source import ViewSource
-from exporter.environment import EXPORTER_VARIABLES
+from exporter.config.environment import EXPORTER_VARIABLES
 from exporter.views import About, View, status_view
 from service.web.status_client import StatusError
 from tests.support.assessments import assessment, healthy

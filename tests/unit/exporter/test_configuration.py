@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.config.environment import exporter_environment
+from exporter.config.validation import load_exporter_settings
 from exporter.configuration import all_secrets, preflight_error, read_exporter_settings
-from exporter.environment import exporter_environment
-from exporter.validation import load_exporter_settings
 from service.config.load import ConfigError
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.config.settings import HealthSettings, Penalties, Thresholds
 from exporter.health import RULES, Health, Issue, assess, of_issues, status_of
-from exporter.settings import HealthSettings, Penalties, Thresholds
 from exporter.snapshot import (
     BullMQState,
     HostState,

@@ -17,10 +17,10 @@ from exporter.metrics.render import Renderer
 from exporter.page import status_page
 from exporter.snapshot import BullMQState, QueueState, Snapshot
 from exporter.views import About, View, status_view
+from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
 from scaler.model import QueueSample
 from scaler.prometheus.promql import _OUR_QUERIES
-from scaler.settings import PolicySettings
 from service.outcome import Ok
 from tests.support.assessments import queue
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from scaler.commands.tables import scaling_table
+from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
 from scaler.decision.step import TargetMemory
 from scaler.metrics import metrics
 from scaler.model import Applied, Missing, NotApplied, Override, QueueSample, TargetMetrics, Workers
-from scaler.settings import PolicySettings
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState
 from scaler.views import scaler_view

@@ -13,7 +13,7 @@ from deploy.demo.configs import (
     rules_config,
     write,
 )
-from exporter.settings import ExporterSettings
+from exporter.config.settings import ExporterSettings
 from lab.scaled import duration_seconds
 
 

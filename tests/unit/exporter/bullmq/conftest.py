@@ -6,9 +6,9 @@ from contextlib import ExitStack
 import pytest
 
 from exporter.bullmq import discover, follow
+from exporter.config.settings import RedisSettings
 from exporter.redis import deployment as redis_deployment
 from exporter.redis.deployment import Deployment
-from exporter.settings import RedisSettings
 from tests.support.event_streams import Streams
 from tests.support.key_servers import CACHE, HALVES, Clock, DeploymentOf, Keys, share_slots
 from tests.support.redis_servers import World

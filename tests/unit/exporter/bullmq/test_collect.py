@@ -4,9 +4,9 @@ import pytest
 
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.settings import BullMQSettings
 from exporter.snapshot import BullMQState, QueueId
 from service.clock import Deadline
 from service.outcome import UnreadableError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.bullmq.discover import Discovery
-from exporter.settings import BullMQSettings
+from exporter.config.settings import BullMQSettings
 from exporter.snapshot import QueueId
 from service.clock import Deadline
 from service.outcome import UnreadableError

@@ -4,8 +4,8 @@ import pytest
 
 from exporter.bullmq import follow
 from exporter.bullmq.follow import Follower, _Round
+from exporter.config.settings import BullMQSettings
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.settings import BullMQSettings
 from exporter.snapshot import QueueId
 from service.outcome import Failed
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back

@@ -10,7 +10,7 @@ import pytest
 from exporter.bullmq import state_file
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.state_file import CheckpointFile, CheckpointFileError
-from exporter.settings import BullMQSettings
+from exporter.config.settings import BullMQSettings
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
 from tests.support.key_servers import CACHE, Clock, DeploymentOf
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.config.validation import load_exporter_settings
 from exporter.configuration import read_exporter_settings
 from exporter.probes.checks import (
     BOUNDS,
@@ -16,7 +17,6 @@ from exporter.probes.checks import (
     next_url,
 )
 from exporter.snapshot import Histogram
-from exporter.validation import load_exporter_settings
 from service.config.load import ConfigError
 
 

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
+from exporter.config.settings import ProbeSettings
 from exporter.probes import prober
 from exporter.probes.checks import ProbeError
 from exporter.probes.prober import Prober
-from exporter.settings import ProbeSettings
 
 
 def test_a_problem_is_logged_once_while_it_lasts(

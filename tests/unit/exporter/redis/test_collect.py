@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
+from exporter.config.settings import RedisSettings
 from exporter.redis.collect import collect_redis, node_request, unpack_node
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.settings import RedisSettings
 from exporter.snapshot import CommandStat, Keyspace, NodeReading, RedisState
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError

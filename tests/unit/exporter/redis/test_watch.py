@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from exporter.config.settings import RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.watch import FailoverWatcher
-from exporter.settings import RedisSettings
 from tests.support.redis_servers import World, answering
 
 NAMES = ("10.0.0.1:7001", "10.0.0.2:7001", "10.0.0.3:7001")

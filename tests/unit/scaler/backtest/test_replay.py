@@ -4,9 +4,9 @@ import pytest
 
 from scaler.backtest.history import group_by_queue, history_points
 from scaler.backtest.replay import HistoryPoint, NothingRecordedError, arrival_history, replay, simulated_load
+from scaler.config.settings import PolicySettings
 from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import QueueKey
-from scaler.settings import PolicySettings
 
 POLICY = PolicySettings(min_workers=1, max_workers=20, worker_concurrency=4, enabled=False)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.guards import GuardMemory, apply_guards, dump_guards, load_guards, record_change
 from scaler.model import Control, Decision, Missing, Observation, Override, Proposal, QueueSample
-from scaler.settings import PolicySettings
 
 GONE = Missing("unreachable", "Prometheus does not answer")
 

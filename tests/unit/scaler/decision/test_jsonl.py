@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.jsonl import Session, reply_to, reply_to_lines
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Observation, QueueSample
-from scaler.settings import PolicySettings
 
 CONFIG = {"min_workers": 1, "max_workers": 20, "worker_concurrency": 2, "interval_seconds": 5}
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.policies import POLICIES
 from scaler.decision.step import TargetMemory, dump_memory, initial_memory, load_memory, record_scaling, step
 from scaler.model import Control, Decision, Missing, Observation, QueueSample
-from scaler.settings import PolicySettings
 
 Steps = list[tuple[int | None, int, int]]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.parse import QueryError, Reading, finite_number, matrix, read_answer
 from scaler.prometheus.promql import OURS, QueueKey
-from scaler.prometheus.settings import PrometheusSettings, QuerySettings
 from service.outcome import UnreadableError
 
 Json = dict[str, Any]

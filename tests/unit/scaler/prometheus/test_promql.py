@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from scaler.config.prometheus import MEASURES, QuerySettings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.promql import OURS, QueueKey, combine, explained, query_text
-from scaler.prometheus.settings import MEASURES, QuerySettings
 
 MAIL = QueueKey("bull", "mail")
 VIDEO = QueueKey("bull", "video")

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from scaler.config.settings import ScalerSettings
+from scaler.config.validation import load_scaler_settings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
 from scaler.prometheus.promql import QueueKey
 from scaler.prometheus.target_metrics import PrometheusMetrics
-from scaler.settings import ScalerSettings
-from scaler.validation import load_scaler_settings
 from service.clock import Deadline
 
 TEXT = """

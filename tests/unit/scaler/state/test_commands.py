@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from scaler.commands.override import set_automatic, set_manual, set_paused
-from scaler.settings import ScalerSettings
+from scaler.config.settings import ScalerSettings
+from scaler.config.validation import load_scaler_settings
 from scaler.state.commands import CommandError, find_target
 from scaler.state.file_store import FileStore
-from scaler.validation import load_scaler_settings
 from service.config.load import Loaded
 
 TEXT = """

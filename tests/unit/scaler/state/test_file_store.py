@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lab.deadline import wait_until
+from scaler.config.settings import PolicySettings
 from scaler.decision.step import initial_memory
 from scaler.model import Override
-from scaler.settings import PolicySettings
 from scaler.state.file_store import FileStore
 from scaler.state.live import LiveState
 from scaler.state.model import State, StateError, to_json, with_override, with_pause, with_policy

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scaler.config.settings import ProcessSettings
 from scaler.model import NotApplied
-from scaler.settings import ProcessSettings
 from scaler.targets.command import environment, find_problem, shim_command
 
 US = pwd.getpwuid(os.geteuid())

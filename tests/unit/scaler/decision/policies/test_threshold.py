@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
 from scaler.decision.policies.threshold import Threshold
 from scaler.model import Observation, QueueSample
-from scaler.settings import PolicySettings
 
 USUAL = PolicySettings(policy="threshold")
 AGGRESSIVE = PolicySettings(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaler.config.settings import PolicySettings
 from scaler.decision.policies.wait_target import Memory, WaitTarget
 from scaler.model import Observation, Proposal, QueueSample
-from scaler.settings import PolicySettings
 
 POLICY = WaitTarget()
 SETTINGS = PolicySettings(worker_concurrency=4, max_workers=100)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scaler.environment import MINUTES
-from scaler.policy_layers import origins, resolve
-from scaler.prometheus.settings import MOST_QUERIES
-from scaler.settings import ScalerSettings, TargetSettings, queries_of
+from scaler.config.environment import MINUTES
+from scaler.config.policy_layers import origins, resolve
+from scaler.config.prometheus import MOST_QUERIES
+from scaler.config.settings import ScalerSettings, TargetSettings, queries_of
 from service.api.settings import check_keys
 from service.config.load import ConfigError, Given, Loaded, load
 from service.web.address import parse_listen

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scaler.settings import POLICY_KEYS, PolicySettings, ScalerSettings, TargetSettings
+from scaler.config.settings import POLICY_KEYS, PolicySettings, ScalerSettings, TargetSettings
 
 
 def origins(

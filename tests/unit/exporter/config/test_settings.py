@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.environment import (
+from exporter.config.environment import (
     EXPORTER_VARIABLES,
     exporter_environment,
     misspelled_exporter_variables,
 )
-from exporter.settings import ExporterSettings
-from exporter.validation import load_exporter_settings
+from exporter.config.settings import ExporterSettings
+from exporter.config.validation import load_exporter_settings
 from service.config.load import ConfigError, Loaded, leaf_type
 
 NO_NODE = "needs REDIS_CLUSTER_HOST_1 and REDIS_CLUSTER_PORT_1, or REDIS_URL of any node"

@@ -9,8 +9,8 @@ from math import inf
 from typing import Final
 
 from exporter.address import parse_url, split_address
-from exporter.environment import variable_name
-from exporter.settings import ExporterSettings
+from exporter.config.environment import variable_name
+from exporter.config.settings import ExporterSettings
 from service.api.settings import check_keys
 from service.config.load import Given, Loaded, load
 from service.web.address import check_listen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from scaler.settings import ScalerSettings
+from scaler.config.settings import ScalerSettings
 from service.config.load import ConfigError, Given, from_environment, secret_names, suspects, to_bool
 
 SCALER_VARIABLES: Final[dict[str, str]] = {

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from scaler.prometheus.settings import PrometheusSettings, QuerySettings
+from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
 

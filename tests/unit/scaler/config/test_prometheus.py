@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from scaler.prometheus.settings import PrometheusSettings, PrometheusTlsSettings, QuerySettings
+from scaler.config.prometheus import PrometheusSettings, PrometheusTlsSettings, QuerySettings
 
 SECRET = "hunter2"
 

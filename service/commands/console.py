@@ -15,10 +15,3 @@ def make_console() -> Console:
     if not console.is_terminal:
         console = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
     return console
-
-
-def printable(text: str) -> str:
-    """Without what would steer the terminal: names of queues come from outside."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

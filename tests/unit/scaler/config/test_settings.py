@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.environment import misspelled_scaler_variables, scaler_environment
-from scaler.policy_layers import checked_policy, origins, resolve
-from scaler.settings import PolicySettings, ScalerSettings, matching
-from scaler.validation import load_scaler_settings
+from scaler.config.environment import misspelled_scaler_variables, scaler_environment
+from scaler.config.policy_layers import checked_policy, origins, resolve
+from scaler.config.settings import PolicySettings, ScalerSettings, matching
+from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError
 
 MAIL = """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from exporter.address import join_address, split_address
-from exporter.settings import ExporterSettings
+from exporter.config.settings import ExporterSettings
 from service.config.load import ConfigError, Given, from_environment, secret_names, suspects, to_bool
 
 EXPORTER_VARIABLES: Final[dict[str, str]] = {
