@@ -168,7 +168,7 @@ class Queue(Camel):
     longest_active: float | None = Field(description="seconds that the longest running job has run")
     load_factor: float | None = Field(description="prioritized jobs included")
     worker_utilization: float | None
-    rates: QueueRates | None = Field(description="by the event stream; null where it is not followed")
+    rates: QueueRates | None = Field(description="from the event stream; null if it is not followed")
 
 
 class Unread(Camel):

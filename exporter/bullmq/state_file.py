@@ -81,7 +81,7 @@ class CheckpointFile:
             position = stream.position()
             if position is None:
                 continue
-            # The tallies are made anew whenever an event was read: the rest need not be compared.
+            # The counters are new objects after every event that was read: nothing else needs a comparison.
             mark = (position, stream.counters)
             before = self._texts.get(queue)
             if before is None or before[0][0] != position or before[0][1] is not stream.counters:

@@ -75,7 +75,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     per_node(
         "redis_cluster_state",
         "gauge",
-        "1 when the node sees its cluster as able to serve (CLUSTER INFO cluster_state ok).",
+        "1 when the node reports cluster_state ok, else 0 (CLUSTER INFO).",
         (),
         lambda reading: state_of(reading.cluster_info, "cluster_state", "ok"),
     ),
@@ -105,8 +105,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "redis_cluster_node_healthy",
         "gauge",
-        "1 when most of the other nodes (or sentinels) see it linked and not failing: it is their view, "
-        "and redis_up ours. Shard: the lowest slot of its master, or the name of the sentinels' master.",
+        "1 when most of the other nodes (or sentinels) report it as linked and not failing, else 0; redis_up "
+        "is the exporter's view. Shard: the lowest slot of its master, or the name of the sentinels' master.",
         ("node", "role", "shard"),
         _node_healthy,
     ),
@@ -120,7 +120,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "redis_cluster_replication_lag_bytes",
         "gauge",
-        "Bytes of the master's replication stream that the replica has not got yet (INFO of both).",
+        "Bytes of the master's replication stream that the replica has not received yet (INFO of both).",
         ("node", "master"),
         _replication_lag,
     ),
@@ -142,7 +142,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "redis_sentinel_master_status",
         "gauge",
-        "1 when most sentinels see the master up, 0 when they see it down.",
+        "1 when most sentinels report the master as up, 0 when they report it as down.",
         ("master_name", "master_address"),
         _sentinel(lambda master: ((master.name, master.address), master.status_ok)),
     ),
