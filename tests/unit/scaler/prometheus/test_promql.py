@@ -76,7 +76,7 @@ def test_placeholders_of_a_custom_query(text: str, matchers: dict[str, str], fil
     assert query_text(queries, matchers).startswith(f"label_replace(({filled}), ")
 
 
-def test_a_custom_query_asks_for_what_it_names_and_the_time_of_waiting() -> None:
+def test_a_custom_query_contains_its_measures_and_the_time_of_waiting() -> None:
     text = query_text(CUSTOM, {})
     assert [line.rsplit('"', 6)[1] for line in text.splitlines()] == ["waiting", "active", "timestamp"]
     assert '(timestamp(w{queue!=""}))' in text
@@ -155,7 +155,7 @@ def test_one_missing_queue_makes_the_target_missing() -> None:
     assert both == Missing("empty", "bull:video: not there (and 1 more of 2 queues)")
 
 
-def test_no_queue_is_no_zero() -> None:
+def test_without_queues_the_sample_is_not_zero() -> None:
     sample = combine({})
     assert isinstance(sample, Missing)
     assert sample.kind == "empty"

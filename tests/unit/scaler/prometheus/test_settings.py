@@ -35,7 +35,7 @@ def test_a_url_may_have_a_path_and_loses_its_last_slash() -> None:
         "http://hößt",
     ],
 )
-def test_what_is_no_url(url: str) -> None:
+def test_an_invalid_url(url: str) -> None:
     with pytest.raises(ValidationError, match="has to be http://host:port"):
         PrometheusSettings.model_validate({"urls": [url]})
 
@@ -75,7 +75,7 @@ def test_a_user_in_a_url_is_refused_and_not_repeated(user: str) -> None:
         ({"tls": {"cert_file": "x"}}, "have to be set together"),
     ],
 )
-def test_what_is_refused(given: dict[str, Any], why: str) -> None:
+def test_invalid_settings(given: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why) as error:
         PrometheusSettings.model_validate(given)
     assert SECRET not in str(error.value)
