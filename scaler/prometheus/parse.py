@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.promql import MEASURE_LABEL, OURS, QueueKey, measure_texts, quoted
+from scaler.prometheus.promql import DEFAULT_QUERIES, MEASURE_LABEL, QueueKey, measure_texts, quoted
 from scaler.prometheus.settings import QuerySettings
 from service.outcome import UnreadableError
 
@@ -54,7 +54,7 @@ class Reading:
 
 def read_answer(
     document: object,
-    queries: QuerySettings = OURS,
+    queries: QuerySettings = DEFAULT_QUERIES,
     *,
     queried_at: float,
     replica_labels: Collection[str] = (),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.parse import QueryError, Reading, finite_number, matrix, read_answer
-from scaler.prometheus.promql import OURS, QueueKey
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey
 from scaler.prometheus.settings import PrometheusSettings, QuerySettings
 from service.outcome import UnreadableError
 
@@ -47,7 +47,7 @@ def answer(*result: Json, **more: Any) -> Json:
     return {"status": "success", "data": {"resultType": "vector", "result": list(result)}, **more}
 
 
-def read(*result: Json, queries: QuerySettings = OURS, **more: Any) -> Reading:
+def read(*result: Json, queries: QuerySettings = DEFAULT_QUERIES, **more: Any) -> Reading:
     return read_answer(answer(*result), queries, queried_at=QUERIED, replica_labels=REPLICAS, **more)
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.promql import OURS, QueueKey, combine, explained, query_text
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, combine, explained, query_text
 from scaler.prometheus.settings import MEASURES, QuerySettings
 
 MAIL = QueueKey("bull", "mail")
@@ -29,7 +29,7 @@ CUSTOM = QuerySettings(waiting="w{{selector}}", active="a{{selector}}")
 
 
 def test_ours_is_one_line_for_each_measure() -> None:
-    lines = query_text(OURS, {}).splitlines()
+    lines = query_text(DEFAULT_QUERIES, {}).splitlines()
     assert len(lines) == len(MEASURES) + 1
     for line, measure in zip(lines, (*MEASURES, "up"), strict=True):
         assert f'"oxherd_measure", "{measure}"' in line
@@ -38,7 +38,7 @@ def test_ours_is_one_line_for_each_measure() -> None:
 
 
 def test_every_selector_has_the_matchers() -> None:
-    text = query_text(OURS, {"env": 'a"b\\c', "cluster": "eu"}, ["mail"])
+    text = query_text(DEFAULT_QUERIES, {"env": 'a"b\\c', "cluster": "eu"}, ["mail"])
     for line in text.splitlines():
         assert 'cluster="eu",env="a\\"b\\\\c"' in line
 

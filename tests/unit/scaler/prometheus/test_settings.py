@@ -109,5 +109,5 @@ def test_queries_that_are_refused(given: dict[str, Any], why: str) -> None:
 def test_queries_that_are_the_same_are_one_key() -> None:
     queries = QuerySettings(waiting="w", active="a")
     assert {queries: 1, QuerySettings(waiting="w", active="a"): 2} == {queries: 2}
-    assert QuerySettings().is_ours
-    assert not queries.is_ours
+    assert QuerySettings().is_default
+    assert not queries.is_default
