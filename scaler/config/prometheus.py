@@ -176,7 +176,7 @@ class QuerySettings(_Model):
         return self
 
     @property
-    def is_ours(self) -> bool:
+    def is_default(self) -> bool:
         """Whether Oxherd's own series are queried."""
         return self.waiting is None
 

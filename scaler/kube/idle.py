@@ -49,7 +49,9 @@ class IdleFirst:
                 raise ValueError(f"it answered {response.status}")  # noqa: TRY301
             return jobs_of(json.loads(response.body))
         except (HttpClientError, ValueError) as error:
-            raise KubeError("unreachable", f"the exporter does not say who is busy: {error}") from None
+            raise KubeError(
+                "unreachable", f"the exporter does not report the busy workers: {error}"
+            ) from None
 
 
 def jobs_of(answer: Any) -> dict[str, int]:
@@ -62,6 +64,6 @@ def jobs_of(answer: Any) -> dict[str, int]:
 
 def marks(pods: Iterable[Pod], busy: Mapping[str, int]) -> list[tuple[str, int]]:
     """The pods whose cost has to change, and the new one: a pod costs as many as it has jobs in hand."""
-    wanted = [(pod, busy.get(pod.name, 0)) for pod in pods]
-    changed = [(pod.name, jobs) for pod, jobs in wanted if pod.cost != jobs]
-    return sorted(changed, key=lambda one: -one[1])[:MOST_PATCHES]
+    costs = [(pod, busy.get(pod.name, 0)) for pod in pods]
+    changed = [(pod.name, cost) for pod, cost in costs if pod.cost != cost]
+    return sorted(changed, key=lambda change: -change[1])[:MOST_PATCHES]

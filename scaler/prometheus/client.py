@@ -1,4 +1,4 @@
-"""HTTP API of one Prometheus server: how it is asked, and what its answers mean."""
+"""HTTP API of one Prometheus server: its requests and responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INVALID: Final = frozenset({"protocol", "closed", "too_large"})
 
 
 class Server:
-    """One of `PrometheusSettings.urls`. Threads may ask side by side, each on a connection of its own."""
+    """One of `PrometheusSettings.urls`. For many threads, each request on a connection of its own."""
 
     def __init__(self, url: str, settings: PrometheusSettings) -> None:
         self.url: Final = url
@@ -42,7 +42,7 @@ class Server:
         """HTTP requests so far."""
         return self._http.requests
 
-    def ask(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> dict[str, Any]:
+    def request(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> dict[str, Any]:
         """The parsed JSON of /api/v1/`path`: a success without warnings.
 
         Raises UnreadableError: unreachable, timeout, refused, invalid, error; its text holds no secret.
@@ -104,11 +104,13 @@ class Server:
         for name, path in settings.header_files.items():
             headers[name] = _secret(path, f"prometheus.header_files.{name}")
         secrets = list(headers.values())
-        token = _either(settings.bearer_token, settings.bearer_token_file, "prometheus.bearer_token_file")
+        token = _secret_or_file(
+            settings.bearer_token, settings.bearer_token_file, "prometheus.bearer_token_file"
+        )
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
             secrets.append(token)
-        password = _either(settings.password, settings.password_file, "prometheus.password_file")
+        password = _secret_or_file(settings.password, settings.password_file, "prometheus.password_file")
         if password is not None:
             pair = b64encode(f"{settings.username}:{password}".encode()).decode()
             headers["Authorization"] = f"Basic {pair}"
@@ -138,13 +140,13 @@ class Server:
         return document
 
 
-def _either(value: SecretStr | None, path: str | None, setting: str) -> str | None:
-    """The value that is given, or what the file holds. Raises UnreadableError."""
+def _secret_or_file(value: SecretStr | None, path: str | None, setting: str) -> str | None:
+    """The value that is given, or the content of the file. Raises UnreadableError."""
     return _secret(path, setting) if path is not None else value.get_secret_value() if value else None
 
 
 def _secret(path: str, setting: str) -> str:
-    """What a file holds, without the white space around it. Raises UnreadableError."""
+    """The content of a file, without the white space around it. Raises UnreadableError."""
     try:
         text = read_text(path, setting).strip()
     except ConfigError as error:

@@ -14,7 +14,7 @@ from scaler.config.prometheus import MOST_QUERIES, PrometheusSettings, QuerySett
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.client import Server
 from scaler.prometheus.parse import Labels, QueryError, Reading, matrix, read_answer, vector
-from scaler.prometheus.promql import OURS, QueueKey, explained, query_text
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, explained, query_text
 from service.clock import Deadline, monotonic, now
 from service.outcome import UnreadableError
 from service.threads import backoff
@@ -41,7 +41,7 @@ class QueryResult:
     readings: Mapping[QuerySettings, Reading | Missing]
 
     def of(
-        self, queues: Iterable[QueueKey], queries: QuerySettings = OURS
+        self, queues: Iterable[QueueKey], queries: QuerySettings = DEFAULT_QUERIES
     ) -> dict[QueueKey, QueueSample | Missing]:
         """Each queue's sample, or Missing, which says why there is none."""
         reading = self.readings[queries]
@@ -168,7 +168,7 @@ class Observer:
     def _query_range(
         self, parameters: Mapping[str, str], server: Server, deadline: Deadline
     ) -> dict[Labels, list[tuple[float, float]]]:
-        return matrix(server.ask("query_range", parameters, deadline))
+        return matrix(server.request("query_range", parameters, deadline))
 
     def _read(self, queries: QuerySettings, answer: _Answer, time: float) -> Reading | Missing:
         if isinstance(answer, UnreadableError):
@@ -241,7 +241,7 @@ def _submit(server: Server, text: str, deadline: Deadline) -> Future[_Answer]:
 
 def _run_query(server: Server, text: str, deadline: Deadline, answer: Future[_Answer]) -> None:
     try:
-        document = server.ask("query", {"query": text}, deadline)
+        document = server.request("query", {"query": text}, deadline)
         vector(document)
         answer.set_result(document)
     except UnreadableError as error:

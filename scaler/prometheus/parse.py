@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from scaler.config.prometheus import QuerySettings
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.promql import MEASURE_LABEL, OURS, QueueKey, measure_texts, quoted
+from scaler.prometheus.promql import DEFAULT_QUERIES, MEASURE_LABEL, QueueKey, measure_texts, quoted
 from service.outcome import UnreadableError
 
 Labels: TypeAlias = frozenset[tuple[str, str]]
@@ -54,7 +54,7 @@ class Reading:
 
 def read_answer(
     document: object,
-    queries: QuerySettings = OURS,
+    queries: QuerySettings = DEFAULT_QUERIES,
     *,
     queried_at: float,
     replica_labels: Collection[str] = (),

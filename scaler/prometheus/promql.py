@@ -26,7 +26,7 @@ class QueueKey(NamedTuple):
         return f"{self.prefix}:{self.name}"
 
 
-OURS: Final = QuerySettings()
+DEFAULT_QUERIES: Final = QuerySettings()
 """The series of Oxherd's exporter."""
 
 _OUR_QUERIES: Final[Mapping[str, str]] = {
@@ -68,11 +68,11 @@ def query_text(queries: QuerySettings, matchers: Mapping[str, str], names: Colle
 
 def explained(queries: QuerySettings, message: str) -> str:
     """An error message of Prometheus, with the measure on whose line the parse error is."""
-    place = re.search(r"\b(\d+):\d+: parse error", message)
+    position = re.search(r"\b(\d+):\d+: parse error", message)
     measures = [measure for measure, _ in measure_texts(queries)]
-    if place is None or not 0 < int(place[1]) <= len(measures):
+    if position is None or not 0 < int(position[1]) <= len(measures):
         return message
-    return f"{message} (in `{measures[int(place[1]) - 1]}`, or just before it)"
+    return f"{message} (in `{measures[int(position[1]) - 1]}`, or just before it)"
 
 
 def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | Missing:
@@ -126,7 +126,7 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def measure_texts(queries: QuerySettings) -> Iterator[tuple[str, str]]:
-    if queries.is_ours:
+    if queries.is_default:
         yield from _OUR_QUERIES.items()
         return
     for measure in MEASURES:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from scaler.model import Control, Override
 
 FORMAT: Final = "oxherd scaler 1"
-_ACTIONS_KEPT: Final = 200
+_MAX_ACTIONS: Final = 200
 
 
 class StateError(ValueError):
@@ -94,7 +94,7 @@ def without_expired(operator: OperatorState, at: float) -> OperatorState:
 
 def with_action(state: State, action: Action) -> State:
     """With it as the newest; more than 200 are not kept."""
-    return replace(state, actions=(*state.actions[-_ACTIONS_KEPT + 1 :], action))
+    return replace(state, actions=(*state.actions[-_MAX_ACTIONS + 1 :], action))
 
 
 # --- as a text -------------------------------------------------------------------------------------------

@@ -21,21 +21,21 @@ class Lines:
     """Splits a stream of bytes into lines of text."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._partial = b""
 
     def feed(self, received: bytes) -> list[str]:
         """The lines that are complete now."""
-        *complete, rest = (self._rest + received).split(b"\n")
-        while len(rest) >= MAX_LINE_BYTES:
-            complete.append(rest[:MAX_LINE_BYTES])
-            rest = rest[MAX_LINE_BYTES:]
-        self._rest = rest
+        *complete, partial = (self._partial + received).split(b"\n")
+        while len(partial) >= MAX_LINE_BYTES:
+            complete.append(partial[:MAX_LINE_BYTES])
+            partial = partial[MAX_LINE_BYTES:]
+        self._partial = partial
         return [_text(part) for line in complete for part in _parts(line)]
 
     def end(self) -> list[str]:
         """The last line, if it has no line feed."""
-        rest, self._rest = self._rest, b""
-        return [_text(rest)] if rest else []
+        partial, self._partial = self._partial, b""
+        return [_text(partial)] if partial else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The whole of it as processes, with keys: Redis, BullMQ's jobs, the exporter, the scaler behind it."""
+"""The whole system as processes, with keys: Redis, BullMQ's jobs, the exporter, the scaler behind it."""
 
 from __future__ import annotations
 

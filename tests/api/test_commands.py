@@ -1,4 +1,4 @@
-"""The commands against processes that ask for a key."""
+"""The commands against processes that require a key."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.timeout(120)  # 2 s alone, 20 s on a busy machine: comm
 
 
 def run(*words: str, **environ: str) -> tuple[int, str, str]:
-    """`monitor` or `scaling`, by its module; what it printed."""
+    """`monitor` or `scaling`, by its module: exit code, output and errors."""
     module = {"monitor": "exporter", "scaling": "scaler"}[words[0]]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", module, *words[1:]],
         capture_output=True,
         text=True,
@@ -27,8 +27,8 @@ def run(*words: str, **environ: str) -> tuple[int, str, str]:
         timeout=60,
         env={**os.environ, "LANG": "C.UTF-8", **environ},
     )
-    assert FULL not in done.stdout + done.stderr
-    return done.returncode, done.stdout, done.stderr
+    assert FULL not in completed.stdout + completed.stderr
+    return completed.returncode, completed.stdout, completed.stderr
 
 
 def test_a_key_by_the_environment_or_a_file(system: System, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_key_by_the_environment_or_a_file(system: System, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("through", ["scaler", "exporter"])
-def test_orders_over_http(system: System, through: str) -> None:
+def test_commands_over_http(system: System, through: str) -> None:
     url = {"scaler": system.scaler.url, "exporter": system.exporter.url}[through]
 
     def scaling(*words: str) -> tuple[int, str, str]:
@@ -85,7 +85,7 @@ def test_a_shell_completes_it(command: str, word: str) -> None:
         'echo "${COMPREPLY[@]}"'
     )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", script],
         capture_output=True,
         text=True,
@@ -93,4 +93,4 @@ def test_a_shell_completes_it(command: str, word: str) -> None:
         timeout=60,
         env=os.environ | {"PATH": path},
     )
-    assert done.stdout.split() == [word], done.stderr
+    assert completed.stdout.split() == [word], completed.stderr

@@ -1,4 +1,4 @@
-"""Every request that clients know, its answer against the description and, in numbers, against /metrics and
+"""Every documented request: its response against the description and, in numbers, against /metrics and
 BullMQ's own counts."""
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ MODELS = {
     "update_scaling_config": "Policy",
     "reset_scaling_config": "Policy",
 }
-"""What each action answers, as the documentation has it."""
+"""The model of the data of each action, as documented."""
 
 
 def fits(program: Program, action: str, data: Any) -> None:
-    """The data is what the description says of just this action: no key is missing, none is unknown."""
+    """The data matches the description of this action: no key is missing, none is unknown."""
     components = spec_of(program)["components"]
     schema = {"$ref": f"#/components/schemas/{MODELS[action]}", "components": components}
     Draft202012Validator(schema).validate(data)
@@ -58,16 +58,16 @@ def fits(program: Program, action: str, data: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was(system: System) -> Any:
+def _restored(system: System) -> Any:
     yield
-    system.exporter.done("start_monitoring", intervalMinutes=5)
-    system.scaler.done("start_autoscaling", intervalMinutes=1 / 60)
-    system.scaler.done("automatic_scale", queueName="notifications")
-    system.scaler.done("reset_scaling_config", queueName="notifications")
+    system.exporter.command("start_monitoring", intervalMinutes=5)
+    system.scaler.command("start_autoscaling", intervalMinutes=1 / 60)
+    system.scaler.command("automatic_scale", queueName="notifications")
+    system.scaler.command("reset_scaling_config", queueName="notifications")
 
 
 @pytest.mark.parametrize("action", ["", *MONITORING, *SCALING])
-def test_every_question(system: System, action: str) -> None:
+def test_every_query(system: System, action: str) -> None:
     data = system.exporter.ask(action)
     fits(system.scaler if action in SCALING else system.exporter, action, data)
 
@@ -129,35 +129,35 @@ def test_health_and_redis_are_those_of_the_metrics(system: System) -> None:
     ],
     ids=["health", "queues", "start_monitoring", "start_autoscaling", "manual_scale"],
 )
-def test_the_requests_of_clients_that_are_there(system: System, request_of: Any) -> None:
+def test_the_requests_of_existing_clients(system: System, request_of: Any) -> None:
     answer = request_of(system.exporter.url)
     body = answer.json()
     assert (answer.status_code, body["success"]) == (200, True), body
     assert set(body) == {"success", "data", "timestamp"}
 
 
-def test_stopped_monitoring_is_told_by_the_metrics(system: System) -> None:
-    one = system.exporter
-    data = one.done("stop_monitoring")
-    fits(one, "stop_monitoring", data)
-    samples = one.samples()
+def test_stopped_monitoring_is_in_the_metrics(system: System) -> None:
+    exporter = system.exporter
+    data = exporter.command("stop_monitoring")
+    fits(exporter, "stop_monitoring", data)
+    samples = exporter.samples()
     assert samples["oxherd_monitoring_enabled"] == 0
     assert not any(name.startswith(("redis_", "bullmq_", "oxherd_health")) for name in samples)
-    assert one.client.get("/readyz").status_code == 200
-    assert one.client.get(PATH, params={"action": "health_check"}).status_code == 409
+    assert exporter.client.get("/readyz").status_code == 200
+    assert exporter.client.get(PATH, params={"action": "health_check"}).status_code == 409
     system.library.add("notifications")
-    fits(one, "start_monitoring", one.done("start_monitoring", intervalMinutes=3))
-    assert one.samples()["oxherd_monitoring_enabled"] == 1
-    assert one.ask("monitoring_status")["intervalMinutes"] == 3
-    fits(one, "collect_metrics", one.done("collect_metrics"))
+    fits(exporter, "start_monitoring", exporter.command("start_monitoring", intervalMinutes=3))
+    assert exporter.samples()["oxherd_monitoring_enabled"] == 1
+    assert exporter.ask("monitoring_status")["intervalMinutes"] == 3
+    fits(exporter, "collect_metrics", exporter.command("collect_metrics"))
     wait_until(
-        lambda: one.ask("queue_metrics", queueName="notifications")["queues"][0]["waiting"] >= 6,
+        lambda: exporter.ask("queue_metrics", queueName="notifications")["queues"][0]["waiting"] >= 6,
         what="the new job is counted",
     )
 
 
-def test_a_manual_scale_is_done_and_taken_back(system: System) -> None:
-    data = system.exporter.done(
+def test_a_manual_scale_is_applied_and_cleared(system: System) -> None:
+    data = system.exporter.command(
         "manual_scale",
         queueName="notifications",
         targetWorkers=10,
@@ -168,30 +168,30 @@ def test_a_manual_scale_is_done_and_taken_back(system: System) -> None:
     fits(system.scaler, "manual_scale", data)
     assert data["until"] == pytest.approx(data["since"] + 1800)
 
-    def as_ordered() -> Any:
+    def overridden() -> Any:
         target = system.exporter.ask("scaling_status")["targets"][0]
         return target if target["override"] and target["current"] == 10 else None
 
-    target = wait_until(as_ordered, what="ten, by order")
+    target = wait_until(overridden, what="ten, by the override")
     assert (target["override"]["reason"], target["override"]["by"]) == ("a launch", "ada")
     assert (
         system.scaler.samples()['oxherd_scaler_current_replicas{queue="notifications",target="mail"}'] == 10
     )
     logged = [line for line in system.scaler.log.read_text().splitlines() if "api command" in line]
     assert any('\\"reason\\":\\"a launch\\"' in line and "action=manual_scale" in line for line in logged)
-    told = system.exporter.done("automatic_scale", queueName="mail")
-    assert told == {"target": "mail", "changed": True}
+    data = system.exporter.command("automatic_scale", queueName="mail")
+    assert data == {"target": "mail", "changed": True}
 
 
 def test_a_pause(system: System) -> None:
-    data = system.exporter.done("pause_scaling", queueName="notifications")
+    data = system.exporter.command("pause_scaling", queueName="notifications")
     fits(system.scaler, "pause_scaling", data)
-    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["paused"], what="held")
-    assert system.exporter.done("automatic_scale", queueName="notifications")["changed"]
+    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["paused"], what="paused")
+    assert system.exporter.command("automatic_scale", queueName="notifications")["changed"]
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "error"),
     [
         ({"queueName": "notifications", "targetWorkers": 13}, "13 is not within the bounds of mail: 1 to 12"),
         ({"queueName": "notifications", "targetWorkers": 0}, "0 is not within the bounds"),
@@ -205,36 +205,37 @@ def test_a_pause(system: System) -> None:
         ({"queueName": "notifications", "targetWorkers": 3, "workers": 3}, "workers: "),
     ],
 )
-def test_a_manual_scale_that_cannot_be(system: System, body: dict[str, Any], told: str) -> None:
-    answer = system.exporter.order("manual_scale", **body)
+def test_an_invalid_manual_scale(system: System, body: dict[str, Any], error: str) -> None:
+    answer = system.exporter.post("manual_scale", **body)
     assert (answer.status_code, answer.json()["success"]) == (400, False)
-    assert told in answer.json()["error"]
+    assert error in answer.json()["error"]
     wait_until(
-        lambda: system.scaler.ask("scaling_status")["targets"][0]["override"] is None, what="no order is left"
+        lambda: system.scaler.ask("scaling_status")["targets"][0]["override"] is None,
+        what="there is no override",
     )
 
 
-def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
-    data = system.exporter.done(
+def test_a_changed_policy_is_saved_shown_and_undone(system: System) -> None:
+    data = system.exporter.command(
         "update_scaling_config", queueName="notifications", maxWorkers=20, targetWaitingJobs=7
     )
     fits(system.scaler, "update_scaling_config", data)
     assert (data["settings"]["maxWorkers"], data["origins"]["maxWorkers"]) == (20, "changed")
-    kept = FileStore(str(system.folder / "state.json")).read()[0].operator.policies
-    assert kept == {"mail": {"max_workers": 20, "target_waiting_jobs": 7}}
+    policies = FileStore(str(system.folder / "state.json")).read()[0].operator.policies
+    assert policies == {"mail": {"max_workers": 20, "target_waiting_jobs": 7}}
     wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 20, what="in force")
     assert system.scaler.ask("scaling_status")["targets"][0]["origins"]["maxWorkers"] == "changed"
-    system.exporter.done("update_scaling_config", queueName="notifications", maxWorkers=None)
+    system.exporter.command("update_scaling_config", queueName="notifications", maxWorkers=None)
     assert FileStore(str(system.folder / "state.json")).read()[0].operator.policies == {
         "mail": {"target_waiting_jobs": 7}
     }
-    data = system.exporter.done("reset_scaling_config", queueName="notifications")
+    data = system.exporter.command("reset_scaling_config", queueName="notifications")
     assert (data["settings"]["maxWorkers"], data["origins"]["maxWorkers"]) == (12, "target")
     wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 12, what="as it was")
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "error"),
     [
         ({}, "nothing to change: set one of"),
         ({"maxWorkers": 0}, "maxWorkers: "),
@@ -246,23 +247,23 @@ def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
         ({"maxWrokers": 20}, "maxWrokers: "),
     ],
 )
-def test_a_policy_that_cannot_be(system: System, changes: dict[str, Any], told: str) -> None:
-    answer = system.scaler.order("update_scaling_config", queueName="notifications", **changes)
+def test_an_invalid_policy(system: System, changes: dict[str, Any], error: str) -> None:
+    answer = system.scaler.post("update_scaling_config", queueName="notifications", **changes)
     assert answer.status_code == 400
-    assert told in answer.json()["error"]
+    assert error in answer.json()["error"]
     assert FileStore(str(system.folder / "state.json")).read()[0].operator.policies == {}
 
 
 def test_autoscaling_is_stopped_and_started(system: System) -> None:
-    data = system.exporter.done("stop_autoscaling")
+    data = system.exporter.command("stop_autoscaling")
     fits(system.scaler, "stop_autoscaling", data)
     assert (data["enabled"], data["enabledOrigin"]) == (False, "order")
-    _steps(system.scaler, 2)  # one may have been under way
+    _steps(system.scaler, 2)  # a step may have been under way
     before = system.scaler.ask("scaling_status")["targets"][0]["current"]
-    system.exporter.done("manual_scale", queueName="mail", targetWorkers=before + 1)
+    system.exporter.command("manual_scale", queueName="mail", targetWorkers=before + 1)
     _steps(system.scaler, 2)
     assert system.scaler.ask("scaling_status")["targets"][0]["current"] == before, "left as it is"
-    data = system.exporter.done("start_autoscaling", intervalMinutes=0.02)
+    data = system.exporter.command("start_autoscaling", intervalMinutes=0.02)
     assert (data["enabled"], data["intervalSeconds"], data["intervalOrigin"]) == (True, 1.2, "order")
     wait_until(
         lambda: system.scaler.ask("scaling_status")["targets"][0]["current"] == before + 1, what="scaled"
@@ -287,14 +288,14 @@ def test_reading_keys_change_nothing(system: System) -> None:
 
 def test_no_key_gives_metrics_and_health_only(system: System) -> None:
     for program in (system.exporter, system.scaler):
-        with httpx.Client(base_url=program.url) as anybody:
-            assert {anybody.get(path).status_code for path in ("/metrics", "/healthz", "/readyz")} == {200}
-            assert {anybody.get(path).status_code for path in ("/status.json", PATH)} == {401}
+        with httpx.Client(base_url=program.url) as client:
+            assert {client.get(path).status_code for path in ("/metrics", "/healthz", "/readyz")} == {200}
+            assert {client.get(path).status_code for path in ("/status.json", PATH)} == {401}
         samples = program.samples()
         assert samples['oxherd_api_refused_total{reason="missing"}'] >= 2
 
 
-def test_the_page_shows_what_a_closed_scaler_says(system: System) -> None:
+def test_the_page_shows_the_status_of_a_scaler_that_requires_a_key(system: System) -> None:
     with httpx.Client(base_url=system.exporter.url, follow_redirects=True) as browser:
         assert "notifications" not in browser.get("/").text
         assert "notifications" in browser.post("/sign-in", data={"key": FULL}).text
@@ -308,7 +309,7 @@ def _scaling(browser: httpx.Client) -> str:
     return browser.get("/").text.partition('<section id="scaling"')[2].partition("</section>")[0]
 
 
-def test_the_way_to_the_scaler_is_told_when_it_is_none(system: System) -> None:
+def test_a_scaler_that_does_not_answer_is_reported(system: System) -> None:
     system.scaler.process.send_signal(19)
     try:
         answer = system.exporter.client.get(PATH, params={"action": "scaling_status"})

@@ -1,5 +1,5 @@
-"""Both APIs against their descriptions by schemathesis, and by what no client sends: both go on serving, and
-no secret is in what they wrote."""
+"""Both APIs against their descriptions by schemathesis, and by what no client sends: both continue to serve,
+and no secret is in their output."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def serves(program: Program) -> None:
 @pytest.mark.parametrize("name", ["exporter", "scaler"])
 @pytest.mark.parametrize("phases", ["examples,coverage", "fuzzing"])
 def test_schemathesis_finds_nothing(system: System, name: str, phases: str, tmp_path: Path) -> None:
-    one = programs(system)[name]
+    program = programs(system)[name]
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "run",
-        f"{one.url}/openapi.json",
+        f"{program.url}/openapi.json",
         f"--header=X-API-Key: {FULL}",
         f"--phases={phases}",
         f"--checks={CHECKS}",
@@ -53,18 +53,18 @@ def test_schemathesis_finds_nothing(system: System, name: str, phases: str, tmp_
         "--generation-database=none",
         "--request-timeout=15",
     ]
-    done = subprocess.run(
+    completed = subprocess.run(
         command, capture_output=True, text=True, timeout=170, check=False, cwd=tmp_path, env=dict(os.environ)
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "No issues found" in done.stdout
-    serves(one)
+    assert completed.returncode == 0, completed.stdout[-6000:] + completed.stderr[-2000:]
+    assert "No issues found" in completed.stdout
+    serves(program)
 
 
 @pytest.mark.parametrize("name", ["exporter", "scaler"])
 def test_what_no_client_sends(system: System, name: str) -> None:
-    one = programs(system)[name]
-    dice = random.Random(11)
+    program = programs(system)[name]
+    rng = random.Random(11)
     shapes: list[Any] = [
         None,
         True,
@@ -92,34 +92,34 @@ def test_what_no_client_sends(system: System, name: str) -> None:
     ]
     keys = ["queueName", "targetWorkers", "reason", "intervalMinutes", "maxWorkers", "apiKey", "action", "é"]
     for _ in range(300):
-        body = {"action": dice.choice(actions)} | {dice.choice(keys): dice.choice(shapes) for _ in range(3)}
+        body = {"action": rng.choice(actions)} | {rng.choice(keys): rng.choice(shapes) for _ in range(3)}
         raw = json.dumps(body).encode()
-        if dice.random() < 0.3:
-            cut = dice.randrange(len(raw))
-            raw = raw[:cut] + bytes([dice.randrange(256)]) + raw[cut + 1 :]
-        answer = one.client.post(PATH, content=raw)
+        if rng.random() < 0.3:
+            cut = rng.randrange(len(raw))
+            raw = raw[:cut] + bytes([rng.randrange(256)]) + raw[cut + 1 :]
+        answer = program.client.post(PATH, content=raw)
         assert answer.status_code in {200, 400, 401, 403, 502, 503}, (raw, answer.text)
         assert set(answer.json()) in ({"success", "data", "timestamp"}, {"success", "error"})
         if answer.status_code in {502, 503}:
             assert name == "exporter", "the other process's refusal"
-    serves(one)
+    serves(program)
 
 
 @pytest.mark.parametrize("name", ["exporter", "scaler"])
-def test_forms_that_are_no_forms(system: System, name: str) -> None:
-    """The page's way in takes a form, which may be anything."""
-    one = programs(system)[name]
+def test_invalid_forms(system: System, name: str) -> None:
+    """The sign-in of the page takes a form, which may be anything."""
+    program = programs(system)[name]
     bodies = (b"", b"&" * 4000, b"key=&" * 500, b"key=\xff%ff%00", b"{", b"k" * 5000, b"=" * 4000)
-    with httpx.Client(base_url=one.url) as anybody:
-        found = {anybody.post("/sign-in", content=body).status_code for body in bodies}
-    assert found <= ({401, 413} if name == "exporter" else {404})
-    serves(one)
+    with httpx.Client(base_url=program.url) as client:
+        statuses = {client.post("/sign-in", content=body).status_code for body in bodies}
+    assert statuses <= ({401, 413} if name == "exporter" else {404})
+    serves(program)
 
 
 @pytest.mark.parametrize("name", ["exporter", "scaler"])
-def test_requests_that_are_no_requests(system: System, name: str) -> None:
-    one = programs(system)[name]
-    address = urlsplit(one.url)
+def test_invalid_requests(system: System, name: str) -> None:
+    program = programs(system)[name]
+    address = urlsplit(program.url)
     for raw in (
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"GET\r\n\r\n",
@@ -139,36 +139,36 @@ def test_requests_that_are_no_requests(system: System, name: str) -> None:
     huge.request("POST", PATH, body=b"{" + b" " * (60 << 10) + b"}" * 8192, headers={"X-API-Key": FULL})
     assert huge.getresponse().status == 413
     huge.close()
-    odd = one.client.get(PATH, headers={"authorization": b"Bearer \xff\xfe"})  # type: ignore[arg-type]
+    odd = program.client.get(PATH, headers={"authorization": b"Bearer \xff\xfe"})  # type: ignore[arg-type]
     assert odd.status_code == (200 if name == "exporter" else 400)
-    serves(one)
+    serves(program)
 
 
-def test_no_secret_is_in_what_they_wrote(system: System) -> None:
+def test_no_secret_is_in_the_output(system: System) -> None:
     """After all of the above: logs, errors, the description, the process list; a key was in URLs too."""
     for program in programs(system).values():
         httpx.get(f"{program.url}{PATH}?apiKey={FULL}&action=nonsense")
         httpx.get(f"{program.url}/nothing?apiKey={FULL}")
-        seen = [program.log.read_text()]
-        seen += [program.client.get(path).text for path in ("/", "/metrics", "/openapi.json", "/docs")]
-        seen += [program.client.get("/status.json").text, program.client.get(PATH).text]
+        texts = [program.log.read_text()]
+        texts += [program.client.get(path).text for path in ("/", "/metrics", "/openapi.json", "/docs")]
+        texts += [program.client.get("/status.json").text, program.client.get(PATH).text]
         process = psutil.Process(program.process.pid)
-        seen += [" ".join(one.cmdline()) for one in (process, *process.children(recursive=True))]
+        texts += [" ".join(member.cmdline()) for member in (process, *process.children(recursive=True))]
         for secret in (FULL, READ, PASSWORD):
-            assert not any(secret in text for text in seen)
+            assert not any(secret in text for text in texts)
 
 
-def test_keys_are_hidden_in_the_printed_settings_and_refused_without_being_told(tmp_path: Path) -> None:
+def test_keys_are_hidden_in_the_printed_settings_and_in_errors(tmp_path: Path) -> None:
     config = tmp_path / "exporter.yml"
     config.write_text(yaml.safe_dump({"api": {"key": FULL}}))
     command = [sys.executable, "-m", "exporter", "start", "--config", str(config)]
-    told = subprocess.run([*command, "--print-config"], capture_output=True, text=True, check=False)
-    assert told.returncode == 0
-    assert FULL not in told.stdout + told.stderr
+    completed = subprocess.run([*command, "--print-config"], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0
+    assert FULL not in completed.stdout + completed.stderr
     for key, why in (("hunter2", "shorter than 12"), ("your-secure-api-key", "key of an example")):
         config.write_text(yaml.safe_dump({"api": {"key": key}}))
-        told = subprocess.run([*command, "--check-config"], capture_output=True, text=True, check=False)
-        assert told.returncode == 2
-        assert why in told.stderr
-        assert "api.key" in told.stderr
-        assert key not in told.stderr
+        completed = subprocess.run([*command, "--check-config"], capture_output=True, text=True, check=False)
+        assert completed.returncode == 2
+        assert why in completed.stderr
+        assert "api.key" in completed.stderr
+        assert key not in completed.stderr

@@ -88,7 +88,7 @@ def test_a_pod_that_is_idle_again_loses_its_mark(
     assert set(costs) <= {None, "0"}
 
 
-def test_an_exporter_that_does_not_know_is_no_reason_to_stay(
+def test_an_exporter_without_the_figures_does_not_block_a_scale_in(
     admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     admin.workload("mail", 3)
@@ -133,6 +133,6 @@ def test_marks_are_few_and_the_dearest_come_first(pods: list[Pod], busy: dict[st
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"workers": 3}, {"workers": {"a": "many"}}])
-def test_what_is_no_answer_of_an_exporter(answer: object) -> None:
+def test_an_invalid_answer_of_an_exporter(answer: object) -> None:
     with pytest.raises(ValueError, match=r"exporter|many"):
         jobs_of(answer)

@@ -68,7 +68,7 @@ def test_there_are_two_scalers_and_one_may_be_away() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_the_scaler_writes_and_sets_is_in_no_manifest(overlay: str) -> None:
+def test_manifests_leave_out_the_fields_that_the_scaler_writes(overlay: str) -> None:
     """Applying them again, or a GitOps tool that does, leaves the state, the lease and the replicas alone."""
     state = named(overlay, "ConfigMap", "oxherd-scaler-state")
     assert not state.keys() & {"data", "binaryData"}
@@ -80,7 +80,7 @@ def test_what_the_scaler_writes_and_sets_is_in_no_manifest(overlay: str) -> None
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_no_secret_and_no_right_to_everything(overlay: str) -> None:
+def test_there_is_no_secret_and_no_wildcard_permission(overlay: str) -> None:
     assert not of(overlay, "Secret")
     assert not of(overlay, "ClusterRole")
     assert not of(overlay, "ClusterRoleBinding")
@@ -157,7 +157,7 @@ def test_the_operators_rules_are_those_of_the_files() -> None:
 # --- the image ---------------------------------------------------------------------------------------------
 
 
-def test_hadolint_has_no_complaint() -> None:
+def test_hadolint_reports_nothing() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, check=False, timeout=30)
     assert (done.returncode, done.stdout.decode()) == (0, "")
@@ -172,10 +172,12 @@ def test_the_images_user_and_ports_are_those_of_the_manifests() -> None:
             assert str(port["containerPort"]) in text.partition("EXPOSE")[2].partition("\n")[0]
 
 
-def test_what_is_copied_into_the_image_is_let_in() -> None:
-    let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+def test_dockerignore_includes_the_copied_files() -> None:
+    included = [
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+    ]
     for line in (ROOT / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY ") and "--from" not in line:
             for source in line.split()[1:-1]:
-                assert source in let_in
+                assert source in included
                 assert (ROOT / source).exists()

@@ -54,7 +54,7 @@ def settings(kubeconfig: str, rate: float) -> ScalerSettings:
 
 
 @pytest.mark.parametrize("rate", [150, 1000])
-def test_a_step_asks_little_and_changes_no_faster_than_it_may(
+def test_a_step_sends_few_requests_within_the_rate_limit(
     admin: Admin, front: Front, kubeconfig: str, rate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = 0.0

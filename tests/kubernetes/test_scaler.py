@@ -77,7 +77,7 @@ def reasons(admin: Admin) -> list[str]:
     return [event["reason"] for event in admin.events()]
 
 
-def order(folder: Path, *words: str) -> str:
+def scaling(folder: Path, *words: str) -> str:
     """`scaling ...` with the settings of the scaler that runs."""
     command = [sys.executable, "-m", "scaler", *words, "--config", str(folder / "one.yml")]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60, env=dict(os.environ))
@@ -116,12 +116,12 @@ def test_overrides_by_command_and_by_hand_go_through_the_config_map(
     admin.workload("mail", 1)
     process = scaler_of()
     wait_until(process.leads, what="it leads", seconds=60)
-    output = order(tmp_path, "manual", "mail", "5", "--reason", "a launch", "--for", "1h", "--by", "ada")
+    output = scaling(tmp_path, "manual", "mail", "5", "--reason", "a launch", "--for", "1h", "--by", "ada")
     assert output.startswith("mail: 5 workers for 1 h")
     replicas(admin, 5)
     has(process, "Overridden")
-    assert order(tmp_path, "manual", "mail", "50", "--reason", "x").startswith("scaling: 50 is not within")
-    assert "scaled by its metrics again" in order(tmp_path, "auto", "mail")
+    assert scaling(tmp_path, "manual", "mail", "50", "--reason", "x").startswith("scaling: 50 is not within")
+    assert "scaled by its metrics again" in scaling(tmp_path, "auto", "mail")
     replicas(admin, 1)
     admin.edit_config_map(STATE, {"paused": '["mail"]'})
     has(process, "Paused")
@@ -216,11 +216,11 @@ def test_a_dry_run_beside_it_takes_no_part(
 
 
 def test_a_missing_kubeconfig_is_an_error_at_start(tmp_path: Path) -> None:
-    (tmp_path / "one.yml").write_text(
+    (tmp_path / "scaler.yml").write_text(
         "targets: [{name: mail, queues: [mail], kubernetes: {name: mail}}]\n"
         "kubernetes: {kubeconfig: /nowhere/config}\n"
     )
-    command = [sys.executable, "-m", "scaler", "start", "--config", str(tmp_path / "one.yml")]
+    command = [sys.executable, "-m", "scaler", "start", "--config", str(tmp_path / "scaler.yml")]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     assert done.returncode == 2
     assert done.stderr.decode().startswith("scaling: kubernetes.kubeconfig=/nowhere/config")

@@ -92,7 +92,7 @@ def test_an_edit_between_read_and_write_is_a_conflict_and_not_overwritten(
     assert target.scale(by_hand, 5, soon()) == Applied(5)
 
 
-def test_a_number_that_the_server_refuses_is_no_conflict(admin: Admin, target_of: TargetOf) -> None:
+def test_a_number_that_the_server_refuses_is_not_a_conflict(admin: Admin, target_of: TargetOf) -> None:
     admin.workload("mail", 2)
     target = target_of()
     read(target)
@@ -146,7 +146,7 @@ def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: Target
     ("status", "kind"),
     [(409, "conflict"), (429, "throttled"), (500, "unreachable"), (503, "unreachable"), (418, "invalid")],
 )
-def test_what_a_status_is_called(
+def test_the_kind_of_each_status(
     admin: Admin, front: Front, target_of: TargetOf, status: int, kind: str
 ) -> None:
     admin.workload("mail", 2)

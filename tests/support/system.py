@@ -31,7 +31,7 @@ PASSWORD = "redis-password-of-these-tests"
 
 @dataclass
 class Program:
-    """One of ours; `log` is all that it wrote."""
+    """The exporter or the scaler; `log` has its whole output."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -49,11 +49,12 @@ class Program:
         assert response.status_code == 200, response.text
         return response.json()["data"]
 
-    def order(self, action: str, **body: Any) -> httpx.Response:
+    def post(self, action: str, **body: Any) -> httpx.Response:
         return self.client.post(PATH, json={"action": action, **body})
 
-    def done(self, action: str, **body: Any) -> Any:
-        response = self.order(action, **body)
+    def command(self, action: str, **body: Any) -> Any:
+        """The data of the response to a command that has to be a success."""
+        response = self.post(action, **body)
         assert response.status_code == 200, response.text
         return response.json()["data"]
 

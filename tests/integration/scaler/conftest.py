@@ -7,7 +7,7 @@ import pytest
 
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from scaler.prometheus.observer import Observer
-from scaler.prometheus.promql import OURS, QueueKey
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey
 from tests.support.observers import MAIL, ObserverOf
 
 
@@ -22,7 +22,7 @@ def observer() -> Iterator[ObserverOf]:
             **settings: object,
         ) -> Observer:
             given = PrometheusSettings.model_validate({"urls": urls, **settings})
-            prometheus = Observer(given, {OURS: [MAIL]} if queues is None else queues)
+            prometheus = Observer(given, {DEFAULT_QUERIES: [MAIL]} if queues is None else queues)
             undo.callback(prometheus.close)
             return prometheus
 

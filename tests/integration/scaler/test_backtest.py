@@ -151,14 +151,14 @@ def test_as_a_table(config: Path) -> None:
     assert "as configured (wait_target, SLO 30 s)" in ran.stdout
 
 
-def test_what_cannot_be_replayed_is_an_error(config: Path, tmp_path: Path) -> None:
+def test_a_history_that_cannot_be_replayed_is_an_error(config: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.yml").write_text("aims: 1\n")
     for arguments, why in (
         (("other",), "scaling: other: no job"),
         (("mailer", "--policy", str(tmp_path / "wrong.yml")), "aims: unknown setting"),
         (("mailer", "--policy", "nowhere.yml"), "no such file"),
         (("nobody",), "there is no target or queue 'nobody'"),
-        (("mailer", "--step", "1ms"), "is no duration"),
+        (("mailer", "--step", "1ms"), "'1ms' is not a duration"),
         (("mailer", "--since", "300d", "--step", "1s"), "steps are too many"),
         (("mailer", "--plot", str(tmp_path / "none" / "x.png")), "--plot="),
     ):

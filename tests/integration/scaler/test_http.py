@@ -102,17 +102,17 @@ def asking() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "prometheus"]
 
 
-def waiting(one: Observer) -> float | str:
-    told = mail(one)
-    return told.waiting if isinstance(told, QueueSample) else f"{told.kind}: {told.message}"
+def waiting(instance: Observer) -> float | str:
+    result = mail(instance)
+    return result.waiting if isinstance(result, QueueSample) else f"{result.kind}: {result.message}"
 
 
 def test_one_query_a_look_over_one_connection(observer: ObserverOf) -> None:
     with serving(well) as server:
-        one = observer(server.url)
-        assert [waiting(one) for _ in range(5)] == [3] * 5
+        instance = observer(server.url)
+        assert [waiting(instance) for _ in range(5)] == [3] * 5
     assert len(server.connections) == 1
-    assert one.requests == len(server.requested) == 5
+    assert instance.requests == len(server.requested) == 5
     command, path, _, body = server.requested[0]
     assert (command, path) == ("POST", "/api/v1/query")
     assert list(parse_qs(body)) == ["query"]
@@ -126,10 +126,10 @@ def test_the_path_of_the_url_comes_before_the_apis(observer: ObserverOf) -> None
 
 def test_a_connection_that_was_closed_while_idle_is_made_anew(observer: ObserverOf) -> None:
     with serving(well) as server:
-        one = observer(server.url)
-        assert waiting(one) == 3
+        instance = observer(server.url)
+        assert waiting(instance) == 3
         server.connections[0].shutdown(socket.SHUT_RDWR)
-        assert waiting(one) == 3
+        assert waiting(instance) == 3
         assert len(server.connections) == 2
 
 
@@ -139,8 +139,8 @@ def test_an_answer_that_ends_its_connection_is_read_whole(observer: ObserverOf) 
         request.close_connection = True
 
     with serving(respond) as server:
-        one = observer(server.url)
-        assert [waiting(one), waiting(one)] == [3, 3]
+        instance = observer(server.url)
+        assert [waiting(instance), waiting(instance)] == [3, 3]
         assert len(server.connections) == 2
 
 
@@ -150,9 +150,9 @@ def test_another_exporters_counters_do_not_continue_though_there_was_none_betwee
     empty = b'{"status":"success","data":{"resultType":"vector","result":[]}}'
     answers = iter([a_sample("a"), empty, a_sample("b"), a_sample("b")])
     with serving(lambda request: request.answer(200, next(answers))) as server:
-        one = observer(server.url)
-        told = [mail(one) for _ in range(4)]
-    completed = [sample.completed if isinstance(sample, QueueSample) else "missing" for sample in told]
+        instance = observer(server.url)
+        result = [mail(instance) for _ in range(4)]
+    completed = [sample.completed if isinstance(sample, QueueSample) else "missing" for sample in result]
     assert completed == [9, "missing", None, 9]
 
 
@@ -164,8 +164,8 @@ def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:
             well(request)
 
     with serving(respond) as server:
-        one = observer(server.url)
-        assert [waiting(one), waiting(one)] == [3, 3]
+        instance = observer(server.url)
+        assert [waiting(instance), waiting(instance)] == [3, 3]
     assert [command for command, *_ in server.requested] == ["POST", "GET", "GET"]
     assert "label_replace" in server.requested[1][1]
 
@@ -191,16 +191,16 @@ def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:
         (200, b'{"status":"success","data":{"resultType":"vector","result":[]}}', "empty"),
     ],
 )
-def test_what_is_no_sample(observer: ObserverOf, status: int, body: bytes, kind: str) -> None:
+def test_an_invalid_sample(observer: ObserverOf, status: int, body: bytes, kind: str) -> None:
     with serving(answering(status, body)) as server:
         assert missing(observer(server.url)).kind == kind
 
 
 def test_a_redirect_is_not_followed(observer: ObserverOf) -> None:
     with serving(well) as other, serving(answering(302, Location=f"{other.url}/api/v1/query")) as server:
-        told = missing(observer(server.url, bearer_token=SECRET))
-    assert told.kind == "error"
-    assert "a redirect" in told.message
+        result = missing(observer(server.url, bearer_token=SECRET))
+    assert result.kind == "error"
+    assert "a redirect" in result.message
     assert other.requested == []
 
 
@@ -223,9 +223,9 @@ def test_an_answer_has_a_largest_size(
             return
 
     with serving(respond) as server:
-        told = missing(observer(server.url))
-    assert told.kind == "invalid"
-    assert "larger than 1 MiB" in told.message
+        result = missing(observer(server.url))
+    assert result.kind == "invalid"
+    assert "larger than 1 MiB" in result.message
 
 
 def test_an_answer_that_is_cut_short_is_none(observer: ObserverOf) -> None:
@@ -242,7 +242,7 @@ def test_an_answer_that_is_cut_short_is_none(observer: ObserverOf) -> None:
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
-def test_a_byte_now_and_then_is_no_answer(observer: ObserverOf, part: str) -> None:
+def test_a_slow_trickle_of_bytes_times_out(observer: ObserverOf, part: str) -> None:
     ended = threading.Event()
 
     def respond(request: Handler) -> None:
@@ -260,11 +260,11 @@ def test_a_byte_now_and_then_is_no_answer(observer: ObserverOf, part: str) -> No
     with serving(respond) as server:
         began = monotonic()
         try:
-            told = missing(observer(server.url, timeout_seconds=0.5))
+            result = missing(observer(server.url, timeout_seconds=0.5))
             wait_until(lambda: not asking(), what="nobody waits for its end any more")
         finally:
             ended.set()
-    assert told.kind == "timeout"
+    assert result.kind == "timeout"
     assert monotonic() - began < 5
 
 
@@ -276,9 +276,9 @@ def test_the_deadline_of_a_step_comes_before_the_time_out(observer: ObserverOf) 
 
     with serving(respond) as server:
         began = monotonic()
-        told = missing(observer(server.url), seconds=0.3)
+        result = missing(observer(server.url), seconds=0.3)
         ended.set()
-    assert told.kind == "timeout"
+    assert result.kind == "timeout"
     assert monotonic() - began < 4
 
 
@@ -292,32 +292,32 @@ def test_a_server_that_hangs_costs_its_time_only_now_and_then(
         ended.wait(20)
 
     with serving(respond) as hung, serving(well) as second:
-        one = observer(hung.url, second.url, timeout_seconds=0.3)
-        assert [observe(one).url for _ in range(4)] == [second.url] * 4
+        instance = observer(hung.url, second.url, timeout_seconds=0.3)
+        assert [observe(instance).url for _ in range(4)] == [second.url] * 4
         assert len(hung.requested) == 1
         second.respond = answering(500)
-        assert missing(one).kind == "unreachable"
+        assert missing(instance).kind == "unreachable"
         assert len(hung.requested) == 2  # when there is no better one
         ended.set()
         hung.respond = well
-        assert observe(one).url == hung.url
+        assert observe(instance).url == hung.url
 
 
 def test_nobody_listens(observer: ObserverOf) -> None:
-    told = missing(observer(f"http://127.0.0.1:{free_port()}"))
-    assert told.kind == "unreachable"
-    assert "connection refused" in told.message
+    result = missing(observer(f"http://127.0.0.1:{free_port()}"))
+    assert result.kind == "unreachable"
+    assert "connection refused" in result.message
 
 
-def test_no_such_host(observer: ObserverOf) -> None:
+def test_an_unknown_host(observer: ObserverOf) -> None:
     assert missing(observer("http://prometheus.invalid:9090"), seconds=5).kind in ("unreachable", "timeout")
 
 
 def test_tls_where_there_is_none(observer: ObserverOf) -> None:
     with serving(well) as server:
-        told = missing(observer(server.url.replace("http:", "https:")))
-    assert told.kind == "unreachable"
-    assert "TLS" in told.message
+        result = missing(observer(server.url.replace("http:", "https:")))
+    assert result.kind == "unreachable"
+    assert "TLS" in result.message
 
 
 # --- who asks -----------------------------------------------------------------------------------------------
@@ -328,15 +328,15 @@ def test_a_token_and_headers_are_sent_and_files_are_read_again(observer: Observe
     token.write_text("one\n")
     tenant.write_text("eu\n")
     with serving(well) as server:
-        one = observer(
+        instance = observer(
             server.url,
             bearer_token_file=str(token),
             header_files={"X-Scope-OrgID": str(tenant)},
             headers={"X-Other": "o"},
         )
-        observe(one)
+        observe(instance)
         token.write_text("two\n")
-        observe(one)
+        observe(instance)
     sent = [
         {name: headers.get(name) for name in ("Authorization", "X-Scope-OrgID", "X-Other")}
         for _, _, headers, _ in server.requested
@@ -354,25 +354,25 @@ def test_a_file_without_a_token_is_an_error_that_names_it(
     if text is not None:
         token.write_text(text)
     with serving(well) as server:
-        told = missing(observer(server.url, bearer_token_file=str(token)))
-    assert told.kind == "error"
+        result = missing(observer(server.url, bearer_token_file=str(token)))
+    assert result.kind == "error"
     assert server.requested == []
-    assert "bearer_token_file" in told.message or "Authorization" in told.message
-    assert text is None or not text or text not in told.message
+    assert "bearer_token_file" in result.message or "Authorization" in result.message
+    assert text is None or not text or text not in result.message
 
 
-def test_what_a_server_says_of_our_secrets_is_not_passed_on(
+def test_secrets_in_the_answer_of_a_server_are_hidden(
     observer: ObserverOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     def respond(request: Handler) -> None:
         sent = " ".join([request.headers["Authorization"], request.headers["X-Key"], SECRET])
-        said = {"status": "error", "errorType": "internal", "error": f"who are you: {sent}"}
-        request.answer(500, json.dumps(said).encode())
+        error_body = {"status": "error", "errorType": "internal", "error": f"who are you: {sent}"}
+        request.answer(500, json.dumps(error_body).encode())
 
     with serving(respond) as server:
-        one = observer(server.url, username="me", password=SECRET, headers={"X-Key": "topsecret"})
-        told = missing(one)
+        instance = observer(server.url, username="me", password=SECRET, headers={"X-Key": "topsecret"})
+        result = missing(instance)
     sent = server.requested[0][2]["Authorization"].removeprefix("Basic ")
-    for text in (told.message, caplog.text):
+    for text in (result.message, caplog.text):
         assert not any(secret in text for secret in (SECRET, "topsecret", sent))
-    assert "who are you" in told.message
+    assert "who are you" in result.message

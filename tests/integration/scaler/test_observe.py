@@ -25,7 +25,7 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.guards import fresh_sample
 from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.observer import Observer
-from scaler.prometheus.promql import OURS, QueueKey, combine
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, combine
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
 from tests.support.observers import MAIL, ObserverOf, mail, missing, observe
@@ -131,7 +131,7 @@ def settled(observer: Observer) -> QueueSample:
 
 
 def test_the_samples_are_the_counts_of_bullmq(world: World, observer: ObserverOf) -> None:
-    under_test = observer(world.prometheus.url, queues={OURS: [MAIL, VIDEO, IDLE]})
+    under_test = observer(world.prometheus.url, queues={DEFAULT_QUERIES: [MAIL, VIDEO, IDLE]})
     sample = settled(under_test)
     counts = world.bullmq.counts("mail")
     assert sample.waiting == sum(
@@ -177,7 +177,7 @@ def test_a_step_sends_few_queries(world: World, observer: ObserverOf) -> None:
         )
         for n in range(MOST_QUERIES - 1)
     ]
-    queues = {queries: [MAIL, VIDEO] for queries in (OURS, *custom)}
+    queues = {queries: [MAIL, VIDEO] for queries in (DEFAULT_QUERIES, *custom)}
     under_test = observer(world.prometheus.url, queues=queues)
     observe(under_test)
     assert under_test.requests == MOST_QUERIES
@@ -187,7 +187,7 @@ def test_a_step_sends_few_queries(world: World, observer: ObserverOf) -> None:
 
 def test_a_queue_that_no_exporter_knows_is_missing(world: World, observer: ObserverOf) -> None:
     key = QueueKey("bull", "mial")
-    under_test = observer(world.prometheus.url, queues={OURS: [MAIL, key]})
+    under_test = observer(world.prometheus.url, queues={DEFAULT_QUERIES: [MAIL, key]})
     settled(under_test)
     sample = observe(under_test).of([MAIL, key])
     absent = sample[key]
@@ -216,7 +216,7 @@ def test_another_exporters_series(world: World, observer: ObserverOf) -> None:
         timestamp='max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))',
     )
     under_test = observer(
-        world.prometheus.url, queues={OURS: [MAIL], queries: [MAIL]}, matchers={"job": "oxherd"}
+        world.prometheus.url, queues={DEFAULT_QUERIES: [MAIL], queries: [MAIL]}, matchers={"job": "oxherd"}
     )
     settled(under_test)
     sample = observe(under_test).of([MAIL], queries)[MAIL]
@@ -247,7 +247,7 @@ def test_lengths_of_lists(observer: ObserverOf) -> None:
 
 def test_a_query_with_a_mistake_costs_only_itself(world: World, observer: ObserverOf) -> None:
     wrong = QuerySettings(waiting="bullmq_job_count", active="sum(by)(", queue_label="queue")
-    under_test = observer(world.prometheus.url, queues={OURS: [MAIL], wrong: [MAIL]})
+    under_test = observer(world.prometheus.url, queues={DEFAULT_QUERIES: [MAIL], wrong: [MAIL]})
     result = observe(under_test)
     assert isinstance(result.of([MAIL])[MAIL], QueueSample)
     sample = result.of([MAIL], wrong)[MAIL]

@@ -303,7 +303,7 @@ def test_idle_workers_are_terminated_first(target: TargetOf, caplog: pytest.LogC
     assert [record.worker for record in events(caplog, "worker exited")] == ["mail-2"]
 
 
-def test_who_is_busy_may_not_be_known(target: TargetOf) -> None:
+def test_the_busy_workers_may_be_unknown(target: TargetOf) -> None:
     def broken() -> None:
         raise RuntimeError("no idea")
 

@@ -78,7 +78,7 @@ def test_a_worker_that_leaves_takes_no_new_job() -> None:
     assert report.longest == 30  # one slot is left: the third begins at 20, the fourth at 40
 
 
-def test_the_controller_observes_what_was_scraped() -> None:
+def test_the_controller_observes_the_last_scrape() -> None:
     script = constant()
     simulate(Load([0, 1, 2], [3, 30, 30]), Plant(1, after(5), interval=5, scrape=15), script, slo=1, until=20)
     samples = [observation.sample for observation in script.observations]

@@ -35,7 +35,7 @@ def test_a_url_may_have_a_path_and_loses_its_last_slash() -> None:
         "http://hößt",
     ],
 )
-def test_what_is_no_url(url: str) -> None:
+def test_an_invalid_url(url: str) -> None:
     with pytest.raises(ValidationError, match="has to be http://host:port"):
         PrometheusSettings.model_validate({"urls": [url]})
 
@@ -75,7 +75,7 @@ def test_a_user_in_a_url_is_refused_and_not_repeated(user: str) -> None:
         ({"tls": {"cert_file": "x"}}, "have to be set together"),
     ],
 )
-def test_what_is_refused(given: dict[str, Any], why: str) -> None:
+def test_invalid_settings(given: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why) as error:
         PrometheusSettings.model_validate(given)
     assert SECRET not in str(error.value)
@@ -109,5 +109,5 @@ def test_queries_that_are_refused(given: dict[str, Any], why: str) -> None:
 def test_queries_that_are_the_same_are_one_key() -> None:
     queries = QuerySettings(waiting="w", active="a")
     assert {queries: 1, QuerySettings(waiting="w", active="a"): 2} == {queries: 2}
-    assert QuerySettings().is_ours
-    assert not queries.is_ours
+    assert QuerySettings().is_default
+    assert not queries.is_default

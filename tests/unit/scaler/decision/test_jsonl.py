@@ -75,7 +75,7 @@ def test_missing_or_frozen_metrics_hold(change: dict[str, Any]) -> None:
     assert reply["reason"].startswith("metrics_missing: held at 7")
 
 
-def test_what_the_observation_says_counts_over_the_config() -> None:
+def test_the_observation_overrides_the_config() -> None:
     message = observe(
         0.0, 2, waiting=0, min_replicas=4, max_replicas=5, concurrency=3, slo_wait_s=9, interval_s=1
     )

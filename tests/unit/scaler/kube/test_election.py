@@ -163,7 +163,7 @@ def test_a_follower_counts_from_when_it_read_a_changed_record() -> None:
     assert observed.observe(LeaseRecord("", 1, "3"), 110.0).available_at() == 110.0
 
 
-def test_the_lease_that_is_written_keeps_what_others_put_there() -> None:
+def test_a_written_lease_keeps_the_fields_of_others() -> None:
     data = {"metadata": {"name": "l", "labels": {"app": "oxherd"}, "resourceVersion": "3"}, "spec": {}}
     body = lease_body("l", acquire_or_renew(record_of(data), "me", 15, 0.0), data, 0.0)
     assert body["metadata"] == {"name": "l", "labels": {"app": "oxherd"}, "resourceVersion": "3"}

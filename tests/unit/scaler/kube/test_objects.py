@@ -127,7 +127,7 @@ def test_how_long_a_pod_took_to_start(data: dict[str, Any], seconds: float | Non
     assert (pod.start_seconds, pod.ready) == (seconds, ready)
 
 
-def test_a_deletion_cost_that_is_no_number_counts_as_none() -> None:
+def test_an_invalid_deletion_cost_counts_as_none() -> None:
     assert [pod_of(pod(None, cost=text)).cost for text in ("7", "-3", "many")] == [7, -3, 0]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.parse import QueryError, Reading, finite_number, matrix, read_answer
-from scaler.prometheus.promql import OURS, QueueKey
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey
 from service.outcome import UnreadableError
 
 Json = dict[str, Any]
@@ -47,7 +47,7 @@ def answer(*result: Json, **more: Any) -> Json:
     return {"status": "success", "data": {"resultType": "vector", "result": list(result)}, **more}
 
 
-def read(*result: Json, queries: QuerySettings = OURS, **more: Any) -> Reading:
+def read(*result: Json, queries: QuerySettings = DEFAULT_QUERIES, **more: Any) -> Reading:
     return read_answer(answer(*result), queries, queried_at=QUERIED, replica_labels=REPLICAS, **more)
 
 
@@ -59,13 +59,13 @@ def kind(sample: QueueSample | Missing) -> str:
     return sample.kind if isinstance(sample, Missing) else "sample"
 
 
-def test_a_sample_has_what_the_series_say_and_its_scrapes_time_by_our_clock() -> None:
+def test_a_sample_has_the_values_of_the_series_and_the_time_of_its_scrape() -> None:
     assert mail(*series_of(), up()) == QueueSample(
         at=QUERIED - 3, waiting=3, active=2, completed=10, failed=1, added=16, due=0
     )
 
 
-def test_what_has_no_series_is_none() -> None:
+def test_a_measure_without_a_series_is_none() -> None:
     sample = mail(*series_of(completed=None, failed=None, added=None, due=None))
     assert sample == QueueSample(at=QUERIED - 3, waiting=3, active=2)
 
@@ -128,7 +128,7 @@ def test_without_a_required_measure_a_sample_is_missing(measure: str) -> None:
         "1e999",
     ],
 )
-def test_what_is_no_number_of_jobs_makes_the_queue_missing(measure: str, value: Any) -> None:
+def test_an_invalid_number_of_jobs_makes_the_queue_missing(measure: str, value: Any) -> None:
     result = series_of()
     for entry in result:
         if entry["metric"]["oxherd_measure"] == measure:
@@ -218,13 +218,13 @@ def test_numbers_as_prometheus_writes_them(text: str, value: float) -> None:
         (answer({"metric": series("waiting", "1")["metric"], "values": [[NOW, "1"]]}), "invalid"),
     ],
 )
-def test_what_is_no_answer_to_our_query(document: Any, expected: str) -> None:
+def test_an_invalid_answer_to_the_query(document: Any, expected: str) -> None:
     with pytest.raises(UnreadableError) as error:
         read_answer(document, queried_at=QUERIED)
     assert error.value.kind == expected
 
 
-def test_a_warning_that_is_only_an_information_is_no_problem() -> None:
+def test_an_info_annotation_is_not_a_warning() -> None:
     sample = read_answer(answer(*series_of(), infos=["x"], warnings=[]), queried_at=QUERIED).of(MAIL)
     assert kind(sample) == "sample"
 
@@ -253,7 +253,7 @@ def test_of_two_exporters_of_a_redis_the_one_scraped_last_counts_and_none_is_add
     assert (sample.waiting, sample.completed, sample.at) == (31, 2, QUERIED - 1)
 
 
-def test_the_exporter_used_before_is_kept_though_the_other_is_fresher() -> None:
+def test_the_exporter_used_before_stays_even_if_the_other_is_fresher() -> None:
     origins = read(*series_of(A)).origins
     for age in (4.0, 50.0):
         sample = mail(*series_of(A, age=age), *series_of(B, age=1.0, completed="2"), origins_before=origins)
@@ -287,7 +287,7 @@ def test_a_deployment_that_was_renamed_a_minute_ago_is_forgotten() -> None:
     assert sample.waiting == 3
 
 
-def test_the_same_series_twice_is_no_number() -> None:
+def test_the_same_series_twice_is_not_a_number() -> None:
     sample = mail(*series_of(), series("waiting", "4"))
     assert kind(sample) == "duplicate"
 
@@ -329,7 +329,7 @@ def test_a_range_is_its_finite_points() -> None:
         [{"metric": {}, "values": [["x", "y"]]}],
     ],
 )
-def test_what_is_no_range(result: Any) -> None:
+def test_an_invalid_range(result: Any) -> None:
     with pytest.raises(UnreadableError):
         matrix({"status": "success", "data": {"resultType": "matrix", "result": result}})
 

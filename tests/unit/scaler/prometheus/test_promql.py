@@ -9,7 +9,7 @@ import pytest
 
 from scaler.config.prometheus import MEASURES, QuerySettings
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.promql import OURS, QueueKey, combine, explained, query_text
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, combine, explained, query_text
 
 MAIL = QueueKey("bull", "mail")
 VIDEO = QueueKey("bull", "video")
@@ -29,7 +29,7 @@ CUSTOM = QuerySettings(waiting="w{{selector}}", active="a{{selector}}")
 
 
 def test_ours_is_one_line_for_each_measure() -> None:
-    lines = query_text(OURS, {}).splitlines()
+    lines = query_text(DEFAULT_QUERIES, {}).splitlines()
     assert len(lines) == len(MEASURES) + 1
     for line, measure in zip(lines, (*MEASURES, "up"), strict=True):
         assert f'"oxherd_measure", "{measure}"' in line
@@ -38,7 +38,7 @@ def test_ours_is_one_line_for_each_measure() -> None:
 
 
 def test_every_selector_has_the_matchers() -> None:
-    text = query_text(OURS, {"env": 'a"b\\c', "cluster": "eu"}, ["mail"])
+    text = query_text(DEFAULT_QUERIES, {"env": 'a"b\\c', "cluster": "eu"}, ["mail"])
     for line in text.splitlines():
         assert 'cluster="eu",env="a\\"b\\\\c"' in line
 
@@ -76,7 +76,7 @@ def test_placeholders_of_a_custom_query(text: str, matchers: dict[str, str], fil
     assert query_text(queries, matchers).startswith(f"label_replace(({filled}), ")
 
 
-def test_a_custom_query_asks_for_what_it_names_and_the_time_of_waiting() -> None:
+def test_a_custom_query_contains_its_measures_and_the_time_of_waiting() -> None:
     text = query_text(CUSTOM, {})
     assert [line.rsplit('"', 6)[1] for line in text.splitlines()] == ["waiting", "active", "timestamp"]
     assert '(timestamp(w{queue!=""}))' in text
@@ -155,7 +155,7 @@ def test_one_missing_queue_makes_the_target_missing() -> None:
     assert both == Missing("empty", "bull:video: not there (and 1 more of 2 queues)")
 
 
-def test_no_queue_is_no_zero() -> None:
+def test_without_queues_the_sample_is_not_zero() -> None:
     sample = combine({})
     assert isinstance(sample, Missing)
     assert sample.kind == "empty"

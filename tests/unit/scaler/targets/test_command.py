@@ -33,7 +33,7 @@ def test_the_path_that_counts_is_the_workers() -> None:
     assert problem == NotApplied("not_found", "command sh is not in PATH")
 
 
-def test_a_directory_is_no_command(tmp_path: Path) -> None:
+def test_a_directory_is_not_a_command(tmp_path: Path) -> None:
     problem = find_problem(settings(str(tmp_path)))
     assert problem == NotApplied("forbidden", f"command {tmp_path} is not executable")
 
@@ -47,7 +47,7 @@ def test_somebody_else_only_where_we_are_root(monkeypatch: pytest.MonkeyPatch) -
     assert find_problem(settings("sh", user=other)) is None
 
 
-def test_what_we_may_not_look_into_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_without_permission_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 

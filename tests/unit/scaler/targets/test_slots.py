@@ -130,7 +130,7 @@ def test_a_slot_without_a_process_is_removed_at_once() -> None:
         ({9: False}, [5, 4, 3, 2, 1]),
     ],
 )
-def test_who_goes_first(busy: dict[int, bool], order: list[int]) -> None:
+def test_the_order_of_termination(busy: dict[int, bool], order: list[int]) -> None:
     """1 is the oldest; 5 has no worker just now."""
     slots = [Slot(n, 0.0, present=True, started_at=float(n)) for n in range(1, 5)]
     slots.append(Slot(5, 100.0))

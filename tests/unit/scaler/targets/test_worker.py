@@ -31,7 +31,7 @@ def test_a_long_line_is_cut(piece: int) -> None:
     assert [len(line) for line in read + lines.feed(b"\nshort\n")] == [MAX_LINE_BYTES, MAX_LINE_BYTES, 1, 5]
 
 
-def test_what_is_not_utf8_is_replaced() -> None:
+def test_invalid_utf8_is_replaced() -> None:
     assert Lines().feed("ß".encode("latin-1") + b"\n") == ["\ufffd"]
 
 

@@ -114,7 +114,7 @@ def test_the_first_jobs_to_end_are_not_taken_for_all() -> None:
     assert learned(samples).service == pytest.approx(40.0, rel=0.1)
 
 
-def test_what_is_remembered_is_an_hour() -> None:
+def test_the_windows_of_one_hour_are_remembered() -> None:
     flow = learned(steady(2.0, 3.0, seconds=3 * 3600))
     assert flow.at - flow.windows[0].end <= 3600 + HORIZON
     assert len(flow.windows) <= 3600 / HORIZON + 2
