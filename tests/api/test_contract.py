@@ -206,7 +206,7 @@ def test_a_pause(system: System) -> None:
     ],
 )
 def test_a_manual_scale_that_cannot_be(system: System, body: dict[str, Any], told: str) -> None:
-    answer = system.exporter.order("manual_scale", **body)
+    answer = system.exporter.command("manual_scale", **body)
     assert (answer.status_code, answer.json()["success"]) == (400, False)
     assert told in answer.json()["error"]
     wait_until(
@@ -247,7 +247,7 @@ def test_a_changed_policy_is_kept_told_and_undone(system: System) -> None:
     ],
 )
 def test_a_policy_that_cannot_be(system: System, changes: dict[str, Any], told: str) -> None:
-    answer = system.scaler.order("update_scaling_config", queueName="notifications", **changes)
+    answer = system.scaler.command("update_scaling_config", queueName="notifications", **changes)
     assert answer.status_code == 400
     assert told in answer.json()["error"]
     assert FileStore(str(system.folder / "state.json")).read()[0].operator.policies == {}

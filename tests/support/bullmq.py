@@ -25,7 +25,7 @@ class Watch:
         self.follower = Follower(self.deployment, bullmq)
         self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
 
-    def look(self, seconds: float = 20) -> BullMQState:
+    def read_all(self, seconds: float = 20) -> BullMQState:
         """Look for queues and workers, then collect."""
         self.discovery.discover_once(Deadline.after(seconds))
         return self.collect(seconds)
@@ -45,7 +45,7 @@ class Watch:
 
     def queue(self, name: str, prefix: str = "bull") -> QueueState:
         """One queue, after a look at everything."""
-        return of(self.look(), name, prefix)
+        return of(self.read_all(), name, prefix)
 
 
 WatchOf = Callable[..., Watch]
@@ -64,14 +64,14 @@ def of(state: BullMQState, name: str, prefix: str = "bull") -> QueueState:
     return queues[QueueId(prefix, name)]
 
 
-def theirs(counts: dict[str, int]) -> dict[str, int]:
+def library_counts(counts: dict[str, int]) -> dict[str, int]:
     """getJobCounts() in the states of bullmq_job_count."""
     states = ("active", "delayed", "prioritized", "waiting-children", "completed", "failed")
     waiting = counts.get("waiting", 0) + counts.get("wait", 0) + counts.get("paused", 0)
     return {"waiting": waiting} | {state: counts.get(state, 0) for state in states}
 
 
-def ours(queue: QueueState) -> dict[str, int]:
+def exporter_counts(queue: QueueState) -> dict[str, int]:
     return {
         "waiting": queue.waiting,
         "active": queue.active,
@@ -93,7 +93,7 @@ def counters(events: Events) -> dict[str, int]:
 def watched(watch: WatchOf, server_or_cluster: RedisServer | LocalCluster, *names: str) -> Watch:
     """Queues that are known by their names, before they are there."""
     monitor = watch(server_or_cluster, queues=list(names))
-    monitor.look()
+    monitor.read_all()
     monitor.follow()
     return monitor
 

@@ -49,11 +49,11 @@ class Program:
         assert response.status_code == 200, response.text
         return response.json()["data"]
 
-    def order(self, action: str, **body: Any) -> httpx.Response:
+    def command(self, action: str, **body: Any) -> httpx.Response:
         return self.client.post(PATH, json={"action": action, **body})
 
     def done(self, action: str, **body: Any) -> Any:
-        response = self.order(action, **body)
+        response = self.command(action, **body)
         assert response.status_code == 200, response.text
         return response.json()["data"]
 

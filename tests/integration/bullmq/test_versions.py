@@ -8,7 +8,7 @@ from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.redis import RedisServer
-from tests.support.bullmq import WatchOf, ours, theirs
+from tests.support.bullmq import WatchOf, exporter_counts, library_counts
 
 HOUR_MS = 3_600_000
 
@@ -41,13 +41,13 @@ def test_every_state_is_counted_as_the_library_counts(
     child = {"name": "child", "queueName": f"{queue}-children", "data": {}}
     for _ in range(2):
         library.add_flow({"name": "parent", "queueName": queue, "data": {}, "children": [child]})
-    children = theirs(library.counts(f"{queue}-children"))  # makes its meta key too, as flows do not
+    children = library_counts(library.counts(f"{queue}-children"))  # makes its meta key too, as flows do not
     monitor = watch(server)
-    state = monitor.look()
+    state = monitor.read_all()
     assert state.up
     read = next(candidate for candidate in state.queues if candidate.id.name == queue)
-    expected = theirs(library.counts(queue))
-    assert ours(read) == expected
+    expected = library_counts(library.counts(queue))
+    assert exporter_counts(read) == expected
     old = isinstance(library, BullMQ) and library.version == 3  # its prioritized jobs are among the waiting
     assert expected == {
         "waiting": 10 if old else 4,
@@ -60,7 +60,7 @@ def test_every_state_is_counted_as_the_library_counts(
     }
     assert (read.failed_last_hour, read.delayed_overdue, read.paused) == (2, 0, False)
     assert read.workers == 1
-    assert ours(monitor.queue(f"{queue}-children")) == children
+    assert exporter_counts(monitor.queue(f"{queue}-children")) == children
     assert children["waiting"] == 2
 
 
@@ -72,12 +72,12 @@ def test_a_paused_queue_keeps_its_waiting_jobs(library: Driver, server: RedisSer
     monitor = watch(server)
     read = monitor.queue(queue)
     assert (read.paused, read.waiting) == (True, 5)
-    assert ours(read) == theirs(library.counts(queue))
+    assert exporter_counts(read) == library_counts(library.counts(queue))
     assert read.oldest_waiting is not None
     library.resume(queue)
     read = monitor.queue(queue)
     assert (read.paused, read.waiting) == (False, 5)
-    assert ours(read) == theirs(library.counts(queue))
+    assert exporter_counts(read) == library_counts(library.counts(queue))
 
 
 def test_markers_of_versions_3_and_4_are_no_jobs(
@@ -94,7 +94,7 @@ def test_markers_of_versions_3_and_4_are_no_jobs(
     read = monitor.queue(queue)
     assert (read.waiting, read.delayed) == (2, 1)
     assert read.oldest_waiting is not None
-    assert ours(read) == theirs(library.counts(queue))
+    assert exporter_counts(read) == library_counts(library.counts(queue))
 
 
 def test_workers_are_counted_by_their_connections(
