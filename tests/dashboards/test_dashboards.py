@@ -48,7 +48,7 @@ LINTER = {
     "target-counter-agg": "test_a_query_is_valid_for_any_selection",
     "target-promql": "test_every_expression_is_promql",
     "template-label-promql": "",  # tests/e2e/test_dashboards.py runs each query
-    "template-instance": "",  # one exporter serves all series: a queue has no instance, and a node is selected by `node`
+    "template-instance": "",  # a queue has no instance, and a node is selected by `node`
     "target-instance": "",  # the same
     "panel-logql": "",  # there are no log panels
     "target-logql": "",
@@ -183,6 +183,6 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
     ]
     file = tmp_path / "rules.json"
     file.write_text(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))
-    verdict = promtool("check", "rules", str(file))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
-    assert f"{len(expressions)} rules found" in verdict.stdout
+    result = promtool("check", "rules", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{len(expressions)} rules found" in result.stdout

@@ -121,7 +121,7 @@ def test_commands_for_kubernetes_are_marked_as_such() -> None:
     assert not [block for block in COMMANDS if "kubectl" in block.text]
 
 
-# --- commands and queries -----------------------------------------------------------------------------------------
+# --- commands and queries ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,6 @@ def test_a_rejected_configuration_is_reported(config: Path) -> None:
 def test_amtool_reports_its_result(config: Path) -> None:
     assert amtool("check-config", str(config)).returncode == 0
     config.write_text("route: {}\n")
-    verdict = amtool("check-config", str(config))
-    assert verdict.returncode != 0
-    assert "FAILED" in verdict.stdout + verdict.stderr
+    result = amtool("check-config", str(config))
+    assert result.returncode != 0
+    assert "FAILED" in result.stdout + result.stderr

@@ -157,7 +157,7 @@ def test_the_tests_run_without_the_source_tree(repository: Path) -> None:
 def test_a_dry_run_makes_no_tag(repository: Path) -> None:
     done = release(repository, "1.2.3", dry_run="1")
     assert done.returncode == 0, done.stderr
-    assert "release: a dry run: v1.2.3 is not made\n" in done.stdout
+    assert "release: dry run: v1.2.3 is not created\n" in done.stdout
     assert (repository / "dist" / "notes-1.2.3.md").exists()
     assert git(repository, "tag") == ""
 

@@ -34,14 +34,14 @@ NAMED = {
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.yml")), ids=lambda path: path.stem)
 def test_promtools_tests_pass(path: Path) -> None:
-    verdict = promtool("test", "rules", str(path))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    result = promtool("test", "rules", str(path))
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_promtool_has_no_lint_error_in_the_files(path: Path) -> None:
-    verdict = promtool("check", "rules", "--lint=all", "--lint-fatal", str(path))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", str(path))
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_files_match_thresholds_yml() -> None:

@@ -1,4 +1,4 @@
-"""Assessments as a collection might give them, for the views."""
+"""Sample assessments for the views."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def assessment(
     score: float = 80,
     queues: tuple[QueueState, ...] = (queue(), queue(NASTY, paused=True, workers=None)),
 ) -> Assessment:
-    """Redis half up, one queue with an awkward name, one that could not be read, no process."""
+    """One of two Redis nodes up, a queue whose name needs escaping, an unreadable queue, no process."""
     unread = {QueueId("bull", "lost"): Failed("refused", "NOPERM no")}
     snapshot = Snapshot(
         taken_at=1000.0,
@@ -111,7 +111,7 @@ def assessment(
     return Assessment(snapshot, Health(score, status, issues))
 
 
-def well() -> Assessment:
-    """Nothing wrong, nothing switched on but this process."""
+def healthy_assessment() -> Assessment:
+    """No issues, and no source but this process."""
     snapshot = Snapshot(taken_at=1000.0, process=Ok(ProcessState(1, None)))
     return Assessment(snapshot, Health(100, "healthy", ()))

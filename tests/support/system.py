@@ -1,4 +1,4 @@
-"""The whole system as processes, with keys: Redis, BullMQ's jobs, the exporter, the scaler behind it."""
+"""The whole system as processes, with API keys: Redis, BullMQ's jobs, the exporter and the scaler."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSWORD = "redis-password-of-these-tests"
 
 @dataclass
 class Program:
-    """One of ours; `log` is all that it wrote."""
+    """The exporter or the scaler; `log` is its output."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -44,7 +44,7 @@ class Program:
         self.client = httpx.Client(base_url=self.url, headers=headers, timeout=20)
 
     def ask(self, action: str = "", **query: str) -> Any:
-        """The data of an answer that has to be a success."""
+        """The data of a successful response."""
         response = self.client.get(PATH, params=({"action": action} if action else {}) | query)
         assert response.status_code == 200, response.text
         return response.json()["data"]
@@ -58,7 +58,7 @@ class Program:
         return response.json()["data"]
 
     def samples(self) -> dict[str, float]:
-        """/metrics, by the text before the value."""
+        """The values of /metrics, by the text before the value."""
         lines = self.client.get("/metrics", headers={"x-api-key": ""}).text.splitlines()
         pairs = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in pairs}
@@ -126,5 +126,5 @@ TARGETS = [
 
 
 def spec_of(program: Program) -> Any:
-    """Its description."""
+    """The OpenAPI description."""
     return json.loads(program.client.get("/openapi.json", headers={"x-api-key": ""}).text)

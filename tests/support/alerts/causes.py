@@ -48,7 +48,8 @@ class Cause:
 
     `accompanying` are other alerts that the same cause rightly fires. In seconds, whatever the factor:
     `flap`, the least time between two changes that scrapes can observe, and `settles`, the time that Redis
-    and BullMQ need to recover. `remembered` are the unscaled seconds for which the rule's own range keeps it true.
+    and BullMQ need to recover. `remembered` are the unscaled seconds for which the rule's own range keeps it
+    true.
     """
 
     job: str

@@ -23,14 +23,14 @@ Written by `OXHERD_ALERTS_FACTOR={factor} OXHERD_ALERTS_TABLE=docs/alerts-measur
 Each alert was caused on real servers, with the shipped rules and routes in {factor} of their time:
 {versions}.
 
-The figures are minutes and seconds: the measured time divided by {factor}. The scrape interval was {scrape:g} s
-and the evaluation interval {evaluation:g} s, which correspond to {scrape_stands} and {evaluation_stands}
-instead of 0:05 and 0:15. No `for` was shorter than 1 s.
+The figures are minutes and seconds: the measured time divided by {factor}. The scrape interval was
+{scrape:g} s and the evaluation interval {evaluation:g} s, which correspond to {shipped_scrape} and
+{shipped_evaluation} instead of 0:05 and 0:15. No `for` was shorter than 1 s.
 
 - **first**: from the cause to the first notification, including the alert's `for`.
 - **holds, flaps, over**: from one notification to the next: while the cause lasted, while it came and went,
-  and after it had ended, when only `keep_firing_for` kept the alert firing. In Prometheus each cause ended and
-  returned {flaps} while it flapped. No notification was sent for a flap.
+  and after it had ended, when only `keep_firing_for` kept the alert firing. In Prometheus each cause ended
+  and returned {flaps} while it flapped. No notification was sent for a flap.
 - **end**: from the end of the cause to the one resolved notification. `keep_firing_for` is the cooldown.
 - **other alerts**: other alerts of the same exporter in that time.
 - The rule counts jobs that are removed as they fail for an hour. Their cause ends with that hour.
@@ -48,8 +48,8 @@ def page(timelines: Collection[Timeline], times: ScaledTimes, factor: str) -> st
         versions=", ".join(_versions()),
         scrape=times.scrape,
         evaluation=times.evaluation,
-        scrape_stands=_clock(times.scrape / times.factor),
-        evaluation_stands=_clock(times.evaluation / times.factor),
+        shipped_scrape=_clock(times.scrape / times.factor),
+        shipped_evaluation=_clock(times.evaluation / times.factor),
         flaps=_times(flaps),
         rows="\n".join(rows(timelines, times)),
     )

@@ -11,7 +11,7 @@ from exporter.settings import ExporterSettings
 from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.support.assessments import assessment, host_state, well
+from tests.support.assessments import assessment, host_state, healthy_assessment
 
 
 def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -66,4 +66,4 @@ def test_the_sentence() -> None:
     assert "2 queues (1 more not read) with 2408 waiting, 4 active, 14 failed" in said
     assert "process not read: late" in said
     assert said.endswith("Issues: title of cluster_node_unhealthy (1 of 2 nodes).")
-    assert sentence(well()) == "health 100 of 100 (healthy). No issues."
+    assert sentence(healthy_assessment()) == "health 100 of 100 (healthy). No issues."

@@ -9,13 +9,22 @@ from exporter.views import About, Task, issue_text, status_view
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
 from service.outcome import Failed, Ok
-from tests.support.assessments import MASTER, NASTY, REPLICA, assessment, issue, queue, redis_state, well
+from tests.support.assessments import (
+    MASTER,
+    NASTY,
+    REPLICA,
+    assessment,
+    issue,
+    queue,
+    redis_state,
+    healthy_assessment,
+)
 
 ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", True, 1.0, 0),))
 
 
 def test_it_is_json() -> None:
-    for one in (assessment(), well(), None):
+    for one in (assessment(), healthy_assessment(), None):
         view = status_view(one, ABOUT)
         assert json.loads(json.dumps(view, allow_nan=False)) == view
 
@@ -49,7 +58,7 @@ def test_sources() -> None:
     }
     assert sources["bullmq"]["why"] == "1 of 3 queues could not be read"
     assert sources["process"]["why"] == f"late {NASTY}"
-    assert [source["state"] for source in status_view(well(), ABOUT)["sources"]] == [
+    assert [source["state"] for source in status_view(healthy_assessment(), ABOUT)["sources"]] == [
         "off",
         "off",
         "off",
@@ -80,7 +89,7 @@ def test_a_source_that_failed_has_no_facts() -> None:
 def test_a_single_server_has_no_slots() -> None:
     state = redis_state()
     alone = type(state)(type(state.topology)("standalone", state.topology.nodes[:1]), state.nodes)
-    view = status_view(Assessment(Snapshot(1.0, redis=Ok(alone)), well().health), ABOUT)
+    view = status_view(Assessment(Snapshot(1.0, redis=Ok(alone)), healthy_assessment().health), ABOUT)
     assert view["redis"]["slots_covered"] is None
     assert len(view["redis"]["nodes"]) == 1
 
@@ -113,6 +122,6 @@ def test_the_exporter_itself() -> None:
 
 def test_a_search_that_is_refused_is_told_as_a_failure_with_its_reason() -> None:
     state = BullMQState((), discovered=False, problems=("SCAN at a:1: NOPERM",), search_refused=True)
-    assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), well().health)
+    assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), healthy_assessment().health)
     (told,) = [one for one in status_view(assessment, ABOUT)["sources"] if one["name"] == "bullmq"]
     assert (told["state"], told["why"]) == ("failed", "SCAN at a:1: NOPERM")
