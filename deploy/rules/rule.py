@@ -19,8 +19,8 @@ HEADER = "# Written by `python -m deploy.rules --write` from thresholds.yml: cha
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`wait` is Prometheus' `for`. `hold` is its keep_firing_for; if it is empty, the cooldown, so that a flap
-    does not resolve the alert.
+    """`wait` is Prometheus' `for`. `hold` is its keep_firing_for; if it is empty, the cooldown, so that a
+    flap does not resolve the alert.
 
     `variables` are labels that the dashboard's URL gets; the summary is static, the description a template.
     """

@@ -181,7 +181,7 @@ FACTS: dict[str, Callable[[KubernetesBackend], bool]] = {
     "marks busy pods": KubernetesBackend.marks_busy_pods,
     "lists autoscalers": KubernetesBackend.lists_autoscalers,
     "lists ScaledObjects": KubernetesBackend.lists_scaled_objects,
-    "leads": KubernetesBackend.is_leader,
+    "leads": KubernetesBackend.leads,
     "keeps its state": KubernetesBackend.keeps_state,
     "writes Events": KubernetesBackend.writes_events,
 }

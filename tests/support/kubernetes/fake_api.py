@@ -102,8 +102,8 @@ class FakeApi:
         resource, name, sub = part.get("resource", "namespaces"), part.get("name", ""), part.get("sub", "")
         if resource == "namespaces":
             name, namespace = namespace, ""
-        known = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
-        if not known or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
+        supported = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
+        if not supported or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
             raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
         verb, key = _verb(method, name), (group, resource, namespace)
         self._authorize(headers.get("Authorization", ""), verb, key, name, sub)
@@ -384,8 +384,8 @@ def _patched(data: Json, content: str, body: bytes) -> Json:
     if content in _MERGE:
         merged: Json = _merged(data, _read(body))
         return merged
-    known = ", ".join((_JSON_PATCH, *_MERGE))
-    why = f"the body of the request was in an unknown format - accepted media types include: {known}"
+    supported = ", ".join((_JSON_PATCH, *_MERGE))
+    why = f"the body of the request was in an unknown format - accepted media types include: {supported}"
     raise _RefusedError(415, "UnsupportedMediaType", why)
 
 

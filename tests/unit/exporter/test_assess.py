@@ -11,7 +11,7 @@ from exporter.settings import ExporterSettings
 from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.support.assessments import assessment, host_state, healthy_assessment
+from tests.support.assessments import assessment, healthy_assessment, host_state
 
 
 def test_what_changes_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
-from tests.support.assessments import NASTY, assessment, issue, queue, healthy_assessment
+from tests.support.assessments import NASTY, assessment, healthy_assessment, issue, queue
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}
 ABOUT = About(

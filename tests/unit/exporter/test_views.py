@@ -14,10 +14,10 @@ from tests.support.assessments import (
     NASTY,
     REPLICA,
     assessment,
+    healthy_assessment,
     issue,
     queue,
     redis_state,
-    healthy_assessment,
 )
 
 ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", True, 1.0, 0),))

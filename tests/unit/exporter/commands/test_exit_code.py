@@ -9,7 +9,7 @@ from exporter.commands.exit_code import area_exit_code, exit_code
 from exporter.snapshot import RedisState
 from exporter.views import About, status_view
 from service.outcome import Failed, Ok
-from tests.support.assessments import assessment, issue, redis_state, healthy_assessment
+from tests.support.assessments import assessment, healthy_assessment, issue, redis_state
 
 ABOUT = About("1", monitoring=True)
 

@@ -11,7 +11,7 @@ from exporter.commands import tables
 from exporter.snapshot import Rates, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok, value_or_none
-from tests.support.assessments import assessment, queue, healthy_assessment
+from tests.support.assessments import assessment, healthy_assessment, queue
 
 ABOUT = About("1.2.3", monitoring=True, uptime=61.0, tasks=(Task("discovery", False, 1.0, 0),))
 VIEW = status_view(assessment(), ABOUT)
