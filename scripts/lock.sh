@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes requirements/*.txt and lab/node/package-lock.json again from pyproject.toml and lab/node/package.json.
-# Neither names a registry: whoever installs uses the one that their pip and npm are set up for.
+# Updates requirements/*.txt and lab/node/package-lock.json from pyproject.toml and lab/node/package.json.
+# Neither names a registry: an installation uses the one that its pip and npm are configured for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks the Prometheus and Alertmanager of Debian's newer suites into a directory, a folder each suite, and prints the
-# folders of their programs. Nothing is installed. The packages come from the mirror that apt is set up for.
+# folders of their programs. Nothing is installed. The packages come from the mirror that apt is configured for.
 set -euo pipefail
 directory=$(realpath -m "${1:?usage: scripts/other-prometheus.sh DIRECTORY}")
 packages=(prometheus promtool prometheus-alertmanager)

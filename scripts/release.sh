@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests the built wheel, writes it and its notes to dist/, makes an annotated tag. docs/releasing.md has the steps.
-# DRY_RUN=1 does all but the tag. PYTHON names another interpreter for the venv.
+# DRY_RUN=1 does everything except the tag. PYTHON names another interpreter for the venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ notes=$(scripts/release-notes.sh "$version") || fail "there are no release notes
 ! git rev-parse --quiet --verify "refs/tags/$tag" >/dev/null || fail "the tag $tag exists already"
 [ -z "$(git status --porcelain)" ] || fail "the working tree is not clean: commit or remove what git status lists"
 
-# One commit is built, tested and tagged: not what is ignored here, nor what is committed meanwhile.
+# One commit is built, tested and tagged: without ignored files, and without later commits.
 commit=$(git rev-parse HEAD)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -36,7 +36,7 @@ wheel=$work/wheel/oxherd-$version-py3-none-any.whl
 [ -e "$wheel" ] || fail "the build made no $(basename "$wheel"): $(ls "$work/wheel")"
 "${pip[@]}" install --no-deps "$wheel"
 
-# Pytest puts this folder first on the path: without the packages there, only those of the wheel can be imported.
+# Pytest puts this folder first on sys.path: without the packages there, only those of the wheel can be imported.
 cd "$work/source"
 rm -r exporter scaler service
 for command in monitor scaling; do
@@ -52,7 +52,7 @@ cp "$wheel" dist/
 printf '%s\n' "$notes" >"dist/notes-$version.md"
 say "dist/$(basename "$wheel"), dist/notes-$version.md"
 if [ "${DRY_RUN:-}" = 1 ]; then
-  say "a dry run: $tag is not made"
+  say "dry run: $tag is not created"
 else
   printf 'Oxherd %s\n\n%s\n' "$version" "$notes" | git tag --annotate --cleanup=whitespace --file=- "$tag" "$commit"
   say "tagged $tag; publish it with: git push origin $tag"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests and the demo need and this machine lacks: Debian packages, .venv, lab/node/node_modules.
-# A second run finds everything in place and changes nothing. PYTHON names another interpreter for the venv.
+# Installs the missing requirements of the tests and the demo: Debian packages, .venv, lab/node/node_modules.
+# A second run changes nothing. PYTHON names another interpreter for the venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
 exec 9<scripts/setup.sh
-flock 9 # two runs at once would install into the same venv
+flock 9 # two concurrent runs would install into the same venv
 
 have() { command -v "$1" >/dev/null; }
 say() { echo "setup: $*"; }
@@ -27,8 +27,8 @@ missing_packages() {
   [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 
-# Debian starts the services it installs, at once and at every boot. They would take 6379 and 9090 on a machine that only
-# wanted the programs, so policy-rc.d forbids the start while we install, and the new units are disabled afterwards.
+# Debian starts installed services, at once and at every boot. They would use 6379 and 9090 on a machine that needs only
+# the programs, so policy-rc.d prevents the start during installation, and the new units are disabled afterwards.
 policy=/usr/sbin/policy-rc.d
 forbid_services() {
   [ ! -e $policy ] || [ -e $policy.before-oxherd ] || as_root mv $policy $policy.before-oxherd
@@ -63,7 +63,7 @@ install_packages() {
   fi
 }
 
-# A stamp holds the hash of what was installed, so that a change of a lock file, and nothing else, installs again.
+# A stamp file has the hash of the installed lock file, so that only a changed lock file is installed again.
 hash_of() { cat "$@" | sha256sum | cut -d' ' -f1; }
 stamped() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 

@@ -1,4 +1,4 @@
-"""Real servers for tests. One that is missing is an error that names its package, never a skip."""
+"""Real servers for tests. A missing program is an error that names its package, never a skip."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TIMER = pytest.StashKey[Any]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, object, object]:
-    """Fail with an error that hypothesis does not take for a failed example: it would repeat it."""
+    """Fail with an error that hypothesis does not treat as a failed example, which it would repeat."""
     done = yield
     item.stash[_TIMER] = settings
     fail = signal.getsignal(signal.SIGALRM)
@@ -58,7 +58,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
-    """The environment of whoever runs the tests says nothing to them or to what they start."""
+    """Settings in the environment do not apply to the tests, nor to their processes."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(SETTINGS):
@@ -68,7 +68,7 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _local_names() -> Iterator[LocalNames]:
-    """Names are resolved here or fail; no resolver is asked."""
+    """Names are resolved locally or fail; no resolver is queried."""
     local = LocalNames()
     with pytest.MonkeyPatch.context() as patch:
         for name in RESOLVERS:
@@ -80,11 +80,11 @@ def _local_names() -> Iterator[LocalNames]:
 
 @pytest.fixture(autouse=True)
 def _no_name_from_outside(_local_names: LocalNames) -> Iterator[None]:
-    """A test that asks for a name of the world outside fails, though its code may have caught the error."""
+    """A test that resolves an external name fails, even if its code catches the error."""
     yield
     names = _local_names.take_refused()
     if names:
-        pytest.fail(f"would have asked a resolver for {names}")
+        pytest.fail(f"would have queried a resolver for {names}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,7 +99,7 @@ def _no_process_left_behind() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """One server for tests that leave it running and keep to keys of their own."""
+    """One server for tests that leave it running and use separate keys."""
     with start_redis() as server:
         yield server
 

@@ -152,7 +152,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             Panel(
                 "Load and utilization",
                 "Load: waiting and active jobs divided by the capacity of the workers. Utilization: active "
-                "jobs against their slots, where the settings tell the concurrency of a worker.",
+                "jobs against their slots, where the settings have the concurrency of a worker.",
                 [
                     PanelQuery(
                         f"max by (queue) (bullmq_queue_load_factor{{{QUEUE_MATCHER}}})", "load of {{queue}}"

@@ -1,8 +1,8 @@
 """The eight alerts.
 
-An alert keeps the labels of its target, so that one exporter's trouble is not hidden by another's health.
-Series of nodes have the node as their `instance` (prometheus.yml copies it), so what follows from a Redis
-that does not answer is tied to it by the job.
+An alert keeps the labels of its target, so that a healthy exporter does not hide the failure of another.
+Series of nodes have the node as their `instance` (prometheus.yml copies it), so alerts
+that an unreachable Redis causes are matched with it by the job.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from deploy.rules.thresholds import AlertThresholds, as_percent, number
 
 
 def eight(t: AlertThresholds) -> tuple[Alert, ...]:
-    """In the order in which they are evaluated: what silences others stands before them."""
+    """The alerts in the order of evaluation: inhibiting alerts come first."""
     job = f'job="{t.job}"'
     redis_answers = f'unless on (job) ALERTS{{{job}, alertname="RedisConnectionDown"}}'
     waiting = f'{job}, state=~"waiting|prioritized"'

@@ -1,4 +1,4 @@
-"""Opt-in alerts and recordings: the exporter itself, and what is worth a look before the eight fire."""
+"""Opt-in alerts and recording rules: the exporter itself, and early signs before one of the eight fires."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ BURNS: Final[tuple[tuple[str, str, float, Severity, str], ...]] = (
     ("1d", "2h", 3.0, "medium", "30m"),
     ("3d", "6h", 1.0, "medium", "30m"),
 )
-"""A long and a short window, how many times faster than allowed the budget of 30 days is spent, severity,
-cooldown: the windows of Google's SRE workbook."""
+"""A long and a short window, the burn rate of the budget of 30 days, severity, cooldown: the windows of
+Google's SRE workbook."""
 
 
 def _slow(window: str) -> str:
@@ -23,7 +23,7 @@ def _slow(window: str) -> str:
 
 
 def recordings(t: AlertThresholds) -> list[RuleJson]:
-    """The share of jobs that waited too long, of those started in a window; absent where none was started."""
+    """The ratio of jobs that waited too long to the jobs started in a window; absent if none was started."""
     job = f'job="{t.job}"'
     bucket = f'{job}, le=~"{number(t.wait_seconds)}([.]0)?"'
     windows = sorted({window for long, short, *_ in BURNS for window in (long, short)})
@@ -40,7 +40,7 @@ def recordings(t: AlertThresholds) -> list[RuleJson]:
 
 
 def slow_queues(t: AlertThresholds) -> Iterator[Alert]:
-    """One alert a pair of windows: the short one ends it soon after the jobs are on time again."""
+    """One alert per pair of windows: the short one resolves it soon after the jobs are on time again."""
     budget = 1 - t.wait_objective
     for long, short, factor, severity, cooldown in BURNS:
         limit = f"{factor:g} * {budget:g}"
@@ -61,8 +61,8 @@ def slow_queues(t: AlertThresholds) -> Iterator[Alert]:
         )
 
 
-def more(t: AlertThresholds) -> tuple[Alert, ...]:
-    """The exporter, event streams, workers, replication."""
+def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
+    """Alerts on the exporter, event streams, workers and replication."""
     job = f'job="{t.job}"'
     answers = f"up{{{job}}} == 1 unless on (job, instance)"
     return (
@@ -161,7 +161,7 @@ def more(t: AlertThresholds) -> tuple[Alert, ...]:
 
 def oxherd_extra(thresholds: AlertThresholds) -> str:
     """The text of oxherd-extra.yml."""
-    alerts = [*more(thresholds), *slow_queues(thresholds)]
+    alerts = [*extra_alerts(thresholds), *slow_queues(thresholds)]
     return rules_yaml(
         group("oxherd-recordings", recordings(thresholds)),
         group("oxherd-extra", [alert.rule(thresholds) for alert in alerts]),

@@ -19,9 +19,10 @@ HEADER = "# Written by `python -m deploy.rules --write` from thresholds.yml: cha
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`wait` is Prometheus' `for`, `hold` its keep_firing_for, which outlasts a flap as long as the cooldown.
+    """`wait` is Prometheus' `for`. `hold` is its keep_firing_for; if it is empty, the cooldown, so that a
+    flap does not resolve the alert.
 
-    `variables` are labels that the dashboard takes; the summary is static, the description a template.
+    `variables` are labels that the dashboard's URL gets; the summary is static, the description a template.
     """
 
     name: str
@@ -58,7 +59,7 @@ def recording(name: str, expression: str) -> RuleJson:
 
 
 def tidy(text: str) -> str:
-    """Without the indentation that it has in the source."""
+    """The text without its indentation in the source."""
     return dedent(text).strip()
 
 
@@ -80,7 +81,7 @@ _Dumper.add_representer(str, _text)
 
 
 def group(name: str, rules: Iterable[RuleJson]) -> RuleJson:
-    """Evaluated every 15 s: with Prometheus' own minute, `for: 30s` and `for: 1m` would be the same."""
+    """A group, evaluated every 15 s: with Prometheus' default of 1 min, `for: 30s` would act as `for: 1m`."""
     return {"name": name, "interval": "15s", "rules": list(rules)}
 
 

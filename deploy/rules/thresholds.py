@@ -1,4 +1,4 @@
-"""What people change in the rules, read from deploy/prometheus/rules/thresholds.yml."""
+"""The configurable values of the rules, from deploy/prometheus/rules/thresholds.yml."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class AlertThresholds(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises OSError, yaml.YAMLError, or pydantic.ValidationError with the names of what is wrong."""
+        """Raises OSError, yaml.YAMLError, or pydantic.ValidationError with the names of the invalid keys."""
         return cls.model_validate(yaml.safe_load(path.read_text()))
 
 
 def number(value: float) -> str:
-    """As PromQL and people write it: 2, not 2.0."""
+    """As in PromQL: 2, not 2.0."""
     return f"{value:g}"
 
 

@@ -1,4 +1,4 @@
-"""A real Alertmanager with the shipped routes, faster, tells a real webhook."""
+"""A real Alertmanager with the shipped routes, with scaled times, and a real webhook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab.deadline import wait_until
 from lab.receiver import Receiver
 from lab.scaled import scale, with_webhook
 
-pytestmark = pytest.mark.timeout(120)  # 10 s alone, of cooldowns
+pytestmark = pytest.mark.timeout(120)  # 10 s on an idle machine, of cooldowns
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "alertmanager"
 FACTOR = 1 / 100
@@ -48,21 +48,23 @@ def post(server: Alertmanager, *alerts: str, ends: str | None = None, **labels: 
     httpx.post(f"{server.url}/api/v2/alerts", json=bodies, trust_env=False).raise_for_status()
 
 
-def test_a_held_alert_is_told_once_a_cooldown_and_its_end_once(
+def test_a_firing_alert_notifies_once_per_cooldown_and_is_resolved_once(
     alertmanager: Alertmanager, receiver: Receiver
 ) -> None:
     alert = "RedisConnectionDown"
     post(alertmanager, alert, severity="critical", cooldown="5m")
     wait_until(lambda: len(receiver.of(alert)) == 4, what="four notifications", seconds=60)
     post(alertmanager, alert, severity="critical", cooldown="5m", ends="2020-01-01T00:00:00Z")
-    wait_until(lambda: not receiver.of(alert)[-1].firing, what="the end is told")
+    wait_until(lambda: not receiver.of(alert)[-1].firing, what="the alert is resolved")
     *firing, _ = receiver.of(alert)
     assert {notification.path for notification in firing} == {"/critical"}
     gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(firing)]
     assert all(abs(gap - COOLDOWN) < 0.5 for gap in gaps), gaps
 
 
-def test_what_follows_from_a_lost_redis_is_not_told(alertmanager: Alertmanager, receiver: Receiver) -> None:
+def test_alerts_that_a_lost_redis_causes_are_inhibited(
+    alertmanager: Alertmanager, receiver: Receiver
+) -> None:
     followers = ("ClusterNodeDown", "HighMemoryUsage", "QueueSystemDown", "HealthScoreCritical")
     post(alertmanager, "RedisConnectionDown", *followers, severity="critical", cooldown="5m")
     post(alertmanager, "QueueSystemDown", severity="critical", cooldown="5m", job="another")
@@ -96,7 +98,7 @@ def render(template: str, status: str, tmp_path: Path) -> str:
     return done.stdout.strip()
 
 
-def test_a_notification_reads_well_on_a_phone(tmp_path: Path) -> None:
+def test_a_notification_fits_on_a_phone(tmp_path: Path) -> None:
     assert render("oxherd.title", "firing", tmp_path) == "[high] ClusterNodeDown: A node is down."
     assert render("oxherd.title", "resolved", tmp_path) == "[resolved] ClusterNodeDown: A node is down."
     assert render("oxherd.text", "firing", tmp_path).splitlines() == ["10.0.0.1:7001", "Runbook: http://r/"]

@@ -66,7 +66,7 @@ def test_amtool_accepts_the_file_and_its_templates() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_is_told_to_its_severity_and_repeated_after_its_cooldown(alert: str) -> None:
+def test_an_alert_notifies_its_severity_and_repeats_after_its_cooldown(alert: str) -> None:
     severity, cooldown = ALERTS[alert]
     labels = {"alertname": alert, "severity": severity, "cooldown": cooldown}
     assert receiver_of(**labels) == severity
@@ -84,7 +84,7 @@ def test_no_repeat_is_a_multiple_of_the_group_interval() -> None:
     assert all(duration_seconds(route["repeat_interval"]) % tick == tick / 2 for route in repeats)
 
 
-def test_what_silences_never_silences_itself_and_asks_for_the_same_job() -> None:
+def test_an_inhibition_requires_the_same_job_and_never_inhibits_its_source() -> None:
     for rule in yaml.safe_load(CONFIG.read_text())["inhibit_rules"]:
         [source] = [matcher.split(" = ")[1] for matcher in rule["source_matchers"]]
         assert source not in " ".join(rule["target_matchers"])

@@ -1,4 +1,4 @@
-"""The dashboards' files: what the code makes of them, and rules for dashboards that work anywhere."""
+"""The dashboards' files: they match the code, and follow the rules of portable dashboards."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ NO_JOB = {
 
 
 LINTER = {
-    "template-datasource": "test_a_dashboard_is_fit_to_be_provisioned",
-    "template-job": "test_a_dashboard_is_fit_to_be_provisioned",
-    "template-on-time-change-reload": "test_a_dashboard_is_fit_to_be_provisioned",
-    "uneditable": "test_a_dashboard_is_fit_to_be_provisioned",
-    "panel-datasource": "test_a_panel_says_what_it_shows",
-    "panel-title-description": "test_a_panel_says_what_it_shows",
-    "panel-units": "test_a_panel_says_what_it_shows",
-    "panel-no-targets": "test_a_panel_says_what_it_shows",
-    "target-job": "test_a_query_is_right_for_any_choice",
-    "target-rate-interval": "test_a_query_is_right_for_any_choice",
-    "target-counter-agg": "test_a_query_is_right_for_any_choice",
+    "template-datasource": "test_a_dashboard_can_be_provisioned",
+    "template-job": "test_a_dashboard_can_be_provisioned",
+    "template-on-time-change-reload": "test_a_dashboard_can_be_provisioned",
+    "uneditable": "test_a_dashboard_can_be_provisioned",
+    "panel-datasource": "test_a_panel_has_a_title_a_description_and_a_unit",
+    "panel-title-description": "test_a_panel_has_a_title_a_description_and_a_unit",
+    "panel-units": "test_a_panel_has_a_title_a_description_and_a_unit",
+    "panel-no-targets": "test_a_panel_has_a_title_a_description_and_a_unit",
+    "target-job": "test_a_query_is_valid_for_any_selection",
+    "target-rate-interval": "test_a_query_is_valid_for_any_selection",
+    "target-counter-agg": "test_a_query_is_valid_for_any_selection",
     "target-promql": "test_every_expression_is_promql",
-    "template-label-promql": "",  # each is run: tests/e2e/test_dashboards.py
-    "template-instance": "",  # one exporter speaks for all: a queue has none, and a node is chosen by `node`
+    "template-label-promql": "",  # tests/e2e/test_dashboards.py runs each query
+    "template-instance": "",  # a queue has no instance, and a node is selected by `node`
     "target-instance": "",  # the same
-    "panel-logql": "",  # there are no logs in them
+    "panel-logql": "",  # there are no log panels
     "target-logql": "",
 }
-"""The dashboard linter's rules, and the test that holds to each; without one it is excused, and why."""
+"""The rules of the dashboard linter and the test of each; "" for an exception, with its reason."""
 
 
 def test_every_rule_has_its_test() -> None:
     assert {name for name in LINTER.values() if name} <= globals().keys()
 
 
-def test_the_files_are_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_files_match_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert write_or_check(["--check"]) == 0
     assert {path.stem for path in dashboard_files()} == set(DASHBOARDS)
     assert write_or_check([]) == 2
     assert "usage" in capsys.readouterr().err
 
 
-def test_there_are_five_and_their_addresses_stay() -> None:
+def test_there_are_five_with_stable_uids() -> None:
     assert list(DASHBOARDS) == sorted(
         ["oxherd-host", "oxherd-overview", "oxherd-queues", "oxherd-redis", "oxherd-scaling"]
     )
@@ -75,7 +75,7 @@ def test_there_are_five_and_their_addresses_stay() -> None:
 
 
 @EACH
-def test_a_dashboard_is_fit_to_be_provisioned(dashboard: dict[str, Any]) -> None:
+def test_a_dashboard_can_be_provisioned(dashboard: dict[str, Any]) -> None:
     """Rules template-datasource, template-on-time-change-reload and uneditable of the dashboard linter."""
     first, *others = dashboard["templating"]["list"]
     assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
@@ -90,7 +90,7 @@ def test_a_dashboard_is_fit_to_be_provisioned(dashboard: dict[str, Any]) -> None
 
 
 @EACH
-def test_variables_ask_for_those_before_them(dashboard: dict[str, Any]) -> None:
+def test_variables_depend_on_the_previous_ones(dashboard: dict[str, Any]) -> None:
     for before, variable in pairwise(variables(dashboard)):
         used = set(re.findall(r"\$(\w+)", variable["query"]["query"]))
         assert before["name"] in used
@@ -108,7 +108,7 @@ def test_ids_are_unique_and_panels_do_not_overlap(dashboard: dict[str, Any]) -> 
         assert beside or below, (place, other)
 
 
-def test_panels_that_are_too_wide_for_a_row_go_below() -> None:
+def test_panels_that_do_not_fit_into_a_row_are_placed_below() -> None:
     def panel(width: int, height: int) -> Panel:
         return Panel("t", "d", [PanelQuery("up")], width=width, height=height)
 
@@ -122,7 +122,7 @@ def test_panels_that_are_too_wide_for_a_row_go_below() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+def test_a_panel_has_a_title_a_description_and_a_unit(panel: dict[str, Any]) -> None:
     """Rules panel-title-description, panel-datasource, panel-units and panel-no-targets."""
     assert panel["title"]
     assert panel["description"].endswith(".")
@@ -138,7 +138,7 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_query_is_right_for_any_choice(panel: dict[str, Any]) -> None:
+def test_a_query_is_valid_for_any_selection(panel: dict[str, Any]) -> None:
     """Rules target-job, target-rate-interval and target-counter-agg; variables are regular expressions."""
     for target in panel["targets"]:
         expression = target["expr"]
@@ -151,7 +151,7 @@ def test_a_query_is_right_for_any_choice(panel: dict[str, Any]) -> None:
             assert re.search(rf"(rate|increase)\({counter}\{{", expression), counter
 
 
-def test_every_excuse_is_needed() -> None:
+def test_every_exception_is_needed() -> None:
     without = {
         panel.values[0]["title"]  # type: ignore[index]
         for panel in PANELS
@@ -183,6 +183,6 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
     ]
     file = tmp_path / "rules.json"
     file.write_text(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))
-    verdict = promtool("check", "rules", str(file))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
-    assert f"{len(expressions)} rules found" in verdict.stdout
+    result = promtool("check", "rules", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{len(expressions)} rules found" in result.stdout

@@ -1,4 +1,4 @@
-"""The dashboards against Grafana's own types, by the TypeScript compiler."""
+"""The dashboards are checked with Grafana's own types by the TypeScript compiler."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ export const dashboard: Written<File> = """
 
 
 def compiled(text: str, folder: Path) -> str:
-    """What the compiler says, nothing if all is well."""
+    """The output of the compiler; empty without errors."""
     (folder / "node_modules").symlink_to(MODULES)
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "dashboard.ts").write_text(f"{HEAD}{text};\n")
@@ -59,7 +59,7 @@ def compiled(text: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_dashboard_has_grafanas_types(file: Path, tmp_path: Path) -> None:
+def test_a_dashboard_matches_grafanas_types(file: Path, tmp_path: Path) -> None:
     assert compiled(file.read_text(), tmp_path) == ""
 
 
@@ -71,7 +71,7 @@ def test_a_dashboard_has_grafanas_types(file: Path, tmp_path: Path) -> None:
         ('"gridPos"', '"gridPosition"'),
     ],
 )
-def test_a_slip_would_be_noticed(right: str, wrong: str, tmp_path: Path) -> None:
+def test_an_error_is_detected(right: str, wrong: str, tmp_path: Path) -> None:
     text = FILES[0].read_text()
     assert right in text
     assert "error TS" in compiled(text.replace(right, wrong, 1), tmp_path)

@@ -1,4 +1,4 @@
-"""docs/demo.md tells what the demo starts and breaks, as its two tables declare it."""
+"""docs/demo.md lists the parts and the actions of the demo, as its two tables declare them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ALERTS = {alert.name for alert in eight(AlertThresholds.read(RULE_FOLDER / "thre
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table in a section, without its head."""
+    """The cells of the table in a section, without the header."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     table = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in table[2:]]
 
 
-def test_the_page_has_every_part_where_it_is() -> None:
+def test_the_page_has_every_part_with_its_address() -> None:
     assert rows("What runs") == [[part.name, part.where(PORTS), part.what] for part in PARTS]
 
 
@@ -43,7 +43,7 @@ def test_the_page_has_every_action_and_its_alert() -> None:
     assert rows("Break it") == [[f"`{action.name}`", action.help, action.alert] for action in ACTIONS]
 
 
-def test_actions_name_alerts_that_there_are() -> None:
+def test_actions_name_existing_alerts() -> None:
     assert {action.alert for action in ACTIONS if action.alert} <= ALERTS
 
 
@@ -52,7 +52,7 @@ def test_the_page_has_the_divisor() -> None:
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\d\d:\d\d:\d\d  .*$", PAGE, re.MULTILINE))
-def test_the_transcript_is_of_this_version(line: str) -> None:
+def test_the_transcript_is_current(line: str) -> None:
     _time, state, text = re.split(r"  +", line, maxsplit=2)
     if state == "done":
         assert text.split(":")[0] in {action.name for action in ACTIONS}

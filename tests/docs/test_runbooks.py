@@ -1,4 +1,4 @@
-"""Every alert has its page, and what the pages tell people to type has been typed."""
+"""Every alert has a runbook, and the commands and queries of the runbooks are run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster
 from lab.prometheus import Prometheus, start_prometheus
 
-pytestmark = pytest.mark.timeout(120)  # 8 s alone, of the servers that its commands ask
+pytestmark = pytest.mark.timeout(120)  # 8 s on an idle machine
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -28,7 +28,7 @@ RUNBOOKS = DOCS / "runbooks"
 RULES = ROOT / "deploy" / "prometheus" / "rules"
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 BLOCK = re.compile(r"^```([a-z]+)(?: ([a-z]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-VERDICTS = (0, 1, 2)  # of `monitor`: healthy, warning, critical
+EXIT_CODES = (0, 1, 2)  # of `monitor`: healthy, warning, critical
 
 
 def alerts() -> dict[str, dict[str, str]]:
@@ -78,7 +78,7 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
-def test_the_annotation_leads_to_the_page(alert: str) -> None:
+def test_the_annotation_links_to_the_page(alert: str) -> None:
     assert ALERTS[alert]["runbook_url"].endswith(f"/{alert}.md")
 
 
@@ -107,21 +107,21 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(DOCS)))
-def test_links_lead_to_headings_that_there_are(page: Path) -> None:
+def test_links_to_headings_resolve(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text()):
         if "://" not in target:
             assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
 
 
 def test_commands_for_kubernetes_are_marked_as_such() -> None:
-    """They cannot be run here: only what they begin with is looked at."""
+    """They cannot be run here: only their beginning is checked."""
     assert KUBECTL
     for block in KUBECTL:
         assert all(line.startswith("kubectl ") for line in block.text.splitlines()), block
     assert not [block for block in COMMANDS if "kubectl" in block.text]
 
 
-# --- what is run -----------------------------------------------------------------------------------------
+# --- commands and queries ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -185,17 +185,17 @@ def test_a_command_works(world: World, block: Block) -> None:
     )
     output = f"{ran.returncode}: {ran.stdout}{ran.stderr}"
     if "monitor" in block.text:
-        assert ran.returncode in VERDICTS, output
+        assert ran.returncode in EXIT_CODES, output
         assert "Usage:" not in ran.stderr, output
         assert ran.stdout, output
     else:
         assert ran.returncode == 0, output
-        assert ran.stdout.strip() or "slowlog" in block.text, output  # nothing was slow
+        assert ran.stdout.strip() or "slowlog" in block.text, output  # the slow log is empty
         assert not re.match(r"(ERR|WRONG|NOAUTH|NOPERM|MOVED|\(error\))", ran.stdout), output
 
 
 @pytest.mark.parametrize("block", QUERIES, ids=str)
-def test_a_query_runs_and_names_series_that_there_are(world: World, block: Block) -> None:
+def test_a_query_runs_and_names_existing_series(world: World, block: Block) -> None:
     world.prometheus.query(block.text)
     names = set(re.findall(r"\b((?:redis|bullmq|host|oxherd|queue)[a-z0-9_:]*_[a-z0-9_]+)\b", block.text))
     declared = (DOCS / "metrics.md").read_text() + (RULES / "oxherd-extra.yml").read_text()

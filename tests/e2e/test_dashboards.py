@@ -23,38 +23,39 @@ DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.
 
 EMPTY = {
     "oxherd-host": {
-        "Error rate: {{probe}}: {{reason}}": "no probe may have failed",
-        "Certificates: {{probe}}": "the demo's endpoints have none",
+        "Error rate: {{probe}}: {{reason}}": "a probe need not have failed",
+        "Certificates: {{probe}}": "the demo's endpoints have no certificate",
     },
     "oxherd-queues": {
-        "Queues: oldest": "nothing may wait at that moment",
-        "Load and utilization: utilization of {{queue}}": "the demo's settings do not tell a concurrency",
+        "Queues: oldest": "no job need wait at that moment",
+        "Load and utilization: utilization of {{queue}}": "the demo's settings have no concurrency",
     },
     "oxherd-scaling": {
-        "Targets: override": "nobody has ordered a number",
-        "Overrides: {{target}}": "nobody has ordered a number",
-        "Errors: {{kind}}": "nothing may have gone wrong",
+        "Targets: override": "no override is set",
+        "Overrides: {{target}}": "no override is set",
+        "Errors: {{kind}}": "no error need have happened",
     },
 }
-"""Queries that may rightly return nothing here, and why."""
+"""Queries that may be empty here, and why."""
 
 if psutil.net_if_stats().keys() <= {"lo"}:
     EMPTY["oxherd-host"] |= dict.fromkeys(
-        ("Network: {{device}} in", "Network: {{device}} out"), "loopback is no device, and there is no other"
+        ("Network: {{device}} in", "Network: {{device}} out"),
+        "loopback is not counted, and there is no other device",
     )
 
 
 class World(NamedTuple):
-    """What a demo's Prometheus said of each dashboard, and of which seconds."""
+    """The results of each dashboard's queries on a demo's Prometheus, and the length of the time range."""
 
-    answers: dict[str, QueryResults]
+    results: dict[str, QueryResults]
     prometheus: GrafanaQueries
     seconds: float
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """Asked while a master is dead, its replica took over, an alert fires, and workers came and went."""
+    """The state: a master is down, its replica took over, an alert fires, workers were scaled out and in."""
     begin = time.monotonic()
     with run_demo() as demo:
         demo.wait_for("Ctrl-C stops everything", seconds=120)
@@ -70,18 +71,18 @@ def world() -> Iterator[World]:
         wait_until(lambda: query(demo, later), what="points after it, for what is an increase", seconds=60)
         seconds = time.monotonic() - begin
         prometheus = GrafanaQueries(f"http://127.0.0.1:{demo.prometheus}", seconds)
-        answers = {uid: run_queries(dashboard, prometheus, seconds) for uid, dashboard in DASHBOARDS.items()}
-        yield World(answers, prometheus, seconds)
+        results = {uid: run_queries(dashboard, prometheus, seconds) for uid, dashboard in DASHBOARDS.items()}
+        yield World(results, prometheus, seconds)
         demo.stop()
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_every_query_returns_data(world: World, uid: str) -> None:
-    dashboard, answers = DASHBOARDS[uid], world.answers[uid]
+    dashboard, results = DASHBOARDS[uid], world.results[uid]
     empty = {
         f"{panel['title']}: {_named(panel, place)}"
         for panel in panels(dashboard)
-        for place, series in enumerate(answers.panels[panel["id"]])
+        for place, series in enumerate(results.panels[panel["id"]])
         if not series
     }
     assert empty <= EMPTY.get(uid, {}).keys()
@@ -94,7 +95,7 @@ def _named(panel: dict[str, Any], place: int) -> str:
     return str(names.get(f"Value #{chr(65 + place)}", names.get("Value")))
 
 
-ELSEWHERE = {
+EXISTING_QUERIES = {
     "dashboard 763": [
         "sum(max_over_time(redis_uptime_in_seconds{INSTANCE}[1m]))",
         "sum by (instance) (redis_connected_clients{INSTANCE})",
@@ -127,34 +128,34 @@ ELSEWHERE = {
         'sum by (queue) (bullmq_job_count{state=~"waiting|active|delayed"})',
     ],
 }
-"""What people ask of redis_exporter, and of BullMQ's exportPrometheusMetrics()."""
+"""Queries of existing dashboards and alerts for redis_exporter and BullMQ's exportPrometheusMetrics()."""
 
 
-@pytest.mark.parametrize("whose", ELSEWHERE)
-def test_what_people_have_already_finds_our_series(world: World, whose: str) -> None:
-    """One exporter for all nodes, and yet a node is an instance: see metric_relabel_configs."""
-    for expression in ELSEWHERE[whose]:
+@pytest.mark.parametrize("source", EXISTING_QUERIES)
+def test_existing_queries_find_the_series(world: World, source: str) -> None:
+    """One exporter for all nodes, but each node is an instance: see metric_relabel_configs."""
+    for expression in EXISTING_QUERIES[source]:
         query_text = expression.replace("{INSTANCE}", '{instance=~"127[.]0[.]0[.]1:.+"}')
         assert world.prometheus.series(query_text, instant=False), expression
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
-def test_every_variable_has_something_to_choose(world: World, uid: str) -> None:
+def test_every_variable_has_values(world: World, uid: str) -> None:
     assert list(variables(DASHBOARDS[uid]))
-    for name, values in world.answers[uid].variables.items():
+    for name, values in world.results[uid].variables.items():
         assert values, name
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
-def test_every_mark_is_somewhere(world: World, uid: str) -> None:
+def test_every_annotation_has_a_mark(world: World, uid: str) -> None:
     for note in DASHBOARDS[uid]["annotations"]["list"]:
         if "target" in note:
             assert world.prometheus.series(note["target"]["expr"], instant=False), note["name"]
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
-def test_a_picture_can_be_drawn(world: World, uid: str, tmp_path: Path) -> None:
-    """OXHERD_PICTURES=docs/images/dashboards writes those of the guide."""
+def test_a_dashboard_is_drawn(world: World, uid: str, tmp_path: Path) -> None:
+    """OXHERD_PICTURES=docs/images/dashboards writes the pictures of the guide."""
     folder = Path(os.environ.get("OXHERD_PICTURES") or tmp_path)
-    draw(DASHBOARDS[uid], world.answers[uid], folder / f"{uid}.png")
+    draw(DASHBOARDS[uid], world.results[uid], folder / f"{uid}.png")
     assert (folder / f"{uid}.png").stat().st_size > 20_000

@@ -26,7 +26,7 @@ from tests.support.system import FULL, READ, TARGETS, Program, running
 pytestmark = pytest.mark.timeout(120)
 
 QUEUES = 120
-SOON = 20_000.0  # ms: the page asks every ten seconds
+SOON = 20_000.0  # ms: the page polls every ten seconds
 expect.set_options(timeout=SOON)
 PICTURES = os.environ.get("OXHERD_PICTURES", "")
 
@@ -39,7 +39,7 @@ ALERT = {
 
 
 class Alerts(BaseHTTPRequestHandler):
-    """/api/v1/alerts of a Prometheus: one of ours, one of somebody else's, one that is pending."""
+    """/api/v1/alerts of a Prometheus: an alert of Oxherd, one of another source, one that is pending."""
 
     def do_GET(self) -> None:
         others = [ALERT | {"labels": {"alertname": "Theirs"}}, ALERT | {"state": "pending"}]
@@ -91,7 +91,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         settings = {
             "redis": {"cluster": cluster.addresses},
             "bullmq": {"prefixes": ["{shop}"], "discovery_interval_seconds": 5},
-            "health": {"thresholds": {"host_load_per_core": 1000}},  # whatever else runs here
+            "health": {"thresholds": {"host_load_per_core": 1000}},  # whatever else runs on this machine
             "api": {
                 "scaler_url": scaler.url,
                 "prometheus_url": f"http://127.0.0.1:{alerts.server_address[1]}",
@@ -118,30 +118,30 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page, what it asked for, and what it complained of."""
+    """A page, its requests, and its errors."""
 
     page: Page
     origin: str
-    asked: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def _console(self, message: Any) -> None:
         if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
     def rows(self) -> list[str]:
-        """The names in the queue table."""
+        """The names of queues in the table."""
         return self.page.locator("#queues td.name").all_inner_texts()
 
     def check(self) -> None:
-        """Nothing went wrong, and nothing was asked of anybody else."""
-        assert self.complaints == []
-        assert {urlsplit(url).netloc for url in self.asked if not url.startswith("data:")} == {self.origin}
+        """The page has no errors and no requests to other servers."""
+        assert self.errors == []
+        assert {urlsplit(url).netloc for url in self.requests if not url.startswith("data:")} == {self.origin}
 
 
 VisitOf: TypeAlias = Callable[..., Visit]
@@ -163,7 +163,7 @@ def visit(browser: Browser) -> Iterator[VisitOf]:
         context.close()
 
 
-def test_what_is_seen_at_once(world: World, visit: VisitOf) -> None:
+def test_the_first_screen(world: World, visit: VisitOf) -> None:
     opened = visit(world.exporter)
     page = opened.page
     expect(page.locator("#redis tr")).to_have_count(7)
@@ -178,7 +178,7 @@ def test_what_is_seen_at_once(world: World, visit: VisitOf) -> None:
     opened.check()
 
 
-def test_search_paging_order_and_the_way_back(world: World, visit: VisitOf) -> None:
+def test_search_paging_order_and_back(world: World, visit: VisitOf) -> None:
     opened = visit(world.exporter, "/?sort=name")
     page = opened.page
     page.keyboard.press("/")
@@ -206,8 +206,8 @@ def test_search_paging_order_and_the_way_back(world: World, visit: VisitOf) -> N
     opened.check()
 
 
-def test_it_lives(world: World, visit: VisitOf) -> None:
-    """New jobs are seen without a reload, while what a person typed stays."""
+def test_the_page_updates(world: World, visit: VisitOf) -> None:
+    """New jobs appear without a reload, and typed text stays."""
     opened = visit(world.exporter, "/?q=queue-011")
     page = opened.page
     cell = page.locator("#queues td.number").first
@@ -220,7 +220,7 @@ def test_it_lives(world: World, visit: VisitOf) -> None:
     opened.check()
 
 
-def test_without_scripts_all_is_there(world: World, visit: VisitOf) -> None:
+def test_the_page_is_complete_without_scripts(world: World, visit: VisitOf) -> None:
     page = visit(world.exporter, java_script_enabled=False).page
     page.locator("#search").fill("queue-01")
     page.get_by_role("button", name="Search").click()
@@ -230,7 +230,7 @@ def test_without_scripts_all_is_there(world: World, visit: VisitOf) -> None:
     assert "q=queue-01" in page.url
 
 
-def test_the_browsers_language_and_another_by_hand(world: World, visit: VisitOf) -> None:
+def test_the_browsers_language_and_a_selected_one(world: World, visit: VisitOf) -> None:
     opened = visit(world.exporter, locale="id-ID")
     page = opened.page
     assert page.locator("html").get_attribute("lang") == "id"
@@ -245,9 +245,7 @@ def test_the_browsers_language_and_another_by_hand(world: World, visit: VisitOf)
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1200, 900)])
-def test_nothing_runs_off_the_screen(
-    world: World, visit: VisitOf, scheme: Any, width: int, height: int
-) -> None:
+def test_the_page_fits_the_screen(world: World, visit: VisitOf, scheme: Any, width: int, height: int) -> None:
     opened = visit(
         world.exporter, "/?q=queue-00", viewport={"width": width, "height": height}, color_scheme=scheme
     )
@@ -261,7 +259,7 @@ def test_nothing_runs_off_the_screen(
         page.screenshot(path=Path(PICTURES) / f"page-{width}-{scheme}.png", full_page=True)
 
 
-def test_with_a_key_it_is_a_form_until_somebody_signs_in(world: World, visit: VisitOf) -> None:
+def test_with_a_key_it_is_a_form_until_a_person_signs_in(world: World, visit: VisitOf) -> None:
     opened = visit(world.closed)
     page = opened.page
     assert "queue" not in page.content()
@@ -275,20 +273,20 @@ def test_with_a_key_it_is_a_form_until_somebody_signs_in(world: World, visit: Vi
     [cookie] = page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert READ not in cookie["value"]
-    assert not any(READ in url for url in opened.asked)
+    assert not any(READ in url for url in opened.requests)
     response = page.request.post(f"{world.closed.url}/api/monitoring", data={"action": "stop_monitoring"})
     assert response.status == 401, "a session changes nothing"
     assert page.request.get(f"{world.closed.url}/status.json").status == 200
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Key")).to_be_visible()
     assert page.request.get(f"{world.closed.url}/status.json").status == 401
-    opened.complaints = [
-        complaint for complaint in opened.complaints if "401" not in complaint
-    ]  # Chromium's own word for the try
+    opened.errors = [
+        error for error in opened.errors if "401" not in error
+    ]  # Chromium's message for the attempt
     opened.check()
 
 
-def test_an_exporter_that_is_gone_is_told(world: World, visit: VisitOf, tmp_path: Path) -> None:
+def test_an_unreachable_exporter_is_reported(world: World, visit: VisitOf, tmp_path: Path) -> None:
     settings = {"redis": {"cluster": world.cluster.addresses}}
     with running(tmp_path, "monitor", {}, settings, key=None) as program:
         page = visit(program).page
@@ -299,7 +297,7 @@ def test_an_exporter_that_is_gone_is_told(world: World, visit: VisitOf, tmp_path
     expect(page.locator("#state")).to_be_visible()
 
 
-def test_a_node_dies_and_the_page_tells(world: World, visit: VisitOf) -> None:
+def test_the_page_reports_a_node_that_is_down(world: World, visit: VisitOf) -> None:
     opened = visit(world.exporter)
     page = opened.page
     replica = world.cluster.replicas()[0]

@@ -1,4 +1,4 @@
-"""Bursts of real BullMQ jobs, real workers, a real Prometheus: the scaler between them."""
+"""The scaler with real BullMQ jobs, real workers and a real Prometheus."""
 
 from __future__ import annotations
 
@@ -61,24 +61,24 @@ targets:
 
 
 @dataclass
-class Witness:
-    """Keeps every cycle of a scaler."""
+class StepRecorder:
+    """Records every step of a scaler."""
 
     scaler: Scaler
-    cycles: list[StepResult] = field(default_factory=list)
+    results: list[StepResult] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def watch(self) -> None:
+    def record(self) -> None:
         while not self.stopping.wait(0.02):
             last = self.scaler.controller.last
-            if last is not None and (not self.cycles or self.cycles[-1] is not last):
-                self.cycles.append(last)
+            if last is not None and (not self.results or self.results[-1] is not last):
+                self.results.append(last)
 
     @property
     def steps(self) -> list[TargetStep]:
-        return [cycle.steps[0] for cycle in list(self.cycles)]
+        return [result.steps[0] for result in list(self.results)]
 
-    def now(self) -> TargetStep | None:
+    def last(self) -> TargetStep | None:
         steps = self.steps
         return steps[-1] if steps else None
 
@@ -97,11 +97,11 @@ class World:
         self.bullmq.wait_for_counts("mail", {"completed": count}, seconds=seconds)
 
     def ran(self) -> list[str]:
-        """Ids in the order in which their handlers began, as the workers wrote them."""
+        """Ids of jobs in the order of their start, as the workers recorded them."""
         return self.redis.cli("lrange", "ran:mail", 0, -1).split()
 
     def longest_wait(self) -> float:
-        """Seconds from when a job was added to when it was taken, by BullMQ's own stamps."""
+        """The longest time from a job's addition to its start, by BullMQ's timestamps; seconds."""
         return int(self.redis.cli("eval", _LONGEST_WAIT, 0)) / 1000
 
 
@@ -162,26 +162,26 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @contextmanager
-def scaling(world: World) -> Iterator[Witness]:
+def scaling(world: World) -> Iterator[StepRecorder]:
     loaded = read_scaler_settings({}, config=str(world.config))
     scaler = Scaler(Reloader(loaded, {}, config=str(world.config)))
-    witness = Witness(scaler)
-    thread = threading.Thread(target=witness.watch)
+    recorder = StepRecorder(scaler)
+    thread = threading.Thread(target=recorder.record)
     scaler.start()
     thread.start()
     try:
-        yield witness
+        yield recorder
     finally:
-        witness.stopping.set()
+        recorder.stopping.set()
         thread.join()
         assert scaler.stop()
 
 
 def test_workers_follow_a_burst_and_no_job_is_lost_or_run_twice(world: World) -> None:
-    with scaling(world) as witness:
+    with scaling(world) as recorder:
         wait_until(
             lambda: (
-                (step := witness.now()) and isinstance(step.workers, Ok) and step.workers.value.ready == 1
+                (step := recorder.last()) and isinstance(step.workers, Ok) and step.workers.value.ready == 1
             ),
             what="the first worker is ready",
             seconds=60,
@@ -189,13 +189,13 @@ def test_workers_follow_a_burst_and_no_job_is_lost_or_run_twice(world: World) ->
         world.burst(400)
         world.all_done(400, seconds=60)
         wait_until(
-            lambda: (step := witness.now()) and requested(step) == 1,
+            lambda: (step := recorder.last()) and requested(step) == 1,
             what="back to one worker",
             seconds=60,
             every=0.2,
         )
-        steps = witness.steps
-    # The first step that could know of the burst, as its sample has waiting jobs, asks for more workers.
+        steps = recorder.steps
+    # The first step whose sample has the waiting jobs of the burst requests more workers.
     first = next(step for step in steps if isinstance(step.sample, QueueSample) and step.sample.waiting > 20)
     assert first.decision is not None
     assert first.decision.workers > requested(first) == 1
@@ -208,35 +208,39 @@ def test_workers_follow_a_burst_and_no_job_is_lost_or_run_twice(world: World) ->
     assert world.bullmq.counts("mail")["failed"] == 0
 
 
-def test_without_prometheus_nothing_scales_in_and_it_recovers_by_itself(world: World) -> None:
+def test_without_prometheus_nothing_scales_in_and_the_scaler_recovers(world: World) -> None:
     port = world.prometheus.port
-    with scaling(world) as witness:
+    with scaling(world) as recorder:
         wait_until(
-            lambda: (step := witness.now()) and requested(step) == 1, what="the first worker", seconds=60
+            lambda: (step := recorder.last()) and requested(step) == 1, what="the first worker", seconds=60
         )
         world.burst(600)
-        wait_until(lambda: (step := witness.now()) and requested(step) >= 3, what="more workers", seconds=60)
+        wait_until(lambda: (step := recorder.last()) and requested(step) >= 3, what="more", seconds=60)
         exporter_config = (Path(world.prometheus.process.log).parent / "prometheus.yml").read_text()
         world.prometheus.process.stop()
         wait_until(
-            lambda: (step := witness.now()) and "MetricsStale" in step.conditions,
+            lambda: (step := recorder.last()) and "MetricsStale" in step.conditions,
             what="the condition says so",
             seconds=60,
         )
-        before = witness.now()
+        before = recorder.last()
         assert before is not None
         at_least = requested(before)
-        count = len(witness.cycles)
+        count = len(recorder.results)
         world.all_done(600, seconds=60)
-        wait_until(lambda: len(witness.cycles) > count + 15, what="fifteen steps without metrics", seconds=60)
-        blind = witness.steps[count:]
-        assert all(requested(step) == at_least for step in blind)
-        assert all("MetricsStale" in step.conditions and step.decision for step in blind)
-        assert {step.decision.reason for step in blind if step.decision} == {"metrics_missing"}
+        wait_until(
+            lambda: len(recorder.results) > count + 15, what="fifteen steps without metrics", seconds=60
+        )
+        without_metrics = recorder.steps[count:]
+        assert all(requested(step) == at_least for step in without_metrics)
+        assert all("MetricsStale" in step.conditions and step.decision for step in without_metrics)
+        assert {step.decision.reason for step in without_metrics if step.decision} == {"metrics_missing"}
         with start_prometheus(exporter_config, port=port):
             wait_until(
                 lambda: (
-                    (step := witness.now()) and requested(step) == 1 and "MetricsStale" not in step.conditions
+                    (step := recorder.last())
+                    and requested(step) == 1
+                    and "MetricsStale" not in step.conditions
                 ),
                 what="recovery, and back to one worker",
                 seconds=120,
@@ -260,11 +264,11 @@ def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
-    with scaling(world) as witness:
-        url = f"http://{witness.scaler.address}"
+def test_an_override_is_set_and_removed(world: World) -> None:
+    with scaling(world) as recorder:
+        url = f"http://{recorder.scaler.address}"
         wait_until(
-            lambda: (step := witness.now()) and requested(step) == 1, what="the first worker", seconds=60
+            lambda: (step := recorder.last()) and requested(step) == 1, what="the first worker", seconds=60
         )
         refused = run(world, "manual", "mail", "9", "--reason", "sale")
         assert (refused.returncode, refused.stderr) == (
@@ -274,7 +278,7 @@ def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
         output = run(world, "manual", "mail", "3", "--reason", "a sale is on", "--by", "ann", "--for", "1h")
         assert output.returncode == 0, output.stderr
         assert output.stdout.startswith("mailer: 3 workers for 1 h, until ")
-        wait_until(lambda: (step := witness.now()) and requested(step) == 3, what="three workers", seconds=60)
+        wait_until(lambda: (step := recorder.last()) and requested(step) == 3, what="three", seconds=60)
         shown = run(world, "status", "--url", url)
         assert shown.returncode == 0, shown.stderr
         assert "Overridden" in shown.stdout
@@ -283,9 +287,9 @@ def test_a_person_says_so_many_workers_and_lets_go_again(world: World) -> None:
         assert view["targets"][0]["override"]["workers"] == 3
         assert run(world, "auto", "mail").stdout == "mailer: scaled by its metrics again\n"
         wait_until(
-            lambda: (step := witness.now()) and requested(step) == 1, what="one worker again", seconds=60
+            lambda: (step := recorder.last()) and requested(step) == 1, what="one worker again", seconds=60
         )
     with scaling(world) as again:
-        wait_until(again.now, what="a first step after the restart", seconds=60)
+        wait_until(again.last, what="a first step after the restart", seconds=60)
         actions = again.scaler.status()["actions"]
         assert [(action["old"], action["new"]) for action in actions[::-1]][:2] == [(0, 1), (1, 3)]

@@ -89,7 +89,7 @@ def test_a_burst_is_followed_out_and_in_with_events(
 ) -> None:
     admin.workload("mail", 1)
     process = scaler_of()
-    wait_until(process.leads, what="it leads", seconds=60)
+    wait_until(process.is_leader, what="it leads", seconds=60)
     waiting.jobs = 40
     replicas(admin, 8)
     waiting.jobs = 0
@@ -107,7 +107,7 @@ def test_to_nothing_and_from_nothing(admin: Admin, scaler_of: ScalerOf, waiting:
     replicas(admin, 0)
     waiting.jobs = 3
     replicas(admin, 1)
-    assert process.leads()
+    assert process.is_leader()
 
 
 def test_overrides_by_command_and_by_hand_go_through_the_config_map(
@@ -115,7 +115,7 @@ def test_overrides_by_command_and_by_hand_go_through_the_config_map(
 ) -> None:
     admin.workload("mail", 1)
     process = scaler_of()
-    wait_until(process.leads, what="it leads", seconds=60)
+    wait_until(process.is_leader, what="it leads", seconds=60)
     output = scaling(tmp_path, "manual", "mail", "5", "--reason", "a launch", "--for", "1h", "--by", "ada")
     assert output.startswith("mail: 5 workers for 1 h")
     replicas(admin, 5)
@@ -135,7 +135,7 @@ def test_replicas_set_by_hand_are_noticed_and_followed_up(
 ) -> None:
     admin.workload("mail", 1)
     process = scaler_of()
-    wait_until(process.leads, what="it leads", seconds=60)
+    wait_until(process.is_leader, what="it leads", seconds=60)
     with front.fault("PATCH .*/scale(\\?(?!.*dryRun)|$)", "hang"):
         waiting.jobs = 40
         wait_until(
@@ -152,7 +152,7 @@ def test_with_another_autoscaler_there_is_a_conflict_and_no_write(
     admin.workload("mail", 2)
     admin.autoscaler("rival", "mail")
     process = scaler_of()
-    wait_until(process.leads, what="it leads", seconds=60)
+    wait_until(process.is_leader, what="it leads", seconds=60)
     waiting.jobs = 40
     has(process, "Contested")
     wait_until(lambda: target(process)["metrics"].get("waiting") == 40, what="it sees the jobs", seconds=60)
@@ -180,7 +180,7 @@ def test_without_metrics_it_holds_and_says_so(
 def test_a_workload_that_goes_and_comes_again(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
     admin.workload("mail", 1)
     process = scaler_of()
-    wait_until(process.leads, what="it leads", seconds=60)
+    wait_until(process.is_leader, what="it leads", seconds=60)
     admin.delete("mail")
     has(process, "TargetNotFound")
     admin.workload("mail", 1)
@@ -199,7 +199,7 @@ def test_without_reading_its_state_it_does_nothing(
     with front.fault("GET .*/configmaps", "status", status=500):
         process = scaler_of()
         wait_until(lambda: target(process).get("desired") == 8, what="it decides", seconds=60)
-        assert not process.leads()
+        assert not process.is_leader()
     has(process, "Paused")
     assert not front.writes()
 

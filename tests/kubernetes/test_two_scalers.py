@@ -29,7 +29,7 @@ def two(admin: Admin, kubeconfig: str, tmp_path: Path) -> Iterator[tuple[ScalerP
         # At a bound there would be nothing to change, and the first write of the new leader would be late.
         data = settings(kubeconfig, prometheus.url, defaults={"max_workers": 50})
         with scaler("one", tmp_path, data) as leader:
-            wait_until(leader.leads, what="the first leads", seconds=60)
+            wait_until(leader.is_leader, what="the first is the leader", seconds=60)
             with scaler("other", tmp_path, data) as other:
                 wait_until(lambda: (other.status() or {}).get("targets"), what="a step", seconds=60)
                 yield leader, other
@@ -118,7 +118,7 @@ def test_a_leader_that_is_cut_off_stops_before_its_lease_ends(
         took = wait_for_write(front, "other", cut) - cut
         if fault != "after":  # an answer that is lost may have renewed the lease: once, and it is not known
             assert took <= LEASE_SECONDS + INTERVAL
-        assert not two[0].leads()
+        assert not two[0].is_leader()
     back = monotonic()
     wait_until(
         lambda: len([write for write in front.writes() if write.at > back]) > 2, what="writes", seconds=60
@@ -131,7 +131,7 @@ def test_while_the_server_hangs_for_all_nobody_leads_and_afterwards_one_does(
 ) -> None:
     wait_for_write(front, "one", 0.0)
     with front.fault("", "hang"):
-        wait_until(lambda: not any(process.leads() for process in two), what="nobody leads", seconds=60)
+        wait_until(lambda: not any(process.is_leader() for process in two), what="nobody leads", seconds=60)
     back = monotonic()
     wait_until(lambda: any(write.at > back for write in front.writes()), what="writes", seconds=60)
     assert len(writers(front, since=back)) == 1

@@ -1,4 +1,4 @@
-"""The lab's Alertmanager starts, ends, and says why it does not."""
+"""The lab's Alertmanager: start, stop, and the error if it does not start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_is_ready_at_the_port_that_was_asked_for_until_it_is_closed(config: Path) -> None:
+def test_it_is_ready_at_the_requested_port_until_it_is_closed(config: Path) -> None:
     port = free_port()
     with start_alertmanager(config, port=port) as server:
         assert server.address == f"127.0.0.1:{port}"
@@ -31,15 +31,15 @@ def test_it_is_ready_at_the_port_that_was_asked_for_until_it_is_closed(config: P
     assert not server.process.log.exists()
 
 
-def test_a_configuration_that_it_refuses_is_told(config: Path) -> None:
+def test_a_rejected_configuration_is_reported(config: Path) -> None:
     config.write_text("route: {receiver: somebody}\nreceivers: [{name: nobody}]\n")
     with pytest.raises(DiedError, match="undefined receiver"):
         start_alertmanager(config)
 
 
-def test_amtool_judges(config: Path) -> None:
+def test_amtool_reports_its_result(config: Path) -> None:
     assert amtool("check-config", str(config)).returncode == 0
     config.write_text("route: {}\n")
-    verdict = amtool("check-config", str(config))
-    assert verdict.returncode != 0
-    assert "FAILED" in verdict.stdout + verdict.stderr
+    result = amtool("check-config", str(config))
+    assert result.returncode != 0
+    assert "FAILED" in result.stdout + result.stderr

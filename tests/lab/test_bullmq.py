@@ -1,4 +1,4 @@
-"""The lab drives every BullMQ library in the same words."""
+"""The lab drives every BullMQ library with the same verbs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_worker_completes_a_job_in_a_cluster(start: Start, redis_cluster: Loca
         bullmq.obliterate("{tagged}")
 
 
-def test_the_librarys_own_words_come_back(bullmq: Driver) -> None:
+def test_the_error_has_the_librarys_message(bullmq: Driver) -> None:
     with pytest.raises(DriverError, match=r"noSuchMethod|is not a function"):
         bullmq.queue("mail", "noSuchMethod")
 

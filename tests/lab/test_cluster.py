@@ -6,7 +6,7 @@ import pytest
 
 from lab.cluster import LocalCluster
 
-pytestmark = pytest.mark.timeout(120)  # 4 s alone, of nodes that join and leave
+pytestmark = pytest.mark.timeout(120)  # 4 s on an idle machine
 
 
 def test_every_key_has_an_owner_among_three_masters(redis_cluster: LocalCluster) -> None:

@@ -1,4 +1,4 @@
-"""The lab's Prometheus scrapes and answers."""
+"""The lab's Prometheus: scrapes and queries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from lab.ports import free_port
 from lab.prometheus import PrometheusQueryError, promtool, start_prometheus
 
-pytestmark = pytest.mark.timeout(120)  # 6 s alone, of Prometheus and its scrapes
+pytestmark = pytest.mark.timeout(120)  # 6 s on an idle machine
 
 
 def test_it_scrapes_itself() -> None:
@@ -26,7 +26,7 @@ def test_it_scrapes_itself() -> None:
             prometheus.query("sum(")
 
 
-def test_promtool_judges() -> None:
+def test_promtool_reports_its_result() -> None:
     assert (
         promtool(
             "check", "metrics", stdin="# HELP a_total A.\n# TYPE a_total counter\na_total 1\n"

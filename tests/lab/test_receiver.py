@@ -1,4 +1,4 @@
-"""The webhook keeps what it is told, in order and with the time of each."""
+"""The webhook records notifications in order, with their times."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from lab.receiver import Notification, Receiver
 
 
-def tell(receiver: Receiver, alert: str, *, status: str = "firing", job: str = "oxherd") -> None:
+def send(receiver: Receiver, alert: str, *, status: str = "firing", job: str = "oxherd") -> None:
     body = {"status": status, "commonLabels": {"alertname": alert, "job": job}}
     httpx.post(f"{receiver.url}/high", json=body, trust_env=False).raise_for_status()
 
 
-def test_notifications_in_the_order_they_came_with_their_times() -> None:
+def test_notifications_are_in_order_of_arrival_with_their_times() -> None:
     with Receiver() as receiver:
         before = time.monotonic()
-        tell(receiver, "A")
-        tell(receiver, "B", job="other")
-        tell(receiver, "A", status="resolved", job="other")
+        send(receiver, "A")
+        send(receiver, "B", job="other")
+        send(receiver, "A", status="resolved", job="other")
         after = time.monotonic()
         notifications = receiver.notifications
     assert [
@@ -39,8 +39,8 @@ def test_notifications_in_the_order_they_came_with_their_times() -> None:
 def test_notifications_of_one_alert_and_of_one_job() -> None:
     with Receiver() as receiver:
         for job in ("one", "two"):
-            tell(receiver, "A", job=job)
-        tell(receiver, "B", job="one")
+            send(receiver, "A", job=job)
+        send(receiver, "B", job="one")
         assert [notification.job for notification in receiver.of("A")] == ["one", "two"]
         assert [notification.alert for notification in receiver.of("A", job="two")] == ["A"]
         assert receiver.of("B", job="two") == []
@@ -51,18 +51,18 @@ def test_a_group_of_several_alerts_has_no_name() -> None:
     assert (group.alert, group.job) == ("", "")
 
 
-def test_each_notification_is_passed_on() -> None:
-    passed: list[Notification] = []
-    with Receiver(forward=passed.append) as receiver, ThreadPoolExecutor(8) as senders:
-        list(senders.map(lambda n: tell(receiver, f"A{n}"), range(40)))
-    for notifications in (passed, receiver.notifications):
+def test_each_notification_is_forwarded() -> None:
+    forwarded: list[Notification] = []
+    with Receiver(forward=forwarded.append) as receiver, ThreadPoolExecutor(8) as senders:
+        list(senders.map(lambda n: send(receiver, f"A{n}"), range(40)))
+    for notifications in (forwarded, receiver.notifications):
         assert sorted(notification.alert for notification in notifications) == sorted(
             f"A{n}" for n in range(40)
         )
 
 
-def test_nobody_listens_after_close() -> None:
+def test_the_port_is_free_after_close() -> None:
     with Receiver() as receiver:
-        tell(receiver, "A")
+        send(receiver, "A")
     with pytest.raises(httpx.ConnectError):
-        tell(receiver, "A")
+        send(receiver, "A")

@@ -1,4 +1,4 @@
-"""The lab's servers do what tests will rely on."""
+"""The behaviour of the lab's servers that tests rely on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_process_on_a_port_is_named(redis_server: RedisServer) -> None:
     assert who_listens(free_port()) is None
 
 
-def test_a_suspended_server_is_silent_until_it_is_resumed(fresh_redis: RedisServer) -> None:
+def test_a_suspended_server_does_not_reply_until_it_is_resumed(fresh_redis: RedisServer) -> None:
     fresh_redis.suspend()
     with pytest.raises(RedisError, match="no reply"):
         fresh_redis.cli("ping", seconds=0.2)
@@ -40,7 +40,7 @@ def test_a_suspended_server_is_silent_until_it_is_resumed(fresh_redis: RedisServ
     assert fresh_redis.cli("ping") == "PONG"
 
 
-def test_a_killed_server_comes_back_on_its_port(fresh_redis: RedisServer) -> None:
+def test_a_killed_server_restarts_on_its_port(fresh_redis: RedisServer) -> None:
     before = fresh_redis.address
     fresh_redis.kill()
     assert not fresh_redis.answers
@@ -57,7 +57,7 @@ def test_nothing_remains_of_a_closed_server() -> None:
     assert not directory.exists()
 
 
-def test_a_server_dies_with_a_starter_that_is_killed() -> None:
+def test_a_server_ends_when_its_parent_is_killed() -> None:
     program = (
         "import lab.redis as r, signal; s = r.start_redis(); print(s.process.pid, flush=True); signal.pause()"
     )
@@ -84,7 +84,7 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) ->
         start_redis()
 
 
-def test_a_password_is_asked_for() -> None:
+def test_a_password_is_required() -> None:
     with start_redis(password="p/w:1") as server:
         assert server.url == f"redis://:p%2Fw%3A1@{server.address}"
         assert server.cli("ping") == "PONG"
@@ -93,7 +93,7 @@ def test_a_password_is_asked_for() -> None:
             server.cli("ping")
 
 
-def test_tls_asks_for_a_certificate(tls_redis: RedisServer, certificates: Certificates) -> None:
+def test_tls_requires_a_client_certificate(tls_redis: RedisServer, certificates: Certificates) -> None:
     assert tls_redis.url == f"rediss://{tls_redis.address}"
     assert tls_redis.cli("ping") == "PONG"
     stranger = ["redis-cli", "-p", str(tls_redis.port), "--tls", "--cacert", str(certificates.ca), "ping"]

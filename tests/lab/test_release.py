@@ -1,4 +1,4 @@
-"""scripts/release.sh refuses what is not a release, tests the wheel without the packages, and tags last."""
+"""scripts/release.sh: preconditions, tests of the wheel without the source tree, the tag as the last step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTES = "The first line.\n\n* [FEATURE] Area: what is new,\n  in two lines.\n"
 
 FAKE_PYTHON = """\
 #!/bin/sh
-# A python that makes venvs of itself; its pip builds an empty wheel, its pytest notes where it runs.
+# A python that makes venvs of itself; its pip builds an empty wheel, its pytest records where it runs.
 case "$*" in
 *"-m venv "*)
   mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
@@ -57,7 +57,7 @@ def git(repository: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A clean one of version 1.2.3, with the scripts under test."""
+    """A clean repository of version 1.2.3, with the scripts under test."""
     repository = tmp_path / "repository"
     for folder in ("scripts", "exporter", "scaler", "service", "tests", "requirements"):
         (repository / folder).mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_no_version_is_refused(repository: Path) -> None:
     assert_refused(repository, "", "no version is given: make release VERSION=x.y.z")
 
 
-def test_another_version_than_the_project_has_is_refused(repository: Path) -> None:
+def test_a_version_other_than_the_projects_is_refused(repository: Path) -> None:
     assert_refused(repository, "1.2.4", "VERSION is 1.2.4, pyproject.toml has 1.2.3")
 
 
@@ -147,7 +147,7 @@ def test_a_release_has_the_wheel_the_notes_and_an_annotated_tag(repository: Path
     )
 
 
-def test_the_tests_run_where_the_packages_are_not(repository: Path) -> None:
+def test_the_tests_run_without_the_source_tree(repository: Path) -> None:
     assert release(repository, "1.2.3", dry_run="1").returncode == 0
     folders = (repository.parent / "seen").read_text().split()
     assert "tests" in folders
@@ -157,7 +157,7 @@ def test_the_tests_run_where_the_packages_are_not(repository: Path) -> None:
 def test_a_dry_run_makes_no_tag(repository: Path) -> None:
     done = release(repository, "1.2.3", dry_run="1")
     assert done.returncode == 0, done.stderr
-    assert "release: a dry run: v1.2.3 is not made\n" in done.stdout
+    assert "release: dry run: v1.2.3 is not created\n" in done.stdout
     assert (repository / "dist" / "notes-1.2.3.md").exists()
     assert git(repository, "tag") == ""
 
@@ -176,7 +176,7 @@ def test_the_notes_are_of_one_version(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.2.1", "1.2", "9.9.9"], ids=["empty", "part of a number", "absent"])
-def test_notes_that_there_are_not_are_an_error(repository: Path, version: str) -> None:
+def test_missing_notes_are_an_error(repository: Path, version: str) -> None:
     done = notes(repository, version)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f'CHANGELOG.md has no section "## {version}" with entries\n'

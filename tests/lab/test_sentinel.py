@@ -1,4 +1,4 @@
-"""The lab's Sentinels know their master and promote another."""
+"""The lab's Sentinels report their master and promote a replica."""
 
 from __future__ import annotations
 

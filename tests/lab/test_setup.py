@@ -1,4 +1,4 @@
-"""scripts/setup.sh changes nothing where all is there, and says what to do where it can do nothing."""
+"""scripts/setup.sh: changes nothing if nothing is missing, and reports what it cannot install."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(120)  # 3 s alone, 23 s on a busy machine
+pytestmark = pytest.mark.timeout(120)  # 3 s on an idle machine, 23 s on a busy one
 
 SETUP = Path(__file__).parents[2] / "scripts" / "setup.sh"
 BASICS = (
@@ -37,7 +37,7 @@ def run(*, path: Path | None = None) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def bare_path(tmp_path: Path) -> Path:
-    """A PATH with a shell and little more."""
+    """A PATH with a shell and a few programs."""
     for name in BASICS:
         path = shutil.which(name)
         assert path is not None
@@ -51,7 +51,7 @@ def write_program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_second_run_says_nothing() -> None:
+def test_a_second_run_prints_nothing() -> None:
     assert run().returncode == 0
     again = run()
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
@@ -76,8 +76,8 @@ def test_without_root_the_command_is_named(bare_path: Path) -> None:
     assert "must not run" not in done.stderr
 
 
-def test_what_apt_says_is_shown_when_it_fails(bare_path: Path) -> None:
-    """As a user whose sudo works; this sudo runs nothing but apt-get, so policy-rc.d is left alone."""
+def test_the_output_of_apt_is_shown_if_it_fails(bare_path: Path) -> None:
+    """As a user with a working sudo; this sudo runs only apt-get, so that policy-rc.d is not changed."""
     write_program(bare_path / "id", "echo 1000")
     write_program(bare_path / "sudo", 'shift; case "$*" in *apt-get*|true) "$@";; esac')
     write_program(bare_path / "apt-get", 'case "$*" in *install*) echo E: no space left; exit 100;; esac')

@@ -1,4 +1,4 @@
-"""The shipped rules: as thresholds.yml makes them, and as promtool's own tests judge them."""
+"""The shipped rules: they match thresholds.yml, and pass promtool's tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy.rules.alerts import eight
 from deploy.rules.thresholds import AlertThresholds
 from lab.prometheus import promtool
 
-pytestmark = pytest.mark.timeout(120)  # 4 s alone, 14 s on a busy machine
+pytestmark = pytest.mark.timeout(120)  # 4 s on an idle machine, 14 s on a busy one
 
 HERE = Path(__file__).parent
 SHIPPED = sorted(
@@ -33,28 +33,28 @@ NAMED = {
 
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.yml")), ids=lambda path: path.stem)
-def test_the_alerts_fire_and_stay_silent_as_promtool_says(path: Path) -> None:
-    verdict = promtool("test", "rules", str(path))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+def test_promtools_tests_pass(path: Path) -> None:
+    result = promtool("test", "rules", str(path))
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_promtool_has_nothing_to_say_of_the_files(path: Path) -> None:
-    verdict = promtool("check", "rules", "--lint=all", "--lint-fatal", str(path))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+def test_promtool_has_no_lint_error_in_the_files(path: Path) -> None:
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", str(path))
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_files_are_what_thresholds_yml_makes() -> None:
+def test_the_files_match_thresholds_yml() -> None:
     assert rules.main(["--check"]) == 0
 
 
-def test_the_eight_have_their_severities_and_cooldowns_and_hold_as_long() -> None:
+def test_the_eight_have_their_severities_and_cooldowns_and_keep_firing_as_long() -> None:
     alerts = eight(AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml"))
     assert {alert.name: (alert.severity, alert.cooldown) for alert in alerts} == NAMED
     assert not [alert.name for alert in alerts if alert.hold]
 
 
-def test_what_silences_others_comes_before_them() -> None:
+def test_inhibiting_alerts_are_evaluated_first() -> None:
     [group] = yaml.safe_load((rules.RULE_FOLDER / "oxherd.yml").read_text())["groups"]
     wait = {rule["alert"]: rule["for"] for rule in group["rules"]}
     assert group["rules"][0]["alert"] == "RedisConnectionDown"
@@ -98,7 +98,7 @@ def test_check_names_a_stale_file_and_wrong_arguments_print_the_usage(
     assert "--check | --write" in capsys.readouterr().err
 
 
-def test_the_page_tells_each_alert_with_its_times() -> None:
+def test_the_page_lists_each_alert_with_its_times() -> None:
     page = (rules.RULE_FOLDER.parents[2] / "docs" / "alerts.md").read_text()
     for alert in eight(AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml")):
         [row] = [line for line in page.splitlines() if line.startswith(f"| {alert.name} |")]

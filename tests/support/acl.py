@@ -11,7 +11,7 @@ READER: dict[str, object] = {"username": "exporter", "password": "s3cret"}
 
 
 def rules(*, version: str) -> list[str]:
-    """The file's user line, switched on, and for servers that lack %R~, as its comments say."""
+    """The file's user line, enabled, and for servers without %R~ adapted as its comments say."""
     line = next(line for line in ACL.read_text().splitlines() if line.startswith("user "))
     digest = hashlib.sha256(b"s3cret").hexdigest()
     arguments = line.replace("off resetpass", f"on #{digest}").split()[1:]

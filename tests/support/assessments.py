@@ -111,7 +111,7 @@ def assessment(
     return Assessment(snapshot, Health(score, status, issues))
 
 
-def healthy() -> Assessment:
+def healthy_assessment() -> Assessment:
     """No issues; only the process is switched on."""
     snapshot = Snapshot(taken_at=1000.0, process=Ok(ProcessState(1, None)))
     return Assessment(snapshot, Health(100, "healthy", ()))

@@ -25,8 +25,8 @@ class Watch:
         self.follower = Follower(self.deployment, bullmq)
         self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
 
-    def look(self, seconds: float = 20) -> BullMQState:
-        """Look for queues and workers, then collect."""
+    def read_all(self, seconds: float = 20) -> BullMQState:
+        """Discover queues and workers, then collect."""
         self.discovery.discover_once(Deadline.after(seconds))
         return self.collect(seconds)
 
@@ -34,18 +34,18 @@ class Watch:
         return self.source.collect(Deadline.after(seconds))
 
     def follow(self) -> float:
-        """One round of the follower, over the queues that are known."""
+        """One round of the follower, over the known queues."""
         return self.follower.step(self.discovery.known().queues)
 
     def events(self, name: str, prefix: str = "bull") -> Events:
-        """Read one queue's stream to its end, as far as it goes now."""
+        """Read one queue's stream to its current end."""
         while self.follow() == 0.0:
             pass
         return self.follower.events()[QueueId(prefix, name)]
 
     def queue(self, name: str, prefix: str = "bull") -> QueueState:
-        """One queue, after a look at everything."""
-        return of(self.look(), name, prefix)
+        """One queue, after discovery and a collection."""
+        return of(self.read_all(), name, prefix)
 
 
 WatchOf = Callable[..., Watch]
@@ -91,15 +91,15 @@ def counters(events: Events) -> dict[str, int]:
 
 
 def watched(watch: WatchOf, server_or_cluster: RedisServer | LocalCluster, *names: str) -> Watch:
-    """Queues that are known by their names, before they are there."""
+    """A watch of queues that are configured by name before they exist."""
     monitor = watch(server_or_cluster, queues=list(names))
-    monitor.look()
+    monitor.read_all()
     monitor.follow()
     return monitor
 
 
 def wait_for(monitor: Watch, name: str, expected: dict[str, int], *, seconds: float = 15) -> Events:
-    """Follow until the counters are so, and a little longer: they must not go on."""
+    """Follow until the counters have these values, and a little longer: they must not change."""
     latest: list[Events] = []
 
     def reached() -> bool:

@@ -1,4 +1,4 @@
-"""`make demo` as a process, on ports of its own."""
+"""`make demo` as a process, on other ports."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lab.ports import BUS_OFFSET, free_port, free_ports
 ROOT = Path(__file__).parents[2]
 
 FASTER = 120
-"""A cooldown of 10 minutes takes 5 s, the hour that HighFailedJobs looks back at 30 s."""
+"""A cooldown of 10 minutes takes 5 s, the range of an hour in HighFailedJobs 30 s."""
 
 
 @dataclass
 class RunningDemo:
-    """A demo on other ports than a person's, what it printed so far, and what can be done to it."""
+    """A demo on other than the default ports, and its output so far."""
 
     process: subprocess.Popen[str]
     nodes: range
@@ -37,7 +37,7 @@ class RunningDemo:
     lines: list[str]
 
     def wait_for(self, pattern: str, *, seconds: float = 60) -> re.Match[str]:
-        """The first line with it, of those that came and will come; fails with all of them."""
+        """The first line that matches, printed already or later; the failure shows all lines."""
 
         def found() -> re.Match[str] | None:
             ended = self.process.poll() is not None
@@ -76,14 +76,14 @@ class RunningDemo:
 
 
 def ask(action: str, *, redis_port: int) -> subprocess.CompletedProcess[str]:
-    """What a person does in another terminal."""
+    """Perform an action from another terminal."""
     command = [sys.executable, "-m", "deploy.demo", "break", action, f"--redis-port={redis_port}"]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
 
 
 @contextmanager
 def run_demo(*, exporter: int | None = None) -> Iterator[RunningDemo]:
-    """One that a failed test leaves is told to stop."""
+    """A demo; it is stopped at the end of the block."""
     nodes, exporter, prometheus, alertmanager, scaler = (
         free_ports(6),
         exporter or free_port(),

@@ -1,4 +1,4 @@
-"""Collections from deployments of real servers."""
+"""Collections from real deployments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Connect = Callable[..., Deployment]
 
 
 def collect(deployment: Deployment, seconds: float = 20) -> RedisState:
-    """One collection, which must not need all its time, whatever hangs."""
+    """One collection; it must end before its deadline, even if a node hangs."""
     deadline = Deadline.after(seconds)
     state = collect_redis(deployment, deadline)
     assert not deadline.passed()

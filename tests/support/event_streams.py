@@ -1,4 +1,4 @@
-"""A pretended Redis server with event streams, and a follower of them."""
+"""A fake Redis server with event streams, and a follower of them."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def _entry(entry: tuple[int, int, list[bytes]]) -> Reply:
 
 @dataclass
 class SteppedFollower:
-    """A follower and the time that it goes by."""
+    """A follower with a fake clock."""
 
     follower: Follower
     clock: Clock
 
     def round(self, *queues: QueueId, seconds: float = 2.0) -> float:
-        """One round, that much later: so that a busy stream is checked in each."""
+        """One round after `seconds`, so that a busy stream is checked in each."""
         self.clock.now += seconds
         return self.follower.step(queues or (MAIL,))
 
@@ -104,7 +104,7 @@ class SteppedFollower:
 
 
 def roll_back(server: Streams, entries: int) -> None:
-    """As if the newest had never been written."""
+    """Remove the newest entries, as if they had never been written."""
     del server.entries["bull:mail:events"][-entries:]
     ms, number, _ = server.entries["bull:mail:events"][-1]
     server.last["bull:mail:events"] = (ms, number)

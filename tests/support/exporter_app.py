@@ -26,7 +26,7 @@ from tests.support.assessments import assessment
 
 
 class FakeExporter:
-    """Answers at once, and remembers how long it was given."""
+    """Returns at once, and records the deadlines."""
 
     def __init__(self) -> None:
         self.given: list[float] = []

@@ -1,4 +1,4 @@
-"""An HTTP server that answers as Prometheus does, for scalers to decide by."""
+"""A fake Prometheus for scalers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.clock import now
 
 
 class FakePrometheus(ThreadingHTTPServer):
-    """A Prometheus that has heard of every queue asked for; `waiting` says how many jobs wait at a time."""
+    """It has a sample of every queried queue; `waiting` is the number of waiting jobs at a time."""
 
     daemon_threads = True
     request_queue_size = 64

@@ -1,4 +1,4 @@
-"""What a test that takes too long fails with."""
+"""The error of a test that takes too long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 class TimedOutError(BaseException):
-    """Neither the code under test nor hypothesis catches it, and pytest fails one test with it."""
+    """Neither the code under test nor hypothesis catches it; pytest fails one test with it."""
 
 
 def raise_timed_out(

@@ -1,4 +1,4 @@
-"""Pretended Redis servers that hold keys, and the time that readers of them go by."""
+"""Fake Redis servers with keys, and a fake clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DeploymentOf = Callable[..., Deployment]
 
 @dataclass
 class Keys:
-    """A server that only holds key names, lists, hashes and clients; `refused` commands get NOPERM."""
+    """A server with key names, lists, hashes and clients; `refused` commands get NOPERM."""
 
     exist: set[str] = field(default_factory=set)
     lengths: dict[str, int] = field(default_factory=dict)
@@ -61,14 +61,14 @@ class Keys:
         return None
 
     def page(self, cursor: int) -> Reply:
-        """`pages` one by one, else all keys that exist at once."""
+        """`pages` in turn, or all existing keys at once."""
         if not self.pages:
             return [b"0", [key.encode() for key in sorted(self.exist)]]
         following = (cursor + 1) % len(self.pages)
         return [b"%d" % following, [key.encode() for key in self.pages[cursor]]]
 
     def hold(self, *queues: str, prefix: str = "bull") -> None:
-        """Queues with all that shows that they are some."""
+        """Add queues, with the keys by which they are discovered."""
         self.exist |= {f"{prefix}:{name}:{key}" for name in queues for key in ("meta", "id")}
 
 
@@ -81,7 +81,7 @@ class Clock:
 
 
 def share_slots(servers: dict[str, Keys], slots: dict[str, str]) -> None:
-    """Let all servers report that these nodes own these slots."""
+    """Make all servers report these nodes as the owners of these slots."""
     for own, server in servers.items():
         server.cluster_nodes = "\n".join(
             f"{address} {address}@1 {'myself,' if address == own else ''}master - 0 0 1 connected {span}"

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 RESOLVERS: Final = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
-"""The functions of `socket` that may ask a resolver for a name's addresses."""
+"""The functions of `socket` that may query a resolver."""
 
 
 class LocalNames:
-    """Stands before the functions of RESOLVERS and keeps what is neither local nor `.invalid`."""
+    """Wraps the functions of RESOLVERS and records names that are neither local nor `.invalid`."""
 
     def __init__(self) -> None:
         self._refused: list[str] = []
@@ -20,7 +20,7 @@ class LocalNames:
     def resolve(
         self, real: Callable[..., object], host: str | bytes | None, *rest: object, **more: object
     ) -> object:
-        """As `real`, for what no resolver is needed for. Raises gaierror for all else."""
+        """As `real`, for a name that needs no resolver. Raises gaierror for any other name."""
         name = host.decode() if isinstance(host, bytes) else host
         if name is None or needs_no_resolver(name):
             return real(host, *rest, **more)
@@ -29,18 +29,18 @@ class LocalNames:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     def take_refused(self) -> list[str]:
-        """The names that a resolver would have been asked for since the last call."""
+        """The names that needed a resolver since the last call."""
         refused, self._refused = self._refused, []
         return refused
 
 
 def no_name_of(address: str) -> NoReturn:
-    """In place of gethostbyaddr, which every `http.server` asks for its own name and can do without."""
+    """Replaces gethostbyaddr, which every `http.server` calls for its own name but does not need."""
     raise socket.herror(1, "Unknown host")
 
 
 def needs_no_resolver(name: str) -> bool:
-    """Whether it is an address, or a name of loopback, which RFC 6761 keeps from resolvers."""
+    """Whether it is an address, or a name of loopback, which RFC 6761 excludes from resolvers."""
     if name == "" or name.rstrip(".").lower().rpartition(".")[2] == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Looks of the scaler at a Prometheus, for one queue."""
+"""Queries of the scaler to a Prometheus, for one queue."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _TEXTS: Final = frozenset({"description", "summary", "info"})
 
 
 def public_interface() -> dict[str, str]:
-    """Each file's name, and what should be in it."""
+    """The name and the text of each file."""
     auth = ApiKeyAuth(ApiSettings(), "CRON_API_KEY")
     scaler: Any = SimpleNamespace(why_not_ready=list)  # no path is called
     families = [[family.name, family.kind, list(family.labels)] for family in (*FAMILIES, *SCALER_FAMILIES)]
@@ -81,7 +81,7 @@ def public_interface() -> dict[str, str]:
 
 
 def _without_texts(value: Any, *, names: bool = False) -> Any:
-    """A schema or description without what is written for people; `names`: the keys are properties' names."""
+    """A schema or description without texts for people; `names`: the keys are names of properties."""
     if isinstance(value, dict):
         return {
             key: _without_texts(inner, names=key == "properties")

@@ -1,4 +1,4 @@
-"""What tests do to and ask of nodes of a cluster."""
+"""Operations and checks on the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lab.redis import RedisServer
 
 
 def move_slot(cluster: LocalCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
-    """As redis-cli --cluster reshard does it."""
+    """Move a slot as redis-cli --cluster reshard does."""
     source_id, target_id = source.cli("cluster", "myid"), target.cli("cluster", "myid")
     target.cli("cluster", "setslot", slot, "importing", source_id)
     source.cli("cluster", "setslot", slot, "migrating", target_id)

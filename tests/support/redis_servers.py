@@ -1,4 +1,4 @@
-"""Servers that exist only as tables: the server at each host:port, and its reply to each command."""
+"""Fake servers as tables: the server at each host:port, and its reply to each command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Server = Callable[[tuple[str, ...]], Reply]
 
 @dataclass
 class World:
-    """`servers` by host:port; other addresses refuse the connection. `commands` and `options` are records."""
+    """`servers` by host:port; other addresses refuse connections. `commands` and `options` are recorded."""
 
     servers: dict[str, Server] = field(default_factory=dict)
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class _FakeConnection:
 
 
 def answering(info: str, **replies: Reply) -> Server:
-    """A server with this INFO; other commands by their words joined with `_`; it refuses unknown ones."""
+    """A server with this INFO; other commands by their words joined with `_`; unknown commands are errors."""
 
     def server(command: tuple[str, ...]) -> Reply:
         if command[0] == "INFO":

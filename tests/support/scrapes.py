@@ -1,4 +1,4 @@
-"""A scrape of the exporter, and the values in it."""
+"""A scrape of the exporter and its values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scrape(url: str, *, seconds: float = 10) -> Values:
-    """Every sample of /metrics; the answer must come within the scrape's time-out."""
+    """Every sample of /metrics; the response must come within the scrape's time-out."""
     response = httpx.get(
         f"{url}/metrics", headers={"x-prometheus-scrape-timeout-seconds": str(seconds)}, timeout=seconds
     )

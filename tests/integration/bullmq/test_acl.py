@@ -61,7 +61,7 @@ def guarded() -> Iterator[RedisServer]:
 
 def test_all_that_the_exporter_reads_is_allowed(guarded: RedisServer, watch: WatchOf) -> None:
     monitor = watch(guarded, redis=READER)
-    monitor.look()
+    monitor.read_all()
     monitor.follow()
     monitor.follow()
     state = monitor.collect()
@@ -114,7 +114,7 @@ def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf
         server.cli("config", "resetstat")
         before = server.cli("info", "replication")
         monitor = watch(server)
-        monitor.look()
+        monitor.read_all()
         monitor.follow()
         monitor.follow()
         collect_redis(monitor.deployment, Deadline.after(10))
@@ -134,7 +134,7 @@ def test_an_acl_for_another_prefix_leaves_the_queue_unread(guarded: RedisServer,
     shop_rules = [word.replace("bull:", "shop:") for word in rules(version=version)]
     guarded.cli("acl", "setuser", "shop", *shop_rules[1:])
     monitor = watch(guarded, redis={**READER, "username": "shop"}, queues=["mail"])
-    state = monitor.look()
+    state = monitor.read_all()
     failed = state.unread[QueueId("bull", "mail")]
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.message.startswith("NOPERM")) == ("refused", True)
@@ -147,7 +147,7 @@ def test_without_client_list_workers_are_unknown(guarded: RedisServer, watch: Wa
     guarded.cli(
         "acl", "setuser", "blind", *[rule for rule in rules(version=version)[1:] if "|list" not in rule]
     )
-    state = watch(guarded, redis={**READER, "username": "blind"}).look()
+    state = watch(guarded, redis={**READER, "username": "blind"}).read_all()
     assert of(state, "mail").workers is None
     assert [problem.partition(":")[0] for problem in state.problems] == ["CLIENT LIST"]
     assert state.up
@@ -158,9 +158,9 @@ def test_without_scan_named_queues_are_read(guarded: RedisServer, watch: WatchOf
     bare = [rule for rule in rules(version=version)[1:] if rule not in ("+scan", "+client|list")]
     guarded.cli("acl", "setuser", "bare", *bare)
     user: dict[str, object] = {**READER, "username": "bare"}
-    named = watch(guarded, redis=user, queues=["mail"]).look()
+    named = watch(guarded, redis=user, queues=["mail"]).read_all()
     assert (of(named, "mail").jobs.active, named.up) == (1, True)
-    searching = watch(guarded, redis=user).look()
+    searching = watch(guarded, redis=user).read_all()
     assert (searching.queues, searching.discovered) == ((), False)
     assert any(problem.startswith("SCAN") for problem in searching.problems)
     assert not searching.up

@@ -19,7 +19,7 @@ def busy(
     watch: WatchOf, server_or_cluster: RedisServer | LocalCluster, *names: str, **bullmq: Any
 ) -> dict[str, int]:
     monitor = watch(server_or_cluster, **bullmq)
-    monitor.look()
+    monitor.read_all()
     busy_jobs = BusyWorkers(monitor.deployment, monitor.discovery).active_jobs(
         bullmq.get("prefixes", ["bull"])[0], names, Deadline.after(5)
     )

@@ -58,7 +58,7 @@ def test_tagged_names_and_tagged_prefixes(cluster: LocalCluster, watch: WatchOf)
         together.add_bulk("two", 5)
         python.add_bulk("{snakes}", 6)
         monitor = watch(cluster, prefixes=["bull", "{bull}"])
-        state = monitor.look()
+        state = monitor.read_all()
         assert state.up
         assert names(state) == sorted(
             [*(("bull", queue) for queue in (*TAGGED, "{snakes}")), ("{bull}", "one"), ("{bull}", "two")]
@@ -84,7 +84,7 @@ def test_workers_are_those_of_the_node_that_sees_most(cluster: LocalCluster, wat
         workers: dict[str, int | None] = {}
 
         def counted() -> bool:
-            workers.update({queue.id.name: queue.workers for queue in monitor.look().queues})
+            workers.update({queue.id.name: queue.workers for queue in monitor.read_all().queues})
             return workers == expected
 
         try:
@@ -101,7 +101,7 @@ def test_a_busy_python_worker_is_one(cluster: LocalCluster, watch: WatchOf) -> N
         python.wait_for_counts("{snakes}", {"active": 6})
         owner = cluster.owner_of("bull:{snakes}:")
         assert owner.cli("client", "list").count("name=bull:{snakes} ") > 2
-        assert of(watch(cluster).look(), "{snakes}").workers == 1
+        assert of(watch(cluster).read_all(), "{snakes}").workers == 1
 
 
 def test_a_plain_name_is_a_phantom(cluster: LocalCluster, watch: WatchOf) -> None:
@@ -110,8 +110,8 @@ def test_a_plain_name_is_a_phantom(cluster: LocalCluster, watch: WatchOf) -> Non
         with pytest.raises(DriverError, match=r"CROSSSLOT|slot"):
             bullmq.add("plain")
         assert cluster.cli("exists", "bull:plain:meta") == "1"
-        assert names(watch(cluster).look()) == [("bull", "{mail}")]
-        named = watch(cluster, queues=["{mail}", "plain"]).look()
+        assert names(watch(cluster).read_all()) == [("bull", "{mail}")]
+        named = watch(cluster, queues=["{mail}", "plain"]).read_all()
         assert names(named) == [("bull", "{mail}")]
         assert named.problems == ("in a cluster a queue's name or prefix needs a {hash tag}: plain",)
 
@@ -120,7 +120,7 @@ def test_a_slot_that_moves_is_followed(cluster: LocalCluster, watch: WatchOf) ->
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
         monitor = watch(cluster)
-        assert of(monitor.look(), "{mail}").jobs.waiting == 7
+        assert of(monitor.read_all(), "{mail}").jobs.waiting == 7
         source = cluster.owner_of("bull:{mail}:")
         target = next(node for node in cluster.masters() if node is not source)
         move_slot(cluster, slot_of("bull:{mail}:"), source, target)
@@ -133,7 +133,7 @@ def test_a_failover_is_followed(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         bullmq.add_bulk("{mail}", 7)
         monitor = watch(cluster)
-        assert of(monitor.look(), "{mail}").jobs.waiting == 7
+        assert of(monitor.read_all(), "{mail}").jobs.waiting == 7
         owner = cluster.owner_of("bull:{mail}:")
         (replica,) = cluster.replicas_of(owner)
         cluster.fail_over(replica)
@@ -146,7 +146,7 @@ def test_a_node_that_hangs_costs_only_its_queues(cluster: LocalCluster, watch: W
         for queue in TAGGED:
             bullmq.add(queue)
         monitor = watch(cluster, redis={"timeout_seconds": 0.5})
-        assert monitor.look().up
+        assert monitor.read_all().up
         owner = cluster.owner_of("bull:{mail}:")
         owner.suspend()
         state = monitor.collect()

@@ -47,7 +47,7 @@ def test_odd_names_are_read_and_counted(empty: RedisServer, watch: WatchOf) -> N
             bullmq.add_bulk(name, count)
         bullmq.start_worker('quo"te', behaviour={"hold": True})
         bullmq.wait_for_counts('quo"te', {"active": 1})
-        state = watch(empty).look()
+        state = watch(empty).read_all()
         assert names(state) == sorted(("bull", name) for name in ODD)
         for name in ODD:
             assert exporter_counts(of(state, name)) == bullmq_counts(bullmq.counts(name))
@@ -58,7 +58,7 @@ def test_the_exposition_of_odd_names_parses(empty: RedisServer, watch: WatchOf) 
     with BullMQ(6, url=empty.url) as bullmq:
         for name in ODD:
             bullmq.add(name)
-    state = watch(empty).look()
+    state = watch(empty).read_all()
     assessment = Assessment(Snapshot(0.0, bullmq=Ok(state)), Health(100, "healthy", ()))
     text = Renderer(FAMILIES).text(assessment).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -71,11 +71,11 @@ def test_queues_of_several_prefixes(empty: RedisServer, watch: WatchOf) -> None:
     for count, prefix in enumerate(prefixes, start=1):
         with BullMQ(6, url=empty.url, prefix=prefix) as bullmq:
             bullmq.add_bulk("mail", count)
-    state = watch(empty, prefixes=prefixes).look()
+    state = watch(empty, prefixes=prefixes).read_all()
     assert names(state) == sorted((prefix, "mail") for prefix in prefixes)
     assert [of(state, "mail", prefix).jobs.waiting for prefix in prefixes] == [1, 2, 3, 4]
     for prefix in prefixes:
-        alone = watch(empty, prefixes=[prefix]).look()
+        alone = watch(empty, prefixes=[prefix]).read_all()
         expected = [(prefix, "mail")]
         assert names(alone) == expected
 
@@ -92,10 +92,10 @@ def test_version_4_may_have_colons_in_names(empty: RedisServer, watch: WatchOf) 
 def test_a_meta_key_alone_is_no_queue(empty: RedisServer, watch: WatchOf) -> None:
     empty.cli("hset", "bull:phantom:meta", "opts.maxLenEvents", "10000")
     monitor = watch(empty)
-    state = monitor.look()
+    state = monitor.read_all()
     assert (state.queues, state.up, state.discovered) == ((), True, True)
     empty.cli("set", "bull:phantom:id", "1")
-    assert names(monitor.look()) == [("bull", "phantom")]
+    assert names(monitor.read_all()) == [("bull", "phantom")]
 
 
 def test_a_worker_makes_a_queue_known_that_no_key_shows(empty: RedisServer, watch: WatchOf) -> None:
@@ -104,23 +104,24 @@ def test_a_worker_makes_a_queue_known_that_no_key_shows(empty: RedisServer, watc
         bullmq.start_worker("hungry")
         python.start_worker("snake")
         wait_until(
-            lambda: names(monitor.look()) == [("bull", "hungry"), ("bull", "snake")], what="both are known"
+            lambda: names(monitor.read_all()) == [("bull", "hungry"), ("bull", "snake")],
+            what="both are known",
         )
         assert (monitor.queue("hungry").workers, monitor.queue("snake").workers) == (1, 1)
-    wait_until(lambda: not names(monitor.look()), what="both are gone, as nothing of them is left")
+    wait_until(lambda: not names(monitor.read_all()), what="both are gone, as nothing of them is left")
 
 
 def test_names_and_patterns_of_the_settings(empty: RedisServer, watch: WatchOf) -> None:
     with BullMQ(6, url=empty.url) as bullmq:
         for name in ("mail", "mail-bulk", "orders", "eu-orders"):
             bullmq.add(name)
-        assert names(watch(empty, queues=["mail"]).look()) == [("bull", "mail")]
-        assert names(watch(empty, queues=["mail*"]).look()) == [("bull", "mail"), ("bull", "mail-bulk")]
-        both = watch(empty, queues=["orders", "eu-*"]).look()
+        assert names(watch(empty, queues=["mail"]).read_all()) == [("bull", "mail")]
+        assert names(watch(empty, queues=["mail*"]).read_all()) == [("bull", "mail"), ("bull", "mail-bulk")]
+        both = watch(empty, queues=["orders", "eu-*"]).read_all()
         assert names(both) == [("bull", "eu-orders"), ("bull", "orders")]
         unlooked = watch(empty, queues=["mail"])
         assert of(unlooked.collect(), "mail").jobs.waiting == 1
-        missing = watch(empty, queues=["mial"]).look()
+        missing = watch(empty, queues=["mial"]).read_all()
         assert missing.problems == ("in the settings, but not in Redis: mial",)
 
 
@@ -129,11 +130,11 @@ def test_a_queue_that_is_obliterated_goes_away(empty: RedisServer, watch: WatchO
         bullmq.add_bulk("gone", 3)
         bullmq.add_bulk("kept", 3)
         monitor = watch(empty)
-        assert names(monitor.look()) == [("bull", "gone"), ("bull", "kept")]
+        assert names(monitor.read_all()) == [("bull", "gone"), ("bull", "kept")]
         bullmq.obliterate("gone")
-        assert names(monitor.look()) == [("bull", "kept")]
+        assert names(monitor.read_all()) == [("bull", "kept")]
         empty.cli("flushall")
-        state = monitor.look()
+        state = monitor.read_all()
         assert (state.queues, state.up) == ((), True)
 
 
@@ -200,7 +201,7 @@ def test_a_key_of_the_wrong_type_costs_only_its_queue(empty: RedisServer, watch:
         bullmq.add("sound")
         bullmq.add("broken")
         empty.cli("set", "bull:broken:failed", "x")
-        state = watch(empty).look()
+        state = watch(empty).read_all()
     assert of(state, "sound").jobs.waiting == 1
     failed = state.unread[QueueId("bull", "broken")]
     assert (failed.kind, failed.message.split()[0]) == ("refused", "WRONGTYPE")
@@ -210,14 +211,14 @@ def test_a_key_of_the_wrong_type_costs_only_its_queue(empty: RedisServer, watch:
 def test_a_redis_that_dies_and_comes_back(fresh_redis: RedisServer, watch: WatchOf) -> None:
     fresh_redis.wait()
     monitor = watch(fresh_redis)
-    assert monitor.look().up
+    assert monitor.read_all().up
     fresh_redis.kill()
     with pytest.raises(UnreadableError):
         monitor.collect()
     fresh_redis.restart()
     with BullMQ(6, url=fresh_redis.url) as bullmq:
         bullmq.add("mail")
-        assert of(monitor.look(), "mail").jobs.waiting == 1
+        assert of(monitor.read_all(), "mail").jobs.waiting == 1
         fresh_redis.suspend()
         state = monitor.collect(seconds=1)
         fresh_redis.resume()
@@ -232,10 +233,10 @@ def test_a_sentinel_failover_is_followed(fresh_sentinel_set: SentinelSet) -> Non
     redis = RedisSettings(sentinels=tuple(servers.sentinel_addresses))
     monitor = Watch(redis, BullMQSettings())
     try:
-        assert of(monitor.look(), "mail").jobs.waiting == 3
+        assert of(monitor.read_all(), "mail").jobs.waiting == 3
         servers.fail_over()
         monitor.deployment.refresh(Deadline.after(5))
-        state = monitor.look()
+        state = monitor.read_all()
         assert (of(state, "mail").jobs.waiting, state.up) == (3, True)
     finally:
         monitor.deployment.close()

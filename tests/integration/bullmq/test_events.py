@@ -153,7 +153,7 @@ def test_a_queue_that_is_new_is_read_from_its_beginning(server: RedisServer, wat
     monitor = watch(server)
     with BullMQ(6, url=server.url) as bullmq:
         bullmq.add_bulk("fresh", 7)
-        monitor.look()
+        monitor.read_all()
         wait_for(monitor, "fresh", {"added": 7})
 
 
@@ -208,11 +208,11 @@ def test_counters_of_a_queue_that_is_gone_go_too(watch: WatchOf) -> None:
         with BullMQ(6, url=own.url) as bullmq:
             bullmq.add("mail")
             monitor = watch(own)
-            monitor.look()
+            monitor.read_all()
             monitor.follow()
             assert QueueId("bull", "mail") in monitor.follower.events()
             bullmq.obliterate("mail")
-            monitor.look()
+            monitor.read_all()
             monitor.follow()
             assert monitor.follower.events() == {}
 
@@ -336,13 +336,13 @@ def test_bullmqs_own_counts_beside_ours(server: RedisServer, watch: WatchOf, ver
         bullmq.add_bulk(plain, 4, **GONE)
         wait_for(monitor, name, {"added": 10, "started": 17, "completed": 7, "failed": 3, "retried": 7})
         wait_for(monitor, plain, {"added": 4, "started": 4, "completed": 4})
-        own = monitor.look().own
+        own = monitor.read_all().own
         assert own[QueueId("bull", name)] == (bullmq.tally(workers[0])["returned"], 3, 10)
         assert own[QueueId("bull", plain)] == (None, None, 4)
         for worker in workers:
             bullmq.stop_worker(worker)
         bullmq.obliterate(name)
-        assert QueueId("bull", name) not in monitor.look().own
+        assert QueueId("bull", name) not in monitor.read_all().own
 
 
 def test_rates_are_told_where_streams_are_followed(

@@ -56,7 +56,7 @@ def _differences(
     """By how many ms the median and the 99th percentile differ."""
     name = name.replace(" ", "-")
     monitor = watch(server, queues=[name], event_buckets=BUCKETS)
-    monitor.look()
+    monitor.read_all()
     monitor.follow()
     worker = library.start_worker(name, behaviour={"ms": HANDLER_MS})
     for done in range(BURSTS):

@@ -83,7 +83,7 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
     }
     master = servers.master()
     monitor = watch(master, redis=sentinels, queues=[name])
-    monitor.look()
+    monitor.read_all()
     monitor.follow()
     with Following(monitor, name):
         with BullMQ(6, url=master.url) as bullmq:

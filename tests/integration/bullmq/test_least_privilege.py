@@ -73,7 +73,7 @@ def cluster() -> Iterator[LocalCluster]:
 def complaints(monitor: Watch) -> list[str]:
     """All that a whole collection says it could not read."""
     try:
-        monitor.look()
+        monitor.read_all()
         for _ in range(3):  # find the stream's end, read all streams at once, then each of its own
             monitor.follow()
         state: BullMQState = monitor.collect()
@@ -126,30 +126,30 @@ def test_each_command_about_the_cluster_is_needed(
 def test_select_is_needed_for_another_database(server: RedisServer, watch: WatchOf) -> None:
     settings = {**READER, "database": 3}
     let_in(server)
-    assert watch(server, redis=settings).look().up
+    assert watch(server, redis=settings).read_all().up
     let_in(server, but="+select")
     with pytest.raises(UnreadableError, match="NOPERM"):
-        watch(server, redis=settings).look()
+        watch(server, redis=settings).read_all()
 
 
 def test_ping_is_needed_while_there_is_no_queue(watch: WatchOf) -> None:
     with start_redis() as empty:
         let_in(empty)
-        assert watch(empty, redis=READER).look().queues == ()
+        assert watch(empty, redis=READER).read_all().queues == ()
         assert refused(empty) == []
         let_in(empty, but="+ping")
-        watch(empty, redis=READER).look()
+        watch(empty, redis=READER).read_all()
         assert refused(empty)
 
 
 def test_setname_is_needed_to_be_recognised(server: RedisServer, watch: WatchOf) -> None:
     let_in(server)
     monitor = watch(server, redis=READER)
-    assert monitor.look().up
+    assert monitor.read_all().up
     assert "name=oxherd" in server.cli("client", "list")
     monitor.deployment.close()
     let_in(server, but="+client|setname")
-    assert watch(server, redis=READER).look().up
+    assert watch(server, redis=READER).read_all().up
     assert refused(server)
 
 
@@ -166,7 +166,7 @@ def test_none_of_what_was_sent_writes(server: RedisServer, watch: WatchOf) -> No
         alone.cli("hset", "bull:mail:meta", "version", "1")
         alone.cli("config", "resetstat")
         monitor = watch(alone)
-        monitor.look()
+        monitor.read_all()
         monitor.follow()
         monitor.follow()
         collect_redis(monitor.deployment, Deadline.after(10))

@@ -43,7 +43,7 @@ def test_every_state_is_counted_as_the_library_counts(
         library.add_flow({"name": "parent", "queueName": queue, "data": {}, "children": [child]})
     children = bullmq_counts(library.counts(f"{queue}-children"))  # makes its meta key too, as flows do not
     monitor = watch(server)
-    state = monitor.look()
+    state = monitor.read_all()
     assert state.up
     read = next(candidate for candidate in state.queues if candidate.id.name == queue)
     expected = bullmq_counts(library.counts(queue))

@@ -1,4 +1,4 @@
-"""What each alert is there for, made to happen on servers that it may break."""
+"""The causes of the alerts, on servers that they may break."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from service.clock import Deadline
 FAILURES: Final = 150
 FILLER_BYTES: Final = 900_000
 FULL: Final = ("maxmemory 32mb", "maxmemory-policy noeviction")
-# While a replica takes over, 3 s whatever the factor, queues of other shards stay readable.
+# While a replica takes over (3 s, whatever the factor), queues of other shards stay readable.
 PARTIAL: Final = ("cluster-require-full-coverage no",)
 
 
 @dataclass
 class Host:
-    """This machine as the exporter reads it, but for its load and what memory is available: those are set.
+    """This machine as the exporter reads it, with a simulated load and available memory.
 
-    It stands in for exporter.host.collect, so that a busy machine makes no alert of its own.
+    It replaces exporter.host.collect, so that a busy machine does not cause alerts.
     """
 
     load_per_core: float = 0.1
@@ -44,11 +44,12 @@ class Host:
 
 @dataclass(frozen=True)
 class Cause:
-    """Why an alert fires. `begin` and `end` may be called by turns; `ease` and `worsen` are what flaps.
+    """The cause of an alert. `begin` and `end` may be called in turn; `ease` and `worsen` make it flap.
 
-    `beside` are alerts that are rightly told of the same trouble. In seconds, whatever the factor: `flap`,
-    the least between two changes that scrapes can see, and `settles`, what Redis and BullMQ themselves may
-    need to be well again. `remembered` are the unscaled seconds for which the rule holds by itself.
+    `accompanying` are other alerts that the same cause rightly fires. In seconds, whatever the factor:
+    `flap`, the least time between two changes that scrapes can observe, and `settles`, the time that Redis
+    and BullMQ need to recover. `remembered` are the unscaled seconds for which the rule's own range keeps it
+    true.
     """
 
     job: str
@@ -60,18 +61,18 @@ class Cause:
     ease: Callable[[], object] | None = None
     worsen: Callable[[], object] | None = None
     host: Host = field(default_factory=Host)
-    beside: frozenset[str] = frozenset()
+    accompanying: frozenset[str] = frozenset()
     flap: float = 1.5
     settles: float = 1.0
     remembered: float = 0.0
 
     @property
     def alerts(self) -> frozenset[str]:
-        return self.beside | {self.alert}
+        return self.accompanying | {self.alert}
 
 
 def all_causes(undo: ExitStack) -> list[Cause]:
-    """Start what they need; `undo` ends it."""
+    """Start the servers of all causes; `undo` stops them."""
     calm = undo.enter_context(start_redis())
     jobs = undo.enter_context(BullMQ(url=calm.url))
     return [
@@ -84,7 +85,7 @@ def all_causes(undo: ExitStack) -> list[Cause]:
         jobs_failed_and_trimmed(calm, jobs),
         host_memory_taken(calm, jobs),
         host_loaded(calm, jobs),
-        troubles_together(undo),
+        several_failures(undo),
     ]
 
 
@@ -229,7 +230,7 @@ def host_loaded(server: RedisServer, jobs: Driver) -> Cause:
     )
 
 
-def troubles_together(undo: ExitStack) -> Cause:
+def several_failures(undo: ExitStack) -> Cause:
     """100 less 20 for the node, 15 for memory, 15 for load, 10 for failed jobs; without the last it is 50."""
     cluster = undo.enter_context(start_cluster(replicas_per_master=0, config=(*PARTIAL, *FULL)))
     jobs = undo.enter_context(BullMQ(cluster=cluster.addresses))
@@ -240,7 +241,7 @@ def troubles_together(undo: ExitStack) -> Cause:
     def begin() -> None:
         node.kill()
         full.cli("setrange", "filler:{mail}", 30 * FILLER_BYTES, "x")
-        host.load_per_core = 1.5  # over what the exporter is told to bear, and under what the alert is
+        host.load_per_core = 1.5  # above the exporter's threshold, below the alert's
         _fail(jobs, queue, 60)
 
     def end() -> None:
@@ -259,7 +260,7 @@ def troubles_together(undo: ExitStack) -> Cause:
         ease=lambda: _clean(jobs, queue),
         worsen=lambda: _fail(jobs, queue, 60),
         host=host,
-        beside=frozenset({"ClusterNodeDown", "HighMemoryUsage"}),
+        accompanying=frozenset({"ClusterNodeDown", "HighMemoryUsage"}),
     )
 
 
@@ -271,7 +272,7 @@ def _settings(
     redis: Mapping[str, Any] | None = None,
     health: Mapping[str, Any] | None = None,
 ) -> ExporterSettings:
-    """An exporter for one queue, which looks for its workers as often as it can."""
+    """The settings of an exporter for one queue, with the shortest discovery interval."""
     address = {"url": where.url} if isinstance(where, RedisServer) else {"cluster": where.addresses}
     return ExporterSettings.model_validate(
         {
@@ -289,7 +290,7 @@ def _settings(
 
 
 def _served(jobs: Driver, queue: str) -> str:
-    """A queue whose jobs are done at once."""
+    """A queue whose jobs are completed at once."""
     jobs.start_worker(queue, concurrency=5)
     jobs.add_bulk(queue, 20)
     jobs.wait_for_counts(queue, {"completed": 20})
@@ -306,6 +307,6 @@ def _clean(jobs: Driver, queue: str) -> None:
 
 
 def _bystander(cluster: LocalCluster, queue: str) -> RedisServer:
-    """A master that does not have the queue's keys."""
+    """A master that does not own the queue's keys."""
     owner = cluster.owner_of(f"bull:{queue}:meta")
     return next(node for node in cluster.masters() if node is not owner)

@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Alertmanager with everything that is shipped, in a fraction of its time."""
+"""A real Prometheus and a real Alertmanager with the shipped configuration and scaled times."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from lab.scaled import duration_seconds, scale, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
 LATENCY: Final = 0.5
-"""Seconds that a loaded machine may be late by, beside what the intervals explain."""
+"""Seconds that a busy machine may add to the delays of the intervals."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """The shipped times, scaled; seconds. Prometheus cannot scrape or evaluate more than once a second."""
+class ScaledTimes:
+    """The shipped times, scaled, in seconds. Prometheus scrapes and evaluates at most once a second here."""
 
     factor: float
     scrape: float
     evaluation: float
-    tick: float
+    group_interval: float
     cooldowns: Mapping[str, float]
 
     @property
-    def grain(self) -> float:
-        """How much later than `keep_firing_for` an end may be told: a scrape sees it, an evaluation, another
-        when the time is over, then the group's turn."""
-        return self.scrape + 2 * self.evaluation + self.tick + LATENCY
+    def max_end_delay(self) -> float:
+        """How much later than `keep_firing_for` the resolved notification may be: a scrape, an evaluation,
+        another evaluation when the time is over, and a group interval."""
+        return self.scrape + 2 * self.evaluation + self.group_interval + LATENCY
 
 
-def pace(factor: float) -> Pace:
-    """The times of the shipped files times the factor."""
+def scaled_times(factor: float) -> ScaledTimes:
+    """The times of the shipped files, multiplied by the factor."""
     prometheus, routes = _read("prometheus/prometheus.yml"), _read("alertmanager/alertmanager.yml")
     [rules] = _read("prometheus/rules/oxherd.yml")["groups"]
-    return Pace(
+    return ScaledTimes(
         factor=factor,
         scrape=max(1.0, duration_seconds(prometheus["global"]["scrape_interval"]) * factor),
         evaluation=max(1.0, duration_seconds(rules["interval"]) * factor),
-        tick=duration_seconds(routes["route"]["group_interval"]) * factor,
+        group_interval=duration_seconds(routes["route"]["group_interval"]) * factor,
         cooldowns={
             rule["alert"]: duration_seconds(rule["labels"]["cooldown"]) * factor for rule in rules["rules"]
         },
@@ -56,31 +56,33 @@ def pace(factor: float) -> Pace:
 
 
 def rules_of(job: str, factor: float) -> dict[str, Any]:
-    """The eight for one scrape job, scaled."""
+    """The eight rules for one scrape job, with scaled times."""
     shipped = AlertThresholds.read(DEPLOY / "prometheus" / "rules" / "thresholds.yml")
     scaled: dict[str, Any] = scale(yaml.safe_load(oxherd(shipped.model_copy(update={"job": job}))), factor)
     return scaled
 
 
 @contextmanager
-def watching(targets: Mapping[str, str], at: Pace, receiver: Receiver, home: Path) -> Iterator[Prometheus]:
-    """Both servers, with a scrape job for each target (job -> host:port), told to `receiver`."""
+def monitoring(
+    targets: Mapping[str, str], times: ScaledTimes, receiver: Receiver, home: Path
+) -> Iterator[Prometheus]:
+    """Both servers, with a scrape job for each target (job -> host:port) and `receiver` as the webhook."""
     routes = with_webhook(_read("alertmanager/alertmanager.yml"), receiver.url)
-    (home / "alertmanager.yml").write_text(yaml.safe_dump(scale(routes, at.factor)))
+    (home / "alertmanager.yml").write_text(yaml.safe_dump(scale(routes, times.factor)))
     (home / "oxherd.tmpl").write_text((DEPLOY / "alertmanager" / "oxherd.tmpl").read_text())
     with start_alertmanager(home / "alertmanager.yml") as alertmanager:
         for job in targets:
-            (home / f"rules-{job}.yml").write_text(yaml.safe_dump(rules_of(job, at.factor)))
-        (home / "prometheus.yml").write_text(yaml.safe_dump(_scraping(targets, at, alertmanager.address)))
+            (home / f"rules-{job}.yml").write_text(yaml.safe_dump(rules_of(job, times.factor)))
+        (home / "prometheus.yml").write_text(yaml.safe_dump(_scraping(targets, times, alertmanager.address)))
         with start_prometheus(home / "prometheus.yml") as prometheus:
             yield prometheus
 
 
-def _scraping(targets: Mapping[str, str], at: Pace, alertmanager: str) -> dict[str, Any]:
-    """The shipped configuration, its job once for each target."""
+def _scraping(targets: Mapping[str, str], times: ScaledTimes, alertmanager: str) -> dict[str, Any]:
+    """The shipped configuration with one scrape job for each target."""
     config = _read("prometheus/prometheus.yml")
     [shipped] = config["scrape_configs"]
-    interval = f"{round(at.scrape * 1000)}ms"
+    interval = f"{round(times.scrape * 1000)}ms"
     return config | {
         "global": {"scrape_interval": interval, "scrape_timeout": interval},
         "rule_files": ["rules-*.yml"],

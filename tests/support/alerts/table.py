@@ -1,4 +1,4 @@
-"""docs/alerts-measured.md: what a run measured, recomputed to the shipped times."""
+"""docs/alerts-measured.md: the times of a run, converted to the shipped times."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 
 from lab.programs import find_program
 from lab.receiver import Notification
-from tests.support.alerts.monitoring import Pace
-from tests.support.alerts.story import Story, gaps
+from tests.support.alerts.monitoring import ScaledTimes
+from tests.support.alerts.timeline import Timeline, intervals
 
 _BULLMQ: Final = Path(__file__).parents[3] / "lab" / "node" / "node_modules" / "bullmq6" / "package.json"
 _PAGE: Final = """\
@@ -20,72 +20,80 @@ _PAGE: Final = """\
 
 Written by `OXHERD_ALERTS_FACTOR={factor} OXHERD_ALERTS_TABLE=docs/alerts-measured.md make test-alerts`.
 
-Each alert was provoked by its cause, on real servers, with the shipped rules and routes in {factor} of their
-time: {versions}.
+Each alert was caused on real servers, with the shipped rules and routes in {factor} of their time:
+{versions}.
 
-The figures are minutes and seconds: what was measured, divided by {factor}. Scrapes were {scrape:g} s apart,
-evaluations {evaluation:g} s, which stand here for {scrape_stands} and {evaluation_stands} instead of 0:05 and
-0:15. No `for` was shorter than 1 s.
+The figures are minutes and seconds: the measured time divided by {factor}. The scrape interval was
+{scrape:g} s and the evaluation interval {evaluation:g} s, which correspond to {shipped_scrape} and
+{shipped_evaluation} instead of 0:05 and 0:15. No `for` was shorter than 1 s.
 
-- **first**: from the cause to the first notification. The alert's `for` is part of it.
-- **holds, flaps, over**: from one notification to the next, while the cause held, while it came and went, and
-  after it was gone, when `keep_firing_for` alone kept the alert. Prometheus saw each cause go and come back
-  {flaps} meanwhile; no flap was told.
-- **end**: from the end of the cause to the one notification that says so. `keep_firing_for` is the cooldown.
-- **also told**: other alerts of the same exporter in all that time.
-- Jobs that are removed as they fail are remembered by the rule for an hour. Their cause ends with that hour.
+- **first**: from the cause to the first notification, including the alert's `for`.
+- **holds, flaps, over**: from one notification to the next: while the cause lasted, while it came and went,
+  and after it had ended, when only `keep_firing_for` kept the alert firing. In Prometheus each cause ended
+  and returned {flaps} while it flapped. No notification was sent for a flap.
+- **end**: from the end of the cause to the one resolved notification. `keep_firing_for` is the cooldown.
+- **other alerts**: other alerts of the same exporter in that time.
+- The rule counts jobs that are removed as they fail for an hour. Their cause ends with that hour.
 
 {rows}
 """
-_HEAD: Final = ("alert", "cause", "cooldown", "first", "holds", "flaps", "over", "end", "also told")
+_HEAD: Final = ("alert", "cause", "cooldown", "first", "holds", "flaps", "over", "end", "other alerts")
 
 
-def page(stories: Collection[Story], at: Pace, factor: str) -> str:
-    """The document's text. `factor` is as it was given, 1/20."""
-    flaps = [story.flaps for story in stories if not story.cause.remembered]
+def page(timelines: Collection[Timeline], times: ScaledTimes, factor: str) -> str:
+    """The text of the page. `factor` is the setting's text, 1/20."""
+    flaps = [timeline.flaps for timeline in timelines if not timeline.cause.remembered]
     return _PAGE.format(
         factor=factor,
         versions=", ".join(_versions()),
-        scrape=at.scrape,
-        evaluation=at.evaluation,
-        scrape_stands=_clock(at.scrape / at.factor),
-        evaluation_stands=_clock(at.evaluation / at.factor),
+        scrape=times.scrape,
+        evaluation=times.evaluation,
+        shipped_scrape=_clock(times.scrape / times.factor),
+        shipped_evaluation=_clock(times.evaluation / times.factor),
         flaps=_times(flaps),
-        rows="\n".join(rows(stories, at)),
+        rows="\n".join(rows(timelines, times)),
     )
 
 
-def rows(stories: Iterable[Story], at: Pace) -> Iterable[str]:
-    """The table, line by line."""
+def rows(timelines: Iterable[Timeline], times: ScaledTimes) -> Iterable[str]:
+    """The lines of the table."""
     yield _row(_HEAD)
     yield _row("---" for _ in _HEAD)
-    for story in stories:
+    for timeline in timelines:
         cells = (
-            story.cause.alert,
-            story.cause.what,
-            _clock(story.cooldown / at.factor),
-            _clock((story.firing[0].at - story.began) / at.factor),
-            *(_spacings(story.firing, *span, at) for span in _spans(story)),
-            _clock((story.resolved[0].at - story.ended) / at.factor),
+            timeline.cause.alert,
+            timeline.cause.what,
+            _clock(timeline.cooldown / times.factor),
+            _clock((timeline.firing[0].at - timeline.began) / times.factor),
+            *(_spacings(timeline.firing, *span, times) for span in _spans(timeline)),
+            _clock((timeline.resolved[0].at - timeline.ended) / times.factor),
             ", ".join(
-                sorted({notification.alert for notification in story.notifications} - {story.cause.alert})
+                sorted(
+                    {notification.alert for notification in timeline.notifications} - {timeline.cause.alert}
+                )
             )
             or "-",
         )
         yield _row(cells)
 
 
-def _spans(story: Story) -> tuple[tuple[float, float], ...]:
-    return (story.began, story.flapped), (story.flapped, story.ended), (story.ended, float("inf"))
+def _spans(timeline: Timeline) -> tuple[tuple[float, float], ...]:
+    return (
+        (timeline.began, timeline.flapped),
+        (timeline.flapped, timeline.ended),
+        (timeline.ended, float("inf")),
+    )
 
 
-def _spacings(firing: list[Notification], begin: float, end: float, at: Pace) -> str:
-    spacings = [gap for gap, later in zip(gaps(firing), firing[1:], strict=True) if begin <= later.at < end]
+def _spacings(firing: list[Notification], begin: float, end: float, times: ScaledTimes) -> str:
+    spacings = [
+        gap for gap, later in zip(intervals(firing), firing[1:], strict=True) if begin <= later.at < end
+    ]
     if not spacings:
         return "-"
-    least, most = _clock(min(spacings) / at.factor), _clock(max(spacings) / at.factor)
-    times = "" if len(spacings) == 1 else f"{len(spacings)} times "
-    return times + (least if least == most else f"{least} to {most}")
+    least, most = _clock(min(spacings) / times.factor), _clock(max(spacings) / times.factor)
+    count = "" if len(spacings) == 1 else f"{len(spacings)} times "
+    return count + (least if least == most else f"{least} to {most}")
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a test does as an administrator of the cluster, over the same HTTP as everybody else."""
+"""A test's operations as an administrator of the cluster, over the same HTTP as all clients."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Admin:
-    """Works in a namespace that is this test's own."""
+    """Works in the test's own namespace."""
 
     front: Front
     namespace: str
     image: str
-    settles: float = 0.0  # seconds until a changed role counts everywhere
+    settles: float = 0.0  # seconds until a changed role applies everywhere
 
     def ask(
         self, method: str, path: str, body: object = None, content: str = _JSON, agent: str = "admin"
     ) -> Json:
-        """One request past all faults. Raises RefusedError."""
+        """One request without injected faults. Raises RefusedError."""
         headers = {"Content-Type": content, "User-Agent": agent}
         data = b"" if body is None else json.dumps(body).encode()
         status, _, reply = self.front.backend(method, path, headers, data)
@@ -50,10 +50,10 @@ class Admin:
             raise RefusedError(status, str(document.get("message")))
         return document
 
-    # --- workloads ---------------------------------------------------------------------------------------
+    # --- workloads -----------------------------------------------------------------------------------------
 
     def workload(self, name: str, replicas: int, kind: str = "Deployment") -> Json:
-        """Make one whose pods do nothing."""
+        """Create a workload whose pods do nothing."""
         labels = {"app": name}
         spec: Json = {
             "replicas": replicas,
@@ -90,7 +90,7 @@ class Admin:
         pods = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app%3D{name}")
         return [pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"]]
 
-    # --- others that scale -------------------------------------------------------------------------------
+    # --- other controllers ---------------------------------------------------------------------------------
 
     def autoscaler(self, name: str, target: str) -> None:
         body = {
@@ -108,7 +108,7 @@ class Admin:
     def remove_autoscaler(self, name: str) -> None:
         self.ask("DELETE", f"{self._hpas()}/{name}")
 
-    # --- our own objects ---------------------------------------------------------------------------------
+    # --- the scaler's objects ------------------------------------------------------------------------------
 
     def config_map(self, name: str) -> Json:
         return self.ask("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{name}")
@@ -123,12 +123,12 @@ class Admin:
         return self.ask("GET", path)
 
     def events(self) -> list[Json]:
-        """Those of the scaler, the oldest first."""
+        """The scaler's events, the oldest first."""
         items = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
         events = [event for event in items if event.get("reportingComponent") == "oxherd-scaler"]
         return sorted(events, key=lambda event: int(event["metadata"]["resourceVersion"]))
 
-    # --- who may do what ---------------------------------------------------------------------------------
+    # --- permissions ---------------------------------------------------------------------------------------
 
     def account(self, name: str, rules: Sequence[Json]) -> str:
         """A service account with these rules; its token."""
@@ -146,13 +146,13 @@ class Admin:
         return token
 
     def rules(self, name: str, rules: Sequence[Json]) -> None:
-        """Give the account these rules and no others."""
+        """Set the rules of the account."""
         path = f"{self._rbac('roles')}/{name}"
         self.ask("PATCH", path, {"rules": list(rules)}, _MERGE)
         time.sleep(self.settles)  # a real server does not say when; 0 with the fake
 
     def kubeconfig(self, file: Path, token: str, *, server: str | None = None) -> str:
-        """A file to reach the front with; its path."""
+        """Write a kubeconfig for the front; its path."""
         named = {"cluster": {"server": server or self.front.url}, "name": "test"}
         context = {"cluster": "test", "user": "test", "namespace": self.namespace}
         data = {

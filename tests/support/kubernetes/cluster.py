@@ -14,5 +14,5 @@ KubeApiOf: TypeAlias = Callable[..., KubeApi]
 
 
 def real_kubeconfig() -> str:
-    """Never the ambient one: that may be someone's production."""
+    """Never the ambient kubeconfig, which may be of a production cluster."""
     return os.environ.get("OXHERD_TEST_KUBECONFIG", "")

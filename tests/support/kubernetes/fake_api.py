@@ -1,8 +1,8 @@
-"""A small API server with the semantics that matter to whoever writes: versions, patches, owners, roles.
+"""A small API server with the semantics that matter to writing clients: versions, patches, owners, roles.
 
 `FakeApi.answer` is one request; `Front` of front.py serves it over HTTP. Deployments get pods that
-are ready after a while, as in a cluster with nodes. What it does was seen on a real one, or its documentation
-says so.
+are ready after a while, as in a cluster with nodes. Its behaviour was observed on a real server, or is
+documented.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class FakeApi:
                 )
             return _json(201 if method == "POST" else 200, data)
 
-    # --- routes ------------------------------------------------------------------------------------------
+    # --- routes --------------------------------------------------------------------------------------------
 
     def _route(
         self, method: str, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str], body: bytes
@@ -102,8 +102,8 @@ class FakeApi:
         resource, name, sub = part.get("resource", "namespaces"), part.get("name", ""), part.get("sub", "")
         if resource == "namespaces":
             name, namespace = namespace, ""
-        known = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
-        if not known or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
+        supported = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
+        if not supported or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
             raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
         verb, key = _verb(method, name), (group, resource, namespace)
         self._authorize(headers.get("Authorization", ""), verb, key, name, sub)
@@ -194,7 +194,7 @@ class FakeApi:
             self._reconcile(key, stored | {"spec": stored["spec"] | {"replicas": 0}})
         return {"kind": "Status", "status": "Success"}
 
-    # --- what is kept ------------------------------------------------------------------------------------
+    # --- objects in memory ---------------------------------------------------------------------------------
 
     def _object(self, key: tuple[str, str, str], name: str) -> Json:
         try:
@@ -243,10 +243,10 @@ class FakeApi:
             if sum(len(text) for text in texts) > 1 << 20:
                 raise _RefusedError(422, "Invalid", "ConfigMap is invalid: Too long")
 
-    # --- a cluster with nodes ----------------------------------------------------------------------------
+    # --- a cluster with nodes ------------------------------------------------------------------------------
 
     def _reconcile(self, key: tuple[str, str, str], workload: Json) -> None:
-        """As many pods as are asked for; those of the lowest deletion cost go first, then the newest."""
+        """Create or delete pods; those with the lowest deletion cost go first, then the newest."""
         meta, spec = workload["metadata"], workload["spec"]
         place = ("", "pods", key[2])
         pods = self._objects.setdefault(place, {})
@@ -270,7 +270,7 @@ class FakeApi:
         ready = sum(1 for pod in mine if pod["status"]["conditions"])
         workload["status"] = {"replicas": replicas} | ({"readyReplicas": ready} if ready else {})
 
-    # --- roles -------------------------------------------------------------------------------------------
+    # --- roles ---------------------------------------------------------------------------------------------
 
     def _authorize(
         self, authorization: str, verb: str, key: tuple[str, str, str], name: str, sub: str
@@ -329,7 +329,7 @@ def _scale_of(workload: Json) -> Json:
 
 
 def _own_replicas(data: Json, manager: str, sub: str, replicas: int | None) -> None:
-    """A change of the number is its writer's; of 0 nobody is the owner, as it is no field then."""
+    """A change makes the writer the owner of the number; 0 has no owner, since the field is absent then."""
     entries = [
         entry
         for entry in data["metadata"].get("managedFields", [])
@@ -384,8 +384,8 @@ def _patched(data: Json, content: str, body: bytes) -> Json:
     if content in _MERGE:
         merged: Json = _merged(data, _read(body))
         return merged
-    known = ", ".join((_JSON_PATCH, *_MERGE))
-    why = f"the body of the request was in an unknown format - accepted media types include: {known}"
+    supported = ", ".join((_JSON_PATCH, *_MERGE))
+    why = f"the body of the request was in an unknown format - accepted media types include: {supported}"
     raise _RefusedError(415, "UnsupportedMediaType", why)
 
 

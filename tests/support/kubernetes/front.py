@@ -67,7 +67,7 @@ class Front(ThreadingHTTPServer):
 
     @contextmanager
     def fault(self, pattern: str, kind: str, **options: object) -> Iterator[Fault]:
-        """While the block lasts."""
+        """Inject a fault until the block ends."""
         fault = Fault(re.compile(pattern), kind, **options)  # type: ignore[arg-type]
         with self.lock:
             self.faults.append(fault)
@@ -112,7 +112,7 @@ class Front(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
+    disable_nagle_algorithm = True  # otherwise each response waits 40 ms for an acknowledgement
     server: Front
 
     def do_GET(self) -> None:

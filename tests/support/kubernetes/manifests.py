@@ -29,10 +29,10 @@ def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
 
 
 def of(overlay: str, kind: str) -> list[dict[str, Any]]:
-    """Those of a kind."""
+    """The objects of a kind."""
     return [manifest for manifest in rendered(overlay) if manifest["kind"] == kind]
 
 
 def named(overlay: str, kind: str, name: str) -> dict[str, Any]:
-    """The first whose name begins so."""
+    """The first object whose name begins with `name`."""
     return next(manifest for manifest in of(overlay, kind) if manifest["metadata"]["name"].startswith(name))

@@ -1,4 +1,4 @@
-"""What the manifests let the scaler do, for workloads called `mail` and `one`, `two`, ..."""
+"""The scaler's permissions in the manifests, for workloads named `mail`, `one`, `two`, ..."""
 
 from __future__ import annotations
 

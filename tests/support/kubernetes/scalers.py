@@ -1,4 +1,4 @@
-"""Real scalers as processes, and figures for them to decide by."""
+"""Real scalers as processes, and a fake Prometheus for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lab.ports import free_port
 
 @dataclass
 class ScalerProcess:
-    """`scaling start`; `name` is the pod's, which its requests carry."""
+    """`scaling start`; `name` is the pod's name, which its requests carry."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -45,19 +45,19 @@ class ScalerProcess:
             text: str = response.read().decode()
             return text
 
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         status = self.status()
         return bool(status and status.get("leading"))
 
     def stop(self) -> int:
-        """As kubelet does; the exit code."""
+        """Stop it as kubelet does; the exit code."""
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
         return self.process.wait(20)
 
 
 def settings(kubeconfig: str, prometheus: str, **changed: Any) -> dict[str, Any]:
-    """Of one target, `mail`, that follows its figures without delay."""
+    """Settings with one target, `mail`, that follows its metrics without delay."""
     data: dict[str, Any] = {
         "interval_seconds": 1,
         "prometheus": {"urls": [prometheus]},
@@ -78,7 +78,7 @@ def settings(kubeconfig: str, prometheus: str, **changed: Any) -> dict[str, Any]
 
 @contextmanager
 def scaler(name: str, folder: Path, data: Mapping[str, Any]) -> Iterator[ScalerProcess]:
-    """Run it until the block ends, however it does."""
+    """Run it until the block ends."""
     file, log = folder / f"{name}.yml", folder / f"{name}.log"
     file.write_text(yaml.safe_dump(dict(data)))
     port = free_port()

@@ -1,4 +1,4 @@
-"""Targets of the scaler that are workloads of the test's cluster."""
+"""Targets of the scaler in the test's cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.outcome import Ok
 
 @dataclass
 class Leadership:
-    """A fence that says so, for so many seconds."""
+    """A fence with a fixed answer and a number of seconds."""
 
     leading: bool = True
     seconds: float = 60.0

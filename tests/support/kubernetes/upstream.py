@@ -13,7 +13,7 @@ _PASSED = ("Content-Type", "Accept", "User-Agent", "Authorization")
 
 
 def upstream(kubeconfig: str) -> Backend:
-    """Every request goes to the server of that file."""
+    """Sends every request to the server of the kubeconfig."""
     settings = client.Configuration()
     settings.retries = False
     config.load_kube_config(kubeconfig, client_configuration=settings, persist_config=False)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from exporter.config.settings import ExporterSettings
 from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.support.assessments import assessment, healthy, host_state
+from tests.support.assessments import assessment, healthy_assessment, host_state
 
 
 def test_issues_that_appear_or_clear_are_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -70,4 +70,4 @@ def test_the_sentence() -> None:
     assert "2 queues (1 more not read) with 2408 waiting, 4 active, 14 failed" in text
     assert "process not read: late" in text
     assert text.endswith("Issues: title of cluster_node_unhealthy (1 of 2 nodes).")
-    assert sentence(healthy()) == "health 100 of 100 (healthy). No issues."
+    assert sentence(healthy_assessment()) == "health 100 of 100 (healthy). No issues."

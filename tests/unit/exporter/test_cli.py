@@ -13,7 +13,7 @@ from exporter.commands.view_source import ViewSource
 from exporter.config.environment import EXPORTER_VARIABLES
 from exporter.views import About, View, status_view
 from service.web.status_client import StatusError
-from tests.support.assessments import assessment, healthy
+from tests.support.assessments import assessment, healthy_assessment
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_an_exporter_of_another_version(views_to_show: list[View | BaseException
 
 
 def test_all_healthy(views_to_show: list[View | BaseException]) -> None:
-    views_to_show.append(status_view(healthy(), About("1", monitoring=True)))
+    views_to_show.append(status_view(healthy_assessment(), About("1", monitoring=True)))
     result = run("health")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "100 healthy  no issues\n", "")
 

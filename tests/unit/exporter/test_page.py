@@ -17,7 +17,7 @@ from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
-from tests.support.assessments import NASTY, assessment, healthy, issue, queue
+from tests.support.assessments import NASTY, assessment, healthy_assessment, issue, queue
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}
 ABOUT = About(
@@ -125,7 +125,7 @@ def test_the_content_of_the_page() -> None:
 
 
 def test_all_healthy() -> None:
-    page = status_page(status_view(healthy(), ABOUT))
+    page = status_page(status_view(healthy_assessment(), ABOUT))
     assert "no issues" in page
     assert '<b class="healthy">100</b>' in page
     assert ">off<" in page

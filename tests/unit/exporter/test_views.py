@@ -9,13 +9,22 @@ from exporter.views import About, Task, issue_text, status_view
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
 from service.outcome import Failed, Ok
-from tests.support.assessments import MASTER, NASTY, REPLICA, assessment, healthy, issue, queue, redis_state
+from tests.support.assessments import (
+    MASTER,
+    NASTY,
+    REPLICA,
+    assessment,
+    healthy_assessment,
+    issue,
+    queue,
+    redis_state,
+)
 
 ABOUT = About("1.2.3", monitoring=True, uptime=5.0, tasks=(Task("discovery", True, 1.0, 0),))
 
 
 def test_it_is_json() -> None:
-    for case in (assessment(), healthy(), None):
+    for case in (assessment(), healthy_assessment(), None):
         view = status_view(case, ABOUT)
         assert json.loads(json.dumps(view, allow_nan=False)) == view
 
@@ -49,7 +58,7 @@ def test_sources() -> None:
     }
     assert sources["bullmq"]["why"] == "1 of 3 queues could not be read"
     assert sources["process"]["why"] == f"late {NASTY}"
-    assert [source["state"] for source in status_view(healthy(), ABOUT)["sources"]] == [
+    assert [source["state"] for source in status_view(healthy_assessment(), ABOUT)["sources"]] == [
         "off",
         "off",
         "off",
@@ -80,7 +89,7 @@ def test_a_failed_source_has_no_data() -> None:
 def test_a_single_server_has_no_slots() -> None:
     state = redis_state()
     alone = type(state)(type(state.topology)("standalone", state.topology.nodes[:1]), state.nodes)
-    view = status_view(Assessment(Snapshot(1.0, redis=Ok(alone)), healthy().health), ABOUT)
+    view = status_view(Assessment(Snapshot(1.0, redis=Ok(alone)), healthy_assessment().health), ABOUT)
     assert view["redis"]["slots_covered"] is None
     assert len(view["redis"]["nodes"]) == 1
 
@@ -113,6 +122,6 @@ def test_the_exporter_itself() -> None:
 
 def test_a_refused_search_is_a_failure_with_its_reason() -> None:
     state = BullMQState((), discovered=False, problems=("SCAN at a:1: NOPERM",), search_refused=True)
-    assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), healthy().health)
+    assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), healthy_assessment().health)
     (source,) = [source for source in status_view(assessment, ABOUT)["sources"] if source["name"] == "bullmq"]
     assert (source["state"], source["why"]) == ("failed", "SCAN at a:1: NOPERM")

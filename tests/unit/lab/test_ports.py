@@ -16,7 +16,7 @@ def elsewhere(port: int) -> str:
     ).stdout.strip()
 
 
-def test_a_port_that_was_given_is_kept_from_other_processes() -> None:
+def test_a_returned_port_is_reserved_from_other_processes() -> None:
     port = free_port()
     assert elsewhere(port) == "False"
 
@@ -26,7 +26,7 @@ def test_a_reservation_ends_with_its_process() -> None:
     assert elsewhere(11_999) == "True"
 
 
-def test_none_is_given_twice() -> None:
+def test_no_port_is_returned_twice() -> None:
     ports = [*free_ports(6), *free_ports(3), free_port()]
     assert len(set(ports)) == 10
     assert reserve(ports[0])

@@ -1,4 +1,4 @@
-"""Rules and routes in a fraction of their time, and with no word of them changed but times."""
+"""Rules and routes with scaled times; nothing else is changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_duration_in_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5min"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_duration_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         duration_seconds(text)
 
@@ -57,7 +57,7 @@ def test_a_rule_waits_a_fraction_and_never_less_than_an_evaluation() -> None:
     assert at_once["for"] == "0s"
 
 
-def test_labels_and_annotations_are_no_times() -> None:
+def test_labels_and_annotations_are_unchanged() -> None:
     rule = {
         "alert": "A",
         "expr": "up == 0",
@@ -88,7 +88,7 @@ def test_times_in_an_expression(expression: str, scaled: str) -> None:
     assert scaled_expression(expression) == scaled
 
 
-def test_an_expression_keeps_ranges_that_hold_two_scrapes() -> None:
+def test_ranges_still_contain_two_scrapes() -> None:
     assert scaled_expression("rate(a[1m]) and a offset 1m", 0.01) == "rate(a[4000ms]) and a offset 4000ms"
     assert scaled_expression("max_over_time(a[1h:15s])", 0.01) == "max_over_time(a[36000ms:1000ms])"
     assert scaled_expression("rate(a[1m:15s])", 0.01, shortest_range=2, shortest_wait=0.5) == (
@@ -113,7 +113,7 @@ def test_routes_keep_their_order_and_their_matchers() -> None:
     }
 
 
-def test_what_was_given_is_not_changed() -> None:
+def test_the_input_is_not_changed() -> None:
     rules = yaml.safe_load((DEPLOY / "prometheus" / "rules" / "oxherd.yml").read_text())
     before = yaml.safe_dump(rules)
     scale(rules, 0.01)
@@ -128,7 +128,7 @@ def test_every_time_of_the_shipped_rules_is_scaled() -> None:
         assert not [word for word in ("10m", "1h") if word in rule["expr"]]
 
 
-def test_a_webhook_takes_every_receivers_place() -> None:
+def test_a_webhook_replaces_every_receiver() -> None:
     config = {
         "global": {"smtp_auth_password_file": "/secrets/smtp"},
         "route": {"receiver": "high"},

@@ -9,7 +9,7 @@ from exporter.commands.exit_code import area_exit_code, exit_code
 from exporter.snapshot import RedisState
 from exporter.views import About, status_view
 from service.outcome import Failed, Ok
-from tests.support.assessments import assessment, healthy, issue, redis_state
+from tests.support.assessments import assessment, healthy_assessment, issue, redis_state
 
 ABOUT = About("1", monitoring=True)
 
@@ -22,7 +22,7 @@ def test_the_whole(score: float, code: int) -> None:
 def test_an_unknown_state_is_not_healthy() -> None:
     view = status_view(None, ABOUT)
     assert (exit_code(view), area_exit_code(view, "redis")) == (2, 2)
-    assert area_exit_code(status_view(healthy(), ABOUT), "redis") == 2
+    assert area_exit_code(status_view(healthy_assessment(), ABOUT), "redis") == 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from exporter.commands import tables
 from exporter.snapshot import Rates, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok, value_or_none
-from tests.support.assessments import assessment, healthy, queue
+from tests.support.assessments import assessment, healthy_assessment, queue
 
 ABOUT = About("1.2.3", monitoring=True, uptime=61.0, tasks=(Task("discovery", False, 1.0, 0),))
 VIEW = status_view(assessment(), ABOUT)
@@ -54,7 +54,7 @@ def test_health() -> None:
     output = text(tables.health_table(VIEW))
     assert "1 of 2 nodes, threshold 0 nodes" in output
     assert "do something <script>" in output
-    assert text(tables.health_table(status_view(healthy(), ABOUT))) == "100 healthy  no issues\n"
+    assert text(tables.health_table(status_view(healthy_assessment(), ABOUT))) == "100 healthy  no issues\n"
 
 
 def test_redis() -> None:
