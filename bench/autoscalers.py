@@ -18,15 +18,15 @@ class Keda:
 
     `target` is the number of jobs per worker: waiting jobs and, with `active`, active jobs. It scales in to
     the highest recommendation of the last `window` seconds, and out by the larger of 100 % and 4 workers in
-    15 s. Between 0 and 1 KEDA itself decides; `least` is 1 here, so that it never does. An empty result
+    15 s. Between 0 and 1 KEDA itself decides; `min_workers` is 1 here, so that it never does. An empty result
     counts as 0.
     """
 
     target: float
     active: bool
     window: float = 300.0
-    least: int = 1
-    most: int = 200
+    min_workers: int = 1
+    max_workers: int = 200
     _recommended: deque[tuple[float, int]] = field(default_factory=deque)
 
     def decide(self, observation: Observation) -> int:
@@ -35,7 +35,7 @@ class Keda:
         now = max(1, observation.workers)
         ratio = usage / (self.target * now)
         raw = now if abs(1 - ratio) <= _TOLERANCE else ceil(usage / self.target)
-        raw = min(self.most, max(self.least, raw))
+        raw = min(self.max_workers, max(self.min_workers, raw))
         self._recommended.append((observation.time, raw))
         while self._recommended[0][0] < observation.time - self.window:
             self._recommended.popleft()
@@ -51,8 +51,8 @@ class WaitingRule:
 
     to_target: bool
     target: float = 5.0
-    least: int = 2
-    most: int = 200
+    min_workers: int = 2
+    max_workers: int = 200
     cooldown: float = 300.0
     _changed: float = -1e9
 
@@ -67,7 +67,7 @@ class WaitingRule:
             desired = max(now + 1, ceil(sample.waiting / self.target)) if self.to_target else now + 1
         elif (sample.waiting == 0 and load < 0.2) or sample.waiting < 0.3 * self.target:
             desired = now - 1
-        desired = min(self.most, max(self.least, desired))
+        desired = min(self.max_workers, max(self.min_workers, desired))
         if desired != now:
             self._changed = observation.time
         return desired

@@ -27,7 +27,7 @@ RATE, SECONDS = 6_000, 15.0
 SHORT_STREAM = 100
 IDLE_SECONDS = 30.0
 WAITING, WRITTEN_AT_ONCE, PAUSE = 1_000_000, 1_000, 0.8
-MOST_CPU_US, MOST_IDLE, MOST_BYTES = 4.0, 0.01, 64e6
+MAX_CPU_US, MAX_IDLE, MAX_BYTES = 4.0, 0.01, 64e6
 _CONFIG = "bullmq: {queues: [%s], scan: false}\n"
 
 
@@ -118,9 +118,9 @@ def steady() -> bool:
         bare, machine = floor_us(writer.port, writer.queue)
     per_event = cpu_seconds / read * 1e6
     print(f"{reached:.0f} jobs/s for {SECONDS:g} s: {read} events read, {lost} lost (at most 0)")
-    print(f"CPU per event: {per_event:.2f} us (at most {MOST_CPU_US:g}); ", end="")
+    print(f"CPU per event: {per_event:.2f} us (at most {MAX_CPU_US:g}); ", end="")
     print(f"floor, hiredis alone: {bare:.2f} us; the state machine alone: {machine:.2f} us")
-    return per_event <= MOST_CPU_US and lost == 0 and read == writer.jobs * EVENTS_A_JOB
+    return per_event <= MAX_CPU_US and lost == 0 and read == writer.jobs * EVENTS_A_JOB
 
 
 def trimmed() -> bool:
@@ -150,9 +150,9 @@ def idle() -> bool:
     share = shares[True] - shares[False]
     print(
         f"{QUEUES} idle queues: {shares[True]:.2%} of a core, {shares[False]:.2%} without events: "
-        f"{share:.2%} (at most {MOST_IDLE:.0%})"
+        f"{share:.2%} (at most {MAX_IDLE:.0%})"
     )
-    return share <= MOST_IDLE
+    return share <= MAX_IDLE
 
 
 def waiting(queues: int) -> bool:
@@ -170,10 +170,10 @@ def waiting(queues: int) -> bool:
         grown = process.memory_info().rss - before
         evicted = total(scraper, "bullmq_events_evicted_total")
     print(
-        f"{WAITING} jobs wait in {queues} queues: {grown / 1e6:.1f} MB (at most {MOST_BYTES / 1e6:g}); "
+        f"{WAITING} jobs wait in {queues} queues: {grown / 1e6:.1f} MB (at most {MAX_BYTES / 1e6:g}); "
         f"{read} events read, {lost} lost, {evicted} jobs evicted"
     )
-    return grown <= MOST_BYTES
+    return grown <= MAX_BYTES
 
 
 def main() -> int:

@@ -19,9 +19,9 @@ from lab.redis import start_redis
 from service.clock import monotonic
 
 _QUEUES: Final = 10_000
-ROUNDS: Final = 7
-MOST_BYTES: Final = 1 << 20
-MOST_RATIO: Final = 2.0
+_ROUNDS: Final = 7
+MAX_PAGE_BYTES: Final = 1 << 20
+MAX_PAGE_RATIO: Final = 2.0
 PATHS: Final = ("/", "/?q=queue-09", "/?sort=name&page=200")
 
 
@@ -46,7 +46,7 @@ def main() -> int:
             )
             durations: dict[str, list[float]] = {path: [] for path in ("/metrics", *PATHS)}
             sizes: dict[str, bytes] = {}
-            for _ in range(ROUNDS):
+            for _ in range(_ROUNDS):
                 for path, times in durations.items():
                     sizes[path], seconds = _get(connection, path)
                     times.append(seconds)
@@ -55,14 +55,14 @@ def main() -> int:
             exporter.stop()
     floor = statistics.median(durations["/metrics"])
     failed = False
-    print(f"{_QUEUES:,} queues, medians of {ROUNDS}; /metrics takes {floor * 1000:.0f} ms")
+    print(f"{_QUEUES:,} queues, medians of {_ROUNDS}; /metrics takes {floor * 1000:.0f} ms")
     for path in PATHS:
         body, ratio = sizes[path], statistics.median(durations[path]) / floor
-        failed |= len(body) > MOST_BYTES or ratio > MOST_RATIO
+        failed |= len(body) > MAX_PAGE_BYTES or ratio > MAX_PAGE_RATIO
         packed = len(gzip.compress(body))
         print(
             f"{path:24} {len(body):8,} bytes ({packed:,} gzipped)  {ratio:.2f} of /metrics"
-            f" (at most {MOST_RATIO:g})"
+            f" (at most {MAX_PAGE_RATIO:g})"
         )
     return int(failed)
 

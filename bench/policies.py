@@ -24,12 +24,12 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, step
 from scaler.model import Control, Observation
 
-_MOST: Final = 200
+_MAX_WORKERS: Final = 200
 _SEEDS: Final = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Scenario:
     """The conditions: the SLO (s), and the time until a new worker can take jobs (s, uniform)."""
 
     slo: float
@@ -46,7 +46,7 @@ class Contender:
     name: str
     interval: float
     scrape: float
-    make: Callable[[Case, Conditions], SimulatedController] = field(repr=False)
+    make: Callable[[Case, Scenario], SimulatedController] = field(repr=False)
 
 
 @dataclass
@@ -63,12 +63,12 @@ class ShippedController:
 
 
 def _wait_target(interval: float, *, aim: float = 0.35) -> Contender:
-    def make(case: Case, conditions: Conditions) -> SimulatedController:
+    def make(case: Case, scenario: Scenario) -> SimulatedController:
         settings = PolicySettings(
             min_workers=1,
-            max_workers=_MOST,
+            max_workers=_MAX_WORKERS,
             worker_concurrency=case.concurrency,
-            wait_slo_seconds=conditions.slo,
+            wait_slo_seconds=scenario.slo,
             aim=aim,
         )
         return ShippedController(settings, interval)
@@ -92,22 +92,20 @@ CONTENDERS: Final = (
     Contender("waiting rule, 2 min, to waiting / 5", 120, 15, lambda *_: WaitingRule(to_target=True)),
 )
 SHIPPED: Final = CONTENDERS[0].name
-CONDITIONS: Final = (Conditions(30, (10, 40)), Conditions(10, (20, 60)))
+SCENARIOS: Final = (Scenario(30, (10, 40)), Scenario(10, (20, 60)))
 
 
-def run_case(case: Case, contender: Contender, conditions: Conditions, seed: int) -> Report:
+def run_case(case: Case, contender: Contender, scenario: Scenario, seed: int) -> Report:
     """One contender on one load; `seed` is for the start-up times of workers."""
     random = Random(seed)
     plant = Plant(
         case.concurrency,
-        lambda: random.uniform(*conditions.start),
+        lambda: random.uniform(*scenario.start),
         workers=2,
         interval=contender.interval,
         scrape=contender.scrape,
     )
-    return simulate(
-        case.load, plant, contender.make(case, conditions), slo=conditions.slo, until=case.seconds
-    )
+    return simulate(case.load, plant, contender.make(case, scenario), slo=scenario.slo, until=case.seconds)
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,8 @@ class Score:
     reversals: float
 
 
-def _score(case: Case, contender: Contender, conditions: Conditions) -> Score:
-    reports = [run_case(case, contender, conditions, seed) for seed in _SEEDS]
+def _score(case: Case, contender: Contender, scenario: Scenario) -> Score:
+    reports = [run_case(case, contender, scenario, seed) for seed in _SEEDS]
     hours = case.seconds / 3600 * len(reports)
     return Score(
         over=sum(report.over for report in reports) / len(reports),
@@ -153,8 +151,8 @@ def _load(traces: Path | None) -> None:
 
 
 def _score_of(combination: tuple[int, int, int]) -> Score:
-    conditions, contender, case = combination
-    return _score(_cases[case], CONTENDERS[contender], CONDITIONS[conditions])
+    scenario, contender, case = combination
+    return _score(_cases[case], CONTENDERS[contender], SCENARIOS[scenario])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _load(options.traces)
     combinations = [
-        (conditions, contender, case)
-        for conditions in range(len(CONDITIONS))
+        (scenario, contender, case)
+        for scenario in range(len(SCENARIOS))
         for contender in range(len(CONTENDERS))
         for case in range(len(_cases))
     ]
@@ -180,10 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _compare_with_keda(scores, with_traces=options.traces is not None)
 
 
-def _set(scores: Mapping[tuple[int, int, int], Score], conditions: int, contender: int, *kinds: str) -> Score:
-    return mean(
-        scores[conditions, contender, index] for index, case in enumerate(_cases) if case.kind in kinds
-    )
+def _set(scores: Mapping[tuple[int, int, int], Score], scenario: int, contender: int, *kinds: str) -> Score:
+    return mean(scores[scenario, contender, index] for index, case in enumerate(_cases) if case.kind in kinds)
 
 
 def _compare_with_keda(scores: Mapping[tuple[int, int, int], Score], *, with_traces: bool) -> int:
@@ -211,39 +207,39 @@ def _compare_with_keda(scores: Mapping[tuple[int, int, int], Score], *, with_tra
 
 def _page(scores: Mapping[tuple[int, int, int], Score]) -> str:
     lines: list[str] = []
-    for conditions, description in enumerate(CONDITIONS):
+    for scenario, description in enumerate(SCENARIOS):
         lines += [
             f"## {str(description)[0].upper()}{str(description)[1:]}",
             "",
-            *_summary(scores, conditions),
+            *_summary(scores, scenario),
             "",
         ]
-        lines += [*_per_case(scores, conditions), ""]
+        lines += [*_per_case(scores, scenario), ""]
     return "\n".join(lines)
 
 
-def _summary(scores: Mapping[tuple[int, int, int], Score], conditions: int) -> list[str]:
+def _summary(scores: Mapping[tuple[int, int, int], Score], scenario: int) -> list[str]:
     kinds = [kind for kind in ("real", "generated", "batch") if any(case.kind == kind for case in _cases)]
     head = "".join(f" {kind}: over SLO | cost |" for kind in kinds)
     lines = [f"| all loads |{head} changes/h | reversals/h |", "|---|" + "--:|--:|" * len(kinds) + "--:|--:|"]
     for index, contender in enumerate(CONTENDERS):
         cells = "".join(
             f" {100 * score.over:.3f} % | {score.cost:.2f} |"
-            for score in (_set(scores, conditions, index, kind) for kind in kinds)
+            for score in (_set(scores, scenario, index, kind) for kind in kinds)
         )
-        most = _set(scores, conditions, index, "real", "generated")
+        most = _set(scores, scenario, index, "real", "generated")
         lines.append(f"| {contender.name} |{cells} {most.changes:.0f} | {most.reversals:.1f} |")
     return lines
 
 
-def _per_case(scores: Mapping[tuple[int, int, int], Score], conditions: int) -> list[str]:
+def _per_case(scores: Mapping[tuple[int, int, int], Score], scenario: int) -> list[str]:
     shown = [0, *(index for index, contender in enumerate(CONTENDERS) if contender.name in _SHOWN)]
     head = "".join(f" {CONTENDERS[index].name} |" for index in shown)
     lines = [f"| load (jobs; mean run; concurrency) |{head}", "|---|" + "--:|" * len(shown)]
     for number, case in enumerate(_cases):
         cells = "".join(
             f" {100 * score.over:.2f} % at {score.cost:.2f} |"
-            for score in (scores[conditions, index, number] for index in shown)
+            for score in (scores[scenario, index, number] for index in shown)
         )
         about = f"{case.name} ({len(case.load.at):,}; {case.run:.3g} s; {case.concurrency})"
         lines.append(f"| {about} |{cells}")

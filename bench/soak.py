@@ -26,7 +26,7 @@ QUEUE = "soak"
 EVERY, BATCHES_A_SECOND = 10.0, 4
 SETTLED = 60.0  # seconds after which memory must not grow
 SECONDS_TO_READ = 12.0  # so that lost events are counted too
-AT_MOST = 128 * 1024.0  # bytes a minute, 0.2 % of all
+MAX_GROWTH = 128 * 1024.0  # bytes a minute, 0.2 % of all
 _REMOVED: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 
 
@@ -97,9 +97,9 @@ def _run(
     print(
         f"resident after the first minute, min / median / max: {min(sizes):.1f} / "
         f"{statistics.median(sizes):.1f} / {max(sizes):.1f} MB, "
-        f"{growth / 1024:+.1f} kB a minute (at most {AT_MOST / 1024:g})"
+        f"{growth / 1024:+.1f} kB a minute (at most {MAX_GROWTH / 1024:g})"
     )
-    return int(growth > AT_MOST or completed != own or own != added or lost > 0)
+    return int(growth > MAX_GROWTH or completed != own or own != added or lost > 0)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 width=4,
                 thresholds=PanelThresholds.falling(70, 90),
                 maximum=100,
-                link=("What the score is made of", f"{runbooks}HealthScoreCritical.md"),
+                link=("How the score is calculated", f"{runbooks}HealthScoreCritical.md"),
             ),
             Panel(
                 "Firing alerts",
