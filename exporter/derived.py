@@ -10,9 +10,9 @@ from service.load_factor import load_factor
 
 
 def waiting_jobs(jobs: JobCounts) -> int:
-    """Jobs that a worker could take now, wherever one number is shown: waiting, paused and prioritized.
+    """Jobs that a worker could take now, wherever one number is shown: waiting and prioritized.
 
-    State by state, BullMQ's `waiting` does not count prioritized jobs.
+    BullMQ's `waiting` does not contain prioritized jobs; ours contains the jobs of a paused queue already.
     """
     return jobs.waiting + jobs.prioritized
 

@@ -171,7 +171,7 @@ class Exporter:
     def monitor(self, *, on: bool, interval_minutes: float | None) -> Monitoring:
         changed = self._switch.turn(on=on, interval_minutes=interval_minutes)
         log.warning(
-            "monitoring was switched by the API",
+            "monitoring switched",
             extra={"enabled": changed.enabled, "interval_minutes": changed.interval_minutes},
         )
         for task in self._tasks:

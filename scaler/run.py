@@ -166,7 +166,7 @@ class Scaler:
             try:
                 policy = checked_policy(settings, target_settings, changed)
             except ValueError as error:
-                log.warning("a changed policy cannot be used", extra={"target": name, "error": str(error)})
+                log.warning("changed policy not usable", extra={"target": name, "error": str(error)})
                 policy = resolve(settings, target_settings)
             yield Managed(name, policy, target)
 

@@ -32,7 +32,7 @@ class Formatter(logging.Formatter):
         super().__init__()
         self._form = form
         self._secrets = sorted(
-            (one for one in secrets if len(one) >= _SHORTEST_SECRET), key=len, reverse=True
+            (secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True
         )
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""How fast we ask: a bucket of tokens, so that a thousand changes at once are no storm for the API server."""
+"""Rate limit of outgoing requests, as a token bucket: 1,000 changes do not flood an API server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from service.clock import Deadline, monotonic, wait
 
 
 class TokenBucket:
-    """For many threads. `per_second` in the long run, `burst` at once."""
+    """Thread-safe. `per_second` tokens on average, `burst` at once."""
 
     def __init__(self, per_second: float, burst: float) -> None:
         self._per_second = per_second
@@ -28,7 +28,7 @@ class TokenBucket:
             return True
 
     def wait(self, deadline: Deadline) -> bool:
-        """Take a token, and wait until it is there; False at once where that would be too late."""
+        """Take a token, waiting for it; False at once if it would come after the deadline."""
         with self._lock:
             self._refill()
             seconds = max(0.0, (1 - self._tokens) / self._per_second)

@@ -22,7 +22,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "RedisConnectionDown",
             "critical",
             "5m",
-            wait="30s",
+            for_="30s",
             expression=f'max without (source) (oxherd_collect_success{{{job}, source="redis"}}) == 0',
             summary="Redis cannot be reached.",
             description="No Redis node answers the exporter {{ $labels.instance }}; at least one must.",
@@ -32,7 +32,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "ClusterNodeDown",
             "high",
             "10m",
-            wait="1m",
+            for_="1m",
             expression=f"""
                 (
                   min without (role, shard) (redis_cluster_node_healthy{{{job}}}) == 0
@@ -50,7 +50,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "HighMemoryUsage",
             "medium",
             "15m",
-            wait="5m",
+            for_="5m",
             expression=f"""
                 (
                   redis_memory_used_bytes{{{job}}} / (redis_memory_max_bytes{{{job}}} > 0)
@@ -68,7 +68,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "QueueSystemDown",
             "critical",
             "5m",
-            wait="2m",
+            for_="2m",
             expression=f"""
                 (
                   bullmq_up{{{job}}} == 0
@@ -104,7 +104,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "HighFailedJobs",
             "medium",
             "30m",
-            wait="2m",
+            for_="2m",
             expression=f"""
                 sum without (state) (bullmq_job_count{{{job}, state="failed"}}) > {t.failed_jobs}
                 or
@@ -119,7 +119,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "SystemMemoryLow",
             "high",
             "15m",
-            wait="5m",
+            for_="5m",
             expression=f"host_memory_available_bytes{{{job}}} / (host_memory_total_bytes{{{job}}} > 0)"
             f" < {number(t.host_memory_available_ratio)}",
             summary="The host is short of memory.",
@@ -131,7 +131,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "HighSystemLoad",
             "medium",
             "20m",
-            wait="10m",
+            for_="10m",
             expression=f"host_load1{{{job}}} / (host_machine_cpu_count{{{job}}} > 0)"
             f" > {number(t.host_load_per_core)}",
             summary="The host is overloaded.",
@@ -143,7 +143,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
             "HealthScoreCritical",
             "critical",
             "10m",
-            wait="3m",
+            for_="3m",
             expression=f"""
                 oxherd_health_score{{{job}}} < {number(t.health_score)}
                 unless bullmq_up{{{job}}} == 0

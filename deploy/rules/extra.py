@@ -48,7 +48,7 @@ def slow_queues(t: AlertThresholds) -> Iterator[Alert]:
             f"QueueWaitBudgetBurn{long}",
             severity,
             cooldown,
-            wait="2m",
+            for_="2m",
             expression=f"""
                 {_slow(long)}{{job="{t.job}"}} > ({limit})
                 and {_slow(short)}{{job="{t.job}"}} > ({limit})
@@ -70,7 +70,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "OxherdExporterDown",
             "high",
             "10m",
-            wait="1m",
+            for_="1m",
             expression=f"up{{{job}}} == 0 or absent(up{{{job}}})",
             summary="The exporter is down.",
             description="Prometheus cannot scrape "
@@ -81,7 +81,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "OxherdSeriesMissing",
             "high",
             "10m",
-            wait="2m",
+            for_="2m",
             expression=f"""
                 {answers} oxherd_collect_success{{{job}, source="redis"}}
                 unless on (job, instance) oxherd_monitoring_enabled{{{job}}} == 0
@@ -95,7 +95,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "OxherdCollectFailing",
             "medium",
             "15m",
-            wait="5m",
+            for_="5m",
             expression=f'oxherd_collect_success{{{job}, source!~"redis|bullmq"}} == 0',
             summary="A source cannot be read.",
             description="{{ $labels.instance }} has not read {{ $labels.source }} for 5 minutes.",
@@ -105,7 +105,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "QueueEventsLost",
             "medium",
             "15m",
-            wait="30s",
+            for_="30s",
             expression=f"increase(bullmq_events_lost_total{{{job}}}[10m]) > 0",
             summary="Events of a queue were lost.",
             description="{{ $value | humanize }} events of queue {{ $labels.queue }} were trimmed unread in "
@@ -116,7 +116,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "QueueWithoutWorkers",
             "medium",
             "30m",
-            wait="10m",
+            for_="10m",
             expression=f"""
                 bullmq_queue_workers{{{job}}} == 0
                 unless bullmq_queue_paused{{{job}}} == 1
@@ -130,7 +130,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "JobsStalled",
             "medium",
             "15m",
-            wait="30s",
+            for_="30s",
             expression=f"increase(bullmq_job_stalled_total{{{job}}}[10m]) > 0",
             summary="Jobs have stalled.",
             description="{{ $value | humanize }} attempts of queue {{ $labels.queue }} stalled in "
@@ -141,7 +141,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "ReplicationBroken",
             "high",
             "10m",
-            wait="2m",
+            for_="2m",
             expression=f"max without (master_host, master_port) (redis_master_link_up{{{job}}}) == 0",
             summary="A replica is disconnected from its master.",
             description="The link of {{ $labels.node }} to its master is down: it gets no writes.",
@@ -151,7 +151,7 @@ def extra_alerts(t: AlertThresholds) -> tuple[Alert, ...]:
             "FailoverHappened",
             "medium",
             "10m",
-            wait="0s",
+            for_="0s",
             expression=f"increase(redis_cluster_failovers_total{{{job}}}[5m]) > 0",
             summary="A replica became master.",
             description="Shard {{ $labels.shard }} has another master than 5 minutes ago.",

@@ -19,7 +19,7 @@ HEADER = "# Written by `python -m deploy.rules --write` from thresholds.yml: cha
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`wait` is Prometheus' `for`. `hold` is its keep_firing_for; if it is empty, the cooldown, so that a
+    """`for_` and `keep_firing_for` are Prometheus'; without the latter it is the cooldown, so that a
     flap does not resolve the alert.
 
     `variables` are labels that the dashboard's URL gets; the summary is static, the description a template.
@@ -28,11 +28,11 @@ class Alert:
     name: str
     severity: Severity
     cooldown: str
-    wait: str
+    for_: str
     expression: str
     summary: str
     description: str
-    hold: str = ""
+    keep_firing_for: str = ""
     variables: Sequence[str] = ()
 
     def rule(self, thresholds: AlertThresholds) -> RuleJson:
@@ -41,8 +41,8 @@ class Alert:
         return {
             "alert": self.name,
             "expr": tidy(self.expression),
-            "for": self.wait,
-            "keep_firing_for": self.hold or self.cooldown,
+            "for": self.for_,
+            "keep_firing_for": self.keep_firing_for or self.cooldown,
             "labels": {"severity": self.severity, "cooldown": self.cooldown},
             "annotations": {
                 "summary": self.summary,

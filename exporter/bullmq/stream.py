@@ -231,7 +231,7 @@ class Stream:
     def _record_loss(self, lost: int) -> None:
         if lost > self.lost and not self._losing:  # once a burst
             log.warning(
-                "events lost: trimmed before they were read",
+                "events lost",
                 extra={"stream": self._name(), "events": lost - self.lost},
             )
         self._losing = lost > self.lost
@@ -241,7 +241,7 @@ class Stream:
 
     def _record_undone(self, events: int) -> None:
         log.warning(
-            "counted events lost by Redis in a failover or restart",
+            "events undone",
             extra={"stream": self._name(), "events": events},
         )
         self.undone += events

@@ -94,7 +94,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "bullmq_job_count",
         "gauge",
-        "Jobs in each state, as BullMQ's getJobCounts counts them; waiting includes those of a paused queue. "
+        "Jobs in each state of BullMQ's getJobCounts; waiting includes the jobs of a paused queue. "
         "completed and failed are the jobs that are kept, which removeOnComplete and removeOnFail trim.",
         (*_QUEUE, "state"),
         _job_count,

@@ -17,7 +17,7 @@ from scaler.model import Condition, Control, Decision, Missing, Observation, Pro
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
-_AHEAD_SECONDS: Final = 10.0  # a sample may be so far in the future: clocks differ
+_AHEAD_SECONDS: Final = 10.0  # a sample may be up to this far ahead: clocks differ
 
 ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times, ascending, and the workers that were proposed then."""

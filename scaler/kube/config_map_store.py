@@ -133,7 +133,7 @@ def _patch(
         if len(packed) <= room:
             binary[LEARNED] = packed
         else:
-            log.warning("learned state is too large to save", extra={"needs": len(packed), "room": room})
+            log.warning("learned state too large to save", extra={"needs": len(packed), "room": room})
     if not data and not binary:
         return None
     patch: dict[str, Any] = {"metadata": {"resourceVersion": _version(config_map)}}

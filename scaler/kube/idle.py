@@ -1,6 +1,6 @@
-"""Idle pods first: pods whose workers have jobs in hand are marked as dearer to delete before a scale-in.
+"""Idle pods first: before a scale-in, pods with active jobs get a higher pod-deletion-cost.
 
-A worker is known by its name, which has to be its pod's; who is busy the exporter says, asked at that moment.
+A worker is known by its name, which has to be the name of its pod; the exporter reports which are busy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class IdleFirst:
     def __init__(
         self, api: KubeApi, exporter_url: str, prefix: str, queues: Sequence[str], key: str | None = None
     ) -> None:
-        query = urlencode([("prefix", prefix), *(("queue", one) for one in queues)])
+        query = urlencode([("prefix", prefix), *(("queue", queue) for queue in queues)])
         self._url = f"{exporter_url.rstrip('/')}/busy.json?{query}"
         self._headers = {"accept": "application/json", **({"x-api-key": key} if key else {})}
         self._api = api

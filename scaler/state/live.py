@@ -107,7 +107,7 @@ class LiveState:
         try:
             return load_memory(data) if data is not None else None
         except ValueError as error:
-            log.warning("what was learned cannot be used", extra={"target": target, "error": str(error)})
+            log.warning("learned state not usable", extra={"target": target, "error": str(error)})
             return None
 
     def record_action(self, target: str, at: float, old: int, new: int, reason: str) -> None:

@@ -14,8 +14,10 @@ class Model(BaseModel):
 
 
 class LogSettings(Model):
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged at all")
-    format: Literal["logfmt", "json"] = Field("logfmt", description="key=value, or a JSON object, a line")
-    file: str | None = Field(None, description="a file that gets every line too; its folder has to be there")
-    file_megabytes: float = Field(10.0, gt=0, le=10_000, description="at this size the file is put aside")
-    file_backups: int = Field(5, ge=0, le=1000, description="so many of those put aside are kept")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="minimum level of log lines"
+    )
+    format: Literal["logfmt", "json"] = Field("logfmt", description="key=value, or a JSON object per line")
+    file: str | None = Field(None, description="file that gets every line too; its folder has to exist")
+    file_megabytes: float = Field(10.0, gt=0, le=10_000, description="size at which the file is rotated")
+    file_backups: int = Field(5, ge=0, le=1000, description="number of rotated files to keep")

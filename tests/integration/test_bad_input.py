@@ -198,8 +198,8 @@ def test_a_certificate_of_another_authority(
 def test_an_address_that_is_taken(talker: str) -> None:
     done = monitor("start", "--listen", talker, REDIS_URL="redis://127.0.0.1:1")
     assert done.returncode == 2
-    said = f"monitor: --listen={talker} (command line): cannot listen there: address already in use"
-    assert done.stderr.splitlines() == [said]
+    expected = f"monitor: --listen={talker} (command line): cannot listen there: address already in use"
+    assert done.stderr.splitlines() == [expected]
 
 
 def test_the_config_of_a_secret_is_never_printed(locked_redis: RedisServer) -> None:

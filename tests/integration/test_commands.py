@@ -41,10 +41,10 @@ def exporter(redis_cluster: LocalCluster) -> Iterator[str]:
             "health": {"thresholds": {"host_load_per_core": 1000}},
         }
     )
-    made = Exporter(settings)
-    made.start()
-    yield f"http://{made.address}"
-    assert made.stop()
+    exporter = Exporter(settings)
+    exporter.start()
+    yield f"http://{exporter.address}"
+    assert exporter.stop()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -62,9 +62,9 @@ def test_nodes(exporter: str, redis_cluster: LocalCluster) -> None:
     nodes = json.loads(monitor("redis", "--url", exporter, "--json").stdout)["nodes"]
     assert {node["address"] for node in nodes} == set(redis_cluster.addresses)
     assert sorted(node["role"] for node in nodes) == ["master"] * 3 + ["replica"] * 3
-    said = monitor("redis", "--url", exporter).stdout
-    assert all(address in said for address in redis_cluster.addresses)
-    assert "cluster, 6 of 6 nodes up, 16,384 of 16,384 slots covered" in said
+    output = monitor("redis", "--url", exporter).stdout
+    assert all(address in output for address in redis_cluster.addresses)
+    assert "cluster, 6 of 6 nodes up, 16,384 of 16,384 slots covered" in output
 
 
 @pytest.mark.parametrize("command", COMMANDS)

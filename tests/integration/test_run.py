@@ -257,4 +257,5 @@ def test_no_thread_is_left(redis_server: RedisServer) -> None:
 
 def _ours(before: set[threading.Thread]) -> list[str]:
     """Threads that have come since, but for AnyIO's pool, whose idle threads end by themselves."""
-    return [one.name for one in set(threading.enumerate()) - before if not one.name.startswith("AnyIO")]
+    since = set(threading.enumerate()) - before
+    return [thread.name for thread in since if not thread.name.startswith("AnyIO")]

@@ -51,7 +51,7 @@ def test_the_files_match_thresholds_yml() -> None:
 def test_the_eight_have_their_severities_and_cooldowns_and_keep_firing_as_long() -> None:
     alerts = eight(AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml"))
     assert {alert.name: (alert.severity, alert.cooldown) for alert in alerts} == NAMED
-    assert not [alert.name for alert in alerts if alert.hold]
+    assert not [alert.name for alert in alerts if alert.keep_firing_for]
 
 
 def test_inhibiting_alerts_are_evaluated_first() -> None:
@@ -102,5 +102,5 @@ def test_the_page_lists_each_alert_with_its_times() -> None:
     page = (rules.RULE_FOLDER.parents[2] / "docs" / "alerts.md").read_text()
     for alert in eight(AlertThresholds.read(rules.RULE_FOLDER / "thresholds.yml")):
         [row] = [line for line in page.splitlines() if line.startswith(f"| {alert.name} |")]
-        times = f"| {alert.wait} | {alert.cooldown} | {alert.severity} | {alert.cooldown} |"
+        times = f"| {alert.for_} | {alert.cooldown} | {alert.severity} | {alert.cooldown} |"
         assert row.endswith(times), row

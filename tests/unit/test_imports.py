@@ -41,17 +41,17 @@ def test_an_import_of_a_test_module_is_seen(source: str) -> None:
 
 
 def test_test_modules_import_only_from_support() -> None:
-    found = {
+    violations = {
         str(file.relative_to(TESTS)): wrong
         for file in TESTS.rglob("*.py")
         if (wrong := [name for name in imported(file.read_text()) if not name.startswith("tests.support.")])
     }
-    assert found == {}
+    assert violations == {}
 
 
 def test_conftests_hold_only_fixtures() -> None:
     """Hooks of pytest too; a helper or a class is for tests/support."""
-    found = {
+    violations = {
         f"{file.relative_to(TESTS)}: {node.name}"
         for file in TESTS.rglob("conftest.py")
         for node in ast.parse(file.read_text()).body
@@ -62,4 +62,4 @@ def test_conftests_hold_only_fixtures() -> None:
             and not any("fixture" in ast.unparse(decorator) for decorator in node.decorator_list)
         )
     }
-    assert found == set()
+    assert violations == set()

@@ -98,18 +98,18 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint()
-    yield made
-    made.stop()
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.stop()
 
 
 @pytest.fixture
 def secure(certificates: Any) -> Iterator[Endpoint]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.server_certificate, certificates.server_key)
-    made = Endpoint(context)
-    yield made
-    made.stop()
+    endpoint = Endpoint(context)
+    yield endpoint
+    endpoint.stop()
 
 
 def failure(url: str, seconds: float = 5.0, **options: Any) -> ProbeError:
@@ -214,7 +214,7 @@ def test_metrics_health_page_and_commands_tell(
         {
             "listen": "127.0.0.1:0",
             "redis": {"url": redis_server.url},
-            "probes": [one | {"interval_seconds": 1} for one in probes],
+            "probes": [probe | {"interval_seconds": 1} for probe in probes],
             "health": {"penalties": {"probe_failing": 12}},
         }
     )
@@ -235,9 +235,9 @@ def test_metrics_health_page_and_commands_tell(
         assert 'oxherd_probe_duration_seconds_bucket{le="0.25",probe="slow"} 0' in metrics
         assert 'oxherd_health_penalty{issue="probe_failing"} 12' in metrics
         status = json.loads(text("/status.json"))
-        by_name = {one["name"]: one for one in status["probes"]}
+        by_name = {probe["name"]: probe for probe in status["probes"]}
         assert (by_name["slow"]["failure"], by_name["gone"]["failure"]) == ("timeout", "refused")
-        issue = next(one for one in status["health"]["issues"] if one["name"] == "probe_failing")
+        issue = next(issue for issue in status["health"]["issues"] if issue["name"] == "probe_failing")
         assert "2 of 3 endpoints" in issue["measured"]
         page = text("/")
         assert "An endpoint fails its probe" in page

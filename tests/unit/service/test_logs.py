@@ -27,10 +27,10 @@ def _root() -> Iterator[None]:
 
 
 def record(event: str, *arguments: object, **extra: object) -> logging.LogRecord:
-    made = logging.LogRecord("a.b", logging.WARNING, __file__, 1, event, arguments, None)
-    vars(made).update(extra)
-    made.created = 0.0005
-    return made
+    entry = logging.LogRecord("a.b", logging.WARNING, __file__, 1, event, arguments, None)
+    vars(entry).update(extra)
+    entry.created = 0.0005
+    return entry
 
 
 def test_logfmt() -> None:
@@ -60,12 +60,12 @@ def test_json() -> None:
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])
 def test_a_traceback_is_in_the_same_line_and_holds_no_secret(form: str) -> None:
-    made = record("failed")
+    entry = record("failed")
     try:
         int("redis://:hunter2@h, nor s3")
     except ValueError:
-        made.exc_info = sys.exc_info()
-    line = Formatter("json" if form == "json" else "logfmt", ["hunter2", "s3"]).format(made)
+        entry.exc_info = sys.exc_info()
+    line = Formatter("json" if form == "json" else "logfmt", ["hunter2", "s3"]).format(entry)
     assert "\n" not in line
     assert "hunter2" not in line
     assert "(hidden)@h, nor s3" in line  # too short to be told from other text

@@ -118,7 +118,7 @@ def test_learned_values_of_another_release_are_logged_and_dropped(
     )
     state = LiveState(FileStore(str(path)))
     assert state.recall("mail") is None
-    assert "what was learned cannot be used" in caplog.text
+    assert "learned state not usable" in caplog.text
     state.close()
 
 

@@ -68,10 +68,10 @@ def test_nothing_but_the_key_is_a_key(key: str) -> None:
 
 
 def test_one_right_key_among_others_is_enough() -> None:
-    one = auth(key=FULL, read_key=READ)
-    assert one.authorize(["", "a-proxys-own-key", READ, FULL], "a", changes=True) == FULL
-    assert one.authorize(["a-proxys-own-key", READ], "a") == READ
-    assert one.refused["wrong"] == 0
+    keys = auth(key=FULL, read_key=READ)
+    assert keys.authorize(["", "a-proxys-own-key", READ, FULL], "a", changes=True) == FULL
+    assert keys.authorize(["a-proxys-own-key", READ], "a") == READ
+    assert keys.refused["wrong"] == 0
 
 
 def test_a_read_key_alone_reads() -> None:
@@ -81,30 +81,30 @@ def test_a_read_key_alone_reads() -> None:
 
 def test_guessing_is_slowed_down_by_address_and_counted() -> None:
     clock = Clock()
-    one = auth(clock, key=FULL)
-    assert [status(one, "wrong-key-number-x") for _ in range(12)] == [401] * 10 + [429] * 2
-    assert status(one, FULL) == 429, "a right guess after too many wrong ones is not told"
-    assert status(one, FULL, "b") == 200
+    keys = auth(clock, key=FULL)
+    assert [status(keys, "wrong-key-number-x") for _ in range(12)] == [401] * 10 + [429] * 2
+    assert status(keys, FULL) == 429, "a right guess after too many wrong ones is not told"
+    assert status(keys, FULL, "b") == 200
     with pytest.raises(AuthError) as error:
-        one.authorize([FULL], "a")
+        keys.authorize([FULL], "a")
     assert error.value.retry_after == 60
     clock.now += 61
-    assert status(one, FULL) == 200
-    assert status(one, None) == 401
-    assert one.refused == {"missing": 1, "wrong": 10, "throttled": 4, "read_only": 0}
+    assert status(keys, FULL) == 200
+    assert status(keys, None) == 401
+    assert keys.refused == {"missing": 1, "wrong": 10, "throttled": 4, "read_only": 0}
 
 
 def test_missing_keys_do_not_lock_anybody_out() -> None:
-    one = auth(key=FULL)
-    assert {status(one, None) for _ in range(50)} == {401}
-    assert status(one, FULL) == 200
+    keys = auth(key=FULL)
+    assert {status(keys, None) for _ in range(50)} == {401}
+    assert status(keys, FULL) == 200
 
 
 def test_many_addresses_take_bounded_memory() -> None:
-    one = auth(key=FULL)
+    keys = auth(key=FULL)
     for number in range(10_500):
-        status(one, "wrong-key-number-x", str(number))
-    assert len(one._failures) == 10_000
+        status(keys, "wrong-key-number-x", str(number))
+    assert len(keys._failures) == 10_000
 
 
 @pytest.mark.parametrize(

@@ -191,12 +191,12 @@ def test_a_number_as_password_is_not_shown_either() -> None:
 
 def test_who_set_what() -> None:
     given = {"listen": Given("--listen", ":2", "command line")}
-    one = load(Model, "inner:\n  whole: 2\n", given, file="a.yaml")
-    assert one.model.listen == ":2"
-    assert (one.name("listen"), one.source("listen")) == ("--listen", "command line")
-    assert (one.name("inner.whole"), one.source("inner.whole")) == ("inner.whole", "a.yaml, line 2")
-    assert [one.is_set(path) for path in ("listen", "inner.whole", "inner.active")] == [True, True, False]
-    assert str(one.error("inner.active", "why")) == "inner.active (not set): why"
+    result = load(Model, "inner:\n  whole: 2\n", given, file="a.yaml")
+    assert result.model.listen == ":2"
+    assert (result.name("listen"), result.source("listen")) == ("--listen", "command line")
+    assert (result.name("inner.whole"), result.source("inner.whole")) == ("inner.whole", "a.yaml, line 2")
+    assert [result.is_set(path) for path in ("listen", "inner.whole", "inner.active")] == [True, True, False]
+    assert str(result.error("inner.active", "why")) == "inner.active (not set): why"
 
 
 def test_secrets() -> None:
@@ -209,8 +209,15 @@ def test_secrets() -> None:
 
 def test_slips_of_the_pen() -> None:
     names = ["REDIS_PASSWORD", "REDIS_URL"]
-    seen = ["REDIS_PASWORD", "REDIS_URL", "REDIS_PORT_6379_TCP", "REDIS_SERVICE_HOST", "PATH", "EDIS_URL"]
-    assert suspects(seen, names, ("REDIS_",)) == {"REDIS_PASWORD": "REDIS_PASSWORD"}
+    variables = [
+        "REDIS_PASWORD",
+        "REDIS_URL",
+        "REDIS_PORT_6379_TCP",
+        "REDIS_SERVICE_HOST",
+        "PATH",
+        "EDIS_URL",
+    ]
+    assert suspects(variables, names, ("REDIS_",)) == {"REDIS_PASWORD": "REDIS_PASSWORD"}
 
 
 @given(st.text())
