@@ -1,5 +1,5 @@
-// The demo's producers and workers: five queues, each with a character, about 30 jobs a second in all.
-// The {tags} put them on all three shards. It is a lab.driver.Driver: asked one JSON object a line, answering each with one.
+// The demo's producers and workers: five queues with different loads, about 30 jobs a second in all.
+// The {tags} put them on all three shards. lab.driver.Driver runs it: a JSON object per line as a request, one as the response.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,7 +16,7 @@ connection.on("error", complain);
 const between = (low, high) => low + Math.random() * (high - low);
 
 /** Every `everyMs` a batch of `batch` jobs is added; each takes a worker `ms` and fails with probability `failing`. */
-const characters = [
+const loads = [
   { name: "{mail}", everyMs: 100, concurrency: 5, ms: [50, 250] },
   { name: "{newsletter}", everyMs: 30_000, batch: 200 }, // its workers are the scaler's: worker.mjs
   { name: "{webhooks}", everyMs: 250, concurrency: 3, ms: [20, 200], failing: 0.25, opts: () => ({ attempts: 4, backoff: 1_000 }) },
@@ -24,10 +24,10 @@ const characters = [
   { name: "{thumbnails}", everyMs: 120, concurrency: 1, ms: [100, 140], opts: () => ({ priority: Math.ceil(between(0, 5)) }) },
 ];
 
-const kept = { removeOnComplete: 1_000, removeOnFail: 50 }; // HighFailedJobs is for those who ask for it: 100 are too many
-const DOOMED = "doomed"; // a job of this name fails whatever its queue's character
+const retention = { removeOnComplete: 1_000, removeOnFail: 50 }; // below the 100 of HighFailedJobs, which only an action should fire
+const DOOMED = "doomed"; // a job of this name always fails
 
-const queues = new Map(characters.map(({ name }) => [name, new Queue(name, { connection }).on("error", complain)]));
+const queues = new Map(loads.map(({ name }) => [name, new Queue(name, { connection }).on("error", complain)]));
 const workers = new Map();
 
 function work({ name, concurrency, ms, failing = 0 }) {
@@ -40,7 +40,7 @@ function work({ name, concurrency, ms, failing = 0 }) {
 
 async function produce({ name, everyMs, batch = 1, opts = () => ({}) }) {
   while (true) {
-    const jobs = Array.from({ length: batch }, (_, n) => ({ name: "demo", data: { n }, opts: { ...kept, ...opts() } }));
+    const jobs = Array.from({ length: batch }, (_, n) => ({ name: "demo", data: { n }, opts: { ...retention, ...opts() } }));
     await queues.get(name).addBulk(jobs).catch(complain); // a failover in between is part of the demo
     await sleep(everyMs);
   }
@@ -49,7 +49,7 @@ async function produce({ name, everyMs, batch = 1, opts = () => ({}) }) {
 const verbs = {
   stop_workers: ({ queue }) => workers.get(queue)?.close().then(() => workers.delete(queue)),
   start_workers({ queue }) {
-    if (!workers.has(queue)) work(characters.find(({ name }) => name === queue));
+    if (!workers.has(queue)) work(loads.find(({ name }) => name === queue));
   },
   fail_jobs({ queue, count }) {
     const jobs = Array.from({ length: count }, (_, n) => ({ name: DOOMED, data: { n }, opts: { removeOnComplete: true } }));
@@ -59,9 +59,9 @@ const verbs = {
   close: () => Promise.race([Promise.all([...workers.values()].map((worker) => worker.close())), sleep(2_000)]).then(() => null),
 };
 
-for (const character of characters) {
-  if (character.concurrency) work(character);
-  produce(character);
+for (const load of loads) {
+  if (load.concurrency) work(load);
+  produce(load);
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -1,4 +1,4 @@
-// A worker of the demo's {newsletter}, as the scaler starts and ends it. DEMO_NODES is the cluster's addresses.
+// A worker of the demo's {newsletter}, as the scaler starts and stops it. DEMO_NODES is the cluster's addresses.
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 

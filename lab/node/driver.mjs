@@ -1,14 +1,14 @@
-// Drives one version of BullMQ for lab/driver.py: a JSON object a line on stdin, one back on stdout.
+// Drives one version of BullMQ for lab/driver.py: a JSON object per line on stdin, a response on stdout.
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import Redis, { Cluster } from "ioredis";
 
-console.log = console.error; // stdout carries answers only
+console.log = console.error; // stdout has responses only
 
 const { version, prefix, connection: address } = JSON.parse(process.argv[2]);
 const { FlowProducer, Queue, Worker } = await import(`bullmq${version}`);
 
-const forever = { maxRetriesPerRequest: null }; // BullMQ demands it of a worker's connection
+const forever = { maxRetriesPerRequest: null }; // BullMQ requires it for a worker's connection
 const connection = address.nodes
   ? new Cluster(address.nodes, { redisOptions: forever })
   : new Redis({ ...address, ...forever });
@@ -52,7 +52,7 @@ function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held,
   };
 }
 
-const plain = (answer) => (answer?.queueQualifiedName ? { id: answer.id } : (answer ?? null)); // a job cannot be JSON
+const plain = (answer) => (answer?.queueQualifiedName ? { id: answer.id } : (answer ?? null)); // a job cannot be serialized
 
 function release({ held }) {
   const released = held.size;

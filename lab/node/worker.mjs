@@ -1,4 +1,4 @@
-// A BullMQ worker as a process of its own, as a scaler starts and ends it; docs/workers.md shows its last lines.
+// A BullMQ worker process, as a scaler starts and stops it; docs/workers.md shows its last lines.
 // WORKER_QUEUE, WORKER_REDIS (host:port), WORKER_CONCURRENCY, WORKER_JOB_MS; each job's id is pushed to ran:QUEUE.
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "bullmq6";
