@@ -29,7 +29,7 @@ class IdleFirst:
     def __init__(
         self, api: KubeApi, exporter_url: str, prefix: str, queues: Sequence[str], key: str | None = None
     ) -> None:
-        query = urlencode([("prefix", prefix), *(("queue", one) for one in queues)])
+        query = urlencode([("prefix", prefix), *(("queue", queue) for queue in queues)])
         self._url = f"{exporter_url.rstrip('/')}/busy.json?{query}"
         self._headers = {"accept": "application/json", **({"x-api-key": key} if key else {})}
         self._api = api
