@@ -159,8 +159,8 @@ def test_the_operators_rules_are_those_of_the_files() -> None:
 
 def test_hadolint_reports_nothing() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
-    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, check=False, timeout=30)
-    assert (done.returncode, done.stdout.decode()) == (0, "")
+    completed = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, check=False, timeout=30)
+    assert (completed.returncode, completed.stdout.decode()) == (0, "")
 
 
 def test_the_images_user_and_ports_are_those_of_the_manifests() -> None:

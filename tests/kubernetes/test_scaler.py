@@ -80,8 +80,8 @@ def reasons(admin: Admin) -> list[str]:
 def scaling(folder: Path, *words: str) -> str:
     """`scaling ...` with the settings of the scaler that runs."""
     command = [sys.executable, "-m", "scaler", *words, "--config", str(folder / "one.yml")]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60, env=dict(os.environ))
-    return (done.stdout + done.stderr).decode()
+    completed = subprocess.run(command, capture_output=True, check=False, timeout=60, env=dict(os.environ))
+    return (completed.stdout + completed.stderr).decode()
 
 
 def test_a_burst_is_followed_out_and_in_with_events(
@@ -221,6 +221,6 @@ def test_a_missing_kubeconfig_is_an_error_at_start(tmp_path: Path) -> None:
         "kubernetes: {kubeconfig: /nowhere/config}\n"
     )
     command = [sys.executable, "-m", "scaler", "start", "--config", str(tmp_path / "scaler.yml")]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
-    assert done.returncode == 2
-    assert done.stderr.decode().startswith("scaling: kubernetes.kubeconfig=/nowhere/config")
+    completed = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert completed.returncode == 2
+    assert completed.stderr.decode().startswith("scaling: kubernetes.kubeconfig=/nowhere/config")

@@ -124,7 +124,7 @@ def test_the_path_of_the_url_comes_before_the_apis(observer: ObserverOf) -> None
     assert server.requested[0][1] == "/some/prometheus/api/v1/query"
 
 
-def test_a_connection_that_was_closed_while_idle_is_made_anew(observer: ObserverOf) -> None:
+def test_a_connection_that_was_closed_while_idle_is_opened_again(observer: ObserverOf) -> None:
     with serving(well) as server:
         instance = observer(server.url)
         assert waiting(instance) == 3

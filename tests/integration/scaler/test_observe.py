@@ -208,7 +208,7 @@ def test_every_selector_has_the_matchers(
 
 
 def test_another_exporters_series(world: World, observer: ObserverOf) -> None:
-    """The first example of QuerySettings, with a prefix that isn't told."""
+    """The first example of QuerySettings, with a prefix that is not given."""
     queries = QuerySettings(
         prefix_label=None,
         waiting='sum without (state) (bullmq_job_count{state=~"waiting|prioritized|paused",{selector}})',
@@ -384,7 +384,7 @@ def exposing(text: str) -> Iterator[str]:
 
 
 def test_a_value_that_prometheus_still_returns_is_as_old_as_its_scrape(observer: ObserverOf) -> None:
-    """With timestamps of their own, series are not marked as ended, and are told for five minutes."""
+    """With timestamps of their own, series are not marked as ended, and are returned for five minutes."""
     at = now() - 100
     states = {"waiting": 3, "prioritized": 1, "active": 2}
     text = "".join(
