@@ -55,7 +55,8 @@ def source_line(view: View, source: View, translator: Translator) -> str:
         "process": process_line(view["process"], translator),
         "probes": probes_line(view["probes"], translator),
     }.get(source["name"], "")
-    return "; ".join(filter(None, [printable(source["why"]), result]))
+    why = "" if source["state"] == "off" else printable(source["why"])  # the state says it, in any language
+    return "; ".join(filter(None, [why, result]))
 
 
 def redis_line(state: View | None, translator: Translator) -> str:

@@ -82,9 +82,10 @@ def firing_alerts(response: Any) -> list[dict[str, str]]:
 
     Raises ValueError for a response that is not of Prometheus.
     """
-    alerts = response.get("data", {}).get("alerts") if isinstance(response, Mapping) else None
-    if not isinstance(alerts, list):
-        raise ValueError("no alerts")  # noqa: TRY004  # it is data
+    data = response.get("data") if isinstance(response, Mapping) else None
+    alerts = data.get("alerts") if isinstance(data, Mapping) else None
+    if not isinstance(alerts, list) or not all(_is_alert(alert) for alert in alerts):
+        raise ValueError("no alerts")
     firing = []
     for alert in alerts:
         labels, annotations = alert.get("labels") or {}, alert.get("annotations") or {}
@@ -98,3 +99,9 @@ def firing_alerts(response: Any) -> list[dict[str, str]]:
                 }
             )
     return sorted(firing, key=lambda alert: (alert["severity"] != "critical", alert["name"]))[:_MAX_ALERTS]
+
+
+def _is_alert(alert: Any) -> bool:
+    return isinstance(alert, Mapping) and all(
+        isinstance(alert.get(part) or {}, Mapping) for part in ("labels", "annotations")
+    )

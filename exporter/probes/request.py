@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from exporter.config.settings import ProbeSettings
 from exporter.probes.checks import ProbeError, ProbeFailure, check_body, check_status, next_url
@@ -58,9 +58,22 @@ def _request(settings: ProbeSettings, deadline: Deadline) -> ProbeResult:
             return ProbeResult(status, response.certificate_expires)
         before = urlsplit(url)
         url = next_url(url, response.headers.get("location"), settings.follow_redirects, status)
-        if urlsplit(url).hostname != before.hostname:
-            headers = {"User-Agent": headers["User-Agent"]}  # what is for one host is for no other
+        if not may_have_headers(before, urlsplit(url)):
+            headers = {"User-Agent": headers["User-Agent"]}  # a secret of one origin is not sent to another
     raise ProbeError("redirect", f"more than {_MAX_REDIRECTS} redirects", status=status)
+
+
+def may_have_headers(before: SplitResult, after: SplitResult) -> bool:
+    """Whether a redirect keeps the headers: to the same scheme, host and port, or from http to https of the
+    host."""
+    if before.hostname != after.hostname:
+        return False
+    secured = (before.scheme, after.scheme) == ("http", "https")
+    return secured or (before.scheme, _port(before)) == (after.scheme, _port(after))
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _context(settings: ProbeSettings) -> ssl.SSLContext:

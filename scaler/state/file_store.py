@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 
 from scaler.state.model import State, StateError, data_of, from_data, merged, state_text
 from scaler.state.store import StoreError, Update
-from service.atomic_file import check_folder, replace_file
+from service.atomic_file import check_folder, keep_owner, replace_file
 from service.clock import now
 
 _LIMIT: Final = 64 << 20
@@ -113,6 +113,7 @@ class FileStore:
     def _locked(self) -> Iterator[None]:
         try:
             file = self._beside("lock").open("ab")
+            keep_owner(file.fileno(), self.path)
         except OSError as error:
             raise StoreError(f"cannot be locked: {error.strerror}") from None
         with file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import select
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneError
 from contextlib import suppress
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -80,7 +82,10 @@ def fetch(
     `limit` is in bytes of the body. The URL's scheme, http or https, is the caller's to check.
     Raises HttpClientError.
     """
-    origin = Origin.of(url)
+    try:
+        origin = Origin.of(url)
+    except ValueError:
+        raise HttpClientError("protocol", "the URL is not valid") from None
     request = HttpRequest(
         method or ("GET" if body is None else "POST"), origin.target, headers, body, limit, truncate
     )
@@ -142,15 +147,14 @@ class HttpClient:
         """One request, which must do no harm when sent twice: an idle connection may have been closed by the
         server, and then it is sent again on a new one. Raises HttpClientError, and what `tls` raises."""
         try:
-            with self._lock:
-                idle = self._idle.pop() if self._idle else None
+            idle = self._take_idle()
             if idle is not None:
                 with suppress(ConnectionError, ssl.SSLError, http.client.BadStatusLine):
                     return self._send(idle, request, deadline)
             context = self._tls() if self._origin.secure else None
             connection = _Connection(self._origin, deadline, context, self._server_name)
             return self._send(connection, request, deadline)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise _explained(error, deadline) from None
 
     def close(self) -> None:
@@ -158,6 +162,17 @@ class HttpClient:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
+            connection.close()
+
+    def _take_idle(self) -> _Connection | None:
+        """A connection that is quiet: bytes that nobody asked for would be read as the next response."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.is_quiet():
+                return connection
             connection.close()
 
     def _send(self, connection: _Connection, request: HttpRequest, deadline: Deadline) -> HttpResponse:
@@ -201,6 +216,7 @@ class _Connection:
         self._http.default_port = 443 if origin.secure else 80  # which the header Host leaves out
         self._http.auto_open = 0  # never a connection that was not made here
         self._http.sock = self._stream
+        self._http.response_class = _FinalResponse
         self._certificate_expires = self._stream.certificate_expires()
         self.reusable = True
 
@@ -210,18 +226,41 @@ class _Connection:
         headers = dict(request.headers)
         self._http.request(request.method, request.target, body=request.body, headers=headers)
         with self._http.getresponse() as response:
-            content = _content(response, request)
-            self.reusable = not response.will_close
+            content, whole = _content(response, request)
+            self.reusable = whole and not response.will_close
             fields = {name.lower(): value for name, value in response.headers.items()}
             return HttpResponse(response.status, fields, content, self._certificate_expires)
+
+    def is_quiet(self) -> bool:
+        """Whether the server has neither closed it nor sent anything since the last response."""
+        return self._stream.is_quiet()
 
     def close(self) -> None:
         self._http.close()
         self._stream.hang_up()
 
 
-def _content(response: http.client.HTTPResponse, request: HttpRequest) -> bytes:
-    """The body. Raises HttpClientError for one that is over the limit, or shorter than announced."""
+class _FinalResponse(http.client.HTTPResponse):
+    """Skips interim responses, of which http.client knows only 100 (RFC 9110, 15.2: any number, before the
+    final one)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status == HTTPStatus.SWITCHING_PROTOCOLS:
+                raise HttpClientError("protocol", "the server switched to another protocol")
+            if not HTTPStatus.CONTINUE < status < HTTPStatus.OK:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
+def _content(response: http.client.HTTPResponse, request: HttpRequest) -> tuple[bytes, bool]:
+    """The body, and whether it was read to its end. Raises HttpClientError for one that is over the limit,
+    shorter than announced, or whose length is not clear."""
+    lengths = {value.strip() for value in response.headers.get_all("content-length", [])}
+    coding = (response.headers.get("transfer-encoding") or "chunked").strip().lower()
+    if len(lengths) > 1 or coding != "chunked":
+        raise HttpClientError("protocol", "the length of the answer is not clear")
     chunks: list[bytes] = []
     size = 0
     while chunk := response.read(_CHUNK):
@@ -231,15 +270,17 @@ def _content(response: http.client.HTTPResponse, request: HttpRequest) -> bytes:
             if not request.truncate:
                 why = f"the answer is larger than {_size_text(request.limit)}"
                 raise HttpClientError("too_large", why)
-            return b"".join(chunks)[: request.limit]
+            return b"".join(chunks)[: request.limit], False
     if (
         response.length
     ):  # what was announced and did not come; http.client says so only where all is read at once
         raise HttpClientError("closed", f"the answer ended {response.length} bytes before its announced end")
-    return b"".join(chunks)
+    return b"".join(chunks), True
 
 
 def _size_text(size: int) -> str:
+    if size < 1 << 10:
+        return f"{size} bytes"
     return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
@@ -271,19 +312,23 @@ def _resolve(host: str, port: int, deadline: Deadline) -> _Addresses:
         pass
     else:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    found: Future[_Addresses] = Future()
+    addresses: Future[_Addresses] = Future()
 
     def look_up() -> None:
         try:
-            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            addresses.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
-            found.set_exception(error if isinstance(error, OSError) else socket.gaierror(str(error)))
+            addresses.set_exception(error if isinstance(error, OSError) else _invalid_name())
 
     threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
     try:
-        return found.result(_remaining(deadline))
+        return addresses.result(_remaining(deadline))
     except NotDoneError:
         raise TimeoutError from None
+
+
+def _invalid_name() -> socket.gaierror:
+    return socket.gaierror(socket.EAI_NONAME, "it is not a valid host name")
 
 
 class _Stream:
@@ -292,6 +337,7 @@ class _Stream:
     def __init__(self, plain: socket.socket, deadline: Deadline) -> None:
         self._socket = plain
         self.deadline = deadline
+        self.surplus = False  # bytes came after the end of the last response
 
     def encrypt(self, context: ssl.SSLContext, server_name: str) -> None:
         """Raises OSError, of which SSLError is one."""
@@ -302,6 +348,13 @@ class _Stream:
         certificate = self._socket.getpeercert() if isinstance(self._socket, ssl.SSLSocket) else None
         text = certificate.get("notAfter") if certificate else None
         return float(ssl.cert_time_to_seconds(text)) if isinstance(text, str) else None
+
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to read, not even the end."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        pending = self._socket.pending() if isinstance(self._socket, ssl.SSLSocket) else 0
+        return not self.surplus and not pending and not poll.poll(0)
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(_remaining(self.deadline))
@@ -314,7 +367,8 @@ class _Stream:
     def makefile(self, mode: str) -> io.BufferedReader:
         """What http.client reads one response from."""
         del mode
-        return io.BufferedReader(_Reader(self), _CHUNK)
+        self.surplus = False
+        return _ResponseBuffer(_Reader(self))
 
     def close(self) -> None:
         """Nothing: http.client closes a connection that is to end before it has read the response."""
@@ -325,13 +379,28 @@ class _Stream:
 
 class _Reader(io.RawIOBase):
     def __init__(self, stream: _Stream) -> None:
-        self._stream = stream
+        self.stream = stream
+        self.ended = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return self._stream.recv_into(buffer)
+        return 0 if self.ended else self.stream.recv_into(buffer)
+
+
+class _ResponseBuffer(io.BufferedReader):
+    """Notes at its end whether it holds more than the response."""
+
+    def __init__(self, reader: _Reader) -> None:
+        super().__init__(reader, _CHUNK)
+        self._reader = reader
+
+    def close(self) -> None:
+        if not self.closed:
+            self._reader.ended = True  # peek would wait for more
+            self._reader.stream.surplus = bool(self.peek(1))
+        super().close()
 
 
 def _remaining(deadline: Deadline) -> float:
@@ -351,6 +420,8 @@ def _default_tls() -> ssl.SSLContext:
 def _explained(error: Exception, deadline: Deadline) -> Exception:
     """An error of socket, ssl or http.client as a kind and a few words."""
     match error:
+        case HttpClientError():
+            return error
         case ssl.SSLCertVerificationError():
             return HttpClientError("certificate", f"certificate not trusted: {error.verify_message}")
         case TimeoutError():

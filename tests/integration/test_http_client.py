@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.tls import Certificates
 from service.clock import Deadline, monotonic
@@ -204,3 +205,72 @@ def test_a_connection_is_kept_alive_and_made_again_when_the_server_has_closed_it
         assert client.exchange(HttpRequest("GET", "/", {}), Deadline.after(5)).body == b"ok"
         assert len(requests) == 5
         client.close()
+
+
+def numbered(client: HttpClient, count: int) -> list[bytes]:
+    """The bodies of so many exchanges."""
+    return [client.exchange(HttpRequest("GET", "/", {}), Deadline.after(5)).body for _ in range(count)]
+
+
+def counting(before: bytes = b"", after: bytes = b"") -> Respond:
+    """Each response has the number of its request, with further bytes around it."""
+    numbers = iter(range(100))
+
+    def respond(stream: socket.socket, _: threading.Event) -> None:
+        stream.sendall(before + b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % next(numbers))
+        if after:
+            stream.sendall(after)
+
+    return respond
+
+
+@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints\r\nLink: </a>"])
+def test_interim_responses_are_skipped_and_requests_keep_their_answers(interim: bytes) -> None:
+    with serving(counting(before=(b"HTTP/1.1 " + interim + b"\r\n\r\n") * 2)) as (url, _):
+        client = HttpClient(url)
+        assert numbered(client, 4) == [b"0", b"1", b"2", b"3"]
+        client.close()
+
+
+def test_bytes_that_nobody_asked_for_are_not_the_next_answer() -> None:
+    with serving(counting(after=b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")) as (url, _):
+        client = HttpClient(url)
+        assert numbered(client, 1) == [b"0"]
+        wait_until(lambda: not client._idle[0].is_quiet(), what="the further bytes")
+        assert numbered(client, 1) == [b"1"]
+        client.close()
+
+
+def test_a_connection_whose_body_was_cut_is_not_used_again() -> None:
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000
+
+    def respond(stream: socket.socket, _: threading.Event) -> None:
+        stream.sendall(raw)
+
+    with serving(respond) as (url, _):
+        client = HttpClient(url)
+        request = HttpRequest("GET", "/", {}, limit=10, truncate=True)
+        bodies = [client.exchange(request, Deadline.after(5)).body for _ in range(2)]
+        assert (bodies, client._idle) == ([b"x" * 10] * 2, [])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\nokok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_not_clear_is_a_protocol_error_of_both_ways_to_ask(head: bytes) -> None:
+    with serving(sending(head)) as (url, _):
+        with pytest.raises(HttpClientError) as caught:
+            HttpClient(url).exchange(HttpRequest("GET", "/", {}), Deadline.after(5))
+        assert (failure(url).kind, caught.value.kind) in {("protocol", "protocol"), ("closed", "closed")}
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999/"])
+def test_an_invalid_url_is_a_protocol_error(url: str) -> None:
+    assert str(failure(url)) == "the URL is not valid"

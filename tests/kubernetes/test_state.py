@@ -143,7 +143,7 @@ def test_learned_values_without_room_are_left_out_and_the_rest_is_kept(
     config_map = admin.config_map(STATE)
     assert "overrides" in config_map["data"]
     assert LEARNED not in config_map.get("binaryData", {})
-    assert "learned state is too large to save" in caplog.text
+    assert "learned state too large to save" in caplog.text
 
 
 def test_invalid_learned_data_is_learned_again(store: ConfigMapStore, admin: Admin) -> None:

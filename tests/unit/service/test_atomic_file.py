@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,42 @@ def test_the_content_is_replaced_for_its_owner_only(tmp_path: Path) -> None:
     assert (status.st_ino, status.st_mtime_ns, status.st_size) == (now.st_ino, now.st_mtime_ns, now.st_size)
 
 
-def test_what_an_interrupted_write_left_is_no_obstacle_and_keeps_no_mode(tmp_path: Path) -> None:
-    path, left = tmp_path / "state", tmp_path / "state.new"
-    left.write_text("half of something longer")
-    left.chmod(0o644)
-    replace_file(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    target, link = tmp_path / "data" / "state", tmp_path / "state"
+    link.symlink_to(target)
+    for content in (b"first", b"second"):
+        replace_file(link, content)
+        assert (link.is_symlink(), target.read_bytes()) == (True, content)
+
+
+def test_writers_that_overlap_never_show_a_mixture(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    contents = [bytes([letter]) * 50_000 for letter in b"abc"]
+    read: set[bytes] = set()
+
+    def write(content: bytes) -> None:
+        for _ in range(20):
+            replace_file(path, content)
+            read.add(path.read_bytes())
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, contents))
+    assert read <= set(contents)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_root_leaves_the_file_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _, user, group: owners.append((user, group)))
+    path = tmp_path / "state"
+    replace_file(path, b"as the folder")
+    replace_file(path, b"as the file")
+    assert owners == [(status.st_uid, status.st_gid) for status in (tmp_path.stat(), path.stat())]
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    replace_file(path, b"as the user")
+    assert len(owners) == 2
 
 
 def test_the_old_content_stays_when_the_new_cannot_be_written(
@@ -43,6 +73,7 @@ def test_the_old_content_stays_when_the_new_cannot_be_written(
     with pytest.raises(OSError, match="No space"):
         replace_file(path, b"new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_folder_is_synced_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

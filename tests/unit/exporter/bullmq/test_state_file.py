@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,10 +138,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_affects_only_the_file(
-    server: Streams, begin: Begin, path: Path, caplog: pytest.LogCaptureFixture
+    server: Streams, begin: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
     timed = begin()
-    path.with_name("state.new").mkdir()
+    monkeypatch.setattr(os, "fsync", full)
     timed.round()
     server.add(1000, "added 1")
     assert timed.events(seconds=10).read == 1
