@@ -37,7 +37,7 @@ def _data(url: str, raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "success" not in answer:
-        raise StatusError(f"what answers at {url} is not a scaler")
+        raise StatusError(f"the server at {url} is not a scaler")
     if not answer["success"]:
         raise CommandRefusedError(str(answer.get("error")))
     data: dict[str, Any] = answer["data"]

@@ -48,15 +48,17 @@ class FileStore:
 
         Raises StateError for a file that is not a state file, StoreError for one that cannot be read.
         """
-        data = self._data()
-        return (State(), []) if data is None else from_data(data)
+        with self._named():
+            data = self._data()
+            return (State(), []) if data is None else from_data(data)
 
     def update(self, update: Callable[[State], State]) -> Update:
         """Read, change and replace it under the lock. Raises StateError, StoreError, and what `update`
         raises."""
         with self._locked():
-            version, data = self.version(), self._data()
-            before = State() if data is None else from_data(data)[0]
+            with self._named():
+                version, data = self.version(), self._data()
+                before = State() if data is None else from_data(data)[0]
             after = update(before)
             if data is None or after != before:
                 version = self._replace(state_text(merged(data or {}, before, after)))
@@ -108,6 +110,14 @@ class FileStore:
             return _version(replace_file(self.path, text.encode()))
         except OSError as error:
             raise StoreError(f"cannot be written: {error.strerror}") from None
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """An error names the file: a command may be about another one than its user thinks."""
+        try:
+            yield
+        except StateError as error:
+            raise StateError(f"{self.path}: {error}") from None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -66,7 +66,7 @@ def fetch_status(
     except (ValueError, RecursionError):
         view = None
     if not isinstance(view, dict) or view.get("name") != name:
-        raise StatusError(f"what answers at {url} is not {'an' if process[0] in 'aeiou' else 'a'} {process}")
+        raise StatusError(f"the server at {url} is not {'an' if process[0] in 'aeiou' else 'a'} {process}")
     return view
 
 

@@ -210,3 +210,12 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(path: Path) -> None:
         state, problems = FileStore(str(path)).read()
         assert problems == []
         assert state.operator.paused in (frozenset(), frozenset({"a" * 5000}))
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text("{")
+    for use in (FileStore(str(path)).read, lambda: FileStore(str(path)).update(lambda state: state)):
+        with pytest.raises(StateError) as caught:
+            use()
+        assert str(caught.value) == f"{path}: invalid JSON"
