@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from service.clock import Deadline
-from service.web.stream import Stream, dial
+from service.web.stream import DeadlineStream, dial
 
 ErrorKind: TypeAlias = Literal[
     "dns", "refused", "unreachable", "timeout", "certificate", "tls", "closed", "protocol", "too_large"
@@ -201,7 +201,7 @@ class _Connection:
         server_name: str | None = None,
     ) -> None:
         """Raises OSError."""
-        self._stream = Stream(dial(origin.host, origin.port, deadline), deadline)
+        self._stream = DeadlineStream(dial(origin.host, origin.port, deadline), deadline)
         if context is not None:
             try:
                 self._stream.encrypt(context, server_name or origin.host)

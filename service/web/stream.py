@@ -64,7 +64,7 @@ def _invalid_name() -> socket.gaierror:
     return socket.gaierror(socket.EAI_NONAME, "it is not a valid host name")
 
 
-class Stream:
+class DeadlineStream:
     """The few methods of a socket that http.client needs, each wait bounded by the deadline."""
 
     def __init__(self, plain: socket.socket, deadline: Deadline) -> None:
@@ -111,7 +111,7 @@ class Stream:
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: DeadlineStream) -> None:
         self.stream = stream
         self.ended = False
 
