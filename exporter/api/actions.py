@@ -55,9 +55,7 @@ def overall(view: View) -> models.Overall:
             "uptime_seconds": view["uptime_seconds"],
             "monitoring": view["monitoring"],
             "health": health and health | {"issues": len(health["issues"])},
-            "redis": redis
-            and redis
-            | {"nodes": len(redis["nodes"]), "nodes_up": sum(node["up"] for node in redis["nodes"])},
+            "redis": redis and redis | _node_counts(redis["nodes"]),
             "queues": queues and queues | {"queues": len(queues["queues"])} | _totals(queues["queues"]),
             "taken_at": view.get("taken_at"),
         }

@@ -12,7 +12,7 @@ from scaler.config.prometheus import MOST_QUERIES
 from scaler.config.settings import ScalerSettings, TargetSettings, queries_of
 from service.api.settings import check_keys
 from service.config.load import ConfigError, Given, Loaded, load
-from service.web.address import parse_listen
+from service.web.address import check_listen
 
 
 def load_scaler_settings(
@@ -20,10 +20,7 @@ def load_scaler_settings(
 ) -> Loaded[ScalerSettings]:
     """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError."""
     loaded = load(ScalerSettings, yaml_text, given, file=file)
-    try:
-        parse_listen(loaded.model.listen)
-    except ValueError as error:
-        raise loaded.error("listen", str(error), loaded.model.listen) from None
+    check_listen(loaded)
     line = loaded.lines.get(("interval_seconds",))
     if line and loaded.name("interval_seconds") == MINUTES:
         why = f"{MINUTES} is set too: keep one of them"
