@@ -53,7 +53,7 @@ check: setup lint types ## what needs no running: ruff, its format, mypy --stric
 lint: setup ## ruff, its format, import-linter
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
-	$(bin)/lint-imports
+	$(bin)/lint-imports --no-cache
 
 types: setup ## mypy --strict
 	$(bin)/mypy
