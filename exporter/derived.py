@@ -9,33 +9,36 @@ from exporter.snapshot import JobCounts, QueueState, Rates, RedisState
 from service.load_factor import load_factor
 
 
-def waiting_jobs(jobs: JobCounts) -> int:
+def waiting_jobs(jobs: JobCounts) -> int | None:
     """Jobs that a worker could take now, wherever one number is shown: waiting and prioritized.
 
     BullMQ's `waiting` does not contain prioritized jobs; ours contains the jobs of a paused queue already.
+    None if one of the two could not be read.
     """
+    if jobs.waiting is None or jobs.prioritized is None:
+        return None
     return jobs.waiting + jobs.prioritized
 
 
 def queue_load_factor(queue: QueueState) -> float | None:
-    """Load factor from 0 to 1 (service.load_factor); None while the workers are not known."""
-    if queue.workers is None:
+    """Load factor from 0 to 1 (service.load_factor); None while the workers or the jobs are not known."""
+    waiting, active = waiting_jobs(queue.jobs), queue.jobs.active
+    if queue.workers is None or waiting is None or active is None:
         return None
-    load = waiting_jobs(queue.jobs) + queue.jobs.active
-    return load_factor(load, queue.workers, queue.capacity_per_worker)
+    return load_factor(waiting + active, queue.workers, queue.capacity_per_worker)
 
 
 def worker_utilization(queue: QueueState) -> float | None:
     """min(1, active / (workers x concurrency)); None without workers or a concurrency that is set."""
-    if not queue.workers or queue.worker_concurrency is None:
+    if not queue.workers or queue.worker_concurrency is None or queue.jobs.active is None:
         return None
     return min(1.0, queue.jobs.active / (queue.workers * queue.worker_concurrency))
 
 
 def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:
     """Jobs that failed: by the failed set, which removeOnFail trims, or by the event stream, of which an
-    exporter that has just started has read little; the larger counts."""
-    return max(queue.failed_last_hour, rates.failed_last_hour if rates else 0)
+    exporter that has just started has read little; the larger counts, or that which could be read."""
+    return max(queue.failed_last_hour or 0, rates.failed_last_hour if rates else 0)
 
 
 class QueueTotals(NamedTuple):
@@ -49,14 +52,14 @@ class QueueTotals(NamedTuple):
 
 
 def totals(queues: Iterable[JobCounts]) -> QueueTotals:
-    """The sums over all queues."""
+    """The sums over all queues of what could be read; what could not is told with its queue."""
     listed = list(queues)
     return QueueTotals(
-        waiting=sum(waiting_jobs(jobs) for jobs in listed),
-        active=sum(jobs.active for jobs in listed),
-        delayed=sum(jobs.delayed for jobs in listed),
-        completed=sum(jobs.completed for jobs in listed),
-        failed=sum(jobs.failed for jobs in listed),
+        waiting=sum(waiting_jobs(jobs) or 0 for jobs in listed),
+        active=sum(jobs.active or 0 for jobs in listed),
+        delayed=sum(jobs.delayed or 0 for jobs in listed),
+        completed=sum(jobs.completed or 0 for jobs in listed),
+        failed=sum(jobs.failed or 0 for jobs in listed),
     )
 
 

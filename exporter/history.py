@@ -50,7 +50,7 @@ def point_of(assessment: Assessment) -> Point:
     state = value_or_none(assessment.snapshot.bullmq)
     if state is None or state.blind or not state.discovered or state.unread:
         return Point(at, score, None, None, None, None)
-    waiting = sum(waiting_jobs(queue.jobs) for queue in state.queues)
+    waiting = _sum([waiting_jobs(queue.jobs) for queue in state.queues])
     queue_rates = list(state.rates.values())
     done = sum(rates.completed_per_minute for rates in queue_rates) if queue_rates else None
     waits = [rates.wait_p95 for rates in queue_rates if rates.wait_p95 is not None]

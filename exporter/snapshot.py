@@ -10,6 +10,8 @@ from service.outcome import Failed, Ok, Outcome
 
 Mode: TypeAlias = Literal["standalone", "sentinel", "cluster"]
 Role: TypeAlias = Literal["master", "replica", "unknown"]
+Library: TypeAlias = Literal["bullmq", "bull"]
+"""What made a queue: BullMQ, or Bull 3 or 4, its predecessor."""
 
 CLUSTER_SLOTS: Final = 16384
 """Hash slots of a Redis Cluster (Cluster specification)."""
@@ -79,6 +81,7 @@ class NodeReading:
     cluster_lines: tuple[ClusterLine, ...] | None = None
     slowlog_length: int | None = None
     maxclients: int | None = None
+    clock_offset: float | None = None  # seconds that the server's clock is ahead of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,32 +163,34 @@ class QueueId(NamedTuple):
 class JobCounts(NamedTuple):
     """Jobs of one queue in each state, as BullMQ's getJobCounts counts them: the states are declared here.
 
-    `waiting` includes those of a paused queue; `completed` and `failed` are the jobs that are kept.
+    `waiting` includes those of a paused queue; `completed` and `failed` are the jobs that are kept. None: the
+    key of this state could not be read.
     """
 
-    waiting: int
-    active: int
-    delayed: int
-    prioritized: int
-    waiting_children: int
-    completed: int
-    failed: int
+    waiting: int | None
+    active: int | None
+    delayed: int | None
+    prioritized: int | None
+    waiting_children: int | None
+    completed: int | None
+    failed: int | None
 
 
 class QueueState(NamedTuple):
     """One queue as read in this collection. A NamedTuple, as each scrape builds thousands of them.
 
     Ages and times to live are in seconds. None means that the value is unknown or does not exist (no job
-    waits, no limit is set).
+    waits, no limit is set). `odd` has a sentence for each part that could not be read, `workers_unknown` the
+    reason why `workers` is None.
     """
 
     id: QueueId
     jobs: JobCounts
-    paused: bool
-    schedulers: int
-    delayed_overdue: int
-    delayed_due: int
-    failed_last_hour: int
+    paused: bool | None
+    schedulers: int | None
+    delayed_overdue: int | None
+    delayed_due: int | None
+    failed_last_hour: int | None
     workers: int | None = None
     concurrency_limit: int | None = None
     rate_limit_ttl: float | None = None
@@ -193,6 +198,9 @@ class QueueState(NamedTuple):
     longest_active: float | None = None
     capacity_per_worker: float = 10.0
     worker_concurrency: int | None = None
+    library: Library = "bullmq"
+    workers_unknown: str = ""
+    odd: tuple[str, ...] = ()
 
 
 class Histogram(NamedTuple):
@@ -259,10 +267,22 @@ class OwnCounts(NamedTuple):
     ids: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
+    are those of the last whole search, `passed_over` has the candidates that are no queues, and why."""
+
+    prefixes: tuple[str, ...] = ()
+    keys: int | None = None
+    ended_at: float | None = None
+    passed_over: Mapping[QueueId, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class BullMQState:
     """Every known queue: its state, or why it is unread. `discovered` is False until the first search for
-    queues has ended; `search_refused` if Redis refused every search."""
+    queues has ended; `search_refused` if Redis refused every search; `unfollowed` has the queues whose event
+    stream is there and cannot be read, and why: they have no counters."""
 
     queues: tuple[QueueState, ...]
     unread: Mapping[QueueId, Failed] = field(default_factory=dict)
@@ -274,6 +294,8 @@ class BullMQState:
         default_factory=dict
     )  # of queues that have been followed for a while
     own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
+    search: Search = Search()
+    unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
 
     @property
     def blind(self) -> bool:

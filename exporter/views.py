@@ -238,6 +238,7 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
 def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
     fields: dict[str, Any] = queue._asdict()
     del fields["id"], fields["jobs"]
+    fields["odd"] = [readable(text) for text in queue.odd]
     return {
         "prefix": readable(queue.id.prefix),
         "name": readable(queue.id.name),

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from exporter.bullmq.counts import (
+    MOVED,
     TAIL_REPLIES,
     Counts,
     Plan,
@@ -31,7 +32,6 @@ from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
 _POOL: Final = "bullmq"
-_MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
 _NO_OWNER: Final = Failed("unreachable", "no node owns its slot")
 
 
@@ -235,11 +235,12 @@ class BullMQSource:
             longest_active=longest,
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
+            odd=queue_counts.odd,
         )
 
 
 def _refused(error: ReplyError) -> Failed:
-    return Failed("moved" if error.code in _MOVED else "refused", str(error))
+    return Failed("moved" if error.code in MOVED else "refused", str(error))
 
 
 def _may_have_moved(failed: Failed) -> bool:

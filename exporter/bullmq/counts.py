@@ -16,6 +16,8 @@ REPLIES: Final = 17
 TAIL_REPLIES: Final = 3
 """Number of further replies for a queue whose lists must be read again."""
 
+MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
+"""Errors of a node that does not hold the key, or not now."""
 _HOUR_MS: Final = 3_600_000
 _SOON_MS: Final = 60_000
 _MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to wake a worker
@@ -37,24 +39,26 @@ class Counts(NamedTuple):
     """What was read of a queue; `oldest` and `longest` are the ids of the jobs whose ages are read next.
 
     `open_tails`: the queue is paused, or a marker is at the place of its oldest job. That is rare, and only
-    then the commands of `pack_tails` are needed.
+    then the commands of `pack_tails` are needed. `odd` has a sentence for each part that is None because it
+    could not be read.
     """
 
     jobs: JobCounts
-    schedulers: int
-    paused: bool
+    schedulers: int | None
+    paused: bool | None
     concurrency_limit: int | None
     rate_limit_ttl: float | None
-    delayed_overdue: int
-    delayed_due: int
-    failed_last_hour: int
+    delayed_overdue: int | None
+    delayed_due: int | None
+    failed_last_hour: int | None
     oldest: tuple[bytes, ...]
     longest: bytes | None
     open_tails: bool = False
+    odd: tuple[str, ...] = ()
 
 
 Unreadable: TypeAlias = ReplyError
-"""The result for a queue that has a key that could not be read."""
+"""The result for a queue of which nothing could be read."""
 
 
 def plan_queue(queue: QueueId) -> Plan:
@@ -93,13 +97,9 @@ def pack_plans(plans: Sequence[Plan], now_ms: int) -> Request:
 
 
 def unpack(replies: Sequence[Reply]) -> list[Counts | Unreadable]:
-    """Each queue's counts in the order of the plans, or the error if a key could not be read."""
-    read = _read_or_error if ReplyError in set(map(type, replies)) else _read
+    """Each queue's counts in the order of the plans, or the error if nothing of it could be read."""
+    read = _read_parts if ReplyError in set(map(type, replies)) else _read
     return [read(replies[start : start + REPLIES]) for start in range(0, len(replies), REPLIES)]
-
-
-def _read_or_error(replies: Sequence[Reply]) -> Counts | Unreadable:
-    return next((reply for reply in replies if isinstance(reply, ReplyError)), None) or _read(replies)
 
 
 def _read(replies: Sequence[Reply]) -> Counts | Unreadable:
@@ -107,7 +107,7 @@ def _read(replies: Sequence[Reply]) -> Counts | Unreadable:
     try:
         return _counts(*cast("Any", replies))
     except (TypeError, ValueError, AttributeError):
-        return ReplyError("ERR unexpected reply")
+        return _read_parts(replies)
 
 
 def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_queue`
@@ -145,7 +145,7 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
         ),
         schedulers + 0,
         is_paused is not None,
-        int(concurrency) if concurrency else None,
+        int(concurrency) if concurrency else None,  # "Infinity" and "2.5" go the slow way
         _rate_limit(max_jobs, limiter, limiter_ttl + 0),
         overdue + 0,
         due + 0,
@@ -156,6 +156,106 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
     )
 
 
+_LENGTHS: Final = (
+    "wait",
+    "paused",
+    "active",
+    "delayed",
+    "prioritized",
+    "waiting-children",
+    "completed",
+    "failed",
+    "repeat",
+)
+
+
+def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
+    """The counts of a queue one by one: what cannot be read is None, with a sentence in `odd`.
+
+    An error for both lists that make a queue (wait and active), or a move, is the result for the queue.
+    """
+    errors = [reply for reply in replies if isinstance(reply, ReplyError)]
+    moved = next((error for error in errors if error.code in MOVED), None)
+    if moved is not None:
+        return moved
+    if isinstance(replies[0], ReplyError) and isinstance(replies[2], ReplyError):
+        return replies[0]
+    odd = _Oddities()
+    wait, paused, active, delayed, prioritized, children, completed, failed, schedulers = map(
+        odd.number, _LENGTHS, replies[:9]
+    )
+    is_paused, concurrency, max_jobs = odd.meta(replies[9])
+    wait_last, longest = odd.text("wait", replies[10]), odd.text("active", replies[11])
+    limiter, ttl = odd.text("limiter", replies[12]), odd.number("limiter", replies[13])
+    overdue, due, failed_last_hour = map(odd.number, ("delayed", "delayed", "failed"), replies[14:])
+    has_marker = wait_last is not None and wait_last.startswith(_MARKER)
+    waiting = None if wait is None or paused is None else max(0, wait - has_marker + paused)
+    return Counts(
+        JobCounts(waiting, active, delayed, prioritized, children, completed, failed),
+        schedulers,
+        is_paused,
+        odd.limit(concurrency),
+        None if ttl is None else odd.rate_limit(max_jobs, limiter, ttl),
+        overdue,
+        due,
+        failed_last_hour,
+        () if wait_last is None or has_marker else (wait_last,),
+        longest,
+        has_marker or (paused or 0) > 0,
+        tuple(dict.fromkeys(odd.texts)),
+    )
+
+
+class _Oddities:
+    """Takes the parts of a queue that can be read; each other part is None and becomes a sentence."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def number(self, name: str, reply: Reply) -> int | None:
+        if isinstance(reply, int):
+            return reply
+        self._odd(name, reply)
+        return None
+
+    def text(self, name: str, reply: Reply) -> bytes | None:
+        if isinstance(reply, bytes | None):
+            return reply
+        self._odd(name, reply)
+        return None
+
+    def meta(self, reply: Reply) -> tuple[bool | None, Reply, Reply]:
+        """Whether the queue is paused, its concurrency and its `max`."""
+        if isinstance(reply, list) and len(reply) == 3:
+            return reply[0] is not None, reply[1], reply[2]
+        self._odd("meta", reply)
+        return None, None, None
+
+    def limit(self, raw: Reply) -> int | None:
+        """The global concurrency; None without one: setGlobalConcurrency(Infinity) sets none."""
+        if not isinstance(raw, bytes) or raw in (b"", b"Infinity"):
+            return None
+        try:
+            return int(raw)
+        except ValueError:
+            self._not_whole("concurrency", raw)
+            return None
+
+    def rate_limit(self, max_jobs: Reply, limiter: bytes | None, ttl: int) -> float | None:
+        try:
+            return _rate_limit(max_jobs if isinstance(max_jobs, bytes) else None, limiter, ttl)
+        except ValueError:
+            self._not_whole("rate limit", max_jobs if isinstance(max_jobs, bytes) else limiter)
+            return None
+
+    def _odd(self, name: str, reply: Reply) -> None:
+        self.texts.append(f"{name}: {reply if isinstance(reply, ReplyError) else 'an unexpected answer'}")
+
+    def _not_whole(self, name: str, raw: bytes | None) -> None:
+        shown = (raw or b"")[:40].decode("utf-8", "replace")
+        self.texts.append(f"{name}: {shown!r} is not a whole number")
+
+
 def pack_tails(plans: Sequence[Plan]) -> Request:
     """A second read of the lists of queues with `open_tails`."""
     return Request(b"".join(plan.tails for plan in plans), TAIL_REPLIES * len(plans))
@@ -164,17 +264,21 @@ def pack_tails(plans: Sequence[Plan]) -> Request:
 def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
     """The counts with the oldest jobs that are before a marker or in the list of a paused queue."""
     for reply in replies:
+        if isinstance(reply, ReplyError) and reply.code in MOVED:
+            return reply
         if not isinstance(reply, bytes | None):
-            return reply if isinstance(reply, ReplyError) else ReplyError("ERR unexpected reply")
+            odd = _Oddities()
+            odd.text("oldest job", reply)
+            return counts._replace(oldest=(), open_tails=False, odd=(*counts.odd, *odd.texts))
     wait_second, paused_last, paused_second = cast("Any", replies)
     waiting = counts.jobs.waiting
     # Other clients' commands may run between ours: a list that had jobs may be empty now.
     oldest = counts.oldest or (() if wait_second is None else (wait_second,))
     if paused_last is not None and paused_last.startswith(_MARKER):
-        waiting, paused_last = waiting - 1, paused_second
+        waiting, paused_last = None if waiting is None else waiting - 1, paused_second
     if paused_last is not None:
         oldest = (*oldest, paused_last)
-    jobs = counts.jobs._replace(waiting=max(0, waiting))
+    jobs = counts.jobs._replace(waiting=None if waiting is None else max(0, waiting))
     return counts._replace(jobs=jobs, oldest=oldest, open_tails=False)
 
 

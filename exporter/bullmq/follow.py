@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, cast
 
+from exporter.bullmq.counts import MOVED
 from exporter.bullmq.events import Entry, Jobs
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.rates import RateHistory
@@ -40,7 +41,6 @@ _IDLE_SHARE: Final = 100  # an idle reader waits 100 times the duration of a rou
 _MIN_LENGTH: Final = 100  # entries: a stream is trimmed in steps of this size
 _HEADROOM: Final = 2.5  # how many times a stream is read before it could be trimmed
 _MAX_REMEMBERED: Final = 250_000  # jobs of all queues that are remembered: 55 MB with UUIDs for ids
-_MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
 _KEY_ERRORS: Final = frozenset({"WRONGTYPE", "NOPERM"})
 
 
@@ -190,7 +190,7 @@ class Follower:
 
     def handle_error(self, stream: Stream, error: ReplyError) -> None:
         """After a move, refresh the owners; a refused stream is read again only after a while."""
-        if error.code in _MOVED:
+        if error.code in MOVED:
             self._stale = True
             return
         stream.retry_at = monotonic() + (CHECK_IDLE if error.code in _KEY_ERRORS else _RETRY_SECONDS)

@@ -330,11 +330,12 @@ def _of_max(node: View, translator: Translator) -> Text:
 
 
 def _workers(queue: View) -> Text:
-    if queue["workers"] is None:
-        return Text("?", "dim")
-    stalled = queue["workers"] == 0 and waiting_jobs(job_counts(queue)) > 0
+    stalled = queue["workers"] == 0 and (waiting_jobs(job_counts(queue)) or 0) > 0
     return _number(queue["workers"], "yellow" if stalled else "")
 
 
-def _number(number: float, style: str = "") -> Text:
+def _number(number: float | None, style: str = "") -> Text:
+    """A number; ? for one that could not be read."""
+    if number is None:
+        return Text("?", "dim")
     return Text(count(number), style or ("dim" if not number else ""))

@@ -33,7 +33,7 @@ def _queues(assessment: Assessment) -> Iterator[Sample]:
 
 def _job_count(assessment: Assessment) -> Iterable[Sample]:
     state = _state(assessment)
-    samples: list[Sample] = []
+    samples: list[tuple[tuple[str, ...], int | None]] = []
     for queue in state.queues if state else ():
         prefix, name = queue.id
         jobs = queue.jobs
@@ -46,7 +46,7 @@ def _job_count(assessment: Assessment) -> Iterable[Sample]:
             ((prefix, name, "completed"), jobs.completed),
             ((prefix, name, "failed"), jobs.failed),
         )
-    return samples
+    return [(labels, jobs) for labels, jobs in samples if jobs is not None]
 
 
 def _each(value: Callable[[QueueState], float | None]) -> Callable[[Assessment], Iterable[Sample]]:
@@ -99,7 +99,11 @@ FAMILIES: Final[tuple[Family, ...]] = (
         (*_QUEUE, "state"),
         _job_count,
     ),
-    _per_queue("paused", "1 while the queue is paused, else 0.", lambda queue: int(queue.paused)),
+    _per_queue(
+        "paused",
+        "1 while the queue is paused, else 0.",
+        lambda queue: None if queue.paused is None else int(queue.paused),
+    ),
     _per_queue(
         "workers",
         "Workers connected to the queue, by their connections' names in CLIENT LIST; "

@@ -71,7 +71,7 @@ def bullmq_counts(counts: dict[str, int]) -> dict[str, int]:
     return {"waiting": waiting} | {state: counts.get(state, 0) for state in states}
 
 
-def exporter_counts(queue: QueueState) -> dict[str, int]:
+def exporter_counts(queue: QueueState) -> dict[str, int | None]:
     return {
         "waiting": queue.jobs.waiting,
         "active": queue.jobs.active,

@@ -45,7 +45,7 @@ def loaded(waiting: int, prioritized: int, active: int, workers: int | None, cap
 
 @given(counts)
 def test_waiting_is_what_a_worker_could_take_now(jobs: JobCounts) -> None:
-    assert waiting_jobs(jobs) == jobs.waiting + jobs.prioritized
+    assert waiting_jobs(jobs) == (jobs.waiting or 0) + (jobs.prioritized or 0)
     for state in STATES:
         assert waiting_jobs(jobs._replace(**{state: getattr(jobs, state) + 1})) == waiting_jobs(jobs)
 
@@ -95,7 +95,7 @@ def test_utilization_is_a_ratio_of_the_slots(active: int, workers: int, concurre
 @given(st.lists(counts, max_size=5))
 def test_totals_are_sums_and_waiting_includes_prioritized(listed: list[JobCounts]) -> None:
     sums = totals(listed)
-    assert sums.waiting == sum(waiting_jobs(jobs) for jobs in listed)
+    assert sums.waiting == sum(waiting_jobs(jobs) or 0 for jobs in listed)
     for name in set(QueueTotals._fields) - {"waiting"}:
         assert getattr(sums, name) == sum(getattr(jobs, name) for jobs in listed)
 

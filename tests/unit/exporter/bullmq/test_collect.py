@@ -31,7 +31,7 @@ def silent(command: tuple[str, ...]) -> Reply:
     raise UnreadableError("timeout", "no answer in time")
 
 
-def waiting(state: BullMQState) -> dict[str, int]:
+def waiting(state: BullMQState) -> dict[str, int | None]:
     return {queue.id.name: queue.jobs.waiting for queue in state.queues}
 
 

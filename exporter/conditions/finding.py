@@ -1,0 +1,48 @@
+"""What a condition finds in a snapshot, and the parts of its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from exporter.config.settings import HealthSettings
+from exporter.snapshot import Snapshot
+from service.i18n import Message
+from service.outcome import value_or_none
+
+NAMED: Final = 3
+"""How many of several causes a text names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a rule; its name is the key in RULES, its penalty is a setting."""
+
+    source: str
+    title: Message
+    measured: Message
+    threshold: Message
+    recommendation: Message
+
+
+Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
+
+
+def redis_cli(address: str) -> str:
+    """The redis-cli command for this node; redis-cli expects an IPv6 address without brackets."""
+    host, _, port = address.rpartition(":")
+    return f"redis-cli -h {host.strip('[]')} -p {port}"
+
+
+def any_redis_cli(snapshot: Snapshot) -> str:
+    """The redis-cli command for a node that answers, or with a placeholder."""
+    state = value_or_none(snapshot.redis)
+    addresses = sorted(state.readings()) if state else []
+    return redis_cli(addresses[0]) if addresses else redis_cli("HOST:PORT")
+
+
+def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:
+    """The first few, and how many more."""
+    more = len(items) - NAMED
+    return (*items[:NAMED], Message("issue.more", count=more)) if more > 0 else tuple(items)

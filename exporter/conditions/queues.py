@@ -1,0 +1,134 @@
+"""Conditions of the queues."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+from exporter.bullmq.keys import base
+from exporter.conditions.finding import NAMED, Finding, any_redis_cli, first_few
+from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
+from exporter.config.settings import HealthSettings
+from exporter.derived import failed_last_hour
+from exporter.snapshot import Snapshot
+from service.i18n import Message
+from service.outcome import Failed, value_or_none
+from service.units import readable
+
+
+def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    outcome = snapshot.bullmq
+    if outcome is None:
+        return None
+    if isinstance(outcome, Failed):
+        failures = [outcome.message]
+        measured = Message("issue.text", text=outcome.message)
+    elif outcome.value.up:
+        return None
+    elif outcome.value.blind:
+        failures = [readable(problem) for problem in outcome.value.problems]
+        measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
+    else:
+        unread = outcome.value.unread
+        failures = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
+        measured = Message(
+            "issue.queue_system_down.measured",
+            unread=len(unread),
+            count=len(unread) + len(outcome.value.queues),
+            failures=first_few(failures),
+        )
+    if any("NOPERM" in failure for failure in failures[:NAMED]):
+        command = f"{any_redis_cli(snapshot)} acl log"
+        recommendation = Message("issue.queue_system_down.recommendation_acl", command=command)
+    elif redis_unreachable(snapshot, settings) or cluster_node_unhealthy(snapshot, settings):
+        recommendation = Message("issue.queue_system_down.recommendation_redis")
+    else:
+        command = f"{any_redis_cli(snapshot)} slowlog get 10"
+        recommendation = Message("issue.queue_system_down.recommendation", command=command)
+    return Finding(
+        "bullmq",
+        Message("issue.queue_system_down.title"),
+        measured,
+        Message("issue.queue_system_down.threshold"),
+        recommendation,
+    )
+
+
+def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """A queue whose counts are served, but for a part that could not be read."""
+    state = value_or_none(snapshot.bullmq)
+    odd = [queue for queue in (state.queues if state else ()) if queue.odd]
+    if not odd:
+        return None
+    failures = [f"{readable(queue.id.name)}: {readable('; '.join(queue.odd))}" for queue in odd]
+    worst = odd[0].odd[0]
+    keys = readable(base(odd[0].id))
+    if worst.startswith(("concurrency", "rate limit")):
+        recommendation = Message(
+            "issue.queue_partly_unread.recommendation_setting",
+            command=f"{any_redis_cli(snapshot)} -c hgetall {quote(keys + 'meta')}",
+        )
+    elif "NOPERM" in worst:
+        recommendation = Message(
+            "issue.queue_system_down.recommendation_acl", command=f"{any_redis_cli(snapshot)} acl log"
+        )
+    else:
+        recommendation = Message(
+            "issue.queue_partly_unread.recommendation",
+            command=f"{any_redis_cli(snapshot)} -c type {quote(keys + worst.partition(':')[0])}",
+        )
+    return Finding(
+        "bullmq",
+        Message("issue.queue_partly_unread.title"),
+        Message("issue.text", text=first_few(failures)),
+        Message("issue.queue_partly_unread.threshold"),
+        recommendation,
+    )
+
+
+def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """Of the last hour: a failed set grows until it is trimmed, so its size would be a permanent issue."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None:
+        return None
+    failed = {queue.id: failed_last_hour(queue, state.rates.get(queue.id)) for queue in state.queues}
+    total = sum(failed.values())
+    if total <= settings.thresholds.failed_jobs:
+        return None
+    worst = max(failed, key=failed.__getitem__)
+    keys = readable(base(worst))
+    return Finding(
+        "bullmq",
+        Message("issue.failed_jobs_high.title"),
+        Message(
+            "issue.failed_jobs_high.measured", count=total, failed=failed[worst], queue=readable(worst.name)
+        ),
+        Message("issue.failed_jobs_high.threshold", limit=settings.thresholds.failed_jobs),
+        Message(
+            "issue.failed_jobs_high.recommendation",
+            job_command=f"{any_redis_cli(snapshot)} -c zrevrange {quote(keys + 'failed')} 0 0",
+            reason_command=f"hget {quote(keys + 'ID')} failedReason",
+        ),
+    )
+
+
+def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    state = value_or_none(snapshot.bullmq)
+    lost = {queue: rates.lost_last_hour for queue, rates in state.rates.items()} if state else {}
+    if not any(lost.values()):
+        return None
+    worst = max(lost, key=lost.__getitem__)
+    return Finding(
+        "bullmq",
+        Message("issue.events_lost.title"),
+        Message(
+            "issue.events_lost.measured",
+            count=sum(lost.values()),
+            lost=lost[worst],
+            queue=readable(worst.name),
+        ),
+        Message("issue.text", text="0"),
+        Message(
+            "issue.events_lost.recommendation",
+            code="new Queue(name, {streams: {events: {maxLen: 100000}}})",
+        ),
+    )

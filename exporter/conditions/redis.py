@@ -1,0 +1,133 @@
+"""Conditions of Redis: nodes, slots, memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from exporter.conditions.finding import Finding, first_few, redis_cli
+from exporter.config.settings import HealthSettings
+from exporter.snapshot import CLUSTER_SLOTS, NodeReading, Snapshot
+from service.i18n import Message
+from service.outcome import Failed, Ok, Outcome, value_or_none
+from service.units import size
+
+
+def redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    outcome = snapshot.redis
+    if outcome is None or (isinstance(outcome, Ok) and outcome.value.reachable):
+        return None
+    if isinstance(outcome, Failed):
+        measured = Message("issue.text", text=outcome.message)
+    else:
+        failures = [f"{address}: {_why(node)}" for address, node in outcome.value.nodes.items()]
+        measured = Message(
+            "issue.redis_unreachable.measured", count=len(failures), failures=first_few(failures)
+        )
+    known = sorted(outcome.value.nodes) if isinstance(outcome, Ok) else []
+    command = f"{redis_cli(known[0] if known else 'HOST:PORT')} ping"
+    return Finding(
+        "redis",
+        Message("issue.redis_unreachable.title"),
+        measured,
+        Message("issue.redis_unreachable.threshold"),
+        Message("issue.redis_unreachable.recommendation", command=command),
+    )
+
+
+def cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """A node that others report as failed, or that does not answer.
+
+    If no node answers, that is `redis_unreachable` instead.
+    """
+    state = value_or_none(snapshot.redis)
+    if state is None or not state.reachable:
+        return None
+    unhealthy: list[tuple[str, str | Message]] = []
+    for node in state.topology.nodes:
+        outcome = state.nodes.get(node.address)
+        if isinstance(outcome, Failed):
+            unhealthy.append((node.address, f"{node.address}: {outcome.message}"))
+        elif not node.healthy and node.why:
+            unhealthy.append((node.address, f"{node.address}: {node.why}"))
+        elif not node.healthy:
+            failure = Message("issue.cluster_node_unhealthy.node", node=node.address)
+            unhealthy.append((node.address, failure))
+    missing = CLUSTER_SLOTS - state.topology.slots_covered() if state.topology.mode == "cluster" else 0
+    if not unhealthy and missing <= 0:
+        return None
+    failures: list[str | Message] = []
+    if missing > 0:
+        failures.append(Message("issue.slots_without_owner.measured", slots=missing, total=CLUSTER_SLOTS))
+    failures += [failure for _, failure in unhealthy]
+    witness = min(state.readings())
+    if unhealthy:
+        query = "cluster nodes" if state.topology.mode == "cluster" else "info replication"
+        title = Message("issue.cluster_node_unhealthy.title")
+        recommendation = Message(
+            "issue.cluster_node_unhealthy.recommendation",
+            node=unhealthy[0][0],
+            command=f"{redis_cli(witness)} {query}",
+        )
+    else:
+        title = Message("issue.slots_without_owner.title")
+        command = f"redis-cli --cluster check {witness}"
+        recommendation = Message("issue.slots_without_owner.recommendation", command=command)
+    return Finding(
+        "redis",
+        title,
+        Message("issue.text", text=first_few(failures)),
+        Message("issue.cluster_node_unhealthy.threshold", count=len(state.topology.nodes)),
+        recommendation,
+    )
+
+
+def redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    state = value_or_none(snapshot.redis)
+    if state is None:
+        return None
+    limit = settings.thresholds.redis_memory_ratio
+    fills = [(address, fill) for address, reading in state.readings().items() if (fill := _fill(reading))]
+    high = sorted((pair for pair in fills if pair[1].ratio > limit), key=lambda pair: -pair[1].ratio)
+    if not high:
+        return None
+    address, fill = high[0]
+    ratio, used, total = f"{fill.ratio:.0%}", size(fill.used), size(fill.size)
+    if fill.of_maxmemory:
+        measured = Message(
+            "issue.redis_memory_high.measured", node=address, ratio=ratio, used=used, size=total
+        )
+    else:
+        measured = Message(
+            "issue.redis_memory_high.measured_host", node=address, ratio=ratio, used=used, size=total
+        )
+    if len(high) > 1:
+        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(high) - 1)))
+    return Finding(
+        "redis",
+        Message("issue.redis_memory_high.title"),
+        measured,
+        Message("issue.redis_memory_high.threshold", ratio=f"{limit:.0%}"),
+        Message("issue.redis_memory_high.recommendation", command=f"{redis_cli(address)} --bigkeys"),
+    )
+
+
+class _Fill(NamedTuple):
+    """Used and size in bytes; the size is maxmemory or, without it, the memory of the host."""
+
+    ratio: float
+    used: float
+    size: float
+    of_maxmemory: bool
+
+
+def _fill(reading: NodeReading) -> _Fill | None:
+    used = reading.info.number("used_memory")
+    maxmemory = reading.info.number("maxmemory")
+    total = maxmemory or reading.info.number("total_system_memory")
+    if used is None or not total:
+        return None
+    return _Fill(used / total, used, total, bool(maxmemory))
+
+
+def _why(outcome: Outcome[NodeReading]) -> str:
+    return outcome.message if isinstance(outcome, Failed) else "answers"
