@@ -230,6 +230,8 @@ def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["paused"]:
         label.append(f" ({translator.translate('queue.paused')})", "yellow")
+    if queue["odd"]:
+        label.append(f" ({translator.translate('queue.partly_read')})", "yellow")
     return {
         "queue": label,
         "waiting": _number(waiting_jobs(job_counts(queue))),

@@ -114,10 +114,15 @@ def _unread(queue: View, query: PageQuery) -> str:
 
 
 def _name(queue: View, query: PageQuery) -> str:
-    if not queue["paused"]:
-        return _title(queue)
-    paused = escape(query.translator.translate("queue.paused"))
-    return f'{_title(queue)} <span class="badge warning">{paused}</span>'
+    """The queue's name, and what must be known of its row."""
+    marks = {"queue.paused": "", "queue.partly_read": "; ".join(queue["odd"])}
+    shown = [text for text, there in zip(marks, (queue["paused"], queue["odd"]), strict=True) if there]
+    return " ".join([_title(queue), *(_badge(text, marks[text], query) for text in shown)])
+
+
+def _badge(text: str, why: str, query: PageQuery) -> str:
+    title = f' title="{escape(why)}"' if why else ""
+    return f'<span class="badge warning"{title}>{escape(query.translator.translate(text))}</span>'
 
 
 def _title(queue: View) -> str:

@@ -196,12 +196,15 @@ def test_limits_and_schedulers(empty: RedisServer, watch: WatchOf) -> None:
             assert monitor.queue(queue).schedulers == 2
 
 
-def test_a_key_of_the_wrong_type_costs_only_its_queue(empty: RedisServer, watch: WatchOf) -> None:
+def test_lists_of_the_wrong_type_cost_only_their_queue(empty: RedisServer, watch: WatchOf) -> None:
     with BullMQ(6, url=empty.url) as bullmq:
         bullmq.add("sound")
         bullmq.add("broken")
-        empty.cli("set", "bull:broken:failed", "x")
-        state = watch(empty).read_all()
+        monitor = watch(empty)
+        monitor.read_all()
+        empty.cli("del", "bull:broken:wait")
+        empty.cli("mset", "bull:broken:wait", "x", "bull:broken:active", "x")
+        state = monitor.collect()
     assert of(state, "sound").jobs.waiting == 1
     failed = state.unread[QueueId("bull", "broken")]
     assert (failed.kind, failed.message.split()[0]) == ("refused", "WRONGTYPE")

@@ -81,6 +81,7 @@ def complaints(monitor: Watch) -> list[str]:
     except UnreadableError as error:
         return [str(error)]
     problems = [*state.problems, *(why.message for why in state.unread.values())]
+    problems += [sentence for queue in state.queues for sentence in queue.odd]
     problems += [f"{queue.id.name}: no age" for queue in state.queues if queue.oldest_waiting is None]
     for address, node in redis.nodes.items():
         if not isinstance(node, Ok):

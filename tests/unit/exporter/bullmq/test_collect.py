@@ -120,8 +120,18 @@ def test_a_dead_nodes_queues_are_read_from_its_successor(
     assert waiting(collect(bullmq)) == {"{foo}": 0, "{mail}": 2}
 
 
-def test_one_command_refused_leaves_every_queue_unread(cache: Keys, connect: DeploymentOf) -> None:
+def test_one_command_refused_costs_its_own_figures(cache: Keys, connect: DeploymentOf) -> None:
     cache.refused = {"ZCOUNT"}
+    bullmq, _ = source(connect(url="redis://cache"), queues=["mail"])
+    state = collect(bullmq)
+    (mail,) = state.queues
+    assert (mail.jobs.waiting, mail.delayed_overdue, mail.failed_last_hour) == (0, None, None)
+    assert [sentence.partition(":")[0] for sentence in mail.odd] == ["delayed", "failed"]
+    assert state.up
+
+
+def test_lists_that_are_refused_leave_a_queue_unread(cache: Keys, connect: DeploymentOf) -> None:
+    cache.refused = {"LLEN"}
     bullmq, _ = source(connect(url="redis://cache"), queues=["mail"])
     state = collect(bullmq)
     assert state.unread[QueueId("bull", "mail")].message.startswith("NOPERM")

@@ -176,17 +176,90 @@ def test_rate_limit(
     assert counts.rate_limit_ttl == seconds
 
 
-@pytest.mark.parametrize("named", [*EMPTY, *TAILS])
-def test_one_key_that_cannot_be_read_makes_its_queue_unread(named: str) -> None:
-    paused: dict[str, Reply] = {"LLEN paused": 1}
-    assert read((paused if named in TAILS else {}) | {named: NOPERM}) is NOPERM
+BUSY: dict[str, Reply] = {
+    "LLEN wait": 3,
+    "LLEN active": 1,
+    "ZCARD delayed": 4,
+    "HMGET meta": [b"1", b"7", b"10"],
+    "GET limiter": b"10",
+    "PTTL limiter": 500,
+    "LINDEX wait -1": b"3",
+    "LINDEX active": b"1",
+}
+PARTS: dict[str, set[str]] = {
+    "LLEN wait": {"waiting"},
+    "LLEN paused": {"waiting"},
+    "LLEN active": {"active"},
+    "ZCARD delayed": {"delayed"},
+    "ZCARD prioritized": {"prioritized"},
+    "ZCARD waiting-children": {"waiting_children"},
+    "ZCARD completed": {"completed"},
+    "ZCARD failed": {"failed"},
+    "ZCARD repeat": {"schedulers"},
+    "HMGET meta": {"paused", "concurrency_limit"},
+    "LINDEX wait -1": {"oldest"},
+    "LINDEX active": {"longest"},
+    "GET limiter": set(),
+    "PTTL limiter": {"rate_limit_ttl"},
+    "ZCOUNT delayed -inf": {"delayed_overdue"},
+    "ZCOUNT delayed": {"delayed_due"},
+    "ZCOUNT failed": {"failed_last_hour"},
+}
+"""The figures that come from the reply to each command."""
 
 
-@pytest.mark.parametrize("reply", [None, b"x", []])
-def test_an_answer_that_makes_no_sense_is_no_count(reply: Reply) -> None:
-    error = read({"LLEN wait": reply})
-    assert isinstance(error, ReplyError)
-    assert error.code == "ERR"
+def figures(counts: Counts) -> dict[str, object]:
+    named = counts._asdict()
+    return {**named.pop("jobs")._asdict(), **named}
+
+
+@pytest.mark.parametrize("named", EMPTY)
+@pytest.mark.parametrize("reply", [NOPERM, ReplyError("WRONGTYPE Operation against a key"), [1]])
+def test_a_key_that_cannot_be_read_costs_its_own_figures(named: str, reply: Reply) -> None:
+    whole, partial = figures(counted(BUSY)), figures(counted(BUSY | {named: reply}))
+    differing = {name for name, value in whole.items() if partial[name] != value}
+    expected = PARTS[named] | {"odd"}
+    if named in {
+        "HMGET meta",
+        "GET limiter",
+    }:  # without the limit or what is used of it, the TTL alone is told
+        differing.discard("rate_limit_ttl")
+    assert differing == expected
+    assert all(partial[name] in (None, ()) for name in PARTS[named])
+    (sentence,) = counted(BUSY | {named: reply}).odd
+    assert sentence.startswith((named.split()[1], "rate limit"))
+
+
+@pytest.mark.parametrize("named", TAILS)
+def test_a_list_that_cannot_be_read_again_leaves_the_oldest_job_out(named: str) -> None:
+    counts = counted({"LLEN paused": 1, named: NOPERM})
+    assert (counts.jobs.waiting, counts.oldest) == (1, ())
+    assert counts.odd == (f"oldest job: {NOPERM}",)
+
+
+def test_a_queue_whose_lists_cannot_be_read_is_unread() -> None:
+    assert read(BUSY | {"LLEN wait": NOPERM, "LLEN active": NOPERM}) is NOPERM
+
+
+@pytest.mark.parametrize("named", EMPTY)
+def test_a_queue_that_has_moved_is_unread(named: str) -> None:
+    moved = ReplyError("MOVED 1 10.0.0.1:6379")
+    assert read(BUSY | {named: moved}) is moved
+
+
+@pytest.mark.parametrize(
+    ("meta", "limit", "odd"),
+    [
+        ([None, b"7", None], 7, ()),
+        ([None, b"Infinity", None], None, ()),
+        ([None, b"2.5", None], None, ("concurrency: '2.5' is not a whole number",)),
+        ([None, b"a" * 99, None], None, (f"concurrency: {'a' * 40!r} is not a whole number",)),
+        ([None, None, b"1e2"], None, ("rate limit: '1e2' is not a whole number",)),
+    ],
+)
+def test_an_odd_number_in_meta_costs_its_own_figure(meta: Reply, limit: int | None, odd: tuple[str]) -> None:
+    counts = counted(BUSY | {"HMGET meta": meta})
+    assert (counts.jobs.waiting, counts.concurrency_limit, counts.odd) == (3, limit, odd)
 
 
 # --- ages ---
