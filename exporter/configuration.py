@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from exporter.address import parse_url
@@ -19,15 +19,20 @@ _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
 
 def read_exporter_settings(
-    environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None
+    environ: Mapping[str, str],
+    *,
+    config: str | None = None,
+    listen: str | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Loaded[ExporterSettings]:
-    """The settings from all sources; `config` and `listen` are command-line options. Raises ConfigError."""
+    """The settings from all sources; `config` and `listen` are command-line options. Raises ConfigError; a
+    command passes `notify`, which is told of an API key that only the server could not start with."""
     secrets = secret_names(ExporterSettings, EXPORTER_VARIABLES)
-    sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets)
+    sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets, notify=notify)
     given = exporter_environment(sources.environ)
     if listen:
         given["listen"] = from_command_line("--listen", listen)
-    loaded = load_exporter_settings(sources.text, given, file=sources.file)
+    loaded = load_exporter_settings(sources.text, given, file=sources.file, notify=notify)
     _check_tls_files(loaded)
     _check_probe_files(loaded)
     check_web_config(loaded, loaded.model.web_config_file)
@@ -85,7 +90,7 @@ def preflight_error(loaded: Loaded[ExporterSettings], address: str, kind: str, m
         case "tls" if redis.tls.enabled:
             path = "redis.tls.enabled"
         case _:
-            ways = ("redis.cluster", "redis.sentinels")
+            ways = ("redis.cluster", "redis.sentinels", "redis.url", "redis.host", "redis.port")
             path = next((way for way in ways if loaded.is_set(way)), "redis.url")
     name = loaded.name(path) if loaded.is_set(path) else variable_name(path)
     return ConfigError(name, None, loaded.source(path), f"{address}: {message}")

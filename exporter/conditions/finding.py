@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from exporter.address import is_socket
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Snapshot
 from service.i18n import Message
@@ -31,6 +32,8 @@ Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
 
 def redis_cli(address: str) -> str:
     """The redis-cli command for this node; redis-cli expects an IPv6 address without brackets."""
+    if is_socket(address):
+        return f"redis-cli -s {address}"
     host, _, port = address.rpartition(":")
     return f"redis-cli -h {host.strip('[]')} -p {port}"
 

@@ -26,7 +26,17 @@ class TlsSettings(Model):
 class RedisSettings(Model):
     """One deployment: a URL, or cluster seeds, or sentinels. Any reachable node leads to all others."""
 
-    url: SecretStr | None = Field(None, description="redis:// or rediss:// host:port of any node")
+    url: SecretStr | None = Field(
+        None,
+        description="redis:// or rediss:// host:port of any node, or unix:///path/of/socket; /1 or ?db=1 at "
+        "its end is the database",
+    )
+    host: str | None = Field(
+        None,
+        description="host or host:port of any node, or the path of a unix socket; read where neither url nor "
+        "cluster nor sentinels are set",
+    )
+    port: int | None = Field(None, ge=1, le=65535, description="port of `host`; 6379 if absent")
     cluster: tuple[str, ...] = Field((), description="host:port of some cluster nodes")
     sentinels: tuple[str, ...] = Field((), description="host:port of the sentinels")
     sentinel_master: str = Field("mymaster", description="name of the master in the sentinels")
@@ -34,7 +44,9 @@ class RedisSettings(Model):
     sentinel_password: SecretStr | None = Field(None, description="password for the sentinels")
     username: str | None = Field(None, description="user for the nodes; the default user if absent")
     password: SecretStr | None = Field(None, description="password for the nodes")
-    database: int = Field(0, ge=0, description="database number, standalone and Sentinel only")
+    database: int = Field(
+        0, ge=0, description="database number, standalone and Sentinel only; one in the URL counts first"
+    )
     tls: TlsSettings = TlsSettings()
     address_map: dict[str, str] = Field(
         default_factory=dict,

@@ -17,8 +17,10 @@ from typing import Any, Final
 import hiredis
 from redis.connection import Connection as RedisPyConnection
 from redis.connection import SSLConnection as RedisPySslConnection
+from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import RedisError
 
+from exporter.address import is_socket
 from exporter.config.settings import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from service.clock import Deadline
@@ -125,7 +127,7 @@ class Connection:
 
 
 def open_connection(host: str, port: int, options: ConnectionOptions, deadline: Deadline) -> Connection:
-    """Connect and do the handshake.
+    """Connect and do the handshake. A host that is a path is a unix socket.
 
     Raises UnreadableError (unreachable, timeout, tls, auth, refused, protocol).
     """
@@ -200,6 +202,9 @@ def _redis_py_connection(host: str, port: int, options: ConnectionOptions, deadl
         "socket_timeout": seconds,
         "redis_connect_func": _skip_handshake,
     }
+    if is_socket(host):
+        del arguments["host"], arguments["port"]
+        return UnixDomainSocketConnection(path=host, **arguments)  # type: ignore[abstract, no-untyped-call]
     if options.tls is None:
         return RedisPyConnection(**arguments)  # type: ignore[no-untyped-call]
     return _TlsConnection(options.tls, options.server_name or host, deadline, **arguments)

@@ -10,7 +10,16 @@ from concurrent.futures import TimeoutError as NotDoneError
 from functools import partial
 from typing import Final
 
-from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
+from exporter.address import (
+    REDIS_PORT,
+    SENTINEL_PORT,
+    RedisUrl,
+    is_socket,
+    join_address,
+    parse_url,
+    server_at,
+    split_address,
+)
 from exporter.config.settings import RedisSettings
 from exporter.redis.connect import Connection, ConnectionOptions, open_connection, tls_context
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
@@ -22,7 +31,6 @@ from service.clock import Deadline
 from service.outcome import Ok, Outcome, UnreadableError
 
 _SETTLE: Final = 0.25  # seconds that other seeds get after the first reply: a dead seed delays no start
-_DEFAULT: Final = "127.0.0.1:6379"
 
 
 class Deployment:
@@ -34,7 +42,7 @@ class Deployment:
     def __init__(self, settings: RedisSettings) -> None:
         url = parse_url(settings.url.get_secret_value()) if settings.url else None
         self._settings = settings
-        self._url = url or RedisUrl(_DEFAULT, tls=False)
+        self._url = url or server_at(settings.host, settings.port)
         self._tls = settings.tls.enabled or self._url.tls
         self.expected_mode: Final[Mode] = _expected_mode(settings)
         self.seeds: Final = _seeds(settings, self._url)
@@ -156,8 +164,11 @@ class Deployment:
         return options(
             self._url.username or settings.username,
             self._url.password or (settings.password.get_secret_value() if settings.password else None),
-            0 if self.expected_mode == "cluster" else self._url.database or settings.database,
+            0 if self.expected_mode == "cluster" else self._database(),
         )
+
+    def _database(self) -> int:
+        return self._settings.database if self._url.database is None else self._url.database
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if self._tls and self._context is None:
@@ -181,7 +192,10 @@ def _seeds(settings: RedisSettings, url: RedisUrl) -> tuple[str, ...]:
 
 
 def _connect_target(address: str, address_map: Mapping[str, str]) -> tuple[str, int]:
-    """Where to connect for an announced address: its own entry in the map, else its host's, else itself."""
+    """Where to connect for an announced address: its own entry in the map, else its host's, else itself. The
+    host of a unix socket is its path."""
+    if is_socket(address):
+        return address, 0
     host, port = split_address(address)
     target = address_map.get(address) or address_map.get(host)
     return split_address(target, port) if target else (host, port)
