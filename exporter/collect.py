@@ -14,7 +14,7 @@ from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.follow import Follower
 from exporter.config.settings import ExporterSettings
-from exporter.host.collect import collect_host, collect_process
+from exporter.host.collect import HostSource, collect_process
 from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
@@ -47,7 +47,7 @@ SOURCES: Final[Mapping[str, Callable[[Parts], SourceReader | None]]] = {
     "bullmq": lambda parts: (
         BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower).collect
     ),
-    "host": lambda parts: collect_host if parts.settings.host.enabled else None,
+    "host": lambda parts: HostSource().collect if parts.settings.host.enabled else None,
     "process": lambda _: collect_process,
     "probes": lambda parts: parts.probers.collect if parts.probers else None,
 }

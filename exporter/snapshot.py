@@ -201,6 +201,7 @@ class QueueState(NamedTuple):
     library: Library = "bullmq"
     workers_unknown: str = ""
     odd: tuple[str, ...] = ()
+    measured_concurrency: float | None = None  # most active jobs per worker while jobs waited: at least that
 
 
 class Histogram(NamedTuple):
@@ -242,9 +243,10 @@ class Events(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Rates over the last `seconds` from a queue's event stream: jobs per minute, and quantiles in seconds.
+    """Rates over the last `seconds` from a queue's event stream: jobs per minute, averages and quantiles in
+    seconds.
 
-    None if no job ended or waited. The last two are counts of the last hour, or since the queue is known.
+    None if no job ended or waited. Those of the last hour are counts, since the queue is known at most.
     """
 
     seconds: float
@@ -257,6 +259,8 @@ class Rates(NamedTuple):
     processing_p95: float | None
     failed_last_hour: int
     lost_last_hour: int
+    wait_average: float | None = None
+    processing_average: float | None = None
 
 
 class OwnCounts(NamedTuple):
@@ -337,6 +341,32 @@ class Network:
     transmit_errors: int
 
 
+class DiskRates(NamedTuple):
+    """Bytes per second, and the share of the time that the device was busy (None: not reported)."""
+
+    read: float
+    written: float
+    busy: float | None
+
+
+class NetworkRates(NamedTuple):
+    """Bytes per second, and errors per second of both directions."""
+
+    received: float
+    transmitted: float
+    errors: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostRates:
+    """Rates over the last `seconds`; `cpu` has the share of each mode in the time of all CPUs, 0 to 1."""
+
+    seconds: float
+    cpu: Mapping[str, float]
+    disks: Mapping[str, DiskRates]
+    networks: Mapping[str, NetworkRates]
+
+
 @dataclass(frozen=True)
 class HostState:
     """The machine, or the container if its cgroup has lower limits; bytes, seconds, cores with fractions.
@@ -357,6 +387,7 @@ class HostState:
     disks: Mapping[str, Disk] = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
     memory_limited: bool = False
+    rates: HostRates | None = None  # None at the first reading
 
     @property
     def limited(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+from exporter.bullmq.concurrency import ConcurrencyHistory
 from exporter.bullmq.counts import (
     MOVED,
     TAIL_REPLIES,
@@ -27,7 +28,7 @@ from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
-from service.clock import Deadline, now
+from service.clock import Deadline, monotonic, now
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
@@ -49,6 +50,7 @@ class BullMQSource:
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
+        self._concurrency = ConcurrencyHistory()
         self._slot_map: SlotMap | None = None
         self._plans: dict[QueueId, Plan] = {}
         self._worker_settings: dict[QueueId, tuple[float, int | None]] = {}
@@ -88,7 +90,7 @@ class BullMQSource:
         events = self._follower.events() if self._follower else None
         problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
         return BullMQState(
-            tuple(states),
+            tuple(self._concurrency.measured(monotonic(), states)),
             unread,
             discovered=known.complete,
             problems=problems,

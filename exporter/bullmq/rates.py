@@ -96,6 +96,12 @@ def histogram_quantile(histogram: Histogram, share: float) -> float | None:
     return start + (histogram.bounds[bucket] - start) * (rank - before) / histogram.counts[bucket]
 
 
+def average(histogram: Histogram) -> float | None:
+    """The average in seconds, exact: sum / count. None for an empty histogram."""
+    count = sum(histogram.counts)
+    return histogram.total / count if count else None
+
+
 def difference(now: Histogram, before: Histogram) -> Histogram:
     """The observations between the two histograms."""
     counts = tuple(new - old for new, old in zip(now.counts, before.counts, strict=True))
@@ -126,6 +132,8 @@ def _rates(history: _History, at: float, events: Events) -> Rates | None:
         histogram_quantile(processing, 0.95),
         now.failed - oldest.failed,
         events.lost - oldest.lost,
+        wait_average=average(wait),
+        processing_average=average(processing),
     )
 
 

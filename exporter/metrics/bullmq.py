@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Final
 
 from exporter.assessment import Assessment
-from exporter.derived import queue_load_factor, worker_utilization
+from exporter.derived import queue_load_factor, worker_concurrency, worker_utilization
 from exporter.metrics.family import Family, Sample
 from exporter.snapshot import BullMQState, OwnCounts, QueueState
 from service.outcome import value_or_none
@@ -156,9 +156,15 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _per_queue(
         "worker_utilization",
-        "Ratio 0 to 1: active / (workers x their concurrency), at most 1; "
-        "only if the concurrency of a worker is set.",
+        "Ratio 0 to 1: active / (workers x bullmq_queue_worker_concurrency), at most 1; absent without "
+        "either.",
         worker_utilization,
+    ),
+    _per_queue(
+        "worker_concurrency",
+        "Jobs that one worker runs at once, as set; otherwise as measured, which is a lower bound: the most "
+        "active jobs per worker in the last hour while jobs waited. Absent until that was seen.",
+        worker_concurrency,
     ),
     _own(
         "metrics_completed",

@@ -7,7 +7,17 @@ from html import escape
 
 from exporter.page.frame import PageQuery, row, section, table
 from exporter.peers.model import PeerStatus
-from exporter.summaries import NODE_STATES, SOURCE_STATES, STATUSES, issue_count, node_state, source_line
+from exporter.summaries import (
+    NODE_FIGURES,
+    NODE_STATES,
+    SOURCE_STATES,
+    STATUSES,
+    host_rows,
+    issue_count,
+    node_state,
+    redis_line,
+    source_line,
+)
 from exporter.views import View, issue_text
 from service.units import count, duration, milliseconds, percent, size
 
@@ -74,7 +84,51 @@ def nodes(redis: View | None, query: PageQuery) -> str:
         (escape(translate("page.column.hit_ratio")), "number"),
     ]
     rows = [_node(node, query) for node in ordered]
-    return section("redis", translate("page.redis"), table("redis", head, rows))
+    return section(
+        "redis",
+        translate("page.redis"),
+        f'<p class="dim">{escape(redis_line(redis, query.translator))}</p>'
+        + table("redis", head, rows)
+        + _performance(ordered, query),
+    )
+
+
+def _performance(listed: Iterable[View], query: PageQuery) -> str:
+    """The same nodes in the same order: what they use and what they did."""
+    head = [(escape(query.translator.translate("page.column.node")), "text")] + [
+        (escape(_capital(query.translator.translate(figure.title))), "number")
+        for figure in NODE_FIGURES.values()
+    ]
+    rows = [
+        row(
+            [
+                (escape(node["address"]), "text"),
+                *((escape(figure.text(node)), "number") for figure in NODE_FIGURES.values()),
+            ]
+        )
+        for node in listed
+    ]
+    return table("performance", head, rows)
+
+
+def host(state: View | None, query: PageQuery) -> str:
+    """The figures of the host, a row each."""
+    if state is None:
+        return ""
+    rows = [
+        row([(escape(_capital(name)), "text"), (escape(text), "why")])
+        for name, text in host_rows(state, query.translator)
+    ]
+    translate = query.translator.translate
+    head = [
+        (escape(translate("page.column.figure")), "text"),
+        (escape(translate("page.column.value")), "text"),
+    ]
+    return section("host", translate("page.host"), table("host", head, rows))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _node(node: View, query: PageQuery) -> str:
@@ -147,6 +201,9 @@ def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
         (escape(translate("page.column.ready")), "number"),
         (escape(translate("page.column.desired")), "number"),
         (escape(translate("page.column.load")), "number"),
+        (escape(translate("page.column.utilization")), "number"),
+        (escape(translate("page.column.done")), "number"),
+        (escape(translate("page.column.run_average")), "number"),
         (escape(translate("page.column.reason")), "text"),
     ]
     rows = [_target(target, query) for target in view.get("targets", ())]
@@ -154,7 +211,7 @@ def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
 
 
 def _target(target: View, query: PageQuery) -> str:
-    override = target.get("override")
+    override, activity = target.get("override"), target.get("activity") or {}
     reason = escape(target.get("sentence") or target.get("error") or "")
     if override:
         badge = escape(query.translator.translate("scaling.override"))
@@ -167,6 +224,9 @@ def _target(target: View, query: PageQuery) -> str:
             (count(target.get("ready")), "number"),
             (count(target.get("desired")), "number"),
             (percent(target.get("load_factor")), "number"),
+            (percent(target.get("worker_utilization")), "number"),
+            (count(activity.get("jobs_per_minute")), "number"),
+            (milliseconds(activity.get("processing_seconds")), "number"),
             (reason, "why"),
         ]
     )

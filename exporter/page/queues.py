@@ -30,11 +30,18 @@ _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable
     "failed": ("page.column.failed", lambda queue: queue["failed"], count),
     "done": ("page.column.done", lambda queue: _rate(queue, "completed_per_minute"), _short),
     "errors": ("page.column.errors", lambda queue: _rate(queue, "error_rate"), percent),
+    "wait_average": ("page.column.wait_average", lambda queue: _rate(queue, "wait_average"), milliseconds),
     "wait": ("page.column.wait", lambda queue: _rate(queue, "wait_p95"), milliseconds),
+    "run_average": (
+        "page.column.run_average",
+        lambda queue: _rate(queue, "processing_average"),
+        milliseconds,
+    ),
     "run": ("page.column.run", lambda queue: _rate(queue, "processing_p95"), milliseconds),
     "oldest": ("page.column.oldest", lambda queue: queue["oldest_waiting"], duration),
     "workers": ("page.column.workers", lambda queue: queue["workers"], count),
     "load": ("page.column.load", lambda queue: queue["load_factor"], percent),
+    "utilization": ("page.column.utilization", lambda queue: queue["worker_utilization"], percent),
 }
 """Each column: its title as a message id, its value, and the format of the value."""
 
