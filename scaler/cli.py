@@ -64,8 +64,9 @@ def start(
         _print(loaded.model)
     elif check_config:
         from scaler.config.environment import scaler_notices
+        from scaler.config.policy_keys import ignored_settings
 
-        show_notices(_PROGRAM, scaler_notices(os.environ))
+        show_notices(_PROGRAM, [*scaler_notices(os.environ), *ignored_settings(loaded)])
         count = len(loaded.model.targets)
         click.echo(f"the settings are valid: {count} target{'' if count == 1 else 's'}")
     else:
@@ -365,6 +366,7 @@ def _run(
 
     from scaler.backends import BackendError
     from scaler.config.environment import scaler_notices
+    from scaler.config.policy_keys import ignored_settings
     from scaler.configuration import Reloader
     from scaler.run import Scaler
     from scaler.state.store import StoreError
@@ -373,7 +375,8 @@ def _run(
 
     settings = loaded.model
     try:
-        start_logging(loaded, secrets_of(settings), scaler_notices(os.environ))
+        notices = [*scaler_notices(os.environ), *ignored_settings(loaded)]
+        start_logging(loaded, secrets_of(settings), notices)
         if not settings.targets:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from scaler.config.environment import SCALER_VARIABLES, scaler_environment
+from scaler.config.policy_keys import ignored_settings
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError, Loaded, secret_names
@@ -83,6 +84,8 @@ class Reloader:
         fixed = [name for name in FIXED if any(change.split(".")[0] == name for change in changes)]
         if fixed:
             log.warning("these settings need a restart", extra={"settings": ", ".join(fixed)})
+        for notice in ignored_settings(loaded) if changes else ():
+            log.warning("setting ignored", extra={"variable": notice.variable, "reason": notice.reason})
         if changes:
             log.info("settings changed", extra={"changed": ", ".join(changes)})
         return bool(changes)

@@ -124,6 +124,7 @@ class Policy(Camel):
     target: str
     settings: dict[str, Any]
     origins: dict[str, str]
+    warnings: list[str] = Field(description="keys of this command that the policy in force does not read")
 
 
 # --- bodies ----------------------------------------------------------------------------------------------
@@ -191,6 +192,9 @@ def _keys() -> dict[str, Any]:
 class _Update(CommandBody):
     action: Literal["update_scaling_config"]
     queue_name: QueueName
+    cooldown_period: float | None = Field(
+        None, ge=0, description="cooldownSeconds in minutes; only one of both may be set"
+    )
 
 
 UpdateScalingConfig: Any = create_model(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from scaler.config.environment import MINUTES
+from scaler.config.policy_keys import with_our_names
 from scaler.config.policy_layers import origins, resolve
 from scaler.config.prometheus import MOST_QUERIES
 from scaler.config.settings import ScalerSettings, TargetSettings, queries_of
@@ -24,7 +25,7 @@ def load_scaler_settings(
 ) -> Loaded[ScalerSettings]:
     """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError;
     with `notify` an unfit API key is told and left out instead."""
-    loaded = load(ScalerSettings, yaml_text, given, file=file)
+    loaded = load(ScalerSettings, yaml_text, given, file=file, rename=with_our_names)
     check_listen(loaded)
     line = loaded.lines.get(("interval_seconds",))
     if line and loaded.name("interval_seconds") == MINUTES:

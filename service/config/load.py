@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from difflib import get_close_matches
@@ -75,16 +75,27 @@ class Loaded(Generic[M]):
         return ConfigError(self.name(path), value, self.source(path), why)
 
 
-def load(model: type[M], yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[M]:
+def load(
+    model: type[M],
+    yaml_text: str,
+    given: Mapping[str, Given],
+    *,
+    file: str = "",
+    rename: Callable[[dict[str, Any], Mapping[Path, int], str], tuple[dict[str, Any], dict[Path, int]]]
+    | None = None,
+) -> Loaded[M]:
     """The file's settings, overridden by `given` (dotted path -> value). Raises ConfigError.
 
-    Types are strict in the file (a number in quotes is a text); the environment has only text.
+    Types are strict in the file (a number in quotes is a text); the environment has only text. `rename` gets
+    the file's data, the lines of its keys and its name, and returns both with our names.
     """
     try:
         data, lines = parse(yaml_text)
     except NotYamlError as error:
         source = f"{file}, {error.where}" if error.setting else error.where
         raise ConfigError(error.setting or file, None, source, error.why) from None
+    if rename is not None:
+        data, lines = rename(data, lines, file)
     data = _without_empty_sections(model, data)
     _validate(model, data, lines, given={}, file=file)
     for path, setting in given.items():
