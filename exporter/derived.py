@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from exporter.snapshot import HostRates, JobCounts, NodeReading, QueueState, Rates, RedisState
+from exporter.snapshot import (
+    Histogram,
+    HostRates,
+    JobCounts,
+    NodeReading,
+    ProbeState,
+    QueueState,
+    Rates,
+    RedisState,
+)
 from service.load_factor import load_factor
 
 
@@ -91,6 +100,18 @@ def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
 
 
 _NOT_BUSY = frozenset({"idle", "iowait"})
+
+
+def average(histogram: Histogram) -> float | None:
+    """The average in seconds, exact: sum / count. None for an empty histogram."""
+    count = sum(histogram.counts)
+    return histogram.total / count if count else None
+
+
+def error_rate(probe: ProbeState) -> float | None:
+    """Share of the probes of an endpoint since the start that failed; None before the first."""
+    probes = sum(probe.durations.counts)
+    return min(1.0, sum(probe.failures.values()) / probes) if probes else None
 
 
 def cpu_usage(rates: HostRates | None) -> float | None:

@@ -26,6 +26,11 @@ NODE_STATES: Final[Mapping[str, str]] = {
     "unhealthy": "node.unhealthy",
     "down": "node.down",
 }
+ENDPOINT_STATES: Final[Mapping[str, str]] = {
+    "ok": "endpoint.ok",
+    "failing": "endpoint.failing",
+    "not_checked": "endpoint.not_checked",
+}
 """Message ids."""
 
 _CLUSTER_SLOTS: Final = "16,384"
@@ -42,6 +47,11 @@ def _ratio(number: float | None) -> str:
     return "" if number is None else f"{number:.2f}"
 
 
+def _limit(amount: float | None) -> str:
+    """maxmemory, of which 0 is no limit."""
+    return "∞" if amount == 0 else size(amount)
+
+
 def _per_second(amount: float | None) -> str:
     return "" if amount is None else f"{size(amount)}/s"
 
@@ -55,6 +65,7 @@ def _links(node: View) -> str:
 
 
 NODE_FIGURES: Final[Mapping[str, Figure]] = {
+    "max": Figure("figure.max", lambda node: _limit(node["memory_max_bytes"])),
     "peak": Figure("figure.peak", lambda node: size(node["memory_peak_bytes"])),
     "rss": Figure("figure.rss", lambda node: size(node["memory_rss_bytes"])),
     "fragmentation": Figure("figure.fragmentation", lambda node: _ratio(node["fragmentation_ratio"])),
@@ -84,6 +95,13 @@ def node_state(node: View) -> str:
     if not node["up"]:
         return "down"
     return "up" if node["healthy"] else "unhealthy"
+
+
+def endpoint_state(probe: View) -> str:
+    """A key of ENDPOINT_STATES."""
+    if not probe["known"]:
+        return "not_checked"
+    return "ok" if probe["well"] else "failing"
 
 
 def source_line(view: View, source: View, translator: Translator) -> str:

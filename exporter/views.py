@@ -9,7 +9,9 @@ from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
 from exporter.derived import (
+    average,
     cpu_usage,
+    error_rate,
     hit_ratio,
     keys,
     master_link_up,
@@ -373,6 +375,8 @@ def _probes(probes: Mapping[str, ProbeState | None] | None) -> list[dict[str, An
                 "seconds": state.seconds,
                 "at": state.at,
                 "certificate_expires": state.certificate_expires,
+                "average_seconds": average(state.durations),
+                "error_rate": error_rate(state),
             }
         endpoints.append(endpoint)
     return endpoints

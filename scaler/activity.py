@@ -50,8 +50,8 @@ def activity_between(before: QueueSample, now: QueueSample) -> Activity:
     """The activity between two samples of the same counters."""
     seconds = now.at - before.at
     completed, failed = _grown(before.completed, now.completed), _grown(before.failed, now.failed)
-    attempts = _grown(before.duration_count, now.duration_count)
-    busy = _grown(before.duration_sum, now.duration_sum)
+    attempts = _grown(_since_none(before.duration_count, before), now.duration_count)
+    busy = _grown(_since_none(before.duration_sum, before), now.duration_sum)
     ended = None if completed is None or failed is None else completed + failed
     return Activity(
         seconds=seconds,
@@ -59,6 +59,11 @@ def activity_between(before: QueueSample, now: QueueSample) -> Activity:
         error_rate=failed / ended if ended and failed is not None else None,
         processing_seconds=busy / attempts if attempts and busy is not None else None,
     )
+
+
+def _since_none(duration: float | None, sample: QueueSample) -> float | None:
+    """The durations begin with the first attempt that ends, the totals with the queue: 0 until then."""
+    return 0.0 if duration is None and sample.completed is not None else duration
 
 
 def _grown(before: float | None, now: float | None) -> float | None:

@@ -37,6 +37,8 @@ class Probe(Camel):
     why: str | None = None
     status: int | None = None
     seconds: float | None = Field(None, description="response time of the last probe")
+    average_seconds: float | None = Field(None, description="response time since the start")
+    error_rate: float | None = Field(None, description="share of the probes since the start that failed")
     at: float | None = None
     certificate_expires: float | None = None
 

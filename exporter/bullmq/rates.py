@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from exporter.derived import average
 from exporter.snapshot import Events, Histogram, JobCounters, QueueId, Rates
 
 WINDOW: Final = 300.0
@@ -94,12 +95,6 @@ def histogram_quantile(histogram: Histogram, share: float) -> float | None:
     start = histogram.bounds[bucket - 1] if bucket else 0.0
     before = cumulative[bucket - 1] if bucket else 0
     return start + (histogram.bounds[bucket] - start) * (rank - before) / histogram.counts[bucket]
-
-
-def average(histogram: Histogram) -> float | None:
-    """The average in seconds, exact: sum / count. None for an empty histogram."""
-    count = sum(histogram.counts)
-    return histogram.total / count if count else None
 
 
 def difference(now: Histogram, before: Histogram) -> Histogram:

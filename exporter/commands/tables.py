@@ -14,10 +14,12 @@ from exporter.commands.columns import Column, Fitting, make_table
 from exporter.derived import waiting_jobs
 from exporter.snapshot import Rates
 from exporter.summaries import (
+    ENDPOINT_STATES,
     NODE_FIGURES,
     NODE_STATES,
     SOURCE_STATES,
     STATUSES,
+    endpoint_state,
     host_rows,
     issue_count,
     node_state,
@@ -91,7 +93,7 @@ def environment_translator() -> Translator:
 def status_table(view: View) -> RenderableType:
     """The score, the issues and the sources, one line each."""
     translator = environment_translator()
-    rows = [
+    rows: list[dict[str, RenderableType]] = [
         {
             "source": source["name"],
             "state": _source_state(source["state"], translator),
@@ -113,6 +115,7 @@ def status_table(view: View) -> RenderableType:
         make_table(_SOURCE_COLUMNS, rows, translator),
         Text(),
         *_host(view["host"], translator),
+        *_probes(view["probes"], translator),
         *([Text(late_line, "yellow")] if late else []),
         Text(exporter, "dim"),
     )
@@ -129,6 +132,30 @@ def _host(host: View | None, translator: Translator) -> list[RenderableType]:
         return []
     rows = [{"name": name, "figures": text} for name, text in host_rows(host, translator)]
     return [make_table(_HOST_COLUMNS, rows, translator), Text()]
+
+
+_PROBE_COLUMNS: Final[Mapping[str, Column]] = {
+    "name": Column("table.endpoint"),
+    "state": Column("table.state"),
+    "response": Column("table.response", number=True),
+    "errors": Column("table.errors", number=True),
+    "why": Column("table.result"),
+}
+_ENDPOINT_COLOURS: Final = {"ok": "green", "failing": "red", "not_checked": "dim"}
+
+
+def _probes(probes: list[View] | None, translator: Translator) -> list[RenderableType]:
+    rows: list[dict[str, RenderableType]] = [
+        {
+            "name": printable(probe["name"]),
+            "state": Text(translator.translate(ENDPOINT_STATES[state]), _ENDPOINT_COLOURS[state]),
+            "response": milliseconds(probe.get("seconds")),
+            "errors": percent(probe.get("error_rate")),
+            "why": printable(probe.get("why") or ""),
+        }
+        for probe, state in ((probe, endpoint_state(probe)) for probe in probes or ())
+    ]
+    return [make_table(_PROBE_COLUMNS, rows, translator), Text()] if rows else []
 
 
 def health_table(view: View) -> RenderableType:
@@ -197,7 +224,7 @@ _LEAST_NEEDED: Final = ("uptime", "slots", "expired", "rss", "output", "links")
 
 def _performance(nodes: Iterable[View], translator: Translator) -> RenderableType:
     """The second table of the nodes: without what is least needed where the terminal is narrow."""
-    rows = [
+    rows: list[dict[str, RenderableType]] = [
         {
             "node": printable(node["address"]),
             **{name: figure.text(node) for name, figure in NODE_FIGURES.items()},

@@ -8,10 +8,12 @@ from html import escape
 from exporter.page.frame import PageQuery, row, section, table
 from exporter.peers.model import PeerStatus
 from exporter.summaries import (
+    ENDPOINT_STATES,
     NODE_FIGURES,
     NODE_STATES,
     SOURCE_STATES,
     STATUSES,
+    endpoint_state,
     host_rows,
     issue_count,
     node_state,
@@ -21,6 +23,7 @@ from exporter.summaries import (
 from exporter.views import View, issue_text
 from service.units import count, duration, milliseconds, percent, size
 
+_ENDPOINT_COLOURS = {"ok": "healthy", "failing": "critical", "not_checked": "dim"}
 _SOURCE_COLOURS = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
 
 
@@ -238,17 +241,14 @@ def probes(endpoints: list[View] | None, query: PageQuery) -> str:
     translate = query.translator.translate
     rows = []
     for endpoint in endpoints:
-        state, colour = translate("endpoint.not_checked"), "dim"
-        if endpoint["known"] and endpoint["well"]:
-            state, colour = translate("endpoint.ok"), "healthy"
-        elif endpoint["known"]:
-            state, colour = translate("endpoint.failing"), "critical"
+        state = endpoint_state(endpoint)
         rows.append(
             row(
                 [
                     (escape(endpoint["name"]), "text"),
-                    (escape(state), colour),
+                    (escape(translate(ENDPOINT_STATES[state])), _ENDPOINT_COLOURS[state]),
                     (milliseconds(endpoint.get("seconds")), "number"),
+                    (percent(endpoint.get("error_rate")), "number"),
                     (escape(endpoint.get("why") or ""), "why"),
                 ]
             )
@@ -257,6 +257,7 @@ def probes(endpoints: list[View] | None, query: PageQuery) -> str:
         (escape(translate("page.column.endpoint")), "text"),
         (escape(translate("page.column.state")), "text"),
         (escape(translate("page.column.response")), "number"),
+        (escape(translate("page.column.errors")), "number"),
         ("", "text"),
     ]
     return section("probes", translate("page.endpoints"), table("probes", head, rows, stack=True))

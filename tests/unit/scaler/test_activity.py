@@ -35,6 +35,13 @@ def test_what_is_not_known_is_not_zero() -> None:
     assert idle == Activity(60, 0.0, None, None)
 
 
+def test_durations_begin_with_the_first_attempt_that_ends() -> None:
+    before = sample(0, duration_count=None, duration_sum=None)
+    assert activity_between(before, sample(60)).processing_seconds == pytest.approx(0.5)
+    unknown: dict[str, Any] = {"completed": None, "duration_count": None, "duration_sum": None}
+    assert activity_between(sample(0, **unknown), sample(60)).processing_seconds is None
+
+
 def test_the_window_is_bounded() -> None:
     history = ActivityHistory()
     assert history.observe(sample(0)) is None

@@ -55,6 +55,7 @@ SAME: Final = frozenset(
         "host.disk",
         "page.host",
         "summary.failovers",
+        "table.endpoint",
         "table.host",
         "issue.text",
         "page.column.endpoint",
