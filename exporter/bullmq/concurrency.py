@@ -13,6 +13,7 @@ from exporter.snapshot import QueueId, QueueState
 MEASURED_SECONDS: Final = 3600.0
 """Seconds that a measurement counts."""
 _STEP: Final = 300.0  # seconds that share one maximum
+_WAITS_SECONDS: Final = 1.0  # so long, and a job is not just about to be taken
 _SETTLE: Final = (
     60.0  # seconds after the number of workers fell: jobs of those that ended may still be active
 )
@@ -49,9 +50,12 @@ class ConcurrencyHistory:
 
 def active_per_worker(queue: QueueState) -> float | None:
     """Active jobs per worker of a queue whose workers are at their limit; None where they are not, where
-    something else limits them, or where a part is not known."""
+    something else limits them, or where a part is not known. A job that waits for a moment shows no limit: a
+    worker that is free is about to take it."""
     limited = queue.paused or queue.concurrency_limit is not None or bool(queue.rate_limit_ttl)
     if limited or not queue.workers or not queue.jobs.active or not waiting_jobs(queue.jobs):
+        return None
+    if queue.oldest_waiting is None or queue.oldest_waiting < _WAITS_SECONDS:
         return None
     return queue.jobs.active / queue.workers
 

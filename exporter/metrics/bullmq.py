@@ -163,7 +163,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _per_queue(
         "worker_concurrency",
         "Jobs that one worker runs at once, as set; otherwise as measured, which is a lower bound: the most "
-        "active jobs per worker in the last hour while jobs waited. Absent until that was seen.",
+        "active jobs per worker in the last hour while jobs waited for a second or longer. Absent until that "
+        "was seen.",
         worker_concurrency,
     ),
     _own(

@@ -90,10 +90,8 @@ def nodes(redis: View | None, query: PageQuery) -> str:
     return section(
         "redis",
         translate("page.redis"),
-        f'<p class="dim">{escape(redis_line(redis, query.translator))}</p>'
-        + table("redis", head, rows)
-        + _performance(ordered, query),
-    )
+        f'<p class="dim">{escape(redis_line(redis, query.translator))}</p>' + table("redis", head, rows),
+    ) + section("performance", "", _performance(ordered, query))
 
 
 def _performance(listed: Iterable[View], query: PageQuery) -> str:

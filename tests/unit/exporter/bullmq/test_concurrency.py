@@ -31,6 +31,8 @@ def busy(active: int | None, workers: int | None = 2, waiting: int | None = 5, *
         (busy(8, concurrency_limit=8), None),
         (busy(8, rate_limit_ttl=2.5), None),
         (busy(8, rate_limit_ttl=0.0), 4.0),
+        (busy(8, oldest_waiting=0.02), None),  # about to be taken by a worker that is free
+        (busy(8, oldest_waiting=None), None),
     ],
 )
 def test_only_workers_at_their_limit_are_measured(state: QueueState, expected: float | None) -> None:
