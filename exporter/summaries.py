@@ -75,7 +75,7 @@ NODE_FIGURES: Final[Mapping[str, Figure]] = {
     "evicted": Figure("figure.evicted", lambda node: count(node["evicted_keys"])),
     "input": Figure("figure.input", lambda node: _per_second(node["input_bytes_per_second"])),
     "output": Figure("figure.output", lambda node: _per_second(node["output_bytes_per_second"])),
-    "slots": Figure("figure.slots", lambda node: count(node["slots"]) if node["cluster_links"] else ""),
+    "slots": Figure("figure.slots", lambda node: count(node["slots"])),
     "links": Figure("figure.links", _links),
     "uptime": Figure("figure.uptime", lambda node: duration(node["uptime_seconds"])),
 }

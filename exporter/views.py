@@ -244,7 +244,7 @@ def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float |
         "version": info.text("valkey_version") or info.text("redis_version"),
         "keys": keys(reading),
         "max_clients": reading.maxclients,
-        "slots": sum(last - first + 1 for first, last in node.slots),
+        "slots": sum(last - first + 1 for first, last in node.slots) if node.node_id else None,
         "master_link_up": master_link_up(reading),
         "cluster_state": reading.cluster_info.text("cluster_state") if reading.cluster_info else None,
         "cluster_links": _links(reading),

@@ -152,7 +152,7 @@ class Node(Camel):
     master_link_up: bool | None = Field(description="null for a master")
     master_last_io_seconds: float | None
     connected_replicas: float | None
-    slots: int
+    slots: int | None = Field(description="null outside a cluster")
     cluster_state: str | None = Field(description="ok or fail, as this node sees it")
     cluster_links: Links | None = Field(description="null outside a cluster")
     uptime_seconds: float | None

@@ -42,10 +42,7 @@ class ConcurrencyHistory:
         among these are forgotten."""
         states = list(queues)
         self._queues = {queue.id: self._queues.get(queue.id) or _Measured() for queue in states}
-        return [
-            queue._replace(measured_concurrency=_observe(self._queues[queue.id], at, queue))
-            for queue in states
-        ]
+        return [_with(queue, _observe(self._queues[queue.id], at, queue)) for queue in states]
 
 
 def active_per_worker(queue: QueueState) -> float | None:
@@ -58,6 +55,10 @@ def active_per_worker(queue: QueueState) -> float | None:
     if queue.oldest_waiting is None or queue.oldest_waiting < _WAITS_SECONDS:
         return None
     return queue.jobs.active / queue.workers
+
+
+def _with(queue: QueueState, concurrency: float | None) -> QueueState:
+    return queue if concurrency is None else queue._replace(measured_concurrency=concurrency)
 
 
 def _observe(measured: _Measured, at: float, queue: QueueState) -> float | None:

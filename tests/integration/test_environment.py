@@ -118,6 +118,54 @@ def test_host_port_user_and_database(server: RedisServer) -> None:
     assert json.loads(other.stdout)["queues"] == []
 
 
+def test_a_host_that_is_an_ipv6_address() -> None:
+    with start_redis(config=["bind 127.0.0.1 ::1"]) as server:
+        port = str(server.port)
+        [node] = nodes(REDIS_HOST="::1", REDIS_PORT=port)
+        assert (node["address"], node["up"]) == (f"[::1]:{port}", True)
+        assert nodes(REDIS_HOST=f"[::1]:{port}")[0]["up"]
+
+
+def test_a_host_that_is_any_node_of_a_cluster() -> None:
+    """With and without REDIS_USE_CLUSTER, and a database that a cluster does not have."""
+    with start_redis(config=["cluster-enabled yes"]) as server:
+        server.cli("cluster", "addslotsrange", "0", "16383")
+        wait_until(lambda: "cluster_state:ok" in server.cli("cluster", "info"), what="the cluster is up")
+        place = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(server.port)}
+        for more in ({}, {"REDIS_USE_CLUSTER": "true"}, {"REDIS_USE_CLUSTER": "true", "REDIS_DB": "2"}):
+            [node] = nodes(**place, **more)
+            assert (node["up"], node["slots"], node["cluster_state"]) == (True, 16384, "ok")
+
+
+def test_what_cannot_be_read_is_null_and_never_0(server: RedisServer) -> None:
+    server.cli("acl", "setuser", "few", "on", f">{PASSWORD}", "~*", "+@all", "-info")
+    settings = {"REDIS_URL": f"redis://few:{PASSWORD}@{server.address}"}
+    [node] = nodes(**settings)
+    assert not node["up"]
+    numbers = {
+        name: value for name, value in node.items() if isinstance(value, int | float) and value is not False
+    }
+    assert numbers == {}
+
+
+def test_scaling_keys_that_the_policy_does_not_read_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "scaler.yml"
+    file.write_text(
+        "targets:\n- name: mail\n  queues: [mail]\n  processes: {command: [x]}\n  scaleUpThreshold: 1.2\n"
+        "  scaleDownThreshold: 0.5\n  cooldownPeriod: 2\n  maxWorkers: 50\n"
+    )
+    done = run("scaling", "start", "--check-config", "--config", str(file))
+    assert (done.returncode, done.stdout) == (0, "the settings are valid: 1 target\n")
+    assert [line.split(" is ignored")[0] for line in done.stderr.splitlines()] == [
+        f"scaling: warning: targets[0].scale_down_threshold ({file}, line 6)",
+        f"scaling: warning: targets[0].scale_up_threshold ({file}, line 5)",
+    ]
+    printed = run("scaling", "start", "--print-config", "--config", str(file)).stdout
+    assert "cooldown_seconds: 120" in printed
+    file.write_text(file.read_text() + "  policy: threshold\n")
+    assert run("scaling", "start", "--check-config", "--config", str(file)).stderr == ""
+
+
 def kubernetes(name: str, port: int) -> dict[str, str]:
     """What Kubernetes sets in every pod for a Service of this name."""
     url = f"tcp://127.0.0.1:{port}"
