@@ -32,9 +32,9 @@ class ActivityHistory:
         self._samples: deque[QueueSample] = deque()
 
     def observe(self, sample: QueueSample) -> Activity | None:
-        """The activity up to this sample; None until there is one that is old enough. Totals that fell began
-        anew: the former ones are forgotten."""
-        if self._samples and _restarted(self._samples[-1], sample):
+        """The activity up to this sample; None until there is one that is old enough. Totals that fell, or
+        that were not there before, began anew: the former ones are forgotten."""
+        if self._samples and _began(self._samples[-1], sample):
             self._samples.clear()
         while len(self._samples) > 1 and self._samples[1].at <= sample.at - ACTIVITY_SECONDS:
             self._samples.popleft()
@@ -70,6 +70,9 @@ def _grown(before: float | None, now: float | None) -> float | None:
     return None if before is None or now is None else now - before
 
 
-def _restarted(before: QueueSample, now: QueueSample) -> bool:
+def _began(before: QueueSample, now: QueueSample) -> bool:
+    """A queue is seen before its events are: one sample without totals must not hide those of minutes."""
     totals = ("completed", "failed", "duration_count", "duration_sum")
+    if before.completed is None and now.completed is not None:
+        return True
     return any((_grown(getattr(before, name), getattr(now, name)) or 0.0) < 0 for name in totals)

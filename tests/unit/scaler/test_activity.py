@@ -61,6 +61,15 @@ def test_totals_that_began_anew() -> None:
     assert activity.jobs_per_minute == pytest.approx(60)
 
 
+def test_a_first_sample_without_totals_does_not_hide_the_next_ones() -> None:
+    history = ActivityHistory()
+    history.observe(sample(0, completed=None, failed=None, duration_count=None, duration_sum=None))
+    assert history.observe(sample(5)) is None
+    activity = history.observe(sample(65))
+    assert activity is not None
+    assert activity.jobs_per_minute == pytest.approx(120)
+
+
 def test_the_same_scrape_twice_is_no_activity() -> None:
     history = ActivityHistory()
     history.observe(sample(10))
