@@ -11,12 +11,15 @@ from service.config.load import ConfigError, Given, from_environment, secret_nam
 
 EXPORTER_VARIABLES: Final[dict[str, str]] = {
     "REDIS_URL": "redis.url",
+    "REDIS_URL_FILE": "redis.url_file",
     "REDIS_USERNAME": "redis.username",
     "REDIS_PASSWORD": "redis.password",
+    "REDIS_PASSWORD_FILE": "redis.password_file",
     "REDIS_SENTINELS": "redis.sentinels",
     "REDIS_SENTINEL_MASTER": "redis.sentinel_master",
     "REDIS_SENTINEL_USERNAME": "redis.sentinel_username",
     "REDIS_SENTINEL_PASSWORD": "redis.sentinel_password",
+    "REDIS_SENTINEL_PASSWORD_FILE": "redis.sentinel_password_file",
     "REDIS_TLS": "redis.tls.enabled",
     "REDIS_TLS_CA_FILE": "redis.tls.ca_file",
     "REDIS_TLS_CERT_FILE": "redis.tls.cert_file",

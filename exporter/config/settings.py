@@ -27,13 +27,22 @@ class RedisSettings(Model):
     """One deployment: a URL, or cluster seeds, or sentinels. Any reachable node leads to all others."""
 
     url: SecretStr | None = Field(None, description="redis:// or rediss:// host:port of any node")
+    url_file: str | None = Field(
+        None, description="file with the URL; its user and password are read again when the file changes"
+    )
     cluster: tuple[str, ...] = Field((), description="host:port of some cluster nodes")
     sentinels: tuple[str, ...] = Field((), description="host:port of the sentinels")
     sentinel_master: str = Field("mymaster", description="name of the master in the sentinels")
     sentinel_username: str | None = Field(None, description="user for the sentinels, if they require one")
     sentinel_password: SecretStr | None = Field(None, description="password for the sentinels")
+    sentinel_password_file: str | None = Field(
+        None, description="file with the password for the sentinels, read again when it changes"
+    )
     username: str | None = Field(None, description="user for the nodes; the default user if absent")
     password: SecretStr | None = Field(None, description="password for the nodes")
+    password_file: str | None = Field(
+        None, description="file with the password for the nodes, read again when it changes"
+    )
     database: int = Field(0, ge=0, description="database number, standalone and Sentinel only")
     tls: TlsSettings = TlsSettings()
     address_map: dict[str, str] = Field(
@@ -42,6 +51,12 @@ class RedisSettings(Model):
     )
     timeout_seconds: float = Field(
         2.0, gt=0, le=60, description="time-out in seconds for one node in one collection"
+    )
+    resolve_interval_seconds: float = Field(
+        60.0,
+        ge=1,
+        description="seconds between two look-ups of the host names that connections were made to: a "
+        "connection to a server that its name does not lead to any more is replaced",
     )
 
 

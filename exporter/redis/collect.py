@@ -46,6 +46,11 @@ def _collect(deployment: Deployment, deadline: Deadline) -> RedisState:
     except UnreadableError as error:
         return _seeds_only(deployment, dict.fromkeys(deployment.seeds, Failed(error.kind, str(error))))
     state = _read(deployment, topology, deadline)
+    if _lost_its_role(topology, state) and not deadline.passed():
+        # The name of a single server (a primary endpoint, a Service) may lead to the new master by now.
+        for node in state.topology.nodes:
+            deployment.renew(node.address)
+        state = _read(deployment, state.topology, deadline)
     if _needs_refresh(deployment, state) and not deadline.passed():
         try:
             state = _read(deployment, deployment.refresh(deadline), deadline)
@@ -141,6 +146,14 @@ def _standalone_node(node: TopologyNode, outcome: Outcome[NodeReading]) -> Topol
     if isinstance(outcome, Failed):
         return replace(node, healthy=False, why=outcome.message)
     return replace(node, role=role_of(outcome.value.info), healthy=True, why="")
+
+
+def _lost_its_role(before: Topology, state: RedisState) -> bool:
+    """Whether a single server was a master, and is a replica now."""
+    return state.topology.mode == "standalone" and any(
+        (old.role, new.role) == ("master", "replica")
+        for old, new in zip(before.nodes, state.topology.nodes, strict=True)
+    )
 
 
 def _needs_refresh(deployment: Deployment, state: RedisState) -> bool:

@@ -69,6 +69,9 @@ class Connection:
     def __init__(self, raw: Any) -> None:
         self._raw = raw  # redis-py's, whose methods have no types
         self._socket: socket.socket = raw._sock  # noqa: SLF001  # it has no public name
+        self.host: str = raw.host
+        """What was connected to, a name or an IP; `ip` is what that was at the time."""
+        self.ip: str = _peer_ip(self._socket)
         self._reader = hiredis.Reader(
             protocolError=_NotRedisError, replyError=ReplyError, notEnoughData=_INCOMPLETE, errors="replace"
         )
@@ -188,6 +191,14 @@ class _TlsConnection(RedisPySslConnection):
         except TimeoutError:
             sock.close()
             raise UnreadableError("timeout", "no TLS handshake in time: a port without TLS?") from None
+
+
+def _peer_ip(connected: socket.socket) -> str:
+    """The IP of the other end; empty if the server has closed the connection already."""
+    try:
+        return str(connected.getpeername()[0])
+    except OSError:
+        return ""
 
 
 def _redis_py_connection(host: str, port: int, options: ConnectionOptions, deadline: Deadline) -> Any:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as NotDoneError
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
 from exporter.config.settings import RedisSettings
-from exporter.redis.connect import Connection, ConnectionOptions, open_connection, tls_context
+from exporter.redis.connect import Connection, ConnectionOptions, open_connection
+from exporter.redis.credentials import Credentials
+from exporter.redis.endpoints import Endpoint, endpoints, node_at, prefers_names
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
+from exporter.redis.names import NameCheck
 from exporter.redis.pool import GRACE, ConnectionPools, Pending, Replies
-from exporter.redis.protocol import Reply, Request
+from exporter.redis.protocol import Reply, Request, pack_request
+from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
 from exporter.snapshot import Mode, Topology
 from service.clock import Deadline
@@ -35,7 +39,7 @@ class Deployment:
         url = parse_url(settings.url.get_secret_value()) if settings.url else None
         self._settings = settings
         self._url = url or RedisUrl(_DEFAULT, tls=False)
-        self._tls = settings.tls.enabled or self._url.tls
+        self._credentials = Credentials(settings, self._url)
         self.expected_mode: Final[Mode] = _expected_mode(settings)
         self.seeds: Final = _seeds(settings, self._url)
         self.sentinel_master: Final = settings.sentinel_master
@@ -44,7 +48,9 @@ class Deployment:
         self._lock = threading.Lock()
         self._topology: Topology | None = None
         self._hostnames: dict[str, str] = {}
-        self._context: ssl.SSLContext | None = None
+        self._by_name = False
+        self._connected_at: dict[str, Endpoint] = {}
+        self._names = NameCheck(self._pools.peers, settings.resolve_interval_seconds)
         self._discovery: Future[Topology] | None = None
 
     @property
@@ -98,14 +104,44 @@ class Deployment:
         """Each node's replies, by address: one write and one read for each node, all nodes in parallel.
 
         Every node is bounded by the deadline and by `timeout_seconds`, whatever is slow: resolver, connect,
-        TLS, AUTH or the reply. Never raises for a node.
+        TLS, AUTH or the reply. Never raises for a node. Keys of a half-moved slot are read from the node that
+        has them already.
         """
-        pending = self._submit(requests, deadline, pool)
-        return {address: pending_request.outcome() for address, pending_request in pending.items()}
+        self._names.start_if_due()
+        bound = deadline.at_most(self._settings.timeout_seconds)
+        pending = self._submit(requests, bound, pool)
+        outcomes = {address: pending_request.outcome() for address, pending_request in pending.items()}
+        for address, outcome in outcomes.items():
+            if isinstance(outcome, Ok) and met_half_moved_slot(outcome.value):
+                replies = self._redirected(address, requests[address], outcome.value, bound, pool)
+                outcomes[address] = replace(outcome, value=replies)
+        return outcomes
+
+    def renew(self, address: str) -> None:
+        """Connect to this node again, and so resolve its name again, before the next requests."""
+        self._pools.renew(address)
 
     def close(self) -> None:
         """Close the connections. Does not wait for nodes that are late."""
         self._pools.close()
+
+    def _redirected(
+        self, address: str, request: Request, replies: list[Reply], deadline: Deadline, pool: str
+    ) -> list[Reply]:
+        """The replies of a node, those of moved keys from the node that has them: at most two more requests."""
+        redirects = Redirects(request, replies)
+        singly = redirects.single_keys()
+        if singly:
+            outcome = self._submit({address: singly}, deadline, pool)[address].outcome()
+            if not isinstance(outcome, Ok):
+                return replies
+            redirects.apply_single_keys(outcome.value)
+        topology = self._topology
+        nodes = topology.nodes if topology else ()
+        requests = redirects.asking(partial(node_at, nodes=nodes, seen_from=address))
+        outcomes = {node: item.outcome() for node, item in self._submit(requests, deadline, pool).items()}
+        redirects.apply_asked({node: item.value for node, item in outcomes.items() if isinstance(item, Ok)})
+        return redirects.replies
 
     def _submit(self, requests: Mapping[str, Request], deadline: Deadline, pool: str) -> dict[str, Pending]:
         bound = deadline.at_most(self._settings.timeout_seconds)
@@ -124,9 +160,22 @@ class Deployment:
         else:
             known = [node.address for node in self._topology.nodes] if self._topology else []
             requests = dict.fromkeys([*self.seeds, *known], find_request())
-            topology = find_nodes(self.expected_mode, self._execute_until_first(requests, deadline))
+            replies = self._execute_until_first(requests, deadline)
+            topology = find_nodes(self.expected_mode, replies)
             self.update(topology)
+            if any(node.hostname for node in topology.nodes):
+                self._learn_preference(topology, replies, deadline)
         return topology
+
+    def _learn_preference(
+        self, topology: Topology, replies: Mapping[str, Replies], deadline: Deadline
+    ) -> None:
+        """Ask one node that answered whether clients shall use host names. Refused: the addresses are first."""
+        address = next(address for address, outcome in replies.items() if isinstance(outcome, Ok))
+        outcome = self._submit({address: _CLUSTER_SHARDS}, deadline, "redis")[address].outcome()
+        if isinstance(outcome, Ok):
+            preferred = prefers_names(outcome.value[0], topology.nodes)
+            self._by_name = self._by_name if preferred is None else preferred
 
     def _execute_until_first(self, requests: Mapping[str, Request], deadline: Deadline) -> dict[str, Replies]:
         """Like `execute`, but after the first reply the other nodes get only `_SETTLE`."""
@@ -142,27 +191,52 @@ class Deployment:
         return {address: pending_request.outcome_now() for address, pending_request in pending.items()}
 
     def _connect(self, address: str, deadline: Deadline) -> Connection:
-        host, port = _connect_target(address, self._settings.address_map)
-        return open_connection(host, port, self._connection_options(address), deadline)
+        """Connect to the announced address or, where the node has a host name, to that: what answers."""
+        targets = endpoints(
+            address,
+            self._hostnames.get(address, ""),
+            self._settings.address_map,
+            by_name=self._by_name,
+            last=self._connected_at.get(address),
+        )
+        failures: list[UnreadableError] = []
+        for position, target in enumerate(targets):
+            share = deadline.remaining() / (len(targets) - position)
+            try:
+                connection = self._open(address, target, deadline.at_most(share))
+            except UnreadableError as error:
+                failures.append(error)
+            else:
+                self._connected_at[address] = target
+                return connection
+        if len(failures) == 1:
+            raise failures[0]
+        tried = (f"{join_address(*target)}: {error}" for target, error in zip(targets, failures, strict=True))
+        raise UnreadableError(failures[0].kind, "; ".join(tried))
+
+    def _open(self, address: str, endpoint: Endpoint, deadline: Deadline) -> Connection:
+        """Connect with the current password; once more if a file of secrets has a new one by now."""
+        options = self._connection_options(address)
+        try:
+            return open_connection(*endpoint, options, deadline)
+        except UnreadableError as error:
+            if error.kind != "auth":
+                raise
+            self._credentials.refused()
+            again = self._connection_options(address)
+            if (again.username, again.password) == (options.username, options.password):
+                raise
+            return open_connection(*endpoint, again, deadline)
 
     def _connection_options(self, address: str) -> ConnectionOptions:
-        settings = self._settings
+        settings, credentials = self._settings, self._credentials
         # Nodes announce IPs; if they announce host names too, the certificates are for those.
         server_name = settings.tls.server_name or self._hostnames.get(address)
-        options = partial(ConnectionOptions, tls=self._tls_context(), server_name=server_name)
+        options = partial(ConnectionOptions, tls=credentials.tls(), server_name=server_name)
         if address in self._sentinels:
-            password = settings.sentinel_password
-            return options(settings.sentinel_username, password.get_secret_value() if password else None)
-        return options(
-            self._url.username or settings.username,
-            self._url.password or (settings.password.get_secret_value() if settings.password else None),
-            0 if self.expected_mode == "cluster" else self._url.database or settings.database,
-        )
-
-    def _tls_context(self) -> ssl.SSLContext | None:
-        if self._tls and self._context is None:
-            self._context = tls_context(self._settings.tls)
-        return self._context
+            return options(*credentials.sentinel())
+        database = 0 if self.expected_mode == "cluster" else self._url.database or settings.database
+        return options(*credentials.node(), database)
 
 
 def _expected_mode(settings: RedisSettings) -> Mode:
@@ -180,8 +254,4 @@ def _seeds(settings: RedisSettings, url: RedisUrl) -> tuple[str, ...]:
     return (url.address,)
 
 
-def _connect_target(address: str, address_map: Mapping[str, str]) -> tuple[str, int]:
-    """Where to connect for an announced address: its own entry in the map, else its host's, else itself."""
-    host, port = split_address(address)
-    target = address_map.get(address) or address_map.get(host)
-    return split_address(target, port) if target else (host, port)
+_CLUSTER_SHARDS: Final = pack_request([("CLUSTER", "SHARDS")])

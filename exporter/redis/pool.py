@@ -11,16 +11,35 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneError
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
 from exporter.redis.connect import ClosedError, Connection
 from exporter.redis.protocol import Reply, Request
-from service.clock import Deadline, monotonic
+from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 Replies: TypeAlias = "Outcome[list[Reply]]"
 GRACE: Final = 0.05  # seconds past the deadline in which a thread may still report what it waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Ok[list[Reply]]):
+    """Replies, and when (unix s, our clock) the request was sent and the last of them had arrived."""
+
+    sent: float = 0.0
+    received: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One connection: the node it is for, the host that was connected to, and the IP that this was then."""
+
+    address: str
+    host: str
+    ip: str
+    connection: NodeConnection
 
 
 class Pending:
@@ -54,6 +73,7 @@ class NodeConnection:
         self._connect = connect
         self._requests: SimpleQueue[Pending | None] = SimpleQueue()
         self._connection: Connection | None = None
+        self._outdated = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -61,6 +81,15 @@ class NodeConnection:
         pending = Pending(request, deadline)
         self._requests.put(pending)
         return pending
+
+    @property
+    def connection(self) -> Connection | None:
+        """The open connection, which the thread of this object may close at any time."""
+        return self._connection
+
+    def renew(self) -> None:
+        """Connect again before the next request; a request that runs keeps its connection."""
+        self._outdated = True
 
     def close(self) -> None:
         """End the thread once its current request has its replies or is late. Does not wait for it."""
@@ -73,7 +102,7 @@ class NodeConnection:
 
     def _outcome(self, pending: Pending) -> Replies:
         try:
-            replies = self._exchange(pending)
+            return self._exchange(pending)
         except UnreadableError as error:
             self._drop()
             return Failed(error.kind, str(error), monotonic() - pending.started)
@@ -84,19 +113,26 @@ class NodeConnection:
                 f"{type(error).__name__} in the exchange with the node",
                 monotonic() - pending.started,
             )
-        return Ok(replies, monotonic() - pending.started)
 
-    def _exchange(self, pending: Pending) -> list[Reply]:
+    def _exchange(self, pending: Pending) -> Replies:
         if pending.deadline.passed():
             raise UnreadableError("timeout", "still waiting for an earlier reply")
+        if self._outdated:
+            self._drop()
         if self._connection is not None:
             try:
-                return self._connection.exchange(pending.request, pending.deadline)
+                return self._send(self._connection, pending)
             except ClosedError:
                 # A restart or an idle time-out closed only the connection, and a read may be repeated.
                 self._drop()
+        self._outdated = False  # before connecting: a renewal that is asked for meanwhile counts
         self._connection = self._connect(pending.deadline)
-        return self._connection.exchange(pending.request, pending.deadline)
+        return self._send(self._connection, pending)
+
+    def _send(self, connection: Connection, pending: Pending) -> Replies:
+        sent = now()
+        replies = connection.exchange(pending.request, pending.deadline)
+        return Exchange(replies, monotonic() - pending.started, sent, now())
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -126,6 +162,24 @@ class ConnectionPools:
                 )
                 self._connections[pool, address] = connection
             return connection.submit(request, deadline)
+
+    def renew(self, address: str) -> None:
+        """Connect to this node again before each pool's next request, which resolves its name again."""
+        with self._lock:
+            connections = [item for key, item in self._connections.items() if key[1] == address]
+        for connection in connections:
+            connection.renew()
+
+    def peers(self) -> list[Peer]:
+        """The open connections."""
+        with self._lock:
+            items = list(self._connections.items())
+        open_now = [(key[1], item, item.connection) for key, item in items]
+        return [
+            Peer(address, connection.host, connection.ip, item)
+            for address, item, connection in open_now
+            if connection is not None and connection.ip
+        ]
 
     def keep_only(self, addresses: frozenset[str]) -> None:
         """Close the connections to all other nodes."""
