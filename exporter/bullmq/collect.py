@@ -27,7 +27,7 @@ from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
 from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
-from service.clock import Deadline, now
+from service.clock import Deadline
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
@@ -61,20 +61,20 @@ class BullMQSource:
         known = self._discovery.known()
         slot_map = self._current_slot_map(self._deployment.topology(deadline))
         self._update_plans(known.queues)
-        now_ms = int(now() * 1000)
         if not known.queues:
             self._ping_masters(slot_map, deadline)
-        counts, unread = self._read(known.queues, slot_map, deadline, now_ms)
+        self._deployment.read_clocks(slot_map.by_owner(known.queues)[0], deadline, pool=_POOL)
+        counts, unread = self._read(known.queues, slot_map, deadline)
         if any(map(_may_have_moved, unread.values())) and not deadline.passed():
             before, slot_map = slot_map, self._refresh(slot_map, deadline)
             retry = _queues_to_retry(unread, before, slot_map)
             if retry:
-                retried, still_unread = self._read(retry, slot_map, deadline, now_ms)
+                retried, still_unread = self._read(retry, slot_map, deadline)
                 counts |= retried
                 unread = {
                     queue: failed for queue, failed in unread.items() if queue not in retried
                 } | still_unread
-        ages_by_queue = self._ages(counts, slot_map, deadline, now_ms)
+        ages_by_queue = self._ages(counts, slot_map, deadline)
         workers = known.workers
         states = [
             self._state(
@@ -136,11 +136,11 @@ class BullMQSource:
         return worker_capacity(common, None), None
 
     def _read(
-        self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline, now_ms: int
+        self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
         owned, unowned = slot_map.by_owner(queues)
         requests = {
-            address: pack_plans([self._plans[queue] for queue in node_queues], now_ms)
+            address: pack_plans([self._plans[queue] for queue in node_queues], self._now_ms(address))
             for address, node_queues in owned.items()
         }
         outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
@@ -188,7 +188,7 @@ class BullMQSource:
         return unread
 
     def _ages(
-        self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline, now_ms: int
+        self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, tuple[float | None, float | None]]:
         """Seconds of waiting and of running; a queue whose node does not answer this time has none."""
         queues = [queue for queue, queue_counts in counts.items() if age_reply_count(queue_counts)]
@@ -203,13 +203,17 @@ class BullMQSource:
             outcome = outcomes[address]
             if isinstance(outcome, Failed):
                 continue
-            start = 0
+            start, now_ms = 0, self._now_ms(address)
             for queue in node_queues:
                 queue_counts = counts[queue]
                 end = start + age_reply_count(queue_counts)
                 ages_by_queue[queue] = ages(queue_counts, outcome.value[start:end], now_ms)
                 start = end
         return ages_by_queue
+
+    def _now_ms(self, address: str) -> int:
+        """By the node's clock: ours may be minutes off, and then every age would be."""
+        return int(self._deployment.now(address) * 1000)
 
     def _state(
         self,

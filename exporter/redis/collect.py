@@ -97,12 +97,12 @@ def _read(deployment: Deployment, topology: Topology, deadline: Deadline) -> Red
     requests = sentinels | {node.address: request for node in topology.nodes}
     outcomes = deployment.execute(requests, deadline, pool=_POOL)
     views, _ = sentinel_views({address: outcomes[address] for address in sentinels})
-    nodes = {node.address: _unpack_outcome(outcomes[node.address]) for node in topology.nodes}
+    nodes = {node.address: _unpack_outcome(node.address, outcomes, deployment) for node in topology.nodes}
     agreed, sentinel = _merge(deployment, topology, nodes, views)
     new_addresses = [node.address for node in agreed.nodes if node.address not in nodes]
     if new_addresses and not deadline.passed():
         outcomes = deployment.execute(dict.fromkeys(new_addresses, request), deadline, pool=_POOL)
-        nodes |= {address: _unpack_outcome(outcome) for address, outcome in outcomes.items()}
+        nodes |= {address: _unpack_outcome(address, outcomes, deployment) for address in outcomes}
         agreed, sentinel = _merge(deployment, topology, nodes, views)
     deployment.update(agreed, sentinel_addresses(views))
     return RedisState(
@@ -165,8 +165,18 @@ def _needs_refresh(deployment: Deployment, state: RedisState) -> bool:
     )
 
 
-def _unpack_outcome(outcome: Outcome[list[Reply]]) -> Outcome[NodeReading]:
-    return unpack_node(outcome.value, outcome.took) if isinstance(outcome, Ok) else outcome
+def _unpack_outcome(
+    address: str, outcomes: Mapping[str, Outcome[list[Reply]]], deployment: Deployment
+) -> Outcome[NodeReading]:
+    """One node's reading, with its clock."""
+    outcome = outcomes[address]
+    if isinstance(outcome, Failed):
+        return outcome
+    reading = unpack_node(outcome.value, outcome.took)
+    if isinstance(reading, Failed):
+        return reading
+    deployment.learn_clock(address, outcome, reading.value.info)
+    return replace(reading, value=replace(reading.value, clock_offset=deployment.clock_offset(address)))
 
 
 def _seeds_only(deployment: Deployment, failures: Mapping[str, Failed]) -> RedisState:

@@ -12,17 +12,19 @@ from typing import Final
 
 from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
 from exporter.config.settings import RedisSettings
+from exporter.redis.clocks import Clocks, parse_time, server_time
 from exporter.redis.connect import Connection, ConnectionOptions, open_connection
-from exporter.redis.credentials import Credentials
-from exporter.redis.endpoints import Endpoint, endpoints, node_at, prefers_names
+from exporter.redis.connection.credentials import Credentials
+from exporter.redis.connection.endpoints import Endpoint, endpoints, node_at, prefers_names
+from exporter.redis.connection.names import NameCheck
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
-from exporter.redis.names import NameCheck
-from exporter.redis.pool import GRACE, ConnectionPools, Pending, Replies
+from exporter.redis.info import parse_info
+from exporter.redis.pool import GRACE, ConnectionPools, Exchange, Pending, Replies
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
-from exporter.snapshot import Mode, Topology
-from service.clock import Deadline
+from exporter.snapshot import Info, Mode, Topology
+from service.clock import Deadline, boottime, now
 from service.outcome import Ok, Outcome, UnreadableError
 
 _SETTLE: Final = 0.25  # seconds that other seeds get after the first reply: a dead seed delays no start
@@ -48,6 +50,8 @@ class Deployment:
         self._lock = threading.Lock()
         self._topology: Topology | None = None
         self._hostnames: dict[str, str] = {}
+        self._clocks = Clocks()
+        self._without_time: set[str] = set()
         self._by_name = False
         self._connected_at: dict[str, Endpoint] = {}
         self._names = NameCheck(self._pools.peers, settings.resolve_interval_seconds)
@@ -97,6 +101,7 @@ class Deployment:
             nodes = frozenset(node.address for node in topology.nodes)
             addresses = nodes | self._sentinels | frozenset(self.seeds)
         self._pools.keep_only(addresses)
+        self._clocks.forget_others(addresses)
 
     def execute(
         self, requests: Mapping[str, Request], deadline: Deadline, *, pool: str
@@ -120,6 +125,42 @@ class Deployment:
     def renew(self, address: str) -> None:
         """Connect to this node again, and so resolve its name again, before the next requests."""
         self._pools.renew(address)
+
+    def now(self, address: str) -> float:
+        """Unix seconds by this node's clock; by ours while the node's is not known."""
+        time = self._clocks.at(address, boottime())
+        return now() if time is None else time
+
+    def clock_offset(self, address: str) -> float | None:
+        """Seconds that the node's clock is ahead of ours; None while it is not known."""
+        time = self._clocks.at(address, boottime())
+        return None if time is None else time - now()
+
+    def learn_clock(self, address: str, outcome: Outcome[list[Reply]], info: Info) -> None:
+        """Take a node's clock from its INFO, which was in this exchange."""
+        time = server_time(info)
+        if time is not None and isinstance(outcome, Exchange):
+            self._clocks.learn(address, time, outcome.sent, outcome.received)
+
+    def read_clocks(self, addresses: Iterable[str], deadline: Deadline, *, pool: str) -> None:
+        """Read the clocks of those nodes that are not known yet, by INFO or, where that has none, by TIME."""
+        unknown = [address for address in addresses if self._clocks.at(address, 0.0) is None]
+        unknown = [address for address in unknown if address not in self._without_time]
+        if not unknown:
+            return
+        for address, outcome in self.execute(
+            dict.fromkeys(unknown, _INFO_SERVER), deadline, pool=pool
+        ).items():
+            if isinstance(outcome, Ok) and isinstance(outcome.value[0], bytes):
+                self.learn_clock(address, outcome, parse_info(outcome.value[0]))
+        still = [address for address in unknown if self._clocks.at(address, 0.0) is None]
+        for address, outcome in self.execute(dict.fromkeys(still, _TIME), deadline, pool=pool).items():
+            if isinstance(outcome, Exchange):
+                time = parse_time(outcome.value[0])
+                if time is None:
+                    self._without_time.add(address)
+                else:
+                    self._clocks.learn(address, time, outcome.sent, outcome.received)
 
     def close(self) -> None:
         """Close the connections. Does not wait for nodes that are late."""
@@ -254,4 +295,6 @@ def _seeds(settings: RedisSettings, url: RedisUrl) -> tuple[str, ...]:
     return (url.address,)
 
 
+_INFO_SERVER: Final = pack_request([("INFO", "server")])
+_TIME: Final = pack_request([("TIME",)])
 _CLUSTER_SHARDS: Final = pack_request([("CLUSTER", "SHARDS")])

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from exporter.redis.connect import ClosedError, Connection
 from exporter.redis.protocol import Reply, Request
-from service.clock import Deadline, monotonic, now
+from service.clock import Deadline, boottime, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 Replies: TypeAlias = "Outcome[list[Reply]]"
@@ -26,7 +26,7 @@ GRACE: Final = 0.05  # seconds past the deadline in which a thread may still rep
 
 @dataclass(frozen=True, slots=True)
 class Exchange(Ok[list[Reply]]):
-    """Replies, and when (unix s, our clock) the request was sent and the last of them had arrived."""
+    """Replies, and when (seconds of `boottime`) the request was sent and the last of them had arrived."""
 
     sent: float = 0.0
     received: float = 0.0
@@ -130,9 +130,9 @@ class NodeConnection:
         return self._send(self._connection, pending)
 
     def _send(self, connection: Connection, pending: Pending) -> Replies:
-        sent = now()
+        sent = boottime()
         replies = connection.exchange(pending.request, pending.deadline)
-        return Exchange(replies, monotonic() - pending.started, sent, now())
+        return Exchange(replies, monotonic() - pending.started, sent, boottime())
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
+from itertools import pairwise
 from typing import TypeAlias
 
 from exporter.address import split_address
@@ -84,9 +85,6 @@ def _values(reply: Reply, name: bytes) -> list[str]:
     """The values after `name` in nested lists of names and values."""
     if not isinstance(reply, list):
         return []
-    found = []
-    for first, second in zip(reply, [*reply[1:], None], strict=True):
-        if first == name and isinstance(second, bytes):
-            found.append(decode_text(second))
-        found += _values(first, name)
-    return found
+    pairs = pairwise(reply)
+    found = [decode_text(second) for first, second in pairs if first == name and isinstance(second, bytes)]
+    return found + [value for item in reply for value in _values(item, name)]

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from exporter.redis.endpoints import is_name, same_ip
+from exporter.redis.connection.endpoints import is_name, same_ip
 from exporter.redis.pool import Peer
 from service.clock import monotonic
 
