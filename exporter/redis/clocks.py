@@ -1,5 +1,5 @@
-"""The servers' clocks. Times in queues are compared with the clock of the node that holds them, not with ours,
-which may be minutes off. Without I/O and without a clock.
+"""The servers' clocks. Times in queues are compared with the clock of the node that holds them: ours may be
+minutes off. Without I/O and without a clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SLOW: Final = 0.25  # seconds: after a slower exchange a reading is off by up t
 
 
 def server_time(info: Info) -> float | None:
-    """The server's clock when it wrote INFO, in unix seconds; None before Redis 6.2, and in some other servers."""
+    """The server's clock when it wrote INFO, in unix seconds; None for a server whose INFO has no clock."""
     microseconds = whole_number(info, "server_time_usec")
     return None if microseconds is None else microseconds / 1e6
 
@@ -38,7 +38,7 @@ class Clocks:
         self._bases: dict[str, float] = {}
 
     def learn(self, address: str, time: float, sent: float, received: float) -> None:
-        """The node's clock showed `time` between the two moments; a slow exchange does not replace a reading."""
+        """Its clock showed `time` between the two moments; a slow exchange does not replace a reading."""
         if received - sent <= _SLOW or address not in self._bases:
             self._bases[address] = time - (sent + received) / 2
 

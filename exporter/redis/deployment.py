@@ -169,7 +169,7 @@ class Deployment:
     def _redirected(
         self, address: str, request: Request, replies: list[Reply], deadline: Deadline, pool: str
     ) -> list[Reply]:
-        """The replies of a node, those of moved keys from the node that has them: at most two more requests."""
+        """A node's replies, those of moved keys from the node that has them: at most two more requests."""
         redirects = Redirects(request, replies)
         singly = redirects.single_keys()
         if singly:
@@ -211,7 +211,7 @@ class Deployment:
     def _learn_preference(
         self, topology: Topology, replies: Mapping[str, Replies], deadline: Deadline
     ) -> None:
-        """Ask one node that answered whether clients shall use host names. Refused: the addresses are first."""
+        """Ask a node that answered whether clients shall use host names. If refused, addresses are first."""
         address = next(address for address, outcome in replies.items() if isinstance(outcome, Ok))
         outcome = self._submit({address: _CLUSTER_SHARDS}, deadline, "redis")[address].outcome()
         if isinstance(outcome, Ok):

@@ -33,7 +33,7 @@ class Exchange(Ok[list[Reply]]):
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class OpenConnection:
     """One connection: the node it is for, the host that was connected to, and the IP that this was then."""
 
     address: str
@@ -170,13 +170,13 @@ class ConnectionPools:
         for connection in connections:
             connection.renew()
 
-    def peers(self) -> list[Peer]:
+    def peers(self) -> list[OpenConnection]:
         """The open connections."""
         with self._lock:
             items = list(self._connections.items())
         open_now = [(key[1], item, item.connection) for key, item in items]
         return [
-            Peer(address, connection.host, connection.ip, item)
+            OpenConnection(address, connection.host, connection.ip, item)
             for address, item, connection in open_now
             if connection is not None and connection.ip
         ]

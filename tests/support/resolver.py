@@ -11,8 +11,8 @@ import pytest
 
 @dataclass
 class Resolver:
-    """`hosts` maps a host to the IP that it leads to, or to None if it cannot be resolved; other hosts are looked
-    up as usual. `asked` has every host that was looked up."""
+    """`hosts` maps a host to the IP that it leads to, or to None if it cannot be resolved; other hosts are
+    looked up as usual. `asked` has every host that was looked up."""
 
     hosts: dict[str, str | None] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)

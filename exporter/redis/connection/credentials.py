@@ -1,5 +1,5 @@
-"""User, password and TLS context for the next connection. Files of secrets and certificates are read again when
-they have changed, or when a login was refused: they are rotated while the exporter runs.
+"""User, password and TLS context for the next connection. Files of secrets and certificates are read again
+when they have changed, or when a login was refused: they are rotated while the exporter runs.
 
 A file that cannot be used (half written, removed for a moment) leaves the last good value in place.
 """

@@ -1,8 +1,8 @@
 """Host names that lead to another server than the one we are connected to: those connections are renewed.
 
-A primary endpoint of a cloud, a Service of Kubernetes or a name that is switched (blue/green) moves while the
-old connection stays open, to a server that nobody uses any more. Names are resolved in a thread of their own: a
-resolver that hangs or fails delays nothing, and costs no connection.
+A primary endpoint of a cloud, a Service of Kubernetes or a name that is switched (blue/green) moves while
+the old connection stays open, to a server that nobody uses any more. Names are resolved in a thread of their
+own: a resolver that hangs or fails delays nothing, and costs no connection.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from exporter.redis.connection.endpoints import is_name, same_ip
-from exporter.redis.pool import Peer
+from exporter.redis.pool import OpenConnection
 from service.clock import monotonic
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class NameCheck:
     """Resolves the names of open connections once per `interval` seconds, when `start_if_due` is called."""
 
-    def __init__(self, peers: Callable[[], Iterable[Peer]], interval: float) -> None:
+    def __init__(self, peers: Callable[[], Iterable[OpenConnection]], interval: float) -> None:
         self._peers = peers
         self._interval: Final = interval
         self._due = monotonic() + interval
@@ -42,8 +42,8 @@ class NameCheck:
             self._thread.start()
 
     def check(self) -> None:
-        """Renew each connection whose IP is not among its name's addresses; a failed look-up changes nothing."""
-        by_host: dict[str, list[Peer]] = {}
+        """Renew each connection whose IP its name does not lead to now; a failed look-up changes nothing."""
+        by_host: dict[str, list[OpenConnection]] = {}
         for peer in self._peers():
             if is_name(peer.host):
                 by_host.setdefault(peer.host, []).append(peer)

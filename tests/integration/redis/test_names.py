@@ -1,4 +1,4 @@
-"""Host names: those that a cluster announces, and names that lead to another server while the exporter runs."""
+"""Host names: those that a cluster announces, and names that lead to another server after some time."""
 
 from __future__ import annotations
 

@@ -24,7 +24,10 @@ BY_ADDRESS, BY_NAME = ("10.0.0.1", 7001), ("cache-1.svc", 7001)
     ],
 )
 def test_the_order(
-    hostname: str, by_name: bool, last: tuple[str, int] | None, expected: list[tuple[str, int]]
+    hostname: str,
+    by_name: bool,  # noqa: FBT001  # a parameter of the table above
+    last: tuple[str, int] | None,
+    expected: list[tuple[str, int]],
 ) -> None:
     assert endpoints(ADDRESS, hostname, {}, by_name=by_name, last=last) == expected
 
@@ -87,7 +90,10 @@ def shards(*endpoints: bytes) -> Reply:
         (ReplyError("ERR unknown subcommand 'SHARDS'"), None),
     ],
 )
-def test_the_preferred_endpoint(reply: Reply, expected: bool | None) -> None:
+def test_the_preferred_endpoint(
+    reply: Reply,
+    expected: bool | None,  # noqa: FBT001  # a parameter of the table above
+) -> None:
     assert prefers_names(reply, NODES) is expected
 
 
