@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from exporter.snapshot import JobCounts, QueueState, Rates, RedisState
+from exporter.snapshot import JobCounts, NodeReading, QueueState, Rates, RedisState
 from service.load_factor import load_factor
 
 
@@ -67,7 +67,8 @@ def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
     """Bytes of the master's replication stream that each replica does not have yet, as (master, bytes).
 
     The two offsets are read some milliseconds apart, so that a replica may seem ahead: that is not a lag.
-    A replica whose offset or whose master's is not known is absent.
+    A replica whose offset or whose master's is not known is absent, and one whose link to its master is
+    down: its offsets do not move then, and 0 would look well.
     """
     readings = state.readings()
     lags: dict[str, tuple[str, float]] = {}
@@ -76,11 +77,18 @@ def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
             continue
         if not {node.address, node.master} <= readings.keys():
             continue
+        if replication_link_down(readings[node.address]):
+            continue
         written = readings[node.master].info.number("master_repl_offset")
         received = readings[node.address].info.number("slave_repl_offset")
         if written is not None and received is not None:
             lags[node.address] = (node.master, max(0.0, written - received))
     return lags
+
+
+def replication_link_down(reading: NodeReading) -> bool:
+    """Whether the node is a replica that has no link to its master (INFO)."""
+    return reading.info.text("master_link_status") not in (None, "up")
 
 
 def hit_ratio(hits: float | None, misses: float | None) -> float | None:

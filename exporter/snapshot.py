@@ -82,6 +82,8 @@ class NodeReading:
     slowlog_length: int | None = None
     maxclients: int | None = None
     clock_offset: float | None = None  # seconds that the server's clock is ahead of ours
+    errors: Mapping[str, int] = field(default_factory=dict)  # error replies since its start, by code
+    recent_errors: Mapping[str, int] = field(default_factory=dict)  # those of the last minutes
 
 
 @dataclass(frozen=True, slots=True)

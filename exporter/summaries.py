@@ -43,7 +43,7 @@ def node_state(node: View) -> str:
     """A key of NODE_STATES."""
     if not node["up"]:
         return "down"
-    return "up" if node["healthy"] else "unhealthy"
+    return "up" if node["healthy"] and not node["why"] else "unhealthy"
 
 
 def source_line(view: View, source: View, translator: Translator) -> str:

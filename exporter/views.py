@@ -8,7 +8,13 @@ from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
-from exporter.derived import hit_ratio, queue_load_factor, replication_lags, worker_utilization
+from exporter.derived import (
+    hit_ratio,
+    queue_load_factor,
+    replication_lags,
+    replication_link_down,
+    worker_utilization,
+)
 from exporter.health import Health, Issue
 from exporter.snapshot import (
     BullMQState,
@@ -195,6 +201,8 @@ def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float |
         "why": outcome.message if isinstance(outcome, Failed) else node.why,
         "replication_lag_bytes": lag,
     }
+    if isinstance(outcome, Ok) and node.healthy and replication_link_down(outcome.value):
+        view["why"] = "no link to its master"
     info = outcome.value.info if isinstance(outcome, Ok) else None
     numbers = {
         "memory_used_bytes": "used_memory",

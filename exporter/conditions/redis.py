@@ -9,7 +9,7 @@ from exporter.config.settings import HealthSettings
 from exporter.snapshot import CLUSTER_SLOTS, NodeReading, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok, Outcome, value_or_none
-from service.units import size
+from service.units import duration, size
 
 
 def redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
@@ -108,6 +108,61 @@ def redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured,
         Message("issue.redis_memory_high.threshold", ratio=f"{limit:.0%}"),
         Message("issue.redis_memory_high.recommendation", command=f"{redis_cli(address)} --bigkeys"),
+    )
+
+
+def redis_clients_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """A node that soon refuses connections, of workers and of the exporter."""
+    state = value_or_none(snapshot.redis)
+    limit = settings.thresholds.redis_clients_ratio
+    shares: dict[str, tuple[float, int]] = {}
+    for address, reading in state.readings().items() if state else ():
+        connected = reading.info.number("connected_clients")
+        if connected is not None and reading.maxclients and connected > limit * reading.maxclients:
+            shares[address] = (connected, reading.maxclients)
+    if not shares:
+        return None
+    address = max(shares, key=lambda node: shares[node][0] / shares[node][1])
+    connected, allowed = shares[address]
+    measured = Message(
+        "issue.redis_clients_high.measured", node=address, clients=int(connected), limit=allowed
+    )
+    if len(shares) > 1:
+        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(shares) - 1)))
+    return Finding(
+        "redis",
+        Message("issue.redis_clients_high.title"),
+        measured,
+        Message("issue.redis_clients_high.threshold", ratio=f"{limit:.0%}"),
+        Message("issue.redis_clients_high.recommendation", command=f"{redis_cli(address)} client list"),
+    )
+
+
+def clock_offset_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """Ages are by the servers' clocks: a clock that is off makes them wrong for producers and people."""
+    state = value_or_none(snapshot.redis)
+    limit = settings.thresholds.clock_offset_seconds
+    offsets = {
+        address: reading.clock_offset
+        for address, reading in (state.readings().items() if state else ())
+        if reading.clock_offset is not None and abs(reading.clock_offset) > limit
+    }
+    if not offsets:
+        return None
+    address = max(offsets, key=lambda node: abs(offsets[node]))
+    ahead = offsets[address]
+    if ahead > 0:
+        measured = Message("issue.clock_offset_high.ahead", node=address, offset=duration(ahead))
+    else:
+        measured = Message("issue.clock_offset_high.behind", node=address, offset=duration(-ahead))
+    if len(offsets) > 1:
+        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(offsets) - 1)))
+    return Finding(
+        "redis",
+        Message("issue.clock_offset_high.title"),
+        measured,
+        Message("issue.clock_offset_high.threshold", limit=duration(limit)),
+        Message("issue.clock_offset_high.recommendation", command="timedatectl", node=address),
     )
 
 

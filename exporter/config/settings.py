@@ -123,6 +123,10 @@ class Thresholds(Model):
     """Thresholds at which a measurement becomes an issue."""
 
     redis_memory_ratio: float = Field(0.8, gt=0, le=1, description="used / maxmemory, or / the host's memory")
+    redis_clients_ratio: float = Field(0.9, gt=0, le=1, description="connected clients / maxclients")
+    clock_offset_seconds: float = Field(
+        5.0, gt=0, description="seconds between the clocks of a Redis node and of the exporter"
+    )
     failed_jobs: int = Field(50, ge=0, description="jobs of all queues that failed in the last hour")
     host_memory_available_ratio: float = Field(
         0.1, ge=0, le=1, description="available / total memory, below which the host is low on memory"
@@ -145,6 +149,12 @@ class Penalties(Model):
     redis_unreachable: Points = Field(30, description="no node answers")
     cluster_node_unhealthy: Points = Field(20, description="a node is unhealthy or does not answer")
     redis_memory_high: Points = Field(15, description="a node's memory is over its threshold")
+    redis_writes_refused: Points = Field(25, description="a node refuses writes")
+    redis_save_failing: Points = Field(10, description="a node cannot save its data to disk")
+    redis_evicts_keys: Points = Field(15, description="a node with queues may evict keys: jobs get lost")
+    replication_broken: Points = Field(15, description="a replica has no link to its master")
+    redis_clients_high: Points = Field(10, description="a node's clients are near maxclients")
+    clock_offset_high: Points = Field(5, description="a node's clock differs from the exporter's")
     queue_system_down: Points = Field(25, description="a known queue cannot be read")
     queue_partly_unread: Points = Field(5, description="a part of a queue cannot be read")
     failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold allows")

@@ -223,11 +223,32 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Unix time of the last successful RDB save, or of the server start before the first save (INFO).",
     ),
     per_node(
+        "redis_rdb_last_bgsave_status",
+        "gauge",
+        "1 if the last RDB save succeeded, 0 if it failed: by default Redis then refuses writes (INFO).",
+        (),
+        lambda reading: state_of(reading.info, "rdb_last_bgsave_status", "ok"),
+    ),
+    per_node(
         "redis_aof_last_write_status",
         "gauge",
         "1 if the last write to the append-only file succeeded, 0 if it failed (INFO).",
         (),
         lambda reading: state_of(reading.info, "aof_last_write_status", "ok"),
+    ),
+    per_node(
+        "redis_errors_total",
+        "counter",
+        "Error replies by code; codes that are not Redis' own are other (INFO errorstats, from Redis 6.2).",
+        ("err",),
+        lambda reading: (((code,), float(count)) for code, count in reading.errors.items()),
+    ),
+    per_node(
+        "redis_clock_offset_seconds",
+        "gauge",
+        "Seconds that the node's clock is ahead of the exporter's, below 0 if it is behind (INFO or TIME).",
+        (),
+        lambda reading: [] if reading.clock_offset is None else [((), reading.clock_offset)],
     ),
     per_node(
         "redis_slowlog_length",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.redis.deployment import Deployment
+from exporter.redis.errors import parse_errors
 from exporter.redis.find import SeedsUnreadableError, sentinel_views
 from exporter.redis.info import (
     failed_reply,
@@ -85,6 +86,7 @@ def unpack_node(replies: Sequence[Reply], took: float = 0.0) -> Outcome[NodeRead
             cluster_lines=parse_cluster_nodes(cluster_nodes) if isinstance(cluster_nodes, bytes) else None,
             slowlog_length=slowlog if isinstance(slowlog, int) else None,
             maxclients=whole_number(info, "maxclients"),
+            errors=parse_errors(info),
         ),
         took,
     )
@@ -168,15 +170,22 @@ def _needs_refresh(deployment: Deployment, state: RedisState) -> bool:
 def _unpack_outcome(
     address: str, outcomes: Mapping[str, Outcome[list[Reply]]], deployment: Deployment
 ) -> Outcome[NodeReading]:
-    """One node's reading, with its clock."""
+    """One node's reading, with what follows from earlier ones: its clock, its recent errors."""
     outcome = outcomes[address]
     if isinstance(outcome, Failed):
         return outcome
     reading = unpack_node(outcome.value, outcome.took)
     if isinstance(reading, Failed):
         return reading
-    deployment.learn_clock(address, outcome, reading.value.info)
-    return replace(reading, value=replace(reading.value, clock_offset=deployment.clock_offset(address)))
+    info = reading.value.info
+    deployment.learn_clock(address, outcome, info)
+    run_id = info.text("run_id") or ""
+    value = replace(
+        reading.value,
+        clock_offset=deployment.clock_offset(address),
+        recent_errors=deployment.recent_errors(address, run_id, reading.value.errors),
+    )
+    return replace(reading, value=value)
 
 
 def _seeds_only(deployment: Deployment, failures: Mapping[str, Failed]) -> RedisState:

@@ -17,6 +17,7 @@ from exporter.redis.connect import Connection, ConnectionOptions, open_connectio
 from exporter.redis.connection.credentials import Credentials
 from exporter.redis.connection.endpoints import Endpoint, endpoints, node_at, prefers_names
 from exporter.redis.connection.names import NameCheck
+from exporter.redis.errors import RecentErrors
 from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
 from exporter.redis.info import parse_info
 from exporter.redis.pool import GRACE, ConnectionPools, Exchange, Pending, Replies
@@ -24,7 +25,7 @@ from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
 from exporter.snapshot import Info, Mode, Topology
-from service.clock import Deadline, boottime, now
+from service.clock import Deadline, boottime, monotonic, now
 from service.outcome import Ok, Outcome, UnreadableError
 
 _SETTLE: Final = 0.25  # seconds that other seeds get after the first reply: a dead seed delays no start
@@ -52,6 +53,7 @@ class Deployment:
         self._hostnames: dict[str, str] = {}
         self._clocks = Clocks()
         self._without_time: set[str] = set()
+        self._errors = RecentErrors()
         self._by_name = False
         self._connected_at: dict[str, Endpoint] = {}
         self._names = NameCheck(self._pools.peers, settings.resolve_interval_seconds)
@@ -102,6 +104,8 @@ class Deployment:
             addresses = nodes | self._sentinels | frozenset(self.seeds)
         self._pools.keep_only(addresses)
         self._clocks.forget_others(addresses)
+        with self._lock:
+            self._errors.forget_others(addresses)
 
     def execute(
         self, requests: Mapping[str, Request], deadline: Deadline, *, pool: str
@@ -161,6 +165,11 @@ class Deployment:
                     self._without_time.add(address)
                 else:
                     self._clocks.learn(address, time, outcome.sent, outcome.received)
+
+    def recent_errors(self, address: str, run_id: str, totals: Mapping[str, int]) -> dict[str, int]:
+        """A node's errors of the last minutes by code, from its totals of now and of earlier collections."""
+        with self._lock:
+            return self._errors.observe(address, run_id, totals, monotonic())
 
     def close(self) -> None:
         """Close the connections. Does not wait for nodes that are late."""

@@ -60,6 +60,35 @@ def redis(**nodes: Outcome[NodeReading]) -> Change:
     return lambda snapshot: replace(snapshot, redis=Ok(replace(REDIS, nodes=readings)))
 
 
+def with_facts(outcome: Ok[NodeReading], **facts: object) -> Ok[NodeReading]:
+    return replace(outcome, value=replace(outcome.value, **facts))  # type: ignore[arg-type]
+
+
+def erring(**recent: int) -> Ok[NodeReading]:
+    return with_facts(reading(), recent_errors=recent)
+
+
+def bgsave_failed(**recent: int) -> Ok[NodeReading]:
+    return with_facts(reading(rdb_last_bgsave_status="err"), recent_errors=recent)
+
+
+def connected(clients: int, limit: int | None) -> Ok[NodeReading]:
+    return with_facts(reading(connected_clients=clients), maxclients=limit)
+
+
+def clock(offset: float) -> Ok[NodeReading]:
+    return with_facts(reading(), clock_offset=offset)
+
+
+def unlinked(since: int = 7, **fields: object) -> Ok[NodeReading]:
+    facts = {"master_link_status": "down", "master_link_down_since_seconds": since}
+    return reading(**facts, master_host="10.0.0.1", master_port=7001, **fields)
+
+
+def evicting_cache(snapshot: Snapshot) -> Snapshot:
+    return bullmq()(redis(a=reading(maxmemory_policy="allkeys-lru"))(snapshot))
+
+
 def topology(*nodes: TopologyNode) -> Change:
     return lambda snapshot: replace(snapshot, redis=Ok(replace(REDIS, topology=Topology("cluster", nodes))))
 
@@ -93,6 +122,8 @@ def part(**outcomes: object) -> Change:
 
 UNWELL = replace(NODES[1], healthy=False, why="failed, say 1 of 1 nodes")
 
+EVICTS = {"redis_evicts_keys": 15.0}
+
 CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("no issue", lambda snapshot: snapshot, {}),
     ("everything is switched off", part(redis=None, bullmq=None, host=None, process=None), {}),
@@ -122,6 +153,51 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
         redis(a=reading(maxmemory=0, total_system_memory=None, used_memory=99 * GIB)),
         {},
     ),
+    ("a snapshot failed, no write was refused", redis(a=bgsave_failed()), {"redis_save_failing": 10}),
+    (
+        "a snapshot failed, writes are refused",
+        redis(a=bgsave_failed(MISCONF=3)),
+        {"redis_writes_refused": 25},
+    ),
+    ("a snapshot failed, and succeeded since", redis(a=erring(MISCONF=3)), {}),
+    (
+        "one node refuses writes, another one only fails to save",
+        redis(a=bgsave_failed(MISCONF=3), b=bgsave_failed()),
+        {"redis_writes_refused": 25, "redis_save_failing": 10},
+    ),
+    (
+        "the append-only file cannot be written",
+        redis(a=reading(aof_last_write_status="err")),
+        {"redis_writes_refused": 25},
+    ),
+    ("writes over maxmemory", redis(a=erring(OOM=1)), {"redis_writes_refused": 25}),
+    ("writes to a replica", redis(b=erring(READONLY=1)), {"redis_writes_refused": 25}),
+    ("errors of other kinds", redis(b=erring(ERR=9, WRONGTYPE=9, NOSCRIPT=9, other=9)), {}),
+    (
+        "no replica of those that a write needs",
+        redis(a=reading(role="master", min_slaves_good_slaves=0)),
+        {"redis_writes_refused": 25},
+    ),
+    ("a replica of those that a write needs", redis(a=reading(role="master", min_slaves_good_slaves=1)), {}),
+    ("a replica needs none", redis(b=reading(role="slave", min_slaves_good_slaves=0)), {}),
+    ("a limit that evicts", redis(a=reading(maxmemory_policy="allkeys-lru")), {"redis_evicts_keys": 15}),
+    ("a limit that evicts what expires", redis(a=reading(maxmemory_policy="volatile-ttl")), EVICTS),
+    ("no limit that evicts", redis(a=reading(maxmemory=0, maxmemory_policy="allkeys-lru")), {}),
+    ("a limit that does not evict", redis(a=reading(maxmemory_policy="noeviction")), {}),
+    ("a cache without queues", evicting_cache, {}),
+    ("a replica without its master", redis(b=unlinked()), {"replication_broken": 15}),
+    ("a replica that never had its master", redis(b=unlinked(-1)), {"replication_broken": 15}),
+    ("a replica that receives its first copy", redis(b=unlinked(master_sync_in_progress=1)), {}),
+    ("90 % of maxclients", redis(a=connected(9, 10)), {}),
+    (
+        "over 90 % of maxclients",
+        redis(a=connected(91, 100), b=connected(99, 100)),
+        {"redis_clients_high": 10},
+    ),
+    ("maxclients is not known", redis(a=connected(91, None)), {}),
+    ("clocks 5 s apart", redis(a=clock(5.0), b=clock(-5.0)), {}),
+    ("a clock that is behind", redis(a=clock(-5.1)), {"clock_offset_high": 5}),
+    ("clocks that are ahead", redis(a=clock(300.0), b=clock(301.0)), {"clock_offset_high": 5}),
     ("queues could not be collected", part(bullmq=SILENT), {"queue_system_down": 25}),
     ("one queue could not be read", bullmq(queue(), unread=1), {"queue_system_down": 25}),
     ("no queues", bullmq(), {}),
