@@ -35,11 +35,15 @@ def redis_cli(address: str) -> str:
     return f"redis-cli -h {host.strip('[]')} -p {port}"
 
 
+def any_node(snapshot: Snapshot) -> str:
+    """The address of a node that answers, or a placeholder."""
+    state = value_or_none(snapshot.redis)
+    return min(state.readings(), default="HOST:PORT") if state else "HOST:PORT"
+
+
 def any_redis_cli(snapshot: Snapshot) -> str:
     """The redis-cli command for a node that answers, or with a placeholder."""
-    state = value_or_none(snapshot.redis)
-    addresses = sorted(state.readings()) if state else []
-    return redis_cli(addresses[0]) if addresses else redis_cli("HOST:PORT")
+    return redis_cli(any_node(snapshot))
 
 
 def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from shlex import quote
 
 from exporter.bullmq.keys import base
-from exporter.conditions.finding import NAMED, Finding, any_redis_cli, first_few
+from exporter.conditions.advice import Context, first_advice
+from exporter.conditions.finding import Finding, any_node, any_redis_cli, first_few
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
@@ -19,31 +20,40 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     outcome = snapshot.bullmq
     if outcome is None:
         return None
+    contexts: list[Context] = []
     if isinstance(outcome, Failed):
         failures = [outcome.message]
+        contexts = [Context(outcome.kind, outcome.message, any_node(snapshot))]
         measured = Message("issue.text", text=outcome.message)
     elif outcome.value.up:
         return None
     elif outcome.value.blind:
         failures = [readable(problem) for problem in outcome.value.problems]
+        contexts = [Context("refused", failure, any_node(snapshot)) for failure in failures]
         measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
     else:
         unread = outcome.value.unread
         failures = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
+        contexts = [
+            Context(failed.kind, failed.message, any_node(snapshot), key=readable(base(queue)))
+            for queue, failed in unread.items()
+        ]
         measured = Message(
             "issue.queue_system_down.measured",
             unread=len(unread),
             count=len(unread) + len(outcome.value.queues),
             failures=first_few(failures),
         )
-    if any("NOPERM" in failure for failure in failures[:NAMED]):
-        command = f"{any_redis_cli(snapshot)} acl log"
-        recommendation = Message("issue.queue_system_down.recommendation_acl", command=command)
-    elif redis_unreachable(snapshot, settings) or cluster_node_unhealthy(snapshot, settings):
+    # Queues follow their node: what is wrong with it has a recommendation of its own.
+    of_nodes = all(context.kind in ("unreachable", "timeout", "moved") for context in contexts)
+    unhealthy = cluster_node_unhealthy(snapshot, settings) if of_nodes else None
+    command = f"{any_redis_cli(snapshot)} slowlog get 10"
+    if redis_unreachable(snapshot, settings) or unhealthy:
         recommendation = Message("issue.queue_system_down.recommendation_redis")
     else:
-        command = f"{any_redis_cli(snapshot)} slowlog get 10"
-        recommendation = Message("issue.queue_system_down.recommendation", command=command)
+        recommendation = first_advice(contexts) or Message(
+            "issue.queue_system_down.recommendation", command=command
+        )
     return Finding(
         "bullmq",
         Message("issue.queue_system_down.title"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from exporter.conditions.advice import Context, first_advice
 from exporter.conditions.finding import Finding, first_few, redis_cli
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import CLUSTER_SLOTS, NodeReading, Snapshot
+from exporter.snapshot import CLUSTER_SLOTS, NodeReading, RedisState, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok, Outcome, value_or_none
 from service.units import duration, size
@@ -25,12 +27,13 @@ def redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         )
     known = sorted(outcome.value.nodes) if isinstance(outcome, Ok) else []
     command = f"{redis_cli(known[0] if known else 'HOST:PORT')} ping"
+    unreachable = Message("issue.redis_unreachable.recommendation", command=command)
     return Finding(
         "redis",
         Message("issue.redis_unreachable.title"),
         measured,
         Message("issue.redis_unreachable.threshold"),
-        Message("issue.redis_unreachable.recommendation", command=command),
+        first_advice(_failures(outcome)) or unreachable,
     )
 
 
@@ -60,10 +63,11 @@ def cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | N
         failures.append(Message("issue.slots_without_owner.measured", slots=missing, total=CLUSTER_SLOTS))
     failures += [failure for _, failure in unhealthy]
     witness = min(state.readings())
+    silent = {address: out for address, out in state.nodes.items() if isinstance(out, Failed)}
     if unhealthy:
         query = "cluster nodes" if state.topology.mode == "cluster" else "info replication"
         title = Message("issue.cluster_node_unhealthy.title")
-        recommendation = Message(
+        recommendation = first_advice(_contexts(state, silent)) or Message(
             "issue.cluster_node_unhealthy.recommendation",
             node=unhealthy[0][0],
             command=f"{redis_cli(witness)} {query}",
@@ -182,6 +186,22 @@ def _fill(reading: NodeReading) -> _Fill | None:
     if used is None or not total:
         return None
     return _Fill(used / total, used, total, bool(maxmemory))
+
+
+def _failures(outcome: Outcome[RedisState]) -> list[Context]:
+    if isinstance(outcome, Failed):
+        return [Context(outcome.kind, outcome.message, "HOST:PORT")]
+    return _contexts(outcome.value, outcome.value.nodes)
+
+
+def _contexts(state: RedisState, nodes: Mapping[str, Outcome[NodeReading]]) -> list[Context]:
+    """The failures among these nodes. Where sentinels are set and no node is known, the nodes are they."""
+    sentinels = state.topology.mode == "sentinel" and not state.topology.masters()
+    return [
+        Context(failed.kind, failed.message, address, sentinel=sentinels)
+        for address, failed in sorted(nodes.items())
+        if isinstance(failed, Failed)
+    ]
 
 
 def _why(outcome: Outcome[NodeReading]) -> str:

@@ -18,7 +18,14 @@ from exporter.redis.connection.credentials import Credentials
 from exporter.redis.connection.endpoints import Endpoint, endpoints, node_at, prefers_names
 from exporter.redis.connection.names import NameCheck
 from exporter.redis.errors import RecentErrors
-from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
+from exporter.redis.find import (
+    SeedsUnreadableError,
+    find_nodes,
+    find_request,
+    find_sentinel_nodes,
+    unknown_master,
+    with_masters,
+)
 from exporter.redis.info import parse_info
 from exporter.redis.pool import GRACE, ConnectionPools, Exchange, Pending, Replies
 from exporter.redis.protocol import Reply, Request, pack_request
@@ -26,7 +33,7 @@ from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
 from exporter.snapshot import Info, Mode, Topology
 from service.clock import Deadline, boottime, monotonic, now
-from service.outcome import Ok, Outcome, UnreadableError
+from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 _SETTLE: Final = 0.25  # seconds that other seeds get after the first reply: a dead seed delays no start
 _DEFAULT: Final = "127.0.0.1:6379"
@@ -203,9 +210,11 @@ class Deployment:
     def _discover(self, deadline: Deadline) -> Topology:
         if self.expected_mode == "sentinel":
             requests = dict.fromkeys(sorted(self._sentinels), sentinel_request(self.sentinel_master))
-            views, topology = find_sentinel_nodes(
-                self.sentinel_master, self._execute_until_first(requests, deadline)
-            )
+            replies = self._execute_until_first(requests, deadline)
+            try:
+                views, topology = find_sentinel_nodes(self.sentinel_master, replies)
+            except SeedsUnreadableError as error:
+                raise SeedsUnreadableError(self._name_masters(error.failures, deadline)) from None
             self.update(topology, sentinel_addresses(views))
         else:
             known = [node.address for node in self._topology.nodes] if self._topology else []
@@ -216,6 +225,17 @@ class Deployment:
             if any(node.hostname for node in topology.nodes):
                 self._learn_preference(topology, replies, deadline)
         return topology
+
+    def _name_masters(self, failures: Mapping[str, Failed], deadline: Deadline) -> dict[str, Failed]:
+        """The failures; a sentinel that does not know our master's name is asked for those that it knows."""
+        asked = [address for address, failed in failures.items() if unknown_master(failed)]
+        pending = self._submit(dict.fromkeys(asked, _SENTINEL_MASTERS), deadline, "redis")
+        outcomes = {address: item.outcome() for address, item in pending.items()}
+        return dict(failures) | {
+            address: with_masters(failures[address], outcome.value[0])
+            for address, outcome in outcomes.items()
+            if isinstance(outcome, Ok)
+        }
 
     def _learn_preference(
         self, topology: Topology, replies: Mapping[str, Replies], deadline: Deadline
@@ -305,5 +325,6 @@ def _seeds(settings: RedisSettings, url: RedisUrl) -> tuple[str, ...]:
 
 
 _INFO_SERVER: Final = pack_request([("INFO", "server")])
+_SENTINEL_MASTERS: Final = pack_request([("SENTINEL", "MASTERS")])
 _TIME: Final = pack_request([("TIME",)])
 _CLUSTER_SHARDS: Final = pack_request([("CLUSTER", "SHARDS")])

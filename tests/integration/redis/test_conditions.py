@@ -8,42 +8,20 @@ from contextlib import ExitStack
 
 import pytest
 
-from exporter.assessment import Assessment
-from exporter.config.settings import HealthSettings
 from exporter.derived import replication_lags
-from exporter.health import assess
 from exporter.metrics.families import FAMILIES
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import BullMQState, JobCounts, QueueId, QueueState, Snapshot
 from exporter.views import About, status_view
 from lab.cluster import start_cluster
 from lab.deadline import wait_until
 from lab.redis import RedisError, RedisServer, start_redis
-from service.catalogs import ENGLISH
-from service.outcome import Ok
+from tests.support.conditions import assessment_of, issues_of
 from tests.support.deployments import Connect, collect
-
-QUEUE = QueueState(QueueId("bull", "mail"), JobCounts(0, 0, 0, 0, 0, 0, 0), False, 0, 0, 0, 0)
-
-
-def assessment(deployment: Deployment) -> Assessment:
-    """The state of these servers, with one queue."""
-    snapshot = Snapshot(0.0, Ok(collect(deployment)), Ok(BullMQState((QUEUE,))))
-    return Assessment(snapshot, assess(snapshot, HealthSettings()))
-
-
-def issues(deployment: Deployment) -> dict[str, str]:
-    """Each issue's measured value and recommendation."""
-    return {
-        issue.name: f"{ENGLISH.render(issue.measured)} | {ENGLISH.render(issue.recommendation)}"
-        for issue in assessment(deployment).health.issues
-        if issue.name != "redis_memory_high"  # of the machine
-    }
 
 
 def series(deployment: Deployment, name: str) -> dict[tuple[str, ...], float]:
     (family,) = (family for family in FAMILIES if family.name == name)
-    return {labels: float(str(value)) for labels, value in family.read(assessment(deployment))}
+    return {labels: float(str(value)) for labels, value in family.read(assessment_of(deployment))}
 
 
 def refused(server: RedisServer, *command: str) -> bool:
@@ -62,12 +40,12 @@ def server() -> Iterator[RedisServer]:
 
 def test_a_snapshot_that_fails_stops_all_writes(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
-    assert issues(deployment) == {}
+    assert issues_of(deployment) == {}
     (server.directory / "dump.rdb" / "x").mkdir(parents=True)
     server.cli("config", "set", "save", "1 1")
     server.cli("bgsave")
     wait_until(lambda: refused(server, "set", "a", "1"), what="writes are refused")
-    found = issues(deployment)
+    found = issues_of(deployment)
     assert list(found) == ["redis_writes_refused"]
     assert (
         f"{server.address}: MISCONF 1 | No job can be added or finished until"
@@ -76,50 +54,50 @@ def test_a_snapshot_that_fails_stops_all_writes(server: RedisServer, connect: Co
     assert series(deployment, "redis_rdb_last_bgsave_status") == {(server.address,): 0}
     assert series(deployment, "redis_errors_total")[server.address, "MISCONF"] == 1
     started_meanwhile = connect(url=server.url)
-    assert list(issues(started_meanwhile)) == ["redis_save_failing"]  # nothing was refused while it looked
+    assert list(issues_of(started_meanwhile)) == ["redis_save_failing"]  # nothing was refused while it looked
     (server.directory / "dump.rdb" / "x").rmdir()
     (server.directory / "dump.rdb").rmdir()
     server.cli("bgsave")
     wait_until(lambda: not refused(server, "set", "a", "1"), what="writes succeed")
-    assert issues(deployment) == issues(started_meanwhile) == {}
+    assert issues_of(deployment) == issues_of(started_meanwhile) == {}
     assert series(deployment, "redis_rdb_last_bgsave_status") == {(server.address,): 1}
 
 
 def test_writes_that_need_a_replica(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
-    assert issues(deployment) == {}
+    assert issues_of(deployment) == {}
     server.cli("config", "set", "min-replicas-to-write", 1)
-    assert "NOREPLICAS | " in issues(deployment)["redis_writes_refused"]  # before anybody writes
+    assert "NOREPLICAS | " in issues_of(deployment)["redis_writes_refused"]  # before anybody writes
     assert refused(server, "set", "a", "1")
-    assert "NOREPLICAS 1 | " in issues(deployment)["redis_writes_refused"]
+    assert "NOREPLICAS 1 | " in issues_of(deployment)["redis_writes_refused"]
 
 
 def test_writes_over_maxmemory(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
-    issues(deployment)
+    issues_of(deployment)
     server.cli("config", "set", "maxmemory", 1)
     assert refused(server, "set", "a", "1")
-    assert "OOM 1 | No job can be added until" in issues(deployment)["redis_writes_refused"]
+    assert "OOM 1 | No job can be added until" in issues_of(deployment)["redis_writes_refused"]
 
 
 def test_a_policy_that_evicts(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
     server.cli("config", "set", "maxmemory-policy", "allkeys-lru")
-    assert issues(deployment) == {}  # without a limit nothing is evicted
+    assert issues_of(deployment) == {}  # without a limit nothing is evicted
     server.cli("config", "set", "maxmemory", "1gb")
     measured = "maxmemory 1.0 GiB, maxmemory-policy allkeys-lru, 0 keys deleted"
-    assert measured in issues(deployment)["redis_evicts_keys"]
+    assert measured in issues_of(deployment)["redis_evicts_keys"]
 
 
 def test_clients_near_the_limit(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
-    assert issues(deployment) == {}
+    assert issues_of(deployment) == {}
     server.cli("config", "set", "maxclients", 10)
     with ExitStack() as undo:
         for _ in range(9):
             undo.enter_context(socket.create_connection((server.host, server.port)))
-        wait_until(lambda: "redis_clients_high" in issues(deployment), what="the issue is there")
-        assert "10 clients of 10 (maxclients)" in issues(deployment)["redis_clients_high"]
+        wait_until(lambda: "redis_clients_high" in issues_of(deployment), what="the issue is there")
+        assert "10 clients of 10 (maxclients)" in issues_of(deployment)["redis_clients_high"]
 
 
 def test_replicas_that_have_lost_their_masters(connect: Connect) -> None:
@@ -129,7 +107,7 @@ def test_replicas_that_have_lost_their_masters(connect: Connect) -> None:
             node.cli("config", "set", "masterauth", "p")
             node.cli("config", "set", "requirepass", "p")
             node.password = "p"
-        assert issues(deployment) == {}
+        assert issues_of(deployment) == {}
         replicas = cluster.replicas()
         assert len(replication_lags(collect(deployment))) == 3
         for node in cluster.nodes:
@@ -148,17 +126,17 @@ def test_replicas_that_have_lost_their_masters(connect: Connect) -> None:
             ),
             what="all replicas have lost their masters",
         )
-        found = issues(deployment)
+        found = issues_of(deployment)
         assert list(found) == ["replication_broken"]
         assert all(f"{address} has " in found["replication_broken"] for address in down)
         assert "masterauth" in found["replication_broken"]
         assert series(deployment, "redis_cluster_replication_lag_bytes") == {}
-        view = status_view(assessment(deployment), About("1", monitoring=True))
+        view = status_view(assessment_of(deployment), About("1", monitoring=True))
         reasons = {node["address"]: node["why"] for node in view["redis"]["nodes"]}
         assert {address for address, why in reasons.items() if why == "no link to its master"} == down
         for node in cluster.nodes:
             node.cli("config", "set", "masterauth", "p")
-        wait_until(lambda: issues(deployment) == {}, what="the replicas are linked again", seconds=20)
+        wait_until(lambda: issues_of(deployment) == {}, what="the replicas are linked again", seconds=20)
         assert len(series(deployment, "redis_cluster_replication_lag_bytes")) == 3
 
 
@@ -166,9 +144,9 @@ def test_writes_to_a_replica(server: RedisServer, connect: Connect) -> None:
     with start_redis() as replica:
         replica.cli("replicaof", server.host, server.port)
         deployment = connect(url=replica.url)
-        wait_until(lambda: issues(deployment) == {}, what="the replica is linked")
+        wait_until(lambda: issues_of(deployment) == {}, what="the replica is linked")
         assert refused(replica, "set", "a", "1")
-        assert "READONLY 1 | Producers or workers write to" in issues(deployment)["redis_writes_refused"]
+        assert "READONLY 1 | Producers or workers write to" in issues_of(deployment)["redis_writes_refused"]
 
 
 def test_codes_that_scripts_make_up_are_counted_together(server: RedisServer, connect: Connect) -> None:
