@@ -38,8 +38,8 @@ FAILURES: list[tuple[str, str, str]] = [
     (
         "auth",
         (
-            "user name or password refused: ERR AUTH <password> called without any password configured for the "
-            "default user. Are you sure your configuration is correct?"
+            "user name or password refused: ERR AUTH <password> called without any password configured for "
+            "the default user. Are you sure your configuration is correct?"
         ),
         "issue.advice.no_password",
     ),
