@@ -69,7 +69,7 @@ class Connection:
     def __init__(self, raw: Any) -> None:
         self._raw = raw  # redis-py's, whose methods have no types
         self._socket: socket.socket = raw._sock  # noqa: SLF001  # it has no public name
-        self.host: str = raw.host
+        self.host: str = getattr(raw, "host", "")
         """What was connected to, a name or an IP; `ip` is what that was at the time."""
         self.ip: str = _peer_ip(self._socket)
         self._reader = hiredis.Reader(
@@ -194,11 +194,12 @@ class _TlsConnection(RedisPySslConnection):
 
 
 def _peer_ip(connected: socket.socket) -> str:
-    """The IP of the other end; empty if the server has closed the connection already."""
+    """The IP of the other end; empty for a Unix socket, or if the server has closed the connection."""
     try:
-        return str(connected.getpeername()[0])
+        name = connected.getpeername()
     except OSError:
         return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def _redis_py_connection(host: str, port: int, options: ConnectionOptions, deadline: Deadline) -> Any:

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as NotDoneError
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Final
 
 from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
@@ -36,6 +37,7 @@ from service.clock import Deadline, boottime, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 _SETTLE: Final = 0.25  # seconds that other seeds get after the first reply: a dead seed delays no start
+_CLOCK_SECONDS: Final = 60.0  # between two requests for a clock that INFO does not have
 _DEFAULT: Final = "127.0.0.1:6379"
 
 
@@ -59,7 +61,7 @@ class Deployment:
         self._topology: Topology | None = None
         self._hostnames: dict[str, str] = {}
         self._clocks = Clocks()
-        self._without_time: set[str] = set()
+        self._clock_due: dict[str, float] = {}
         self._errors = RecentErrors()
         self._by_name = False
         self._connected_at: dict[str, Endpoint] = {}
@@ -113,6 +115,7 @@ class Deployment:
         self._clocks.forget_others(addresses)
         with self._lock:
             self._errors.forget_others(addresses)
+            self._clock_due = {node: due for node, due in self._clock_due.items() if node in addresses}
 
     def execute(
         self, requests: Mapping[str, Request], deadline: Deadline, *, pool: str
@@ -127,7 +130,8 @@ class Deployment:
         bound = deadline.at_most(self._settings.timeout_seconds)
         pending = self._submit(requests, bound, pool)
         outcomes = {address: pending_request.outcome() for address, pending_request in pending.items()}
-        for address, outcome in outcomes.items():
+        in_cluster = self._topology is not None and self._topology.mode == "cluster"
+        for address, outcome in outcomes.items() if in_cluster else ():
             if isinstance(outcome, Ok) and met_half_moved_slot(outcome.value):
                 replies = self._redirected(address, requests[address], outcome.value, bound, pool)
                 outcomes[address] = replace(outcome, value=replies)
@@ -152,26 +156,28 @@ class Deployment:
         time = server_time(info)
         if time is not None and isinstance(outcome, Exchange):
             self._clocks.learn(address, time, outcome.sent, outcome.received)
+            self._clock_due[address] = inf
 
     def read_clocks(self, addresses: Iterable[str], deadline: Deadline, *, pool: str) -> None:
-        """Read the clocks of those nodes that are not known yet, by INFO or, where that has none, by TIME."""
-        unknown = [address for address in addresses if self._clocks.at(address, 0.0) is None]
-        unknown = [address for address in unknown if address not in self._without_time]
-        if not unknown:
-            return
-        for address, outcome in self.execute(
-            dict.fromkeys(unknown, _INFO_SERVER), deadline, pool=pool
-        ).items():
-            if isinstance(outcome, Ok) and isinstance(outcome.value[0], bytes):
-                self.learn_clock(address, outcome, parse_info(outcome.value[0]))
-        still = [address for address in unknown if self._clocks.at(address, 0.0) is None]
-        for address, outcome in self.execute(dict.fromkeys(still, _TIME), deadline, pool=pool).items():
-            if isinstance(outcome, Exchange):
-                time = parse_time(outcome.value[0])
-                if time is None:
-                    self._without_time.add(address)
-                else:
-                    self._clocks.learn(address, time, outcome.sent, outcome.received)
+        """Read the clocks of those nodes whose INFO was not read yet, or has no clock: then by TIME.
+
+        A node that does not answer is asked again after a while: not each collection pays its time-out.
+        """
+        at = monotonic()
+        due = [address for address in addresses if at >= self._clock_due.get(address, at)]
+        self._clock_due |= dict.fromkeys(due, at + _CLOCK_SECONDS)
+        without: list[str] = []
+        asked = self.execute(dict.fromkeys(due, _INFO_SERVER), deadline, pool=pool)
+        for address, outcome in asked.items():
+            if isinstance(outcome, Ok):
+                reply = outcome.value[0]
+                info = parse_info(reply) if isinstance(reply, bytes) else Info({})
+                self.learn_clock(address, outcome, info)
+                without += [address] if server_time(info) is None else []
+        for address, outcome in self.execute(dict.fromkeys(without, _TIME), deadline, pool=pool).items():
+            time = parse_time(outcome.value[0]) if isinstance(outcome, Ok) else None
+            if time is not None and isinstance(outcome, Exchange):
+                self._clocks.learn(address, time, outcome.sent, outcome.received)
 
     def recent_errors(self, address: str, run_id: str, totals: Mapping[str, int]) -> dict[str, int]:
         """A node's errors of the last minutes by code, from its totals of now and of earlier collections."""
