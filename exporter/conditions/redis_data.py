@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from exporter.conditions.finding import Finding, first_few, redis_cli
 from exporter.config.settings import HealthSettings
 from exporter.derived import replication_link_down
+from exporter.redis.errors import WRITE_REFUSALS
 from exporter.snapshot import NodeReading, Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, size
-
-_REFUSALS: Final = ("MISCONF", "OOM", "NOREPLICAS", "READONLY")
-"""Error codes of a server that refuses a write, the most urgent first."""
 
 
 def redis_writes_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
@@ -30,7 +26,7 @@ def redis_writes_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | Non
         Message("issue.redis_writes_refused.node", node=address, codes=", ".join(_counted(codes)))
         for address, codes in refusing.items()
     ]
-    code = next(code for code in _REFUSALS if any(code in codes for codes in refusing.values()))
+    code = next(code for code in WRITE_REFUSALS if any(code in codes for codes in refusing.values()))
     address = next(address for address, codes in refusing.items() if code in codes)
     return Finding(
         "redis",
@@ -149,7 +145,7 @@ def _refusals(reading: NodeReading) -> dict[str, int]:
 
     0 where its state says that it refuses each write, although nobody has tried.
     """
-    codes = {code: reading.recent_errors[code] for code in _REFUSALS if code in reading.recent_errors}
+    codes = {code: reading.recent_errors[code] for code in WRITE_REFUSALS if code in reading.recent_errors}
     if not _cannot_save(reading):
         codes.pop("MISCONF", None)  # it did, and has recovered
     info = reading.info

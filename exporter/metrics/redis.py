@@ -239,7 +239,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     per_node(
         "redis_errors_total",
         "counter",
-        "Error replies by code; codes that are not Redis' own are other (INFO errorstats, from Redis 6.2).",
+        "Error replies by code; codes that are not Redis' own are other (INFO errorstats, Redis 6.2 on).",
         ("err",),
         lambda reading: (((code,), float(count)) for code, count in reading.errors.items()),
     ),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.redis.deployment import Deployment
-from exporter.redis.errors import parse_errors
+from exporter.redis.errors import WRITE_REFUSALS, parse_errors
 from exporter.redis.find import SeedsUnreadableError, sentinel_views
 from exporter.redis.info import (
     failed_reply,
@@ -27,6 +27,7 @@ from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 _POOL: Final = "redis"
+_NO_REFUSALS: Final = dict.fromkeys(WRITE_REFUSALS, 0)  # INFO lists only errors that happened
 _EMPTY: Final = {"db0": Keyspace(0, 0)}  # INFO lists only databases that have keys; db0 always exists
 _DISCOVERED_LATE: Final = Failed("timeout", "discovered too late in this collection to be read")
 
@@ -86,7 +87,7 @@ def unpack_node(replies: Sequence[Reply], took: float = 0.0) -> Outcome[NodeRead
             cluster_lines=parse_cluster_nodes(cluster_nodes) if isinstance(cluster_nodes, bytes) else None,
             slowlog_length=slowlog if isinstance(slowlog, int) else None,
             maxclients=whole_number(info, "maxclients"),
-            errors=parse_errors(info),
+            errors=(_NO_REFUSALS if b"# Errorstats" in general else {}) | parse_errors(info),
         ),
         took,
     )

@@ -10,6 +10,9 @@ from exporter.snapshot import Info
 RECENT_SECONDS: Final = 300.0
 """Seconds in which an error counts as recent; with collections further apart, since the previous one."""
 
+WRITE_REFUSALS: Final = ("MISCONF", "OOM", "NOREPLICAS", "READONLY")
+"""Codes of a server that refuses a write, the most urgent first."""
+
 _SPACING: Final = 5.0  # seconds between two remembered readings
 _PREFIX: Final = "errorstat_"
 _OTHER: Final = "other"

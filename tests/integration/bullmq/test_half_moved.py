@@ -91,3 +91,40 @@ def test_without_the_right_to_ask_moved_and_absent_keys_are_unknown_not_zero(
         assert (queue.jobs.delayed, queue.jobs.failed, queue.paused) == (None, None, False)
         assert any("asking" in text for text in queue.odd)
         assert state.up
+
+
+def test_a_target_that_hangs_costs_only_the_queue_that_moves(
+    shared: LocalCluster, pair: tuple[RedisServer, RedisServer], bullmq: BullMQ, watch: WatchOf
+) -> None:
+    source, target = pair
+    bullmq.add("{mail}")
+    others = [f"{{q{number}}}" for number in range(30)]
+    own = next(name for name in others if shared.owner_of(f"bull:{name}:") is source)
+    bullmq.add(own)
+    monitor = watch(shared, redis={"timeout_seconds": 1})
+    monitor.read_all()
+    with half_moved(SLOT, source, target, "bull:{mail}:wait"):
+        target.suspend()
+        try:
+            state = monitor.collect(seconds=10)
+        finally:
+            target.resume()
+        assert [queue.name for queue in state.unread] == ["{mail}"]
+        assert of(state, own).jobs.waiting == 1
+        assert monitor.collect().up
+
+
+def test_a_redirection_to_a_host_name(watch: WatchOf) -> None:
+    names = ["cluster-announce-hostname localhost", "cluster-preferred-endpoint-type hostname"]
+    with (
+        start_cluster(replicas_per_master=0, config=names) as cluster,
+        BullMQ(6, cluster=cluster.addresses) as bullmq,
+    ):
+        bullmq.add_bulk("{mail}", 7)
+        monitor = watch(cluster)
+        monitor.read_all()
+        source = cluster.owner_of("bull:{mail}:")
+        target = next(node for node in cluster.nodes if node is not source)
+        with half_moved(SLOT, source, target, "bull:{mail}:wait"):
+            state = monitor.collect()
+            assert of(state, "{mail}").jobs.waiting == 7

@@ -45,6 +45,20 @@ def test_nodes_whose_address_does_not_answer_are_reached_by_their_name(
         assert set(resolver.asked) == {"localhost"}  # what answered last is tried first
 
 
+def test_without_the_right_to_see_what_is_preferred_the_name_is_second(
+    connect: Connect, resolver: Resolver
+) -> None:
+    names = ["cluster-announce-hostname localhost", "cluster-preferred-endpoint-type hostname"]
+    with start_cluster(replicas_per_master=0, config=names) as cluster:
+        for node in cluster.nodes:
+            node.cli("acl", "setuser", "reader", "on", ">secret", "+@all", "-cluster|shards")
+        resolver.hosts["127.0.0.1"] = NOWHERE
+        seeds = [f"localhost:{node.port}" for node in cluster.nodes]
+        deployment = connect(cluster=seeds, timeout_seconds=4, username="reader", password="secret")
+        assert len(collect(deployment).readings()) == 3
+        assert "127.0.0.1" in resolver.asked
+
+
 def test_a_name_that_is_only_announced_is_not_needed(connect: Connect, resolver: Resolver) -> None:
     with start_cluster(replicas_per_master=0, config=["cluster-announce-hostname nobody.example"]) as cluster:
         resolver.hosts["nobody.example"] = None

@@ -147,3 +147,46 @@ def test_half_written_certificates_leave_the_last_ones_in_use(connect: Connect, 
         own.write_text("-----BEGIN PRIVATE KEY-----\n")
         server.restart()
         assert collect(deployment).reachable
+
+
+def test_certificates_that_come_after_the_server_has_new_ones(connect: Connect, tmp_path: Path) -> None:
+    for name in ("in-use", "server", "new"):
+        (tmp_path / name).mkdir()
+    certificates, new = make_certificates(tmp_path / "in-use"), make_certificates(tmp_path / "new")
+    servers = make_certificates(tmp_path / "server")
+    replace(servers, certificates)
+    files = {
+        "ca_file": str(certificates.ca),
+        "cert_file": str(certificates.client_certificate),
+        "key_file": str(certificates.client_key),
+    }
+    with start_redis(tls=servers) as server:
+        deployment = connect(url=server.url, tls=files)
+        assert collect(deployment).reachable
+        replace(servers, new)
+        server.restart()
+        assert "certificate" in why(deployment)
+        shutil.copy(new.ca, certificates.ca)  # one file after the other: a certificate without its key
+        shutil.copy(new.client_certificate, certificates.client_certificate)
+        assert not collect(deployment).reachable
+        shutil.copy(new.client_key, certificates.client_key)
+        assert collect(deployment).reachable
+
+
+def test_a_file_that_is_a_directory_for_a_moment(connect: Connect, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("one\r\n")
+    with start_redis() as server:
+        server.cli("acl", "setuser", "reader", "on", ">one", "+@all", "~*")
+        deployment = connect(url=f"redis://{server.address}", username="reader", password_file=str(secret))
+        assert collect(deployment).reachable
+        secret.unlink()
+        secret.mkdir()
+        server.cli("client", "kill", "user", "reader")
+        assert collect(deployment).reachable
+        server.cli("acl", "setuser", "reader", ">two", "<one")
+        server.cli("client", "kill", "user", "reader")
+        assert "WRONGPASS" in why(deployment)
+        secret.rmdir()
+        secret.write_text("two")
+        assert collect(deployment).reachable
