@@ -58,6 +58,12 @@ class RedisSettings(Model):
         description="seconds between two look-ups of the host names that connections were made to: a "
         "connection to a server that its name does not lead to any more is replaced",
     )
+    reconnect_interval_seconds: float = Field(
+        300.0,
+        ge=1,
+        description="seconds after which a connection is made again, as behind the address of a Service or a "
+        "load balancer there may be another server; if that fails, the old connection stays",
+    )
 
 
 class QueueSettings(Model):

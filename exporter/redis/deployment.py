@@ -56,7 +56,7 @@ class Deployment:
         self.seeds: Final = _seeds(settings, self._url)
         self.sentinel_master: Final = settings.sentinel_master
         self._sentinels = frozenset(self.seeds if self.expected_mode == "sentinel" else ())
-        self._pools = ConnectionPools(self._connect)
+        self._pools = ConnectionPools(self._connect, settings.reconnect_interval_seconds)
         self._lock = threading.Lock()
         self._topology: Topology | None = None
         self._hostnames: dict[str, str] = {}
@@ -287,6 +287,7 @@ class Deployment:
                 return connection
         if len(failures) == 1:
             raise failures[0]
+        self._connected_at[address] = targets[1]  # a resolver that hangs takes all the time of the first
         tried = (f"{join_address(*target)}: {error}" for target, error in zip(targets, failures, strict=True))
         raise UnreadableError(failures[0].kind, "; ".join(tried))
 

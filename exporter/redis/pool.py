@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneError
 from dataclasses import dataclass
+from math import inf
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
@@ -69,8 +70,10 @@ class Pending:
 class NodeConnection:
     """One node in one pool. `connect` opens a connection that is ready for use, or raises UnreadableError."""
 
-    def __init__(self, name: str, connect: Callable[[Deadline], Connection]) -> None:
+    def __init__(self, name: str, connect: Callable[[Deadline], Connection], max_age: float) -> None:
         self._connect = connect
+        self._max_age = max_age
+        self._opened_at = 0.0
         self._requests: SimpleQueue[Pending | None] = SimpleQueue()
         self._connection: Connection | None = None
         self._outdated = False
@@ -119,6 +122,8 @@ class NodeConnection:
             raise UnreadableError("timeout", "still waiting for an earlier reply")
         if self._outdated:
             self._drop()
+        if self._connection is not None and monotonic() - self._opened_at >= self._max_age:
+            self._replace(pending.deadline)
         if self._connection is not None:
             try:
                 return self._send(self._connection, pending)
@@ -127,7 +132,21 @@ class NodeConnection:
                 self._drop()
         self._outdated = False  # before connecting: a renewal that is asked for meanwhile counts
         self._connection = self._connect(pending.deadline)
+        self._opened_at = monotonic()
         return self._send(self._connection, pending)
+
+    def _replace(self, deadline: Deadline) -> None:
+        """Connect again: behind an address (a Service, a load balancer) there may be another server by now.
+
+        If that fails the old connection stays: a password that has changed since does not end monitoring.
+        """
+        self._opened_at = monotonic()
+        try:
+            connection = self._connect(deadline.at_most(deadline.remaining() / 2))
+        except UnreadableError:
+            return
+        self._drop()
+        self._connection = connection
 
     def _send(self, connection: Connection, pending: Pending) -> Replies:
         sent = boottime()
@@ -141,10 +160,12 @@ class NodeConnection:
 
 
 class ConnectionPools:
-    """The connections, opened at first use. `connect` opens a connection to a node by its address."""
+    """The connections, opened at first use, and again when they are `max_age` seconds old. `connect` opens a
+    connection to a node by its address."""
 
-    def __init__(self, connect: Callable[[str, Deadline], Connection]) -> None:
+    def __init__(self, connect: Callable[[str, Deadline], Connection], max_age: float = inf) -> None:
         self._connect = connect
+        self._max_age = max_age
         self._connections: dict[tuple[str, str], NodeConnection] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -158,7 +179,9 @@ class ConnectionPools:
             connection = self._connections.get((pool, address))
             if connection is None:
                 connection = NodeConnection(
-                    f"redis {pool} {address}", lambda deadline: self._connect(address, deadline)
+                    f"redis {pool} {address}",
+                    lambda deadline: self._connect(address, deadline),
+                    self._max_age,
                 )
                 self._connections[pool, address] = connection
             return connection.submit(request, deadline)

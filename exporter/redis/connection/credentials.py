@@ -82,6 +82,7 @@ class _FromFiles(Generic[T]):
         self._value = value
         self._lock = threading.Lock()
         self._stamp: object = None
+        self._complaint = ""
 
     def current(self) -> T:
         """The value as of now; the last good one if the files cannot be used."""
@@ -107,10 +108,12 @@ class _FromFiles(Generic[T]):
         try:
             self._value = self._make()
         except (ConfigError, UnreadableError, ValueError) as error:
-            if before is not None:
-                why = error.why if isinstance(error, ConfigError) else str(error)
+            why = error.why if isinstance(error, ConfigError) else str(error)
+            if before is not None and why != self._complaint:  # once, not at every attempt
                 log.warning("file not usable, last value stays", extra={"file": self._paths[0], "error": why})
+            self._complaint = why
             return
+        self._complaint = ""
         if before is not None and self._value != before:
             log.info("file read again", extra={"file": self._paths[0]})
 

@@ -12,6 +12,7 @@ import pytest
 from exporter.derived import replication_lags
 from exporter.metrics.families import FAMILIES
 from exporter.redis.deployment import Deployment
+from exporter.summaries import node_state
 from exporter.views import About, status_view
 from lab.cluster import start_cluster
 from lab.deadline import wait_until
@@ -137,6 +138,7 @@ def test_replicas_that_have_lost_their_masters(connect: Connect) -> None:
         view = status_view(assessment_of(deployment), About("1", monitoring=True))
         reasons = {node["address"]: node["why"] for node in view["redis"]["nodes"]}
         assert {address for address, why in reasons.items() if why == "no link to its master"} == down
+        assert {node_state(node) for node in view["redis"]["nodes"] if node["why"]} == {"unhealthy"}
         for node in cluster.nodes:
             node.cli("config", "set", "masterauth", "p")
         wait_until(lambda: issues_of(deployment) == {}, what="the replicas are linked again", seconds=20)
@@ -179,7 +181,7 @@ def test_a_replica_of_a_sentinels_master_without_its_link(connect: Connect) -> N
     with start_sentinel_set(replicas=1, sentinels=1) as formed:
         master, replica = formed.servers
         deployment = connect(sentinels=formed.sentinel_addresses, sentinel_master=formed.name)
-        assert issues_of(deployment) == {}
+        wait_until(lambda: issues_of(deployment) == {}, what="the Sentinel is connected to both")
         master.cli("config", "set", "requirepass", "p")
         master.password = "p"
         replica.cli("config", "set", "masterauth", "wrong")

@@ -14,6 +14,7 @@ from lab.ports import free_port
 from lab.redis import RedisServer, launch_redis
 from service.outcome import Ok
 from tests.support.deployments import Connect, collect
+from tests.support.forwarder import Forwarder
 from tests.support.resolver import Resolver
 
 NAME = "cache.example"
@@ -156,3 +157,33 @@ def test_a_resolver_that_fails_costs_no_connection(
 
 def connections(server: RedisServer) -> int:
     return int(server.facts("info", "stats")["total_connections_received"])
+
+
+def test_another_server_behind_the_same_address_is_found(
+    pair: tuple[RedisServer, RedisServer], connect: Connect
+) -> None:
+    old, new = pair
+    new.cli("replicaof", "no", "one")
+    with Forwarder((old.host, old.port)) as service:
+        deployment = connect(url=f"redis://{service.address}", reconnect_interval_seconds=1)
+        assert read_from(deployment) == run_id(old)
+        service.target = (new.host, new.port)
+        assert read_from(deployment) == run_id(old)
+        wait_until(lambda: read_from(deployment) == run_id(new), what="the new server is read")
+
+
+def test_a_connection_that_cannot_be_replaced_stays(
+    pair: tuple[RedisServer, RedisServer], connect: Connect
+) -> None:
+    server, _ = pair
+    with Forwarder((server.host, server.port)) as service:
+        deployment = connect(url=f"redis://{service.address}", reconnect_interval_seconds=1)
+        assert read_from(deployment) == run_id(server)
+        server.cli("config", "set", "requirepass", "new")  # asked only of new connections
+        server.password = "new"
+
+        def tried_twice() -> bool:
+            assert read_from(deployment) == run_id(server)
+            return service.accepted >= 3
+
+        wait_until(tried_twice, what="two more connections were tried")

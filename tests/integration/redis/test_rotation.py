@@ -30,7 +30,10 @@ def why(deployment: Deployment) -> str:
 
 
 @pytest.mark.parametrize("way", ["REDIS_PASSWORD_FILE", "REDIS_URL_FILE", "redis.password_file"])
-def test_a_new_password_in_its_file(connect: Connect, tmp_path: Path, way: str) -> None:
+def test_a_new_password_in_its_file(
+    connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    caplog.set_level("INFO")
     secret, config = tmp_path / "secret", tmp_path / "oxherd.yaml"
 
     def write(server: RedisServer, password: str) -> None:
@@ -60,6 +63,11 @@ def test_a_new_password_in_its_file(connect: Connect, tmp_path: Path, way: str) 
         write(server, "three")
         rotate(server, "three")
         assert collect(deployment).reachable
+    logged = [(record.getMessage(), str(record.__dict__)) for record in caplog.records]
+    events = [event for event, _ in logged]
+    assert events.count("file read again") == 2
+    assert events.count("file not usable, last value stays") == 2
+    assert not any(word in facts for _, facts in logged for word in ("'two", "'three", ":two", ":three"))
 
 
 def test_a_secret_behind_links_as_in_kubernetes(connect: Connect, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -391,3 +392,29 @@ def test_a_node_that_loads_its_data_is_read_as_far_as_it_answers() -> None:
     assert isinstance(read, Ok)
     assert isinstance(read.value, NodeReading)
     assert read.value.info.number("loading") == 1
+
+
+def test_a_name_that_takes_all_the_time_gives_way_to_the_address(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that hangs: the name is the preferred endpoint, and the address is tried first next time."""
+    view = b"a 10.0.0.1:7001@17001,cache-1.example myself,master - 0 0 1 connected 0-16383\n"
+    shards: Reply = [[b"slots", [0, 16383], b"nodes", [[b"id", b"a", b"endpoint", b"cache-1.example"]]]]
+    world.servers["seed:6379"] = answering(
+        "redis_mode:cluster\r\n", cluster_nodes=view, cluster_shards=shards
+    )
+    tried: list[str] = []
+    usual = world.open_connection
+
+    def open_connection(host: str, *rest: Any) -> Any:
+        tried.append(host)
+        return usual(host, *rest)
+
+    monkeypatch.setattr("exporter.redis.deployment.open_connection", open_connection)
+    deployment = Deployment(settings(cluster=["seed"]))
+    assert collect(deployment).readings() == {}
+    world.servers["10.0.0.1:7001"] = world.servers["seed:6379"]
+    tried.clear()
+    assert list(collect(deployment).readings()) == ["10.0.0.1:7001"]
+    assert tried == ["10.0.0.1"]
+    deployment.close()
