@@ -88,7 +88,7 @@ def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
 
 def replication_link_down(reading: NodeReading) -> bool:
     """Whether the node is a replica that has no link to its master (INFO)."""
-    return reading.info.text("master_link_status") not in (None, "up")
+    return reading.info.text("master_link_status") not in (None, "", "up")
 
 
 def hit_ratio(hits: float | None, misses: float | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from service.outcome import Failed, Ok, Outcome
@@ -30,14 +31,15 @@ class Info:
         return self.fields.get(name)
 
     def number(self, name: str) -> float | None:
-        """The field as a number; None if it is absent or not a number."""
+        """The field as a number; None if it is absent, not a number, or not finite."""
         raw = self.fields.get(name)
         if raw is None:
             return None
         try:
-            return float(raw)
+            number = float(raw)
         except ValueError:
             return None
+        return number if isfinite(number) else None
 
 
 @dataclass(frozen=True, slots=True)

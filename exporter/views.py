@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
@@ -215,8 +214,7 @@ def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float |
         "uptime_seconds": "uptime_in_seconds",
     }
     for name, field in numbers.items():
-        number = info.number(field) if info else None
-        view[name] = number if number is not None and isfinite(number) else None
+        view[name] = info.number(field) if info else None
     view["hit_ratio"] = hit_ratio(view["keyspace_hits"], view["keyspace_misses"])
     view["version"] = (info.text("valkey_version") or info.text("redis_version")) if info else None
     return view

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from math import isfinite
 from typing import Final, TypeAlias
 
 from exporter.assessment import Assessment
@@ -47,7 +46,7 @@ def per_node(name: str, kind: MetricKind, text: str, labels: tuple[str, ...], re
 def field_sample(info: Info | None, field: str) -> Iterator[Sample]:
     """The field as one sample; none if it is absent, not a number, or the -1 that INFO writes for "never"."""
     number = info.number(field) if info else None
-    if number is not None and isfinite(number) and number >= 0:
+    if number is not None and number >= 0:
         yield (), number
 
 
