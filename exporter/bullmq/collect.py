@@ -20,7 +20,7 @@ from exporter.bullmq.counts import (
     unpack,
     with_tails,
 )
-from exporter.bullmq.discover import Discovery
+from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.placement import SlotMap
 from exporter.config.settings import BullMQSettings
@@ -75,12 +75,11 @@ class BullMQSource:
                     queue: failed for queue, failed in unread.items() if queue not in retried
                 } | still_unread
         ages_by_queue = self._ages(counts, slot_map, deadline, now_ms)
-        workers = known.workers
         states = [
             self._state(
                 queue,
                 queue_counts,
-                None if workers is None else workers.get(queue, 0),
+                known,
                 *ages_by_queue.get(queue, (None, None)),
             )
             for queue, queue_counts in counts.items()
@@ -215,7 +214,7 @@ class BullMQSource:
         self,
         queue: QueueId,
         queue_counts: Counts,
-        workers: int | None,
+        known: KnownQueues,
         oldest: float | None,
         longest: float | None,
     ) -> QueueState:
@@ -228,13 +227,14 @@ class BullMQSource:
             delayed_overdue=queue_counts.delayed_overdue,
             delayed_due=queue_counts.delayed_due,
             failed_last_hour=queue_counts.failed_last_hour,
-            workers=workers,
+            workers=None if known.workers is None else known.workers.get(queue, 0),
             concurrency_limit=queue_counts.concurrency_limit,
             rate_limit_ttl=queue_counts.rate_limit_ttl,
             oldest_waiting=oldest,
             longest_active=longest,
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
+            library=known.libraries.get(queue, "bullmq"),
             odd=queue_counts.odd,
         )
 

@@ -26,7 +26,7 @@ from exporter.bullmq.placement import SlotMap
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request, pack_request
-from exporter.snapshot import OwnCounts, QueueId
+from exporter.snapshot import Library, OwnCounts, QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
@@ -42,7 +42,7 @@ _ROUND_SECONDS: Final = 10.0
 @dataclass(frozen=True)
 class KnownQueues:
     """The current result. `workers` is None if no node reports them; `complete` once the first search has
-    ended, `refused` if no search so far could read any master."""
+    ended, `refused` if no search so far could read any master; `libraries` has what made each queue."""
 
     queues: tuple[QueueId, ...] = ()
     workers: dict[QueueId, int] | None = None
@@ -51,6 +51,7 @@ class KnownQueues:
     problems: tuple[str, ...] = ()
     refused: bool = False
     own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
+    libraries: Mapping[QueueId, Library] = field(default_factory=dict)
 
 
 @dataclass
