@@ -270,12 +270,14 @@ class OwnCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Search:
     """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
-    are those of the last whole search, `passed_over` has the candidates that are no queues, and why."""
+    are those of the last whole search, `passed_over` has the candidates that are no queues, and why;
+    `refused` those that Redis does not let us read, and which may be queues."""
 
     prefixes: tuple[str, ...] = ()
     keys: int | None = None
     ended_at: float | None = None
     passed_over: Mapping[QueueId, str] = field(default_factory=dict)
+    refused: Mapping[QueueId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -68,10 +68,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class NotAQueue:
-    """Why a candidate is no queue, in one sentence."""
+    """Why a candidate is no queue, in one sentence. `held`: how many of its keys exist; None: not known."""
 
     why: str
+    held: int | None = None
 
+
+NO_KEYS: Final = NotAQueue("it has no keys")
 
 Verdict: TypeAlias = Library | NotAQueue
 
@@ -97,7 +100,7 @@ def classify(evidence: Evidence) -> Verdict:
     if evidence.worker:
         # Bull counts `id` up with its first job and writes no meta; before it, both libraries leave the same.
         return "bull" if "id" in types and "events" not in types else "bullmq"
-    return NotAQueue("it has nothing that only BullMQ or Bull writes" if types else "it has no keys")
+    return NotAQueue("it has nothing that only BullMQ or Bull writes") if types else NO_KEYS
 
 
 def needs_a_closer_look(evidence: Evidence) -> bool:

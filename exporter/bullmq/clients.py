@@ -4,22 +4,52 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.bullmq.keys import is_python_name, worker_queues
 from exporter.snapshot import QueueId
 
-_NAME = re.compile(rb" name=([^ \n]+:[^ \n]+) ")
+LIST_BYTES: Final = 6 << 20
+"""The maximum size of a CLIENT LIST that we ask for: Redis holds all of it for us until we have read it."""
+BYTES_PER_CLIENT: Final = 512
+"""The assumed length of a line of CLIENT LIST; names make it longer."""
+
+_NAME: Final = re.compile(rb" name=([^ \n]+:[^ \n]+) ([^\n]*)")
+_DATABASE: Final = re.compile(rb"(?:^| )db=(\d+) ")
+# The commands in which an idle worker waits: BullMQ from 5, BullMQ before it, and Bull.
+_WAITS: Final = re.compile(rb" cmd=(?:bzpopmin|brpoplpush|blmove)(?: |$)")
 
 
-def client_names(raw: bytes) -> Counter[str]:
-    """The number of connections for each name that could be BullMQ's."""
-    return Counter(name.decode("utf-8", "surrogateescape") for name in _NAME.findall(raw))
+@dataclass
+class ClientNames:
+    """The connections of one node: how many have each name, and which names have one that waits for jobs."""
+
+    connections: Counter[str] = field(default_factory=Counter)
+    waiting: set[str] = field(default_factory=set)
+
+
+def client_names(raw: bytes, database: int = 0) -> ClientNames:
+    """The connections to this database whose names could be BullMQ's.
+
+    A server that does not report the database of a connection counts it.
+    """
+    names = ClientNames()
+    for raw_name, rest in _NAME.findall(raw):
+        selected = _DATABASE.search(rest)
+        if selected is not None and int(selected[1]) != database:
+            continue
+        name = raw_name.decode("utf-8", "surrogateescape")
+        names.connections[name] += 1
+        if _WAITS.search(rest):
+            names.waiting.add(name)
+    return names
 
 
 def count_workers(
     nodes: Iterable[Mapping[str, int]],
-    prefixes: Collection[str],
+    prefixes: Sequence[str],
     known: Collection[QueueId],
     *,
     cluster: bool = False,
@@ -49,6 +79,11 @@ def count_workers(
             connections_by_node, cluster=cluster
         )
     return workers_by_queue
+
+
+def bytes_per_client(raw: bytes) -> float:
+    """The mean length of a line of CLIENT LIST, and at least what is assumed before the first."""
+    return max(BYTES_PER_CLIENT, len(raw) / max(1, raw.count(b"\n")))
 
 
 def _python_workers(connections: list[int], *, cluster: bool) -> int:

@@ -84,6 +84,7 @@ class BullMQSource:
             )
             for queue, queue_counts in counts.items()
         ]
+        unread = {**known.unread, **unread}
         events = self._follower.events() if self._follower else None
         problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
         return BullMQState(
@@ -95,6 +96,7 @@ class BullMQSource:
             events=events,
             rates=self._follower.rates(events) if self._follower and events else {},
             own=known.own,
+            search=known.search,
         )
 
     def _ping_masters(self, slot_map: SlotMap, deadline: Deadline) -> None:
@@ -227,7 +229,7 @@ class BullMQSource:
             delayed_overdue=queue_counts.delayed_overdue,
             delayed_due=queue_counts.delayed_due,
             failed_last_hour=queue_counts.failed_last_hour,
-            workers=None if known.workers is None else known.workers.get(queue, 0),
+            workers=None if known.workers is None else known.workers.get(queue),
             concurrency_limit=queue_counts.concurrency_limit,
             rate_limit_ttl=queue_counts.rate_limit_ttl,
             oldest_waiting=oldest,
@@ -235,6 +237,7 @@ class BullMQSource:
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
             library=known.libraries.get(queue, "bullmq"),
+            workers_unknown=known.workers_unknown.get(queue, ""),
             odd=queue_counts.odd,
         )
 

@@ -61,7 +61,9 @@ class QueueSettings(Model):
 
 
 class BullMQSettings(Model):
-    prefixes: tuple[str, ...] = Field(("bull",), min_length=1, description="key prefixes of the queues")
+    prefixes: tuple[str, ...] = Field(
+        (), description="key prefixes of the queues; absent: queues are found under any prefix"
+    )
     queues: tuple[str, ...] = Field(
         (),
         description="names or glob patterns; names are known immediately, patterns filter the discovered "

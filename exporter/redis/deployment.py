@@ -52,6 +52,11 @@ class Deployment:
         """The known sentinels, including those of the settings; empty in the other modes."""
         return self._sentinels
 
+    @property
+    def database(self) -> int:
+        """The number of the database that is read; a cluster has only 0."""
+        return 0 if self.expected_mode == "cluster" else self._url.database or self._settings.database
+
     def topology(self, deadline: Deadline) -> Topology:
         """The current topology, discovered at first use. Raises UnreadableError."""
         return self._topology or self.refresh(deadline)
@@ -156,7 +161,7 @@ class Deployment:
         return options(
             self._url.username or settings.username,
             self._url.password or (settings.password.get_secret_value() if settings.password else None),
-            0 if self.expected_mode == "cluster" else self._url.database or settings.database,
+            self.database,
         )
 
     def _tls_context(self) -> ssl.SSLContext | None:

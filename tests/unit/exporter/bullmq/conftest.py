@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from exporter.bullmq import discover, follow
+from exporter.bullmq.search import census
 from exporter.config.settings import RedisSettings
 from exporter.redis import deployment as redis_deployment
 from exporter.redis.deployment import Deployment
@@ -26,6 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of discovery and of the follower."""
     clock = Clock()
     monkeypatch.setattr(discover, "monotonic", clock)
+    monkeypatch.setattr(census, "monotonic", clock)
     monkeypatch.setattr(follow, "monotonic", clock)
     return clock
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from exporter.bullmq.clients import client_names, count_workers
+from exporter.bullmq.clients import BYTES_PER_CLIENT, bytes_per_client, client_names, count_workers
 from exporter.snapshot import QueueId
 
 MAIL = QueueId("bull", "mail")
@@ -18,19 +18,41 @@ def line(name: str, number: int = 1) -> str:
 def test_names_are_read_from_client_list() -> None:
     listed = [line(NODE), line(NODE, 2), line(""), line("oxherd"), line(f"{NODE}:w:anna"), line("other:x")]
     raw = ("\n".join(listed) + "\n").encode()
-    assert client_names(raw) == {NODE: 2, f"{NODE}:w:anna": 1, "other:x": 1}
-    assert client_names(b"") == {}
+    assert client_names(raw).connections == {NODE: 2, f"{NODE}:w:anna": 1, "other:x": 1}
+    assert client_names(b"").connections == {}
+
+
+def test_a_connection_to_another_database_is_left_out() -> None:
+    def at(database: int, name: str) -> str:
+        return f"id=1 addr=a:1 name={name} age=1 flags=b db={database} sub=0 cmd=bzpopmin user=default"
+
+    raw = "\n".join([at(0, NODE), at(1, NODE), at(1, "bull:x:w:db=0"), at(11, NODE)]).encode()
+    assert client_names(raw).connections == {NODE: 1}
+    assert client_names(raw, 1).connections == {NODE: 1, "bull:x:w:db=0": 1}
+
+
+def test_an_idle_worker_waits_in_a_blocking_command() -> None:
+    raw = "\n".join(
+        f"id=1 name=bull:{name} age=1 db=0 cmd={command} user=u"
+        for name, command in (("a", "bzpopmin"), ("b", "brpoplpush"), ("c", "brpop"), ("d", "hmget|x"))
+    )
+    assert client_names(raw.encode()).waiting == {"bull:a", "bull:b"}
+
+
+def test_the_length_of_a_line_is_learned() -> None:
+    assert bytes_per_client(b"") == bytes_per_client(line(NODE).encode() + b"\n") == BYTES_PER_CLIENT
+    assert bytes_per_client(b"".join(line("x" * 1000).encode() + b"\n" for _ in range(9))) > 1000
 
 
 def test_a_name_that_is_no_utf8_spoils_nothing() -> None:
     raw = line(NODE).encode() + b"\n" + line("bull:").encode().replace(b"bull:", b"bull:\xff\xfe") + b"\n"
-    assert client_names(raw)[NODE] == 1
-    assert count_workers([client_names(raw)], ["bull"], {MAIL})[MAIL] == 1
+    assert client_names(raw).connections[NODE] == 1
+    assert count_workers([client_names(raw).connections], ["bull"], {MAIL})[MAIL] == 1
 
 
 def test_five_thousand_clients_are_a_fraction_of_a_second_of_work() -> None:
     raw = "\n".join(line(f"{NODE}:w:{number}", number) for number in range(5000)).encode()
-    assert count_workers([client_names(raw)], ["bull"], {MAIL}) == {MAIL: 5000}
+    assert count_workers([client_names(raw).connections], ["bull"], {MAIL}) == {MAIL: 5000}
 
 
 @pytest.mark.parametrize(

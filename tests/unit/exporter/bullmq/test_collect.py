@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.bullmq.collect import BullMQSource
@@ -7,7 +9,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.snapshot import BullMQState, QueueId
+from exporter.snapshot import BullMQState, QueueId, Search
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from tests.support.key_servers import CACHE, HALVES, DeploymentOf, Keys, share_slots
@@ -39,7 +41,9 @@ def test_before_anything_is_found(cache: Keys, connect: DeploymentOf) -> None:
     bullmq, discovery = source(connect(url="redis://cache"))
     assert collect(bullmq) == BullMQState((), discovered=False)
     discovery.discover_once(Deadline.after(5))
-    assert collect(bullmq) == BullMQState((), discovered=True)
+    state = collect(bullmq)
+    assert replace(state, search=Search()) == BullMQState((), discovered=True)
+    assert state.search.ended_at is not None
 
 
 def test_without_a_queue_a_dead_redis_is_no_empty_one(
