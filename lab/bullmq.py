@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from lab.driver import Driver, connection_of
 
-Version: TypeAlias = Literal[3, 4, 5, 6]
+Version: TypeAlias = Literal[3, 4, 5, 6, "5.0", "5.53"]
 VERSIONS: Final[tuple[Version, ...]] = (3, 4, 5, 6)
 
 _SCRIPT: Final = Path(__file__).parent / "node" / "driver.mjs"
