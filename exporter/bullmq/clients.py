@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,12 +21,17 @@ _DATABASE: Final = re.compile(rb"(?:^| )db=(\d+) ")
 # The commands in which an idle worker waits: BullMQ from 5, BullMQ before it, and Bull.
 _WAITS: Final = re.compile(rb" cmd=(?:bzpopmin|brpoplpush|blmove)(?: |$)")
 
+# The commands of connections that never wait for jobs; Bull may give them its worker's name too.
+_OTHER: Final = re.compile(rb" cmd=(?:eval(?:sha)?|p?subscribe)(?: |$)")
+
 
 @dataclass
 class ClientNames:
-    """The connections of one node: how many have each name, and which names have one that waits for jobs."""
+    """The connections of one node: how many have each name, how many of those ran a script or subscribed
+    last, and which names have one that waits for jobs."""
 
     connections: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
     waiting: set[str] = field(default_factory=set)
 
 
@@ -42,13 +47,15 @@ def client_names(raw: bytes, database: int = 0) -> ClientNames:
             continue
         name = raw_name.decode("utf-8", "surrogateescape")
         names.connections[name] += 1
-        if _WAITS.search(rest):
+        if _OTHER.search(rest):
+            names.others[name] += 1
+        elif _WAITS.search(rest):
             names.waiting.add(name)
     return names
 
 
 def count_workers(
-    nodes: Iterable[Mapping[str, int]],
+    nodes: Iterable[ClientNames],
     prefixes: Sequence[str],
     known: Collection[QueueId],
     *,
@@ -63,7 +70,7 @@ def count_workers(
     python: dict[tuple[QueueId, str], list[int]] = {}
     for names in nodes:
         workers_of_node: dict[QueueId, int] = {}
-        for name, connections in names.items():
+        for name, connections in names.connections.items():
             meanings = worker_queues(name, prefixes)
             if not meanings:
                 continue
@@ -71,7 +78,7 @@ def count_workers(
             if is_python_name(name, queue):
                 python.setdefault((queue, name), []).append(connections)
             else:
-                workers_of_node[queue] = workers_of_node.get(queue, 0) + connections
+                workers_of_node[queue] = workers_of_node.get(queue, 0) + connections - names.others[name]
         for queue, workers in workers_of_node.items():
             workers_by_queue[queue] = max(workers, workers_by_queue.get(queue, 0))
     for (queue, _), connections_by_node in python.items():

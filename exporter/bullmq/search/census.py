@@ -107,8 +107,7 @@ class Census:
 
     def named(self, known: Collection[QueueId], *, cluster: bool) -> dict[QueueId, int]:
         """Workers by the names of connections."""
-        nodes = [node.connections for node in self._nodes]
-        return count_workers(nodes, self._prefixes, known, cluster=cluster)
+        return count_workers(self._nodes, self._prefixes, known, cluster=cluster)
 
     def count(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> WorkerCounts:
         """The workers of these queues. Reads the locks of active jobs where names leave doubt."""

@@ -4,7 +4,13 @@ from collections import Counter
 
 import pytest
 
-from exporter.bullmq.clients import BYTES_PER_CLIENT, bytes_per_client, client_names, count_workers
+from exporter.bullmq.clients import (
+    BYTES_PER_CLIENT,
+    ClientNames,
+    bytes_per_client,
+    client_names,
+    count_workers,
+)
 from exporter.snapshot import QueueId
 
 MAIL = QueueId("bull", "mail")
@@ -13,6 +19,17 @@ NODE = "bull:bWFpbA=="
 
 def line(name: str, number: int = 1) -> str:
     return f"id={number} addr=10.0.0.1:50000 fd=8 name={name} age=1 idle=0 flags=N cmd=info"
+
+
+def connected(names: dict[str, int]) -> ClientNames:
+    return ClientNames(Counter(names))
+
+
+def test_bulls_other_connections_with_the_same_name_are_no_workers() -> None:
+    """As seen with Bull 3.29: its connections for scripts and for events may have the worker's name."""
+    commands = ("eval", "subscribe", "brpoplpush", "brpoplpush")
+    raw = "\n".join(f"id=1 name={NODE} age=1 db=0 cmd={command} user=u" for command in commands)
+    assert count_workers([client_names(raw.encode())], ["bull"], {MAIL}) == {MAIL: 2}
 
 
 def test_names_are_read_from_client_list() -> None:
@@ -47,12 +64,12 @@ def test_the_length_of_a_line_is_learned() -> None:
 def test_a_name_that_is_no_utf8_spoils_nothing() -> None:
     raw = line(NODE).encode() + b"\n" + line("bull:").encode().replace(b"bull:", b"bull:\xff\xfe") + b"\n"
     assert client_names(raw).connections[NODE] == 1
-    assert count_workers([client_names(raw).connections], ["bull"], {MAIL})[MAIL] == 1
+    assert count_workers([client_names(raw)], ["bull"], {MAIL})[MAIL] == 1
 
 
 def test_five_thousand_clients_are_a_fraction_of_a_second_of_work() -> None:
     raw = "\n".join(line(f"{NODE}:w:{number}", number) for number in range(5000)).encode()
-    assert count_workers([client_names(raw).connections], ["bull"], {MAIL}) == {MAIL: 5000}
+    assert count_workers([client_names(raw)], ["bull"], {MAIL}) == {MAIL: 5000}
 
 
 @pytest.mark.parametrize(
@@ -68,11 +85,11 @@ def test_five_thousand_clients_are_a_fraction_of_a_second_of_work() -> None:
     ],
 )
 def test_workers_of_one_server(names: dict[str, int], workers: int) -> None:
-    assert count_workers([names], ["bull"], {MAIL}) == {MAIL: workers}
+    assert count_workers([connected(names)], ["bull"], {MAIL}) == {MAIL: workers}
 
 
 def test_in_a_cluster_the_node_that_sees_most_counts() -> None:
-    nodes = [Counter({NODE: 1}), Counter({NODE: 3}), Counter({"bull:b3JkZXJz": 1})]
+    nodes = [connected({NODE: 1}), connected({NODE: 3}), connected({"bull:b3JkZXJz": 1})]
     assert count_workers(nodes, ["bull"], set()) == {MAIL: 3, QueueId("bull", "orders"): 1}
 
 
@@ -90,18 +107,18 @@ def test_in_a_cluster_the_node_that_sees_most_counts() -> None:
 )
 def test_pythons_workers_in_a_cluster(connections: list[int], workers: int) -> None:
     """As measured, the busiest node anywhere in the list."""
-    nodes = [{"bull:mail": count} for count in connections if count]
+    nodes = [connected({"bull:mail": count}) for count in connections if count]
     for order in (nodes, nodes[::-1]):
         assert count_workers(order, ["bull"], {MAIL}, cluster=True) == {MAIL: workers}
 
 
 def test_pythons_workers_are_added_to_nodes() -> None:
-    nodes = [{NODE: 2, "bull:mail": 5, "bull:mail:w:kaa": 1}, {NODE: 1, "bull:mail": 1}]
+    nodes = [connected({NODE: 2, "bull:mail": 5, "bull:mail:w:kaa": 1}), connected({NODE: 1, "bull:mail": 1})]
     assert count_workers(nodes, ["bull"], {MAIL}, cluster=True) == {MAIL: 2 + 1 + 1}
 
 
 def test_a_known_queue_decides_what_an_ambiguous_name_means() -> None:
     ambiguous = QueueId("bull", "bWFpbA==")
-    assert count_workers([{NODE: 2}], ["bull"], set()) == {MAIL: 2}
-    assert count_workers([{NODE: 2}], ["bull"], {ambiguous}) == {ambiguous: 1}
-    assert count_workers([{NODE: 2}], ["bull"], {ambiguous, MAIL}) == {MAIL: 2}
+    assert count_workers([connected({NODE: 2})], ["bull"], set()) == {MAIL: 2}
+    assert count_workers([connected({NODE: 2})], ["bull"], {ambiguous}) == {ambiguous: 1}
+    assert count_workers([connected({NODE: 2})], ["bull"], {ambiguous, MAIL}) == {MAIL: 2}
