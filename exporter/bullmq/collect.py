@@ -23,11 +23,12 @@ from exporter.bullmq.counts import (
 from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.follow import Follower
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.search.workers import StartsWithoutWorkers
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
-from service.clock import Deadline, now
+from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Topology
+from service.clock import Deadline, monotonic, now
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
@@ -51,6 +52,7 @@ class BullMQSource:
         self._settings = settings
         self._slot_map: SlotMap | None = None
         self._plans: dict[QueueId, Plan] = {}
+        self._starts = StartsWithoutWorkers()
         self._worker_settings: dict[QueueId, tuple[float, int | None]] = {}
 
     def collect(self, deadline: Deadline) -> BullMQState:
@@ -86,6 +88,7 @@ class BullMQSource:
         ]
         unread = {**known.unread, **unread}
         events = self._follower.events() if self._follower else None
+        states = self._doubted(states, known, events or {})
         problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
         return BullMQState(
             tuple(states),
@@ -98,6 +101,22 @@ class BullMQSource:
             own=known.own,
             search=known.search,
         )
+
+    def _doubted(
+        self, states: list[QueueState], known: KnownQueues, events: Mapping[QueueId, Events]
+    ) -> list[QueueState]:
+        """The states; without the number of workers where none is known and jobs are started."""
+        idle = {state.id for state in states if state.workers == 0 and state.id in events}
+        self._starts.keep(idle)
+        at = monotonic()
+        doubts = {
+            queue: self._starts.doubt(queue, known.workers_at, events[queue].counters.started, at)
+            for queue in idle
+        }
+        return [
+            state._replace(workers=None, workers_unknown=doubts[state.id]) if doubts.get(state.id) else state
+            for state in states
+        ]
 
     def _ping_masters(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Without a queue no request would be sent, and a Redis that is down would look like an empty one."""

@@ -7,14 +7,17 @@ an active job has its worker's id and lives for 30 s, and `stalled-check` is ren
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
+
+from exporter.snapshot import QueueId
 
 SAMPLE: Final = 100
 """The maximum number of active jobs of a queue whose locks are read."""
 
 _SLACK_MS: Final = 2000
+_DOUBT_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +83,35 @@ def count_or_doubt(traces: Traces, *, cluster: bool) -> int | str:
 def lockers_of(locks: Iterable[object]) -> frozenset[bytes]:
     """The ids in those locks that exist."""
     return frozenset(locker(lock) for lock in locks if isinstance(lock, bytes))
+
+
+class StartsWithoutWorkers:
+    """Notices jobs that are started where no connection has the queue's name: someone starts them.
+
+    One whose two last looks at the connections saw no worker, while jobs were started between them, is in
+    doubt; and for a minute after, as its jobs may come seldom.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[QueueId, tuple[float, int]] = {}
+        self._until: dict[QueueId, float] = {}
+
+    def doubt(self, queue: QueueId, looked_at: float, started: int, at: float) -> str:
+        """Why the number of workers of this queue, which has none by name, is not known; empty: it has none.
+
+        `looked_at`: when the connections were read, `at`: now, both in s of one clock; `started`: a counter.
+        """
+        before, count = self._since.setdefault(queue, (looked_at, started))
+        if looked_at > before:
+            if started > count:
+                self._until[queue] = at + _DOUBT_SECONDS
+            self._since[queue] = (looked_at, started)
+        if at < self._until.get(queue, 0.0):
+            return "no connection has the queue's name, and its jobs are started"
+        return ""
+
+    def keep(self, queues: Collection[QueueId]) -> None:
+        """Forget the other queues: they have workers, or are gone."""
+        for state in (self._since, self._until):
+            for queue in state.keys() - queues:
+                del state[queue]
