@@ -84,6 +84,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "host_memory_low": host.host_memory_low,
     "events_lost": queues.events_lost,
     "queue_partly_unread": queues.queue_partly_unread,
+    "candidates_refused": queues.candidates_refused,
     "redis_memory_high": redis.redis_memory_high,
     "host_load_high": host.host_load_high,
     "process_memory_high": host.process_memory_high,

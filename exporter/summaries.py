@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from exporter.derived import totals
@@ -29,6 +29,7 @@ NODE_STATES: Final[Mapping[str, str]] = {
 """Message ids."""
 
 _CLUSTER_SLOTS: Final = "16,384"
+_NAMED: Final = 3
 
 
 def issue_count(health: View, translator: Translator) -> str:
@@ -83,7 +84,37 @@ def queues_line(state: View | None, translator: Translator) -> str:
         jobs = totals(job_counts(queue) for queue in queues)
         waiting, active, failed = count(jobs.waiting), count(jobs.active), count(jobs.failed)
         parts.append(translator.translate("summary.jobs", waiting=waiting, active=active, failed=failed))
+    searched = state.get("search") or {}
+    if searched.get("ended_at") is not None:
+        keys, prefixes = count(searched["keys"]), searched["prefixes"]
+        if prefixes:
+            named = ", ".join(map(printable, prefixes))
+            parts.append(translator.translate("summary.searched_prefixes", keys=keys, prefixes=named))
+        else:
+            parts.append(translator.translate("summary.searched", keys=keys))
     return ", ".join(parts)
+
+
+def search_lines(state: View, translator: Translator) -> list[str]:
+    """The candidates that were found, and are no queues or cannot be read; a sentence for each kind."""
+    searched = state.get("search") or {}
+    lines = []
+    refused, passed_over = searched.get("refused") or [], searched.get("passed_over") or []
+    if refused:
+        named = _candidates(refused)
+        lines.append(translator.translate("search.refused", count=len(refused), candidates=named))
+    if passed_over:
+        named = _candidates(passed_over)
+        lines.append(translator.translate("search.passed_over", count=len(passed_over), candidates=named))
+    return lines
+
+
+def _candidates(candidates: Sequence[View]) -> str:
+    first = [
+        f"{printable(each['prefix'])}:{printable(each['name'])} ({printable(each['why'])})"
+        for each in candidates[:_NAMED]
+    ]
+    return ", ".join(first) + (", ..." if len(candidates) > _NAMED else "")
 
 
 def host_line(host: View | None, translator: Translator) -> str:

@@ -17,9 +17,11 @@ from exporter.snapshot import (
     NodeReading,
     ProbeState,
     ProcessState,
+    QueueId,
     QueueState,
     Rates,
     RedisState,
+    Search,
     SentinelMaster,
     Snapshot,
     TopologyNode,
@@ -145,6 +147,10 @@ def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
                 state, why = "failed", readable("; ".join(bullmq.problems))
             case BullMQState(discovered=False):
                 state, why = "partial", "the first search for queues has not ended yet"
+            case BullMQState(up=False, queues=()) as bullmq:
+                queue, failed = min(bullmq.unread.items())
+                more = f" (1 of {len(bullmq.unread)} queues)" if len(bullmq.unread) > 1 else ""
+                state, why = "failed", readable(f"no queue can be read: {queue.name}: {failed.message}{more}")
             case BullMQState(up=False) as bullmq:
                 known = len(bullmq.queues) + len(bullmq.unread)
                 state, why = "partial", f"{len(bullmq.unread)} of {known} queues could not be read"
@@ -228,11 +234,30 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
             {"prefix": readable(queue.prefix), "name": readable(queue.name), "why": failed.message}
             for queue, failed in sorted(state.unread.items())
         ],
+        "search": _search(state.search),
         "queues": [
             _queue(queue, state.rates.get(queue.id))
             for queue in sorted(state.queues, key=lambda queue: queue.id)
         ],
     }
+
+
+def _search(search: Search) -> dict[str, Any]:
+    """What was searched for queues, which candidates are none, and which cannot be read."""
+    return {
+        "prefixes": [readable(prefix) for prefix in search.prefixes],
+        "keys": search.keys,
+        "ended_at": search.ended_at,
+        "passed_over": _reasons(search.passed_over),
+        "refused": _reasons(search.refused),
+    }
+
+
+def _reasons(reasons: Mapping[QueueId, str]) -> list[dict[str, str]]:
+    return [
+        {"prefix": readable(queue.prefix), "name": readable(queue.name), "why": readable(why)}
+        for queue, why in sorted(reasons.items())
+    ]
 
 
 def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:

@@ -164,6 +164,8 @@ class Queue(Camel):
     paused: bool
     failed_last_hour: int
     workers: int | None
+    workers_unknown: str = Field("", description="why `workers` is null")
+    library: Literal["bullmq", "bull"] = Field("bullmq", description="what made the queue")
     oldest_waiting: float | None = Field(description="seconds that the oldest waiting job has waited")
     longest_active: float | None = Field(description="seconds that the longest running job has run")
     load_factor: float | None = Field(description="prioritized jobs included")
@@ -175,6 +177,14 @@ class Unread(Camel):
     prefix: str
     name: str
     why: str
+
+
+class QueueSearch(Camel):
+    prefixes: list[str] = Field(description="those that the search is narrowed to; empty: any prefix")
+    keys: int | None = Field(description="keys that the last search went through")
+    ended_at: float | None = Field(description="unix seconds when it ended; null: none has ended yet")
+    passed_over: list[Unread] = Field(description="candidates that are not queues, at most 100, and why")
+    refused: list[Unread] = Field(description="candidates that Redis does not let the exporter read")
 
 
 class Totals(Camel):
@@ -192,6 +202,7 @@ class QueueMetrics(Camel):
     discovered: bool = Field(description="false: the first search for queues has not ended yet")
     problems: list[str]
     unread: list[Unread]
+    search: QueueSearch
     totals: Totals
     queues: list[Queue]
     taken_at: Moment

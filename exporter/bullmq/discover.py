@@ -237,6 +237,8 @@ class Discovery:
         candidates = self._registry.take(_VERIFIED_PER_CALL, monotonic())
         supported = [candidate for candidate in candidates if slot_map.supports(candidate.queue)]
         answers = self._verifier.verify(supported, slot_map, deadline) if supported else {}
+        for command in ("EXISTS", "TYPE"):
+            self._set_problem(command, self._verifier.problems.get(command))
         at = monotonic()
         for candidate in candidates:
             self._registry.settle(candidate, answers.get(candidate.queue, _NO_TAG), at)
@@ -278,6 +280,8 @@ class Discovery:
         self._set_problem(
             "missing", f"in the settings, but not in Redis: {', '.join(missing)}" if missing else None
         )
+        failures = sorted({failed.message for failed in unread.values()})
+        self._set_problem("unread", f"{len(unread)} queues cannot be read: {failures[0]}" if unread else None)
         all_named = self._all_named and all(queue.name in found for queue in self._named)
         complete = self._search_completed or all_named or (self._all_named and bool(self._certain))
         workers = self._workers
@@ -287,7 +291,7 @@ class Discovery:
             workers=None if self._census.blind else dict(workers.counts),
             workers_at=self._workers_at,
             complete=complete,
-            problems=tuple(self._problems.values()),
+            problems=tuple(dict.fromkeys(self._problems.values())),
             refused=self._refused and not complete,
             own={queue: counts for queue, counts in self._own.items() if queue in listed},
             libraries=dict(queues),

@@ -23,6 +23,7 @@ from exporter.summaries import (
     node_state,
     queues_line,
     redis_line,
+    search_lines,
     source_line,
 )
 from exporter.views import View, issue_text, job_counts
@@ -32,6 +33,7 @@ from service.units import count, duration, milliseconds, percent, printable, siz
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _LONGEST_NAME: Final = 100  # characters; BullMQ has no limit; --json prints the whole name
+_DOUBTS: Final = 10  # lines on workers that are not known
 
 
 class Column(NamedTuple):
@@ -174,11 +176,14 @@ def queues_table(view: View) -> RenderableType:
     )
     unread = [_unread(queue, translator) for queue in state["unread"]]
     problems = [Text(printable(problem), "yellow") for problem in state["problems"]]
+    doubts = [_doubt(queue, translator) for queue in state["queues"] if queue.get("workers_unknown")]
     return Group(
         Text(queues_line(state, translator) + "\n"),
         *([queues] if state["queues"] else []),
         *unread,
+        *doubts[:_DOUBTS],
         *problems,
+        *(Text(line, "dim") for line in search_lines(state, translator)),
         *_issues_of(view, "bullmq", translator),
     )
 
@@ -329,6 +334,11 @@ def _of_max(node: View, translator: Translator) -> Text:
     if used is None or maximum is None:
         return Text()
     return Text(percent(used / maximum)) if maximum else Text(translator.translate("table.no_limit"), "dim")
+
+
+def _doubt(queue: View, translator: Translator) -> Text:
+    name, why = printable(queue["name"]), printable(queue["workers_unknown"])
+    return Text(translator.translate("table.workers_unknown", queue=name, why=why), "yellow")
 
 
 def _workers(queue: View) -> Text:

@@ -85,6 +85,22 @@ def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None
     )
 
 
+def candidates_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """Keys with names of a queue's that Redis does not let the exporter read, beside queues that it does."""
+    state = value_or_none(snapshot.bullmq)
+    refused = state.search.refused if state else {}
+    if not refused:
+        return None
+    failures = [readable(f"{':'.join(queue)}: {why}") for queue, why in sorted(refused.items())]
+    return Finding(
+        "bullmq",
+        Message("issue.candidates_refused.title"),
+        Message("issue.text", text=first_few(failures)),
+        Message("issue.candidates_refused.threshold"),
+        Message("issue.candidates_refused.recommendation", command=f"{any_redis_cli(snapshot)} acl log"),
+    )
+
+
 def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     """Of the last hour: a failed set grows until it is trimmed, so its size would be a permanent issue."""
     state = value_or_none(snapshot.bullmq)

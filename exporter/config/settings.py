@@ -134,6 +134,7 @@ class Penalties(Model):
     redis_memory_high: Points = Field(15, description="a node's memory is over its threshold")
     queue_system_down: Points = Field(25, description="a known queue cannot be read")
     queue_partly_unread: Points = Field(5, description="a part of a queue cannot be read")
+    candidates_refused: Points = Field(5, description="keys that may be queues cannot be read")
     failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold allows")
     events_lost: Points = Field(5, description="events of a queue were lost: its counters are too low")
     host_memory_low: Points = Field(20, description="the host is low on memory")

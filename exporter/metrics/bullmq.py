@@ -106,8 +106,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _per_queue(
         "workers",
-        "Workers connected to the queue, by their connections' names in CLIENT LIST; "
-        "the highest count of all nodes.",
+        "Workers of the queue, by their connections' names in CLIENT LIST; absent if these cannot tell. In a "
+        "cluster at least so many: the highest count of all nodes, or of workers that hold locks of active "
+        "jobs.",
         attrgetter("workers"),
     ),
     _per_queue(

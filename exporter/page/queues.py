@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, row, section, table
+from exporter.summaries import queues_line, search_lines
 from exporter.views import View, job_counts
 from service.units import count, duration, milliseconds, percent
 
@@ -68,7 +69,7 @@ def queue_table(state: View, query: PageQuery) -> str:
     if not matching:
         known = len(state["queues"]) + len(state["unread"])
         text = translate("page.no_matching_queue") if known else translate("page.no_queues")
-        return section("queues", "", f'<p class="card">{escape(text)}</p>')
+        return section("queues", "", f'<p class="card">{escape(text)}</p>{_searched(state, query)}')
     first = (page - 1) * ROWS + 1
     position = translate("page.rows", first=first, last=first + len(visible) - 1, count=len(matching))
     rows = [_unread(queue, query) if "why" in queue else _queue(queue, query) for queue in visible]
@@ -76,8 +77,14 @@ def queue_table(state: View, query: PageQuery) -> str:
         "queues",
         "",
         table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{escape(position)} '
-        f"{_pages(page, pages, query)}</p>",
+        f"{_pages(page, pages, query)}</p>{_searched(state, query)}",
     )
+
+
+def _searched(state: View, query: PageQuery) -> str:
+    """What was searched for queues, and the candidates that are none."""
+    lines = [queues_line(state, query.translator), *search_lines(state, query.translator)]
+    return "".join(f'<p class="dim">{escape(line)}</p>' for line in lines)
 
 
 def _head(query: PageQuery) -> list[tuple[str, Any]]:
@@ -99,9 +106,9 @@ def _head(query: PageQuery) -> list[tuple[str, Any]]:
 
 def _queue(queue: View, query: PageQuery) -> str:
     cells = [(_name(queue, query), "name")]
-    for _, value, written in _FIGURES.values():
+    for name, (_, value, written) in _FIGURES.items():
         number = value(queue)
-        cells.append(("" if number is None else escape(written(number)), "number"))
+        cells.append((_unknown(queue, name) if number is None else escape(written(number)), "number"))
     return row(cells)
 
 
@@ -118,6 +125,12 @@ def _name(queue: View, query: PageQuery) -> str:
     marks = {"queue.paused": "", "queue.partly_read": "; ".join(queue["odd"])}
     shown = [text for text, there in zip(marks, (queue["paused"], queue["odd"]), strict=True) if there]
     return " ".join([_title(queue), *(_badge(text, marks[text], query) for text in shown)])
+
+
+def _unknown(queue: View, column: str) -> str:
+    """An empty cell, except for a number of workers that is there and not known."""
+    why = queue.get("workers_unknown") if column == "workers" else ""
+    return f'<span class="dim" title="{escape(why)}">?</span>' if why else ""
 
 
 def _badge(text: str, why: str, query: PageQuery) -> str:

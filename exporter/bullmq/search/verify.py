@@ -40,6 +40,8 @@ class Verifier:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
+        self.problems: dict[str, str] = {}
+        """The commands that this user may not send, and without which some queues cannot be told."""
 
     def verify(
         self, candidates: Iterable[Candidate], slot_map: SlotMap, deadline: Deadline
@@ -52,7 +54,7 @@ class Verifier:
             if isinstance(reply, Failed):
                 answers[queue] = reply
             elif _denies_keys(reply[0]):
-                answers[queue] = Failed("refused", f"EXISTS: {reply[0]!s}")
+                answers[queue] = Failed("refused", str(reply[0]))
             elif isinstance(reply[0], int) and not asked[queue].worker:
                 # Of thousands of other keys called `id`, this is all that is read.
                 before = asked[queue].before
@@ -62,6 +64,8 @@ class Verifier:
                     answers[queue] = before
         rest = [queue for queue in asked if queue not in answers]
         typed = self._ask(slot_map, deadline, {queue: _types(queue) for queue in rest})
+        self._note("EXISTS", held)
+        self._note("TYPE", typed)
         evidence: dict[QueueId, Evidence] = {}
         for queue, reply in typed.items():
             if isinstance(reply, Failed):
@@ -112,6 +116,15 @@ class Verifier:
                 job = any(map(_is_job, reply))
                 answers[queue] = classify(replace(evidence[queue], event=begins, job=job))
         return answers
+
+    def _note(self, command: str, replies: Mapping[QueueId, list[Reply] | Failed]) -> None:
+        """Whether the command is refused although the keys are not, from the first reply to it."""
+        answers = (reply[0] for reply in replies.values() if isinstance(reply, list) and reply)
+        first = next((reply for reply in answers if not _denies_keys(reply)), None)
+        if isinstance(first, ReplyError) and first.code == "NOPERM":
+            self.problems[command] = f"{command}: {first}"
+        elif first is not None:
+            self.problems.pop(command, None)
 
     def _ask(
         self, slot_map: SlotMap, deadline: Deadline, commands: Commands
