@@ -10,6 +10,7 @@ from exporter.snapshot import BullMQState, QueueId
 from lab.bull import BULL_VERSIONS, Bull, BullVersion
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
+from lab.one_node import OneNodeCluster
 from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer, start_redis
 from tests.support.bullmq import Watch, WatchOf, names, of
@@ -221,3 +222,14 @@ def test_thousands_of_other_ids_cost_one_small_read_each(server: RedisServer, wa
     assert types < 1000
     assert len(state.search.passed_over) == 100
     assert len(found(monitor).search.passed_over) == 100
+
+
+def test_a_cluster_of_one_node_that_takes_names_without_a_tag(server: RedisServer, watch: WatchOf) -> None:
+    with OneNodeCluster(server) as cluster, BullMQ(6, url=server.url) as bullmq:
+        bullmq.add_bulk("mail", 5)
+        server.cli("hset", "bull:phantom:meta", "opts.maxLenEvents", "10000")
+        monitor = watch(server, redis={"url": None, "cluster": [cluster.address]})
+        state = found(monitor)
+        assert names(state) == [("bull", "mail")]
+        assert of(state, "mail").jobs.waiting == 5
+        assert QueueId("bull", "phantom") in state.search.passed_over
