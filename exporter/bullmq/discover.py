@@ -156,8 +156,8 @@ class Discovery:
         encoded = self._census.node_named()
         for queue in sorted(self._census.named_queues(), key=lambda queue: queue not in encoded):
             self._registry.propose(queue, at, worker=queue in idle, encoded=queue in encoded)
-        self._confirm(slot_map, deadline)
         self._verify(slot_map, deadline)
+        self._confirm(list(self._registry.queues), slot_map, deadline)
         if not self._settings.scan and not self._registry.pending:
             self._registry.end_search()
         self._workers, self._workers_at = WorkerCounts(), monotonic()
@@ -166,9 +166,9 @@ class Discovery:
         self._count_workers(slot_map, deadline, queues)
         self._publish(slot_map)
 
-    def _confirm(self, slot_map: SlotMap, deadline: Deadline) -> None:
-        """Remove the queues that are gone. A queue whose node does not answer keeps its state."""
-        queues = list(self._registry.queues)
+    def _confirm(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> None:
+        """Remove those that are gone, and read BullMQ's own counts. A queue whose node does not answer keeps
+        its state."""
         named = self._census.named(queues, cluster=slot_map.cluster)
         replies = ask_owners(
             self._deployment,
@@ -179,20 +179,21 @@ class Discovery:
         )
         refused = None
         gone = []
-        own = {}
         for queue, reply in replies.items():
             if isinstance(reply, Failed):
-                own[queue] = self._own.get(queue, _NO_COUNTS)
                 continue
             exists, *counts = reply
-            own[queue] = _own_counts(counts)
+            self._own[queue] = _own_counts(counts)
             if isinstance(exists, ReplyError):
                 refused = exists
             elif exists == 0 and not named.get(queue):
                 gone.append(queue)
         self._set_problem("confirm", f"EXISTS: {refused}" if refused else None)
         self._registry.remove(gone)
-        self._own = {queue: counts for queue, counts in own.items() if counts != _NO_COUNTS}
+        known = self._registry.queues
+        self._own = {
+            queue: counts for queue, counts in self._own.items() if queue in known and counts != _NO_COUNTS
+        }
 
     def _count_workers(self, slot_map: SlotMap, deadline: Deadline, queues: Collection[QueueId]) -> None:
         counted = self._census.count(queues, slot_map, deadline)
@@ -226,6 +227,7 @@ class Discovery:
         if scan is not None and ended:
             self._end_search(scan)
         if found:
+            self._confirm(found, slot_map, deadline)
             self._count_workers(slot_map, deadline, found)
         if found or ended:
             self._publish(slot_map)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from exporter.config.settings import ExporterSettings
+from exporter.run import Exporter
 from exporter.snapshot import BullMQState, QueueId
 from lab.bull import BULL_VERSIONS, Bull, BullVersion
 from lab.bullmq import BullMQ
@@ -14,6 +16,7 @@ from lab.one_node import OneNodeCluster
 from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer, start_redis
 from tests.support.bullmq import Watch, WatchOf, names, of
+from tests.support.scrapes import Values, get, scrape
 
 OTHERS = """
 hset app:users:meta version 3
@@ -233,3 +236,39 @@ def test_a_cluster_of_one_node_that_takes_names_without_a_tag(server: RedisServe
         assert names(state) == [("bull", "mail")]
         assert of(state, "mail").jobs.waiting == 5
         assert QueueId("bull", "phantom") in state.search.passed_over
+
+
+@pytest.mark.timeout(90)
+def test_a_running_exporter_has_them_all_in_the_first_minute(server: RedisServer) -> None:
+    """With 100,000 other keys, and the pace of the default settings."""
+    fill = "for i = 1, 100000 do redis.call('set', 'session:' .. redis.sha1hex(tostring(i)), i) end"
+    server.cli("eval", fill, "0", seconds=30)
+    prefixes = ("{bull}", "app", "bull:production")
+    expected = {*((prefix, "mail") for prefix in prefixes), ("bull", "jobs")}
+    for prefix in prefixes:
+        with BullMQ(5, url=server.url, prefix=prefix) as bullmq:
+            bullmq.add("mail")
+    with Bull(4, url=server.url) as n8n:
+        n8n.add("jobs")
+    exporter = Exporter(
+        ExporterSettings.model_validate({"redis": {"url": server.url}, "listen": "127.0.0.1:0"})
+    )
+    exporter.start()
+    try:
+        values: Values = {}
+
+        def searched() -> bool:
+            values.clear()
+            values.update(scrape(f"http://{exporter.address}"))
+            return get(values, "bullmq_queues") is not None
+
+        wait_until(searched, what="the first search has ended", seconds=60)
+    finally:
+        exporter.stop()
+    listed = {
+        (dict(labels)["prefix"], dict(labels)["queue"])
+        for name, labels in values
+        if name == "bullmq_queue_paused"
+    }
+    assert listed == expected
+    assert (get(values, "bullmq_queues"), get(values, "bullmq_up")) == (len(expected), 1)

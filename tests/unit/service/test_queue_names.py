@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from service.queue_names import queues_meant, shown_names, without_tag
 
-KNOWN = [("bull", "mail"), ("app", "mail"), ("bull", "{notifications}"), ("bull:eu", "orders"), ("{app}", "x")]
+KNOWN = [
+    ("bull", "mail"),
+    ("app", "mail"),
+    ("bull", "{notifications}"),
+    ("bull:eu", "orders"),
+    ("{app}", "x"),
+]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,8 @@ def test_several_are_shown_so_that_each_is_unambiguous() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("{mail}", "mail"), ("a{b}c", "abc"), ("{}", "{}"), ("{a", "{a"), ("}a{", "}a{"), ("a", "a")]
+    ("name", "text"),
+    [("{mail}", "mail"), ("a{b}c", "abc"), ("{}", "{}"), ("{a", "{a"), ("}a{", "}a{"), ("a", "a")],
 )
 def test_names_without_their_tag(name: str, text: str) -> None:
     assert without_tag(name) == text
