@@ -24,6 +24,8 @@ _WAITS: Final = re.compile(rb" cmd=(?:bzpopmin|brpoplpush|blmove)(?: |$)")
 # The commands of connections that never wait for jobs; Bull may give them its worker's name too.
 _OTHER: Final = re.compile(rb" cmd=(?:eval(?:sha)?|p?subscribe)(?: |$)")
 
+_SAMPLED: Final = 256
+
 
 @dataclass
 class ClientNames:
@@ -86,6 +88,15 @@ def count_workers(
             connections_by_node, cluster=cluster
         )
     return workers_by_queue
+
+
+def sample_ids(newest: int) -> list[int]:
+    """Some ids of connections, of which CLIENT LIST ID gives those that exist: the oldest, the newest (long
+    connections and many short ones), and some between. `newest` is the highest."""
+    step = max(1, newest // _SAMPLED)
+    spread = range(1, newest + 1, step)
+    ids = {*range(1, _SAMPLED // 2), *range(max(1, newest - _SAMPLED // 2), newest + 1), *spread}
+    return sorted(number for number in ids if number <= newest)
 
 
 def bytes_per_client(raw: bytes) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +13,7 @@ from exporter.bullmq.clients import (
     bytes_per_client,
     client_names,
     count_workers,
+    sample_ids,
 )
 from exporter.bullmq.keys import base, is_python_name, worker_queues
 from exporter.bullmq.placement import SlotMap
@@ -24,9 +25,10 @@ from exporter.redis.info import parse_info, whole_number
 from exporter.redis.protocol import Argument, Reply, ReplyError, pack_request
 from exporter.snapshot import QueueId
 from service.clock import Deadline, monotonic
-from service.outcome import Failed, Ok
+from service.outcome import Failed, Ok, Outcome
 
 _POOL: Final = "discover"
+_FEW: Final = 1000  # clients, whose list is short whatever their names are
 _LOCKS: Final = 2000  # read at once, of all queues together
 
 
@@ -54,9 +56,9 @@ class Census:
 
     def read_clients(self, slot_map: SlotMap, addresses: Iterable[str], deadline: Deadline) -> None:
         """Read CLIENT LIST of each node where it is small enough."""
-        infos = self._deployment.execute(
-            dict.fromkeys(addresses, pack_request([("INFO", "clients")])), deadline, pool=_POOL
-        )
+        asked = pack_request([("INFO", "clients"), ("INFO", "stats")])
+        infos = self._deployment.execute(dict.fromkeys(addresses, asked), deadline, pool=_POOL)
+        self._sample(infos, deadline)
         refusals = []
         requests = {}
         for address, outcome in infos.items():
@@ -64,7 +66,7 @@ class Census:
                 # A node that is down has no clients; one that does not answer may have some.
                 refusals += [] if outcome.kind == "unreachable" else [f"{address}: {outcome.message}"]
                 continue
-            size = self._expected_size(address, outcome.value[0])
+            size = _number(outcome.value[0], "connected_clients") * self._line(address)
             if size > LIST_BYTES:
                 megabytes = size / (1 << 20)
                 refusals.append(f"CLIENT LIST of {address} would be {megabytes:.0f} MB long: it is not read")
@@ -133,9 +135,25 @@ class Census:
     def forget_others(self, queues: Collection[QueueId]) -> None:
         self._traces = {queue: traces for queue, traces in self._traces.items() if queue in queues}
 
-    def _expected_size(self, address: str, info: Reply) -> float:
-        clients = whole_number(parse_info(info), "connected_clients") if isinstance(info, bytes) else None
-        return (clients or 0) * self._bytes_per_client.get(address, BYTES_PER_CLIENT)
+    def _line(self, address: str) -> float:
+        return self._bytes_per_client.get(address, BYTES_PER_CLIENT)
+
+    def _sample(self, infos: Mapping[str, Outcome[list[Reply]]], deadline: Deadline) -> None:
+        """Learn the length of a line from some connections, before the first CLIENT LIST of a node with many.
+
+        Redis before 6.2 lists no single connections: there the length is assumed.
+        """
+        requests = {}
+        for address, outcome in infos.items():
+            if isinstance(outcome, Ok) and address not in self._bytes_per_client:
+                clients, stats = outcome.value
+                newest = _number(stats, "total_connections_received")
+                if _number(clients, "connected_clients") > _FEW and newest:
+                    requests[address] = pack_request([("CLIENT", "LIST", "ID", *sample_ids(newest))])
+        for address, outcome in self._deployment.execute(requests, deadline, pool=_POOL).items():
+            reply = outcome.value[0] if isinstance(outcome, Ok) else None
+            if isinstance(reply, bytes):
+                self._bytes_per_client[address] = bytes_per_client(reply)
 
     def _read_traces(
         self, queues: list[QueueId], named: dict[QueueId, int], slot_map: SlotMap, deadline: Deadline
@@ -185,3 +203,8 @@ class Census:
             )
             traces[queue] = with_renewal(current, self._traces.get(queue))
         return traces
+
+
+def _number(info: Reply, name: str) -> int:
+    """A number of INFO; 0 if it is not there."""
+    return (whole_number(parse_info(info), name) if isinstance(info, bytes) else None) or 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -165,11 +167,43 @@ def test_busy_workers_in_a_cluster_are_counted_by_their_locks(cluster: LocalClus
         assert looks == [4] * 10
 
 
-def test_client_list_of_many_connections_is_not_asked_for(server: RedisServer, watch: WatchOf) -> None:
-    """Redis would hold the whole answer for us."""
-    with BullMQ(6, url=server.url) as bullmq:
-        bullmq.start_worker("x" * 20_000)
+@contextmanager
+def connected(server: RedisServer, count: int, name: bytes) -> Iterator[None]:
+    """So many idle connections with this name."""
+    with ExitStack() as undo:
+        for _ in range(count):
+            undo.enter_context(socket.create_connection((server.host, server.port))).sendall(
+                b"CLIENT SETNAME " + name + b"\r\n"
+            )
+        wait_until(lambda: int(server.facts("info", "clients")["connected_clients"]) > count, what="all")
+        yield
+
+
+def sent(server: RedisServer) -> int:
+    return int(server.facts("info", "stats")["total_net_output_bytes"])
+
+
+@pytest.mark.parametrize(("count", "length", "read"), [(4000, 10, True), (4000, 2500, False)])
+def test_a_client_list_that_would_be_long_is_not_asked_for(
+    count: int,
+    length: int,
+    read: bool,  # noqa: FBT001
+    server: RedisServer,
+    watch: WatchOf,
+) -> None:
+    """Redis would hold the whole answer for us: 10 MB here."""
+    with BullMQ(6, url=server.url) as bullmq, connected(server, count, b"n" * length):
         bullmq.add("mail")
         bullmq.start_worker("mail")
-        monitor = watch(server)
-        wait_for_workers(monitor, "mail", 1)
+        bullmq.wait_for_counts("mail", {"completed": 1})
+        for monitor in (watch(server), watch(server)):
+            before = sent(server)
+            for _ in range(2):
+                state = monitor.queue("mail")
+                if read:
+                    assert state.workers == 1
+                else:
+                    assert state.workers is None
+                    assert "MB long: it is not read" in state.workers_unknown
+                assert state.jobs.completed == 1
+            assert sent(server) - before < 8 << 20

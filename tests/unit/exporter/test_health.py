@@ -21,6 +21,7 @@ from exporter.snapshot import (
     QueueState,
     Rates,
     RedisState,
+    Search,
     Snapshot,
     Topology,
     TopologyNode,
@@ -79,6 +80,12 @@ def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
     return lambda snapshot: replace(snapshot, bullmq=Ok(state))
 
 
+def searched(*queues: QueueState, refused: int) -> Change:
+    candidates = {QueueId("app", f"q{number}"): "NOPERM no key" for number in range(refused)}
+    state = BullMQState(queues, search=Search(ended_at=1.0, refused=candidates))
+    return lambda snapshot: replace(snapshot, bullmq=Ok(state))
+
+
 def host(**fields: object) -> Change:
     return lambda snapshot: replace(snapshot, host=Ok(replace(HOST, **fields)))  # type: ignore[arg-type]
 
@@ -129,6 +136,8 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("the first search goes on beside a problem", looking("CLIENT LIST: NOPERM", refused=False), {}),
     ("the search is refused, some queues have names", looking("SCAN: NOPERM", queue(), refused=True), {}),
     ("the search is refused", looking("SCAN: NOPERM", refused=True), {"queue_system_down": 25}),
+    ("candidates beside a queue are refused", searched(queue(), refused=2), {"candidates_refused": 5}),
+    ("no candidate is refused", searched(queue(), refused=0), {}),
     ("50 failed in the hour", bullmq(queue(25), queue(25, "sms")), {}),
     ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),
     ("many failed long ago", bullmq(queue(0, failed=100_000)), {}),

@@ -10,6 +10,7 @@ from exporter.bullmq.clients import (
     bytes_per_client,
     client_names,
     count_workers,
+    sample_ids,
 )
 from exporter.snapshot import QueueId
 
@@ -122,3 +123,11 @@ def test_a_known_queue_decides_what_an_ambiguous_name_means() -> None:
     assert count_workers([connected({NODE: 2})], ["bull"], set()) == {MAIL: 2}
     assert count_workers([connected({NODE: 2})], ["bull"], {ambiguous}) == {ambiguous: 1}
     assert count_workers([connected({NODE: 2})], ["bull"], {ambiguous, MAIL}) == {MAIL: 2}
+
+
+@pytest.mark.parametrize("newest", [1, 7, 300, 20_000, 90_000_000])
+def test_a_sample_of_connections_is_small_and_has_the_newest(newest: int) -> None:
+    ids = sample_ids(newest)
+    assert newest in ids
+    assert 1 <= min(ids) <= max(ids) == newest
+    assert len(ids) <= 1000
