@@ -11,10 +11,10 @@ from typing import Final
 from exporter.bullmq.keys import is_python_name, worker_queues
 from exporter.snapshot import QueueId
 
-LIST_BYTES: Final = 6 << 20
+LIST_BYTES: Final = 7 << 20
 """The maximum size of a CLIENT LIST that we ask for: Redis holds all of it for us until we have read it."""
 BYTES_PER_CLIENT: Final = 512
-"""The assumed length of a line of CLIENT LIST; names make it longer."""
+"""The assumed length of a line of CLIENT LIST where none was read; names make it longer."""
 
 _NAME: Final = re.compile(rb" name=([^ \n]+:[^ \n]+) ([^\n]*)")
 _DATABASE: Final = re.compile(rb"(?:^| )db=(\d+) ")
@@ -25,6 +25,7 @@ _WAITS: Final = re.compile(rb" cmd=(?:bzpopmin|brpoplpush|blmove)(?: |$)")
 _OTHER: Final = re.compile(rb" cmd=(?:eval(?:sha)?|p?subscribe)(?: |$)")
 
 _SAMPLED: Final = 256
+_MARGIN: Final = 1.1
 
 
 @dataclass
@@ -100,8 +101,9 @@ def sample_ids(newest: int) -> list[int]:
 
 
 def bytes_per_client(raw: bytes) -> float:
-    """The mean length of a line of CLIENT LIST, and at least what is assumed before the first."""
-    return max(BYTES_PER_CLIENT, len(raw) / max(1, raw.count(b"\n")))
+    """The mean length of a line of CLIENT LIST and a tenth, as the next one may be a little longer."""
+    lines = raw.count(b"\n")
+    return _MARGIN * len(raw) / lines if lines else BYTES_PER_CLIENT
 
 
 def _python_workers(connections: list[int], *, cluster: bool) -> int:

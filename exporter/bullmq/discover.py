@@ -155,7 +155,9 @@ class Discovery:
         idle = self._census.idle_queues()
         encoded = self._census.node_named()
         for queue in sorted(self._census.named_queues(), key=lambda queue: queue not in encoded):
-            self._registry.propose(queue, at, worker=queue in idle, encoded=queue in encoded)
+            # Thousands of clients may have names of this form, and none of them is a worker.
+            if queue in idle or not self._settings.scan or not self._registry.has_no_keys(queue, at):
+                self._registry.propose(queue, at, worker=queue in idle, encoded=queue in encoded)
         self._verify(slot_map, deadline)
         self._confirm(list(self._registry.queues), slot_map, deadline)
         if not self._settings.scan and not self._registry.pending:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.bullmq.candidates import NotAQueue, Verdict
+from exporter.bullmq.candidates import NO_KEYS, NotAQueue, Verdict
 from exporter.bullmq.keys import base, is_selected
 from exporter.bullmq.search.passed_over import PassedOver
 from exporter.snapshot import Library, QueueId
@@ -87,6 +87,11 @@ class Registry:
             has_meta, worker = has_meta or before.has_meta, worker or before.worker
             queue = queue if encoded else before.queue
         self._pending[key] = Candidate(queue, has_meta=has_meta, worker=worker)
+
+    def has_no_keys(self, queue: QueueId, at: float) -> bool:
+        """Whether it had no keys recently: a search finds it when it has some."""
+        before = self._passed_over.verdict(queue, at)
+        return before is not None and before.why == NO_KEYS.why
 
     def take(self, limit: int, at: float) -> list[Candidate]:
         """The next candidates to verify."""

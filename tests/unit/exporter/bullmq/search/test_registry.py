@@ -139,6 +139,15 @@ def test_a_refused_candidate_is_named_until_a_search_has_ended_without_it() -> N
     assert registry.unread(()) == {}
 
 
+def test_a_clients_name_without_keys_is_not_read_in_each_round() -> None:
+    registry = Registry((), ())
+    registry.propose(MAIL, 0.0)
+    assert not registry.has_no_keys(MAIL, 0.0)
+    settle(registry, NotAQueue(NO_KEYS.why, 0))
+    assert registry.has_no_keys(MAIL, 299.0)
+    assert not registry.has_no_keys(MAIL, 300.0)
+
+
 def test_what_is_remembered_and_shown_is_bounded() -> None:
     passed_over = PassedOver()
     for number in range(REMEMBERED + 50):
