@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from exporter.snapshot import QueueState
+from exporter.bullmq.clients import client_names, count_workers
+from exporter.snapshot import QueueId, QueueState
 from lab.bull import Bull
 from lab.bullmq import BullMQ, Nameless, Version
 from lab.cluster import LocalCluster, start_cluster
@@ -158,13 +159,16 @@ def test_versions_that_lose_their_names_in_a_cluster(
 
 def test_busy_workers_in_a_cluster_are_counted_by_their_locks(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(5, cluster=cluster.addresses) as bullmq:
-        for _ in range(4):
+        bullmq.add_bulk("{busy}", 2000)  # a worker that finds a job never waits at the queue's own node
+        for _ in range(8):
             bullmq.start_worker("{busy}", concurrency=2, behaviour={"ms": 300})
-        bullmq.add_bulk("{busy}", 200)
-        bullmq.wait_for_counts("{busy}", {"active": 8})
+        bullmq.wait_for_counts("{busy}", {"active": 16})
         monitor = watch(cluster)
         looks = [monitor.queue("{busy}").workers for _ in range(10)]
-        assert looks == [4] * 10
+        assert looks == [8] * 10
+        nodes = [client_names(node.cli("client", "list").encode()) for node in cluster.nodes]
+        by_names = count_workers(nodes, (), {QueueId("bull", "{busy}")}, cluster=True)
+        assert by_names[QueueId("bull", "{busy}")] < 8
 
 
 @contextmanager
