@@ -102,9 +102,9 @@ class Registry:
         """The verdict on a candidate. A node that did not answer is asked again in the next round."""
         queue = candidate.queue
         if isinstance(answer, Failed):
-            if answer.kind != "refused":
+            if not _is_denied(answer):
                 self._later.append(candidate)
-            elif queue not in self.queues:
+            if answer.kind == "refused" and queue not in self.queues:
                 self._refuse(candidate, answer, at)
             return
         self._refused.pop(queue, None)
@@ -140,11 +140,16 @@ class Registry:
 
     def unread(self, named: Collection[QueueId]) -> dict[QueueId, Failed]:
         """Refused candidates that count as queues: under a prefix of the settings, named in them or by a
-        worker's connection, and all of them where no queue can be read."""
+        worker's connection, those that an ACL does not hide (Redis is loading, its cluster is down), and all
+        of them where no queue can be read."""
         return {
             queue: refusal.failed
             for queue, refusal in self._refused.items()
-            if not self.queues or queue.prefix in self._prefixes or queue in named or refusal.candidate.worker
+            if not self.queues
+            or queue.prefix in self._prefixes
+            or queue in named
+            or refusal.candidate.worker
+            or not _is_denied(refusal.failed)
         }
 
     def refused(self) -> dict[QueueId, str]:
@@ -166,3 +171,8 @@ class Registry:
         self.queues[queue] = self.queues.pop(known)
         self._verified_at[queue] = self._verified_at.pop(known)
         self._by_base[base(queue)] = queue
+
+
+def _is_denied(failed: Failed) -> bool:
+    """Whether an ACL hides it: asking again soon would not help."""
+    return failed.kind == "refused" and failed.message.removeprefix("TYPE: ").startswith("NOPERM")

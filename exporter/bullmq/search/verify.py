@@ -158,7 +158,7 @@ def _evidence(replies: list[Reply], *, worker: bool) -> Evidence | Failed:
     *types, meta = replies
     error = next((reply for reply in types if isinstance(reply, ReplyError)), None)
     if error is not None:
-        return Failed("moved" if error.code in ("MOVED", "CLUSTERDOWN") else "refused", f"TYPE: {error}")
+        return Failed("moved" if error.code == "MOVED" else "refused", f"TYPE: {error}")
     kinds = {key: _text(kind) for key, kind in zip(TYPED_KEYS, types, strict=True)}
     version, longest = _fields(meta)
     present = {key: kind for key, kind in kinds.items() if kind != "none"}

@@ -114,6 +114,19 @@ def test_which_refused_candidates_are_unread_queues(
     assert MAIL in registry.refused()
 
 
+def test_a_cluster_that_is_down_is_asked_again_in_the_next_round() -> None:
+    registry = Registry((), ())
+    registry.propose(QueueId("bull", "other"), 0.0)
+    settle(registry, "bullmq")
+    registry.propose(MAIL, 0.0, has_meta=True)
+    down = Failed("refused", "TYPE: CLUSTERDOWN the cluster is down")
+    settle(registry, down)
+    assert registry.unread(()) == {MAIL: down}
+    registry.retry()
+    assert settle(registry, "bullmq") == [MAIL]
+    assert registry.unread(()) == {}
+
+
 def test_where_no_queue_can_be_read_every_refused_candidate_is_unread() -> None:
     registry = Registry((), ())
     registry.propose(MAIL, 0.0, has_meta=True)
