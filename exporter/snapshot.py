@@ -181,7 +181,7 @@ class QueueState(NamedTuple):
 
     Ages and times to live are in seconds. None means that the value is unknown or does not exist (no job
     waits, no limit is set). `odd` has a sentence for each part that could not be read, `workers_unknown` the
-    reason why `workers` is None.
+    reason why `workers` is None, `version` is what the library wrote into `meta` ("" if nothing).
     """
 
     id: QueueId
@@ -201,6 +201,7 @@ class QueueState(NamedTuple):
     library: Library = "bullmq"
     workers_unknown: str = ""
     odd: tuple[str, ...] = ()
+    version: str = ""
 
 
 class Histogram(NamedTuple):
@@ -212,15 +213,18 @@ class Histogram(NamedTuple):
 
 
 class JobCounters(NamedTuple):
-    """Counters and durations from a queue's event stream since it is known. `processing` is by outcome."""
+    """Counters and durations from a queue's events since it is known. `processing` is by outcome.
 
-    added: int
+    None: nothing tells it. Bull says nothing of jobs that are removed.
+    """
+
+    added: int | None
     started: int
     completed: int
     failed: int
     retried: int
     stalled: int
-    removed: int
+    removed: int | None
     deduplicated: int
     wait: Histogram
     processing: Mapping[str, Histogram]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+from exporter.bullmq.bull.counts import plan_bull_queue, unpack_by_library
 from exporter.bullmq.counts import (
     MOVED,
     TAIL_REPLIES,
@@ -17,7 +18,6 @@ from exporter.bullmq.counts import (
     pack_plans,
     pack_tails,
     plan_queue,
-    unpack,
     with_tails,
 )
 from exporter.bullmq.discover import Discovery, KnownQueues
@@ -27,7 +27,7 @@ from exporter.bullmq.search.workers import StartsWithoutWorkers
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Topology
+from exporter.snapshot import BullMQState, Events, Library, QueueId, QueueState, Topology
 from service.clock import Deadline, monotonic, now
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
@@ -53,6 +53,7 @@ class BullMQSource:
         self._slot_map: SlotMap | None = None
         self._plans: dict[QueueId, Plan] = {}
         self._starts = StartsWithoutWorkers()
+        self._libraries: Mapping[QueueId, Library] = {}
         self._worker_settings: dict[QueueId, tuple[float, int | None]] = {}
 
     def collect(self, deadline: Deadline) -> BullMQState:
@@ -62,7 +63,7 @@ class BullMQSource:
         """
         known = self._discovery.known()
         slot_map = self._current_slot_map(self._deployment.topology(deadline))
-        self._update_plans(known.queues)
+        self._update_plans(known)
         now_ms = int(now() * 1000)
         if not known.queues:
             self._ping_masters(slot_map, deadline)
@@ -139,11 +140,18 @@ class BullMQSource:
             self._slot_map = SlotMap(topology)
         return self._slot_map
 
-    def _update_plans(self, queues: Iterable[QueueId]) -> None:
-        """Keep the plans and worker settings of exactly these queues."""
-        if self._plans.keys() != set(queues):
-            self._plans = {queue: self._plans.get(queue) or plan_queue(queue) for queue in queues}
-            self._worker_settings = {queue: self._settings_of_worker(queue) for queue in queues}
+    def _update_plans(self, known: KnownQueues) -> None:
+        """Keep the plans and worker settings of exactly these queues, each as its library has its keys."""
+        if self._libraries is not known.libraries or self._plans.keys() != set(known.queues):
+            self._libraries = known.libraries
+            self._plans = {queue: self._plan(queue) for queue in known.queues}
+            self._worker_settings = {queue: self._settings_of_worker(queue) for queue in known.queues}
+
+    def _plan(self, queue: QueueId) -> Plan:
+        library, before = self._libraries.get(queue, "bullmq"), self._plans.get(queue)
+        if before is not None and before.library == library:
+            return before
+        return plan_bull_queue(queue) if library == "bull" else plan_queue(queue)
 
     def _settings_of_worker(self, queue: QueueId) -> tuple[float, int | None]:
         """Capacity and concurrency of one worker: of the first settings whose pattern matches."""
@@ -159,10 +167,8 @@ class BullMQSource:
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline, now_ms: int
     ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
         owned, unowned = slot_map.by_owner(queues)
-        requests = {
-            address: pack_plans([self._plans[queue] for queue in node_queues], now_ms)
-            for address, node_queues in owned.items()
-        }
+        plans = {address: [self._plans[queue] for queue in queues] for address, queues in owned.items()}
+        requests = {address: pack_plans(node_plans, now_ms) for address, node_plans in plans.items()}
         outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
         counts: dict[QueueId, Counts] = {}
         unread = dict.fromkeys(unowned, _NO_OWNER)
@@ -171,7 +177,8 @@ class BullMQSource:
             if isinstance(outcome, Failed):
                 unread |= dict.fromkeys(node_queues, Failed(outcome.kind, f"{address}: {outcome.message}"))
                 continue
-            for queue, queue_counts in zip(node_queues, unpack(outcome.value), strict=True):
+            results = unpack_by_library(plans[address], outcome.value)
+            for queue, queue_counts in zip(node_queues, results, strict=True):
                 if isinstance(queue_counts, ReplyError):
                     unread[queue] = _refused(queue_counts)
                 else:
@@ -258,6 +265,7 @@ class BullMQSource:
             library=known.libraries.get(queue, "bullmq"),
             workers_unknown=known.workers_unknown.get(queue, ""),
             odd=queue_counts.odd,
+            version=queue_counts.version,
         )
 
 

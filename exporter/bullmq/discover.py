@@ -63,6 +63,10 @@ class KnownQueues:
     unread: Mapping[QueueId, Failed] = field(default_factory=dict)
     search: Search = field(default_factory=Search)
 
+    def made_by(self, library: Library) -> tuple[QueueId, ...]:
+        """The queues of one library; what is not known is BullMQ's."""
+        return tuple(queue for queue in self.queues if self.libraries.get(queue, "bullmq") == library)
+
 
 class Discovery:
     """One thread calls `step`; any thread may read `known`, which is replaced as a whole."""

@@ -42,7 +42,7 @@ def _same(events: Events, other: Events) -> bool:
 _TABLE: Final = Table(_events, _same)
 
 
-def _counter(name: str, text: str, value: Callable[[Events], float]) -> Family:
+def _counter(name: str, text: str, value: Callable[[Events], float | None]) -> Family:
     return Family.of_column(name, "counter", text, _QUEUE, TableColumn(_TABLE, value))
 
 

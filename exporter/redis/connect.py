@@ -101,6 +101,29 @@ class Connection:
             raise UnreadableError("protocol", "more replies than commands")
         return replies
 
+    def send(self, packed: bytes, deadline: Deadline) -> None:
+        """Write commands whose replies `receive` will return. Raises UnreadableError."""
+        try:
+            self._write(packed, deadline)
+        except TimeoutError:
+            raise UnreadableError("timeout", "no write in time") from None
+        except OSError as error:
+            raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """The bytes that have arrived, at least one, or b"" at the deadline. For a connection that is pushed
+        to: never after `exchange`. Raises UnreadableError."""
+        try:
+            self._set_timeout(deadline)
+            received = self._socket.recv(_CHUNK)
+        except TimeoutError:
+            return b""
+        except OSError as error:
+            raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
+        if not received:
+            raise ClosedError("the server closed the connection")
+        return received
+
     def close(self) -> None:
         self._raw.disconnect()
 

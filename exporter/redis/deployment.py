@@ -108,6 +108,10 @@ class Deployment:
         pending = self._submit(requests, deadline, pool)
         return {address: pending_request.outcome() for address, pending_request in pending.items()}
 
+    def connect(self, address: str, deadline: Deadline) -> Connection:
+        """A connection of its own, outside of all pools, which the caller closes. Raises UnreadableError."""
+        return self._connect(address, deadline)
+
     def close(self) -> None:
         """Close the connections. Does not wait for nodes that are late."""
         self._pools.close()

@@ -129,7 +129,7 @@ def test_an_invalid_entry_affects_only_its_queue(server: Streams, begin: Begin, 
     restarted = begin()
     restarted.round(MAIL, OTHER)
     events = restarted.follower.events()
-    assert sorted(events[queue].counters.added for queue in (MAIL, OTHER)) == [0, 1]
+    assert {events[queue].counters.added for queue in (MAIL, OTHER)} == {0, 1}
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
