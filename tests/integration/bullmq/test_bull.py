@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from lab.bull import BULL_VERSIONS, Bull
-from lab.cluster import start_cluster
+from exporter.bullmq.bull import follow
+from exporter.snapshot import QueueId
+from lab.bull import BULL_VERSIONS, Bull, BullVersion
+from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
-from exporter.snapshot import QueueId
-from exporter.bullmq.discover import KnownQueues
-from tests.support.bullmq import WatchOf, counters, exporter_counts, of, wait_for, watched
+from tests.support.bullmq import Watch, WatchOf, counters, exporter_counts, of, wait_for
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -25,6 +25,11 @@ GONE: dict[str, Any] = {"removeOnComplete": True, "removeOnFail": True}
 def bull(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Bull]:
     with Bull(request.param, url=server.url) as driver:
         yield driver
+
+
+@pytest.fixture(autouse=True)
+def _polled_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_POLL_SECONDS", 0.2)
 
 
 def named(bull: Bull, what: str) -> str:
@@ -42,9 +47,16 @@ def bull_counts(bull: Bull, queue: str) -> dict[str, int]:
     }
 
 
-def known_bull(prefix: str, name: str) -> KnownQueues:
-    queue = QueueId(prefix, name)
-    return KnownQueues((queue,), libraries={queue: "bull"}, complete=True)
+def followed(bull: Bull, watch: WatchOf, server: RedisServer | LocalCluster, *queues: str) -> Watch:
+    """A watch of these queues, empty and made by Bull, that receives what they publish."""
+    monitor = watch(server, prefixes=[bull.prefix], queues=list(queues))
+    jobs = [(queue, bull.add(queue)) for queue in queues]
+    monitor.read_all()
+    assert sorted(queue.name for queue in monitor.discovery.known().made_by("bull")) == sorted(queues)
+    for queue, job in jobs:
+        bull.job(queue, job, "remove")
+    wait_until(lambda: monitor.follow() and len(monitor.bull.events()) == len(queues), what="subscribed")
+    return monitor
 
 
 # --- counts ---
@@ -156,7 +168,7 @@ def test_one_key_of_another_type_costs_only_its_state(
 
 def test_jobs_that_are_removed_as_they_complete(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
     queue = named(bull, "gone")
-    monitor = watched(watch, server, queue)
+    monitor = followed(bull, watch, server, queue)
     worker = bull.start_worker(queue, concurrency=4, behaviour={"ms": 40})
     bull.add_bulk(queue, 60, **GONE)
     events = wait_for(monitor, queue, {"added": 60, "started": 60, "completed": 60})
@@ -174,7 +186,7 @@ def test_jobs_that_are_removed_as_they_complete(bull: Bull, server: RedisServer,
 @pytest.mark.parametrize("backoff", [{}, {"backoff": {"type": "fixed", "delay": 50}}], ids=["now", "later"])
 def test_retries(bull: Bull, server: RedisServer, watch: WatchOf, backoff: dict[str, Any]) -> None:
     queue = named(bull, f"retry-{len(backoff)}")
-    monitor = watched(watch, server, queue)
+    monitor = followed(bull, watch, server, queue)
     worker = bull.start_worker(queue, concurrency=3, behaviour={"fail_first": 2, "ms": 10})
     bull.add_bulk(queue, 10, attempts=3, **backoff, **GONE)
     bull.add_bulk(queue, 5, attempts=2, **backoff, **GONE)
@@ -189,7 +201,7 @@ def test_retries(bull: Bull, server: RedisServer, watch: WatchOf, backoff: dict[
 
 def test_prioritized_delayed_repeated_and_duplicated(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
     queue = named(bull, "mixed")
-    monitor = watched(watch, server, queue)
+    monitor = followed(bull, watch, server, queue)
     bull.add_bulk(queue, 5, priority=3, **GONE)
     bull.add_bulk(queue, 5, delay=300, **GONE)
     bull.add(queue, jobId="same")
@@ -206,7 +218,7 @@ def test_prioritized_delayed_repeated_and_duplicated(bull: Bull, server: RedisSe
 
 def test_put_back_by_hand_and_promoted(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
     queue = named(bull, "hand")
-    monitor = watched(watch, server, queue)
+    monitor = followed(bull, watch, server, queue)
     worker = bull.start_worker(queue, behaviour={"fail_first": 1})
     job = bull.add(queue)
     wait_for(monitor, queue, {"added": 1, "started": 1, "failed": 1})
@@ -219,27 +231,27 @@ def test_put_back_by_hand_and_promoted(bull: Bull, server: RedisServer, watch: W
 
 
 @pytest.mark.parametrize("version", BULL_VERSIONS)
-def test_a_job_whose_worker_falls_silent(server: RedisServer, watch: WatchOf, version: int) -> None:
+def test_a_job_whose_worker_falls_silent(server: RedisServer, watch: WatchOf, version: BullVersion) -> None:
     queue = f"stalls-{version}"
-    monitor = watched(watch, server, queue)
     quick: dict[str, Any] = {"lockDuration": 300, "lockRenewTime": 100, "stalledInterval": 200}
-    lost = Bull(version, url=server.url)  # type: ignore[arg-type]
+    lost = Bull(version, url=server.url)
     try:
+        monitor = followed(lost, watch, server, queue)
         lost.start_worker(queue, behaviour={"hold": True}, **quick)
         lost.add(queue, **GONE)
         wait_for(monitor, queue, {"added": 1, "started": 1})
         lost.process.kill()
     finally:
         lost.close()
-    with Bull(version, url=server.url) as other:  # type: ignore[arg-type]
+    with Bull(version, url=server.url) as other:
         worker = other.start_worker(queue, **quick)
         wait_for(monitor, queue, {"added": 1, "started": 2, "completed": 1, "stalled": 1})
         assert other.tally(worker)["returned"] == 1
 
 
 def test_debounced(server: RedisServer, watch: WatchOf) -> None:
-    monitor = watched(watch, server, "twins")
     with Bull(4, url=server.url) as bull:
+        monitor = followed(bull, watch, server, "twins")
         for _ in range(3):
             bull.add("twins", debounce={"id": "twin"})
         wait_for(monitor, "twins", {"added": 1, "deduplicated": 2})
@@ -250,7 +262,9 @@ def test_what_was_before_does_not_count(bull: Bull, server: RedisServer, watch: 
     worker = bull.start_worker(queue, concurrency=2, behaviour={"hold": True})
     bull.add_bulk(queue, 3)
     bull.wait_for_counts(queue, {"active": 2})
-    monitor = watched(watch, server, queue)
+    monitor = watch(server, queues=[queue])
+    monitor.read_all()
+    wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed")
     assert counters(wait_for(monitor, queue, {})) == {}
     bull.release(worker)
     events = wait_for(monitor, queue, {"started": 1, "completed": 2})
@@ -260,7 +274,7 @@ def test_what_was_before_does_not_count(bull: Bull, server: RedisServer, watch: 
 
 def test_an_obliterated_queue_begins_again(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
     queue = named(bull, "again")
-    monitor = watched(watch, server, queue)
+    monitor = followed(bull, watch, server, queue)
     bull.add_bulk(queue, 4)
     wait_for(monitor, queue, {"added": 4})
     bull.pause(queue)
@@ -276,7 +290,7 @@ def test_what_is_published_without_a_subscription_is_told(
     bull: Bull, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = named(bull, "gap")
-    monitor = watched(watch, server, queue)
+    monitor = followed(bull, watch, server, queue)
     worker = bull.start_worker(queue, concurrency=2)
     bull.add_bulk(queue, 4, **GONE)
     wait_for(monitor, queue, {"added": 4, "started": 4, "completed": 4})
@@ -296,7 +310,7 @@ def test_a_job_that_is_active_while_the_subscription_is_lost(
     bull: Bull, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = named(bull, "held")
-    monitor = watched(watch, server, queue)
+    monitor = followed(bull, watch, server, queue)
     worker = bull.start_worker(queue, behaviour={"hold": True})
     bull.add_bulk(queue, 2)
     wait_for(monitor, queue, {"added": 2, "started": 1})
@@ -311,7 +325,7 @@ def test_a_job_that_is_active_while_the_subscription_is_lost(
 
 def test_a_queue_with_large_results_is_left_alone(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
     large, small = named(bull, "large"), named(bull, "small")
-    monitor = watched(watch, server, large, small)
+    monitor = followed(bull, watch, server, large, small)
     worker = bull.start_worker(large, behaviour={"returns": 300_000})
     bull.add(large, **GONE)
     wait_until(lambda: monitor.follow() and monitor.bull.unfollowed(), what="it is not followed")
@@ -348,10 +362,11 @@ def test_the_size_of_kept_results_is_known_before_a_message(
 
 
 def test_in_a_cluster(watch: WatchOf) -> None:
-    with start_cluster(masters=3, replicas=0) as cluster, Bull(4, cluster=cluster.addresses, prefix="{bull}") as bull:
-        monitor = watch(cluster, queues=["jobs", "mail"], prefixes=["{bull}"])
-        monitor.read_all()
-        wait_until(lambda: monitor.follow() and len(monitor.bull.events()) == 2, what="subscribed")
+    with (
+        start_cluster(masters=3, replicas_per_master=0) as cluster,
+        Bull(4, cluster=cluster.addresses, prefix="{bull}") as bull,
+    ):
+        monitor = followed(bull, watch, cluster, "jobs", "mail")
         worker = bull.start_worker("jobs", concurrency=3, behaviour={"fail_first": 1})
         bull.add_bulk("jobs", 10, attempts=2, **GONE)
 
@@ -368,34 +383,22 @@ def test_in_a_cluster(watch: WatchOf) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["a:b", "café ☕", "[a-z]*?", "with@at", "e:\\d"],
+    ("prefix", "name"),
+    [
+        ("app:prod", "a:b"),
+        ("bull", "café ☕"),
+        ("b[u]ll*?^-\\", "[x-z]*?"),
+        ("{bull}", "with@at"),
+        ("bull", "e:\\d"),
+    ],
     ids=["colon", "unicode", "glob", "at", "backslash"],
 )
-@pytest.mark.parametrize("prefix", ["bull", "app:prod", "b[u]ll*?^-\\"], ids=["bull", "colon", "glob"])
-def test_names_and_prefixes(server: RedisServer, watch: WatchOf, name: str, prefix: str) -> None:
+def test_names_and_prefixes(server: RedisServer, watch: WatchOf, prefix: str, name: str) -> None:
     with Bull(4, url=server.url, prefix=prefix) as bull:
-        monitor = watch(server, prefixes=[prefix])
-        monitor.discovery.known = lambda: known_bull(prefix, name)  # type: ignore[method-assign]
-        wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed")
+        monitor = followed(bull, watch, server, name)
         bull.start_worker(name)
         bull.add_bulk(name, 3, **GONE)
         expected = {"added": 3, "started": 3, "completed": 3}
         wait_until(lambda: counters(monitor.events(name, prefix)) == expected, what="three jobs")
         read = of(monitor.collect(), name, prefix)
         assert exporter_counts(read) == bull_counts(bull, name)
-
-
-# TEMP until discovery fills libraries
-@pytest.fixture(autouse=True)
-def made_by_bull(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-    from exporter.bullmq.discover import Discovery
-
-    known = Discovery.known
-
-    def f(self):
-        k = known(self)
-        return replace(k, libraries=dict.fromkeys(k.queues, "bull"))
-
-    monkeypatch.setattr(Discovery, "known", f)
