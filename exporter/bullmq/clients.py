@@ -18,11 +18,12 @@ BYTES_PER_CLIENT: Final = 512
 
 _NAME: Final = re.compile(rb" name=([^ \n]+:[^ \n]+) ([^\n]*)")
 _DATABASE: Final = re.compile(rb"(?:^| )db=(\d+) ")
-# The commands in which an idle worker waits: BullMQ from 5, BullMQ before it, and Bull.
-_WAITS: Final = re.compile(rb" cmd=(?:bzpopmin|brpoplpush|blmove)(?: |$)")
-
-# The commands of connections that never wait for jobs; Bull may give them its worker's name too.
-_OTHER: Final = re.compile(rb" cmd=(?:eval(?:sha)?|p?subscribe)(?: |$)")
+_COMMAND: Final = re.compile(rb" cmd=([^ \n]+)")
+# In these an idle worker waits: BullMQ from 5, BullMQ before it, and Bull.
+_WAITS: Final = frozenset({b"bzpopmin", b"brpoplpush", b"blmove"})
+# In others a connection never waits for jobs, except before its first: Bull 3 gives all its connections, also
+# those of producers, the name of a worker's.
+_BEFORE: Final = frozenset({b"info", b"client", b"client|setname", b"client|setinfo", b"hello", b"select"})
 
 _SAMPLED: Final = 256
 _MARGIN: Final = 1.1
@@ -30,12 +31,16 @@ _MARGIN: Final = 1.1
 
 @dataclass
 class ClientNames:
-    """The connections of one node: how many have each name, how many of those ran a script or subscribed
-    last, and which names have one that waits for jobs."""
+    """The connections of one node: how many have each name, how many of those ran last what no worker's
+    connection runs, and how many what a worker waits in."""
 
     connections: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
-    waiting: set[str] = field(default_factory=set)
+    waiting: Counter[str] = field(default_factory=Counter)
+
+    def workers(self, name: str) -> int:
+        """The connections of this name that are a worker's: all, or where some are not those that wait."""
+        return self.waiting[name] if self.others[name] else self.connections[name]
 
 
 def client_names(raw: bytes, database: int = 0) -> ClientNames:
@@ -50,10 +55,11 @@ def client_names(raw: bytes, database: int = 0) -> ClientNames:
             continue
         name = raw_name.decode("utf-8", "surrogateescape")
         names.connections[name] += 1
-        if _OTHER.search(rest):
-            names.others[name] += 1
-        elif _WAITS.search(rest):
-            names.waiting.add(name)
+        command = _COMMAND.search(rest)
+        if command is None or command[1] in _BEFORE:
+            continue
+        kind = names.waiting if command[1] in _WAITS else names.others
+        kind[name] += 1
     return names
 
 
@@ -81,7 +87,7 @@ def count_workers(
             if is_python_name(name, queue):
                 python.setdefault((queue, name), []).append(connections)
             else:
-                workers_of_node[queue] = workers_of_node.get(queue, 0) + connections - names.others[name]
+                workers_of_node[queue] = workers_of_node.get(queue, 0) + names.workers(name)
         for queue, workers in workers_of_node.items():
             workers_by_queue[queue] = max(workers, workers_by_queue.get(queue, 0))
     for (queue, _), connections_by_node in python.items():

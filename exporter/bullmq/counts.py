@@ -41,7 +41,7 @@ class Counts(NamedTuple):
 
     `open_tails`: the queue is paused, or a marker is at the place of its oldest job. That is rare, and only
     then the commands of `pack_tails` are needed. `odd` has a sentence for each part that is None because it
-    could not be read. `version` is what the library wrote last, such as bullmq:6.7.0.
+    could not be read. `version` is what the library wrote last, such as 6.7.0.
     """
 
     jobs: JobCounts
@@ -294,7 +294,7 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
 
 
 def _version(raw: Reply) -> str:
-    return raw[:64].decode("utf-8", "replace") if isinstance(raw, bytes) else ""
+    return raw[:64].decode("utf-8", "replace").removeprefix("bullmq:") if isinstance(raw, bytes) else ""
 
 
 def _rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:

@@ -233,6 +233,8 @@ def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]
 def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict[str, RenderableType]:
     name = printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
+    if queue["library"] == "bull":
+        label.append(" (Bull)", "dim")
     if queue["paused"]:
         label.append(f" ({translator.translate('queue.paused')})", "yellow")
     if queue["odd"]:

@@ -31,6 +31,11 @@ def _queues(assessment: Assessment) -> Iterator[Sample]:
         yield (), float(len(state.queues) + len(state.unread))
 
 
+def _info(assessment: Assessment) -> Iterable[Sample]:
+    state = _state(assessment)
+    return [((*queue.id, queue.library, queue.version), 1.0) for queue in (state.queues if state else ())]
+
+
 def _job_count(assessment: Assessment) -> Iterable[Sample]:
     state = _state(assessment)
     samples: list[tuple[tuple[str, ...], int | None]] = []
@@ -92,9 +97,18 @@ FAMILIES: Final[tuple[Family, ...]] = (
         _queues,
     ),
     Family(
+        "bullmq_queue_info",
+        "gauge",
+        "1 for each queue that could be read. library: bullmq, or bull for its predecessor Bull 3 and 4; "
+        "version: that of the BullMQ that wrote the queue's meta key last, empty if none did (Bull, Python).",
+        (*_QUEUE, "library", "version"),
+        _info,
+    ),
+    Family(
         "bullmq_job_count",
         "gauge",
-        "Jobs in each state of BullMQ's getJobCounts; waiting includes the jobs of a paused queue. "
+        "Jobs in each state of BullMQ's getJobCounts; waiting includes the jobs of a paused queue, and "
+        "those of Bull that have a priority. "
         "completed and failed are the jobs that are kept, which removeOnComplete and removeOnFail trim.",
         (*_QUEUE, "state"),
         _job_count,

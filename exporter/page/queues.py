@@ -124,7 +124,8 @@ def _name(queue: View, query: PageQuery) -> str:
     """The queue's name, and what must be known of its row."""
     marks = {"queue.paused": "", "queue.partly_read": "; ".join(queue["odd"])}
     shown = [text for text, there in zip(marks, (queue["paused"], queue["odd"]), strict=True) if there]
-    return " ".join([_title(queue), *(_badge(text, marks[text], query) for text in shown)])
+    library = ['<span class="badge">Bull</span>'] if queue["library"] == "bull" else []
+    return " ".join([_title(queue), *library, *(_badge(text, marks[text], query) for text in shown)])
 
 
 def _unknown(queue: View, column: str) -> str:

@@ -402,3 +402,46 @@ def test_names_and_prefixes(server: RedisServer, watch: WatchOf, prefix: str, na
         wait_until(lambda: counters(monitor.events(name, prefix)) == expected, what="three jobs")
         read = of(monitor.collect(), name, prefix)
         assert exporter_counts(read) == bull_counts(bull, name)
+
+
+# --- workers ---
+
+
+def test_workers(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
+    queue = named(bull, "staffed")
+    monitor = watch(server, queues=[queue])
+    bull.add(queue, delay=HOUR_MS)
+    assert monitor.queue(queue).workers == 0  # Bull 3 gives a producer's connections the worker's name too
+    first = bull.start_worker(queue, concurrency=5)
+    bull.start_worker(queue)
+    wait_until(lambda: monitor.queue(queue).workers == 2, what="two workers")
+    bull.queue(queue, "getWorkers")
+    assert monitor.queue(queue).workers == 2
+    bull.stop_worker(first)
+    wait_until(lambda: monitor.queue(queue).workers == 1, what="one worker")
+
+
+def test_a_worker_that_never_waits_for_a_job(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
+    queue = named(bull, "tireless")
+    monitor = watch(server, queues=[queue])
+    bull.add_bulk(queue, 400)
+    worker = bull.start_worker(queue, behaviour={"ms": 5})
+    bull.wait_for_counts(queue, {"active": 1})
+    for _ in range(5):
+        read = monitor.queue(queue)
+        assert (read.workers, read.workers_unknown) == (1, "")
+    assert bull.counts(queue)["waiting"] > 0
+    bull.stop_worker(worker)
+
+
+def test_busy_workers_in_a_cluster(watch: WatchOf) -> None:
+    with (
+        start_cluster(masters=3, replicas_per_master=0) as cluster,
+        Bull(4, cluster=cluster.addresses, prefix="{bull}") as bull,
+    ):
+        monitor = watch(cluster, prefixes=["{bull}"])
+        bull.add_bulk("jobs", 40)
+        for _ in range(3):
+            bull.start_worker("jobs", concurrency=2, behaviour={"hold": True})
+        bull.wait_for_counts("jobs", {"active": 6})
+        wait_until(lambda: monitor.queue("jobs", "{bull}").workers == 3, what="three busy workers")

@@ -29,7 +29,7 @@ from exporter.snapshot import QueueId
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")
-IDLE: list[Reply] = [*[0] * 9, [None, None, None], *[None] * 3, -2, 0, 0, 0]
+IDLE: list[Reply] = [*[0] * 9, [None, None, None, None], *[None] * 3, -2, 0, 0, 0]
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1)
 PREFIXES = st.sampled_from(["bull", "shop:eu", "{bull}", "b*ll"])
 BULKS = st.none() | st.binary()
