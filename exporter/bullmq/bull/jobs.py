@@ -35,7 +35,7 @@ class BullJobs:
         self._since = since
         self._jobs = Jobs(buckets)
         self._running: dict[bytes, int] = {}
-        self._ended: set[bytes] | None = None  # while the active jobs are being read
+        self._changed: set[bytes] | None = None  # jobs with messages while the active jobs are being read
         self._ids: int | None = None
         self._balance: tuple[Balance, JobCounters, int] | None = None
         self._duplicates = 0
@@ -69,6 +69,8 @@ class BullJobs:
             self._feed(kind, job, ms)
 
     def _feed(self, kind: str, job: bytes, ms: int) -> None:
+        if self._changed is not None:
+            self._changed.add(job)
         if kind in ("active", "waiting"):
             if self._running.pop(job, None) is not None:
                 self._retry(job, ms)
@@ -76,8 +78,6 @@ class BullJobs:
                 self._running[job] = ms
         elif kind in ("completed", "failed", "stalled"):
             self._running.pop(job, None)
-            if self._ended is not None:
-                self._ended.add(job)
         if kind == "stalled":
             self._jobs.feed([_entry(ms, "waiting", job, b"active"), _entry(ms, "stalled", job)])
         elif kind == "debounced":
@@ -133,7 +133,7 @@ class BullJobs:
 
     def begin_active(self) -> None:
         """The subscription is confirmed, and the active jobs are read next."""
-        self._ended = set()
+        self._changed = set()
 
     def seed_active(self, active: Iterable[bytes] | None) -> int:
         """The jobs that were active when they were read (None: unknown, or too many); messages from before
@@ -142,11 +142,11 @@ class BullJobs:
         Returns how many starts and ends are missing at least: jobs that are remembered as active and are not,
         and the reverse.
         """
-        ended, self._ended = self._ended or set(), None
+        changed, self._changed = self._changed or set(), None
         if active is None:
             return 0
-        now_active = {job for job in active if job not in ended}
-        gone = [job for job in self._running if job not in now_active]
+        now_active = {job for job in active if job not in changed}
+        gone = [job for job in self._running if job not in now_active and job not in changed]
         new = [job for job in now_active if job not in self._running]
         for job in gone:
             del self._running[job]

@@ -15,6 +15,13 @@ Commands: TypeAlias = list[tuple[Argument, ...]]
 MAX_ACTIVE: Final = 1000
 """Active jobs of a queue that are read when it is first followed, or again after a gap."""
 _KEPT_JOBS: Final = 3
+_UPWARDS: Final = (
+    ("LLEN", "active"),
+    ("LLEN", "wait"),
+    ("LLEN", "paused"),
+    ("ZCARD", "delayed"),
+    ("GET", "id"),
+)
 _RESULT_FIELDS: Final = {"completed": "returnvalue", "failed": "failedReason"}
 
 
@@ -36,26 +43,29 @@ class Lengths(NamedTuple):
 
 
 def length_commands(queue: QueueId, *, with_active: bool) -> Commands:
+    """Other clients' commands run between these. A job goes from `id` down to `active`: read upwards, one
+    that moves meanwhile is nowhere; read downwards, as after a gap, it is twice. So no difference between a
+    later and an earlier balance has more starts or ends than there were."""
     key = base(queue)
-    commands: Commands = [("GET", key + "id")]
-    commands += [("LLEN", key + name) for name in ("wait", "paused", "active")]
-    commands.append(("ZCARD", key + "delayed"))
+    commands: Commands = [(verb, key + name) for verb, name in _UPWARDS]
     if with_active:
-        commands.append(("LRANGE", key + "active", 0, MAX_ACTIVE - 1))
+        return [*reversed(commands), ("LRANGE", key + "active", 0, MAX_ACTIVE - 1)]
     return commands
 
 
 def lengths(replies: Sequence[Reply]) -> Lengths:
-    ids, wait, paused, active, delayed, *jobs = replies
-    count = 0 if ids is None else int(ids) if isinstance(ids, bytes) and ids.isdigit() else None
-    listed = jobs[0] if jobs and isinstance(jobs[0], list) else None
-    complete = listed is not None and isinstance(active, int) and active <= len(listed)
+    """From the replies to `length_commands`; those with the active jobs have one more."""
+    with_active = len(replies) > len(_UPWARDS)
+    listed = replies[-1] if with_active else None
+    ordered = reversed(replies[:-1]) if with_active else replies
+    active, wait, paused, delayed, ids = ordered
+    complete = isinstance(listed, list) and isinstance(active, int) and active <= len(listed)
     return Lengths(
-        count,
+        0 if ids is None else int(ids) if isinstance(ids, bytes) and ids.isdigit() else None,
         wait + paused if isinstance(wait, int) and isinstance(paused, int) else None,
         delayed if isinstance(delayed, int) else None,
         active if isinstance(active, int) else None,
-        [job for job in listed or () if isinstance(job, bytes)] if complete else None,
+        [job for job in listed if isinstance(job, bytes)] if complete and isinstance(listed, list) else None,
     )
 
 

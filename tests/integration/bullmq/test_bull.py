@@ -12,7 +12,8 @@ from exporter.snapshot import QueueId
 from lab.bull import BULL_VERSIONS, Bull, BullVersion
 from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
-from lab.redis import RedisServer
+from lab.redis import RedisServer, start_redis
+from tests.support.acl import READER, rules
 from tests.support.bullmq import Watch, WatchOf, counters, exporter_counts, of, wait_for
 
 pytestmark = pytest.mark.timeout(90)
@@ -315,6 +316,7 @@ def test_a_job_that_is_active_while_the_subscription_is_lost(
     bull.add_bulk(queue, 2)
     wait_for(monitor, queue, {"added": 2, "started": 1})
     server.cli("client", "kill", "type", "pubsub", "skipme", "no")
+    wait_until(lambda: monitor.follow() and monitor.bull.problem, what="the subscription is lost")
     wait_until(lambda: monitor.follow() and not monitor.bull.problem, what="subscribed again")
     bull.release(worker)
     wait_for(monitor, queue, {"added": 2, "started": 2, "completed": 1})
@@ -332,6 +334,7 @@ def test_a_queue_with_large_results_is_left_alone(bull: Bull, server: RedisServe
     (why,) = monitor.bull.unfollowed().items()
     text = "a job returned 293 KiB, and the message of its end has all of it"
     assert why == (QueueId("bull", large), text)
+    wait_until(lambda: monitor.follow() and not monitor.bull.problem, what="subscribed again")
     other = bull.start_worker(small)
     bull.add_bulk(small, 3, **GONE)
     events = wait_for(monitor, small, {"added": 3, "started": 3, "completed": 3})
@@ -445,3 +448,71 @@ def test_busy_workers_in_a_cluster(watch: WatchOf) -> None:
             bull.start_worker("jobs", concurrency=2, behaviour={"hold": True})
         bull.wait_for_counts("jobs", {"active": 6})
         wait_until(lambda: monitor.queue("jobs", "{bull}").workers == 3, what="three busy workers")
+
+
+# --- what a user of Redis may do ---
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[RedisServer, Bull]]:
+    """A server with a queue, to which the shipped user is let in by the test."""
+    with start_redis() as started, Bull(4, url=started.url) as bull:
+        bull.add("jobs", delay=HOUR_MS)
+        yield started, bull
+
+
+def let_in(server: RedisServer, *, but: str = "") -> None:
+    version = server.facts("info", "server")["redis_version"]
+    server.cli("acl", "setuser", *(word for word in rules(version=version) if word != but))
+
+
+def test_the_shipped_user_may_read_all(guarded: tuple[RedisServer, Bull], watch: WatchOf) -> None:
+    server, bull = guarded
+    let_in(server)
+    monitor = watch(server, redis=READER)
+    monitor.read_all()
+    wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed")
+    bull.start_worker("jobs", behaviour={"fail_first": 1})
+    bull.add_bulk("jobs", 3, attempts=2, **GONE)
+    wait_for(monitor, "jobs", {"added": 3, "started": 6, "completed": 3, "retried": 3})
+    state = monitor.collect()
+    assert (state.unread, state.unfollowed, [queue.odd for queue in state.queues]) == ({}, {}, [()])
+    assert '"exporter"' not in server.cli("--json", "acl", "log")
+
+
+@pytest.mark.parametrize(
+    ("missing", "why"),
+    [
+        ("+subscribe", "SUBSCRIBE: NOPERM"),
+        ("+psubscribe", "PSUBSCRIBE: NOPERM"),
+        ("&bull:*", "SUBSCRIBE: NOPERM"),
+        ("&bull:*:stalled@*", "PSUBSCRIBE: NOPERM"),
+    ],
+)
+def test_without_a_subscription_the_counters_are_absent(
+    guarded: tuple[RedisServer, Bull], watch: WatchOf, missing: str, why: str
+) -> None:
+    server, _ = guarded
+    let_in(server, but=missing)
+    monitor = watch(server, redis=READER)
+    monitor.read_all()
+    wait_until(lambda: monitor.follow() and monitor.bull.unfollowed(), what="it is refused")
+    state = monitor.collect()
+    assert state.unfollowed[QueueId("bull", "jobs")].startswith(why)
+    assert (state.events, state.up) == ({}, True)
+    (queue,) = state.queues
+    assert (queue.jobs.delayed, queue.odd) == (1, ())
+
+
+def test_what_says_how_large_messages_are_is_needed(
+    guarded: tuple[RedisServer, Bull], watch: WatchOf
+) -> None:
+    server, bull = guarded
+    bull.start_worker("jobs")
+    bull.add("jobs")
+    bull.wait_for_counts("jobs", {"completed": 1})
+    let_in(server, but="+hstrlen")
+    monitor = watch(server, redis=READER)
+    monitor.read_all()
+    wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed nevertheless")
+    assert '"exporter"' in server.cli("--json", "acl", "log")

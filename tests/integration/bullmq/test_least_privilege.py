@@ -18,6 +18,7 @@ from tests.support.acl import READER, rules
 from tests.support.bullmq import Watch, WatchOf, names
 
 NEEDED_ONLY_THERE = {
+    **dict.fromkeys(("+subscribe", "+unsubscribe", "+psubscribe", "+hstrlen"), "bull"),
     "+cluster|info": "cluster",
     "+cluster|nodes": "cluster",
     "+select": "database",

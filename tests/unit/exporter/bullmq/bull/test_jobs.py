@@ -136,6 +136,16 @@ def test_what_changed_while_nothing_was_received() -> None:
     assert sum(counted.events().counters.processing["completed"].counts) == 0
 
 
+def test_what_is_received_while_active_jobs_are_read_is_newer() -> None:
+    counted = jobs("active 2")
+    counted.begin_active()
+    feed(counted, "completed 2", "active 3")
+    assert counted.seed_active([b"2"]) == 0
+    feed(counted, "completed 3")
+    assert counts(counted) == {"started": 2, "completed": 2}
+    assert sum(counted.events().counters.processing["completed"].counts) == 2
+
+
 def test_too_many_active_jobs_are_not_compared() -> None:
     counted = jobs("active 1")
     counted.begin_active()

@@ -21,12 +21,12 @@ REFUSED = ReplyError("NOPERM no")
 @pytest.mark.parametrize(
     ("replies", "expected"),
     [
-        ([b"9", 1, 2, 3, 4], Lengths(9, 3, 4, 3, None)),
+        ([3, 1, 2, 4, b"9"], Lengths(9, 3, 4, 3, None)),
         ([None, 0, 0, 0, 0, []], Lengths(0, 0, 0, 0, [])),
-        ([b"9", 0, 0, 2, 0, [b"7", b"8"]], Lengths(9, 0, 0, 2, [b"7", b"8"])),
-        ([b"9", 0, 0, 3, 0, [b"7", b"8"]], Lengths(9, 0, 0, 3, None)),  # the reply is cut off
-        ([REFUSED, 1, REFUSED, 3, 4, REFUSED], Lengths(None, None, 4, 3, None)),
-        ([b"x", 1, 2, REFUSED, REFUSED, [b"7"]], Lengths(None, 3, None, None, None)),
+        ([b"9", 0, 0, 0, 2, [b"7", b"8"]], Lengths(9, 0, 0, 2, [b"7", b"8"])),
+        ([b"9", 0, 0, 0, 3, [b"7", b"8"]], Lengths(9, 0, 0, 3, None)),  # the reply is cut off
+        ([REFUSED, 4, 1, REFUSED, 3, REFUSED], Lengths(None, None, 4, 3, None)),
+        ([b"x", REFUSED, 1, 2, REFUSED, [b"7"]], Lengths(None, 3, None, None, None)),
     ],
 )
 def test_lengths(replies: list[Reply], expected: Lengths) -> None:
@@ -42,7 +42,8 @@ def test_a_balance_needs_all_of_it() -> None:
 def test_as_many_commands_as_are_read() -> None:
     for with_active in (False, True):
         commands = length_commands(QUEUE, with_active=with_active)
-        assert lengths([b"1", *[0] * 4, *[[]] * with_active][: len(commands)]).ids == 1
+        answers: dict[object, Reply] = {"GET": b"1", "LRANGE": []}
+        assert lengths([answers.get(verb, 0) for verb, *_ in commands]).ids == 1
     assert length_commands(QUEUE, with_active=True)[-1] == ("LRANGE", "bull:mail:active", 0, 999)
 
 
