@@ -1,4 +1,4 @@
-"""npm's BullMQ, versions 3 to 6 side by side, driven from Python."""
+"""npm's BullMQ, versions 1 to 6 side by side, driven from Python."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Final, Literal, TypeAlias
 
 from lab.driver import Driver, connection_of
 
-Version: TypeAlias = Literal[3, 4, 5, 6]
+Version: TypeAlias = Literal[1, 2, 3, 4, 5, 6]
 Nameless: TypeAlias = Literal["5.0", "5.53"]
 """Releases of version 5 whose workers' connections lose their names in a cluster."""
 VERSIONS: Final[tuple[Version, ...]] = (3, 4, 5, 6)
+OLD_VERSIONS: Final[tuple[Version, ...]] = (1, 2)
+"""Versions that only the table of libraries tries."""
 
 _SCRIPT: Final = Path(__file__).parent / "node" / "driver.mjs"
 
