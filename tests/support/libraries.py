@@ -29,6 +29,7 @@ _EXCEPTIONS: Final[dict[str, dict[str, How]]] = {
     "prioritized": dict.fromkeys(_NO_PRIORITIZED, "none"),
     "added": {"bull 3": "at most"},
     "removed": dict.fromkeys(_BULL, "unknown"),
+    "wait time": dict.fromkeys(_BULL, "at least"),
     "run time of retried attempts": dict.fromkeys(_BULL, "unknown"),
 }
 

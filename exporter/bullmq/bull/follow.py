@@ -16,7 +16,7 @@ from exporter.bullmq.bull.channels import ChannelMessage, TooLargeError
 from exporter.bullmq.bull.jobs import BullJobs
 from exporter.bullmq.bull.limits import MAX_BYTES_PER_SECOND, why_too_large, why_too_many
 from exporter.bullmq.bull.reading import (
-    Commands,
+    BullCommands,
     Lengths,
     kept_jobs_commands,
     largest,
@@ -28,9 +28,10 @@ from exporter.bullmq.bull.subscription import Subscription
 from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.rates import RateHistory
+from exporter.bullmq.search.ask import ask_owners
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Reply, pack_request
+from exporter.redis.protocol import Reply
 from exporter.snapshot import BullMQState, Events, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
@@ -347,23 +348,14 @@ class BullFollower:
             if self._subscription is not None:
                 self._subscription.drop([most.id])
 
-    def _execute(self, commands: Mapping[QueueId, Commands]) -> dict[QueueId, list[Reply]]:
+    def _execute(self, commands: Mapping[QueueId, BullCommands]) -> dict[QueueId, list[Reply]]:
         """Each queue's replies; without queues whose node does not answer at once."""
         if not commands or self._slot_map is None:
             return {}
-        owned, _ = self._slot_map.by_owner(commands)
-        requests = {
-            address: pack_request(command for queue in queues for command in commands[queue])
-            for address, queues in owned.items()
-        }
-        outcomes = self._deployment.execute(requests, Deadline.after(_POLL_TIMEOUT), pool=_POOL)
-        replies: dict[QueueId, list[Reply]] = {}
-        for address, queues in owned.items():
-            outcome = outcomes[address]
-            if not isinstance(outcome, Failed):
-                remaining = iter(outcome.value)
-                replies |= {queue: [next(remaining) for _ in commands[queue]] for queue in queues}
-        return replies
+        replies = ask_owners(
+            self._deployment, self._slot_map, Deadline.after(_POLL_TIMEOUT), commands, pool=_POOL
+        )
+        return {queue: reply for queue, reply in replies.items() if not isinstance(reply, Failed)}
 
     # --- for other threads ---
 

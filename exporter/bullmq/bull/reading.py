@@ -10,7 +10,7 @@ from exporter.bullmq.keys import base
 from exporter.redis.protocol import Argument, Reply
 from exporter.snapshot import QueueId
 
-Commands: TypeAlias = list[tuple[Argument, ...]]
+BullCommands: TypeAlias = list[tuple[Argument, ...]]
 
 MAX_ACTIVE: Final = 1000
 """Active jobs of a queue that are read when it is first followed, or again after a gap."""
@@ -42,12 +42,12 @@ class Lengths(NamedTuple):
         return Balance(self.ids, self.waiting + self.delayed, self.active)
 
 
-def length_commands(queue: QueueId, *, with_active: bool) -> Commands:
+def length_commands(queue: QueueId, *, with_active: bool) -> BullCommands:
     """Other clients' commands run between these. A job goes from `id` down to `active`: read upwards, one
     that moves meanwhile is nowhere; read downwards, as after a gap, it is twice. So no difference between a
     later and an earlier balance has more starts or ends than there were."""
     key = base(queue)
-    commands: Commands = [(verb, key + name) for verb, name in _UPWARDS]
+    commands: BullCommands = [(verb, key + name) for verb, name in _UPWARDS]
     if with_active:
         return [*reversed(commands), ("LRANGE", key + "active", 0, MAX_ACTIVE - 1)]
     return commands
@@ -69,12 +69,12 @@ def lengths(replies: Sequence[Reply]) -> Lengths:
     )
 
 
-def kept_jobs_commands(queue: QueueId) -> Commands:
+def kept_jobs_commands(queue: QueueId) -> BullCommands:
     """The jobs that ended last and are kept."""
     return [("ZRANGE", base(queue) + state, -_KEPT_JOBS, -1) for state in _RESULT_FIELDS]
 
 
-def result_size_commands(queue: QueueId, kept: Sequence[Reply]) -> Commands:
+def result_size_commands(queue: QueueId, kept: Sequence[Reply]) -> BullCommands:
     """The sizes of what those jobs returned, without reading it."""
     key = base(queue).encode("utf-8", "surrogateescape")
     return [

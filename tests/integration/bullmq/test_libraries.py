@@ -169,7 +169,8 @@ def counted(driver: Driver, library: str, server: RedisServer, result: Observed,
     driver.add(queue, delay=HOUR_MS, jobId="twice")
     driver.add(queue, delay=HOUR_MS, jobId="twice")
     worker = driver.start_worker(queue, concurrency=2, behaviour={"fail_first": 1, "ms": 40})
-    driver.add_bulk(queue, 4, attempts=2, backoff={"type": "fixed", "delay": 50}, **GONE)
+    driver.add_bulk(queue, 2, attempts=2, backoff={"type": "fixed", "delay": 50}, **GONE)
+    driver.add_bulk(queue, 2, attempts=2, **GONE)
     driver.add_bulk(queue, 3, **GONE)
     wait_until(
         lambda: monitor.follow() and (now := events_of(monitor)) and now.counters.completed == 4
