@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -516,3 +517,39 @@ def test_what_says_how_large_messages_are_is_needed(
     monitor.read_all()
     wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed nevertheless")
     assert '"exporter"' in server.cli("--json", "acl", "log")
+
+
+# --- a reader never harms ---
+
+
+def test_redis_keeps_little_for_us_whatever_jobs_return(server: RedisServer, watch: WatchOf) -> None:
+    """Twenty jobs that return 4 MB each end at once, and nobody knew before how much they return."""
+    megabytes: list[float] = []
+    stopping = threading.Event()
+
+    def look() -> None:
+        while not stopping.wait(0.002):
+            ours = [line for line in server.cli("client", "list").splitlines() if " name=oxherd " in line]
+            megabytes.extend(int(line.partition(" omem=")[2].split()[0]) / 1e6 for line in ours)
+
+    def read() -> None:
+        while not stopping.is_set():
+            monitor.follow()
+
+    with Bull(4, url=server.url) as bull:
+        monitor = followed(bull, watch, server, "huge")
+        worker = bull.start_worker("huge", concurrency=20, behaviour={"hold": True, "returns": 4_000_000})
+        bull.add_bulk("huge", 20, **GONE)
+        bull.wait_for_counts("huge", {"active": 20})
+        threads = [threading.Thread(target=each) for each in (look, read)]
+        for thread in threads:
+            thread.start()
+        try:
+            bull.release(worker)
+            bull.wait_for_counts("huge", {"active": 0}, seconds=60)
+            wait_until(monitor.bull.unfollowed, what="it is not followed any more")
+        finally:
+            stopping.set()
+            for thread in threads:
+                thread.join()
+    assert max(megabytes) < 8

@@ -269,3 +269,9 @@ def test_the_sign_in_form_shows_no_monitored_data() -> None:
     assert "form" in page.tags
     assert "Invalid key." in page.text
     assert "Redis" not in page.text
+
+
+def test_a_queue_of_bull_is_marked() -> None:
+    view = status_view(assessment(queues=(queue("jobs", library="bull"), queue("mail"))), ABOUT)
+    rows = queue_table(view["queues"], PageQuery(translator=ENGLISH)).split("<tr>")
+    assert [("jobs" in row, "mail" in row) for row in rows if ">Bull<" in row] == [(True, False)]

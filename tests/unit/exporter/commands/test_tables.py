@@ -99,6 +99,12 @@ def test_prefixes_are_shown_where_there_are_several() -> None:
     assert "bull:mail" not in text(tables.queues_table(VIEW))
 
 
+def test_a_queue_of_bull_is_marked() -> None:
+    view = status_view(assessment(queues=(queue("jobs", library="bull"), queue("mail"))), ABOUT)
+    assert "jobs (Bull)" in text(tables.queues_table(view))
+    assert "mail (Bull)" not in text(tables.queues_table(view))
+
+
 def test_in_indonesian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
     status = text(tables.status_table(VIEW))
