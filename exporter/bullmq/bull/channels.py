@@ -136,12 +136,14 @@ def _push(buffer: bytes, start: int) -> tuple[list[bytes | int], int]:
     line, at = _line(buffer, start)
     if line[:1] == b"-":
         return [line], at
-    if line[:1] == b"+":  # PONG, where no subscription is confirmed yet
-        return [b"pong", line[1:]], at
-    if line[:1] != b"*":
+    if line[:1] not in (b"*", b"$"):
         raise NotPushedError(line[:40].decode("ascii", "replace"))
     parts: list[bytes | int] = []
-    for _ in range(_number(line)):
+    if line[:1] == b"$":  # the answer to PING while nothing is subscribed
+        parts, count, at = [b"pong"], 1, start
+    else:
+        count = _number(line)
+    for _ in range(count):
         line, at = _line(buffer, at)
         if line[:1] == b"$":
             size = _number(line)

@@ -553,3 +553,19 @@ def test_redis_keeps_little_for_us_whatever_jobs_return(server: RedisServer, wat
             for thread in threads:
                 thread.join()
     assert max(megabytes) < 8
+
+
+def test_the_connection_is_kept_before_anything_is_subscribed(
+    bull: Bull, server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a slow Redis, which did not say yet how large the messages are."""
+    queue = named(bull, "slow")
+    bull.add(queue, delay=HOUR_MS)
+    monitor = watch(server, queues=[queue])
+    monitor.read_all()
+    with monkeypatch.context() as patch:
+        patch.setattr(follow, "_POLL_TIMEOUT", 0.0)
+        for _ in range(4):
+            monitor.follow()
+    assert (monitor.bull.problem, monitor.bull.events()) == ("", {})
+    wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed")

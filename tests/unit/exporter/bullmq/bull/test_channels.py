@@ -72,7 +72,7 @@ def test_what_redis_answers() -> None:
     confirmed = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"
     unsubscribed = b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n"
     pong = b"*2\r\n$4\r\npong\r\n$2\r\n12\r\n"
-    assert parsed(confirmed + unsubscribed + pong + b"+3\r\n-NOPERM no\r\n") == [
+    assert parsed(confirmed + unsubscribed + pong + b"$1\r\n3\r\n-NOPERM no\r\n") == [
         Confirmed(b"c"),
         Pong(b"12"),
         Pong(b"3"),
