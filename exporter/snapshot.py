@@ -231,6 +231,8 @@ class Events(NamedTuple):
     """A queue's counters, events read, events lost (trimmed before they were read), and the lag in seconds.
 
     `undone` events were counted, and then lost by Redis in a failover. `since`: unix s when counting began.
+    `gaps`: how often an unknown number of events was lost, with a stream that was deleted. `max_length`: to
+    how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: the most events a second of late.
     """
 
     counters: JobCounters
@@ -239,6 +241,9 @@ class Events(NamedTuple):
     lag: float
     undone: int = 0
     since: float = 0.0
+    gaps: int = 0
+    max_length: int | None = None
+    peak_rate: float = 0.0
 
 
 class Rates(NamedTuple):

@@ -96,6 +96,7 @@ class BullMQSource:
             events=events,
             rates=self._follower.rates(events) if self._follower and events else {},
             own=known.own,
+            unfollowed=self._follower.unfollowed() if self._follower else {},
         )
 
     def _ping_masters(self, slot_map: SlotMap, deadline: Deadline) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Final, NamedTuple, cast
 
+from exporter.bullmq.budget import StreamSize
 from exporter.bullmq.events import Entry, Jobs, missing_before, split_id
 from exporter.bullmq.keys import base
+from exporter.bullmq.stream_info import StreamInfo
 from exporter.redis.protocol import Reply, ReplyError, pack
 from exporter.snapshot import Events, JobCounters, QueueId
 
@@ -17,6 +19,7 @@ START: Final = b"0-0"
 CHECK_IDLE: Final = 10.0
 """Seconds between two reads of an idle stream's own counts."""
 _CHECK_BUSY: Final = 1.0
+_RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
 
 
@@ -31,6 +34,17 @@ class StreamPosition(NamedTuple):
     since: float
 
 
+class StreamCheck(NamedTuple):
+    """What was read of a stream besides its entries, just before them.
+
+    `jobs` are the numbers of waiting, paused, prioritized and active jobs; None if one could not be read.
+    """
+
+    info: StreamInfo
+    jobs: tuple[int, int, int, int] | None
+    max_length: int | None
+
+
 class Stream:
     """Has the packed commands and applies the replies. `last` is None until the start position is known.
 
@@ -40,31 +54,46 @@ class Stream:
     def __init__(self, queue: QueueId, jobs: Jobs, since: float) -> None:
         key = base(queue)
         self.jobs = jobs
+        self.queue: Final = queue
         self.key: Final = bulk((key + "events").encode("utf-8", "surrogateescape"))
-        self.info_request: Final = pack("XINFO", "STREAM", key + "events")
-        self.counts_request: Final = b"".join(
-            (
-                pack("LLEN", key + "wait"),
-                pack("LLEN", key + "paused"),
-                pack("ZCARD", key + "prioritized"),
-                pack("LLEN", key + "active"),
-            )
+        self.size = StreamSize()
+        self.memory_request: Final = pack("MEMORY", "USAGE", key + "events", "SAMPLES", 0)
+        self.info_request: Final = pack("XINFO", "STREAM", key + "events", "FULL", "COUNT", 1)
+        self.short_info_request: Final = pack("XINFO", "STREAM", key + "events")
+        self.counts_requests: Final = (
+            pack("LLEN", key + "wait"),
+            pack("LLEN", key + "paused"),
+            pack("ZCARD", key + "prioritized"),
+            pack("LLEN", key + "active"),
+            pack("HMGET", key + "meta", "opts.maxLenEvents"),
         )
-        self.active_request: Final = pack("LRANGE", key + "active", 0, _MAX_ACTIVE - 1)
+        self._active: Final = key + "active"
+        self.active_memory_request: Final = pack("MEMORY", "USAGE", key + "active", "SAMPLES", 0)
         self.last: bytes | None = None
         self.last_bulk = b""
         self.read = 0
         self.lost = 0
         self.undone = 0
+        self.gaps = 0  # how often an unknown number of events was lost
         self.since = since
         self.length = 0  # the length to which the stream is trimmed, once it has been in use for a while
         self.recent = 0
         self.retry_at = 0.0
         self.needs_seed = False  # the active jobs must be read, as events are missing
+        self.asked: str | None = None  # the node to which the one that owns the slot is moving the stream
+        self.refused = ""  # why the stream cannot be read
+        self.late = 0  # how often in a row its entries did not arrive in time
         self.counters: JobCounters = jobs.counters()
+        self.max_length: int | None = None  # opts.maxLenEvents
+        self.peak_rate = 0.0  # the most events a second between two checks of late
         self._added_before: int | None = None  # entries-added less the entries read and lost
         self._since_check = 0
         self._checked_at: float | None = None
+        self._last_at_check = START
+        self._first_since_check: bytes | None = None
+        self._added_at_check: int | None = None
+        self._rate_from: tuple[float, int] | None = None
+        self._skipped_to: bytes | None = None
         self._losing = False
         self._owner: str | None = None
         self._moved = False
@@ -76,6 +105,9 @@ class Stream:
         self.seek(position.last)
         self.read, self.lost, self.undone = position.read, position.lost, position.undone
         self._added_before, self.since = position.added_before, position.since
+        self._last_at_check = position.last
+        if position.added_before is not None:
+            self._added_at_check = position.added_before + position.read + position.lost
         self.counters = self.jobs.counters()
 
     def position(self) -> StreamPosition | None:
@@ -85,11 +117,21 @@ class Stream:
         return StreamPosition(self.last, self.read, self.lost, self.undone, self._added_before, self.since)
 
     def events(self, at: float) -> Events | None:
-        """The counters so far; None until the stream was read to its end once."""
-        if self._caught_up_at is None:
+        """The counters so far; None until the stream was read to its end once, and while it is refused."""
+        if self._caught_up_at is None or self.refused:
             return None
         lag = max(0.0, at - self._caught_up_at)
-        return Events(self.counters, self.read, self.lost, lag, self.undone, self.since)
+        return Events(
+            self.counters,
+            self.read,
+            self.lost,
+            lag,
+            self.undone,
+            self.since,
+            self.gaps,
+            self.max_length,
+            self.peak_rate,
+        )
 
     @property
     def owner(self) -> str | None:
@@ -100,35 +142,73 @@ class Stream:
         """Set the node that holds the stream. After a move the stream's own counts are read immediately."""
         if address != self._owner:
             self._moved = self._owner is not None
-            self._owner, self._checked_at = address, None
+            self._owner, self._checked_at, self.asked = address, None, None
+
+    @property
+    def name(self) -> str:
+        """The key, for people."""
+        return self.key.split(b"\r\n")[1].decode("utf-8", "replace")
 
     def check_due(self, at: float) -> bool:
         if self._checked_at is None:
             return True
         return at - self._checked_at >= (_CHECK_BUSY if self._since_check else CHECK_IDLE)
 
+    def postpone_check(self, at: float) -> None:
+        """Count the check as done: its answer would be too large now."""
+        self._checked_at = at
+
+    def active_request(self, memory: int | None, room: int) -> bytes:
+        """The command for the jobs that are active; as many as fit, by the memory of their list."""
+        known = memory is not None and memory > 0
+        count = min(_MAX_ACTIVE, _MAX_ACTIVE * room // max(1, memory or 1)) if known else _MAX_ACTIVE // 10
+        return pack("LRANGE", self._active, 0, max(1, count) - 1)
+
+    def sample_request(self, samples: int) -> bytes:
+        """MEMORY USAGE with so many samples."""
+        return pack("MEMORY", "USAGE", self._active.removesuffix("active") + "events", "SAMPLES", samples)
+
     def seek(self, entry_id: bytes) -> None:
         self.last = entry_id
         self.last_bulk = bulk(entry_id)
 
-    def start(self, info: Reply, at: float, *, started_ms: int) -> ReplyError | None:
+    def start(self, info: StreamInfo | None, at: float, *, started_ms: int, now_ms: int) -> None:
         """Start at the end of the stream, or at its beginning if all its entries are newer than `started_ms`.
 
-        Returns the error if neither can be determined.
+        Both are by Redis' clock. Without `info`, which would be too large an answer, start now.
         """
-        if isinstance(info, ReplyError) and not _no_such_key(info):
-            return info
-        fields = _info_fields(info)
-        first = _first_id(fields)
-        added, length = fields.get(b"entries-added"), fields.get(b"length", 0)
-        last = fields.get(b"last-generated-id", START)
-        is_new = first is not None and split_id(first)[0] >= started_ms and added == length
-        self._added_before = 0 if is_new or not fields else added
-        self.length = length
-        self.seek(START if is_new else last)
-        self._caught_up_at = self._checked_at = at
+        self.needs_seed = True
+        self._checked_at = at
+        if info is None:
+            self.seek(b"%d-0" % now_ms)
+            self._skipped_to = self.last
+            return
+        is_new = info.first is not None and split_id(info.first)[0] >= started_ms and info.complete
+        self._added_before = 0 if is_new or not info.exists else info.added
+        self._observe(info, at)
+        self.seek(START if is_new else info.last)
         self.needs_seed = not is_new
-        return None
+
+    def skip(self, info: StreamInfo | None, *, now_ms: int) -> None:
+        """Pass over all entries that are not read yet, and count them as lost; without `info`, with the next
+        check."""
+        self.size.all_read()
+        if info is None:
+            self.seek(max(self.last or START, b"%d-0" % now_ms, key=split_id))
+            self._skipped_to = self.last
+            self._restart_jobs()
+            return
+        missing = 1
+        if info.added is not None and self._added_before is not None:
+            missing = info.added - self._added_before - self.read - self.lost
+        self.seek(max(self.last or START, info.last, key=split_id))
+        self._record_loss(self.lost + max(0, missing))
+
+    def unread_entries(self, info: StreamInfo | None) -> int | None:
+        """How many entries were not read yet; None if that is not known."""
+        if info is None or info.added is None or self._added_before is None:
+            return None
+        return max(1, info.added - self._added_before - self.read - self.lost)
 
     def evict(self) -> None:
         """Forget the oldest of the remembered jobs."""
@@ -144,12 +224,10 @@ class Stream:
             self.jobs.seed(cast("list[bytes]", active))
         return None
 
-    def apply(
-        self, batch: Sequence[Entry], check: Sequence[Reply] | None, at: float, *, full: bool
-    ) -> ReplyError | None:
+    def apply(self, batch: Sequence[Entry], check: StreamCheck | None, at: float, *, full: bool) -> None:
         """Apply new entries; unless the batch is `full`, the stream has been read to its end."""
         before = self.last or START
-        error = None
+        self.refused, self.late = "", 0
         if batch:
             first, last = cast("bytes", batch[0][0]), cast("bytes", batch[-1][0])
             if self._added_before is None:
@@ -157,82 +235,121 @@ class Stream:
             self.jobs.feed(batch)
             self.read += len(batch)
             self._since_check += len(batch)
+            self._first_since_check = self._first_since_check or first
             self.recent += len(batch)
             self.seek(last)
         if not full:
             self.jobs.settle()
             self._caught_up_at = at
             if check is not None:
-                error = self._check(batch, check, before, at)
+                self._check(batch, check, before, at)
         if batch:
             self.counters = self.jobs.counters()
-        return error
 
     # --- the stream's own counts ---
 
-    def _check(
-        self, batch: Sequence[Entry], check: Sequence[Reply], before: bytes, at: float
-    ) -> ReplyError | None:
+    def _observe(self, info: StreamInfo, at: float) -> None:
+        """Keep what the next check is compared with."""
+        self.length = info.length
+        self.size.nodes = info.nodes
+        self._checked_at = at
+        self._last_at_check, self._added_at_check = info.last, info.added
+        if info.added is not None:
+            if self._rate_from is not None and at > self._rate_from[0] and info.added >= self._rate_from[1]:
+                rate = (info.added - self._rate_from[1]) / (at - self._rate_from[0])
+                self.peak_rate = max(rate, self.peak_rate * _RATE_FADES)
+            self._rate_from = (at, info.added)
+
+    def _check(self, batch: Sequence[Entry], check: StreamCheck, before: bytes, at: float) -> None:
         """Compare the entries read with the stream's own count of entries, from before `batch` was read."""
-        info, *counts = check
-        self._checked_at, self._since_check = at, 0
-        if isinstance(info, ReplyError):
-            if not _no_such_key(info):
-                return info
-            # Flushed or obliterated: the next entries are a new stream's. A new master may never have had it.
-            if self._moved:
-                self._record_undone(self.read)
-                self._moved = False
-            self._added_before = len(batch) - self.read - self.lost
-            self.jobs.forget()
-            return None
-        fields = _info_fields(info)
-        self.length = fields.get(b"length", 0)
-        end = split_id(fields.get(b"last-generated-id", START))
+        info = check.info
+        since_check, self._since_check = self._since_check, 0
+        self.max_length = check.max_length
+        if not info.exists:
+            self._check_absent(len(batch))
+            self._first_since_check = cast("bytes", batch[0][0]) if batch else None
+            self._observe(info, at)
+            return
+        end = split_id(info.last)
         later = sum(split_id(cast("bytes", entry[0])) > end for entry in batch)
-        went_back = end < split_id(before)
-        first_id = _first_id(fields)
-        # A stream that was created again begins later than the entries read from the old one.
-        same = self._moved or (first_id is not None and split_id(first_id) <= split_id(before))
-        self._reconcile(fields.get(b"entries-added"), self.read - later, went_back=went_back, same=same)
+        went_back = end < split_id(before) and before != self._skipped_to
+        same = self._moved or self._is_same(info)
+        self._first_since_check = None
+        if info.added is None:
+            self._added_before = None
+            if went_back and same:
+                self._record_undone(1)
+        else:
+            self._reconcile(info, later, since_check, went_back=went_back, same=same)
         if went_back:  # another server's stream, or a new one: continue from its end
-            self.seek(fields[b"last-generated-id"])
+            self.seek(info.last)
             self.jobs.forget()
         self._moved = False
-        if all(isinstance(count, int) for count in counts):
-            wait, paused, prioritized, active = cast("list[int]", counts)
+        self._observe(info, at)
+        if check.jobs is not None:
+            wait, paused, prioritized, active = check.jobs
             first = split_id(cast("bytes", batch[0][0]))[0] if batch else split_id(before)[0] + 1
             remembered = self.jobs.remembered
             self.jobs.prune(first, waiting=wait + paused + prioritized > 0, active=active > 0)
             if self.jobs.remembered < remembered:
                 self.counters = self.jobs.counters()
-        return None
 
-    def _reconcile(self, added: int | None, entries: int, *, went_back: bool, same: bool) -> None:
-        """The stream ever had `added` entries, and `entries` of them were read: the rest was lost, or undone.
+    def _is_same(self, info: StreamInfo) -> bool:
+        """A stream that was created again begins later than the one before it ended."""
+        known = self._first_since_check
+        if self._added_at_check or (known is None and self._added_at_check is None):
+            known = self._last_at_check
+        return known is None or (info.first is not None and split_id(info.first) <= split_id(known))
+
+    def _check_absent(self, later: int) -> None:
+        """Deleted, flushed or obliterated: the next entries are a new stream's."""
+        if self._moved:  # a new master that never had it
+            self._record_undone(self.read)
+            self._moved = False
+        elif self._added_at_check:
+            self._record_replaced(0)
+        self._added_before = later - self.read - self.lost
+        self.jobs.forget()
+
+    def _reconcile(
+        self, info: StreamInfo, later: int, since_check: int, *, went_back: bool, same: bool
+    ) -> None:
+        """The stream ever had `info.added` entries, and all that were read but for the `later` ones are of
+        them: the rest was lost, or undone, or it is another stream.
 
         If the `same` stream has fewer entries than were read, a master died with entries that it had not
-        replicated, or restarted from an older file. Otherwise it is another stream.
+        replicated, or restarted from an older file. If all entries of a stream that had some before are
+        younger than those, it was deleted and created again.
         """
-        if added is None:
-            self._added_before = None
-            if went_back and same:
-                self._record_undone(1)
-            return
+        added = info.added or 0
+        entries = self.read - later
         if self._added_before is not None:
             missing = added - self._added_before - entries - self.lost
-            if missing >= 0 and (same or not went_back):
+            created_again = not same and (info.complete or missing < 0)
+            if created_again and info.first is not None and not went_back:
+                # What was read since the last check may be of either stream.
+                self._record_replaced(max(0, added - (since_check - later)))
+            elif missing >= 0 and (same or not went_back):
                 self._record_loss(self.lost + missing)
                 return
-            if same:
+            elif same:
                 self._record_undone(min(-missing, self.read))
+            else:
+                self._record_replaced(0)
         self._added_before = added - entries - self.lost
+
+    def _record_replaced(self, lost: int) -> None:
+        """The stream is another one: what the old one had at its end, unread, is not known."""
+        log.warning("event stream replaced", extra={"stream": self.name, "events": lost})
+        self.gaps += 1
+        self.lost += lost
+        self._restart_jobs()
 
     def _record_loss(self, lost: int) -> None:
         if lost > self.lost and not self._losing:  # once a burst
             log.warning(
                 "events lost",
-                extra={"stream": self._name(), "events": lost - self.lost},
+                extra={"stream": self.name, "events": lost - self.lost},
             )
         self._losing = lost > self.lost
         if self._losing:
@@ -242,7 +359,7 @@ class Stream:
     def _record_undone(self, events: int) -> None:
         log.warning(
             "events undone",
-            extra={"stream": self._name(), "events": events},
+            extra={"stream": self.name, "events": events},
         )
         self.undone += events
         self._restart_jobs()
@@ -251,24 +368,7 @@ class Stream:
         self.jobs.forget()
         self.needs_seed = True
 
-    def _name(self) -> str:
-        return self.key.split(b"\r\n")[1].decode("utf-8", "replace")
-
 
 def bulk(raw: bytes) -> bytes:
     """One argument as a RESP bulk string."""
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
-
-
-def _info_fields(info: Reply) -> Mapping[bytes, Any]:
-    """The fields of XINFO STREAM; empty for a stream that does not exist."""
-    return dict(zip(info[::2], info[1::2], strict=True)) if isinstance(info, list) else {}  # type: ignore[arg-type]
-
-
-def _first_id(fields: Mapping[bytes, Any]) -> bytes | None:
-    first = fields.get(b"first-entry")
-    return first[0] if first else None
-
-
-def _no_such_key(error: ReplyError) -> bool:
-    return "no such key" in str(error)

@@ -1,0 +1,64 @@
+"""What XINFO STREAM reports of a stream. Pure.
+
+With FULL COUNT 1 it answers with the first entry and without the last, and with the number of nodes; a server
+before Redis 6 has only the short form, with both entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from exporter.bullmq.events import split_id
+from exporter.redis.protocol import Reply, ReplyError
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """`added` are the entries that it ever had, from Redis 7; ids are None for a stream without entries."""
+
+    exists: bool = False
+    length: int = 0
+    nodes: int = 0
+    last: bytes = b"0-0"
+    first: bytes | None = None
+    added: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it still has every entry that it ever had."""
+        return self.added == self.length
+
+
+def stream_info(reply: Reply) -> StreamInfo | ReplyError:
+    """The report; of a key that does not exist an empty one. An answer that makes no sense is an error."""
+    if isinstance(reply, ReplyError):
+        return StreamInfo(added=0) if "no such key" in str(reply) else reply
+    try:
+        fields = _fields(reply)
+        first = _first(fields)
+        info = StreamInfo(
+            exists=True,
+            length=int(fields[b"length"]),
+            nodes=int(fields.get(b"radix-tree-keys", 0)),
+            last=bytes(fields[b"last-generated-id"]),
+            first=first,
+            added=fields.get(b"entries-added"),
+        )
+        split_id(info.last)
+        split_id(info.first or info.last)
+    except (KeyError, TypeError, ValueError, IndexError):
+        return ReplyError("ERR an answer of XINFO STREAM that makes no sense")
+    return info
+
+
+def _fields(reply: Reply) -> Mapping[bytes, Any]:
+    flat = cast("list[Any]", reply)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _first(fields: Mapping[bytes, Any]) -> bytes | None:
+    entries = fields.get(b"entries")
+    entry = entries[0] if entries else fields.get(b"first-entry")
+    return bytes(entry[0]) if entry else None
