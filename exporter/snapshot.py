@@ -232,7 +232,7 @@ class Events(NamedTuple):
 
     `undone` events were counted, and then lost by Redis in a failover. `since`: unix s when counting began.
     `gaps`: how often an unknown number of events was lost, with a stream that was deleted. `max_length`: to
-    how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: the most events a second of late.
+    how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: most events a second of late.
     """
 
     counters: JobCounters

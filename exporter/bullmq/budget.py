@@ -10,6 +10,7 @@ were read of late are known.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final, TypeVar
 
@@ -27,7 +28,7 @@ _SMALL: Final = 50  # bytes of the smallest entry in a stream's memory
 _OVERHEAD: Final = 130  # bytes of names, ids and lengths that an entry has in an answer only
 _RAMP: Final = 4  # after a whole batch the next one has so many times as many entries
 _MAX_UNMEASURED: Final = 32  # entries in one answer where each may be of any size
-_BOUNDS: Final = (MAX_ENTRY, 1_000_000, 256_000, 64_000)  # of the largest entry, each looked for in turn
+_LEVELS: Final = (1000, 250, 60, 16, 4, 1)  # entries in one answer that are looked for in turn
 _MAX_VISITED: Final = 600_000  # nodes that a search lets Redis visit: some 30 ms of its time, in many steps
 _MAX_WANTED: Final = 50  # samples in one request
 _T = TypeVar("_T")
@@ -38,13 +39,13 @@ class StreamSize:
 
     __slots__ = (
         "_all_read_at",
+        "_count",
         "_ramp",
         "_read",
         "_searched_at",
         "first_node",
         "largest",
         "memory",
-        "most",
         "nodes",
     )
 
@@ -52,7 +53,7 @@ class StreamSize:
         self.memory: int | None = None
         self.first_node: int | None = None  # MEMORY USAGE with one sample
         self.nodes = 0  # of the stream's tree, as XINFO STREAM reported them last
-        self.most: int | None = None  # bytes of the largest entry at most, by a search
+        self._count: int | None = None  # entries that may be asked for, by a search
         self.largest = 0  # bytes of the largest entry that was read of late; 0: none was
         self._searched_at = 0  # memory at that search
         self._all_read_at: int | None = None  # memory while all entries were read
@@ -72,11 +73,11 @@ class StreamSize:
         unread = self.unread
         if self.memory is None or unread is None or unread <= MAX_ENTRY:
             return False
-        return self.most is None or self.memory > self._searched_at + BUDGET
+        return self._count is None or self.memory > self._searched_at + BUDGET
 
-    def searched(self, most: int | None) -> None:
-        """No entry has more than `most` bytes; None: that is not known."""
-        self.most, self._searched_at = most or MAX_ENTRY, self.memory or 0
+    def searched(self, count: int) -> None:
+        """No `count` entries have more than MAX_ENTRY bytes."""
+        self._count, self._searched_at = count, self.memory or 0
 
     @property
     def first_entry(self) -> int:
@@ -106,12 +107,12 @@ class StreamSize:
         in_answer = unread + 2 * min(unread, BATCH * _OVERHEAD)
         if in_answer <= budget or (unread <= MAX_ENTRY and budget >= BUDGET // 2):
             return BATCH, in_answer
-        return max(1, min(BATCH, budget // (self.most or MAX_ENTRY))), budget
+        return (self._count or 1) if budget >= BUDGET // 2 else 1, budget
 
     def took(self, batch: Sequence[Entry], *, asked: int) -> None:
         """Learn from entries that were read; fewer than `asked`: these were all."""
         unread = self.unread
-        if batch and (unread is None or unread > BUDGET):
+        if batch and (unread is None or (unread > MAX_ENTRY and not self.nodes)):
             sizes = [sum(map(len, fields)) for fields in map(itemgetter(1), batch)]
             faded = self.largest - self.largest * len(batch) // (10 * BATCH)
             self.largest = max(faded, *sizes)
@@ -125,7 +126,7 @@ class StreamSize:
 
     def all_read(self) -> None:
         """All that the memory was measured with is read, or will not be."""
-        self._all_read_at, self._read, self.most = self.memory, 0, None
+        self._all_read_at, self._read, self._count = self.memory, 0, None
 
 
 def groups(
@@ -150,25 +151,26 @@ def groups(
 
 
 class NodeSearch:
-    """How large a stream's largest entry may be, without reading any.
+    """How many entries of a large stream may be asked for, without reading any.
 
     An entry is in one of the nodes of a tree. MEMORY USAGE with SAMPLES n answers with the mean of the first
     n of `nodes` nodes once for each node but the last, and the last itself (Redis, objectComputeSize): so the
-    differences bound the size of each node but the last, which is at most the whole answer.
-    `wanted` are the samples to ask for next. At the end `most` is the bound, if one was found; `too_large`
-    says that an entry has more than MAX_ENTRY bytes, and `last_unknown` that those of the last node may have.
+    differences bound the bytes of any span of nodes without the last, which has at most the whole answer.
+    `wanted` are the samples to ask for next. At the end no `count` entries, which lie in as many nodes at
+    most, have more than MAX_ENTRY bytes; `too_large` says that one entry has more, and `last_unknown` that
+    those of the last node may have.
     """
 
     def __init__(self, nodes: int) -> None:
-        self.most: int | None = None
+        self.count = 1
         self.too_large = False
         self._inner = max(0, nodes - 1)
         self._usage: dict[int, int] = {}
-        self._open = [(0, self._inner)] if self._inner else []
-        self._bounds = iter(_BOUNDS)
-        self._bound = next(self._bounds)
+        self._levels = iter(_LEVELS if self._inner else ())
         self._visited = 0
-        self.wanted = sorted({1, self._inner}) if self._inner else []
+        self._spans: list[tuple[int, int]] = []
+        self._next_level()
+        self.wanted = sorted({1, *self._unknown()}) if self._inner else []
 
     @property
     def last_unknown(self) -> bool:
@@ -180,38 +182,38 @@ class NodeSearch:
             self.wanted = []
             return
         self._usage |= dict(zip(self.wanted, answers, strict=True))
-        self.wanted = []
-        while not self.wanted and self._step():
-            pass
+        self.wanted = self._unknown()
+        while not self.wanted and self._spans and self._go_on():
+            self.wanted = self._unknown()
+        self._visited += sum(self.wanted)
+        if self._visited > _MAX_VISITED:
+            self.wanted = []
 
-    def _step(self) -> bool:
-        """Split the spans that may have a larger node than the bound; whether to go on without an answer."""
-        split: list[tuple[int, int]] = []
-        for start, end in self._open:
-            if not ({start, end} - {0} <= self._usage.keys()):
-                split.append((start, end))
-            elif self._bytes(start, end) <= self._bound:
-                continue
-            elif end - start == 1:
-                self.too_large = self._bound == MAX_ENTRY
+    def _go_on(self) -> bool:
+        """Whether more has to be known, once all about these spans is."""
+        sizes = [self._bytes(start, end) for start, end in self._spans]
+        if self._level > 1:
+            if all(size + after <= MAX_ENTRY for size, after in pairwise([*sizes, 0])):
+                self.count = self._level
                 return False
-            else:
-                middle = (start + end) // 2
-                split += [(start, middle), (middle, end)]
-        self._open = split
-        unknown = sorted({place for span in split for place in span} - {0} - self._usage.keys())
-        if unknown:
-            self.wanted = unknown[:_MAX_WANTED]
-            self._visited += sum(self.wanted)
-            if self._visited > _MAX_VISITED:
-                self.wanted = []
-            return False
-        if split:
+            self._next_level()
             return True
-        self.most = self._bound
-        self._bound = next(self._bounds, 0)
-        self._open = [(0, self._inner)]
-        return self._bound > 0
+        large = [span for span, size in zip(self._spans, sizes, strict=True) if size > MAX_ENTRY]
+        self.too_large = any(end - start == 1 for start, end in large)
+        middles = [(start, (start + end) // 2, end) for start, end in large]
+        self._spans = [span for start, middle, end in middles for span in ((start, middle), (middle, end))]
+        return not self.too_large
+
+    def _next_level(self) -> None:
+        """Shorter spans; at the last level those before it, of which the large ones are halved."""
+        self._level = next(self._levels, 1)
+        step = max(self._level, _LEVELS[-2])
+        ends = [*range(step, self._inner, step), self._inner]
+        self._spans = list(pairwise([0, *ends])) if self._inner else []
+
+    def _unknown(self) -> list[int]:
+        places = {place for span in self._spans for place in span}
+        return sorted(places - {0} - self._usage.keys())[:_MAX_WANTED]
 
     def _bytes(self, start: int, end: int) -> float:
         """Of the nodes after `start` up to `end`, at most; the answers are whole numbers."""

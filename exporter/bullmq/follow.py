@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _POOL: Final = "follow"
 _ROUND_SECONDS: Final = 10.0
 _PLAN_SECONDS, _STALE_SECONDS = 1.0, 0.25  # between two checks of the owners
+_QUIET_SECONDS: Final = 600.0  # without an error of its kind, after which one is logged again
 _MAX_REMEMBERED: Final = 250_000  # jobs of all queues that are remembered: 55 MB with UUIDs for ids
 _TRANSIENT: Final = frozenset(
     {"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "UNKILLABLE", "READONLY"}
@@ -199,8 +200,9 @@ class Follower:
             stream.refused = str(error)
         self.report(error.code, str(error))
 
-    def report(self, kind: str, text: str) -> None:
-        """Keep an error for a while, and log the first of its kind."""
-        if kind not in self._refusals:
-            log.warning("event stream not readable", extra={"error": text})
+    def report(self, kind: str, text: str, event: str = "event stream not readable") -> None:
+        """Keep an error for a while, and log the first of its kind after some minutes without."""
+        before, _ = self._refusals.get(kind, (-_QUIET_SECONDS, ""))
+        if monotonic() - before >= _QUIET_SECONDS:
+            log.warning(event, extra={"error": text})
         self._refusals[kind] = (monotonic(), text)

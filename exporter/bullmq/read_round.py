@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -15,8 +14,6 @@ from exporter.bullmq.stream_info import StreamInfo
 from exporter.redis.protocol import Reply, ReplyError, Request, pack
 from service.clock import monotonic, now
 from service.outcome import Failed
-
-log = logging.getLogger(__name__)
 
 _MAX_LATE: Final = 2  # how often entries are asked for that do not arrive in time
 _KEY_ERRORS: Final = frozenset({"WRONGTYPE", "NOPERM"})
@@ -41,7 +38,7 @@ class Control(Protocol):
     def execute(self, address: str, request: Request) -> list[Reply] | Failed: ...
     def exclusive(self) -> AbstractContextManager[None]: ...
     def handle_error(self, stream: Stream, error: ReplyError) -> None: ...
-    def report(self, kind: str, text: str) -> None: ...
+    def report(self, kind: str, text: str, event: str = ...) -> None: ...
 
 
 class ReaderState(Protocol):
@@ -56,6 +53,8 @@ class ReaderState(Protocol):
     @property
     def measures(self) -> bool: ...
     def measure_refused(self, error: ReplyError) -> None: ...
+    def measured_ahead(self, stream: Stream) -> None: ...
+    def take_ahead(self) -> set[Stream]: ...
     def info_request(self, stream: Stream) -> bytes: ...
     def info(self, reply: Reply) -> StreamInfo | ReplyError: ...
     def entries_of_info(self, size: StreamSize) -> int: ...
@@ -110,14 +109,16 @@ class ReadRound:
         """Ask for the memory of each stream; those without an error."""
         at = monotonic()
         clock = [] if self._reader.clock_known else [_TIME]
-        measured = streams if self._reader.measures else ()
+        measures = self._reader.measures
+        ahead = self._reader.take_ahead()  # measured with the entries before these, a moment ago
+        measured = [stream for stream in streams if stream not in ahead] if measures else []
         checked = [stream for stream in measured if stream.check_due(at)]
         requests = [stream.memory_request for stream in measured]
         requests += [stream.sample_request(1) for stream in checked]
         replies = iter(self._ask([*clock, *requests]))
         if clock:
             self._reader.set_clock(next(replies))
-        readable = [] if measured else list(streams)
+        readable = [stream for stream in streams if stream in ahead or not measures]
         for stream in measured:
             memory = next(replies)
             if isinstance(memory, ReplyError) and memory.code in MOVED:
@@ -127,7 +128,7 @@ class ReadRound:
                 self._reader.measure_refused(memory)
             stream.size.memory = _number(memory)
             readable.append(stream)
-        if not measured:
+        if not measures:
             for stream in streams:
                 stream.size.memory = None
         for stream in checked:
@@ -169,18 +170,20 @@ class ReadRound:
             too_large = unread is not None and (stream.size.unread or 0) > unread * MAX_ENTRY // 4
         if too_large:
             self._skip(
-                stream, info, f"{(stream.size.unread or 0) // 1_000_000} MB with an entry that is too large"
+                stream,
+                info,
+                f"one of the unread events, {(stream.size.unread or 0) // 1_000_000} MB, is too large",
             )
         else:
-            stream.size.searched(search.most)
+            stream.size.searched(search.count)
 
     def _skip(self, stream: Stream, info: StreamInfo | None, why: str) -> None:
         with self._control.exclusive():
             if not self._reader.owns(stream):
                 return
             stream.skip(info, now_ms=self._now_ms())
-        log.warning("events too large to read", extra={"stream": stream.name, "reason": why})
-        self._control.report(f"SKIPPED {stream.name}", f"{stream.name} was not read to its end: {why}")
+        text = f"{stream.name}: {why}; lost up to there"
+        self._control.report(f"SKIPPED {stream.name}", text, "events too large to read")
 
     def _read_group(self, group: Sequence[tuple[Stream, int]], infos: Infos, at: float) -> bool:
         """One request; whether one of its streams has more."""
@@ -201,6 +204,8 @@ class ReadRound:
         if together:
             requests.append(_xread(BATCH, [(stream.key, position[stream]) for stream in together]))
         requests += [_xread(counts[stream], [(stream.key, position[stream])]) for stream in alone]
+        ahead = [stream for stream in streams if stream.behind] if self._reader.measures else []
+        requests += [stream.memory_request for stream in ahead]
         try:
             replies = iter(self._ask(requests))
         except NodeFailedError as error:
@@ -219,7 +224,13 @@ class ReadRound:
                 checks[stream] = _check(info, [next(replies) for _ in stream.counts_requests])
             batches = _combined(together, next(replies)) if together else []
             batches += [(stream, _entries(next(replies))) for stream in alone]
-            return self._apply(batches, counts, after, checks, combined=bool(together))
+            more = self._apply(batches, counts, after, checks, combined=bool(together))
+            for stream in ahead:
+                memory = _number(next(replies))
+                if stream.behind and memory is not None:
+                    stream.size.memory = memory
+                    self._reader.measured_ahead(stream)
+            return more
 
     def _apply(
         self,
@@ -304,7 +315,7 @@ class ReadRound:
         unread = stream.size.unread
         if stream.late >= _MAX_LATE and (unread is None or unread > ASSUMED):
             stream.late = 0
-            self._skip(stream, None, "its next event does not arrive in time")
+            self._skip(stream, None, "the next event does not arrive in time")
 
 
 def _xread(count: int, streams: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -36,6 +36,7 @@ class Reader:
         self._short_info = False
         self._measured_at = monotonic()
         self._measure_after = 0.0
+        self._ahead: set[Stream] = set()
         self._ahead_ms: int | None = None  # how far the server's clock is ahead of ours
 
     def step(self) -> float:
@@ -81,7 +82,17 @@ class Reader:
 
     def measure_refused(self, error: ReplyError) -> None:
         self._measure_after = monotonic() + _MEASURE_AGAIN
-        self._control.report("MEMORY USAGE", f"MEMORY USAGE: {error}; events are read in small steps")
+        text = f"MEMORY USAGE: {error}; events are read in small steps"
+        self._control.report("MEMORY USAGE", text, "memory of streams not readable")
+
+    def measured_ahead(self, stream: Stream) -> None:
+        """The memory of a stream that has more is known for the next round."""
+        self._ahead.add(stream)
+
+    def take_ahead(self) -> set[Stream]:
+        """The streams whose memory is known for this round."""
+        ahead, self._ahead = self._ahead, set()
+        return ahead
 
     def info_request(self, stream: Stream) -> bytes:
         return stream.short_info_request if self._short_info else stream.info_request

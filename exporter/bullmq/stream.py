@@ -82,6 +82,7 @@ class Stream:
         self.needs_seed = False  # the active jobs must be read, as events are missing
         self.asked: str | None = None  # the node to which the one that owns the slot is moving the stream
         self.refused = ""  # why the stream cannot be read
+        self.behind = False  # more was there than the last answer had
         self.late = 0  # how often in a row its entries did not arrive in time
         self.counters: JobCounters = jobs.counters()
         self.max_length: int | None = None  # opts.maxLenEvents
@@ -150,6 +151,9 @@ class Stream:
         return self.key.split(b"\r\n")[1].decode("utf-8", "replace")
 
     def check_due(self, at: float) -> bool:
+        """Whether its own counts are to be read; they are compared once it is read to its end."""
+        if self.behind:
+            return False
         if self._checked_at is None:
             return True
         return at - self._checked_at >= (_CHECK_BUSY if self._since_check else CHECK_IDLE)
@@ -227,7 +231,7 @@ class Stream:
     def apply(self, batch: Sequence[Entry], check: StreamCheck | None, at: float, *, full: bool) -> None:
         """Apply new entries; unless the batch is `full`, the stream has been read to its end."""
         before = self.last or START
-        self.refused, self.late = "", 0
+        self.refused, self.late, self.behind = "", 0, full
         if batch:
             first, last = cast("bytes", batch[0][0]), cast("bytes", batch[-1][0])
             if self._added_before is None:

@@ -26,7 +26,7 @@ function queueNamed(name) {
   return queues.get(name);
 }
 
-function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held, tally, durations) {
+function processor({ ms = 0, fail = false, fail_first = 0, hold = false, bytes = 0 }, held, tally, durations) {
   const failures = new Map();
   const timed = async (job) => {
     tally.started++;
@@ -39,7 +39,7 @@ function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held,
       throw new Error("asked to fail");
     }
     tally.returned++;
-    return null;
+    return bytes ? "x".repeat(bytes) : null;
   };
   return async (job) => {
     const began = performance.now();
