@@ -249,12 +249,13 @@ class Events(NamedTuple):
 class Rates(NamedTuple):
     """Rates over the last `seconds` from a queue's event stream: jobs per minute, and quantiles in seconds.
 
-    None if no job ended or waited. The last two are counts of the last hour, or since the queue is known.
+    None if no job ended or waited; the rates and the share of errors also while events of this time are
+    missing. The last two are counts of the last hour, or since the queue is known.
     """
 
     seconds: float
-    completed_per_minute: float
-    failed_per_minute: float
+    completed_per_minute: float | None
+    failed_per_minute: float | None
     error_rate: float | None
     wait_p50: float | None
     wait_p95: float | None
