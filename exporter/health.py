@@ -83,6 +83,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "cluster_node_unhealthy": redis.cluster_node_unhealthy,
     "host_memory_low": host.host_memory_low,
     "events_lost": queues.events_lost,
+    "events_unreadable": queues.events_unreadable,
     "queue_partly_unread": queues.queue_partly_unread,
     "redis_memory_high": redis.redis_memory_high,
     "host_load_high": host.host_load_high,

@@ -232,7 +232,8 @@ class Events(NamedTuple):
 
     `undone` events were counted, and then lost by Redis in a failover. `since`: unix s when counting began.
     `gaps`: how often an unknown number of events was lost, with a stream that was deleted. `max_length`: to
-    how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: most events a second of late.
+    how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: most events a second of late;
+    `passed_over`: why events of the last hour were not read although they were there.
     """
 
     counters: JobCounters
@@ -244,6 +245,7 @@ class Events(NamedTuple):
     gaps: int = 0
     max_length: int | None = None
     peak_rate: float = 0.0
+    passed_over: str = ""
 
 
 class Rates(NamedTuple):

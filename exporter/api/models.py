@@ -140,9 +140,9 @@ class RedisPerformance(Camel):
 
 class QueueRates(Camel):
     seconds: float = Field(description="length of the window")
-    completed_per_minute: float
-    failed_per_minute: float
-    error_rate: float | None
+    completed_per_minute: float | None = Field(description="null while events of the window are missing")
+    failed_per_minute: float | None = Field(description="as completedPerMinute")
+    error_rate: float | None = Field(description="as completedPerMinute, and null if no job ended")
     wait_p50: float | None = Field(description="seconds")
     wait_p95: float | None = Field(description="seconds")
     processing_p50: float | None = Field(description="seconds")

@@ -27,11 +27,24 @@ ASSUMED: Final = 64_000
 _SMALL: Final = 50  # bytes of the smallest entry in a stream's memory
 _OVERHEAD: Final = 130  # bytes of names, ids and lengths that an entry has in an answer only
 _RAMP: Final = 4  # after a whole batch the next one has so many times as many entries
-_MAX_UNMEASURED: Final = 32  # entries in one answer where each may be of any size
+_MAX_UNMEASURED: Final = 8  # entries in one answer where each may be of any size
 _LEVELS: Final = (1000, 250, 60, 16, 4, 1)  # entries in one answer that are looked for in turn
 _MAX_VISITED: Final = 600_000  # nodes that a search lets Redis visit: some 30 ms of its time, in many steps
+HEADROOM: Final = 2.5
+"""How many times a stream is read before it could be trimmed."""
+DEFAULT_LENGTH: Final = 10_000
+"""Entries that BullMQ keeps of a stream where opts.maxLenEvents is not set."""
+_NODE_BYTES: Final = 8192  # of a node with several entries, as it is allocated
 _MAX_WANTED: Final = 50  # samples in one request
 _T = TypeVar("_T")
+
+
+def needed_length(peak_rate: float) -> int:
+    """Entries that a stream must keep so that none is trimmed unread, in whole thousands.
+
+    An idle stream is read once a second; at least what BullMQ keeps by default.
+    """
+    return max(DEFAULT_LENGTH, -int(-peak_rate * HEADROOM // 1000) * 1000)
 
 
 class StreamSize:
@@ -83,7 +96,7 @@ class StreamSize:
     def first_entry(self) -> int:
         """Bytes of the stream's first entry, which XINFO STREAM answers with, as far as that is known."""
         if self.memory is None:
-            return max(self.largest, ASSUMED)
+            return max(self.largest, ASSUMED) if self.largest else MAX_ENTRY
         bounds = [self.memory]
         if self.first_node is not None:
             # The estimate has the first node once for each of the others, of which some may be gone since.
@@ -91,7 +104,7 @@ class StreamSize:
         if self._all_read_at is not None:
             bounds.append(max(self._all_read_at, self.unread or 0))
         if not self.nodes and self.largest > ASSUMED:
-            bounds.append(2 * self.largest)
+            bounds.append(self.largest * 5 // 4)
         return min(bounds)
 
     def share(self, budget: int, assumed: int) -> tuple[int, int]:
@@ -150,6 +163,19 @@ def groups(
         yield group
 
 
+def may_begin_large(length: int, first: int) -> bool:
+    """Whether a stream of `length` entries may begin with one that is far too large; `first` is MEMORY USAGE
+    with one sample, which has the first node once for each of the others: a node has at most 100 entries."""
+    return first // max(1, (length - 1) // 100) > 2 * MAX_ENTRY
+
+
+def alike(usage: Sequence[Any]) -> bool:
+    """Whether MEMORY USAGE is the same for each number of samples: the first nodes are alike, or so small
+    beside the last one that they make no difference."""
+    numbers = [value for value in usage if isinstance(value, int)]
+    return len(numbers) == len(usage) > 0 and max(numbers) - min(numbers) <= max(numbers) // 100
+
+
 class NodeSearch:
     """How many entries of a large stream may be asked for, without reading any.
 
@@ -175,6 +201,14 @@ class NodeSearch:
     @property
     def last_unknown(self) -> bool:
         return min(self._usage.values(), default=MAX_ENTRY + 1) > MAX_ENTRY
+
+    def last_at_least(self, first_entry: int) -> int:
+        """Bytes that the last node has at least, by those of the stream's first entry.
+
+        Redis begins a new node for what does not fit (stream-node-max-bytes, 4096), and allocates some more.
+        """
+        first_node = max(first_entry * 5 // 4, _NODE_BYTES)
+        return self._usage.get(1, 0) - first_node * self._inner
 
     def learn(self, answers: Sequence[Any]) -> None:
         """Take the answers to `wanted`, in its order."""

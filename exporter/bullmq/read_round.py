@@ -6,7 +6,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from exporter.bullmq.budget import ASSUMED, BATCH, BUDGET, MAX_ENTRY, NodeSearch, StreamSize, groups
+from exporter.bullmq.budget import (
+    ASSUMED,
+    BATCH,
+    BUDGET,
+    MAX_ENTRY,
+    NodeSearch,
+    StreamSize,
+    alike,
+    groups,
+    may_begin_large,
+)
 from exporter.bullmq.counts import MOVED
 from exporter.bullmq.events import Entry
 from exporter.bullmq.stream import START, Stream, StreamCheck, bulk
@@ -17,6 +27,7 @@ from service.outcome import Failed
 
 _MAX_LATE: Final = 2  # how often entries are asked for that do not arrive in time
 _KEY_ERRORS: Final = frozenset({"WRONGTYPE", "NOPERM"})
+_UNKNOWN_LENGTH: Final = 1 << 40
 _ASKING: Final = pack("ASKING")
 _TIME: Final = pack("TIME")
 Infos: TypeAlias = "dict[Stream, StreamInfo | ReplyError | None]"
@@ -74,7 +85,7 @@ class ReadRound:
         self._control = control
         self._address = address
         self._asking = asking
-        self._active_memory: dict[Stream, int | None] = {}
+        self._active_memory: dict[Stream, int] = {}
 
     def read(self, streams: Sequence[Stream]) -> bool:
         """Read each of these streams once; whether one has more. Raises NodeFailedError."""
@@ -136,10 +147,16 @@ class ReadRound:
         return readable
 
     def _measure_active(self, streams: Sequence[Stream]) -> None:
-        """The memory of the lists of active jobs, whose ids may be of any length."""
-        if self._reader.measures:
-            replies = self._ask([stream.active_memory_request for stream in streams])
-            self._active_memory = dict(zip(streams, map(_number, replies), strict=True))
+        """The memory of the lists of active jobs: ids may be of any length; too large lists are not read."""
+        if not self._reader.measures:
+            return
+        replies = self._ask([stream.active_memory_request for stream in streams])
+        for stream, reply in zip(streams, replies, strict=True):
+            memory = _number(reply)
+            if memory is not None and memory <= BUDGET // 2:
+                self._active_memory[stream] = memory
+            elif memory is not None:
+                stream.needs_seed = False
 
     def _start(self, streams: Sequence[Stream]) -> None:
         for stream, info in self._infos(streams).items():
@@ -155,7 +172,12 @@ class ReadRound:
 
     def _search(self, stream: Stream) -> None:
         """Find out how large an unread entry may be, and pass over what is too large to be read."""
+        first: list[Reply] = []
         info = self._infos([stream])[stream]
+        if info is None:
+            first = self._ask([stream.sample_request(samples) for samples in (1, 2, 4)])
+            if not may_begin_large(self._length(stream), _number(first[0]) or 0):
+                info = self._infos([stream], MAX_ENTRY)[stream]
         if isinstance(info, ReplyError):
             self._fail(stream, info)
             return
@@ -165,23 +187,28 @@ class ReadRound:
         while search.wanted:
             search.learn(self._ask([stream.sample_request(samples) for samples in search.wanted]))
         too_large = search.too_large
-        if not too_large and search.last_unknown:
-            unread = stream.unread_entries(info)
-            too_large = unread is not None and (stream.size.unread or 0) > unread * MAX_ENTRY // 4
+        unread = stream.size.unread or 0
+        if info is None:
+            too_large = too_large or alike(first)
+        elif search.last_unknown:
+            entries = stream.unread_entries(info)
+            too_large = too_large or search.last_at_least(info.first_bytes) > MAX_ENTRY
+            too_large = too_large or (entries is not None and unread > entries * MAX_ENTRY // 4)
         if too_large:
             self._skip(
                 stream,
                 info,
-                f"one of the unread events, {(stream.size.unread or 0) // 1_000_000} MB, is too large",
+                f"one of the unread events, {unread // 1_000_000} MB, is too large",
             )
         else:
             stream.size.searched(search.count)
 
     def _skip(self, stream: Stream, info: StreamInfo | None, why: str) -> None:
+        length = self._length(stream) if info is None else 0
         with self._control.exclusive():
             if not self._reader.owns(stream):
                 return
-            stream.skip(info, now_ms=self._now_ms())
+            stream.skip(info, length, why, monotonic(), now_ms=self._now_ms())
         text = f"{stream.name}: {why}; lost up to there"
         self._control.report(f"SKIPPED {stream.name}", text, "events too large to read")
 
@@ -193,8 +220,7 @@ class ReadRound:
             position = {stream: stream.last_bulk for stream in streams}
         seeding = [stream for stream in streams if stream.needs_seed]
         checking = [stream for stream in streams if stream in infos or self._checks(stream, at)]
-        room = self._reader.budget // (4 * max(1, len(seeding)))
-        requests = [stream.active_request(self._active_memory.get(stream), room) for stream in seeding]
+        requests = [stream.active_request(measured=stream in self._active_memory) for stream in seeding]
         for stream in checking:
             requests += [] if stream in infos else [self._reader.info_request(stream)]
             requests += stream.counts_requests
@@ -282,18 +308,31 @@ class ReadRound:
         stream.asked = str(error).split()[-1] if error.code == "ASK" and not self._asking else None
         self._control.handle_error(stream, error)
 
-    def _infos(self, streams: Sequence[Stream]) -> Infos:
-        """XINFO STREAM of each stream; None if its answer would be too large."""
+    def _infos(self, streams: Sequence[Stream], known: int | None = None) -> Infos:
+        """XINFO STREAM of each stream; None if its answer would be too large. `known` are the bytes of the
+        first entry, if not those that the streams know."""
         infos: Infos = dict.fromkeys(streams)
         pending = list(streams)
         for _ in range(2):  # the second time in the short form, if the server does not know the other
-            sizes = [(stream, StreamSize(), self._reader.entries_of_info(stream.size)) for stream in pending]
+            sizes = [
+                (stream, StreamSize(), known or self._reader.entries_of_info(stream.size))
+                for stream in pending
+            ]
             for group in groups([size for size in sizes if size[2] <= MAX_ENTRY], BUDGET, 0):
                 named = [stream for stream, _ in group]
                 replies = self._ask([self._reader.info_request(stream) for stream in named])
                 infos |= zip(named, map(self._reader.info, replies), strict=True)
+                for stream in named:
+                    info = infos[stream]
+                    if isinstance(info, StreamInfo):
+                        stream.size.largest = max(stream.size.largest, info.first_bytes)
             pending = [stream for stream, info in infos.items() if _is_unknown_form(info)]
         return infos
+
+    def _length(self, stream: Stream) -> int:
+        """The entries that the stream has; where XLEN is refused more than any stream has."""
+        length = _number(self._ask([stream.length_request])[0])
+        return _UNKNOWN_LENGTH if length is None else length
 
     def _small(self, stream: Stream) -> bool:
         """Whether XINFO STREAM may be read together with entries."""
@@ -301,6 +340,11 @@ class ReadRound:
 
     def _checks(self, stream: Stream, at: float) -> bool:
         return stream.check_due(at) and self._small(stream)
+
+    def _besides(self, stream: Stream, at: float) -> int:
+        """Bytes that are read of a stream besides its entries, at most."""
+        info = self._reader.entries_of_info(stream.size) if self._checks(stream, at) else 0
+        return info + self._active_memory.get(stream, 0)
 
     def _now_ms(self) -> int:
         return self._reader.server_ms(int(now() * 1000))

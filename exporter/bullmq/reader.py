@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
-from exporter.bullmq.budget import BUDGET, StreamSize
+from exporter.bullmq.budget import BUDGET, HEADROOM, StreamSize
 from exporter.bullmq.read_round import Control, NodeFailedError, ReadRound
 from exporter.bullmq.stream import Stream
 from exporter.bullmq.stream_info import StreamInfo, stream_info
@@ -17,8 +17,6 @@ MAX_PAUSE: Final = 1.0  # seconds between two rounds
 _MIN_PAUSE, _MIN_IDLE_PAUSE = 0.1, 0.25
 _IDLE_SHARE: Final = 100  # an idle reader waits 100 times the duration of a round: it works 1 % of the time
 _MIN_LENGTH: Final = 100  # entries: a stream is trimmed in steps of this size
-HEADROOM: Final = 2.5
-"""How many times a stream is read before it could be trimmed."""
 _MIN_BUDGET: Final = 64_000  # bytes of an answer that arrives over any connection
 _MEASURE_AGAIN: Final = 60.0  # seconds after MEMORY USAGE was refused
 
@@ -113,7 +111,10 @@ class Reader:
         return self._ahead_ms is not None
 
     def set_clock(self, reply: Reply) -> None:
-        """Take the answer of TIME: seconds and microseconds."""
+        """Take the answer of TIME: seconds and microseconds. Without one, the clocks are taken as equal."""
+        if isinstance(reply, ReplyError):
+            text = f"TIME: {reply}; the clock of Redis is taken as this one"
+            self._control.report("TIME", text, "clock of redis not readable")
         try:
             seconds, micros = cast("list[bytes]", reply)
             self._ahead_ms = int(seconds) * 1000 + int(micros) // 1000 - int(now() * 1000)

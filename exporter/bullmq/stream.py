@@ -19,6 +19,7 @@ START: Final = b"0-0"
 CHECK_IDLE: Final = 10.0
 """Seconds between two reads of an idle stream's own counts."""
 _CHECK_BUSY: Final = 1.0
+_HOUR: Final = 3600.0
 _RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
 
@@ -59,6 +60,7 @@ class Stream:
         self.size = StreamSize()
         self.memory_request: Final = pack("MEMORY", "USAGE", key + "events", "SAMPLES", 0)
         self.info_request: Final = pack("XINFO", "STREAM", key + "events", "FULL", "COUNT", 1)
+        self.length_request: Final = pack("XLEN", key + "events")
         self.short_info_request: Final = pack("XINFO", "STREAM", key + "events")
         self.counts_requests: Final = (
             pack("LLEN", key + "wait"),
@@ -95,6 +97,8 @@ class Stream:
         self._added_at_check: int | None = None
         self._rate_from: tuple[float, int] | None = None
         self._skipped_to: bytes | None = None
+        self._passed_over = ""
+        self._passed_over_at = 0.0
         self._losing = False
         self._owner: str | None = None
         self._moved = False
@@ -132,6 +136,7 @@ class Stream:
             self.gaps,
             self.max_length,
             self.peak_rate,
+            self._passed_over if at - self._passed_over_at < _HOUR else "",
         )
 
     @property
@@ -162,11 +167,9 @@ class Stream:
         """Count the check as done: its answer would be too large now."""
         self._checked_at = at
 
-    def active_request(self, memory: int | None, room: int) -> bytes:
-        """The command for the jobs that are active; as many as fit, by the memory of their list."""
-        known = memory is not None and memory > 0
-        count = min(_MAX_ACTIVE, _MAX_ACTIVE * room // max(1, memory or 1)) if known else _MAX_ACTIVE // 10
-        return pack("LRANGE", self._active, 0, max(1, count) - 1)
+    def active_request(self, *, measured: bool) -> bytes:
+        """The command for the jobs that are active; fewer where the bytes of their ids are not known."""
+        return pack("LRANGE", self._active, 0, (_MAX_ACTIVE if measured else _MAX_ACTIVE // 10) - 1)
 
     def sample_request(self, samples: int) -> bytes:
         """MEMORY USAGE with so many samples."""
@@ -193,20 +196,23 @@ class Stream:
         self.seek(START if is_new else info.last)
         self.needs_seed = not is_new
 
-    def skip(self, info: StreamInfo | None, *, now_ms: int) -> None:
-        """Pass over all entries that are not read yet, and count them as lost; without `info`, with the next
-        check."""
+    def skip(self, info: StreamInfo | None, length: int, why: str, at: float, *, now_ms: int) -> None:
+        """Pass over all entries that are not read yet, and count them as lost.
+
+        Without `info` by the `length` of the stream, which is too few where entries were trimmed; the next
+        check counts them exactly.
+        """
+        self._passed_over, self._passed_over_at = why, at
         self.size.all_read()
+        counted = (self._added_before or 0) + self.read + self.lost
         if info is None:
             self.seek(max(self.last or START, b"%d-0" % now_ms, key=split_id))
             self._skipped_to = self.last
-            self._restart_jobs()
+            self._record_loss(self.lost + max(1, length - counted))
             return
-        missing = 1
-        if info.added is not None and self._added_before is not None:
-            missing = info.added - self._added_before - self.read - self.lost
+        known = info.added is not None and self._added_before is not None
         self.seek(max(self.last or START, info.last, key=split_id))
-        self._record_loss(self.lost + max(0, missing))
+        self._record_loss(self.lost + max(0, (info.added or 0) - counted if known else 1))
 
     def unread_entries(self, info: StreamInfo | None) -> int | None:
         """How many entries were not read yet; None if that is not known."""

@@ -24,6 +24,7 @@ class StreamInfo:
     last: bytes = b"0-0"
     first: bytes | None = None
     added: int | None = None
+    first_bytes: int = 0
 
     @property
     def complete(self) -> bool:
@@ -37,7 +38,7 @@ def stream_info(reply: Reply) -> StreamInfo | ReplyError:
         return StreamInfo(added=0) if "no such key" in str(reply) else reply
     try:
         fields = _fields(reply)
-        first = _first(fields)
+        first, first_bytes = _first(fields)
         info = StreamInfo(
             exists=True,
             length=int(fields[b"length"]),
@@ -45,6 +46,7 @@ def stream_info(reply: Reply) -> StreamInfo | ReplyError:
             last=bytes(fields[b"last-generated-id"]),
             first=first,
             added=fields.get(b"entries-added"),
+            first_bytes=first_bytes,
         )
         split_id(info.last)
         split_id(info.first or info.last)
@@ -58,7 +60,8 @@ def _fields(reply: Reply) -> Mapping[bytes, Any]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _first(fields: Mapping[bytes, Any]) -> bytes | None:
+def _first(fields: Mapping[bytes, Any]) -> tuple[bytes | None, int]:
+    """The id of the first entry, and the bytes of its fields."""
     entries = fields.get(b"entries")
     entry = entries[0] if entries else fields.get(b"first-entry")
-    return bytes(entry[0]) if entry else None
+    return (bytes(entry[0]), sum(map(len, entry[1]))) if entry else (None, 0)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from shlex import quote
 
+from exporter.bullmq.budget import DEFAULT_LENGTH, needed_length
 from exporter.bullmq.keys import base
 from exporter.conditions.finding import NAMED, Finding, any_redis_cli, first_few
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
-from exporter.snapshot import Snapshot
+from exporter.snapshot import Events, QueueId, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, value_or_none
-from service.units import readable
+from service.units import count, readable
 
 
 def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -114,7 +115,7 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
 def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
     lost = {queue: rates.lost_last_hour for queue, rates in state.rates.items()} if state else {}
-    if not any(lost.values()):
+    if state is None or not any(lost.values()):
         return None
     worst = max(lost, key=lost.__getitem__)
     return Finding(
@@ -127,8 +128,53 @@ def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
             queue=readable(worst.name),
         ),
         Message("issue.text", text="0"),
-        Message(
-            "issue.events_lost.recommendation",
-            code="new Queue(name, {streams: {events: {maxLen: 100000}}})",
-        ),
+        _advice_for_lost_events(worst, (state.events or {}).get(worst)),
+    )
+
+
+def _advice_for_lost_events(queue: QueueId, events: Events | None) -> Message:
+    """A longer stream where it is shorter than its rate needs; else the exporter did not keep up."""
+    if events is not None and events.passed_over:
+        return Message(
+            "issue.events_lost.recommendation_large", queue=readable(queue.name), reason=events.passed_over
+        )
+    rate = events.peak_rate if events else 0.0
+    kept = DEFAULT_LENGTH if events is None or events.max_length is None else events.max_length
+    needed = needed_length(rate)
+    longer = needed if kept < needed else 10 * max(kept, DEFAULT_LENGTH)
+    code = f"new Queue(name, {{streams: {{events: {{maxLen: {longer}}}}}}})"
+    if kept < needed:
+        return Message(
+            "issue.events_lost.recommendation_length",
+            key=readable(base(queue)) + "meta",
+            kept=count(kept),
+            rate=count(rate),
+            needed=count(needed),
+            code=code,
+        )
+    return Message("issue.events_lost.recommendation", kept=count(kept), rate=count(rate), code=code)
+
+
+def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """Streams that are there and are refused: their queues have no counters."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None or not state.unfollowed:
+        return None
+    failures = [f"{readable(queue.name)}: {why}" for queue, why in state.unfollowed.items()]
+    queue, why = next(iter(state.unfollowed.items()))
+    if "NOPERM" in why:
+        recommendation = Message(
+            "issue.queue_system_down.recommendation_acl", command=f"{any_redis_cli(snapshot)} acl log"
+        )
+    else:
+        recommendation = Message(
+            "issue.events_unreadable.recommendation",
+            command=f"{any_redis_cli(snapshot)} -c type {quote(readable(base(queue)) + 'events')}",
+        )
+    return Finding(
+        "bullmq",
+        Message("issue.events_unreadable.title"),
+        Message("issue.text", text=first_few(failures)),
+        Message("issue.events_unreadable.threshold"),
+        recommendation,
     )

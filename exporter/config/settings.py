@@ -134,6 +134,7 @@ class Penalties(Model):
     queue_partly_unread: Points = Field(5, description="a part of a queue cannot be read")
     failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold allows")
     events_lost: Points = Field(5, description="events of a queue were lost: its counters are too low")
+    events_unreadable: Points = Field(5, description="the event stream of a queue cannot be read")
     host_memory_low: Points = Field(20, description="the host is low on memory")
     host_load_high: Points = Field(15, description="the load is over its threshold")
     process_memory_high: Points = Field(15, description="the exporter's memory is over its threshold")

@@ -41,6 +41,9 @@ READS = {
     "lrange",
     "xread",
     "xinfo|stream",
+    "memory|usage",
+    "xlen",
+    "time",
 }
 
 

@@ -21,6 +21,7 @@ NEEDED_ONLY_THERE = {
     "+cluster|nodes": "cluster",
     "+select": "database",
     "+ping": "empty",
+    "+xlen": "large",  # only where a stream may begin with an entry of many MB
     "+client|setname": "named",  # the connection works without it, but CLIENT LIST does not say whose it is
 }
 

@@ -7,7 +7,7 @@ import pytest
 from exporter.bullmq import budget, follow, read_round
 from exporter.bullmq.follow import Follower
 from exporter.config.settings import BullMQSettings
-from exporter.redis.protocol import Reply, ReplyError, Request
+from exporter.redis.protocol import Reply, Request
 from exporter.snapshot import QueueId
 from service.outcome import Failed
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
