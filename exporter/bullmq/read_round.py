@@ -19,8 +19,8 @@ from exporter.bullmq.budget import (
 )
 from exporter.bullmq.counts import MOVED
 from exporter.bullmq.events import Entry
-from exporter.bullmq.stream import START, Stream, StreamCheck, bulk
-from exporter.bullmq.stream_info import StreamInfo
+from exporter.bullmq.stream import START, Stream, StreamCheck
+from exporter.bullmq.stream_protocol import StreamInfo, entries_of, xread
 from exporter.redis.protocol import Reply, ReplyError, Request, pack
 from service.clock import monotonic, now
 from service.outcome import Failed
@@ -41,7 +41,7 @@ class NodeFailedError(Exception):
         self.failed = failed
 
 
-class Control(Protocol):
+class FollowedStreams(Protocol):
     """What a reader needs of the follower."""
 
     started_ms: int
@@ -80,7 +80,7 @@ class ReaderState(Protocol):
 class ReadRound:
     """One round of a reader at one node: its own, or one to which it is moving a slot (`asking`)."""
 
-    def __init__(self, reader: ReaderState, control: Control, address: str, *, asking: bool) -> None:
+    def __init__(self, reader: ReaderState, control: FollowedStreams, address: str, *, asking: bool) -> None:
         self._reader = reader
         self._control = control
         self._address = address
@@ -228,8 +228,8 @@ class ReadRound:
         together = [stream for stream in streams if counts[stream] == BATCH] if self._reader.combines else []
         alone = [stream for stream in streams if stream not in together] if together else streams
         if together:
-            requests.append(_xread(BATCH, [(stream.key, position[stream]) for stream in together]))
-        requests += [_xread(counts[stream], [(stream.key, position[stream])]) for stream in alone]
+            requests.append(xread(BATCH, [(stream.key, position[stream]) for stream in together]))
+        requests += [xread(counts[stream], [(stream.key, position[stream])]) for stream in alone]
         ahead = [stream for stream in streams if stream.behind] if self._reader.measures else []
         requests += [stream.memory_request for stream in ahead]
         try:
@@ -249,7 +249,7 @@ class ReadRound:
                 info = infos[stream] if stream in infos else self._reader.info(next(replies))
                 checks[stream] = _check(info, [next(replies) for _ in stream.counts_requests])
             batches = _combined(together, next(replies)) if together else []
-            batches += [(stream, _entries(next(replies))) for stream in alone]
+            batches += [(stream, entries_of(next(replies))) for stream in alone]
             more = self._apply(batches, counts, after, checks, combined=bool(together))
             for stream in ahead:
                 memory = _number(next(replies))
@@ -362,26 +362,12 @@ class ReadRound:
             self._skip(stream, None, "the next event does not arrive in time")
 
 
-def _xread(count: int, streams: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The packed command; keys and positions are bulk strings already."""
-    head = b"*%d\r\n" % (4 + 2 * len(streams)) + b"".join(
-        map(bulk, (b"XREAD", b"COUNT", b"%d" % count, b"STREAMS"))
-    )
-    return b"".join((head, *(key for key, _ in streams), *(position for _, position in streams)))
-
-
 def _combined(streams: Sequence[Stream], reply: Reply) -> list[tuple[Stream, list[Entry] | ReplyError]]:
     """The entries of each stream; if the XREAD was refused, the same error for all."""
     if isinstance(reply, ReplyError):
         return [(stream, reply) for stream in streams]
     entries = dict(cast("Any", reply or ()))
     return [(stream, entries.get(stream.key.split(b"\r\n", 1)[1][:-2], [])) for stream in streams]
-
-
-def _entries(reply: Reply) -> list[Entry] | ReplyError:
-    if isinstance(reply, ReplyError):
-        return reply
-    return cast("Any", reply)[0][1] if reply else []
 
 
 def _check(info: StreamInfo | ReplyError | None, replies: Sequence[Reply]) -> StreamCheck | ReplyError | None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 from exporter.bullmq.budget import BUDGET, HEADROOM, StreamSize
-from exporter.bullmq.read_round import Control, NodeFailedError, ReadRound
+from exporter.bullmq.read_round import FollowedStreams, NodeFailedError, ReadRound
 from exporter.bullmq.stream import Stream
-from exporter.bullmq.stream_info import StreamInfo, stream_info
+from exporter.bullmq.stream_protocol import StreamInfo, stream_info
 from exporter.redis.protocol import Reply, ReplyError
 from service.clock import monotonic, now
 
@@ -24,7 +24,7 @@ _MEASURE_AGAIN: Final = 60.0  # seconds after MEMORY USAGE was refused
 class Reader:
     """Reads the streams of one node. Both its streams and the reader of a stream may change at any time."""
 
-    def __init__(self, control: Control, address: str) -> None:
+    def __init__(self, control: FollowedStreams, address: str) -> None:
         self.streams: list[Stream] = []
         self.cluster = False
         self.budget = BUDGET

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, cast
 from exporter.bullmq.budget import StreamSize
 from exporter.bullmq.events import Entry, Jobs, missing_before, split_id
 from exporter.bullmq.keys import base
-from exporter.bullmq.stream_info import StreamInfo
+from exporter.bullmq.stream_protocol import StreamInfo, bulk
 from exporter.redis.protocol import Reply, ReplyError, pack
 from exporter.snapshot import Events, JobCounters, QueueId
 
@@ -377,8 +377,3 @@ class Stream:
     def _restart_jobs(self) -> None:
         self.jobs.forget()
         self.needs_seed = True
-
-
-def bulk(raw: bytes) -> bytes:
-    """One argument as a RESP bulk string."""
-    return b"$%d\r\n%b\r\n" % (len(raw), raw)

@@ -20,7 +20,10 @@ from exporter.snapshot import Events, QueueId
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")
-_SINCE: Final = "Counted from the queue's event stream since the exporter first knew the queue."
+_SINCE: Final = (
+    "Counted from the queue's event stream since the exporter first knew the queue; absent while Redis "
+    "refuses to read the stream."
+)
 
 
 def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
@@ -105,8 +108,9 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     _counter("bullmq_events_read_total", "Events of the queue's stream that were read.", attrgetter("read")),
     _counter(
         "bullmq_events_lost_total",
-        "Events that were trimmed from the stream before they were read: the counters of jobs are too low by "
-        "them; exact from Redis 7, a lower bound before.",
+        "Events that were trimmed from the stream before they were read, or are too large to be read: the "
+        "counters of jobs are too low by them. Exact from Redis 7, a lower bound before and where the stream "
+        "was deleted.",
         attrgetter("lost"),
     ),
     _counter(

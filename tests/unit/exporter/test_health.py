@@ -74,6 +74,12 @@ def followed(state: QueueState, *, failed: int = 0, lost: int = 0) -> Change:
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((state,), rates={state.id: rates})))
 
 
+def unfollowed(state: QueueState, why: str) -> Change:
+    return lambda snapshot: replace(
+        snapshot, bullmq=Ok(BullMQState((state,), events={}, unfollowed={state.id: why}))
+    )
+
+
 def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
     state = BullMQState(queues, discovered=False, problems=(problem,), search_refused=refused)
     return lambda snapshot: replace(snapshot, bullmq=Ok(state))
@@ -136,6 +142,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("the exporter read fewer failures than the failed set has", followed(queue(50), failed=3), {}),
     ("followed, nothing lost", followed(queue(0)), {}),
     ("one event lost within the hour", followed(queue(0), lost=1), {"events_lost": 5}),
+    ("a stream is refused", unfollowed(queue(0), "NOPERM no"), {"events_unreadable": 5}),
     ("10 % of the memory available", host(memory_available=GIB), {}),
     ("under 10 % of the memory available", host(memory_available=GIB - 1), {"host_memory_low": 20}),
     ("load of twice the cores", host(load=(8.0, 0.0, 0.0)), {}),

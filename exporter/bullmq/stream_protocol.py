@@ -1,16 +1,16 @@
-"""What XINFO STREAM reports of a stream. Pure.
+"""The commands of streams as they are sent, and their replies. Pure.
 
-With FULL COUNT 1 it answers with the first entry and without the last, and with the number of nodes; a server
-before Redis 6 has only the short form, with both entries.
+XINFO STREAM with FULL COUNT 1 answers with the first entry and without the last, and with the number of nodes;
+a server before Redis 6 has only the short form, with both entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from exporter.bullmq.events import split_id
+from exporter.bullmq.events import Entry, split_id
 from exporter.redis.protocol import Reply, ReplyError
 
 
@@ -65,3 +65,23 @@ def _first(fields: Mapping[bytes, Any]) -> tuple[bytes | None, int]:
     entries = fields.get(b"entries")
     entry = entries[0] if entries else fields.get(b"first-entry")
     return (bytes(entry[0]), sum(map(len, entry[1]))) if entry else (None, 0)
+
+
+def bulk(raw: bytes) -> bytes:
+    """One argument as a RESP bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+def xread(count: int, streams: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The packed command; keys and positions are bulk strings already."""
+    head = b"*%d\r\n" % (4 + 2 * len(streams)) + b"".join(
+        map(bulk, (b"XREAD", b"COUNT", b"%d" % count, b"STREAMS"))
+    )
+    return b"".join((head, *(key for key, _ in streams), *(position for _, position in streams)))
+
+
+def entries_of(reply: Reply) -> list[Entry] | ReplyError:
+    """The entries in the answer of XREAD with one stream."""
+    if isinstance(reply, ReplyError):
+        return reply
+    return cast("Any", reply)[0][1] if reply else []
