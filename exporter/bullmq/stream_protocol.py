@@ -1,7 +1,7 @@
 """The commands of streams as they are sent, and their replies. Pure.
 
-XINFO STREAM with FULL COUNT 1 answers with the first entry and without the last, and with the number of nodes;
-a server before Redis 6 has only the short form, with both entries.
+XINFO STREAM with FULL COUNT 1 answers with the first entry, without the last, and with the number of nodes.
+A server before Redis 6 has only the short form, with both entries.
 """
 
 from __future__ import annotations
