@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from exporter.bullmq.events import Entry
 
-BATCH: Final = 1000
+BATCH: Final = 4000
 """Entries of a stream in one answer, at most."""
 BUDGET: Final = 4_000_000
 """Bytes of all answers of a node in flight, but for one stream whose unread entries are larger."""
@@ -26,6 +26,8 @@ ASSUMED: Final = 64_000
 """Bytes of an entry of a stream of which none was read yet; so many may be read besides other things."""
 _SMALL: Final = 50  # bytes of the smallest entry in a stream's memory
 _OVERHEAD: Final = 130  # bytes of names, ids and lengths that an entry has in an answer only
+_CATCHING_UP: Final = 1000  # entries in one answer of several; more cost Python's garbage collector more
+_FADE: Final = 10_000  # entries after which a large one is forgotten
 _RAMP: Final = 4  # after a whole batch the next one has so many times as many entries
 _MAX_UNMEASURED: Final = 8  # entries in one answer where each may be of any size
 _LEVELS: Final = (1000, 250, 60, 16, 4, 1)  # entries in one answer that are looked for in turn
@@ -113,13 +115,16 @@ class StreamSize:
         `assumed` are the bytes of an entry of a stream of which none was read.
         """
         unread = self.unread
+        if unread == 0:
+            return BATCH, 0
         if unread is None:
             each = (self.largest or max(assumed, ASSUMED)) + _OVERHEAD
             count = max(1, min(self._ramp, budget // each))
             return count, count * each
-        in_answer = unread + 2 * min(unread, BATCH * _OVERHEAD)
+        count = BATCH if unread <= BATCH * _SMALL else _CATCHING_UP
+        in_answer = unread + 2 * min(unread, count * _OVERHEAD)
         if in_answer <= budget or (unread <= MAX_ENTRY and budget >= BUDGET // 2):
-            return BATCH, in_answer
+            return count, in_answer
         return (self._count or 1) if budget >= BUDGET // 2 else 1, budget
 
     def took(self, batch: Sequence[Entry], *, asked: int) -> None:
@@ -127,7 +132,7 @@ class StreamSize:
         unread = self.unread
         if batch and (unread is None or (unread > MAX_ENTRY and not self.nodes)):
             sizes = [sum(map(len, fields)) for fields in map(itemgetter(1), batch)]
-            faded = self.largest - self.largest * len(batch) // (10 * BATCH)
+            faded = self.largest - self.largest * len(batch) // _FADE
             self.largest = max(faded, *sizes)
             self._read += sum(sizes)
         else:

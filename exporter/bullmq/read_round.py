@@ -73,7 +73,7 @@ class ReaderState(Protocol):
     def arrived(self) -> None: ...
     @property
     def clock_known(self) -> bool: ...
-    def set_clock(self, reply: Reply) -> None: ...
+    def set_clock(self, reply: Reply, asked_ms: int) -> None: ...
     def server_ms(self, ours_ms: int) -> int: ...
 
 
@@ -86,6 +86,7 @@ class ReadRound:
         self._address = address
         self._asking = asking
         self._active_memory: dict[Stream, int] = {}
+        self._due: set[Stream] = set()  # whose own counts are read in this round
 
     def read(self, streams: Sequence[Stream]) -> bool:
         """Read each of these streams once; whether one has more. Raises NodeFailedError."""
@@ -97,21 +98,14 @@ class ReadRound:
             if stream.size.needs_search:
                 self._search(stream)
         self._measure_active([stream for stream in readable if stream.needs_seed])
-        infos = self._infos(
-            [stream for stream in readable if stream.check_due(at) and not self._small(stream)]
-        )
-        sizes = [
-            (
-                stream,
-                stream.size,
-                self._reader.entries_of_info(stream.size) if self._checks(stream, at) else 0,
-            )
-            for stream in readable
-        ]
+        due = [stream for stream in readable if stream in self._due]
+        infos = self._infos([stream for stream in due if not self._small(stream)])
+        self._due.difference_update(infos)
+        sizes = [(stream, stream.size, self._besides(stream)) for stream in readable]
         assumed = max((stream.size.largest for stream in readable), default=0)
         more = False
         for group in groups(sizes, self._reader.budget, assumed):
-            more |= self._read_group(group, infos, at)
+            more |= self._read_group(group, infos)
         return more
 
     # --- steps ---
@@ -123,12 +117,14 @@ class ReadRound:
         measures = self._reader.measures
         ahead = self._reader.take_ahead()  # measured with the entries before these, a moment ago
         measured = [stream for stream in streams if stream not in ahead] if measures else []
-        checked = [stream for stream in measured if stream.check_due(at)]
+        self._due = {stream for stream in streams if stream.check_due(at)}
+        checked = [stream for stream in measured if stream in self._due]
         requests = [stream.memory_request for stream in measured]
         requests += [stream.sample_request(1) for stream in checked]
+        asked_ms = int(now() * 1000)
         replies = iter(self._ask([*clock, *requests]))
         if clock:
-            self._reader.set_clock(next(replies))
+            self._reader.set_clock(next(replies), asked_ms)
         readable = [stream for stream in streams if stream in ahead or not measures]
         for stream in measured:
             memory = next(replies)
@@ -159,6 +155,7 @@ class ReadRound:
                 stream.needs_seed = False
 
     def _start(self, streams: Sequence[Stream]) -> None:
+        self._due.difference_update(streams)
         for stream, info in self._infos(streams).items():
             if isinstance(info, ReplyError):
                 self._fail(stream, info)
@@ -212,21 +209,21 @@ class ReadRound:
         text = f"{stream.name}: {why}; lost up to there"
         self._control.report(f"SKIPPED {stream.name}", text, "events too large to read")
 
-    def _read_group(self, group: Sequence[tuple[Stream, int]], infos: Infos, at: float) -> bool:
+    def _read_group(self, group: Sequence[tuple[Stream, int]], infos: Infos) -> bool:
         """One request; whether one of its streams has more."""
         streams = [stream for stream, _ in group]
         with self._control.exclusive():
             after = {stream: stream.last for stream in streams}
             position = {stream: stream.last_bulk for stream in streams}
         seeding = [stream for stream in streams if stream.needs_seed]
-        checking = [stream for stream in streams if stream in infos or self._checks(stream, at)]
+        checking = [stream for stream in streams if stream in infos or stream in self._due]
         requests = [stream.active_request(measured=stream in self._active_memory) for stream in seeding]
         for stream in checking:
             requests += [] if stream in infos else [self._reader.info_request(stream)]
             requests += stream.counts_requests
         counts = dict(group)
         together = [stream for stream in streams if counts[stream] == BATCH] if self._reader.combines else []
-        alone = [stream for stream in streams if stream not in together] if together else streams
+        alone = [stream for stream in streams if counts[stream] != BATCH] if together else streams
         if together:
             requests.append(xread(BATCH, [(stream.key, position[stream]) for stream in together]))
         requests += [xread(counts[stream], [(stream.key, position[stream])]) for stream in alone]
@@ -276,7 +273,11 @@ class ReadRound:
                     more = True
                 else:
                     self._fail(stream, batch)
-            elif self._reader.owns(stream) and stream.last == after[stream]:
+            elif not self._reader.owns(stream) or stream.last != after[stream]:
+                continue
+            elif not batch and stream not in checks:
+                stream.nothing_new(at)
+            else:
                 full = len(batch) >= counts[stream]
                 check = checks.get(stream)
                 stream.apply(batch, check if isinstance(check, StreamCheck) else None, at, full=full)
@@ -338,12 +339,9 @@ class ReadRound:
         """Whether XINFO STREAM may be read together with entries."""
         return self._reader.entries_of_info(stream.size) <= ASSUMED * 2
 
-    def _checks(self, stream: Stream, at: float) -> bool:
-        return stream.check_due(at) and self._small(stream)
-
-    def _besides(self, stream: Stream, at: float) -> int:
+    def _besides(self, stream: Stream) -> int:
         """Bytes that are read of a stream besides its entries, at most."""
-        info = self._reader.entries_of_info(stream.size) if self._checks(stream, at) else 0
+        info = self._reader.entries_of_info(stream.size) if stream in self._due else 0
         return info + self._active_memory.get(stream, 0)
 
     def _now_ms(self) -> int:
@@ -367,7 +365,7 @@ def _combined(streams: Sequence[Stream], reply: Reply) -> list[tuple[Stream, lis
     if isinstance(reply, ReplyError):
         return [(stream, reply) for stream in streams]
     entries = dict(cast("Any", reply or ()))
-    return [(stream, entries.get(stream.key.split(b"\r\n", 1)[1][:-2], [])) for stream in streams]
+    return [(stream, entries.get(stream.raw_key, [])) for stream in streams]
 
 
 def _check(info: StreamInfo | ReplyError | None, replies: Sequence[Reply]) -> StreamCheck | ReplyError | None:

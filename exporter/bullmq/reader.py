@@ -10,7 +10,7 @@ from exporter.bullmq.read_round import FollowedStreams, NodeFailedError, ReadRou
 from exporter.bullmq.stream import Stream
 from exporter.bullmq.stream_protocol import StreamInfo, stream_info
 from exporter.redis.protocol import Reply, ReplyError
-from service.clock import monotonic, now
+from service.clock import monotonic
 
 RETRY_SECONDS: Final = 1.0
 MAX_PAUSE: Final = 1.0  # seconds between two rounds
@@ -110,14 +110,17 @@ class Reader:
     def clock_known(self) -> bool:
         return self._ahead_ms is not None
 
-    def set_clock(self, reply: Reply) -> None:
-        """Take the answer of TIME: seconds and microseconds. Without one, the clocks are taken as equal."""
+    def set_clock(self, reply: Reply, asked_ms: int) -> None:
+        """Take the answer of TIME: seconds and microseconds. Without one, the clocks are taken as equal.
+
+        By our time before it was asked for: a stream may be older than the answer took to arrive.
+        """
         if isinstance(reply, ReplyError):
             text = f"TIME: {reply}; the clock of Redis is taken as this one"
             self._control.report("TIME", text, "clock of redis not readable")
         try:
             seconds, micros = cast("list[bytes]", reply)
-            self._ahead_ms = int(seconds) * 1000 + int(micros) // 1000 - int(now() * 1000)
+            self._ahead_ms = int(seconds) * 1000 + int(micros) // 1000 - asked_ms
         except (TypeError, ValueError):
             self._ahead_ms = 0
 

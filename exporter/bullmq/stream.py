@@ -56,7 +56,8 @@ class Stream:
         key = base(queue)
         self.jobs = jobs
         self.queue: Final = queue
-        self.key: Final = bulk((key + "events").encode("utf-8", "surrogateescape"))
+        self.raw_key: Final = (key + "events").encode("utf-8", "surrogateescape")
+        self.key: Final = bulk(self.raw_key)
         self.size = StreamSize()
         self.memory_request: Final = pack("MEMORY", "USAGE", key + "events", "SAMPLES", 0)
         self.info_request: Final = pack("XINFO", "STREAM", key + "events", "FULL", "COUNT", 1)
@@ -153,7 +154,7 @@ class Stream:
     @property
     def name(self) -> str:
         """The key, for people."""
-        return self.key.split(b"\r\n")[1].decode("utf-8", "replace")
+        return self.raw_key.decode("utf-8", "replace")
 
     def check_due(self, at: float) -> bool:
         """Whether its own counts are to be read; they are compared once it is read to its end."""
@@ -233,6 +234,13 @@ class Stream:
         if isinstance(active, list):
             self.jobs.seed(cast("list[bytes]", active))
         return None
+
+    def nothing_new(self, at: float) -> None:
+        """The stream was read to its end, and had no new entry."""
+        self.refused, self.late, self.behind = "", 0, False
+        self._caught_up_at = at
+        self.jobs.settle()
+        self.size.all_read()
 
     def apply(self, batch: Sequence[Entry], check: StreamCheck | None, at: float, *, full: bool) -> None:
         """Apply new entries; unless the batch is `full`, the stream has been read to its end."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.assessment import Assessment
-from exporter.bullmq import follow, read_round, reader, stream
+from exporter.bullmq import follow, read_round, stream
 from exporter.bullmq.keys import slot_of
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
@@ -186,7 +186,7 @@ def test_streams_are_new_by_the_clock_of_redis(
         name = f"clock-{ahead:+.0f}"
         with BullMQ(6, url=own.url) as bullmq:
             bullmq.add_bulk(f"old-{name}", 4)
-            for module in (follow, reader, read_round):
+            for module in (follow, read_round):
                 monkeypatch.setattr(module, "now", lambda ahead=ahead: real() + ahead)
             monitor = watch(own, queues=[f"old-{name}"])
             monitor.read_all()

@@ -50,8 +50,9 @@ def measured(memory: int, *, read_at: int | None = None) -> StreamSize:
 
 
 def test_what_is_small_is_read_in_whole_batches() -> None:
-    assert measured(600_000).share(BUDGET, 0)[0] == BATCH
-    assert measured(50 * MB, read_at=49 * MB).share(BUDGET, 0)[0] == BATCH
+    assert measured(150_000).share(BUDGET, 0)[0] == BATCH
+    assert measured(600_000).share(BUDGET, 0)[0] == 1000
+    assert measured(50 * MB, read_at=49_900_000).share(BUDGET, 0)[0] == BATCH
     assert not measured(50 * MB, read_at=49 * MB).needs_search
 
 
