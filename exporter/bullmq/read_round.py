@@ -20,7 +20,7 @@ from exporter.bullmq.budget import (
 from exporter.bullmq.counts import MOVED
 from exporter.bullmq.events import Entry
 from exporter.bullmq.stream import START, Stream, StreamCheck
-from exporter.bullmq.stream_protocol import StreamInfo, entries_of, xread
+from exporter.bullmq.stream_protocol import StreamInfo, entries_of, server_time, xread
 from exporter.redis.protocol import Reply, ReplyError, Request, pack
 from service.clock import monotonic, now
 from service.outcome import Failed
@@ -160,10 +160,11 @@ class ReadRound:
             if isinstance(info, ReplyError):
                 self._fail(stream, info)
                 continue
+            now_ms = self._now_ms() if info is None else 0
             with self._control.exclusive():
                 if stream.last is None and self._reader.owns(stream):
                     started_ms = self._reader.server_ms(self._control.started_ms)
-                    stream.start(info, monotonic(), started_ms=started_ms, now_ms=self._now_ms())
+                    stream.start(info, monotonic(), started_ms=started_ms, now_ms=now_ms)
                     if stream.last != START:
                         stream.size.all_read()
 
@@ -201,11 +202,11 @@ class ReadRound:
             stream.size.searched(search.count)
 
     def _skip(self, stream: Stream, info: StreamInfo | None, why: str) -> None:
-        length = self._length(stream) if info is None else 0
+        length, now_ms = (self._length(stream), self._now_ms()) if info is None else (0, 0)
         with self._control.exclusive():
             if not self._reader.owns(stream):
                 return
-            stream.skip(info, length, why, monotonic(), now_ms=self._now_ms())
+            stream.skip(info, length, why, monotonic(), now_ms=now_ms)
         text = f"{stream.name}: {why}; lost up to there"
         self._control.report(f"SKIPPED {stream.name}", text, "events too large to read")
 
@@ -345,7 +346,8 @@ class ReadRound:
         return info + self._active_memory.get(stream, 0)
 
     def _now_ms(self) -> int:
-        return self._reader.server_ms(int(now() * 1000))
+        """The time of Redis: an id that is later than that would pass over events that are still to come."""
+        return server_time(self._ask([_TIME])[0]) or int(now() * 1000)
 
     def _late(self, group: Sequence[tuple[Stream, int]]) -> None:
         """Ask for less, down to one entry, and not for ever for that one."""

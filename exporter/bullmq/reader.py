@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, cast
+from typing import Final
 
 from exporter.bullmq.budget import BUDGET, HEADROOM, StreamSize
 from exporter.bullmq.read_round import FollowedStreams, NodeFailedError, ReadRound
 from exporter.bullmq.stream import Stream
-from exporter.bullmq.stream_protocol import StreamInfo, stream_info
+from exporter.bullmq.stream_protocol import StreamInfo, server_time, stream_info
 from exporter.redis.protocol import Reply, ReplyError
 from service.clock import monotonic
 
@@ -118,11 +118,8 @@ class Reader:
         if isinstance(reply, ReplyError):
             text = f"TIME: {reply}; the clock of Redis is taken as this one"
             self._control.report("TIME", text, "clock of redis not readable")
-        try:
-            seconds, micros = cast("list[bytes]", reply)
-            self._ahead_ms = int(seconds) * 1000 + int(micros) // 1000 - asked_ms
-        except (TypeError, ValueError):
-            self._ahead_ms = 0
+        server_ms = server_time(reply)
+        self._ahead_ms = 0 if server_ms is None else server_ms - asked_ms
 
     def server_ms(self, ours_ms: int) -> int:
         """A time of our clock in ms as the server's clock had it."""

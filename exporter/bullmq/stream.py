@@ -188,7 +188,7 @@ class Stream:
         self.needs_seed = True
         self._checked_at = at
         if info is None:
-            self.seek(b"%d-0" % now_ms)
+            self.seek(_end_of(now_ms - 1))
             self._skipped_to = self.last
             return
         is_new = info.first is not None and split_id(info.first)[0] >= started_ms and info.complete
@@ -207,7 +207,7 @@ class Stream:
         self.size.all_read()
         counted = (self._added_before or 0) + self.read + self.lost
         if info is None:
-            self.seek(max(self.last or START, b"%d-0" % now_ms, key=split_id))
+            self.seek(max(self.last or START, _end_of(now_ms), key=split_id))
             self._skipped_to = self.last
             self._record_loss(self.lost + max(1, length - counted))
             return
@@ -284,7 +284,7 @@ class Stream:
         since_check, self._since_check = self._since_check, 0
         self.max_length = check.max_length
         if not info.exists:
-            self._check_absent(len(batch))
+            self._check_absent(len(batch), had_entries=since_check > len(batch) or bool(self._added_at_check))
             self._first_since_check = cast("bytes", batch[0][0]) if batch else None
             self._observe(info, at)
             return
@@ -319,12 +319,12 @@ class Stream:
             known = self._last_at_check
         return known is None or (info.first is not None and split_id(info.first) <= split_id(known))
 
-    def _check_absent(self, later: int) -> None:
+    def _check_absent(self, later: int, *, had_entries: bool) -> None:
         """Deleted, flushed or obliterated: the next entries are a new stream's."""
         if self._moved:  # a new master that never had it
             self._record_undone(self.read)
             self._moved = False
-        elif self._added_at_check:
+        elif had_entries:
             self._record_replaced(0)
         self._added_before = later - self.read - self.lost
         self.jobs.forget()
@@ -385,3 +385,8 @@ class Stream:
     def _restart_jobs(self) -> None:
         self.jobs.forget()
         self.needs_seed = True
+
+
+def _end_of(ms: int) -> bytes:
+    """The greatest id of this ms."""
+    return b"%d-%d" % (ms, (1 << 64) - 1)

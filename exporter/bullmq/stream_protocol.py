@@ -85,3 +85,12 @@ def entries_of(reply: Reply) -> list[Entry] | ReplyError:
     if isinstance(reply, ReplyError):
         return reply
     return cast("Any", reply)[0][1] if reply else []
+
+
+def server_time(reply: Reply) -> int | None:
+    """The answer of TIME, seconds and microseconds, as ms; None for an error."""
+    try:
+        seconds, micros = cast("list[bytes]", reply)
+        return int(seconds) * 1000 + int(micros) // 1000
+    except (TypeError, ValueError):
+        return None

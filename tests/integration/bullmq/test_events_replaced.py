@@ -86,6 +86,15 @@ def test_what_the_new_stream_lost_is_counted_at_least(
     assert (events.read, events.lost, events.gaps) == (15 + (45 if read_before else 40), 20, 1)
 
 
+def test_a_deletion_right_after_the_first_events_is_told(own: RedisServer, watch: WatchOf) -> None:
+    """Before the stream's own counts were looked at once."""
+    monitor = watched(watch, own, "mail")
+    add_completed(own, "mail", [60] * 3)
+    assert monitor.events("mail").read == 3
+    own.cli("del", KEY)
+    wait_until(lambda: monitor.events("mail").gaps == 1, what="it is told", seconds=30)
+
+
 def test_a_stream_that_another_one_replaced(own: RedisServer, watch: WatchOf, quick_checks: None) -> None:
     monitor = watched(watch, own, "mail")
     add_completed(own, "mail", [60] * 40)

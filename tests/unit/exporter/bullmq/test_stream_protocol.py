@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.bullmq.stream_protocol import StreamInfo, stream_info
+from exporter.bullmq.stream_protocol import StreamInfo, server_time, stream_info
 from exporter.redis.protocol import Reply, ReplyError
 
 ENTRY: list[Reply] = [b"5-1", [b"event", b"added"]]
@@ -37,3 +37,17 @@ def test_no_stream_is_no_error_and_an_error_is() -> None:
 )
 def test_what_makes_no_sense_is_an_error(reply: Reply) -> None:
     assert isinstance(stream_info(reply), ReplyError)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ([b"5", b"7999"], 5007),
+        (ReplyError("NOPERM no"), None),
+        ([b"x", b"1"], None),
+        ([b"1"], None),
+        (None, None),
+    ],
+)
+def test_the_time_of_redis(reply: Reply, expected: int | None) -> None:
+    assert server_time(reply) == expected
