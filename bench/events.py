@@ -18,7 +18,7 @@ import psutil
 from bench.queues import fill
 from bench.scrape import QUEUES, Scraper, exporter_of
 from bench.streams import EVENTS_A_JOB, Writer
-from exporter.bullmq.events import Jobs
+from exporter.bullmq.streams.events import Jobs
 from exporter.redis.protocol import pack
 from lab.deadline import wait_until
 from lab.redis import start_redis

@@ -16,9 +16,11 @@ from service.commands.options import (
     check_options,
     config_option,
     fail,
+    fail_for,
     json_option,
     listen_option,
     print_config,
+    show_notices,
     version_option,
     watch_option,
 )
@@ -46,10 +48,13 @@ def main() -> None:
 @check_options
 def start(listen: str | None, config: str | None, *, check_config: bool, print_config: bool) -> None:
     """Run the exporter until SIGTERM or Ctrl-C."""
-    loaded = _settings(config, listen)
+    loaded = _settings(config, listen, every_error=check_config)
     if print_config:
         _print(loaded.model)
     elif check_config:
+        from exporter.config.notices import exporter_notices
+
+        show_notices(_PROGRAM, exporter_notices(loaded, os.environ))
         click.echo("the settings are valid")
     else:
         _run(loaded)
@@ -107,19 +112,21 @@ def queues(**options: Any) -> None:
 _print = print_config  # `start` has an option of this name
 
 
-def _settings(config: str | None, listen: str | None = None) -> Loaded[ExporterSettings]:
+def _settings(
+    config: str | None, listen: str | None = None, *, every_error: bool = False
+) -> Loaded[ExporterSettings]:
     from exporter.configuration import read_exporter_settings
     from service.config.load import ConfigError
 
     try:
         return read_exporter_settings(os.environ, config=config, listen=listen)
     except ConfigError as error:
-        fail(_PROGRAM, str(error))
+        fail_for(_PROGRAM, error, every=every_error)
 
 
 def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
-    from exporter.bullmq.state_file import CheckpointFileError
-    from exporter.config.environment import misspelled_exporter_variables
+    from exporter.bullmq.streams.state_file import CheckpointFileError
+    from exporter.config.notices import exporter_notices
     from exporter.configuration import all_secrets, preflight_error
     from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter, tune_garbage_collection
@@ -128,7 +135,7 @@ def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
 
     settings = loaded.model
     try:
-        start_logging(loaded, all_secrets(settings), misspelled_exporter_variables(os.environ))
+        start_logging(loaded, all_secrets(settings), exporter_notices(loaded, os.environ))
         run(loaded, lambda web: Exporter(settings, web), tune_garbage_collection)
     except ConfigError as error:
         fail(_PROGRAM, str(error))

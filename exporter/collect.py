@@ -10,11 +10,12 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
-from exporter.bullmq.follow import Follower
+from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import ExporterSettings
-from exporter.host.collect import collect_host, collect_process
+from exporter.host.collect import HostSource, collect_process
 from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
@@ -39,15 +40,20 @@ class Parts:
     discovery: Discovery
     watch: FailoverWatcher | None = None
     follower: Follower | None = None
+    bull: BullFollower | None = None
     probers: Probers | None = None
+
+
+def _bullmq(parts: Parts) -> SourceReader:
+    source = BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower)
+    bull = parts.bull
+    return source.collect if bull is None else lambda deadline: bull.extend(source.collect(deadline))
 
 
 SOURCES: Final[Mapping[str, Callable[[Parts], SourceReader | None]]] = {
     "redis": lambda parts: lambda deadline: collect_redis(parts.deployment, deadline, parts.watch),
-    "bullmq": lambda parts: (
-        BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower).collect
-    ),
-    "host": lambda parts: collect_host if parts.settings.host.enabled else None,
+    "bullmq": _bullmq,
+    "host": lambda parts: HostSource().collect if parts.settings.host.enabled else None,
     "process": lambda _: collect_process,
     "probes": lambda parts: parts.probers.collect if parts.probers else None,
 }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from exporter.address import parse_url
 from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
 from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
-from service.config.files import check_readable
-from service.config.load import ConfigError, Loaded, secret_names, secrets_of
+from service.config.files import check_readable, read_secret
+from service.config.load import ConfigError, Given, Loaded, secret_names, secrets_of
 from service.config.sources import check_files, from_command_line, read_sources
 from service.outcome import UnreadableError
 from service.web.web_config import check_web_config
@@ -19,19 +19,50 @@ _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
 
 def read_exporter_settings(
-    environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None
+    environ: Mapping[str, str],
+    *,
+    config: str | None = None,
+    listen: str | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Loaded[ExporterSettings]:
-    """The settings from all sources; `config` and `listen` are command-line options. Raises ConfigError."""
+    """The settings from all sources; `config` and `listen` are command-line options. Raises ConfigError; a
+    command passes `notify`, which is told of an API key that only the server could not start with."""
     secrets = secret_names(ExporterSettings, EXPORTER_VARIABLES)
-    sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets)
+    sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets, notify=notify)
     given = exporter_environment(sources.environ)
     if listen:
         given["listen"] = from_command_line("--listen", listen)
-    loaded = load_exporter_settings(sources.text, given, file=sources.file)
+    loaded = load_exporter_settings(sources.text, given, file=sources.file, notify=notify)
+    from_files = _secrets_of_files(loaded)
+    if from_files:
+        loaded = load_exporter_settings(sources.text, given | from_files, file=sources.file, notify=notify)
     _check_tls_files(loaded)
     _check_probe_files(loaded)
     check_web_config(loaded, loaded.model.web_config_file)
     return loaded
+
+
+def _secrets_of_files(loaded: Loaded[ExporterSettings]) -> dict[str, Given]:
+    """The secrets that only the settings file gives as a file; those of NAME_FILE variables are read already.
+
+    Raises ConfigError if a file cannot be read, or if the secret itself is set as well.
+    """
+    redis = loaded.model.redis
+    files = {
+        "redis.url": redis.url_file,
+        "redis.password": redis.password_file,
+        "redis.sentinel_password": redis.sentinel_password_file,
+    }
+    read: dict[str, Given] = {}
+    for path, file in files.items():
+        setting = f"{path}_file"
+        if not file or setting in loaded.given:
+            continue
+        if loaded.is_set(path):
+            raise loaded.error(setting, f"{loaded.name(path)} is set too: keep one of them", file)
+        source = loaded.source(setting)
+        read[path] = Given(setting, read_secret(file, setting, source), source)
+    return read
 
 
 def _check_probe_files(loaded: Loaded[ExporterSettings]) -> None:
@@ -85,7 +116,7 @@ def preflight_error(loaded: Loaded[ExporterSettings], address: str, kind: str, m
         case "tls" if redis.tls.enabled:
             path = "redis.tls.enabled"
         case _:
-            ways = ("redis.cluster", "redis.sentinels")
+            ways = ("redis.cluster", "redis.sentinels", "redis.url", "redis.host", "redis.port")
             path = next((way for way in ways if loaded.is_set(way)), "redis.url")
     name = loaded.name(path) if loaded.is_set(path) else variable_name(path)
     return ConfigError(name, None, loaded.source(path), f"{address}: {message}")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from exporter.snapshot import JobCounts, QueueState, Rates, RedisState
+from exporter.snapshot import (
+    Histogram,
+    HostRates,
+    JobCounts,
+    NodeReading,
+    ProbeState,
+    QueueState,
+    Rates,
+    RedisState,
+)
 from service.load_factor import load_factor
 
 
@@ -28,11 +37,18 @@ def queue_load_factor(queue: QueueState) -> float | None:
     return load_factor(waiting + active, queue.workers, queue.capacity_per_worker)
 
 
+def worker_concurrency(queue: QueueState) -> float | None:
+    """Jobs that one worker runs at once: as set, else at least as many as were seen; None if neither is."""
+    return queue.worker_concurrency or queue.measured_concurrency
+
+
 def worker_utilization(queue: QueueState) -> float | None:
-    """min(1, active / (workers x concurrency)); None without workers or a concurrency that is set."""
-    if not queue.workers or queue.worker_concurrency is None or queue.jobs.active is None:
+    """min(1, active / (workers x concurrency)); None without workers or a concurrency that is set or was
+    measured. A measured one may be too low, and the ratio then too high."""
+    concurrency = worker_concurrency(queue)
+    if not queue.workers or not concurrency or queue.jobs.active is None:
         return None
-    return min(1.0, queue.jobs.active / (queue.workers * queue.worker_concurrency))
+    return min(1.0, queue.jobs.active / (queue.workers * concurrency))
 
 
 def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:
@@ -67,7 +83,8 @@ def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
     """Bytes of the master's replication stream that each replica does not have yet, as (master, bytes).
 
     The two offsets are read some milliseconds apart, so that a replica may seem ahead: that is not a lag.
-    A replica whose offset or whose master's is not known is absent.
+    A replica whose offset or whose master's is not known is absent, and one whose link to its master is
+    down: its offsets do not move then, and 0 would look well.
     """
     readings = state.readings()
     lags: dict[str, tuple[str, float]] = {}
@@ -76,11 +93,46 @@ def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
             continue
         if not {node.address, node.master} <= readings.keys():
             continue
+        if master_link_up(readings[node.address]) is False:
+            continue
         written = readings[node.master].info.number("master_repl_offset")
         received = readings[node.address].info.number("slave_repl_offset")
         if written is not None and received is not None:
             lags[node.address] = (node.master, max(0.0, written - received))
     return lags
+
+
+_NOT_BUSY = frozenset({"idle", "iowait"})
+
+
+def average(histogram: Histogram) -> float | None:
+    """The average in seconds, exact: sum / count. None for an empty histogram."""
+    count = sum(histogram.counts)
+    return histogram.total / count if count else None
+
+
+def error_rate(probe: ProbeState) -> float | None:
+    """Share of the probes of an endpoint since the start that failed; None before the first."""
+    probes = sum(probe.durations.counts)
+    return min(1.0, sum(probe.failures.values()) / probes) if probes else None
+
+
+def cpu_usage(rates: HostRates | None) -> float | None:
+    """Share of the CPUs' time, 0 to 1, that was neither idle nor waiting for a disk; None without rates."""
+    if rates is None or not rates.cpu:
+        return None
+    return min(1.0, sum(share for mode, share in rates.cpu.items() if mode not in _NOT_BUSY))
+
+
+def master_link_up(reading: NodeReading) -> bool | None:
+    """Whether a replica's link to its master is up; None for a master, and where it is not known."""
+    status = reading.info.text("master_link_status")
+    return status == "up" if status else None
+
+
+def keys(reading: NodeReading) -> int | None:
+    """Keys of all databases of a node; None where INFO has no keyspace."""
+    return sum(row.keys for row in reading.keyspace.values()) if reading.keyspace else None
 
 
 def hit_ratio(hits: float | None, misses: float | None) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from exporter.conditions import host, queues, redis
+from exporter.conditions import host, queues, redis, redis_data
 from exporter.conditions.finding import Finding, Rule
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Snapshot
@@ -83,8 +83,16 @@ RULES: Final[Mapping[str, Rule]] = {
     "cluster_node_unhealthy": redis.cluster_node_unhealthy,
     "host_memory_low": host.host_memory_low,
     "events_lost": queues.events_lost,
+    "events_unreadable": queues.events_unreadable,
     "queue_partly_unread": queues.queue_partly_unread,
+    "candidates_refused": queues.candidates_refused,
     "redis_memory_high": redis.redis_memory_high,
+    "redis_writes_refused": redis_data.redis_writes_refused,
+    "redis_save_failing": redis_data.redis_save_failing,
+    "redis_evicts_keys": redis_data.redis_evicts_keys,
+    "replication_broken": redis_data.replication_broken,
+    "redis_clients_high": redis.redis_clients_high,
+    "clock_offset_high": redis.clock_offset_high,
     "host_load_high": host.host_load_high,
     "process_memory_high": host.process_memory_high,
     "failed_jobs_high": queues.failed_jobs_high,

@@ -52,13 +52,13 @@ def point_of(assessment: Assessment) -> Point:
         return Point(at, score, None, None, None, None)
     waiting = _sum([waiting_jobs(queue.jobs) for queue in state.queues])
     queue_rates = list(state.rates.values())
-    done = sum(rates.completed_per_minute for rates in queue_rates) if queue_rates else None
+    done = _sum([rates.completed_per_minute for rates in queue_rates]) if queue_rates else None
     waits = [rates.wait_p95 for rates in queue_rates if rates.wait_p95 is not None]
     workers = _sum([queue.workers for queue in state.queues])
     return Point(at, score, waiting, done, max(waits, default=None), workers)
 
 
-def _sum(numbers: Sequence[int | None]) -> float | None:
+def _sum(numbers: Sequence[float | None]) -> float | None:
     """The sum; None if any number is unknown, as a partial sum would be too low."""
     known = [number for number in numbers if number is not None]
     return float(sum(known)) if len(known) == len(numbers) else None

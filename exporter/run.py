@@ -11,10 +11,11 @@ from typing import Final
 from exporter.api.forward import ScalerClient
 from exporter.assess import Assessor
 from exporter.assessment import Assessment
+from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
-from exporter.bullmq.follow import Follower
-from exporter.bullmq.state_file import CheckpointFile
+from exporter.bullmq.streams.follow import Follower
+from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.collect import Collector, Parts, make_sources
 from exporter.config.settings import BullMQSettings, ExporterSettings
 from exporter.history import History, Point
@@ -55,7 +56,8 @@ class Exporter:
         self._stream_readers = WorkerGroup(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
         probers = Probers(settings.probes, switch.gated) if settings.probes else None
-        parts = Parts(settings, self._deployment, discovery, watch, follower, probers)
+        self._bull = bull = BullFollower(self._deployment, settings.bullmq) if follower else None
+        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers)
         collector = Collector(make_sources(parts))
         self._history = History()
         self._peer_poller = PeerPoller(settings.api)
@@ -82,13 +84,24 @@ class Exporter:
                     Supervised(
                         "follower",
                         switch.gated(
-                            lambda: follower.step(discovery.known().queues),
+                            lambda: follower.step(discovery.known().made_by("bullmq")),
                             lambda: self._stream_readers.sync({}),
                         ),
                         max_age=_LATE_SECONDS,
                     )
                 ]
                 if follower
+                else []
+            ),
+            *(
+                [
+                    Supervised(
+                        "bull",
+                        switch.gated(lambda: bull.step(discovery.known().made_by("bull")), bull.stop),
+                        max_age=_LATE_SECONDS,
+                    )
+                ]
+                if bull
                 else []
             ),
         )
@@ -134,6 +147,8 @@ class Exporter:
         ended = [self._server.stop(), *(task.stop() for task in self._tasks), self._stream_readers.stop()]
         if self._follower is not None:
             self._follower.stop()
+        if self._bull is not None:
+            self._bull.stop()
         self._deployment.close()
         return all(ended)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from service.outcome import Failed, Ok, Outcome
@@ -30,14 +31,15 @@ class Info:
         return self.fields.get(name)
 
     def number(self, name: str) -> float | None:
-        """The field as a number; None if it is absent or not a number."""
+        """The field as a number; None if it is absent, not a number, or not finite."""
         raw = self.fields.get(name)
         if raw is None:
             return None
         try:
-            return float(raw)
+            number = float(raw)
         except ValueError:
             return None
+        return number if isfinite(number) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class NodeReading:
     slowlog_length: int | None = None
     maxclients: int | None = None
     clock_offset: float | None = None  # seconds that the server's clock is ahead of ours
+    errors: Mapping[str, int] = field(default_factory=dict)  # error replies since its start, by code
+    recent_errors: Mapping[str, int] = field(default_factory=dict)  # those of the last minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,7 @@ class QueueState(NamedTuple):
 
     Ages and times to live are in seconds. None means that the value is unknown or does not exist (no job
     waits, no limit is set). `odd` has a sentence for each part that could not be read, `workers_unknown` the
-    reason why `workers` is None.
+    reason why `workers` is None, `version` is what the library wrote into `meta` ("" if nothing).
     """
 
     id: QueueId
@@ -201,6 +205,8 @@ class QueueState(NamedTuple):
     library: Library = "bullmq"
     workers_unknown: str = ""
     odd: tuple[str, ...] = ()
+    measured_concurrency: float | None = None  # most active jobs per worker while jobs waited: at least that
+    version: str = ""
 
 
 class Histogram(NamedTuple):
@@ -212,15 +218,18 @@ class Histogram(NamedTuple):
 
 
 class JobCounters(NamedTuple):
-    """Counters and durations from a queue's event stream since it is known. `processing` is by outcome."""
+    """Counters and durations from a queue's events since it is known. `processing` is by outcome.
 
-    added: int
+    None: nothing tells it. Bull says nothing of jobs that are removed.
+    """
+
+    added: int | None
     started: int
     completed: int
     failed: int
     retried: int
     stalled: int
-    removed: int
+    removed: int | None
     deduplicated: int
     wait: Histogram
     processing: Mapping[str, Histogram]
@@ -231,6 +240,9 @@ class Events(NamedTuple):
     """A queue's counters, events read, events lost (trimmed before they were read), and the lag in seconds.
 
     `undone` events were counted, and then lost by Redis in a failover. `since`: unix s when counting began.
+    `gaps`: how often an unknown number of events was lost, with a stream that was deleted. `max_length`: to
+    how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: most events a second of late;
+    `passed_over`: why events of the last hour were not read although they were there.
     """
 
     counters: JobCounters
@@ -239,17 +251,23 @@ class Events(NamedTuple):
     lag: float
     undone: int = 0
     since: float = 0.0
+    gaps: int = 0
+    max_length: int | None = None
+    peak_rate: float = 0.0
+    passed_over: str = ""
 
 
 class Rates(NamedTuple):
-    """Rates over the last `seconds` from a queue's event stream: jobs per minute, and quantiles in seconds.
+    """Rates over the last `seconds` from a queue's event stream: jobs per minute, averages and quantiles in
+    seconds.
 
-    None if no job ended or waited. The last two are counts of the last hour, or since the queue is known.
+    None if no job ended or waited; the rates and the share of errors also while events of this time are
+    missing. Those of the last hour are counts, since the queue is known at most.
     """
 
     seconds: float
-    completed_per_minute: float
-    failed_per_minute: float
+    completed_per_minute: float | None
+    failed_per_minute: float | None
     error_rate: float | None
     wait_p50: float | None
     wait_p95: float | None
@@ -257,25 +275,31 @@ class Rates(NamedTuple):
     processing_p95: float | None
     failed_last_hour: int
     lost_last_hour: int
+    wait_average: float | None = None
+    processing_average: float | None = None
 
 
 class OwnCounts(NamedTuple):
-    """BullMQ's own counts, if it keeps them; read every few seconds."""
+    """BullMQ's own counts, if it keeps them; read every few seconds. `groups` are those of BullMQ Pro, whose
+    jobs are not counted."""
 
     completed: int | None
     failed: int | None
     ids: int | None
+    groups: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
     """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
-    are those of the last whole search, `passed_over` has the candidates that are no queues, and why."""
+    are those of the last whole search, `passed_over` has the candidates that are no queues, and why;
+    `refused` those that Redis does not let us read, and which may be queues."""
 
     prefixes: tuple[str, ...] = ()
     keys: int | None = None
     ended_at: float | None = None
     passed_over: Mapping[QueueId, str] = field(default_factory=dict)
+    refused: Mapping[QueueId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -337,6 +361,32 @@ class Network:
     transmit_errors: int
 
 
+class DiskRates(NamedTuple):
+    """Bytes per second, and the share of the time that the device was busy (None: not reported)."""
+
+    read: float
+    written: float
+    busy: float | None
+
+
+class NetworkRates(NamedTuple):
+    """Bytes per second, and errors per second of both directions."""
+
+    received: float
+    transmitted: float
+    errors: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostRates:
+    """Rates over the last `seconds`; `cpu` has the share of each mode in the time of all CPUs, 0 to 1."""
+
+    seconds: float
+    cpu: Mapping[str, float]
+    disks: Mapping[str, DiskRates]
+    networks: Mapping[str, NetworkRates]
+
+
 @dataclass(frozen=True)
 class HostState:
     """The machine, or the container if its cgroup has lower limits; bytes, seconds, cores with fractions.
@@ -357,6 +407,7 @@ class HostState:
     disks: Mapping[str, Disk] = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
     memory_limited: bool = False
+    rates: HostRates | None = None  # None at the first reading
 
     @property
     def limited(self) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from exporter.derived import totals
 from exporter.views import View, job_counts
 from service.i18n import Translator
-from service.units import count, printable, size
+from service.units import count, duration, percent, printable, size
 
 STATUSES: Final[Mapping[str, str]] = {
     "healthy": "status.healthy",
@@ -26,9 +26,61 @@ NODE_STATES: Final[Mapping[str, str]] = {
     "unhealthy": "node.unhealthy",
     "down": "node.down",
 }
+ENDPOINT_STATES: Final[Mapping[str, str]] = {
+    "ok": "endpoint.ok",
+    "failing": "endpoint.failing",
+    "not_checked": "endpoint.not_checked",
+}
 """Message ids."""
 
 _CLUSTER_SLOTS: Final = "16,384"
+_NAMED: Final = 3
+
+
+class Figure(NamedTuple):
+    """A figure of a node: its title as a message id, and its text, "" where it is not known."""
+
+    title: str
+    text: Callable[[View], str]
+
+
+def _ratio(number: float | None) -> str:
+    return "" if number is None else f"{number:.2f}"
+
+
+def _limit(amount: float | None) -> str:
+    """maxmemory, of which 0 is no limit."""
+    return "∞" if amount == 0 else size(amount)
+
+
+def _per_second(amount: float | None) -> str:
+    return "" if amount is None else f"{size(amount)}/s"
+
+
+def _links(node: View) -> str:
+    """Of a cluster node to the others; of another replica to its master."""
+    links, up = node["cluster_links"], node["master_link_up"]
+    if links is not None:
+        return f"{links['up']}/{links['known']}"
+    return "" if up is None else f"{int(up)}/1"
+
+
+NODE_FIGURES: Final[Mapping[str, Figure]] = {
+    "max": Figure("figure.max", lambda node: _limit(node["memory_max_bytes"])),
+    "peak": Figure("figure.peak", lambda node: size(node["memory_peak_bytes"])),
+    "rss": Figure("figure.rss", lambda node: size(node["memory_rss_bytes"])),
+    "fragmentation": Figure("figure.fragmentation", lambda node: _ratio(node["fragmentation_ratio"])),
+    "blocked": Figure("figure.blocked", lambda node: count(node["blocked_clients"])),
+    "keys": Figure("figure.keys", lambda node: count(node["keys"])),
+    "expired": Figure("figure.expired", lambda node: count(node["expired_keys"])),
+    "evicted": Figure("figure.evicted", lambda node: count(node["evicted_keys"])),
+    "input": Figure("figure.input", lambda node: _per_second(node["input_bytes_per_second"])),
+    "output": Figure("figure.output", lambda node: _per_second(node["output_bytes_per_second"])),
+    "slots": Figure("figure.slots", lambda node: count(node["slots"])),
+    "links": Figure("figure.links", _links),
+    "uptime": Figure("figure.uptime", lambda node: duration(node["uptime_seconds"])),
+}
+"""What page and commands show of each node beside its role and state."""
 
 
 def issue_count(health: View, translator: Translator) -> str:
@@ -43,7 +95,14 @@ def node_state(node: View) -> str:
     """A key of NODE_STATES."""
     if not node["up"]:
         return "down"
-    return "up" if node["healthy"] else "unhealthy"
+    return "up" if node["healthy"] and not node["why"] else "unhealthy"
+
+
+def endpoint_state(probe: View) -> str:
+    """A key of ENDPOINT_STATES."""
+    if not probe["known"]:
+        return "not_checked"
+    return "ok" if probe["well"] else "failing"
 
 
 def source_line(view: View, source: View, translator: Translator) -> str:
@@ -71,6 +130,8 @@ def redis_line(state: View | None, translator: Translator) -> str:
     if sentinel:
         master = printable(sentinel["master"])
         parts.append(translate("summary.sentinels", count=sentinel["sentinels"], master=master))
+    if state["failovers"]:
+        parts.append(translate("summary.failovers", count=int(sum(state["failovers"].values()))))
     return ", ".join(parts)
 
 
@@ -83,7 +144,37 @@ def queues_line(state: View | None, translator: Translator) -> str:
         jobs = totals(job_counts(queue) for queue in queues)
         waiting, active, failed = count(jobs.waiting), count(jobs.active), count(jobs.failed)
         parts.append(translator.translate("summary.jobs", waiting=waiting, active=active, failed=failed))
+    searched = state.get("search") or {}
+    if searched.get("ended_at") is not None:
+        keys, prefixes = count(searched["keys"]), searched["prefixes"]
+        if prefixes:
+            named = ", ".join(map(printable, prefixes))
+            parts.append(translator.translate("summary.searched_prefixes", keys=keys, prefixes=named))
+        else:
+            parts.append(translator.translate("summary.searched", keys=keys))
     return ", ".join(parts)
+
+
+def search_lines(state: View, translator: Translator) -> list[str]:
+    """The candidates that were found, and are no queues or cannot be read; a sentence for each kind."""
+    searched = state.get("search") or {}
+    lines = []
+    refused, passed_over = searched.get("refused") or [], searched.get("passed_over") or []
+    if refused:
+        named = _candidates(refused)
+        lines.append(translator.translate("search.refused", count=len(refused), candidates=named))
+    if passed_over:
+        named = _candidates(passed_over)
+        lines.append(translator.translate("search.passed_over", count=len(passed_over), candidates=named))
+    return lines
+
+
+def _candidates(candidates: Sequence[View]) -> str:
+    first = [
+        f"{printable(each['prefix'])}:{printable(each['name'])} ({printable(each['why'])})"
+        for each in candidates[:_NAMED]
+    ]
+    return ", ".join(first) + (", ..." if len(candidates) > _NAMED else "")
 
 
 def host_line(host: View | None, translator: Translator) -> str:
@@ -96,6 +187,51 @@ def host_line(host: View | None, translator: Translator) -> str:
         available=size(host["memory_available_bytes"]),
         total=size(host["memory_total_bytes"]),
     )
+
+
+def host_rows(host: View, translator: Translator) -> list[tuple[str, str]]:
+    """The figures of the host, each with its name; a part that could not be read has no row."""
+    translate, rates = translator.translate, host["rates"] or {"cpu": {}, "disks": [], "networks": []}
+    shares = sorted(rates["cpu"].items(), key=lambda item: -item[1])
+    modes = ", ".join(f"{mode} {percent(share)}" for mode, share in shares if share >= _SHOWN_SHARE)
+    load = " ".join(f"{number:.2f}" for number in host["load"])
+    rows = [
+        (translate("host.cpu"), f"{percent(host['cpu_usage'])} ({modes})") if modes else ("", ""),
+        (translate("host.load"), translate("host.load_text", load=load, count=host["machine_cores"])),
+        (
+            translate("host.memory"),
+            translate(
+                "host.memory_text",
+                used=size(host["memory_used_bytes"]),
+                available=size(host["memory_available_bytes"]),
+                total=size(host["memory_total_bytes"]),
+            ),
+        ),
+    ]
+    for filesystem in host["filesystems"]:
+        available, total = filesystem["available_bytes"], filesystem["total_bytes"]
+        text = translate("host.space_text", available=size(available), total=size(total))
+        rows.append((translate("host.space", name=printable(filesystem["mountpoint"])), text))
+    for disk in rates["disks"]:
+        text = translate(
+            "host.disk_text",
+            read=_per_second(disk["read_bytes_per_second"]),
+            written=_per_second(disk["written_bytes_per_second"]),
+            busy=percent(disk["busy"]) or "?",
+        )
+        rows.append((translate("host.disk", name=printable(disk["device"])), text))
+    for network in rates["networks"]:
+        text = translate(
+            "host.network_text",
+            received=_per_second(network["received_bytes_per_second"]),
+            transmitted=_per_second(network["transmitted_bytes_per_second"]),
+        )
+        rows.append((translate("host.network", name=printable(network["device"])), text))
+    rows.append((translate("host.uptime"), duration(host["uptime_seconds"])))
+    return [(name, text) for name, text in rows if name]
+
+
+_SHOWN_SHARE: Final = 0.0005  # of a mode of the CPU: below, it would be 0 %
 
 
 def process_line(process: View | None, translator: Translator) -> str:

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
-from exporter.derived import hit_ratio, queue_load_factor, replication_lags, worker_utilization
+from exporter.derived import (
+    average,
+    cpu_usage,
+    error_rate,
+    hit_ratio,
+    keys,
+    master_link_up,
+    queue_load_factor,
+    replication_lags,
+    worker_utilization,
+)
 from exporter.health import Health, Issue
 from exporter.snapshot import (
     BullMQState,
+    HostRates,
     HostState,
+    Info,
     JobCounts,
     NodeReading,
     ProbeState,
     ProcessState,
+    QueueId,
     QueueState,
     Rates,
     RedisState,
+    Search,
     SentinelMaster,
     Snapshot,
     TopologyNode,
@@ -93,7 +106,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "sources": [_source(name, getattr(snapshot, name)) for name in SNAPSHOT_PARTS],
         "redis": _redis(value_or_none(snapshot.redis)),
         "queues": _queues(value_or_none(snapshot.bullmq)),
-        "host": _host(value_or_none(snapshot.host)),
+        "host": _host(value_or_none(snapshot.host), snapshot.taken_at),
         "process": _process(value_or_none(snapshot.process)),
         "probes": _probes(value_or_none(snapshot.probes)),
     }
@@ -145,6 +158,10 @@ def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
                 state, why = "failed", readable("; ".join(bullmq.problems))
             case BullMQState(discovered=False):
                 state, why = "partial", "the first search for queues has not ended yet"
+            case BullMQState(up=False, queues=()) as bullmq:
+                queue, failed = min(bullmq.unread.items())
+                more = f" (1 of {len(bullmq.unread)} queues)" if len(bullmq.unread) > 1 else ""
+                state, why = "failed", readable(f"no queue can be read: {queue.name}: {failed.message}{more}")
             case BullMQState(up=False) as bullmq:
                 known = len(bullmq.queues) + len(bullmq.unread)
                 state, why = "partial", f"{len(bullmq.unread)} of {known} queues could not be read"
@@ -184,6 +201,33 @@ def _sentinel(master: SentinelMaster | None) -> dict[str, Any] | None:
     }
 
 
+_UNREAD_NODE: Final = NodeReading(Info({}))
+_NODE_NUMBERS: Final[Mapping[str, tuple[str, int]]] = {
+    "memory_used_bytes": ("used_memory", 1),
+    "memory_max_bytes": ("maxmemory", 1),
+    "memory_peak_bytes": ("used_memory_peak", 1),
+    "memory_rss_bytes": ("used_memory_rss", 1),
+    "fragmentation_ratio": ("mem_fragmentation_ratio", 1),
+    "connected_clients": ("connected_clients", 1),
+    "blocked_clients": ("blocked_clients", 1),
+    "rejected_connections": ("rejected_connections", 1),
+    "operations_per_second": ("instantaneous_ops_per_sec", 1),
+    "commands_processed": ("total_commands_processed", 1),
+    "keyspace_hits": ("keyspace_hits", 1),
+    "keyspace_misses": ("keyspace_misses", 1),
+    "evicted_keys": ("evicted_keys", 1),
+    "expired_keys": ("expired_keys", 1),
+    "input_bytes": ("total_net_input_bytes", 1),
+    "output_bytes": ("total_net_output_bytes", 1),
+    "input_bytes_per_second": ("instantaneous_input_kbps", 1024),
+    "output_bytes_per_second": ("instantaneous_output_kbps", 1024),
+    "uptime_seconds": ("uptime_in_seconds", 1),
+    "connected_replicas": ("connected_slaves", 1),
+    "master_last_io_seconds": ("master_last_io_seconds_ago", 1),
+}
+"""The field of INFO of each number, and its unit in ours."""
+
+
 def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float | None) -> dict[str, Any]:
     view: dict[str, Any] = {
         "address": node.address,
@@ -195,23 +239,31 @@ def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float |
         "why": outcome.message if isinstance(outcome, Failed) else node.why,
         "replication_lag_bytes": lag,
     }
-    info = outcome.value.info if isinstance(outcome, Ok) else None
-    numbers = {
-        "memory_used_bytes": "used_memory",
-        "memory_max_bytes": "maxmemory",
-        "connected_clients": "connected_clients",
-        "operations_per_second": "instantaneous_ops_per_sec",
-        "keyspace_hits": "keyspace_hits",
-        "keyspace_misses": "keyspace_misses",
-        "evicted_keys": "evicted_keys",
-        "uptime_seconds": "uptime_in_seconds",
+    if node.healthy and isinstance(outcome, Ok) and master_link_up(outcome.value) is False:
+        view["why"] = "no link to its master"
+    reading = outcome.value if isinstance(outcome, Ok) else _UNREAD_NODE
+    info = reading.info
+    for name, (field, unit) in _NODE_NUMBERS.items():
+        number = info.number(field)
+        view[name] = None if number is None else number * unit
+    return view | {
+        "hit_ratio": hit_ratio(view["keyspace_hits"], view["keyspace_misses"]),
+        "version": info.text("valkey_version") or info.text("redis_version"),
+        "keys": keys(reading),
+        "max_clients": reading.maxclients,
+        "slots": sum(last - first + 1 for first, last in node.slots) if node.node_id else None,
+        "master_link_up": master_link_up(reading),
+        "cluster_state": reading.cluster_info.text("cluster_state") if reading.cluster_info else None,
+        "cluster_links": _links(reading),
     }
-    for name, field in numbers.items():
-        number = info.number(field) if info else None
-        view[name] = number if number is not None and isfinite(number) else None
-    view["hit_ratio"] = hit_ratio(view["keyspace_hits"], view["keyspace_misses"])
-    view["version"] = (info.text("valkey_version") or info.text("redis_version")) if info else None
-    return view
+
+
+def _links(reading: NodeReading) -> dict[str, int] | None:
+    """How many of the other nodes this one is linked to, as it reports; None outside a cluster."""
+    if reading.cluster_lines is None:
+        return None
+    others = [line for line in reading.cluster_lines if "myself" not in line.flags]
+    return {"up": sum(line.linked for line in others), "known": len(others)}
 
 
 # --- queues ----------------------------------------------------------------------------------------------
@@ -228,11 +280,30 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
             {"prefix": readable(queue.prefix), "name": readable(queue.name), "why": failed.message}
             for queue, failed in sorted(state.unread.items())
         ],
+        "search": _search(state.search),
         "queues": [
             _queue(queue, state.rates.get(queue.id))
             for queue in sorted(state.queues, key=lambda queue: queue.id)
         ],
     }
+
+
+def _search(search: Search) -> dict[str, Any]:
+    """What was searched for queues, which candidates are none, and which cannot be read."""
+    return {
+        "prefixes": [readable(prefix) for prefix in search.prefixes],
+        "keys": search.keys,
+        "ended_at": search.ended_at,
+        "passed_over": _reasons(search.passed_over),
+        "refused": _reasons(search.refused),
+    }
+
+
+def _reasons(reasons: Mapping[QueueId, str]) -> list[dict[str, str]]:
+    return [
+        {"prefix": readable(queue.prefix), "name": readable(queue.name), "why": readable(why)}
+        for queue, why in sorted(reasons.items())
+    ]
 
 
 def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
@@ -253,7 +324,7 @@ def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
 # --- host ------------------------------------------------------------------------------------------------
 
 
-def _host(host: HostState | None) -> dict[str, Any] | None:
+def _host(host: HostState | None, taken_at: float) -> dict[str, Any] | None:
     if host is None:
         return None
     return {
@@ -273,6 +344,38 @@ def _host(host: HostState | None) -> dict[str, Any] | None:
             for mountpoint, filesystem in sorted(host.filesystems.items())
         ],
         "cgroup_limited": host.limited,
+        "uptime_seconds": max(0.0, taken_at - host.boot_time),
+        "memory_used_bytes": host.memory_used,
+        "cpu_usage": cpu_usage(host.rates),
+        "rates": None if host.rates is None else _host_rates(host.rates),
+        "disks": [
+            {"device": readable(name), "read_bytes": disk.read, "written_bytes": disk.written}
+            | {"io_time_seconds": disk.io_time}
+            for name, disk in sorted(host.disks.items())
+        ],
+        "networks": [
+            {"device": readable(name), "received_bytes": network.received}
+            | {"transmitted_bytes": network.transmitted}
+            | {"receive_errors": network.receive_errors, "transmit_errors": network.transmit_errors}
+            for name, network in sorted(host.networks.items())
+        ],
+    }
+
+
+def _host_rates(rates: HostRates) -> dict[str, Any]:
+    return {
+        "seconds": rates.seconds,
+        "cpu": dict(rates.cpu),
+        "disks": [
+            {"device": readable(name), "read_bytes_per_second": disk.read}
+            | {"written_bytes_per_second": disk.written, "busy": disk.busy}
+            for name, disk in sorted(rates.disks.items())
+        ],
+        "networks": [
+            {"device": readable(name), "received_bytes_per_second": network.received}
+            | {"transmitted_bytes_per_second": network.transmitted, "errors_per_second": network.errors}
+            for name, network in sorted(rates.networks.items())
+        ],
     }
 
 
@@ -298,6 +401,8 @@ def _probes(probes: Mapping[str, ProbeState | None] | None) -> list[dict[str, An
                 "seconds": state.seconds,
                 "at": state.at,
                 "certificate_expires": state.certificate_expires,
+                "average_seconds": average(state.durations),
+                "error_rate": error_rate(state),
             }
         endpoints.append(endpoint)
     return endpoints

@@ -37,7 +37,8 @@ def connection_of(url: str | None, cluster: Sequence[str]) -> dict[str, Any]:
         "username": parts.username or None,
         "password": unquote(parts.password) if parts.password else None,
     }
-    return {"host": parts.hostname, "port": parts.port or 6379} | {
+    database = parts.path.removeprefix("/")
+    return {"host": parts.hostname, "port": parts.port or 6379, "db": int(database or 0)} | {
         key: text for key, text in named.items() if text
     }
 

@@ -18,9 +18,11 @@ from service.commands.options import (
     check_options,
     config_option,
     fail,
+    fail_for,
     json_option,
     listen_option,
     print_config,
+    show_notices,
     version_option,
     watch_option,
 )
@@ -57,10 +59,14 @@ def start(
     listen: str | None, config: str | None, *, dry_run: bool, check_config: bool, print_config: bool
 ) -> None:
     """Run the scaler until SIGTERM or Ctrl-C. A changed file is taken over while it runs."""
-    loaded = _settings(config, listen=listen, dry_run=dry_run)
+    loaded = _settings(config, listen=listen, dry_run=dry_run, starting=True, every_error=check_config)
     if print_config:
         _print(loaded.model)
     elif check_config:
+        from scaler.config.environment import scaler_notices
+        from scaler.config.policy_keys import ignored_settings
+
+        show_notices(_PROGRAM, [*scaler_notices(os.environ), *ignored_settings(loaded)])
         count = len(loaded.model.targets)
         click.echo(f"the settings are valid: {count} target{'' if count == 1 else 's'}")
     else:
@@ -84,8 +90,9 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
 
     url = url or os.environ.get("SCALER_URL", "").strip()
     try:
-        key = key_from_environment(os.environ)
-        if not url:
+        if url:
+            key = key_from_environment(os.environ)
+        else:
             settings = _settings(config).model
             url, key = local_url(settings.listen), key_from_settings(settings.api)
         code = show_status(url, key, as_json=as_json, watch=watch)
@@ -334,15 +341,22 @@ def backtest(
 
 
 def _settings(
-    config: str | None, *, listen: str | None = None, dry_run: bool = False
+    config: str | None,
+    *,
+    listen: str | None = None,
+    dry_run: bool = False,
+    starting: bool = False,
+    every_error: bool = False,
 ) -> Loaded[ScalerSettings]:
+    """Only the process itself needs keys that are fit; a command is told of others, and goes on."""
     from scaler.configuration import read_scaler_settings
     from service.config.load import ConfigError
 
+    notify = None if starting else lambda text: click.echo(f"{_PROGRAM}: {text}", err=True)
     try:
-        return read_scaler_settings(os.environ, config=config, listen=listen, dry_run=dry_run)
+        return read_scaler_settings(os.environ, config=config, listen=listen, dry_run=dry_run, notify=notify)
     except ConfigError as error:
-        fail(_PROGRAM, str(error))
+        fail_for(_PROGRAM, error, every=every_error)
 
 
 def _run(
@@ -351,7 +365,8 @@ def _run(
     import logging
 
     from scaler.backends import BackendError
-    from scaler.config.environment import misspelled_scaler_variables
+    from scaler.config.environment import scaler_notices
+    from scaler.config.policy_keys import ignored_settings
     from scaler.configuration import Reloader
     from scaler.run import Scaler
     from scaler.state.store import StoreError
@@ -360,7 +375,8 @@ def _run(
 
     settings = loaded.model
     try:
-        start_logging(loaded, secrets_of(settings), misspelled_scaler_variables(os.environ))
+        notices = [*scaler_notices(os.environ), *ignored_settings(loaded)]
+        start_logging(loaded, secrets_of(settings), notices)
         if not settings.targets:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)

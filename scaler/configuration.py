@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from scaler.config.environment import SCALER_VARIABLES, scaler_environment
+from scaler.config.policy_keys import ignored_settings
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError, Loaded, secret_names
@@ -22,17 +23,23 @@ FIXED: Final = ("listen", "web_config_file", "state_file", "kubernetes", "dry_ru
 
 
 def read_scaler_settings(
-    environ: Mapping[str, str], *, config: str | None = None, listen: str | None = None, dry_run: bool = False
+    environ: Mapping[str, str],
+    *,
+    config: str | None = None,
+    listen: str | None = None,
+    dry_run: bool = False,
+    notify: Callable[[str], None] | None = None,
 ) -> Loaded[ScalerSettings]:
-    """The settings of all sources; the options are those of the command line. Raises ConfigError."""
+    """The settings of all sources; the options are those of the command line. Raises ConfigError; a command
+    passes `notify`, which is told of an API key that only the server could not start with."""
     secrets = secret_names(ScalerSettings, SCALER_VARIABLES)
-    sources = read_sources(environ, config=config, variable="SCALER_CONFIG", secrets=secrets)
+    sources = read_sources(environ, config=config, variable="SCALER_CONFIG", secrets=secrets, notify=notify)
     given = scaler_environment(sources.environ)
     if listen:
         given["listen"] = from_command_line("--listen", listen)
     if dry_run:
         given["dry_run"] = from_command_line("--dry-run", value=True)
-    loaded = load_scaler_settings(sources.text, given, file=sources.file)
+    loaded = load_scaler_settings(sources.text, given, file=sources.file, notify=notify)
     prometheus = loaded.model.prometheus
     check_files(
         loaded,
@@ -77,6 +84,8 @@ class Reloader:
         fixed = [name for name in FIXED if any(change.split(".")[0] == name for change in changes)]
         if fixed:
             log.warning("these settings need a restart", extra={"settings": ", ".join(fixed)})
+        for notice in ignored_settings(loaded) if changes else ():
+            log.warning("setting ignored", extra={"variable": notice.variable, "reason": notice.reason})
         if changes:
             log.info("settings changed", extra={"changed": ", ".join(changes)})
         return bool(changes)

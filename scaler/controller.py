@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from scaler.activity import Activity, ActivityHistory
 from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import (
@@ -19,6 +20,7 @@ from scaler.model import (
     Missing,
     NotApplied,
     Observation,
+    QueueSample,
     TargetMetrics,
     Workers,
 )
@@ -58,6 +60,7 @@ class Controller:
         self._state = state
         self._leading = leading
         self._memories: dict[str, TargetMemory | None] = {}
+        self._activities: dict[str, ActivityHistory] = {}
         self._problems: dict[str, ProblemLog] = {}
         self._requested: dict[str, int] = {}
         self.counters = StepCounters()
@@ -92,6 +95,7 @@ class Controller:
                 steps = self._act(pool, targets, steps)
         names = {target.name for target in targets}
         self._memories = {name: memory for name, memory in self._memories.items() if name in names}
+        self._activities = {name: history for name, history in self._activities.items() if name in names}
         self._log(steps, acting=acting)
         took = monotonic() - begun
         result = StepResult(time, took, tuple(steps), leading=leading, enabled=enabled, dry_run=dry_run)
@@ -127,7 +131,14 @@ class Controller:
     ) -> TargetStep:
         control = self._state.control(target.name, time)
         undecided = TargetStep(
-            target.name, metrics.queues, target.settings, time, outcome, metrics.sample, control
+            target.name,
+            metrics.queues,
+            target.settings,
+            time,
+            outcome,
+            metrics.sample,
+            control,
+            activity=self._activity(target.name, metrics.sample),
         )
         if isinstance(outcome, Failed):
             return undecided
@@ -146,6 +157,11 @@ class Controller:
             target.settings, interval, observation, control, self._memories[target.name]
         )
         return replace(undecided, decision=decision)
+
+    def _activity(self, name: str, sample: QueueSample | Missing) -> Activity | None:
+        if isinstance(sample, Missing):
+            return None
+        return self._activities.setdefault(name, ActivityHistory()).observe(sample)
 
     def _act(
         self, pool: ThreadPoolExecutor, targets: Sequence[Managed], steps: Sequence[TargetStep]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from scaler.activity import Activity
 from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
 from scaler.model import (
@@ -32,6 +33,7 @@ class TargetStep:
     control: Control
     decision: Decision | None = None
     acted: Applied | NotApplied | None = None
+    activity: Activity | None = None
 
     @property
     def desired(self) -> int | None:
@@ -58,6 +60,19 @@ class TargetStep:
         if isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
             return None
         return target_load_factor(self.settings, self.sample, self.workers.value.requested)
+
+    @property
+    def worker_utilization(self) -> float | None:
+        """min(1, active / (workers x concurrency)) by the concurrency as set, else as the policy measured it
+        (at least); None where either is not known."""
+        if isinstance(self.sample, Missing) or not isinstance(self.workers, Ok):
+            return None
+        workers = (
+            self.workers.value.requested if self.workers.value.ready is None else self.workers.value.ready
+        )
+        measured = self.decision.inputs.get("concurrency") if self.decision else None
+        slots = workers * (self.settings.worker_concurrency or measured or 0.0)
+        return min(1.0, self.sample.active / slots) if slots > 0 else None
 
     @property
     def wait_estimate(self) -> float | None:

@@ -60,6 +60,8 @@ def _target(step: TargetStep, origins: Mapping[str, str]) -> ScalerView:
         "min": step.settings.min_workers,
         "max": step.settings.max_workers,
         "load_factor": step.load_factor,
+        "worker_utilization": step.worker_utilization,
+        "activity": None if step.activity is None else asdict(step.activity),
         "wait_estimate_seconds": step.wait_estimate,
         "conditions": sorted(step.conditions),
         "reason": decision.reason if decision else None,

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from service.config.load import Loaded
+from service.config.variables import Notice
 from service.logs import LogFileError, configure_by
 from service.web.server import BindError
 from service.web.web_config import WebConfig, WebConfigError
@@ -69,8 +70,8 @@ def serve(program: Program, on_started: Callable[[], None] = lambda: None) -> in
     return code
 
 
-def start_logging(loaded: Loaded[Any], secrets: Iterable[str], misspelt: Mapping[str, str]) -> None:
-    """By the settings; then a warning for each variable that looks like a misspelt one.
+def start_logging(loaded: Loaded[Any], secrets: Iterable[str], notices: Iterable[Notice]) -> None:
+    """By the settings; then a warning for each variable that has no effect.
 
     Raises ConfigError for a log file that cannot be written to.
     """
@@ -78,8 +79,12 @@ def start_logging(loaded: Loaded[Any], secrets: Iterable[str], misspelt: Mapping
         configure_by(loaded.model.log, secrets)
     except LogFileError as error:
         raise loaded.error("log.file", f"cannot be written to: {error}", loaded.model.log.file) from None
-    for name, meant in misspelt.items():
-        log.warning("no such setting", extra={"variable": name, "meant": meant})
+    for notice in notices:
+        if notice.reason:
+            log.warning("setting ignored", extra={"variable": notice.variable, "reason": notice.reason})
+        else:
+            meant = {"meant": notice.meant} if notice.meant else {}
+            log.warning("no such setting", extra={"variable": notice.variable, **meant})
 
 
 def run(

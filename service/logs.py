@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Final, Literal, TextIO, TypeAlias
 
 from service.config.model import LogSettings
@@ -68,13 +69,15 @@ class LogFileError(Exception):
 
 
 def configure_by(settings: LogSettings, secrets: Iterable[str]) -> None:
-    """Standard error, and the file if one is set. Raises LogFileError; then it is standard error alone."""
+    """Standard error, and the file if one is set, whose folder is made. Raises LogFileError; then it is
+    standard error alone."""
     hidden = list(secrets)
     configure(settings.level, settings.format, secrets=hidden)
     if settings.file is None:
         return
     size = max(1, int(settings.file_megabytes * 1_000_000))
     try:
+        Path(settings.file).parent.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(
             settings.file, maxBytes=size, backupCount=settings.file_backups, encoding="utf-8"
         )

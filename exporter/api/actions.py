@@ -10,6 +10,7 @@ from exporter.derived import totals
 from exporter.switch import Monitoring
 from exporter.views import View, job_counts
 from service.api.envelope import ApiError
+from service.queue_names import queues_meant, shown_names
 
 OFF = "monitoring is switched off: nothing is collected (start_monitoring switches it on)"
 
@@ -36,13 +37,18 @@ def redis_performance(view: View) -> models.RedisPerformance:
 
 
 def queue_metrics(view: View, name: str = "") -> models.QueueMetrics:
-    """The queues, or those with this name. Raises ApiError 404 if there is none."""
+    """The queues, or the one that the name means. Raises ApiError 404 if there is none, 400 if there are
+    several."""
     part = dict(_part(view, "bullmq", "queues"))
     if name:
-        part["queues"] = [queue for queue in part["queues"] if queue["name"] == name]
-        part["unread"] = [queue for queue in part["unread"] if queue["name"] == name]
-        if not part["queues"] and not part["unread"]:
+        known = [(queue["prefix"], queue["name"]) for queue in (*part["queues"], *part["unread"])]
+        meant = queues_meant(name, known)
+        if not meant:
             raise ApiError(404, f"there is no queue {name[:100]!r}")
+        if len(meant) > 1:
+            raise ApiError(400, f"{name[:100]!r} may be each of: {shown_names(meant)}")
+        for kind in ("queues", "unread"):
+            part[kind] = [queue for queue in part[kind] if (queue["prefix"], queue["name"]) == meant[0]]
     return models.QueueMetrics.model_validate(part | {"totals": _totals(part["queues"])})
 
 

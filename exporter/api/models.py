@@ -37,6 +37,8 @@ class Probe(Camel):
     why: str | None = None
     status: int | None = None
     seconds: float | None = Field(None, description="response time of the last probe")
+    average_seconds: float | None = Field(None, description="response time since the start")
+    error_rate: float | None = Field(None, description="share of the probes since the start that failed")
     at: float | None = None
     certificate_expires: float | None = None
 
@@ -58,8 +60,56 @@ class Filesystem(Camel):
     available_bytes: float
 
 
+class Disk(Camel):
+    """Totals since boot."""
+
+    device: str
+    read_bytes: int
+    written_bytes: int
+    io_time_seconds: float | None
+
+
+class Network(Camel):
+    """Totals since boot."""
+
+    device: str
+    received_bytes: int
+    transmitted_bytes: int
+    receive_errors: int
+    transmit_errors: int
+
+
+class DiskRates(Camel):
+    device: str
+    read_bytes_per_second: float
+    written_bytes_per_second: float
+    busy: float | None = Field(description="share of the time, 0 to 1")
+
+
+class NetworkRates(Camel):
+    device: str
+    received_bytes_per_second: float
+    transmitted_bytes_per_second: float
+    errors_per_second: float
+
+
+class HostRates(Camel):
+    seconds: float = Field(description="what the rates cover: up to a minute, or since the last reading")
+    cpu: dict[str, float] = Field(description="share of all CPUs' time by mode: user, system, idle, ...")
+    disks: list[DiskRates]
+    networks: list[NetworkRates]
+
+
 class Host(Camel):
     load: list[float] = Field(description="of 1, 5 and 15 minutes, of the whole machine")
+    cpu_usage: float | None = Field(
+        description="share of all CPUs' time, without idle and iowait; null at the first collection"
+    )
+    rates: HostRates | None = Field(description="null at the first collection")
+    uptime_seconds: float
+    memory_used_bytes: int
+    disks: list[Disk]
+    networks: list[Network]
     cpu_count: float = Field(description="cores that may be used, with fractions")
     machine_cores: int
     memory_total_bytes: int
@@ -83,6 +133,13 @@ class SystemMetrics(Camel):
     taken_at: Moment
 
 
+class Links(Camel):
+    """Links of a node to the other nodes that it knows."""
+
+    up: int
+    known: int
+
+
 class Node(Camel):
     address: str
     role: str
@@ -92,6 +149,12 @@ class Node(Camel):
     healthy: bool
     why: str | None
     replication_lag_bytes: float | None
+    master_link_up: bool | None = Field(description="null for a master")
+    master_last_io_seconds: float | None
+    connected_replicas: float | None
+    slots: int | None = Field(description="null outside a cluster")
+    cluster_state: str | None = Field(description="ok or fail, as this node sees it")
+    cluster_links: Links | None = Field(description="null outside a cluster")
     uptime_seconds: float | None
     version: str | None
 
@@ -123,12 +186,25 @@ class NodeFigures(Camel):
     up: bool
     memory_used_bytes: float | None
     memory_max_bytes: float | None = Field(description="0: no limit")
+    memory_peak_bytes: float | None
+    memory_rss_bytes: float | None
+    fragmentation_ratio: float | None = Field(description="resident / allocated memory")
     connected_clients: float | None
+    blocked_clients: float | None = Field(description="in a blocking command, such as idle workers")
+    max_clients: int | None
+    rejected_connections: float | None
     operations_per_second: float | None
+    commands_processed: float | None = Field(description="since the server's start, as all totals")
     keyspace_hits: float | None
     keyspace_misses: float | None
     hit_ratio: float | None
+    keys: int | None = Field(description="of all databases")
     evicted_keys: float | None
+    expired_keys: float | None
+    input_bytes: float | None
+    output_bytes: float | None
+    input_bytes_per_second: float | None
+    output_bytes_per_second: float | None
 
 
 class RedisPerformance(Camel):
@@ -140,9 +216,11 @@ class RedisPerformance(Camel):
 
 class QueueRates(Camel):
     seconds: float = Field(description="length of the window")
-    completed_per_minute: float
-    failed_per_minute: float
-    error_rate: float | None
+    completed_per_minute: float | None = Field(description="null while events of the window are missing")
+    failed_per_minute: float | None = Field(description="as completedPerMinute")
+    error_rate: float | None = Field(description="as completedPerMinute, and null if no job ended")
+    wait_average: float | None = Field(description="seconds")
+    processing_average: float | None = Field(description="seconds")
     wait_p50: float | None = Field(description="seconds")
     wait_p95: float | None = Field(description="seconds")
     processing_p50: float | None = Field(description="seconds")
@@ -154,20 +232,29 @@ class QueueRates(Camel):
 class Queue(Camel):
     prefix: str
     name: str
-    waiting: int
-    active: int
-    delayed: int
-    prioritized: int
-    waiting_children: int
-    completed: int
-    failed: int
-    paused: bool
-    failed_last_hour: int
+    library: Literal["bullmq", "bull"]
+    waiting: int | None
+    active: int | None
+    delayed: int | None
+    prioritized: int | None
+    waiting_children: int | None
+    completed: int | None
+    failed: int | None
+    paused: bool | None
+    failed_last_hour: int | None
     workers: int | None
+    workers_unknown: str = Field(description="why `workers` is null")
+    odd: list[str] = Field(description="parts that could not be read, which are null")
     oldest_waiting: float | None = Field(description="seconds that the oldest waiting job has waited")
     longest_active: float | None = Field(description="seconds that the longest running job has run")
     load_factor: float | None = Field(description="prioritized jobs included")
-    worker_utilization: float | None
+    worker_concurrency: float | None = Field(description="jobs that a worker runs at once, as set")
+    measured_concurrency: float | None = Field(
+        description="at least so many, as seen in the last hour while jobs waited"
+    )
+    worker_utilization: float | None = Field(
+        description="active / (workers x their concurrency as set, else as measured)"
+    )
     rates: QueueRates | None = Field(description="from the event stream; null if it is not followed")
 
 
@@ -175,6 +262,14 @@ class Unread(Camel):
     prefix: str
     name: str
     why: str
+
+
+class QueueSearch(Camel):
+    prefixes: list[str] = Field(description="those that the search is narrowed to; empty: any prefix")
+    keys: int | None = Field(description="keys that the last search went through")
+    ended_at: float | None = Field(description="unix seconds when it ended; null: none has ended yet")
+    passed_over: list[Unread] = Field(description="candidates that are not queues, at most 100, and why")
+    refused: list[Unread] = Field(description="candidates that Redis does not let the exporter read")
 
 
 class Totals(Camel):
@@ -192,6 +287,7 @@ class QueueMetrics(Camel):
     discovered: bool = Field(description="false: the first search for queues has not ended yet")
     problems: list[str]
     unread: list[Unread]
+    search: QueueSearch
     totals: Totals
     queues: list[Queue]
     taken_at: Moment

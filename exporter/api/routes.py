@@ -140,5 +140,7 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
             **dict.fromkeys(models.Forwarded.model_fields["action"].annotation.__args__, forwarded),  # type: ignore[union-attr]
         },
         overall=Query("The overall status.", models.Overall, of(actions.overall)),
-        parameters={"queueName": "queue_metrics: the queues of this name only"},
+        parameters={
+            "queueName": "queue_metrics: this queue only. `mail` also means `{mail}`; or `prefix:name`"
+        },
     )

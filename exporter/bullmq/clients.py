@@ -4,22 +4,71 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.bullmq.keys import is_python_name, worker_queues
 from exporter.snapshot import QueueId
 
-_NAME = re.compile(rb" name=([^ \n]+:[^ \n]+) ")
+LIST_BYTES: Final = 7 << 20
+"""The maximum size of a CLIENT LIST that we ask for: Redis holds all of it for us until we have read it."""
+BYTES_PER_CLIENT: Final = 512
+"""The assumed length of a line of CLIENT LIST where none was read; names make it longer."""
+
+_NAME: Final = re.compile(rb" name=([^ \n]+:[^ \n]+) ([^\n]*)")
+_DATABASE: Final = re.compile(rb"(?:^| )db=(\d+) ")
+_COMMAND: Final = re.compile(rb" cmd=([^ \n]+)")
+# In these an idle worker waits: BullMQ from 5, BullMQ before it, and Bull.
+_WAITS: Final = frozenset({b"bzpopmin", b"brpoplpush", b"blmove"})
+# What a client library sends on any connection, also that of a worker which never had to wait: a cluster's
+# clients ask for the slots again and again. Any other command says that the connection is not the one that
+# waits: Bull 3 gives all its connections, also those of producers, the name of a worker's.
+_MANAGES: Final = frozenset(
+    {b"info", b"client", b"hello", b"select", b"auth", b"ping", b"cluster", b"readonly", b"asking"}
+)
+
+_SAMPLED: Final = 256
+_MARGIN: Final = 1.1
 
 
-def client_names(raw: bytes) -> Counter[str]:
-    """The number of connections for each name that could be BullMQ's."""
-    return Counter(name.decode("utf-8", "surrogateescape") for name in _NAME.findall(raw))
+@dataclass
+class ClientNames:
+    """The connections of one node: how many have each name, how many of those ran last what no worker's
+    connection runs, and how many what a worker waits in."""
+
+    connections: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    waiting: Counter[str] = field(default_factory=Counter)
+
+    def workers(self, name: str) -> int:
+        """The connections of this name that are a worker's: all, or where some are not those that wait."""
+        return self.waiting[name] if self.others[name] else self.connections[name]
+
+
+def client_names(raw: bytes, database: int = 0) -> ClientNames:
+    """The connections to this database whose names could be BullMQ's.
+
+    A server that does not report the database of a connection counts it.
+    """
+    names = ClientNames()
+    for raw_name, rest in _NAME.findall(raw):
+        selected = _DATABASE.search(rest)
+        if selected is not None and int(selected[1]) != database:
+            continue
+        name = raw_name.decode("utf-8", "surrogateescape")
+        names.connections[name] += 1
+        command = _COMMAND.search(rest)
+        if command is None or command[1].partition(b"|")[0] in _MANAGES:
+            continue
+        kind = names.waiting if command[1] in _WAITS else names.others
+        kind[name] += 1
+    return names
 
 
 def count_workers(
-    nodes: Iterable[Mapping[str, int]],
-    prefixes: Collection[str],
+    nodes: Iterable[ClientNames],
+    prefixes: Sequence[str],
     known: Collection[QueueId],
     *,
     cluster: bool = False,
@@ -33,7 +82,7 @@ def count_workers(
     python: dict[tuple[QueueId, str], list[int]] = {}
     for names in nodes:
         workers_of_node: dict[QueueId, int] = {}
-        for name, connections in names.items():
+        for name, connections in names.connections.items():
             meanings = worker_queues(name, prefixes)
             if not meanings:
                 continue
@@ -41,7 +90,7 @@ def count_workers(
             if is_python_name(name, queue):
                 python.setdefault((queue, name), []).append(connections)
             else:
-                workers_of_node[queue] = workers_of_node.get(queue, 0) + connections
+                workers_of_node[queue] = workers_of_node.get(queue, 0) + names.workers(name)
         for queue, workers in workers_of_node.items():
             workers_by_queue[queue] = max(workers, workers_by_queue.get(queue, 0))
     for (queue, _), connections_by_node in python.items():
@@ -49,6 +98,21 @@ def count_workers(
             connections_by_node, cluster=cluster
         )
     return workers_by_queue
+
+
+def sample_ids(newest: int) -> list[int]:
+    """Some ids of connections, of which CLIENT LIST ID gives those that exist: the oldest, the newest (long
+    connections and many short ones), and some between. `newest` is the highest."""
+    step = max(1, newest // _SAMPLED)
+    spread = range(1, newest + 1, step)
+    ids = {*range(1, _SAMPLED // 2), *range(max(1, newest - _SAMPLED // 2), newest + 1), *spread}
+    return sorted(number for number in ids if number <= newest)
+
+
+def bytes_per_client(raw: bytes) -> float:
+    """The mean length of a line of CLIENT LIST and a tenth, as the next one may be a little longer."""
+    lines = raw.count(b"\n")
+    return _MARGIN * len(raw) / lines if lines else BYTES_PER_CLIENT
 
 
 def _python_workers(connections: list[int], *, cluster: bool) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+from exporter.bullmq.bull.counts import plan_bull_queue, unpack_by_library
+from exporter.bullmq.concurrency import ConcurrencyHistory
 from exporter.bullmq.counts import (
     MOVED,
     TAIL_REPLIES,
@@ -17,17 +19,17 @@ from exporter.bullmq.counts import (
     pack_plans,
     pack_tails,
     plan_queue,
-    unpack,
     with_tails,
 )
-from exporter.bullmq.discover import Discovery
-from exporter.bullmq.follow import Follower
+from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.search.workers import StartsWithoutWorkers
+from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.snapshot import BullMQState, QueueId, QueueState, Topology
-from service.clock import Deadline, now
+from exporter.snapshot import BullMQState, Events, Library, QueueId, QueueState, Topology
+from service.clock import Deadline, monotonic
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
@@ -49,8 +51,11 @@ class BullMQSource:
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
+        self._concurrency = ConcurrencyHistory()
         self._slot_map: SlotMap | None = None
         self._plans: dict[QueueId, Plan] = {}
+        self._starts = StartsWithoutWorkers()
+        self._libraries: Mapping[QueueId, Library] = {}
         self._worker_settings: dict[QueueId, tuple[float, int | None]] = {}
 
     def collect(self, deadline: Deadline) -> BullMQState:
@@ -60,35 +65,36 @@ class BullMQSource:
         """
         known = self._discovery.known()
         slot_map = self._current_slot_map(self._deployment.topology(deadline))
-        self._update_plans(known.queues)
-        now_ms = int(now() * 1000)
+        self._update_plans(known)
         if not known.queues:
             self._ping_masters(slot_map, deadline)
-        counts, unread = self._read(known.queues, slot_map, deadline, now_ms)
+        self._deployment.read_clocks(slot_map.by_owner(known.queues)[0], deadline, pool=_POOL)
+        counts, unread = self._read(known.queues, slot_map, deadline)
         if any(map(_may_have_moved, unread.values())) and not deadline.passed():
             before, slot_map = slot_map, self._refresh(slot_map, deadline)
             retry = _queues_to_retry(unread, before, slot_map)
             if retry:
-                retried, still_unread = self._read(retry, slot_map, deadline, now_ms)
+                retried, still_unread = self._read(retry, slot_map, deadline)
                 counts |= retried
                 unread = {
                     queue: failed for queue, failed in unread.items() if queue not in retried
                 } | still_unread
-        ages_by_queue = self._ages(counts, slot_map, deadline, now_ms)
-        workers = known.workers
+        ages_by_queue = self._ages(counts, slot_map, deadline)
         states = [
             self._state(
                 queue,
                 queue_counts,
-                None if workers is None else workers.get(queue, 0),
+                known,
                 *ages_by_queue.get(queue, (None, None)),
             )
             for queue, queue_counts in counts.items()
         ]
+        unread = {**known.unread, **unread}
         events = self._follower.events() if self._follower else None
+        states = self._doubted(states, known, events or {})
         problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
         return BullMQState(
-            tuple(states),
+            tuple(self._concurrency.measured(monotonic(), states)),
             unread,
             discovered=known.complete,
             problems=problems,
@@ -96,7 +102,25 @@ class BullMQSource:
             events=events,
             rates=self._follower.rates(events) if self._follower and events else {},
             own=known.own,
+            search=known.search,
+            unfollowed=self._follower.unfollowed() if self._follower else {},
         )
+
+    def _doubted(
+        self, states: list[QueueState], known: KnownQueues, events: Mapping[QueueId, Events]
+    ) -> list[QueueState]:
+        """The states; without the number of workers where none is known and jobs are started."""
+        idle = {state.id for state in states if state.workers == 0 and state.id in events}
+        self._starts.keep(idle)
+        at = monotonic()
+        doubts = {
+            queue: self._starts.doubt(queue, known.workers_at, events[queue].counters.started, at)
+            for queue in idle
+        }
+        return [
+            state._replace(workers=None, workers_unknown=doubts[state.id]) if doubts.get(state.id) else state
+            for state in states
+        ]
 
     def _ping_masters(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Without a queue no request would be sent, and a Redis that is down would look like an empty one."""
@@ -119,11 +143,18 @@ class BullMQSource:
             self._slot_map = SlotMap(topology)
         return self._slot_map
 
-    def _update_plans(self, queues: Iterable[QueueId]) -> None:
-        """Keep the plans and worker settings of exactly these queues."""
-        if self._plans.keys() != set(queues):
-            self._plans = {queue: self._plans.get(queue) or plan_queue(queue) for queue in queues}
-            self._worker_settings = {queue: self._settings_of_worker(queue) for queue in queues}
+    def _update_plans(self, known: KnownQueues) -> None:
+        """Keep the plans and worker settings of exactly these queues, each as its library has its keys."""
+        if self._libraries is not known.libraries or self._plans.keys() != set(known.queues):
+            self._libraries = known.libraries
+            self._plans = {queue: self._plan(queue) for queue in known.queues}
+            self._worker_settings = {queue: self._settings_of_worker(queue) for queue in known.queues}
+
+    def _plan(self, queue: QueueId) -> Plan:
+        library, before = self._libraries.get(queue, "bullmq"), self._plans.get(queue)
+        if before is not None and before.library == library:
+            return before
+        return plan_bull_queue(queue) if library == "bull" else plan_queue(queue)
 
     def _settings_of_worker(self, queue: QueueId) -> tuple[float, int | None]:
         """Capacity and concurrency of one worker: of the first settings whose pattern matches."""
@@ -136,12 +167,12 @@ class BullMQSource:
         return worker_capacity(common, None), None
 
     def _read(
-        self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline, now_ms: int
+        self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
         owned, unowned = slot_map.by_owner(queues)
+        plans = {address: [self._plans[queue] for queue in queues] for address, queues in owned.items()}
         requests = {
-            address: pack_plans([self._plans[queue] for queue in node_queues], now_ms)
-            for address, node_queues in owned.items()
+            address: pack_plans(node_plans, self._now_ms(address)) for address, node_plans in plans.items()
         }
         outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
         counts: dict[QueueId, Counts] = {}
@@ -151,7 +182,8 @@ class BullMQSource:
             if isinstance(outcome, Failed):
                 unread |= dict.fromkeys(node_queues, Failed(outcome.kind, f"{address}: {outcome.message}"))
                 continue
-            for queue, queue_counts in zip(node_queues, unpack(outcome.value), strict=True):
+            results = unpack_by_library(plans[address], outcome.value)
+            for queue, queue_counts in zip(node_queues, results, strict=True):
                 if isinstance(queue_counts, ReplyError):
                     unread[queue] = _refused(queue_counts)
                 else:
@@ -188,7 +220,7 @@ class BullMQSource:
         return unread
 
     def _ages(
-        self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline, now_ms: int
+        self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, tuple[float | None, float | None]]:
         """Seconds of waiting and of running; a queue whose node does not answer this time has none."""
         queues = [queue for queue, queue_counts in counts.items() if age_reply_count(queue_counts)]
@@ -203,7 +235,7 @@ class BullMQSource:
             outcome = outcomes[address]
             if isinstance(outcome, Failed):
                 continue
-            start = 0
+            start, now_ms = 0, self._now_ms(address)
             for queue in node_queues:
                 queue_counts = counts[queue]
                 end = start + age_reply_count(queue_counts)
@@ -211,11 +243,15 @@ class BullMQSource:
                 start = end
         return ages_by_queue
 
+    def _now_ms(self, address: str) -> int:
+        """By the node's clock: ours may be minutes off, and then every age would be."""
+        return int(self._deployment.now(address) * 1000)
+
     def _state(
         self,
         queue: QueueId,
         queue_counts: Counts,
-        workers: int | None,
+        known: KnownQueues,
         oldest: float | None,
         longest: float | None,
     ) -> QueueState:
@@ -228,14 +264,17 @@ class BullMQSource:
             delayed_overdue=queue_counts.delayed_overdue,
             delayed_due=queue_counts.delayed_due,
             failed_last_hour=queue_counts.failed_last_hour,
-            workers=workers,
+            workers=None if known.workers is None else known.workers.get(queue),
             concurrency_limit=queue_counts.concurrency_limit,
             rate_limit_ttl=queue_counts.rate_limit_ttl,
             oldest_waiting=oldest,
             longest_active=longest,
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
+            library=known.libraries.get(queue, "bullmq"),
+            workers_unknown=known.workers_unknown.get(queue, ""),
             odd=queue_counts.odd,
+            version=queue_counts.version,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from exporter.bullmq.keys import DELAYED_FACTOR, base
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
-from exporter.snapshot import JobCounts, QueueId
+from exporter.snapshot import JobCounts, Library, QueueId
 
 REPLIES: Final = 17
 """Number of replies to the commands of a queue."""
@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     overdue: bytes
     due: bytes
     failed_since: bytes
+    library: Library = "bullmq"
 
 
 class Counts(NamedTuple):
@@ -40,7 +41,7 @@ class Counts(NamedTuple):
 
     `open_tails`: the queue is paused, or a marker is at the place of its oldest job. That is rare, and only
     then the commands of `pack_tails` are needed. `odd` has a sentence for each part that is None because it
-    could not be read.
+    could not be read. `version` is what the library wrote last, such as 6.7.0.
     """
 
     jobs: JobCounts
@@ -55,6 +56,7 @@ class Counts(NamedTuple):
     longest: bytes | None
     open_tails: bool = False
     odd: tuple[str, ...] = ()
+    version: str = ""
 
 
 Unreadable: TypeAlias = ReplyError
@@ -68,21 +70,28 @@ def plan_queue(queue: QueueId) -> Plan:
     sets = ("delayed", "prioritized", "waiting-children", "completed", "failed", "repeat")
     lengths += [("ZCARD", key + name) for name in sets]
     others: list[tuple[Argument, ...]] = [
-        ("HMGET", key + "meta", "paused", "concurrency", "max"),
+        ("HMGET", key + "meta", "paused", "concurrency", "max", "version"),
         ("LINDEX", key + "wait", -1),
         ("LINDEX", key + "active", -1),
         ("GET", key + "limiter"),
         ("PTTL", key + "limiter"),
     ]
+    return pack_plan(queue, (*lengths, *others))
+
+
+def pack_plan(queue: QueueId, commands: Iterable[tuple[Argument, ...]], library: Library = "bullmq") -> Plan:
+    """A queue's plan: these commands, and those that depend on the time or are needed rarely."""
+    key = base(queue)
     tails = (("wait", -2), ("paused", -1), ("paused", -2))
     return Plan(
         queue,
         key.encode("utf-8", "surrogateescape"),
-        b"".join(pack(*command) for command in (*lengths, *others)),
+        b"".join(pack(*command) for command in commands),
         b"".join(pack("LINDEX", key + name, index) for name, index in tails),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
+        library,
     )
 
 
@@ -129,7 +138,7 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
     due: int,
     failed_last_hour: int,
 ) -> Counts:
-    is_paused, concurrency, max_jobs = meta
+    is_paused, concurrency, max_jobs, version = meta
     has_marker = wait_last is not None and wait_last.startswith(_MARKER)
     if not isinstance(longest, bytes | None):
         raise TypeError
@@ -153,6 +162,7 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
         () if wait_last is None or has_marker else (wait_last,),
         longest,
         has_marker or paused > 0,
+        version=_version(version),
     )
 
 
@@ -180,11 +190,11 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
         return moved
     if isinstance(replies[0], ReplyError) and isinstance(replies[2], ReplyError):
         return replies[0]
-    odd = _Oddities()
+    odd = Oddities()
     wait, paused, active, delayed, prioritized, children, completed, failed, schedulers = map(
         odd.number, _LENGTHS, replies[:9]
     )
-    is_paused, concurrency, max_jobs = odd.meta(replies[9])
+    is_paused, concurrency, max_jobs, version = odd.meta(replies[9])
     wait_last, longest = odd.text("wait", replies[10]), odd.text("active", replies[11])
     limiter, ttl = odd.text("limiter", replies[12]), odd.number("limiter", replies[13])
     overdue, due, failed_last_hour = map(odd.number, ("delayed", "delayed", "failed"), replies[14:])
@@ -203,10 +213,11 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
         longest,
         has_marker or (paused or 0) > 0,
         tuple(dict.fromkeys(odd.texts)),
+        _version(version),
     )
 
 
-class _Oddities:
+class Oddities:
     """Takes the parts of a queue that can be read; each other part is None and becomes a sentence."""
 
     def __init__(self) -> None:
@@ -224,12 +235,12 @@ class _Oddities:
         self._odd(name, reply)
         return None
 
-    def meta(self, reply: Reply) -> tuple[bool | None, Reply, Reply]:
-        """Whether the queue is paused, its concurrency and its `max`."""
-        if isinstance(reply, list) and len(reply) == 3:
-            return reply[0] is not None, reply[1], reply[2]
+    def meta(self, reply: Reply) -> tuple[bool | None, Reply, Reply, Reply]:
+        """Whether the queue is paused, its concurrency, its `max` and its `version`."""
+        if isinstance(reply, list) and len(reply) == 4:
+            return reply[0] is not None, reply[1], reply[2], reply[3]
         self._odd("meta", reply)
-        return None, None, None
+        return None, None, None, None
 
     def limit(self, raw: Reply) -> int | None:
         """The global concurrency; None without one: setGlobalConcurrency(Infinity) sets none."""
@@ -267,7 +278,7 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
         if isinstance(reply, ReplyError) and reply.code in MOVED:
             return reply
         if not isinstance(reply, bytes | None):
-            odd = _Oddities()
+            odd = Oddities()
             odd.text("oldest job", reply)
             return counts._replace(oldest=(), open_tails=False, odd=(*counts.odd, *odd.texts))
     wait_second, paused_last, paused_second = cast("Any", replies)
@@ -280,6 +291,10 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
         oldest = (*oldest, paused_last)
     jobs = counts.jobs._replace(waiting=None if waiting is None else max(0, waiting))
     return counts._replace(jobs=jobs, oldest=oldest, open_tails=False)
+
+
+def _version(raw: Reply) -> str:
+    return raw[:64].decode("utf-8", "replace").removeprefix("bullmq:") if isinstance(raw, bytes) else ""
 
 
 def _rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:

@@ -1,48 +1,56 @@
 """Discovers the queues and counts their workers, in the background: a scrape never waits for a SCAN.
 
 A queue is discovered in three ways: its name in the settings, a worker's connection in CLIENT LIST, and its
-`meta` key in a SCAN of every master, which continues from its cursor with a few calls per second. Discovered
-queues are confirmed in every round, so that an obliterated queue is removed.
+`meta` or `id` key in a SCAN of every master, which continues from its cursor with a few calls per second. A
+candidate is verified once, by the types of its keys. Queues are confirmed in every round, so that an
+obliterated queue is removed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from exporter.bullmq.clients import client_names, count_workers
+from exporter.bullmq.candidates import NotAQueue
 from exporter.bullmq.keys import (
     OWN_COUNT_COMMANDS,
     QUEUE_KEYS,
     base,
+    candidate_of,
     is_pattern,
-    is_selected,
-    queue_of_meta,
     scan_pattern,
 )
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.search.ask import ask_owners
+from exporter.bullmq.search.census import Census, WorkerCounts
+from exporter.bullmq.search.registry import Registry
+from exporter.bullmq.search.scan import Scan
+from exporter.bullmq.search.verify import Verifier
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Reply, ReplyError, Request, pack_request
-from exporter.snapshot import OwnCounts, QueueId
-from service.clock import Deadline, monotonic
-from service.outcome import Failed, Ok, Outcome, UnreadableError
+from exporter.redis.protocol import Argument, Reply, ReplyError, pack_request
+from exporter.snapshot import Library, OwnCounts, QueueId, Search
+from service.clock import Deadline, monotonic, now
+from service.outcome import Failed, UnreadableError
 
 _POOL: Final = "discover"
-_COUNT: Final = 1000  # keys per SCAN call: 0.6 ms of Redis' time, and the fewest round trips for it
-_REPLIES_PER_QUEUE: Final = 1 + len(OWN_COUNT_COMMANDS)  # EXISTS and the own counts
 _NO_COUNTS: Final = OwnCounts(None, None, None)
 _STALE_ROUNDS: Final = 3
+_NAMED: Final = 10  # queues that a problem names
 _RETRY_SECONDS: Final = 2.0
 _ROUND_SECONDS: Final = 10.0
+_VERIFIED_PER_CALL: Final = 200  # candidates: about the time that Redis needs for one SCAN call
+_MOST_PENDING: Final = 1000  # candidates, above which the search waits
+_DEFAULT_PREFIX: Final = "bull"
+_NO_TAG: Final = NotAQueue("in a cluster a queue's name or prefix needs a {hash tag}")
 
 
 @dataclass(frozen=True)
 class KnownQueues:
-    """The current result. `workers` is None if no node reports them; `complete` once the first search has
-    ended, `refused` if no search so far could read any master."""
+    """The current result. `workers` is None if no node reports them, and has no queue whose workers are not
+    known: `workers_unknown` says why. `complete` once the first search has ended, `refused` if no search so
+    far could read any master; `libraries` has what made each queue, `unread` the queues that are refused."""
 
     queues: tuple[QueueId, ...] = ()
     workers: dict[QueueId, int] | None = None
@@ -51,17 +59,14 @@ class KnownQueues:
     problems: tuple[str, ...] = ()
     refused: bool = False
     own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
+    libraries: Mapping[QueueId, Library] = field(default_factory=dict)
+    workers_unknown: Mapping[QueueId, str] = field(default_factory=dict)
+    unread: Mapping[QueueId, Failed] = field(default_factory=dict)
+    search: Search = field(default_factory=Search)
 
-
-@dataclass
-class _Search:
-    """A running SCAN: each master's cursor, and the queues found since it began."""
-
-    cursors: dict[str, bytes] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
-    queues: set[QueueId] = field(default_factory=set)
-    read: bool = False  # at least one master was scanned to its end
-    refused: bool = False  # at least one master was not
+    def made_by(self, library: Library) -> tuple[QueueId, ...]:
+        """The queues of one library; what is not known is BullMQ's."""
+        return tuple(queue for queue in self.queues if self.libraries.get(queue, "bullmq") == library)
 
 
 class Discovery:
@@ -72,19 +77,28 @@ class Discovery:
         self._settings = settings
         self._pattern = scan_pattern(settings.prefixes)
         names = [entry for entry in settings.queues if not is_pattern(entry)]
-        self._named: Final = tuple(QueueId(prefix, name) for prefix in settings.prefixes for name in names)
-        # With one prefix a name identifies the queue; with several prefixes Redis decides.
+        prefixes = settings.prefixes or (_DEFAULT_PREFIX,)
+        self._named: Final = tuple(QueueId(prefix, name) for prefix in prefixes for name in names)
+        # With one prefix a name identifies the queue. With several Redis decides, and without any it may have
+        # another one: the default prefix counts until Redis was searched.
         self._certain = frozenset(self._named if len(settings.prefixes) == 1 else ())
-        self._candidates: set[QueueId] = set(self._named)
-        self._search: _Search | None = None
+        self._all_named = bool(names) and len(names) == len(settings.queues)
+        self._registry = Registry(settings.prefixes, settings.queues)
+        self._verifier = Verifier(deployment)
+        self._census = Census(deployment, settings)
+        self._scan: Scan | None = None
         self._search_completed = not settings.scan
         self._refused = False
         self._problems: dict[str, str] = {}
         self._round_due = 0.0
         self._scan_due = 0.0
-        # A list of names is complete immediately; otherwise when the first search has ended.
-        self._all_named = bool(self._certain) and len(self._certain) == len(settings.queues)
-        self._known = KnownQueues(queues=tuple(sorted(self._certain)), complete=self._all_named)
+        self._searched = Search(settings.prefixes)
+        self._own: dict[QueueId, OwnCounts] = {}
+        self._workers = WorkerCounts()
+        self._workers_at = 0.0
+        assumed = self._named if len(prefixes) == 1 else ()
+        complete = self._all_named and bool(self._certain)
+        self._known = KnownQueues(tuple(sorted(assumed)), complete=complete, search=self._searched)
 
     def known(self) -> KnownQueues:
         """Queues and workers; workers that were counted too long ago are left out."""
@@ -92,11 +106,13 @@ class Discovery:
         stale = self._settings.discovery_interval_seconds * _STALE_ROUNDS + _ROUND_SECONDS
         if known.workers is not None and monotonic() - known.workers_at > stale:
             problems = (*known.problems, "workers: not counted recently")
-            return replace(known, workers=None, workers_at=0.0, problems=problems)
+            unknown = dict.fromkeys(known.queues, "they were not counted recently")
+            return replace(known, workers=None, workers_at=0.0, problems=problems, workers_unknown=unknown)
         return known
 
     def step(self) -> float:
-        """One bounded round: clients and confirmation if they are due, and one SCAN call for each master.
+        """One bounded round: clients and confirmation if they are due, one SCAN call for each master, and
+        some candidates to verify.
 
         Returns the seconds until the next round. A Redis that does not answer is not an error: it retries.
         """
@@ -104,12 +120,14 @@ class Discovery:
         try:
             slot_map = self._slot_map(deadline)
             if monotonic() >= self._round_due:
-                self._refresh_clients(slot_map, deadline)
+                self._round(slot_map, deadline)
                 self._round_due = monotonic() + self._settings.discovery_interval_seconds
-            calls = self._scan(slot_map, deadline) if self._scan_due_or_running() else 0
+            if self._scan is None and self._settings.scan and monotonic() >= self._scan_due:
+                self._begin_search()
+            calls = self._advance(slot_map, deadline)
         except UnreadableError:
             return _RETRY_SECONDS
-        if self._search is not None:
+        if self._scan is not None or self._registry.pending:
             return max(1, calls) / self._settings.scan_calls_per_second
         due = self._round_due if not self._settings.scan else min(self._round_due, self._scan_due)
         return max(0.05, due - monotonic())
@@ -117,137 +135,146 @@ class Discovery:
     def discover_once(self, deadline: Deadline) -> None:
         """A complete discovery, for a command that runs once. Raises UnreadableError."""
         slot_map = self._slot_map(deadline)
-        self._refresh_clients(slot_map, deadline)
-        self._search = _Search() if self._settings.scan else None
-        while self._search is not None and not deadline.passed():
-            self._scan(slot_map, deadline)
+        self._round(slot_map, deadline)
+        if self._settings.scan:
+            self._begin_search()
+        while (self._scan is not None or self._registry.pending) and not deadline.passed():
+            self._advance(slot_map, deadline)
 
     # --- one round ---
 
     def _slot_map(self, deadline: Deadline) -> SlotMap:
         return SlotMap(self._deployment.topology(deadline))
 
-    def _refresh_clients(self, slot_map: SlotMap, deadline: Deadline) -> None:
-        """Read CLIENT LIST, then confirm the candidates again."""
+    def _round(self, slot_map: SlotMap, deadline: Deadline) -> None:
+        """Read CLIENT LIST, propose what it names, and confirm the queues again."""
         addresses = [node.address for node in self._deployment.topology(deadline).nodes]
-        requests = dict.fromkeys(addresses, pack_request([("CLIENT", "LIST")]))
-        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
-        names: list[Counter[str]] = []
-        refused = None
-        for outcome in outcomes.values():
-            reply = outcome.value[0] if isinstance(outcome, Ok) else None
-            if isinstance(reply, bytes):
-                names.append(client_names(reply))
-            elif isinstance(reply, ReplyError):
-                refused = str(reply)
-        self._set_problem("workers", None if names else f"CLIENT LIST: {refused or 'no node answers'}")
-        workers = (
-            count_workers(names, self._settings.prefixes, self._candidates, cluster=slot_map.cluster)
-            if names
-            else None
-        )
-        for queue in workers or ():
-            if is_selected(queue, self._settings.queues):
-                self._candidates.add(queue)
-        self._confirm(slot_map, deadline, workers, workers_at=monotonic())
+        self._census.read_clients(slot_map, addresses, deadline)
+        self._set_problem("workers", self._census.refusal)
+        at = monotonic()
+        if not self._settings.scan:
+            self._registry.begin_search()
+        self._registry.retry()
+        for queue in self._named:
+            self._registry.propose(queue, at)
+        idle = self._census.idle_queues()
+        encoded = self._census.node_named()
+        for queue in sorted(self._census.named_queues(), key=lambda queue: queue not in encoded):
+            # Thousands of clients may have names of this form, and none of them is a worker.
+            if queue in idle or not self._settings.scan or not self._registry.has_no_keys(queue, at):
+                self._registry.propose(queue, at, worker=queue in idle, encoded=queue in encoded)
+        self._verify(slot_map, deadline)
+        self._confirm(list(self._registry.queues), slot_map, deadline)
+        if not self._settings.scan and not self._registry.pending:
+            self._registry.end_search()
+        self._workers, self._workers_at = WorkerCounts(), monotonic()
+        queues = {*self._registry.queues, *(queue for queue in self._named if slot_map.supports(queue))}
+        self._census.forget_others(queues)
+        self._count_workers(slot_map, deadline, queues)
+        self._publish(slot_map)
 
-    def _confirm(
-        self, slot_map: SlotMap, deadline: Deadline, workers: dict[QueueId, int] | None, *, workers_at: float
-    ) -> None:
-        """Publish the candidates that are queues. A queue whose node does not answer keeps its state."""
-        untagged = sorted(queue.name for queue in self._certain if not slot_map.supports(queue))
+    def _confirm(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> None:
+        """Remove those that are gone, and read BullMQ's own counts. A queue whose node does not answer keeps
+        its state."""
+        named = self._census.named(queues, cluster=slot_map.cluster)
+        replies = ask_owners(
+            self._deployment,
+            slot_map,
+            deadline,
+            {queue: _confirm_commands(queue) for queue in queues},
+            pool=_POOL,
+        )
+        refused = None
+        gone = []
+        for queue, reply in replies.items():
+            if isinstance(reply, Failed):
+                continue
+            exists, *counts = reply
+            self._own[queue] = _own_counts(counts)
+            if isinstance(exists, ReplyError):
+                refused = exists
+            elif exists == 0 and not named.get(queue):
+                gone.append(queue)
+        self._set_problem("confirm", f"EXISTS: {refused}" if refused else None)
+        grouped = sorted(queue.name for queue, own in self._own.items() if own.groups)
         self._set_problem(
-            "tags",
-            f"in a cluster a queue's name or prefix needs a {{hash tag}}: {', '.join(untagged)}"
-            if untagged
+            "groups",
+            f"jobs in groups of BullMQ Pro are not counted: {', '.join(grouped[:_NAMED])}"
+            + (f" and {len(grouped) - _NAMED} more" if len(grouped) > _NAMED else "")
+            if grouped
             else None,
         )
-        candidates = [queue for queue in self._candidates if slot_map.supports(queue)]
-        owned, _ = slot_map.by_owner(candidates)
-        requests = {address: _exists_request(queues) for address, queues in owned.items()}
-        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
-        own: dict[QueueId, OwnCounts] = {}
-        before = set(self._known.queues)
-        confirmed = set(candidates) & before
-        refused = None
-        for address, queues in owned.items():
-            outcome = outcomes[address]
-            if isinstance(outcome, Ok):
-                starts = range(0, len(outcome.value), _REPLIES_PER_QUEUE)
-                by_queue = [outcome.value[start : start + _REPLIES_PER_QUEUE] for start in starts]
-                exists_replies = [replies[0] for replies in by_queue]
-                confirmed = _confirmed(confirmed, queues, exists_replies, workers or {})
-                refused = next((error for error in exists_replies if isinstance(error, ReplyError)), refused)
-                own |= {
-                    queue: _own_counts(replies[1:]) for queue, replies in zip(queues, by_queue, strict=True)
-                }
-        self._set_problem("confirm", f"EXISTS: {refused}" if refused else None)
-        certain = {queue for queue in self._certain if slot_map.supports(queue)}
-        missing = ", ".join(sorted(queue.name for queue in certain - confirmed))
-        self._set_problem("missing", f"in the settings, but not in Redis: {missing}" if missing else None)
-        confirmed |= certain
-        self._candidates = confirmed | set(self._named)
-        own = {queue: counts for queue, counts in own.items() if queue in confirmed and counts != _NO_COUNTS}
-        self._publish(queues=tuple(sorted(confirmed)), workers=workers, workers_at=workers_at, own=own)
+        self._registry.remove(gone)
+        known = self._registry.queues
+        self._own = {
+            queue: counts for queue, counts in self._own.items() if queue in known and counts != _NO_COUNTS
+        }
+
+    def _count_workers(self, slot_map: SlotMap, deadline: Deadline, queues: Collection[QueueId]) -> None:
+        counted = self._census.count(queues, slot_map, deadline)
+        self._workers = WorkerCounts(
+            self._workers.counts | counted.counts, self._workers.unknown | counted.unknown
+        )
 
     # --- the search ---
 
-    def _scan_due_or_running(self) -> bool:
-        if self._search is None and self._settings.scan and monotonic() >= self._scan_due:
-            self._search = _Search()
-        return self._search is not None
+    def _begin_search(self) -> None:
+        self._registry.begin_search()
+        self._scan = Scan(self._deployment.database)
 
-    def _scan(self, slot_map: SlotMap, deadline: Deadline) -> int:
-        """One SCAN call to each master that is not done yet; the number of calls."""
-        search = self._search = self._search or _Search()
-        due = [address for address in slot_map.masters if address not in search.done]
-        requests = {
-            address: pack_request(
-                [("SCAN", search.cursors.get(address, b"0"), "MATCH", self._pattern, "COUNT", _COUNT)]
-            )
-            for address in due
-        }
-        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
-        for address, outcome in outcomes.items():
-            reply = outcome.value[0] if isinstance(outcome, Ok) else None
-            if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], bytes):
-                search.cursors[address] = reply[0]
-                search.queues |= self._queues_of(reply[1])
-                if reply[0] == b"0":
-                    search.done.add(address)
-                    search.read = True
-            else:
-                # Skipped until the next search: a node that is down must not block the queues of the others.
-                search.done.add(address)
-                search.refused = True
-                self._set_problem("scan", f"SCAN at {address}: {_why(outcome, reply)}")
-        if search.done.issuperset(slot_map.masters):
-            self._end_search(slot_map, deadline, search)
-        return len(requests)
+    def _advance(self, slot_map: SlotMap, deadline: Deadline) -> int:
+        """One SCAN call to each master that is not done yet, and some candidates; the number of calls."""
+        calls = 0
+        scan = self._scan
+        if scan is not None and self._registry.pending < _MOST_PENDING:
+            commands = scan.commands(slot_map.masters, self._pattern)
+            requests = {address: pack_request(each) for address, each in commands.items()}
+            calls = len(requests)
+            at = monotonic()
+            for key in scan.take(self._deployment.execute(requests, deadline, pool=_POOL)):
+                queue = candidate_of(key, self._settings.prefixes)
+                if queue is not None:
+                    self._registry.propose(queue, at, has_meta=key.endswith(":meta"))
+            for address, why in scan.refused.items():
+                self._set_problem("scan", f"SCAN at {address}: {why}")
+        found = self._verify(slot_map, deadline)
+        ended = scan is not None and scan.done.issuperset(slot_map.masters) and not self._registry.pending
+        if scan is not None and ended:
+            self._end_search(scan)
+        if found:
+            self._confirm(found, slot_map, deadline)
+            self._count_workers(slot_map, deadline, found)
+        if found or ended:
+            self._publish(slot_map)
+        return calls
 
-    def _end_search(self, slot_map: SlotMap, deadline: Deadline, search: _Search) -> None:
-        self._search = None
+    def _verify(self, slot_map: SlotMap, deadline: Deadline) -> list[QueueId]:
+        """Verify some candidates; returns the queues that are new."""
+        before = set(self._registry.queues)
+        candidates = self._registry.take(_VERIFIED_PER_CALL, monotonic())
+        supported = [candidate for candidate in candidates if slot_map.supports(candidate.queue)]
+        answers = self._verifier.verify(supported, slot_map, deadline) if supported else {}
+        for command in ("EXISTS", "TYPE"):
+            self._set_problem(command, self._verifier.problems.get(command))
+        at = monotonic()
+        for candidate in candidates:
+            self._registry.settle(candidate, answers.get(candidate.queue, _NO_TAG), at)
+        return [queue for queue in self._registry.queues if queue not in before]
+
+    def _end_search(self, scan: Scan) -> None:
+        self._scan = None
         # A Redis that is still loading refuses: without an early retry no queue is known until a rescan.
         interval = self._settings.rescan_interval_seconds
         self._scan_due = monotonic() + (
-            interval if search.read else min(interval, self._settings.discovery_interval_seconds)
+            interval if scan.read else min(interval, self._settings.discovery_interval_seconds)
         )
-        if search.read:
+        if scan.read:
             self._search_completed = True
+            self._searched = replace(self._searched, keys=sum(scan.keys.values()), ended_at=now())
         self._refused = not self._search_completed
-        if not search.refused:
+        if not scan.refused:
             self._set_problem("scan", None)
-        self._candidates |= search.queues
-        self._confirm(slot_map, deadline, self._known.workers, workers_at=self._known.workers_at)
-
-    def _queues_of(self, keys: Reply) -> set[QueueId]:
-        queues = set()
-        for key in keys if isinstance(keys, list) else []:
-            if isinstance(key, bytes):
-                queue = queue_of_meta(key.decode("utf-8", "surrogateescape"), self._settings.prefixes)
-                if queue and is_selected(queue, self._settings.queues):
-                    queues.add(queue)
-        return queues
+            self._registry.end_search()
 
     # --- the result ---
 
@@ -257,51 +284,75 @@ class Discovery:
         else:
             self._problems[subject] = problem
 
-    def _publish(
-        self,
-        *,
-        queues: tuple[QueueId, ...],
-        workers: dict[QueueId, int] | None,
-        workers_at: float,
-        own: Mapping[QueueId, OwnCounts],
-    ) -> None:
-        complete = self._search_completed or self._all_named
-        problems = tuple(self._problems.values())
+    def _publish(self, slot_map: SlotMap) -> None:
+        queues = self._registry.queues
+        unread = self._registry.unread(self._named)
+        listed = self._listed(slot_map)
+        found = {queue.name for queue in (*queues, *unread)}
+        searched = self._search_completed or bool(self._certain)
+        missing = sorted({queue.name for queue in self._named if searched and queue.name not in found})
+        untagged = sorted({queue.name for queue in self._named if not slot_map.supports(queue)} - found)
+        missing = [name for name in missing if name not in untagged]
+        self._set_problem("tags", f"{_NO_TAG.why}: {', '.join(untagged)}" if untagged else None)
+        self._set_problem(
+            "missing", f"in the settings, but not in Redis: {', '.join(missing)}" if missing else None
+        )
+        failures = sorted({failed.message for failed in unread.values()})
+        self._set_problem("unread", f"{len(unread)} queues cannot be read: {failures[0]}" if unread else None)
+        all_named = self._all_named and all(queue.name in found for queue in self._named)
+        complete = self._search_completed or all_named or (self._all_named and bool(self._certain))
+        workers = self._workers
+        unknown = {queue: workers.unknown.get(queue, "") for queue in listed if queue not in workers.counts}
         self._known = KnownQueues(
-            queues, workers, workers_at, complete, problems, self._refused and not complete, own
+            queues=tuple(sorted(listed)),
+            workers=None if self._census.blind else dict(workers.counts),
+            workers_at=self._workers_at,
+            complete=complete,
+            problems=tuple(dict.fromkeys(self._problems.values())),
+            refused=self._refused and not complete,
+            own={queue: counts for queue, counts in self._own.items() if queue in listed},
+            libraries=dict(queues),
+            workers_unknown=unknown,
+            unread={queue: failed for queue, failed in unread.items() if queue not in listed},
+            search=replace(
+                self._searched,
+                passed_over={
+                    queue: why for queue, why in self._registry.passed_over().items() if queue not in unread
+                },
+                refused={
+                    queue: why for queue, why in self._registry.refused().items() if queue not in unread
+                },
+            ),
         )
 
+    def _listed(self, slot_map: SlotMap) -> set[QueueId]:
+        """The confirmed queues, and those of the settings that Redis does not have if only one is meant."""
+        listed = set(self._registry.queues)
+        unread = self._registry.unread(self._named)
+        if self._certain:
+            assumed = set(self._certain)
+        elif self._settings.prefixes or not self._search_completed:
+            assumed = set()
+        else:
+            names = {queue.name for queue in (*listed, *unread)}
+            assumed = {queue for queue in self._named if queue.name not in names}
+        return listed | {queue for queue in assumed if queue not in unread and slot_map.supports(queue)}
 
-def _exists_request(queues: Iterable[QueueId]) -> Request:
-    """Whether each of the queues exists, and in the same request BullMQ's own counts."""
-    return pack_request(
-        command
-        for queue in queues
-        for command in (
-            ("EXISTS", *(base(queue) + key_name for key_name in QUEUE_KEYS)),
-            *((verb, base(queue) + key, *rest) for verb, key, *rest in OWN_COUNT_COMMANDS),
-        )
-    )
+
+def _confirm_commands(queue: QueueId) -> list[tuple[Argument, ...]]:
+    """Whether the queue exists, and in the same request BullMQ's own counts."""
+    key = base(queue)
+    own: list[tuple[Argument, ...]] = [(verb, key + name, *rest) for verb, name, *rest in OWN_COUNT_COMMANDS]
+    return [("EXISTS", *(key + name for name in QUEUE_KEYS)), *own]
 
 
 def _own_counts(replies: Sequence[Reply]) -> OwnCounts:
     """A key that is absent, refused or not a number gives None."""
     values = (reply[0] if isinstance(reply, list) and reply else reply for reply in replies)
-    return OwnCounts(*(int(raw) if isinstance(raw, bytes) and raw.isdigit() else None for raw in values))
+    return OwnCounts(*map(_count, values))
 
 
-def _confirmed(
-    confirmed: set[QueueId], queues: list[QueueId], replies: list[Reply], workers: dict[QueueId, int]
-) -> set[QueueId]:
-    """`confirmed`, updated by one node's replies for its queues. A queue with a waiting worker exists too."""
-    existing = {
-        queue: reply > 0 or workers.get(queue, 0) > 0
-        for queue, reply in zip(queues, replies, strict=True)
-        if isinstance(reply, int)
-    }
-    removed = {queue for queue, exists in existing.items() if not exists}
-    return (confirmed | {queue for queue, exists in existing.items() if exists}) - removed
-
-
-def _why(outcome: Outcome[list[Reply]], reply: Reply) -> str:
-    return outcome.message if isinstance(outcome, Failed) else str(reply)
+def _count(raw: Reply) -> int | None:
+    if isinstance(raw, int):
+        return raw or None
+    return int(raw) if isinstance(raw, bytes) and raw.isdigit() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -14,8 +14,9 @@ OWN_COUNT_COMMANDS: Final = (
     ("HMGET", "metrics:completed", "count"),
     ("HMGET", "metrics:failed", "count"),
     ("GET", "id"),
+    ("ZCARD", "groups"),
 )
-"""BullMQ's own counts: jobs that ended (if the workers set `metrics`), and calls that add a job."""
+"""BullMQ's own counts: jobs that ended (if the workers set `metrics`), calls that add a job, Pro's groups."""
 DELAYED_FACTOR: Final = 0x1000
 """The score of a delayed job is its due time in ms times this factor, plus a tie breaker below the factor."""
 QUEUE_KEYS: Final = (
@@ -33,7 +34,7 @@ QUEUE_KEYS: Final = (
 )
 """A queue has at least one of these keys; a BullMQ that failed in a cluster leaves only `meta`."""
 
-_META: Final = ":meta"
+_FOUND_BY: Final = (":meta", ":id")  # every queue has one: BullMQ writes meta, Bull only id
 _NOT_WORKERS: Final = (":qe", ":qs")  # QueueEvents; v1's QueueScheduler
 _GLOB: Final = frozenset("*?[]\\^-")
 
@@ -56,39 +57,58 @@ def is_tagged(queue: QueueId) -> bool:
 
 
 def scan_pattern(prefixes: Sequence[str]) -> str:
-    """One MATCH pattern for the meta keys under all prefixes; glob characters of a prefix are escaped."""
-    if len(prefixes) > 1:
-        return f"*{_META}"
-    escaped = "".join("\\" + char if char in _GLOB else char for char in prefixes[0])
-    return f"{escaped}:*{_META}"
+    """One MATCH pattern for the keys by which queues are found, under all prefixes (none: any prefix).
+
+    A pattern has no alternatives: this one matches `:meta` and `:id`, and some other keys, which
+    `candidate_of` leaves out. Glob characters of a prefix are escaped.
+    """
+    start = ""
+    if len(prefixes) == 1:
+        start = "".join("\\" + char if char in _GLOB else char for char in prefixes[0]) + ":"
+    return f"{start}*:[im]*[da]"
 
 
-def queue_of_meta(key: str, prefixes: Iterable[str]) -> QueueId | None:
-    """The queue of a meta key, with the longest matching prefix (which may contain a colon); else None."""
-    if not key.endswith(_META):
+def candidate_of(key: str, prefixes: Sequence[str]) -> QueueId | None:
+    """The queue to which a `meta` or `id` key may belong; None for other keys.
+
+    The prefix is the longest of `prefixes` that matches. Without any, it is all before the last colon of the
+    rest: a queue's name has had no colon since BullMQ 5, and a prefix may have some.
+    """
+    stem = next((key.removesuffix(end) for end in _FOUND_BY if key.endswith(end)), None)
+    if stem is None:
         return None
+    if not prefixes:
+        prefix, _, name = stem.rpartition(":")
+        return QueueId(prefix, name) if prefix and name else None
     for prefix in sorted(prefixes, key=len, reverse=True):
-        if key.startswith(prefix + ":"):
-            name = key[len(prefix) + 1 : -len(_META)]
+        if stem.startswith(prefix + ":"):
+            name = stem[len(prefix) + 1 :]
             return QueueId(prefix, name) if name else None
     return None
 
 
-def worker_queues(client_name: str, prefixes: Iterable[str]) -> tuple[QueueId, ...]:
+def worker_queues(client_name: str, prefixes: Sequence[str]) -> tuple[QueueId, ...]:
     """The queues whose worker may have a connection of this name, the likelier first; empty if not a worker.
 
-    Node (and Rust) write `prefix:base64(queue)`, followed by `:w:` and the worker's name if it has one.
-    Python writes the queue's name unencoded, so a name that is also valid base64 has two meanings.
+    Node (and Rust, and Bull) write `prefix:base64(queue)`, followed by `:w:` and the worker's name if it has
+    one. Python writes the queue's name unencoded, so a name that is also valid base64 has two meanings.
+    Without `prefixes` all before the last colon is the prefix.
     """
     if client_name.endswith(_NOT_WORKERS):
         return ()
+    head = client_name.partition(":w:")[0]
+    if not prefixes:
+        prefix, _, plain = head.rpartition(":")
+        return _meanings(prefix, plain) if prefix else ()
     for prefix in sorted(prefixes, key=len, reverse=True):
         if client_name.startswith(prefix + ":"):
-            plain = client_name[len(prefix) + 1 :].partition(":w:")[0]
-            decoded = _base64_text(plain)
-            names = [name for name in (decoded, plain) if name]
-            return tuple(QueueId(prefix, name) for name in names)
+            return _meanings(prefix, client_name[len(prefix) + 1 :].partition(":w:")[0])
     return ()
+
+
+def _meanings(prefix: str, plain: str) -> tuple[QueueId, ...]:
+    decoded = _base64_text(plain)
+    return tuple(QueueId(prefix, name) for name in (decoded, plain) if name)
 
 
 def is_python_name(client_name: str, queue: QueueId) -> bool:

@@ -42,8 +42,11 @@ class SlotMap:
         return self._ranges[index][2]
 
     def supports(self, queue: QueueId) -> bool:
-        """Whether BullMQ can have this queue here: in a cluster its keys must share a slot."""
-        return not self.cluster or is_tagged(queue)
+        """Whether BullMQ can have this queue here: in a cluster its keys must share a slot.
+
+        Servers that call themselves a cluster of one node may take other names too: there Redis decides.
+        """
+        return not self.cluster or is_tagged(queue) or len(self.masters) == 1
 
     def by_owner(self, queues: Iterable[QueueId]) -> tuple[dict[str, list[QueueId]], list[QueueId]]:
         """The queues of each node, and the queues without an owner."""

@@ -57,7 +57,7 @@ def choose_source(
     url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
     if url:
         return RemoteSource(url, key_from_environment(environ))
-    loaded = read_exporter_settings(environ, config=config)
+    loaded = read_exporter_settings(environ, config=config, notify=_note)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the output reports problems
     if local:
         return LocalSource(loaded)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from exporter.commands.columns import Column, Fitting, make_table
 from exporter.derived import waiting_jobs
 from exporter.snapshot import Rates
 from exporter.summaries import (
+    ENDPOINT_STATES,
+    NODE_FIGURES,
     NODE_STATES,
     SOURCE_STATES,
     STATUSES,
+    endpoint_state,
+    host_rows,
     issue_count,
     node_state,
     queues_line,
     redis_line,
+    search_lines,
     source_line,
 )
 from exporter.views import View, issue_text, job_counts
@@ -32,13 +35,7 @@ from service.units import count, duration, milliseconds, percent, printable, siz
 
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _LONGEST_NAME: Final = 100  # characters; BullMQ has no limit; --json prints the whole name
-
-
-class Column(NamedTuple):
-    """`title` is a message id; numbers are right-aligned."""
-
-    title: str
-    number: bool = False
+_DOUBTS: Final = 10  # lines on workers that are not known
 
 
 _SOURCE_COLUMNS: Final[Mapping[str, Column]] = {
@@ -73,17 +70,21 @@ _QUEUE_COLUMNS: Final[Mapping[str, Column]] = {
     "oldest": Column("table.oldest", number=True),
     "longest": Column("table.longest", number=True),
     "load": Column("table.load", number=True),
+    "utilization": Column("table.utilization", number=True),
     "done": Column("table.done", number=True),
     "errors": Column("table.errors", number=True),
+    "wait_average": Column("table.wait_average", number=True),
     "wait_p50": Column("table.wait_p50", number=True),
     "wait_p95": Column("table.wait_p95", number=True),
+    "run_average": Column("table.run_average", number=True),
     "run_p50": Column("table.run_p50", number=True),
     "run_p95": Column("table.run_p95", number=True),
 }
 
 _SECONDARY: Final = ("prioritized", "children", "completed", "longest")
 _MEDIANS: Final = ("wait_p50", "run_p50")
-_RATES: Final = ("done", "errors", "wait_p95", "run_p95", *_MEDIANS)
+_AVERAGES: Final = ("utilization", "wait_average", "run_average")
+_RATES: Final = ("done", "errors", "wait_p95", "run_p95", *_MEDIANS, *_AVERAGES)
 
 
 def environment_translator() -> Translator:
@@ -94,7 +95,7 @@ def environment_translator() -> Translator:
 def status_table(view: View) -> RenderableType:
     """The score, the issues and the sources, one line each."""
     translator = environment_translator()
-    rows = [
+    rows: list[dict[str, RenderableType]] = [
         {
             "source": source["name"],
             "state": _source_state(source["state"], translator),
@@ -113,32 +114,56 @@ def status_table(view: View) -> RenderableType:
         _score(view, translator),
         *(_issue_line(issue, translator) for issue in view["health"]["issues"]),
         Text(),
-        _table(_SOURCE_COLUMNS, rows, translator),
+        make_table(_SOURCE_COLUMNS, rows, translator),
         Text(),
+        *_host(view["host"], translator),
+        *_probes(view["probes"], translator),
         *([Text(late_line, "yellow")] if late else []),
         Text(exporter, "dim"),
     )
+
+
+_HOST_COLUMNS: Final[Mapping[str, Column]] = {
+    "name": Column("table.host"),
+    "figures": Column("table.figures"),
+}
+
+
+def _host(host: View | None, translator: Translator) -> list[RenderableType]:
+    if host is None:
+        return []
+    rows = [{"name": name, "figures": text} for name, text in host_rows(host, translator)]
+    return [make_table(_HOST_COLUMNS, rows, translator), Text()]
+
+
+_PROBE_COLUMNS: Final[Mapping[str, Column]] = {
+    "name": Column("table.endpoint"),
+    "state": Column("table.state"),
+    "response": Column("table.response", number=True),
+    "errors": Column("table.errors", number=True),
+    "why": Column("table.result"),
+}
+_ENDPOINT_COLOURS: Final = {"ok": "green", "failing": "red", "not_checked": "dim"}
+
+
+def _probes(probes: list[View] | None, translator: Translator) -> list[RenderableType]:
+    rows: list[dict[str, RenderableType]] = [
+        {
+            "name": printable(probe["name"]),
+            "state": Text(translator.translate(ENDPOINT_STATES[state]), _ENDPOINT_COLOURS[state]),
+            "response": milliseconds(probe.get("seconds")),
+            "errors": percent(probe.get("error_rate")),
+            "why": printable(probe.get("why") or ""),
+        }
+        for probe, state in ((probe, endpoint_state(probe)) for probe in probes or ())
+    ]
+    return [make_table(_PROBE_COLUMNS, rows, translator), Text()] if rows else []
 
 
 def health_table(view: View) -> RenderableType:
     """The score, and every issue with its recommendation."""
     translator = environment_translator()
     return Group(_score(view, translator), *(_issue(issue, translator) for issue in view["health"]["issues"]))
-
-
-class Fitting:
-    """The first of several tables that fits the width, or the last one."""
-
-    def __init__(self, *tables: Table) -> None:
-        self._tables = tables
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        unbound = options.update(max_width=10_000)
-        for table in self._tables[:-1]:
-            if Measurement.get(console, unbound, table).maximum <= options.max_width:
-                yield table
-                return
-        yield self._tables[-1]
 
 
 def redis_table(view: View) -> RenderableType:
@@ -148,12 +173,14 @@ def redis_table(view: View) -> RenderableType:
         return _not_read(view, "redis", translator)
     rows = [_node_cells(node, translator) for node in state["nodes"]]
     nodes = Fitting(
-        _table(_NODE_COLUMNS, rows, translator),
-        _table(_NODE_COLUMNS, rows, translator, without=("of_max", "operations", "version")),
+        make_table(_NODE_COLUMNS, rows, translator),
+        make_table(_NODE_COLUMNS, rows, translator, without=("of_max", "operations", "version")),
     )
     return Group(
         Text(redis_line(state, translator) + "\n"),
         nodes,
+        Text(),
+        _performance(state["nodes"], translator),
         *_node_reasons(state["nodes"]),
         *_issues_of(view, "redis", translator),
     )
@@ -168,45 +195,53 @@ def queues_table(view: View) -> RenderableType:
     rows = [_queue_cells(queue, translator, prefixed=len(prefixes) > 1) for queue in state["queues"]]
     queues = Fitting(
         *(
-            _table(_QUEUE_COLUMNS, rows, translator, without=without)
-            for without in ((), _MEDIANS, (*_MEDIANS, *_SECONDARY), _RATES, (*_RATES, *_SECONDARY))
+            make_table(_QUEUE_COLUMNS, rows, translator, without=without)
+            for without in (
+                (),
+                _MEDIANS,
+                (*_MEDIANS, *_SECONDARY),
+                (*_MEDIANS, *_SECONDARY, *_AVERAGES),
+                _RATES,
+                (*_RATES, *_SECONDARY),
+            )
         )
     )
     unread = [_unread(queue, translator) for queue in state["unread"]]
     problems = [Text(printable(problem), "yellow") for problem in state["problems"]]
+    doubts = [_doubt(queue, translator) for queue in state["queues"] if queue.get("workers_unknown")]
     return Group(
         Text(queues_line(state, translator) + "\n"),
         *([queues] if state["queues"] else []),
         *unread,
+        *doubts[:_DOUBTS],
         *problems,
+        *(Text(line, "dim") for line in search_lines(state, translator)),
         *_issues_of(view, "bullmq", translator),
     )
 
 
-def _table(
-    columns: Mapping[str, Column],
-    rows: Sequence[Mapping[str, RenderableType]],
-    translator: Translator,
-    *,
-    without: Container[str] = (),
-) -> Table:
-    """A table of the columns except those of `without`; an empty table if there are no rows."""
-    names = [name for name in (columns if rows else ()) if name not in without]
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
-    )
-    for position, name in enumerate(names):
-        column = columns[name]
-        table.add_column(
-            translator.translate(column.title),
-            justify="right" if column.number else "left",
-            # Only the first and the last column may wrap: a number must never be cut.
-            no_wrap=0 < position < len(names) - 1 or column.number,
-            overflow="fold",
+_PERFORMANCE_COLUMNS: Final[Mapping[str, Column]] = {
+    "node": Column("table.node"),
+    **{name: Column(figure.title, number=True) for name, figure in NODE_FIGURES.items()},
+}
+_LEAST_NEEDED: Final = ("uptime", "slots", "expired", "rss", "output", "links")
+
+
+def _performance(nodes: Iterable[View], translator: Translator) -> RenderableType:
+    """The second table of the nodes: without what is least needed where the terminal is narrow."""
+    rows: list[dict[str, RenderableType]] = [
+        {
+            "node": printable(node["address"]),
+            **{name: figure.text(node) for name, figure in NODE_FIGURES.items()},
+        }
+        for node in nodes
+    ]
+    return Fitting(
+        *(
+            make_table(_PERFORMANCE_COLUMNS, rows, translator, without=_LEAST_NEEDED[:left_out])
+            for left_out in range(0, len(_LEAST_NEEDED) + 1, 2)
         )
-    for row in rows:
-        table.add_row(*(row[name] for name in names))
-    return table
+    )
 
 
 def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]:
@@ -228,6 +263,8 @@ def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]
 def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict[str, RenderableType]:
     name = printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
+    if queue["library"] == "bull":
+        label.append(" (Bull)", "dim")
     if queue["paused"]:
         label.append(f" ({translator.translate('queue.paused')})", "yellow")
     if queue["odd"]:
@@ -245,6 +282,7 @@ def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict
         "oldest": duration(queue["oldest_waiting"]),
         "longest": duration(queue["longest_active"]),
         "load": percent(queue["load_factor"]),
+        "utilization": percent(queue["worker_utilization"]),
         **_rate_cells(queue["rates"]),
     }
 
@@ -255,6 +293,8 @@ def _rate_cells(rates: View | None) -> dict[str, RenderableType]:
     return {
         "done": count(known["completed_per_minute"]),
         "errors": percent(known["error_rate"]),
+        "wait_average": milliseconds(known["wait_average"]),
+        "run_average": milliseconds(known["processing_average"]),
         "wait_p50": milliseconds(known["wait_p50"]),
         "wait_p95": milliseconds(known["wait_p95"]),
         "run_p50": milliseconds(known["processing_p50"]),
@@ -329,6 +369,11 @@ def _of_max(node: View, translator: Translator) -> Text:
     if used is None or maximum is None:
         return Text()
     return Text(percent(used / maximum)) if maximum else Text(translator.translate("table.no_limit"), "dim")
+
+
+def _doubt(queue: View, translator: Translator) -> Text:
+    name, why = printable(queue["name"]), printable(queue["workers_unknown"])
+    return Text(translator.translate("table.workers_unknown", queue=name, why=why), "yellow")
 
 
 def _workers(queue: View) -> Text:

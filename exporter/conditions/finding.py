@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from exporter.address import is_socket
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Snapshot
 from service.i18n import Message
@@ -31,15 +32,21 @@ Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
 
 def redis_cli(address: str) -> str:
     """The redis-cli command for this node; redis-cli expects an IPv6 address without brackets."""
+    if is_socket(address):
+        return f"redis-cli -s {address}"
     host, _, port = address.rpartition(":")
     return f"redis-cli -h {host.strip('[]')} -p {port}"
 
 
+def any_node(snapshot: Snapshot) -> str:
+    """The address of a node that answers, or a placeholder."""
+    state = value_or_none(snapshot.redis)
+    return min(state.readings(), default="HOST:PORT") if state else "HOST:PORT"
+
+
 def any_redis_cli(snapshot: Snapshot) -> str:
     """The redis-cli command for a node that answers, or with a placeholder."""
-    state = value_or_none(snapshot.redis)
-    addresses = sorted(state.readings()) if state else []
-    return redis_cli(addresses[0]) if addresses else redis_cli("HOST:PORT")
+    return redis_cli(any_node(snapshot))
 
 
 def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:

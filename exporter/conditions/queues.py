@@ -5,45 +5,56 @@ from __future__ import annotations
 from shlex import quote
 
 from exporter.bullmq.keys import base
-from exporter.conditions.finding import NAMED, Finding, any_redis_cli, first_few
+from exporter.bullmq.streams.budget import DEFAULT_LENGTH, needed_length
+from exporter.conditions.advice import Context, first_advice
+from exporter.conditions.finding import Finding, any_node, any_redis_cli, first_few
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
-from exporter.snapshot import Snapshot
+from exporter.snapshot import Events, QueueId, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, value_or_none
-from service.units import readable
+from service.units import count, readable
 
 
 def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     outcome = snapshot.bullmq
     if outcome is None:
         return None
+    contexts: list[Context] = []
     if isinstance(outcome, Failed):
         failures = [outcome.message]
+        contexts = [Context(outcome.kind, outcome.message, any_node(snapshot))]
         measured = Message("issue.text", text=outcome.message)
     elif outcome.value.up:
         return None
     elif outcome.value.blind:
         failures = [readable(problem) for problem in outcome.value.problems]
+        contexts = [Context("refused", failure, any_node(snapshot)) for failure in failures]
         measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
     else:
         unread = outcome.value.unread
         failures = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
+        contexts = [
+            Context(failed.kind, failed.message, any_node(snapshot), key=readable(base(queue)))
+            for queue, failed in unread.items()
+        ]
         measured = Message(
             "issue.queue_system_down.measured",
             unread=len(unread),
             count=len(unread) + len(outcome.value.queues),
             failures=first_few(failures),
         )
-    if any("NOPERM" in failure for failure in failures[:NAMED]):
-        command = f"{any_redis_cli(snapshot)} acl log"
-        recommendation = Message("issue.queue_system_down.recommendation_acl", command=command)
-    elif redis_unreachable(snapshot, settings) or cluster_node_unhealthy(snapshot, settings):
+    # Queues follow their node: what is wrong with it has a recommendation of its own.
+    of_nodes = all(context.kind in ("unreachable", "timeout", "moved") for context in contexts)
+    unhealthy = cluster_node_unhealthy(snapshot, settings) if of_nodes else None
+    command = f"{any_redis_cli(snapshot)} slowlog get 10"
+    if redis_unreachable(snapshot, settings) or unhealthy:
         recommendation = Message("issue.queue_system_down.recommendation_redis")
     else:
-        command = f"{any_redis_cli(snapshot)} slowlog get 10"
-        recommendation = Message("issue.queue_system_down.recommendation", command=command)
+        recommendation = first_advice(contexts) or Message(
+            "issue.queue_system_down.recommendation", command=command
+        )
     return Finding(
         "bullmq",
         Message("issue.queue_system_down.title"),
@@ -85,6 +96,22 @@ def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None
     )
 
 
+def candidates_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """Keys with names of a queue's that Redis does not let the exporter read, beside queues that it does."""
+    state = value_or_none(snapshot.bullmq)
+    refused = state.search.refused if state else {}
+    if not refused:
+        return None
+    failures = [readable(f"{':'.join(queue)}: {why}") for queue, why in sorted(refused.items())]
+    return Finding(
+        "bullmq",
+        Message("issue.candidates_refused.title"),
+        Message("issue.text", text=first_few(failures)),
+        Message("issue.candidates_refused.threshold"),
+        Message("issue.candidates_refused.recommendation", command=f"{any_redis_cli(snapshot)} acl log"),
+    )
+
+
 def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     """Of the last hour: a failed set grows until it is trimmed, so its size would be a permanent issue."""
     state = value_or_none(snapshot.bullmq)
@@ -114,7 +141,7 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
 def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
     lost = {queue: rates.lost_last_hour for queue, rates in state.rates.items()} if state else {}
-    if not any(lost.values()):
+    if state is None or not any(lost.values()):
         return None
     worst = max(lost, key=lost.__getitem__)
     return Finding(
@@ -127,8 +154,53 @@ def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
             queue=readable(worst.name),
         ),
         Message("issue.text", text="0"),
-        Message(
-            "issue.events_lost.recommendation",
-            code="new Queue(name, {streams: {events: {maxLen: 100000}}})",
-        ),
+        _advice_for_lost_events(worst, (state.events or {}).get(worst)),
+    )
+
+
+def _advice_for_lost_events(queue: QueueId, events: Events | None) -> Message:
+    """A longer stream where it is shorter than its rate needs; else the exporter did not keep up."""
+    if events is not None and events.passed_over:
+        return Message(
+            "issue.events_lost.recommendation_large", queue=readable(queue.name), reason=events.passed_over
+        )
+    rate = events.peak_rate if events else 0.0
+    kept = DEFAULT_LENGTH if events is None or events.max_length is None else events.max_length
+    needed = needed_length(rate)
+    longer = needed if kept < needed else 10 * max(kept, DEFAULT_LENGTH)
+    code = f"new Queue(name, {{streams: {{events: {{maxLen: {longer}}}}}}})"
+    if kept < needed:
+        return Message(
+            "issue.events_lost.recommendation_length",
+            key=readable(base(queue)) + "meta",
+            kept=count(kept),
+            rate=count(rate),
+            needed=count(needed),
+            code=code,
+        )
+    return Message("issue.events_lost.recommendation", kept=count(kept), rate=count(rate), code=code)
+
+
+def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """Streams that are there and are refused: their queues have no counters."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None or not state.unfollowed:
+        return None
+    failures = [f"{readable(queue.name)}: {why}" for queue, why in state.unfollowed.items()]
+    queue, why = next(iter(state.unfollowed.items()))
+    if "NOPERM" in why:
+        recommendation = Message(
+            "issue.queue_system_down.recommendation_acl", command=f"{any_redis_cli(snapshot)} acl log"
+        )
+    else:
+        recommendation = Message(
+            "issue.events_unreadable.recommendation",
+            command=f"{any_redis_cli(snapshot)} -c type {quote(readable(base(queue)) + 'events')}",
+        )
+    return Finding(
+        "bullmq",
+        Message("issue.events_unreadable.title"),
+        Message("issue.text", text=first_few(failures)),
+        Message("issue.events_unreadable.threshold"),
+        recommendation,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from exporter.conditions.advice import Context, first_advice
 from exporter.conditions.finding import Finding, first_few, redis_cli
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import CLUSTER_SLOTS, NodeReading, Snapshot
+from exporter.snapshot import CLUSTER_SLOTS, NodeReading, RedisState, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok, Outcome, value_or_none
-from service.units import size
+from service.units import duration, size
 
 
 def redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
@@ -25,12 +27,13 @@ def redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         )
     known = sorted(outcome.value.nodes) if isinstance(outcome, Ok) else []
     command = f"{redis_cli(known[0] if known else 'HOST:PORT')} ping"
+    unreachable = Message("issue.redis_unreachable.recommendation", command=command)
     return Finding(
         "redis",
         Message("issue.redis_unreachable.title"),
         measured,
         Message("issue.redis_unreachable.threshold"),
-        Message("issue.redis_unreachable.recommendation", command=command),
+        first_advice(_failures(outcome)) or unreachable,
     )
 
 
@@ -60,10 +63,11 @@ def cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | N
         failures.append(Message("issue.slots_without_owner.measured", slots=missing, total=CLUSTER_SLOTS))
     failures += [failure for _, failure in unhealthy]
     witness = min(state.readings())
+    silent = {address: out for address, out in state.nodes.items() if isinstance(out, Failed)}
     if unhealthy:
         query = "cluster nodes" if state.topology.mode == "cluster" else "info replication"
         title = Message("issue.cluster_node_unhealthy.title")
-        recommendation = Message(
+        recommendation = first_advice(_contexts(state, silent)) or Message(
             "issue.cluster_node_unhealthy.recommendation",
             node=unhealthy[0][0],
             command=f"{redis_cli(witness)} {query}",
@@ -111,6 +115,61 @@ def redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     )
 
 
+def redis_clients_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """A node that soon refuses connections, of workers and of the exporter."""
+    state = value_or_none(snapshot.redis)
+    limit = settings.thresholds.redis_clients_ratio
+    shares: dict[str, tuple[float, int]] = {}
+    for address, reading in state.readings().items() if state else ():
+        connected = reading.info.number("connected_clients")
+        if connected is not None and reading.maxclients and connected > limit * reading.maxclients:
+            shares[address] = (connected, reading.maxclients)
+    if not shares:
+        return None
+    address = max(shares, key=lambda node: shares[node][0] / shares[node][1])
+    connected, allowed = shares[address]
+    measured = Message(
+        "issue.redis_clients_high.measured", node=address, clients=int(connected), limit=allowed
+    )
+    if len(shares) > 1:
+        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(shares) - 1)))
+    return Finding(
+        "redis",
+        Message("issue.redis_clients_high.title"),
+        measured,
+        Message("issue.redis_clients_high.threshold", ratio=f"{limit:.0%}"),
+        Message("issue.redis_clients_high.recommendation", command=f"{redis_cli(address)} client list"),
+    )
+
+
+def clock_offset_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """Ages are by the servers' clocks: a clock that is off makes them wrong for producers and people."""
+    state = value_or_none(snapshot.redis)
+    limit = settings.thresholds.clock_offset_seconds
+    offsets = {
+        address: reading.clock_offset
+        for address, reading in (state.readings().items() if state else ())
+        if reading.clock_offset is not None and abs(reading.clock_offset) > limit
+    }
+    if not offsets:
+        return None
+    address = max(offsets, key=lambda node: abs(offsets[node]))
+    ahead = offsets[address]
+    if ahead > 0:
+        measured = Message("issue.clock_offset_high.ahead", node=address, offset=duration(ahead))
+    else:
+        measured = Message("issue.clock_offset_high.behind", node=address, offset=duration(-ahead))
+    if len(offsets) > 1:
+        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(offsets) - 1)))
+    return Finding(
+        "redis",
+        Message("issue.clock_offset_high.title"),
+        measured,
+        Message("issue.clock_offset_high.threshold", limit=duration(limit)),
+        Message("issue.clock_offset_high.recommendation", command="timedatectl", node=address),
+    )
+
+
 class _Fill(NamedTuple):
     """Used and size in bytes; the size is maxmemory or, without it, the memory of the host."""
 
@@ -127,6 +186,22 @@ def _fill(reading: NodeReading) -> _Fill | None:
     if used is None or not total:
         return None
     return _Fill(used / total, used, total, bool(maxmemory))
+
+
+def _failures(outcome: Outcome[RedisState]) -> list[Context]:
+    if isinstance(outcome, Failed):
+        return [Context(outcome.kind, outcome.message, "HOST:PORT")]
+    return _contexts(outcome.value, outcome.value.nodes)
+
+
+def _contexts(state: RedisState, nodes: Mapping[str, Outcome[NodeReading]]) -> list[Context]:
+    """The failures among these nodes. Where sentinels are set and no node is known, the nodes are they."""
+    sentinels = state.topology.mode == "sentinel" and not state.topology.masters()
+    return [
+        Context(failed.kind, failed.message, address, sentinel=sentinels)
+        for address, failed in sorted(nodes.items())
+        if isinstance(failed, Failed)
+    ]
 
 
 def _why(outcome: Outcome[NodeReading]) -> str:

@@ -26,15 +26,36 @@ class TlsSettings(Model):
 class RedisSettings(Model):
     """One deployment: a URL, or cluster seeds, or sentinels. Any reachable node leads to all others."""
 
-    url: SecretStr | None = Field(None, description="redis:// or rediss:// host:port of any node")
+    url: SecretStr | None = Field(
+        None,
+        description="redis:// or rediss:// host:port of any node, or unix:///path/of/socket; /1 or ?db=1 at "
+        "its end is the database",
+    )
+    host: str | None = Field(
+        None,
+        description="host or host:port of any node, or the path of a unix socket; read where neither url nor "
+        "cluster nor sentinels are set",
+    )
+    port: int | None = Field(None, ge=1, le=65535, description="port of `host`; 6379 if absent")
+    url_file: str | None = Field(
+        None, description="file with the URL; its user and password are read again when the file changes"
+    )
     cluster: tuple[str, ...] = Field((), description="host:port of some cluster nodes")
     sentinels: tuple[str, ...] = Field((), description="host:port of the sentinels")
     sentinel_master: str = Field("mymaster", description="name of the master in the sentinels")
     sentinel_username: str | None = Field(None, description="user for the sentinels, if they require one")
     sentinel_password: SecretStr | None = Field(None, description="password for the sentinels")
+    sentinel_password_file: str | None = Field(
+        None, description="file with the password for the sentinels, read again when it changes"
+    )
     username: str | None = Field(None, description="user for the nodes; the default user if absent")
     password: SecretStr | None = Field(None, description="password for the nodes")
-    database: int = Field(0, ge=0, description="database number, standalone and Sentinel only")
+    password_file: str | None = Field(
+        None, description="file with the password for the nodes, read again when it changes"
+    )
+    database: int = Field(
+        0, ge=0, description="database number, standalone and Sentinel only; one in the URL counts first"
+    )
     tls: TlsSettings = TlsSettings()
     address_map: dict[str, str] = Field(
         default_factory=dict,
@@ -42,6 +63,18 @@ class RedisSettings(Model):
     )
     timeout_seconds: float = Field(
         2.0, gt=0, le=60, description="time-out in seconds for one node in one collection"
+    )
+    resolve_interval_seconds: float = Field(
+        60.0,
+        ge=1,
+        description="seconds between two look-ups of the host names that connections were made to: a "
+        "connection to a server that its name does not lead to any more is replaced",
+    )
+    reconnect_interval_seconds: float = Field(
+        300.0,
+        ge=1,
+        description="seconds after which a connection is made again, as behind the address of a Service or a "
+        "load balancer there may be another server; if that fails, the old connection stays",
     )
 
 
@@ -61,7 +94,9 @@ class QueueSettings(Model):
 
 
 class BullMQSettings(Model):
-    prefixes: tuple[str, ...] = Field(("bull",), min_length=1, description="key prefixes of the queues")
+    prefixes: tuple[str, ...] = Field(
+        (), description="key prefixes of the queues; absent: queues are found under any prefix"
+    )
     queues: tuple[str, ...] = Field(
         (),
         description="names or glob patterns; names are known immediately, patterns filter the discovered "
@@ -108,6 +143,10 @@ class Thresholds(Model):
     """Thresholds at which a measurement becomes an issue."""
 
     redis_memory_ratio: float = Field(0.8, gt=0, le=1, description="used / maxmemory, or / the host's memory")
+    redis_clients_ratio: float = Field(0.9, gt=0, le=1, description="connected clients / maxclients")
+    clock_offset_seconds: float = Field(
+        5.0, gt=0, description="seconds between the clocks of a Redis node and of the exporter"
+    )
     failed_jobs: int = Field(50, ge=0, description="jobs of all queues that failed in the last hour")
     host_memory_available_ratio: float = Field(
         0.1, ge=0, le=1, description="available / total memory, below which the host is low on memory"
@@ -130,10 +169,18 @@ class Penalties(Model):
     redis_unreachable: Points = Field(30, description="no node answers")
     cluster_node_unhealthy: Points = Field(20, description="a node is unhealthy or does not answer")
     redis_memory_high: Points = Field(15, description="a node's memory is over its threshold")
+    redis_writes_refused: Points = Field(25, description="a node refuses writes")
+    redis_save_failing: Points = Field(10, description="a node cannot save its data to disk")
+    redis_evicts_keys: Points = Field(15, description="a node with queues may evict keys: jobs get lost")
+    replication_broken: Points = Field(15, description="a replica has no link to its master")
+    redis_clients_high: Points = Field(10, description="a node's clients are near maxclients")
+    clock_offset_high: Points = Field(5, description="a node's clock differs from the exporter's")
     queue_system_down: Points = Field(25, description="a known queue cannot be read")
     queue_partly_unread: Points = Field(5, description="a part of a queue cannot be read")
+    candidates_refused: Points = Field(5, description="keys that may be queues cannot be read")
     failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold allows")
     events_lost: Points = Field(5, description="events of a queue were lost: its counters are too low")
+    events_unreadable: Points = Field(5, description="the event stream of a queue cannot be read")
     host_memory_low: Points = Field(20, description="the host is low on memory")
     host_load_high: Points = Field(15, description="the load is over its threshold")
     process_memory_high: Points = Field(15, description="the exporter's memory is over its threshold")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import inf
 from typing import Final
 
-from exporter.address import parse_url, split_address
+from exporter.address import is_socket, parse_url, server_at, split_address
 from exporter.config.environment import variable_name
 from exporter.config.settings import ExporterSettings
 from service.api.settings import check_keys
@@ -17,16 +17,20 @@ from service.web.address import check_listen
 
 
 def load_exporter_settings(
-    yaml_text: str, given: Mapping[str, Given], *, file: str = ""
+    yaml_text: str,
+    given: Mapping[str, Given],
+    *,
+    file: str = "",
+    notify: Callable[[str], None] | None = None,
 ) -> Loaded[ExporterSettings]:
-    """The file's settings, overridden by `given`, each validated alone and together. Raises ConfigError."""
+    """The file's settings, overridden by `given`, each validated alone and together. Raises ConfigError;
+    with `notify` an unfit API key is told and left out instead."""
     loaded = load(ExporterSettings, yaml_text, given, file=file)
     check_listen(loaded)
     _check_addresses(loaded)
     _check_together(loaded)
     _check_probes(loaded)
-    check_keys(loaded, loaded.model.api)
-    return loaded
+    return check_keys(loaded, notify)
 
 
 def _check_addresses(loaded: Loaded[ExporterSettings]) -> None:
@@ -36,6 +40,10 @@ def _check_addresses(loaded: Loaded[ExporterSettings]) -> None:
             parse_url(redis.url.get_secret_value())
         except ValueError as error:
             raise loaded.error("redis.url", str(error)) from None
+    try:
+        server_at(redis.host, redis.port)
+    except ValueError as error:
+        raise loaded.error("redis.host", str(error), redis.host) from None
     lists = {"redis.cluster": redis.cluster, "redis.sentinels": redis.sentinels}
     mapped = {"redis.address_map": (*redis.address_map, *redis.address_map.values())}
     for path, addresses in (lists | mapped).items():
@@ -60,8 +68,9 @@ def _check_together(loaded: Loaded[ExporterSettings]) -> None:
     if len(ways) > 1:
         why = f"{loaded.name(ways[0])} is set too: only one of them may locate Redis"
         raise loaded.error(ways[1], why)
-    if redis.database and redis.cluster:
+    if redis.database and redis.cluster and "redis.database" not in loaded.given:
         raise loaded.error("redis.database", "a cluster has only database 0", redis.database)
+    _check_socket(loaded)
     buckets = loaded.model.bullmq.event_buckets
     if any(not earlier < later < inf for earlier, later in pairwise((0.0, *buckets))):
         raise loaded.error("bullmq.event_buckets", "each must be above the previous one", list(buckets))
@@ -69,6 +78,14 @@ def _check_together(loaded: Loaded[ExporterSettings]) -> None:
     for path, other in (tuple(pair), tuple(pair)[::-1]):
         if pair[path] and not pair[other]:
             raise loaded.error(path, f"needs {variable_name(other)} ({other}) too", pair[path])
+
+
+def _check_socket(loaded: Loaded[ExporterSettings]) -> None:
+    """A shared REDIS_TLS=true would otherwise look as if it had an effect."""
+    redis = loaded.model.redis
+    server = parse_url(redis.url.get_secret_value()) if redis.url else server_at(redis.host, redis.port)
+    if redis.tls.enabled and not (redis.cluster or redis.sentinels) and is_socket(server.address):
+        raise loaded.error("redis.tls.enabled", "Redis has no TLS on a unix socket", value=True)
 
 
 _STATUS: Final = re.compile(r"[1-5](\d\d|xx)")

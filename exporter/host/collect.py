@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -12,8 +14,9 @@ from typing import Final, TypeVar
 import psutil
 
 from exporter.host.cgroup import FILES, Limits, group_paths, limits, tightest
+from exporter.host.rates import RateWindow
 from exporter.snapshot import Disk, Filesystem, HostState, Network, ProcessState
-from service.clock import Deadline
+from service.clock import Deadline, monotonic
 from service.outcome import UnreadableError
 
 _T = TypeVar("_T")
@@ -65,6 +68,20 @@ def collect_host(deadline: Deadline) -> HostState:
         networks=_or_none(_networks) or {},
         memory_limited=tight_memory,
     )
+
+
+class HostSource:
+    """Reads the host, and keeps the last readings for its rates. For any number of threads."""
+
+    def __init__(self) -> None:
+        self._window = RateWindow()
+        self._lock = threading.Lock()
+
+    def collect(self, deadline: Deadline) -> HostState:
+        """The host with its rates since up to a minute ago. Raises UnreadableError."""
+        host, at = collect_host(deadline), monotonic()
+        with self._lock:
+            return replace(host, rates=self._window.rates(at, host))
 
 
 _COUNTED_ELSEWHERE: Final = frozenset({"guest", "guest_nice"})

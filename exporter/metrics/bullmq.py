@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Final
 
 from exporter.assessment import Assessment
-from exporter.derived import queue_load_factor, worker_utilization
+from exporter.derived import queue_load_factor, worker_concurrency, worker_utilization
 from exporter.metrics.family import Family, Sample
 from exporter.snapshot import BullMQState, OwnCounts, QueueState
 from service.outcome import value_or_none
@@ -29,6 +29,11 @@ def _queues(assessment: Assessment) -> Iterator[Sample]:
     state = _state(assessment)
     if state is not None and state.discovered:
         yield (), float(len(state.queues) + len(state.unread))
+
+
+def _info(assessment: Assessment) -> Iterable[Sample]:
+    state = _state(assessment)
+    return [((*queue.id, queue.library, queue.version), 1.0) for queue in (state.queues if state else ())]
 
 
 def _job_count(assessment: Assessment) -> Iterable[Sample]:
@@ -92,10 +97,20 @@ FAMILIES: Final[tuple[Family, ...]] = (
         _queues,
     ),
     Family(
+        "bullmq_queue_info",
+        "gauge",
+        "1 for each queue that could be read. library: bullmq, or bull for its predecessor Bull 3 and 4; "
+        "version: that of the BullMQ that wrote the queue's meta key last, empty if none did (Bull, Python).",
+        (*_QUEUE, "library", "version"),
+        _info,
+    ),
+    Family(
         "bullmq_job_count",
         "gauge",
-        "Jobs in each state of BullMQ's getJobCounts; waiting includes the jobs of a paused queue. "
-        "completed and failed are the jobs that are kept, which removeOnComplete and removeOnFail trim.",
+        "Jobs in each state of BullMQ's getJobCounts; waiting includes the jobs of a paused queue, and "
+        "those of Bull that have a priority. "
+        "completed and failed are the jobs that are kept, which removeOnComplete and removeOnFail trim. "
+        "Jobs in groups of BullMQ Pro are not counted.",
         (*_QUEUE, "state"),
         _job_count,
     ),
@@ -106,8 +121,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _per_queue(
         "workers",
-        "Workers connected to the queue, by their connections' names in CLIENT LIST; "
-        "the highest count of all nodes.",
+        "Workers of the queue, by their connections' names in CLIENT LIST; absent if these cannot tell. In a "
+        "cluster at least so many: the highest count of all nodes, or of workers that hold locks of active "
+        "jobs.",
         attrgetter("workers"),
     ),
     _per_queue(
@@ -156,9 +172,16 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _per_queue(
         "worker_utilization",
-        "Ratio 0 to 1: active / (workers x their concurrency), at most 1; "
-        "only if the concurrency of a worker is set.",
+        "Ratio 0 to 1: active / (workers x bullmq_queue_worker_concurrency), at most 1; absent without "
+        "either.",
         worker_utilization,
+    ),
+    _per_queue(
+        "worker_concurrency",
+        "Jobs that one worker runs at once, as set; otherwise as measured, which is a lower bound: the most "
+        "active jobs per worker in the last hour while jobs waited for a second or longer. Absent until that "
+        "was seen.",
+        worker_concurrency,
     ),
     _own(
         "metrics_completed",

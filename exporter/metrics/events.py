@@ -20,7 +20,10 @@ from exporter.snapshot import Events, QueueId
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")
-_SINCE: Final = "Counted from the queue's event stream since the exporter first knew the queue."
+_SINCE: Final = (
+    "Counted from the queue's event stream, or from what Bull publishes, since the exporter first knew the "
+    "queue; absent while Redis refuses to read it. docs/libraries.md has what is exact."
+)
 
 
 def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
@@ -42,7 +45,7 @@ def _same(events: Events, other: Events) -> bool:
 _TABLE: Final = Table(_events, _same)
 
 
-def _counter(name: str, text: str, value: Callable[[Events], float]) -> Family:
+def _counter(name: str, text: str, value: Callable[[Events], float | None]) -> Family:
     return Family.of_column(name, "counter", text, _QUEUE, TableColumn(_TABLE, value))
 
 
@@ -85,13 +88,15 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     _jobs("stalled", "Attempts that were abandoned because their worker stopped renewing the lock."),
     _jobs(
         "removed",
-        "Jobs that were removed one by one, as by remove(); drain() and obliterate() emit no event for it.",
+        "Jobs that were removed one by one, as by remove(); drain() and obliterate() emit no event for it. "
+        "Absent for Bull, which does not tell.",
     ),
     _jobs("deduplicated", "Jobs that were not added because another job has their deduplication id."),
     HistogramFamily(
         "bullmq_job_wait_seconds",
         "Seconds from the time when a job could be taken (added, its delay passed, or returned) to the start "
-        "of the attempt, by the clock of Redis; absent before the first.",
+        "of the attempt, by the clock of Redis (for Bull by ours, as its messages arrive); absent before the "
+        "first.",
         _QUEUE,
         _wait,
     ),
@@ -102,11 +107,16 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         (*_QUEUE, "outcome"),
         _processing,
     ),
-    _counter("bullmq_events_read_total", "Events of the queue's stream that were read.", attrgetter("read")),
+    _counter(
+        "bullmq_events_read_total",
+        "Events of the queue's stream, or messages of Bull, that were read.",
+        attrgetter("read"),
+    ),
     _counter(
         "bullmq_events_lost_total",
-        "Events that were trimmed from the stream before they were read: the counters of jobs are too low by "
-        "them; exact from Redis 7, a lower bound before.",
+        "Events that were trimmed from the stream before they were read, or are too large to be read: the "
+        "counters of jobs are too low by them. Exact from Redis 7, a lower bound before and where the stream "
+        "was deleted. For Bull starts and ends while the subscription was lost, at least.",
         attrgetter("lost"),
     ),
     _counter(

@@ -32,13 +32,14 @@ class Table:
 
 @dataclass(frozen=True)
 class TableColumn:
-    """The table of a family, and the family's value in a row of it."""
+    """The table of a family, and the family's value in a row of it; None: the row has no sample."""
 
     table: Table
-    value: Callable[[Any], float]
+    value: Callable[[Any], float | None]
 
     def read(self, assessment: Assessment) -> list[Sample]:
-        return [(labels, self.value(row)) for labels, row in self.table.rows(assessment).items()]
+        values = ((labels, self.value(row)) for labels, row in self.table.rows(assessment).items())
+        return [(labels, value) for labels, value in values if value is not None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from math import isfinite
 from typing import Final, TypeAlias
 
 from exporter.assessment import Assessment
@@ -47,7 +46,7 @@ def per_node(name: str, kind: MetricKind, text: str, labels: tuple[str, ...], re
 def field_sample(info: Info | None, field: str) -> Iterator[Sample]:
     """The field as one sample; none if it is absent, not a number, or the -1 that INFO writes for "never"."""
     number = info.number(field) if info else None
-    if number is not None and isfinite(number) and number >= 0:
+    if number is not None and number >= 0:
         yield (), number
 
 
@@ -223,11 +222,32 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Unix time of the last successful RDB save, or of the server start before the first save (INFO).",
     ),
     per_node(
+        "redis_rdb_last_bgsave_status",
+        "gauge",
+        "1 if the last RDB save succeeded, 0 if it failed: by default Redis then refuses writes (INFO).",
+        (),
+        lambda reading: state_of(reading.info, "rdb_last_bgsave_status", "ok"),
+    ),
+    per_node(
         "redis_aof_last_write_status",
         "gauge",
         "1 if the last write to the append-only file succeeded, 0 if it failed (INFO).",
         (),
         lambda reading: state_of(reading.info, "aof_last_write_status", "ok"),
+    ),
+    per_node(
+        "redis_errors_total",
+        "counter",
+        "Error replies by code; codes that are not Redis' own are other (INFO errorstats, Redis 6.2 on).",
+        ("err",),
+        lambda reading: (((code,), float(count)) for code, count in reading.errors.items()),
+    ),
+    per_node(
+        "redis_clock_offset_seconds",
+        "gauge",
+        "Seconds that the node's clock is ahead of the exporter's, below 0 if it is behind (INFO or TIME).",
+        (),
+        lambda reading: [] if reading.clock_offset is None else [((), reading.clock_offset)],
     ),
     per_node(
         "redis_slowlog_length",

@@ -74,7 +74,7 @@ class Renderer:
                 samples = columns[family.name]
             else:
                 samples = self._samples(family, assessment)
-            if samples:  # like node_exporter: a family without samples is absent
+            if any(samples):  # like node_exporter: a family without samples is absent
                 lines.append(head(family))
                 lines += samples
         return "".join(lines).encode()
@@ -90,7 +90,8 @@ class Renderer:
                 heads = entry.heads if entry else [_sample_head(family, labels) for family in families]
                 values = (family.column.value(row) for family in families if family.column)
                 lines = tuple(
-                    f"{head}{format_number(value)}\n" for head, value in zip(heads, values, strict=True)
+                    "" if value is None else f"{head}{format_number(value)}\n"
+                    for head, value in zip(heads, values, strict=True)
                 )
                 entry = _Row(row, heads, lines)
             rows[labels] = entry

@@ -44,6 +44,7 @@ def status_page(
         if view["queues"] is not None:
             body += [queue_search(query), queue_table(view["queues"], query)]
         body.append(parts.scaling(peers.scaler, query))
+        body += [parts.host(view["host"], query)]
         body += [parts.probes(view["probes"], query), parts.sources(view, query)]
     body += [parts.background(view["background"], query), links(query)]
     return document(title, body, query)

@@ -7,10 +7,23 @@ from html import escape
 
 from exporter.page.frame import PageQuery, row, section, table
 from exporter.peers.model import PeerStatus
-from exporter.summaries import NODE_STATES, SOURCE_STATES, STATUSES, issue_count, node_state, source_line
+from exporter.summaries import (
+    ENDPOINT_STATES,
+    NODE_FIGURES,
+    NODE_STATES,
+    SOURCE_STATES,
+    STATUSES,
+    endpoint_state,
+    host_rows,
+    issue_count,
+    node_state,
+    redis_line,
+    source_line,
+)
 from exporter.views import View, issue_text
 from service.units import count, duration, milliseconds, percent, size
 
+_ENDPOINT_COLOURS = {"ok": "healthy", "failing": "critical", "not_checked": "dim"}
 _SOURCE_COLOURS = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
 
 
@@ -74,7 +87,49 @@ def nodes(redis: View | None, query: PageQuery) -> str:
         (escape(translate("page.column.hit_ratio")), "number"),
     ]
     rows = [_node(node, query) for node in ordered]
-    return section("redis", translate("page.redis"), table("redis", head, rows))
+    return section(
+        "redis",
+        translate("page.redis"),
+        f'<p class="dim">{escape(redis_line(redis, query.translator))}</p>' + table("redis", head, rows),
+    ) + section("performance", "", _performance(ordered, query))
+
+
+def _performance(listed: Iterable[View], query: PageQuery) -> str:
+    """The same nodes in the same order: what they use and what they did."""
+    head = [(escape(query.translator.translate("page.column.node")), "text")] + [
+        (escape(_capital(query.translator.translate(figure.title))), "number")
+        for figure in NODE_FIGURES.values()
+    ]
+    rows = [
+        row(
+            [
+                (escape(node["address"]), "text"),
+                *((escape(figure.text(node)), "number") for figure in NODE_FIGURES.values()),
+            ]
+        )
+        for node in listed
+    ]
+    return table("performance", head, rows)
+
+
+def host(state: View | None, query: PageQuery) -> str:
+    """The figures of the host, a row each."""
+    if state is None:
+        return ""
+    rows = [
+        row([(escape(_capital(name)), "text"), (escape(text), "why")])
+        for name, text in host_rows(state, query.translator)
+    ]
+    translate = query.translator.translate
+    head = [
+        (escape(translate("page.column.figure")), "text"),
+        (escape(translate("page.column.value")), "text"),
+    ]
+    return section("host", translate("page.host"), table("host", head, rows))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _node(node: View, query: PageQuery) -> str:
@@ -147,6 +202,9 @@ def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
         (escape(translate("page.column.ready")), "number"),
         (escape(translate("page.column.desired")), "number"),
         (escape(translate("page.column.load")), "number"),
+        (escape(translate("page.column.utilization")), "number"),
+        (escape(translate("page.column.done")), "number"),
+        (escape(translate("page.column.run_average")), "number"),
         (escape(translate("page.column.reason")), "text"),
     ]
     rows = [_target(target, query) for target in view.get("targets", ())]
@@ -154,7 +212,7 @@ def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
 
 
 def _target(target: View, query: PageQuery) -> str:
-    override = target.get("override")
+    override, activity = target.get("override"), target.get("activity") or {}
     reason = escape(target.get("sentence") or target.get("error") or "")
     if override:
         badge = escape(query.translator.translate("scaling.override"))
@@ -167,6 +225,9 @@ def _target(target: View, query: PageQuery) -> str:
             (count(target.get("ready")), "number"),
             (count(target.get("desired")), "number"),
             (percent(target.get("load_factor")), "number"),
+            (percent(target.get("worker_utilization")), "number"),
+            (count(activity.get("jobs_per_minute")), "number"),
+            (milliseconds(activity.get("processing_seconds")), "number"),
             (reason, "why"),
         ]
     )
@@ -178,17 +239,14 @@ def probes(endpoints: list[View] | None, query: PageQuery) -> str:
     translate = query.translator.translate
     rows = []
     for endpoint in endpoints:
-        state, colour = translate("endpoint.not_checked"), "dim"
-        if endpoint["known"] and endpoint["well"]:
-            state, colour = translate("endpoint.ok"), "healthy"
-        elif endpoint["known"]:
-            state, colour = translate("endpoint.failing"), "critical"
+        state = endpoint_state(endpoint)
         rows.append(
             row(
                 [
                     (escape(endpoint["name"]), "text"),
-                    (escape(state), colour),
+                    (escape(translate(ENDPOINT_STATES[state])), _ENDPOINT_COLOURS[state]),
                     (milliseconds(endpoint.get("seconds")), "number"),
+                    (percent(endpoint.get("error_rate")), "number"),
                     (escape(endpoint.get("why") or ""), "why"),
                 ]
             )
@@ -197,6 +255,7 @@ def probes(endpoints: list[View] | None, query: PageQuery) -> str:
         (escape(translate("page.column.endpoint")), "text"),
         (escape(translate("page.column.state")), "text"),
         (escape(translate("page.column.response")), "number"),
+        (escape(translate("page.column.errors")), "number"),
         ("", "text"),
     ]
     return section("probes", translate("page.endpoints"), table("probes", head, rows, stack=True))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, row, section, table
+from exporter.summaries import queues_line, search_lines
 from exporter.views import View, job_counts
 from service.units import count, duration, milliseconds, percent
 
@@ -27,14 +28,24 @@ _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable
     "waiting": ("page.column.waiting", lambda queue: waiting_jobs(job_counts(queue)), count),
     "active": ("page.column.active", lambda queue: queue["active"], count),
     "delayed": ("page.column.delayed", lambda queue: queue["delayed"], count),
+    "prioritized": ("page.column.prioritized", lambda queue: queue["prioritized"], count),
+    "waiting_children": ("page.column.children", lambda queue: queue["waiting_children"], count),
+    "completed": ("page.column.completed", lambda queue: queue["completed"], count),
     "failed": ("page.column.failed", lambda queue: queue["failed"], count),
     "done": ("page.column.done", lambda queue: _rate(queue, "completed_per_minute"), _short),
     "errors": ("page.column.errors", lambda queue: _rate(queue, "error_rate"), percent),
+    "wait_average": ("page.column.wait_average", lambda queue: _rate(queue, "wait_average"), milliseconds),
     "wait": ("page.column.wait", lambda queue: _rate(queue, "wait_p95"), milliseconds),
+    "run_average": (
+        "page.column.run_average",
+        lambda queue: _rate(queue, "processing_average"),
+        milliseconds,
+    ),
     "run": ("page.column.run", lambda queue: _rate(queue, "processing_p95"), milliseconds),
     "oldest": ("page.column.oldest", lambda queue: queue["oldest_waiting"], duration),
     "workers": ("page.column.workers", lambda queue: queue["workers"], count),
     "load": ("page.column.load", lambda queue: queue["load_factor"], percent),
+    "utilization": ("page.column.utilization", lambda queue: queue["worker_utilization"], percent),
 }
 """Each column: its title as a message id, its value, and the format of the value."""
 
@@ -68,7 +79,7 @@ def queue_table(state: View, query: PageQuery) -> str:
     if not matching:
         known = len(state["queues"]) + len(state["unread"])
         text = translate("page.no_matching_queue") if known else translate("page.no_queues")
-        return section("queues", "", f'<p class="card">{escape(text)}</p>')
+        return section("queues", "", f'<p class="card">{escape(text)}</p>{_searched(state, query)}')
     first = (page - 1) * ROWS + 1
     position = translate("page.rows", first=first, last=first + len(visible) - 1, count=len(matching))
     rows = [_unread(queue, query) if "why" in queue else _queue(queue, query) for queue in visible]
@@ -76,8 +87,14 @@ def queue_table(state: View, query: PageQuery) -> str:
         "queues",
         "",
         table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{escape(position)} '
-        f"{_pages(page, pages, query)}</p>",
+        f"{_pages(page, pages, query)}</p>{_searched(state, query)}",
     )
+
+
+def _searched(state: View, query: PageQuery) -> str:
+    """What was searched for queues, and the candidates that are none."""
+    lines = [queues_line(state, query.translator), *search_lines(state, query.translator)]
+    return "".join(f'<p class="dim">{escape(line)}</p>' for line in lines)
 
 
 def _head(query: PageQuery) -> list[tuple[str, Any]]:
@@ -99,9 +116,9 @@ def _head(query: PageQuery) -> list[tuple[str, Any]]:
 
 def _queue(queue: View, query: PageQuery) -> str:
     cells = [(_name(queue, query), "name")]
-    for _, value, written in _FIGURES.values():
+    for name, (_, value, written) in _FIGURES.items():
         number = value(queue)
-        cells.append(("" if number is None else escape(written(number)), "number"))
+        cells.append((_unknown(queue, name) if number is None else escape(written(number)), "number"))
     return row(cells)
 
 
@@ -117,7 +134,14 @@ def _name(queue: View, query: PageQuery) -> str:
     """The queue's name, and what must be known of its row."""
     marks = {"queue.paused": "", "queue.partly_read": "; ".join(queue["odd"])}
     shown = [text for text, there in zip(marks, (queue["paused"], queue["odd"]), strict=True) if there]
-    return " ".join([_title(queue), *(_badge(text, marks[text], query) for text in shown)])
+    library = ['<span class="badge">Bull</span>'] if queue["library"] == "bull" else []
+    return " ".join([_title(queue), *library, *(_badge(text, marks[text], query) for text in shown)])
+
+
+def _unknown(queue: View, column: str) -> str:
+    """An empty cell, except for a number of workers that is there and not known."""
+    why = queue.get("workers_unknown") if column == "workers" else ""
+    return f'<span class="dim" title="{escape(why)}">?</span>' if why else ""
 
 
 def _badge(text: str, why: str, query: PageQuery) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.redis.deployment import Deployment
+from exporter.redis.errors import WRITE_REFUSALS, parse_errors
 from exporter.redis.find import SeedsUnreadableError, sentinel_views
 from exporter.redis.info import (
     failed_reply,
@@ -26,6 +27,7 @@ from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 _POOL: Final = "redis"
+_NO_REFUSALS: Final = dict.fromkeys(WRITE_REFUSALS, 0)  # INFO lists only errors that happened
 _EMPTY: Final = {"db0": Keyspace(0, 0)}  # INFO lists only databases that have keys; db0 always exists
 _DISCOVERED_LATE: Final = Failed("timeout", "discovered too late in this collection to be read")
 
@@ -46,6 +48,11 @@ def _collect(deployment: Deployment, deadline: Deadline) -> RedisState:
     except UnreadableError as error:
         return _seeds_only(deployment, dict.fromkeys(deployment.seeds, Failed(error.kind, str(error))))
     state = _read(deployment, topology, deadline)
+    if _lost_its_role(topology, state) and not deadline.passed():
+        # The name of a single server (a primary endpoint, a Service) may lead to the new master by now.
+        for node in state.topology.nodes:
+            deployment.renew(node.address)
+        state = _read(deployment, state.topology, deadline)
     if _needs_refresh(deployment, state) and not deadline.passed():
         try:
             state = _read(deployment, deployment.refresh(deadline), deadline)
@@ -80,6 +87,7 @@ def unpack_node(replies: Sequence[Reply], took: float = 0.0) -> Outcome[NodeRead
             cluster_lines=parse_cluster_nodes(cluster_nodes) if isinstance(cluster_nodes, bytes) else None,
             slowlog_length=slowlog if isinstance(slowlog, int) else None,
             maxclients=whole_number(info, "maxclients"),
+            errors=(_NO_REFUSALS if b"# Errorstats" in general else {}) | parse_errors(info),
         ),
         took,
     )
@@ -92,12 +100,12 @@ def _read(deployment: Deployment, topology: Topology, deadline: Deadline) -> Red
     requests = sentinels | {node.address: request for node in topology.nodes}
     outcomes = deployment.execute(requests, deadline, pool=_POOL)
     views, _ = sentinel_views({address: outcomes[address] for address in sentinels})
-    nodes = {node.address: _unpack_outcome(outcomes[node.address]) for node in topology.nodes}
+    nodes = {node.address: _unpack_outcome(node.address, outcomes, deployment) for node in topology.nodes}
     agreed, sentinel = _merge(deployment, topology, nodes, views)
     new_addresses = [node.address for node in agreed.nodes if node.address not in nodes]
     if new_addresses and not deadline.passed():
         outcomes = deployment.execute(dict.fromkeys(new_addresses, request), deadline, pool=_POOL)
-        nodes |= {address: _unpack_outcome(outcome) for address, outcome in outcomes.items()}
+        nodes |= {address: _unpack_outcome(address, outcomes, deployment) for address in outcomes}
         agreed, sentinel = _merge(deployment, topology, nodes, views)
     deployment.update(agreed, sentinel_addresses(views))
     return RedisState(
@@ -143,6 +151,14 @@ def _standalone_node(node: TopologyNode, outcome: Outcome[NodeReading]) -> Topol
     return replace(node, role=role_of(outcome.value.info), healthy=True, why="")
 
 
+def _lost_its_role(before: Topology, state: RedisState) -> bool:
+    """Whether a single server was a master, and is a replica now."""
+    return state.topology.mode == "standalone" and any(
+        (old.role, new.role) == ("master", "replica")
+        for old, new in zip(before.nodes, state.topology.nodes, strict=True)
+    )
+
+
 def _needs_refresh(deployment: Deployment, state: RedisState) -> bool:
     """Whether to start again from the seeds: no node answers, or the server has become a cluster."""
     if not state.reachable:
@@ -152,8 +168,25 @@ def _needs_refresh(deployment: Deployment, state: RedisState) -> bool:
     )
 
 
-def _unpack_outcome(outcome: Outcome[list[Reply]]) -> Outcome[NodeReading]:
-    return unpack_node(outcome.value, outcome.took) if isinstance(outcome, Ok) else outcome
+def _unpack_outcome(
+    address: str, outcomes: Mapping[str, Outcome[list[Reply]]], deployment: Deployment
+) -> Outcome[NodeReading]:
+    """One node's reading, with what follows from earlier ones: its clock, its recent errors."""
+    outcome = outcomes[address]
+    if isinstance(outcome, Failed):
+        return outcome
+    reading = unpack_node(outcome.value, outcome.took)
+    if isinstance(reading, Failed):
+        return reading
+    info = reading.value.info
+    deployment.learn_clock(address, outcome, info)
+    run_id = info.text("run_id") or ""
+    value = replace(
+        reading.value,
+        clock_offset=deployment.clock_offset(address),
+        recent_errors=deployment.recent_errors(address, run_id, reading.value.errors),
+    )
+    return replace(reading, value=value)
 
 
 def _seeds_only(deployment: Deployment, failures: Mapping[str, Failed]) -> RedisState:

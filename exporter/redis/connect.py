@@ -17,8 +17,10 @@ from typing import Any, Final
 import hiredis
 from redis.connection import Connection as RedisPyConnection
 from redis.connection import SSLConnection as RedisPySslConnection
+from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import RedisError
 
+from exporter.address import is_socket
 from exporter.config.settings import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from service.clock import Deadline
@@ -69,6 +71,9 @@ class Connection:
     def __init__(self, raw: Any) -> None:
         self._raw = raw  # redis-py's, whose methods have no types
         self._socket: socket.socket = raw._sock  # noqa: SLF001  # it has no public name
+        self.host: str = getattr(raw, "host", "")
+        """What was connected to, a name or an IP; `ip` is what that was at the time."""
+        self.ip: str = _peer_ip(self._socket)
         self._reader = hiredis.Reader(
             protocolError=_NotRedisError, replyError=ReplyError, notEnoughData=_INCOMPLETE, errors="replace"
         )
@@ -101,6 +106,29 @@ class Connection:
             raise UnreadableError("protocol", "more replies than commands")
         return replies
 
+    def send(self, packed: bytes, deadline: Deadline) -> None:
+        """Write commands whose replies `receive` will return. Raises UnreadableError."""
+        try:
+            self._write(packed, deadline)
+        except TimeoutError:
+            raise UnreadableError("timeout", "no write in time") from None
+        except OSError as error:
+            raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """The bytes that have arrived, at least one, or b"" at the deadline. For a connection that is pushed
+        to: never after `exchange`. Raises UnreadableError."""
+        try:
+            self._set_timeout(deadline)
+            received = self._socket.recv(_CHUNK)
+        except TimeoutError:
+            return b""
+        except OSError as error:
+            raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
+        if not received:
+            raise ClosedError("the server closed the connection")
+        return received
+
     def close(self) -> None:
         self._raw.disconnect()
 
@@ -125,7 +153,7 @@ class Connection:
 
 
 def open_connection(host: str, port: int, options: ConnectionOptions, deadline: Deadline) -> Connection:
-    """Connect and do the handshake.
+    """Connect and do the handshake. A host that is a path is a unix socket.
 
     Raises UnreadableError (unreachable, timeout, tls, auth, refused, protocol).
     """
@@ -190,6 +218,15 @@ class _TlsConnection(RedisPySslConnection):
             raise UnreadableError("timeout", "no TLS handshake in time: a port without TLS?") from None
 
 
+def _peer_ip(connected: socket.socket) -> str:
+    """The IP of the other end; empty for a Unix socket, or if the server has closed the connection."""
+    try:
+        name = connected.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
 def _redis_py_connection(host: str, port: int, options: ConnectionOptions, deadline: Deadline) -> Any:
     seconds = max(0.001, deadline.remaining())
     arguments: dict[str, Any] = {
@@ -200,6 +237,9 @@ def _redis_py_connection(host: str, port: int, options: ConnectionOptions, deadl
         "socket_timeout": seconds,
         "redis_connect_func": _skip_handshake,
     }
+    if is_socket(host):
+        del arguments["host"], arguments["port"]
+        return UnixDomainSocketConnection(path=host, **arguments)  # type: ignore[abstract, no-untyped-call]
     if options.tls is None:
         return RedisPyConnection(**arguments)  # type: ignore[no-untyped-call]
     return _TlsConnection(options.tls, options.server_name or host, deadline, **arguments)

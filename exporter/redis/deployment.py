@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as NotDoneError
+from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Final
 
-from exporter.address import REDIS_PORT, SENTINEL_PORT, RedisUrl, join_address, parse_url, split_address
+from exporter.address import (
+    REDIS_PORT,
+    SENTINEL_PORT,
+    RedisUrl,
+    is_socket,
+    join_address,
+    parse_url,
+    server_at,
+    split_address,
+)
 from exporter.config.settings import RedisSettings
-from exporter.redis.connect import Connection, ConnectionOptions, open_connection, tls_context
-from exporter.redis.find import find_nodes, find_request, find_sentinel_nodes
-from exporter.redis.pool import GRACE, ConnectionPools, Pending, Replies
-from exporter.redis.protocol import Reply, Request
+from exporter.redis.clocks import Clocks, parse_time, server_time
+from exporter.redis.connect import Connection, ConnectionOptions, open_connection
+from exporter.redis.connection.credentials import Credentials
+from exporter.redis.connection.endpoints import Endpoint, endpoints, node_at, prefers_names
+from exporter.redis.connection.names import NameCheck
+from exporter.redis.errors import RecentErrors
+from exporter.redis.find import (
+    SeedsUnreadableError,
+    find_nodes,
+    find_request,
+    find_sentinel_nodes,
+    unknown_master,
+    with_masters,
+)
+from exporter.redis.info import parse_info
+from exporter.redis.pool import GRACE, ConnectionPools, Exchange, Pending, Replies
+from exporter.redis.protocol import Reply, Request, pack_request
+from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
-from exporter.snapshot import Mode, Topology
-from service.clock import Deadline
-from service.outcome import Ok, Outcome, UnreadableError
+from exporter.snapshot import Info, Mode, Topology
+from service.clock import Deadline, boottime, monotonic, now
+from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 _SETTLE: Final = 0.25  # seconds that other seeds get after the first reply: a dead seed delays no start
-_DEFAULT: Final = "127.0.0.1:6379"
+_CLOCK_SECONDS: Final = 60.0  # between two requests for a clock that INFO does not have
 
 
 class Deployment:
@@ -34,23 +58,35 @@ class Deployment:
     def __init__(self, settings: RedisSettings) -> None:
         url = parse_url(settings.url.get_secret_value()) if settings.url else None
         self._settings = settings
-        self._url = url or RedisUrl(_DEFAULT, tls=False)
-        self._tls = settings.tls.enabled or self._url.tls
+        self._url = url or server_at(settings.host, settings.port)
+        self._credentials = Credentials(settings, self._url)
         self.expected_mode: Final[Mode] = _expected_mode(settings)
         self.seeds: Final = _seeds(settings, self._url)
         self.sentinel_master: Final = settings.sentinel_master
         self._sentinels = frozenset(self.seeds if self.expected_mode == "sentinel" else ())
-        self._pools = ConnectionPools(self._connect)
+        self._pools = ConnectionPools(self._connect, settings.reconnect_interval_seconds)
         self._lock = threading.Lock()
         self._topology: Topology | None = None
         self._hostnames: dict[str, str] = {}
-        self._context: ssl.SSLContext | None = None
+        self._clocks = Clocks()
+        self._clock_due: dict[str, float] = {}
+        self._errors = RecentErrors()
+        self._by_name = False
+        self._connected_at: dict[str, Endpoint] = {}
+        self._names = NameCheck(self._pools.peers, settings.resolve_interval_seconds)
         self._discovery: Future[Topology] | None = None
 
     @property
     def sentinels(self) -> frozenset[str]:
         """The known sentinels, including those of the settings; empty in the other modes."""
         return self._sentinels
+
+    @property
+    def database(self) -> int:
+        """The number of the database that is read; a cluster has only 0."""
+        if self.expected_mode == "cluster":
+            return 0
+        return self._settings.database if self._url.database is None else self._url.database
 
     def topology(self, deadline: Deadline) -> Topology:
         """The current topology, discovered at first use. Raises UnreadableError."""
@@ -91,6 +127,10 @@ class Deployment:
             nodes = frozenset(node.address for node in topology.nodes)
             addresses = nodes | self._sentinels | frozenset(self.seeds)
         self._pools.keep_only(addresses)
+        self._clocks.forget_others(addresses)
+        with self._lock:
+            self._errors.forget_others(addresses)
+            self._clock_due = {node: due for node, due in self._clock_due.items() if node in addresses}
 
     def execute(
         self, requests: Mapping[str, Request], deadline: Deadline, *, pool: str
@@ -98,14 +138,92 @@ class Deployment:
         """Each node's replies, by address: one write and one read for each node, all nodes in parallel.
 
         Every node is bounded by the deadline and by `timeout_seconds`, whatever is slow: resolver, connect,
-        TLS, AUTH or the reply. Never raises for a node.
+        TLS, AUTH or the reply. Never raises for a node. Keys of a half-moved slot are read from the node that
+        has them already.
         """
-        pending = self._submit(requests, deadline, pool)
-        return {address: pending_request.outcome() for address, pending_request in pending.items()}
+        self._names.start_if_due()
+        bound = deadline.at_most(self._settings.timeout_seconds)
+        pending = self._submit(requests, bound, pool)
+        outcomes = {address: pending_request.outcome() for address, pending_request in pending.items()}
+        in_cluster = self._topology is not None and self._topology.mode == "cluster"
+        for address, outcome in outcomes.items() if in_cluster else ():
+            if isinstance(outcome, Ok) and met_half_moved_slot(outcome.value):
+                replies = self._redirected(address, requests[address], outcome.value, bound, pool)
+                outcomes[address] = replace(outcome, value=replies)
+        return outcomes
+
+    def renew(self, address: str) -> None:
+        """Connect to this node again, and so resolve its name again, before the next requests."""
+        self._pools.renew(address)
+
+    def now(self, address: str) -> float:
+        """Unix seconds by this node's clock; by ours while the node's is not known."""
+        time = self._clocks.at(address, boottime())
+        return now() if time is None else time
+
+    def clock_offset(self, address: str) -> float | None:
+        """Seconds that the node's clock is ahead of ours; None while it is not known."""
+        time = self._clocks.at(address, boottime())
+        return None if time is None else time - now()
+
+    def learn_clock(self, address: str, outcome: Outcome[list[Reply]], info: Info) -> None:
+        """Take a node's clock from its INFO, which was in this exchange."""
+        time = server_time(info)
+        if time is not None and isinstance(outcome, Exchange):
+            self._clocks.learn(address, time, outcome.sent, outcome.received)
+            self._clock_due[address] = inf
+
+    def read_clocks(self, addresses: Iterable[str], deadline: Deadline, *, pool: str) -> None:
+        """Read the clocks of those nodes whose INFO was not read yet, or has no clock: then by TIME.
+
+        A node that does not answer is asked again after a while: not each collection pays its time-out.
+        """
+        at = monotonic()
+        due = [address for address in addresses if at >= self._clock_due.get(address, at)]
+        self._clock_due |= dict.fromkeys(due, at + _CLOCK_SECONDS)
+        without: list[str] = []
+        asked = self.execute(dict.fromkeys(due, _INFO_SERVER), deadline, pool=pool)
+        for address, outcome in asked.items():
+            if isinstance(outcome, Ok):
+                reply = outcome.value[0]
+                info = parse_info(reply) if isinstance(reply, bytes) else Info({})
+                self.learn_clock(address, outcome, info)
+                without += [address] if server_time(info) is None else []
+        for address, outcome in self.execute(dict.fromkeys(without, _TIME), deadline, pool=pool).items():
+            time = parse_time(outcome.value[0]) if isinstance(outcome, Ok) else None
+            if time is not None and isinstance(outcome, Exchange):
+                self._clocks.learn(address, time, outcome.sent, outcome.received)
+
+    def recent_errors(self, address: str, run_id: str, totals: Mapping[str, int]) -> dict[str, int]:
+        """A node's errors of the last minutes by code, from its totals of now and of earlier collections."""
+        with self._lock:
+            return self._errors.observe(address, run_id, totals, monotonic())
+
+    def connect(self, address: str, deadline: Deadline) -> Connection:
+        """A connection of its own, outside of all pools, which the caller closes. Raises UnreadableError."""
+        return self._connect(address, deadline)
 
     def close(self) -> None:
         """Close the connections. Does not wait for nodes that are late."""
         self._pools.close()
+
+    def _redirected(
+        self, address: str, request: Request, replies: list[Reply], deadline: Deadline, pool: str
+    ) -> list[Reply]:
+        """A node's replies, those of moved keys from the node that has them: at most two more requests."""
+        redirects = Redirects(request, replies)
+        singly = redirects.single_keys()
+        if singly:
+            outcome = self._submit({address: singly}, deadline, pool)[address].outcome()
+            if not isinstance(outcome, Ok):
+                return replies
+            redirects.apply_single_keys(outcome.value)
+        topology = self._topology
+        nodes = topology.nodes if topology else ()
+        requests = redirects.asking(partial(node_at, nodes=nodes, seen_from=address))
+        outcomes = {node: item.outcome() for node, item in self._submit(requests, deadline, pool).items()}
+        redirects.apply_asked({node: item.value for node, item in outcomes.items() if isinstance(item, Ok)})
+        return redirects.replies
 
     def _submit(self, requests: Mapping[str, Request], deadline: Deadline, pool: str) -> dict[str, Pending]:
         bound = deadline.at_most(self._settings.timeout_seconds)
@@ -117,16 +235,42 @@ class Deployment:
     def _discover(self, deadline: Deadline) -> Topology:
         if self.expected_mode == "sentinel":
             requests = dict.fromkeys(sorted(self._sentinels), sentinel_request(self.sentinel_master))
-            views, topology = find_sentinel_nodes(
-                self.sentinel_master, self._execute_until_first(requests, deadline)
-            )
+            replies = self._execute_until_first(requests, deadline)
+            try:
+                views, topology = find_sentinel_nodes(self.sentinel_master, replies)
+            except SeedsUnreadableError as error:
+                raise SeedsUnreadableError(self._name_masters(error.failures, deadline)) from None
             self.update(topology, sentinel_addresses(views))
         else:
             known = [node.address for node in self._topology.nodes] if self._topology else []
             requests = dict.fromkeys([*self.seeds, *known], find_request())
-            topology = find_nodes(self.expected_mode, self._execute_until_first(requests, deadline))
+            replies = self._execute_until_first(requests, deadline)
+            topology = find_nodes(self.expected_mode, replies)
             self.update(topology)
+            if any(node.hostname for node in topology.nodes):
+                self._learn_preference(topology, replies, deadline)
         return topology
+
+    def _name_masters(self, failures: Mapping[str, Failed], deadline: Deadline) -> dict[str, Failed]:
+        """The failures; a sentinel that does not know our master's name is asked for those that it knows."""
+        asked = [address for address, failed in failures.items() if unknown_master(failed)]
+        pending = self._submit(dict.fromkeys(asked, _SENTINEL_MASTERS), deadline, "redis")
+        outcomes = {address: item.outcome() for address, item in pending.items()}
+        return dict(failures) | {
+            address: with_masters(failures[address], outcome.value[0])
+            for address, outcome in outcomes.items()
+            if isinstance(outcome, Ok)
+        }
+
+    def _learn_preference(
+        self, topology: Topology, replies: Mapping[str, Replies], deadline: Deadline
+    ) -> None:
+        """Ask a node that answered whether clients shall use host names. If refused, addresses are first."""
+        address = next(address for address, outcome in replies.items() if isinstance(outcome, Ok))
+        outcome = self._submit({address: _CLUSTER_SHARDS}, deadline, "redis")[address].outcome()
+        if isinstance(outcome, Ok):
+            preferred = prefers_names(outcome.value[0], topology.nodes)
+            self._by_name = self._by_name if preferred is None else preferred
 
     def _execute_until_first(self, requests: Mapping[str, Request], deadline: Deadline) -> dict[str, Replies]:
         """Like `execute`, but after the first reply the other nodes get only `_SETTLE`."""
@@ -142,27 +286,56 @@ class Deployment:
         return {address: pending_request.outcome_now() for address, pending_request in pending.items()}
 
     def _connect(self, address: str, deadline: Deadline) -> Connection:
-        host, port = _connect_target(address, self._settings.address_map)
-        return open_connection(host, port, self._connection_options(address), deadline)
+        """Connect to the announced address or, where the node has a host name, to that: what answers."""
+        targets = (
+            [(address, 0)]
+            if is_socket(address)
+            else endpoints(
+                address,
+                self._hostnames.get(address, ""),
+                self._settings.address_map,
+                by_name=self._by_name,
+                last=self._connected_at.get(address),
+            )
+        )
+        failures: list[UnreadableError] = []
+        for position, target in enumerate(targets):
+            share = deadline.remaining() / (len(targets) - position)
+            try:
+                connection = self._open(address, target, deadline.at_most(share))
+            except UnreadableError as error:
+                failures.append(error)
+            else:
+                self._connected_at[address] = target
+                return connection
+        if len(failures) == 1:
+            raise failures[0]
+        self._connected_at[address] = targets[1]  # a resolver that hangs takes all the time of the first
+        tried = (f"{join_address(*target)}: {error}" for target, error in zip(targets, failures, strict=True))
+        raise UnreadableError(failures[0].kind, "; ".join(tried))
+
+    def _open(self, address: str, endpoint: Endpoint, deadline: Deadline) -> Connection:
+        """Connect with the current password; once more if a file of secrets has a new one by now."""
+        options = self._connection_options(address)
+        try:
+            return open_connection(*endpoint, options, deadline)
+        except UnreadableError as error:
+            if error.kind != "auth":
+                raise
+            self._credentials.refused()
+            again = self._connection_options(address)
+            if (again.username, again.password) == (options.username, options.password):
+                raise
+            return open_connection(*endpoint, again, deadline)
 
     def _connection_options(self, address: str) -> ConnectionOptions:
-        settings = self._settings
+        settings, credentials = self._settings, self._credentials
         # Nodes announce IPs; if they announce host names too, the certificates are for those.
         server_name = settings.tls.server_name or self._hostnames.get(address)
-        options = partial(ConnectionOptions, tls=self._tls_context(), server_name=server_name)
+        options = partial(ConnectionOptions, tls=credentials.tls(), server_name=server_name)
         if address in self._sentinels:
-            password = settings.sentinel_password
-            return options(settings.sentinel_username, password.get_secret_value() if password else None)
-        return options(
-            self._url.username or settings.username,
-            self._url.password or (settings.password.get_secret_value() if settings.password else None),
-            0 if self.expected_mode == "cluster" else self._url.database or settings.database,
-        )
-
-    def _tls_context(self) -> ssl.SSLContext | None:
-        if self._tls and self._context is None:
-            self._context = tls_context(self._settings.tls)
-        return self._context
+            return options(*credentials.sentinel())
+        return options(*credentials.node(), self.database)
 
 
 def _expected_mode(settings: RedisSettings) -> Mode:
@@ -180,8 +353,7 @@ def _seeds(settings: RedisSettings, url: RedisUrl) -> tuple[str, ...]:
     return (url.address,)
 
 
-def _connect_target(address: str, address_map: Mapping[str, str]) -> tuple[str, int]:
-    """Where to connect for an announced address: its own entry in the map, else its host's, else itself."""
-    host, port = split_address(address)
-    target = address_map.get(address) or address_map.get(host)
-    return split_address(target, port) if target else (host, port)
+_INFO_SERVER: Final = pack_request([("INFO", "server")])
+_SENTINEL_MASTERS: Final = pack_request([("SENTINEL", "MASTERS")])
+_TIME: Final = pack_request([("TIME",)])
+_CLUSTER_SHARDS: Final = pack_request([("CLUSTER", "SHARDS")])

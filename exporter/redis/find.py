@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
-from exporter.redis.info import failed_reply, mode_of, parse_info, role_of
+from exporter.redis.info import decode_text, failed_reply, mode_of, parse_info, role_of
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.sentinel import SentinelView, merge_sentinel_views, parse_sentinel
 from exporter.redis.topology import merge_cluster_views, parse_cluster_nodes
@@ -72,6 +73,19 @@ def find_sentinel_nodes(name: str, replies: SeedReplies) -> tuple[Mapping[str, S
     if not views:
         raise SeedsUnreadableError(failures)
     return views, merge_sentinel_views(name, views)[1]
+
+
+def unknown_master(failed: Failed) -> bool:
+    """Whether a sentinel replied that it does not know this master."""
+    return "No such master" in failed.message
+
+
+def with_masters(failed: Failed, reply: Reply) -> Failed:
+    """The failure, with the names of the masters that the sentinel knows (the reply to SENTINEL MASTERS)."""
+    rows = reply if isinstance(reply, list) else []
+    names = [row[1] for row in rows if isinstance(row, list) and len(row) > 1 and row[0] == b"name"]
+    known = ", ".join(sorted(decode_text(name) for name in names if isinstance(name, bytes))) or "none"
+    return replace(failed, message=f"{failed.message} (it monitors: {known})")
 
 
 def sentinel_views(replies: SeedReplies) -> tuple[dict[str, SentinelView], dict[str, Failed]]:

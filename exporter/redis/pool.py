@@ -11,16 +11,36 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneError
+from dataclasses import dataclass
+from math import inf
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
 from exporter.redis.connect import ClosedError, Connection
 from exporter.redis.protocol import Reply, Request
-from service.clock import Deadline, monotonic
+from service.clock import Deadline, boottime, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 Replies: TypeAlias = "Outcome[list[Reply]]"
 GRACE: Final = 0.05  # seconds past the deadline in which a thread may still report what it waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Ok[list[Reply]]):
+    """Replies, and when (seconds of `boottime`) the request was sent and the last of them had arrived."""
+
+    sent: float = 0.0
+    received: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConnection:
+    """One connection: the node it is for, the host that was connected to, and the IP that this was then."""
+
+    address: str
+    host: str
+    ip: str
+    connection: NodeConnection
 
 
 class Pending:
@@ -50,10 +70,13 @@ class Pending:
 class NodeConnection:
     """One node in one pool. `connect` opens a connection that is ready for use, or raises UnreadableError."""
 
-    def __init__(self, name: str, connect: Callable[[Deadline], Connection]) -> None:
+    def __init__(self, name: str, connect: Callable[[Deadline], Connection], max_age: float) -> None:
         self._connect = connect
+        self._max_age = max_age
+        self._opened_at = 0.0
         self._requests: SimpleQueue[Pending | None] = SimpleQueue()
         self._connection: Connection | None = None
+        self._outdated = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -61,6 +84,15 @@ class NodeConnection:
         pending = Pending(request, deadline)
         self._requests.put(pending)
         return pending
+
+    @property
+    def connection(self) -> Connection | None:
+        """The open connection, which the thread of this object may close at any time."""
+        return self._connection
+
+    def renew(self) -> None:
+        """Connect again before the next request; a request that runs keeps its connection."""
+        self._outdated = True
 
     def close(self) -> None:
         """End the thread once its current request has its replies or is late. Does not wait for it."""
@@ -73,7 +105,7 @@ class NodeConnection:
 
     def _outcome(self, pending: Pending) -> Replies:
         try:
-            replies = self._exchange(pending)
+            return self._exchange(pending)
         except UnreadableError as error:
             self._drop()
             return Failed(error.kind, str(error), monotonic() - pending.started)
@@ -84,19 +116,42 @@ class NodeConnection:
                 f"{type(error).__name__} in the exchange with the node",
                 monotonic() - pending.started,
             )
-        return Ok(replies, monotonic() - pending.started)
 
-    def _exchange(self, pending: Pending) -> list[Reply]:
+    def _exchange(self, pending: Pending) -> Replies:
         if pending.deadline.passed():
             raise UnreadableError("timeout", "still waiting for an earlier reply")
+        if self._outdated:
+            self._drop()
+        if self._connection is not None and monotonic() - self._opened_at >= self._max_age:
+            self._replace(pending.deadline)
         if self._connection is not None:
             try:
-                return self._connection.exchange(pending.request, pending.deadline)
+                return self._send(self._connection, pending)
             except ClosedError:
                 # A restart or an idle time-out closed only the connection, and a read may be repeated.
                 self._drop()
+        self._outdated = False  # before connecting: a renewal that is asked for meanwhile counts
         self._connection = self._connect(pending.deadline)
-        return self._connection.exchange(pending.request, pending.deadline)
+        self._opened_at = monotonic()
+        return self._send(self._connection, pending)
+
+    def _replace(self, deadline: Deadline) -> None:
+        """Connect again: behind an address (a Service, a load balancer) there may be another server by now.
+
+        If that fails the old connection stays: a password that has changed since does not end monitoring.
+        """
+        self._opened_at = monotonic()
+        try:
+            connection = self._connect(deadline.at_most(deadline.remaining() / 2))
+        except UnreadableError:
+            return
+        self._drop()
+        self._connection = connection
+
+    def _send(self, connection: Connection, pending: Pending) -> Replies:
+        sent = boottime()
+        replies = connection.exchange(pending.request, pending.deadline)
+        return Exchange(replies, monotonic() - pending.started, sent, boottime())
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -105,10 +160,12 @@ class NodeConnection:
 
 
 class ConnectionPools:
-    """The connections, opened at first use. `connect` opens a connection to a node by its address."""
+    """The connections, opened at first use, and again when they are `max_age` seconds old. `connect` opens a
+    connection to a node by its address."""
 
-    def __init__(self, connect: Callable[[str, Deadline], Connection]) -> None:
+    def __init__(self, connect: Callable[[str, Deadline], Connection], max_age: float = inf) -> None:
         self._connect = connect
+        self._max_age = max_age
         self._connections: dict[tuple[str, str], NodeConnection] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -122,10 +179,30 @@ class ConnectionPools:
             connection = self._connections.get((pool, address))
             if connection is None:
                 connection = NodeConnection(
-                    f"redis {pool} {address}", lambda deadline: self._connect(address, deadline)
+                    f"redis {pool} {address}",
+                    lambda deadline: self._connect(address, deadline),
+                    self._max_age,
                 )
                 self._connections[pool, address] = connection
             return connection.submit(request, deadline)
+
+    def renew(self, address: str) -> None:
+        """Connect to this node again before each pool's next request, which resolves its name again."""
+        with self._lock:
+            connections = [item for key, item in self._connections.items() if key[1] == address]
+        for connection in connections:
+            connection.renew()
+
+    def peers(self) -> list[OpenConnection]:
+        """The open connections."""
+        with self._lock:
+            items = list(self._connections.items())
+        open_now = [(key[1], item, item.connection) for key, item in items]
+        return [
+            OpenConnection(address, connection.host, connection.ip, item)
+            for address, item, connection in open_now
+            if connection is not None and connection.ip
+        ]
 
     def keep_only(self, addresses: frozenset[str]) -> None:
         """Close the connections to all other nodes."""

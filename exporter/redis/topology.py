@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.address import join_address, split_address
+from exporter.address import is_socket, join_address, split_address
 from exporter.redis.info import decode_text
 from exporter.snapshot import CLUSTER_SLOTS, ClusterLine, Role, Topology, TopologyNode
 
@@ -149,6 +149,8 @@ def _address(reports: Iterable[_Report], chosen: ClusterLine) -> str:
     if votes:
         return max(votes, key=lambda address: (votes[address], address == chosen.address))
     viewer = next((report.viewer for report in reports if report.own), "")
+    if is_socket(viewer):
+        return viewer
     return join_address(split_address(viewer)[0], int(chosen.address[1:])) if viewer else chosen.address
 
 

@@ -6,7 +6,7 @@ import Redis, { Cluster } from "ioredis";
 console.log = console.error; // stdout has responses only
 
 const { version, prefix, connection: address } = JSON.parse(process.argv[2]);
-const { FlowProducer, Queue, Worker } = await import(`bullmq${version}`);
+const { FlowProducer, Queue, QueueScheduler, Worker } = await import(`bullmq${version}`);
 
 const forever = { maxRetriesPerRequest: null }; // BullMQ requires it for a worker's connection
 const connection = address.nodes
@@ -26,7 +26,15 @@ function queueNamed(name) {
   return queues.get(name);
 }
 
-function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held, tally, durations) {
+// Version 1 promotes delayed jobs, and finds stalled ones, in an object of its own.
+async function scheduled(name, { stalledInterval = 30_000 }) {
+  if (version !== 1) return;
+  const scheduler = new QueueScheduler(name, { connection, prefix, stalledInterval });
+  scheduler.on("error", (error) => console.error(error.message));
+  await scheduler.waitUntilReady();
+}
+
+function processor({ ms = 0, fail = false, fail_first = 0, hold = false, bytes = 0 }, held, tally, durations) {
   const failures = new Map();
   const timed = async (job) => {
     tally.started++;
@@ -39,7 +47,7 @@ function processor({ ms = 0, fail = false, fail_first = 0, hold = false }, held,
       throw new Error("asked to fail");
     }
     tally.returned++;
-    return null;
+    return bytes ? "x".repeat(bytes) : null;
   };
   return async (job) => {
     const began = performance.now();
@@ -78,6 +86,7 @@ const verbs = {
     const worker = new Worker(queue, processor(behaviour, held, tally, durations), { ...opts, connection, prefix });
     worker.on("error", (error) => console.error(error.message));
     await worker.waitUntilReady();
+    await scheduled(queue, opts);
     const id = workers.size + 1;
     workers.set(id, { worker, held, tally, durations });
     return id;

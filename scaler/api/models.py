@@ -65,6 +65,15 @@ class ScalingStatus(Camel):
     actions: list[Action] = Field(description="the last changes, the newest first")
 
 
+class Activity(Camel):
+    """What the workers of the target did in the last minutes."""
+
+    seconds: float = Field(description="what the figures cover, at most 5 minutes")
+    jobs_per_minute: float | None = Field(description="completed and failed")
+    error_rate: float | None = Field(description="share of them that failed; null where none ended")
+    processing_seconds: float | None = Field(description="average of an attempt")
+
+
 class TargetFigures(Camel):
     name: str
     queues: list[str]
@@ -72,6 +81,10 @@ class TargetFigures(Camel):
     ready: int | None
     desired: int | None
     load_factor: float | None
+    worker_utilization: float | None = Field(
+        description="active / (workers x their concurrency as set, else as measured, which is at least that)"
+    )
+    activity: Activity | None = Field(description="null until two samples are 10 seconds apart")
     wait_estimate_seconds: float | None = Field(description="expected wait of a job that arrives now")
     missing: str | None = Field(description="why there are no figures, in one word")
     why: str | None = None
@@ -111,6 +124,7 @@ class Policy(Camel):
     target: str
     settings: dict[str, Any]
     origins: dict[str, str]
+    warnings: list[str] = Field(description="keys of this command that the policy in force does not read")
 
 
 # --- bodies ----------------------------------------------------------------------------------------------
@@ -178,6 +192,9 @@ def _keys() -> dict[str, Any]:
 class _Update(CommandBody):
     action: Literal["update_scaling_config"]
     queue_name: QueueName
+    cooldown_period: float | None = Field(
+        None, ge=0, description="cooldownSeconds in minutes; only one of both may be set"
+    )
 
 
 UpdateScalingConfig: Any = create_model(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from pydantic.alias_generators import to_camel
 
 from scaler.api import models
+from scaler.config.policy_keys import ignored_keys
 from scaler.config.policy_layers import checked_policy, origins
 from scaler.config.settings import POLICY_KEYS, ScalerSettings, TargetSettings
 from scaler.state.commands import (
@@ -100,12 +101,12 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
 
     def update(_: ApiRequest, command: Any) -> Any:
         target = _target(scaler, command.queue_name)
-        keys = {key: getattr(command, key) for key in POLICY_KEYS if key in command.model_fields_set}
+        keys = _changed_keys(command)
         if not keys:
             names = ", ".join(map(to_camel, POLICY_KEYS))
             raise ApiError(400, f"nothing to change: set one of {names}")
         _update(scaler, lambda state: change_policy(state, scaler.settings, target, keys))
-        return to_json_data(_policy(scaler, target))
+        return to_json_data(_policy(scaler, target, [key for key in keys if keys[key] is not None]))
 
     def reset(_: ApiRequest, command: models.ResetScalingConfig) -> Any:
         target = _target(scaler, command.queue_name)
@@ -211,8 +212,19 @@ def _figures(view: ScalerView) -> models.ScalingMetrics:
     return models.ScalingMetrics.model_validate({"time": view["time"], "targets": targets})
 
 
-def _policy(scaler: ScalerControl, target: TargetSettings) -> Camel:
-    """The policy from the next step on."""
+def _changed_keys(command: Any) -> dict[str, Any]:
+    """The keys of a policy that a command sets. Raises ApiError 400 for a cooldown in two units."""
+    keys = {key: getattr(command, key) for key in POLICY_KEYS if key in command.model_fields_set}
+    if "cooldown_period" in command.model_fields_set:
+        if "cooldown_seconds" in keys:
+            raise ApiError(400, "cooldownPeriod: cooldownSeconds is set too: keep one of them")
+        minutes = command.cooldown_period
+        keys["cooldown_seconds"] = None if minutes is None else minutes * 60
+    return keys
+
+
+def _policy(scaler: ScalerControl, target: TargetSettings, set_keys: Iterable[str] = ()) -> Camel:
+    """The policy from the next step on; `set_keys` are those of the command."""
     settings, changed = scaler.settings, scaler.operator.policies.get(target.name, {})
     policy = checked_policy(settings, target, changed)
     origin_of = origins(settings, target, changed)
@@ -220,6 +232,10 @@ def _policy(scaler: ScalerControl, target: TargetSettings) -> Camel:
         target=target.name,
         settings=_camels(policy.model_dump()),
         origins=_camels({key: origin for key, origin in origin_of.items() if origin != "built in"}),
+        warnings=[
+            f"{to_camel(key)}: the policy in force is {policy.policy}; only {reader} reads this key"
+            for key, reader in ignored_keys(policy.policy, set_keys).items()
+        ],
     )
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from service.catalogs import TRANSLATORS
 from service.i18n import Translator, of_locale
-from service.units import count, milliseconds, printable
+from service.units import count, milliseconds, percent, printable
 
 _COLOURS: Final = {
     "AtMax": "yellow",
@@ -36,6 +36,9 @@ _COLUMNS: Final = (
     ("table.waiting", True),
     ("table.active", True),
     ("table.load", True),
+    ("table.utilization", True),
+    ("table.jobs_per_minute", True),
+    ("table.run_average", True),
     ("table.wait", True),
     ("table.conditions", False),
     ("table.last_decision", False),
@@ -73,6 +76,7 @@ def _row(target: Mapping[str, Any], translator: Translator) -> list[Text]:
     known = metrics["missing"] is None
     current, desired = target["current"], target["desired"]
     change = f"{_number(current)} -> {_number(desired)}"
+    activity = target.get("activity") or {}
     reason = target["reason"] or translator.translate("scaling.no_reason")
     return [
         Text(printable(target["name"])),
@@ -83,6 +87,9 @@ def _row(target: Mapping[str, Any], translator: Translator) -> list[Text]:
         Text(count(metrics["waiting"]) if known else "?"),
         Text(count(metrics["active"]) if known else "?"),
         Text("?" if target["load_factor"] is None else f"{target['load_factor']:.2f}"),
+        Text(percent(target.get("worker_utilization"))),
+        Text(count(activity.get("jobs_per_minute"))),
+        Text(milliseconds(activity.get("processing_seconds"))),
         Text(milliseconds(target["wait_estimate_seconds"])),
         _conditions(target["conditions"]),
         Text(f"{reason}: {printable(target['sentence'] or '')}"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from scaler.config.settings import ScalerSettings
-from service.config.load import ConfigError, Given, from_environment, secret_names, suspects, to_bool
+from service.config.load import ConfigError, Given, from_environment, secret_names, to_bool
+from service.config.variables import Known, Notice, unknown_variables
 
 SCALER_VARIABLES: Final[dict[str, str]] = {
     "SCALER_LISTEN": "listen",
@@ -48,8 +49,25 @@ def scaler_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     return given
 
 
-def misspelled_scaler_variables(environ: Iterable[str]) -> dict[str, str]:
-    """Variables that look like misspelt settings, and the variable that was probably meant."""
+def scaler_notices(environ: Mapping[str, str]) -> list[Notice]:
+    """The variables that look like settings and are not."""
     files = [f"{name}_FILE" for name in secret_names(ScalerSettings, SCALER_VARIABLES)]
-    known = [*SCALER_VARIABLES, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL"]
-    return suspects(environ, known, ("SCALER_", "SCALING_", "PROMETHEUS_", "ENABLE_AUTO"))
+    known = Known(
+        (*SCALER_VARIABLES, *files, MINUTES, "SCALER_CONFIG", "SCALER_URL", "ENABLE_SYSTEM_MONITORING"),
+        prefixes=("SCALER_", "SCALING_", "ENABLE_"),
+        shared=("PROMETHEUS_", "CRON_API_", "LOG_"),
+        aliases=_OTHER_NAMES,
+    )
+    return unknown_variables(environ, known)
+
+
+_OTHER_NAMES: Final[dict[str, str]] = {
+    "SCALER_PORT": "SCALER_LISTEN",
+    "SCALER_HOST": "SCALER_LISTEN",
+    "SCALING_INTERVAL_SECONDS": MINUTES,
+    "SCALING_DRY_RUN": "SCALER_DRY_RUN",
+    "SCALING_CONFIG": "SCALER_CONFIG",
+    "PROMETHEUS_TOKEN": "PROMETHEUS_BEARER_TOKEN",
+    "PROMETHEUS_USER": "PROMETHEUS_USERNAME",
+}
+"""What others call our settings: suggested in a notice, never read."""

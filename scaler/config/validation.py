@@ -4,9 +4,10 @@ Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from scaler.config.environment import MINUTES
+from scaler.config.policy_keys import with_our_names
 from scaler.config.policy_layers import origins, resolve
 from scaler.config.prometheus import MOST_QUERIES
 from scaler.config.settings import ScalerSettings, TargetSettings, queries_of
@@ -16,16 +17,21 @@ from service.web.address import check_listen
 
 
 def load_scaler_settings(
-    yaml_text: str, given: Mapping[str, Given], *, file: str = ""
+    yaml_text: str,
+    given: Mapping[str, Given],
+    *,
+    file: str = "",
+    notify: Callable[[str], None] | None = None,
 ) -> Loaded[ScalerSettings]:
-    """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError."""
-    loaded = load(ScalerSettings, yaml_text, given, file=file)
+    """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError;
+    with `notify` an unfit API key is told and left out instead."""
+    loaded = load(ScalerSettings, yaml_text, given, file=file, rename=with_our_names)
     check_listen(loaded)
     line = loaded.lines.get(("interval_seconds",))
     if line and loaded.name("interval_seconds") == MINUTES:
         why = f"{MINUTES} is set too: keep one of them"
         raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
-    check_keys(loaded, loaded.model.api)
+    loaded = check_keys(loaded, notify)
     _check_targets(loaded)
     kinds = {queries_of(loaded.model, target) for target in loaded.model.targets}
     if len(kinds) > MOST_QUERIES:

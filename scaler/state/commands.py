@@ -6,7 +6,7 @@ Applied by `Store.update`, which may call them several times. All raise CommandE
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matc
 from scaler.model import Override
 from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
 from service.clock import now
+from service.queue_names import queues_meant, without_tag
 from service.units import duration
 
 
@@ -28,12 +29,7 @@ def find_target(settings: ScalerSettings, name: str) -> TargetSettings:
     for target in settings.targets:
         if target.name == name:
             return target
-    serving = [target for target in settings.targets if name in target.queues]
-    serving = serving or [
-        target
-        for target in settings.targets
-        if any(is_glob(queue) for queue in target.queues) and name in matching(target.queues, [name])
-    ]
+    serving = _serving(settings.targets, name)
     if len(serving) == 1:
         return serving[0]
     if serving:
@@ -41,6 +37,23 @@ def find_target(settings: ScalerSettings, name: str) -> TargetSettings:
         raise CommandError(f"{name} is served by {names}: name one of them")
     known = ", ".join(target.name for target in settings.targets) or "none"
     raise CommandError(f"there is no target or queue {name[:100]!r}; targets: {known}")
+
+
+def _serving(targets: Sequence[TargetSettings], name: str) -> list[TargetSettings]:
+    """The targets of the queue that the name means; patterns count where no target names a queue so."""
+    named = {(target.prefix, queue): target for target in targets for queue in target.queues}
+    meant = queues_meant(name, (queue for queue in named if not is_glob(queue[1])))
+    if meant:
+        return list({named[queue].name: named[queue] for queue in meant}.values())
+    for text in (name, f"{{{without_tag(name)}}}"):
+        serving = [
+            target
+            for target in targets
+            if any(is_glob(queue) for queue in target.queues) and text in matching(target.queues, [text])
+        ]
+        if serving:
+            return serving
+    return []
 
 
 def make_override(workers: int, *, reason: str, by: str, seconds: float | None) -> Override:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from pydantic import Field, SecretStr
 
-from service.config.load import Loaded, M
+from service.config.load import ConfigError, Loaded, M
 from service.config.model import Model
 
 MIN_KEY_LENGTH: Final = 12
@@ -32,11 +34,27 @@ def key_problem(key: SecretStr) -> str | None:
     return None
 
 
-def check_keys(loaded: Loaded[M], api: ApiSettings) -> None:
-    """Raises ConfigError for an unacceptable key; the error does not contain it."""
+def check_keys(loaded: Loaded[M], notify: Callable[[str], None] | None = None) -> Loaded[M]:
+    """The settings, whose keys are acceptable. Raises ConfigError, which does not contain the key.
+
+    A command can do without a key: it passes `notify`, which is told instead, and gets no key then.
+    """
+    api: ApiSettings = loaded.model.api  # type: ignore[attr-defined]
+    errors = list(_key_errors(loaded, api))
+    if not errors:
+        return loaded
+    if notify is None:
+        raise errors[0]
+    for error in errors:
+        notify(f"{error}; no key is sent")
+    keyless = api.model_copy(update={"key": None, "read_key": None})
+    return replace(loaded, model=loaded.model.model_copy(update={"api": keyless}))
+
+
+def _key_errors(loaded: Loaded[M], api: ApiSettings) -> Iterator[ConfigError]:
     for name, key in (("key", api.key), ("read_key", api.read_key)):
         why = key_problem(key) if key is not None else None
         if why:
-            raise loaded.error(f"api.{name}", why)
+            yield loaded.error(f"api.{name}", why)
     if api.key is not None and api.key == api.read_key:
-        raise loaded.error("api.read_key", "is the same as the full key")
+        yield loaded.error("api.read_key", "is the same as the full key")

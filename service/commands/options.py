@@ -4,7 +4,7 @@ quick."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isnan
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -23,6 +23,20 @@ def fail(program: str, message: str) -> NoReturn:
     """One line on standard error, and exit code 2."""
     click.echo(f"{program}: {message}", err=True)
     sys.exit(ERROR)
+
+
+def fail_for(program: str, error: Any, *, every: bool) -> NoReturn:
+    """One line for a ConfigError, or with `every` one for each that is known, and exit code 2."""
+    if every:
+        for other in error.more:
+            click.echo(f"{program}: {other}", err=True)
+    fail(program, str(error))
+
+
+def show_notices(program: str, notices: Iterable[object]) -> None:
+    """A line for each, as a warning."""
+    for notice in notices:
+        click.echo(f"{program}: warning: {notice}", err=True)
 
 
 def version_option(program: str) -> Callable[[F], F]:

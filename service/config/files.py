@@ -30,6 +30,23 @@ def read_text(path: str, setting: str, source: str = "environment") -> str:
         raise ConfigError(setting, path, source, "is not UTF-8 text") from None
 
 
+def read_secret(path: str, setting: str, source: str = "environment") -> str:
+    """A file's text without the line end at its end. Raises ConfigError if it cannot be read or is empty."""
+    secret = read_text(path, setting, source).removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise ConfigError(setting, path, source, "the file is empty")
+    return secret
+
+
+def file_stamp(path: str) -> tuple[int, ...] | None:
+    """Differs once the file has changed, also where links lead to another one; None if it is not there."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def check_readable(path: str, setting: str, source: str) -> None:
     """Raises ConfigError unless the file can be opened for reading now."""
     try:
@@ -55,9 +72,7 @@ def with_secret_files(environ: Mapping[str, str], secrets: Iterable[str]) -> dic
             continue
         if environ.get(name):
             raise ConfigError(setting, path, "environment", f"{name} is set too: keep one of them")
-        variables[name] = read_text(path, setting).removesuffix("\n").removesuffix("\r")
-        if not variables[name]:
-            raise ConfigError(setting, path, "environment", "the file is empty")
+        variables[name] = read_secret(path, setting)
     return variables
 
 

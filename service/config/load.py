@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from difflib import get_close_matches
@@ -22,13 +22,14 @@ HIDDEN: Final = "(hidden)"
 
 class ConfigError(Exception):
     """An invalid setting, as one line: its name as the user wrote it, its value (None: not to be shown), its
-    source, and why. Never created with a secret."""
+    source, and why. Never created with a secret. `more` has further errors of the same text."""
 
     def __init__(self, setting: str, value: object, source: str, why: str) -> None:
         self.setting = setting
         self.value = value
         self.source = source
         self.why = why
+        self.more: tuple[ConfigError, ...] = ()
         super().__init__(setting, source, why)
 
     def __str__(self) -> str:
@@ -74,16 +75,27 @@ class Loaded(Generic[M]):
         return ConfigError(self.name(path), value, self.source(path), why)
 
 
-def load(model: type[M], yaml_text: str, given: Mapping[str, Given], *, file: str = "") -> Loaded[M]:
+def load(
+    model: type[M],
+    yaml_text: str,
+    given: Mapping[str, Given],
+    *,
+    file: str = "",
+    rename: Callable[[dict[str, Any], Mapping[Path, int], str], tuple[dict[str, Any], dict[Path, int]]]
+    | None = None,
+) -> Loaded[M]:
     """The file's settings, overridden by `given` (dotted path -> value). Raises ConfigError.
 
-    Types are strict in the file (a number in quotes is a text); the environment has only text.
+    Types are strict in the file (a number in quotes is a text); the environment has only text. `rename` gets
+    the file's data, the lines of its keys and its name, and returns both with our names.
     """
     try:
         data, lines = parse(yaml_text)
     except NotYamlError as error:
         source = f"{file}, {error.where}" if error.setting else error.where
         raise ConfigError(error.setting or file, None, source, error.why) from None
+    if rename is not None:
+        data, lines = rename(data, lines, file)
     data = _without_empty_sections(model, data)
     _validate(model, data, lines, given={}, file=file)
     for path, setting in given.items():
@@ -119,21 +131,6 @@ def to_bool(name: str, raw: str) -> bool:
         return TypeAdapter(bool).validate_python(raw.strip())
     except ValidationError:
         raise ConfigError(name, raw, "environment", "should be true or false") from None
-
-
-def suspects(environ: Iterable[str], names: Iterable[str], prefixes: tuple[str, ...]) -> dict[str, str]:
-    """Variables that look misspelled, and the name that was probably meant.
-
-    Never an error: an environment is shared with others, Kubernetes' own REDIS_PORT among them.
-    """
-    known = list(names)
-    misspelled = {}
-    for name in sorted(environ):
-        if name not in known and name.startswith(prefixes):
-            near = get_close_matches(name, known, n=1, cutoff=0.87)
-            if near:
-                misspelled[name] = near[0]
-    return misspelled
 
 
 def secret_names(model: type[BaseModel], names: Mapping[str, str]) -> list[str]:
@@ -212,8 +209,10 @@ def _validate(
             return model.model_validate_json(json.dumps(data), strict=True)
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=True)[0]
-        raise _explained(model, first, lines, given, file) from None
+        problems = error.errors(include_url=False, include_context=True)
+        first, *more = (_explained(model, problem, lines, given, file) for problem in problems)
+        first.more = tuple(more)
+        raise first from None
 
 
 def _explained(

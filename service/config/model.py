@@ -18,6 +18,6 @@ class LogSettings(Model):
         "info", description="minimum level of log lines"
     )
     format: Literal["logfmt", "json"] = Field("logfmt", description="key=value, or a JSON object per line")
-    file: str | None = Field(None, description="file that gets every line too; its folder has to exist")
+    file: str | None = Field(None, description="file that gets every line too; its folder is made")
     file_megabytes: float = Field(10.0, gt=0, le=10_000, description="size at which the file is rotated")
     file_backups: int = Field(5, ge=0, le=1000, description="number of rotated files to keep")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
 
 from service.config.files import check_readable, read_text, with_secret_files
-from service.config.load import Given, Loaded, M
+from service.config.load import ConfigError, Given, Loaded, M
+
+API_KEYS: Final = ("CRON_API_KEY", "CRON_API_READ_KEY")
+"""The variables of the API's keys, the full one first."""
 
 
 class Sources(NamedTuple):
@@ -19,15 +22,34 @@ class Sources(NamedTuple):
 
 
 def read_sources(
-    environ: Mapping[str, str], *, config: str | None, variable: str, secrets: Iterable[str]
+    environ: Mapping[str, str],
+    *,
+    config: str | None,
+    variable: str,
+    secrets: Iterable[str],
+    notify: Callable[[str], None] | None = None,
 ) -> Sources:
-    """`config` is the command line's path, `variable` names it otherwise. Raises ConfigError."""
+    """`config` is the command line's path, `variable` names it otherwise. Raises ConfigError; with `notify` a
+    file of an API key that cannot be read is told and left out instead."""
     path = config or environ.get(variable, "").strip()
     text = ""
     if path:
         setting, source = ("--config", "command line") if config else (variable, "environment")
         text = read_text(path, setting, source)
+    if notify is not None:
+        environ = _without_unreadable_keys(environ, notify)
     return Sources(text, path, with_secret_files(environ, secrets))
+
+
+def _without_unreadable_keys(environ: Mapping[str, str], notify: Callable[[str], None]) -> dict[str, str]:
+    kept = dict(environ)
+    for name in API_KEYS:
+        try:
+            with_secret_files(environ, [name])
+        except ConfigError as error:
+            notify(f"{error}; no key is sent")
+            del kept[f"{name}_FILE"]
+    return kept
 
 
 def from_command_line(option: str, value: object) -> Given:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from service.api.settings import ApiSettings
 from service.clock import Deadline
 from service.config.files import with_secret_files
+from service.config.sources import API_KEYS
 from service.web.client import HttpClientError, fetch
-
-KEYS: Final = ("CRON_API_KEY", "CRON_API_READ_KEY")
 
 
 class StatusError(Exception):
@@ -34,8 +33,8 @@ def check_url(url: str, process: str) -> str:
 
 def key_from_environment(environ: Mapping[str, str]) -> str | None:
     """The key that the environment, or a file that it names, has for a command. Raises ConfigError."""
-    values = with_secret_files(environ, KEYS)
-    return next((values[name].strip() for name in KEYS if values.get(name, "").strip()), None)
+    values = with_secret_files(environ, API_KEYS)
+    return next((values[name].strip() for name in API_KEYS if values.get(name, "").strip()), None)
 
 
 def key_from_settings(api: ApiSettings) -> str | None:

@@ -234,10 +234,33 @@ def test_a_changed_policy_is_saved_shown_and_undone(system: System) -> None:
     wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 12, what="as it was")
 
 
+def test_the_scaling_example_of_the_users_document(system: System) -> None:
+    example = {"scaleUpThreshold": 1.2, "scaleDownThreshold": 0.5, "cooldownPeriod": 2, "maxWorkers": 50}
+    data = system.exporter.command("update_scaling_config", queueName="notifications", **example)
+    fits(system.scaler, "update_scaling_config", data)
+    settings = data["settings"]
+    assert {name: settings[name] for name in example if name in settings} == {
+        name: value for name, value in example.items() if name != "cooldownPeriod"
+    }
+    assert (settings["cooldownSeconds"], data["warnings"]) == (120, [])
+    wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["max"] == 50, what="in force")
+    data = system.exporter.command(
+        "update_scaling_config", queueName="notifications", policy="wait_target", **example
+    )
+    assert data["warnings"] == [
+        f"{key}: the policy in force is wait_target; only threshold reads this key"
+        for key in ("scaleUpThreshold", "scaleDownThreshold")
+    ]
+    data = system.exporter.command("update_scaling_config", queueName="notifications", cooldownPeriod=None)
+    assert data["settings"]["cooldownSeconds"] is None
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
         ({}, "nothing to change: set one of"),
+        ({"cooldownPeriod": 2, "cooldownSeconds": 60}, "cooldownPeriod: cooldownSeconds is set too"),
+        ({"cooldownPeriod": -1}, "cooldownPeriod: "),
         ({"maxWorkers": 0}, "maxWorkers: "),
         ({"maxWorkers": "20"}, "maxWorkers: "),
         ({"minWorkers": 13}, "minWorkers 13 is above maxWorkers 12"),

@@ -16,6 +16,7 @@ from exporter.run import Exporter
 from lab.cluster import LocalCluster
 from lab.ports import free_port
 from lab.redis import RedisServer
+from tests.support.acl import READER, rules
 
 pytestmark = pytest.mark.timeout(120)  # 4 s alone, 30 s on a busy machine: commands as processes
 
@@ -118,3 +119,23 @@ def test_watch_until_interrupted(exporter: str) -> None:
         _, errors = process.communicate(timeout=10)
     assert all(json.loads(line)["score"] == 100 for line in lines)
     assert errors == ""
+
+
+def test_queues_that_cannot_be_read_are_no_empty_list(fresh_redis: RedisServer) -> None:
+    """With the shipped access list, which has another prefix than the queues."""
+    fresh_redis.wait()
+    fresh_redis.cli("acl", "setuser", *rules(version=fresh_redis.facts("info", "server")["redis_version"]))
+    fresh_redis.cli("hset", "jobs:mail:meta", "opts.maxLenEvents", "10000")
+    fresh_redis.cli("rpush", "jobs:mail:wait", "1")
+    user = {
+        "REDIS_URL": fresh_redis.url,
+        "REDIS_USERNAME": str(READER["username"]),
+        "REDIS_PASSWORD": str(READER["password"]),
+    }
+    for prefixes in ("jobs", ""):
+        done = monitor("queues", "--local", **user, BULLMQ_PREFIXES=prefixes)
+        assert done.returncode == 2, done.stdout
+        assert "NOPERM" in done.stdout
+        status = monitor("status", "--local", **user, BULLMQ_PREFIXES=prefixes)
+        assert status.returncode in (1, 2)  # the load of this host is an issue of its own
+        assert "NOPERM" in status.stdout

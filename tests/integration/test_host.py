@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from exporter.host.collect import collect_host, collect_process
-from service.clock import Deadline, now
+from exporter.derived import cpu_usage
+from exporter.host.collect import HostSource, collect_host, collect_process
+from service.clock import Deadline, monotonic, now
 
 
 def meminfo() -> dict[str, int]:
@@ -40,3 +41,29 @@ def test_this_process_is_resident() -> None:
     status = Path("/proc/self/status").read_text()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) * 1024
     assert abs(collect_process(Deadline.after(2)).resident - resident) < resident / 4
+
+
+def proc_stat() -> tuple[float, float]:
+    """All CPU ticks so far, and those that were neither idle nor waiting for a disk."""
+    first = Path("/proc/stat").read_text().splitlines()[0].split()
+    user, nice, system, idle, iowait, irq, softirq, steal = (float(ticks) for ticks in first[1:9])
+    busy = user + nice + system + irq + softirq + steal
+    return busy + idle + iowait, busy
+
+
+def test_the_rates_are_those_of_proc() -> None:
+    source, before = HostSource(), proc_stat()
+    assert source.collect(Deadline.after(2)).rates is None
+    end = monotonic() + 1.5
+    while monotonic() < end:  # something to measure
+        sum(range(1000))
+    state, after = source.collect(Deadline.after(2)), proc_stat()
+    assert state.rates is not None
+    assert abs(sum(state.rates.cpu.values()) - 1) < 0.001
+    share = (after[1] - before[1]) / (after[0] - before[0])
+    usage = cpu_usage(state.rates)
+    assert usage is not None
+    assert usage > 0.1 / state.machine_cores
+    assert abs(usage - share) < 0.15
+    assert state.rates.networks.keys() == state.networks.keys()
+    assert all(rates.received >= 0 for rates in state.rates.networks.values())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
-from exporter.bullmq.follow import Follower
+from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState
@@ -23,6 +24,7 @@ class Watch:
         self.deployment = Deployment(redis)
         self.discovery = Discovery(self.deployment, bullmq)
         self.follower = Follower(self.deployment, bullmq)
+        self.bull = BullFollower(self.deployment, bullmq)
         self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
 
     def read_all(self, seconds: float = 20) -> BullMQState:
@@ -31,17 +33,19 @@ class Watch:
         return self.collect(seconds)
 
     def collect(self, seconds: float = 20) -> BullMQState:
-        return self.source.collect(Deadline.after(seconds))
+        return self.bull.extend(self.source.collect(Deadline.after(seconds)))
 
     def follow(self) -> float:
         """One round of the follower, over the known queues."""
-        return self.follower.step(self.discovery.known().queues)
+        known = self.discovery.known()
+        self.bull.step(known.made_by("bull"))
+        return self.follower.step(known.made_by("bullmq"))
 
     def events(self, name: str, prefix: str = "bull") -> Events:
-        """Read one queue's stream to its current end."""
+        """Read one queue's stream to its current end, or what Bull publishes in a quarter of a second."""
         while self.follow() == 0.0:
             pass
-        return self.follower.events()[QueueId(prefix, name)]
+        return (self.follower.events() | self.bull.events())[QueueId(prefix, name)]
 
     def queue(self, name: str, prefix: str = "bull") -> QueueState:
         """One queue, after discovery and a collection."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from exporter.bullmq.follow import Follower
+from exporter.bullmq.streams.follow import Follower
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot import Events, QueueId
+from service.clock import now
 from tests.support.key_servers import Clock
 
 MAIL = QueueId("bull", "mail")
@@ -27,6 +28,15 @@ class Streams:
     refused: dict[str, str] = field(default_factory=dict)
     info: str = "redis_mode:standalone\r\nrole:master\r\n"
     nodes: str = ""
+    measured: bool = True
+    ahead: float = 0.0  # seconds that the clock is ahead of the exporter's
+    max_length: bytes | None = None
+
+    def memory(self, key: str) -> Reply:
+        if not self.measured:
+            return ReplyError("NOPERM no MEMORY")
+        entries = self.entries.get(key)
+        return None if entries is None else 100 + sum(len(text) for entry in entries for text in entry[2])
 
     def add(self, ms: int, *events: str, queue: str = "mail", trim: int = 0) -> None:
         """`active 7 prev=waiting`, all in one ms; with `trim`, only so many are kept."""
@@ -51,6 +61,12 @@ class Streams:
                 return self.nodes.encode() or ReplyError("ERR cluster support disabled")
             case "XINFO":
                 return self.xinfo(rest[1])
+            case "MEMORY":
+                return self.memory(rest[1])
+            case "TIME":
+                return [b"%d" % int(now() + self.ahead), b"0"]
+            case "HMGET":
+                return [self.max_length]
             case "XREAD":
                 keys = rest[3 : 3 + (len(rest) - 3) // 2]
                 return self.xread(int(rest[1]), keys, rest[3 + len(keys) :])

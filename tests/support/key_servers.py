@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from exporter.bullmq.candidates import KEY_TYPES
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
 
 HALVES = {"10.0.0.1:7001": "0-8191", "10.0.0.2:7002": "8192-16383"}
 
 CACHE = "cache:6379"
+
+MARKS = ("version", "opts.maxLenEvents")
 
 DeploymentOf = Callable[..., Deployment]
 
@@ -27,6 +30,8 @@ class Keys:
     cluster_nodes: str = ""
     moved: set[str] = field(default_factory=set)
     replies: dict[tuple[str, ...], Reply] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    waiting: bool = True
 
     def __call__(self, command: tuple[str, ...]) -> Reply:
         verb, *rest = command
@@ -45,13 +50,20 @@ class Keys:
             case "PING":
                 return b"PONG"
             case "CLIENT":
-                return "".join(f"id=1 name={name} age=0\n" for name in self.clients).encode()
+                sent = "bzpopmin" if self.waiting else "hmget"
+                return "".join(f"id=1 name={name} age=0 cmd={sent}\n" for name in self.clients).encode()
             case "EXISTS":
                 return sum(key in self.exist for key in rest)
             case "SCAN":
                 return self.page(int(rest[0]))
             case "LLEN":
                 return self.lengths.get(rest[0], 0)
+            case "HMGET" if rest[0] in self.exist and tuple(rest[1:]) == MARKS:
+                return [b"bullmq:6.7.0", b"10000"]
+            case "TYPE":
+                return self.type_of(rest[0]).encode()
+            case "LRANGE":
+                return []
             case "HMGET":
                 return [None] * (len(rest) - 1)
             case "ZCARD" | "ZCOUNT":
@@ -59,6 +71,12 @@ class Keys:
             case "PTTL":
                 return -2
         return None
+
+    def type_of(self, key: str) -> str:
+        """That of a queue's key, unless `types` has another."""
+        if key not in self.exist:
+            return "none"
+        return self.types.get(key) or KEY_TYPES.get(key.rpartition(":")[2], "string")
 
     def page(self, cursor: int) -> Reply:
         """`pages` in turn, or all existing keys at once."""

@@ -14,9 +14,9 @@ from typing import Any, Final
 import click
 
 from exporter.api.forward import ScalerClient
-from exporter.bullmq.events import Jobs
-from exporter.bullmq.state_file import checkpoint_line
-from exporter.bullmq.stream import Stream, StreamPosition
+from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.state_file import checkpoint_line
+from exporter.bullmq.streams.stream import Stream, StreamPosition
 from exporter.cli import main as monitor
 from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
@@ -25,6 +25,7 @@ from exporter.metrics.render import Renderer
 from exporter.snapshot import QueueId
 from exporter.views import About, Task, status_view
 from exporter.web.app import make_exporter_app
+from scaler.activity import Activity
 from scaler.app import make_scaler_app
 from scaler.cli import main as scaling
 from scaler.config.environment import MINUTES, SCALER_VARIABLES
@@ -145,6 +146,7 @@ def _scaler_status() -> Any:
             conditions=frozenset({"Overridden"}),
         ),
         acted=Applied(5),
+        activity=Activity(300.0, 120.0, 0.1, 0.5),
     )
     return scaler_view(
         StepResult(1001.0, 0.1, (step,)),

@@ -72,10 +72,11 @@ def running(
     environ: Mapping[str, str],
     settings: Mapping[str, Any],
     key: str | None = FULL,
+    port: int | None = None,
 ) -> Iterator[Program]:
-    """`monitor start` or `scaling start`, until the block ends."""
+    """`monitor start` or `scaling start`, until the block ends; without `port` on a free one."""
     name = "exporter" if command == "monitor" else "scaler"
-    config, log, port = folder / f"{name}.yml", folder / f"{name}.log", free_port()
+    config, log, port = folder / f"{name}.yml", folder / f"{name}.log", port or free_port()
     config.write_text(yaml.safe_dump(dict(settings)))
     arguments = ["start", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
     with log.open("wb") as out:

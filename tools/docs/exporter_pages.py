@@ -90,6 +90,21 @@ def exporter_metrics() -> str:
     return "\n".join(lines)
 
 
+_PLACE: Final = (
+    "`REDIS_HOST` and `REDIS_PORT` are read where neither `REDIS_URL` nor `REDIS_SENTINELS` nor cluster "
+    "nodes are set; `REDIS_DATABASE` is the same as `REDIS_DB`. A unix socket is "
+    "`REDIS_URL=unix:///run/redis.sock?db=1` or `REDIS_HOST=/run/redis.sock`; its `node` in series is the "
+    "path. `REDIS_PORT=tcp://10.0.0.1:6379` is Kubernetes' variable for a Service named redis: its port is "
+    "used with `REDIS_HOST=redis`, and it is ignored otherwise."
+)
+_UNKNOWN: Final = (
+    "A variable that has no effect is named in the log, and by `--check-config`: one that begins with "
+    "`REDIS_`, `BULLMQ_`, `EXPORTER_`, `MONITORING_` or `ENABLE_` and is not a setting (with the name that "
+    "was probably meant), and one that another setting overrides. Variables that Kubernetes sets for its "
+    "Services are not named."
+)
+
+
 def exporter_settings() -> str:
     """The text of docs/settings.md."""
     secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ExporterSettings, EXPORTER_VARIABLES))
@@ -110,7 +125,14 @@ def exporter_settings() -> str:
     lines = [
         *("# Settings", "", paragraph(source), "", paragraph(files), ""),
         *table_lines(SETTING_COLUMNS, setting_rows(ExporterSettings, EXPORTER_VARIABLES)),
-        *("The nodes of a cluster may be given one by one:", ""),
+        *(
+            paragraph(_PLACE),
+            "",
+            paragraph(_UNKNOWN),
+            "",
+            "The nodes of a cluster may be given one by one:",
+            "",
+        ),
         *table_lines(("environment", "meaning"), cluster),
     ]
     return "\n".join(lines)

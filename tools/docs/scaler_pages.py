@@ -43,12 +43,18 @@ def scaler_settings() -> str:
         "The keys of `defaults` may also be set in an entry of `policies` and in a target. The order of "
         "precedence: the target, the first entry of `policies` that matches, `defaults`."
     )
+    names = (
+        "Keys of a policy may be written in camelCase, such as `scaleUpThreshold`, `scaleDownThreshold` and "
+        "`maxWorkers`; `cooldownPeriod` is `cooldown_seconds` in minutes. A key that the target's policy "
+        "does not read has no effect: `--check-config` and the log name it. The thresholds are read by "
+        "`policy: threshold` only."
+    )
     variables = (
         f"`{MINUTES}` sets `interval_seconds`, in minutes. A secret may be in a file that a variable names: "
         f"{secrets}."
     )
     lines = ["# The scaler's settings", ""]
-    for text in (source, reload, precedence, variables):
+    for text in (source, reload, precedence, names, variables):
         lines += [paragraph(text), ""]
     return "\n".join([*lines, *table_lines(SETTING_COLUMNS, rows)])
 

@@ -31,6 +31,7 @@ READS = {
     "auth",
     "scan",
     "exists",
+    "type",
     "get",
     "pttl",
     "hmget",
@@ -38,9 +39,13 @@ READS = {
     "lindex",
     "zcard",
     "zcount",
+    "zrange",
     "lrange",
     "xread",
     "xinfo|stream",
+    "memory|usage",
+    "xlen",
+    "time",
 }
 
 
@@ -110,7 +115,7 @@ def test_the_exporter_only_ever_sends_reads(guarded: RedisServer, watch: WatchOf
             server.cli("set", f"bull:mail:{key}", value)
         server.cli("rpush", "bull:mail:wait", "1", "0:1700000000000")
         server.cli("hset", "bull:mail:1", "timestamp", "1")
-        server.cli("hset", "bull:mail:meta", "paused", "1")
+        server.cli("hset", "bull:mail:meta", "paused", "1", "opts.maxLenEvents", "10000")
         server.cli("config", "resetstat")
         before = server.cli("info", "replication")
         monitor = watch(server)
@@ -180,3 +185,53 @@ def test_redis_starts_with_the_file_and_lets_nobody_in(guarded: RedisServer, tmp
         for password in ("", "off", "resetpass", "DIGEST", "s3cret"):
             with pytest.raises(RedisError, match="WRONGPASS"):
                 server.cli("auth", "exporter", password)
+
+
+def test_the_shipped_list_and_a_queue_under_another_prefix(watch: WatchOf) -> None:
+    """The right to read bull:* is not enough: nothing readable is not nothing there."""
+    with start_redis() as server, BullMQ(6, url=server.url, prefix="jobs") as bullmq:
+        bullmq.add_bulk("mail", 500)
+        server.cli("acl", "setuser", *rules(version=server.facts("info", "server")["redis_version"]))
+        mail = QueueId("jobs", "mail")
+        for settings in ({"prefixes": ["jobs"]}, {}):
+            monitor = watch(server, redis=READER, **settings)
+            states = [monitor.read_all() for _ in range(3)]
+            assert [(state.up, list(state.unread)) for state in states] == [(False, [mail])] * 3
+            assert "NOPERM" in states[0].unread[mail].message
+            health = assess(Snapshot(0.0, bullmq=Ok(states[0])), HealthSettings())
+            assert [issue.name for issue in health.issues] == ["queue_system_down"]
+
+        with BullMQ(6, url=server.url) as other:
+            other.add("reports")
+        state = watch(server, redis=READER).read_all()
+        assert (names(state), state.up, list(state.search.refused)) == ([("bull", "reports")], True, [mail])
+        health = assess(Snapshot(0.0, bullmq=Ok(state)), HealthSettings())
+        assert [issue.name for issue in health.issues] == ["candidates_refused"]
+        narrowed = watch(server, redis=READER, prefixes=["bull"]).read_all()
+        assert (narrowed.up, dict(narrowed.search.refused)) == (True, {})
+
+
+def test_other_applications_counters_are_no_refused_queues(watch: WatchOf) -> None:
+    with start_redis() as server, BullMQ(6, url=server.url) as bullmq:
+        bullmq.add("mail")
+        for number in range(50):
+            server.cli("set", f"app:user:{number}:id", str(number))
+        server.cli("acl", "setuser", *rules(version=server.facts("info", "server")["redis_version"]))
+        state = watch(server, redis=READER).read_all()
+        assert (state.up, dict(state.search.refused), state.problems) == (True, {}, ())
+
+
+def test_neither_exists_nor_type_leaves_queues_unread(watch: WatchOf) -> None:
+    with start_redis() as server, BullMQ(6, url=server.url) as bullmq:
+        bullmq.add("mail")
+        bare = [
+            rule
+            for rule in rules(version=server.facts("info", "server")["redis_version"])
+            if rule not in ("+exists", "+type")
+        ]
+        server.cli("acl", "setuser", *bare)
+        monitor = watch(server, redis=READER)
+        for _ in range(3):
+            state = monitor.read_all()
+            assert (state.up, list(state.unread)) == (False, [QueueId("bull", "mail")])
+            assert any("NOPERM" in problem for problem in state.problems)

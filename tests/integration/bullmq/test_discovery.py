@@ -243,3 +243,16 @@ def test_a_sentinel_failover_is_followed(fresh_sentinel_set: SentinelSet) -> Non
         assert (of(state, "mail").jobs.waiting, state.up) == (3, True)
     finally:
         monitor.deployment.close()
+
+
+def test_groups_of_bullmq_pro_are_told(empty: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=empty.url) as bullmq:
+        bullmq.add("mail")
+    empty.cli("lpush", "bull:mail:groups:g1", "7", "8")
+    empty.cli("zadd", "bull:mail:groups", "1", "g1")
+    monitor = watch(empty)
+    state = monitor.read_all()
+    assert of(state, "mail").jobs.waiting == 1
+    assert state.problems == ("jobs in groups of BullMQ Pro are not counted: mail",)
+    empty.cli("del", "bull:mail:groups")
+    assert monitor.read_all().problems == ()

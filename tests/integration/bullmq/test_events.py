@@ -8,10 +8,10 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from exporter.bullmq import rates, stream
+from exporter.bullmq.streams import rates, stream
 from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.snapshot import Histogram, QueueId
+from exporter.snapshot import Histogram, OwnCounts, QueueId
 from lab.bullmq import VERSIONS, BullMQ, Version
 from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
@@ -337,8 +337,8 @@ def test_bullmqs_own_counts_beside_ours(server: RedisServer, watch: WatchOf, ver
         wait_for(monitor, name, {"added": 10, "started": 17, "completed": 7, "failed": 3, "retried": 7})
         wait_for(monitor, plain, {"added": 4, "started": 4, "completed": 4})
         own = monitor.read_all().own
-        assert own[QueueId("bull", name)] == (bullmq.tally(workers[0])["returned"], 3, 10)
-        assert own[QueueId("bull", plain)] == (None, None, 4)
+        assert own[QueueId("bull", name)] == OwnCounts(bullmq.tally(workers[0])["returned"], 3, 10)
+        assert own[QueueId("bull", plain)] == OwnCounts(None, None, 4)
         for worker in workers:
             bullmq.stop_worker(worker)
         bullmq.obliterate(name)

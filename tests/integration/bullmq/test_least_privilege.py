@@ -8,6 +8,7 @@ import pytest
 
 from exporter.redis.collect import collect_redis
 from exporter.snapshot import BullMQState, RedisState
+from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
 from lab.redis import RedisServer, start_redis
@@ -17,10 +18,15 @@ from tests.support.acl import READER, rules
 from tests.support.bullmq import Watch, WatchOf, names
 
 NEEDED_ONLY_THERE = {
+    **dict.fromkeys(("+subscribe", "+unsubscribe", "+psubscribe", "+hstrlen"), "bull"),
     "+cluster|info": "cluster",
     "+cluster|nodes": "cluster",
     "+select": "database",
     "+ping": "empty",
+    "+zrange": "kept",
+    "+asking": "a slot that is half moved",  # test_half_moved
+    "+cluster|shards": "announced host names",  # test_names
+    "+xlen": "large",  # only where a stream may begin with an entry of many MB
     "+client|setname": "named",  # the connection works without it, but CLIENT LIST does not say whose it is
 }
 
@@ -143,6 +149,28 @@ def test_ping_is_needed_while_there_is_no_queue(watch: WatchOf) -> None:
         assert refused(empty)
 
 
+def test_zrange_is_needed_for_a_queue_of_bull_that_has_ended_all_its_jobs(watch: WatchOf) -> None:
+    with start_redis() as alone, Bull(4, url=alone.url) as bull:
+        bull.start_worker("jobs")
+        bull.add("jobs")
+        bull.wait_for_counts("jobs", {"completed": 1})
+        alone.cli("del", "bull:jobs:stalled-check")
+        let_in(alone)
+        settings = {**READER}
+        assert names(watch(alone, redis=settings, scan=True).read_all()) == [("bull", "jobs")]
+        assert refused(alone) == []
+    with start_redis() as alone:
+        alone.cli("set", "bull:jobs:id", "1")
+        alone.cli("zadd", "bull:jobs:completed", "5", "1")
+        alone.cli("hset", "bull:jobs:1", "timestamp", "1", "delay", "0", "opts", "{}")
+        let_in(alone)
+        assert names(watch(alone, redis=READER).read_all()) == [("bull", "jobs")]
+        let_in(alone, but="+zrange")
+        state = watch(alone, redis=READER).read_all()
+        assert "NOPERM" in next(iter(state.search.passed_over.values()))
+        assert refused(alone)
+
+
 def test_setname_is_needed_to_be_recognised(server: RedisServer, watch: WatchOf) -> None:
     let_in(server)
     monitor = watch(server, redis=READER)
@@ -164,7 +192,7 @@ def test_none_of_what_was_sent_writes(server: RedisServer, watch: WatchOf) -> No
     with start_redis() as alone:
         alone.cli("rpush", "bull:mail:wait", "1")
         alone.cli("rpush", "bull:mail:active", "2")
-        alone.cli("hset", "bull:mail:meta", "version", "1")
+        alone.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "10000")
         alone.cli("config", "resetstat")
         monitor = watch(alone)
         monitor.read_all()

@@ -68,7 +68,7 @@ def test_a_wrong_password_of_the_servers(watched: SentinelSet, connect: Connect)
 def test_a_master_that_the_sentinels_do_not_know(watched: SentinelSet, connect: Connect) -> None:
     outcomes = collect(connect(**settings(watched, sentinel_master="nobody"))).nodes.values()
     assert {out.message for out in outcomes if isinstance(out, Failed)} == {
-        "SENTINEL MASTER: ERR No such master with that name"
+        "SENTINEL MASTER: ERR No such master with that name (it monitors: mymaster)"
     }
 
 

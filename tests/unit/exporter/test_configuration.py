@@ -78,3 +78,40 @@ def test_a_file_that_is_not_a_certificate(
     with pytest.raises(ConfigError) as caught:
         read_exporter_settings(dict.fromkeys(names, "file.pem"))
     assert str(caught.value) == f"{setting}=file.pem (environment): not a PEM file of that kind"
+
+
+def test_secrets_in_files_that_the_settings_file_names(tmp_path: Path) -> None:
+    for name, text in (("password", "hunter2\n"), ("sentinel", "hunter3"), ("url", "redis://:p@h:1\n")):
+        (tmp_path / name).write_text(text)
+    config = tmp_path / "oxherd.yaml"
+    config.write_text(
+        f"redis:\n  url_file: {tmp_path}/url\n  password_file: {tmp_path}/password\n"
+        f"  sentinel_password_file: {tmp_path}/sentinel\n"
+    )
+    loaded = read_exporter_settings({}, config=str(config))
+    assert all_secrets(loaded.model) == {"hunter2", "hunter3", "redis://:p@h:1", "p"}
+    assert loaded.model.redis.password_file == f"{tmp_path}/password"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            "password: a\n  password_file: /nowhere",
+            "redis.password_file=/nowhere ({file}, line 3): redis.password is set too: keep one of them",
+        ),
+        (
+            "password_file: /nowhere",
+            "redis.password_file=/nowhere ({file}, line 2): cannot be read: no such file or directory",
+        ),
+        ("url_file: {url}", "redis.url_file"),
+    ],
+)
+def test_files_of_the_settings_file_that_cannot_be_used(tmp_path: Path, settings: str, message: str) -> None:
+    file, url = tmp_path / "oxherd.yaml", tmp_path / "url"
+    url.write_text("http://secret")
+    file.write_text(f"redis:\n  {settings.format(url=url)}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_exporter_settings({}, config=str(file))
+    assert str(caught.value).startswith(message.format(file=file))
+    assert "secret" not in str(caught.value)

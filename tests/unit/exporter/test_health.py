@@ -21,6 +21,7 @@ from exporter.snapshot import (
     QueueState,
     Rates,
     RedisState,
+    Search,
     Snapshot,
     Topology,
     TopologyNode,
@@ -60,6 +61,35 @@ def redis(**nodes: Outcome[NodeReading]) -> Change:
     return lambda snapshot: replace(snapshot, redis=Ok(replace(REDIS, nodes=readings)))
 
 
+def with_facts(outcome: Ok[NodeReading], **facts: object) -> Ok[NodeReading]:
+    return replace(outcome, value=replace(outcome.value, **facts))  # type: ignore[arg-type]
+
+
+def erring(**recent: int) -> Ok[NodeReading]:
+    return with_facts(reading(), recent_errors=recent)
+
+
+def bgsave_failed(**recent: int) -> Ok[NodeReading]:
+    return with_facts(reading(rdb_last_bgsave_status="err"), recent_errors=recent)
+
+
+def connected(clients: int, limit: int | None) -> Ok[NodeReading]:
+    return with_facts(reading(connected_clients=clients), maxclients=limit)
+
+
+def clock(offset: float) -> Ok[NodeReading]:
+    return with_facts(reading(), clock_offset=offset)
+
+
+def unlinked(since: int = 7, **fields: object) -> Ok[NodeReading]:
+    facts = {"master_link_status": "down", "master_link_down_since_seconds": since}
+    return reading(**facts, master_host="10.0.0.1", master_port=7001, **fields)
+
+
+def evicting_cache(snapshot: Snapshot) -> Snapshot:
+    return bullmq()(redis(a=reading(maxmemory_policy="allkeys-lru"))(snapshot))
+
+
 def topology(*nodes: TopologyNode) -> Change:
     return lambda snapshot: replace(snapshot, redis=Ok(replace(REDIS, topology=Topology("cluster", nodes))))
 
@@ -74,8 +104,20 @@ def followed(state: QueueState, *, failed: int = 0, lost: int = 0) -> Change:
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((state,), rates={state.id: rates})))
 
 
+def unfollowed(state: QueueState, why: str) -> Change:
+    return lambda snapshot: replace(
+        snapshot, bullmq=Ok(BullMQState((state,), events={}, unfollowed={state.id: why}))
+    )
+
+
 def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
     state = BullMQState(queues, discovered=False, problems=(problem,), search_refused=refused)
+    return lambda snapshot: replace(snapshot, bullmq=Ok(state))
+
+
+def searched(*queues: QueueState, refused: int) -> Change:
+    candidates = {QueueId("app", f"q{number}"): "NOPERM no key" for number in range(refused)}
+    state = BullMQState(queues, search=Search(ended_at=1.0, refused=candidates))
     return lambda snapshot: replace(snapshot, bullmq=Ok(state))
 
 
@@ -92,6 +134,8 @@ def part(**outcomes: object) -> Change:
 
 
 UNWELL = replace(NODES[1], healthy=False, why="failed, say 1 of 1 nodes")
+
+EVICTS = {"redis_evicts_keys": 15.0}
 
 CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("no issue", lambda snapshot: snapshot, {}),
@@ -122,6 +166,51 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
         redis(a=reading(maxmemory=0, total_system_memory=None, used_memory=99 * GIB)),
         {},
     ),
+    ("a snapshot failed, no write was refused", redis(a=bgsave_failed()), {"redis_save_failing": 10}),
+    (
+        "a snapshot failed, writes are refused",
+        redis(a=bgsave_failed(MISCONF=3)),
+        {"redis_writes_refused": 25},
+    ),
+    ("a snapshot failed, and succeeded since", redis(a=erring(MISCONF=3)), {}),
+    (
+        "one node refuses writes, another one only fails to save",
+        redis(a=bgsave_failed(MISCONF=3), b=bgsave_failed()),
+        {"redis_writes_refused": 25, "redis_save_failing": 10},
+    ),
+    (
+        "the append-only file cannot be written",
+        redis(a=reading(aof_last_write_status="err")),
+        {"redis_writes_refused": 25},
+    ),
+    ("writes over maxmemory", redis(a=erring(OOM=1)), {"redis_writes_refused": 25}),
+    ("writes to a replica", redis(b=erring(READONLY=1)), {"redis_writes_refused": 25}),
+    ("errors of other kinds", redis(b=erring(ERR=9, WRONGTYPE=9, NOSCRIPT=9, other=9)), {}),
+    (
+        "no replica of those that a write needs",
+        redis(a=reading(role="master", min_slaves_good_slaves=0)),
+        {"redis_writes_refused": 25},
+    ),
+    ("a replica of those that a write needs", redis(a=reading(role="master", min_slaves_good_slaves=1)), {}),
+    ("a replica needs none", redis(b=reading(role="slave", min_slaves_good_slaves=0)), {}),
+    ("a limit that evicts", redis(a=reading(maxmemory_policy="allkeys-lru")), {"redis_evicts_keys": 15}),
+    ("a limit that evicts what expires", redis(a=reading(maxmemory_policy="volatile-ttl")), EVICTS),
+    ("no limit that evicts", redis(a=reading(maxmemory=0, maxmemory_policy="allkeys-lru")), {}),
+    ("a limit that does not evict", redis(a=reading(maxmemory_policy="noeviction")), {}),
+    ("a cache without queues", evicting_cache, {}),
+    ("a replica without its master", redis(b=unlinked()), {"replication_broken": 15}),
+    ("a replica that never had its master", redis(b=unlinked(-1)), {"replication_broken": 15}),
+    ("a replica that receives its first copy", redis(b=unlinked(master_sync_in_progress=1)), {}),
+    ("90 % of maxclients", redis(a=connected(9, 10)), {}),
+    (
+        "over 90 % of maxclients",
+        redis(a=connected(91, 100), b=connected(99, 100)),
+        {"redis_clients_high": 10},
+    ),
+    ("maxclients is not known", redis(a=connected(91, None)), {}),
+    ("clocks 5 s apart", redis(a=clock(5.0), b=clock(-5.0)), {}),
+    ("a clock that is behind", redis(a=clock(-5.1)), {"clock_offset_high": 5}),
+    ("clocks that are ahead", redis(a=clock(300.0), b=clock(301.0)), {"clock_offset_high": 5}),
     ("queues could not be collected", part(bullmq=SILENT), {"queue_system_down": 25}),
     ("one queue could not be read", bullmq(queue(), unread=1), {"queue_system_down": 25}),
     ("no queues", bullmq(), {}),
@@ -129,6 +218,8 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("the first search goes on beside a problem", looking("CLIENT LIST: NOPERM", refused=False), {}),
     ("the search is refused, some queues have names", looking("SCAN: NOPERM", queue(), refused=True), {}),
     ("the search is refused", looking("SCAN: NOPERM", refused=True), {"queue_system_down": 25}),
+    ("candidates beside a queue are refused", searched(queue(), refused=2), {"candidates_refused": 5}),
+    ("no candidate is refused", searched(queue(), refused=0), {}),
     ("50 failed in the hour", bullmq(queue(25), queue(25, "sms")), {}),
     ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),
     ("many failed long ago", bullmq(queue(0, failed=100_000)), {}),
@@ -136,6 +227,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("the exporter read fewer failures than the failed set has", followed(queue(50), failed=3), {}),
     ("followed, nothing lost", followed(queue(0)), {}),
     ("one event lost within the hour", followed(queue(0), lost=1), {"events_lost": 5}),
+    ("a stream is refused", unfollowed(queue(0), "NOPERM no"), {"events_unreadable": 5}),
     ("10 % of the memory available", host(memory_available=GIB), {}),
     ("under 10 % of the memory available", host(memory_available=GIB - 1), {"host_memory_low": 20}),
     ("load of twice the cores", host(load=(8.0, 0.0, 0.0)), {}),

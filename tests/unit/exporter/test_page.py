@@ -176,6 +176,23 @@ def test_search_and_order() -> None:
     assert "No queues found yet." in queue_table(queues(0), PageQuery())
 
 
+def test_the_search_is_below_the_queues() -> None:
+    state = queues(2)
+    candidate = {"prefix": "app", "name": "<users>", "why": "its active is a set"}
+    searched = {"prefixes": [], "keys": 1234, "ended_at": 5.0, "passed_over": [candidate], "refused": []}
+    table = queue_table({**state, "search": searched}, PageQuery())
+    assert "searched 1,234 keys under any prefix" in table
+    assert "1 candidate is not a queue: app:&lt;users&gt; (its active is a set)" in table
+    empty = queue_table({**queues(0), "search": searched}, PageQuery())
+    assert "searched 1,234 keys under any prefix" in empty
+
+
+def test_workers_that_are_not_known_are_a_question_mark_with_its_reason() -> None:
+    state = queues(1)
+    state["queues"][0] |= {"workers": None, "workers_unknown": "no <name>"}
+    assert '<span class="dim" title="no &lt;name&gt;">?</span>' in queue_table(state, PageQuery())
+
+
 def test_unknown_values_come_last_and_are_not_zero() -> None:
     state = queues(3)
     for row, workers in zip(state["queues"], (2, None, 0), strict=True):
@@ -252,3 +269,9 @@ def test_the_sign_in_form_shows_no_monitored_data() -> None:
     assert "form" in page.tags
     assert "Invalid key." in page.text
     assert "Redis" not in page.text
+
+
+def test_a_queue_of_bull_is_marked() -> None:
+    view = status_view(assessment(queues=(queue("jobs", library="bull"), queue("mail"))), ABOUT)
+    rows = queue_table(view["queues"], PageQuery(translator=ENGLISH)).split("<tr>")
+    assert [("jobs" in row, "mail" in row) for row in rows if ">Bull<" in row] == [(True, False)]

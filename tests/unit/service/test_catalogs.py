@@ -51,6 +51,12 @@ ENGLISH: Final = entries("en")
 SAME: Final = frozenset(
     {
         "endpoint.ok",
+        "host.cpu",
+        "host.disk",
+        "page.host",
+        "summary.failovers",
+        "table.endpoint",
+        "table.host",
         "issue.text",
         "page.column.endpoint",
         "page.column.lag",

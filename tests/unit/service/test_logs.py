@@ -126,9 +126,19 @@ def test_a_file_that_has_grown_is_put_aside(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_root")
+def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "logs" / "today" / "monitoring.log"
+    configure_by(LogSettings(file=str(file)), [])
+    logging.getLogger("a").info("said")
+    configure("info", "logfmt")
+    assert "event=said" in file.read_text()
+
+
+@pytest.mark.usefixtures("_root")
 def test_a_file_that_cannot_be_written_to(tmp_path: Path) -> None:
-    with pytest.raises(LogFileError, match="no such file or directory"):
-        configure_by(LogSettings(file=str(tmp_path / "nowhere" / "x.log")), [])
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(LogFileError, match=r"file exists|not a directory"):
+        configure_by(LogSettings(file=str(tmp_path / "plain" / "x.log")), [])
     with pytest.raises(LogFileError, match="is a directory"):
         configure_by(LogSettings(file=str(tmp_path)), [])
 

@@ -10,7 +10,12 @@ from urllib.parse import quote
 import pytest
 from pydantic import SecretStr
 
+from exporter.api.actions import queue_metrics
+from exporter.snapshot import QueueId
+from exporter.views import About, status_view
+from service.api.envelope import ApiError
 from service.api.settings import ApiSettings
+from tests.support.assessments import assessment, queue
 from tests.support.exporter_app import Client, FakeExporter
 
 FULL, READ = "a-full-key-of-tests", "a-read-key-of-tests"
@@ -166,6 +171,25 @@ def test_one_queue_by_name(client: Client) -> None:
     queues = client.get(f"{PATH}?action=queue_metrics&queueName={quote(name)}", KEY).json()["data"]["queues"]
     assert {queue["name"] for queue in queues} == {name}
     assert client.get(f"{PATH}?action=queue_metrics&queueName=none", KEY).status_code == 404
+
+
+def test_a_queue_goes_by_its_name_without_the_tag_of_a_cluster() -> None:
+    tagged = tuple(
+        queue("x")._replace(id=QueueId(prefix, name))
+        for prefix, name in (("bull", "{notifications}"), ("bull", "mail"), ("app", "mail"), ("app", "x"))
+    )
+    view = status_view(assessment(queues=tagged), About("1", monitoring=True, uptime=1.0))
+    for name, expected in (
+        ("notifications", ("bull", "{notifications}")),
+        ("x", ("app", "x")),
+        ("bull:mail", ("bull", "mail")),
+    ):
+        (found,) = queue_metrics(view, name).queues
+        assert (found.prefix, found.name) == expected
+    with pytest.raises(ApiError, match="'mail' may be each of: app:mail, bull:mail") as error:
+        queue_metrics(view, "mail")
+    assert error.value.status == 400
+    assert queue_metrics(view, "bull:lost").unread[0].name == "lost"
 
 
 def test_the_description_and_its_page_need_no_key_and_load_nothing(client: Client) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.bullmq.collect import BullMQSource
@@ -7,7 +9,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.snapshot import BullMQState, QueueId
+from exporter.snapshot import BullMQState, QueueId, Search
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from tests.support.key_servers import CACHE, HALVES, DeploymentOf, Keys, share_slots
@@ -39,7 +41,9 @@ def test_before_anything_is_found(cache: Keys, connect: DeploymentOf) -> None:
     bullmq, discovery = source(connect(url="redis://cache"))
     assert collect(bullmq) == BullMQState((), discovered=False)
     discovery.discover_once(Deadline.after(5))
-    assert collect(bullmq) == BullMQState((), discovered=True)
+    state = collect(bullmq)
+    assert replace(state, search=Search()) == BullMQState((), discovered=True)
+    assert state.search.ended_at is not None
 
 
 def test_without_a_queue_a_dead_redis_is_no_empty_one(
@@ -202,3 +206,35 @@ def test_queues_come_and_go(cache: Keys, connect: DeploymentOf) -> None:
         cache.hold(*expected)
         discovery.discover_once(Deadline.after(5))
         assert sorted(waiting(collect(bullmq))) == expected
+
+
+def asked(world: World, address: str, *command: str) -> int:
+    return world.commands.count((address, command))
+
+
+def test_each_node_has_its_own_clock(halves: dict[str, Keys], connect: DeploymentOf, world: World) -> None:
+    for address, seconds in ((FIRST, 1_000_000), (SECOND, 5_000_000)):
+        halves[address].replies["TIME",] = [b"%d" % seconds, b"0"]
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
+    collect(bullmq)
+    since = {
+        address: int(command[2]) / 1000 + 3600
+        for address, command in world.commands
+        if command[0] == "ZCOUNT" and command[1].endswith(":failed")
+    }
+    assert since == {FIRST: pytest.approx(1_000_000, abs=10), SECOND: pytest.approx(5_000_000, abs=10)}
+    collect(bullmq)
+    assert [asked(world, address, "TIME") for address in HALVES] == [1, 1]
+
+
+def test_a_node_that_is_silent_is_not_asked_for_its_clock_each_time(
+    halves: dict[str, Keys], connect: DeploymentOf, world: World
+) -> None:
+    deployment = connect(cluster=list(HALVES))
+    deployment.topology(Deadline.after(5))
+    world.servers[SECOND] = silent
+    bullmq, _ = source(deployment, queues=["{mail}", "{foo}"])
+    for _ in range(3):
+        assert len(collect(bullmq).unread) == 1
+    assert asked(world, SECOND, "INFO", "server") == 1
+    assert asked(world, SECOND, "TIME") == 0

@@ -33,7 +33,7 @@ EMPTY: dict[str, Reply] = {
     "ZCARD completed": 0,
     "ZCARD failed": 0,
     "ZCARD repeat": 0,
-    "HMGET meta": [None, None, None],
+    "HMGET meta": [None, None, None, None],
     "LINDEX wait -1": None,
     "LINDEX active": None,
     "GET limiter": None,
@@ -127,7 +127,7 @@ def test_every_state() -> None:
             "ZCARD completed": 7,
             "ZCARD failed": 8,
             "ZCARD repeat": 9,
-            "HMGET meta": [b"1", b"10", None],
+            "HMGET meta": [b"1", b"10", None, b"bullmq:6.7.0"],
             "LINDEX wait -1": b"w",
             "LINDEX paused -1": b"p",
             "LINDEX paused -2": b"q",
@@ -138,7 +138,7 @@ def test_every_state() -> None:
         }
     )
     jobs = JobCounts(21, 3, 4, 5, 6, 7, 8)
-    assert counts == Counts(jobs, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a")
+    assert counts == Counts(jobs, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a", version="6.7.0")
 
 
 @pytest.mark.parametrize("key", ["wait", "paused"])
@@ -172,7 +172,9 @@ def test_a_list_that_changes_between_two_commands() -> None:
 def test_rate_limit(
     max_jobs: bytes | None, started: bytes | None, ttl_ms: int, seconds: float | None
 ) -> None:
-    counts = counted({"HMGET meta": [None, None, max_jobs], "GET limiter": started, "PTTL limiter": ttl_ms})
+    counts = counted(
+        {"HMGET meta": [None, None, max_jobs, None], "GET limiter": started, "PTTL limiter": ttl_ms}
+    )
     assert counts.rate_limit_ttl == seconds
 
 
@@ -180,7 +182,7 @@ BUSY: dict[str, Reply] = {
     "LLEN wait": 3,
     "LLEN active": 1,
     "ZCARD delayed": 4,
-    "HMGET meta": [b"1", b"7", b"10"],
+    "HMGET meta": [b"1", b"7", b"10", None],
     "GET limiter": b"10",
     "PTTL limiter": 500,
     "LINDEX wait -1": b"3",
@@ -250,11 +252,11 @@ def test_a_queue_that_has_moved_is_unread(named: str) -> None:
 @pytest.mark.parametrize(
     ("meta", "limit", "odd"),
     [
-        ([None, b"7", None], 7, ()),
-        ([None, b"Infinity", None], None, ()),
-        ([None, b"2.5", None], None, ("concurrency: '2.5' is not a whole number",)),
-        ([None, b"a" * 99, None], None, (f"concurrency: {'a' * 40!r} is not a whole number",)),
-        ([None, None, b"1e2"], None, ("rate limit: '1e2' is not a whole number",)),
+        ([None, b"7", None, None], 7, ()),
+        ([None, b"Infinity", None, None], None, ()),
+        ([None, b"2.5", None, None], None, ("concurrency: '2.5' is not a whole number",)),
+        ([None, b"a" * 99, None, None], None, (f"concurrency: {'a' * 40!r} is not a whole number",)),
+        ([None, None, b"1e2", None], None, ("rate limit: '1e2' is not a whole number",)),
     ],
 )
 def test_an_odd_number_in_meta_costs_its_own_figure(meta: Reply, limit: int | None, odd: tuple[str]) -> None:

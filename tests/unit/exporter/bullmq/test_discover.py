@@ -73,11 +73,21 @@ def test_the_next_search_and_round_come_when_they_are_due(
     assert commands.count("CLIENT") - commands.count("SETNAME") == 15
 
 
-def test_named_queues_are_known_at_once(connect: DeploymentOf) -> None:
-    queues = discovery(connect, queues=["mail", "orders"])
-    known = queues.known()
+@pytest.mark.parametrize("prefixes", [[], ["bull"]])
+def test_named_queues_are_known_at_once(prefixes: list[str], connect: DeploymentOf) -> None:
+    known = discovery(connect, queues=["mail", "orders"], prefixes=prefixes).known()
     assert known.queues == (QueueId("bull", "mail"), QueueId("bull", "orders"))
-    assert (known.complete, known.workers) == (True, None)
+    assert (known.complete, known.workers) == (bool(prefixes), None)  # it may be under another prefix
+
+
+def test_a_named_queue_is_found_under_any_prefix(cache: Keys, connect: DeploymentOf, clock: Clock) -> None:
+    cache.hold("mail", prefix="{app}")
+    cache.pages = [[], ["{app}:mail:meta"]]
+    queues = discovery(connect, queues=["mail"])
+    queues.step()
+    assert names(queues) == []  # not under the default prefix, and the search has not ended
+    queues.step()
+    assert (queues.known().queues, queues.known().problems) == ((QueueId("{app}", "mail"),), ())
 
 
 def test_a_name_that_redis_does_not_have_is_reported(cache: Keys, connect: DeploymentOf) -> None:
@@ -120,10 +130,11 @@ def test_client_list_refused_is_unknown_not_none(cache: Keys, connect: Deploymen
     queues = discovery(connect)
     assert look(queues) == ["mail"]
     assert queues.known().workers is None
+    assert "NOPERM" in queues.known().workers_unknown[QueueId("bull", "mail")]
     assert [problem.split(" ")[:3] for problem in queues.known().problems] == [["CLIENT", "LIST:", "NOPERM"]]
     cache.refused = set()
     look(queues)
-    assert (queues.known().workers, queues.known().problems) == ({}, ())
+    assert (queues.known().workers, queues.known().problems) == ({QueueId("bull", "mail"): 0}, ())
 
 
 def test_a_count_of_workers_grows_stale(
@@ -173,16 +184,46 @@ def test_a_search_that_could_read_nothing_does_not_wait_for_the_next(
     assert (names(queues), queues.known().complete, clock.now) == (["mail"], True, 1007)
 
 
-def test_what_cannot_be_confirmed_is_not_taken_for_a_queue(cache: Keys, connect: DeploymentOf) -> None:
+@pytest.mark.parametrize("command", ["EXISTS", "TYPE"])
+def test_one_of_the_two_proofs_is_enough(command: str, cache: Keys, connect: DeploymentOf) -> None:
+    """An access list that was made for an earlier version has no TYPE."""
     cache.hold("mail")
-    cache.refused = {"EXISTS"}
+    cache.refused = {command}
     queues = discovery(connect)
-    assert look(queues) == []
-    assert [problem.split(" ")[0] for problem in queues.known().problems] == ["EXISTS:"]
+    assert look(queues) == ["mail"]
     cache.refused = set()
     assert look(queues) == ["mail"]
-    cache.refused = {"EXISTS"}
+
+
+def test_a_candidate_that_is_refused_is_an_unread_queue(cache: Keys, connect: DeploymentOf) -> None:
+    mail = QueueId("bull", "mail")
+    cache.hold("mail")
+    cache.refused = {"EXISTS", "TYPE"}
+    queues = discovery(connect)
+    assert look(queues) == []
+    assert "NOPERM" in queues.known().unread[mail].message
+    cache.pages = [["bull:mail:id"], ["bull:mail:meta"]]
+    queues.step()
+    assert list(queues.known().unread) == [mail]  # while the next search runs, too
+    cache.refused = set()
     assert look(queues) == ["mail"]
+    assert queues.known().unread == {}
+    cache.refused = {"EXISTS", "TYPE"}
+    assert look(queues) == ["mail"]
+    assert queues.known().unread == {}  # it is read like before
+
+
+def test_a_refused_candidate_that_is_gone_is_named_until_a_search_has_ended(
+    cache: Keys, connect: DeploymentOf
+) -> None:
+    cache.hold("mail")
+    cache.refused = {"EXISTS", "TYPE"}
+    queues = discovery(connect)
+    look(queues)
+    cache.exist.clear()
+    assert list(queues.known().unread) == [QueueId("bull", "mail")]
+    look(queues)
+    assert queues.known().unread == {}
 
 
 def test_unreachable_is_tried_again(connect: DeploymentOf, world: World) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,11 @@ from exporter.bullmq.keys import (
     base as base_of,
 )
 from exporter.bullmq.keys import (
+    candidate_of,
     is_pattern,
     is_python_name,
     is_selected,
     is_tagged,
-    queue_of_meta,
     scan_pattern,
     slot_of,
     worker_queues,
@@ -78,13 +79,13 @@ def test_only_a_hash_tag_keeps_a_queues_keys_together(prefix: str, name: str, ta
     ],
 )
 def test_a_meta_key_names_its_queue(key: str, queue: tuple[str, str] | None) -> None:
-    assert queue_of_meta(key, ("bull", "shop", "shop:eu")) == queue
+    assert candidate_of(key, ("bull", "shop", "shop:eu")) == queue
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_every_queues_meta_key_leads_back_to_it(prefix: str, name: str) -> None:
     queue = QueueId(prefix, name)
-    assert queue_of_meta(base_of(queue) + "meta", [prefix]) == queue
+    assert candidate_of(base_of(queue) + "meta", [prefix]) == queue
 
 
 def encoded(name: str) -> str:
@@ -114,9 +115,14 @@ def test_python_writes_the_queues_name_as_it_is() -> None:
 
 
 def test_glob_characters_of_a_prefix_are_escaped() -> None:
-    assert scan_pattern(["bull"]) == "bull:*:meta"
-    assert scan_pattern(["a*b?[c]^d\\-"]) == r"a\*b\?\[c\]\^d\\\-:*:meta"
-    assert scan_pattern(["bull", "shop"]) == "*:meta"
+    assert scan_pattern(["bull"]) == "bull:*:[im]*[da]"
+    assert scan_pattern(["a*b?[c]^d\\-"]) == r"a\*b\?\[c\]\^d\\\-:*:[im]*[da]"
+    assert scan_pattern(["bull", "shop"]) == scan_pattern([]) == "*:[im]*[da]"
+
+
+@pytest.mark.parametrize("key", ["bull:mail:meta", "bull:mail:id", "{bull}:a:b:id"])
+def test_one_pattern_matches_the_keys_of_both_libraries(key: str) -> None:
+    assert fnmatchcase(key, scan_pattern([]))
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,13 @@ from exporter.bullmq.counts import (
     unpack,
     with_tails,
 )
-from exporter.bullmq.keys import base, queue_of_meta, slot_of, worker_queues
+from exporter.bullmq.keys import base, candidate_of, slot_of, worker_queues
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot import QueueId
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")
-IDLE: list[Reply] = [*[0] * 9, [None, None, None], *[None] * 3, -2, 0, 0, 0]
+IDLE: list[Reply] = [*[0] * 9, [None, None, None, None], *[None] * 3, -2, 0, 0, 0]
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), min_size=1)
 PREFIXES = st.sampled_from(["bull", "shop:eu", "{bull}", "b*ll"])
 BULKS = st.none() | st.binary()
@@ -51,15 +51,17 @@ def keys_of(packed: bytes) -> list[bytes]:
     return keys
 
 
-@given(PREFIXES, NAMES)
-def test_a_meta_key_leads_back_to_its_queue(prefix: str, name: str) -> None:
-    assert queue_of_meta(f"{prefix}:{name}:meta", (prefix,)) == QueueId(prefix, name)
+@given(PREFIXES, NAMES, st.sampled_from(["meta", "id"]))
+def test_a_key_leads_back_to_its_queue(prefix: str, name: str, key: str) -> None:
+    assert candidate_of(f"{prefix}:{name}:{key}", (prefix,)) == QueueId(prefix, name)
+    assert candidate_of(f"{prefix}:{name}:{key}", ()) == QueueId(prefix, name)
 
 
 @given(PREFIXES, NAMES, st.sampled_from(["", ":w:", ":w:anna", ":w:a:w:b"]))
 def test_a_name_comes_through_nodes_encoding(prefix: str, name: str, suffix: str) -> None:
     client = f"{prefix}:{base64.b64encode(name.encode()).decode()}{suffix}"
     assert worker_queues(client, (prefix,))[0] == QueueId(prefix, name)
+    assert worker_queues(client, ())[0] == QueueId(prefix, name)
 
 
 @given(st.text())
@@ -69,7 +71,7 @@ def test_no_connections_name_is_too_odd(client: str) -> None:
 
 @given(st.binary())
 def test_any_client_list_can_be_read(raw: bytes) -> None:
-    assert all(count > 0 for count in client_names(raw).values())
+    assert all(count > 0 for count in client_names(raw).connections.values())
 
 
 @given(NAMES, st.sampled_from(["wait", "meta", "{other}", "7"]))

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
 from exporter.commands import tables
-from exporter.snapshot import Rates, Snapshot
+from exporter.snapshot import BullMQState, QueueId, Rates, Search, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok, value_or_none
 from tests.support.assessments import assessment, healthy_assessment, queue
@@ -99,6 +99,12 @@ def test_prefixes_are_shown_where_there_are_several() -> None:
     assert "bull:mail" not in text(tables.queues_table(VIEW))
 
 
+def test_a_queue_of_bull_is_marked() -> None:
+    view = status_view(assessment(queues=(queue("jobs", library="bull"), queue("mail"))), ABOUT)
+    assert "jobs (Bull)" in text(tables.queues_table(view))
+    assert "mail (Bull)" not in text(tables.queues_table(view))
+
+
 def test_in_indonesian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
     status = text(tables.status_table(VIEW))
@@ -117,6 +123,31 @@ def test_in_indonesian(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_queues() -> None:
     view = status_view(assessment(queues=()), ABOUT)
     assert text(tables.queues_table(view)).startswith("1 queue\n\nnot read: bull:lost")
+
+
+def test_what_was_searched_and_what_is_no_queue() -> None:
+    passed_over = {QueueId("app", f"users\x1b{number}"): "its active is a set" for number in range(5)}
+    search = Search(("bull", "app"), 1234, 5.0, passed_over, {QueueId("x", "y"): "NOPERM no"})
+    snapshot = replace(
+        assessment().snapshot, bullmq=Ok(BullMQState((queue(),), discovered=True, search=search))
+    )
+    view = status_view(Assessment(snapshot, assessment().health), ABOUT)
+    output = text(tables.queues_table(view))
+    assert "searched 1,234 keys for the prefixes bull, app" in output
+    assert "1 candidate cannot be read: x:y (NOPERM no)" in output
+    assert "5 candidates are not queues: app:users\\x1b0 (its active is a set), app:users\\x1b1" in output
+    assert "users\\x1b3" not in output
+    assert "searched 1,234 keys for the prefixes bull, app" in text(tables.status_table(view))
+    anywhere = replace(snapshot, bullmq=Ok(BullMQState((), search=replace(search, prefixes=()))))
+    output = text(tables.queues_table(status_view(Assessment(anywhere, assessment().health), ABOUT)))
+    assert "searched 1,234 keys under any prefix" in output
+
+
+def test_workers_that_are_not_known_have_a_reason() -> None:
+    unknown = queue("mail")._replace(workers=None, workers_unknown="no connection has the queue's name")
+    view = status_view(assessment(queues=(unknown,)), ABOUT)
+    output = text(tables.queues_table(view))
+    assert "mail: the number of workers is not known (no connection has the queue's name)" in output
 
 
 def test_an_unread_source_has_a_reason() -> None:

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config.environment import (
-    EXPORTER_VARIABLES,
-    exporter_environment,
-    misspelled_exporter_variables,
-)
+from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment
+from exporter.config.notices import exporter_notices
 from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
+from exporter.redis.deployment import Deployment
 from service.config.load import ConfigError, Loaded, leaf_type
 
 NO_NODE = "needs REDIS_CLUSTER_HOST_1 and REDIS_CLUSTER_PORT_1, or REDIS_URL of any node"
@@ -188,12 +186,175 @@ def test_a_url_in_the_place_of_an_address_is_hidden(name: str) -> None:
     assert "hunter2" not in complaint(**{name: "redis://:hunter2@host:1"})
 
 
-def test_misspelled_variables() -> None:
-    wrong = ["REDIS_PASWORD", "REDIS_URI", "REDIS_CLUSTER_PORT12"]
-    right = ["REDIS_PASSWORD_FILE", "REDIS_CLUSTER_HOST_12"]
-    shared = ["REDIS_HOST", "REDIS_PORT", "REDIS_SERVICE_HOST", "REDIS_PORT_6379_TCP_ADDR", "BULLMQ_VERSION"]
-    assert misspelled_exporter_variables([*wrong, *right, *shared]) == {
-        "REDIS_PASWORD": "REDIS_PASSWORD",
-        "REDIS_URI": "REDIS_URL",
-        "REDIS_CLUSTER_PORT12": "REDIS_CLUSTER_PORT_1",
+# --- Redis as other programs name it -----------------------------------------------------------------------
+
+KUBERNETES = "tcp://10.0.0.1:6380"
+OF_KUBERNETES = "REDIS_PORT is ignored: Kubernetes sets it for its Service redis"
+NO_SOCKET = "after unix:// (and user:password@) there is the absolute path of a socket"
+
+
+@pytest.mark.parametrize(
+    ("environ", "seed", "database"),
+    [
+        ({}, "127.0.0.1:6379", 0),
+        ({"REDIS_HOST": "cache"}, "cache:6379", 0),
+        ({"REDIS_HOST": "cache", "REDIS_PORT": "6390", "REDIS_DB": "3"}, "cache:6390", 3),
+        ({"REDIS_HOST": "cache:6390", "REDIS_DATABASE": "3"}, "cache:6390", 3),
+        ({"REDIS_DATABASE": "3", "REDIS_DB": "3"}, "127.0.0.1:6379", 3),
+        ({"REDIS_PORT": "6390"}, "127.0.0.1:6390", 0),
+        ({"REDIS_HOST": "::1"}, "[::1]:6379", 0),
+        ({"REDIS_HOST": "fd00::5", "REDIS_PORT": "7"}, "[fd00::5]:7", 0),
+        ({"REDIS_HOST": "[::1]:7"}, "[::1]:7", 0),
+        ({"REDIS_HOST": "/run/redis.sock", "REDIS_PORT": ""}, "/run/redis.sock", 0),
+        ({"REDIS_URL": "unix:///run/redis.sock?db=1"}, "/run/redis.sock", 1),
+        ({"REDIS_URL": "redis+unix://u:p@/run/re%20dis.sock"}, "/run/re dis.sock", 0),
+        ({"REDIS_URL": "redis-socket:///run/r.sock?database=4"}, "/run/r.sock", 4),
+        ({"REDIS_URL": "redis://h/1"}, "h:6379", 1),
+        ({"REDIS_URL": "redis://h/0", "REDIS_DB": "5"}, "h:6379", 0),
+        ({"REDIS_URL": "redis://h", "REDIS_DB": "5"}, "h:6379", 5),
+        ({"REDIS_URL": "redis://h?db=2&family=6"}, "h:6379", 2),
+        ({"REDIS_URL": "redis://h:1", "REDIS_HOST": "other", "REDIS_PORT": "2"}, "h:1", 0),
+        ({"REDIS_CLUSTER_HOST_1": "c", "REDIS_HOST": "h", "REDIS_DB": "2"}, "c:6379", 0),
+        ({"REDIS_USE_CLUSTER": "true", "REDIS_HOST": "h", "REDIS_PORT": "7"}, "h:7", 0),
+        ({"REDIS_USE_CLUSTER": "false", "REDIS_CLUSTER_HOST_1": "c", "REDIS_HOST": "h"}, "h:6379", 0),
+        ({"REDIS_PORT": KUBERNETES}, "127.0.0.1:6379", 0),
+        ({"REDIS_PORT": KUBERNETES, "REDIS_HOST": "redis"}, "redis:6380", 0),
+        (
+            {"REDIS_PORT": KUBERNETES, "REDIS_HOST": "redis.prod.svc.cluster.local"},
+            "redis.prod.svc.cluster.local:6380",
+            0,
+        ),
+        ({"REDIS_PORT": KUBERNETES, "REDIS_HOST": "10.0.0.1"}, "10.0.0.1:6380", 0),
+        ({"REDIS_PORT": KUBERNETES, "REDIS_HOST": "cache.example"}, "cache.example:6379", 0),
+        ({"REDIS_PORT": KUBERNETES, "REDIS_URL": "redis://h:1"}, "h:1", 0),
+    ],
+)
+def test_where_redis_is(environ: dict[str, str], seed: str, database: int) -> None:
+    deployment = Deployment(loaded(**environ).model.redis)
+    assert deployment.seeds == (seed,)
+    assert deployment._connection_options(seed).database == database
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"REDIS_PORT": "x"}, "REDIS_PORT=x (environment): should be a whole number"),
+        ({"REDIS_PORT": "70000"}, "REDIS_PORT=70000 (environment): should be less than or equal to 65535"),
+        ({"REDIS_DB": "one"}, "REDIS_DB=one (environment): should be a whole number"),
+        (
+            {"REDIS_DB": "1", "REDIS_DATABASE": "2"},
+            "REDIS_DATABASE=2 (environment): REDIS_DB=1 is set too: keep one of them",
+        ),
+        (
+            {"REDIS_HOST": "redis://:hunter2@h"},
+            "REDIS_HOST=(hidden) (environment): is a URL: set REDIS_URL instead",
+        ),
+        (
+            {"REDIS_HOST": "h:1", "REDIS_PORT": "2"},
+            "REDIS_HOST=h:1 (environment): has a port, and REDIS_PORT (redis.port) is another one",
+        ),
+        (
+            {"REDIS_HOST": "/run/r.sock", "REDIS_TLS": "true"},
+            "REDIS_TLS=true (environment): Redis has no TLS on a unix socket",
+        ),
+        (
+            {"REDIS_URL": "unix://run/redis.sock"},
+            f"REDIS_URL (environment): {NO_SOCKET}",
+        ),
+        ({"REDIS_URL": "redis://h/1?db=2"}, "REDIS_URL (environment): the URL names two databases"),
+    ],
+)
+def test_a_place_of_redis_that_cannot_be_used(environ: dict[str, str], line: str) -> None:
+    assert complaint(**environ) == line
+
+
+@pytest.mark.parametrize(
+    ("environ", "notices"),
+    [
+        ({"REDIS_HOST": "h", "REDIS_PORT": "7", "REDIS_DB": "0", "REDIS_DATABASE": "0"}, []),
+        (
+            {"REDIS_URL": "redis://h:1", "REDIS_HOST": "other"},
+            ["REDIS_HOST is ignored: REDIS_URL is set"],
+        ),
+        ({"REDIS_URL": "redis://u:p@h:1", "REDIS_HOST": "h", "REDIS_PORT": "1"}, []),
+        (
+            {"REDIS_CLUSTER_HOST_1": "c", "REDIS_HOST": "h", "REDIS_DB": "2"},
+            [
+                "REDIS_HOST is ignored: REDIS_CLUSTER_HOST_1 is set",
+                "REDIS_DB is ignored: a cluster has only database 0",
+            ],
+        ),
+        (
+            {"REDIS_URL": "redis://h/1", "REDIS_DB": "2"},
+            ["REDIS_DB is ignored: REDIS_URL names database 1"],
+        ),
+        ({"REDIS_URL": "redis://h/2", "REDIS_DB": "2"}, []),
+        (
+            {"REDIS_PORT": KUBERNETES, "REDIS_SERVICE_HOST": "10.0.0.1"},
+            [f"{OF_KUBERNETES}; REDIS_HOST=redis would use that Service"],
+        ),
+        (
+            {"REDIS_PORT": KUBERNETES, "REDIS_HOST": "cache.example"},
+            [OF_KUBERNETES],
+        ),
+        ({"REDIS_PORT": KUBERNETES, "REDIS_HOST": "redis"}, []),
+        ({"REDIS_PORT": KUBERNETES, "REDIS_URL": "redis://h"}, []),
+    ],
+)
+def test_variables_without_an_effect_are_named(environ: dict[str, str], notices: list[str]) -> None:
+    assert [str(notice) for notice in exporter_notices(loaded(**environ), environ)] == notices
+
+
+def test_unknown_variables_are_named() -> None:
+    unknown = {
+        "REDIS_PASWORD": "; did you mean REDIS_PASSWORD?",
+        "REDIS_URI": "; did you mean REDIS_URL?",
+        "REDIS_USER": "; did you mean REDIS_USERNAME?",
+        "REDIS_CLUSTER_PORT12": "; did you mean REDIS_CLUSTER_PORT_1?",
+        "REDIS_CLUSTER_NODES": "; did you mean REDIS_CLUSTER_HOST_1?",
+        "REDIS_MAX_RETRIES": "",
+        "BULLMQ_STATEFILE": "; did you mean BULLMQ_STATE_FILE?",
+        "BULLMQ_PREFIX": "; did you mean BULLMQ_PREFIXES?",
+        "BULLMQ_CONCURRENCY": "",
+        "EXPORTER_PORT": "; did you mean EXPORTER_LISTEN?",
+        "ENABLE_AUTOSCALING": "; did you mean ENABLE_AUTO_SCALING?",
+        "ENABLE_SOMETHING": "",
+        "MONITORING_INTERVAL": "; did you mean MONITORING_INTERVAL_MINUTES?",
+        "CRON_API_KYE": "; did you mean CRON_API_KEY?",
     }
+    fine = {
+        **dict.fromkeys(
+            ["REDIS_PASSWORD_FILE", "REDIS_CLUSTER_HOST_12", "EXPORTER_URL", "PATH", "LOG_DIR"], "x"
+        ),
+        "CRON_API_URL": "x",
+        "REDIS_UNSET": " ",
+        # what Kubernetes sets for Services named redis, redis-master, exporter
+        "REDIS_SERVICE_HOST": "10.0.0.1",
+        "REDIS_SERVICE_PORT": "6379",
+        "REDIS_SERVICE_PORT_TCP_REDIS": "6379",
+        "REDIS_PORT_6379_TCP": "tcp://10.0.0.1:6379",
+        "REDIS_PORT_6379_TCP_ADDR": "10.0.0.1",
+        "REDIS_PORT_6379_TCP_PROTO": "tcp",
+        "REDIS_MASTER_PORT": "tcp://10.0.0.2:6379",
+        "REDIS_MASTER_SERVICE_HOST": "10.0.0.2",
+        "EXPORTER_PORT_9877_TCP_PORT": "9877",
+    }
+    notices = exporter_notices(loaded(), dict.fromkeys(unknown, "secret") | fine)
+    assert {notice.variable: str(notice) for notice in notices} == {
+        name: f"{name} is not a setting{rest}" for name, rest in unknown.items()
+    }
+
+
+def test_the_notice_of_kubernetes_own_port_of_an_exporter() -> None:
+    assert exporter_notices(loaded(), {"EXPORTER_PORT": "tcp://10.0.0.3:9877"}) == []
+
+
+def test_every_error_of_a_file_is_known() -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded("listen: 1\nredis:\n  databse: 2\nmonitoring:\n  interval_minutes: soon\n")
+    error = caught.value
+    assert sorted(map(str, [error, *error.more])) == [
+        "listen=1 (oxherd.yaml, line 1): should be a text: put it in quotes",
+        "monitoring.interval_minutes=soon (oxherd.yaml, line 5): should be a number",
+        "redis.databse (oxherd.yaml, line 3): unknown setting; did you mean redis.database?",
+    ]

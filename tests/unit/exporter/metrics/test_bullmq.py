@@ -11,6 +11,7 @@ from service.outcome import Failed, Ok, Outcome
 MAIL = QueueId("bull", "mail")
 EMPTY = QueueState(MAIL, JobCounts(0, 0, 0, 0, 0, 0, 0), False, 0, 0, 0, 0)
 ALWAYS = {
+    "bullmq_queue_info",
     "bullmq_queue_paused",
     "bullmq_queue_delayed_overdue",
     "bullmq_queue_delayed_due",
@@ -55,6 +56,15 @@ def test_what_is_not_known_is_absent() -> None:
     values = series(BullMQState((EMPTY,)))
     assert {name for name in values if name.startswith("bullmq_queue_")} == ALWAYS
     assert set(values["bullmq_job_count"].values()) == {0}
+
+
+def test_what_made_a_queue() -> None:
+    of_bull = EMPTY._replace(id=QueueId("bull", "jobs"), library="bull")
+    values = series(BullMQState((EMPTY._replace(version="6.7.0"), of_bull)))
+    assert values["bullmq_queue_info"] == {
+        ("bull", "mail", "bullmq", "6.7.0"): 1,
+        ("bull", "jobs", "bull", ""): 1,
+    }
 
 
 def test_everything_that_is_known() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from exporter.assessment import Assessment
-from exporter.bullmq.events import Jobs
+from exporter.bullmq.streams.events import Jobs
 from exporter.health import Health
 from exporter.metrics import events
 from exporter.metrics.render import Renderer
@@ -50,3 +50,22 @@ def test_every_number_has_its_series() -> None:
 def test_streams_that_are_not_followed_have_no_series() -> None:
     for bullmq in (None, Failed("timeout", "late"), Ok(BullMQState(())), Ok(BullMQState((), events={}))):
         assert lines(bullmq) == []
+
+
+def test_what_nothing_tells_is_absent() -> None:
+    events = followed()
+    counters = events.counters._replace(added=None, removed=None, processing={})
+    other = QueueId("bull", "other")
+    exposition = lines(Ok(BullMQState((), events={MAIL: events._replace(counters=counters), other: events})))
+    assert not any(line.startswith("bullmq_job_added_total") and "mail" in line for line in exposition)
+    assert 'bullmq_job_added_total{prefix="bull",queue="other"} 1.0' in exposition
+    assert 'bullmq_job_started_total{prefix="bull",queue="mail"} 1.0' in exposition
+    alone = lines(Ok(BullMQState((), events={MAIL: events._replace(counters=counters)})))
+    assert not any(line.startswith("bullmq_job_removed_total") for line in alone)
+
+
+def test_a_family_without_a_sample_has_no_head() -> None:
+    counters = followed().counters._replace(removed=None)
+    state = BullMQState((), events={MAIL: followed()._replace(counters=counters)})
+    assessment = Assessment(Snapshot(0.0, bullmq=Ok(state)), Health(100.0, "healthy", ()))
+    assert "bullmq_job_removed_total" not in Renderer(events.FAMILIES).text(assessment).decode()

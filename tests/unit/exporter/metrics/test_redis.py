@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.redis import FAMILIES
+from exporter.redis.clocks import server_time
 from exporter.redis.collect import unpack_node
 from exporter.snapshot import NodeReading, RedisState, Snapshot, Topology, TopologyNode
 from service.outcome import Failed, Ok, Outcome
@@ -23,7 +24,8 @@ def recorded(version: str, info: str = "info.txt") -> NodeReading:
     texts = [(FIXTURES / version / name).read_bytes() for name in (info, "commandstats.txt")]
     read = unpack_node([*texts, 3])
     assert isinstance(read, Ok)
-    return read.value
+    assert server_time(read.value.info) is not None
+    return replace(read.value, clock_offset=0.0)  # it follows from when the exchange was
 
 
 def reading(info: str) -> NodeReading:

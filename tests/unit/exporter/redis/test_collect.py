@@ -1,14 +1,28 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
-from exporter.config.settings import RedisSettings
+from exporter.assessment import Assessment
+from exporter.config.settings import HealthSettings, RedisSettings
+from exporter.health import assess
+from exporter.metrics.render import Renderer
 from exporter.redis.collect import collect_redis, node_request, unpack_node
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import CommandStat, Keyspace, NodeReading, RedisState
+from exporter.snapshot import (
+    BullMQState,
+    CommandStat,
+    Keyspace,
+    NodeReading,
+    QueueId,
+    RedisState,
+    Snapshot,
+)
+from exporter.views import About, status_view
+from service.catalogs import ENGLISH
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError
 from tests.support.redis_servers import Server, World, answering
@@ -391,3 +405,64 @@ def test_a_node_that_loads_its_data_is_read_as_far_as_it_answers() -> None:
     assert isinstance(read, Ok)
     assert isinstance(read.value, NodeReading)
     assert read.value.info.number("loading") == 1
+
+
+def test_a_name_that_takes_all_the_time_gives_way_to_the_address(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that hangs: the name is the preferred endpoint, and the address is tried first next time."""
+    view = b"a 10.0.0.1:7001@17001,cache-1.example myself,master - 0 0 1 connected 0-16383\n"
+    shards: Reply = [[b"slots", [0, 16383], b"nodes", [[b"id", b"a", b"endpoint", b"cache-1.example"]]]]
+    world.servers["seed:6379"] = answering(
+        "redis_mode:cluster\r\n", cluster_nodes=view, cluster_shards=shards
+    )
+    tried: list[str] = []
+    usual = world.open_connection
+
+    def open_connection(host: str, *rest: Any) -> Any:
+        tried.append(host)
+        return usual(host, *rest)
+
+    monkeypatch.setattr("exporter.redis.deployment.open_connection", open_connection)
+    deployment = Deployment(settings(cluster=["seed"]))
+    assert collect(deployment).readings() == {}
+    world.servers["10.0.0.1:7001"] = world.servers["seed:6379"]
+    tried.clear()
+    assert list(collect(deployment).readings()) == ["10.0.0.1:7001"]
+    assert tried == ["10.0.0.1"]
+    deployment.close()
+
+
+HOSTILE = [
+    "",
+    "\x00\xff",
+    "redis_mode",
+    "redis_mode:standalone\r\nserver_time_usec:" + "9" * 20,
+    "redis_mode:standalone\r\nerrorstat_OOM:count=" + "9" * 20,
+    "redis_mode:standalone\r\nerrorstat_:\r\nerrorstat_OOM:count=nan",
+    "role:slave\r\nmaster_link_status:\r\nmaster_link_down_since_seconds:nan\r\nmaster_host:\r\n",
+    "maxmemory:inf\r\nmaxmemory_policy:\r\nused_memory:-1\r\nmaxclients:0\r\nconnected_clients:nan\r\n",
+    "min_slaves_good_slaves:nan\r\nrole:master\r\nrdb_last_bgsave_status:\r\naof_last_write_status:\r\n",
+    "evicted_keys:nan\r\nmaxmemory:1\r\nmaxmemory_policy:allkeys-lru\r\n",
+    "used_memory:inf\r\nmaxmemory:1\r\n",
+    "used_memory:1e400\r\ntotal_system_memory:1\r\nconnected_clients:inf\r\nmaxclients:1\r\n",
+]
+
+
+@pytest.mark.parametrize("info", HOSTILE)
+def test_odd_info_of_one_node_costs_only_that_node(world: World, info: str) -> None:
+    addresses = list(SLOTS_OF_MASTERS)
+    cluster(world, *addresses)
+    deployment = Deployment(settings(cluster=addresses))
+    collect(deployment)
+    view = world.servers[addresses[1]](("CLUSTER", "NODES"))
+    world.servers[addresses[1]] = answering(info, cluster_nodes=view, cluster_info=b"x\r\n")
+    for _ in range(2):
+        state = collect(deployment)
+        assert addresses[0] in state.readings()
+        snapshot = Snapshot(1.0, Ok(state), Ok(BullMQState((), {QueueId("bull", "x"): Failed("x", "x")})))
+        health = assess(snapshot, HealthSettings())
+        assert all(ENGLISH.render(issue.measured) for issue in health.issues)
+        assert Renderer().text(Assessment(snapshot, health))
+        assert status_view(Assessment(snapshot, health), About("1", monitoring=True))["redis"]
+    deployment.close()

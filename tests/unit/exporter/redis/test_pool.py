@@ -188,3 +188,41 @@ def test_why_there_is_no_connection_is_passed_on(kind: str) -> None:
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.message) == (kind, f"no {kind} to a:1")
     pools.close()
+
+
+def test_a_renewed_connection_is_made_again_before_the_next_request() -> None:
+    net = FakeNet(lambda: [b"PONG"])
+    pools = pools_of(net)
+    for pool in ("redis", "bullmq"):
+        execute(pools, pool=pool)
+        execute(pools, pool=pool, address="b:1")
+    pools.renew("a:1")
+    assert [connection.closed for connection in net.connections] == [False] * 4
+    for _ in range(2):
+        for pool in ("redis", "bullmq"):
+            execute(pools, pool=pool)
+            execute(pools, pool=pool, address="b:1")
+    assert len(net.connections) == 6
+    assert sum(connection.closed for connection in net.connections) == 2
+    pools.close()
+
+
+def test_a_request_that_runs_keeps_its_connection() -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def script() -> list[Reply]:
+        running.set()
+        assert go_on.wait(10)
+        return [b"PONG"]
+
+    net = FakeNet(script)
+    pools = pools_of(net)
+    pending = pools.submit("redis", "a:1", PING, Deadline.after(10))
+    assert running.wait(10)
+    pools.renew("a:1")
+    assert not net.connections[0].closed
+    go_on.set()
+    assert replies(pending.outcome()) == [b"PONG"]
+    execute(pools)
+    assert len(net.connections) == 2
+    pools.close()

@@ -29,8 +29,13 @@ def test_in_english(view: dict[str, Any]) -> None:
     assert off == "scaling is switched off: nothing is changed"
     assert dry_run == "dry run: nothing is changed"
     assert not_leader == "another scaler is the leader: this one changes nothing"
-    assert head == "target queues workers ready bounds waiting active load wait conditions last decision"
-    assert target == "mail mail 2 -> 5 2 2 to 10 5 2 0.70 1.0 s Overridden override: 5 by b: a"
+    assert head == (
+        "target queues workers ready bounds waiting active load util jobs/min run avg wait conditions "
+        "last decision"
+    )
+    assert target == (
+        "mail mail 2 -> 5 2 2 to 10 5 2 0.70 20 % 120 500 ms 1.0 s Overridden override: 5 by b: a"
+    )
     assert override == "mail: 5 workers until 1970-01-01 00:00:02 UTC, by b: a"
     assert action == "1970-01-01 00:00:01 UTC mail 1 -> 5 (x)"
 
@@ -41,7 +46,10 @@ def test_in_indonesian(view: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
     assert off == "penskalaan dimatikan: tidak ada yang diubah"
     assert dry_run == "uji coba: tidak ada yang diubah"
     assert not_leader == "scaler lain adalah pemimpin: yang ini tidak mengubah apa pun"
-    assert head == ("target antrean worker siap batas menunggu aktif beban tunggu kondisi keputusan terakhir")
+    assert head == (
+        "target antrean worker siap batas menunggu aktif beban utilisasi job/mnt proses rata2 tunggu kondisi "
+        "keputusan terakhir"
+    )
     assert target.startswith("mail mail 2 -> 5 2 2 sampai 10 5 2 0.70")
     assert override == "mail: 5 worker sampai 1970-01-01 00:00:02 UTC, oleh b: a"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.config.environment import misspelled_scaler_variables, scaler_environment
+from scaler.config.environment import scaler_environment, scaler_notices
 from scaler.config.policy_layers import checked_policy, origins, resolve
 from scaler.config.settings import PolicySettings, ScalerSettings, matching
 from scaler.config.validation import load_scaler_settings
@@ -187,10 +187,11 @@ def test_a_changed_policy_has_to_follow_the_same_rules() -> None:
             checked_policy(settings, mailer, changed)
 
 
-def test_misspelled_variables_are_reported() -> None:
-    assert misspelled_scaler_variables(
-        ["SCALER_STATEFILE", "PATH", "SCALING_INTERVAL_MINUTE", "PROMETHEUS_URL"]
-    ) == {
-        "SCALER_STATEFILE": "SCALER_STATE_FILE",
-        "SCALING_INTERVAL_MINUTE": "SCALING_INTERVAL_MINUTES",
-    }
+def test_unknown_variables_are_reported() -> None:
+    names = ["SCALER_STATEFILE", "PATH", "SCALING_INTERVAL_MINUTE", "PROMETHEUS_URL", "SCALER_WORKERS"]
+    environ = {**dict.fromkeys(names, "x"), "SCALER_PORT": "tcp://10.0.0.1:9878", "REDIS_PASWORD": "x"}
+    assert [str(notice) for notice in scaler_notices(environ)] == [
+        "SCALER_STATEFILE is not a setting; did you mean SCALER_STATE_FILE?",
+        "SCALER_WORKERS is not a setting",
+        "SCALING_INTERVAL_MINUTE is not a setting; did you mean SCALING_INTERVAL_MINUTES?",
+    ]

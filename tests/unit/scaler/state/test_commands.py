@@ -49,6 +49,20 @@ def test_an_unknown_or_ambiguous_name_is_an_error(loaded: Loaded[ScalerSettings]
         find_target(loaded.model, "mail-slow")
 
 
+def test_a_queue_goes_by_its_name_without_the_tag_of_a_cluster(tmp_path: Path) -> None:
+    text = """
+targets:
+  - {name: one, prefix: app, queues: ["{mail}", "{video-*}"], processes: {command: [x]}}
+  - {name: two, prefix: shop, queues: ["{mail}", orders], processes: {command: [x]}}
+"""
+    settings = load_scaler_settings(f"state_file: {tmp_path}/state.json\n{text}", {}, file="s.yml").model
+    for name, target in (("orders", "two"), ("video-7", "one"), ("shop:mail", "two"), ("app:{mail}", "one")):
+        assert find_target(settings, name).name == target
+    for name in ("mail", "{mail}"):
+        with pytest.raises(CommandError, match="is served by one, two: name one of them"):
+            find_target(settings, name)
+
+
 def test_commands_are_written_to_the_file_that_the_scaler_reads(loaded: Loaded[ScalerSettings]) -> None:
     [mailer, *_] = loaded.model.targets
     file = FileStore(loaded.model.state_file or "")

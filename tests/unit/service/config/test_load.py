@@ -13,7 +13,6 @@ from service.config.load import (
     masked,
     secret_names,
     secrets_of,
-    suspects,
     to_bool,
 )
 
@@ -205,19 +204,6 @@ def test_secrets() -> None:
     assert "hunter2" not in str(masked(model)) + repr(model)
     assert list(secrets_of(model)) == ["hunter2"]
     assert secret_names(Model, NAMES) == ["PASSWORD"]
-
-
-def test_slips_of_the_pen() -> None:
-    names = ["REDIS_PASSWORD", "REDIS_URL"]
-    variables = [
-        "REDIS_PASWORD",
-        "REDIS_URL",
-        "REDIS_PORT_6379_TCP",
-        "REDIS_SERVICE_HOST",
-        "PATH",
-        "EDIS_URL",
-    ]
-    assert suspects(variables, names, ("REDIS_",)) == {"REDIS_PASWORD": "REDIS_PASSWORD"}
 
 
 @given(st.text())

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.bullmq.events import split_id
-from exporter.bullmq.stream import Stream, StreamPosition
+from exporter.bullmq.streams.events import split_id
+from exporter.bullmq.streams.stream import Stream, StreamPosition
 from exporter.snapshot import QueueId
 from service.atomic_file import check_folder, replace_file
 from service.clock import monotonic

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from exporter.derived import average
 from exporter.snapshot import Events, Histogram, JobCounters, QueueId, Rates
 
 WINDOW: Final = 300.0
@@ -16,6 +17,14 @@ HOUR: Final = 3600.0
 _WINDOW_STEP: Final = 15.0  # seconds between two samples of the window
 _HOUR_STEP: Final = 120.0  # seconds between two samples of the hour
 _MIN_SECONDS: Final = 10.0  # the shortest time that a rate may cover
+
+
+class _Sample(NamedTuple):
+    """A sample of a queue in the window: its counters, and what is missing in them."""
+
+    at: float
+    counters: JobCounters
+    missing: tuple[int, int, int]
 
 
 class _Totals(NamedTuple):
@@ -31,7 +40,7 @@ class _History:
     """One queue's samples, the oldest first, all since the same start of its counters."""
 
     since: float
-    window: deque[tuple[float, JobCounters]] = field(default_factory=deque)
+    window: deque[_Sample] = field(default_factory=deque)
     hour: deque[_Totals] = field(default_factory=deque)
 
 
@@ -68,9 +77,9 @@ class RateHistory:
         history = self._queues.get(queue)
         if history is None or history.since != events.since:
             history = _History(events.since)
-        history.window.append((at, events.counters))
+        history.window.append(_Sample(at, events.counters, _missing(events)))
         # One sample older than the window stays: a rate covers the whole window.
-        while len(history.window) > 1 and history.window[1][0] <= at - WINDOW:
+        while len(history.window) > 1 and history.window[1].at <= at - WINDOW:
             history.window.popleft()
         if not history.hour or at - history.hour[-1].at >= _HOUR_STEP:
             history.hour.append(_Totals(at, events.counters.failed, events.lost))
@@ -103,13 +112,14 @@ def difference(now: Histogram, before: Histogram) -> Histogram:
 
 
 def _rates(history: _History, at: float, events: Events) -> Rates | None:
-    began, before = history.window[0]
+    began, before, missing = history.window[0]
     seconds = at - began
     if seconds < _MIN_SECONDS:
         return None
     now = events.counters
     completed, failed = now.completed - before.completed, now.failed - before.failed
     ended = completed + failed
+    whole = missing == _missing(events)  # else jobs ended that are not in the counters, nobody knows how many
     wait = difference(now.wait, before.wait)
     processing = _sum(
         [difference(after, before.processing[outcome]) for outcome, after in now.processing.items()]
@@ -117,16 +127,23 @@ def _rates(history: _History, at: float, events: Events) -> Rates | None:
     oldest = history.hour[0]
     return Rates(
         seconds,
-        completed * 60 / seconds,
-        failed * 60 / seconds,
-        failed / ended if ended else None,
+        completed * 60 / seconds if whole else None,
+        failed * 60 / seconds if whole else None,
+        failed / ended if ended and whole else None,
         histogram_quantile(wait, 0.5),
         histogram_quantile(wait, 0.95),
         histogram_quantile(processing, 0.5),
         histogram_quantile(processing, 0.95),
         now.failed - oldest.failed,
         events.lost - oldest.lost,
+        wait_average=average(wait),
+        processing_average=average(processing),
     )
+
+
+def _missing(events: Events) -> tuple[int, int, int]:
+    """What changes when the counters are no longer all that happened, or more than that."""
+    return events.lost, events.undone, events.gaps
 
 
 def _sum(histograms: list[Histogram]) -> Histogram:

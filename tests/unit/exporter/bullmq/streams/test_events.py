@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.events import Entry, Jobs, missing_before
+from exporter.bullmq.streams.events import Entry, Jobs, missing_before
 from exporter.snapshot import Histogram, JobCounters
 
 NONE = dict.fromkeys(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.events import Jobs
-from exporter.bullmq.rates import RateHistory, histogram_quantile
+from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.rates import RateHistory, histogram_quantile
 from exporter.snapshot import Events, Histogram, QueueId, Rates
 
 MAIL = QueueId("bull", "mail")
@@ -72,8 +72,24 @@ def test_nothing_is_known_at_first() -> None:
 def test_rates_of_what_came_since() -> None:
     history = RateHistory()
     history.record(0, {MAIL: events(completed=100, failed=7, waits=(50,))})
-    current = rates(history, 60, events(completed=190, failed=17, lost=3, waits=(50, 10)))
-    assert current == Rates(60, 90.0, 10.0, 0.1, 1.5, 1.95, 0.5, 0.95, 10, 3)
+    current = rates(history, 60, events(completed=190, failed=17, waits=(50, 10)))
+    assert current == Rates(60, 90.0, 10.0, 0.1, 1.5, 1.95, 0.5, 0.95, 10, 0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("missing", [{"lost": 3}, {"undone": 1}, {"gaps": 1}])
+def test_no_rate_while_events_of_the_window_are_missing(missing: dict[str, int]) -> None:
+    history = RateHistory()
+    history.record(0, {MAIL: events(completed=100)})
+    later = events(completed=190, failed=10)._replace(**missing)  # type: ignore[arg-type]
+    current = rates(history, 60, later)
+    assert current is not None
+    assert (current.completed_per_minute, current.failed_per_minute, current.error_rate) == (None, None, None)
+    assert (current.failed_last_hour, current.lost_last_hour) == (10, missing.get("lost", 0))
+    for at in range(60, 500, 15):
+        history.record(at, {MAIL: later})
+    current = rates(history, 500, later._replace(counters=events(completed=280).counters))
+    assert current is not None
+    assert current.completed_per_minute is not None
 
 
 def test_without_an_end_there_is_no_error_rate() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from exporter.bullmq import follow
-from exporter.bullmq.follow import Follower, _Round
+from exporter.bullmq.streams import budget, follow, read_round
+from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
-from exporter.redis.protocol import Reply, ReplyError
+from exporter.redis.protocol import Reply, Request
 from exporter.snapshot import QueueId
 from service.outcome import Failed
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
@@ -85,9 +87,8 @@ def test_after_a_loss_only_what_is_certain_has_a_duration(server: Streams, timed
 def test_more_is_read_at_once(
     server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "_BATCH", 10)
-    timed.round()
-    next(iter(timed.follower._readers.values())).batch = 10
+    for module in (budget, read_round):
+        monkeypatch.setattr(module, "BATCH", 10)
     timed.round()
     server.add(1000, *["added 1"] * 25)
     assert [timed.round(), timed.round()] == [0.0, 0.0]
@@ -122,18 +123,29 @@ def test_what_is_new_is_read_once_after_a_node_was_silent(
     assert (events.read, events.counters.added, events.lag) == (2, 2, 0.0)
 
 
-def test_after_a_timeout_the_batches_are_smaller(
-    world: World, server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
+def test_after_answers_that_came_too_late_less_is_asked_for(
+    server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed.round()
-    monkeypatch.setattr(
-        timed.follower._deployment,
-        "execute",
-        lambda requests, *_, **__: dict.fromkeys(requests, Failed("timeout", "")),
-    )
-    for _ in range(5):
-        timed.round(seconds=11)
-    assert [reader.batch for reader in timed.follower._readers.values()] == [62]
+    for number in range(6):
+        server.add(1000 + number, f"completed {number} returnvalue={'x' * 300_000}")
+    (reader,) = timed.follower._readers.values()
+    execute = timed.follower.execute
+
+    def late(address: str, request: Request) -> list[Reply] | Failed:
+        replies = execute(address, request)
+        return (
+            Failed("timeout", "") if b"XREAD" in request.packed and len(str(replies)) > 400_000 else replies
+        )
+
+    monkeypatch.setattr(timed.follower, "execute", late)
+    for _ in range(3):
+        timed.round()
+    assert reader.budget < budget.BUDGET
+    for _ in range(8):
+        timed.round()
+    events = timed.events()
+    assert (events.counters.completed, events.lost) == (6, 0)
 
 
 def test_a_stream_that_vanishes_and_comes_again(server: Streams, timed: SteppedFollower) -> None:
@@ -245,14 +257,29 @@ def test_a_slot_that_moves_is_followed_and_nothing_counts_twice(
     assert (events.counters.added, events.read, events.lost) == (2, 3, 0)
 
 
-def test_readers_of_two_nodes_never_count_one_entry_twice(server: Streams, timed: SteppedFollower) -> None:
+def after_each_read(
+    timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]
+) -> None:
+    """Act between the next answer of XREAD and its use."""
+    execute, acted = timed.follower.execute, False
+
+    def slow(address: str, request: Request) -> list[Reply] | Failed:
+        nonlocal acted
+        replies = execute(address, request)
+        if b"XREAD" in request.packed and not acted:
+            acted = True
+            act()
+        return replies
+
+    monkeypatch.setattr(timed.follower, "execute", slow)
+
+
+def test_readers_of_two_nodes_never_count_one_entry_twice(
+    server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
     timed.round()
     server.add(1000, "added 1", "waiting 1")
-    (reader,) = timed.follower._readers.values()
-    read_round = _Round(reader.streams, 100, timed.clock.now, combined=True)
-    timed.round()
-    replies = [server(("XREAD", "COUNT", "100", "STREAMS", "bull:mail:events", "0-0"))]
-    assert not reader._apply(read_round, [b"not looked at"] * (read_round.request.replies - 1) + replies)
+    after_each_read(timed, monkeypatch, lambda: timed.round(seconds=0))
     assert timed.events().read == 2
 
 
@@ -324,14 +351,13 @@ def test_a_new_master_that_never_had_the_stream_undid_all(
     assert (events.read, events.undone, events.lost) == (3, 2, 0)
 
 
-def test_entries_of_a_demoted_master_do_not_count(server: Streams, timed: SteppedFollower) -> None:
+def test_entries_of_a_demoted_master_do_not_count(
+    server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
     timed.round()
-    (reader,) = timed.follower._readers.values()
+    (stream,) = timed.follower._streams.values()
     server.add(1000, "added 1")
-    read_round = _Round(reader.streams, 100, timed.clock.now, combined=False)
-    (stream,) = reader.streams
-    stream.set_owner("other:6379")
-    key = "bull:mail:events"
-    replies: list[Reply] = [ReplyError("ERR no such key")] * (read_round.request.replies - 1)
-    assert not reader._apply(read_round, [*replies, server.xread(100, [key], ["0-0"])])
+    after_each_read(timed, monkeypatch, lambda: stream.set_owner("other:6379"))
+    (reader,) = timed.follower._readers.values()
+    reader.step()
     assert (stream.read, stream.jobs.counters().added) == (0, 0)

@@ -1,0 +1,178 @@
+"""The candidates and the queues of a deployment: what is to be verified, what is a queue, what is none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.bullmq.candidates import NO_KEYS, NotAQueue, Verdict
+from exporter.bullmq.keys import base, is_selected
+from exporter.bullmq.search.passed_over import PassedOver
+from exporter.snapshot import Library, QueueId
+from service.outcome import Failed
+
+_VERIFY_AGAIN: Final = 600.0  # seconds: a queue of Bull may become one of BullMQ with the same name
+_REFUSED: Final = 1000  # candidates that are named as unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`has_meta`: its meta key was found; `worker`: a connection has the name of its worker; `before`: the
+    verdict that holds as long as the same number of its keys exists."""
+
+    queue: QueueId
+    has_meta: bool = False
+    worker: bool = False
+    before: NotAQueue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    failed: Failed
+    candidate: Candidate
+    search: int
+
+
+class Registry:
+    """`queues` has the library of each confirmed queue. Times are in seconds of one clock.
+
+    The same keys may belong to a queue called b with the prefix p:a, and to one called a:b with the prefix p:
+    a worker's connection decides, as its name has the queue's name encoded; else the shorter name counts.
+    """
+
+    def __init__(self, prefixes: Sequence[str], selected: Sequence[str]) -> None:
+        self._prefixes = frozenset(prefixes)
+        self._selected = selected
+        self.queues: dict[QueueId, Library] = {}
+        self._verified_at: dict[QueueId, float] = {}
+        self._by_base: dict[str, QueueId] = {}
+        self._pending: dict[str, Candidate] = {}
+        self._later: list[Candidate] = []
+        self._refused: dict[QueueId, _Refusal] = {}
+        self._passed_over = PassedOver()
+        self.search = 0
+
+    @property
+    def pending(self) -> int:
+        """How many candidates are to be verified."""
+        return len(self._pending)
+
+    def propose(
+        self,
+        queue: QueueId,
+        at: float,
+        *,
+        has_meta: bool = False,
+        worker: bool = False,
+        encoded: bool = False,
+    ) -> None:
+        """A candidate was found; it is verified unless that was done recently.
+
+        `encoded`: its name is that of a worker's connection, which says where the prefix ends.
+        """
+        if not is_selected(queue, self._selected):
+            return
+        key = base(queue)
+        known = self._by_base.get(key)
+        if known is not None:
+            if encoded and known != queue:
+                self._rename(known, queue)
+                known = queue
+            if at - self._verified_at[known] < _VERIFY_AGAIN:
+                return
+            queue = known
+        before = self._pending.get(key)
+        if before is not None:
+            has_meta, worker = has_meta or before.has_meta, worker or before.worker
+            queue = queue if encoded else before.queue
+        self._pending[key] = Candidate(queue, has_meta=has_meta, worker=worker)
+
+    def has_no_keys(self, queue: QueueId, at: float) -> bool:
+        """Whether it had no keys recently: a search finds it when it has some."""
+        before = self._passed_over.verdict(queue, at)
+        return before is not None and before.why == NO_KEYS.why
+
+    def take(self, limit: int, at: float) -> list[Candidate]:
+        """The next candidates to verify."""
+        candidates = [self._pending.pop(key) for key in list(self._pending)[:limit]]
+        return [replace(each, before=self._passed_over.verdict(each.queue, at)) for each in candidates]
+
+    def settle(self, candidate: Candidate, answer: Verdict | Failed, at: float) -> None:
+        """The verdict on a candidate. A node that did not answer is asked again in the next round."""
+        queue = candidate.queue
+        if isinstance(answer, Failed):
+            if not _is_denied(answer):
+                self._later.append(candidate)
+            if answer.kind == "refused" and queue not in self.queues:
+                self._refuse(candidate, answer, at)
+            return
+        self._refused.pop(queue, None)
+        if isinstance(answer, NotAQueue):
+            # A queue of Bull that has removed its jobs has no more than a counter: it remains what it was.
+            if queue not in self.queues:
+                self._passed_over.add(queue, answer, at, has_meta=candidate.has_meta)
+            return
+        self._passed_over.forget(queue)
+        self.queues[queue] = answer
+        self._verified_at[queue] = at
+        self._by_base[base(queue)] = queue
+
+    def retry(self) -> None:
+        """Verify again what could not be verified."""
+        for candidate in self._later:
+            self._pending.setdefault(base(candidate.queue), candidate)
+        self._later = []
+
+    def remove(self, queues: Iterable[QueueId]) -> None:
+        """These have no keys and no workers any more."""
+        for queue in queues:
+            del self.queues[queue], self._verified_at[queue], self._by_base[base(queue)]
+
+    def begin_search(self) -> None:
+        self.search += 1
+
+    def end_search(self) -> None:
+        """What was refused before and was not found again is gone."""
+        self._refused = {
+            queue: refusal for queue, refusal in self._refused.items() if refusal.search >= self.search
+        }
+
+    def unread(self, named: Collection[QueueId]) -> dict[QueueId, Failed]:
+        """Refused candidates that count as queues: under a prefix of the settings, named in them or by a
+        worker's connection, those that an ACL does not hide (Redis is loading, its cluster is down), and all
+        of them where no queue can be read."""
+        return {
+            queue: refusal.failed
+            for queue, refusal in self._refused.items()
+            if not self.queues
+            or queue.prefix in self._prefixes
+            or queue in named
+            or refusal.candidate.worker
+            or not _is_denied(refusal.failed)
+        }
+
+    def refused(self) -> dict[QueueId, str]:
+        """All refused candidates, and why."""
+        return {queue: refusal.failed.message for queue, refusal in self._refused.items()}
+
+    def passed_over(self) -> Mapping[QueueId, str]:
+        return self._passed_over.shown()
+
+    def _refuse(self, candidate: Candidate, failed: Failed, at: float) -> None:
+        queue = candidate.queue
+        looks_like_one = candidate.has_meta or candidate.worker or queue.prefix in self._prefixes
+        if looks_like_one and (queue in self._refused or len(self._refused) < _REFUSED):
+            self._refused[queue] = _Refusal(failed, candidate, self.search)
+        else:
+            self._passed_over.add(queue, NotAQueue(failed.message), at, has_meta=False)
+
+    def _rename(self, known: QueueId, queue: QueueId) -> None:
+        self.queues[queue] = self.queues.pop(known)
+        self._verified_at[queue] = self._verified_at.pop(known)
+        self._by_base[base(queue)] = queue
+
+
+def _is_denied(failed: Failed) -> bool:
+    """Whether an ACL hides it: asking again soon would not help."""
+    return failed.kind == "refused" and failed.message.removeprefix("TYPE: ").startswith("NOPERM")

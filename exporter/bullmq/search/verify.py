@@ -1,0 +1,213 @@
+"""Whether candidates are queues: reads the types of their keys, and where those leave it open one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from exporter.bullmq.candidates import (
+    NO_KEYS,
+    TYPED_KEYS,
+    Evidence,
+    NotAQueue,
+    Verdict,
+    classify,
+    needs_a_closer_look,
+)
+from exporter.bullmq.keys import base
+from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.search.ask import Commands, ask_owners
+from exporter.bullmq.search.registry import Candidate
+from exporter.redis.deployment import Deployment
+from exporter.redis.protocol import Argument, Reply, ReplyError
+from exporter.snapshot import QueueId
+from service.clock import Deadline
+from service.outcome import Failed
+
+Answer: TypeAlias = Verdict | Failed
+"""A verdict, or why there is none: kind "refused" for an error of Redis, else that of the node."""
+
+_POOL: Final = "discover"
+_NO_MORE: Final = NotAQueue("it has one key, and nothing else that a queue has")
+_LISTS: Final = ("wait", "active", "paused")
+_SETS: Final = ("completed", "failed", "delayed", "prioritized", "waiting-children")
+_CLOSER: Final = 20  # candidates read at once whose entries and jobs may be long
+
+
+class Verifier:
+    """Each step is one request to each node. The number of candidates is the caller's."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self.problems: dict[str, str] = {}
+        """The commands that this user may not send, and without which some queues cannot be told."""
+
+    def verify(
+        self, candidates: Iterable[Candidate], slot_map: SlotMap, deadline: Deadline
+    ) -> dict[QueueId, Answer]:
+        """The verdict on each candidate."""
+        answers: dict[QueueId, Answer] = {}
+        asked = {candidate.queue: candidate for candidate in candidates}
+        held = self._ask(slot_map, deadline, {queue: [_exists(queue)] for queue in asked})
+        for queue, reply in held.items():
+            if isinstance(reply, Failed):
+                answers[queue] = reply
+            elif _denies_keys(reply[0]):
+                answers[queue] = Failed("refused", str(reply[0]))
+            elif isinstance(reply[0], int) and not asked[queue].worker:
+                # Of thousands of other keys called `id`, this is all that is read.
+                before = asked[queue].before
+                if reply[0] <= 1:
+                    answers[queue] = replace(_NO_MORE if reply[0] else NO_KEYS, held=reply[0])
+                elif before is not None and before.held == reply[0]:
+                    answers[queue] = before
+        rest = [queue for queue in asked if queue not in answers]
+        typed = self._ask(slot_map, deadline, {queue: _types(queue) for queue in rest})
+        self._note("EXISTS", held)
+        self._note("TYPE", typed)
+        evidence: dict[QueueId, Evidence] = {}
+        for queue, reply in typed.items():
+            if isinstance(reply, Failed):
+                answers[queue] = reply
+                continue
+            read = _evidence(reply, worker=asked[queue].worker)
+            if isinstance(read, Failed):
+                exists = held[queue]
+                count = exists[0] if isinstance(exists, list) else None
+                answers[queue] = _without_types(read, reply[-1], count)
+            else:
+                evidence[queue] = read
+        answers |= {queue: classify(read) for queue, read in evidence.items()}
+        open_ones = [queue for queue, read in evidence.items() if needs_a_closer_look(read)]
+        for start in range(0, len(open_ones), _CLOSER):
+            some = {queue: evidence[queue] for queue in open_ones[start : start + _CLOSER]}
+            answers |= self._closer(some, slot_map, deadline)
+        return {queue: _with_held(answer, held[queue]) for queue, answer in answers.items()}
+
+    def _closer(
+        self, evidence: Mapping[QueueId, Evidence], slot_map: SlotMap, deadline: Deadline
+    ) -> dict[QueueId, Answer]:
+        """The verdicts by one entry of the stream and one job of each candidate."""
+        probes = {queue: _probes(queue, read) for queue, read in evidence.items()}
+        replies = self._ask(slot_map, deadline, probes)
+        answers: dict[QueueId, Answer] = {}
+        jobs: dict[QueueId, list[tuple[Argument, ...]]] = {}
+        event: dict[QueueId, bool] = {}
+        for queue, reply in replies.items():
+            if isinstance(reply, Failed):
+                answers[queue] = reply
+                continue
+            error = next((part for part in reply if isinstance(part, ReplyError)), None)
+            if error is not None:
+                answers[queue] = Failed("refused", str(error))
+                continue
+            event[queue] = _begins_with_event(reply[0]) if "events" in evidence[queue].types else False
+            jobs[queue] = [
+                ("HMGET", base(queue).encode("utf-8", "surrogateescape") + job, "timestamp", "delay", "opts")
+                for job in _jobs(reply)
+            ]
+        read = self._ask(slot_map, deadline, jobs)
+        for queue, begins in event.items():
+            reply = read.get(queue, [])
+            if isinstance(reply, Failed):
+                answers[queue] = reply
+            else:
+                job = any(map(_is_job, reply))
+                answers[queue] = classify(replace(evidence[queue], event=begins, job=job))
+        return answers
+
+    def _note(self, command: str, replies: Mapping[QueueId, list[Reply] | Failed]) -> None:
+        """Whether the command is refused although the keys are not, from the first reply to it."""
+        answers = (reply[0] for reply in replies.values() if isinstance(reply, list) and reply)
+        first = next((reply for reply in answers if not _denies_keys(reply)), None)
+        if isinstance(first, ReplyError) and first.code == "NOPERM":
+            self.problems[command] = f"{command}: {first}"
+        elif first is not None:
+            self.problems.pop(command, None)
+
+    def _ask(
+        self, slot_map: SlotMap, deadline: Deadline, commands: Commands
+    ) -> dict[QueueId, list[Reply] | Failed]:
+        asked = {queue: parts for queue, parts in commands.items() if parts}
+        answers = ask_owners(self._deployment, slot_map, deadline, asked, pool=_POOL) if asked else {}
+        return {queue: answers.get(queue, []) for queue in commands}
+
+
+def _with_held(answer: Answer, exists: list[Reply] | Failed) -> Answer:
+    """A refusal of a candidate remembers how many keys it had."""
+    count = exists[0] if isinstance(exists, list) else None
+    return replace(answer, held=count) if isinstance(answer, NotAQueue) and isinstance(count, int) else answer
+
+
+def _exists(queue: QueueId) -> tuple[Argument, ...]:
+    return ("EXISTS", *(base(queue) + key for key in TYPED_KEYS))
+
+
+def _types(queue: QueueId) -> list[tuple[Argument, ...]]:
+    types: list[tuple[Argument, ...]] = [("TYPE", base(queue) + key) for key in TYPED_KEYS]
+    return [*types, ("HMGET", base(queue) + "meta", "version", "opts.maxLenEvents")]
+
+
+def _denies_keys(reply: Reply) -> bool:
+    """Whether an ACL hides the keys; another command would be refused as well."""
+    return isinstance(reply, ReplyError) and reply.code == "NOPERM" and "key" in str(reply)
+
+
+def _evidence(replies: list[Reply], *, worker: bool) -> Evidence | Failed:
+    *types, meta = replies
+    error = next((reply for reply in types if isinstance(reply, ReplyError)), None)
+    if error is not None:
+        return Failed("moved" if error.code == "MOVED" else "refused", f"TYPE: {error}")
+    kinds = {key: _text(kind) for key, kind in zip(TYPED_KEYS, types, strict=True)}
+    version, longest = _fields(meta)
+    present = {key: kind for key, kind in kinds.items() if kind != "none"}
+    return Evidence(present, version, longest, worker=worker)
+
+
+def _without_types(failed: Failed, meta: Reply, keys: Reply) -> Answer:
+    """A user that may not send TYPE still sees BullMQ's own fields in meta."""
+    version, longest = _fields(meta)
+    marked = Evidence({}, version, longest).marked
+    return "bullmq" if marked and isinstance(keys, int) and keys > 1 else failed
+
+
+def _fields(meta: Reply) -> tuple[str, str]:
+    version, longest = meta if isinstance(meta, list) and len(meta) == 2 else (None, None)
+    return _text(version)[:80], _text(longest)[:80]
+
+
+def _probes(queue: QueueId, evidence: Evidence) -> list[tuple[Argument, ...]]:
+    """The first entry of the stream, and one member of each list and set that exists."""
+    key, types = base(queue), evidence.types
+    probes: list[tuple[Argument, ...]] = []
+    if "events" in types:
+        probes.append(("XREAD", "COUNT", 1, "STREAMS", key + "events", "0"))
+    probes += [("LINDEX", key + name, -1) for name in _LISTS if name in types]
+    probes += [("ZRANGE", key + name, -1, -1) for name in _SETS if name in types]
+    return probes
+
+
+def _begins_with_event(reply: Reply) -> bool:
+    match reply:
+        case [[_, [[_, [first, *_]], *_]], *_]:
+            return first == b"event"
+    return False
+
+
+def _jobs(replies: Iterable[Reply]) -> list[bytes]:
+    """The job ids among the replies: LINDEX gives one, ZRANGE a list of one."""
+    jobs = [reply[0] if isinstance(reply, list) and len(reply) == 1 else reply for reply in replies]
+    return [job for job in jobs if isinstance(job, bytes)]
+
+
+def _is_job(reply: Reply) -> bool:
+    """Both libraries write a job's time and delay as numbers, and its options as JSON."""
+    match reply:
+        case [bytes() as timestamp, bytes() as delay, bytes() as options]:
+            return timestamp.isdigit() and delay.replace(b".", b"").isdigit() and options.startswith(b"{")
+    return False
+
+
+def _text(reply: Reply) -> str:
+    return reply.decode("utf-8", "surrogateescape") if isinstance(reply, bytes) else ""

@@ -1,0 +1,208 @@
+"""Follows the queues' event streams in the background, read-only: XREAD without groups.
+
+A queue that is known for the first time is followed from the end of its stream, so that earlier events do not
+count; a queue that was created after the exporter started, and whose stream is still complete, from its
+beginning; a queue in the state file, from the saved position. The number of events that were trimmed before
+they were read follows from the stream's own count of all entries ever added.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from exporter.bullmq.counts import MOVED
+from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.rates import RateHistory
+from exporter.bullmq.streams.reader import MAX_PAUSE, RETRY_SECONDS, Reader
+from exporter.bullmq.streams.state_file import CheckpointFile
+from exporter.bullmq.streams.stream import CHECK_IDLE, Stream
+from exporter.config.settings import BullMQSettings
+from exporter.redis.deployment import Deployment
+from exporter.redis.protocol import Reply, ReplyError, Request
+from exporter.snapshot import Events, QueueId, Rates
+from service.clock import Deadline, monotonic, now
+from service.outcome import Failed, UnreadableError
+from service.threads import WorkerGroup
+
+log = logging.getLogger(__name__)
+
+_POOL: Final = "follow"
+_ROUND_SECONDS: Final = 10.0
+_PLAN_SECONDS, _STALE_SECONDS = 1.0, 0.25  # between two checks of the owners
+_QUIET_SECONDS: Final = 600.0  # without an error of its kind, after which one is logged again
+_MAX_REMEMBERED: Final = 250_000  # jobs of all queues that are remembered: 55 MB with UUIDs for ids
+_TRANSIENT: Final = frozenset(
+    {"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "UNKILLABLE", "READONLY"}
+)  # errors of a node that pass; the streams are followed on after them
+
+
+class Follower:
+    """`step` assigns the streams to readers, one for each node, so that a node that hangs delays no other.
+
+    With a worker group the readers are its threads; without one, `step` runs them in turn. Any thread may
+    call `events`, whose parts are replaced as a whole.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        settings: BullMQSettings,
+        *,
+        group: WorkerGroup | None = None,
+        checkpoint: CheckpointFile | None = None,
+    ) -> None:
+        self._deployment = deployment
+        self._buckets = settings.event_buckets
+        self._group = group
+        self._checkpoint = checkpoint
+        self._lock = threading.Lock()  # of the streams: readers apply their replies one after the other
+        self._streams: dict[QueueId, Stream] = {}
+        self._readers: dict[str, Reader] = {}
+        self._slot_map: SlotMap | None = None
+        self._stale = False
+        self._refresh_due = 0.0
+        self.started_ms = int(now() * 1000)
+        self._history = RateHistory()
+        self._refusals: dict[str, tuple[float, str]] = {}
+
+    def events(self) -> dict[QueueId, Events]:
+        """Each queue's counters as of the last round; without queues that were not read to the end yet."""
+        at = monotonic()
+        by_queue = ((queue, stream.events(at)) for queue, stream in list(self._streams.items()))
+        return {queue: events for queue, events in by_queue if events is not None}
+
+    def rates(self, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
+        """Rates and quantiles of the last minutes up to these events."""
+        return self._history.rates(monotonic(), events)
+
+    def problems(self) -> tuple[str, ...]:
+        """Recent errors, one text for each error code."""
+        since = monotonic() - 2 * CHECK_IDLE
+        return tuple(f"event streams: {text}" for at, text in list(self._refusals.values()) if at >= since)
+
+    def unfollowed(self) -> dict[QueueId, str]:
+        """The queues whose stream is there and is refused, and why."""
+        return {queue: stream.refused for queue, stream in list(self._streams.items()) if stream.refused}
+
+    def step(self, queues: Sequence[QueueId]) -> float:
+        """Assign these queues to the readers of their nodes; the seconds until the next step (without a
+        worker group, until the next round of reading, 0 if there is more)."""
+        try:
+            slot_map = self._current_slot_map(Deadline.after(_ROUND_SECONDS))
+        except UnreadableError:
+            return RETRY_SECONDS
+        self._update_streams(queues)
+        owned, orphans = slot_map.by_owner(self._streams)
+        self._stale = self._stale or bool(orphans)
+        self._assign(owned, cluster=slot_map.cluster)
+        seconds = self._run_readers()
+        self._limit_memory()
+        if self._history.due(monotonic()):
+            self._history.record(monotonic(), self.events())
+        if self._checkpoint is not None:
+            with self._lock:
+                self._checkpoint.save(self._streams)
+        return seconds
+
+    def stop(self) -> None:
+        """Save the read positions of all streams. The readers must have ended."""
+        if self._checkpoint is not None:
+            with self._lock:
+                self._checkpoint.save(self._streams, at_once=True)
+
+    # --- owners and streams ---
+
+    def _current_slot_map(self, deadline: Deadline) -> SlotMap:
+        """The known owners, or the refreshed ones after a node failed or reported a move."""
+        if self._stale and monotonic() >= self._refresh_due:
+            self._refresh_due = monotonic() + RETRY_SECONDS
+            self._stale = False
+            topology = self._deployment.refresh(deadline)
+        else:
+            topology = self._deployment.topology(deadline)
+        if self._slot_map is None or not self._slot_map.matches(topology):
+            self._slot_map = SlotMap(topology)
+        return self._slot_map
+
+    def _update_streams(self, queues: Sequence[QueueId]) -> None:
+        """Keep the streams of exactly these queues; removed queues lose their counters."""
+        if self._streams.keys() == set(queues):
+            return
+        with self._lock:
+            self._streams = {queue: self._streams.get(queue) or self._new_stream(queue) for queue in queues}
+
+    def _new_stream(self, queue: QueueId) -> Stream:
+        stream = Stream(queue, Jobs(self._buckets), now())
+        if self._checkpoint is not None:
+            self._checkpoint.restore(queue, stream)
+        return stream
+
+    def _assign(self, owned: Mapping[str, list[QueueId]], *, cluster: bool) -> None:
+        """Give each node that holds a queue one reader."""
+        with self._lock:
+            for address, queues in owned.items():
+                for queue in queues:
+                    self._streams[queue].set_owner(address)
+            self._readers = {
+                address: self._readers.get(address) or Reader(self, address) for address in owned
+            }
+            for address, reader in self._readers.items():
+                reader.streams = [self._streams[queue] for queue in owned[address]]
+                reader.cluster = cluster
+
+    def _run_readers(self) -> float:
+        if self._group is not None:
+            steps = {f"follower {address}": reader.step for address, reader in self._readers.items()}
+            self._group.sync(steps)
+            return _STALE_SECONDS if self._stale else _PLAN_SECONDS
+        return min((reader.step() for reader in self._readers.values()), default=MAX_PAUSE)
+
+    def _limit_memory(self) -> None:
+        """While too many jobs are remembered in all, evict the oldest of the queue with most jobs."""
+        with self._lock:
+            total = sum(stream.jobs.remembered for stream in self._streams.values())
+            while total > _MAX_REMEMBERED:
+                most = max(self._streams.values(), key=lambda stream: stream.jobs.remembered)
+                total -= most.jobs.remembered
+                most.evict()
+                total += most.jobs.remembered
+
+    # --- for the readers ---
+
+    def execute(self, address: str, request: Request) -> list[Reply] | Failed:
+        """A node's replies. A node that fails, or reports a move, makes the next step refresh the owners."""
+        deadline = Deadline.after(_ROUND_SECONDS)
+        outcome = self._deployment.execute({address: request}, deadline, pool=_POOL)[address]
+        if isinstance(outcome, Failed):
+            self._stale = True
+            return outcome
+        return outcome.value
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock of the streams."""
+        with self._lock:
+            yield
+
+    def handle_error(self, stream: Stream, error: ReplyError) -> None:
+        """After a move, refresh the owners; a refused stream is read again only after a while."""
+        if error.code in MOVED:
+            self._stale = True
+            return
+        transient = error.code in _TRANSIENT
+        stream.retry_at = monotonic() + (RETRY_SECONDS if transient else CHECK_IDLE)
+        if not transient:
+            stream.refused = str(error)
+        self.report(error.code, str(error))
+
+    def report(self, kind: str, text: str, event: str = "event stream not readable") -> None:
+        """Keep an error for a while, and log the first of its kind after some minutes without."""
+        before, _ = self._refusals.get(kind, (-_QUIET_SECONDS, ""))
+        if monotonic() - before >= _QUIET_SECONDS:
+            log.warning(event, extra={"error": text})
+        self._refusals[kind] = (monotonic(), text)

@@ -1,0 +1,392 @@
+"""One queue's event stream: its read position, and the events known to be missing. No I/O, no clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final, NamedTuple, cast
+
+from exporter.bullmq.keys import base
+from exporter.bullmq.streams.budget import StreamSize
+from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
+from exporter.bullmq.streams.protocol import StreamInfo, bulk
+from exporter.redis.protocol import Reply, ReplyError, pack
+from exporter.snapshot import Events, JobCounters, QueueId
+
+log = logging.getLogger(__name__)
+
+START: Final = b"0-0"
+CHECK_IDLE: Final = 10.0
+"""Seconds between two reads of an idle stream's own counts."""
+_CHECK_BUSY: Final = 1.0
+_HOUR: Final = 3600.0
+_RATE_FADES: Final = 0.99  # at each check
+_MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
+
+
+class StreamPosition(NamedTuple):
+    """The position in a stream, as the state file stores it; `last` is the id of the last entry read."""
+
+    last: bytes
+    read: int
+    lost: int
+    undone: int
+    added_before: int | None
+    since: float
+
+
+class StreamCheck(NamedTuple):
+    """What was read of a stream besides its entries, just before them.
+
+    `jobs` are the numbers of waiting, paused, prioritized and active jobs; None if one could not be read.
+    """
+
+    info: StreamInfo
+    jobs: tuple[int, int, int, int] | None
+    max_length: int | None
+
+
+class Stream:
+    """Has the packed commands and applies the replies. `last` is None until the start position is known.
+
+    `at` is always monotonic seconds; `since` is the unix time at which the counters begin.
+    """
+
+    def __init__(self, queue: QueueId, jobs: Jobs, since: float) -> None:
+        key = base(queue)
+        self.jobs = jobs
+        self.queue: Final = queue
+        self.raw_key: Final = (key + "events").encode("utf-8", "surrogateescape")
+        self.key: Final = bulk(self.raw_key)
+        self.size = StreamSize()
+        self.memory_request: Final = pack("MEMORY", "USAGE", key + "events", "SAMPLES", 0)
+        self.info_request: Final = pack("XINFO", "STREAM", key + "events", "FULL", "COUNT", 1)
+        self.length_request: Final = pack("XLEN", key + "events")
+        self.short_info_request: Final = pack("XINFO", "STREAM", key + "events")
+        self.counts_requests: Final = (
+            pack("LLEN", key + "wait"),
+            pack("LLEN", key + "paused"),
+            pack("ZCARD", key + "prioritized"),
+            pack("LLEN", key + "active"),
+            pack("HMGET", key + "meta", "opts.maxLenEvents"),
+        )
+        self._active: Final = key + "active"
+        self.active_memory_request: Final = pack("MEMORY", "USAGE", key + "active", "SAMPLES", 0)
+        self.last: bytes | None = None
+        self.last_bulk = b""
+        self.read = 0
+        self.lost = 0
+        self.undone = 0
+        self.gaps = 0  # how often an unknown number of events was lost
+        self.since = since
+        self.length = 0  # the length to which the stream is trimmed, once it has been in use for a while
+        self.recent = 0
+        self.retry_at = 0.0
+        self.needs_seed = False  # the active jobs must be read, as events are missing
+        self.asked: str | None = None  # the node to which the one that owns the slot is moving the stream
+        self.refused = ""  # why the stream cannot be read
+        self.behind = False  # more was there than the last answer had
+        self.late = 0  # how often in a row its entries did not arrive in time
+        self.counters: JobCounters = jobs.counters()
+        self.max_length: int | None = None  # opts.maxLenEvents
+        self.peak_rate = 0.0  # the most events a second between two checks of late
+        self._added_before: int | None = None  # entries-added less the entries read and lost
+        self._since_check = 0
+        self._checked_at: float | None = None
+        self._last_at_check = START
+        self._first_since_check: bytes | None = None
+        self._added_at_check: int | None = None
+        self._rate_from: tuple[float, int] | None = None
+        self._skipped_to: bytes | None = None
+        self._passed_over = ""
+        self._passed_over_at = 0.0
+        self._losing = False
+        self._owner: str | None = None
+        self._moved = False
+        self._caught_up_at: float | None = None
+
+    def resume(self, position: StreamPosition) -> None:
+        """Continue where an earlier process stopped. No counter is served before all newer events were read:
+        a counter that is lower than what was served before would look like a reset."""
+        self.seek(position.last)
+        self.read, self.lost, self.undone = position.read, position.lost, position.undone
+        self._added_before, self.since = position.added_before, position.since
+        self._last_at_check = position.last
+        if position.added_before is not None:
+            self._added_at_check = position.added_before + position.read + position.lost
+        self.counters = self.jobs.counters()
+
+    def position(self) -> StreamPosition | None:
+        """The argument of `resume`; None before the start position is known."""
+        if self.last is None:
+            return None
+        return StreamPosition(self.last, self.read, self.lost, self.undone, self._added_before, self.since)
+
+    def events(self, at: float) -> Events | None:
+        """The counters so far; None until the stream was read to its end once, and while it is refused."""
+        if self._caught_up_at is None or self.refused:
+            return None
+        lag = max(0.0, at - self._caught_up_at)
+        return Events(
+            self.counters,
+            self.read,
+            self.lost,
+            lag,
+            self.undone,
+            self.since,
+            self.gaps,
+            self.max_length,
+            self.peak_rate,
+            self._passed_over if at - self._passed_over_at < _HOUR else "",
+        )
+
+    @property
+    def owner(self) -> str | None:
+        """The node that holds the stream now."""
+        return self._owner
+
+    def set_owner(self, address: str) -> None:
+        """Set the node that holds the stream. After a move the stream's own counts are read immediately."""
+        if address != self._owner:
+            self._moved = self._owner is not None
+            self._owner, self._checked_at, self.asked = address, None, None
+
+    @property
+    def name(self) -> str:
+        """The key, for people."""
+        return self.raw_key.decode("utf-8", "replace")
+
+    def check_due(self, at: float) -> bool:
+        """Whether its own counts are to be read; they are compared once it is read to its end."""
+        if self.behind:
+            return False
+        if self._checked_at is None:
+            return True
+        return at - self._checked_at >= (_CHECK_BUSY if self._since_check else CHECK_IDLE)
+
+    def postpone_check(self, at: float) -> None:
+        """Count the check as done: its answer would be too large now."""
+        self._checked_at = at
+
+    def active_request(self, *, measured: bool) -> bytes:
+        """The command for the jobs that are active; fewer where the bytes of their ids are not known."""
+        return pack("LRANGE", self._active, 0, (_MAX_ACTIVE if measured else _MAX_ACTIVE // 10) - 1)
+
+    def sample_request(self, samples: int) -> bytes:
+        """MEMORY USAGE with so many samples."""
+        return pack("MEMORY", "USAGE", self._active.removesuffix("active") + "events", "SAMPLES", samples)
+
+    def seek(self, entry_id: bytes) -> None:
+        self.last = entry_id
+        self.last_bulk = bulk(entry_id)
+
+    def start(self, info: StreamInfo | None, at: float, *, started_ms: int, now_ms: int) -> None:
+        """Start at the end of the stream, or at its beginning if all its entries are newer than `started_ms`.
+
+        Both are by Redis' clock. Without `info`, which would be too large an answer, start now.
+        """
+        self.needs_seed = True
+        self._checked_at = at
+        if info is None:
+            self.seek(_end_of(now_ms - 1))
+            self._skipped_to = self.last
+            return
+        is_new = info.first is not None and split_id(info.first)[0] >= started_ms and info.complete
+        self._added_before = 0 if is_new or not info.exists else info.added
+        self._observe(info, at)
+        self.seek(START if is_new else info.last)
+        self.needs_seed = not is_new
+
+    def skip(self, info: StreamInfo | None, length: int, why: str, at: float, *, now_ms: int) -> None:
+        """Pass over all entries that are not read yet, and count them as lost.
+
+        Without `info` by the `length` of the stream, which is too few where entries were trimmed; the next
+        check counts them exactly.
+        """
+        self._passed_over, self._passed_over_at = why, at
+        self.size.all_read()
+        counted = (self._added_before or 0) + self.read + self.lost
+        if info is None:
+            self.seek(max(self.last or START, _end_of(now_ms), key=split_id))
+            self._skipped_to = self.last
+            self._record_loss(self.lost + max(1, length - counted))
+            return
+        known = info.added is not None and self._added_before is not None
+        self.seek(max(self.last or START, info.last, key=split_id))
+        self._record_loss(self.lost + max(0, (info.added or 0) - counted if known else 1))
+
+    def unread_entries(self, info: StreamInfo | None) -> int | None:
+        """How many entries were not read yet; None if that is not known."""
+        if info is None or info.added is None or self._added_before is None:
+            return None
+        return max(1, info.added - self._added_before - self.read - self.lost)
+
+    def evict(self) -> None:
+        """Forget the oldest of the remembered jobs."""
+        self.jobs.evict()
+        self.counters = self.jobs.counters()
+
+    def seed(self, active: Reply) -> ReplyError | None:
+        """Add the jobs that are active now; the stream can be followed without them too."""
+        self.needs_seed = False
+        if isinstance(active, ReplyError):
+            return active
+        if isinstance(active, list):
+            self.jobs.seed(cast("list[bytes]", active))
+        return None
+
+    def nothing_new(self, at: float) -> None:
+        """The stream was read to its end, and had no new entry."""
+        self.refused, self.late, self.behind = "", 0, False
+        self._caught_up_at = at
+        self.jobs.settle()
+        self.size.all_read()
+
+    def apply(self, batch: Sequence[Entry], check: StreamCheck | None, at: float, *, full: bool) -> None:
+        """Apply new entries; unless the batch is `full`, the stream has been read to its end."""
+        before = self.last or START
+        self.refused, self.late, self.behind = "", 0, full
+        if batch:
+            first, last = cast("bytes", batch[0][0]), cast("bytes", batch[-1][0])
+            if self._added_before is None:
+                self._record_loss(self.lost + missing_before(first, before))
+            self.jobs.feed(batch)
+            self.read += len(batch)
+            self._since_check += len(batch)
+            self._first_since_check = self._first_since_check or first
+            self.recent += len(batch)
+            self.seek(last)
+        if not full:
+            self.jobs.settle()
+            self._caught_up_at = at
+            if check is not None:
+                self._check(batch, check, before, at)
+        if batch:
+            self.counters = self.jobs.counters()
+
+    # --- the stream's own counts ---
+
+    def _observe(self, info: StreamInfo, at: float) -> None:
+        """Keep what the next check is compared with."""
+        self.length = info.length
+        self.size.nodes = info.nodes
+        self._checked_at = at
+        self._last_at_check, self._added_at_check = info.last, info.added
+        if info.added is not None:
+            if self._rate_from is not None and at > self._rate_from[0] and info.added >= self._rate_from[1]:
+                rate = (info.added - self._rate_from[1]) / (at - self._rate_from[0])
+                self.peak_rate = max(rate, self.peak_rate * _RATE_FADES)
+            self._rate_from = (at, info.added)
+
+    def _check(self, batch: Sequence[Entry], check: StreamCheck, before: bytes, at: float) -> None:
+        """Compare the entries read with the stream's own count of entries, from before `batch` was read."""
+        info = check.info
+        since_check, self._since_check = self._since_check, 0
+        self.max_length = check.max_length
+        if not info.exists:
+            self._check_absent(len(batch), had_entries=since_check > len(batch) or bool(self._added_at_check))
+            self._first_since_check = cast("bytes", batch[0][0]) if batch else None
+            self._observe(info, at)
+            return
+        end = split_id(info.last)
+        later = sum(split_id(cast("bytes", entry[0])) > end for entry in batch)
+        went_back = end < split_id(before) and before != self._skipped_to
+        same = self._moved or self._is_same(info)
+        self._first_since_check = None
+        if info.added is None:
+            self._added_before = None
+            if went_back and same:
+                self._record_undone(1)
+        else:
+            self._reconcile(info, later, since_check, went_back=went_back, same=same)
+        if went_back:  # another server's stream, or a new one: continue from its end
+            self.seek(info.last)
+            self.jobs.forget()
+        self._moved = False
+        self._observe(info, at)
+        if check.jobs is not None:
+            wait, paused, prioritized, active = check.jobs
+            first = split_id(cast("bytes", batch[0][0]))[0] if batch else split_id(before)[0] + 1
+            remembered = self.jobs.remembered
+            self.jobs.prune(first, waiting=wait + paused + prioritized > 0, active=active > 0)
+            if self.jobs.remembered < remembered:
+                self.counters = self.jobs.counters()
+
+    def _is_same(self, info: StreamInfo) -> bool:
+        """A stream that was created again begins later than the one before it ended."""
+        known = self._first_since_check
+        if self._added_at_check or (known is None and self._added_at_check is None):
+            known = self._last_at_check
+        return known is None or (info.first is not None and split_id(info.first) <= split_id(known))
+
+    def _check_absent(self, later: int, *, had_entries: bool) -> None:
+        """Deleted, flushed or obliterated: the next entries are a new stream's."""
+        if self._moved:  # a new master that never had it
+            self._record_undone(self.read)
+            self._moved = False
+        elif had_entries:
+            self._record_replaced(0)
+        self._added_before = later - self.read - self.lost
+        self.jobs.forget()
+
+    def _reconcile(
+        self, info: StreamInfo, later: int, since_check: int, *, went_back: bool, same: bool
+    ) -> None:
+        """The stream ever had `info.added` entries, and all that were read but for the `later` ones are of
+        them: the rest was lost, or undone, or it is another stream.
+
+        If the `same` stream has fewer entries than were read, a master died with entries that it had not
+        replicated, or restarted from an older file. If all entries of a stream that had some before are
+        younger than those, it was deleted and created again.
+        """
+        added = info.added or 0
+        entries = self.read - later
+        if self._added_before is not None:
+            missing = added - self._added_before - entries - self.lost
+            created_again = not same and (info.complete or missing < 0)
+            if created_again and info.first is not None and not went_back:
+                # What was read since the last check may be of either stream.
+                self._record_replaced(max(0, added - (since_check - later)))
+            elif missing >= 0 and (same or not went_back):
+                self._record_loss(self.lost + missing)
+                return
+            elif same:
+                self._record_undone(min(-missing, self.read))
+            else:
+                self._record_replaced(0)
+        self._added_before = added - entries - self.lost
+
+    def _record_replaced(self, lost: int) -> None:
+        """The stream is another one: what the old one had at its end, unread, is not known."""
+        log.warning("event stream replaced", extra={"stream": self.name, "events": lost})
+        self.gaps += 1
+        self.lost += lost
+        self._restart_jobs()
+
+    def _record_loss(self, lost: int) -> None:
+        if lost > self.lost and not self._losing:  # once a burst
+            log.warning(
+                "events lost",
+                extra={"stream": self.name, "events": lost - self.lost},
+            )
+        self._losing = lost > self.lost
+        if self._losing:
+            self.lost = lost
+            self._restart_jobs()
+
+    def _record_undone(self, events: int) -> None:
+        log.warning(
+            "events undone",
+            extra={"stream": self.name, "events": events},
+        )
+        self.undone += events
+        self._restart_jobs()
+
+    def _restart_jobs(self) -> None:
+        self.jobs.forget()
+        self.needs_seed = True
+
+
+def _end_of(ms: int) -> bytes:
+    """The greatest id of this ms."""
+    return b"%d-%d" % (ms, (1 << 64) - 1)
