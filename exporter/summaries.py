@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from exporter.derived import totals
@@ -83,6 +83,14 @@ NODE_FIGURES: Final[Mapping[str, Figure]] = {
 """What page and commands show of each node beside its role and state."""
 
 
+def empty_figures(nodes: Iterable[View]) -> frozenset[str]:
+    """Those of NODE_FIGURES that no node has, as slots and links outside a cluster."""
+    listed = list(nodes)
+    return frozenset(
+        name for name, figure in NODE_FIGURES.items() if not any(figure.text(node) for node in listed)
+    )
+
+
 def issue_count(health: View, translator: Translator) -> str:
     """The number of issues, as text."""
     number = len(health["issues"])
@@ -155,10 +163,21 @@ def queues_line(state: View | None, translator: Translator) -> str:
     return ", ".join(parts)
 
 
+def has_several_prefixes(state: View) -> bool:
+    """Whether a queue is named with its prefix."""
+    return len({queue["prefix"] for queue in (*state["queues"], *state["unread"])}) > 1
+
+
 def search_lines(state: View, translator: Translator) -> list[str]:
     """The candidates that were found, and are no queues or cannot be read; a sentence for each kind."""
     searched = state.get("search") or {}
     lines = []
+    prefixes = searched.get("prefixes")
+    if prefixes and searched.get("ended_at") is not None and not (state["queues"] or state["unread"]):
+        named = ", ".join(printable(prefix) for prefix in prefixes)
+        lines.append(
+            translator.translate("search.none_under_prefixes", prefixes=named, setting="BULLMQ_PREFIXES")
+        )
     refused, passed_over = searched.get("refused") or [], searched.get("passed_over") or []
     if refused:
         named = _candidates(refused)

@@ -234,7 +234,7 @@ class Discovery:
             for key in scan.take(self._deployment.execute(requests, deadline, pool=_POOL)):
                 queue = candidate_of(key, self._settings.prefixes)
                 if queue is not None:
-                    self._registry.propose(queue, at, has_meta=key.endswith(":meta"))
+                    self._registry.propose(queue, at, has_key=True, has_meta=key.endswith(":meta"))
             for address, why in scan.refused.items():
                 self._set_problem("scan", f"SCAN at {address}: {why}")
         found = self._verify(slot_map, deadline)

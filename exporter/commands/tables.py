@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from exporter.commands.columns import Column, Fitting, make_table
 from exporter.derived import waiting_jobs
 from exporter.snapshot import Rates
 from exporter.summaries import (
@@ -19,7 +18,9 @@ from exporter.summaries import (
     NODE_STATES,
     SOURCE_STATES,
     STATUSES,
+    empty_figures,
     endpoint_state,
+    has_several_prefixes,
     host_rows,
     issue_count,
     node_state,
@@ -30,6 +31,7 @@ from exporter.summaries import (
 )
 from exporter.views import View, issue_text, job_counts
 from service.catalogs import TRANSLATORS
+from service.commands.columns import Column, Fitting, make_table
 from service.i18n import Translator, of_locale
 from service.units import count, duration, milliseconds, percent, printable, size
 
@@ -172,9 +174,14 @@ def redis_table(view: View) -> RenderableType:
     if state is None:
         return _not_read(view, "redis", translator)
     rows = [_node_cells(node, translator) for node in state["nodes"]]
+    empty = () if any(node["shard"] for node in state["nodes"]) else ("shard",)
+    if not any(node["replication_lag_bytes"] is not None for node in state["nodes"]):
+        empty = (*empty, "lag")
     nodes = Fitting(
-        make_table(_NODE_COLUMNS, rows, translator),
-        make_table(_NODE_COLUMNS, rows, translator, without=("of_max", "operations", "version")),
+        *(
+            make_table(_NODE_COLUMNS, rows, translator, without=(*empty, *without))
+            for without in ((), ("version",), ("of_max", "version"), ("of_max", "operations", "version"))
+        )
     )
     return Group(
         Text(redis_line(state, translator) + "\n"),
@@ -191,8 +198,8 @@ def queues_table(view: View) -> RenderableType:
     translator, state = environment_translator(), view["queues"]
     if state is None:
         return _not_read(view, "bullmq", translator)
-    prefixes = {queue["prefix"] for queue in (*state["queues"], *state["unread"])}
-    rows = [_queue_cells(queue, translator, prefixed=len(prefixes) > 1) for queue in state["queues"]]
+    prefixed = has_several_prefixes(state)
+    rows = [_queue_cells(queue, translator, prefixed=prefixed) for queue in state["queues"]]
     queues = Fitting(
         *(
             make_table(_QUEUE_COLUMNS, rows, translator, without=without)
@@ -208,7 +215,11 @@ def queues_table(view: View) -> RenderableType:
     )
     unread = [_unread(queue, translator) for queue in state["unread"]]
     problems = [Text(printable(problem), "yellow") for problem in state["problems"]]
-    doubts = [_doubt(queue, translator) for queue in state["queues"] if queue.get("workers_unknown")]
+    doubts = [
+        _doubt(queue, translator, prefixed=prefixed)
+        for queue in state["queues"]
+        if queue.get("workers_unknown")
+    ]
     return Group(
         Text(queues_line(state, translator) + "\n"),
         *([queues] if state["queues"] else []),
@@ -227,7 +238,7 @@ _PERFORMANCE_COLUMNS: Final[Mapping[str, Column]] = {
 _LEAST_NEEDED: Final = ("uptime", "slots", "expired", "rss", "output", "links")
 
 
-def _performance(nodes: Iterable[View], translator: Translator) -> RenderableType:
+def _performance(nodes: Sequence[View], translator: Translator) -> RenderableType:
     """The second table of the nodes: without what is least needed where the terminal is narrow."""
     rows: list[dict[str, RenderableType]] = [
         {
@@ -236,10 +247,11 @@ def _performance(nodes: Iterable[View], translator: Translator) -> RenderableTyp
         }
         for node in nodes
     ]
+    empty = empty_figures(nodes)
     return Fitting(
         *(
-            make_table(_PERFORMANCE_COLUMNS, rows, translator, without=_LEAST_NEEDED[:left_out])
-            for left_out in range(0, len(_LEAST_NEEDED) + 1, 2)
+            make_table(_PERFORMANCE_COLUMNS, rows, translator, without=(*empty, *_LEAST_NEEDED[:left_out]))
+            for left_out in range(len(_LEAST_NEEDED) + 1)
         )
     )
 
@@ -261,7 +273,7 @@ def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]
 
 
 def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict[str, RenderableType]:
-    name = printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
+    name = _queue_name(queue, prefixed=prefixed)
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["library"] == "bull":
         label.append(" (Bull)", "dim")
@@ -371,8 +383,12 @@ def _of_max(node: View, translator: Translator) -> Text:
     return Text(percent(used / maximum)) if maximum else Text(translator.translate("table.no_limit"), "dim")
 
 
-def _doubt(queue: View, translator: Translator) -> Text:
-    name, why = printable(queue["name"]), printable(queue["workers_unknown"])
+def _queue_name(queue: View, *, prefixed: bool) -> str:
+    return printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
+
+
+def _doubt(queue: View, translator: Translator, *, prefixed: bool) -> Text:
+    name, why = _queue_name(queue, prefixed=prefixed), printable(queue["workers_unknown"])
     return Text(translator.translate("table.workers_unknown", queue=name, why=why), "yellow")
 
 

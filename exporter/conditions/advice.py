@@ -89,6 +89,7 @@ def _resolve(context: Context) -> Message:
     return Message("issue.advice.name", host=host, command=f"getent hosts {host}")
 
 
+_NO_KEY: Final = re.compile(r"[Nn]o permissions to access (one of the keys|a key)")
 _NO_COMMAND: Final = re.compile(r"no permissions to run the '([\w|-]+)' command")
 
 ADVICE: Final = (
@@ -114,6 +115,10 @@ ADVICE: Final = (
         lambda context: Message("issue.advice.no_cluster", node=context.node, setting="REDIS_URL"),
     ),
     _row(_NO_COMMAND.pattern, _command_permission),
+    _row(
+        _NO_KEY.pattern,
+        lambda context: Message("issue.candidates_refused.recommendation", command=f"{context.cli} acl log"),
+    ),
     _row(r"NOPERM", _permissions),
     _row(r"without any password configured|no password is set", _no_password),
     _row(r"\b(NOAUTH|WRONGPASS)\b|invalid password", _authenticate),

@@ -11,7 +11,7 @@ from exporter.conditions.finding import Finding, any_node, any_redis_cli, first_
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
-from exporter.snapshot import Events, QueueId, Snapshot
+from exporter.snapshot import BullMQState, QueueId, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, value_or_none
 from service.units import count, readable
@@ -34,7 +34,7 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
     else:
         unread = outcome.value.unread
-        failures = [f"{readable(queue.name)}: {failed.message}" for queue, failed in unread.items()]
+        failures = [f"{_label(queue, outcome.value)}: {failed.message}" for queue, failed in unread.items()]
         contexts = [
             Context(failed.kind, failed.message, any_node(snapshot), key=readable(base(queue)))
             for queue, failed in unread.items()
@@ -68,9 +68,9 @@ def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None
     """A queue whose counts are served, but for a part that could not be read."""
     state = value_or_none(snapshot.bullmq)
     odd = [queue for queue in (state.queues if state else ()) if queue.odd]
-    if not odd:
+    if state is None or not odd:
         return None
-    failures = [f"{readable(queue.id.name)}: {readable('; '.join(queue.odd))}" for queue in odd]
+    failures = [f"{_label(queue.id, state)}: {readable('; '.join(queue.odd))}" for queue in odd]
     worst = odd[0].odd[0]
     keys = readable(base(odd[0].id))
     if worst.startswith(("concurrency", "rate limit")):
@@ -127,7 +127,7 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
         "bullmq",
         Message("issue.failed_jobs_high.title"),
         Message(
-            "issue.failed_jobs_high.measured", count=total, failed=failed[worst], queue=readable(worst.name)
+            "issue.failed_jobs_high.measured", count=total, failed=failed[worst], queue=_label(worst, state)
         ),
         Message("issue.failed_jobs_high.threshold", limit=settings.thresholds.failed_jobs),
         Message(
@@ -151,18 +151,19 @@ def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
             "issue.events_lost.measured",
             count=sum(lost.values()),
             lost=lost[worst],
-            queue=readable(worst.name),
+            queue=_label(worst, state),
         ),
         Message("issue.text", text="0"),
-        _advice_for_lost_events(worst, (state.events or {}).get(worst)),
+        _advice_for_lost_events(worst, state),
     )
 
 
-def _advice_for_lost_events(queue: QueueId, events: Events | None) -> Message:
+def _advice_for_lost_events(queue: QueueId, state: BullMQState) -> Message:
     """A longer stream where it is shorter than its rate needs; else the exporter did not keep up."""
+    events = (state.events or {}).get(queue)
     if events is not None and events.passed_over:
         return Message(
-            "issue.events_lost.recommendation_large", queue=readable(queue.name), reason=events.passed_over
+            "issue.events_lost.recommendation_large", queue=_label(queue, state), reason=events.passed_over
         )
     rate = events.peak_rate if events else 0.0
     kept = DEFAULT_LENGTH if events is None or events.max_length is None else events.max_length
@@ -186,7 +187,7 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.unfollowed:
         return None
-    failures = [f"{readable(queue.name)}: {why}" for queue, why in state.unfollowed.items()]
+    failures = [f"{_label(queue, state)}: {why}" for queue, why in state.unfollowed.items()]
     queue, why = next(iter(state.unfollowed.items()))
     if "NOPERM" in why:
         recommendation = Message(
@@ -204,3 +205,9 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.events_unreadable.threshold"),
         recommendation,
     )
+
+
+def _label(queue: QueueId, state: BullMQState) -> str:
+    """The name as the tables show it: with the prefix where there are several."""
+    prefixes = {known.prefix for known in (*(each.id for each in state.queues), *state.unread)}
+    return readable(":".join(queue) if len(prefixes) > 1 else queue.name)

@@ -60,6 +60,7 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-top: 2rem; } n
   .stack td.why { grid-column: 1 / -1; padding-top: 0; }
   .stack td.why:empty, .stack th:empty, .spare { display: none; }
   th, td { padding: .4rem .5rem; } }
+@media (min-width: 60rem) { td.name { min-width: 14rem; } }
 """
 
 SCRIPT: Final = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from exporter.page.frame import PageQuery, row, section, table
@@ -13,6 +13,7 @@ from exporter.summaries import (
     NODE_STATES,
     SOURCE_STATES,
     STATUSES,
+    empty_figures,
     endpoint_state,
     host_rows,
     issue_count,
@@ -94,17 +95,18 @@ def nodes(redis: View | None, query: PageQuery) -> str:
     ) + section("performance", "", _performance(ordered, query))
 
 
-def _performance(listed: Iterable[View], query: PageQuery) -> str:
-    """The same nodes in the same order: what they use and what they did."""
+def _performance(listed: Sequence[View], query: PageQuery) -> str:
+    """The same nodes in the same order: what they use and what they did, without columns that are empty."""
+    empty = empty_figures(listed)
+    figures = [figure for name, figure in NODE_FIGURES.items() if name not in empty]
     head = [(escape(query.translator.translate("page.column.node")), "text")] + [
-        (escape(_capital(query.translator.translate(figure.title))), "number")
-        for figure in NODE_FIGURES.values()
+        (escape(_capital(query.translator.translate(figure.title))), "number") for figure in figures
     ]
     rows = [
         row(
             [
                 (escape(node["address"]), "text"),
-                *((escape(figure.text(node)), "number") for figure in NODE_FIGURES.values()),
+                *((escape(figure.text(node)), "number") for figure in figures),
             ]
         )
         for node in listed

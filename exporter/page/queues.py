@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, row, section, table
-from exporter.summaries import queues_line, search_lines
+from exporter.summaries import has_several_prefixes, queues_line, search_lines
 from exporter.views import View, job_counts
 from service.units import count, duration, milliseconds, percent
 
@@ -21,7 +21,7 @@ def _rate(queue: View, name: str) -> float | None:
 
 
 def _short(value: float) -> str:
-    return f"{value:.1f}" if value < 10 else count(value)
+    return f"{value:.1f}" if 0 < value < 10 else count(value)
 
 
 _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable[[Any], str]]]] = {
@@ -32,6 +32,10 @@ _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable
     "waiting_children": ("page.column.children", lambda queue: queue["waiting_children"], count),
     "completed": ("page.column.completed", lambda queue: queue["completed"], count),
     "failed": ("page.column.failed", lambda queue: queue["failed"], count),
+    "workers": ("page.column.workers", lambda queue: queue["workers"], count),
+    "oldest": ("page.column.oldest", lambda queue: queue["oldest_waiting"], duration),
+    "load": ("page.column.load", lambda queue: queue["load_factor"], percent),
+    "utilization": ("page.column.utilization", lambda queue: queue["worker_utilization"], percent),
     "done": ("page.column.done", lambda queue: _rate(queue, "completed_per_minute"), _short),
     "errors": ("page.column.errors", lambda queue: _rate(queue, "error_rate"), percent),
     "wait_average": ("page.column.wait_average", lambda queue: _rate(queue, "wait_average"), milliseconds),
@@ -42,12 +46,9 @@ _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable
         milliseconds,
     ),
     "run": ("page.column.run", lambda queue: _rate(queue, "processing_p95"), milliseconds),
-    "oldest": ("page.column.oldest", lambda queue: queue["oldest_waiting"], duration),
-    "workers": ("page.column.workers", lambda queue: queue["workers"], count),
-    "load": ("page.column.load", lambda queue: queue["load_factor"], percent),
-    "utilization": ("page.column.utilization", lambda queue: queue["worker_utilization"], percent),
 }
-"""Each column: its title as a message id, its value, and the format of the value."""
+"""Each column: its title as a message id, its value, and the format of the value. As in the table of
+`monitor queues`, the last ones are the least needed: they are out of sight on a narrow screen."""
 
 SORTS: Final = ("name", *_FIGURES)
 
@@ -82,7 +83,13 @@ def queue_table(state: View, query: PageQuery) -> str:
         return section("queues", "", f'<p class="card">{escape(text)}</p>{_searched(state, query)}')
     first = (page - 1) * ROWS + 1
     position = translate("page.rows", first=first, last=first + len(visible) - 1, count=len(matching))
-    rows = [_unread(queue, query) if "why" in queue else _queue(queue, query) for queue in visible]
+    prefixed = has_several_prefixes(state)
+    rows = [
+        _unread(queue, query, prefixed=prefixed)
+        if "why" in queue
+        else _queue(queue, query, prefixed=prefixed)
+        for queue in visible
+    ]
     return section(
         "queues",
         "",
@@ -114,28 +121,29 @@ def _head(query: PageQuery) -> list[tuple[str, Any]]:
     ]
 
 
-def _queue(queue: View, query: PageQuery) -> str:
-    cells = [(_name(queue, query), "name")]
+def _queue(queue: View, query: PageQuery, *, prefixed: bool) -> str:
+    cells = [(_name(queue, query, prefixed=prefixed), "name")]
     for name, (_, value, written) in _FIGURES.items():
         number = value(queue)
         cells.append((_unknown(queue, name) if number is None else escape(written(number)), "number"))
     return row(cells)
 
 
-def _unread(queue: View, query: PageQuery) -> str:
+def _unread(queue: View, query: PageQuery, *, prefixed: bool) -> str:
     state = escape(query.translator.translate("page.cannot_be_read"))
     why = f'<span class="critical">{state}</span>: {escape(queue["why"])}'
-    return (
-        f'<tr><td class="name">{_title(queue)}</td><td class="why" colspan="{len(_FIGURES)}">{why}</td></tr>'
-    )
+    title = _title(queue, prefixed=prefixed)
+    return f'<tr><td class="name">{title}</td><td class="why" colspan="{len(_FIGURES)}">{why}</td></tr>'
 
 
-def _name(queue: View, query: PageQuery) -> str:
+def _name(queue: View, query: PageQuery, *, prefixed: bool) -> str:
     """The queue's name, and what must be known of its row."""
     marks = {"queue.paused": "", "queue.partly_read": "; ".join(queue["odd"])}
     shown = [text for text, there in zip(marks, (queue["paused"], queue["odd"]), strict=True) if there]
     library = ['<span class="badge">Bull</span>'] if queue["library"] == "bull" else []
-    return " ".join([_title(queue), *library, *(_badge(text, marks[text], query) for text in shown)])
+    return " ".join(
+        [_title(queue, prefixed=prefixed), *library, *(_badge(text, marks[text], query) for text in shown)]
+    )
 
 
 def _unknown(queue: View, column: str) -> str:
@@ -149,8 +157,8 @@ def _badge(text: str, why: str, query: PageQuery) -> str:
     return f'<span class="badge warning"{title}>{escape(query.translator.translate(text))}</span>'
 
 
-def _title(queue: View) -> str:
-    prefix = "" if queue["prefix"] == "bull" else f'<span class="dim">{escape(queue["prefix"])}:</span>'
+def _title(queue: View, *, prefixed: bool) -> str:
+    prefix = f'<span class="dim">{escape(queue["prefix"])}:</span>' if prefixed else ""
     return prefix + escape(queue["name"])
 
 

@@ -87,4 +87,5 @@ def paused_message(data: Mapping[str, Any]) -> str:
 
 
 def _override_message(target: str, override: Override) -> str:
-    return f"{target}: {override.workers} workers {override_end(override)}"
+    workers = "1 worker" if override.workers == 1 else f"{override.workers} workers"
+    return f"{target}: {workers} {override_end(override)}"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from service.catalogs import TRANSLATORS
+from service.commands.columns import Column, Fitting, make_table
 from service.i18n import Translator, of_locale
 from service.units import count, milliseconds, percent, printable
 
@@ -27,23 +26,23 @@ _COLOURS: Final = {
 }
 _ACTIONS: Final = 5
 
-_COLUMNS: Final = (
-    ("table.target", False),
-    ("table.queues", False),
-    ("table.workers", True),
-    ("table.ready", True),
-    ("table.bounds", True),
-    ("table.waiting", True),
-    ("table.active", True),
-    ("table.load", True),
-    ("table.utilization", True),
-    ("table.jobs_per_minute", True),
-    ("table.run_average", True),
-    ("table.wait", True),
-    ("table.conditions", False),
-    ("table.last_decision", False),
-)
-"""Titles as message ids, and whether the column has numbers."""
+_COLUMNS: Final[Mapping[str, Column]] = {
+    "target": Column("table.target"),
+    "queues": Column("table.queues"),
+    "workers": Column("table.workers", number=True),
+    "ready": Column("table.ready", number=True),
+    "bounds": Column("table.bounds", number=True),
+    "waiting": Column("table.waiting", number=True),
+    "active": Column("table.active", number=True),
+    "load": Column("table.load", number=True),
+    "utilization": Column("table.utilization", number=True),
+    "jobs_per_minute": Column("table.jobs_per_minute", number=True),
+    "run_average": Column("table.run_average", number=True),
+    "wait": Column("table.wait", number=True),
+    "conditions": Column("table.conditions"),
+    "last_decision": Column("table.last_decision"),
+}
+_LEAST_NEEDED: Final = ("run_average", "utilization", "queues", "jobs_per_minute", "active", "wait", "load")
 
 
 def scaling_table(view: Mapping[str, Any]) -> RenderableType:
@@ -54,12 +53,7 @@ def scaling_table(view: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Text(line, "yellow") for line in _state(view, translator)]
     if not view["targets"]:
         return Group(*parts, Text(translator.translate("scaling.no_targets")))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title, number in _COLUMNS:
-        table.add_column(translator.translate(title), justify="right" if number else "left", overflow="fold")
-    for target in view["targets"]:
-        table.add_row(*_row(target, translator))
-    parts.append(table)
+    parts += [_targets(view["targets"], translator), Text()]
     parts += [_override(target, translator) for target in view["targets"] if target["override"]]
     parts += [_action(action) for action in view["actions"][:_ACTIONS]]
     return Group(*parts)
@@ -71,29 +65,39 @@ def _state(view: Mapping[str, Any], translator: Translator) -> list[str]:
     return lines + ([] if view["leading"] else [translator.translate("scaling.not_leader")])
 
 
-def _row(target: Mapping[str, Any], translator: Translator) -> list[Text]:
+def _targets(targets: Sequence[Mapping[str, Any]], translator: Translator) -> Fitting:
+    """The table; where the last decisions do not fit into it, they are lines below."""
+    rows = [_row(target, translator) for target in targets]
+    below = Group(Text(), *(Text(f"{row['target']}: {row['last_decision']}") for row in rows))
+    omitted = [("last_decision", *_LEAST_NEEDED[:number]) for number in range(len(_LEAST_NEEDED) + 1)]
+    return Fitting(
+        make_table(_COLUMNS, rows, translator),
+        *((make_table(_COLUMNS, rows, translator, without=without), below) for without in omitted),
+    )
+
+
+def _row(target: Mapping[str, Any], translator: Translator) -> dict[str, Text]:
     metrics = target["metrics"]
     known = metrics["missing"] is None
     current, desired = target["current"], target["desired"]
-    change = f"{_number(current)} -> {_number(desired)}"
     activity = target.get("activity") or {}
     reason = target["reason"] or translator.translate("scaling.no_reason")
-    return [
-        Text(printable(target["name"])),
-        Text(printable(", ".join(target["queues"]))),
-        Text(change, "bold" if current != desired else ""),
-        Text(_number(target["ready"])),
-        Text(translator.translate("scaling.bounds", min=target["min"], max=target["max"]), "dim"),
-        Text(count(metrics["waiting"]) if known else "?"),
-        Text(count(metrics["active"]) if known else "?"),
-        Text("?" if target["load_factor"] is None else f"{target['load_factor']:.2f}"),
-        Text(percent(target.get("worker_utilization"))),
-        Text(count(activity.get("jobs_per_minute"))),
-        Text(milliseconds(activity.get("processing_seconds"))),
-        Text(milliseconds(target["wait_estimate_seconds"])),
-        _conditions(target["conditions"]),
-        Text(f"{reason}: {printable(target['sentence'] or '')}"),
-    ]
+    return {
+        "target": Text(printable(target["name"])),
+        "queues": Text(printable(", ".join(target["queues"]))),
+        "workers": Text(f"{_number(current)} -> {_number(desired)}", "bold" if current != desired else ""),
+        "ready": Text(_number(target["ready"])),
+        "bounds": Text(translator.translate("scaling.bounds", min=target["min"], max=target["max"]), "dim"),
+        "waiting": Text(count(metrics["waiting"]) if known else "?"),
+        "active": Text(count(metrics["active"]) if known else "?"),
+        "load": Text("?" if target["load_factor"] is None else f"{target['load_factor']:.2f}"),
+        "utilization": Text(percent(target.get("worker_utilization"))),
+        "jobs_per_minute": Text(count(activity.get("jobs_per_minute"))),
+        "run_average": Text(milliseconds(activity.get("processing_seconds"))),
+        "wait": Text(milliseconds(target["wait_estimate_seconds"])),
+        "conditions": _conditions(target["conditions"]),
+        "last_decision": Text(f"{reason}: {printable(target['sentence'] or '')}"),
+    }
 
 
 def _conditions(conditions: list[str]) -> Text:

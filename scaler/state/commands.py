@@ -35,7 +35,9 @@ def find_target(settings: ScalerSettings, name: str) -> TargetSettings:
     if serving:
         names = ", ".join(target.name for target in serving)
         raise CommandError(f"{name} is served by {names}: name one of them")
-    known = ", ".join(target.name for target in settings.targets) or "none"
+    if not settings.targets:
+        raise CommandError("the settings have no targets: name their file (--config), or the scaler (--url)")
+    known = ", ".join(target.name for target in settings.targets)
     raise CommandError(f"there is no target or queue {name[:100]!r}; targets: {known}")
 
 

@@ -42,7 +42,8 @@ _DOCS_HEADERS: Final = {
 
 def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
     """Add the path, its errors as envelopes, and /docs, a page without external resources."""
-    union = one_of([command.body for command in api.commands.values()])
+    models = {action: command.body for action, command in api.commands.items()}
+    union = one_of(list(models.values()))
     bodies: TypeAdapter[Any] = TypeAdapter(Annotated[union, Field(discriminator="action")])  # type: ignore[arg-type]
 
     async def query(request: Request) -> JSONResponse:
@@ -65,7 +66,7 @@ def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
             key = auth.authorize(_presented_keys(request, body), address, changes=True)
             if isinstance(body, _InvalidJson):
                 raise ApiError(400, "the body should be JSON")  # noqa: TRY301
-            parsed = parse_command(bodies, tuple(api.commands), body)
+            parsed = parse_command(bodies, models, body)
             log.info(
                 "api command",
                 extra={"action": parsed.action, "address": address, "command": _as_logged(parsed)},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -75,17 +77,17 @@ def to_json_data(data: Camel) -> dict[str, Any]:
     return data.model_dump(mode="json", by_alias=True)
 
 
-def parse_command(bodies: TypeAdapter[Any], actions: tuple[str, ...], body: object) -> Any:
-    """The command of a body. Raises ApiError 400, which names the key and the problem."""
+def parse_command(bodies: TypeAdapter[Any], models: Mapping[str, Any], body: object) -> Any:
+    """The command of a body; `models` by action. Raises ApiError 400, which names the key and the problem."""
     if not isinstance(body, dict):
         raise ApiError(400, "the body should be a JSON object")
     action = body.get("action")
-    if not isinstance(action, str) or action not in actions:
-        raise ApiError(400, unknown_action(action, actions))
+    if not isinstance(action, str) or action not in models:
+        raise ApiError(400, unknown_action(action, tuple(models)))
     try:
         return bodies.validate_python(body)
     except ValidationError as error:
-        problems = [_problem(problem, action) for problem in error.errors()[:5]]
+        problems = [_problem(problem, action, models[action]) for problem in error.errors()[:5]]
         raise ApiError(400, "; ".join(problems)) from None
 
 
@@ -95,7 +97,11 @@ def unknown_action(action: object, actions: tuple[str, ...]) -> str:
     return f"{problem}; actions: {', '.join(actions)}"
 
 
-def _problem(error: Any, action: str) -> str:
+def _problem(error: Any, action: str, model: Any) -> str:
     key = ".".join(str(part) for part in error["loc"] if part != action) or "body"
+    if error["type"] == "extra_forbidden":
+        keys = [field.alias or name for name, field in model.model_fields.items()]
+        near = get_close_matches(key, keys, n=1)
+        return f"{key[:100]}: {action} has no such key" + (f"; did you mean {near[0]}?" if near else "")
     why = error["msg"].removeprefix("Value error, ")
     return f"{key[:100]}: {why[:1].lower()}{why[1:]}"

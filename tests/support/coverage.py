@@ -208,7 +208,7 @@ FIGURES: Final[tuple[Row, ...]] = (
         "Run, p95",
         "run p95",
     ),
-    _host("CPU", ("host_cpu_seconds_total",), ("cpuUsage", "rates.cpu.user"), "Cpu", "cpu"),
+    _host("CPU", ("host_cpu_seconds_total",), ("cpuUsage", "rates.cpu.user"), "CPU", "CPU"),
     _host("load", ("host_load1", "host_load5", "host_load15"), ("load[]", "machineCores"), "Load", "load"),
     _host(
         "memory",

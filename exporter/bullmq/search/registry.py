@@ -18,10 +18,11 @@ _REFUSED: Final = 1000  # candidates that are named as unreadable
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`has_meta`: its meta key was found; `worker`: a connection has the name of its worker; `before`: the
-    verdict that holds as long as the same number of its keys exists."""
+    """`has_key`: a key of it was found; `has_meta`: its meta key was; `worker`: a connection has the name of
+    its worker; `before`: the verdict that holds as long as the same number of its keys exists."""
 
     queue: QueueId
+    has_key: bool = False
     has_meta: bool = False
     worker: bool = False
     before: NotAQueue | None = None
@@ -63,6 +64,7 @@ class Registry:
         queue: QueueId,
         at: float,
         *,
+        has_key: bool = False,
         has_meta: bool = False,
         worker: bool = False,
         encoded: bool = False,
@@ -84,9 +86,10 @@ class Registry:
             queue = known
         before = self._pending.get(key)
         if before is not None:
-            has_meta, worker = has_meta or before.has_meta, worker or before.worker
+            has_key, has_meta = has_key or before.has_key, has_meta or before.has_meta
+            worker = worker or before.worker
             queue = queue if encoded else before.queue
-        self._pending[key] = Candidate(queue, has_meta=has_meta, worker=worker)
+        self._pending[key] = Candidate(queue, has_key=has_key, has_meta=has_meta, worker=worker)
 
     def has_no_keys(self, queue: QueueId, at: float) -> bool:
         """Whether it had no keys recently: a search finds it when it has some."""
@@ -164,8 +167,10 @@ class Registry:
         looks_like_one = candidate.has_meta or candidate.worker or queue.prefix in self._prefixes
         if looks_like_one and (queue in self._refused or len(self._refused) < _REFUSED):
             self._refused[queue] = _Refusal(failed, candidate, self.search)
-        else:
+            self._passed_over.forget(queue)
+        elif candidate.has_key:
             self._passed_over.add(queue, NotAQueue(failed.message), at, has_meta=False)
+        # Else it is no more than the other meaning of a connection's name.
 
     def _rename(self, known: QueueId, queue: QueueId) -> None:
         self.queues[queue] = self.queues.pop(known)

@@ -273,5 +273,6 @@ def _sentence(reason: str, workers: int, inputs: Mapping[str, float], needs: _Ne
         case "held":
             return f"{work}: held, as more workers were needed recently"
         case "surplus":
-            return f"{work}: {workers} workers cover the recent needs"
+            covered = "1 worker covers" if workers == 1 else f"{workers} workers cover"
+            return f"{work}: {covered} the recent needs"
     return f"{work}: {needs.steady:.1f} slots"

@@ -343,6 +343,13 @@ def test_a_refused_search_names_the_reason_and_the_missing_rights() -> None:
     assert "redis-cli -h a -p 1 acl log" in text
 
 
+def test_a_queue_has_its_prefix_where_there_are_several() -> None:
+    failing = queue(failed_last_hour=99)
+    assert "99 of them in mail (" in only(bullmq(failing))
+    other = failing._replace(id=QueueId("app", "mail"), failed_last_hour=0)
+    assert "99 of them in bull:mail (" in only(bullmq(failing, other))
+
+
 def test_unread_queues_of_a_redis_that_answers_point_to_the_slow_log() -> None:
     assert "redis-cli -h a -p 1 slowlog get 10" in only(bullmq(queue(), unread=1))
 

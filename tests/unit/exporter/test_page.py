@@ -13,6 +13,7 @@ from exporter.page.frame import PageQuery, sign_in
 from exporter.page.plots import plots
 from exporter.page.queues import ROWS, queue_table
 from exporter.peers.model import Peers, PeerStatus
+from exporter.snapshot import QueueId
 from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
 from service.catalogs import ENGLISH, TRANSLATORS
@@ -275,3 +276,23 @@ def test_a_queue_of_bull_is_marked() -> None:
     view = status_view(assessment(queues=(queue("jobs", library="bull"), queue("mail"))), ABOUT)
     rows = queue_table(view["queues"], PageQuery(translator=ENGLISH)).split("<tr>")
     assert [("jobs" in row, "mail" in row) for row in rows if ">Bull<" in row] == [(True, False)]
+
+
+def test_queues_have_their_prefix_where_there_are_several() -> None:
+    one = status_view(assessment(queues=(queue("jobs"), queue("mail"))), ABOUT)["queues"]
+    assert "bull:" not in Reader(queue_table(one | {"unread": []}, PageQuery())).text
+    other = queue("mail")._replace(id=QueueId("app", "mail"))
+    several = status_view(assessment(queues=(queue("mail"), other)), ABOUT)["queues"]
+    text = Reader(queue_table(several, PageQuery())).text
+    assert "bull:mail" in text
+    assert "app:mail" in text
+
+
+def test_columns_that_no_node_fills_are_left_out() -> None:
+    def page(slots: int | None) -> str:
+        view = status_view(assessment(), ABOUT)
+        nodes = [node | {"slots": slots} for node in view["redis"]["nodes"]]
+        return status_page({**view, "redis": {**view["redis"], "nodes": nodes}}, PageQuery(), peers=PEERS)
+
+    assert "Slots</th>" in page(5461)
+    assert "Slots</th>" not in page(None)

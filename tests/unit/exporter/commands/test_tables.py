@@ -143,11 +143,38 @@ def test_what_was_searched_and_what_is_no_queue() -> None:
     assert "searched 1,234 keys under any prefix" in output
 
 
+def test_a_search_under_prefixes_that_no_queue_has_is_told() -> None:
+    search = Search(("app*",), 10, 5.0, {}, {})
+    state = BullMQState((), search=search)
+    snapshot = replace(assessment().snapshot, bullmq=Ok(state))
+    output = text(tables.queues_table(status_view(Assessment(snapshot, assessment().health), ABOUT)))
+    assert "No queue has exactly the prefix app* (BULLMQ_PREFIXES)" in output
+    running = replace(snapshot, bullmq=Ok(replace(state, search=replace(search, ended_at=None))))
+    output = text(tables.queues_table(status_view(Assessment(running, assessment().health), ABOUT)))
+    assert "No queue has exactly" not in output
+
+
 def test_workers_that_are_not_known_have_a_reason() -> None:
     unknown = queue("mail")._replace(workers=None, workers_unknown="no connection has the queue's name")
     view = status_view(assessment(queues=(unknown,)), ABOUT)
     output = text(tables.queues_table(view))
     assert "mail: the number of workers is not known (no connection has the queue's name)" in output
+    other = unknown._replace(id=QueueId("app", "mail"))
+    output = text(tables.queues_table(status_view(assessment(queues=(unknown, other)), ABOUT)))
+    assert "app:mail: the number of workers is not known" in output
+    assert "bull:mail: the number of workers is not known" in output
+
+
+def test_columns_that_no_node_fills_leave_room_for_others() -> None:
+    def titles(width: int, **fields: object) -> set[str]:
+        nodes = [node | fields for node in VIEW["redis"]["nodes"]]
+        output = text(tables.redis_table({**VIEW, "redis": {**VIEW["redis"], "nodes": nodes}}), width=width)
+        return {title for line in output.splitlines() if line.startswith("node ") for title in line.split()}
+
+    alone = titles(80, slots=None, shard="", replication_lag_bytes=None)
+    assert "ops/s" in alone
+    assert not {"shard", "lag", "slots"} & alone
+    assert {"shard", "lag", "slots"} <= titles(220, slots=5461, shard="0", replication_lag_bytes=0)
 
 
 def test_an_unread_source_has_a_reason() -> None:

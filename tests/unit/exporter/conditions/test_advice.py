@@ -26,9 +26,10 @@ FAILURES: list[tuple[str, str, str]] = [
     (
         "refused",
         "NOPERM this user has no permissions to access one of the keys used as arguments",
-        "issue.queue_system_down.recommendation_acl",
+        "issue.candidates_refused.recommendation",
     ),
-    ("refused", "NOPERM No permissions to access a key", "issue.queue_system_down.recommendation_acl"),
+    ("refused", "NOPERM no", "issue.queue_system_down.recommendation_acl"),
+    ("refused", "NOPERM No permissions to access a key", "issue.candidates_refused.recommendation"),
     ("auth", "INFO: NOAUTH Authentication required.", "issue.advice.password"),
     (
         "auth",

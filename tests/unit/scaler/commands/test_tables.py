@@ -17,10 +17,10 @@ def view() -> dict[str, Any]:
     return status | {"enabled": False, "dry_run": True, "leading": False}
 
 
-def lines(view: dict[str, Any]) -> list[str]:
+def lines(view: dict[str, Any], width: int = 200) -> list[str]:
     """With single spaces."""
     stream = io.StringIO()
-    Console(file=stream, width=200, markup=False, highlight=False).print(scaling_table(view))
+    Console(file=stream, width=width, markup=False, highlight=False).print(scaling_table(view))
     return [" ".join(line.split()) for line in stream.getvalue().splitlines() if line.strip()]
 
 
@@ -74,3 +74,17 @@ def test_an_override_without_an_end(view: dict[str, Any]) -> None:
     override = target["override"] | {"until": None, "workers": 1}
     overridden = view | {"targets": [target | {"override": override}]}
     assert lines(overridden)[-2] == "mail: 1 worker, by b: a"
+
+
+@pytest.mark.parametrize("locale", ["C", "id"])
+def test_on_a_narrow_terminal_no_cell_is_broken(
+    view: dict[str, Any], monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    target = view["targets"][0] | {"name": "notifications", "sentence": "many words " * 20}
+    printed = lines(view | {"targets": [target]}, width=80)
+    head, row = printed[3], printed[5]
+    assert head.startswith("target worker")
+    assert row.startswith("notifications 2 -> 5 2 2 ")
+    assert row.endswith("Overridden")
+    assert " ".join(printed[6:10]) == "notifications: override: " + " ".join(["many words"] * 20)

@@ -49,6 +49,11 @@ def test_an_unknown_or_ambiguous_name_is_an_error(loaded: Loaded[ScalerSettings]
         find_target(loaded.model, "mail-slow")
 
 
+def test_settings_without_targets_are_an_error_of_their_own() -> None:
+    with pytest.raises(CommandError, match="the settings have no targets: name their file"):
+        find_target(load_scaler_settings("", {}, file="s.yml").model, "mail")
+
+
 def test_a_queue_goes_by_its_name_without_the_tag_of_a_cluster(tmp_path: Path) -> None:
     text = """
 targets:

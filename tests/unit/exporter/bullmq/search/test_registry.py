@@ -135,6 +135,20 @@ def test_where_no_queue_can_be_read_every_refused_candidate_is_unread() -> None:
     assert registry.unread(()) == {MAIL: REFUSED}
 
 
+def test_the_other_meaning_of_a_clients_name_is_not_shown_where_keys_are_hidden() -> None:
+    registry = Registry((), ())
+    registry.propose(MAIL, 0.0, worker=True, encoded=True)
+    registry.propose(QueueId(MAIL.prefix, "bWFpbA=="), 0.0)
+    registry.propose(QueueId("user", "7"), 0.0, has_key=True)
+    settle(registry, REFUSED)
+    assert set(registry.refused()) == {MAIL}
+    assert set(registry.passed_over()) == {QueueId("user", "7")}
+    registry.propose(QueueId("user", "7"), 0.0, has_key=True, has_meta=True)
+    settle(registry, REFUSED)
+    assert set(registry.refused()) == {MAIL, QueueId("user", "7")}
+    assert not registry.passed_over()
+
+
 def test_a_refused_candidate_is_named_until_a_search_has_ended_without_it() -> None:
     registry = Registry((), ())
     registry.begin_search()

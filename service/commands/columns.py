@@ -21,18 +21,18 @@ class Column(NamedTuple):
 
 
 class Fitting:
-    """The first of several tables that fits the width, or the last one."""
+    """The first of several tables that fits the width, or the last one. The lines below a table may wrap."""
 
-    def __init__(self, *tables: Table) -> None:
-        self._tables = tables
+    def __init__(self, *tables: Table | tuple[Table, RenderableType]) -> None:
+        self._tables = [table if isinstance(table, tuple) else (table,) for table in tables]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         unbound = options.update(max_width=10_000)
-        for table in self._tables[:-1]:
-            if Measurement.get(console, unbound, table).maximum <= options.max_width:
-                yield table
+        for parts in self._tables[:-1]:
+            if Measurement.get(console, unbound, parts[0]).maximum <= options.max_width:
+                yield from parts
                 return
-        yield self._tables[-1]
+        yield from self._tables[-1]
 
 
 def make_table(
