@@ -97,7 +97,7 @@ class Exporter:
                 [
                     Supervised(
                         "bull",
-                        switch.gated(lambda: bull.step(discovery.known().made_by("bull")), bull.stop),
+                        switch.gated(lambda: _follow_bull(bull, discovery), bull.stop),
                         max_age=_LATE_SECONDS,
                     )
                 ]
@@ -199,6 +199,11 @@ class Exporter:
         tasks = (*self._tasks, *self._stream_readers.members)
         stuck = [f"background thread {task.name} is not running" for task in tasks if not task.alive]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
+
+
+def _follow_bull(bull: BullFollower, discovery: Discovery) -> float:
+    known = discovery.known()
+    return bull.step(known.made_by("bull"), known.elsewhere)
 
 
 def tune_garbage_collection() -> None:

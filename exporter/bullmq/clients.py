@@ -16,7 +16,7 @@ LIST_BYTES: Final = 7 << 20
 BYTES_PER_CLIENT: Final = 512
 """The assumed length of a line of CLIENT LIST where none was read; names make it longer."""
 
-_NAME: Final = re.compile(rb" name=([^ \n]+:[^ \n]+) ([^\n]*)")
+_NAME: Final = re.compile(rb" name=([^ \n]*:[^ \n]+) ([^\n]*)")
 _DATABASE: Final = re.compile(rb"(?:^| )db=(\d+) ")
 _COMMAND: Final = re.compile(rb" cmd=([^ \n]+)")
 # In these an idle worker waits: BullMQ from 5, BullMQ before it, and Bull.
@@ -35,11 +35,12 @@ _MARGIN: Final = 1.1
 @dataclass
 class ClientNames:
     """The connections of one node: how many have each name, how many of those ran last what no worker's
-    connection runs, and how many what a worker waits in."""
+    connection runs, and how many what a worker waits in; and the names in other databases."""
 
     connections: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
+    elsewhere: set[str] = field(default_factory=set)
 
     def workers(self, name: str) -> int:
         """The connections of this name that are a worker's: all, or where some are not those that wait."""
@@ -54,9 +55,10 @@ def client_names(raw: bytes, database: int = 0) -> ClientNames:
     names = ClientNames()
     for raw_name, rest in _NAME.findall(raw):
         selected = _DATABASE.search(rest)
-        if selected is not None and int(selected[1]) != database:
-            continue
         name = raw_name.decode("utf-8", "surrogateescape")
+        if selected is not None and int(selected[1]) != database:
+            names.elsewhere.add(name)
+            continue
         names.connections[name] += 1
         command = _COMMAND.search(rest)
         if command is None or command[1].partition(b"|")[0] in _MANAGES:

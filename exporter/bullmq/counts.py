@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from exporter.bullmq.keys import DELAYED_FACTOR, base
@@ -345,7 +346,7 @@ def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> tuple[float |
     A job that was taken in the meantime may have no hash any more, and then has no age.
     """
     waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
-    since = [moment for moment in waits if moment is not None]
+    since = [moment for moment in waits if moment is not None and isfinite(moment)]
     started = _started(replies[-1]) if counts.longest is not None else None
     return _age(min(since) if since else None, now_ms), _age(started, now_ms)
 
@@ -379,9 +380,10 @@ def _delay(opts: bytes) -> float:
 
 def _started(reply: Reply) -> float | None:
     try:
-        return float(cast("Any", reply)[0])
+        started = float(cast("Any", reply)[0])
     except (TypeError, ValueError, IndexError):
         return None
+    return started if isfinite(started) else None
 
 
 def _age(since_ms: float | None, now_ms: int) -> float | None:

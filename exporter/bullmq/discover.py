@@ -26,7 +26,7 @@ from exporter.bullmq.search.ask import ask_owners
 from exporter.bullmq.search.census import Census, WorkerCounts
 from exporter.bullmq.search.registry import Registry
 from exporter.bullmq.search.scan import Scan
-from exporter.bullmq.search.verify import Verifier
+from exporter.bullmq.search.verify import Verifier, marked_by_bullmq, marks_command
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply, ReplyError, pack_request
@@ -42,6 +42,7 @@ _RETRY_SECONDS: Final = 2.0
 _ROUND_SECONDS: Final = 10.0
 _VERIFIED_PER_CALL: Final = 200  # candidates: about the time that Redis needs for one SCAN call
 _MOST_PENDING: Final = 1000  # candidates, above which the search waits
+_MOST_DIGITS: Final = 20  # of a number: Redis' own have no more, and Python refuses those of thousands
 _DEFAULT_PREFIX: Final = "bull"
 _NO_TAG: Final = NotAQueue("in a cluster a queue's name or prefix needs a {hash tag}")
 
@@ -50,7 +51,8 @@ _NO_TAG: Final = NotAQueue("in a cluster a queue's name or prefix needs a {hash 
 class KnownQueues:
     """The current result. `workers` is None if no node reports them, and has no queue whose workers are not
     known: `workers_unknown` says why. `complete` once the first search has ended, `refused` if no search so
-    far could read any master; `libraries` has what made each queue, `unread` the queues that are refused."""
+    far could read any master; `libraries` has what made each queue, `unread` the queues that are refused;
+    of the queues in `elsewhere`, workers of another database have the same prefix and name."""
 
     queues: tuple[QueueId, ...] = ()
     workers: dict[QueueId, int] | None = None
@@ -63,6 +65,7 @@ class KnownQueues:
     workers_unknown: Mapping[QueueId, str] = field(default_factory=dict)
     unread: Mapping[QueueId, Failed] = field(default_factory=dict)
     search: Search = field(default_factory=Search)
+    elsewhere: frozenset[QueueId] = frozenset()
 
     def made_by(self, library: Library) -> tuple[QueueId, ...]:
         """The queues of one library; what is not known is BullMQ's."""
@@ -189,8 +192,10 @@ class Discovery:
         for queue, reply in replies.items():
             if isinstance(reply, Failed):
                 continue
-            exists, *counts = reply
+            exists, marks, *counts = reply
             self._own[queue] = _own_counts(counts)
+            if self._registry.queues.get(queue) == "bull" and marked_by_bullmq(marks):
+                self._registry.reconsider(queue)
             if isinstance(exists, ReplyError):
                 refused = exists
             elif exists == 0 and not named.get(queue):
@@ -249,8 +254,8 @@ class Discovery:
         return calls
 
     def _verify(self, slot_map: SlotMap, deadline: Deadline) -> list[QueueId]:
-        """Verify some candidates; returns the queues that are new."""
-        before = set(self._registry.queues)
+        """Verify some candidates; returns the queues that are new, or another library's now."""
+        before = dict(self._registry.queues)
         candidates = self._registry.take(_VERIFIED_PER_CALL, monotonic())
         supported = [candidate for candidate in candidates if slot_map.supports(candidate.queue)]
         answers = self._verifier.verify(supported, slot_map, deadline) if supported else {}
@@ -259,7 +264,7 @@ class Discovery:
         at = monotonic()
         for candidate in candidates:
             self._registry.settle(candidate, answers.get(candidate.queue, _NO_TAG), at)
-        return [queue for queue in self._registry.queues if queue not in before]
+        return [queue for queue, library in self._registry.queues.items() if before.get(queue) != library]
 
     def _end_search(self, scan: Scan) -> None:
         self._scan = None
@@ -314,6 +319,7 @@ class Discovery:
             libraries=dict(queues),
             workers_unknown=unknown,
             unread={queue: failed for queue, failed in unread.items() if queue not in listed},
+            elsewhere=self._census.elsewhere() & listed,
             search=replace(
                 self._searched,
                 passed_over={
@@ -340,10 +346,10 @@ class Discovery:
 
 
 def _confirm_commands(queue: QueueId) -> list[tuple[Argument, ...]]:
-    """Whether the queue exists, and in the same request BullMQ's own counts."""
+    """Whether the queue exists, and in the same request BullMQ's marks and its own counts."""
     key = base(queue)
     own: list[tuple[Argument, ...]] = [(verb, key + name, *rest) for verb, name, *rest in OWN_COUNT_COMMANDS]
-    return [("EXISTS", *(key + name for name in QUEUE_KEYS)), *own]
+    return [("EXISTS", *(key + name for name in QUEUE_KEYS)), marks_command(queue), *own]
 
 
 def _own_counts(replies: Sequence[Reply]) -> OwnCounts:
@@ -355,4 +361,4 @@ def _own_counts(replies: Sequence[Reply]) -> OwnCounts:
 def _count(raw: Reply) -> int | None:
     if isinstance(raw, int):
         return raw or None
-    return int(raw) if isinstance(raw, bytes) and raw.isdigit() else None
+    return int(raw) if isinstance(raw, bytes) and raw.isdigit() and len(raw) <= _MOST_DIGITS else None

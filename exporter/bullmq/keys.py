@@ -78,8 +78,8 @@ def candidate_of(key: str, prefixes: Sequence[str]) -> QueueId | None:
     if stem is None:
         return None
     if not prefixes:
-        prefix, _, name = stem.rpartition(":")
-        return QueueId(prefix, name) if prefix and name else None
+        prefix, colon, name = stem.rpartition(":")
+        return QueueId(prefix, name) if colon and name else None
     for prefix in sorted(prefixes, key=len, reverse=True):
         if stem.startswith(prefix + ":"):
             name = stem[len(prefix) + 1 :]
@@ -98,8 +98,8 @@ def worker_queues(client_name: str, prefixes: Sequence[str]) -> tuple[QueueId, .
         return ()
     head = client_name.partition(":w:")[0]
     if not prefixes:
-        prefix, _, plain = head.rpartition(":")
-        return _meanings(prefix, plain) if prefix else ()
+        prefix, colon, plain = head.rpartition(":")
+        return _meanings(prefix, plain) if colon else ()
     for prefix in sorted(prefixes, key=len, reverse=True):
         if client_name.startswith(prefix + ":"):
             return _meanings(prefix, client_name[len(prefix) + 1 :].partition(":w:")[0])

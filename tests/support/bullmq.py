@@ -38,7 +38,7 @@ class Watch:
     def follow(self) -> float:
         """One round of the follower, over the known queues."""
         known = self.discovery.known()
-        self.bull.step(known.made_by("bull"))
+        self.bull.step(known.made_by("bull"), known.elsewhere)
         return self.follower.step(known.made_by("bullmq"))
 
     def events(self, name: str, prefix: str = "bull") -> Events:

@@ -8,12 +8,12 @@ large is not followed, as Redis keeps in its memory what a subscriber has not re
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from exporter.bullmq.bull.channels import ChannelMessage, TooLargeError
-from exporter.bullmq.bull.jobs import BullJobs
+from exporter.bullmq.bull.jobs import BullJobs, Stock
 from exporter.bullmq.bull.limits import MAX_BYTES_PER_SECOND, why_too_large, why_too_many
 from exporter.bullmq.bull.reading import (
     BullCommands,
@@ -47,19 +47,24 @@ _QUIET_POLLS: Final = 10  # a queue without messages is read every tenth time
 _POLL_TIMEOUT: Final = 0.5  # messages wait meanwhile
 _READ_SECONDS: Final = 0.25
 _REFUSED_SECONDS: Final = 60.0  # until what was refused is asked again
+_SHARED: Final = (
+    "Bull publishes without the number of the database, and workers of another one have a queue of this name"
+)
 _LARGE_SECONDS: Final = 600.0  # until the kept jobs of a queue with large messages are looked at again
 
 
 @dataclass
 class _Queue:
-    """A queue that is followed, or `large` says why it is not. `gap`: its messages were not received for a
-    while. `ends` and `octets` are the messages of jobs that ended since the last poll."""
+    """A queue that is followed, or `large` says why it is not; `shared`: workers of another database have one
+    of the same name. `gap`: its messages were not received for a while. `ends` and `octets` are the messages
+    of jobs that ended since the last poll."""
 
     id: QueueId
     jobs: BullJobs
     learn_at: float = 0.0
     learned: bool = False
     large: str = ""
+    shared: bool = False
     seeded: bool = False
     gap: bool = False
     busy: bool = True
@@ -73,6 +78,7 @@ class _Poll(NamedTuple):
     ping: int
     ms: int
     lengths: Mapping[QueueId, Lengths]
+    stocks: Mapping[QueueId, Stock | None]
 
 
 @dataclass(frozen=True)
@@ -131,9 +137,13 @@ class BullFollower:
             unfollowed={**state.unfollowed, **self.unfollowed()},
         )
 
-    def step(self, queues: Sequence[QueueId]) -> float:
-        """Follow exactly these queues, and read what was published; the seconds until the next step."""
+    def step(self, queues: Sequence[QueueId], elsewhere: Collection[QueueId] = ()) -> float:
+        """Follow exactly these queues, and read what was published; the seconds until the next step.
+
+        Those `elsewhere` have workers in another database too, and are not followed.
+        """
         self._update(queues)
+        self._share(elsewhere)
         if not self._queues:
             self.stop()
             return _IDLE_SECONDS
@@ -175,6 +185,21 @@ class BullFollower:
             except UnreadableError as error:
                 self._disconnect(str(error))
 
+    def _share(self, elsewhere: Collection[QueueId]) -> None:
+        """Begin again without these queues' messages, or with them: whose they are cannot be told."""
+        changed = [queue for queue in self._queues.values() if queue.shared != (queue.id in elsewhere)]
+        for queue in changed:
+            fresh = _Queue(queue.id, BullJobs(now(), self._buckets), shared=not queue.shared)
+            self._queues[queue.id] = fresh
+            self._by_base[base(queue.id).encode("utf-8", "surrogateescape")] = fresh
+            if fresh.shared:
+                log.warning("messages of two databases", extra={"queue": queue.id.name, "reason": _SHARED})
+        if changed and self._subscription is not None:
+            try:
+                self._subscription.drop([queue.id for queue in changed])
+            except UnreadableError as error:
+                self._disconnect(str(error))
+
     def _subscribed(self) -> Subscription:
         """The subscription to all queues whose messages are not known to be large."""
         subscription = self._connected()
@@ -182,7 +207,11 @@ class BullFollower:
             self._refused_due = monotonic() + _REFUSED_SECONDS
             subscription.retry()
         self._learn()
-        subscription.ask(queue.id for queue in self._queues.values() if queue.learned and not queue.large)
+        subscription.ask(
+            queue.id
+            for queue in self._queues.values()
+            if queue.learned and not queue.large and not queue.shared
+        )
         return subscription
 
     def _connected(self) -> Subscription:
@@ -240,7 +269,7 @@ class BullFollower:
 
     def _count(self, message: ChannelMessage, ms: int) -> None:
         queue = self._by_base.get(message.base)
-        if queue is None or queue.large:
+        if queue is None or queue.large or queue.shared:
             return
         queue.busy = True
         if message.kind in ("completed", "failed"):
@@ -302,10 +331,13 @@ class BullFollower:
             commands[queue.id] = length_commands(queue.id, with_active=starting)
         replies = self._execute(commands)
         read = {queue: lengths(queue_replies) for queue, queue_replies in replies.items()}
-        for queue in due:
-            if queue.id in read and queue.seeded and not queue.gap:
-                queue.jobs.remember(read[queue.id].balance)
-        self._polls.append(_Poll(subscription.ping(), ms, read))
+        # What was published until now may never arrive: only the answer makes it a stock to begin from.
+        stocks = {
+            queue.id: queue.jobs.stock(read[queue.id].balance)
+            for queue in due
+            if queue.id in read and queue.seeded and not queue.gap
+        }
+        self._polls.append(_Poll(subscription.ping(), ms, read, stocks))
         self._poll_due = monotonic() + _POLL_SECONDS
 
     def _apply_polls(self, subscription: Subscription) -> None:
@@ -316,6 +348,7 @@ class BullFollower:
                 queue = self._queues.get(queue_id)
                 if queue is not None and subscription.follows(queue_id):
                     self._apply(queue, read, poll.ms, subscription)
+                    queue.jobs.remember(poll.stocks.get(queue_id))
             if self._problem:
                 log.info("subscribed to bull", extra={"node": subscription.address})
                 self._problem = ""
@@ -362,7 +395,9 @@ class BullFollower:
     def _publish(self) -> None:
         events, unfollowed = {}, {}
         for queue in self._queues.values():
-            if why := queue.large or self._refused(queue.id) or ("" if queue.seeded else self._problem):
+            shared = _SHARED if queue.shared else ""
+            refused = self._refused(queue.id) or ("" if queue.seeded else self._problem)
+            if why := shared or queue.large or refused:
                 unfollowed[queue.id] = why
             elif queue.seeded:
                 events[queue.id] = queue.jobs.events()

@@ -26,6 +26,14 @@ class Balance(NamedTuple):
     active: int
 
 
+class Stock(NamedTuple):
+    """What a queue held at one moment, and what had been counted by then."""
+
+    balance: Balance
+    counters: JobCounters
+    duplicates: int
+
+
 class BullJobs:
     """One queue. Times are ms of any clock that does not go back; `since` is unix s."""
 
@@ -37,7 +45,7 @@ class BullJobs:
         self._running: dict[bytes, int] = {}
         self._changed: set[bytes] | None = None  # jobs with messages while the active jobs are being read
         self._ids: int | None = None
-        self._balance: tuple[Balance, JobCounters, int] | None = None
+        self._stock: Stock | None = None
         self._duplicates = 0
         self._duplicates_at_ids = 0
         self._added: int | None = None
@@ -110,9 +118,13 @@ class BullJobs:
                 self._counters = None
         self._ids = ids
 
-    def remember(self, balance: Balance | None) -> None:
-        """What the queue held just now, for `missed`; None: unknown."""
-        self._balance = None if balance is None else (balance, self._jobs.counters(), self._duplicates)
+    def stock(self, balance: Balance | None) -> Stock | None:
+        """What the queue held just now, beside what was counted so far; None: unknown."""
+        return None if balance is None else Stock(balance, self._jobs.counters(), self._duplicates)
+
+    def remember(self, stock: Stock | None) -> None:
+        """All that was published before this stock has been fed: `missed` begins there. None: nowhere."""
+        self._stock = stock
 
     def missed(self, balance: Balance | None) -> int:
         """How many starts and ends were not received since `remember`, at least.
@@ -120,9 +132,9 @@ class BullJobs:
         Jobs that were added or returned, and do not wait, were started; those that are not active either have
         ended. Jobs that were removed while they waited look the same.
         """
-        if self._balance is None or balance is None or balance.ids < self._balance[0].ids:
+        if self._stock is None or balance is None or balance.ids < self._stock.balance.ids:
             return 0
-        before, then, duplicates = self._balance
+        before, then, duplicates = self._stock
         now = self._jobs.counters()
         returned = now.retried + now.stalled - then.retried - then.stalled
         duplicated = self._duplicates - duplicates + now.deduplicated - then.deduplicated

@@ -107,6 +107,11 @@ class Census:
         queues = {(name, queue) for name in names for queue in worker_queues(name, self._prefixes)[:1]}
         return {queue for name, queue in queues if not is_python_name(name, queue)}
 
+    def elsewhere(self) -> frozenset[QueueId]:
+        """The queues of the same prefix and name that have workers in another database."""
+        names = {name for node in self._nodes for name in node.elsewhere}
+        return frozenset(queue for name in names for queue in worker_queues(name, self._prefixes)[:1])
+
     def named(self, known: Collection[QueueId], *, cluster: bool) -> dict[QueueId, int]:
         """Workers by the names of connections."""
         return count_workers(self._nodes, self._prefixes, known, cluster=cluster)

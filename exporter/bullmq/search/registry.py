@@ -107,7 +107,8 @@ class Registry:
         if isinstance(answer, Failed):
             if not _is_denied(answer):
                 self._later.append(candidate)
-            if answer.kind == "refused" and queue not in self.queues:
+            # Keys that a search found, in a slot that no node has now, are unread too.
+            if answer.kind in {"refused", "unreachable"} and queue not in self.queues:
                 self._refuse(candidate, answer, at)
             return
         self._refused.pop(queue, None)
@@ -126,6 +127,10 @@ class Registry:
         for candidate in self._later:
             self._pending.setdefault(base(candidate.queue), candidate)
         self._later = []
+
+    def reconsider(self, queue: QueueId) -> None:
+        """Verify a queue again, as another library has written to it."""
+        self._pending.setdefault(base(queue), Candidate(queue, has_meta=True))
 
     def remove(self, queues: Iterable[QueueId]) -> None:
         """These have no keys and no workers any more."""

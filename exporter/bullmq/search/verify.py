@@ -146,7 +146,17 @@ def _exists(queue: QueueId) -> tuple[Argument, ...]:
 
 def _types(queue: QueueId) -> list[tuple[Argument, ...]]:
     types: list[tuple[Argument, ...]] = [("TYPE", base(queue) + key) for key in TYPED_KEYS]
-    return [*types, ("HMGET", base(queue) + "meta", "version", "opts.maxLenEvents")]
+    return [*types, marks_command(queue)]
+
+
+def marks_command(queue: QueueId) -> tuple[Argument, ...]:
+    """The fields that only BullMQ writes, in every version and language; see `marked_by_bullmq`."""
+    return ("HMGET", base(queue) + "meta", "version", "opts.maxLenEvents")
+
+
+def marked_by_bullmq(reply: Reply) -> bool:
+    """Whether the reply to `marks_command` is BullMQ's."""
+    return Evidence({}, *_fields(reply)).marked
 
 
 def _denies_keys(reply: Reply) -> bool:
@@ -167,8 +177,7 @@ def _evidence(replies: list[Reply], *, worker: bool) -> Evidence | Failed:
 
 def _without_types(failed: Failed, meta: Reply, keys: Reply) -> Answer:
     """A user that may not send TYPE still sees BullMQ's own fields in meta."""
-    version, longest = _fields(meta)
-    marked = Evidence({}, version, longest).marked
+    marked = marked_by_bullmq(meta)
     return "bullmq" if marked and isinstance(keys, int) and keys > 1 else failed
 
 

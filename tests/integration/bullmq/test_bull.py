@@ -11,11 +11,12 @@ import pytest
 from exporter.bullmq.bull import follow
 from exporter.snapshot import QueueId
 from lab.bull import BULL_VERSIONS, Bull, BullVersion
+from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer, start_redis
 from tests.support.acl import READER, rules
-from tests.support.bullmq import Watch, WatchOf, counters, exporter_counts, of, wait_for
+from tests.support.bullmq import Watch, WatchOf, bullmq_counts, counters, exporter_counts, of, wait_for
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -308,6 +309,29 @@ def test_what_is_published_without_a_subscription_is_told(
     bull.stop_worker(worker)
 
 
+def test_what_a_busy_queue_published_while_we_stood_still_is_told(
+    bull: Bull, watch: WatchOf, server: RedisServer
+) -> None:
+    """A process that is stopped reads the queue's lengths first when it goes on, and only then sees that its
+    connection is gone."""
+    queue = named(bull, "standstill")
+    monitor = followed(bull, watch, server, queue)
+    worker = bull.start_worker(queue, concurrency=2)
+    bull.add_bulk(queue, 4, **GONE)
+    wait_for(monitor, queue, {"added": 4, "started": 4, "completed": 4})
+    bull.add_bulk(queue, 1, **GONE)
+    wait_until(lambda: bull.tally(worker)["returned"] == 5, what="one more job")
+    monitor.follow()  # its messages: the queue is busy now, and is read again at the next poll
+    server.cli("client", "kill", "type", "pubsub", "skipme", "no")
+    bull.add_bulk(queue, 20, **GONE)
+    wait_until(lambda: bull.tally(worker)["returned"] == 25, what="twenty more jobs")
+    wait_until(lambda: monitor.events(queue).counters.added == 25, what="the subscription is there again")
+    events = monitor.events(queue)
+    assert events.counters.completed == 5
+    assert events.lost == 40
+    bull.stop_worker(worker)
+
+
 def test_a_job_that_is_active_while_the_subscription_is_lost(
     bull: Bull, server: RedisServer, watch: WatchOf
 ) -> None:
@@ -569,3 +593,48 @@ def test_the_connection_is_kept_before_anything_is_subscribed(
             monitor.follow()
     assert (monitor.bull.problem, monitor.bull.events()) == ("", {})
     wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed")
+
+
+def test_a_queue_that_moves_to_bullmq_is_read_as_bullmqs_at_once(
+    bull: Bull, server: RedisServer, watch: WatchOf
+) -> None:
+    name = named(bull, "moving")
+    bull.add_bulk(name, 3)
+    monitor = watch(server)
+    assert of(monitor.read_all(), name).library == "bull"
+    monitor.follow()
+    with BullMQ(6, url=server.url) as bullmq:
+        bullmq.add_bulk(name, 4, priority=3)
+        moved = of(monitor.read_all(), name)
+        assert moved.library == "bullmq"
+        assert exporter_counts(moved) == bullmq_counts(bullmq.counts(name))
+        bullmq.start_worker(name)
+        bullmq.wait_for_counts(name, {"completed": 7})
+        assert monitor.events(name).counters.completed == 7
+
+
+def test_workers_of_another_database_leave_no_counters(
+    bull: Bull, server: RedisServer, watch: WatchOf
+) -> None:
+    """Redis passes what is published on to the subscribers of all databases."""
+    name = named(bull, "twice")
+    monitor = followed(bull, watch, server, name)
+    with Bull(bull.version, url=f"{server.url.rstrip('/')}/1") as other:
+        worker = other.start_worker(name)
+
+        def elsewhere() -> bool:
+            monitor.read_all()
+            return bool(monitor.discovery.known().elsewhere)
+
+        wait_until(elsewhere, what="its connection is seen")
+        monitor.follow()
+        other.add_bulk(name, 5)
+        other.wait_for_counts(name, {"completed": 5})
+        monitor.follow()
+        queue = QueueId("bull", name)
+        assert queue not in monitor.bull.events()
+        assert "another" in monitor.bull.unfollowed()[queue]
+        other.stop_worker(worker)
+    wait_until(lambda: not elsewhere(), what="its connection is gone")
+    wait_until(lambda: monitor.follow() and queue in monitor.bull.events(), what="it is followed again")
+    assert counters(monitor.bull.events()[queue]) == {}

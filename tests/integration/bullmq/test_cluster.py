@@ -155,3 +155,18 @@ def test_a_node_that_hangs_costs_only_its_queues(cluster: LocalCluster, watch: W
         assert state.unread[QueueId("bull", "{mail}")].message.startswith(owner.address)
         assert {queue.id.name for queue in state.queues} == set(TAGGED) - lost
         assert not state.up
+
+
+def test_a_queue_whose_slot_has_no_owner_is_unread_after_a_start_too(watch: WatchOf) -> None:
+    """`CLUSTER DELSLOTS`, or a node that is lost for good: a search still shows the keys."""
+    with start_cluster(replicas_per_master=0, config=["cluster-require-full-coverage no"]) as cluster:
+        with BullMQ(6, cluster=cluster.addresses) as bullmq:
+            for queue in TAGGED:
+                bullmq.add_bulk(queue, 2)
+        slot = slot_of("bull:{mail}:")
+        for node in cluster.nodes:
+            node.cli("cluster", "delslots", slot)
+        state = watch(cluster).read_all()
+        assert names(state) == sorted(("bull", queue) for queue in TAGGED)
+        assert [queue.name for queue in state.unread] == ["{mail}"]
+        assert not state.up

@@ -77,3 +77,31 @@ def test_an_odd_rate_limit_costs_its_own_figure(
     state = watch(server).read_all()
     assert (of(state, "mail").jobs.waiting, of(state, "mail").rate_limit_ttl) == (4, None)
     assert list(issues(state)) == ["queue_partly_unread"]
+
+
+@pytest.mark.parametrize("key", ["id", "metrics:completed"])
+def test_a_number_of_thousands_of_digits_costs_its_own_figure(
+    key: str, bullmq: BullMQ, server: RedisServer, watch: WatchOf
+) -> None:
+    digits = "9" * 5000
+    if key == "id":
+        server.cli("set", "bull:mail:id", digits)
+    else:
+        server.cli("hset", f"bull:mail:{key}", "count", digits)
+    state = watch(server).read_all()
+    assert (of(state, "mail").jobs.waiting, of(state, "other").jobs.waiting) == (4, 2)
+    own = state.own.get(of(state, "mail").id)
+    assert own is None or (own.ids if key == "id" else own.completed) is None
+
+
+@pytest.mark.parametrize("moment", ["nan", "Infinity", "-inf", "1e400"])
+def test_a_moment_that_is_none_gives_no_age(
+    moment: str, bullmq: BullMQ, server: RedisServer, watch: WatchOf
+) -> None:
+    """`timestamp: new Date("no date").getTime()` is NaN, and the library writes it."""
+    oldest = server.cli("lindex", "bull:mail:wait", -1)
+    server.cli("hset", f"bull:mail:{oldest}", "timestamp", moment)
+    server.cli("rpush", "bull:mail:active", "odd")
+    server.cli("hset", "bull:mail:odd", "processedOn", moment)
+    mail = watch(server).queue("mail")
+    assert (mail.oldest_waiting, mail.longest_active) == (None, None)

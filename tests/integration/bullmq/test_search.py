@@ -90,6 +90,18 @@ def test_queues_of_every_prefix_are_found_by_default(server: RedisServer, watch:
     }
 
 
+def test_an_empty_prefix_is_one_too(server: RedisServer, watch: WatchOf) -> None:
+    """BullMQ takes it, and its keys begin with a colon."""
+    with BullMQ(6, url=server.url, prefix="") as bullmq:
+        bullmq.add_bulk("mail", 2)
+        bullmq.start_worker("mail", behaviour={"hold": True})
+        bullmq.wait_for_counts("mail", {"active": 1})
+        monitor = watch(server)
+        found(monitor)
+        mail = of(monitor.read_all(), "mail", "")
+        assert (mail.jobs.waiting, mail.jobs.active, mail.workers) == (1, 1, 1)
+
+
 def test_other_applications_keys_are_no_queues_and_are_named(server: RedisServer, watch: WatchOf) -> None:
     state = found(watch(server))
     assert (names(state), state.up, state.unread) == ([], True, {})

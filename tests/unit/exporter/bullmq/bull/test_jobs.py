@@ -168,13 +168,13 @@ def test_too_many_active_jobs_are_not_compared() -> None:
 )
 def test_what_was_missed_at_least(before: Balance | None, after: Balance | None, missed: int) -> None:
     counted = jobs()
-    counted.remember(before)
+    counted.remember(counted.stock(before))
     assert counted.missed(after) == missed
 
 
 def test_what_was_received_is_not_missed() -> None:
     counted = jobs()
-    counted.remember(Balance(0, 0, 0))
+    counted.remember(counted.stock(Balance(0, 0, 0)))
     feed(counted, "active 1", "active 1", "completed 1", "active 2", "failed 2", "duplicated 2", "active 3")
     assert counted.missed(Balance(4, 0, 1)) == 0
     assert counted.missed(Balance(5, 0, 1)) == 2
