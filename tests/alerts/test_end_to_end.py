@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def start_exporter(cause: Cause, undo: ExitStack) -> str:
     """The whole program with a simulated host; its address."""
-    with mock.patch("exporter.collect.HostSource", lambda: cause.host):
+    with mock.patch("exporter.collect.HostSource", return_value=cause.host):
         exporter = Exporter(cause.settings)
     exporter.start()
     undo.callback(exporter.stop)

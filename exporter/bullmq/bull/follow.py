@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from exporter.bullmq.bull.channels import ChannelMessage, TooLargeError
 from exporter.bullmq.bull.jobs import BullJobs, Stock
-from exporter.bullmq.bull.limits import MAX_BYTES_PER_SECOND, why_too_large, why_too_many
+from exporter.bullmq.bull.limits import Outflow, why_too_large, why_too_many
 from exporter.bullmq.bull.reading import (
     BullCommands,
     Lengths,
@@ -104,6 +104,7 @@ class BullFollower:
         self._published = _Published()
         self._polls: list[_Poll] = []
         self._poll_due = self._refused_due = self._measured_at = 0.0
+        self._outflow = Outflow()
         self._poll_count = self._connections = 0
         self._answered_at = 0.0
         self._problem = ""
@@ -375,7 +376,7 @@ class BullFollower:
         at = monotonic()
         seconds, self._measured_at = at - self._measured_at, at
         octets = sum(queue.octets for queue in self._queues.values())
-        if octets > MAX_BYTES_PER_SECOND * max(_POLL_SECONDS, seconds):
+        if self._outflow.is_too_much(octets, max(_POLL_SECONDS, seconds)):
             most = max(self._queues.values(), key=lambda queue: queue.octets)
             self._mark_large(most, why_too_many(most.octets / max(_POLL_SECONDS, seconds)))
             if self._subscription is not None:

@@ -12,8 +12,26 @@ from exporter.bullmq.bull.channels import MAX_MESSAGE_BYTES
 
 MAX_BURST_BYTES: Final = 1024 * 1024
 """Bytes of the messages of one queue if all its active jobs end at once."""
-MAX_BYTES_PER_SECOND: Final = 4 * 1024 * 1024
-"""Bytes of all messages together; above it the queue with most of them is not followed any more."""
+MAX_BYTES_PER_SECOND: Final = 128 * 1024
+"""Bytes of all messages together, for long: Redis keeps less than 8 MB while this process stands still for a
+minute (a frozen container, a paused machine), and then its own limit for subscribers ends the connection."""
+MAX_AT_ONCE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of all messages together above that rate, in a burst that is read as it comes."""
+
+
+class Outflow:
+    """A leaky bucket: whether the messages are too many, for long or at once."""
+
+    def __init__(self) -> None:
+        self._level = 0.0
+
+    def is_too_much(self, octets: int, seconds: float) -> bool:
+        """Whether so many bytes, which came in so many seconds, exceed the limits; then it begins anew."""
+        self._level = max(0.0, self._level + octets - MAX_BYTES_PER_SECOND * seconds)
+        if self._level <= MAX_AT_ONCE_BYTES:
+            return False
+        self._level = 0.0
+        return True
 
 
 def why_too_large(octets: float, active: int) -> str:

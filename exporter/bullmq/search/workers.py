@@ -8,7 +8,7 @@ an active job has its worker's id and lives for 30 s, and `stalled-check` is ren
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.snapshot import QueueId
@@ -17,6 +17,7 @@ SAMPLE: Final = 100
 """The maximum number of active jobs of a queue whose locks are read."""
 
 _SLACK_MS: Final = 2000
+_SPARE_SECONDS: Final = 30.0
 _DOUBT_SECONDS: Final = 60.0
 
 
@@ -26,6 +27,7 @@ class Traces:
 
     `named`: workers by connection names. `active`: the active jobs that were looked at; `lockers`: the ids in
     their locks. `check_ms`: what remains of `stalled-check`, below 0 without it; None: not read. `at`: in s.
+    `renewed`: a worker without a name seems to be there; until `proved_until` (in s) as it was seen to renew.
     """
 
     named: int
@@ -34,6 +36,7 @@ class Traces:
     lockers: frozenset[bytes] = frozenset()
     check_ms: int | None = None
     renewed: bool = False
+    proved_until: float = 0.0
 
 
 def locker(lock: bytes) -> bytes:
@@ -43,22 +46,25 @@ def locker(lock: bytes) -> bytes:
 
 
 def with_renewal(traces: Traces, before: Traces | None) -> Traces:
-    """These traces, and whether a worker without a name has renewed `stalled-check`.
+    """These traces, and whether a worker without a name renews `stalled-check`.
 
-    It has if neither look saw a named worker and the key expires later than it would have; until the key is
-    gone that remains true. At a first look a key that exists may be renewed by one.
+    It does if neither look saw a named worker and the key expires later than it would have. A single
+    worker may leave an interval out: its timer comes as the key expires, and if just before, it sets
+    none. So what was seen holds for two intervals. At a first look a key that exists may be renewed by
+    one, until it is gone.
     """
     check = traces.check_ms
-    if check is None or check < 0 or traces.named:
+    if check is None or traces.named:
         return traces
     if before is None:
-        renewed = True
-    elif before.named or before.check_ms is None:
-        renewed = False
-    else:
-        left = before.check_ms - (traces.at - before.at) * 1000
-        renewed = before.renewed or check > max(0.0, left) + _SLACK_MS
-    return Traces(traces.named, traces.at, traces.active, traces.lockers, check, renewed)
+        return replace(traces, renewed=check >= 0)
+    if before.named or before.check_ms is None:
+        return traces
+    left = before.check_ms - (traces.at - before.at) * 1000
+    until = before.proved_until
+    if check > max(0.0, left) + _SLACK_MS:
+        until = traces.at + 2 * check / 1000 + _SPARE_SECONDS
+    return replace(traces, renewed=traces.at < until or (before.renewed and check >= 0), proved_until=until)
 
 
 def count_or_doubt(traces: Traces, *, cluster: bool) -> int | str:

@@ -66,13 +66,14 @@ def renewed(*looks: tuple[int, int]) -> list[bool]:
 def test_a_worker_without_a_name_renews_the_stalled_check() -> None:
     assert renewed((0, 25_000)) == [True]  # it may be one
     assert renewed((0, -2), (0, 28_000)) == [False, True]
-    assert renewed((0, 5_000), (0, 25_000), (0, 15_000), (0, 5_000), (0, -2)) == [
-        True,
-        True,
-        True,
-        True,
-        False,
-    ]
+
+
+def test_a_single_worker_may_leave_an_interval_out() -> None:
+    """If its timer comes just before the key expires, there is none until the next time."""
+    once = [(0, 25_000), (0, 15_000), (0, 5_000), (0, -2), (0, -2), (0, -2)]
+    assert renewed((0, -2), *once, *once) == [False] + [True] * 12
+    gone = renewed((0, -2), *once, *[(0, -2)] * 6)
+    assert gone[7:] == [True, True, False, False, False, False]  # two intervals after it was seen, it is gone
 
 
 def test_a_stopped_workers_stalled_check_runs_out() -> None:
