@@ -10,7 +10,7 @@ from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, row, section, table
 from exporter.summaries import has_several_prefixes, queues_line, search_lines
 from exporter.views import View, job_counts
-from service.units import count, duration, milliseconds, percent
+from service.units import count, duration, milliseconds, percent, printable
 
 ROWS: Final = 50
 
@@ -158,8 +158,8 @@ def _badge(text: str, why: str, query: PageQuery) -> str:
 
 
 def _title(queue: View, *, prefixed: bool) -> str:
-    prefix = f'<span class="dim">{escape(queue["prefix"])}:</span>' if prefixed else ""
-    return prefix + escape(queue["name"])
+    prefix = f'<span class="dim">{escape(printable(queue["prefix"]))}:</span>' if prefixed else ""
+    return prefix + escape(printable(queue["name"]))
 
 
 def _pages(page: int, pages: int, query: PageQuery) -> str:

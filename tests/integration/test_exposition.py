@@ -57,6 +57,8 @@ def exporter(redis_cluster: LocalCluster) -> Iterator[str]:
     settings = ExporterSettings.model_validate(
         {"listen": "127.0.0.1:0", "redis": {"cluster": redis_cluster.addresses[:1]}}
     )
+    for node in redis_cluster.masters():
+        node.cli("flushall")  # other modules' queues are found too, under whatever prefix
     with BullMQ(6, cluster=redis_cluster.addresses) as bullmq:
         for queue in ("{mail}", NASTY):
             bullmq.add_bulk(queue, 3)

@@ -265,6 +265,7 @@ def test_what_was_before_does_not_count(bull: Bull, server: RedisServer, watch: 
     worker = bull.start_worker(queue, concurrency=2, behaviour={"hold": True})
     bull.add_bulk(queue, 3)
     bull.wait_for_counts(queue, {"active": 2})
+    wait_until(lambda: bull.tally(worker)["started"] == 2, what="the worker has published both starts")
     monitor = watch(server, queues=[queue])
     monitor.read_all()
     wait_until(lambda: monitor.follow() and monitor.bull.events(), what="subscribed")

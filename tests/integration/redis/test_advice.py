@@ -55,7 +55,7 @@ def test_keys_that_are_not_readable(server: RedisServer, connect: Connect) -> No
     deployment = connect(url=server.url, username="reader", password="secret")
     text = issues_of(deployment, queues(deployment, "mail"))["queue_system_down"]
     assert "acl log" in text
-    assert "deploy/redis/exporter.acl" in text
+    assert "BULLMQ_PREFIXES" in text
 
 
 @pytest.mark.parametrize("password", [None, "wrong"])
