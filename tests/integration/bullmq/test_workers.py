@@ -165,7 +165,9 @@ def test_busy_workers_in_a_cluster_are_counted_by_their_locks(cluster: LocalClus
         bullmq.wait_for_counts("{busy}", {"active": 16})
         monitor = watch(cluster)
         looks = [monitor.queue("{busy}").workers for _ in range(10)]
-        assert looks == [8] * 10
+        # A worker between two jobs holds no lock for a moment: the number is "at least".
+        assert set(looks) <= {7, 8}
+        assert looks.count(8) > 5
         nodes = [client_names(node.cli("client", "list").encode()) for node in cluster.nodes]
         by_names = count_workers(nodes, (), {QueueId("bull", "{busy}")}, cluster=True)
         assert by_names[QueueId("bull", "{busy}")] < 8
