@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -46,8 +45,3 @@ class UnreadableError(Exception):
 def value_or_none(outcome: Outcome[T] | None) -> T | None:
     """The value of a part that was read, None for one that failed or is switched off."""
     return outcome.value if isinstance(outcome, Ok) else None
-
-
-def map_ok(outcome: Outcome[T], change: Callable[[T], U]) -> Outcome[U]:
-    """Apply `change` to a value that was read; a failure stays as it is."""
-    return Ok(change(outcome.value), outcome.took) if isinstance(outcome, Ok) else outcome

@@ -53,3 +53,10 @@ def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:
     """The first few, and how many more."""
     more = len(items) - NAMED
     return (*items[:NAMED], Message("issue.more", count=more)) if more > 0 else tuple(items)
+
+
+def and_more_nodes(measured: Message, more: int) -> Message:
+    """What was measured at the worst node, and at how many others the condition holds too."""
+    if not more:
+        return measured
+    return Message("issue.text", text=(measured, Message("issue.more_nodes", count=more)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from exporter.conditions.advice import Context, first_advice
-from exporter.conditions.finding import Finding, first_few, redis_cli
+from exporter.conditions.finding import Finding, and_more_nodes, first_few, redis_cli
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import CLUSTER_SLOTS, NodeReading, RedisState, Snapshot
 from service.i18n import Message
@@ -104,8 +104,7 @@ def redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured = Message(
             "issue.redis_memory_high.measured_host", node=address, ratio=ratio, used=used, size=total
         )
-    if len(high) > 1:
-        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(high) - 1)))
+    measured = and_more_nodes(measured, len(high) - 1)
     return Finding(
         "redis",
         Message("issue.redis_memory_high.title"),
@@ -131,8 +130,7 @@ def redis_clients_high(snapshot: Snapshot, settings: HealthSettings) -> Finding 
     measured = Message(
         "issue.redis_clients_high.measured", node=address, clients=int(connected), limit=allowed
     )
-    if len(shares) > 1:
-        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(shares) - 1)))
+    measured = and_more_nodes(measured, len(shares) - 1)
     return Finding(
         "redis",
         Message("issue.redis_clients_high.title"),
@@ -159,8 +157,7 @@ def clock_offset_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured = Message("issue.clock_offset_high.ahead", node=address, offset=duration(ahead))
     else:
         measured = Message("issue.clock_offset_high.behind", node=address, offset=duration(-ahead))
-    if len(offsets) > 1:
-        measured = Message("issue.text", text=(measured, Message("issue.more_nodes", count=len(offsets) - 1)))
+    measured = and_more_nodes(measured, len(offsets) - 1)
     return Finding(
         "redis",
         Message("issue.clock_offset_high.title"),
