@@ -7,7 +7,6 @@ from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
