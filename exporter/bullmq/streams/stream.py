@@ -94,6 +94,7 @@ class Stream:
         self._since_check = 0
         self._checked_at: float | None = None
         self._last_at_check = START
+        self._first_at_check: bytes | None = None
         self._first_since_check: bytes | None = None
         self._added_at_check: int | None = None
         self._rate_from: tuple[float, int] | None = None
@@ -271,7 +272,8 @@ class Stream:
         self.length = info.length
         self.size.nodes = info.nodes
         self._checked_at = at
-        self._last_at_check, self._added_at_check = info.last, info.added
+        self._first_at_check, self._last_at_check = info.first, info.last
+        self._added_at_check = info.added
         if info.added is not None:
             if self._rate_from is not None and at > self._rate_from[0] and info.added >= self._rate_from[1]:
                 rate = (info.added - self._rate_from[1]) / (at - self._rate_from[0])
@@ -313,7 +315,10 @@ class Stream:
                 self.counters = self.jobs.counters()
 
     def _is_same(self, info: StreamInfo) -> bool:
-        """A stream that was created again begins later than the one before it ended."""
+        """A stream that was created again begins later than the one before it ended, unless the server's clock
+        went back; but one that lost nothing yet begins where it always began."""
+        if info.complete and self._first_at_check not in (None, info.first):
+            return False
         known = self._first_since_check
         if self._added_at_check or (known is None and self._added_at_check is None):
             known = self._last_at_check

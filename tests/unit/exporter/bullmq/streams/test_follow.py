@@ -291,6 +291,21 @@ def failed_over(server: Streams, world: World, timed: SteppedFollower) -> None:
     world.servers[CACHE] = server
 
 
+def test_a_stream_created_again_while_the_clock_went_back(server: Streams, timed: SteppedFollower) -> None:
+    """Its first entry is of the same ms as the last one of the stream before it."""
+    timed.round()
+    server.add(900, "added 1", "waiting 1")
+    server.add(1000, "added 2", "waiting 2")
+    timed.round()
+    assert timed.events().read == 4
+    key = "bull:mail:events"
+    server.entries[key], server.added[key], server.last[key] = [], 0, (0, -1)
+    server.add(1000, "added 3")
+    server.add(1001, "waiting 3", "added 4")
+    events = timed.events(seconds=12)
+    assert (events.undone, events.gaps) == (0, 1)
+
+
 @pytest.mark.parametrize("later", [0, 3], ids=["nothing yet", "new events"])
 def test_events_undone_by_a_failover_are_reported(
     server: Streams, world: World, timed: SteppedFollower, later: int
