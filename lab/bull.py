@@ -19,7 +19,7 @@ class Bull(Driver):
 
     It has the verbs of the BullMQ drivers, except for schedulers, flows, the global concurrency and names of
     workers. Each worker is a queue object with connections of its own. Further options of a worker are
-    `limiter`, `metrics` and those of Bull's `settings`; `returns` in its behaviour is the length of what its
+    `limiter`, `metrics` and those of Bull's `settings`; `bytes` in its behaviour is the length of what its
     handler returns.
     """
 

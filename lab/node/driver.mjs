@@ -1,7 +1,6 @@
 // Drives one version of BullMQ for lab/driver.py: a JSON object per line on stdin, a response on stdout.
-import { createInterface } from "node:readline";
-import { setTimeout as sleep } from "node:timers/promises";
 import Redis, { Cluster } from "ioredis";
+import { newWorker, processor, release, serve } from "./common.mjs";
 
 console.log = console.error; // stdout has responses only
 
@@ -34,40 +33,7 @@ async function scheduled(name, { stalledInterval = 30_000 }) {
   await scheduler.waitUntilReady();
 }
 
-function processor({ ms = 0, fail = false, fail_first = 0, hold = false, bytes = 0 }, held, tally, durations) {
-  const failures = new Map();
-  const timed = async (job) => {
-    tally.started++;
-    if (hold) await new Promise((release) => held.add(release));
-    if (ms) await sleep(ms);
-    const failed = failures.get(job.id) ?? 0;
-    if (fail || failed < fail_first) {
-      failures.set(job.id, failed + 1);
-      tally.threw++;
-      throw new Error("asked to fail");
-    }
-    tally.returned++;
-    return bytes ? "x".repeat(bytes) : null;
-  };
-  return async (job) => {
-    const began = performance.now();
-    durations.wait.push(job.processedOn - job.timestamp);
-    try {
-      return await timed(job);
-    } finally {
-      durations.run.push(performance.now() - began);
-    }
-  };
-}
-
 const plain = (answer) => (answer?.queueQualifiedName ? { id: answer.id } : (answer ?? null)); // a job cannot be serialized
-
-function release({ held }) {
-  const released = held.size;
-  for (const go of held) go();
-  held.clear();
-  return released;
-}
 
 const verbs = {
   async queue({ queue, method, arguments: given }) {
@@ -80,15 +46,13 @@ const verbs = {
     return null;
   },
   async start_worker({ queue, behaviour, opts }) {
-    const held = new Set();
-    const tally = { started: 0, returned: 0, threw: 0 };
-    const durations = { wait: [], run: [] };
-    const worker = new Worker(queue, processor(behaviour, held, tally, durations), { ...opts, connection, prefix });
+    const state = newWorker();
+    const worker = new Worker(queue, processor(behaviour, state), { ...opts, connection, prefix });
     worker.on("error", (error) => console.error(error.message));
     await worker.waitUntilReady();
     await scheduled(queue, opts);
     const id = workers.size + 1;
-    workers.set(id, { worker, held, tally, durations });
+    workers.set(id, { worker, ...state });
     return id;
   },
   tally: ({ worker }) => workers.get(worker).tally,
@@ -107,14 +71,4 @@ const verbs = {
   },
 };
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const { verb, ...given } = JSON.parse(line);
-  let answer;
-  try {
-    answer = { value: await verbs[verb](given) };
-  } catch (error) {
-    answer = { error: error.message };
-  }
-  process.stdout.write(JSON.stringify(answer) + "\n");
-}
-process.exit(0);
+await serve(verbs);

@@ -315,8 +315,8 @@ class Stream:
                 self.counters = self.jobs.counters()
 
     def _is_same(self, info: StreamInfo) -> bool:
-        """A stream that was created again begins later than the one before it ended, unless the server's clock
-        went back; but one that lost nothing yet begins where it always began."""
+        """A stream that was created again begins later than the one before it ended, unless the clock of its
+        server went back; and one that still has all its entries begins where it always began."""
         if info.complete and self._first_at_check not in (None, info.first):
             return False
         known = self._first_since_check

@@ -354,7 +354,7 @@ def test_a_job_that_is_active_while_the_subscription_is_lost(
 def test_a_queue_with_large_results_is_left_alone(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
     large, small = named(bull, "large"), named(bull, "small")
     monitor = followed(bull, watch, server, large, small)
-    worker = bull.start_worker(large, behaviour={"returns": 300_000})
+    worker = bull.start_worker(large, behaviour={"bytes": 300_000})
     bull.add(large, **GONE)
     wait_until(lambda: monitor.follow() and monitor.bull.unfollowed(), what="it is not followed")
     (why,) = monitor.bull.unfollowed().items()
@@ -377,7 +377,7 @@ def test_the_size_of_kept_results_is_known_before_a_message(
     bull: Bull, server: RedisServer, watch: WatchOf
 ) -> None:
     queue = named(bull, "kept")
-    worker = bull.start_worker(queue, behaviour={"returns": 300_000})
+    worker = bull.start_worker(queue, behaviour={"bytes": 300_000})
     bull.add(queue)
     bull.wait_for_counts(queue, {"completed": 1})
     monitor = watch(server, queues=[queue])
@@ -563,7 +563,7 @@ def test_redis_keeps_little_for_us_whatever_jobs_return(server: RedisServer, wat
 
     with Bull(4, url=server.url) as bull:
         monitor = followed(bull, watch, server, "huge")
-        worker = bull.start_worker("huge", concurrency=20, behaviour={"hold": True, "returns": 4_000_000})
+        worker = bull.start_worker("huge", concurrency=20, behaviour={"hold": True, "bytes": 4_000_000})
         bull.add_bulk("huge", 20, **GONE)
         bull.wait_for_counts("huge", {"active": 20})
         threads = [threading.Thread(target=each) for each in (look, read)]
