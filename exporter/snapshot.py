@@ -242,7 +242,8 @@ class Events(NamedTuple):
     `undone` events were counted, and then lost by Redis in a failover. `since`: unix s when counting began.
     `gaps`: how often an unknown number of events was lost, with a stream that was deleted. `max_length`: to
     how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: most events a second of late;
-    `passed_over`: why events of the last hour were not read although they were there.
+    `passed_over`: why events of the last hour were not read although they were there. `busy_seconds`: the
+    integral of the number of active jobs over time, up to the lag; None: not known.
     """
 
     counters: JobCounters
@@ -255,6 +256,7 @@ class Events(NamedTuple):
     max_length: int | None = None
     peak_rate: float = 0.0
     passed_over: str = ""
+    busy_seconds: float | None = None
 
 
 class Rates(NamedTuple):

@@ -17,7 +17,7 @@ class QueueSample:
     `at` is the time of the scrape. Jobs `waiting` can be taken now (wait, paused and prioritized); the totals
     are counters that decrease only when their exporter restarts; `duration_sum` is the processing time in
     seconds of `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall due
-    within DUE_SECONDS.
+    within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time.
     """
 
     at: float
@@ -30,6 +30,7 @@ class QueueSample:
     duration_count: float | None = None
     oldest_waiting: float | None = None
     due: float | None = None
+    busy_seconds: float | None = None
 
 
 DUE_SECONDS = 60.0

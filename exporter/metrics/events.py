@@ -39,6 +39,7 @@ def _same(events: Events, other: Events) -> bool:
         and events.lost == other.lost
         and events.undone == other.undone
         and events.since == other.since
+        and events.busy_seconds == other.busy_seconds
     )
 
 
@@ -92,6 +93,14 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "Absent for Bull, which does not tell.",
     ),
     _jobs("deduplicated", "Jobs that were not added because another job has their deduplication id."),
+    _counter(
+        "bullmq_queue_busy_seconds_total",
+        "Slot-seconds busy: the number of active jobs integrated over time, running jobs included, by the "
+        "clock of Redis (for Bull by ours). Its rate is the mean number of active jobs; divided by the rate "
+        "of attempts that end it is their run time (Little's law). After a start, and after events were "
+        f"lost, a lower bound: what was active before counts from then on. {_SINCE}",
+        attrgetter("busy_seconds"),
+    ),
     HistogramFamily(
         "bullmq_job_wait_seconds",
         "Seconds from the time when a job could be taken (added, its delay passed, or returned) to the start "

@@ -158,6 +158,9 @@ class QuerySettings(_Model):
     duration_count: str | None = Field(None, description="counter: attempts that ended")
     oldest_waiting: str | None = Field(None, description="waiting time of the oldest waiting job in seconds")
     due: str | None = Field(None, description="delayed jobs that fall due within a minute")
+    busy_seconds: str | None = Field(
+        None, description="counter: slot-seconds busy, the number of active jobs integrated over time"
+    )
 
     @field_validator("queue_label", "prefix_label")
     @classmethod
@@ -183,7 +186,7 @@ class QuerySettings(_Model):
 
 MEASURES: Final = (
     *("waiting", "active", "timestamp", "completed", "failed", "added"),
-    *("duration_sum", "duration_count", "oldest_waiting", "due"),
+    *("duration_sum", "duration_count", "oldest_waiting", "due", "busy_seconds"),
 )
 """The fields of QuerySettings that hold PromQL."""
 

@@ -19,7 +19,7 @@ Labels: TypeAlias = frozenset[tuple[str, str]]
 """Labels with their values. Those besides the queue's own labels identify the exporter of a series."""
 
 _REQUIRED: Final = frozenset({"waiting", "active", "timestamp"})
-_TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count")
+_TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds")
 _MAX_LAG_SECONDS: Final = 60.0  # an exporter whose scrape is so far behind another's is gone
 _CLOCK_TOLERANCE: Final = 1.0  # clocks that differ by less agree: the request takes time too
 _NUMBERS: Final = (float, int)  # not bool

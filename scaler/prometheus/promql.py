@@ -41,6 +41,7 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "duration_count": "sum without (outcome) (bullmq_job_processing_seconds_count{{selector}})",
     "oldest_waiting": "bullmq_queue_oldest_waiting_seconds{{selector}}",
     "due": "bullmq_queue_delayed_due{{selector}}",
+    "busy_seconds": "bullmq_queue_busy_seconds_total{{selector}}",
     "up": "bullmq_up{{matchers}}",
 }
 MEASURE_LABEL: Final = "oxherd_measure"
@@ -105,6 +106,7 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         else None,
         oldest_waiting=max(waits, default=None),
         due=_sum(sample.due for sample in present),
+        busy_seconds=_sum(sample.busy_seconds for sample in present),
     )
 
 

@@ -30,6 +30,7 @@ class Streams:
     nodes: str = ""
     measured: bool = True
     ahead: float = 0.0  # seconds that the clock is ahead of the exporter's
+    time_ms: int | None = None  # what the clock shows; None: it runs
     max_length: bytes | None = None
 
     def memory(self, key: str) -> Reply:
@@ -64,7 +65,10 @@ class Streams:
             case "MEMORY":
                 return self.memory(rest[1])
             case "TIME":
-                return [b"%d" % int(now() + self.ahead), b"0"]
+                if verb in self.refused:
+                    return ReplyError(self.refused[verb])
+                ms = int(now() + self.ahead) * 1000 if self.time_ms is None else self.time_ms
+                return [b"%d" % (ms // 1000), b"%d" % (ms % 1000 * 1000)]
             case "HMGET":
                 return [self.max_length]
             case "XREAD":

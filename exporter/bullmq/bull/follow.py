@@ -79,6 +79,7 @@ class _Poll(NamedTuple):
     ms: int
     lengths: Mapping[QueueId, Lengths]
     stocks: Mapping[QueueId, Stock | None]
+    remembered: Mapping[QueueId, int]  # jobs that were active then, as far as is known
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,7 @@ class BullFollower:
         self._polls.clear()
         for queue in self._queues.values():
             queue.gap = queue.seeded
+            queue.jobs.interrupt()
         if not self._problem:
             log.warning("not subscribed to bull", extra={"error": why})
         self._problem = why
@@ -289,6 +291,7 @@ class BullFollower:
     def _mark_large(self, queue: _Queue, why: str) -> None:
         log.warning("messages too large to follow", extra={"queue": queue.id.name, "reason": why})
         queue.large, queue.gap, queue.ends, queue.octets = why, queue.seeded, 0, 0
+        queue.jobs.interrupt()
         queue.learned, queue.learn_at = False, monotonic() + _LARGE_SECONDS
 
     # --- what is read besides ---
@@ -330,6 +333,7 @@ class BullFollower:
             if starting:
                 queue.jobs.begin_active()
             commands[queue.id] = length_commands(queue.id, with_active=starting)
+        remembered = {queue.id: queue.jobs.running for queue in due}
         replies = self._execute(commands)
         read = {queue: lengths(queue_replies) for queue, queue_replies in replies.items()}
         # What was published until now may never arrive: only the answer makes it a stock to begin from.
@@ -338,7 +342,7 @@ class BullFollower:
             for queue in due
             if queue.id in read and queue.seeded and not queue.gap
         }
-        self._polls.append(_Poll(subscription.ping(), ms, read, stocks))
+        self._polls.append(_Poll(subscription.ping(), ms, read, stocks, remembered))
         self._poll_due = monotonic() + _POLL_SECONDS
 
     def _apply_polls(self, subscription: Subscription) -> None:
@@ -348,13 +352,17 @@ class BullFollower:
             for queue_id, read in poll.lengths.items():
                 queue = self._queues.get(queue_id)
                 if queue is not None and subscription.follows(queue_id):
-                    self._apply(queue, read, poll.ms, subscription)
+                    self._apply(queue, read, poll.ms, poll.remembered[queue_id], subscription)
                     queue.jobs.remember(poll.stocks.get(queue_id))
+            for queue in self._queues.values():
+                queue.jobs.advance(poll.ms)
             if self._problem:
                 log.info("subscribed to bull", extra={"node": subscription.address})
                 self._problem = ""
 
-    def _apply(self, queue: _Queue, read: Lengths, ms: int, subscription: Subscription) -> None:
+    def _apply(
+        self, queue: _Queue, read: Lengths, ms: int, remembered: int, subscription: Subscription
+    ) -> None:
         jobs = queue.jobs
         jobs.count_ids(read.ids)
         if queue.gap or not queue.seeded:
@@ -365,6 +373,7 @@ class BullFollower:
             queue.seeded, queue.gap = True, False
         elif read.waiting is not None and read.active is not None:
             jobs.prune(ms, waiting=read.waiting > 0, active=read.active > 0)
+        jobs.observe_active(read.active, ms, remembered)
         why = why_too_large(queue.octets / queue.ends, read.active or 0) if queue.ends else ""
         queue.ends = queue.octets = 0
         if why:

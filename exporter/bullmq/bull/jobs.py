@@ -4,6 +4,10 @@ Exact while subscribed: started, completed, failed, stalled (a message each), ad
 that adds a job; Bull 4 publishes which were duplicates, Bull 3 does not), and retried, although only when the
 job is taken again or its backoff has ended: Bull publishes nothing for the attempt itself. Nothing tells a
 job that is removed.
+
+The busy time is the integral of the number of active jobs over the ms at which messages arrive. Attempts that
+are retried end unseen: the number of active jobs that is read besides says how many of those remembered are
+not active any more.
 """
 
 from __future__ import annotations
@@ -50,6 +54,9 @@ class BullJobs:
         self._duplicates_at_ids = 0
         self._added: int | None = None
         self._counters: JobCounters | None = None
+        self._busy_ms = 0
+        self._busy_until: int | None = None  # None: messages are missing
+        self._ended_unseen = 0  # of those remembered as active
 
     @property
     def running(self) -> int:
@@ -62,10 +69,12 @@ class BullJobs:
             counters = self._jobs.counters()
             ended = {outcome: counters.processing[outcome] for outcome in ("completed", "failed")}
             self._counters = counters._replace(added=self._added, removed=None, processing=ended)
-        return Events(self._counters, self.read, self.lost, 0.0, since=self._since)
+        busy = self._busy_ms / 1000
+        return Events(self._counters, self.read, self.lost, 0.0, since=self._since, busy_seconds=busy)
 
     def feed(self, message: ChannelMessage, ms: int) -> None:
         """Count one message that arrived at `ms`."""
+        self.advance(ms)
         self.read += 1
         self._counters = None
         kind, job = message.kind, message.job
@@ -95,6 +104,7 @@ class BullJobs:
 
     def _retry(self, job: bytes, ms: int) -> None:
         """Count an attempt that was retried. Nobody saw when it ended, so it has no duration."""
+        self._ended_unseen = max(0, self._ended_unseen - 1)
         self._jobs.feed([_entry(ms, "waiting-children", job)])  # not active any more, and no outcome
         self._jobs.seed([job])
         self._jobs.feed([_entry(ms, "delayed", job)])
@@ -142,6 +152,29 @@ class BullJobs:
         ended = started - (balance.active - before.active)
         counted = now.completed + now.failed - then.completed - then.failed + returned
         return max(0, started - (now.started - then.started)) + max(0, ended - counted)
+
+    # --- busy time ---
+
+    def advance(self, ms: int) -> None:
+        """Extend the busy time to `ms`: all that was published before has been fed."""
+        if self._busy_until is not None and ms > self._busy_until:
+            self._busy_ms += max(0, len(self._running) - self._ended_unseen) * (ms - self._busy_until)
+            self._busy_until = ms
+
+    def interrupt(self) -> None:
+        """Messages are missed from now on: no busy time is counted before `observe_active`."""
+        self._busy_until = None
+
+    def observe_active(self, active: int | None, ms: int, remembered: int) -> None:
+        """So many jobs were active (None: unknown) soon after `ms`, when so many were `remembered`. If more
+        are remembered, then and now, those ended unseen."""
+        if self._busy_until is None:
+            self._busy_until = ms
+        self.advance(ms)
+        if active is not None:
+            self._ended_unseen = max(0, min(remembered, len(self._running)) - active)
+
+    # --- the active jobs ---
 
     def begin_active(self) -> None:
         """The subscription is confirmed, and the active jobs are read next."""

@@ -43,6 +43,9 @@ class Jobs:
 
     Only what a single event does not contain is remembered: since when a job waits, and since when it is
     active. A start that was not read is 0: such an attempt ends and is counted, but has no duration.
+
+    The busy time is the integral of the number of active jobs over the ms of the ids. It only ever grows, as
+    the time up to which it counts never goes back; jobs that are forgotten end there.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Jobs:
         self._max_jobs = max_jobs
         self._waits: dict[bytes, int] = {}
         self._active: dict[bytes, int] = {}
+        self._busy_ms = 0
+        self._busy_until = 0  # ms; 0: unknown, the next time begins it
         # A job that returned from active: an attempt that is retried, unless `stalled` follows immediately.
         self._returned: tuple[bytes, int] | None = None
         self._added = self._started = self._completed = self._failed = 0
@@ -82,8 +87,23 @@ class Jobs:
             if start:
                 self._processing["retried"].add(ms - start, self._bounds_ms)
 
-    def seed(self, active: Iterable[bytes]) -> None:
-        """Add jobs that are active although no event that was read reports it."""
+    @property
+    def busy(self) -> tuple[int, int]:
+        """The busy time in ms, and up to which ms it counts; 0: any, as no job is active."""
+        return self._busy_ms, self._busy_until if self._active else 0
+
+    def advance(self, ms: int) -> None:
+        """Extend the busy time to `ms`. Call with the time of Redis, taken before the stream was read to its
+        end, and after `settle`."""
+        until = self._busy_until
+        if ms > until:
+            if until:
+                self._busy_ms += len(self._active) * (ms - until)
+            self._busy_until = ms
+
+    def seed(self, active: Iterable[bytes], ms: int = 0) -> None:
+        """Add jobs that are active at `ms` although no event that was read reports it; busy from then on."""
+        self._busy_until = max(self._busy_until, ms)
         for job in active:
             self._active.setdefault(job, 0)
 
@@ -125,7 +145,8 @@ class Jobs:
         )
 
     def dump(self) -> dict[str, Any]:
-        """The whole state as JSON types; of the waiting jobs only the newest, as there may be very many."""
+        """The state without `busy` as JSON types; of the waiting jobs only the newest, as there may be very
+        many."""
         return {
             "counts": [getattr(self, f"_{name}") for name in _COUNTS],
             "bounds": list(self._bounds),
@@ -136,9 +157,12 @@ class Jobs:
             "returned": _texts([self._returned] if self._returned else []),
         }
 
-    def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Continue from `dump`; durations only if the buckets are the same. Raises ValueError, TypeError or
-        KeyError for an invalid dump, and then nothing changes."""
+    def restore(self, dumped: Mapping[str, Any], busy: Sequence[int] = (0, 0)) -> None:
+        """Continue from `dump` and `busy`; durations only if the buckets are the same. Raises ValueError,
+        TypeError or KeyError for an invalid dump, and then nothing changes."""
+        busy_ms, busy_until = map(int, busy)
+        if min(busy_ms, busy_until) < 0:
+            raise ValueError("a time below 0")
         counts = [int(dumped["counts"][index]) for index in range(len(_COUNTS))]
         wait = _Durations(len(self._bounds))
         processing = {outcome: _Durations(len(self._bounds)) for outcome in OUTCOMES}
@@ -150,6 +174,7 @@ class Jobs:
         for name, count in zip(_COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
         self._wait, self._processing, self._waits, self._active = wait, processing, waits, active
+        self._busy_ms, self._busy_until = busy_ms, busy_until
         self._returned = next(iter(returned.items()), None)
 
     def _feed(self, entry_id: bytes, fields: Sequence[bytes]) -> None:
@@ -167,6 +192,7 @@ class Jobs:
             since = self._waits.pop(job, 0)
             if since:
                 self._wait.add(ms - since, self._bounds_ms)
+            self.advance(ms)
             self._remember(self._active, job, ms)
         elif event == b"waiting":
             self._waiting(_ms(entry_id), job, fields[5] if len(fields) > 5 else b"")
@@ -177,7 +203,7 @@ class Jobs:
             # An earlier job with this id may have left without an event, by drain() or obliterate().
             self._added += 1
             self._waits.pop(job, None)
-            self._active.pop(job, None)
+            self._leave(entry_id, job)
         elif event == b"failed":
             self._failed += 1
             self._end(entry_id, job, "failed")
@@ -187,17 +213,21 @@ class Jobs:
                 self._retried += 1
                 self._end(entry_id, job, "retried")
         elif event == b"waiting-children":
-            self._active.pop(job, None)
+            self._leave(entry_id, job)
         elif event == b"stalled":
             self._stalled += 1
         elif event == b"removed":
             self._removed += 1
             self._waits.pop(job, None)
-            self._active.pop(job, None)
+            self._leave(entry_id, job)
         elif event == b"deduplicated":
             self._deduplicated += 1
 
     def _waiting(self, ms: int, job: bytes, prev: bytes) -> None:
+        if job in self._active:
+            self.advance(
+                ms
+            )  # until `settle` or `stalled` nothing else does, so that the job is not counted on
         if prev == b"active":
             self._returned = (job, ms)
         elif prev == b"failed" and job in self._active:
@@ -210,9 +240,17 @@ class Jobs:
 
     def _end(self, entry_id: bytes, job: bytes, outcome: str) -> None:
         self._waits.pop(job, None)
-        start = self._active.pop(job, 0)
-        if start:
-            self._processing[outcome].add(_ms(entry_id) - start, self._bounds_ms)
+        if job in self._active:
+            ms = _ms(entry_id)
+            self.advance(ms)
+            if start := self._active.pop(job):
+                self._processing[outcome].add(ms - start, self._bounds_ms)
+
+    def _leave(self, entry_id: bytes, job: bytes) -> None:
+        """Not active any more, if it was, and without an outcome."""
+        if job in self._active:
+            self.advance(_ms(entry_id))
+            del self._active[job]
 
     def _remember(self, jobs: dict[bytes, int], job: bytes, ms: int) -> None:
         jobs.pop(job, None)  # so that the dict is in the order of time

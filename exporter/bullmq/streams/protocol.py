@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from exporter.bullmq.streams.events import Entry, split_id
 from exporter.redis.protocol import Reply, ReplyError
@@ -30,6 +30,17 @@ class StreamInfo:
     def complete(self) -> bool:
         """Whether it still has every entry that it ever had."""
         return self.added == self.length
+
+
+class StreamCheck(NamedTuple):
+    """What was read of a stream besides its entries, just before them.
+
+    `jobs` are the numbers of waiting, paused, prioritized and active jobs; None if one could not be read.
+    """
+
+    info: StreamInfo
+    jobs: tuple[int, int, int, int] | None
+    max_length: int | None
 
 
 def stream_info(reply: Reply) -> StreamInfo | ReplyError:

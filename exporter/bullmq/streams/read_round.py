@@ -19,8 +19,8 @@ from exporter.bullmq.streams.budget import (
     may_begin_large,
 )
 from exporter.bullmq.streams.events import Entry
-from exporter.bullmq.streams.protocol import StreamInfo, entries_of, xread
-from exporter.bullmq.streams.stream import START, Stream, StreamCheck
+from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, entries_of, xread
+from exporter.bullmq.streams.stream import START, Stream
 from exporter.redis.clocks import parse_time
 from exporter.redis.protocol import Reply, ReplyError, Request, pack
 from service.clock import monotonic, now
@@ -219,7 +219,8 @@ class ReadRound:
             position = {stream: stream.last_bulk for stream in streams}
         seeding = [stream for stream in streams if stream.needs_seed]
         checking = [stream for stream in streams if stream in infos or stream in self._due]
-        requests = [stream.active_request(measured=stream in self._active_memory) for stream in seeding]
+        requests = [_TIME]  # before the entries: all that happened until then is among them
+        requests += [stream.active_request(measured=stream in self._active_memory) for stream in seeding]
         for stream in checking:
             requests += [] if stream in infos else [self._reader.info_request(stream)]
             requests += stream.counts_requests
@@ -238,10 +239,12 @@ class ReadRound:
                 self._late(group)
             raise
         self._reader.arrived()
+        time = parse_time(next(replies))
+        ms = None if time is None else int(time * 1000)
         with self._control.exclusive():
             for stream in seeding:
                 active = next(replies)
-                if self._reader.owns(stream) and (error_reply := stream.seed(active)) is not None:
+                if self._reader.owns(stream) and (error_reply := stream.seed(active, ms)) is not None:
                     self._control.report(error_reply.code, str(error_reply))
             checks = {}
             for stream in checking:
@@ -249,7 +252,7 @@ class ReadRound:
                 checks[stream] = _check(info, [next(replies) for _ in stream.counts_requests])
             batches = _combined(together, next(replies)) if together else []
             batches += [(stream, entries_of(next(replies))) for stream in alone]
-            more = self._apply(batches, counts, after, checks, combined=bool(together))
+            more = self._apply(batches, counts, after, checks, ms, combined=bool(together))
             for stream in ahead:
                 memory = _number(next(replies))
                 if stream.behind and memory is not None:
@@ -263,6 +266,7 @@ class ReadRound:
         counts: dict[Stream, int],
         after: dict[Stream, bytes | None],
         checks: dict[Stream, StreamCheck | ReplyError | None],
+        ms: int | None,
         *,
         combined: bool,
     ) -> bool:
@@ -278,11 +282,12 @@ class ReadRound:
             elif not self._reader.owns(stream) or stream.last != after[stream]:
                 continue
             elif not batch and stream not in checks:
-                stream.nothing_new(at)
+                stream.nothing_new(at, ms)
             else:
                 full = len(batch) >= counts[stream]
                 check = checks.get(stream)
-                stream.apply(batch, check if isinstance(check, StreamCheck) else None, at, full=full)
+                usable = check if isinstance(check, StreamCheck) else None
+                stream.apply(batch, usable, at, ms, full=full)
                 stream.size.took(batch, asked=counts[stream])
                 if stream in checks and not isinstance(check, StreamCheck):
                     stream.postpone_check(at)

@@ -60,8 +60,8 @@ class CheckpointFile:
                 known["last"].encode(), *(known[name] for name in StreamPosition._fields[1:])
             )
             split_id(position.last)
-            stream.jobs.restore(known["jobs"])
-        except (KeyError, TypeError, ValueError, AttributeError):
+            stream.jobs.restore(known["jobs"], known.get("busy", (0, 0)))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             log.warning("checkpoint of a queue not usable", extra={"queue": queue.name})
             return
         stream.resume(position)
@@ -85,10 +85,10 @@ class CheckpointFile:
             mark = (position, stream.counters)
             before = self._texts.get(queue)
             if before is None or before[0][0] != position or before[0][1] is not stream.counters:
-                before = (mark, checkpoint_line(queue, position, stream))
+                before = (mark, _line(queue, position, stream))
             texts[queue] = before
         self._texts = texts
-        lines = [text for _, text in texts.values()]
+        lines = [_with_busy(text, *streams[queue].jobs.busy) for queue, (_, text) in texts.items()]
         lines += [json.dumps(known) for queue, known in self._known.items() if queue not in texts]
         if tuple(lines) == self._written:
             return
@@ -121,5 +121,14 @@ class CheckpointFile:
 
 def checkpoint_line(queue: QueueId, position: StreamPosition, stream: Stream) -> str:
     """One line of the file."""
+    return _with_busy(_line(queue, position, stream), *stream.jobs.busy)
+
+
+def _with_busy(line: str, busy_ms: int, until: int) -> str:
+    """The busy time grows without an event: it is put in front of what changes only with one."""
+    return f'{{"busy": [{busy_ms}, {until}], {line[1:]}'
+
+
+def _line(queue: QueueId, position: StreamPosition, stream: Stream) -> str:
     named = position._asdict() | {"last": position.last.decode("ascii", "replace")}
     return json.dumps({"prefix": queue.prefix, "name": queue.name, **named, "jobs": stream.jobs.dump()})

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, cast
 from exporter.bullmq.keys import base
 from exporter.bullmq.streams.budget import StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
-from exporter.bullmq.streams.protocol import StreamInfo, bulk
+from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk
 from exporter.redis.protocol import Reply, ReplyError, pack
 from exporter.snapshot import Events, JobCounters, QueueId
 
@@ -33,17 +33,6 @@ class StreamPosition(NamedTuple):
     undone: int
     added_before: int | None
     since: float
-
-
-class StreamCheck(NamedTuple):
-    """What was read of a stream besides its entries, just before them.
-
-    `jobs` are the numbers of waiting, paused, prioritized and active jobs; None if one could not be read.
-    """
-
-    info: StreamInfo
-    jobs: tuple[int, int, int, int] | None
-    max_length: int | None
 
 
 class Stream:
@@ -105,6 +94,7 @@ class Stream:
         self._owner: str | None = None
         self._moved = False
         self._caught_up_at: float | None = None
+        self._busy_seconds = 0.0
 
     def resume(self, position: StreamPosition) -> None:
         """Continue where an earlier process stopped. No counter is served before all newer events were read:
@@ -139,6 +129,7 @@ class Stream:
             self.max_length,
             self.peak_rate,
             self._passed_over if at - self._passed_over_at < _HOUR else "",
+            self._busy_seconds,
         )
 
     @property
@@ -227,30 +218,42 @@ class Stream:
         self.jobs.evict()
         self.counters = self.jobs.counters()
 
-    def seed(self, active: Reply) -> ReplyError | None:
-        """Add the jobs that are active now; the stream can be followed without them too."""
+    def seed(self, active: Reply, ms: int | None) -> ReplyError | None:
+        """Add the jobs that are active now, at `ms`; the stream can be followed without them too."""
         self.needs_seed = False
         if isinstance(active, ReplyError):
             return active
         if isinstance(active, list):
-            self.jobs.seed(cast("list[bytes]", active))
+            self.jobs.seed(cast("list[bytes]", active), ms or 0)
         return None
 
-    def nothing_new(self, at: float) -> None:
-        """The stream was read to its end, and had no new entry."""
+    def nothing_new(self, at: float, ms: int | None) -> None:
+        """The stream was read to its end after `ms` (as in `apply`), and had no new entry."""
         self.refused, self.late, self.behind = "", 0, False
         self._caught_up_at = at
         self.jobs.settle()
+        self._extend_busy(ms)
         self.size.all_read()
 
-    def apply(self, batch: Sequence[Entry], check: StreamCheck | None, at: float, *, full: bool) -> None:
-        """Apply new entries; unless the batch is `full`, the stream has been read to its end."""
+    def apply(
+        self,
+        batch: Sequence[Entry],
+        check: StreamCheck | None,
+        at: float,
+        ms: int | None = None,
+        *,
+        full: bool,
+    ) -> None:
+        """Apply new entries; unless the batch is `full`, the stream has been read to its end, after the time
+        `ms` by Redis' clock (None: not known)."""
         before = self.last or START
         self.refused, self.late, self.behind = "", 0, full
         if batch:
             first, last = cast("bytes", batch[0][0]), cast("bytes", batch[-1][0])
             if self._added_before is None:
                 self._record_loss(self.lost + missing_before(first, before))
+            if check is not None and self._interrupted(check.info, before, at):
+                self.jobs.forget()
             self.jobs.feed(batch)
             self.read += len(batch)
             self._since_check += len(batch)
@@ -264,6 +267,23 @@ class Stream:
                 self._check(batch, check, before, at)
         if batch:
             self.counters = self.jobs.counters()
+        self._extend_busy(None if full else ms)
+
+    def _extend_busy(self, ms: int | None) -> None:
+        if ms is not None:
+            self.jobs.advance(ms)
+        self._busy_seconds = self.jobs.busy[0] / 1000
+
+    def _interrupted(self, info: StreamInfo, before: bytes, at: float) -> bool:
+        """Whether entries were trimmed while the stream was not read for long: what was active before would
+        count as busy all that time."""
+        if self._caught_up_at is not None and at - self._caught_up_at <= CHECK_IDLE:
+            return False
+        if before == START or info.first is None or split_id(info.first) <= split_id(before):
+            return False
+        known = info.added is not None and self._added_before is not None
+        trimmed = (info.added or 0) - info.length
+        return not known or trimmed != (self._added_before or 0) + self.read + self.lost
 
     # --- the stream's own counts ---
 

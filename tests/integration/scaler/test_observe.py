@@ -141,6 +141,7 @@ def test_the_samples_are_the_counts_of_bullmq(world: World, observer: ObserverOf
     assert sample.duration_count == 5
     assert sample.duration_sum is not None
     assert sample.duration_sum >= 4 * 0.02
+    assert sample.busy_seconds == pytest.approx(sample.duration_sum, abs=0.001)
     assert sample.oldest_waiting is not None
     assert 0 < sample.oldest_waiting < 60
     assert 0 <= now() - sample.at < 5
@@ -148,6 +149,8 @@ def test_the_samples_are_the_counts_of_bullmq(world: World, observer: ObserverOf
     video, idle = (result.of([key])[key] for key in (VIDEO, IDLE))
     assert isinstance(video, QueueSample)
     assert (video.waiting, video.active, video.completed, video.added) == (1, 3, 0, 4)
+    assert video.busy_seconds is not None
+    assert video.busy_seconds > 0  # jobs that still run
     assert isinstance(idle, QueueSample)
     assert (idle.waiting, idle.active, idle.added, idle.oldest_waiting) == (0, 0, 0, None)
     together = combine(result.of([MAIL, VIDEO, IDLE]))

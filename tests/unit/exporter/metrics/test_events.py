@@ -27,7 +27,7 @@ def followed() -> Events:
             [b"1550-0", [b"event", b"failed", b"jobId", b"1", b"failedReason", b"no"]],
         ]
     )
-    return Events(jobs.counters(), 4, 2, 0.5)
+    return Events(jobs.counters(), 4, 2, 0.5, busy_seconds=0.05)
 
 
 def test_every_number_has_its_series() -> None:
@@ -41,6 +41,7 @@ def test_every_number_has_its_series() -> None:
     assert f"bullmq_job_wait_seconds_sum{{{queue}}} 0.5" in exposition
     assert f'bullmq_job_processing_seconds_bucket{{le="0.1",outcome="failed",{queue}}} 1.0' in exposition
     assert not any('outcome="retried"' in line for line in exposition)  # there was none yet
+    assert f"bullmq_queue_busy_seconds_total{{{queue}}} 0.05" in exposition
     assert f"bullmq_events_read_total{{{queue}}} 4.0" in exposition
     assert f"bullmq_events_lost_total{{{queue}}} 2.0" in exposition
     assert f"bullmq_events_evicted_total{{{queue}}} 0.0" in exposition
@@ -62,6 +63,15 @@ def test_what_nothing_tells_is_absent() -> None:
     assert 'bullmq_job_started_total{prefix="bull",queue="mail"} 1.0' in exposition
     alone = lines(Ok(BullMQState((), events={MAIL: events._replace(counters=counters)})))
     assert not any(line.startswith("bullmq_job_removed_total") for line in alone)
+
+
+def test_busy_time_grows_without_an_event() -> None:
+    renderer, read = Renderer(events.FAMILIES), followed()
+    for seconds in (0.05, 1.05):
+        state = BullMQState((), events={MAIL: read._replace(busy_seconds=seconds)})
+        assessment = Assessment(Snapshot(0.0, bullmq=Ok(state)), Health(100.0, "healthy", ()))
+        line = f'bullmq_queue_busy_seconds_total{{prefix="bull",queue="mail"}} {seconds}'
+        assert line in renderer.text(assessment).decode()
 
 
 def test_a_family_without_a_sample_has_no_head() -> None:

@@ -23,6 +23,7 @@ NOW = 1_000_000.0  # Prometheus's clock
 QUERIED = 2_000_000.0  # ours, which is far ahead
 MAIL = QueueKey("bull", "mail")
 FIGURES = {"waiting": "3", "active": "2", "completed": "10", "failed": "1", "added": "16", "due": "0"}
+FIGURES |= {"busy_seconds": "5.5"}
 A = {"job": "oxherd", "instance": "a:9877"}
 B = {"job": "oxherd", "instance": "b:9877"}
 REPLICAS = PrometheusSettings().replica_labels
@@ -61,12 +62,12 @@ def kind(sample: QueueSample | Missing) -> str:
 
 def test_a_sample_has_the_values_of_the_series_and_the_time_of_its_scrape() -> None:
     assert mail(*series_of(), up()) == QueueSample(
-        at=QUERIED - 3, waiting=3, active=2, completed=10, failed=1, added=16, due=0
+        at=QUERIED - 3, waiting=3, active=2, completed=10, failed=1, added=16, due=0, busy_seconds=5.5
     )
 
 
 def test_a_measure_without_a_series_is_none() -> None:
-    sample = mail(*series_of(completed=None, failed=None, added=None, due=None))
+    sample = mail(*series_of(completed=None, failed=None, added=None, due=None, busy_seconds=None))
     assert sample == QueueSample(at=QUERIED - 3, waiting=3, active=2)
 
 

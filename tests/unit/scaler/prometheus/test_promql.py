@@ -24,6 +24,7 @@ WHOLE = QueueSample(
     duration_count=11.0,
     oldest_waiting=7.0,
     due=1.0,
+    busy_seconds=8.0,
 )
 CUSTOM = QuerySettings(waiting="w{{selector}}", active="a{{selector}}")
 
@@ -112,10 +113,11 @@ def test_queues_are_added_up() -> None:
         duration_count=22.0,
         oldest_waiting=7.0,
         due=2.0,
+        busy_seconds=16.0,
     )
 
 
-@pytest.mark.parametrize("name", ["completed", "failed", "added", "due"])
+@pytest.mark.parametrize("name", ["completed", "failed", "added", "due", "busy_seconds"])
 def test_a_total_is_there_only_if_every_queue_has_it(name: str) -> None:
     sample = combine({MAIL: WHOLE, VIDEO: replace(WHOLE, **cast("dict[str, Any]", {name: None}))})
     assert isinstance(sample, QueueSample)

@@ -188,3 +188,107 @@ def test_jobs_that_left_without_a_message_are_forgotten() -> None:
     assert counted.running == 1
     counted.prune(20_000, waiting=False, active=False)
     assert (counted.running, counted.events().counters.evicted) == (0, 2)
+
+
+# --- busy time ---
+
+
+def observed(counted: BullJobs, ms: int, active: int | None) -> float | None:
+    """After a poll at `ms` that found so many active jobs."""
+    counted.observe_active(active, ms, counted.running)
+    return counted.events().busy_seconds
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        (["active 1", "completed 1"], 0.1),
+        (["active 1", "active 2", "failed 1"], 0.2 + 0.9),
+        (["active 1", "stalled 1"], 0.1),
+        (["active 1", "active 1", "completed 1"], 0.2),
+        (["active 1", "waiting 1"], 0.1),
+        (["active", "completed"], 0.0),
+        (["completed 1"], 0.0),
+    ],
+)
+def test_the_busy_time(messages: list[str], expected: float) -> None:
+    counted = jobs()
+    assert observed(counted, 500, 0) == 0.0
+    feed(counted, *messages)
+    counted.advance(2000)
+    counted.advance(1500)
+    assert counted.events().busy_seconds == pytest.approx(expected)
+
+
+def test_an_attempt_that_is_retried_is_busy_until_its_end_is_noticed() -> None:
+    counted = jobs()
+    observed(counted, 900, 0)
+    feed(counted, "active 1", "active 2")
+    assert observed(counted, 2000, 1) == 1.0 + 0.9
+    assert observed(counted, 3000, 1) == 1.9 + 1.0
+    counted.feed(ChannelMessage(b"bull:q:", "active", b"1", 50), 4000)  # its backoff has ended
+    counted.advance(5000)
+    assert counted.events().busy_seconds == 1.9 + 2 * 1.0 + 2 * 1.0
+
+
+def test_jobs_that_start_while_the_active_ones_are_counted_are_busy() -> None:
+    counted = jobs()
+    remembered = counted.running
+    feed(counted, "active 1", "active 2")
+    counted.observe_active(0, 900, remembered)
+    counted.advance(1900)
+    assert counted.events().busy_seconds == 2.0
+
+
+def test_a_time_without_a_subscription_is_not_busy() -> None:
+    counted = jobs()
+    observed(counted, 900, 0)
+    feed(counted, "active 1", "active 2")
+    counted.advance(1200)
+    counted.interrupt()
+    counted.feed(ChannelMessage(b"bull:q:", "active", b"3", 50), 90_000)
+    counted.begin_active()
+    counted.seed_active([b"2", b"3"])
+    before = counted.events().busy_seconds
+    assert before == 0.3
+    assert observed(counted, 100_000, None) == before
+    counted.advance(101_000)
+    assert counted.events().busy_seconds == before + 2.0
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(
+                st.sampled_from(("active", "waiting", "completed", "failed", "stalled")), st.integers(0, 4)
+            ),
+            st.sampled_from(("interrupt", "advance", "observe", "seed", "lose", "prune")),
+        ),
+        max_size=60,
+    ),
+    st.data(),
+)
+def test_the_busy_time_never_falls(changes: list[tuple[str, int] | str], data: st.DataObject) -> None:
+    counted, before = jobs(), 0.0
+    for change in changes:
+        ms, number = data.draw(st.integers(0, 10_000)), data.draw(st.integers(0, 5))
+        match change:
+            case (str(kind), int(job)):
+                counted.feed(ChannelMessage(b"bull:q:", kind, b"%d" % job, 50), ms)
+            case "interrupt":
+                counted.interrupt()
+            case "advance":
+                counted.advance(ms)
+            case "observe":
+                counted.observe_active(number, ms, counted.running)
+            case "seed":
+                counted.begin_active()
+                counted.seed_active([b"%d" % number])
+            case "lose":
+                counted.lose(number)
+            case "prune":
+                counted.prune(ms, waiting=True, active=False)
+        now = counted.events().busy_seconds
+        assert now is not None
+        assert now >= before
+        before = now

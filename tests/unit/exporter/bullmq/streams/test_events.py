@@ -295,11 +295,12 @@ def test_any_split_with_a_restart_at_each_gives_the_same_tallies(
     for start, end in pairwise(sorted({0, len(entries), *(cut for cut in cuts if cut < len(entries))})):
         before = parts.counters()
         parts.feed(entries[start:end])
-        saved, parts = json.loads(json.dumps(parts.dump())), Jobs(max_jobs=max_jobs)
-        parts.restore(saved)
+        saved, busy = json.loads(json.dumps([parts.dump(), parts.busy]))
+        parts = Jobs(max_jobs=max_jobs)
+        parts.restore(saved, busy)
         after = parts.counters()
         assert all(getattr(before, name) <= getattr(after, name) for name in NONE)
     whole.settle()
     parts.settle()
     assert whole.counters() == parts.counters()
-    assert whole.remembered == parts.remembered
+    assert (whole.remembered, whole.busy) == (parts.remembered, parts.busy)
