@@ -192,7 +192,8 @@ class Jobs:
             since = self._waits.pop(job, 0)
             if since:
                 self._wait.add(ms - since, self._bounds_ms)
-            self.advance(ms)
+            if ms > self._busy_until:  # many events are of one ms: without the call
+                self.advance(ms)
             self._remember(self._active, job, ms)
         elif event == b"waiting":
             self._waiting(_ms(entry_id), job, fields[5] if len(fields) > 5 else b"")
@@ -203,7 +204,8 @@ class Jobs:
             # An earlier job with this id may have left without an event, by drain() or obliterate().
             self._added += 1
             self._waits.pop(job, None)
-            self._leave(entry_id, job)
+            if job in self._active:
+                self._leave(entry_id, job)
         elif event == b"failed":
             self._failed += 1
             self._end(entry_id, job, "failed")
@@ -224,25 +226,25 @@ class Jobs:
             self._deduplicated += 1
 
     def _waiting(self, ms: int, job: bytes, prev: bytes) -> None:
-        if job in self._active:
-            self.advance(
-                ms
-            )  # until `settle` or `stalled` nothing else does, so that the job is not counted on
         if prev == b"active":
+            self.advance(ms)  # nothing else does before the job is removed: it is not counted on
             self._returned = (job, ms)
         elif prev == b"failed" and job in self._active:
             # v3 and v4 report this for an attempt that is retried, all for a failed job retried by hand
+            self.advance(ms)
             self._returned = (job, ms)
             self.settle()
-        else:
-            self._active.pop(job, None)
+        elif job in self._active:
+            self.advance(ms)
+            del self._active[job]
         self._remember(self._waits, job, ms)
 
     def _end(self, entry_id: bytes, job: bytes, outcome: str) -> None:
         self._waits.pop(job, None)
         if job in self._active:
             ms = _ms(entry_id)
-            self.advance(ms)
+            if ms > self._busy_until:
+                self.advance(ms)
             if start := self._active.pop(job):
                 self._processing[outcome].add(ms - start, self._bounds_ms)
 
