@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.streams import state_file
+from exporter.bullmq.streams import budget, read_round, state_file
 from exporter.bullmq.streams.events import Entry, Jobs
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
@@ -79,6 +79,14 @@ def test_without_a_time_they_count_from_the_next_that_is_known() -> None:
     jobs.advance(1000)
     jobs.advance(1500)
     assert jobs.busy == (500, 1500)
+
+
+def test_no_time_counts_twice_when_jobs_are_read_again() -> None:
+    jobs = fed("1000 active 1")
+    jobs.advance(2000)
+    jobs.seed([b"2"], 1200)
+    jobs.advance(2000)
+    assert jobs.busy == (1000, 2000)
 
 
 def test_what_is_forgotten_counts_until_then() -> None:
@@ -306,6 +314,33 @@ def test_a_time_in_which_events_were_lost_is_not_counted(
     after = timed.events().busy_seconds
     assert after is not None
     assert 1.0 <= after - seconds <= 2.0
+
+
+def test_jobs_that_are_read_again_after_a_loss_count_from_then_on(server: Streams, begin: FollowerOf) -> None:
+    timed = begin()
+    timed.round()
+    server.add(10_500, *["added 1"] * 5, trim=2)
+    server.time_ms = 11_000
+    assert timed.events(seconds=12).lost == 3
+    server.active[ACTIVE] = [b"7", b"8"]
+    server.time_ms = 12_000
+    assert timed.events().busy_seconds == 0.0
+    server.time_ms = 12_500
+    assert timed.events().busy_seconds == 1.0
+
+
+def test_while_there_is_more_to_read_the_present_is_not_reached(
+    server: Streams, begin: FollowerOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (budget, read_round):
+        monkeypatch.setattr(module, "BATCH", 10)
+    timed = begin()
+    timed.round()
+    server.add(10_500, "active 1", *["added 2"] * 9)
+    server.add(10_600, "completed 1")
+    server.time_ms = 15_000
+    timed.round()
+    assert timed.events().busy_seconds == 0.1
 
 
 def test_an_interruption_without_a_loss_is_counted(server: Streams, begin: FollowerOf) -> None:
