@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from scaler.busy import ExporterBusy
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Condition
 from scaler.state.file_store import FileStore
@@ -15,6 +16,7 @@ from scaler.state.store import Store
 from scaler.step_result import TargetStep
 from scaler.targets.base import Target
 from scaler.targets.process import ProcessTarget
+from service.web.status_client import key_from_settings
 
 
 class BackendError(Exception):
@@ -58,12 +60,17 @@ class LocalBackend:
     def __init__(self, settings: ScalerSettings) -> None:
         """Raises StoreError."""
         self.store: Final[Store | None] = FileStore(settings.state_file) if settings.state_file else None
+        self._exporter_url = settings.exporter_url
+        self._key = key_from_settings(settings.api)
 
     def target(self, settings: TargetSettings) -> Target:
         """The target of its worker processes."""
         if settings.processes is None:
             raise ValueError(f"{settings.name} has no processes")
-        return ProcessTarget(settings.name, settings.processes)
+        busy = None
+        if self._exporter_url:
+            busy = ExporterBusy(self._exporter_url, settings.prefix, settings.queues, self._key)
+        return ProcessTarget(settings.name, settings.processes, busy=busy)
 
     def start(self, on_lead: Callable[[], None]) -> None:
         """Does nothing: nothing has to begin."""

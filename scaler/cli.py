@@ -85,22 +85,46 @@ def status(url: str | None, config: str | None, *, as_json: bool, watch: float |
     """
     from scaler.commands.status import show_status
     from service.config.load import ConfigError
-    from service.web.address import local_url
-    from service.web.status_client import StatusError, key_from_environment, key_from_settings
+    from service.web.status_client import StatusError
 
-    url = url or os.environ.get("SCALER_URL", "").strip()
     try:
-        if url:
-            key = key_from_environment(os.environ)
-        else:
-            settings = _settings(config).model
-            url, key = local_url(settings.listen), key_from_settings(settings.api)
-        code = show_status(url, key, as_json=as_json, watch=watch)
+        server, key = _server(url, config)
+        code = show_status(server, key, as_json=as_json, watch=watch)
     except (StatusError, ConfigError) as error:
         fail(_PROGRAM, str(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)
+
+
+@main.command()
+@click.argument("target")
+@json_option
+@_config_option
+@click.option("--url", metavar="URL", help="The scaler.  [SCALER_URL; this machine, port 9878]")
+def explain(target: str, url: str | None, config: str | None, *, as_json: bool) -> None:
+    """Show why a TARGET (or queue) has its number of workers: the figures, the four needs, and which won."""
+    from scaler.commands.explain import NoTargetError, show_explanation
+    from service.config.load import ConfigError
+    from service.web.status_client import StatusError
+
+    try:
+        server, key = _server(url, config)
+        show_explanation(server, key, target, as_json=as_json)
+    except (StatusError, ConfigError, NoTargetError) as error:
+        fail(_PROGRAM, str(error))
+
+
+def _server(url: str | None, config: str | None) -> tuple[str, str | None]:
+    """The scaler's URL and key: of the option, of SCALER_URL, else of this machine. Raises ConfigError."""
+    from service.web.address import local_url
+    from service.web.status_client import key_from_environment, key_from_settings
+
+    url = url or os.environ.get("SCALER_URL", "").strip()
+    if url:
+        return url, key_from_environment(os.environ)
+    settings = _settings(config).model
+    return local_url(settings.listen), key_from_settings(settings.api)
 
 
 # --- commands --------------------------------------------------------------------------------------------
@@ -272,7 +296,7 @@ def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, flo
     "files",
     multiple=True,
     metavar="FILE",
-    help="YAML with other settings of the policy, such as `aim: 0.2`; may be repeated.",
+    help="YAML with other settings of the policy, such as `start_cost_seconds: 0`; may be repeated.",
 )
 @click.option(
     "--start",

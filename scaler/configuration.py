@@ -18,7 +18,16 @@ from service.web.web_config import check_web_config
 
 log = logging.getLogger(__name__)
 
-FIXED: Final = ("listen", "web_config_file", "state_file", "kubernetes", "dry_run", "api", "log")
+FIXED: Final = (
+    "listen",
+    "web_config_file",
+    "state_file",
+    "exporter_url",
+    "kubernetes",
+    "dry_run",
+    "api",
+    "log",
+)
 """Settings that a running scaler cannot take over from a changed file."""
 
 

@@ -25,7 +25,7 @@ from scaler.model import (
     Workers,
 )
 from scaler.state.live import LiveState
-from scaler.step_result import StepCounters, StepResult, TargetStep
+from scaler.step_result import StepCounters, StepResult, TargetStep, within_capacity
 from scaler.targets.base import Target
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog
@@ -34,16 +34,22 @@ from service.outcome import Failed, Ok, Outcome
 log = logging.getLogger(__name__)
 
 _ACT_SECONDS: Final = 10.0
+_IDLE_SECONDS: Final = 2.0
 _THREADS: Final = 8
 
 
 @dataclass(frozen=True)
 class Managed:
-    """A target before a step: its name, the settings of its policy, and the `Target` of its workers."""
+    """A target before a step: its name, the settings of its policy, and the `Target` of its workers.
+
+    `slo` returns the SLO while these queues have jobs; None: that of the settings.
+    """
 
     name: str
     settings: PolicySettings
     target: Target
+    slo: Callable[[Sequence[str]], float] | None = None
+    priority: int = 0
 
 
 class MetricsSource(Protocol):
@@ -74,8 +80,10 @@ class Controller:
         *,
         enabled: bool = True,
         dry_run: bool = False,
+        most: int | None = None,
     ) -> StepResult:
-        """One step over all targets; the result is also available as `last`."""
+        """One step over all targets; the result is also available as `last`. `most`: workers of all targets
+        together."""
         targets = list(managed)
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
@@ -90,6 +98,8 @@ class Controller:
                 self._decide(target, workers[target.name], metrics_by_target[target.name], interval, time)
                 for target in targets
             ]
+            if most is not None:
+                steps = within_capacity(steps, {target.name: target.priority for target in targets}, most)
             acting = enabled and leading and not dry_run
             if acting:
                 steps = self._act(pool, targets, steps)
@@ -130,10 +140,13 @@ class Controller:
         time: float,
     ) -> TargetStep:
         control = self._state.control(target.name, time)
+        settings = target.settings
+        if target.slo is not None:
+            settings = settings.model_copy(update={"wait_slo_seconds": target.slo(metrics.busy)})
         undecided = TargetStep(
             target.name,
             metrics.queues,
-            target.settings,
+            settings,
             time,
             outcome,
             metrics.sample,
@@ -153,9 +166,14 @@ class Controller:
             workers.start_seconds,
             workers.contested,
         )
-        decision, self._memories[target.name] = step(
-            target.settings, interval, observation, control, self._memories[target.name]
-        )
+        memory = self._memories[target.name]
+        decision, learned = step(settings, interval, observation, control, memory)
+        if decision.workers < workers.requested:
+            idle = target.target.idle(Deadline.after(_IDLE_SECONDS))
+            if idle is not None:  # decide again, with what is known only now
+                observation = replace(observation, idle=idle)
+                decision, learned = step(settings, interval, observation, control, memory)
+        self._memories[target.name] = learned
         return replace(undecided, decision=decision)
 
     def _activity(self, name: str, sample: QueueSample | Missing) -> Activity | None:

@@ -17,7 +17,9 @@ class QueueSample:
     `at` is the time of the scrape. Jobs `waiting` can be taken now (wait, paused and prioritized); the totals
     are counters that decrease only when their exporter restarts; `duration_sum` is the processing time in
     seconds of `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall due
-    within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time.
+    within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time; `held`:
+    those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
+    again, 0 while it does, None: there is no limit, or it is not known.
     """
 
     at: float
@@ -31,6 +33,8 @@ class QueueSample:
     oldest_waiting: float | None = None
     due: float | None = None
     busy_seconds: float | None = None
+    held: float | None = None
+    limit_seconds: float | None = None
 
 
 DUE_SECONDS = 60.0
@@ -47,17 +51,20 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class TargetMetrics:
-    """The metrics of a target's queues together; `queues` are the names that exist of those it serves."""
+    """The metrics of a target's queues together; `queues` are the names that exist of those it serves, `busy`
+    those of them with jobs that wait, run or are due."""
 
     queues: tuple[str, ...]
     sample: QueueSample | Missing
+    busy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """The input of a decision. `workers` is the requested number, `ready` how many can take jobs (None: not
     known), `start_seconds` the 0.9-quantile of measured start times (None: not measured yet), `contested` who
-    else scales the target (None: nobody)."""
+    else scales the target (None: nobody), `idle` how many of the ready workers have no job (None: not
+    known)."""
 
     time: float
     workers: int
@@ -65,12 +72,13 @@ class Observation:
     sample: QueueSample | Missing
     start_seconds: float | None = None
     contested: str | None = None
+    idle: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The number of workers that a policy proposes, before the guards. `reason` is a label value (steady,
-    burst, drain, ...), `sentence` explains it to people, `inputs` are the figures behind it."""
+    """The number of workers that a policy proposes, before the guards. `reason` is a label value (queue,
+    load, held, ...), `sentence` explains it to people, `inputs` are the figures behind it."""
 
     workers: int
     reason: str

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -15,16 +16,17 @@ from prometheus_client.registry import Collector
 from scaler.app import make_scaler_app
 from scaler.backends import backend_kind, backend_kind_of, make_backend
 from scaler.config.policy_layers import checked_policy, origins, resolve
-from scaler.config.settings import ScalerSettings, TargetSettings
+from scaler.config.settings import ScalerSettings, TargetSettings, slo_of
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
+from scaler.rhythm import Rhythm, next_step
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.state.store import Update
-from scaler.step_result import StepResult
+from scaler.step_result import StepResult, newest_sample
 from scaler.targets.base import Target
 from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
@@ -61,6 +63,7 @@ class Scaler:
         self._targets: dict[str, tuple[TargetSettings, Target]] = {}
         self._metrics_source: PrometheusMetrics | None = None
         self._prepared: ScalerSettings | None = None
+        self._rhythm = Rhythm()
         self._task = Supervised("controller", self._step, max_age=lambda: 3 * self._interval + _LATE_SECONDS)
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
         self._server = WebServer(
@@ -128,13 +131,16 @@ class Scaler:
             self._interval,
             enabled=settings.enabled if operator.enabled is None else operator.enabled,
             dry_run=self._dry_run,
+            most=settings.max_total_workers,
         )
         if result.leading:
             self._task.sleep_on()
         for step in result.steps:
             self._backend.report(step, self._conditions.get(step.name))
         self._conditions = {step.name: step.conditions for step in result.steps}
-        return max(0.0, self._interval - (monotonic() - begun))
+        at = newest_sample(result)
+        pause, self._rhythm = next_step(self._rhythm, at, self._interval, result.time)
+        return max(0.0, pause - (monotonic() - begun))
 
     def _prepare(self, settings: ScalerSettings) -> PrometheusMetrics:
         """New targets are made, removed ones are closed, the others stay as they are."""
@@ -168,7 +174,8 @@ class Scaler:
             except ValueError as error:
                 log.warning("changed policy not usable", extra={"target": name, "error": str(error)})
                 policy = resolve(settings, target_settings)
-            yield Managed(name, policy, target)
+            slo = partial(slo_of, target_settings, policy) if target_settings.queue_slo_seconds else None
+            yield Managed(name, policy, target, slo, target_settings.priority)
 
     @property
     def _interval(self) -> float:

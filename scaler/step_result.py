@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Final
 
 from scaler.activity import Activity
 from scaler.config.settings import PolicySettings
+from scaler.decision.capacity import Demand, share
 from scaler.decision.load_factor import target_load_factor
 from scaler.model import (
     Applied,
@@ -18,6 +22,8 @@ from scaler.model import (
     Workers,
 )
 from service.outcome import Failed, Ok, Outcome
+
+_FIXED: Final[frozenset[Condition]] = frozenset({"Overridden", "Paused", "Contested", "MetricsStale"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,52 @@ class StepResult:
     leading: bool = True
     enabled: bool = True
     dry_run: bool = False
+
+
+def within_capacity(
+    steps: Sequence[TargetStep], priorities: Mapping[str, int], most: int
+) -> list[TargetStep]:
+    """The steps with `most` workers together. What a person, a pause or a conflict set is not changed."""
+    fixed = {step.name for step in steps if step.conditions & _FIXED}
+    demands = []
+    for step in steps:
+        if step.desired is not None:
+            least = step.desired if step.name in fixed else max(step.settings.min_workers, _busy(step))
+            demands.append(Demand(step.name, step.desired, least, priorities[step.name]))
+    granted = share(demands, most)
+    return [
+        step
+        if step.decision is None or granted[step.name] >= step.decision.workers
+        else replace(step, decision=_limited(step.decision, granted[step.name], most))
+        for step in steps
+    ]
+
+
+def _busy(step: TargetStep) -> int:
+    """Workers that the active jobs occupy at least."""
+    if isinstance(step.sample, Missing):
+        return step.desired or 0
+    inputs = step.decision.inputs if step.decision else {}
+    return ceil(step.sample.active / (step.settings.worker_concurrency or inputs.get("concurrency") or 1.0))
+
+
+def _limited(decision: Decision, workers: int, most: int) -> Decision:
+    note = f"{decision.workers} proposed: max_total_workers is {most}, this target gets {workers}"
+    return replace(
+        decision,
+        workers=workers,
+        reason="capacity",
+        sentence=f"{decision.sentence}; {note}",
+        notes=(*decision.notes, note),
+        conditions=decision.conditions | {"AtMax"},
+    )
+
+
+def newest_sample(result: StepResult) -> float | None:
+    """When the newest of the samples was scraped (unix s); None without any."""
+    return max(
+        (step.sample.at for step in result.steps if isinstance(step.sample, QueueSample)), default=None
+    )
 
 
 @dataclass

@@ -46,6 +46,11 @@ def count(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}"
 
 
+def plain(number: float) -> str:
+    """0.00123, 12.3, 1234: three digits, all those before the point, and never an exponent above one."""
+    return f"{number:.0f}" if number >= 999.5 else f"{number:.3g}"
+
+
 def readable(name: str) -> str:
     r"""A name from Redis as UTF-8: a key may be any bytes, those that are not UTF-8 become \xff.
 

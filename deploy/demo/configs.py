@@ -44,7 +44,7 @@ def scaler_config(*, nodes: Sequence[str], prometheus_port: int) -> dict[str, An
         "max_workers": 6,
         "worker_concurrency": 4,
         "wait_slo_seconds": 10,
-        "hold_seconds": 8,
+        "start_cost_seconds": 4,
         "processes": {
             "command": ["node", str(worker)],
             "environment": {"DEMO_NODES": ",".join(nodes)},

@@ -13,16 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from scaler.backtest.history import read_history
+from scaler.backtest.plant import Report
 from scaler.backtest.replay import ArrivalHistory, HistoryPoint, NothingRecordedError, arrival_history, replay
-from scaler.backtest.simulate import Report
 from scaler.config.policy_layers import checked_policy, resolve
 from scaler.config.settings import PolicySettings, ScalerSettings, TargetSettings
 from service.clock import Deadline, now
 from service.config.files import read_text
 from service.config.load import ConfigError
 from service.config.marked_yaml import NotYamlError, parse
-from service.units import count, duration
+from service.units import count, duration, percent
 
+_LIMITED: Final = 0.02  # of the time; less is noise
 _TIMEOUT_SECONDS: Final = 120.0  # for all that is read of one target
 
 
@@ -66,7 +67,7 @@ def run_backtest(
         settings, target, begin=end - since, end=end, step=step, deadline=Deadline.after(_TIMEOUT_SECONDS)
     )
     try:
-        history = arrival_history(points, step)
+        history = arrival_history(points, step, policies[next(iter(policies))].worker_concurrency)
         reports = {
             name: (
                 policy,
@@ -88,6 +89,7 @@ def result_data(result: BacktestResult) -> dict[str, Any]:
         "seconds": history.end - history.begin,
         "jobs": history.jobs,
         "recorded_worker_hours": recorded,
+        "limited": history.limited,
         "policies": [
             {
                 "name": name,
@@ -102,6 +104,7 @@ def result_data(result: BacktestResult) -> dict[str, Any]:
                 "least_worker_hours": report.least_worker_seconds / 3600,
                 "changes": report.changes,
                 "reversals": report.reversals,
+                "starts": report.starts,
             }
             for name, (policy, report) in result.reports.items()
         ],
@@ -140,6 +143,11 @@ def result_table(result: BacktestResult) -> RenderableType:
         f"the jobs need at least {least:.1f} worker-hours"
         + (f"; {recorded:.1f} were recorded" if recorded is not None else "")
     )
+    if (data["limited"] or 0.0) > _LIMITED:
+        lines.append(
+            f"jobs waited beside free slots for {percent(data['limited'])} of the time, as behind a rate "
+            "limit or a pause: this is not replayed, so that waits and workers are those without it"
+        )
     return Group(*(Text(line) for line in lines), table)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from scaler.config.policy_layers import origins, resolve
-from scaler.config.settings import POLICY_KEYS, ScalerSettings
+from scaler.config.settings import POLICY_KEYS, REMOVED_KEYS, ScalerSettings
 from service.config.load import ConfigError, Loaded
 from service.config.marked_yaml import Path, dotted
 from service.config.variables import Notice
@@ -17,12 +17,12 @@ COOLDOWN_PERIOD: Final = "cooldownPeriod"
 """`cooldown_seconds` in minutes, as some write it."""
 
 POLICY_OWN: Final[Mapping[str, tuple[str, ...]]] = {
-    "wait_target": ("wait_slo_seconds", "aim", "hold_seconds"),
+    "wait_target": ("wait_slo_seconds", "start_cost_seconds"),
     "threshold": ("target_waiting_jobs", "scale_up_threshold", "scale_down_threshold", "scaling_step"),
 }
 """Keys that only this policy reads."""
 
-_CAMEL: Final = {to_camel(key): key for key in POLICY_KEYS if to_camel(key) != key}
+_CAMEL: Final = {to_camel(key): key for key in (*POLICY_KEYS, *REMOVED_KEYS) if to_camel(key) != key}
 
 
 def ignored_keys(policy: str, keys: Iterable[str]) -> dict[str, str]:
@@ -36,7 +36,8 @@ def with_our_names(
 ) -> tuple[dict[str, Any], dict[Path, int]]:
     """The settings of a file whose policies may be in camelCase, and the lines of its keys.
 
-    Raises ConfigError for a key that is set under both names. `data` is changed.
+    Raises ConfigError for a key that is set under both names, and for one that earlier versions had. `data`
+    is changed.
     """
     renamed = dict(lines)
     sections: list[tuple[Path, Any]] = [(("defaults",), data.get("defaults"))]
@@ -51,6 +52,10 @@ def with_our_names(
 
 
 def _rename(path: Path, section: dict[str, Any], lines: dict[Path, int], file: str) -> None:
+    for written in [key for key in section if key in REMOVED_KEYS or _CAMEL.get(key) in REMOVED_KEYS]:
+        line = lines.get((*path, written), 0)
+        why = REMOVED_KEYS[_CAMEL.get(written, written)]
+        raise ConfigError(dotted((*path, written)), section[written], f"{file}, line {line}", why)
     for written in [key for key in section if key in _CAMEL or key == COOLDOWN_PERIOD]:
         ours, value = _CAMEL.get(written, "cooldown_seconds"), section.pop(written)
         name, line = dotted((*path, written)), lines.pop((*path, written), 0)

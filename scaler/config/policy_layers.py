@@ -10,7 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scaler.config.settings import POLICY_KEYS, PolicySettings, ScalerSettings, TargetSettings
+from scaler.config.settings import (
+    POLICY_KEYS,
+    REMOVED_KEYS,
+    PolicySettings,
+    ScalerSettings,
+    TargetSettings,
+)
 
 
 def origins(
@@ -40,6 +46,9 @@ def checked_policy(
     settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any]
 ) -> PolicySettings:
     """The target's policy with these keys changed at run time. Raises ValueError, which names the key."""
+    removed = next((key for key in changed if key in REMOVED_KEYS), None)
+    if removed:
+        raise ValueError(f"{removed}: {REMOVED_KEYS[removed]}")
     unknown = [key for key in changed if key not in POLICY_KEYS]
     if unknown:
         raise ValueError(f"{unknown[0]}: unknown setting of a policy")

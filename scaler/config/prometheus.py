@@ -161,6 +161,10 @@ class QuerySettings(_Model):
     busy_seconds: str | None = Field(
         None, description="counter: slot-seconds busy, the number of active jobs integrated over time"
     )
+    held: str | None = Field(None, description="those of the waiting jobs that a pause holds back")
+    limit_seconds: str | None = Field(
+        None, description="seconds until a rate limit lets jobs start again; absent without a limit"
+    )
 
     @field_validator("queue_label", "prefix_label")
     @classmethod
@@ -186,7 +190,7 @@ class QuerySettings(_Model):
 
 MEASURES: Final = (
     *("waiting", "active", "timestamp", "completed", "failed", "added"),
-    *("duration_sum", "duration_count", "oldest_waiting", "due", "busy_seconds"),
+    *("duration_sum", "duration_count", "oldest_waiting", "due", "busy_seconds", "held", "limit_seconds"),
 )
 """The fields of QuerySettings that hold PromQL."""
 

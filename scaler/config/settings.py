@@ -32,18 +32,12 @@ class PolicySettings(Model):
     wait_slo_seconds: float = Field(
         30.0, gt=0, description="wait_target: the SLO, longest time that a job should wait"
     )
-    aim: float = Field(
-        0.35,
-        gt=0,
-        le=1,
-        description="wait_target: part of the SLO to plan for; less is safer and costs more",
-    )
-    hold_seconds: float = Field(
-        120.0,
+    start_cost_seconds: float = Field(
+        90.0,
         ge=0,
         le=3600,
-        description="wait_target: seconds that workers stay after they were last needed, up to 2.5 times as "
-        "long where scaling in proved premature",
+        description="wait_target: what a start costs beside the time that it takes, in seconds of a worker: "
+        "so long a worker that the load needed is kept; less is cheaper and starts more workers",
     )
     # threshold
     target_waiting_jobs: float = Field(5.0, gt=0, description="threshold: acceptable number of waiting jobs")
@@ -87,6 +81,12 @@ class PolicySettings(Model):
 
 POLICY_KEYS: Final = tuple(PolicySettings.model_fields)
 
+REMOVED_KEYS: Final[dict[str, str]] = {
+    "aim": "has no meaning any more; for more care lower wait_slo_seconds",
+    "hold_seconds": "has no meaning any more; start_cost_seconds sets how long an idle worker is kept",
+}
+"""Settings of a policy that earlier versions had, and what to do instead."""
+
 
 class ProcessSettings(Model):
     """Workers as processes of this machine."""
@@ -114,9 +114,10 @@ class WorkloadSettings(Model):
         max_length=63,
         description="namespace of the workload; that of `kubernetes` if absent",
     )
-    idle_first: bool = Field(
-        False,
-        description="before scaling in, mark pods with active jobs, so that idle pods are deleted first",
+    idle_first: bool | None = Field(
+        None,
+        description="before scaling in, mark pods with active jobs, so that idle pods are deleted first; if "
+        "absent it is done where the exporter's URL is set and the role permits it",
     )
 
     def workload(self, home: str | None) -> tuple[str, str | None, str]:
@@ -156,7 +157,7 @@ class KubernetesSettings(Model):
     exporter_url: str | None = Field(
         None,
         pattern=r"^https?://[^@/?#]+/?$",
-        description="URL of the exporter, which reports busy workers before an `idle_first` target scales in",
+        description="URL of the exporter, if it is another one than `exporter_url`",
     )
 
 
@@ -176,6 +177,15 @@ class TargetSettings(PolicySettings):
     queues: tuple[str, ...] = Field(
         min_length=1, description="names or glob patterns of its queues, whose figures are added up"
     )
+    queue_slo_seconds: dict[str, float] = Field(
+        default_factory=dict,
+        description="wait_slo_seconds of single queues, by name or glob pattern: the strictest of those with "
+        "jobs counts",
+    )
+    priority: int = Field(
+        0,
+        description="targets of a higher priority get their workers first where max_total_workers is reached",
+    )
     queries: QuerySettings | None = Field(
         None, description="PromQL for these queues; if absent that of `queries`"
     )
@@ -190,8 +200,17 @@ class ScalerSettings(Model, title="Settings"):
     enabled: bool = Field(True, description="false: no target is scaled")
     dry_run: bool = Field(False, description="decide and publish decisions, but do not scale")
     interval_seconds: float = Field(5.0, ge=1, le=3600, description="seconds between two decisions")
+    max_total_workers: int | None = Field(
+        None, ge=1, description="maximum number of workers of all targets together: what the machine can run"
+    )
     state_file: str | None = Field(
         None, description="file of overrides, pauses and what was learned; if absent they are lost on restart"
+    )
+    exporter_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^@/?#]+/?$",
+        description="URL of the exporter, which reports before a scale-in which workers have jobs: no more "
+        "are removed than are idle",
     )
     prometheus: PrometheusSettings = PrometheusSettings()
     queries: QuerySettings = QuerySettings()
@@ -204,6 +223,23 @@ class ScalerSettings(Model, title="Settings"):
     )
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
+
+
+def slo_of(target: TargetSettings, policy: PolicySettings, queues: Iterable[str]) -> float:
+    """The SLO of the target while these queues have jobs: the strictest of theirs."""
+    slos = [
+        next(
+            (slo for pattern, slo in target.queue_slo_seconds.items() if fnmatchcase(queue, pattern)),
+            policy.wait_slo_seconds,
+        )
+        for queue in queues
+    ]
+    return min(slos, default=policy.wait_slo_seconds)
+
+
+def exporter_url_of(settings: ScalerSettings) -> str | None:
+    """Where to ask for the busy workers of a cluster; None: nowhere."""
+    return settings.kubernetes.exporter_url or settings.exporter_url
 
 
 def queries_of(settings: ScalerSettings, target: TargetSettings) -> QuerySettings:

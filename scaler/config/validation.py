@@ -5,12 +5,13 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 
 from scaler.config.environment import MINUTES
 from scaler.config.policy_keys import with_our_names
 from scaler.config.policy_layers import origins, resolve
 from scaler.config.prometheus import MOST_QUERIES
-from scaler.config.settings import ScalerSettings, TargetSettings, queries_of
+from scaler.config.settings import ScalerSettings, TargetSettings, exporter_url_of, is_glob, queries_of
 from service.api.settings import check_keys
 from service.config.load import ConfigError, Given, Loaded, load
 from service.web.address import check_listen
@@ -33,6 +34,7 @@ def load_scaler_settings(
         raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
     loaded = check_keys(loaded, notify)
     _check_targets(loaded)
+    _check_total(loaded)
     kinds = {queries_of(loaded.model, target) for target in loaded.model.targets}
     if len(kinds) > MOST_QUERIES:
         why = f"{len(kinds)} different `queries`: at most {MOST_QUERIES} are sent in a step"
@@ -56,6 +58,28 @@ def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
             if other != target.name:
                 raise loaded.error(f"{path}.queues", f"{other} serves this queue already", queue)
         _check_policy(loaded, path, target)
+        for queue, slo in target.queue_slo_seconds.items():
+            if slo <= 0:
+                raise loaded.error(f"{path}.queue_slo_seconds.{queue}", "should be above 0", slo)
+            if not _may_serve(target, queue):
+                why = f"the target serves no such queue: {', '.join(target.queues)}"
+                raise loaded.error(f"{path}.queue_slo_seconds.{queue}", why, slo)
+
+
+def _check_total(loaded: Loaded[ScalerSettings]) -> None:
+    most = loaded.model.max_total_workers
+    least = sum(resolve(loaded.model, target).min_workers for target in loaded.model.targets)
+    if most is not None and least > most:
+        why = f"is below the sum of all min_workers, which is {least}"
+        raise loaded.error("max_total_workers", why, most)
+
+
+def _may_serve(target: TargetSettings, queue: str) -> bool:
+    """Whether a name or pattern can be of one of its queues; of two patterns that is not known."""
+    return any(
+        fnmatchcase(queue, served) or fnmatchcase(served, queue) or (is_glob(queue) and is_glob(served))
+        for served in target.queues
+    )
 
 
 def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
@@ -71,9 +95,9 @@ def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSett
         raise loaded.error(f"{path}.name", why, target.name)
     if target.kubernetes is None:
         return
-    url = loaded.model.kubernetes.exporter_url
+    url = exporter_url_of(loaded.model)
     if target.kubernetes.idle_first and url is None:
-        why = "needs kubernetes.exporter_url: the exporter reports the busy workers"
+        why = "needs exporter_url: the exporter reports the busy workers"
         raise loaded.error(f"{path}.kubernetes.idle_first", why, value=True)
     home = loaded.model.kubernetes.namespace
     for other in loaded.model.targets[: loaded.model.targets.index(target)]:

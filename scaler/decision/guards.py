@@ -245,9 +245,18 @@ def _clamp(step: _Step) -> None:
     if step.workers > most:
         step.conditions.add("AtMax")
         if "MetricsStale" not in step.conditions or "Overridden" in step.conditions:
-            step.set_workers(most, "max", f"{step.workers} proposed: max_workers is {most}")
+            step.set_workers(most, "max", f"{step.workers} proposed: max_workers is {most}{_default(step)}")
     elif step.workers < least:
         step.set_workers(least, "min", f"{step.workers} proposed: min_workers is {least}")
+
+
+def _default(step: _Step) -> str:
+    """What to say where nobody has chosen the maximum, and jobs wait too long because of it."""
+    sample, slo = step.sample, step.settings.wait_slo_seconds
+    late = isinstance(sample, QueueSample) and (sample.oldest_waiting or 0.0) > slo
+    if not late or "max_workers" in step.settings.model_fields_set:
+        return ""
+    return f", the default, and jobs wait over {slo:g} s: set it"
 
 
 STAGES: Final[tuple[Callable[[_Step], None], ...]] = (

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import isnan
 from typing import Any, Final, TextIO
 
 from pydantic import ValidationError
 
-from scaler.config.settings import PolicySettings
+from scaler.config.settings import REMOVED_KEYS, PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import Control, Missing, Observation, QueueSample
 
@@ -32,8 +32,20 @@ _SAMPLE_FIELDS: Final = {
     "duration_count": "duration_count",
     "oldest_waiting": "oldest_waiting_s",
     "due": "due",
+    "busy_seconds": "busy_seconds_total",
+    "held": "held",
+    "limit_seconds": "limit_s",
 }
+_OWN_FIELDS: Final = frozenset(
+    {
+        *("type", "time", "replicas", "ready_replicas", "idle_replicas", "start_s", "interval_s"),
+        *("metrics_ok", "scrape_time", "waiting", "active"),
+    }
+)
 
+
+_MOST: Final = 1e15
+"""The largest number of a field: what is above counts no jobs, and its products may not be finite."""
 
 _CLOCK_FIELDS: Final = ("time", "scrape_time")
 """Fields that may be below 0: a clock may start at any value."""
@@ -103,6 +115,9 @@ def _handle_init(message: Mapping[str, Any]) -> Session:
 
 
 def _policy_settings(config: Mapping[str, Any]) -> PolicySettings:
+    removed = next((key for key in config if key in REMOVED_KEYS), None)
+    if removed:
+        raise LineError(f"config.{removed}: {REMOVED_KEYS[removed]}")
     try:
         return PolicySettings.model_validate(config)
     except ValidationError as error:
@@ -120,14 +135,24 @@ def _handle_observe(message: Mapping[str, Any], session: Session) -> tuple[dict[
     time, workers = _number(message, "time"), _number(message, "replicas")
     if time is None or workers is None:
         raise LineError(f"{'time' if time is None else 'replicas'}: should be a number")
-    ready = _number(message, "ready_replicas")
     observation = Observation(
-        time, int(workers), None if ready is None else int(ready), _sample(message, time)
+        time,
+        int(workers),
+        _count(message, "ready_replicas"),
+        _sample(message, time),
+        _number(message, "start_s"),
+        idle=_count(message, "idle_replicas"),
     )
     decision, memory = step(settings, interval, observation, Control(), session.memory)
     if decision.workers != observation.workers:
         memory = record_scaling(memory, time)
-    reply = {"replicas": decision.workers, "reason": f"{decision.reason}: {decision.sentence}"}
+    reply: dict[str, Any] = {
+        "replicas": decision.workers,
+        "reason": f"{decision.reason}: {decision.sentence}",
+    }
+    ignored = sorted(message.keys() - _OWN_FIELDS - _SETTING_FIELDS.keys() - set(_SAMPLE_FIELDS.values()))
+    if ignored:
+        reply["ignored"] = ignored
     return reply, replace(session, memory=memory)
 
 
@@ -142,11 +167,19 @@ def _sample(message: Mapping[str, Any], time: float) -> QueueSample | Missing:
     return QueueSample(time if at is None else at, waiting, active, **optional)
 
 
+def _count(message: Mapping[str, Any], name: str) -> int | None:
+    number = _number(message, name)
+    return None if number is None else int(number)
+
+
 def _number(message: Mapping[str, Any], name: str) -> float | None:
     value = message.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and abs(value) > _MOST:  # an integer may be larger than any float
+        raise LineError(f"{name}: a number over {_MOST:g}")
+    if not number or isnan(value):
         raise LineError(f"{name}: {json.dumps(value)} is not a number")
     if value < 0 and name not in _CLOCK_FIELDS:
         raise LineError(f"{name}: {json.dumps(value)} is below 0")

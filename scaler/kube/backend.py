@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from scaler.config.settings import ScalerSettings, TargetSettings
+from scaler.busy import ExporterBusy
+from scaler.config.settings import ScalerSettings, TargetSettings, exporter_url_of
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
 from scaler.kube.conflicts import OtherAutoscalers
@@ -41,7 +42,7 @@ class KubernetesBackend:
         self.store: Final[Store | None] = (
             FileStore(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
         )
-        self._exporter_url = cluster.exporter_url
+        self._exporter_url = exporter_url_of(settings)
         self._key = key_from_settings(settings.api)
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api, _LIST_MAX_AGE * settings.interval_seconds)
@@ -72,9 +73,10 @@ class KubernetesBackend:
         return target
 
     def _idle_first(self, settings: TargetSettings) -> IdleFirst | None:
-        if settings.kubernetes is None or not settings.kubernetes.idle_first or not self._exporter_url:
+        if settings.kubernetes is None or not self._exporter_url:
             return None
-        return IdleFirst(self.api, self._exporter_url, settings.prefix, settings.queues, self._key)
+        busy = ExporterBusy(self._exporter_url, settings.prefix, settings.queues, self._key)
+        return IdleFirst(self.api, busy, mark=settings.kubernetes.idle_first is not False)
 
     @property
     def leading(self) -> bool:

@@ -5,61 +5,49 @@ A worker is known by its name, which has to be the name of its pod; the exporter
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
-from urllib.parse import urlencode
+from collections.abc import Iterable, Mapping
+from typing import Final
 
+from scaler.busy import BusyLookup, idle_workers
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import DELETION_COST, Pod, Ref
 from service.clock import Deadline
-from service.web.client import HttpClientError, fetch
+from service.outcome import UnreadableError
 
 MOST_PATCHES: Final = 50
 """So many pods are marked before one scale-in; the dearest first."""
 
-_LIMIT: Final = 16 << 20
 _LEAST_SECONDS: Final = 0.1
 
 
 class IdleFirst:
-    """Marks the pods of a target. `queues` are names or patterns."""
+    """Knows the idle pods of a target, and marks the others."""
 
-    def __init__(
-        self, api: KubeApi, exporter_url: str, prefix: str, queues: Sequence[str], key: str | None = None
-    ) -> None:
-        query = urlencode([("prefix", prefix), *(("queue", queue) for queue in queues)])
-        self._url = f"{exporter_url.rstrip('/')}/busy.json?{query}"
-        self._headers = {"accept": "application/json", **({"x-api-key": key} if key else {})}
+    def __init__(self, api: KubeApi, busy: BusyLookup, *, mark: bool = True) -> None:
+        """Without `mark` no pod is marked, for which the role would need a right."""
+        self._busy = busy
+        self._mark = mark
         self._api = api
+
+    def idle(self, ref: Ref, ready: int, deadline: Deadline) -> int | None:
+        """How many of the ready pods have no job; None if that is not known."""
+        try:
+            return idle_workers(self._busy(deadline), f"{ref.name}-", ready)
+        except UnreadableError:
+            return None
 
     def __call__(self, ref: Ref, pods: list[Pod], going: int, deadline: Deadline) -> None:
         """Before `going` of the pods go. Raises KubeError."""
-        if not 0 < going < len(pods):
+        if not self._mark or not 0 < going < len(pods):
             return
-        for name, cost in marks(pods, self._busy(deadline)):
-            self._api.annotate_pod(ref.namespace, name, {DELETION_COST: str(cost)}, deadline)
-
-    def _busy(self, deadline: Deadline) -> Mapping[str, int]:
         half = Deadline.after(max(_LEAST_SECONDS, deadline.remaining() / 2))
         try:
-            response = fetch(self._url, deadline=half, headers=self._headers, limit=_LIMIT)
-            if response.status != 200:
-                raise ValueError(f"it answered {response.status}")  # noqa: TRY301
-            return jobs_of(json.loads(response.body))
-        except (HttpClientError, ValueError) as error:
-            raise KubeError(
-                "unreachable", f"the exporter does not report the busy workers: {error}"
-            ) from None
-
-
-def jobs_of(answer: Any) -> dict[str, int]:
-    """Jobs in hand by worker. Raises ValueError: not what an exporter answers."""
-    workers = answer.get("workers") if isinstance(answer, dict) else None
-    if not isinstance(workers, dict):
-        raise ValueError("not an exporter's answer")  # noqa: TRY004  # it is data
-    return {str(name): int(jobs) for name, jobs in workers.items()}
+            busy = self._busy(half).jobs
+        except UnreadableError as error:
+            raise KubeError("unreachable", str(error)) from None
+        for name, cost in marks(pods, busy):
+            self._api.annotate_pod(ref.namespace, name, {DELETION_COST: str(cost)}, deadline)
 
 
 def marks(pods: Iterable[Pod], busy: Mapping[str, int]) -> list[tuple[str, int]]:

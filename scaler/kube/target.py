@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 from scaler.kube.api import KubeApi
 from scaler.kube.conflicts import OtherAutoscalers, Reverts
 from scaler.kube.errors import KubeError
 from scaler.kube.fence import Fence
+from scaler.kube.idle import IdleFirst
 from scaler.kube.objects import Pod, Ref, Workload, pod_of, scale_patch, workload_of_scale
 from scaler.kube.workloads import Workloads
 from scaler.model import Applied, NotApplied, Workers
@@ -32,9 +32,6 @@ _MIN_LEASE_SECONDS: Final = 0.5  # with less than this left of the lease no writ
 
 _PERMANENT: Final = frozenset({"forbidden", "unauthorized", "not_found"})
 
-MarkIdle = Callable[[Ref, list[Pod], int, Deadline], None]
-"""Marks pods so that idle ones are deleted first; the number is of pods to delete. Raises KubeError."""
-
 
 class KubernetesTarget:
     """The workers of one workload: a `Target`. It outlives the scaler: close() does not change it."""
@@ -49,7 +46,7 @@ class KubernetesTarget:
         *,
         dry_run: bool = False,
         permission_checks: TokenBucket | None = None,
-        idle_first: MarkIdle | None = None,
+        idle_first: IdleFirst | None = None,
     ) -> None:
         self.ref: Final = ref
         self._api = api
@@ -64,6 +61,7 @@ class KubernetesTarget:
         self._start_times: deque[float] = deque(maxlen=_MAX_START_TIMES)
         self._counted_pods: set[str] = set()
         self._pods_due = 0.0
+        self._may_mark = True
         self._last_read: Workload | None = None
         self._uid: str | None = None
         workloads.register(ref)
@@ -97,6 +95,12 @@ class KubernetesTarget:
         self._update_start_times(workload, deadline)
         start_seconds = quantile(self._start_times, _QUANTILE)
         return Ok(Workers(workload.replicas, workload.ready, start_seconds, contested))
+
+    def idle(self, deadline: Deadline) -> int | None:
+        """By what the exporter reports, if its URL is set and every job has the name of a pod."""
+        if self._idle_first is None or self._last_read is None or self._last_read.ready is None:
+            return None
+        return self._idle_first.idle(self.ref, self._last_read.ready, deadline)
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Sends a JSON patch of the scale that tests for `old`, as long as this scaler holds the lease."""
@@ -190,12 +194,13 @@ class KubernetesTarget:
 
     def _mark_idle(self, leaving: int, deadline: Deadline) -> None:
         """Best effort: a scale-in without knowing which pods are idle is better than none."""
-        if self._idle_first is None or self._last_read is None:
+        if self._idle_first is None or self._last_read is None or not self._may_mark:
             return
         try:
             pods = [pod for pod in self._pods(self._last_read, deadline) if not pod.ending]
             self._idle_first(self.ref, pods, leaving, deadline)
         except KubeError as error:
+            self._may_mark = error.kind != "forbidden"  # a role without the right: said once
             log.warning("cannot mark idle pods", extra={"target": str(self.ref), "error": str(error)})
 
 

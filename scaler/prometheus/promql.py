@@ -42,6 +42,9 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "oldest_waiting": "bullmq_queue_oldest_waiting_seconds{{selector}}",
     "due": "bullmq_queue_delayed_due{{selector}}",
     "busy_seconds": "bullmq_queue_busy_seconds_total{{selector}}",
+    "held": 'sum without (state) (bullmq_job_count{state=~"waiting|prioritized",{selector}}) '
+    "* bullmq_queue_paused{{selector}}",
+    "limit_seconds": "bullmq_queue_rate_limit_ttl_seconds{{selector}}",
     "up": "bullmq_up{{matchers}}",
 }
 MEASURE_LABEL: Final = "oxherd_measure"
@@ -90,6 +93,7 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         return Missing(missing[0].kind, missing[0].message + more)
     present = [sample for sample in samples.values() if isinstance(sample, QueueSample)]
     waits = [sample.oldest_waiting for sample in present if sample.oldest_waiting is not None]
+    limits = [sample.limit_seconds for sample in present if sample.limit_seconds is not None]
     has_durations = any(sample.duration_count is not None for sample in present)
     return QueueSample(
         at=min(sample.at for sample in present),
@@ -107,6 +111,8 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         oldest_waiting=max(waits, default=None),
         due=_sum(sample.due for sample in present),
         busy_seconds=_sum(sample.busy_seconds for sample in present),
+        held=_sum(sample.held for sample in present),
+        limit_seconds=max(limits, default=None),
     )
 
 

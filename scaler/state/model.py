@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from scaler.config.settings import REMOVED_KEYS
 from scaler.model import Control, Override
 
 FORMAT: Final = "oxherd scaler 1"
@@ -128,7 +129,7 @@ def from_data(data: object) -> tuple[State, list[str]]:
         raise StateError(f"its format is {str(data['format'])[:40]!r}, not {FORMAT!r}: of another version?")
     problems: list[str] = []
     overrides = _each(data, "overrides", _override, problems)
-    policies = _each(data, "policies", _mapping, problems)
+    policies = _without_removed(_each(data, "policies", _mapping, problems), problems)
     learned = _each(data, "learned", _mapping, problems)
     paused = data.get("paused", [])
     if not isinstance(paused, list) or any(not isinstance(target, str) for target in paused):
@@ -229,6 +230,22 @@ def _mapping(entry: object) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError("should be an object")  # noqa: TRY004  # it is data
     return entry
+
+
+def _without_removed(
+    policies: Mapping[str, Mapping[str, Any]], problems: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Without settings that an earlier version had: the others of the target stay in force."""
+    problems += [
+        f"policies.{target}.{key}: {REMOVED_KEYS[key]}"
+        for target, changed in policies.items()
+        for key in changed
+        if key in REMOVED_KEYS
+    ]
+    return {
+        target: {key: value for key, value in changed.items() if key not in REMOVED_KEYS}
+        for target, changed in policies.items()
+    }
 
 
 def _actions(entries: object, problems: list[str]) -> tuple[Action, ...]:

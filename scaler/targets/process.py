@@ -7,24 +7,21 @@ import os
 import selectors
 import signal
 import threading
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
+from scaler.busy import BusyLookup, WorkerJobs, idle_workers
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.command import environment, find_problem, shim_command
 from scaler.targets.slots import WorkerSlots
 from scaler.targets.worker import WorkerProcess, status_text
 from service.clock import Deadline, monotonic
-from service.outcome import Failed, Ok, Outcome
+from service.outcome import Failed, Ok, Outcome, UnreadableError
 from service.threads import Supervised, backoff
 
 log = logging.getLogger(__name__)
-
-BusyLookup: TypeAlias = Callable[[], Mapping[str, bool] | None]
-"""Whether each worker, by name, has an active job; None if that is not known. Does not block."""
 
 CRASH_LOOP_FAILURES: Final = 5
 """So many short runs in a row are logged as a crash loop, once."""
@@ -84,14 +81,20 @@ class ProcessTarget:
             slots = self._slots
             return Ok(Workers(slots.requested, slots.ready(now), slots.start_seconds(now)))
 
+    def idle(self, deadline: Deadline) -> int | None:
+        """By what the exporter reports, if every job has the name of one of these workers."""
+        busy = self._busy_jobs(deadline)
+        with self._lock:
+            ready = self._slots.ready(monotonic())
+        return None if busy is None else idle_workers(busy, f"{self._name}-", ready)
+
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Returns before anything has started or exited."""
-        del deadline  # nothing in here blocks
         if new < 0:
             return NotApplied("invalid", f"{new} is not a number of workers")
         if new > old and (problem := find_problem(self._settings)):
             return problem
-        busy = self._busy_numbers() if new < old else {}
+        busy = self._busy_numbers(deadline) if new < old else {}
         with self._lock:
             if self._closing:
                 return NotApplied("invalid", f"the workers of {self._name} are being terminated")
@@ -256,16 +259,26 @@ class ProcessTarget:
     def _worker_name(self, number: int) -> str:
         return f"{self._name}-{number}"
 
-    def _busy_numbers(self) -> dict[int, bool]:
-        """By number, as far as it is known."""
+    def _busy_jobs(self, deadline: Deadline) -> WorkerJobs | None:
+        """None if it is not known: a scale-in without it is better than none."""
         try:
-            by_name = (self._busy() if self._busy else None) or {}
-        except Exception:  # not knowing who is idle costs less than a scale-in that fails
-            log.exception("cannot read busy workers", extra={"target": self._name})
+            return self._busy(deadline) if self._busy else None
+        except UnreadableError as error:
+            log.warning("cannot read busy workers", extra={"target": self._name, "error": str(error)})
+            return None
+
+    def _busy_numbers(self, deadline: Deadline) -> dict[int, bool]:
+        """By number, as far as it is known."""
+        busy = self._busy_jobs(deadline)
+        if busy is None:
             return {}
-        prefix = f"{self._name}-"
-        own = {name.removeprefix(prefix): busy for name, busy in by_name.items() if name.startswith(prefix)}
-        return {int(number): busy for number, busy in own.items() if number.isdecimal()}
+        with self._lock:
+            names = {number: self._worker_name(number) for number in self._slots.numbers}
+        return {
+            number: busy.jobs.get(name, 0) > 0
+            for number, name in names.items()
+            if busy.complete or name in busy.jobs
+        }
 
     def _wake_up(self) -> None:
         with suppress(OSError):  # the pipe is full, so the thread wakes; or closed: there is none

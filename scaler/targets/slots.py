@@ -59,6 +59,11 @@ class WorkerSlots:
         return sum(not slot.leaving for slot in self._slots.values())
 
     @property
+    def numbers(self) -> list[int]:
+        """Numbers of all workers, of those that are leaving too."""
+        return list(self._slots)
+
+    @property
     def leaving(self) -> list[int]:
         """Numbers of workers that are to be terminated and not yet reaped."""
         return [slot.number for slot in self._slots.values() if slot.leaving]

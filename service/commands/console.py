@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.console import Console
 
-_WIDE: Final = 240  # columns where nobody looks: a pipe should not break a row
+_WIDE: Final = 500  # columns where nobody looks: a pipe should not break a row
 
 
 def make_console() -> Console:

@@ -35,7 +35,7 @@ def example(redis: str, prometheus: str, home: Path) -> Path:
     host, _, port = redis.rpartition(":")
     (target,) = settings["targets"]
     assert target["processes"]["command"] == ["n8n", "worker", "--concurrency=10"]
-    target |= {"worker_concurrency": 2, "max_workers": 4, "hold_seconds": 5}
+    target |= {"worker_concurrency": 2, "max_workers": 4, "start_cost_seconds": 2}
     processes = target["processes"]
     processes["command"] = ["node", str(WORKER), "worker", "--concurrency=2"]
     processes["environment"] |= {

@@ -46,7 +46,7 @@ targets:
     max_workers: 8
     worker_concurrency: 2
     wait_slo_seconds: {slo}
-    hold_seconds: 8
+    start_cost_seconds: 4
     metrics_max_age_seconds: 5
     processes:
       command: [node, {worker}]

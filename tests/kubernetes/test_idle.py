@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.deadline import wait_until
+from scaler.busy import ExporterBusy, busy_jobs_of, idle_workers
 from scaler.kube.api import KubeApi
-from scaler.kube.idle import MOST_PATCHES, IdleFirst, jobs_of, marks
+from scaler.kube.idle import MOST_PATCHES, IdleFirst, marks
 from scaler.kube.objects import DELETION_COST, Pod
 from scaler.model import Applied
 from tests.support.kubernetes.admin import Admin
@@ -55,7 +56,7 @@ def exporter() -> Iterator[Says]:
 
 def idle_first(api: KubeApi, exporter: Says) -> IdleFirst:
     url = f"http://127.0.0.1:{exporter.server_address[1]}"
-    return IdleFirst(api, url, "bull", ["mail", "v*"], "the-key-of-the-api")
+    return IdleFirst(api, ExporterBusy(url, "bull", ["mail", "v*"], "the-key-of-the-api"))
 
 
 def test_the_busy_pods_stay(admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf) -> None:
@@ -135,4 +136,35 @@ def test_marks_are_few_and_the_dearest_come_first(pods: list[Pod], busy: dict[st
 @pytest.mark.parametrize("answer", [None, [], {}, {"workers": 3}, {"workers": {"a": "many"}}])
 def test_an_invalid_answer_of_an_exporter(answer: object) -> None:
     with pytest.raises(ValueError, match=r"exporter|many"):
-        jobs_of(answer)
+        busy_jobs_of(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "idle"),
+    [
+        ({"workers": {"mail-a": 2, "mail-b": 1}, "unnamed": 0, "cut_off": False}, 3),
+        ({"workers": {}, "unnamed": 0, "cut_off": False}, 5),
+        ({"workers": {"mail-a": 1}, "unnamed": 1, "cut_off": False}, None),
+        ({"workers": {"mail-a": 1}, "unnamed": 0, "cut_off": True}, None),
+        ({"workers": {"mail-a": 1}}, None),
+        ({"workers": {"mail-a": 1, "laptop": 1}, "unnamed": 0, "cut_off": False}, None),
+        ({"workers": {f"mail-{n}": 1 for n in range(9)}, "unnamed": 0, "cut_off": False}, 0),
+    ],
+)
+def test_idle_workers_are_known_if_every_job_has_the_name_of_one(
+    answer: dict[str, object], idle: int | None
+) -> None:
+    assert idle_workers(busy_jobs_of(answer), "mail-", 5) == idle
+
+
+def test_the_idle_pods_are_counted_before_a_scale_in(
+    admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 3)
+    target = target_of(idle_first=idle_first(api, exporter))
+    wait_until(lambda: read(target).ready == 3, what="three pods", seconds=50)
+    name = admin.pods("mail")[0]["metadata"]["name"]
+    exporter.body = json.dumps({"workers": {name: 1}, "unnamed": 0, "cut_off": False}).encode()
+    assert target.idle(soon()) == 2
+    exporter.body = b"<html>"
+    assert target.idle(soon()) is None

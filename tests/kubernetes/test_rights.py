@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lab.deadline import wait_until
+from scaler.busy import WorkerJobs
 from scaler.config.settings import KubernetesSettings
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
@@ -47,17 +48,6 @@ def each_right() -> Iterator[Any]:
                 )
                 rules = [entry for entry in rules if entry["resources"] and entry["verbs"]]
                 yield pytest.param(rules, id=f"{verb} {resource}")
-
-
-class _Busy(IdleFirst):
-    """One pod has three jobs in hand."""
-
-    def __init__(self, api: KubeApi, name: str) -> None:
-        super().__init__(api, "http://127.0.0.1:9", "bull", ["mail"])
-        self._name = name
-
-    def _busy(self, deadline: Deadline) -> dict[str, int]:
-        return {self._name: 3}
 
 
 class KubernetesBackend:
@@ -126,7 +116,7 @@ class KubernetesBackend:
         self.admin.workload("busy", 2)
         wait_until(lambda: len(self.admin.pods("busy")) == 2, what="pods", seconds=50)
         name = self.admin.pods("busy")[0]["metadata"]["name"]
-        mark = _Busy(self.api, name)
+        mark = IdleFirst(self.api, lambda _: WorkerJobs({name: 3}, complete=True))
         pods = [Pod(pod["metadata"]["name"], True, False, None, 0) for pod in self.admin.pods("busy")]
         mark(Ref("Deployment", self.admin.namespace, "busy"), pods, 1, Deadline.after(5))
         costs = [pod["metadata"].get("annotations", {}).get(DELETION_COST) for pod in self.admin.pods("busy")]

@@ -79,12 +79,12 @@ def test_an_invalid_edit_is_reported_and_kept_and_does_not_block_others(
     edits = {
         "overrides": '{"mail": {"workers": "many"}}',
         "paused": '["video"',
-        "policies": '{"mail": {"aim": 0.2}}',
+        "policies": '{"mail": {"max_workers": 4}}',
     }
     admin.edit_config_map(STATE, edits)
     state, problems = store.read()
     assert [problem.partition(":")[0] for problem in problems] == ["paused", "overrides.mail"]
-    assert state.operator.policies == {"mail": {"aim": 0.2}}
+    assert state.operator.policies == {"mail": {"max_workers": 4}}
     video = Override(3, "why", "ada", 1.0, None)
     store.update(lambda state: replace(state, operator=with_override(state.operator, "video", video)))
     store.update(lambda state: with_action(state, Action(1.0, "mail", 2, 5, "burst")))

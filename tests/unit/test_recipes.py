@@ -21,7 +21,7 @@ def examples(recipe: str) -> re.Pattern[str]:
 
 
 def named_files(recipe: str) -> set[str]:
-    return set(re.findall(r"`([\w./-]+\.(?:py|md|json|ya?ml|po|mo|acl|mjs|txt))`", recipe))
+    return set(re.findall(r"`([\w./-]+\.(?:py|md|json|ya?ml|po|mo|acl|mjs|txt|svg))`", recipe))
 
 
 def files_with(pattern: re.Pattern[str]) -> set[str]:

@@ -1,44 +1,45 @@
-"""Keeps the waiting time of jobs under an SLO: what is needed now, and what may come before new workers help.
+"""Keeps the wait of jobs under an SLO with the fewest workers: `needs` says how many slots that takes.
 
-Three needs, counted in slots (jobs that run at once); the largest wins:
-
-- steady: rate x service time (Little's law), plus headroom for their variance: its square root, or, where
-  jobs are short compared with the SLO, what keeps an exponential tail of the wait over it below one in fifty.
-- burst: a worker requested now helps in `horizon` seconds. Until then the rate may rise by as much as the
-  forecasts of this queue have been wrong, and a queue may grow, but not past the SLO's share `aim`.
-- drain: what will wait when the new workers are ready has to be done within that share; delayed jobs are
-  known before they wait, so that workers can be ready for them.
-
-No need exceeds the jobs that there can be by then: those inside and those that arrive.
-
-The horizon is the 0.9-quantile of measured start times, half an interval and the age of the metrics. Up at
-once; down to the highest need of the last minutes, at most by half, and later each time that scaling in
-proved premature.
+Up at once. Down to the most load that there was within the cost of a start, because a worker that is removed
+costs its start again (ski rental: to hold it for as long is never worse than twice the best); a backlog that
+was drained does not come again so soon, and is held for a third of a start only. Never below what the active
+jobs occupy, and, where the number of idle workers is known, never more are sent away than
+are idle. Everything else that may change the number is a guard: see scaler.decision.guards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from math import ceil, inf, log, sqrt
+from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.policies.forecast import Flow, update_flow
-from scaler.model import DUE_SECONDS, Observation, Proposal, QueueSample
+from scaler.decision.policies.flow import (
+    Flow,
+    mean_rate,
+    oldest_wait,
+    proved_rate,
+    run_time,
+    update_flow,
+)
+from scaler.decision.policies.needs import Situation, needs_of
+from scaler.decision.policies.sentences import DecisionFigures, sentence_of
+from scaler.decision.policies.throttle import ReadyWorkers, Throttle, update_throttle
+from scaler.model import Observation, Proposal, QueueSample
 
-_DEFAULT_START_SECONDS: Final = 40.0
-_TAIL: Final = log(50.0)
-_PEAK_ROOM: Final = 1.1
-_DRAIN_LIMIT: Final = 6.0
-_DRAIN_SECONDS: Final = 60.0
-_HOLD_MOST: Final = 2.5  # times hold_seconds
-_HOLD_GROWTH: Final = 1.5
-_HOLD_HALF_LIFE: Final = 1200.0
-_HOLD_DRAIN: Final = 0.25  # of hold_seconds
+MEMORY_VERSION: Final = 2
+
+_UNKNOWN_START_SECONDS: Final = 40.0
+_UNKNOWN_RUN_SECONDS: Final = 1.0  # until a job has ended
+_LEVEL_SECONDS: Final = 30.0  # the least span of the mean rate
+_HOLD: Final = 1 / 3  # of a start: the optimum is flat
 _ROUNDING_TOLERANCE: Final = 0.1  # of a worker: a need above a whole number by less is not rounded up
+_TAKES_SECONDS: Final = 30.0  # a worker that counts as ready takes jobs by then: some are counted too early
+_TERMINATES_SECONDS: Final = 60.0  # so long the jobs of workers that are not ready any more may be active
+_CONCURRENCY_FADES: Final = 0.1  # of the difference, at each sample with fewer active jobs per worker
 
 ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times and numbers of workers: ascending in time, each number below the one before."""
@@ -46,44 +47,74 @@ ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The flow of the queue, the needs that still prevent scaling in, and by how many seconds longer than
-    `hold_seconds` they do (`longer`, as of `longer_at`). `shrunk`: the last scale-in, when and from what."""
+    """The flow of the queue; the needs that still prevent scaling in, all `needed` and those of the `loads`;
+    the numbers of `ready` workers of the last minute, with their times; the measured `concurrency` of a
+    worker, 0 until one is known; the last known run time of a job (s)."""
 
     flow: Flow | None = None
-    concurrency: float = 1.0
     needed: ReplicaHistory = ()
-    drained: ReplicaHistory = ()
-    longer: float = 0.0
-    longer_at: float = 0.0
-    shrunk: tuple[float, int] | None = None
+    loads: ReplicaHistory = ()
+    ready: tuple[tuple[float, int], ...] = ()
+    throttle: Throttle = field(default_factory=Throttle)
+    concurrency: float = 0.0
+    run_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The inputs of one decision: `slots` of a worker, the horizon in seconds."""
+    """The inputs of one decision: `slots` of a worker, seconds between two decisions."""
 
     settings: PolicySettings
+    interval: float
     observation: Observation
     sample: QueueSample
-    flow: Flow
     slots: float
-    horizon: float
 
     @property
     def ready(self) -> int:
         """Workers that can take jobs, without those that are terminating."""
-        ready, requested = self.observation.ready, self.observation.workers
-        return requested if ready is None else min(ready, requested)
+        return _ready_workers(self.observation)
 
+    @property
+    def ready_slots(self) -> float:
+        return self.ready * self.slots
 
-@dataclass(frozen=True, slots=True)
-class _Needs:
-    """In slots; `queue` in jobs."""
+    @property
+    def start(self) -> float:
+        """Seconds."""
+        start = self.observation.start_seconds
+        if start is None:  # who promises a wait has workers that start in time
+            return min(_UNKNOWN_START_SECONDS, self.settings.wait_slo_seconds)
+        return start
 
-    steady: float
-    burst: float
-    drain: float
-    queue: float
+    @property
+    def age(self) -> float:
+        """Seconds since the scrape."""
+        age = self.observation.time - self.sample.at
+        return min(max(0.0, age), self.settings.metrics_max_age_seconds)
+
+    @property
+    def hold(self) -> float:
+        """Seconds that any need prevents scaling in."""
+        return max(self.interval, _HOLD * (self.start + self.age))
+
+    @property
+    def hold_load(self) -> float:
+        """Seconds that a load prevents scaling in, of workers that are ready: their start is paid."""
+        return self.hold + self.settings.start_cost_seconds
+
+    @property
+    def busy(self) -> int:
+        """The workers that have a job: as many as the active jobs fill, and where it is known, all but the
+        idle ones; never more than there are."""
+        busy = ceil(self.sample.active / self.slots - 1e-9)
+        if self.observation.idle is not None:
+            busy = max(busy, self.ready - self.observation.idle)
+        return min(busy, self.observation.workers)
+
+    def workers(self, slots: float) -> int:
+        """The workers that have so many slots, or a tenth of a worker less."""
+        return max(0, ceil(slots / self.slots - _ROUNDING_TOLERANCE))
 
 
 class WaitTarget:
@@ -100,39 +131,51 @@ class WaitTarget:
         sample: QueueSample,
         memory: Memory,
     ) -> tuple[Proposal, Memory]:
-        age = min(max(0.0, observation.time - sample.at), settings.metrics_max_age_seconds)
-        start = _DEFAULT_START_SECONDS if observation.start_seconds is None else observation.start_seconds
-        horizon = max(1.0, start + interval / 2 + age)
-        flow = update_flow(memory.flow, sample, horizon)
-        slots = settings.worker_concurrency or _concurrency(memory.concurrency, observation, sample)
-        if flow is None or flow.level is None:
-            proposal = _by_jobs(observation, sample, slots, has_totals=flow is not None)
-            return proposal, _with_flow(memory, flow, slots)
-        step = _Step(settings, observation, sample, flow, slots, horizon)
-        needs = _needs(step)
-        base, drain = _workers(max(needs.steady, needs.burst), slots), _workers(needs.drain, slots)
-        memory = _next_memory(memory, step, base, drain)
-        workers, reason = _choose(step, memory, needs, base, drain)
-        if workers < observation.workers:
-            memory = _with_flow(memory, flow, slots, shrunk=(observation.time, observation.workers))
-        inputs = {
-            "rate": flow.rate,
-            "service_seconds": flow.service,
-            "concurrency": slots,
-            "horizon_seconds": horizon,
-            "waiting": sample.waiting,
-            "steady_slots": needs.steady,
-            "burst_slots": needs.burst,
-            "drain_slots": needs.drain,
-        }
-        return Proposal(workers, reason, _sentence(reason, workers, inputs, needs), inputs), memory
+        flow, known_run = update_flow(memory.flow, sample), _known_run(memory, sample)
+        ready = _with_ready(memory.ready, observation)
+        concurrency = _concurrency(memory.concurrency, ready, sample)
+        slots = float(settings.worker_concurrency or concurrency or 1.0)
+        slots = min(slots, memory.throttle.taken or slots)
+        step = _Step(settings, interval, observation, sample, slots)
+        if flow is None or not flow.measured:
+            proposal = _without_rate(step, has_counters=flow is not None)
+            # What was needed before is not known: what is there counts as needed now, and is held as long.
+            there: ReplicaHistory = ((observation.time, observation.workers),)
+            return proposal, Memory(flow, there, there, ready, Throttle(), concurrency, known_run)
+        fresh = memory.flow is None or flow.last.at > memory.flow.last.at
+        settled = min(workers for at, workers in ready if at >= observation.time - _TAKES_SECONDS)
+        workers = ReadyWorkers(settled, max(number for _, number in ready), slots)
+        step = replace(step, sample=_without_held(sample))
+        throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
+        situation = _situation(step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run)
+        situation = replace(situation, held=(sample.held or 0.0) - (step.sample.held or 0.0))
+        needs = needs_of(situation)
+        need, reason = needs.most, needs.winner
+        if throttle.cap is not None and need > throttle.cap:
+            need, reason = throttle.cap, "throttled"
+        enough = max(int(situation.inside > 0), step.workers(need))
+        needed = _with_need(memory.needed, observation.time, enough, step.hold)
+        load = min(enough, step.workers(max(needs.load, needs.due)))
+        loads = _with_need(memory.loads, observation.time, load, step.hold_load)
+        choice = _choose(step, reason, enough, (needed, loads), throttle.cap)
+        figures = DecisionFigures(
+            situation, needs, choice.workers, enough, slots, choice.held_for, throttle.cap
+        )
+        proposal = Proposal(
+            choice.workers, choice.reason, sentence_of(choice.reason, figures), figures.inputs()
+        )
+        run = situation.run_seconds
+        return proposal, Memory(flow, needed, loads, ready, throttle, concurrency, run)
 
     def dump(self, memory: Memory) -> dict[str, Any]:
-        return asdict(memory)
+        return {"version": MEMORY_VERSION, **asdict(memory)}
 
     def load(self, data: Mapping[str, Any]) -> Memory:
+        """What another version remembered is dropped: its figures mean something else."""
+        if data.get("version") != MEMORY_VERSION:
+            return Memory()
         try:
-            return _MEMORY.validate_python(data)
+            return _MEMORY.validate_python({name: data[name] for name in data if name != "version"})
         except ValidationError:
             raise ValueError("invalid memory of wait_target") from None
 
@@ -140,99 +183,129 @@ class WaitTarget:
 _MEMORY: Final = TypeAdapter(Memory)
 
 
-# --- needs -----------------------------------------------------------------------------------------------
+# --- inputs ----------------------------------------------------------------------------------------------
 
 
-def _needs(step: _Step) -> _Needs:
-    flow, horizon = step.flow, step.horizon
-    service, slo = max(flow.service, 1e-3), step.settings.wait_slo_seconds
-    budget = step.settings.aim * slo
-    load = flow.rate * service
-    ceiling = max(flow.rate, _PEAK_ROOM * flow.peak) if flow.tried else inf
-    rate = min(flow.rate + flow.error * (flow.level or 0.0), ceiling)
-    due = (step.sample.due or 0.0) * min(1.0, horizon / DUE_SECONDS)
-    inside = flow.inside + due
-    growth = (flow.rate - step.ready * step.slots / service) * horizon
-    queue = max(0.0, step.sample.waiting + due + growth)
-    return _Needs(
-        steady=min(load + min(sqrt(load), service / slo * _TAIL), inside + flow.rate * horizon),
-        burst=min(rate * service / (1.0 + budget / horizon), inside + rate * horizon),
-        drain=max(_drain(queue, service, slo, budget, load), min(due, due * service / budget)),
-        queue=queue,
+def _without_held(sample: QueueSample) -> QueueSample:
+    """Where a pause holds back the jobs of one of several queues: those of the others.
+
+    The oldest job may be one of those that are held.
+    """
+    if not sample.held or (sample.held >= sample.waiting and sample.active == 0):
+        return sample
+    waiting = max(0.0, sample.waiting - sample.held)
+    return replace(sample, waiting=waiting, held=0.0, oldest_waiting=None)
+
+
+def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
+    sample, span = step.sample, step.start + step.interval
+    horizon = span + step.age
+    run = run_time(flow, span, known_run)
+    level = mean_rate(flow, max(_LEVEL_SECONDS, span, 2 * run.seconds))
+    oldest = oldest_wait(flow, sample.waiting) if sample.oldest_waiting is None else sample.oldest_waiting
+    return Situation(
+        waiting=sample.waiting,
+        active=sample.active,
+        due=sample.due or 0.0,
+        level=level,
+        rate=max(level, proved_rate(flow)),
+        run_seconds=run.seconds,
+        run_error=run.error,
+        slo=step.settings.wait_slo_seconds,
+        start=step.start,
+        horizon=horizon,
+        ready_slots=step.ready_slots,
+        asked_slots=step.observation.workers * step.slots,
+        oldest=oldest + step.age,
     )
 
 
-def _drain(queue: float, service: float, slo: float, budget: float, load: float) -> float:
-    """Slots that drain `queue` jobs within the budget, but not above some multiple of the load unless that
-    would take longer than the SLO or a minute, and never more slots than jobs."""
-    return min(
-        queue,
-        max(min(queue * service / budget, _DRAIN_LIMIT * load), queue * service / min(slo, _DRAIN_SECONDS)),
-    )
+def _known_run(memory: Memory, sample: QueueSample) -> float | None:
+    """As it was last, else the mean of all attempts that the exporter saw; None: no attempt ended yet."""
+    if memory.run_seconds is None and sample.duration_sum is not None and sample.duration_count:
+        return sample.duration_sum / sample.duration_count
+    return memory.run_seconds
 
 
-def _workers(need: float, slots: float) -> int:
-    return max(0, ceil(need / slots - _ROUNDING_TOLERANCE))
+def _concurrency(known: float, ready: tuple[tuple[float, int], ...], sample: QueueSample) -> float:
+    """Measured jobs that a worker runs at once: while jobs wait as many as are active, else at least those.
+
+    Active jobs may be those of workers that were ready lately and are not now. Fewer beside waiting jobs may
+    be the work of a rate limit: so they lower it slowly.
+    """
+    now, most = ready[-1][1], max(workers for _, workers in ready)
+    if now <= 0 or sample.active <= 0:
+        return known
+    measured = max(1.0, sample.active / most)
+    if measured >= known or sample.waiting <= 0:
+        return max(known, measured)
+    return known + _CONCURRENCY_FADES * (max(1.0, min(known, sample.active / now)) - known)
 
 
-def _concurrency(concurrency: float, observation: Observation, sample: QueueSample) -> float:
-    """Measured jobs that a worker runs at once: exact while jobs wait, else a lower bound."""
-    workers = observation.workers if observation.ready is None else observation.ready
-    if workers <= 0:
-        return concurrency
-    measured = max(1.0, sample.active / workers)
-    exact = sample.waiting > 0 and sample.active > 0
-    return (concurrency + measured) / 2 if exact else max(concurrency, measured)
+def _with_ready(
+    ready: tuple[tuple[float, int], ...], observation: Observation
+) -> tuple[tuple[float, int], ...]:
+    """With the number of now; without those that are older than a minute or of another clock."""
+    now = observation.time
+    recent = (entry for entry in ready if now - _TERMINATES_SECONDS <= entry[0] < now)
+    return (*recent, (now, _ready_workers(observation)))
 
 
-def _by_jobs(observation: Observation, sample: QueueSample, slots: float, *, has_totals: bool) -> Proposal:
-    """Until there is a rate: no change; without totals, from which none can be known: a slot for each job."""
-    inputs = {"waiting": sample.waiting, "active": sample.active, "concurrency": slots}
-    if has_totals:
-        return Proposal(observation.workers, "learning", "first sample: no rate yet", inputs)
-    workers = _workers(sample.waiting + sample.active, slots)
-    sentence = f"no counters of ended jobs: one slot for each of {sample.waiting + sample.active:g} jobs"
-    return Proposal(workers, "jobs", sentence, inputs)
+def _ready_workers(observation: Observation) -> int:
+    """Workers that can take jobs, without those that are terminating."""
+    requested, ready = observation.workers, observation.ready
+    return requested if ready is None else min(ready, requested)
 
 
-# --- hold before scaling in ------------------------------------------------------------------------------
+def _without_rate(step: _Step, *, has_counters: bool) -> Proposal:
+    """Until there is a rate: no change; without counters, from which none can be known, a slot for each
+    job."""
+    sample, current = step.sample, step.observation.workers
+    inputs = {"waiting": sample.waiting, "active": sample.active, "concurrency": step.slots}
+    if has_counters:
+        return Proposal(current, "learning", "first sample: no rate yet", inputs)
+    jobs = sample.waiting + sample.active
+    sentence = f"no counters of ended jobs: one slot for each of {jobs:.0f} jobs"
+    return Proposal(max(step.workers(jobs), step.busy), "jobs", sentence, inputs)
 
 
-def _with_flow(
-    memory: Memory, flow: Flow | None, slots: float, *, shrunk: tuple[float, int] | None = None
-) -> Memory:
-    return Memory(
-        flow,
-        slots,
-        memory.needed,
-        memory.drained,
-        memory.longer,
-        memory.longer_at,
-        shrunk or memory.shrunk,
-    )
+# --- the number ------------------------------------------------------------------------------------------
 
 
-def _next_memory(memory: Memory, step: _Step, base: int, drain: int) -> Memory:
-    now, base_hold = step.observation.time, step.settings.hold_seconds
-    longer, longer_at, shrunk = memory.longer, memory.longer_at, memory.shrunk
-    if shrunk is not None and base >= shrunk[1] and now - shrunk[0] < 2 * step.horizon:  # premature
-        hold = min(base_hold * _HOLD_MOST, _hold_seconds(step, memory) * _HOLD_GROWTH)
-        longer, longer_at, shrunk = hold - base_hold, now, None
-    return Memory(
-        step.flow,
-        step.slots,
-        _with_need(memory.needed, now, base, base_hold * _HOLD_MOST),
-        _with_need(memory.drained, now, drain, base_hold * _HOLD_DRAIN),
-        longer,
-        longer_at,
-        shrunk,
-    )
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """`held_for`: seconds from now until a hold ends; None: nothing is held."""
+
+    workers: int
+    reason: str
+    held_for: float | None = None
 
 
-def _hold_seconds(step: _Step, memory: Memory) -> float:
-    """Seconds that a need prevents scaling in: what premature scaling in has added decays."""
-    base_hold, age = step.settings.hold_seconds, max(0.0, step.observation.time - memory.longer_at)
-    return min(base_hold * _HOLD_MOST, base_hold + memory.longer * float(0.5 ** (age / _HOLD_HALF_LIFE)))
+def _choose(
+    step: _Step,
+    reason: str,
+    enough: int,
+    held: tuple[ReplicaHistory, ReplicaHistory],
+    cap: float | None,
+) -> _Choice:
+    """`held`: all needs that prevent scaling in, and those of the load. A cap lifts both: only with fewer
+    workers it shows whether it is one, or whether workers take fewer jobs than they are said to."""
+    needed, loads = held
+    current, now = step.observation.workers, step.observation.time
+    if enough >= current:
+        return _Choice(enough, reason)
+    since, most = needed[0]
+    held_for = step.hold - (now - since)
+    load_since, load = loads[0]
+    if min(load, step.ready) > most:
+        most, held_for = min(load, step.ready), step.hold_load - (now - load_since)
+    if cap is not None:
+        most = min(most, max(enough, step.workers(cap)))
+    if most >= current:
+        return _Choice(current, "held", held_for)
+    if step.busy > most:
+        return _Choice(step.busy, "busy")
+    return _Choice(most, reason if reason == "throttled" else "surplus")
 
 
 def _with_need(history: ReplicaHistory, now: float, workers: int, seconds: float) -> ReplicaHistory:
@@ -241,38 +314,3 @@ def _with_need(history: ReplicaHistory, now: float, workers: int, seconds: float
         *(entry for entry in history if now - seconds <= entry[0] < now and entry[1] > workers),
         (now, workers),
     )
-
-
-def _highest_since(history: ReplicaHistory, since: float) -> int:
-    return next(workers for time, workers in history if time >= since)
-
-
-def _choose(step: _Step, memory: Memory, needs: _Needs, base: int, drain: int) -> tuple[int, str]:
-    """The number of workers, and the reason."""
-    current, since = step.observation.workers, step.observation.time - _hold_seconds(step, memory)
-    if base > current or drain > current:
-        if drain > base:
-            return drain, "drain"
-        return base, "burst" if needs.burst > needs.steady else "steady"
-    needed = max(_highest_since(memory.needed, since), _highest_since(memory.drained, -inf))
-    if needed >= current:
-        return current, "enough" if max(base, drain) == current else "held"
-    return max(needed, current - max(1, current // 2)), "surplus"
-
-
-def _sentence(reason: str, workers: int, inputs: Mapping[str, float], needs: _Needs) -> str:
-    work = f"{inputs['rate']:.3g} jobs/s of {inputs['service_seconds']:.3g} s each"
-    match reason:
-        case "drain":
-            return (
-                f"{needs.queue:.0f} jobs would wait in {inputs['horizon_seconds']:.0f} s: "
-                f"{needs.drain:.1f} slots drain them in time"
-            )
-        case "burst":
-            return f"{work}, with bursts until new workers are ready: {needs.burst:.1f} slots"
-        case "held":
-            return f"{work}: held, as more workers were needed recently"
-        case "surplus":
-            covered = "1 worker covers" if workers == 1 else f"{workers} workers cover"
-            return f"{work}: {covered} the recent needs"
-    return f"{work}: {needs.steady:.1f} slots"

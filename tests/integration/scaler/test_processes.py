@@ -18,12 +18,13 @@ import psutil
 import pytest
 
 from lab.deadline import wait_until
+from scaler.busy import WorkerJobs
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.base import Target
 from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
-from service.outcome import Ok
+from service.outcome import Ok, UnreadableError
 
 ROOT = Path(__file__).parents[3]
 SOON = Deadline.after(3600)
@@ -287,15 +288,8 @@ def test_a_worker_that_waits_for_its_restart_is_removed_first(
 
 
 def test_idle_workers_are_terminated_first(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
-    busy = {
-        "mail-1": True,
-        "mail-2": False,
-        "mail-3": True,
-        "mail-4": True,
-        "other-1": False,
-        "mail-x": False,
-    }
-    mail = target(*FOR_EVER, busy=lambda: busy)
+    busy = WorkerJobs({"mail-1": 1, "mail-3": 2, "mail-4": 1, "mail-x": 1, "other-1": 1}, complete=True)
+    mail = target(*FOR_EVER, busy=lambda deadline: busy)
     mail.scale(0, 4, SOON)
     until_ready(mail, 4)
     mail.scale(4, 3, SOON)
@@ -303,14 +297,34 @@ def test_idle_workers_are_terminated_first(target: TargetOf, caplog: pytest.LogC
     assert [record.worker for record in events(caplog, "worker exited")] == ["mail-2"]
 
 
-def test_the_busy_workers_may_be_unknown(target: TargetOf) -> None:
-    def broken() -> None:
-        raise RuntimeError("no idea")
+def test_idle_workers_are_counted_where_every_job_has_a_name(target: TargetOf) -> None:
+    answers = iter(
+        [
+            (WorkerJobs({"mail-1": 3}, complete=True), 2),
+            (WorkerJobs({}, complete=True), 3),
+            (WorkerJobs({"mail-1": 3}, complete=False), None),
+            (WorkerJobs({"mail-1": 3, "other-1": 1}, complete=True), None),
+        ]
+    )
+    busy: list[WorkerJobs] = []
+    mail = target(*FOR_EVER, busy=lambda deadline: busy[-1])
+    mail.scale(0, 3, SOON)
+    until_ready(mail, 3)
+    for answer, idle in answers:
+        busy.append(answer)
+        assert mail.idle(SOON) == idle
 
-    for busy in (broken, lambda: None, dict):
+
+def test_the_busy_workers_may_be_unknown(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(deadline: Deadline) -> WorkerJobs:
+        raise UnreadableError("unreachable", "no idea")
+
+    for busy in (broken, None):
         mail = target(*FOR_EVER, busy=busy)
         mail.scale(0, 2, SOON)
+        assert mail.idle(SOON) is None
         assert mail.scale(2, 1, SOON) == Applied(1)
+    assert events(caplog, "cannot read busy workers")
 
 
 def test_every_line_of_much_output_is_logged(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,9 +15,10 @@ import pytest
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.redis import RedisServer
+from scaler.busy import BusyLookup, WorkerJobs
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied
-from scaler.targets.process import BusyLookup, ProcessTarget
+from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
 from service.outcome import Ok
 
@@ -148,14 +149,16 @@ def test_jobs_in_hand_are_finished_when_the_scaler_is_killed(redis_server: Redis
 
 def test_the_idle_worker_goes_and_the_busy_one_stays(redis_server: RedisServer) -> None:
     with BullMQ(6, url=redis_server.url) as bullmq:
-        state: dict[str, bool] = {}
-        with workers(settings(redis_server, "idle", job_ms=3000), busy=lambda: state) as target:
+        jobs: dict[str, int] = {}
+        busy: BusyLookup = lambda deadline: WorkerJobs(jobs, complete=True)  # noqa: E731
+        with workers(settings(redis_server, "idle", job_ms=3000), busy=busy) as target:
             target.scale(0, 2, SOON)
             wait_until(lambda: len(named(bullmq, "idle")) == 2, what="both are there", seconds=60)
             bullmq.add("idle")
             bullmq.wait_for_counts("idle", {"active": 1})
             worker = redis_server.cli("hget", "bull:idle:1", "pb")
-            state.update({name: name == worker for name in ("bull-1", "bull-2")})
+            jobs[worker] = 1
+            assert target.idle(SOON) == 1
             assert target.scale(2, 1, SOON) == Applied(1)
             wait_until(lambda: named(bullmq, "idle") == {worker}, what="the idle one has gone")
             assert bullmq.counts("idle")["active"] == 1

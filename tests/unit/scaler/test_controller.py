@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -25,6 +25,12 @@ class FakeTarget:
     broken: Failed | None = None
     refuses: NotApplied | None = None
     calls: list[tuple[int, int]] = field(default_factory=list)
+    idle_workers: int | None = None
+    asked_idle: int = 0
+
+    def idle(self, deadline: Deadline) -> int | None:
+        self.asked_idle += 1
+        return self.idle_workers
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
         return self.broken or Ok(Workers(self.requested, self.requested))
@@ -193,3 +199,58 @@ def test_series_and_views_of_all_kinds_of_targets() -> None:
     assert blind["metrics"] == {"missing": "timeout", "why": "too slow"}
     scaling_table(view)
     assert scaler_view(None, version="1", uptime=1.0, actions=[], origins={})["targets"] == []
+
+
+def test_before_a_scale_in_the_target_is_asked_how_many_workers_are_idle() -> None:
+    unknown, known = FakeTarget(requested=9), FakeTarget(requested=9, idle_workers=2)
+    settings = PolicySettings(min_workers=1, max_workers=20, worker_concurrency=1, start_cost_seconds=0)
+    targets = [Managed("unknown", settings, unknown), Managed("known", settings, known)]
+    metrics = FakeMetrics({"unknown": 0, "known": 0})
+    Controller(RecordingState()).step(metrics, targets, 5.0)
+    assert unknown.requested == 1  # without totals: a slot for the one job that runs
+    assert known.requested == 7
+    assert (unknown.asked_idle, known.asked_idle) == (1, 1)
+
+
+def test_nobody_is_asked_without_a_scale_in() -> None:
+    target = FakeTarget()
+    Controller(RecordingState()).step(FakeMetrics({"mail": 40}), managed(mail=target), 5.0)
+    assert target.asked_idle == 0
+
+
+def test_targets_share_the_workers_that_there_may_be() -> None:
+    mail, video, manual = FakeTarget(), FakeTarget(), FakeTarget()
+    state = RecordingState({"manual": Override(4, "because", "me", 0.0)})
+    targets = [
+        Managed("mail", POLICY, mail, priority=1),
+        Managed("video", POLICY, video),
+        Managed("manual", POLICY, manual),
+    ]
+    metrics = FakeMetrics({"mail": 30, "video": 30, "manual": 0})
+    result = Controller(state).step(metrics, targets, 5.0, most=12)
+    steps = {step.name: step for step in result.steps}
+    assert {name: step.desired for name, step in steps.items()} == {"mail": 6, "video": 2, "manual": 4}
+    assert (mail.requested, video.requested, manual.requested) == (6, 2, 4)
+    assert steps["video"].decision is not None
+    assert steps["video"].decision.reason == "capacity"
+    assert "max_total_workers is 12, this target gets 2" in steps["video"].decision.sentence
+    assert "AtMax" in steps["video"].conditions
+    assert "AtMax" not in steps["mail"].conditions
+
+
+def test_the_slo_is_that_of_the_queues_with_jobs() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def slo(queues: Sequence[str]) -> float:
+        asked.append(tuple(queues))
+        return 7.0
+
+    class Busy(FakeMetrics):
+        def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+            read = super().read(deadline)
+            return {name: replace(metrics, busy=("urgent",)) for name, metrics in read.items()}
+
+    targets = [Managed("mail", POLICY, FakeTarget(), slo)]
+    result = Controller(RecordingState()).step(Busy({"mail": 1}), targets, 5.0)
+    assert asked == [("urgent",)]
+    assert result.steps[0].settings.wait_slo_seconds == 7.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.units import count, duration, milliseconds, percent, readable, size
+from service.units import count, duration, milliseconds, percent, plain, readable, size
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,9 @@ def test_size(amount: float | None, text: str) -> None:
 
 
 def test_the_others() -> None:
+    assert [plain(number) for number in (0.0, 0.00123, 12.345, 999.7, 1234.5, 2e6)] == [
+        *("0", "0.00123", "12.3", "1000", "1234", "2000000")
+    ]
     assert [milliseconds(seconds) for seconds in (None, 0.0004, 0.0123, 2)] == [
         "",
         "0.4 ms",

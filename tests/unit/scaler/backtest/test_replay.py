@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 
+from bench.contenders import policy_settings
+from bench.scenarios import generated
 from scaler.backtest.history import group_by_queue, history_points
-from scaler.backtest.replay import HistoryPoint, NothingRecordedError, arrival_history, replay, simulated_load
+from scaler.backtest.replay import (
+    HistoryPoint,
+    NothingRecordedError,
+    PolicyController,
+    arrival_history,
+    replay,
+    simulated_load,
+)
+from scaler.backtest.simulate import simulate
 from scaler.config.settings import PolicySettings
+from scaler.model import Observation, QueueSample
 from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import QueueKey
 
@@ -114,3 +127,99 @@ def test_series_become_figures_by_queue_and_the_longer_of_two_counts() -> None:
     assert (both.active, both.inside) == (13.0, None)  # video's waiting jobs are not known
     [none] = history_points([], [0.0])
     assert none.active is None
+
+
+def test_jobs_that_came_at_once_are_replayed_at_once() -> None:
+    """A batch of 300 among two jobs a second."""
+    points = record(2.0, 3.0)
+    batch = [
+        HistoryPoint(
+            point.at,
+            (point.ended or 0) + (300 if point.at >= 1800 else 0),
+            point.inside,
+            point.active,
+            None,
+            None,
+            3.0,
+        )
+        for point in points
+    ]
+    load = simulated_load(arrival_history(batch, 15.0), 4)
+    moments = [at for at in load.at if 1770 <= at <= 1800]
+    assert max(moments.count(at) for at in moments) >= 280
+    assert len(moments) - 300 == pytest.approx(60, abs=2)
+
+
+def test_attempts_are_work_too() -> None:
+    retried = [
+        HistoryPoint(
+            point.at, point.ended, point.inside, point.active, point.duration_sum, 3 * (point.ended or 0), 3.0
+        )
+        for point in record(2.0, 3.0)
+    ]
+    assert arrival_history(retried, 15.0).jobs == pytest.approx(3 * 7200)
+
+
+def test_run_times_are_those_of_their_minutes() -> None:
+    """Jobs of 1 s, and of 5 s from the half on."""
+    total, points = 0.0, []
+    for at in range(0, 3601, 15):
+        total += 30.0 * (5.0 if at > 1800 else 1.0) if at else 0.0
+        points.append(HistoryPoint(float(at), 2.0 * at, 6.0, 6.0, total, 2.0 * at, 3.0))
+    runs = {at: run for at, _, run in arrival_history(points, 15.0).arrivals}
+    assert runs[1500.0] == pytest.approx(1.0)
+    assert runs[2400.0] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("active", "limited"), [(12.0, 0.0), (4.0, 1.0)])
+def test_a_limited_queue_is_told(active: float, limited: float) -> None:
+    points = [
+        HistoryPoint(float(at), 2.0 * at, active + 50, active, 6.0 * at, 2.0 * at, 3.0)
+        for at in range(0, 600, 15)
+    ]
+    assert arrival_history(points, 15.0, 4).limited == limited
+    assert arrival_history(points, 15.0).limited is None
+
+
+@dataclass
+class Recorder:
+    """Keeps what a Prometheus would have recorded."""
+
+    controller: PolicyController
+    points: dict[float, HistoryPoint] = field(default_factory=dict)
+
+    def decide(self, observation: Observation) -> int:
+        sample = observation.sample
+        if isinstance(sample, QueueSample):
+            self.points[sample.at] = HistoryPoint(
+                sample.at,
+                (sample.completed or 0.0) + (sample.failed or 0.0),
+                sample.waiting + sample.active,
+                sample.active,
+                sample.duration_sum,
+                sample.duration_count,
+                observation.ready,
+            )
+        return self.controller.decide(observation)
+
+
+def test_a_replay_of_what_was_simulated_agrees_with_it() -> None:
+    """In lateness within 20 %, in cost within 6 %, over two loads with an SLO that cannot be kept."""
+    late = [0.0, 0.0]
+    for name in ("starts of 40 s", "random levels"):
+        scenario = generated(name, 5)
+        settings = policy_settings(scenario, {"wait_slo_seconds": 10.0, "start_cost_seconds": 30.0})
+        runs = []
+        for phase in (0.1, 0.5, 0.9):
+            recorder = Recorder(PolicyController(settings, 15.0))
+            plant = scenario.plant(interval=15.0, scrape=15.0, phase=phase * 15.0, seed=1)
+            run = simulate(scenario.load, plant, recorder, slo=10.0, until=scenario.seconds)
+            runs.append((run.over, run.cost, run.worker_seconds, recorder.points))
+        over, _, worker_seconds, points = max(runs, key=lambda run: run[:2])
+        history = arrival_history([points[at] for at in sorted(points)], 15.0)
+        again = replay(history, settings, interval=15.0, scrape=15.0, start=scenario.start)
+        assert again.worker_seconds == pytest.approx(worker_seconds, rel=0.06)
+        late[0] += over
+        late[1] += again.over
+    assert late[0] > 0.01
+    assert late[1] == pytest.approx(late[0], rel=0.2)

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import exp, factorial
+from math import exp, factorial, inf
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaler.backtest.simulate import Load, Plant, simulate
+from scaler.backtest.plant import Load, Plant, Victims
+from scaler.backtest.simulate import simulate
 from scaler.model import Missing, Observation, QueueSample
 
 
@@ -167,3 +168,142 @@ def test_no_job_and_no_worker_second_is_lost(
     assert last.waiting + last.active + last.completed == len(jobs)
     assert report.worker_seconds + 1e-6 >= report.least_worker_seconds
     assert report.worker_seconds <= 400 * 6 * 20
+
+
+# --- trouble ---------------------------------------------------------------------------------------------
+
+
+def test_a_decision_sees_what_was_scraped_before_it() -> None:
+    controller = constant()
+    simulate(
+        Load([], []), Plant(1, after(5), interval=5, scrape=10, phase=2, age=3), controller, slo=10, until=40
+    )
+    ages = {
+        observation.time: observation.time - observation.sample.at
+        for observation in controller.observations
+        if isinstance(observation.sample, QueueSample)
+    }
+    assert ages == {7: 7, 12: 12, 17: 7, 22: 12, 27: 7, 32: 12, 37: 7}
+
+
+def test_a_limit_lets_so_many_jobs_start_in_each_window() -> None:
+    load = Load([0.0] * 6, [1.0] * 6, limit=(2, 10.0))
+    report = simulate(load, Plant(9, after(5)), constant(), slo=100, until=60)
+    assert report.longest == 20
+    assert report.waits[0.5] == 10
+    assert report.over == 0
+
+
+def test_in_a_pause_no_job_starts_and_the_metrics_tell() -> None:
+    controller = constant()
+    load = Load([10.0, 25.0], [1.0, 1.0], pauses=[(5.0, 30.0)])
+    report = simulate(load, Plant(1, after(5)), controller, slo=100, until=60)
+    assert report.longest == 20
+    held = {
+        observation.time: observation.sample.held
+        for observation in controller.observations
+        if isinstance(observation.sample, QueueSample)
+    }
+    assert (held[5], held[15], held[25], held[30], held[35]) == (0, 1, 2, 0, 0)
+
+
+def test_attempts_that_fail_run_again_after_their_backoff() -> None:
+    controller = constant()
+    load = Load([0.0], [2.0], failing={0: 2}, attempts=5, backoff=10.0)
+    report = simulate(load, Plant(1, after(5)), controller, slo=1, until=60)
+    assert (report.jobs, report.longest) == (3, 0)  # at 0, at 12 and, 20 s after its end, at 34
+    samples = [o.sample for o in controller.observations if isinstance(o.sample, QueueSample)]
+    assert [sample.due for sample in samples][:8] == [0, 1, 1, 1, 1, 1, 1, 0]
+    assert samples[-1].completed == 1
+    assert (samples[-1].duration_count, samples[-1].duration_sum) == (3, 6)
+
+
+def test_a_poison_job_ends_after_its_attempts() -> None:
+    controller = constant()
+    load = Load([0.0, 0.0], [1.0, 1.0], failing={0: 99}, attempts=3)
+    report = simulate(load, Plant(1, after(5)), controller, slo=1, until=60)
+    last = controller.observations[-1].sample
+    assert isinstance(last, QueueSample)
+    assert (last.completed, last.failed, last.duration_count) == (1, 1, 4)
+    assert report.jobs == 4
+
+
+def test_a_worker_that_has_to_go_is_killed_after_its_grace_and_its_job_runs_again() -> None:
+    script = Scripted(lambda observation: 1 if observation.time < 10 or observation.time >= 60 else 0)
+    load = Load([0.0], [50.0])
+    report = simulate(load, Plant(1, after(5), grace=20), script, slo=1000, until=120)
+    assert report.killed == 1
+    assert report.jobs == 2  # it waits from 60 on, when the loss is noticed, and starts at 65
+    assert report.longest == 5
+    graceful = simulate(load, Plant(1, after(5)), script, slo=1000, until=120)
+    assert (graceful.killed, graceful.jobs) == (0, 1)
+
+
+@pytest.mark.parametrize(("victims", "killed"), [("idle", 0), ("youngest", 1)])
+def test_which_worker_goes(victims: Victims, killed: int) -> None:
+    """Of two workers the younger has the job."""
+    script = Scripted(lambda observation: 2 if observation.time < 30 else 1)
+    load = Load([0.0], [100.0])
+    plant = Plant(1, after(5), workers=2, grace=5, victims=victims)
+    assert simulate(load, plant, script, slo=1000, until=60).killed == killed
+
+
+def test_idle_workers_are_seen_where_they_are_known() -> None:
+    seen = constant()
+    plant = Plant(2, after(5), workers=3, knows_idle=True)
+    simulate(Load([1.0, 1.0, 1.0], [100.0] * 3), plant, seen, slo=10, until=20)
+    assert [observation.idle for observation in seen.observations] == [3, 1, 1, 1, 1]
+
+
+def test_a_worker_that_crashes_starts_again_and_its_jobs_run_again() -> None:
+    crashes = iter([20.0, 1e9])
+    plant = Plant(1, after(10), crash=lambda: next(crashes))
+    report = simulate(Load([0.0], [30.0]), plant, constant(), slo=1000, until=120)
+    assert (report.killed, report.jobs, report.longest) == (1, 2, 0)
+    assert report.worker_seconds == 120
+    assert report.least_worker_seconds == 30
+
+
+def test_a_start_that_fails_is_paid_and_helps_nobody() -> None:
+    starts = iter([inf, 5.0])
+    script = Scripted(lambda observation: 2 if observation.time < 30 else 3)
+    plant = Plant(1, lambda: next(starts))
+    report = simulate(Load([0.0, 0.0], [100.0, 1.0]), plant, script, slo=10, until=60)
+    assert (report.longest, report.starts) == (35, 2)
+    assert report.worker_seconds == 60 + 60 + 30
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 200), st.floats(0.1, 60)), max_size=40),
+    st.lists(st.integers(0, 6), min_size=60, max_size=60),
+    st.integers(1, 3),
+    st.sampled_from([inf, 0.0, 7.0]),
+    st.booleans(),
+)
+def test_no_job_is_lost_whatever_happens(
+    jobs: list[tuple[float, float]],
+    script: list[int],
+    concurrency: int,
+    grace: float,
+    crashing: bool,  # noqa: FBT001  # hypothesis passes it by position
+) -> None:
+    jobs = sorted(jobs)
+    load = Load(
+        [at for at, _ in jobs], [run for _, run in jobs], failing={0: 1, 1: 9}, attempts=3, backoff=3.0
+    )
+    numbers = iter([*script, *[4] * 400])
+    controller = Scripted(lambda _: next(numbers))
+    random = Random(1)
+    plant = Plant(
+        concurrency,
+        after(3),
+        grace=grace,
+        crash=(lambda: random.expovariate(1 / 60)) if crashing else None,
+    )
+    report = simulate(load, plant, controller, slo=10, until=2000)
+    last = controller.observations[-1].sample
+    assert isinstance(last, QueueSample)
+    if not crashing:
+        assert (last.completed or 0) + (last.failed or 0) == len(jobs)
+        assert (last.waiting, last.active) == (0, 0)
+    assert report.worker_seconds >= report.least_worker_seconds - 1e-6

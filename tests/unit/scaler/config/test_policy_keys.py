@@ -6,7 +6,7 @@ import pytest
 
 from scaler.config.policy_keys import POLICY_OWN, ignored_keys, ignored_settings
 from scaler.config.policy_layers import resolve
-from scaler.config.settings import POLICY_KEYS, PolicySettings, ScalerSettings
+from scaler.config.settings import POLICY_KEYS, REMOVED_KEYS, PolicySettings, ScalerSettings
 from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError, Loaded
 
@@ -78,6 +78,14 @@ def test_every_key_has_its_camel_case_name() -> None:
             "targets[0].cooldown_seconds=-60 (s.yml, line 2): should be greater than or equal to 0",
         ),
         (
+            "aim: 0.2",
+            f"targets[0].aim=0.2 (s.yml, line 2): {REMOVED_KEYS['aim']}",
+        ),
+        (
+            "holdSeconds: 60",
+            f"targets[0].holdSeconds=60 (s.yml, line 2): {REMOVED_KEYS['hold_seconds']}",
+        ),
+        (
             "maxWorkers: many",
             "targets[0].max_workers=many (s.yml, line 2): should be a whole number",
         ),
@@ -103,21 +111,23 @@ def test_sections_that_are_none() -> None:
 
 def test_keys_that_the_policy_does_not_read() -> None:
     assert ignored_keys("wait_target", POLICY_KEYS) == dict.fromkeys(POLICY_OWN["threshold"], "threshold")
-    assert ignored_keys("threshold", ["aim", "max_workers"]) == {"aim": "wait_target"}
+    assert ignored_keys("threshold", ["start_cost_seconds", "max_workers"]) == {
+        "start_cost_seconds": "wait_target"
+    }
 
 
 def test_ignored_settings_are_named_where_no_target_reads_them() -> None:
     text = f"""
-defaults: {{aim: 0.3, target_waiting_jobs: 4}}
+defaults: {{start_cost_seconds: 3, target_waiting_jobs: 4}}
 targets:
   - {{{TARGET}, {EXAMPLE}}}
-  - {{name: b, queues: [b], policy: threshold, scaleUpThreshold: 3, holdSeconds: 4, {PROCESSES}}}
+  - {{name: b, queues: [b], policy: threshold, scaleUpThreshold: 3, startCostSeconds: 4, {PROCESSES}}}
 """
     reads = "the policy is wait_target; `policy: threshold` reads it"
     other = "the policy is threshold; `policy: wait_target` reads it"
     assert [str(notice) for notice in ignored_settings(load(text))] == [
         f"targets[0].scale_down_threshold (s.yml, line 4) is ignored: {reads}",
         f"targets[0].scale_up_threshold (s.yml, line 4) is ignored: {reads}",
-        f"targets[1].hold_seconds (s.yml, line 5) is ignored: {other}",
+        f"targets[1].start_cost_seconds (s.yml, line 5) is ignored: {other}",
     ]
     assert ignored_settings(load("")) == []

@@ -4,7 +4,7 @@ import pytest
 
 from scaler.config.environment import scaler_environment, scaler_notices
 from scaler.config.policy_layers import checked_policy, origins, resolve
-from scaler.config.settings import PolicySettings, ScalerSettings, matching
+from scaler.config.settings import PolicySettings, ScalerSettings, matching, slo_of
 from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError
 
@@ -50,7 +50,7 @@ def test_the_environment() -> None:
 
 
 LAYERS = """
-defaults: {min_workers: 1, max_workers: 20, aim: 0.2}
+defaults: {min_workers: 1, max_workers: 20, start_cost_seconds: 20}
 policies:
   - {match: "mail*", max_workers: 30, wait_slo_seconds: 5}
   - {match: "*", max_workers: 40}
@@ -65,15 +65,16 @@ def test_the_nearest_layer_counts_and_its_origin_is_known() -> None:
     settings = load(LAYERS)
     mailer, other, last = settings.targets
     policy = resolve(settings, mailer)
-    assert (policy.min_workers, policy.max_workers, policy.wait_slo_seconds, policy.aim) == (1, 30, 7, 0.2)
-    origin_of = origins(settings, mailer, {"aim": 0.3})
+    assert (policy.min_workers, policy.max_workers, policy.start_cost_seconds) == (1, 30, 20)
+    origin_of = origins(settings, mailer, {"start_cost_seconds": 3})
     assert {
-        key: origin_of[key] for key in ("min_workers", "max_workers", "wait_slo_seconds", "aim", "policy")
+        key: origin_of[key]
+        for key in ("min_workers", "max_workers", "wait_slo_seconds", "start_cost_seconds", "policy")
     } == {
         "min_workers": "defaults",
         "max_workers": "policies[0]",
         "wait_slo_seconds": "target",
-        "aim": "changed",
+        "start_cost_seconds": "changed",
         "policy": "built in",
     }
     assert resolve(settings, other).wait_slo_seconds == 5  # by one of its queues
@@ -195,3 +196,53 @@ def test_unknown_variables_are_reported() -> None:
         "SCALER_WORKERS is not a setting",
         "SCALING_INTERVAL_MINUTE is not a setting; did you mean SCALING_INTERVAL_MINUTES?",
     ]
+
+
+def test_the_slo_of_a_target_is_the_strictest_of_its_queues_with_jobs() -> None:
+    settings = load("""
+targets:
+  - name: mailer
+    queues: [mail, "report-*"]
+    wait_slo_seconds: 60
+    queue_slo_seconds: {mail: 5.0, "report-*": 600.0}
+    processes: {command: [x]}
+""")
+    (target,) = settings.targets
+    policy = resolve(settings, target)
+    assert slo_of(target, policy, []) == 60
+    assert slo_of(target, policy, ["report-daily"]) == 600
+    assert slo_of(target, policy, ["report-daily", "other"]) == 60
+    assert slo_of(target, policy, ["report-daily", "mail"]) == 5
+
+
+def test_an_slo_of_a_queue_is_above_0() -> None:
+    with pytest.raises(ConfigError, match=r"targets\[0\].queue_slo_seconds.mail"):
+        load(
+            "targets: [{name: a, queues: [mail], queue_slo_seconds: {mail: 0.0}, processes: {command: [x]}}]"
+        )
+
+
+@pytest.mark.parametrize(
+    ("queues", "queue", "valid"),
+    [
+        ("[mail, post]", "mial", False),
+        ("[mail, post]", "report-*", False),
+        ("['report-*']", "report-daily", True),
+        ("['report-*']", "*-daily", True),
+        ("[report-daily]", "report-*", True),
+    ],
+)
+def test_an_slo_is_of_a_queue_that_the_target_serves(queues: str, queue: str, *, valid: bool) -> None:
+    slos = f"{{'{queue}': 5}}"
+    text = f"targets: [{{name: a, queues: {queues}, queue_slo_seconds: {slos}, processes: {{command: [x]}}}}]"
+    if valid:
+        load(text)
+        return
+    with pytest.raises(ConfigError, match="the target serves no such queue"):
+        load(text)
+
+
+def test_all_targets_together_may_have_their_minimum() -> None:
+    targets = "targets: [{name: a, queues: [a], processes: {command: [x]}}]"
+    assert "max_total_workers=1" in refused(f"max_total_workers: 1\n{targets}")
+    assert load(f"max_total_workers: 2\n{targets}").max_total_workers == 2

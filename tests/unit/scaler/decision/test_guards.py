@@ -61,6 +61,21 @@ def test_the_bounds_come_last(proposed: int, expected: int, reason: str) -> None
     assert decision.sentence.startswith("it comes thick and fast")
 
 
+@pytest.mark.parametrize(
+    ("oldest", "settings", "told"),
+    [(45.0, {}, True), (29.0, {}, False), (None, {}, False), (45.0, {"max_workers": 10}, False)],
+)
+def test_a_maximum_that_nobody_chose_is_told_where_jobs_wait_because_of_it(
+    oldest: float | None, settings: dict[str, Any], *, told: bool
+) -> None:
+    sample = QueueSample(0.0, 90.0, 10.0, oldest_waiting=oldest)
+    observation = Observation(0.0, 10, 10, sample)
+    proposal = Proposal(14, "queue", "14 workers")
+    decision, _ = apply_guards(PolicySettings(**settings), observation, proposal, Control(), GuardMemory())
+    assert decision.workers == 10
+    assert ("the default, and jobs wait over 30 s: set it" in decision.sentence) == told
+
+
 def test_missing_metrics_hold() -> None:
     decision, memory = decide(policy(), 3, None, sample=GONE)
     assert (decision.workers, decision.proposed, decision.reason) == (3, None, "metrics_missing")

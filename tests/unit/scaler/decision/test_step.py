@@ -75,7 +75,8 @@ def test_more_waiting_jobs_never_mean_fewer_workers(name: str, steps: Steps, wai
     at = 5.0 * len(steps)
     fewer, _ = step(given, 5.0, observe(at, 4, waiting, 9, completed + 5), Control(), memory)
     greater, _ = step(given, 5.0, observe(at, 4, waiting + more, 9, completed + 5), Control(), memory)
-    assert greater.workers >= fewer.workers
+    # Jobs that wait beside free slots are held back by a limit: more workers would not help them.
+    assert greater.workers >= fewer.workers or "cap_slots" in greater.inputs
 
 
 @settings(max_examples=60)
@@ -123,7 +124,7 @@ def test_another_policy_starts_with_an_empty_memory_and_the_guards_keep_theirs()
         {"policy": ["threshold"]},
         {"policy": "threshold", "learned": [], "guards": {}},
         {"policy": "threshold", "learned": {"x": 1}, "guards": {}},
-        {"policy": "wait_target", "learned": {"flow": 1}, "guards": {}},
+        {"policy": "wait_target", "learned": {"version": 2, "flow": 1}, "guards": {}},
     ],
 )
 def test_foreign_data_are_refused(data: dict[str, Any]) -> None:

@@ -68,3 +68,26 @@ def test_without_prometheus_all_are_missing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_without_targets_nothing_is_queried() -> None:
     assert PrometheusMetrics(load_scaler_settings("", {}, file="s.yml").model).read(Deadline.after(1)) == {}
+
+
+@pytest.mark.parametrize(("ended", "continues"), [(500_000.0, False), (20.0, True)], ids=["back", "new"])
+def test_a_queue_of_a_pattern_that_comes_back_is_no_burst(
+    monkeypatch: pytest.MonkeyPatch, *, ended: float, continues: bool
+) -> None:
+    settings = load_scaler_settings(
+        "targets: [{name: t, queues: ['mail-*'], processes: {command: [x]}}]", {}, file="s.yml"
+    ).model
+    one = {QueueKey("bull", "mail-1"): QueueSample(5.0, 1, 2, completed=7.0, failed=0.0)}
+    both = one | {QueueKey("bull", "mail-2"): QueueSample(5.0, 1, 2, completed=ended, failed=0.0)}
+    answers = iter([one, both, both])
+    monkeypatch.setattr(
+        Observer,
+        "observe",
+        lambda self, deadline: QueryResult(5.0, 0.0, "url", {settings.queries: Reading(next(answers))}),
+    )
+    metrics = PrometheusMetrics(settings)
+    samples = [metrics.read(Deadline.after(1))["t"].sample for _ in range(3)]
+    assert all(isinstance(sample, QueueSample) for sample in samples)
+    assert samples[1].waiting == 2  # type: ignore[union-attr]
+    assert (samples[1].completed is not None) == continues  # type: ignore[union-attr]
+    assert samples[2].completed == 7.0 + ended  # type: ignore[union-attr]

@@ -162,7 +162,9 @@ def test_an_invalid_part_is_not_lost_when_another_changes(path: Path) -> None:
     assert data["overrides"].keys() == {"video", "text"}
     assert data["policies"] == ["none"]
     with pytest.raises(StateError, match="policies: should be an object"):
-        file.update(lambda state: replace(state, operator=with_policy(state.operator, "mail", {"aim": 0.2})))
+        file.update(
+            lambda state: replace(state, operator=with_policy(state.operator, "mail", {"max_workers": 4}))
+        )
 
 
 def test_an_edit_applies_part_by_part(path: Path, caplog: pytest.LogCaptureFixture) -> None:

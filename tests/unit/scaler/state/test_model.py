@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.config.settings import REMOVED_KEYS
 from scaler.model import Control, Override
 from scaler.state.model import (
     Action,
@@ -13,7 +14,9 @@ from scaler.state.model import (
     State,
     StateError,
     control,
+    from_data,
     from_json,
+    to_data,
     to_json,
     with_action,
     with_override,
@@ -29,7 +32,12 @@ names = st.text(max_size=8)
 numbers = st.floats(0, 4e9)
 overrides = st.builds(Override, st.integers(0, 99), names, names, numbers, st.one_of(st.none(), numbers))
 policies = st.dictionaries(
-    names, st.dictionaries(names, st.one_of(st.integers(), st.floats(0, 9)), max_size=3)
+    names,
+    st.dictionaries(
+        names.filter(lambda name: name not in REMOVED_KEYS),
+        st.one_of(st.integers(), st.floats(0, 9)),
+        max_size=3,
+    ),
 )
 states = st.builds(
     State,
@@ -65,9 +73,11 @@ def test_an_override_lasts_until_its_end() -> None:
 
 
 def test_a_pause_and_a_changed_policy_come_and_go() -> None:
-    operator = with_pause(with_policy(OperatorState(), "mail", {"aim": 0.2}), "mail", paused=True)
+    operator = with_pause(
+        with_policy(OperatorState(), "mail", {"start_cost_seconds": 2}), "mail", paused=True
+    )
     assert control(operator, "mail", 0.0).paused
-    assert operator.policies == {"mail": {"aim": 0.2}}
+    assert operator.policies == {"mail": {"start_cost_seconds": 2}}
     assert with_policy(with_pause(operator, "mail", paused=False), "mail", {}) == OperatorState()
 
 
@@ -112,3 +122,10 @@ def test_an_invalid_part_is_reported_and_the_others_apply() -> None:
         "enabled",
         "actions",
     ]
+
+
+def test_settings_of_an_earlier_version_are_left_out_and_named() -> None:
+    data = to_data(State()) | {"policies": {"mail": {"aim": 0.2, "max_workers": 7}}}
+    state, problems = from_data(data)
+    assert state.operator.policies == {"mail": {"max_workers": 7}}
+    assert problems == ["policies.mail.aim: has no meaning any more; for more care lower wait_slo_seconds"]

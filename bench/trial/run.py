@@ -1,0 +1,281 @@
+"""One trial: a real Redis, exporter, Prometheus and scaler, BullMQ's jobs, and workers that are processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import httpx
+
+from bench.trial.recording import JobTimes, Look, Recording
+from bench.trial.scenarios import Arrival, Plant, Scenario, arrivals
+from lab.bullmq import BullMQ
+from lab.deadline import wait_until
+from lab.ports import free_port
+from lab.process import ChildProcess
+from lab.prometheus import start_prometheus
+from lab.redis import RedisServer, start_redis
+
+QUEUE: Final = "mail"
+TARGET: Final = "mailer"
+_ROOT: Final = Path(__file__).parents[2]
+_RUN_KEY: Final = "trial:run_ms"
+_DONE_SECONDS: Final = 240.0
+_SCRAPES: Final = """
+scrape_configs:
+  - job_name: oxherd
+    scrape_interval: {interval}s
+    scrape_timeout: {interval}s
+    static_configs: [{{targets: ["{exporter}"]}}]
+"""
+_TIMES: Final = """
+local times = {}
+for _, id in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do
+  local at = redis.call('hmget', 'bull:' .. ARGV[1] .. ':' .. id, 'timestamp', 'processedOn', 'finishedOn')
+  times[#times + 1] = at[1] .. ' ' .. at[2] .. ' ' .. at[3]
+end
+return times
+"""
+
+
+@dataclass
+class _World:
+    """What runs. `log` is the scaler's, `began` the unix time at the end of the lead."""
+
+    redis: RedisServer
+    bullmq: BullMQ
+    status: httpx.Client
+    log: Path
+    began: float
+    looks: list[Look] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def now(self) -> float:
+        return time.time() - self.began
+
+
+def run(scenario: Scenario, plant: Plant) -> Recording:
+    """Run it in real time: the lead, the scenario, and until all jobs are done."""
+    with _world(scenario, plant) as world:
+        watcher = threading.Thread(target=_watch, args=(world,))
+        watcher.start()
+        jobs = arrivals(scenario)
+        try:
+            _play(world, scenario, jobs)
+            with suppress(TimeoutError):  # those that are not done are lost, and reported
+                world.bullmq.wait_for_counts(QUEUE, {"completed": len(jobs)}, seconds=_DONE_SECONDS)
+        finally:
+            world.ended.set()
+            watcher.join()
+        done = world.redis.cli("eval", _TIMES, 1, f"bull:{QUEUE}:completed", QUEUE).splitlines()
+        times = [JobTimes(*(int(ms) / 1000 - world.began for ms in line.split())) for line in done]
+        ran = world.redis.cli("lrange", f"ran:{QUEUE}", 0, -1).split()
+        return Recording(
+            scenario,
+            plant,
+            tuple(times),
+            tuple(world.looks),
+            tuple((began, end) for _, began, end in _workers(world)),
+            lost=len(jobs) - len(times),
+            repeated=len(ran) - len(set(ran)),
+        )
+
+
+@contextmanager
+def _world(scenario: Scenario, plant: Plant) -> Iterator[_World]:
+    with TemporaryDirectory(prefix="oxherd-trial-") as folder, start_redis() as redis:
+        redis.cli("set", _RUN_KEY, round(1000 * scenario.run_seconds))
+        home = Path(folder)
+        with BullMQ(6, url=redis.url) as bullmq, _exporter(redis.url, home) as exporter:
+            bullmq.counts(QUEUE)  # creates the queue
+            scrapes = _SCRAPES.format(interval=plant.interval, exporter=exporter)
+            with start_prometheus(scrapes) as prometheus:
+                prometheus.wait_for(f'bullmq_job_completed_total{{queue="{QUEUE}"}}')
+                settings = _settings(plant, redis.address, prometheus.url, exporter, home)
+                with _scaler(settings, home) as (status, log):
+                    yield _World(redis, bullmq, status, log, time.time() + scenario.lead)
+
+
+@contextmanager
+def _exporter(redis: str, folder: Path) -> Iterator[str]:
+    """The command `monitor start`; its address."""
+    config, address = folder / "exporter.yml", f"127.0.0.1:{free_port()}"
+    config.write_text(f"listen: {address}\nredis: {{url: '{redis}'}}\nbullmq: {{queues: [{QUEUE}]}}\n")
+    process = _start("exporter", config, folder / "exporter.log")
+    try:
+        yield address
+    finally:
+        process.stop()
+
+
+def _settings(plant: Plant, redis: str, prometheus: str, exporter: str, folder: Path) -> Mapping[str, Any]:
+    target: dict[str, Any] = {
+        "name": TARGET,
+        "queues": [QUEUE],
+        "min_workers": 1,
+        "max_workers": plant.max_workers,
+        "worker_concurrency": plant.concurrency,
+        "wait_slo_seconds": plant.slo,
+        "start_cost_seconds": plant.start_cost,
+        "processes": {
+            "command": ["node", str(_ROOT / "lab" / "node" / "worker.mjs")],
+            "environment": {
+                "WORKER_QUEUE": QUEUE,
+                "WORKER_REDIS": redis,
+                "WORKER_CONCURRENCY": str(plant.concurrency),
+                "WORKER_JOB_MS_KEY": _RUN_KEY,
+                "WORKER_START_MS": "-".join(f"{1000 * seconds:.0f}" for seconds in plant.start),
+            },
+            "grace_seconds": 30,
+            "ready_seconds": plant.start[1],
+        },
+    }
+    return {
+        "interval_seconds": plant.interval,
+        "state_file": str(folder / "state.json"),
+        "exporter_url": f"http://{exporter}",
+        "prometheus": {"urls": [prometheus], "timeout_seconds": 2},
+        "targets": [target],
+        "log": {"format": "json"},
+    }
+
+
+@contextmanager
+def _scaler(settings: Mapping[str, Any], folder: Path) -> Iterator[tuple[httpx.Client, Path]]:
+    """The command `scaling start`, once it has taken a step; a client of it, and its log."""
+    config, log, address = folder / "scaler.yml", folder / "scaler.log", f"127.0.0.1:{free_port()}"
+    config.write_text(json.dumps({"listen": address, **settings}))  # JSON is YAML
+    process = _start("scaler", config, log)
+    try:
+        with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=5) as client:
+            process.wait_for(lambda: bool(_status(client)))
+            yield client, log
+    finally:
+        process.stop(seconds=45)
+
+
+def _start(package: str, config: Path, log: Path) -> ChildProcess:
+    """`python -m PACKAGE start`, with no other settings than those of the file."""
+    foreign = ("SCAL", "PROMETHEUS", "REDIS", "LOG_", "BULLMQ")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    command = [sys.executable, "-m", package, "start", "--config", str(config)]
+    return ChildProcess(command, name=package, log=log, environ=environ | {"PYTHONPATH": str(_ROOT)})
+
+
+def _status(client: httpx.Client) -> dict[str, Any] | None:
+    """The target in /status.json, and the time of the step; None before the first one."""
+    try:
+        view = client.get("/status.json").json()
+    except httpx.TransportError:
+        return None
+    return {"time": view["time"], **view["targets"][0]} if view["targets"] else None
+
+
+def _watch(world: _World) -> None:
+    """A look each second."""
+    while not world.ended.wait(1.0 - world.now % 1.0):
+        counts, target = world.bullmq.counts(QUEUE), _status(world.status)
+        if target is None or target["ready"] is None or target["desired"] is None:
+            continue
+        waiting = sum(counts.get(state, 0) for state in ("waiting", "wait", "paused", "prioritized"))
+        look = Look(
+            round(world.now, 2),
+            round(target["time"] - world.began, 2),
+            waiting,
+            counts["active"],
+            target["desired"],
+            target["ready"],
+            target["reason"],
+            target["sentence"],
+            target["inputs"],
+            tuple(target["notes"]),
+        )
+        world.looks.append(look)
+
+
+def _play(world: _World, scenario: Scenario, jobs: list[Arrival]) -> None:
+    """Add each job and begin and end each disturbance at its time."""
+    events = sorted(
+        [(one.begin, index, True) for index, one in enumerate(scenario.disturbances)]
+        + [(one.end, index, False) for index, one in enumerate(scenario.disturbances)]
+    )
+    restarts = []
+    moments = sorted({job.at for job in jobs} | {at for at, _, _ in events} | {scenario.seconds})
+    jobs, added = sorted(jobs, key=lambda job: job.at), 0
+    for moment in moments:
+        time.sleep(max(0.0, moment - world.now))
+        while events and events[0][0] <= moment:
+            _, index, begins = events.pop(0)
+            restarts += _disturb(world, scenario, index, begins=begins)
+        due = [job for job in jobs[added:] if job.at <= moment]
+        if due:
+            added += len(due)
+            batch = [{"name": "job", "data": {"factor": round(job.factor, 3)}} for job in due]
+            world.bullmq.queue(QUEUE, "addBulk", batch)
+    for restart in restarts:
+        restart.join()
+
+
+def _disturb(world: _World, scenario: Scenario, index: int, *, begins: bool) -> list[threading.Thread]:
+    """Begin or end it; the thread of a rolling restart."""
+    one = scenario.disturbances[index]
+    match one.kind:
+        case "run":
+            seconds = scenario.run_seconds * (one.value if begins else 1.0)
+            world.redis.cli("set", _RUN_KEY, round(1000 * seconds))
+        case "limit" if begins:
+            world.bullmq.queue(QUEUE, "setGlobalRateLimit", int(one.value), 1000)
+        case "limit":
+            world.bullmq.queue(QUEUE, "removeGlobalRateLimit")
+        case "pause":
+            world.bullmq.queue(QUEUE, "pause" if begins else "resume")
+        case "restart" if begins:
+            thread = threading.Thread(target=_restart, args=(world,))
+            thread.start()
+            return [thread]
+    return []
+
+
+def _restart(world: _World) -> None:
+    """SIGTERM to each worker that runs now; to the next one when as many as are requested are ready again."""
+    for pid in [pid for pid, _, ended in _workers(world) if ended is None]:
+        with suppress(ProcessLookupError):  # it was scaled in meanwhile
+            os.kill(pid, signal.SIGTERM)
+        with suppress(TimeoutError):
+            wait_until(partial(_ready_again, world, world.now), what="all are ready", seconds=40, every=0.5)
+
+
+def _ready_again(world: _World, since: float) -> bool:
+    """Whether the scaler has looked a while after `since`, and saw as many ready workers as it requested."""
+    look = world.looks[-1]
+    return look.decided > since + 2 and look.ready >= look.requested
+
+
+def _workers(world: _World) -> list[tuple[int, float, float | None]]:
+    """The pid of each worker process, when it started and when it ended, by the scaler's log."""
+    running: dict[str, tuple[int, float]] = {}
+    workers: list[tuple[int, float, float | None]] = []
+    for line in world.log.read_text().splitlines():
+        if not line.startswith("{"):
+            continue
+        event = json.loads(line)
+        at = datetime.fromisoformat(event["time"]).timestamp() - world.began
+        if event["event"] == "worker started":
+            running[event["worker"]] = event["pid"], at
+        elif event["event"] in {"worker exited", "worker exited unexpectedly"}:
+            pid, began = running.pop(event["worker"])
+            workers.append((pid, began, at))
+    return workers + [(pid, began, None) for pid, began in running.values()]

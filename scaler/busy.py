@@ -1,0 +1,65 @@
+"""Which workers have jobs, as the exporter reports it: read just before a scale-in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import urlencode
+
+from service.clock import Deadline
+from service.outcome import UnreadableError
+from service.web.client import HttpClientError, fetch
+
+_LIMIT: Final = 16 << 20
+
+
+class WorkerJobs(NamedTuple):
+    """Jobs by worker name; `complete`: every active job was read, and has a worker's name."""
+
+    jobs: Mapping[str, int]
+    complete: bool
+
+
+BusyLookup: TypeAlias = Callable[[Deadline], WorkerJobs]
+"""Reads the busy workers. Raises UnreadableError."""
+
+
+class ExporterBusy:
+    """Asks an exporter for the workers of some queues, which are names or patterns: a `BusyLookup`."""
+
+    def __init__(self, exporter_url: str, prefix: str, queues: Sequence[str], key: str | None = None) -> None:
+        query = urlencode([("prefix", prefix), *(("queue", queue) for queue in queues)])
+        self._url = f"{exporter_url.rstrip('/')}/busy.json?{query}"
+        self._headers = {"accept": "application/json", **({"x-api-key": key} if key else {})}
+
+    def __call__(self, deadline: Deadline) -> WorkerJobs:
+        try:
+            response = fetch(self._url, deadline=deadline, headers=self._headers, limit=_LIMIT)
+            if response.status != 200:
+                raise ValueError(f"it answered {response.status}")  # noqa: TRY301
+            return busy_jobs_of(json.loads(response.body))
+        except (HttpClientError, ValueError) as error:
+            why = f"the exporter does not report the busy workers: {error}"
+            raise UnreadableError("unreachable", why) from None
+
+
+def busy_jobs_of(answer: Any) -> WorkerJobs:
+    """The content of an answer. Raises ValueError: not what an exporter answers."""
+    workers = answer.get("workers") if isinstance(answer, dict) else None
+    if not isinstance(workers, dict):
+        raise ValueError("not an exporter's answer")  # noqa: TRY004  # it is data
+    jobs = {str(name): int(number) for name, number in workers.items()}
+    complete = answer.get("unnamed") == 0 and answer.get("cut_off") is False
+    return WorkerJobs(jobs, complete)
+
+
+def idle_workers(busy: WorkerJobs, prefix: str, ready: int) -> int | None:
+    """How many of the `ready` workers, whose names begin with `prefix`, have no job.
+
+    None if not every job is known to be one of theirs. Workers that are terminating count as ready ones: the
+    number is too low rather than too high.
+    """
+    if not busy.complete or not all(name.startswith(prefix) for name in busy.jobs):
+        return None
+    return max(0, ready - sum(jobs > 0 for jobs in busy.jobs.values()))

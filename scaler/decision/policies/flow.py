@@ -1,0 +1,205 @@
+"""How many jobs arrive and how long they run, measured from counts and counters. Pure.
+
+Arrivals are the balance of the queue: the attempts that ended since the last sample, plus the growth of the
+jobs inside (waiting and active). So retries and delayed jobs count when they become work. The run time is the
+total time on test: slot-seconds, of jobs that still run too, divided by the attempts that ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf, sqrt
+from typing import Final, NamedTuple, TypeAlias
+
+from scaler.model import QueueSample
+
+PROOF: Final = 2.0
+"""Standard errors by which a count has to differ before it counts as different (95 % of a normal)."""
+
+_PROVES: Final = PROOF**2  # jobs whose count is above 0 by PROOF standard errors
+_RUNS: Final = 100  # attempts that make a mean run time: 10 % of error
+_KEPT_SECONDS: Final = 600.0
+_LONGEST_STEP: Final = 4000.0  # the longest interval, and an age: the one point before is kept so long
+_FINE_SECONDS: Final = 60.0  # points that are older are kept every 15 s only
+_COARSE_STEP: Final = 15.0
+_SAME_MOMENT: Final = 1e-3  # the resolution of Prometheus; a rate over less could be infinite
+_LEAST_PROOF_SECONDS: Final = 0.75  # two scrapes that are closer may show what came in a longer time
+_LEAST_RUN_SECONDS: Final = 0.01
+
+
+class FlowPoint(NamedTuple):
+    """The queue at one sample. `came` (jobs), `new` (those of them that were no known delayed jobs), `ended`
+    (attempts), `busy` (slot-seconds) and `sure` (those that are certain) count since the first point;
+    `inside` are waiting and active jobs."""
+
+    at: float
+    came: float
+    new: float
+    ended: float
+    busy: float
+    sure: float
+    active: float
+    inside: float
+
+
+FlowPoints: TypeAlias = tuple[FlowPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The points of the last minutes, and the counters as they were read last (None: there were none).
+
+    `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
+    that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
+    were missing, so that the next ones do not continue them: another exporter's, or after a restart.
+    """
+
+    points: FlowPoints
+    jobs_ended: float
+    attempts: float | None
+    busy_seconds: float | None
+    due: float = 0.0
+    owed: float = 0.0
+    broken: bool = False
+
+    @property
+    def last(self) -> FlowPoint:
+        return self.points[-1]
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are two points, and so a rate."""
+        return len(self.points) > 1
+
+
+def update_flow(flow: Flow | None, sample: QueueSample) -> Flow | None:
+    """The flow with this sample; None if there are no counters of ended jobs, and have not been for long.
+
+    Where the counters began again, the time since the last sample is left out.
+    """
+    if sample.completed is None or sample.failed is None:
+        kept = flow is not None and 0 <= sample.at - flow.last.at < _KEPT_SECONDS
+        return replace(flow, broken=True) if flow is not None and kept else None
+    jobs_ended, inside = sample.completed + sample.failed, sample.waiting + sample.active
+    due = sample.due or 0.0
+    if flow is None:
+        first = FlowPoint(sample.at, 0.0, 0.0, 0.0, 0.0, 0.0, sample.active, inside)
+        return Flow((first,), jobs_ended, sample.duration_count, sample.busy_seconds, due)
+    last, seconds = flow.last, sample.at - flow.last.at
+    if 0 <= seconds < _SAME_MOMENT:
+        return flow
+    if seconds < 0 or flow.broken or jobs_ended < flow.jobs_ended:
+        here = last._replace(at=sample.at - seconds, active=sample.active, inside=inside)
+        points = tuple(point._replace(at=point.at + seconds) for point in (*flow.points[:-1], here))
+        return Flow(points, jobs_ended, sample.duration_count, sample.busy_seconds, due)
+    ended = jobs_ended - flow.jobs_ended
+    attempts = _growth(flow.attempts, sample.duration_count)
+    ended = ended if attempts is None else max(ended, attempts)
+    busy = sure = _growth(flow.busy_seconds, sample.busy_seconds)
+    if busy == 0 and min(last.active, sample.active) > 0:
+        busy = None  # a counter that stands still while jobs run does not measure them
+    if busy is None or sure is None:  # jobs that began just before the sample have not run yet
+        busy = (last.active + sample.active) / 2 * seconds
+        sure = min(last.active, sample.active) * seconds
+    balance = ended + inside - last.inside
+    came = max(0.0, balance + flow.owed)
+    new = max(0.0, came - max(0.0, flow.due - due))
+    point = FlowPoint(
+        sample.at,
+        last.came + came,
+        last.new + new,
+        last.ended + ended,
+        last.busy + busy,
+        last.sure + sure,
+        sample.active,
+        inside,
+    )
+    return Flow(
+        _with_point(flow.points, point),
+        jobs_ended,
+        sample.duration_count,
+        sample.busy_seconds,
+        due,
+        owed=min(0.0, balance),
+    )
+
+
+def mean_rate(flow: Flow, span: float) -> float:
+    """Jobs/s that came in the last `span` seconds at least; as few jobs as prove nothing are looked at over
+    longer, up to ten minutes, and count as the lowest of these means, without the one that made us look."""
+    last, least = flow.last, inf
+    for then in reversed(flow.points[:-1]):
+        seconds, came = last.at - then.at, last.came - then.came
+        if seconds >= span or then is flow.points[0]:
+            if came >= _PROVES:
+                return min(least, came / seconds)
+            least = min(least, max(0.0, came - 1.0) / seconds)
+    return least
+
+
+def proved_rate(flow: Flow) -> float:
+    """Jobs/s that the last sample (or the last second) proves: less two standard errors of their count, and
+    without the delayed jobs that were known to come, which say nothing of what comes next."""
+    last = flow.last
+    earlier = (point for point in reversed(flow.points[:-1]) if last.at - point.at >= _LEAST_PROOF_SECONDS)
+    then = next(earlier, flow.points[0])
+    new = last.new - then.new
+    return max(0.0, new - PROOF * sqrt(new)) / (last.at - then.at)
+
+
+class RunTime(NamedTuple):
+    """The mean run time of an attempt (s), and its relative standard error."""
+
+    seconds: float
+    error: float
+
+
+def run_time(flow: Flow, span: float, known: float) -> RunTime:
+    """Of the last 100 attempts, and of `span` seconds at least; or what a shorter time proves to be longer:
+    with two standard errors and one attempt more than it saw end. No time proves more than itself.
+
+    If no attempt ended lately, it is as it was `known` before.
+    """
+    last, proved, busy, ended = flow.last, 0.0, 0.0, 0.0
+    for then in reversed(flow.points[:-1]):
+        seconds, busy, ended = last.at - then.at, last.busy - then.busy, last.ended - then.ended
+        proved = max(proved, min(seconds, (last.sure - then.sure) / (ended + PROOF * sqrt(ended) + 1)))
+        if ended >= _RUNS and seconds >= span:
+            break
+    mean = busy / ended if ended >= 1 else known
+    return RunTime(max(_LEAST_RUN_SECONDS, proved, mean), 1.0 / sqrt(max(1.0, ended)))
+
+
+def oldest_wait(flow: Flow, waiting: float) -> float:
+    """Seconds that the oldest of `waiting` jobs waits, if they are taken in the order in which they came."""
+    first = flow.last.came - waiting
+    for then in reversed(flow.points):
+        if then.came <= first:
+            return flow.last.at - then.at
+    return flow.last.at - flow.points[0].at
+
+
+def mean_active(flow: Flow, span: float) -> float:
+    """Active jobs, as a mean of the points of the last `span` seconds."""
+    recent = [point.active for point in flow.points if point.at > flow.last.at - span]
+    return sum(recent) / len(recent)
+
+
+def _growth(before: float | None, now: float | None) -> float | None:
+    """By how much a counter grew; None if that is not known."""
+    return now - before if before is not None and now is not None and now >= before else None
+
+
+def _with_point(points: FlowPoints, new: FlowPoint) -> FlowPoints:
+    recent = [point for point in points if point.at >= new.at - _KEPT_SECONDS]
+    if not recent and points[-1].at >= new.at - _LONGEST_STEP:
+        recent = [points[-1]]
+    recent.append(new)
+    for index, (before, after) in enumerate(pairwise(recent[1:])):
+        if before.at >= new.at - _FINE_SECONDS:
+            break
+        if after.at - recent[index].at <= _COARSE_STEP:
+            del recent[index + 1]
+            break
+    return tuple(recent)
