@@ -66,7 +66,8 @@ def explanation(target: Mapping[str, Any]) -> RenderableType:
 
 def _situation(target: Mapping[str, Any], inputs: Mapping[str, float]) -> list[str]:
     current, desired = _number(target["current"]), _number(target["desired"])
-    head = f"{target['name']}: {current} workers requested, {desired} decided"
+    workers = "worker" if current == "1" else "workers"
+    head = f"{target['name']}: {current} {workers} requested, {desired} decided"
     lines = [printable(f"{head} ({target['min']} to {target['max']}), policy {target['policy']}")]
     if "rate" not in inputs:
         return [*lines, *(f"  {name} {value:g}" for name, value in inputs.items())]

@@ -83,7 +83,7 @@ class _Step:
     def start(self) -> float:
         """Seconds."""
         start = self.observation.start_seconds
-        if start is None:  # who promises a wait has workers that start in time
+        if start is None:  # an SLO is set by those whose workers start within it
             return min(_UNKNOWN_START_SECONDS, self.settings.wait_slo_seconds)
         return start
 

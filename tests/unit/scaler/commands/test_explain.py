@@ -56,6 +56,9 @@ def test_large_numbers_are_written_out() -> None:
 def test_the_four_needs_and_which_is_the_most() -> None:
     text = lines(view(400.0))
     assert text[0].startswith("mailer: 2 workers requested, ")
+    assert lines(view(0.0) | {"targets": [view(0.0)["targets"][0] | {"current": 1}]})[0].startswith(
+        "mailer: 1 worker requested, "
+    )
     assert "400 wait, 8 run, 0 more are due within 60 s; the oldest waits" in text[1]
     assert "jobs/s come" in text[2]
     assert text[3] == "workers start in 25 s; those of this decision help in 30 s"
