@@ -26,7 +26,7 @@ def read_exporter_settings(
     notify: Callable[[str], None] | None = None,
 ) -> Loaded[ExporterSettings]:
     """The settings from all sources; `config` and `listen` are command-line options. Raises ConfigError; a
-    command passes `notify`, which is told of an API key that only the server could not start with."""
+    command passes `notify`, which gets a line about an API key that only the server could not start with."""
     secrets = secret_names(ExporterSettings, EXPORTER_VARIABLES)
     sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets, notify=notify)
     given = exporter_environment(sources.environ)

@@ -68,7 +68,7 @@ class QueueTotals(NamedTuple):
 
 
 def totals(queues: Iterable[JobCounts]) -> QueueTotals:
-    """The sums over all queues of what could be read; what could not is told with its queue."""
+    """The sums over all queues of what could be read; what could not is reported with its queue."""
     listed = list(queues)
     return QueueTotals(
         waiting=sum(waiting_jobs(jobs) or 0 for jobs in listed),

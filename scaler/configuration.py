@@ -40,7 +40,7 @@ def read_scaler_settings(
     notify: Callable[[str], None] | None = None,
 ) -> Loaded[ScalerSettings]:
     """The settings of all sources; the options are those of the command line. Raises ConfigError; a command
-    passes `notify`, which is told of an API key that only the server could not start with."""
+    passes `notify`, which gets a line about an API key that only the server could not start with."""
     secrets = secret_names(ScalerSettings, SCALER_VARIABLES)
     sources = read_sources(environ, config=config, variable="SCALER_CONFIG", secrets=secrets, notify=notify)
     given = scaler_environment(sources.environ)

@@ -76,10 +76,10 @@ class NotAQueue:
 
 NO_KEYS: Final = NotAQueue("it has no keys")
 
-Verdict: TypeAlias = Library | NotAQueue
+Classification: TypeAlias = Library | NotAQueue
 
 
-def classify(evidence: Evidence) -> Verdict:
+def classify(evidence: Evidence) -> Classification:
     """The library that made the queue, or why it is none.
 
     BullMQ's own marks decide even if a key has another type: that is one odd part of a real queue. Without
@@ -109,8 +109,8 @@ def needs_a_closer_look(evidence: Evidence) -> bool:
     return unread and not evidence.marked and not isinstance(_if_proven(evidence), NotAQueue)
 
 
-def _if_proven(evidence: Evidence) -> Verdict:
-    """The verdict if one of its jobs were as the libraries write them."""
+def _if_proven(evidence: Evidence) -> Classification:
+    """The classification if one of its jobs were as the libraries write them."""
     held = any(key in evidence.types for key in KEY_TYPES if key not in (*_NOT_PROVING, "id"))
     if not held:
         return NotAQueue("")

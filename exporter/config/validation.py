@@ -24,7 +24,7 @@ def load_exporter_settings(
     notify: Callable[[str], None] | None = None,
 ) -> Loaded[ExporterSettings]:
     """The file's settings, overridden by `given`, each validated alone and together. Raises ConfigError;
-    with `notify` an unfit API key is told and left out instead."""
+    with `notify` an unfit API key is reported and left out instead."""
     loaded = load(ExporterSettings, yaml_text, given, file=file)
     check_listen(loaded)
     _check_addresses(loaded)

@@ -25,7 +25,7 @@ def load_scaler_settings(
     notify: Callable[[str], None] | None = None,
 ) -> Loaded[ScalerSettings]:
     """The settings of the file, overridden by `given`, checked singly and together. Raises ConfigError;
-    with `notify` an unfit API key is told and left out instead."""
+    with `notify` an unfit API key is reported and left out instead."""
     loaded = load(ScalerSettings, yaml_text, given, file=file, rename=with_our_names)
     check_listen(loaded)
     line = loaded.lines.get(("interval_seconds",))

@@ -26,7 +26,7 @@ class Outflow:
         self._level = 0.0
 
     def is_too_much(self, octets: int, seconds: float) -> bool:
-        """Whether so many bytes, which came in so many seconds, exceed the limits; then it begins anew."""
+        """Whether so many bytes, within so many seconds, exceed the limits; then it starts from zero."""
         self._level = max(0.0, self._level + octets - MAX_BYTES_PER_SECOND * seconds)
         if self._level <= MAX_AT_ONCE_BYTES:
             return False

@@ -30,16 +30,16 @@ class PassedOver:
     def __init__(self) -> None:
         self._entries: OrderedDict[QueueId, _Entry] = OrderedDict()
 
-    def add(self, queue: QueueId, verdict: NotAQueue, at: float, *, has_meta: bool) -> None:
+    def add(self, queue: QueueId, classification: NotAQueue, at: float, *, has_meta: bool) -> None:
         before = self._entries.pop(queue, None)
-        if before is not None and before.held == verdict.held and before.why == verdict.why:
+        if before is not None and before.held == classification.held and before.why == classification.why:
             at = before.at if at - before.at < _SECONDS else at
-        self._entries[queue] = _Entry(verdict.why, at, verdict.held, has_meta)
+        self._entries[queue] = _Entry(classification.why, at, classification.held, has_meta)
         if len(self._entries) > REMEMBERED:
             self._entries.popitem(last=False)
 
-    def verdict(self, queue: QueueId, at: float) -> NotAQueue | None:
-        """The verdict that holds as long as the same number of its keys exists; None: read all of it."""
+    def classification(self, queue: QueueId, at: float) -> NotAQueue | None:
+        """The classification that holds while the same number of its keys exists; None: read all of it."""
         entry = self._entries.get(queue)
         if entry is None or entry.held is None or at - entry.at >= _SECONDS:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.bullmq.candidates import NO_KEYS, NotAQueue, Verdict
+from exporter.bullmq.candidates import NO_KEYS, Classification, NotAQueue
 from exporter.bullmq.keys import base, is_selected
 from exporter.bullmq.search.passed_over import PassedOver
 from exporter.snapshot import Library, QueueId
@@ -19,7 +19,7 @@ _REFUSED: Final = 1000  # candidates that are named as unreadable
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """`has_key`: a key of it was found; `has_meta`: its meta key was; `worker`: a connection has the name of
-    its worker; `before`: the verdict that holds as long as the same number of its keys exists."""
+    its worker; `before`: the classification that holds as long as the same number of its keys exists."""
 
     queue: QueueId
     has_key: bool = False
@@ -93,16 +93,16 @@ class Registry:
 
     def has_no_keys(self, queue: QueueId, at: float) -> bool:
         """Whether it had no keys recently: a search finds it when it has some."""
-        before = self._passed_over.verdict(queue, at)
+        before = self._passed_over.classification(queue, at)
         return before is not None and before.why == NO_KEYS.why
 
     def take(self, limit: int, at: float) -> list[Candidate]:
         """The next candidates to verify."""
         candidates = [self._pending.pop(key) for key in list(self._pending)[:limit]]
-        return [replace(each, before=self._passed_over.verdict(each.queue, at)) for each in candidates]
+        return [replace(each, before=self._passed_over.classification(each.queue, at)) for each in candidates]
 
-    def settle(self, candidate: Candidate, answer: Verdict | Failed, at: float) -> None:
-        """The verdict on a candidate. A node that did not answer is asked again in the next round."""
+    def settle(self, candidate: Candidate, answer: Classification | Failed, at: float) -> None:
+        """The classification on a candidate. A node that did not answer is asked again in the next round."""
         queue = candidate.queue
         if isinstance(answer, Failed):
             if not _is_denied(answer):

@@ -9,9 +9,9 @@ from typing import Final, TypeAlias
 from exporter.bullmq.candidates import (
     NO_KEYS,
     TYPED_KEYS,
+    Classification,
     Evidence,
     NotAQueue,
-    Verdict,
     classify,
     needs_a_closer_look,
 )
@@ -25,8 +25,8 @@ from exporter.snapshot import QueueId
 from service.clock import Deadline
 from service.outcome import Failed
 
-Answer: TypeAlias = Verdict | Failed
-"""A verdict, or why there is none: kind "refused" for an error of Redis, else that of the node."""
+Answer: TypeAlias = Classification | Failed
+"""A classification, or why there is none: kind "refused" for an error of Redis, else that of the node."""
 
 _POOL: Final = "discover"
 _NO_MORE: Final = NotAQueue("it has one key, and nothing else that a queue has")
@@ -46,7 +46,7 @@ class Verifier:
     def verify(
         self, candidates: Iterable[Candidate], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Answer]:
-        """The verdict on each candidate."""
+        """The classification on each candidate."""
         answers: dict[QueueId, Answer] = {}
         asked = {candidate.queue: candidate for candidate in candidates}
         held = self._ask(slot_map, deadline, {queue: [_exists(queue)] for queue in asked})

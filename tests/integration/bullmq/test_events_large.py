@@ -1,4 +1,4 @@
-"""Events of many MB: the exporter's answers stay small in Redis' memory; what it does not read is told."""
+"""Events of many MB: its answers stay small in Redis' memory; what is not read is reported."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_many_queues_with_large_events_at_once(own: RedisServer, restarted: Rest
 GIANTS: dict[str, list[int]] = {
     "two of them, and nothing else": [40 * MB] * 2,
     "alone": [40 * MB],
-    "with neighbours": [*[60] * 30, 40 * MB, *[60] * 30],
+    "with others beside": [*[60] * 30, 40 * MB, *[60] * 30],
     "the last": [*[60] * 400, 40 * MB],
     "among large ones": [*[60, 3 * MB] * 4, 40 * MB, *[60, 3 * MB] * 4],
 }

@@ -1,4 +1,4 @@
-"""Event streams that are there and cannot be read: no counters instead of zeros, and the reason is told."""
+"""Event streams that exist and cannot be read: no counters instead of zeros, and the reason is reported."""
 
 from __future__ import annotations
 

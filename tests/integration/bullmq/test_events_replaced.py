@@ -60,7 +60,7 @@ def test_a_deleted_stream_is_no_failover(own: RedisServer, watch: WatchOf) -> No
             if turn % 12 == 11:
                 own.cli("del", KEY)
         wait_until(lambda: bullmq.tally(worker)["returned"] == jobs, what="all jobs")
-        wait_until(lambda: monitor.events("mail").gaps >= 1, what="it is told", seconds=30)
+        wait_until(lambda: monitor.events("mail").gaps >= 1, what="it is reported", seconds=30)
         events = monitor.events("mail")
     assert events.undone == 0
     assert events.counters.completed <= jobs
@@ -92,7 +92,7 @@ def test_a_deletion_right_after_the_first_events_is_told(own: RedisServer, watch
     add_completed(own, "mail", [60] * 3)
     assert monitor.events("mail").read == 3
     own.cli("del", KEY)
-    wait_until(lambda: monitor.events("mail").gaps == 1, what="it is told", seconds=30)
+    wait_until(lambda: monitor.events("mail").gaps == 1, what="it is reported", seconds=30)
 
 
 def test_a_stream_that_another_one_replaced(own: RedisServer, watch: WatchOf, quick_checks: None) -> None:

@@ -183,8 +183,8 @@ def test_what_is_remembered_and_shown_is_bounded() -> None:
     passed_over.add(QueueId("zoo", "none"), NO_KEYS, 0.0, has_meta=True)
     shown = list(passed_over.shown())
     assert (len(shown), shown[0]) == (SHOWN, QueueId("zoo", "meta"))
-    assert passed_over.verdict(QueueId("app", "0"), 1.0) is None
-    assert passed_over.verdict(QueueId("app", "100"), 1.0) == OTHER
+    assert passed_over.classification(QueueId("app", "0"), 1.0) is None
+    assert passed_over.classification(QueueId("app", "100"), 1.0) == OTHER
 
 
 def test_refused_candidates_are_bounded() -> None:

@@ -111,7 +111,7 @@ def test_no_answer_of_as_many_entries_as_were_found_is_too_large(nodes: list[int
     st.integers(8 * MB, 500 * MB),
 )
 def test_an_entry_that_is_too_large_is_always_found(nodes: list[int], place: int, giant: int) -> None:
-    """But for one in the last node, which is told as unknown."""
+    """But for one in the last node, which is reported as unknown."""
     nodes.insert(min(place, len(nodes)), giant)
     found = search(nodes)
     assert found.too_large or (nodes[-1] == giant and found.last_unknown) or len(nodes) == 1
