@@ -39,7 +39,7 @@ class ExporterBusy:
             if response.status != 200:
                 raise ValueError(f"it answered {response.status}")  # noqa: TRY301
             return busy_jobs_of(json.loads(response.body))
-        except (HttpClientError, ValueError) as error:
+        except (HttpClientError, ValueError, RecursionError) as error:
             why = f"the exporter does not report the busy workers: {error}"
             raise UnreadableError("unreachable", why) from None
 
@@ -49,9 +49,15 @@ def busy_jobs_of(answer: Any) -> WorkerJobs:
     workers = answer.get("workers") if isinstance(answer, dict) else None
     if not isinstance(workers, dict):
         raise ValueError("not an exporter's answer")  # noqa: TRY004  # it is data
-    jobs = {str(name): int(number) for name, number in workers.items()}
+    jobs = {name: _count(number) for name, number in workers.items()}
     complete = answer.get("unnamed") == 0 and answer.get("cut_off") is False
     return WorkerJobs(jobs, complete)
+
+
+def _count(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{str(number)[:20]!r} is not a number of jobs")
+    return number
 
 
 def idle_workers(busy: WorkerJobs, prefix: str, ready: int) -> int | None:

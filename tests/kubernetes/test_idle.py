@@ -133,9 +133,12 @@ def test_marks_are_few_and_the_dearest_come_first(pods: list[Pod], busy: dict[st
         assert after == {pod.name: busy.get(pod.name, 0) for pod in pods}
 
 
-@pytest.mark.parametrize("answer", [None, [], {}, {"workers": 3}, {"workers": {"a": "many"}}])
+@pytest.mark.parametrize(
+    "answer",
+    [None, [], {}, {"workers": 3}, *({"workers": {"a": jobs}} for jobs in ("many", None, 0.5, -1, 1e999))],
+)
 def test_an_invalid_answer_of_an_exporter(answer: object) -> None:
-    with pytest.raises(ValueError, match=r"exporter|many"):
+    with pytest.raises(ValueError, match=r"exporter|number of jobs"):
         busy_jobs_of(answer)
 
 
