@@ -34,7 +34,7 @@ from service.outcome import Failed, Ok, Outcome
 log = logging.getLogger(__name__)
 
 _ACT_SECONDS: Final = 10.0
-_IDLE_SECONDS: Final = 2.0
+_IDLE_SECONDS: Final = 2.0  # for all targets of a step: an exporter that hangs delays no other decision
 _THREADS: Final = 8
 
 
@@ -94,8 +94,16 @@ class Controller:
             leading = self._leading()
             if not leading:
                 self._follow(workers, time)
+            asking = Deadline.after(_IDLE_SECONDS) if leading else None
             steps = [
-                self._decide(target, workers[target.name], metrics_by_target[target.name], interval, time)
+                self._decide(
+                    target,
+                    workers[target.name],
+                    metrics_by_target[target.name],
+                    interval,
+                    time,
+                    asking=asking,
+                )
                 for target in targets
             ]
             if most is not None:
@@ -138,7 +146,10 @@ class Controller:
         metrics: TargetMetrics,
         interval: float,
         time: float,
+        *,
+        asking: Deadline | None,
     ) -> TargetStep:
+        """`asking`: until when targets are asked for their idle workers; None: never."""
         control = self._state.control(target.name, time)
         settings = target.settings
         if target.slo is not None:
@@ -169,7 +180,7 @@ class Controller:
         memory = self._memories[target.name]
         decision, learned = step(settings, interval, observation, control, memory)
         if decision.workers < workers.requested:
-            idle = target.target.idle(Deadline.after(_IDLE_SECONDS))
+            idle = None if asking is None or asking.passed() else target.target.idle(asking)
             if idle is not None:  # decide again, with what is known only now
                 observation = replace(observation, idle=idle)
                 decision, learned = step(settings, interval, observation, control, memory)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from lab.deadline import wait_until
+from scaler import controller
 from scaler.commands.tables import scaling_table
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
@@ -212,10 +214,35 @@ def test_before_a_scale_in_the_target_is_asked_how_many_workers_are_idle() -> No
     assert (unknown.asked_idle, known.asked_idle) == (1, 1)
 
 
-def test_nobody_is_asked_without_a_scale_in() -> None:
+def test_nobody_is_asked_without_a_scale_in_or_by_a_scaler_that_does_not_lead() -> None:
     target = FakeTarget()
     Controller(RecordingState()).step(FakeMetrics({"mail": 40}), managed(mail=target), 5.0)
     assert target.asked_idle == 0
+    target = FakeTarget(requested=9)
+    follower = Controller(RecordingState(), leading=lambda: False)
+    result = follower.step(FakeMetrics({"mail": 0}), managed(mail=target), 5.0)
+    assert result.steps[0].desired == 8
+    assert target.asked_idle == 0
+
+
+def test_targets_that_hang_are_asked_for_a_while_and_not_each_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(controller, "_IDLE_SECONDS", 0.05)
+
+    class Hanging(FakeTarget):
+        def idle(self, deadline: Deadline) -> int | None:
+            super().idle(deadline)
+            wait_until(deadline.passed, what="the time is over")
+            return None
+
+    targets = [Hanging(requested=9) for _ in range(20)]
+    names = [f"t{number}" for number in range(20)]
+    Controller(RecordingState()).step(
+        FakeMetrics(dict.fromkeys(names, 0)), managed(**dict(zip(names, targets, strict=True))), 5.0
+    )
+    assert sum(target.asked_idle for target in targets) == 1
+    assert {target.requested for target in targets} == {8}
 
 
 def test_targets_share_the_workers_that_there_may_be() -> None:
