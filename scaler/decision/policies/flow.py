@@ -90,7 +90,7 @@ def update_flow(flow: Flow | None, sample: QueueSample) -> Flow | None:
     if 0 <= seconds < _SAME_MOMENT:
         return flow
     if seconds < 0 or flow.broken or jobs_ended < flow.jobs_ended:
-        here = last._replace(at=sample.at - seconds, active=sample.active, inside=inside)
+        here = last._replace(active=sample.active, inside=inside)
         points = tuple(point._replace(at=point.at + seconds) for point in (*flow.points[:-1], here))
         return Flow(points, jobs_ended, sample.duration_count, sample.busy_seconds, due)
     ended = jobs_ended - flow.jobs_ended

@@ -74,7 +74,7 @@ def test_a_counter_of_busy_seconds_that_stands_still_while_jobs_run_does_not_cou
 
 
 def test_two_scrapes_close_to_each_other_prove_no_burst() -> None:
-    """By two servers: the exporter has read the queue anew between them."""
+    """By two servers: the exporter has read the queue again between them."""
     flow = flow_of(sample(0, 0), sample(5, 40), sample(10, 80), sample(10.1, 120))
     assert proved_rate(flow) < 20
 
