@@ -17,10 +17,10 @@ from bench.autoscalers import (
     WaitingRule,
 )
 from bench.scenarios import Scenario
+from scaler.backtest.replay import PolicyController
 from scaler.backtest.simulate import SimulatedController
 from scaler.config.settings import PolicySettings
-from scaler.decision.step import TargetMemory, step
-from scaler.model import Control, Missing, Observation
+from scaler.model import Missing, Observation
 
 MAX_WORKERS: Final = 200
 
@@ -39,19 +39,14 @@ class Contender:
 
 
 @dataclass
-class Shipped:
-    """The shipped policy and guards."""
+class Shipped(PolicyController):
+    """The shipped policy and guards; without `optional_inputs` as of a source that has only counts and
+    totals."""
 
-    settings: PolicySettings
-    interval: float
     optional_inputs: bool = True
-    memory: TargetMemory | None = None
 
     def decide(self, observation: Observation) -> int:
-        if not self.optional_inputs:
-            observation = without_optional(observation)
-        decision, self.memory = step(self.settings, self.interval, observation, Control(), self.memory)
-        return decision.workers
+        return super().decide(observation if self.optional_inputs else without_optional(observation))
 
 
 def without_optional(observation: Observation) -> Observation:
@@ -72,7 +67,7 @@ def without_optional(observation: Observation) -> Observation:
 
 def _shipped(name: str, *, optional_inputs: bool = True, phase: float = 0.5, **settings: Any) -> Contender:
     def make(scenario: Scenario, interval: float) -> SimulatedController:
-        return Shipped(policy_settings(scenario, settings), interval, optional_inputs)
+        return Shipped(policy_settings(scenario, settings), interval, optional_inputs=optional_inputs)
 
     return Contender(name, make, ours=True, phase=phase)
 

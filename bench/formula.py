@@ -15,8 +15,7 @@ from bench.contenders import Shipped, policy_settings
 from bench.scenarios import Scenario, arrivals, run_times
 from scaler.backtest.plant import Load
 from scaler.backtest.simulate import simulate
-from scaler.decision.step import step
-from scaler.model import Control, Decision, Observation
+from scaler.model import Decision, Observation
 
 _SECONDS: Final = 900.0
 _NEEDS: Final = {"queue": "#c0392b", "load": "#2980b9", "kept": "#8e44ad"}
@@ -27,9 +26,10 @@ class _Watched(Shipped):
     decisions: list[tuple[Observation, Decision]] = field(default_factory=list)
 
     def decide(self, observation: Observation) -> int:
-        decision, self.memory = step(self.settings, self.interval, observation, Control(), self.memory)
-        self.decisions.append((observation, decision))
-        return decision.workers
+        workers = super().decide(observation)
+        if self.decision is not None:
+            self.decisions.append((observation, self.decision))
+        return workers
 
 
 def watched() -> list[tuple[Observation, Decision]]:

@@ -20,7 +20,7 @@ from scaler.backtest.plant import Load, Plant, Report
 from scaler.backtest.simulate import simulate
 from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
-from scaler.model import Control, Observation
+from scaler.model import Control, Decision, Observation
 
 _MAX_JOBS: Final = 300_000
 _RUN_TIME_SIGMA: Final = 0.6  # sigma of the lognormal run times
@@ -209,9 +209,11 @@ class PolicyController:
     settings: PolicySettings
     interval: float
     memory: TargetMemory | None = None
+    decision: Decision | None = None
 
     def decide(self, observation: Observation) -> int:
         decision, memory = step(self.settings, self.interval, observation, Control(), self.memory)
+        self.decision = decision
         self.memory = (
             record_scaling(memory, observation.time) if decision.workers != observation.workers else memory
         )
