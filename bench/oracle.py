@@ -8,8 +8,8 @@ Two kinds of plans, second by second, each for shares of the SLO that a job may 
   the SLO, which no number of slots makes shorter.
 
 Both with some room, requested a mean or the longest start time ahead, and kept over short gaps. The plans are
-run in the simulator in the order of their cost, until one has no more than 0.1 % of the jobs over the SLO; if
-none has, the one with the fewest counts.
+run in the simulator in the order of their cost, 30 at most, until one has no more than 0.1 % of the jobs over
+the SLO; if none has, the one with the fewest counts. It knows nothing of limits, pauses, retries and crashes.
 """
 
 from __future__ import annotations
