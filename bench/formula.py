@@ -12,7 +12,8 @@ from random import Random
 from typing import Final
 
 from bench.contenders import Shipped, policy_settings
-from bench.scenarios import Scenario, arrivals, run_times
+from bench.loads import arrivals, run_times
+from bench.scenarios import Scenario
 from scaler.backtest.plant import Load
 from scaler.backtest.simulate import simulate
 from scaler.model import Decision, Observation

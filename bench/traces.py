@@ -8,7 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from bench.scenarios import HOUR, Scenario, poisson, run_times
+from bench.loads import poisson, run_times
+from bench.scenarios import HOUR, Scenario
 from scaler.backtest.plant import Load
 
 _NASA: Final = ("05", "11", "13")
