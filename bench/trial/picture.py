@@ -50,8 +50,8 @@ def draw(recording: Recording, path: Path) -> None:
         _jobs(panels[1], recording)
         _workers(panels[2], recording)
         for panel in panels:
-            for one in recording.scenario.disturbances:
-                panel.axvspan(one.begin, one.end, color="#f3ead2", zorder=0, lw=0)
+            for disturbance in recording.scenario.disturbances:
+                panel.axvspan(disturbance.begin, disturbance.end, color="#f3ead2", zorder=0, lw=0)
             panel.axvspan(-recording.scenario.lead, 0, color="#eeeeee", zorder=0, lw=0)
             panel.grid(axis="y", color="#e8e8e8", lw=0.6)
             panel.spines[["top", "right"]].set_visible(False)
@@ -91,10 +91,10 @@ def _waits(panel: Any, recording: Recording) -> None:
     )
     panel.set(ylabel="wait (s), by when it came", ylim=(0, None))
     panel.set_ylim(0, max(1.15 * slo, panel.get_ylim()[1]))
-    for one in recording.scenario.disturbances:
+    for disturbance in recording.scenario.disturbances:
         panel.annotate(
-            _WORDS[one.kind].format(one.value),
-            ((one.begin + one.end) / 2, 0.99),
+            _WORDS[disturbance.kind].format(disturbance.value),
+            ((disturbance.begin + disturbance.end) / 2, 0.99),
             ha="center",
             va="top",
             xycoords=("data", "axes fraction"),

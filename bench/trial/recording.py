@@ -81,12 +81,13 @@ def waits(recording: Recording) -> list[tuple[JobTimes, float, float]]:
     """Each job in the order in which it came, its wait, and its wait while it could have been taken."""
     jobs = sorted(recording.jobs, key=lambda job: job.added)
     free = takeable([job.added for job in jobs], recording.scenario.disturbances)
-    pauses = [one for one in recording.scenario.disturbances if one.kind == "pause"]
+    pauses = [disturbance for disturbance in recording.scenario.disturbances if disturbance.kind == "pause"]
     return [
         (
             job,
             job.taken - job.added,
-            max(0.0, job.taken - at) - sum(_overlap(one.begin, one.end, job.taken, at) for one in pauses),
+            max(0.0, job.taken - at)
+            - sum(_overlap(disturbance.begin, disturbance.end, job.taken, at) for disturbance in pauses),
         )
         for job, at in zip(jobs, free, strict=True)
     ]
@@ -95,7 +96,7 @@ def waits(recording: Recording) -> list[tuple[JobTimes, float, float]]:
 def summary_of(recording: Recording) -> Summary:
     """Of the jobs that came after the lead; workers and their work until no more jobs come."""
     slo, end = recording.plant.slo, recording.scenario.seconds
-    disturbed = min((one.begin for one in recording.scenario.disturbances), default=0.0)
+    disturbed = min((disturbance.begin for disturbance in recording.scenario.disturbances), default=0.0)
     judged = [(wait, free) for job, wait, free in waits(recording) if job.added >= 0]
     work = sum(_overlap(job.taken, job.finished, end) for job in recording.jobs)
     return Summary(
@@ -120,7 +121,7 @@ def row(recording: Recording) -> list[str]:
     """The cells of COLUMNS. Where a pause or a limit held jobs back, in brackets the whole wait."""
     total = summary_of(recording)
     late, longest = f"{100 * total.late_takeable / total.jobs:.2f} %", f"{total.longest_takeable:.1f} s"
-    if any(one.kind in {"pause", "limit"} for one in recording.scenario.disturbances):
+    if any(disturbance.kind in {"pause", "limit"} for disturbance in recording.scenario.disturbances):
         late += f" ({100 * total.late / total.jobs:.1f} %)"
         longest += f" ({total.longest:.1f} s)"
     return [

@@ -209,8 +209,8 @@ def _watch(world: _World) -> None:
 def _play(world: _World, scenario: Scenario, jobs: list[Arrival]) -> None:
     """Add each job and begin and end each disturbance at its time."""
     events = sorted(
-        [(one.begin, index, True) for index, one in enumerate(scenario.disturbances)]
-        + [(one.end, index, False) for index, one in enumerate(scenario.disturbances)]
+        [(disturbance.begin, index, True) for index, disturbance in enumerate(scenario.disturbances)]
+        + [(disturbance.end, index, False) for index, disturbance in enumerate(scenario.disturbances)]
     )
     restarts = []
     moments = sorted({job.at for job in jobs} | {at for at, _, _ in events} | {scenario.seconds})
@@ -231,13 +231,13 @@ def _play(world: _World, scenario: Scenario, jobs: list[Arrival]) -> None:
 
 def _disturb(world: _World, scenario: Scenario, index: int, *, begins: bool) -> list[threading.Thread]:
     """Begin or end it; the thread of a rolling restart."""
-    one = scenario.disturbances[index]
-    match one.kind:
+    disturbance = scenario.disturbances[index]
+    match disturbance.kind:
         case "run":
-            seconds = scenario.run_seconds * (one.value if begins else 1.0)
+            seconds = scenario.run_seconds * (disturbance.value if begins else 1.0)
             world.redis.cli("set", _RUN_KEY, round(1000 * seconds))
         case "limit" if begins:
-            world.bullmq.queue(QUEUE, "setGlobalRateLimit", int(one.value), 1000)
+            world.bullmq.queue(QUEUE, "setGlobalRateLimit", int(disturbance.value), 1000)
         case "limit":
             world.bullmq.queue(QUEUE, "removeGlobalRateLimit")
         case "pause":

@@ -38,9 +38,9 @@ class Scenario:
     def factor(self, kind: Kind, at: float) -> float:
         """By how much the rate or the run time is multiplied at this time."""
         product = 1.0
-        for one in self.disturbances:
-            if one.kind == kind and one.begin <= at < one.end:
-                product *= one.value
+        for disturbance in self.disturbances:
+            if disturbance.kind == kind and disturbance.begin <= at < disturbance.end:
+                product *= disturbance.value
         return product
 
 
@@ -97,7 +97,12 @@ def arrivals(scenario: Scenario, seed: int = SEED) -> list[Arrival]:
     random = Random(f"{scenario.name} {seed}")
     changes = sorted(
         {scenario.seconds}
-        | {time for one in scenario.disturbances if one.kind == "rate" for time in (one.begin, one.end)}
+        | {
+            time
+            for disturbance in scenario.disturbances
+            if disturbance.kind == "rate"
+            for time in (disturbance.begin, disturbance.end)
+        }
     )
     jobs, now = [], -scenario.lead
     while now < scenario.seconds:
@@ -116,10 +121,14 @@ def takeable(added: list[float], disturbances: tuple[Disturbance, ...]) -> list[
     times: list[float] = []
     for at in added:
         now = at
-        for one in disturbances:
-            if one.kind == "pause" and one.begin <= now < one.end:
-                now = one.end
-            elif one.kind == "limit" and one.begin <= now < one.end and len(times) >= one.value:
-                now = min(max(now, times[-int(one.value)] + 1.0), one.end)
+        for disturbance in disturbances:
+            if disturbance.kind == "pause" and disturbance.begin <= now < disturbance.end:
+                now = disturbance.end
+            elif (
+                disturbance.kind == "limit"
+                and disturbance.begin <= now < disturbance.end
+                and len(times) >= disturbance.value
+            ):
+                now = min(max(now, times[-int(disturbance.value)] + 1.0), disturbance.end)
         times.append(max(now, times[-1]) if times else now)
     return times
