@@ -33,7 +33,7 @@ class ActivityHistory:
 
     def observe(self, sample: QueueSample) -> Activity | None:
         """The activity up to this sample; None until there is one that is old enough. Totals that fell, or
-        that were not there before, began anew: the former ones are forgotten."""
+        that were not there before, started over: the former ones are forgotten."""
         if self._samples and _began(self._samples[-1], sample):
             self._samples.clear()
         while len(self._samples) > 1 and self._samples[1].at <= sample.at - ACTIVITY_SECONDS:

@@ -48,7 +48,7 @@ _FIGURES: Final[Mapping[str, tuple[str, Callable[[View], float | None], Callable
     "run": ("page.column.run", lambda queue: _rate(queue, "processing_p95"), milliseconds),
 }
 """Each column: its title as a message id, its value, and the format of the value. As in the table of
-`monitor queues`, the last ones are the least needed: they are out of sight on a narrow screen."""
+`monitor queues`, the last ones are the least needed: a narrow screen does not show them."""
 
 SORTS: Final = ("name", *_FIGURES)
 

@@ -88,7 +88,7 @@ class Verifier:
     def _closer(
         self, evidence: Mapping[QueueId, Evidence], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Answer]:
-        """The verdicts by one entry of the stream and one job of each candidate."""
+        """The classifications by one entry of the stream and one job of each candidate."""
         probes = {queue: _probes(queue, read) for queue, read in evidence.items()}
         replies = self._ask(slot_map, deadline, probes)
         answers: dict[QueueId, Answer] = {}

@@ -59,7 +59,7 @@ def test_until_the_scrapes_are_known_the_interval_counts(newest: float | None) -
     assert next_step(Rhythm(), newest, 7.0, 1000.0)[0] == 7.0
 
 
-def test_a_clock_that_went_back_begins_anew() -> None:
+def test_a_clock_that_went_back_starts_over() -> None:
     pause, rhythm = next_step(Rhythm(at=1000.0, period=5.0), 400.0, 5.0, 401.0)
     assert (pause, rhythm.at, rhythm.period) == (5.0, 400.0, None)
 

@@ -58,7 +58,7 @@ def test_the_same_keys_are_one_queue_and_a_worker_names_it() -> None:
     assert late.queues == {}
 
 
-def test_a_candidate_that_is_none_carries_its_verdict_to_the_next_search() -> None:
+def test_a_candidate_that_is_none_carries_its_classification_to_the_next_search() -> None:
     registry = Registry((), ())
     registry.propose(MAIL, 0.0)
     settle(registry, OTHER)
