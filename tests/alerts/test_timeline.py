@@ -28,7 +28,7 @@ def test_the_shipped_times_are_scaled() -> None:
     assert (scaled_times(1).scrape, scaled_times(1).evaluation, scaled_times(1).group_interval) == (5, 15, 60)
 
 
-@pytest.mark.parametrize("times", [(0, 10, 20, 30), (0, 9.5, 20, 30), (0, 10.5, 20)])
+@pytest.mark.parametrize("times", [(0, 10, 20, 30), (0, 9.5, 20, 30), (0, 10.5, 20), (0, 11.2, 20, 30)])
 def test_one_notification_per_cooldown_and_one_resolved_is_right(times: tuple[float, ...]) -> None:
     assert timing_errors(notifications_at(*times, ends=(times[-1] + 4,)), COOLDOWN, AT) == []
 
@@ -38,7 +38,8 @@ def test_one_notification_per_cooldown_and_one_resolved_is_right(times: tuple[fl
     [
         (notifications_at(0, 5, 15, ends=(19,)), "5.0 s after the previous notification"),
         (notifications_at(0, 10, 11, ends=(19,)), "1.0 s after the previous notification"),
-        (notifications_at(0, 11, 22, ends=(26,)), "11.0 s after the previous notification"),
+        (notifications_at(0, 11, 22, 33, ends=(37,)), "11.0 s between notifications in the mean"),
+        (notifications_at(0, 12, 20, ends=(24,)), "12.0 s after the previous notification"),
         (notifications_at(0, 10, 30, ends=(34,)), "20.0 s after the previous notification"),
         (notifications_at(0, 10, 20, ends=()), "0 resolved notifications"),
         (notifications_at(0, 10, 20, ends=(22, 23)), "2 resolved notifications"),

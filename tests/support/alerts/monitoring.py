@@ -19,8 +19,8 @@ from lab.receiver import Receiver
 from lab.scaled import duration_seconds, scale, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
-LATENCY: Final = 0.5
-"""Seconds that a busy machine may add to the delays of the intervals."""
+LATENCY: Final = 1.0
+"""Seconds by which a busy machine may delay a notification."""
 
 
 @dataclass(frozen=True, slots=True)
