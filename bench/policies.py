@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from bench.contenders import ANCHOR, CONTENDERS, DEFAULT, MAX_WORKERS, THRIFTY, Contender
 from bench.oracle import best
-from bench.policy_report import ORACLE, Key, Results, Score, main_set, page, plot
+from bench.policy_report import ORACLE, Key, Results, Score, main_set, page, plot, scenario_means
 from bench.scenarios import Scenario, generated, scenario_names
 from bench.traces import recorded, trace_names
 from scaler.backtest.plant import Report
 from scaler.backtest.simulate import simulate
 
 TUNE: Final = (1, 2, 3)
-HOLD_OUT: Final = (2001, 2002, 2003, 2004)
+HOLD_OUT: Final = (3001, 3002, 3003, 3004)
 RHYTHMS: Final = (5.0, 15.0)
 
 _MOST_LATE: Final = 0.0015
@@ -32,6 +33,18 @@ _MOST_THRIFTY_COST: Final = 0.75  # of Knative's at 0.85
 _MOST_COST: Final = 0.85
 _MOST_OF_ORACLE: Final = 1.25
 _MOST_FLAPS: Final = 30.0
+
+_SCENARIO_BOUNDS: Final[tuple[tuple[str, Callable[[Score], float], float], ...]] = (
+    ("run time x5", attrgetter("over"), 0.005),
+    ("run time x3 to x6, often", attrgetter("over"), 0.005),
+    ("limiter", attrgetter("cost"), 2.0),
+    ("pauses", attrgetter("cost"), 2.0),
+    ("retries with backoff", attrgetter("cost"), 1.5),
+    ("cron of 500, delayed jobs", attrgetter("over"), 0.0),
+    ("jobs of 10 min, flat", attrgetter("killed"), 0.0),
+    ("jobs of 10 min, day", attrgetter("killed"), 0.0),
+)
+"""Of single scenarios: share of late jobs, cost, or jobs killed."""
 
 
 def run_contender(contender: Contender, scenario: Scenario, interval: float, seed: int) -> Report:
@@ -100,6 +113,11 @@ def _judge(results: Results) -> int:
         ("cost / oracle, start_cost_seconds 0", thrifty.of_oracle, _MOST_OF_ORACLE),
         ("cost / Knative at 0.85, default", default.cost / knative.cost, _MOST_COST),
         ("flaps an hour, default", default.flaps, _MOST_FLAPS),
+        *(
+            (f"{scenario}, {contender}", figure(scenario_means(results, quick, contender)[scenario]), bound)
+            for scenario, figure, bound in _SCENARIO_BOUNDS
+            for contender in (DEFAULT, THRIFTY)
+        ),
     )
     for what, value, bound in bounds:
         print(

@@ -154,7 +154,8 @@ _SHOWN: Final = (
 )
 
 
-def _scenario_means(results: Results, interval: float, contender: str) -> Mapping[str, Score]:
+def scenario_means(results: Results, interval: float, contender: str) -> Mapping[str, Score]:
+    """The mean of each scenario's seeds."""
     names = dict.fromkeys(key.scenario for key in results)
     return {
         name: mean(
@@ -168,7 +169,7 @@ def _scenario_means(results: Results, interval: float, contender: str) -> Mappin
 
 def _by_scenario(results: Results, interval: float, contenders: Sequence[str]) -> list[str]:
     shown = [name for name in _SHOWN if name == ORACLE or name in contenders]
-    means = {contender: _scenario_means(results, interval, contender) for contender in shown}
+    means = {contender: scenario_means(results, interval, contender) for contender in shown}
     lines = ["| % late / cost |" + "".join(f" {name} |" for name in shown), "|---|" + "--:|" * len(shown)]
     for scenario in means[ORACLE]:
         cells = "".join(f" {_with_killed(means[contender][scenario])} |" for contender in shown)
@@ -182,12 +183,12 @@ def _with_killed(score: Score) -> str:
 
 def _weak_cases(results: Results, interval: float, contenders: Sequence[str]) -> list[str]:
     """Scenarios in which an anchor is cheaper by 3 % with as few late, or with fewer."""
-    own = _scenario_means(results, interval, contenders[0])
+    own = scenario_means(results, interval, contenders[0])
     lines = []
     for contender in contenders:
         if contender.startswith("wait_target"):
             continue
-        for name, score in _scenario_means(results, interval, contender).items():
+        for name, score in scenario_means(results, interval, contender).items():
             ours = own[name]
             if score.cost < ours.cost * (1 - _MARGIN) and score.over <= ours.over:
                 lines.append(

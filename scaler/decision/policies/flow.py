@@ -180,10 +180,16 @@ def oldest_wait(flow: Flow, waiting: float) -> float:
     return flow.last.at - flow.points[0].at
 
 
-def mean_active(flow: Flow, span: float) -> float:
-    """Active jobs, as a mean of the points of the last `span` seconds."""
-    recent = [point.active for point in flow.points if point.at > flow.last.at - span]
-    return sum(recent) / len(recent)
+def mean_busy(flow: Flow, span: float) -> float:
+    """Busy slots, as a mean of the last `span` seconds."""
+    last = flow.last
+    then = next((point for point in flow.points if point.at >= last.at - span), last)
+    return (last.busy - then.busy) / (last.at - then.at) if then is not last else last.active
+
+
+def active_of(flow: Flow, span: float) -> list[float]:
+    """Active jobs of the points of the last `span` seconds; of the last point at least."""
+    return [point.active for point in flow.points if point.at > flow.last.at - span]
 
 
 def _growth(before: float | None, now: float | None) -> float | None:

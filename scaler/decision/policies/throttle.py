@@ -4,10 +4,10 @@ Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from scaler.decision.policies.flow import Flow, mean_active
+from scaler.decision.policies.flow import Flow, active_of, mean_busy
 from scaler.model import QueueSample
 
 _WAITING: Final = 0.2  # of the slots: fewer waiting jobs may just not have been taken yet
@@ -18,20 +18,23 @@ _ROOM: Final = 1.2  # above what is busy, so that a higher limit is noticed
 _FEWER: Final = 0.75  # of the workers: with a limit those that stay have a third more to do each
 _SAME: Final = 1.1  # as many active jobs of each worker
 _LATELY_SECONDS: Final = 30.0
+_TOLD_SECONDS: Final = 600.0  # a limit that was closed is there: samples may miss that it is closed again
 _WINDOW_SECONDS: Final = 120.0  # two windows of the usual longest rate limit, by the minute
 
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
     """`beside` and `full`: samples in a row with jobs beside free slots, and with jobs beside none; `seen`:
-    when a limit held jobs back last (unix s); `window`: the longest time that one was seen to hold them (s);
-    `cap`: the most slots that get work, None: no limit is seen; `paused`: it is of a pause, which ends at
-    once. `workers` and `per_worker`: how many there were when the cap came, and the active jobs of each;
-    `taken`: the jobs that a worker takes, None: as many as it has slots."""
+    when a limit held jobs back last (unix s), `closed`: when the queue's metrics told so last; `window`: the
+    longest time that one was seen to hold them (s); `cap`: the most slots that get work, None: no limit is
+    seen; `paused`: it is of a pause, which ends at once. `workers` and `per_worker`: how many there were when
+    the cap came, and the active jobs of each; `taken`: the jobs that a worker takes, None: as many as it has
+    slots."""
 
     beside: int = 0
     full: int = 0
     seen: float = 0.0
+    closed: float = 0.0
     window: float = _WINDOW_SECONDS
     cap: float | None = None
     paused: bool = False
@@ -55,7 +58,7 @@ def update_throttle(
 ) -> Throttle:
     """The throttle after this look; `fresh`: the sample is new.
 
-    A pause is known, if the queue's metrics tell it; so is that there is a rate limit. Otherwise both are
+    A pause is known, if the queue's metrics tell it; so is a rate limit that is closed. Otherwise both are
     seen by two samples in a row. The cap goes when nothing waits, when a pause ends, or when all slots are
     busy and no limit was seen to hold jobs for as long as its window lasts. Where fewer workers have fewer
     active jobs, or more have more, each as many as before, it was no limit: a worker takes fewer jobs than it
@@ -63,37 +66,69 @@ def update_throttle(
     """
     if not fresh:
         return throttle
-    workers, slots = ready.settled, ready.settled * ready.slots
-    waiting, free = sample.waiting, slots - sample.active
+    looked = _looked(throttle, sample, ready)
+    told = looked.paused or sample.at - looked.closed <= max(_TOLD_SECONDS, looked.window)
+    full = mean_busy(flow, _LATELY_SECONDS) >= (1 - _FULL) * ready.settled * ready.slots
+    capped = looked if full or not told else replace(looked, full=0)
+    capped = replace(capped, cap=_cap(capped, throttle, flow, sample, told=told))
+    if capped.taken is not None and ready.most:
+        capped = replace(capped, taken=max(capped.taken, sample.active / ready.most))
+    return _doubted(capped, flow, ready, told=told)
+
+
+def _looked(throttle: Throttle, sample: QueueSample, ready: ReadyWorkers) -> Throttle:
+    """With what this sample shows of a limit or a pause, and the cap as it was."""
+    at, waiting, slots = sample.at, sample.waiting, ready.settled * ready.slots
+    free = slots - sample.active
     paused = sample.held is not None and sample.held >= waiting > 0
-    beside = throttle.beside + 1 if slots > 0 and waiting > _WAITING * slots and free > _FREE * slots else 0
-    full = throttle.full + 1 if waiting > 0 and free <= _FULL * slots else 0
-    closed = sample.limit_seconds or 0.0 if waiting > 0 else 0.0
-    seen = sample.at if beside or paused or closed else throttle.seen
-    window = max(throttle.window, closed)
-    cap, room = throttle.cap, _ROOM * mean_active(flow, _WINDOW_SECONDS) + 1
-    unlimited = full >= _SAMPLES and sample.at - seen > window
-    if waiting == 0 or unlimited or (throttle.paused and not paused):
-        cap = None
-    elif paused or beside >= _SAMPLES:
-        cap = room
-    elif cap is not None:
-        cap = max(cap, room)
-    then, before, taken = throttle.workers, throttle.per_worker, throttle.taken
-    if taken is not None and ready.most:
-        taken = max(taken, sample.active / ready.most)
-    least = min(point.active for point in flow.points if point.at > flow.last.at - _LATELY_SECONDS)
-    mean, guessed = mean_active(flow, _WINDOW_SECONDS), cap is not None and not (paused or closed)
-    if cap is None:
-        then = 0
-    elif not then:
-        then, before = workers, sample.active / max(1, workers)
-    elif (guessed and beside and 0 < workers <= _FEWER * then and mean <= _SAME * before * workers) or (
-        guessed and workers > then and before * workers <= _SAME * least
-    ):
-        return Throttle(seen=seen, window=window, taken=max(1.0, least / ready.most))
-    elif workers > then:  # with more of them it is still a limit
-        then, before = workers, sample.active / workers
-    if cap is not None and guessed and then == 1:  # fewer there cannot be: a second one shows what it is
-        cap = max(cap, 2 * ready.slots)
-    return Throttle(beside, full, seen, window, cap, paused, then, before, taken)
+    beside = slots > 0 and waiting > _WAITING * slots and free > _FREE * slots
+    closed_for = sample.limit_seconds or 0.0 if waiting > 0 else 0.0
+    return replace(
+        throttle,
+        beside=throttle.beside + 1 if beside else 0,
+        full=throttle.full + 1 if waiting > 0 and free <= _FULL * slots else 0,
+        seen=at if beside or paused or closed_for else throttle.seen,
+        closed=at if closed_for else throttle.closed,
+        window=max(throttle.window, closed_for),
+        paused=paused,
+    )
+
+
+def _cap(looked: Throttle, before: Throttle, flow: Flow, sample: QueueSample, *, told: bool) -> float | None:
+    """Room above what is busy in the mean: a limit lets jobs start in lumps, and samples may see these only.
+
+    A cap that is not `told` by the queue's metrics falls only while jobs wait beside free slots.
+    """
+    unlimited = looked.full >= _SAMPLES and sample.at - looked.seen > looked.window
+    if sample.waiting == 0 or unlimited or (before.paused and not looked.paused):
+        return None
+    room = _ROOM * mean_busy(flow, _WINDOW_SECONDS) + 1
+    if looked.paused or looked.beside >= _SAMPLES or (looked.beside and looked.closed == sample.at):
+        return room
+    if looked.cap is None:
+        return None
+    return room if told else max(looked.cap, room)
+
+
+def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool) -> Throttle:
+    """Whether each worker has as many active jobs with another number of workers: then it is no limit.
+
+    Looked at once for each number of them: sooner or later a limit would look so by chance.
+    """
+    if throttle.cap is None:
+        return replace(throttle, workers=0)
+    active = active_of(flow, _LATELY_SECONDS)
+    mean, now = sum(active) / len(active), ready.settled
+    fewer, more = ready.most <= _FEWER * throttle.workers, now > throttle.workers
+    if now and (fewer or more):
+        expected, taken = throttle.per_worker * now, max(1.0, mean / ready.most)
+        if fewer:
+            same = max(active) <= _SAME * expected <= _SAME**2 * mean
+        else:
+            same = throttle.workers > 0 and not told and 0 < expected <= _SAME * min(active)
+        if same and not throttle.paused and taken * _SAME < ready.slots:
+            return Throttle(seen=throttle.seen, closed=throttle.closed, window=throttle.window, taken=taken)
+        throttle = replace(throttle, workers=now, per_worker=mean / now)
+    if not told and throttle.workers == 1:  # fewer there cannot be: a second one shows what it is
+        throttle = replace(throttle, cap=max(throttle.cap or 0.0, 2 * ready.slots))
+    return throttle

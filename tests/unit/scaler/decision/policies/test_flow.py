@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scaler.decision.policies.flow import (
     Flow,
-    mean_active,
+    mean_busy,
     mean_rate,
     oldest_wait,
     proved_rate,
@@ -106,8 +106,8 @@ def test_the_oldest_wait_is_known_from_the_counts() -> None:
 
 def test_the_mean_of_active_jobs_is_of_late() -> None:
     flow = flow_of(*(sample(at, 0, active=30 if at < 100 else 10) for at in range(0, 201, 5)))
-    assert mean_active(flow, 60) == 10
-    assert 10 < mean_active(flow, 150) < 30
+    assert mean_busy(flow, 60) == 10
+    assert 10 < mean_busy(flow, 150) < 30
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Limits and pauses that are told by metrics, seen by samples, or missed by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from scaler.decision.policies.flow import Flow, update_flow
+from scaler.decision.policies.throttle import ReadyWorkers, Throttle, update_throttle
+from scaler.model import QueueSample
+
+INTERVAL = 5.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """One sample beside 100 waiting jobs; `busy`: slots in the mean since the last one."""
+
+    active: float
+    busy: float | None = None
+    closed: float = 0.0
+    workers: int = 6
+    waiting: float = 100.0
+
+
+def throttles(looks: Iterable[Look], *, slots: float) -> Iterator[tuple[Look, Throttle]]:
+    """The throttle after each of the looks."""
+    flow: Flow | None = None
+    throttle, at, busy, numbers = Throttle(), 1000.0, 0.0, [0]
+    for look in looks:
+        at += INTERVAL
+        busy += INTERVAL * (look.active if look.busy is None else look.busy)
+        sample = QueueSample(
+            at,
+            look.waiting,
+            look.active,
+            completed=at,
+            failed=0.0,
+            busy_seconds=busy,
+            limit_seconds=look.closed,
+        )
+        flow = update_flow(flow, sample)
+        assert flow is not None
+        numbers.append(look.workers)
+        ready = ReadyWorkers(min(numbers[-6:]), max(numbers[-12:]), slots)
+        if flow.measured:
+            throttle = update_throttle(throttle, flow, sample, ready, fresh=True)
+            yield look, throttle
+
+
+def last(looks: list[Look], *, slots: float = 2.0) -> Throttle:
+    *_, (_, throttle) = throttles(looks, slots=slots)
+    return throttle
+
+
+SEEN = [Look(12.0)] * 8 + [Look(4.0, busy=9.0, closed=4.0)]
+"""Six full workers of two slots, then the limit is seen closed."""
+
+
+def test_one_look_is_enough_where_the_metrics_tell_of_the_limit() -> None:
+    throttle = last(SEEN)
+    assert throttle.cap is not None
+    assert 9 < throttle.cap < 16
+    assert last([*SEEN[:-1], Look(4.0)]).cap is None  # a single look that nothing tells of
+
+
+def test_a_limit_that_samples_miss_is_known_from_the_time_that_slots_were_busy() -> None:
+    """A limit by 10 s is closed between two samples each 5 s: all of these show full slots."""
+    missed = [Look(12.0, busy=12.0), Look(12.0, busy=7.0)] * 36
+    capped = last(SEEN + missed)
+    assert capped.cap == pytest.approx(1.2 * 9.5 + 1, rel=0.1)
+    assert last(SEEN + [Look(12.0, busy=12.0)] * 36).cap is None  # the slots were busy: no limit any more
+
+
+def test_what_was_told_long_ago_keeps_no_slots_from_work() -> None:
+    """The counters of busy time may be too low; after ten minutes full slots are believed."""
+    assert last(SEEN + [Look(12.0, busy=7.0)] * 130).cap is None
+
+
+def test_the_cap_follows_a_limit_that_is_told_down_too() -> None:
+    """Few jobs run at each sample of a lump of them: what was busy in the mean counts."""
+    lumps = [Look(12.0, busy=4.0, closed=3.0), Look(0.0, busy=2.0, closed=8.0)] * 20
+    throttle = last(SEEN + lumps)
+    assert throttle.cap == pytest.approx(1.2 * 3 + 1, rel=0.1)
+
+
+def test_a_limit_that_looks_for_once_like_workers_that_take_less_is_one_still() -> None:
+    """Twelve jobs of a limit run on six workers, then on four; for half a minute there are eight."""
+    before = [Look(12.0, closed=0.5)] * 20
+    fewer = [Look(12.0, closed=0.5, workers=4)] * 40
+    chance = [Look(8.0, workers=4)] * 12
+    for _, throttle in throttles([*before, *fewer, *chance], slots=8.0):
+        assert throttle.taken is None
+    assert throttle.cap is not None
+
+
+def test_workers_that_take_less_are_found_beside_a_limit_too() -> None:
+    """Two of eight slots each: with half the workers, half as many jobs run."""
+    before = [Look(12.0, closed=0.5)] * 20
+    fewer = [Look(6.0, closed=0.5, workers=3)] * 14
+    found = [throttle for _, throttle in throttles([*before, *fewer], slots=8.0) if throttle.taken]
+    assert found[0].taken == pytest.approx(2.0)
+    assert found[0].cap is None
+
+
+def test_a_worker_with_one_slot_takes_one_job() -> None:
+    """Two of three run in the mean: with two workers one and a third would be as many each."""
+    before = [Look(2.0, workers=4)] * 20
+    fewer = [Look(1.0, workers=2)] * 40
+    assert all(throttle.taken is None for _, throttle in throttles([*before, *fewer], slots=1.0))
