@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,18 +16,16 @@ from typing import Any, Final
 
 import httpx
 
+from bench.programs import ROOT, running_exporter, running_scaler, status_of, worker_runs
 from bench.trial.recording import JobTimes, Look, Recording
 from bench.trial.scenarios import Arrival, Plant, Scenario, arrivals
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
-from lab.ports import free_port
-from lab.process import ChildProcess
 from lab.prometheus import start_prometheus
 from lab.redis import RedisServer, start_redis
 
 QUEUE: Final = "mail"
 TARGET: Final = "mailer"
-_ROOT: Final = Path(__file__).parents[2]
 _RUN_KEY: Final = "trial:run_ms"
 _DONE_SECONDS: Final = 240.0
 _SCRAPES: Final = """
@@ -99,26 +94,21 @@ def _world(scenario: Scenario, plant: Plant) -> Iterator[_World]:
     with TemporaryDirectory(prefix="oxherd-trial-") as folder, start_redis() as redis:
         redis.cli("set", _RUN_KEY, round(1000 * scenario.run_seconds))
         home = Path(folder)
-        with BullMQ(6, url=redis.url) as bullmq, _exporter(redis.url, home) as exporter:
+        with (
+            BullMQ(6, url=redis.url) as bullmq,
+            running_exporter(_exporter_settings(redis.url), home) as exporter,
+        ):
             bullmq.counts(QUEUE)  # creates the queue
             scrapes = _SCRAPES.format(interval=plant.interval, exporter=exporter)
             with start_prometheus(scrapes) as prometheus:
                 prometheus.wait_for(f'bullmq_job_completed_total{{queue="{QUEUE}"}}')
                 settings = _settings(plant, redis.address, prometheus.url, exporter, home)
-                with _scaler(settings, home) as (status, log):
+                with running_scaler(settings, home) as (status, log):
                     yield _World(redis, bullmq, status, log, time.time() + scenario.lead)
 
 
-@contextmanager
-def _exporter(redis: str, folder: Path) -> Iterator[str]:
-    """The command `monitor start`; its address."""
-    config, address = folder / "exporter.yml", f"127.0.0.1:{free_port()}"
-    config.write_text(f"listen: {address}\nredis: {{url: '{redis}'}}\nbullmq: {{queues: [{QUEUE}]}}\n")
-    process = _start("exporter", config, folder / "exporter.log")
-    try:
-        yield address
-    finally:
-        process.stop()
+def _exporter_settings(redis: str) -> Mapping[str, Any]:
+    return {"redis": {"url": redis}, "bullmq": {"queues": [QUEUE]}}
 
 
 def _settings(plant: Plant, redis: str, prometheus: str, exporter: str, folder: Path) -> Mapping[str, Any]:
@@ -131,7 +121,7 @@ def _settings(plant: Plant, redis: str, prometheus: str, exporter: str, folder: 
         "wait_slo_seconds": plant.slo,
         "start_cost_seconds": plant.start_cost,
         "processes": {
-            "command": ["node", str(_ROOT / "lab" / "node" / "worker.mjs")],
+            "command": ["node", str(ROOT / "lab" / "node" / "worker.mjs")],
             "environment": {
                 "WORKER_QUEUE": QUEUE,
                 "WORKER_REDIS": redis,
@@ -153,47 +143,17 @@ def _settings(plant: Plant, redis: str, prometheus: str, exporter: str, folder: 
     }
 
 
-@contextmanager
-def _scaler(settings: Mapping[str, Any], folder: Path) -> Iterator[tuple[httpx.Client, Path]]:
-    """The command `scaling start`, once it has taken a step; a client of it, and its log."""
-    config, log, address = folder / "scaler.yml", folder / "scaler.log", f"127.0.0.1:{free_port()}"
-    config.write_text(json.dumps({"listen": address, **settings}))  # JSON is YAML
-    process = _start("scaler", config, log)
-    try:
-        with httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=5) as client:
-            process.wait_for(lambda: bool(_status(client)))
-            yield client, log
-    finally:
-        process.stop(seconds=45)
-
-
-def _start(package: str, config: Path, log: Path) -> ChildProcess:
-    """`python -m PACKAGE start`, with no other settings than those of the file."""
-    foreign = ("SCAL", "PROMETHEUS", "REDIS", "LOG_", "BULLMQ")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    command = [sys.executable, "-m", package, "start", "--config", str(config)]
-    return ChildProcess(command, name=package, log=log, environ=environ | {"PYTHONPATH": str(_ROOT)})
-
-
-def _status(client: httpx.Client) -> dict[str, Any] | None:
-    """The target in /status.json, and the time of the step; None before the first one."""
-    try:
-        view = client.get("/status.json").json()
-    except httpx.TransportError:
-        return None
-    return {"time": view["time"], **view["targets"][0]} if view["targets"] else None
-
-
 def _watch(world: _World) -> None:
     """A look each second."""
     while not world.ended.wait(1.0 - world.now % 1.0):
-        counts, target = world.bullmq.counts(QUEUE), _status(world.status)
-        if target is None or target["ready"] is None or target["desired"] is None:
+        counts, view = world.bullmq.counts(QUEUE), status_of(world.status)
+        target = view["targets"][0] if view and view["targets"] else None
+        if view is None or target is None or target["ready"] is None or target["desired"] is None:
             continue
         waiting = sum(counts.get(state, 0) for state in ("waiting", "wait", "paused", "prioritized"))
         look = Look(
             round(world.now, 2),
-            round(target["time"] - world.began, 2),
+            round(view["time"] - world.began, 2),
             waiting,
             counts["active"],
             target["desired"],
@@ -265,17 +225,8 @@ def _ready_again(world: _World, since: float) -> bool:
 
 
 def _workers(world: _World) -> list[tuple[int, float, float | None]]:
-    """The pid of each worker process, when it started and when it ended, by the scaler's log."""
-    running: dict[str, tuple[int, float]] = {}
-    workers: list[tuple[int, float, float | None]] = []
-    for line in world.log.read_text().splitlines():
-        if not line.startswith("{"):
-            continue
-        event = json.loads(line)
-        at = datetime.fromisoformat(event["time"]).timestamp() - world.began
-        if event["event"] == "worker started":
-            running[event["worker"]] = event["pid"], at
-        elif event["event"] in {"worker exited", "worker exited unexpectedly"}:
-            pid, began = running.pop(event["worker"])
-            workers.append((pid, began, at))
-    return workers + [(pid, began, None) for pid, began in running.values()]
+    """The pid of each worker process, when it started and when it ended."""
+    return [
+        (run.pid, run.began - world.began, run.ended and run.ended - world.began)
+        for run in worker_runs(world.log)
+    ]

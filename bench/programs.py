@@ -1,0 +1,108 @@
+"""The commands `monitor start` and `scaling start` as a person runs them, and what the scaler's log tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from lab.ports import free_port
+from lab.process import ChildProcess
+
+ROOT: Final = Path(__file__).parents[1]
+
+
+class Program:
+    """`python -m PACKAGE start` with these settings and no others; it can be started again."""
+
+    def __init__(
+        self, package: str, settings: Mapping[str, Any], folder: Path, name: str | None = None
+    ) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self.log = folder / f"{name or package}.log"
+        config = folder / f"{name or package}.yml"
+        config.write_text(json.dumps({"listen": self.address, **settings}))  # JSON is YAML
+        self._command = [sys.executable, "-m", package, "start", "--config", str(config)]
+        self._name = name or package
+        self.process = self._started()
+
+    def start(self) -> None:
+        """Again, after `stop`."""
+        self.process = self._started()
+
+    def stop(self, *, seconds: float = 5.0) -> None:
+        """SIGTERM, and SIGKILL after `seconds`."""
+        self.process.stop(seconds=seconds)
+
+    def _started(self) -> ChildProcess:
+        foreign = ("SCAL", "PROMETHEUS", "REDIS", "LOG_", "BULLMQ")
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        environ["PYTHONPATH"] = str(ROOT)
+        return ChildProcess(self._command, name=self._name, log=self.log, environ=environ)
+
+
+@contextmanager
+def running_exporter(settings: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """An exporter that has been started; its address."""
+    program = Program("exporter", settings, folder)
+    try:
+        yield program.address
+    finally:
+        program.stop()
+
+
+@contextmanager
+def running_scaler(settings: Mapping[str, Any], folder: Path) -> Iterator[tuple[httpx.Client, Path]]:
+    """A scaler that has taken a step; a client of it, and its log."""
+    program = Program("scaler", settings, folder)
+    try:
+        with httpx.Client(base_url=f"http://{program.address}", trust_env=False, timeout=5) as client:
+            program.process.wait_for(lambda: bool((status_of(client) or {}).get("targets")))
+            yield client, program.log
+    finally:
+        program.stop(seconds=45)
+
+
+def status_of(client: httpx.Client) -> dict[str, Any] | None:
+    """/status.json of a scaler; None if it does not answer."""
+    try:
+        view: dict[str, Any] = client.get("/status.json").json()
+    except httpx.TransportError:
+        return None
+    return view
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRun:
+    """A worker process, by the scaler's log. Unix seconds; `ended` None: it runs on; `status` as logged."""
+
+    worker: str
+    pid: int
+    began: float
+    ended: float | None = None
+    status: str | None = None
+
+
+def worker_runs(log: Path) -> list[WorkerRun]:
+    """Those that have ended, in the order of their ends, then those that run."""
+    running: dict[str, WorkerRun] = {}
+    runs: list[WorkerRun] = []
+    for line in log.read_text().splitlines():
+        if not line.startswith("{"):
+            continue
+        event = json.loads(line)
+        at = datetime.fromisoformat(event["time"]).timestamp()
+        if event["event"] == "worker started":
+            running[event["worker"]] = WorkerRun(event["worker"], event["pid"], at)
+        elif event["event"] in {"worker exited", "worker exited unexpectedly"} and event["worker"] in running:
+            run = running.pop(event["worker"])
+            runs.append(WorkerRun(run.worker, run.pid, run.began, at, str(event["status"])))
+    return [*runs, *running.values()]
