@@ -60,13 +60,13 @@ def running_exporter(settings: Mapping[str, Any], folder: Path) -> Iterator[str]
 
 
 @contextmanager
-def running_scaler(settings: Mapping[str, Any], folder: Path) -> Iterator[tuple[httpx.Client, Path]]:
-    """A scaler that has taken a step; a client of it, and its log."""
+def running_scaler(settings: Mapping[str, Any], folder: Path) -> Iterator[tuple[httpx.Client, Program]]:
+    """A scaler that has taken a step, and a client of it."""
     program = Program("scaler", settings, folder)
     try:
         with httpx.Client(base_url=f"http://{program.address}", trust_env=False, timeout=5) as client:
             program.process.wait_for(lambda: bool((status_of(client) or {}).get("targets")))
-            yield client, program.log
+            yield client, program
     finally:
         program.stop(seconds=45)
 

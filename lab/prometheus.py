@@ -59,18 +59,24 @@ class Prometheus:
             config.write_text(text)
         web_config = home / "web.yml"
         web_config.write_text(web.config if web else "")
-        self.process = ChildProcess(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={home / 'data'}",
-                f"--web.listen-address={host}:{self.port}",
-                f"--web.config.file={web_config}",
-                "--log.level=warn",
-            ],
-            name=f"prometheus {host}:{self.port}",
-            log=home / "prometheus.log",
-        )
+        self._command = [
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={home / 'data'}",
+            f"--web.listen-address={host}:{self.port}",
+            f"--web.config.file={web_config}",
+            "--log.level=warn",
+        ]
+        self._name, self._log = f"prometheus {host}:{self.port}", home / "prometheus.log"
+        self.process = self._start()
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it again with its data; returns at once."""
+        self.process.stop()
+        self.process = self._start()
+
+    def _start(self) -> ChildProcess:
+        return ChildProcess(self._command, name=self._name, log=self._log)
 
     def wait(self) -> None:
         """Wait until it is ready; raises DiedError with the tail of its log."""

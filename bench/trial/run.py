@@ -103,8 +103,8 @@ def _world(scenario: Scenario, plant: Plant) -> Iterator[_World]:
             with start_prometheus(scrapes) as prometheus:
                 prometheus.wait_for(f'bullmq_job_completed_total{{queue="{QUEUE}"}}')
                 settings = _settings(plant, redis.address, prometheus.url, exporter, home)
-                with running_scaler(settings, home) as (status, log):
-                    yield _World(redis, bullmq, status, log, time.time() + scenario.lead)
+                with running_scaler(settings, home) as (status, scaler):
+                    yield _World(redis, bullmq, status, scaler.log, time.time() + scenario.lead)
 
 
 def _exporter_settings(redis: str) -> Mapping[str, Any]:

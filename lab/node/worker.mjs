@@ -1,5 +1,5 @@
 // A BullMQ worker process, as a scaler starts and stops it; docs/workers.md shows its last lines.
-// WORKER_QUEUE, WORKER_REDIS (host:port), WORKER_CONCURRENCY, WORKER_JOB_MS; each job's id is pushed to ran:QUEUE.
+// WORKER_QUEUE, WORKER_REDIS (host:port; several with commas: nodes of a cluster), WORKER_CONCURRENCY, WORKER_JOB_MS; each job's id is pushed to ran:QUEUE.
 // WORKER_JOB_MS_KEY: a key of Redis that has the ms of a job now, times the job's own data.factor.
 // WORKER_START_MS (least-most): it connects so long after its start.
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,11 +7,12 @@ import { Worker } from "bullmq6";
 import Redis from "ioredis";
 
 const { WORKER_QUEUE: queue, WORKER_REDIS: address, WORKER_CONCURRENCY = "1", WORKER_JOB_MS = "100", WORKER_JOB_MS_KEY: key, WORKER_START_MS = "0-0" } = process.env;
-const [host, port] = address.split(":");
+const nodes = address.split(",").map((node) => ({ host: node.split(":")[0], port: Number(node.split(":")[1]) }));
 const [least, most] = WORKER_START_MS.split("-").map(Number);
 await sleep(Math.max(0, least + (most - least) * Math.random() - performance.now())); // node's own start is a part of it
 
-const connection = new Redis({ host, port: Number(port), maxRetriesPerRequest: null });
+const redisOptions = { maxRetriesPerRequest: null };
+const connection = nodes.length > 1 ? new Redis.Cluster(nodes, { redisOptions }) : new Redis({ ...nodes[0], ...redisOptions });
 
 const work = async (job) => {
   await connection.rpush(`ran:${queue}`, job.id);

@@ -24,7 +24,7 @@ MAX_REMEMBERED_JOBS: Final = 200_000
 """Jobs of a queue that are remembered, at about 126 bytes for each."""
 
 _SAVED_WAITS: Final = 10_000
-_COUNTS: Final = (
+COUNTS: Final = (
     "added",
     "started",
     "completed",
@@ -148,7 +148,7 @@ class Jobs:
         """The state without `busy` as JSON types; of the waiting jobs only the newest, as there may be very
         many."""
         return {
-            "counts": [getattr(self, f"_{name}") for name in _COUNTS],
+            "counts": [getattr(self, f"_{name}") for name in COUNTS],
             "bounds": list(self._bounds),
             "wait": self._wait.dump(),
             "processing": {outcome: durations.dump() for outcome, durations in self._processing.items()},
@@ -163,7 +163,7 @@ class Jobs:
         busy_ms, busy_until = map(int, busy)
         if min(busy_ms, busy_until) < 0:
             raise ValueError("a time below 0")
-        counts = [int(dumped["counts"][index]) for index in range(len(_COUNTS))]
+        counts = [int(dumped["counts"][index]) for index in range(len(COUNTS))]
         wait = _Durations(len(self._bounds))
         processing = {outcome: _Durations(len(self._bounds)) for outcome in OUTCOMES}
         if tuple(dumped["bounds"]) == self._bounds:
@@ -171,7 +171,7 @@ class Jobs:
             for outcome, durations in processing.items():
                 durations.restore(dumped["processing"][outcome])
         waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
-        for name, count in zip(_COUNTS, counts, strict=True):
+        for name, count in zip(COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
         self._wait, self._processing, self._waits, self._active = wait, processing, waits, active
         self._busy_ms, self._busy_until = busy_ms, busy_until

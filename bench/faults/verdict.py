@@ -1,0 +1,104 @@
+"""What a soak shows: jobs lost, run twice, failed or starved, and workers that nobody needed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from bench.faults.plan import INTERVAL, SLO, START, START_COST, Fault, Load, affected, excused
+
+_AFTER: Final = START[1] + 2 * INTERVAL
+"""Seconds after a fault's end: until a scrape and a decision have seen it, and a worker has started."""
+_HELD: Final = START_COST + _AFTER + 2 * INTERVAL
+"""Seconds that a worker may stay after jobs could have used it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobTimes:
+    """By BullMQ's own clock, in seconds from the beginning."""
+
+    added: float
+    taken: float
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A queue at one moment, and what is requested for it, and why."""
+
+    at: float
+    waiting: int
+    active: int
+    requested: int
+    ready: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one load. `killed`: workers that did not end by themselves; `repeated`: jobs that began twice."""
+
+    load: Load
+    jobs: Sequence[JobTimes]
+    looks: Sequence[Look]
+    added: int
+    failed: int
+    repeated: Sequence[str]
+    killed: Sequence[str]
+    starts: int
+
+    @property
+    def lost(self) -> int:
+        return self.added - len(self.jobs) - self.failed
+
+
+def findings(outcome: Outcome, faults: Iterable[Fault]) -> Iterator[str]:
+    """A line for each thing that must not be."""
+    name = outcome.load.name
+    if outcome.lost:
+        yield f"{name}: {outcome.lost} jobs lost"
+    if outcome.failed:
+        yield f"{name}: {outcome.failed} jobs failed"
+    if outcome.repeated:
+        yield f"{name}: jobs began twice: {', '.join(outcome.repeated[:10])}"
+    for worker in outcome.killed:
+        yield f"{name}: {worker}"
+    windows = windows_of(faults, name)
+    starved = [job for job in outcome.jobs if _late(job, windows)]
+    if starved:
+        worst = max(starved, key=lambda job: job.taken - job.added)
+        yield (
+            f"{name}: {len(starved)} jobs starved, the worst from {worst.added:.0f} s on for "
+            f"{worst.taken - worst.added:.0f} s"
+        )
+    idle = [look for look in outcome.looks if look.requested > usable(outcome, look.at)]
+    if idle:
+        worst_look = max(idle, key=lambda look: look.requested - usable(outcome, look.at))
+        yield (
+            f"{name}: {len(idle)} s with more workers than jobs could use, at {worst_look.at:.0f} s "
+            f"{worst_look.requested} rather than {usable(outcome, worst_look.at)}: {worst_look.sentence}"
+        )
+
+
+def windows_of(faults: Iterable[Fault], load: str) -> list[tuple[float, float]]:
+    """The times in which jobs of a load may wait over the SLO."""
+    return [(fault.begin, fault.end + _AFTER) for fault in faults if affected(fault, load)]
+
+
+def _late(job: JobTimes, windows: Sequence[tuple[float, float]]) -> bool:
+    wait = job.taken - job.added
+    return wait - excused((job.added, job.taken), windows) > SLO
+
+
+def usable(outcome: Outcome, at: float) -> int:
+    """Workers that jobs could use: those inside lately, or within an SLO after a start; and one more."""
+    begin, end = at - _HELD, at + START[1] + SLO
+    inside = [look.waiting + look.active for look in outcome.looks if begin <= look.at <= end]
+    return min(outcome.load.most, ceil(max(inside, default=0) / outcome.load.concurrency) + 1)
+
+
+def late(outcome: Outcome) -> int:
+    """Jobs that waited over the SLO, for whatever reason."""
+    return sum(job.taken - job.added > SLO for job in outcome.jobs)

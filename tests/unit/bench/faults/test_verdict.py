@@ -1,0 +1,74 @@
+"""The plan of a soak, and what counts as wrong in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from bench.faults.plan import EVERY, LOADS, SECONDS, Fault, arrivals, excused, faults
+from bench.faults.verdict import JobTimes, Look, Outcome, findings, usable
+
+LOAD = LOADS[0]
+PAUSE = Fault("pause", LOAD.name, 100.0, 130.0)
+RIGHT = Outcome(
+    LOAD,
+    [JobTimes(10.0, 12.0, 13.0), JobTimes(95.0, 135.0, 136.0)],
+    [Look(float(at), 0, 2, 2, 2, "2 workers") for at in range(200)],
+    added=2,
+    failed=0,
+    repeated=[],
+    killed=[],
+    starts=2,
+)
+
+
+def test_every_kind_of_fault_comes_before_any_comes_again() -> None:
+    planned = faults(3600.0, Random(1))
+    kinds = Counter(fault.kind for fault in planned)
+    assert set(kinds) == set(SECONDS)
+    assert max(kinds.values()) - min(kinds.values()) <= 1
+    assert all(fault.end + EVERY <= 3600.0 + SECONDS[fault.kind] for fault in planned)
+
+
+def test_each_load_comes_at_its_rate() -> None:
+    jobs = arrivals(36_000.0, Random(1))
+    assert jobs == sorted(jobs, key=lambda job: job.at)
+    for load in LOADS:
+        count = sum(job.load == load for job in jobs)
+        assert count == pytest.approx(1.5 * load.rate * 36_000, rel=0.1)
+
+
+def test_a_wait_is_excused_as_far_as_a_fault_lasts() -> None:
+    windows = [(10.0, 20.0), (30.0, 40.0)]
+    assert excused((15.0, 35.0), windows) == 10.0
+    assert excused((20.0, 30.0), windows) == 0.0
+
+
+def test_nothing_is_wrong_with_a_wait_that_a_pause_explains() -> None:
+    assert list(findings(RIGHT, [PAUSE])) == []
+    assert [line for line in findings(RIGHT, []) if "starved" in line]
+    other = replace(PAUSE, load=LOADS[1].name)
+    assert [line for line in findings(RIGHT, [other]) if "starved" in line]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (replace(RIGHT, added=3), "1 jobs lost"),
+        (replace(RIGHT, added=3, failed=1), "1 jobs failed"),
+        (replace(RIGHT, repeated=["7"]), "began twice: 7"),
+        (replace(RIGHT, killed=["second-1 ended at 40 s: killed by SIGKILL"]), "killed by SIGKILL"),
+        (replace(RIGHT, looks=[*RIGHT.looks, Look(150.5, 0, 2, 9, 2, "9 workers: surplus")]), "9 rather"),
+    ],
+)
+def test_what_must_not_be_is_said(changed: Outcome, said: str) -> None:
+    assert any(said in line for line in findings(changed, [PAUSE]))
+
+
+def test_workers_that_jobs_could_use_lately_are_no_waste() -> None:
+    burst = [Look(50.0, 20, 4, 12, 2, "12 workers")]
+    assert usable(replace(RIGHT, looks=[*RIGHT.looks[:50], *burst]), 60.0) == 13
+    assert usable(RIGHT, 60.0) == 2
