@@ -328,7 +328,7 @@ def backtest(
     import json
 
     from scaler.backtest.replay import NothingRecordedError
-    from scaler.backtest.report import plot, policies_of, result_data, result_table, run_backtest
+    from scaler.backtest.report import check_plot, plot, policies_of, result_data, result_table, run_backtest
     from service.commands.console import make_console
     from service.config.load import ConfigError
     from service.outcome import UnreadableError
@@ -344,6 +344,8 @@ def backtest(
             f"--step: {since / step:.0f} steps are too many: at most {_MAX_STEPS}; set a longer step",
         )
     try:
+        if picture:
+            check_plot(picture)
         results = [
             run_backtest(
                 settings, target, policies_of(settings, target, files), since=since, step=step, start=start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,16 +155,23 @@ def result_table(result: BacktestResult) -> RenderableType:
 _WAITS: Final = ("wait_p50_seconds", "wait_p95_seconds", "wait_p99_seconds", "wait_longest_seconds")
 
 
+def check_plot(path: str) -> None:
+    """Before the minutes that a backtest takes. Raises ConfigError: `plot` could not write to this path."""
+    if find_spec("matplotlib") is None:
+        why = "needs matplotlib: install oxherd[plot]"
+        raise ConfigError("--plot", path, "command line", why)
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise ConfigError("--plot", path, "command line", f"there is no folder {folder}")
+
+
 def plot(results: Sequence[BacktestResult], path: str) -> None:
     """Arrivals, waiting jobs and workers over time, a column for each target.
 
-    Raises ConfigError: matplotlib is not installed, or the file cannot be written.
+    Raises ConfigError: the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        why = "needs matplotlib: install oxherd[plot]"
-        raise ConfigError("--plot", path, "command line", why) from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7 * len(results), 9), layout="constrained")
     panels = figure.subplots(3, len(results), sharex="col", squeeze=False)
     for column, result in enumerate(results):

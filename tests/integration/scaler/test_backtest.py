@@ -19,7 +19,7 @@ from lab.programs import find_program
 from lab.prometheus import promtool
 from service.clock import now
 
-pytestmark = pytest.mark.timeout(120)  # up to 17 s alone, of computing
+pytestmark = pytest.mark.timeout(300)  # up to 17 s alone, of computing
 
 ROOT = Path(__file__).parents[3]
 STEP = 15
@@ -106,7 +106,7 @@ def scaling(*arguments: str, config: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "scaler", *arguments, "--config", str(config)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "160"},
         check=False,
