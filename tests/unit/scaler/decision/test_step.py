@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +59,19 @@ def test_never_outside_the_bounds_and_never_in_on_missing_metrics(name: str, ste
         assert 1 <= decision.workers <= 12
         if isinstance(observation.sample, Missing):
             assert decision.workers >= observation.workers
+
+
+@given(names, steps_of, st.sets(st.integers(0, 49)))
+def test_never_in_while_a_part_is_unknown(name: str, steps: Steps, unknown: set[int]) -> None:
+    memory, workers, completed = None, 2, 0.0
+    for index, (waiting, active, ended) in enumerate(steps):
+        completed += ended
+        observation = observe(5.0 * index, workers, waiting, active, completed)
+        if index in unknown:
+            observation = replace(observation, unknown=Missing("empty", "no series"))
+        decision, memory = step(policy(name, cooldown_seconds=0), 5.0, observation, Control(), memory)
+        assert decision.workers >= workers or index not in unknown
+        workers = decision.workers
 
 
 @given(names, steps_of, st.integers(0, 49))
