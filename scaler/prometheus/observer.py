@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -73,7 +73,7 @@ class Observer:
             queries: query_text(queries, settings.matchers, {key.name for key in keys})
             for queries, keys in self._queues.items()
         }
-        self._origins: dict[QuerySettings, Mapping[QueueKey, Labels]] = {}
+        self._readings: dict[QuerySettings, Reading] = {}
         self._ahead = 0.0
         self._logged_url: str | None = settings.urls[0]
 
@@ -179,17 +179,17 @@ class Observer:
                 queries,
                 queried_at=time,
                 replica_labels=self._settings.replica_labels,
-                origins_before=self._origins.get(queries),
-                ahead=self._ahead,
+                before=self._before(queries),
             )
         except UnreadableError as error:
             return Missing(error.kind, str(error))
         self._ahead = reading.ahead
-        origins = self._origins.get(queries, {})
-        # A queue that is absent for a while keeps its exporter, or another's counters would seem to continue.
-        absent = (self._queues[queries] & origins.keys()) - reading.origins.keys()
-        self._origins[queries] = {**reading.origins, **{key: origins[key] for key in absent}}
+        self._readings[queries] = reading
         return reading
+
+    def _before(self, queries: QuerySettings) -> Reading:
+        """The former reading, with the clock offset of the last reading of any queries."""
+        return replace(self._readings.get(queries, Reading({})), ahead=self._ahead)
 
     def _log_server_change(self, url: str | None, why: str) -> None:
         """Log each change of the server that answers."""
