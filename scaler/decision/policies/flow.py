@@ -85,7 +85,7 @@ def update_flow(flow: Flow | None, sample: QueueSample) -> Flow | None:
         return replace(flow, broken=True) if flow is not None and kept else None
     jobs_ended, inside = sample.completed + sample.failed, sample.waiting + sample.active
     due = sample.due or 0.0
-    if flow is None:
+    if flow is None or sample.at - flow.last.at > _LONGEST_STEP:
         first = FlowPoint(sample.at, 0.0, 0.0, 0.0, 0.0, 0.0, sample.active, inside)
         return Flow(
             (first,), jobs_ended, sample.duration_count, sample.busy_seconds, due, created=sample.created

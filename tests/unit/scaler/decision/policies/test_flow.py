@@ -138,8 +138,10 @@ def test_there_is_a_rate_at_intervals_of_more_than_what_is_remembered(interval: 
     assert mean_rate(flow, 30) == pytest.approx(2.0)
 
 
-def test_a_memory_of_yesterday_tells_no_rate() -> None:
-    assert not flow_of(sample(0, 0), sample(5, 10), sample(86_400, 90_000)).measured
+@pytest.mark.parametrize("created", [None, 86_000.0], ids=["same counters", "after a restart"])
+def test_a_memory_of_yesterday_tells_no_rate(created: float | None) -> None:
+    today = replace(sample(86_400, 90_000), created=created)
+    assert not flow_of(sample(0, 0), sample(5, 10), today).measured
 
 
 def test_old_points_are_few() -> None:
