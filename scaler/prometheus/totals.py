@@ -43,9 +43,9 @@ def continue_totals(
     """
     known = {key: sample for key, sample in samples.items() if isinstance(sample, QueueSample)}
     combined = combine(known or samples)
-    if isinstance(combined, Missing):
-        return combined, before
     queues: dict[QueueKey, tuple[object, QueueSample] | None] = dict.fromkeys(samples)
+    if isinstance(combined, Missing):
+        return combined, None if before is None else replace(before, queues=queues)
     queues |= {key: (sources.get(key), sample) for key, sample in known.items()}
     sums = {name: getattr(combined, name) for name in TOTALS}
     if before is None:

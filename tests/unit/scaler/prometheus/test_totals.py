@@ -114,9 +114,11 @@ def test_durations_that_begin_with_the_first_attempt_break_nothing() -> None:
 
 def test_without_any_known_queue_the_target_is_missing_and_its_totals_stay() -> None:
     _, totals = continue_totals(None, {MAIL: sample(1000, 7.0)}, {}, 1000)
-    combined, after = continue_totals(totals, {MAIL: GONE}, {}, 1005)
+    combined, totals = continue_totals(totals, {MAIL: GONE}, {}, 1005)
     assert combined == GONE
-    assert after == totals
+    later, _ = continue_totals(totals, {MAIL: sample(1010, 30_020.0)}, {}, 1010)
+    assert isinstance(later, QueueSample)
+    assert (later.completed, later.created) == (7.0, 1010)
 
 
 # --- what the policy makes of them --------------------------------------------------------------------------
