@@ -120,6 +120,22 @@ def test_one_query_a_look_over_one_connection(observer: ObserverOf) -> None:
     assert list(parse_qs(body)) == ["query"]
 
 
+def test_parameters_of_the_settings_are_in_every_request(observer: ObserverOf) -> None:
+    with serving(well) as server:
+        assert waiting(observer(server.url, parameters={"deny_partial_response": "1"})) == 3
+    body = parse_qs(server.requested[0][3])
+    assert body["deny_partial_response"] == ["1"]
+    assert len(body["query"]) == 1
+
+
+def test_a_partial_answer_makes_way_for_another_server(observer: ObserverOf) -> None:
+    partial = a_sample("a").replace(b'"status": "success"', b'"status": "success", "isPartial": true')
+    with serving(answering(200, partial)) as first, serving(well) as second:
+        alone = missing(observer(first.url))
+        assert (alone.kind, "isPartial" in alone.message) == ("error", True)
+        assert observe(observer(first.url, second.url)).url == second.url
+
+
 def test_the_path_of_the_url_comes_before_the_apis(observer: ObserverOf) -> None:
     with serving(well) as server:
         assert waiting(observer(f"{server.url}/some/prometheus/")) == 3
