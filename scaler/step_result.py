@@ -188,8 +188,9 @@ class StepCounters:
                 self.decisions[key] = self.decisions.get(key, 0) + 1
             if isinstance(step.acted, NotApplied):
                 self._error(step.acted.kind)
-            if isinstance(step.sample, Missing):
-                self._error(f"metrics_{step.sample.kind}")
+            unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
+            if unknown is not None:
+                self._error(f"metrics_{unknown.kind}")
 
     def _error(self, kind: str) -> None:
         self.errors[kind] = self.errors.get(kind, 0) + 1

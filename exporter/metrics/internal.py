@@ -37,7 +37,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "gauge",
         "Always 1, with the Redis deployment that is read, the same at all of its exporters: redis.name, "
         "else the lowest node id of a cluster, else the id of the replication (INFO).",
-        ("deployment",),
+        ("redis_deployment",),  # Kubernetes' service discovery often adds a label `deployment`
         _deployment,
     ),
     Family(

@@ -274,8 +274,8 @@ def _table(
 def _add_status(
     statuses: dict[Labels, ExporterStatus], measure: str, labels: dict[Any, Any], value: Any
 ) -> None:
-    """Raises TypeError and KeyError."""
-    deployment = labels.pop(DEPLOYMENT_LABEL) if measure == "deployment" else None
+    """Raises TypeError."""
+    deployment = labels.pop(DEPLOYMENT_LABEL, "") if measure == "deployment" else None
     origin = _labels(labels)
     if not isinstance(value, str) or not isinstance(deployment, str | None):
         raise TypeError

@@ -53,7 +53,7 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "deployment": "oxherd_redis_deployment_info{{matchers}}",
     "started": "process_start_time_seconds{{matchers}} and bullmq_up{{matchers}}",
 }
-DEPLOYMENT_LABEL: Final = "deployment"
+DEPLOYMENT_LABEL: Final = "redis_deployment"
 """The label of an exporter's info series that has the identity of its Redis deployment."""
 MEASURE_LABEL: Final = "oxherd_measure"
 """The label of the measure that a series in an answer belongs to."""

@@ -80,13 +80,13 @@ def test_two_exporters_of_one_redis_are_one_also_after_it_restarts(
         prometheus.wait_for('count(bullmq_job_count{queue="mail",state="waiting"} == 5) == 2')
         under_test = observer(prometheus.url)
         assert waiting(mail(under_test)) == 5
-        before = prometheus.query("oxherd_redis_deployment_info")[0][0]["deployment"]
+        before = prometheus.query("oxherd_redis_deployment_info")[0][0]["redis_deployment"]
         fresh_redis.stop()
         fresh_redis.restart()
 
         def identified_again() -> bool:
             series = prometheus.query("oxherd_redis_deployment_info")
-            now = {labels["deployment"] for labels, _ in series}
+            now = {labels["redis_deployment"] for labels, _ in series}
             return len(series) == 2 and len(now) == 1 and now != {before}
 
         wait_until(identified_again, what="both have its new identity", seconds=60, every=0.2)

@@ -37,7 +37,7 @@ class Exposition:
     ) -> None:
         lines = [f"bullmq_up {up}", f"process_start_time_seconds {start}"]
         if info:
-            lines.append(f'oxherd_redis_deployment_info{{deployment="{info}"}} 1')
+            lines.append(f'oxherd_redis_deployment_info{{redis_deployment="{info}"}} 1')
         for name, figures in queues:
             labels = f'prefix="bull",queue="{name}"'
             states = {"waiting": 0.0, "prioritized": 0.0, "active": 0.0} | {

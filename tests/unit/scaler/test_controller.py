@@ -296,7 +296,9 @@ def test_what_is_unknown_of_a_target_is_reported_and_takes_no_more_than_its_shar
 
     mail, video = FakeTarget(), FakeTarget()
     targets = [Managed("mail", POLICY, mail), Managed("video", POLICY, video)]
-    result = Controller(RecordingState()).step(Partial({"mail": 200, "video": 200}), targets, 5.0, most=8)
+    scaler = Controller(RecordingState())
+    result = scaler.step(Partial({"mail": 200, "video": 200}), targets, 5.0, most=8)
+    assert scaler.counters.errors == {"metrics_empty": 1}
     steps = {step.name: step for step in result.steps}
     assert "MetricsStale" in steps["mail"].conditions
     assert {name: step.desired for name, step in steps.items()} == {"mail": 5, "video": 3}

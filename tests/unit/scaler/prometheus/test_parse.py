@@ -50,7 +50,7 @@ def started(value: str, labels: Mapping[str, str] = A) -> Json:
 
 
 def deployment(identity: str, labels: Mapping[str, str] = A) -> Json:
-    metric = {"oxherd_measure": "deployment", "deployment": identity, **labels}
+    metric = {"oxherd_measure": "deployment", "redis_deployment": identity, **labels}
     return {"metric": metric, "value": [NOW, "1"]}
 
 
@@ -323,6 +323,11 @@ def test_two_exporters_of_one_deployment_are_one() -> None:
 
 def test_an_exporter_that_has_no_identity_yet_is_no_other_deployment() -> None:
     assert kind(mail(*series_of(A), *series_of(B), deployment("x", A))) == "sample"
+
+
+def test_an_identity_whose_label_was_dropped_is_not_known() -> None:
+    dropped = {"metric": {"oxherd_measure": "deployment", **B}, "value": [NOW, "1"]}
+    assert kind(mail(*series_of(A), *series_of(B), deployment("x", A), dropped)) == "sample"
 
 
 def test_identities_may_differ_for_less_than_a_minute_while_a_redis_restarts() -> None:
