@@ -137,12 +137,15 @@ class RedisState:
     """The deployment: its topology, and for each known node its own reading or the reason why there is none.
 
     `failovers` counts failovers by shard since the exporter started; empty without a failover watcher.
+    `deployment` is its name in the settings, else what exporters of the same deployment have in common; None:
+    not known yet.
     """
 
     topology: Topology
     nodes: Mapping[str, Outcome[NodeReading]]
     sentinel: SentinelMaster | None = None
     failovers: Mapping[str, int] = field(default_factory=dict)
+    deployment: str | None = None
 
     def readings(self) -> dict[str, NodeReading]:
         """The nodes that answered, by address."""

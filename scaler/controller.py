@@ -163,6 +163,7 @@ class Controller:
             metrics.sample,
             control,
             activity=self._activity(target.name, metrics.sample),
+            unknown=metrics.unknown,
         )
         if isinstance(outcome, Failed):
             return undecided
@@ -176,6 +177,7 @@ class Controller:
             metrics.sample,
             workers.start_seconds,
             workers.contested,
+            unknown=metrics.unknown,
         )
         memory = self._memories[target.name]
         decision, learned = step(settings, interval, observation, control, memory)
@@ -261,7 +263,8 @@ def _problem(step: TargetStep) -> str:
         return step.workers.message
     if isinstance(step.acted, NotApplied):
         return step.acted.message
-    return step.sample.message if isinstance(step.sample, Missing) else ""
+    unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
+    return "" if unknown is None else unknown.message
 
 
 def _facts(step: TargetStep) -> dict[str, object]:

@@ -19,7 +19,8 @@ class QueueSample:
     seconds of `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall due
     within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time; `held`:
     those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
-    again, 0 while it does, None: there is no limit, or it is not known.
+    again, 0 while it does, None: there is no limit, or it is not known; `created`: unix time since when the
+    totals count the same jobs, so that those of another `created` do not continue them (None: not known).
     """
 
     at: float
@@ -35,6 +36,7 @@ class QueueSample:
     busy_seconds: float | None = None
     held: float | None = None
     limit_seconds: float | None = None
+    created: float | None = None
 
 
 DUE_SECONDS = 60.0
@@ -52,11 +54,13 @@ class Missing:
 @dataclass(frozen=True, slots=True)
 class TargetMetrics:
     """The metrics of a target's queues together; `queues` are the names that exist of those it serves, `busy`
-    those of them with jobs that wait, run or are due."""
+    those of them with jobs that wait, run or are due. `unknown`: what is missing beside the sample, which is
+    then a lower bound (None: nothing)."""
 
     queues: tuple[str, ...]
     sample: QueueSample | Missing
     busy: tuple[str, ...] = ()
+    unknown: Missing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Observation:
     """The input of a decision. `workers` is the requested number, `ready` how many can take jobs (None: not
     known), `start_seconds` the 0.9-quantile of measured start times (None: not measured yet), `contested` who
     else scales the target (None: nobody), `idle` how many of the ready workers have no job (None: not
-    known)."""
+    known), `unknown` what is missing beside the sample, which is then a lower bound (None: nothing)."""
 
     time: float
     workers: int
@@ -73,6 +77,7 @@ class Observation:
     start_seconds: float | None = None
     contested: str | None = None
     idle: int | None = None
+    unknown: Missing | None = None
 
 
 @dataclass(frozen=True, slots=True)

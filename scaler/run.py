@@ -161,9 +161,11 @@ class Scaler:
             existing = self._targets.get(name)
             target = existing[1] if existing else self._backend.target(target_settings)
             self._targets[name] = target_settings, target
+        metrics_source = PrometheusMetrics(settings)
         if self._metrics_source:
             self._metrics_source.close()
-        self._metrics_source, self._prepared = PrometheusMetrics(settings), settings
+            metrics_source.continuing(self._metrics_source)
+        self._metrics_source, self._prepared = metrics_source, settings
         return self._metrics_source
 
     def _managed(self, settings: ScalerSettings) -> Iterator[Managed]:

@@ -40,6 +40,7 @@ class TargetStep:
     decision: Decision | None = None
     acted: Applied | NotApplied | None = None
     activity: Activity | None = None
+    unknown: Missing | None = None
 
     @property
     def desired(self) -> int | None:
@@ -56,7 +57,7 @@ class TargetStep:
             conditions.add("TargetNotFound")
         if "forbidden" in kinds:
             conditions.add("Forbidden")
-        if isinstance(self.sample, Missing):
+        if isinstance(self.sample, Missing) or self.unknown is not None:
             conditions.add("MetricsStale")
         return frozenset(conditions)
 
@@ -117,7 +118,11 @@ def within_capacity(
     demands = []
     for step in steps:
         if step.desired is not None:
-            least = step.desired if step.name in fixed else max(step.settings.min_workers, _busy(step))
+            least = max(step.settings.min_workers, _busy(step))
+            if step.name in fixed:  # of a target with unknown queues only what there is: more is a proposal
+                least = (
+                    step.desired if step.unknown is None else min(step.desired, max(least, _current(step)))
+                )
             demands.append(Demand(step.name, step.desired, least, priorities[step.name]))
     granted = share(demands, most)
     return [
@@ -126,6 +131,10 @@ def within_capacity(
         else replace(step, decision=_limited(step.decision, granted[step.name], most))
         for step in steps
     ]
+
+
+def _current(step: TargetStep) -> int:
+    return step.workers.value.requested if isinstance(step.workers, Ok) else 0
 
 
 def _busy(step: TargetStep) -> int:
@@ -179,8 +188,9 @@ class StepCounters:
                 self.decisions[key] = self.decisions.get(key, 0) + 1
             if isinstance(step.acted, NotApplied):
                 self._error(step.acted.kind)
-            if isinstance(step.sample, Missing):
-                self._error(f"metrics_{step.sample.kind}")
+            unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
+            if unknown is not None:
+                self._error(f"metrics_{unknown.kind}")
 
     def _error(self, kind: str) -> None:
         self.errors[kind] = self.errors.get(kind, 0) + 1

@@ -56,6 +56,8 @@ def _why(step: TargetStep, condition: Condition) -> str:
         failed = step.workers if isinstance(step.workers, Failed) else step.acted
         if isinstance(failed, Failed | NotApplied):
             return failed.message
-    if condition == "MetricsStale" and isinstance(step.sample, Missing):
-        return step.sample.message
+    if condition == "MetricsStale":
+        unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
+        if unknown is not None:
+            return unknown.message
     return step.decision.sentence if step.decision else condition

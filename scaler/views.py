@@ -78,7 +78,7 @@ def _target(step: TargetStep, origins: Mapping[str, str]) -> ScalerView:
 def _metrics(step: TargetStep) -> ScalerView:
     if isinstance(step.sample, Missing):
         return {"missing": step.sample.kind, "why": step.sample.message}
-    figures = {name: value for name, value in asdict(step.sample).items() if name != "at"}
+    figures = {name: value for name, value in asdict(step.sample).items() if name not in ("at", "created")}
     return {"missing": None, "age_seconds": max(0.0, step.time - step.sample.at), **figures}
 
 

@@ -12,6 +12,7 @@ from service.config.load import ConfigError, Given, from_environment, secret_nam
 from service.config.variables import Known, Notice, is_service_url, unknown_variables
 
 EXPORTER_VARIABLES: Final[dict[str, str]] = {
+    "REDIS_NAME": "redis.name",
     "REDIS_URL": "redis.url",
     "REDIS_URL_FILE": "redis.url_file",
     "REDIS_HOST": "redis.host",

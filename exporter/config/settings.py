@@ -26,6 +26,12 @@ class TlsSettings(Model):
 class RedisSettings(Model):
     """One deployment: a URL, or cluster seeds, or sentinels. Any reachable node leads to all others."""
 
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="name of the deployment, the same at all of its exporters; absent: an id of its nodes",
+    )
     url: SecretStr | None = Field(
         None,
         description="redis:// or rediss:// host:port of any node, or unix:///path/of/socket; /1 or ?db=1 at "

@@ -1,4 +1,4 @@
-"""The exporter itself: success and duration of collecting from each source."""
+"""The exporter itself: what it reads, and success and duration of collecting from each source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from exporter.assessment import Assessment, succeeded
 from exporter.metrics.family import Family, Sample
 from exporter.snapshot import Snapshot
-from service.outcome import Outcome
+from service.outcome import Outcome, value_or_none
 
 
 def _success(assessment: Assessment) -> Iterator[Sample]:
@@ -25,7 +25,21 @@ def _parts(snapshot: Snapshot) -> Iterator[tuple[str, Outcome[object]]]:
     yield from snapshot.parts().items()
 
 
+def _deployment(assessment: Assessment) -> Iterator[Sample]:
+    state = value_or_none(assessment.snapshot.redis)
+    if state is not None and state.deployment:
+        yield (state.deployment,), 1.0
+
+
 FAMILIES: Final[tuple[Family, ...]] = (
+    Family(
+        "oxherd_redis_deployment_info",
+        "gauge",
+        "Always 1, with the Redis deployment that is read, the same at all of its exporters: redis.name, "
+        "else the lowest node id of a cluster, else the id of the replication (INFO).",
+        ("redis_deployment",),  # Kubernetes' service discovery often adds a label `deployment`
+        _deployment,
+    ),
     Family(
         "oxherd_collect_success",
         "gauge",

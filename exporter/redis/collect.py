@@ -37,6 +37,7 @@ def collect_redis(
 ) -> RedisState:
     """Never raises for errors of Redis. Until the nodes are discovered, the state is that of the seeds."""
     state = _collect(deployment, deadline)
+    state = replace(state, deployment=deployment.identify(state))
     return replace(state, failovers=watcher.counts) if watcher else state
 
 

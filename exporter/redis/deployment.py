@@ -36,12 +36,13 @@ from exporter.redis.find import (
     unknown_master,
     with_masters,
 )
+from exporter.redis.identity import deployment_identity
 from exporter.redis.info import parse_info
 from exporter.redis.pool import GRACE, ConnectionPools, Exchange, Pending, Replies
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
-from exporter.snapshot import Info, Mode, Topology
+from exporter.snapshot import Info, Mode, RedisState, Topology
 from service.clock import Deadline, boottime, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
@@ -75,6 +76,7 @@ class Deployment:
         self._connected_at: dict[str, Endpoint] = {}
         self._names = NameCheck(self._pools.peers, settings.resolve_interval_seconds)
         self._discovery: Future[Topology] | None = None
+        self._identity: str | None = None
 
     @property
     def sentinels(self) -> frozenset[str]:
@@ -87,6 +89,11 @@ class Deployment:
         if self.expected_mode == "cluster":
             return 0
         return self._settings.database if self._url.database is None else self._url.database
+
+    def identify(self, state: RedisState) -> str | None:
+        """The name of the settings, else the identity that this state shows, else the last known one."""
+        self._identity = deployment_identity(state, self.database) or self._identity
+        return self._settings.name or self._identity
 
     def topology(self, deadline: Deadline) -> Topology:
         """The current topology, discovered at first use. Raises UnreadableError."""

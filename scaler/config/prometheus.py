@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_PARAMETERS: Final = frozenset({"query", "time", "start", "end", "step"})
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
 
@@ -42,7 +43,12 @@ class PrometheusSettings(_Model):
         ("http://localhost:9090",),
         min_length=1,
         description="http(s)://host:port, with the path before /api/v1 if there is one; of several, the "
-        "first that answers is queried",
+        "first that has what is asked is queried",
+    )
+    parameters: dict[str, str] = Field(
+        default_factory=dict,
+        description="parameters of every request, in quotes, such as deny_partial_response: '1' "
+        "(VictoriaMetrics) or partial_response: 'false' (Thanos)",
     )
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="time-out of the answer of one server")
     username: str | None = Field(None, description="user of basic authentication")
@@ -86,6 +92,14 @@ class PrometheusSettings(_Model):
             if isinstance(value, SecretStr) and not is_header_value(value.get_secret_value()):
                 raise ValueError(f"the value of {name} is not valid in a header")
         return headers
+
+    @field_validator("parameters")
+    @classmethod
+    def _are_parameters(cls, parameters: dict[str, str]) -> dict[str, str]:
+        for name in parameters:
+            if name in _OWN_PARAMETERS or not name:
+                raise ValueError(f"{name!r} cannot be set")
+        return parameters
 
     @field_validator("matchers")
     @classmethod
@@ -209,11 +223,13 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         plain = not (parts.query or parts.fragment) and url.isascii() and url.isprintable() and " " not in url
-        user = "@" in parts.netloc
+        user, query = "@" in parts.netloc, bool(parts.query)
     except ValueError:
-        fits = plain = user = False
+        fits = plain = user = query = False
     if user:
         raise ValueError("a URL must not contain a user or password: set username and password instead")
+    if query:
+        raise ValueError("a URL must not contain parameters: set prometheus.parameters instead")
     if not (fits and plain):
         raise ValueError("has to be http://host:port or https://host:port, optionally with a path")
 

@@ -107,19 +107,28 @@ class _Step:
 
 
 def _stale(step: _Step) -> None:
-    """Missing metrics are not zero: hold, or scale out to the fallback; never scale in."""
-    if not isinstance(step.sample, Missing):
+    """Missing metrics are not zero: hold, or scale out to the fallback; never scale in. What is known beside
+    them is a lower bound, on which to scale out."""
+    unknown = step.sample if isinstance(step.sample, Missing) else step.observation.unknown
+    if unknown is None:
         step.memory = replace(step.memory, failures=0) if step.memory.failures else step.memory
         return
     failures = step.memory.failures + 1
     step.memory = replace(step.memory, failures=failures)
     step.conditions.add("MetricsStale")
-    step.hold("metrics_missing", f"held at {step.current}: {step.sample.message}")
-    step.reason = "metrics_missing"
+    if isinstance(step.sample, Missing):
+        step.hold("metrics_missing", f"held at {step.current}: {unknown.message}")
+        step.reason = "metrics_missing"
+    elif step.workers < step.current:
+        note = f"{step.workers} proposed: held at {step.current}, as not all is known: {unknown.message}"
+        step.set_workers(step.current, "metrics_missing", note)
+    else:
+        step.notes.append(f"at least {step.workers}, as not all is known: {unknown.message}")
     fallback = step.settings.fallback_workers
-    if fallback is not None and failures >= step.settings.fallback_after_failures and fallback > step.current:
+    if fallback is not None and failures >= step.settings.fallback_after_failures and fallback > step.workers:
         note = f"{failures} steps without metrics: fallback to {fallback} workers"
         step.set_workers(fallback, "fallback", note)
+        step.final = True
 
 
 def _contested(step: _Step) -> None:
@@ -158,7 +167,7 @@ def _zero(step: _Step) -> None:
         return
     since = step.memory.idle_since
     jobs = sample.waiting + sample.active + (sample.due or 0.0)
-    if jobs > 0:
+    if jobs > 0 or step.observation.unknown is not None:
         step.memory = replace(step.memory, idle_since=None) if since is not None else step.memory
     elif since is None or since > step.observation.time:
         step.memory = replace(step.memory, idle_since=step.observation.time)

@@ -48,7 +48,7 @@ class Server:
         Raises UnreadableError: unreachable, timeout, refused, invalid, error; its text holds no secret.
         """
         headers, secrets = self._headers()
-        query = urlencode(parameters)
+        query = urlencode({**self._settings.parameters, **parameters})
         try:
             response = self._exchange(path, query, headers, deadline)
             if response.status == HTTPStatus.METHOD_NOT_ALLOWED and self._post:

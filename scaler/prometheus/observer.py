@@ -1,13 +1,14 @@
-"""Queries Prometheus for the figures of the queues, at the first of its servers that answers."""
+"""Queries Prometheus for the figures of the queues, at the first of its servers that has them."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Any, Final, TypeAlias, TypeVar
 
 from scaler.config.prometheus import MOST_QUERIES, PrometheusSettings, QuerySettings
@@ -27,6 +28,10 @@ QueriedQueues: TypeAlias = Mapping[QuerySettings, Iterable[QueueKey]]
 """The queues by the queries of their figures; without any: all queues."""
 
 _GRACE_SECONDS: Final = 0.2
+_NO_SERIES: Final = Missing("empty", "there is no such series")
+_STALE_SECONDS: Final = 45.0  # three scrapes of 15 s: a server that is so far behind may be cut off
+_CLEARLY_SECONDS: Final = 20.0  # two servers scrape at different times: a smaller difference is usual
+_COMPARE_SECONDS: Final = 30.0  # between two comparisons in which no server had what is lacking
 _MAX_POINTS: Final = 10_000  # Prometheus refuses more than 11,000 a series
 
 
@@ -59,6 +64,30 @@ class QueryResult:
         return self.time - min(samples) if samples else None
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What an answer lacks: queues, by their queries (None: it has none at all), and the age of the newest
+    sample in seconds."""
+
+    missing: frozenset[tuple[QuerySettings, QueueKey | None]]
+    age: float
+
+    @property
+    def stale(self) -> bool:
+        return self.age > _STALE_SECONDS
+
+    def __bool__(self) -> bool:
+        return bool(self.missing) or self.stale
+
+    def compared_with(self, other: Lack) -> str | None:
+        """In what the other answer is clearly better; None: in nothing."""
+        if len(other.missing) < len(self.missing) and other.age < self.age + _CLEARLY_SECONDS:
+            return f"it lacks {len(self.missing) - len(other.missing)} queues that another server has"
+        if len(other.missing) == len(self.missing) and other.age < self.age - _CLEARLY_SECONDS:
+            return f"its metrics are {self.age - other.age:.0f} s older than those of another server"
+        return None
+
+
 class Observer:
     """Queries all queues at once. For one thread at a time; constructing it does not connect."""
 
@@ -73,8 +102,9 @@ class Observer:
             queries: query_text(queries, settings.matchers, {key.name for key in keys})
             for queries, keys in self._queues.items()
         }
-        self._origins: dict[QuerySettings, Mapping[QueueKey, Labels]] = {}
+        self._readings: dict[QuerySettings, Reading] = {}
         self._ahead = 0.0
+        self._compared: tuple[Lack, float] | None = None
         self._logged_url: str | None = settings.urls[0]
 
     @property
@@ -85,16 +115,18 @@ class Observer:
     def observe(self, deadline: Deadline) -> QueryResult:
         """The current figures. Never raises for a server: what could not be read is Missing."""
         time, began = now(), monotonic()
-        readings: dict[QuerySettings, Reading | Missing]
-        url, why = None, ""
         try:
-            url, answers = self._first_healthy(self._query, deadline, seconds=self._settings.timeout_seconds)
-            readings = {queries: self._read(queries, answer, time) for queries, answer in answers.items()}
+            best = self._best_answer(time, deadline)
         except UnreadableError as error:
-            why = str(error)
-            readings = {queries: Missing(error.kind, why) for queries in self._texts}
-        self._log_server_change(url, why)
-        return QueryResult(time, monotonic() - began, url, readings)
+            self._log_server_change(None, str(error))
+            readings = dict.fromkeys(self._texts, Missing(error.kind, str(error)))
+            return QueryResult(time, monotonic() - began, None, readings)
+        for queries, reading in best.readings.items():
+            if isinstance(reading, Reading):
+                self._ahead = reading.ahead
+                self._readings[queries] = reading
+        self._log_server_change(best.server.server.url, "")
+        return QueryResult(time, monotonic() - began, best.server.server.url, best.readings)
 
     def range(
         self, query: str, start: float, end: float, step: float, deadline: Deadline
@@ -114,7 +146,7 @@ class Observer:
                 "step": f"{step:.3f}",
             }
             query_range = partial(self._query_range, parameters)
-            _, series = self._first_healthy(query_range, deadline, seconds=deadline.remaining())
+            series = self._first_healthy(query_range, deadline, seconds=deadline.remaining())
             for labels, points in series.items():
                 series_by_labels.setdefault(labels, []).extend(points)
         return series_by_labels
@@ -124,32 +156,102 @@ class Observer:
         for state in self._servers:
             state.server.close()
 
+    def _best_answer(self, time: float, deadline: Deadline) -> _ServerAnswer:
+        """That of the first server that lacks nothing, else of the one that lacks least.
+
+        A server that lacks what another one has is queried after it for a while. Raises UnreadableError.
+        """
+        best: _ServerAnswer | None = None
+        others: list[_ServerAnswer] = []
+        for state, answers in self._answers(self._query, deadline, seconds=self._settings.timeout_seconds):
+            readings = {queries: self._read(queries, answer, time) for queries, answer in answers.items()}
+            answer = _ServerAnswer(state, readings, self._lack(readings, time))
+            if best is None:
+                best = answer
+            elif best.lack.compared_with(answer.lack) is not None:
+                others.append(best)
+                best = answer
+            else:
+                others.append(answer)
+            if not best.lack or not self._is_worth_comparing(best.lack):
+                break
+        else:
+            self._compared = (best.lack, monotonic() + _COMPARE_SECONDS) if best is not None else None
+        if best is None:
+            raise UnreadableError("timeout", "no time left before the deadline")
+        best.server.answered()
+        for other in others:
+            why = other.lack.compared_with(best.lack)
+            other.server.answered() if why is None else other.server.failed(why)
+        return best
+
+    def _is_worth_comparing(self, lack: Lack) -> bool:
+        """Whether other servers may have what is lacking: unless they just had as little."""
+        if self._compared is None:
+            return True
+        compared, due = self._compared
+        return monotonic() >= due or not lack.missing <= compared.missing or lack.stale > compared.stale
+
+    def _lack(self, readings: Mapping[QuerySettings, Reading | Missing], time: float) -> Lack:
+        """What these readings lack of the queues that are queried by name, or were there in the last ones."""
+        missing: set[tuple[QuerySettings, QueueKey | None]] = set()
+        newest: float | None = None
+        for queries, reading in readings.items():
+            samples = reading.samples if isinstance(reading, Reading) else {}
+            there = [sample.at for sample in samples.values() if isinstance(sample, QueueSample)]
+            before = self._readings.get(queries, Reading({})).samples
+            expected = {key for key, sample in before.items() if isinstance(sample, QueueSample)}
+            missing |= {
+                (queries, key)
+                for key in expected | self._queues[queries]
+                if isinstance(sample := samples.get(key, _NO_SERIES), Missing) and sample.kind == "empty"
+            }
+            if not there:
+                missing.add((queries, None))
+            newest = max((at for at in (newest, *there) if at is not None), default=None)
+        return Lack(frozenset(missing), inf if newest is None else time - newest)
+
     def _first_healthy(
         self, query: Callable[[Server, Deadline], T], deadline: Deadline, *, seconds: float
-    ) -> tuple[str, T]:
-        """The URL and the answer of the first healthy server, each with at most `seconds` to answer.
+    ) -> T:
+        """The answer of the first healthy server. Raises UnreadableError, see `_answers`."""
+        state, answer = next(self._answers(query, deadline, seconds=seconds))
+        state.answered()
+        return answer
 
-        Those that failed recently come last. Raises UnreadableError, that of the first server, if all fail.
+    def _answers(
+        self, query: Callable[[Server, Deadline], T], deadline: Deadline, *, seconds: float
+    ) -> Iterator[tuple[_ServerState, T]]:
+        """The servers that answer, each with at most `seconds` to do so.
+
+        Those that failed recently are queried only if no other one answers. Raises UnreadableError, that of
+        the first server, if all fail.
         """
         healthy = [server for server in self._servers if server.is_due()]
         failing = [server for server in self._servers if server not in healthy]
         first_error: UnreadableError | None = None
+        answered = False
         for index, state in enumerate((*healthy, *failing)):
+            if answered and index >= len(healthy):
+                return
             share = deadline.remaining() / max(1, len(healthy) - index)
             try:
                 answer = query(state.server, deadline.at_most(min(seconds, share)))
             except QueryError:
                 state.answered()
+                if answered:
+                    return
                 raise
             except UnreadableError as error:
                 state.failed(str(error))
                 first_error = first_error or error
             else:
-                state.answered()
-                return state.server.url, answer
+                answered = True
+                yield state, answer
             if deadline.passed():
                 break
-        raise first_error or UnreadableError("timeout", "no time left before the deadline")
+        if not answered:
+            raise first_error or UnreadableError("timeout", "no time left before the deadline")
 
     def _query(self, server: Server, deadline: Deadline) -> dict[QuerySettings, _Answer]:
         """The answer to each query, or its error. Raises UnreadableError if all failed."""
@@ -174,22 +276,19 @@ class Observer:
         if isinstance(answer, UnreadableError):
             return Missing(answer.kind, explained(queries, str(answer)))
         try:
-            reading = read_answer(
+            return read_answer(
                 answer,
                 queries,
                 queried_at=time,
                 replica_labels=self._settings.replica_labels,
-                origins_before=self._origins.get(queries),
-                ahead=self._ahead,
+                before=self._before(queries),
             )
         except UnreadableError as error:
             return Missing(error.kind, str(error))
-        self._ahead = reading.ahead
-        origins = self._origins.get(queries, {})
-        # A queue that is absent for a while keeps its exporter, or another's counters would seem to continue.
-        absent = (self._queues[queries] & origins.keys()) - reading.origins.keys()
-        self._origins[queries] = {**reading.origins, **{key: origins[key] for key in absent}}
-        return reading
+
+    def _before(self, queries: QuerySettings) -> Reading:
+        """The former reading, with the clock offset of the last reading of any queries."""
+        return replace(self._readings.get(queries, Reading({})), ahead=self._ahead)
 
     def _log_server_change(self, url: str | None, why: str) -> None:
         """Log each change of the server that answers."""
@@ -206,6 +305,15 @@ class Observer:
 
 
 _Answer: TypeAlias = dict[str, Any] | UnreadableError
+
+
+@dataclass(frozen=True, slots=True)
+class _ServerAnswer:
+    """What one server answered."""
+
+    server: _ServerState
+    readings: dict[QuerySettings, Reading | Missing]
+    lack: Lack
 
 
 class _ServerState:

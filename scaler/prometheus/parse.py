@@ -7,34 +7,71 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from scaler.config.prometheus import QuerySettings
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.promql import DEFAULT_QUERIES, MEASURE_LABEL, QueueKey, measure_texts, quoted
+from scaler.prometheus.promql import (
+    DEFAULT_QUERIES,
+    DEPLOYMENT_LABEL,
+    MEASURE_LABEL,
+    QueueKey,
+    measure_texts,
+    quoted,
+)
 from service.outcome import UnreadableError
 
 Labels: TypeAlias = frozenset[tuple[str, str]]
 """Labels with their values. Those besides the queue's own labels identify the exporter of a series."""
 
 _REQUIRED: Final = frozenset({"waiting", "active", "timestamp"})
-_TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds")
 _MAX_LAG_SECONDS: Final = 60.0  # an exporter whose scrape is so far behind another's is gone
+_DISPUTE_SECONDS: Final = (
+    45.0  # a Redis that restarts has another identity at the next scrape of each exporter
+)
+_STATUSES: Final = frozenset({"up", "deployment", "started"})
 _CLOCK_TOLERANCE: Final = 1.0  # clocks that differ by less agree: the request takes time too
 _NUMBERS: Final = (float, int)  # not bool
 
 
+@dataclass(frozen=True, slots=True)
+class ExporterStatus:
+    """What one exporter reports of itself; None: nothing. `up`: whether it read all queues; `deployment`: the
+    identity of its Redis deployment; `started`: when its process started (unix seconds, as text)."""
+
+    up: bool | None = None
+    deployment: str | None = None
+    started: str | None = None
+
+
+UNKNOWN_EXPORTER: Final = ExporterStatus()
+
+
 @dataclass(frozen=True)
 class Reading:
-    """The content of one answer. `origins`: the exporter of each queue's sample; `up`: whether the exporters
-    report that they read all queues, None: no exporter, or not ours; `ahead`: seconds that our clock is ahead
-    of Prometheus's."""
+    """The content of one answer. `origins`: the exporter of each queue's sample; `exporters`: those that
+    report of themselves; `disputed`: since when (unix seconds) two deployments have this queue; `ahead`:
+    seconds that our clock is ahead of Prometheus's."""
 
     samples: Mapping[QueueKey, QueueSample | Missing]
     origins: Mapping[QueueKey, Labels] = field(default_factory=dict)
-    up: bool | None = None
+    exporters: Mapping[Labels, ExporterStatus] = field(default_factory=dict)
+    disputed: Mapping[QueueKey, float] = field(default_factory=dict)
     ahead: float = 0.0
+
+    @property
+    def up(self) -> bool | None:
+        """Whether all exporters report that they read all queues; None: no exporter, or not ours."""
+        ups = [exporter.up for exporter in self.exporters.values() if exporter.up is not None]
+        return all(ups) if ups else None
+
+    def source(self, key: QueueKey) -> tuple[Labels, str | None] | None:
+        """Whose counters a queue's are: of which exporter, and of which run of it."""
+        origin = self.origins.get(key)
+        if origin is None:
+            return None
+        return origin, self.exporters.get(origin, UNKNOWN_EXPORTER).started
 
     def of(self, key: QueueKey) -> QueueSample | Missing:
         """A queue's sample; Missing "empty" with the likely reason if there is none."""
@@ -58,32 +95,36 @@ def read_answer(
     *,
     queried_at: float,
     replica_labels: Collection[str] = (),
-    origins_before: Mapping[QueueKey, Labels] | None = None,
-    ahead: float = 0.0,
+    before: Reading | None = None,
 ) -> Reading:
     """The samples in the parsed JSON that answers `query_text`, queried at our unix time `queried_at`.
 
-    Of several exporters of a queue, the one in `origins_before` counts as long as it is not a minute
-    behind, else the one scraped last: their counters differ, so that they are never mixed or summed. When it
-    changes, the totals are left out once, as they do not continue the former ones. `ahead` is the former
-    clock offset: it is kept within a second, so that a scrape has the same time when it is read twice.
-    Raises UnreadableError for anything that is not an answer to such a query.
+    Of several exporters of a queue, the one in `before`, the former reading, counts as long as it is not a
+    minute behind, else the one scraped last: their counters differ, so that they are never mixed or summed.
+    Exporters of two Redis deployments are a duplicate, unless their identities differ for less than a minute:
+    each is as old as its scrape. The former clock offset is kept within a second, so that a scrape has the
+    same time when it is read twice. Raises UnreadableError for anything that does not answer such a query.
     """
-    table, ups, times = _table(vector(document), queries)
+    before = before or Reading({})
+    table, statuses, times = _table(vector(document), queries)
     samples: dict[QueueKey, QueueSample | Missing] = {}
     origins: dict[QueueKey, Labels] = {}
-    origins_before = origins_before or {}
-    replicas = frozenset(replica_labels)
-    ahead = _clock_offset(times, queried_at, ahead)
-    for key, exporters in table.items():
-        before = origins_before.get(key)
+    disputed: dict[QueueKey, float] = {}
+    ahead = _clock_offset(times, queried_at, before.ahead)
+    exporters = _Exporters(statuses, frozenset(replica_labels))
+    for key, series in table.items():
         try:
-            origin = _choose(exporters, before, replicas)
-            samples[key] = exporters[origin].sample(ahead, continues=before is None or before == origin)
+            live = _live(series)
+            dispute = exporters.dispute(live)
+            if dispute is not None:
+                disputed[key] = min(queried_at, before.disputed.get(key, queried_at))
+            seconds = queried_at - disputed.get(key, queried_at)
+            origin = _choose(live, before.origins.get(key), dispute, seconds)
+            samples[key] = series[origin].sample(ahead)
             origins[key] = origin
         except _InvalidError as error:
             samples[key] = Missing(error.kind, f"{key}: {error}")
-    return Reading(samples, origins, all(ups) if ups else None, ahead)
+    return Reading(samples, origins, statuses, disputed, ahead)
 
 
 def vector(document: object) -> list[Any]:
@@ -108,6 +149,8 @@ def api_data(document: object) -> dict[str, Any]:
     data = document.get("data")
     if document.get("status") != "success" or not isinstance(data, dict):
         raise UnreadableError("invalid", "the answer is not one of Prometheus's API")
+    if document.get("isPartial"):  # as VictoriaMetrics says that one of its storage nodes did not answer
+        raise UnreadableError("error", "the answer is partial (isPartial): some data is missing")
     warnings = document.get("warnings")
     if warnings:
         first = warnings[0] if isinstance(warnings, list) else warnings
@@ -169,14 +212,10 @@ class _ExporterSeries(dict[str, Any]):
             raise _InvalidError("invalid", "timestamp is not a unix time in seconds")
         return at
 
-    def sample(self, ahead: float, *, continues: bool) -> QueueSample:
+    def sample(self, ahead: float) -> QueueSample:
         """Raises _InvalidError."""
         at = self.scraped() + ahead
-        values = {
-            measure: _figure(measure, pair)
-            for measure, pair in self.items()
-            if measure != "timestamp" and (continues or measure not in _TOTALS)
-        }
+        values = {measure: _figure(measure, pair) for measure, pair in self.items() if measure != "timestamp"}
         return QueueSample(at=at, **values)
 
 
@@ -194,11 +233,11 @@ def _figure(measure: str, pair: Any) -> float:
 
 def _table(
     series: list[Any], queries: QuerySettings
-) -> tuple[dict[QueueKey, dict[Labels, _ExporterSeries]], list[bool], set[Any]]:
-    """All figures by queue and exporter, whether each exporter reports up, and the times of the query."""
+) -> tuple[dict[QueueKey, dict[Labels, _ExporterSeries]], dict[Labels, ExporterStatus], set[Any]]:
+    """All figures by queue and exporter, what each exporter reports of itself, and the times of the query."""
     table: dict[Any, dict[Labels, _ExporterSeries]] = {}
     origins: dict[tuple[Any, ...], Labels] = {}
-    ups: list[bool] = []
+    statuses: dict[Labels, ExporterStatus] = {}
     times: set[Any] = set()
     measures = {measure: measure for measure, _ in measure_texts(queries)}
     queue_label, prefix_label, default_prefix = (
@@ -212,8 +251,8 @@ def _table(
             times.add(pair[0])
             measure = measures[labels.pop(MEASURE_LABEL)]
             labels.pop("__name__", None)
-            if measure == "up":
-                ups.append(pair[1] == "1")
+            if measure in _STATUSES:
+                _add_status(statuses, measure, labels, pair[1])
                 continue
             queue = labels.pop(prefix_label, default_prefix), labels.pop(queue_label)
             flat = (*labels, *labels.values())  # few distinct ones: half the time of a frozenset for each
@@ -229,7 +268,25 @@ def _table(
         if figures is None:
             figures = exporters[origin] = _ExporterSeries()
         figures[measure] = None if measure in figures else pair
-    return table, ups, times
+    return table, statuses, times
+
+
+def _add_status(
+    statuses: dict[Labels, ExporterStatus], measure: str, labels: dict[Any, Any], value: Any
+) -> None:
+    """Raises TypeError."""
+    deployment = labels.pop(DEPLOYMENT_LABEL, "") if measure == "deployment" else None
+    origin = _labels(labels)
+    if not isinstance(value, str) or not isinstance(deployment, str | None):
+        raise TypeError
+    status = statuses.get(origin, UNKNOWN_EXPORTER)
+    if measure == "up":
+        status = replace(status, up=value == "1" and status.up is not False)
+    elif measure == "started":
+        status = replace(status, started=value)
+    else:  # two at once: it has just changed
+        status = replace(status, deployment=max(deployment or "", status.deployment or ""))
+    statuses[origin] = status
 
 
 def _clock_offset(times: Collection[Any], queried_at: float, before: float) -> float:
@@ -272,27 +329,70 @@ def _why_not(entry: Any, queue_label: str) -> str:
     return "the answer has a series that is invalid, or was not queried"
 
 
-def _choose(
-    exporters: Mapping[Labels, _ExporterSeries], before: Labels | None, replicas: frozenset[str]
-) -> Labels:
-    """The exporter whose figures of a queue count. Raises _InvalidError."""
+def _live(exporters: Mapping[Labels, _ExporterSeries]) -> dict[Labels, float]:
+    """The exporters that have all figures of a queue and were not scraped a minute before the last one, with
+    the time of the scrape. Raises _InvalidError."""
     complete = [origin for origin, figures in exporters.items() if figures.keys() >= _REQUIRED]
     if not complete:
         absent = sorted(_REQUIRED - max(exporters.values(), key=len).keys())
         raise _InvalidError("empty", f"there is no {' and no '.join(absent)} among its series")
     if len(complete) == 1:
-        return complete[0]
+        return {complete[0]: 0.0}
     times = {origin: exporters[origin].scraped() for origin in complete}
     last = max(times.values())
-    live = {origin for origin, at in times.items() if at >= last - _MAX_LAG_SECONDS}
-    deployments = {frozenset(pair for pair in origin if pair[0] not in replicas) for origin in live}
-    if len(deployments) > 1:
-        shared = frozenset.intersection(*deployments)
-        first, second = sorted(_named(deployment - shared) for deployment in deployments)[:2]
-        raise _InvalidError("duplicate", f"there are several queues of this name, of {first} and of {second}")
-    if before in live:
+    return {origin: at for origin, at in times.items() if at >= last - _MAX_LAG_SECONDS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Dispute:
+    """Two deployments with a queue of one name; `certain`: by labels that do not change by themselves."""
+
+    text: str
+    certain: bool
+
+
+def _choose(
+    live: Mapping[Labels, float], before: Labels | None, dispute: _Dispute | None, seconds: float
+) -> Labels:
+    """The exporter whose figures of a queue count; `seconds` of a dispute. Raises _InvalidError."""
+    if dispute is not None and (dispute.certain or before not in live or seconds >= _DISPUTE_SECONDS):
+        raise _InvalidError("duplicate", dispute.text)
+    if before is not None and before in live:
         return before
-    return max(live, key=lambda origin: (times[origin], sorted(origin)))
+    return max(live, key=lambda origin: (live[origin], sorted(origin)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Exporters:
+    """What tells exporters of one deployment from those of two."""
+
+    statuses: Mapping[Labels, ExporterStatus]
+    replicas: frozenset[str]
+
+    def dispute(self, origins: Collection[Labels]) -> _Dispute | None:
+        """Whether these exporters are of more than one deployment; one that has no identity is of any."""
+        if len(origins) == 1:
+            return None
+        groups = {self._group(origin) for origin in origins}
+        if len(groups) > 1:
+            shared = frozenset.intersection(*groups)
+            return _dispute([_named(group - shared) for group in groups], certain=True)
+        names: dict[str, str] = {}
+        for origin in sorted(origins, key=sorted):
+            identity = self.statuses.get(origin, UNKNOWN_EXPORTER).deployment
+            if identity:
+                names.setdefault(
+                    identity, f"deployment {quoted(identity)} ({_named(origin - set().union(*groups))})"
+                )
+        return _dispute(list(names.values()), certain=False) if len(names) > 1 else None
+
+    def _group(self, origin: Labels) -> Labels:
+        return frozenset(pair for pair in origin if pair[0] not in self.replicas)
+
+
+def _dispute(names: Collection[str], *, certain: bool) -> _Dispute:
+    first, second = sorted(names)[:2]
+    return _Dispute(f"there are several queues of this name, of {first} and of {second}", certain)
 
 
 def _named(origin: Labels) -> str:

@@ -29,9 +29,14 @@ class QueueKey(NamedTuple):
 DEFAULT_QUERIES: Final = QuerySettings()
 """The series of Oxherd's exporter."""
 
+# Added, not summed: without one of the two there is no sum. `waiting` includes the jobs of a paused queue;
+# prioritized jobs are in a set of their own.
+_WAITING: Final = (
+    'bullmq_job_count{state="waiting",{selector}} '
+    '+ ignoring (state) bullmq_job_count{state="prioritized",{selector}}'
+)
 _OUR_QUERIES: Final[Mapping[str, str]] = {
-    # `waiting` includes the jobs of a paused queue; prioritized jobs are in a set of their own.
-    "waiting": 'sum without (state) (bullmq_job_count{state=~"waiting|prioritized",{selector}})',
+    "waiting": f"({_WAITING})",
     "active": 'sum without (state) (bullmq_job_count{state="active",{selector}})',
     "timestamp": 'max without (state) (timestamp(bullmq_job_count{state="active",{selector}}))',
     "completed": "bullmq_job_completed_total{{selector}}",
@@ -42,11 +47,14 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "oldest_waiting": "bullmq_queue_oldest_waiting_seconds{{selector}}",
     "due": "bullmq_queue_delayed_due{{selector}}",
     "busy_seconds": "bullmq_queue_busy_seconds_total{{selector}}",
-    "held": 'sum without (state) (bullmq_job_count{state=~"waiting|prioritized",{selector}}) '
-    "* bullmq_queue_paused{{selector}}",
+    "held": f"({_WAITING}) * bullmq_queue_paused{{{{selector}}}}",
     "limit_seconds": "bullmq_queue_rate_limit_ttl_seconds{{selector}}",
     "up": "bullmq_up{{matchers}}",
+    "deployment": "oxherd_redis_deployment_info{{matchers}}",
+    "started": "process_start_time_seconds{{matchers}} and bullmq_up{{matchers}}",
 }
+DEPLOYMENT_LABEL: Final = "redis_deployment"
+"""The label of an exporter's info series that has the identity of its Redis deployment."""
 MEASURE_LABEL: Final = "oxherd_measure"
 """The label of the measure that a series in an answer belongs to."""
 
@@ -87,10 +95,9 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
     """
     if not samples:
         return Missing("empty", "no queues")
-    missing = [sample for sample in samples.values() if isinstance(sample, Missing)]
-    if missing:
-        more = f" (and {len(missing) - 1} more of {len(samples)} queues)" if len(missing) > 1 else ""
-        return Missing(missing[0].kind, missing[0].message + more)
+    missing = missing_of(samples)
+    if missing is not None:
+        return missing
     present = [sample for sample in samples.values() if isinstance(sample, QueueSample)]
     waits = [sample.oldest_waiting for sample in present if sample.oldest_waiting is not None]
     limits = [sample.limit_seconds for sample in present if sample.limit_seconds is not None]
@@ -114,6 +121,15 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         held=_sum(sample.held for sample in present),
         limit_seconds=max(limits, default=None),
     )
+
+
+def missing_of(samples: Mapping[QueueKey, QueueSample | Missing]) -> Missing | None:
+    """What is missing among the samples, the first by name; None: nothing."""
+    missing = [sample for sample in samples.values() if isinstance(sample, Missing)]
+    if not missing:
+        return None
+    more = f" (and {len(missing) - 1} more of {len(samples)} queues)" if len(missing) > 1 else ""
+    return Missing(missing[0].kind, missing[0].message + more)
 
 
 def _duration(sample: QueueSample, value: float | None) -> float | None:

@@ -1,23 +1,19 @@
-"""The metrics of the configured targets: one query of Prometheus for all."""
+"""The metrics of each target: which queues it has, what is known of them together, and what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import replace
-from typing import Any, Final
+from typing import Self
 
 from scaler.config.prometheus import QuerySettings
-from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
+from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, queries_of
 from scaler.model import Missing, QueueSample, TargetMetrics
+from scaler.prometheus.matched_queues import MatchedQueues, observe_queues
 from scaler.prometheus.observer import Observer, QueryResult
-from scaler.prometheus.promql import QueueKey, combine
-from service.clock import Deadline
-
-_NEW_JOBS: Final = 100
-_NO_TOTALS: Final[Mapping[str, Any]] = dict.fromkeys(
-    ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds")
-)
+from scaler.prometheus.parse import Reading
+from scaler.prometheus.promql import QueueKey, missing_of
+from scaler.prometheus.totals import TargetTotals, continue_totals
+from service.clock import Deadline, monotonic
 
 
 class PrometheusMetrics:
@@ -26,25 +22,45 @@ class PrometheusMetrics:
     def __init__(self, settings: ScalerSettings) -> None:
         self._targets = [(target, queries_of(settings, target)) for target in settings.targets]
         self._observer = Observer(settings.prometheus, self._queues())
-        self._names: dict[str, frozenset[str]] = {}
+        self._known: dict[str, MatchedQueues] = {}
+        self._totals: dict[str, TargetTotals | None] = {}
         self.last: QueryResult | None = None
+
+    def continuing(self, before: Self) -> Self:
+        """With what `before` remembers of the targets, after a change of the settings."""
+        self._known, self._totals = before._known, before._totals
+        return self
 
     def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         """The metrics of each target, by its name. Never raises."""
         if not self._targets:
             return {}
         self.last = result = self._observer.observe(deadline)
-        metrics = {}
-        for target, queries in self._targets:
-            read = _target_metrics(target, queries, result, self._names.get(target.name))
-            if isinstance(read.sample, QueueSample):
-                self._names[target.name] = frozenset(read.queues)
-            metrics[target.name] = read
-        return metrics
+        return {
+            target.name: self._metrics_of(target, result.readings[queries], result.time)
+            for target, queries in self._targets
+        }
 
     def close(self) -> None:
         """Close the connections."""
         self._observer.close()
+
+    def _metrics_of(self, target: TargetSettings, reading: Reading | Missing, time: float) -> TargetMetrics:
+        if isinstance(reading, Missing):
+            return TargetMetrics(target.queues, reading)
+        known = observe_queues(self._known.get(target.name, MatchedQueues()), target, reading, monotonic())
+        self._known[target.name] = known
+        if not known.samples:
+            return TargetMetrics(
+                target.queues, Missing("empty", f"no queue matches {', '.join(target.queues)}")
+            )
+        sources = {key: reading.source(key) for key in known.samples}
+        sample, totals = continue_totals(self._totals.get(target.name), known.samples, sources, time)
+        self._totals[target.name] = totals
+        busy = tuple(key.name for key, one in known.samples.items() if _has_jobs(one))
+        names = tuple(key.name for key in known.samples)
+        unknown = None if isinstance(sample, Missing) else missing_of(known.samples) or known.unread
+        return TargetMetrics(names, sample, busy, unknown)
 
     def _queues(self) -> dict[QuerySettings, list[QueueKey]]:
         """The queues by the queries of their figures; empty, which means all, where one is a pattern."""
@@ -55,33 +71,6 @@ class PrometheusMetrics:
             queries: [] if any(is_glob(key.name) for key in keys) else keys
             for queries, keys in queues.items()
         }
-
-
-def _target_metrics(
-    target: TargetSettings, queries: QuerySettings, result: QueryResult, before: AbstractSet[str] | None
-) -> TargetMetrics:
-    """`before`: its queues when it was read last, None: not yet."""
-    reading = result.readings[queries]
-    known = () if isinstance(reading, Missing) else tuple(reading.samples)
-    names = matching(target.queues, [key.name for key in known if key.prefix == target.prefix])
-    if not names:
-        message = f"no queue matches {', '.join(target.queues)}"
-        return TargetMetrics(
-            target.queues, reading if isinstance(reading, Missing) else Missing("empty", message)
-        )
-    keys = [QueueKey(target.prefix, name) for name in names]
-    samples = result.of(keys, queries)
-    busy = tuple(key.name for key, sample in samples.items() if _has_jobs(sample))
-    combined = combine(samples)
-    came = [samples[key] for key in keys if before is not None and key.name not in before]
-    if isinstance(combined, QueueSample) and any(_has_a_past(sample) for sample in came):
-        combined = replace(combined, **_NO_TOTALS)
-    return TargetMetrics(tuple(names), combined, busy)
-
-
-def _has_a_past(sample: QueueSample | Missing) -> bool:
-    """Whether more jobs ended than in a queue that is new: it was absent, and its totals are no growth."""
-    return isinstance(sample, QueueSample) and (sample.completed or 0) + (sample.failed or 0) > _NEW_JOBS
 
 
 def _has_jobs(sample: QueueSample | Missing) -> bool:

@@ -53,6 +53,7 @@ class Flow:
     `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
     that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
     were missing, so that the next ones do not continue them: another exporter's, or after a restart.
+    `created`: see QueueSample.
     """
 
     points: FlowPoints
@@ -62,6 +63,7 @@ class Flow:
     due: float = 0.0
     owed: float = 0.0
     broken: bool = False
+    created: float | None = None
 
     @property
     def last(self) -> FlowPoint:
@@ -83,16 +85,21 @@ def update_flow(flow: Flow | None, sample: QueueSample) -> Flow | None:
         return replace(flow, broken=True) if flow is not None and kept else None
     jobs_ended, inside = sample.completed + sample.failed, sample.waiting + sample.active
     due = sample.due or 0.0
-    if flow is None:
+    if flow is None or sample.at - flow.last.at > _LONGEST_STEP:
         first = FlowPoint(sample.at, 0.0, 0.0, 0.0, 0.0, 0.0, sample.active, inside)
-        return Flow((first,), jobs_ended, sample.duration_count, sample.busy_seconds, due)
+        return Flow(
+            (first,), jobs_ended, sample.duration_count, sample.busy_seconds, due, created=sample.created
+        )
     last, seconds = flow.last, sample.at - flow.last.at
     if 0 <= seconds < _SAME_MOMENT:
         return flow
-    if seconds < 0 or flow.broken or jobs_ended < flow.jobs_ended:
+    continues = sample.created == flow.created and not flow.broken and jobs_ended >= flow.jobs_ended
+    if seconds < 0 or not continues:
         here = last._replace(active=sample.active, inside=inside)
         points = tuple(point._replace(at=point.at + seconds) for point in (*flow.points[:-1], here))
-        return Flow(points, jobs_ended, sample.duration_count, sample.busy_seconds, due)
+        return Flow(
+            points, jobs_ended, sample.duration_count, sample.busy_seconds, due, created=sample.created
+        )
     ended = jobs_ended - flow.jobs_ended
     attempts = _growth(flow.attempts, sample.duration_count)
     ended = ended if attempts is None else max(ended, attempts)
@@ -122,6 +129,7 @@ def update_flow(flow: Flow | None, sample: QueueSample) -> Flow | None:
         sample.busy_seconds,
         due,
         owed=min(0.0, balance),
+        created=sample.created,
     )
 
 

@@ -36,6 +36,7 @@ def day(end: float) -> str:
         done += rate * STEP
         for name, value in (
             ('bullmq_job_count{prefix="bull",queue="mail",state="waiting"}', 0.0),
+            ('bullmq_job_count{prefix="bull",queue="mail",state="prioritized"}', 0.0),
             ('bullmq_job_count{prefix="bull",queue="mail",state="active"}', rate * RUN),
             ('bullmq_job_completed{prefix="bull",queue="mail"}', done),
             ('bullmq_job_failed{prefix="bull",queue="mail"}', 0.0),

@@ -15,11 +15,13 @@ import pytest
 
 from lab.deadline import wait_until
 from lab.ports import free_port
+from scaler.config.validation import load_scaler_settings
 from scaler.model import QueueSample
 from scaler.prometheus import client as prometheus
 from scaler.prometheus import observer as observer_module
 from scaler.prometheus.observer import Observer
-from service.clock import monotonic, now
+from scaler.prometheus.target_metrics import PrometheusMetrics
+from service.clock import Deadline, monotonic, now
 from tests.support.observers import ObserverOf, mail, missing, observe
 
 SECRET = "hunter2"
@@ -118,6 +120,22 @@ def test_one_query_a_look_over_one_connection(observer: ObserverOf) -> None:
     assert list(parse_qs(body)) == ["query"]
 
 
+def test_parameters_of_the_settings_are_in_every_request(observer: ObserverOf) -> None:
+    with serving(well) as server:
+        assert waiting(observer(server.url, parameters={"deny_partial_response": "1"})) == 3
+    body = parse_qs(server.requested[0][3])
+    assert body["deny_partial_response"] == ["1"]
+    assert len(body["query"]) == 1
+
+
+def test_a_partial_answer_makes_way_for_another_server(observer: ObserverOf) -> None:
+    partial = a_sample("a").replace(b'"status": "success"', b'"status": "success", "isPartial": true')
+    with serving(answering(200, partial)) as first, serving(well) as second:
+        alone = missing(observer(first.url))
+        assert (alone.kind, "isPartial" in alone.message) == ("error", True)
+        assert observe(observer(first.url, second.url)).url == second.url
+
+
 def test_the_path_of_the_url_comes_before_the_apis(observer: ObserverOf) -> None:
     with serving(well) as server:
         assert waiting(observer(f"{server.url}/some/prometheus/")) == 3
@@ -144,16 +162,20 @@ def test_an_answer_that_ends_its_connection_is_read_whole(observer: ObserverOf) 
         assert len(server.connections) == 2
 
 
-def test_another_exporters_counters_do_not_continue_though_there_was_none_between(
-    observer: ObserverOf,
-) -> None:
+def test_another_exporters_counters_do_not_continue_though_there_was_none_between() -> None:
     empty = b'{"status":"success","data":{"resultType":"vector","result":[]}}'
     answers = iter([a_sample("a"), empty, a_sample("b"), a_sample("b")])
     with serving(lambda request: request.answer(200, next(answers))) as server:
-        instance = observer(server.url)
-        result = [mail(instance) for _ in range(4)]
-    completed = [sample.completed if isinstance(sample, QueueSample) else "missing" for sample in result]
-    assert completed == [9, "missing", None, 9]
+        text = (
+            f"prometheus: {{urls: ['{server.url}']}}\n"
+            "targets: [{name: t, queues: [mail], processes: {command: [x]}}]"
+        )
+        metrics = PrometheusMetrics(load_scaler_settings(text, {}, file="s.yml").model)
+        samples = [metrics.read(Deadline.after(5))["t"].sample for _ in range(4)]
+        metrics.close()
+    created = [sample.created if isinstance(sample, QueueSample) else None for sample in samples]
+    assert created[1] is None
+    assert created[0] != created[2] == created[3]
 
 
 def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:

@@ -281,3 +281,27 @@ def test_the_slo_is_that_of_the_queues_with_jobs() -> None:
     result = Controller(RecordingState()).step(Busy({"mail": 1}), targets, 5.0)
     assert asked == [("urgent",)]
     assert result.steps[0].settings.wait_slo_seconds == 7.0
+
+
+def test_what_is_unknown_of_a_target_is_reported_and_takes_no_more_than_its_share(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "scaler.controller")
+    unknown = Missing("empty", "bull:mail-retry: no such series")
+
+    class Partial(FakeMetrics):
+        def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+            read = super().read(deadline)
+            return {**read, "mail": replace(read["mail"], unknown=unknown)}
+
+    mail, video = FakeTarget(), FakeTarget()
+    targets = [Managed("mail", POLICY, mail), Managed("video", POLICY, video)]
+    scaler = Controller(RecordingState())
+    result = scaler.step(Partial({"mail": 200, "video": 200}), targets, 5.0, most=8)
+    assert scaler.counters.errors == {"metrics_empty": 1}
+    steps = {step.name: step for step in result.steps}
+    assert "MetricsStale" in steps["mail"].conditions
+    assert {name: step.desired for name, step in steps.items()} == {"mail": 5, "video": 3}
+    assert [record.error for record in caplog.records if record.message == "target failing"] == [  # type: ignore[attr-defined]
+        unknown.message
+    ]

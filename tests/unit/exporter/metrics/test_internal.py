@@ -56,4 +56,11 @@ def test_every_source_that_is_on_has_its_duration_the_failed_ones_too() -> None:
 
 
 def test_what_is_switched_off_is_not_there() -> None:
-    assert [read(name, Snapshot(0.0)) for name in FAMILY] == [{}, {}]
+    assert [read(name, Snapshot(0.0)) for name in FAMILY] == [{}, {}, {}]
+
+
+def test_the_deployment_is_a_label_once_it_is_known() -> None:
+    state = RedisState(Topology("cluster", ()), {}, deployment="orders")
+    assert read("oxherd_redis_deployment_info", Snapshot(0.0, redis=Ok(state))) == {"orders": 1}
+    assert read("oxherd_redis_deployment_info", Snapshot(0.0, redis=redis(ANSWER))) == {}
+    assert read("oxherd_redis_deployment_info", Snapshot(0.0, redis=SILENT)) == {}

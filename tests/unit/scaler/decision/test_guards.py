@@ -26,9 +26,10 @@ def decide(
     sample: QueueSample | Missing | None = None,
     control: Control = Control(),  # noqa: B008  # frozen
     memory: GuardMemory = GuardMemory(),  # noqa: B008  # frozen
+    unknown: Missing | None = None,
 ) -> tuple[Decision, GuardMemory]:
     sample = sample or QueueSample(at, waiting, 0.0)
-    observation = Observation(at, workers, workers, sample)
+    observation = Observation(at, workers, workers, sample, unknown=unknown)
     proposal = None if proposed is None else Proposal(proposed, "burst", "it comes thick and fast")
     return apply_guards(settings, observation, proposal, control, memory)
 
@@ -83,6 +84,40 @@ def test_missing_metrics_hold() -> None:
     assert "Prometheus does not answer" in decision.sentence
     assert memory.failures == 1
     assert decide(policy(), 3, 3, memory=memory)[1].failures == 0
+
+
+@pytest.mark.parametrize(("proposed", "expected", "reason"), [(2, 3, "metrics_missing"), (5, 5, "burst")])
+def test_beside_unknown_queues_the_known_ones_scale_out_and_never_in(
+    proposed: int, expected: int, reason: str
+) -> None:
+    decision, memory = decide(policy(), 3, proposed, unknown=GONE)
+    assert (decision.workers, decision.reason) == (expected, reason)
+    assert "MetricsStale" in decision.conditions
+    assert "as not all is known: Prometheus does not answer" in decision.sentence
+    assert memory.failures == 1
+    assert decide(policy(), 3, proposed, memory=memory)[1].failures == 0
+
+
+def test_known_jobs_start_the_first_worker_beside_a_queue_that_never_had_a_job() -> None:
+    decision, _ = decide(policy(min_workers=0), 0, 0, waiting=1800.0, unknown=Missing("empty", "no series"))
+    assert (decision.workers, decision.reason) == (1, "first_job")
+
+
+def test_unknown_queues_are_not_idle() -> None:
+    settings = policy(min_workers=0, scale_to_zero_after_seconds=10, cooldown_seconds=0)
+    memory = GuardMemory()
+    for at in (0.0, 20.0, 40.0):
+        decision, memory = decide(settings, 1, 0, at=at, waiting=0.0, memory=memory, unknown=GONE)
+        assert decision.workers == 1
+    decision, memory = decide(settings, 1, 0, at=45.0, waiting=0.0, memory=memory)
+    assert (decision.workers, decision.reason) == (1, "not_idle_yet")
+
+
+def test_the_fallback_is_the_least_beside_unknown_queues() -> None:
+    settings = policy(fallback_workers=6, fallback_after_failures=2)
+    memory = decide(settings, 3, 4, unknown=GONE)[1]
+    assert decide(settings, 3, 4, memory=memory, unknown=GONE)[0].workers == 6
+    assert decide(settings, 3, 8, memory=memory, unknown=GONE)[0].workers == 8
 
 
 def test_missing_metrics_never_scale_in_even_over_the_maximum() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +59,19 @@ def test_never_outside_the_bounds_and_never_in_on_missing_metrics(name: str, ste
         assert 1 <= decision.workers <= 12
         if isinstance(observation.sample, Missing):
             assert decision.workers >= observation.workers
+
+
+@given(names, steps_of, st.sets(st.integers(0, 49)))
+def test_never_in_while_a_part_is_unknown(name: str, steps: Steps, unknown: set[int]) -> None:
+    memory, workers, completed = None, 2, 0.0
+    for index, (waiting, active, ended) in enumerate(steps):
+        completed += ended
+        observation = observe(5.0 * index, workers, waiting, active, completed)
+        if index in unknown:
+            observation = replace(observation, unknown=Missing("empty", "no series"))
+        decision, memory = step(policy(name, cooldown_seconds=0), 5.0, observation, Control(), memory)
+        assert decision.workers >= workers or index not in unknown
+        workers = decision.workers
 
 
 @given(names, steps_of, st.integers(0, 49))
@@ -136,3 +150,32 @@ def test_the_initial_memory_can_be_saved() -> None:
     for name in POLICIES:
         memory = initial_memory(policy(name))
         assert load_memory(dump_memory(memory)) == memory
+
+
+@pytest.mark.parametrize(("scrape", "offset", "age"), [(60, 30, 150), (60, 0, 130), (15, 30, 90)])
+def test_scrapes_that_are_rare_or_half_a_minute_late_give_steady_workers(
+    scrape: int, offset: int, age: int
+) -> None:
+    """8 jobs/s of 1 s for an hour; a queried sample is up to `scrape` + `offset` seconds old."""
+    given = policy(
+        "wait_target", max_workers=40, worker_concurrency=1, metrics_max_age_seconds=age, wait_slo_seconds=120
+    )
+    memory, workers, waiting, ended = None, 2, 0.0, 0.0
+    history, changes = [], 0
+    for at in range(3600):
+        active = min(waiting + 8.0, workers)
+        waiting, ended = waiting + 8.0 - active, ended + active
+        history.append((waiting, active, ended))
+        if at % 5 or at < scrape + offset:
+            continue
+        scraped = (at - offset) // scrape * scrape
+        sample = QueueSample(float(scraped), *history[scraped], failed=0.0)
+        decision, memory = step(
+            given, 5.0, Observation(float(at), workers, workers, sample, 10.0), Control(), memory
+        )
+        assert "MetricsStale" not in decision.conditions
+        changes += decision.workers != workers
+        workers = decision.workers
+    assert workers in (8, 9)
+    assert waiting / 8 <= given.wait_slo_seconds
+    assert changes <= 6

@@ -44,6 +44,16 @@ def up(value: str = "1") -> Json:
     return {"metric": {"oxherd_measure": "up", "__name__": "bullmq_up", **A}, "value": [NOW, value]}
 
 
+def started(value: str, labels: Mapping[str, str] = A) -> Json:
+    metric = {"oxherd_measure": "started", "__name__": "process_start_time_seconds", **labels}
+    return {"metric": metric, "value": [NOW, value]}
+
+
+def deployment(identity: str, labels: Mapping[str, str] = A) -> Json:
+    metric = {"oxherd_measure": "deployment", "redis_deployment": identity, **labels}
+    return {"metric": metric, "value": [NOW, "1"]}
+
+
 def answer(*result: Json, **more: Any) -> Json:
     return {"status": "success", "data": {"resultType": "vector", "result": list(result)}, **more}
 
@@ -164,14 +174,15 @@ def test_a_timestamp_may_be_a_little_ahead() -> None:
 def test_a_scrape_has_one_time_by_our_clock_whenever_it_is_read(
     ours: float, before: float, ahead: float
 ) -> None:
-    reading = read_answer(answer(*series_of(age=3.0)), queried_at=ours, ahead=before)
+    former = Reading({}, ahead=before)
+    reading = read_answer(answer(*series_of(age=3.0)), queried_at=ours, before=former)
     sample = reading.of(MAIL)
     assert isinstance(sample, QueueSample)
     assert (reading.ahead, sample.at) == (ahead, NOW - 3 + ahead)
 
 
 def test_an_empty_answer_keeps_the_clock_offset() -> None:
-    assert read_answer(answer(), queried_at=QUERIED, ahead=5.0).ahead == 5.0
+    assert read_answer(answer(), queried_at=QUERIED, before=Reading({}, ahead=5.0)).ahead == 5.0
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("1e+06", 1e6), ("0.25", 0.25), ("-2", -2.0)])
@@ -201,6 +212,7 @@ def test_numbers_as_prometheus_writes_them(text: str, value: float) -> None:
         ({"status": "error"}, "error"),
         (answer(*series_of(), warnings=["partial response"]), "error"),
         (answer(*series_of(), warnings="odd"), "error"),
+        (answer(*series_of(), isPartial=True), "error"),
         (answer({"metric": {}, "value": [NOW, "1"]}), "invalid"),
         (answer({"metric": {"oxherd_measure": "other", **A}, "value": [NOW, "1"]}), "invalid"),
         (answer({"metric": {"oxherd_measure": "waiting", **A}, "value": [NOW, "1"]}), "invalid"),
@@ -226,7 +238,8 @@ def test_an_invalid_answer_to_the_query(document: Any, expected: str) -> None:
 
 
 def test_an_info_annotation_is_not_a_warning() -> None:
-    sample = read_answer(answer(*series_of(), infos=["x"], warnings=[]), queried_at=QUERIED).of(MAIL)
+    document = answer(*series_of(), infos=["x"], warnings=[], isPartial=False)
+    sample = read_answer(document, queried_at=QUERIED).of(MAIL)
     assert kind(sample) == "sample"
 
 
@@ -255,22 +268,28 @@ def test_of_two_exporters_of_a_redis_the_one_scraped_last_counts_and_none_is_add
 
 
 def test_the_exporter_used_before_stays_even_if_the_other_is_fresher() -> None:
-    origins = read(*series_of(A)).origins
+    before = read(*series_of(A))
     for age in (4.0, 50.0):
-        sample = mail(*series_of(A, age=age), *series_of(B, age=1.0, completed="2"), origins_before=origins)
+        sample = mail(*series_of(A, age=age), *series_of(B, age=1.0, completed="2"), before=before)
         assert isinstance(sample, QueueSample)
         assert (sample.at, sample.completed) == (QUERIED - age, 10)
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "a minute behind"])
-def test_the_totals_of_another_exporter_do_not_continue(gone: bool) -> None:  # noqa: FBT001
-    origins = read(*series_of(A)).origins
+def test_the_counters_of_another_exporter_have_another_source(gone: bool) -> None:  # noqa: FBT001
+    before = read(*series_of(A), started("5", A))
     stale = [] if gone else series_of(A, age=62.0)
-    reading = read(*stale, *series_of(B, age=1.0), origins_before=origins)
-    assert reading.of(MAIL) == QueueSample(at=QUERIED - 1, waiting=3, active=2, due=0)
-    after = mail(*series_of(B, age=1.0), origins_before=reading.origins)
-    assert isinstance(after, QueueSample)
-    assert after.completed == 10
+    reading = read(*stale, *series_of(B, age=1.0), started("5", A), started("5", B), before=before)
+    sample = reading.of(MAIL)
+    assert isinstance(sample, QueueSample)
+    assert sample.at == QUERIED - 1
+    assert reading.source(MAIL) != before.source(MAIL)
+
+
+def test_the_counters_of_an_exporter_that_restarted_have_another_source() -> None:
+    before, after = (read(*series_of(A), up(), started(time)) for time in ("5", "6"))
+    assert read(*series_of(A), up(), started("5")).source(MAIL) == before.source(MAIL)
+    assert after.source(MAIL) != before.source(MAIL)
 
 
 @pytest.mark.parametrize("label", ["job", "cluster", "namespace"])
@@ -286,6 +305,41 @@ def test_a_deployment_that_was_renamed_a_minute_ago_is_forgotten() -> None:
     sample = mail(*series_of({**A, "job": "old"}, age=70.0, waiting="9"), *series_of(A, age=1.0))
     assert isinstance(sample, QueueSample)
     assert sample.waiting == 3
+
+
+def test_two_deployments_in_one_job_are_a_duplicate_that_names_both() -> None:
+    result = (*series_of(A), *series_of(B), deployment("east", A), deployment("west", B))
+    sample = mail(*result)
+    assert isinstance(sample, Missing)
+    assert sample.kind == "duplicate"
+    assert (
+        'deployment "east" (instance="a:9877") and of deployment "west" (instance="b:9877")' in sample.message
+    )
+
+
+def test_two_exporters_of_one_deployment_are_one() -> None:
+    assert kind(mail(*series_of(A), *series_of(B), deployment("x", A), deployment("x", B))) == "sample"
+
+
+def test_an_exporter_that_has_no_identity_yet_is_no_other_deployment() -> None:
+    assert kind(mail(*series_of(A), *series_of(B), deployment("x", A))) == "sample"
+
+
+def test_an_identity_whose_label_was_dropped_is_not_known() -> None:
+    dropped = {"metric": {"oxherd_measure": "deployment", **B}, "value": [NOW, "1"]}
+    assert kind(mail(*series_of(A), *series_of(B), deployment("x", A), dropped)) == "sample"
+
+
+def test_identities_may_differ_for_less_than_a_minute_while_a_redis_restarts() -> None:
+    reading = read(*series_of(A), *series_of(B), deployment("old", A), deployment("old", B))
+    kinds = []
+    for seconds in (0.0, 30.0, 50.0):
+        series = *series_of(A), *series_of(B), deployment("old", A), deployment("new", B)
+        reading = read_answer(
+            answer(*series), queried_at=QUERIED + seconds, replica_labels=REPLICAS, before=reading
+        )
+        kinds.append(kind(reading.of(MAIL)))
+    assert kinds == ["sample", "sample", "duplicate"]
 
 
 def test_the_same_series_twice_is_not_a_number() -> None:

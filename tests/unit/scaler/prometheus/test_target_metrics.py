@@ -70,24 +70,45 @@ def test_without_targets_nothing_is_queried() -> None:
     assert PrometheusMetrics(load_scaler_settings("", {}, file="s.yml").model).read(Deadline.after(1)) == {}
 
 
-@pytest.mark.parametrize(("ended", "continues"), [(500_000.0, False), (20.0, True)], ids=["back", "new"])
-def test_a_queue_of_a_pattern_that_comes_back_is_no_burst(
-    monkeypatch: pytest.MonkeyPatch, *, ended: float, continues: bool
-) -> None:
-    settings = load_scaler_settings(
-        "targets: [{name: t, queues: ['mail-*'], processes: {command: [x]}}]", {}, file="s.yml"
-    ).model
-    one = {QueueKey("bull", "mail-1"): QueueSample(5.0, 1, 2, completed=7.0, failed=0.0)}
-    both = one | {QueueKey("bull", "mail-2"): QueueSample(5.0, 1, 2, completed=ended, failed=0.0)}
-    answers = iter([one, both, both])
+SETTINGS = load_scaler_settings(
+    "targets: [{name: t, queues: ['mail-*'], processes: {command: [x]}}]", {}, file="s.yml"
+).model
+KEYS = [QueueKey("bull", "mail-1"), QueueKey("bull", "mail-2")]
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *readings: Reading | Missing) -> None:
+    """Each observation gets the next of the readings."""
+    answers = iter(readings)
     monkeypatch.setattr(
         Observer,
         "observe",
-        lambda self, deadline: QueryResult(5.0, 0.0, "url", {settings.queries: Reading(next(answers))}),
+        lambda self, deadline: QueryResult(5.0, 0.0, "url", {SETTINGS.queries: next(answers)}),
     )
-    metrics = PrometheusMetrics(settings)
-    samples = [metrics.read(Deadline.after(1))["t"].sample for _ in range(3)]
-    assert all(isinstance(sample, QueueSample) for sample in samples)
-    assert samples[1].waiting == 2  # type: ignore[union-attr]
-    assert (samples[1].completed is not None) == continues  # type: ignore[union-attr]
-    assert samples[2].completed == 7.0 + ended  # type: ignore[union-attr]
+
+
+def test_a_queue_that_is_absent_is_unknown_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (QueueSample(5.0, waiting, 2, completed=7.0, failed=0.0) for waiting in (1, 30))
+    both = Reading(dict(zip(KEYS, (one, two), strict=True)))
+    answering(monkeypatch, both, Reading({KEYS[0]: one}), Missing("timeout", "too slow"), both)
+    metrics = PrometheusMetrics(SETTINGS)
+    results = [metrics.read(Deadline.after(1))["t"] for _ in range(4)]
+    assert [getattr(result.sample, "waiting", None) for result in results] == [31, 1, None, 31]
+    unknown = [result.unknown for result in results]
+    assert unknown[0] is unknown[2] is unknown[3] is None
+    assert unknown[1] is not None
+    assert unknown[1].message.startswith("bull:mail-2: ")
+
+
+def test_what_is_known_of_a_target_outlives_a_change_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, two = (QueueSample(5.0, 1, 2, completed=completed, failed=0.0) for completed in (7.0, 9.0))
+    both = Reading(dict(zip(KEYS, (one, two), strict=True)))
+    answering(monkeypatch, both, Reading({KEYS[0]: one}))
+    first = PrometheusMetrics(SETTINGS)
+    before = first.read(Deadline.after(1))["t"].sample
+    after = PrometheusMetrics(SETTINGS).continuing(first).read(Deadline.after(1))["t"]
+    assert after.unknown is not None
+    assert isinstance(before, QueueSample)
+    assert isinstance(after.sample, QueueSample)
+    assert after.sample.completed == before.completed == 16.0

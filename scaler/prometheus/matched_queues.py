@@ -1,0 +1,90 @@
+"""The queues of a target over time: a pattern remembers what it matched. Pure.
+
+What a pattern does not match any more may be gone, or may be hidden by a part of Redis that does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from scaler.config.settings import TargetSettings, is_glob, matching
+from scaler.model import Missing, QueueSample
+from scaler.prometheus.parse import Labels, Reading
+from scaler.prometheus.promql import QueueKey
+
+FORGET_SECONDS: Final = 600.0
+"""A queue is gone when exporters that read all queues do not have it for so long: an exporter that restarts
+finds its queues again within minutes, by a search at the pace of 20 calls per second."""
+_LAG_SECONDS: Final = (
+    60.0  # a sample so much older than another one of the target is of an exporter that hangs
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedQueues:
+    """The target's queues with their samples. `absent`: since when healthy exporters do not have those
+    that were there; `origins`: the exporters of the queues; `unread`: whether a pattern may match
+    queues that could not be read, None: no."""
+
+    samples: Mapping[QueueKey, QueueSample | Missing] = field(default_factory=dict)
+    absent: Mapping[QueueKey, float] = field(default_factory=dict)
+    origins: frozenset[Labels] = frozenset()
+    unread: Missing | None = None
+
+
+def observe_queues(
+    before: MatchedQueues, target: TargetSettings, reading: Reading, time: float
+) -> MatchedQueues:
+    """The queues after this reading; `time` in seconds of a clock that is never set."""
+    there = [key.name for key in reading.samples if key.prefix == target.prefix]
+    keys = [QueueKey(target.prefix, name) for name in matching(target.queues, there)]
+    healthy = bool(reading.samples) if reading.up is None else reading.up
+    absent: dict[QueueKey, float] = {}
+    for key in before.samples.keys() - keys:
+        if key.prefix != target.prefix or not matching_globs(target, key.name):
+            continue  # the settings have changed
+        since = before.absent.get(key, time) if healthy else time
+        if time - since < FORGET_SECONDS:
+            absent[key] = since
+    samples = {key: reading.of(key) for key in sorted({*keys, *absent})}
+    origins = frozenset(reading.origins[key] for key in keys if key in reading.origins) or before.origins
+    unread = None
+    if any(map(is_glob, target.queues)):
+        unread = _unread(reading, origins)
+    return MatchedQueues(_without_old(samples), absent, origins, unread)
+
+
+def matching_globs(target: TargetSettings, name: str) -> bool:
+    """Whether one of the target's patterns matches the name."""
+    return bool(matching(filter(is_glob, target.queues), [name]))
+
+
+def _unread(reading: Reading, origins: frozenset[Labels]) -> Missing | None:
+    """Whether an exporter of these queues, or another one of their job that is not of the same Redis as one
+    that read all, could not read all queues."""
+    statuses = reading.exporters
+    healthy = {status.deployment for status in statuses.values() if status.up and status.deployment}
+    jobs = {_job(origin) for origin in origins}
+    for origin, status in statuses.items():
+        if status.up is not False:
+            continue
+        if origin in origins or (_job(origin) in jobs and status.deployment not in healthy):
+            return Missing("empty", "the exporter could not read all queues: some that match may be missing")
+    return None
+
+
+def _job(origin: Labels) -> str | None:
+    return dict(origin).get("job")
+
+
+def _without_old(samples: Mapping[QueueKey, QueueSample | Missing]) -> dict[QueueKey, QueueSample | Missing]:
+    """With those as missing that are a minute older than the newest."""
+    newest = max((sample.at for sample in samples.values() if isinstance(sample, QueueSample)), default=0.0)
+    return {
+        key: Missing("stale", f"{key}: its metrics are {newest - sample.at:.0f} s older than those of others")
+        if isinstance(sample, QueueSample) and sample.at < newest - _LAG_SECONDS
+        else sample
+        for key, sample in samples.items()
+    }

@@ -1,0 +1,115 @@
+"""The queues of a target, over readings of which some lack a part."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaler.config.settings import TargetSettings
+from scaler.model import Missing, QueueSample
+from scaler.prometheus.matched_queues import FORGET_SECONDS, MatchedQueues, observe_queues
+from scaler.prometheus.parse import ExporterStatus, Labels, Reading
+from scaler.prometheus.promql import QueueKey
+
+A: Labels = frozenset({("job", "oxherd"), ("instance", "a")})
+B: Labels = frozenset({("job", "oxherd"), ("instance", "b")})
+OTHER: Labels = frozenset({("job", "another"), ("instance", "c")})
+UP, DOWN = ExporterStatus(up=True), ExporterStatus(up=False)
+
+
+def target(*queues: str) -> TargetSettings:
+    return TargetSettings.model_validate({"name": "t", "queues": queues, "processes": {"command": ["x"]}})
+
+
+def reading(*names: str, status: ExporterStatus | None = UP, at: float = 5.0, **more: object) -> Reading:
+    keys = [QueueKey("bull", name) for name in names]
+    exporters = {} if status is None else {A: status}
+    return Reading({key: QueueSample(at, 1, 1) for key in keys}, dict.fromkeys(keys, A), exporters, **more)  # type: ignore[arg-type]
+
+
+def over(settings: TargetSettings, *readings: Reading, seconds: float = 5.0) -> list[MatchedQueues]:
+    known, results = MatchedQueues(), []
+    for number, one in enumerate(readings):
+        known = observe_queues(known, settings, one, number * seconds)
+        results.append(known)
+    return results
+
+
+def names(known: MatchedQueues) -> dict[str, bool]:
+    """Each queue of the target, and whether it is known."""
+    return {key.name: isinstance(sample, QueueSample) for key, sample in known.samples.items()}
+
+
+def test_a_pattern_remembers_what_it_matched() -> None:
+    known = over(target("mail-*"), reading("mail-a", "mail-b", "video"), reading("mail-a", "video"))[-1]
+    assert names(known) == {"mail-a": True, "mail-b": False}
+
+
+def test_a_queue_that_a_healthy_exporter_does_not_have_for_long_is_gone() -> None:
+    steps = over(
+        target("mail-*"),
+        reading("mail-a", "mail-b"),
+        *(reading("mail-a") for _ in range(12)),
+        seconds=FORGET_SECONDS / 10,
+    )
+    assert names(steps[10]) == {"mail-a": True, "mail-b": False}
+    assert names(steps[11]) == {"mail-a": True}
+
+
+@pytest.mark.parametrize(
+    "hidden", [reading("mail-a", status=DOWN), reading(status=None)], ids=["up is 0", "no exporter"]
+)
+def test_a_queue_is_not_gone_while_no_exporter_says_so(hidden: Reading) -> None:
+    steps = over(target("mail-*"), reading("mail-a", "mail-b"), *[hidden] * 50, seconds=FORGET_SECONDS / 10)
+    assert names(steps[-1])["mail-b"] is False
+
+
+def test_the_time_without_a_queue_begins_again_when_an_exporter_fails() -> None:
+    ten = FORGET_SECONDS / 10
+    readings = [reading("mail-a")] * 9 + [reading("mail-a", status=DOWN)] + [reading("mail-a")] * 9
+    steps = over(target("mail-*"), reading("mail-a", "mail-b"), *readings, seconds=ten)
+    assert "mail-b" in names(steps[-1])
+
+
+def test_a_queue_that_is_listed_is_never_gone() -> None:
+    steps = over(target("mail", "mail-retry"), *[reading("mail")] * 30, seconds=FORGET_SECONDS)
+    assert names(steps[-1]) == {"mail": True, "mail-retry": False}
+
+
+def test_queues_that_the_settings_do_not_name_any_more_are_forgotten() -> None:
+    known = over(target("mail-*"), reading("mail-a", "post-a"))[-1]
+    known = observe_queues(known, target("post-*"), reading("post-a"), 5.0)
+    assert names(known) == {"post-a": True}
+
+
+def test_a_pattern_may_match_more_where_an_exporter_could_not_read_all() -> None:
+    known = over(target("mail-*"), reading("mail-a", status=DOWN))[-1]
+    assert isinstance(known.unread, Missing)
+    assert over(target("mail-a"), reading("mail-a", status=DOWN))[-1].unread is None
+    assert over(target("mail-*"), reading("mail-a"))[-1].unread is None
+
+
+@pytest.mark.parametrize(
+    ("exporters", "unread"),
+    [
+        ({A: UP, B: DOWN}, True),
+        ({A: ExporterStatus(up=True, deployment="x"), B: ExporterStatus(up=False, deployment="x")}, False),
+        ({A: ExporterStatus(up=True, deployment="x"), B: ExporterStatus(up=False, deployment="y")}, True),
+        ({A: UP, OTHER: DOWN}, False),
+    ],
+    ids=["not known of which Redis", "of the same Redis", "of another Redis", "of another job"],
+)
+def test_another_exporter_that_could_not_read_all(
+    exporters: dict[Labels, ExporterStatus], *, unread: bool
+) -> None:
+    key = QueueKey("bull", "mail-a")
+    known = over(target("mail-*"), Reading({key: QueueSample(5.0, 1, 1)}, {key: A}, exporters))[-1]
+    assert (known.unread is not None) == unread
+
+
+def test_a_sample_a_minute_older_than_the_others_is_missing() -> None:
+    fresh, old = QueueKey("bull", "mail-a"), QueueKey("bull", "mail-b")
+    both = Reading({fresh: QueueSample(100.0, 1, 1), old: QueueSample(39.0, 9, 9)})
+    known = over(target("mail-*"), both)[-1]
+    missing = known.samples[old]
+    assert isinstance(missing, Missing)
+    assert (missing.kind, names(known)) == ("stale", {"mail-a": True, "mail-b": False})
