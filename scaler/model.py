@@ -78,12 +78,14 @@ class Observation:
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """The number of workers that a policy proposes, before the guards. `reason` is a label value (queue,
-    load, held, ...), `sentence` explains it to people, `inputs` are the figures behind it."""
+    load, held, ...), `sentence` explains it to people, `inputs` are the figures behind it; `slots` are the
+    jobs that a worker runs at once, as set or as measured."""
 
     workers: int
     reason: str
     sentence: str
     inputs: Mapping[str, float] = field(default_factory=dict)
+    slots: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ Condition: TypeAlias = Literal[
 class Decision:
     """The desired number of workers, after all guards. `reason` is the policy's, or that of the stage that
     changed the number last; `sentence` is the whole explanation; `notes` has a line for each stage that
-    added one."""
+    added one; `busy` workers have a job at least."""
 
     workers: int
     proposed: int | None
@@ -123,6 +125,7 @@ class Decision:
     inputs: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     conditions: frozenset[Condition] = frozenset()
+    busy: int = 0
 
 
 # --- targets ----------------------------------------------------------------------------------------------

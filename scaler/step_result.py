@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
 from typing import Final
 
 from scaler.activity import Activity
@@ -117,7 +116,8 @@ def within_capacity(
     demands = []
     for step in steps:
         if step.desired is not None:
-            least = step.desired if step.name in fixed else max(step.settings.min_workers, _busy(step))
+            busy = step.decision.busy if step.decision else 0
+            least = step.desired if step.name in fixed else max(step.settings.min_workers, busy)
             demands.append(Demand(step.name, step.desired, least, priorities[step.name]))
     granted = share(demands, most)
     return [
@@ -126,14 +126,6 @@ def within_capacity(
         else replace(step, decision=_limited(step.decision, granted[step.name], most))
         for step in steps
     ]
-
-
-def _busy(step: TargetStep) -> int:
-    """Workers that the active jobs occupy at least."""
-    if isinstance(step.sample, Missing):
-        return step.desired or 0
-    inputs = step.decision.inputs if step.decision else {}
-    return ceil(step.sample.active / (step.settings.worker_concurrency or inputs.get("concurrency") or 1.0))
 
 
 def _limited(decision: Decision, workers: int, most: int) -> Decision:

@@ -1,23 +1,27 @@
 """Guards between a policy's proposal and the target: STAGES, each of which may change the number.
 
 Pure. The memory is a value that can be saved; time is the observation's. A stage gets the number that the
-stages before it left, and adds a note of what it changed; the bounds come last.
+stages before it left, and adds a note of what it changed. The bounds come last but one: a worker that has a
+job stays until it ends, whatever the bounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from math import ceil, isfinite
 from typing import Any, Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from scaler.config.policy_keys import POLICY_OWN
 from scaler.config.settings import PolicySettings
 from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
 _AHEAD_SECONDS: Final = 10.0  # a sample may be up to this far ahead: clocks differ
+_FIGURES: Final = tuple(figure.name for figure in fields(QueueSample))
 
 ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times, ascending, and the workers that were proposed then."""
@@ -27,13 +31,17 @@ ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
 class GuardMemory:
     """`changed_at`: the last change that was applied; `highs` and `lows`: proposals that can still be the
     highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
-    since."""
+    since; `over`: the jobs that had ended, and those in hand, when there were first more workers than
+    `max_workers`; `sampled`: the time of the last sample, `acted_on`: of the one that was acted on last."""
 
     changed_at: float | None = None
     highs: ProposalHistory = ()
     lows: ProposalHistory = ()
     failures: int = 0
     idle_since: float | None = None
+    over: tuple[float, float] | None = None
+    sampled: float | None = None
+    acted_on: float | None = None
 
 
 _MEMORY: Final = TypeAdapter(GuardMemory)
@@ -53,15 +61,20 @@ def load_guards(data: Mapping[str, Any]) -> GuardMemory:
 
 
 def record_change(memory: GuardMemory, at: float) -> GuardMemory:
-    """The memory after the number of workers was changed: the cooldown begins."""
-    return replace(memory, changed_at=at)
+    """The memory after the number of workers was changed: the cooldown begins, the sample is used up."""
+    return replace(memory, changed_at=at, acted_on=memory.sampled)
 
 
 def fresh_sample(settings: PolicySettings, observation: Observation) -> QueueSample | Missing:
-    """The sample; Missing if it is too old to decide on, or in the future: time may have gone backwards."""
+    """The sample; Missing if it is too old to decide on, or in the future: time may have gone backwards; or
+    if a figure is no number."""
     sample = observation.sample
     if isinstance(sample, Missing):
         return sample
+    for figure in _FIGURES:
+        value = getattr(sample, figure)
+        if value is not None and not isfinite(value):
+            return Missing("invalid", f"{figure} is {value}, not a number of jobs or seconds")
     age = observation.time - sample.at
     if age > settings.metrics_max_age_seconds:
         return Missing(
@@ -84,7 +97,7 @@ class _Step:
     sample: QueueSample | Missing
     control: Control
     memory: GuardMemory
-    proposed: int  # by the policy
+    proposal: Proposal | None
     workers: int
     reason: str
     notes: list[str] = field(default_factory=list)
@@ -94,6 +107,23 @@ class _Step:
     @property
     def current(self) -> int:
         return self.observation.workers
+
+    @property
+    def proposed(self) -> int:
+        """By the policy; without metrics as many as there are."""
+        return self.current if self.proposal is None else self.proposal.workers
+
+    @property
+    def busy(self) -> int:
+        """The workers that have a job: as many as the active jobs fill, and where it is known, all but the
+        idle ones; never more than there are."""
+        if isinstance(self.sample, Missing) or self.proposal is None:
+            return 0
+        busy = ceil(self.sample.active / self.proposal.slots - 1e-9)
+        ready, idle = self.observation.ready, self.observation.idle
+        if idle is not None:
+            busy = max(busy, (self.current if ready is None else ready) - idle)
+        return max(0, min(busy, self.current))
 
     def hold(self, reason: str, note: str) -> None:
         """Keep the current number; later stages do not change it."""
@@ -225,6 +255,37 @@ def _cooldown(step: _Step) -> None:
         step.set_workers(step.current, "cooldown", note)
 
 
+def _once(step: _Step) -> None:
+    """A sample is acted on once: what it asked for is under way, and only the next one shows what it did."""
+    if isinstance(step.sample, Missing):
+        return
+    acted_on = step.memory.acted_on
+    step.memory = replace(step.memory, sampled=step.sample.at)
+    if step.final or step.workers == step.current or acted_on != step.sample.at:
+        return
+    note = f"{step.workers} proposed: held at {step.current} until the next sample, this one was acted on"
+    step.set_workers(step.current, "same_sample", note)
+
+
+def _late(step: _Step) -> None:
+    """Nothing is scaled in while a job waits over the SLO, except where a limit or a pause makes it wait."""
+    sample, proposal, slo = step.sample, step.proposal, step.settings.wait_slo_seconds
+    if step.final or proposal is None or isinstance(sample, Missing) or step.workers >= step.current:
+        return
+    limited = "cap_slots" in proposal.inputs
+    if limited or "wait_slo_seconds" not in POLICY_OWN[step.settings.policy] or runnable(sample) <= 0:
+        return
+    oldest = proposal.inputs.get("oldest_seconds", sample.oldest_waiting)
+    if oldest is not None and oldest > slo:
+        note = f"{step.workers} proposed: held at {step.current}, a job waits {oldest:.0f} s, over {slo:g} s"
+        step.set_workers(step.current, "late", note)
+
+
+def runnable(sample: QueueSample) -> float:
+    """The waiting jobs that no pause holds back."""
+    return max(0.0, sample.waiting - (sample.held or 0.0))
+
+
 def _limit(step: _Step) -> None:
     up, down = step.settings.max_step_up, step.settings.max_step_down
     if step.final:
@@ -238,16 +299,50 @@ def _limit(step: _Step) -> None:
 
 
 def _clamp(step: _Step) -> None:
-    """The bounds apply to every decision, but not to a hold; without metrics nothing scales in."""
+    """The bounds apply to every decision, but not to a hold; without metrics nothing scales in. To a maximum
+    that was lowered the steps are no larger than any other, but where a person set the number."""
     least, most = step.settings.min_workers, step.settings.max_workers
+    down, overridden = step.settings.max_step_down, "Overridden" in step.conditions
     if step.conditions & _HOLDING:
         return
     if step.workers > most:
         step.conditions.add("AtMax")
-        if "MetricsStale" not in step.conditions or "Overridden" in step.conditions:
-            step.set_workers(most, "max", f"{step.workers} proposed: max_workers is {most}{_default(step)}")
+        if "MetricsStale" in step.conditions and not overridden:
+            return
+        note = f"{step.workers} proposed: max_workers is {most}{_default(step)}"
+        if down is not None and not overridden and most < step.current - down:
+            most = step.current - down
+            note += f", at most {down} fewer in one step"
+        step.set_workers(most, "max", note)
     elif step.workers < least:
         step.set_workers(least, "min", f"{step.workers} proposed: min_workers is {least}")
+
+
+def _busy(step: _Step) -> None:
+    """Workers with a job stay, whatever was decided, unless a person decided it.
+
+    A lowered maximum has to wait until as many jobs have ended as were in hand then: the workers of a queue
+    that never runs dry always have one.
+    """
+    sample, most = step.sample, step.settings.max_workers
+    if isinstance(sample, Missing):
+        return
+    if step.current <= most:
+        step.memory = replace(step.memory, over=None) if step.memory.over else step.memory
+    if step.workers >= step.busy or step.conditions & {"Overridden", *_HOLDING}:
+        return
+    least = step.busy
+    if step.current > most and sample.completed is not None and sample.failed is not None:
+        ended = sample.completed + sample.failed
+        over = step.memory.over
+        if over is None or ended < over[0]:
+            over = ended, sample.active
+        step.memory = replace(step.memory, over=over)
+        if ended - over[0] >= over[1]:
+            least = min(least, max(most, step.workers))
+    if step.workers < least:
+        note = f"{step.workers} proposed: {least} stay, each has a job"
+        step.set_workers(least, "busy", note)
 
 
 def _default(step: _Step) -> str:
@@ -267,8 +362,11 @@ STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _zero,
     _stabilize,
     _cooldown,
+    _once,
+    _late,
     _limit,
     _clamp,
+    _busy,
 )
 
 
@@ -283,7 +381,7 @@ def apply_guards(
     sample = fresh_sample(settings, observation)
     proposed = observation.workers if proposal is None else proposal.workers
     reason = "metrics_missing" if proposal is None else proposal.reason
-    step = _Step(settings, observation, sample, control, memory, proposed, proposed, reason)
+    step = _Step(settings, observation, sample, control, memory, proposal, proposed, reason)
     for stage in STAGES:
         stage(step)
     if step.workers > 0 or (isinstance(sample, QueueSample) and sample.waiting + sample.active > 0):
@@ -297,5 +395,6 @@ def apply_guards(
         inputs=proposal.inputs if proposal else {},
         notes=tuple(step.notes),
         conditions=frozenset(step.conditions),
+        busy=step.current if isinstance(sample, Missing) else step.busy,
     )
     return decision, step.memory

@@ -1,8 +1,8 @@
 """One decision for one target: the policy, then the guards. Pure; the memory is a value.
 
-The line between the two: the policy says how many workers the jobs need, and never fewer than have a job; it
-knows nothing of missing metrics, people, other controllers and bounds. The guards know only those, and what a
-change may look like; they are the only ones that may go below what is busy (an override, `max_workers`).
+The line between the two: the policy says how many workers the jobs need; it knows nothing of missing metrics,
+people, other controllers and bounds. The guards know only those, and what a change may look like: they keep
+the workers that have a job, for every policy. Only a person's override sends those away.
 """
 
 from __future__ import annotations

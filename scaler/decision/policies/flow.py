@@ -187,6 +187,13 @@ def mean_busy(flow: Flow, span: float) -> float:
     return (last.busy - then.busy) / (last.at - then.at) if then is not last else last.active
 
 
+def none_ended(flow: Flow, span: float) -> bool:
+    """Whether no attempt ended in the last `span` seconds; False if that is not known."""
+    last = flow.last
+    then = next((point for point in reversed(flow.points) if point.at <= last.at - span), None)
+    return then is not None and then.ended == last.ended
+
+
 def active_of(flow: Flow, span: float) -> list[float]:
     """Active jobs of the points of the last `span` seconds; of the last point at least."""
     return [point.active for point in flow.points if point.at > flow.last.at - span]

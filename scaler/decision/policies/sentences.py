@@ -79,6 +79,4 @@ def sentence_of(reason: str, figures: DecisionFigures) -> str:
         case "held":
             lasts = f"for {figures.held_for or 0.0:.0f} s, the cost of a start"
             return f"{count}: {work}; {figures.enough} would do, more were needed just now: held {lasts}"
-        case "busy":
-            return f"{count}: {work}; {figures.enough} would do, but each that stays has a job"
     return f"{count}: {work}; they are enough"
