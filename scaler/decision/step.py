@@ -47,7 +47,7 @@ def step(
     if memory is None or memory.policy != settings.policy:
         guard_memory = GuardMemory() if memory is None else memory.guards
         memory = TargetMemory(settings.policy, policy.initial_memory(), guard_memory)
-    sample, proposal, learned = fresh_sample(settings, observation), None, memory.learned
+    sample, proposal, learned = fresh_sample(settings, observation, memory.guards), None, memory.learned
     if not isinstance(sample, Missing):
         proposal, learned = policy.decide(settings, interval, observation, sample, learned)
     decision, guard_memory = apply_guards(settings, observation, proposal, control, memory.guards)

@@ -19,6 +19,7 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.policies.concurrency import Concurrency, ready_workers, update_concurrency
 from scaler.decision.policies.flow import (
     Flow,
+    Means,
     mean_rate,
     none_ended,
     oldest_wait,
@@ -47,12 +48,14 @@ ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The flow of the queue; the needs that still prevent scaling in, all `needed` and those of the `loads`;
-    the measured `concurrency` of a worker; the last known run time of a job (s)."""
+    """The flow of the queue; the needs that still prevent scaling in, all `needed` and those of the `loads`,
+    and both as they were `before` the last sample; the measured `concurrency` of a worker; the last known run
+    time of a job (s)."""
 
     flow: Flow | None = None
     needed: ReplicaHistory = ()
     loads: ReplicaHistory = ()
+    before: tuple[ReplicaHistory, ReplicaHistory] = ((), ())
     throttle: Throttle = field(default_factory=Throttle)
     concurrency: Concurrency = field(default_factory=Concurrency)
     run_seconds: float | None = None
@@ -120,16 +123,20 @@ class WaitTarget:
         sample: QueueSample,
         memory: Memory,
     ) -> tuple[Proposal, Memory]:
-        flow, known_run = update_flow(memory.flow, sample), _known_run(memory, sample)
+        known_run = _known_run(memory, sample)
         concurrency = update_concurrency(memory.concurrency, observation, sample)
         slots = float(settings.worker_concurrency or concurrency.jobs or 1.0)
         slots = min(slots, memory.throttle.taken or slots)
         step = _Step(settings, interval, observation, sample, slots)
+        workers_there = max(observation.workers, concurrency.most)
+        flow = update_flow(memory.flow, sample, Means(workers_there * slots, memory.run_seconds))
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.
             there: ReplicaHistory = ((observation.time, observation.workers),)
-            return proposal, Memory(flow, there, there, Throttle(), concurrency, known_run)
+            return proposal, Memory(
+                flow, there, there, (there, there), Throttle(), concurrency, memory.run_seconds
+            )
         fresh = memory.flow is None or flow.last.at > memory.flow.last.at
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
         workers = ReadyWorkers(settled, concurrency.most, slots)
@@ -142,16 +149,21 @@ class WaitTarget:
         if throttle.cap is not None and need > throttle.cap:
             need, reason = throttle.cap, "throttled"
         enough = max(int(situation.inside > 0), step.workers(need))
-        needed = _with_need(memory.needed, observation.time, enough, step.hold)
+        held = memory.needed, memory.loads
+        before = held if fresh else memory.before
+        if flow.retracted:  # what the jobs needed that were none
+            held = memory.before
+        needed = _with_need(held[0], observation.time, enough, step.hold)
         load = min(enough, step.workers(max(needs.load, needs.due)))
-        loads = _with_need(memory.loads, observation.time, load, step.hold_load)
+        loads = _with_need(held[1], observation.time, load, step.hold_load)
         choice = _choose(step, reason, enough, (needed, loads), throttle.cap)
         figures = DecisionFigures(
             situation, needs, choice.workers, enough, slots, choice.held_for, throttle.cap
         )
         sentence = sentence_of(choice.reason, figures)
         proposal = Proposal(choice.workers, choice.reason, sentence, figures.inputs(), slots)
-        return proposal, Memory(flow, needed, loads, throttle, concurrency, situation.run_seconds)
+        run = situation.run_seconds
+        return proposal, Memory(flow, needed, loads, before, throttle, concurrency, run)
 
     def dump(self, memory: Memory) -> dict[str, Any]:
         return {"version": MEMORY_VERSION, **asdict(memory)}
