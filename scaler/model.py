@@ -19,7 +19,8 @@ class QueueSample:
     seconds of `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall due
     within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time; `held`:
     those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
-    again, 0 while it does, None: there is no limit, or it is not known.
+    again, 0 while it does, None: there is no limit, or it is not known; `concurrency_limit`: jobs that all
+    workers together may run at once, None: as many as there are slots.
     """
 
     at: float
@@ -35,6 +36,17 @@ class QueueSample:
     busy_seconds: float | None = None
     held: float | None = None
     limit_seconds: float | None = None
+    concurrency_limit: float | None = None
+
+    @property
+    def runnable(self) -> float:
+        """The waiting jobs that no pause holds back."""
+        return max(0.0, self.waiting - (self.held or 0.0))
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause holds back all jobs that wait; those that are due would wait with them."""
+        return self.waiting > 0 and self.held is not None and self.held >= self.waiting
 
 
 DUE_SECONDS = 60.0

@@ -207,12 +207,13 @@ def _override(step: _Step) -> None:
 
 
 def _zero(step: _Step) -> None:
-    """Scale to zero late, and only with min_workers 0; the first job starts a worker at once."""
+    """Scale to zero late, and only with min_workers 0; the first job starts a worker at once. The jobs of a
+    paused queue need none."""
     settings, sample = step.settings, step.sample
     if isinstance(sample, Missing):
         return
     since = step.memory.idle_since
-    jobs = sample.waiting + sample.active + (sample.due or 0.0)
+    jobs = sample.runnable + sample.active + (0.0 if sample.paused else sample.due or 0.0)
     if jobs > 0:
         step.memory = replace(step.memory, idle_since=None) if since is not None else step.memory
     elif since is None or since > step.observation.time:
@@ -298,17 +299,12 @@ def _late(step: _Step) -> None:
     if step.final or proposal is None or isinstance(sample, Missing) or step.workers >= step.current:
         return
     limited = "cap_slots" in proposal.inputs
-    if limited or "wait_slo_seconds" not in POLICY_OWN[step.settings.policy] or runnable(sample) <= 0:
+    if limited or "wait_slo_seconds" not in POLICY_OWN[step.settings.policy] or sample.runnable <= 0:
         return
     oldest = proposal.inputs.get("oldest_seconds", sample.oldest_waiting)
     if oldest is not None and oldest > slo:
         note = f"{step.workers} proposed: held at {step.current}, a job waits {oldest:.0f} s, over {slo:g} s"
         step.set_workers(step.current, "late", note)
-
-
-def runnable(sample: QueueSample) -> float:
-    """The waiting jobs that no pause holds back."""
-    return max(0.0, sample.waiting - (sample.held or 0.0))
 
 
 def _limit(step: _Step) -> None:

@@ -34,7 +34,8 @@ class Situation:
     `level` is the mean rate, `rate` that or more where it is proved; `run_error` is relative; `start` is that
     of a worker; `ready_slots` take jobs now, `asked_slots` are those of all workers that are asked for;
     `oldest`: how long the oldest job waits; `held`: jobs of a paused queue beside others, which are not
-    among those that wait; `stuck`: a job waits over the SLO, and none has ended for as long.
+    among those that wait; `paused`: those of the waiting jobs that a pause of all queues holds; `stuck`: a
+    job waits over the SLO, and none has ended for as long.
     """
 
     waiting: float
@@ -52,6 +53,7 @@ class Situation:
     oldest: float
     held: float = 0.0
     stuck: bool = False
+    paused: float = 0.0
 
     @property
     def inside(self) -> float:

@@ -41,7 +41,7 @@ class Threshold:
         del interval
         memory = update_concurrency(memory, observation, sample)
         slots = float(settings.worker_concurrency or memory.jobs or 1.0)
-        now, waiting = observation.workers, sample.waiting
+        now, waiting = observation.workers, sample.runnable
         target = settings.target_waiting_jobs
         load = target_load_factor(settings, sample, now)
         needed = ceil(waiting / target)
@@ -52,6 +52,16 @@ class Threshold:
             return Proposal(workers, reason, sentence, inputs, slots), memory
 
         up = max(now + 1, needed) if to_target else now + 1
+        if waiting > 0 and sample.limit_seconds:
+            sentence = f"{waiting:g} jobs wait for a rate limit, for {sample.limit_seconds:.0f} s more"
+            return propose(now, "throttled", sentence)
+        if waiting > 0 and sample.concurrency_limit is not None:
+            most = ceil(sample.concurrency_limit / slots)
+            if most < up:
+                sentence = (
+                    f"{waiting:g} jobs wait, and no more than {sample.concurrency_limit:g} may run at once"
+                )
+                return propose(most, "throttled", sentence)
         if waiting > target * settings.scale_up_threshold:
             bound = target * settings.scale_up_threshold
             return propose(up, "waiting", f"{waiting:g} jobs wait, more than {bound:g}")

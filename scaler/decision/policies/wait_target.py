@@ -40,6 +40,7 @@ _CERTAIN: Final = 3.0  # jobs that should have ended: that by chance none does h
 _LEVEL_SECONDS: Final = 30.0  # the least span of the mean rate
 _HOLD: Final = 1 / 3  # of a start: the optimum is flat
 _ROUNDING_TOLERANCE: Final = 0.1  # of a worker: a need above a whole number by less is not rounded up
+_SWING: Final = 0.25  # of a worker: a cap that is above those that are there by less adds none
 _TAKES_SECONDS: Final = 30.0  # a worker that counts as ready takes jobs by then: some are counted too early
 
 ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
@@ -146,9 +147,10 @@ class WaitTarget:
         situation = replace(situation, held=(sample.held or 0.0) - (step.sample.held or 0.0))
         needs = needs_of(situation)
         need, reason = needs.most, needs.winner
-        if throttle.cap is not None and need > throttle.cap:
-            need, reason = throttle.cap, "throttled"
-        enough = max(int(situation.inside > 0), step.workers(need))
+        cap = _cap(step, throttle, need)
+        if cap is not None and need > cap:
+            need, reason = _without_swing(cap, step), "throttled"
+        enough = max(int(situation.inside > situation.paused), step.workers(need))
         held = memory.needed, memory.loads
         before = held if fresh else memory.before
         if flow.retracted:  # what the jobs needed that were none
@@ -156,9 +158,10 @@ class WaitTarget:
         needed = _with_need(held[0], observation.time, enough, step.hold)
         load = min(enough, step.workers(max(needs.load, needs.due)))
         loads = _with_need(held[1], observation.time, load, step.hold_load)
-        choice = _choose(step, reason, enough, (needed, loads), throttle.cap)
+        choice = _choose(step, reason, enough, (needed, loads), cap)
+        limit = sample.concurrency_limit
         figures = DecisionFigures(
-            situation, needs, choice.workers, enough, slots, choice.held_for, throttle.cap
+            situation, needs, choice.workers, enough, slots, choice.held_for, cap, limit
         )
         sentence = sentence_of(choice.reason, figures)
         proposal = Proposal(choice.workers, choice.reason, sentence, figures.inputs(), slots)
@@ -195,6 +198,24 @@ def _without_held(sample: QueueSample) -> QueueSample:
     return replace(sample, waiting=waiting, held=0.0, oldest_waiting=None)
 
 
+def _cap(step: _Step, throttle: Throttle, need: float) -> float | None:
+    """The most slots that get work; None: no limit is known that is below the need."""
+    sample, there = step.sample, max(1, step.observation.workers) * step.slots
+    if sample.paused and sample.active == 0:
+        return 0.0
+    limit = sample.concurrency_limit
+    caps = [throttle.cap] if limit is None or limit >= need else [throttle.cap, limit]
+    if throttle.cap is None and need > there and throttle.closed == sample.at:
+        caps.append(there)  # as many have just started as a limit lets start: more slots start no more
+    return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _without_swing(cap: float, step: _Step) -> float:
+    """The cap in slots; a part of a worker more than there are is the noise of what is busy in the mean."""
+    there = step.observation.workers * step.slots
+    return there if there < cap <= there + _SWING * step.slots else cap
+
+
 def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
     sample, span = step.sample, step.start + step.interval
     horizon = span + step.age
@@ -207,7 +228,7 @@ def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
     return Situation(
         waiting=sample.waiting,
         active=sample.active,
-        due=sample.due or 0.0,
+        due=0.0 if sample.paused else sample.due or 0.0,
         level=level,
         rate=max(level, proved_rate(flow)),
         run_seconds=run.seconds,
@@ -219,6 +240,7 @@ def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
         asked_slots=step.observation.workers * step.slots,
         oldest=oldest + step.age,
         stuck=stuck,
+        paused=sample.waiting if sample.paused else 0.0,
     )
 
 

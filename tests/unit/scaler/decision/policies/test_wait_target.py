@@ -190,7 +190,7 @@ def test_without_workers_enough_for_a_limit_they_are_added() -> None:
 
 def test_a_pause_that_ends_has_its_workers_at_once() -> None:
     decisions = limited(600, workers=3, held=1.0)
-    assert decisions[-1] == (1, "throttled")
+    assert decisions[-1] == (0, "throttled")
     memory, _ = settled(2.0, 4.0, workers=3)
     for at in range(1800, 2400, 5):
         sample = QueueSample(at, 2.0 * (at - 1800), 0, completed=3600.0, failed=0.0, held=2.0 * (at - 1800))
