@@ -7,104 +7,19 @@ job stays until it ends, whatever the bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from math import ceil, isfinite
-from typing import Any, Final, TypeAlias
-
-from pydantic import TypeAdapter, ValidationError
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Final
 
 from scaler.config.policy_keys import POLICY_OWN
 from scaler.config.settings import PolicySettings
+from scaler.decision.belief import fresh_sample, is_doubted, jobs_of
+from scaler.decision.memory import GuardMemory, ProposalHistory
 from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
-_AHEAD_SECONDS: Final = 10.0  # a sample may be up to this far ahead: clocks differ
-_MANY_JOBS: Final = 10_000.0
-_MANY_TIMES: Final = 100.0  # what was there before, and what all workers could run at once
-_USUAL_SLOTS: Final = 10
-_FIGURES: Final = tuple(figure.name for figure in fields(QueueSample))
-
-ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
-"""Times, ascending, and the workers that were proposed then."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuardMemory:
-    """`changed_at`: the last change that was applied; `highs` and `lows`: proposals that can still be the
-    highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
-    since; `over`: the jobs that had ended, and those in hand, when there were first more workers than
-    `max_workers`; `sampled`: the time of the last sample, `acted_on`: of the one that was acted on last,
-    `doubted`: of the one that was not believed; `jobs` of the last one that was."""
-
-    changed_at: float | None = None
-    highs: ProposalHistory = ()
-    lows: ProposalHistory = ()
-    failures: int = 0
-    idle_since: float | None = None
-    over: tuple[float, float] | None = None
-    sampled: float | None = None
-    acted_on: float | None = None
-    doubted: float | None = None
-    jobs: float = 0.0
-
-
-_MEMORY: Final = TypeAdapter(GuardMemory)
-
-
-def dump_guards(memory: GuardMemory) -> dict[str, Any]:
-    """The memory as JSON data."""
-    return asdict(memory)
-
-
-def load_guards(data: Mapping[str, Any]) -> GuardMemory:
-    """The memory from its JSON data. Raises ValueError for data that `dump_guards` did not write."""
-    try:
-        return _MEMORY.validate_python(data)
-    except ValidationError:
-        raise ValueError("invalid memory of the guards") from None
-
-
-def record_change(memory: GuardMemory, at: float) -> GuardMemory:
-    """The memory after the number of workers was changed: the cooldown begins, the sample is used up."""
-    return replace(memory, changed_at=at, acted_on=memory.sampled)
-
-
-def fresh_sample(
-    settings: PolicySettings, observation: Observation, memory: GuardMemory
-) -> QueueSample | Missing:
-    """The sample; Missing if it is too old to decide on, or in the future: time may have gone backwards; if a
-    figure is no number; or if it has so many more jobs than the last one that the next one has to confirm it.
-    """
-    sample = observation.sample
-    if isinstance(sample, Missing):
-        return sample
-    for figure in _FIGURES:
-        value = getattr(sample, figure)
-        if value is not None and not isfinite(value):
-            return Missing("invalid", f"{figure} is {value}, not a number of jobs or seconds")
-    age = observation.time - sample.at
-    if age > settings.metrics_max_age_seconds:
-        return Missing(
-            "stale", f"the metrics are {age:.0f} s old, over {settings.metrics_max_age_seconds:g} s"
-        )
-    if age < -_AHEAD_SECONDS:
-        return Missing("stale", f"the metrics are {-age:.0f} s ahead: the clocks of the machines differ")
-    if _is_doubted(settings, sample, memory):
-        why = f"{_jobs(sample):.0f} jobs after {memory.jobs:.0f}"
-        return Missing("invalid", f"{why} are not believed until the next sample has them too")
-    return sample
-
-
-def _is_doubted(settings: PolicySettings, sample: QueueSample, memory: GuardMemory) -> bool:
-    """A sample with that many jobs is doubted once."""
-    usual = memory.jobs + settings.max_workers * (settings.worker_concurrency or _USUAL_SLOTS)
-    return _jobs(sample) > _MANY_JOBS + _MANY_TIMES * usual and memory.doubted in {None, sample.at}
-
-
-def _jobs(sample: QueueSample) -> float:
-    return sample.waiting + sample.active + (sample.due or 0.0)
 
 
 # --- stages ----------------------------------------------------------------------------------------------
@@ -162,11 +77,11 @@ def _stale(step: _Step) -> None:
     """Missing metrics are not zero: hold, or scale out to the fallback; never scale in."""
     sample = step.observation.sample
     if not isinstance(step.sample, Missing):
-        step.memory = replace(step.memory, failures=0, doubted=None, jobs=_jobs(step.sample))
+        step.memory = replace(step.memory, failures=0, doubted=None, jobs=jobs_of(step.sample))
         return
     failures = step.memory.failures + 1
     step.memory = replace(step.memory, failures=failures)
-    if isinstance(sample, QueueSample) and _is_doubted(step.settings, sample, step.memory):
+    if isinstance(sample, QueueSample) and is_doubted(step.settings, sample, step.memory):
         step.memory = replace(step.memory, doubted=sample.at)
     step.conditions.add("MetricsStale")
     step.hold("metrics_missing", f"held at {step.current}: {step.sample.message}")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaler.config.settings import PolicySettings
-from scaler.decision import guards
-from scaler.decision.guards import GuardMemory, apply_guards, fresh_sample
+from scaler.decision.belief import fresh_sample
+from scaler.decision.guards import apply_guards
+from scaler.decision.memory import GuardMemory, dump_guards, load_guards, record_change
 from scaler.decision.policies import POLICIES
 from scaler.model import Control, Decision, Missing, Observation
 
@@ -56,13 +57,13 @@ def step(
 
 def record_scaling(memory: TargetMemory, at: float) -> TargetMemory:
     """The memory after the target was scaled at `at`: cooldowns count from there."""
-    return TargetMemory(memory.policy, memory.learned, guards.record_change(memory.guards, at))
+    return TargetMemory(memory.policy, memory.learned, record_change(memory.guards, at))
 
 
 def dump_memory(memory: TargetMemory) -> dict[str, Any]:
     """The memory as JSON data."""
     learned = POLICIES[memory.policy].dump(memory.learned)
-    return {"policy": memory.policy, "learned": learned, "guards": guards.dump_guards(memory.guards)}
+    return {"policy": memory.policy, "learned": learned, "guards": dump_guards(memory.guards)}
 
 
 def load_memory(data: Mapping[str, Any]) -> TargetMemory:
@@ -73,4 +74,4 @@ def load_memory(data: Mapping[str, Any]) -> TargetMemory:
     learned, guard_memory = data.get("learned"), data.get("guards")
     if not isinstance(learned, dict) or not isinstance(guard_memory, dict):
         raise ValueError("invalid memory of a target")  # noqa: TRY004  # it is data
-    return TargetMemory(policy, POLICIES[policy].load(learned), guards.load_guards(guard_memory))
+    return TargetMemory(policy, POLICIES[policy].load(learned), load_guards(guard_memory))

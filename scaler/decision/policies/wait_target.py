@@ -79,7 +79,8 @@ class _Step:
 
     @property
     def ready_slots(self) -> float:
-        return self.ready * self.slots
+        """As many as there are active jobs at least: a worker that is not ready goes on with its jobs."""
+        return max(self.ready * self.slots, min(self.sample.active, self.observation.workers * self.slots))
 
     @property
     def start(self) -> float:

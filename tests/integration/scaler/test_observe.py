@@ -22,7 +22,8 @@ from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
 from scaler.config.prometheus import MOST_QUERIES, QuerySettings
 from scaler.config.settings import PolicySettings
-from scaler.decision.guards import GuardMemory, fresh_sample
+from scaler.decision.belief import fresh_sample
+from scaler.decision.memory import GuardMemory
 from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, combine

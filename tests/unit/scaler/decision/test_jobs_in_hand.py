@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.guards import GuardMemory, apply_guards
+from scaler.decision.guards import apply_guards
 from scaler.decision.jsonl import Session, reply_to
+from scaler.decision.memory import GuardMemory
 from scaler.decision.policies import POLICIES
 from scaler.model import Control, Observation, Override, Proposal, QueueSample
 
@@ -177,3 +178,31 @@ def test_a_lowered_maximum_counts_though_a_job_waits_over_the_slo() -> None:
         given, Observation(0.0, 9, 9, sample), Proposal(9, "queue", ""), Control(), GuardMemory()
     )
     assert decision.workers == 4
+
+
+@pytest.mark.parametrize("ready", [0, 1, 4])
+@pytest.mark.parametrize("start", [10.0, 60.0])
+def test_workers_that_are_not_ready_for_a_minute_and_go_on_are_capacity(ready: int, start: float) -> None:
+    """8 jobs/s of a second on ten workers; their probe fails, active and ended jobs go on."""
+    session, numbers = Session(), []
+    config = {"min_workers": 1, "max_workers": 40, "worker_concurrency": 1}
+    _, session = reply_to(json.dumps({"type": "init", "config": config}), session)
+    replicas = 10
+    for at in range(0, 900, 5):
+        flapping = 600 <= at < 660
+        message = {
+            "type": "observe",
+            "time": at,
+            "replicas": replicas,
+            "ready_replicas": ready if flapping else replicas,
+            "start_s": start,
+            "waiting": int(at % 15 == 0),
+            "active": 8,
+            "completed_total": 8 * at,
+            "failed_total": 0,
+        }
+        reply, session = reply_to(json.dumps(message), session)
+        assert reply is not None
+        replicas = reply["replicas"]
+        numbers.append(replicas)
+    assert set(numbers[100:]) == {numbers[100]}
