@@ -63,10 +63,13 @@ def start(
     if print_config:
         _print(loaded.model)
     elif check_config:
+        from scaler.config.conflicts import conflicting_settings
         from scaler.config.environment import scaler_notices
         from scaler.config.policy_keys import ignored_settings
 
         show_notices(_PROGRAM, [*scaler_notices(os.environ), *ignored_settings(loaded)])
+        for line in conflicting_settings(loaded.model):
+            click.echo(f"{_PROGRAM}: {line}", err=True)
         count = len(loaded.model.targets)
         click.echo(f"the settings are valid: {count} target{'' if count == 1 else 's'}")
     else:
@@ -391,6 +394,7 @@ def _run(
     import logging
 
     from scaler.backends import BackendError
+    from scaler.config.conflicts import conflicting_settings
     from scaler.config.environment import scaler_notices
     from scaler.config.policy_keys import ignored_settings
     from scaler.configuration import Reloader
@@ -403,6 +407,8 @@ def _run(
     try:
         notices = [*scaler_notices(os.environ), *ignored_settings(loaded)]
         start_logging(loaded, secrets_of(settings), notices)
+        for line in conflicting_settings(settings):
+            logging.getLogger(__name__).warning("settings conflict", extra={"reason": line})
         if not settings.targets:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)

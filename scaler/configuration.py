@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from scaler.config.conflicts import conflicting_settings
 from scaler.config.environment import SCALER_VARIABLES, scaler_environment
 from scaler.config.policy_keys import ignored_settings
 from scaler.config.settings import ScalerSettings
@@ -95,6 +96,8 @@ class Reloader:
             log.warning("these settings need a restart", extra={"settings": ", ".join(fixed)})
         for notice in ignored_settings(loaded) if changes else ():
             log.warning("setting ignored", extra={"variable": notice.variable, "reason": notice.reason})
+        for line in conflicting_settings(loaded.model) if changes else ():
+            log.warning("settings conflict", extra={"reason": line})
         if changes:
             log.info("settings changed", extra={"changed": ", ".join(changes)})
         return bool(changes)

@@ -20,7 +20,8 @@ class QueueSample:
     within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time; `held`:
     those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
     again, 0 while it does, None: there is no limit, or it is not known; `created`: unix time since when the
-    totals count the same jobs, so that those of another `created` do not continue them (None: not known).
+    totals count the same jobs, so that those of another `created` do not continue them (None: not known);
+    `concurrency_limit`: jobs that all workers together may run at once, None: as many as there are slots.
     """
 
     at: float
@@ -37,6 +38,17 @@ class QueueSample:
     held: float | None = None
     limit_seconds: float | None = None
     created: float | None = None
+    concurrency_limit: float | None = None
+
+    @property
+    def runnable(self) -> float:
+        """The waiting jobs that no pause holds back."""
+        return max(0.0, self.waiting - (self.held or 0.0))
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause holds back all jobs that wait; those that are due would wait with them."""
+        return self.waiting > 0 and self.held is not None and self.held >= self.waiting
 
 
 DUE_SECONDS = 60.0
@@ -83,12 +95,14 @@ class Observation:
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """The number of workers that a policy proposes, before the guards. `reason` is a label value (queue,
-    load, held, ...), `sentence` explains it to people, `inputs` are the figures behind it."""
+    load, held, ...), `sentence` explains it to people, `inputs` are the figures behind it; `slots` are the
+    jobs that a worker runs at once, as set or as measured."""
 
     workers: int
     reason: str
     sentence: str
     inputs: Mapping[str, float] = field(default_factory=dict)
+    slots: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,7 @@ Condition: TypeAlias = Literal[
 class Decision:
     """The desired number of workers, after all guards. `reason` is the policy's, or that of the stage that
     changed the number last; `sentence` is the whole explanation; `notes` has a line for each stage that
-    added one."""
+    added one; `busy` workers have a job at least."""
 
     workers: int
     proposed: int | None
@@ -128,6 +142,7 @@ class Decision:
     inputs: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     conditions: frozenset[Condition] = frozenset()
+    busy: int = 0
 
 
 # --- targets ----------------------------------------------------------------------------------------------

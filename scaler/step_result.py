@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
 from typing import Final
 
 from scaler.activity import Activity
@@ -118,7 +117,7 @@ def within_capacity(
     demands = []
     for step in steps:
         if step.desired is not None:
-            least = max(step.settings.min_workers, _busy(step))
+            least = max(step.settings.min_workers, step.decision.busy if step.decision else 0)
             if step.name in fixed:  # of a target with unknown queues only what there is: more is a proposal
                 least = (
                     step.desired if step.unknown is None else min(step.desired, max(least, _current(step)))
@@ -135,14 +134,6 @@ def within_capacity(
 
 def _current(step: TargetStep) -> int:
     return step.workers.value.requested if isinstance(step.workers, Ok) else 0
-
-
-def _busy(step: TargetStep) -> int:
-    """Workers that the active jobs occupy at least."""
-    if isinstance(step.sample, Missing):
-        return step.desired or 0
-    inputs = step.decision.inputs if step.decision else {}
-    return ceil(step.sample.active / (step.settings.worker_concurrency or inputs.get("concurrency") or 1.0))
 
 
 def _limited(decision: Decision, workers: int, most: int) -> Decision:

@@ -18,7 +18,8 @@ class Load:
     `announced`: they were delayed jobs, which the queue knew before (`due`). `weight`: so many real jobs are
     one simulated job. `failing`: how many attempts of a job fail, by its index; of `attempts` at most, with a
     backoff of `backoff` s that doubles (0: it waits again at once). `limit`: at most so many jobs start in so
-    many seconds. In each of `pauses` (from, to) no job starts.
+    many seconds. In each of `pauses` (from, to) no job starts. `concurrency_limit`: at most so
+    many run at once.
     """
 
     at: Sequence[float]
@@ -30,6 +31,7 @@ class Load:
     backoff: float = 0.0
     limit: tuple[int, float] | None = None
     pauses: Sequence[tuple[float, float]] = ()
+    concurrency_limit: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.at) != len(self.runs):

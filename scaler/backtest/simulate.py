@@ -156,7 +156,8 @@ class _Simulation:
     def _dispatch(self, moment: float) -> None:
         """Start waiting attempts as far as there are slots, and as the limit and the pauses let them."""
         waiting, free, ready = self._waiting, self._free, self._ready
-        restricted = self._load.limit is not None or self._load.pauses
+        load = self._load
+        restricted = load.limit is not None or load.concurrency_limit is not None or load.pauses
         while waiting and free:
             if free[-1] not in ready:
                 free.pop()
@@ -174,21 +175,21 @@ class _Simulation:
             heappush(self._agenda, (moment + self._load.runs[job], _END, run, run))
 
     def _may_start(self, moment: float) -> bool:
-        if self._paused(moment):
+        most = self._load.concurrency_limit
+        if self._paused(moment) or (most is not None and self._weighted(len(self._running)) >= most):
             return False
         if self._load.limit is None:
             return True
         most, seconds = self._load.limit
         since, started = self._window
         if moment >= since + seconds:
-            self._window = moment, 1
-            return True
-        if started < most:
-            self._window = since, started + 1
-            if started + 1 == most:
-                self._schedule(since + seconds, _OPEN, 0)
-            return True
-        return False
+            since, started = moment, 0
+        if started >= most:
+            return False
+        self._window = since, started + 1
+        if started + 1 == most:
+            self._schedule(since + seconds, _OPEN, 0)
+        return True
 
     def _limit_seconds(self, moment: float) -> float | None:
         """Until the limit lets jobs start again, 0 while it does."""
@@ -322,6 +323,7 @@ class _Simulation:
             busy_seconds=self._weighted(busy),
             held=self._weighted(len(self._waiting)) if self._paused(now) else 0.0,
             limit_seconds=self._limit_seconds(now),
+            concurrency_limit=load.concurrency_limit,
         )
 
     def _observation(self, now: float, requested: int) -> Observation:

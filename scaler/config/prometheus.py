@@ -179,6 +179,9 @@ class QuerySettings(_Model):
     limit_seconds: str | None = Field(
         None, description="seconds until a rate limit lets jobs start again; absent without a limit"
     )
+    concurrency_limit: str | None = Field(
+        None, description="jobs that all workers together may run at once; absent without a limit"
+    )
 
     @field_validator("queue_label", "prefix_label")
     @classmethod
@@ -205,6 +208,7 @@ class QuerySettings(_Model):
 MEASURES: Final = (
     *("waiting", "active", "timestamp", "completed", "failed", "added"),
     *("duration_sum", "duration_count", "oldest_waiting", "due", "busy_seconds", "held", "limit_seconds"),
+    "concurrency_limit",
 )
 """The fields of QuerySettings that hold PromQL."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
 from scaler.config.environment import MINUTES
+from scaler.config.globs import globs_overlap
 from scaler.config.policy_keys import with_our_names
 from scaler.config.policy_layers import origins, resolve
 from scaler.config.prometheus import MOST_QUERIES
@@ -54,9 +55,10 @@ def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
         names[target.name] = index
         _check_backend(loaded, path, target)
         for queue in target.queues:
-            other = served.setdefault((target.prefix, queue), target.name)
-            if other != target.name:
-                raise loaded.error(f"{path}.queues", f"{other} serves this queue already", queue)
+            for (prefix, pattern), other in served.items():
+                if other != target.name and prefix == target.prefix and globs_overlap(pattern, queue):
+                    raise loaded.error(f"{path}.queues", _served_twice(other, pattern, queue), queue)
+            served[target.prefix, queue] = target.name
         _check_policy(loaded, path, target)
         for queue, slo in target.queue_slo_seconds.items():
             if slo <= 0:
@@ -64,6 +66,12 @@ def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
             if not _may_serve(target, queue):
                 why = f"the target serves no such queue: {', '.join(target.queues)}"
                 raise loaded.error(f"{path}.queue_slo_seconds.{queue}", why, slo)
+
+
+def _served_twice(other: str, pattern: str, queue: str) -> str:
+    if pattern == queue and not is_glob(queue):
+        return f"{other} serves this queue already"
+    return f"{other} serves {pattern}: a queue of both would be counted twice"
 
 
 def _check_total(loaded: Loaded[ScalerSettings]) -> None:

@@ -1,75 +1,25 @@
 """Guards between a policy's proposal and the target: STAGES, each of which may change the number.
 
 Pure. The memory is a value that can be saved; time is the observation's. A stage gets the number that the
-stages before it left, and adds a note of what it changed; the bounds come last.
+stages before it left, and adds a note of what it changed. The bounds come last but one: a worker that has a
+job stays until it ends, whatever the bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
+from scaler.config.policy_keys import POLICY_OWN
 from scaler.config.settings import PolicySettings
+from scaler.decision.belief import fresh_sample, is_doubted, jobs_of
+from scaler.decision.memory import GuardMemory, ProposalHistory
 from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
-_AHEAD_SECONDS: Final = 10.0  # a sample may be up to this far ahead: clocks differ
-
-ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
-"""Times, ascending, and the workers that were proposed then."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuardMemory:
-    """`changed_at`: the last change that was applied; `highs` and `lows`: proposals that can still be the
-    highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
-    since."""
-
-    changed_at: float | None = None
-    highs: ProposalHistory = ()
-    lows: ProposalHistory = ()
-    failures: int = 0
-    idle_since: float | None = None
-
-
-_MEMORY: Final = TypeAdapter(GuardMemory)
-
-
-def dump_guards(memory: GuardMemory) -> dict[str, Any]:
-    """The memory as JSON data."""
-    return asdict(memory)
-
-
-def load_guards(data: Mapping[str, Any]) -> GuardMemory:
-    """The memory from its JSON data. Raises ValueError for data that `dump_guards` did not write."""
-    try:
-        return _MEMORY.validate_python(data)
-    except ValidationError:
-        raise ValueError("invalid memory of the guards") from None
-
-
-def record_change(memory: GuardMemory, at: float) -> GuardMemory:
-    """The memory after the number of workers was changed: the cooldown begins."""
-    return replace(memory, changed_at=at)
-
-
-def fresh_sample(settings: PolicySettings, observation: Observation) -> QueueSample | Missing:
-    """The sample; Missing if it is too old to decide on, or in the future: time may have gone backwards."""
-    sample = observation.sample
-    if isinstance(sample, Missing):
-        return sample
-    age = observation.time - sample.at
-    if age > settings.metrics_max_age_seconds:
-        return Missing(
-            "stale", f"the metrics are {age:.0f} s old, over {settings.metrics_max_age_seconds:g} s"
-        )
-    if age < -_AHEAD_SECONDS:
-        return Missing("stale", f"the metrics are {-age:.0f} s ahead: the clocks of the machines differ")
-    return sample
 
 
 # --- stages ----------------------------------------------------------------------------------------------
@@ -84,7 +34,7 @@ class _Step:
     sample: QueueSample | Missing
     control: Control
     memory: GuardMemory
-    proposed: int  # by the policy
+    proposal: Proposal | None
     workers: int
     reason: str
     notes: list[str] = field(default_factory=list)
@@ -94,6 +44,23 @@ class _Step:
     @property
     def current(self) -> int:
         return self.observation.workers
+
+    @property
+    def proposed(self) -> int:
+        """By the policy; without metrics as many as there are."""
+        return self.current if self.proposal is None else self.proposal.workers
+
+    @property
+    def busy(self) -> int:
+        """The workers that have a job: as many as the active jobs fill, and where it is known, all but the
+        idle ones; never more than there are."""
+        if isinstance(self.sample, Missing) or self.proposal is None:
+            return 0
+        busy = ceil(self.sample.active / self.proposal.slots - 1e-9)
+        ready, idle = self.observation.ready, self.observation.idle
+        if idle is not None:
+            busy = max(busy, (self.current if ready is None else ready) - idle)
+        return max(0, min(busy, self.current))
 
     def hold(self, reason: str, note: str) -> None:
         """Keep the current number; later stages do not change it."""
@@ -109,12 +76,17 @@ class _Step:
 def _stale(step: _Step) -> None:
     """Missing metrics are not zero: hold, or scale out to the fallback; never scale in. What is known beside
     them is a lower bound, on which to scale out."""
+    sample = step.observation.sample
     unknown = step.sample if isinstance(step.sample, Missing) else step.observation.unknown
+    if isinstance(step.sample, QueueSample):
+        step.memory = replace(step.memory, doubted=None, jobs=jobs_of(step.sample))
     if unknown is None:
         step.memory = replace(step.memory, failures=0) if step.memory.failures else step.memory
         return
     failures = step.memory.failures + 1
     step.memory = replace(step.memory, failures=failures)
+    if isinstance(sample, QueueSample) and is_doubted(step.settings, sample, step.memory):
+        step.memory = replace(step.memory, doubted=sample.at)
     step.conditions.add("MetricsStale")
     if isinstance(step.sample, Missing):
         step.hold("metrics_missing", f"held at {step.current}: {unknown.message}")
@@ -161,12 +133,13 @@ def _override(step: _Step) -> None:
 
 
 def _zero(step: _Step) -> None:
-    """Scale to zero late, and only with min_workers 0; the first job starts a worker at once."""
+    """Scale to zero late, and only with min_workers 0; the first job starts a worker at once. The jobs of a
+    paused queue need none."""
     settings, sample = step.settings, step.sample
     if isinstance(sample, Missing):
         return
     since = step.memory.idle_since
-    jobs = sample.waiting + sample.active + (sample.due or 0.0)
+    jobs = sample.runnable + sample.active + (0.0 if sample.paused else sample.due or 0.0)
     if jobs > 0 or step.observation.unknown is not None:
         step.memory = replace(step.memory, idle_since=None) if since is not None else step.memory
     elif since is None or since > step.observation.time:
@@ -234,6 +207,32 @@ def _cooldown(step: _Step) -> None:
         step.set_workers(step.current, "cooldown", note)
 
 
+def _once(step: _Step) -> None:
+    """A sample is acted on once: what it asked for is under way, and only the next one shows what it did."""
+    if isinstance(step.sample, Missing):
+        return
+    acted_on = step.memory.acted_on
+    step.memory = replace(step.memory, sampled=step.sample.at)
+    if step.final or step.workers == step.current or acted_on != step.sample.at:
+        return
+    note = f"{step.workers} proposed: held at {step.current} until the next sample, this one was acted on"
+    step.set_workers(step.current, "same_sample", note)
+
+
+def _late(step: _Step) -> None:
+    """Nothing is scaled in while a job waits over the SLO, except where a limit or a pause makes it wait."""
+    sample, proposal, slo = step.sample, step.proposal, step.settings.wait_slo_seconds
+    if step.final or proposal is None or isinstance(sample, Missing) or step.workers >= step.current:
+        return
+    limited = "cap_slots" in proposal.inputs
+    if limited or "wait_slo_seconds" not in POLICY_OWN[step.settings.policy] or sample.runnable <= 0:
+        return
+    oldest = proposal.inputs.get("oldest_seconds", sample.oldest_waiting)
+    if oldest is not None and oldest > slo:
+        note = f"{step.workers} proposed: held at {step.current}, a job waits {oldest:.0f} s, over {slo:g} s"
+        step.set_workers(step.current, "late", note)
+
+
 def _limit(step: _Step) -> None:
     up, down = step.settings.max_step_up, step.settings.max_step_down
     if step.final:
@@ -247,16 +246,50 @@ def _limit(step: _Step) -> None:
 
 
 def _clamp(step: _Step) -> None:
-    """The bounds apply to every decision, but not to a hold; without metrics nothing scales in."""
+    """The bounds apply to every decision, but not to a hold; without metrics nothing scales in. To a maximum
+    that was lowered the steps are no larger than any other, but where a person set the number."""
     least, most = step.settings.min_workers, step.settings.max_workers
+    down, overridden = step.settings.max_step_down, "Overridden" in step.conditions
     if step.conditions & _HOLDING:
         return
     if step.workers > most:
         step.conditions.add("AtMax")
-        if "MetricsStale" not in step.conditions or "Overridden" in step.conditions:
-            step.set_workers(most, "max", f"{step.workers} proposed: max_workers is {most}{_default(step)}")
+        if "MetricsStale" in step.conditions and not overridden:
+            return
+        note = f"{step.workers} proposed: max_workers is {most}{_default(step)}"
+        if down is not None and not overridden and most < step.current - down:
+            most = step.current - down
+            note += f", at most {down} fewer in one step"
+        step.set_workers(most, "max", note)
     elif step.workers < least:
         step.set_workers(least, "min", f"{step.workers} proposed: min_workers is {least}")
+
+
+def _busy(step: _Step) -> None:
+    """Workers with a job stay, whatever was decided, unless a person decided it.
+
+    A lowered maximum has to wait until as many jobs have ended as were in hand then: the workers of a queue
+    that never runs dry always have one.
+    """
+    sample, most = step.sample, step.settings.max_workers
+    if isinstance(sample, Missing):
+        return
+    if step.current <= most:
+        step.memory = replace(step.memory, over=None) if step.memory.over else step.memory
+    if step.workers >= step.busy or step.conditions & {"Overridden", *_HOLDING}:
+        return
+    least = step.busy
+    if step.current > most and sample.completed is not None and sample.failed is not None:
+        ended = sample.completed + sample.failed
+        over = step.memory.over
+        if over is None or ended < over[0]:
+            over = ended, sample.active
+        step.memory = replace(step.memory, over=over)
+        if ended - over[0] >= over[1]:
+            least = min(least, max(most, step.workers))
+    if step.workers < least:
+        note = f"{step.workers} proposed: {least} stay, each has a job"
+        step.set_workers(least, "busy", note)
 
 
 def _default(step: _Step) -> str:
@@ -276,8 +309,11 @@ STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _zero,
     _stabilize,
     _cooldown,
+    _once,
+    _late,
     _limit,
     _clamp,
+    _busy,
 )
 
 
@@ -289,10 +325,10 @@ def apply_guards(
     memory: GuardMemory,
 ) -> tuple[Decision, GuardMemory]:
     """The decision, and the next memory. There is a proposal if `fresh_sample` returned a sample."""
-    sample = fresh_sample(settings, observation)
+    sample = fresh_sample(settings, observation, memory)
     proposed = observation.workers if proposal is None else proposal.workers
     reason = "metrics_missing" if proposal is None else proposal.reason
-    step = _Step(settings, observation, sample, control, memory, proposed, proposed, reason)
+    step = _Step(settings, observation, sample, control, memory, proposal, proposed, reason)
     for stage in STAGES:
         stage(step)
     if step.workers > 0 or (isinstance(sample, QueueSample) and sample.waiting + sample.active > 0):
@@ -306,5 +342,6 @@ def apply_guards(
         inputs=proposal.inputs if proposal else {},
         notes=tuple(step.notes),
         conditions=frozenset(step.conditions),
+        busy=step.current if isinstance(sample, Missing) else step.busy,
     )
     return decision, step.memory

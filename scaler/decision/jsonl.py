@@ -35,6 +35,7 @@ _SAMPLE_FIELDS: Final = {
     "busy_seconds": "busy_seconds_total",
     "held": "held",
     "limit_seconds": "limit_s",
+    "concurrency_limit": "concurrency_limit",
 }
 _OWN_FIELDS: Final = frozenset(
     {

@@ -1,8 +1,8 @@
 """One decision for one target: the policy, then the guards. Pure; the memory is a value.
 
-The line between the two: the policy says how many workers the jobs need, and never fewer than have a job; it
-knows nothing of missing metrics, people, other controllers and bounds. The guards know only those, and what a
-change may look like; they are the only ones that may go below what is busy (an override, `max_workers`).
+The line between the two: the policy says how many workers the jobs need; it knows nothing of missing metrics,
+people, other controllers and bounds. The guards know only those, and what a change may look like: they keep
+the workers that have a job, for every policy. Only a person's override sends those away.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaler.config.settings import PolicySettings
-from scaler.decision import guards
-from scaler.decision.guards import GuardMemory, apply_guards, fresh_sample
+from scaler.decision.belief import fresh_sample
+from scaler.decision.guards import apply_guards
+from scaler.decision.memory import GuardMemory, dump_guards, load_guards, record_change
 from scaler.decision.policies import POLICIES
 from scaler.model import Control, Decision, Missing, Observation
 
@@ -47,7 +48,7 @@ def step(
     if memory is None or memory.policy != settings.policy:
         guard_memory = GuardMemory() if memory is None else memory.guards
         memory = TargetMemory(settings.policy, policy.initial_memory(), guard_memory)
-    sample, proposal, learned = fresh_sample(settings, observation), None, memory.learned
+    sample, proposal, learned = fresh_sample(settings, observation, memory.guards), None, memory.learned
     if not isinstance(sample, Missing):
         proposal, learned = policy.decide(settings, interval, observation, sample, learned)
     decision, guard_memory = apply_guards(settings, observation, proposal, control, memory.guards)
@@ -56,13 +57,13 @@ def step(
 
 def record_scaling(memory: TargetMemory, at: float) -> TargetMemory:
     """The memory after the target was scaled at `at`: cooldowns count from there."""
-    return TargetMemory(memory.policy, memory.learned, guards.record_change(memory.guards, at))
+    return TargetMemory(memory.policy, memory.learned, record_change(memory.guards, at))
 
 
 def dump_memory(memory: TargetMemory) -> dict[str, Any]:
     """The memory as JSON data."""
     learned = POLICIES[memory.policy].dump(memory.learned)
-    return {"policy": memory.policy, "learned": learned, "guards": guards.dump_guards(memory.guards)}
+    return {"policy": memory.policy, "learned": learned, "guards": dump_guards(memory.guards)}
 
 
 def load_memory(data: Mapping[str, Any]) -> TargetMemory:
@@ -73,4 +74,4 @@ def load_memory(data: Mapping[str, Any]) -> TargetMemory:
     learned, guard_memory = data.get("learned"), data.get("guards")
     if not isinstance(learned, dict) or not isinstance(guard_memory, dict):
         raise ValueError("invalid memory of a target")  # noqa: TRY004  # it is data
-    return TargetMemory(policy, POLICIES[policy].load(learned), guards.load_guards(guard_memory))
+    return TargetMemory(policy, POLICIES[policy].load(learned), load_guards(guard_memory))

@@ -49,6 +49,7 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "busy_seconds": "bullmq_queue_busy_seconds_total{{selector}}",
     "held": f"({_WAITING}) * bullmq_queue_paused{{{{selector}}}}",
     "limit_seconds": "bullmq_queue_rate_limit_ttl_seconds{{selector}}",
+    "concurrency_limit": "bullmq_queue_concurrency_limit{{selector}}",
     "up": "bullmq_up{{matchers}}",
     "deployment": "oxherd_redis_deployment_info{{matchers}}",
     "started": "process_start_time_seconds{{matchers}} and bullmq_up{{matchers}}",
@@ -90,8 +91,10 @@ def explained(queries: QuerySettings, message: str) -> str:
 def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | Missing:
     """The samples of a target's queues as one. `at` is the oldest time, `oldest_waiting` the longest wait.
 
-    One missing sample makes the result missing: absence is not zero. That includes a queue that was deleted:
-    it cannot be distinguished from a misspelt name, or from a queue that its exporter does not find any more.
+    A limit of the jobs that run at once is one of the sum only where all queues have one; else the jobs
+    beyond it are held. One missing sample makes the result missing: absence is not zero. That includes a
+    queue that was deleted: it cannot be distinguished from a misspelt name, or from a queue that its exporter
+    does not find any more.
     """
     if not samples:
         return Missing("empty", "no queues")
@@ -101,6 +104,7 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
     present = [sample for sample in samples.values() if isinstance(sample, QueueSample)]
     waits = [sample.oldest_waiting for sample in present if sample.oldest_waiting is not None]
     limits = [sample.limit_seconds for sample in present if sample.limit_seconds is not None]
+    concurrency_limit = _sum(sample.concurrency_limit for sample in present)
     has_durations = any(sample.duration_count is not None for sample in present)
     return QueueSample(
         at=min(sample.at for sample in present),
@@ -118,8 +122,11 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         oldest_waiting=max(waits, default=None),
         due=_sum(sample.due for sample in present),
         busy_seconds=_sum(sample.busy_seconds for sample in present),
-        held=_sum(sample.held for sample in present),
+        held=_sum(_held(sample) for sample in present)
+        if concurrency_limit is None
+        else _sum(sample.held for sample in present),
         limit_seconds=max(limits, default=None),
+        concurrency_limit=concurrency_limit,
     )
 
 
@@ -130,6 +137,14 @@ def missing_of(samples: Mapping[QueueKey, QueueSample | Missing]) -> Missing | N
         return None
     more = f" (and {len(missing) - 1} more of {len(samples)} queues)" if len(missing) > 1 else ""
     return Missing(missing[0].kind, missing[0].message + more)
+
+
+def _held(sample: QueueSample) -> float | None:
+    """Of a queue with a limit beside others without: also the jobs beyond its limit, which wait for it."""
+    if sample.concurrency_limit is None:
+        return sample.held
+    held = sample.held or 0.0
+    return held + max(0.0, sample.waiting - held - sample.concurrency_limit)
 
 
 def _duration(sample: QueueSample, value: float | None) -> float | None:

@@ -26,6 +26,11 @@ _COARSE_STEP: Final = 15.0
 _SAME_MOMENT: Final = 1e-3  # the resolution of Prometheus; a rate over less could be infinite
 _LEAST_PROOF_SECONDS: Final = 0.75  # two scrapes that are closer may show what came in a longer time
 _LEAST_RUN_SECONDS: Final = 0.01
+_MANY_TIMES: Final = 10.0  # so many times beyond what the slots can do, a number is not believed at once
+_SAME_RATE: Final = 4.0  # two rates that differ by less say the same
+_GAP_SECONDS: Final = 180.0  # so far apart, and three times the usual, samples do not tell what was between
+_MISSED_SECONDS: Final = 30.0  # so far apart, and three times the usual, the active jobs do not
+_USUAL_TIMES: Final = 3.0
 
 
 class FlowPoint(NamedTuple):
@@ -53,7 +58,9 @@ class Flow:
     `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
     that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
     were missing, so that the next ones do not continue them: another exporter's, or after a restart.
-    `created`: see QueueSample.
+    `created`: see QueueSample. `doubted`: attempts/s that the last sample had and that were not believed, 0
+    if they were. `retracted`: this sample shows that the jobs of the one before were none: they left, and
+    never ran.
     """
 
     points: FlowPoints
@@ -64,6 +71,8 @@ class Flow:
     owed: float = 0.0
     broken: bool = False
     created: float | None = None
+    doubted: float = 0.0
+    retracted: bool = False
 
     @property
     def last(self) -> FlowPoint:
@@ -75,41 +84,91 @@ class Flow:
         return len(self.points) > 1
 
 
-def update_flow(flow: Flow | None, sample: QueueSample) -> Flow | None:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What there was to end jobs with: the `slots` of all workers, and the run time of a job as it was last
+    (s; None: not known)."""
+
+    slots: float
+    run_seconds: float | None = None
+
+    def possible(self, seconds: float, active: float) -> float:
+        """More attempts than can have ended in so many seconds, after `active` jobs ran at their begin."""
+        run = max(_LEAST_RUN_SECONDS, self.run_seconds or 0.0)
+        return active + _MANY_TIMES * (1.0 + max(self.slots, active) * seconds / run)
+
+
+_UNBOUNDED: Final = Means(inf)
+
+
+def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDED) -> Flow | None:
     """The flow with this sample; None if there are no counters of ended jobs, and have not been for long.
 
-    Where the counters began again, the time since the last sample is left out.
+    Where the counters began again, nothing was seen for long, or many times more ended than the slots can
+    have done, the time since the last sample is left out. What the next sample says too is believed.
     """
     if sample.completed is None or sample.failed is None:
         kept = flow is not None and 0 <= sample.at - flow.last.at < _KEPT_SECONDS
         return replace(flow, broken=True) if flow is not None and kept else None
-    jobs_ended, inside = sample.completed + sample.failed, sample.waiting + sample.active
-    due = sample.due or 0.0
+    jobs_ended = sample.completed + sample.failed
     if flow is None or sample.at - flow.last.at > _LONGEST_STEP:
-        first = FlowPoint(sample.at, 0.0, 0.0, 0.0, 0.0, 0.0, sample.active, inside)
-        return Flow(
-            (first,), jobs_ended, sample.duration_count, sample.busy_seconds, due, created=sample.created
-        )
-    last, seconds = flow.last, sample.at - flow.last.at
+        first = FlowPoint(sample.at, 0.0, 0.0, 0.0, 0.0, 0.0, sample.active, sample.waiting + sample.active)
+        return _flow_of((first,), sample)
+    seconds = sample.at - flow.last.at
     if 0 <= seconds < _SAME_MOMENT:
-        return flow
+        return replace(flow, retracted=False) if flow.retracted else flow
     continues = sample.created == flow.created and not flow.broken and jobs_ended >= flow.jobs_ended
-    if seconds < 0 or not continues:
-        here = last._replace(active=sample.active, inside=inside)
-        points = tuple(point._replace(at=point.at + seconds) for point in (*flow.points[:-1], here))
-        return Flow(
-            points, jobs_ended, sample.duration_count, sample.busy_seconds, due, created=sample.created
-        )
-    ended = jobs_ended - flow.jobs_ended
-    attempts = _growth(flow.attempts, sample.duration_count)
-    ended = ended if attempts is None else max(ended, attempts)
-    busy = sure = _growth(flow.busy_seconds, sample.busy_seconds)
-    if busy == 0 and min(last.active, sample.active) > 0:
-        busy = None  # a counter that stands still while jobs run does not measure them
-    if busy is None or sure is None:  # jobs that began just before the sample have not run yet
-        busy = (last.active + sample.active) / 2 * seconds
-        sure = min(last.active, sample.active) * seconds
+    if not continues or not 0 <= seconds <= _apart(flow, _GAP_SECONDS):
+        return _without_the_time_between(flow, sample)
+    attempts = _growth(flow.attempts, sample.duration_count) or 0.0
+    ended = max(jobs_ended - flow.jobs_ended, attempts)
+    possible = means.possible(seconds, flow.last.active)
+    if ended > possible and not flow.doubted / _SAME_RATE < ended / seconds < flow.doubted * _SAME_RATE:
+        return replace(_without_the_time_between(flow, sample), doubted=ended / seconds)
+    return _continued(flow, sample, ended, means, possible)
+
+
+def _apart(flow: Flow, seconds: float) -> float:
+    """The seconds, or three times the usual between two samples if that is more; inf: it is not known."""
+    latest = flow.points[-4:]
+    usual = max((after.at - before.at for before, after in pairwise(latest)), default=inf)
+    return max(seconds, _USUAL_TIMES * usual)
+
+
+def _without_the_time_between(flow: Flow, sample: QueueSample) -> Flow:
+    """What was seen before, as if it had been just before this sample."""
+    seconds = sample.at - flow.last.at
+    here = flow.last._replace(active=sample.active, inside=sample.waiting + sample.active)
+    points = tuple(point._replace(at=point.at + seconds) for point in (*flow.points[:-1], here))
+    return _flow_of(points, sample)
+
+
+def _flow_of(points: FlowPoints, sample: QueueSample) -> Flow:
+    """These points, and the counters of the sample, from which the next one counts."""
+    return Flow(
+        points,
+        (sample.completed or 0.0) + (sample.failed or 0.0),
+        sample.duration_count,
+        sample.busy_seconds,
+        sample.due or 0.0,
+        created=sample.created,
+    )
+
+
+def _continued(flow: Flow, sample: QueueSample, ended: float, means: Means, possible: float) -> Flow:
+    """With a further point, `ended` attempts later. Of jobs that were there in one sample only, and are gone
+    without an end though not so many can have run, no trace is left."""
+    last, due = flow.last, sample.due or 0.0
+    inside = sample.waiting + sample.active
     balance = ended + inside - last.inside
+    retracted = max(-balance, flow.due - due - max(0.0, balance)) > possible
+    gone = 0.0
+    if -balance > possible and flow.measured:
+        before = flow.points[-2]
+        gone = min(-balance, last.came - before.came)
+        last = last._replace(came=last.came - gone, new=max(before.new, last.new - gone))
+        flow = replace(flow, points=(*flow.points[:-1], last))
+    busy, sure = _busy(flow, sample, ended, means)
     came = max(0.0, balance + flow.owed)
     new = max(0.0, came - max(0.0, flow.due - due))
     point = FlowPoint(
@@ -124,13 +183,31 @@ def update_flow(flow: Flow | None, sample: QueueSample) -> Flow | None:
     )
     return Flow(
         _with_point(flow.points, point),
-        jobs_ended,
+        (sample.completed or 0.0) + (sample.failed or 0.0),
         sample.duration_count,
         sample.busy_seconds,
         due,
-        owed=min(0.0, balance),
+        owed=min(0.0, balance + gone),
         created=sample.created,
+        retracted=retracted,
     )
+
+
+def _busy(flow: Flow, sample: QueueSample, ended: float, means: Means) -> tuple[float, float]:
+    """Slot-seconds since the last sample, and those that are certain: by their counter, if it makes sense; by
+    the run time as it was, if samples were missed; else by the active jobs, of which one sample alone shows
+    no more than there are slots."""
+    last, seconds = flow.last, sample.at - flow.last.at
+    counted = _growth(flow.busy_seconds, sample.busy_seconds)
+    fewer, more = sorted((last.active, sample.active))
+    stands_still = counted == 0 < fewer  # while jobs run: it does not measure them
+    most = _MANY_TIMES * max(means.slots, more) * seconds
+    if counted is not None and counted <= most and not stands_still:
+        return counted, counted
+    if seconds > _apart(flow, _MISSED_SECONDS) and means.run_seconds is not None:
+        return ended * means.run_seconds, 0.0
+    # Jobs that began just before the sample have not run yet.
+    return (fewer + min(more, max(means.slots, fewer))) / 2 * seconds, fewer * seconds
 
 
 def mean_rate(flow: Flow, span: float) -> float:
@@ -193,6 +270,13 @@ def mean_busy(flow: Flow, span: float) -> float:
     last = flow.last
     then = next((point for point in flow.points if point.at >= last.at - span), last)
     return (last.busy - then.busy) / (last.at - then.at) if then is not last else last.active
+
+
+def none_ended(flow: Flow, span: float) -> bool:
+    """Whether no attempt ended in the last `span` seconds; False if that is not known."""
+    last = flow.last
+    then = next((point for point in reversed(flow.points) if point.at <= last.at - span), None)
+    return then is not None and then.ended == last.ended
 
 
 def active_of(flow: Flow, span: float) -> list[float]:

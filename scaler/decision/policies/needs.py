@@ -8,8 +8,9 @@ seconds until what is asked for now can help, and u = max(0, D - T), the largest
 
 - queue: (I + r' u - m D/S + 2 sqrt(v)) / (1 + (T + u - D)/S), v = r' min(u, T + S) + min(m D/S, I). The jobs
   that come within u are late unless this decision helps them, so they must have begun by u + T. What is there
-  begins m D/S jobs until help comes; a new slot begins one at once, and one more each S. r' is r, or more
-  where the last sample proves it. The root: two standard errors of both.
+  begins m D/S jobs until help comes, or none if none has ended for as long as a job waits over T already; a
+  new slot begins one at once, and one more each S. r' is r, or more where the last sample proves it. The
+  root: two standard errors of both.
 - load: L + sqrt(L) (1 - T/D), L = r S (Little's law). A standard deviation as far as help comes later than a
   job may wait; nothing where it comes sooner.
 - due: (N + 2 sqrt(N))/(1 + T/S'), N = I + due. Delayed jobs of the next minute as if they were here already:
@@ -33,7 +34,8 @@ class Situation:
     `level` is the mean rate, `rate` that or more where it is proved; `run_error` is relative; `start` is that
     of a worker; `ready_slots` take jobs now, `asked_slots` are those of all workers that are asked for;
     `oldest`: how long the oldest job waits; `held`: jobs of a paused queue beside others, which are not
-    among those that wait.
+    among those that wait; `paused`: those of the waiting jobs that a pause of all queues holds; `stuck`: a
+    job waits over the SLO, and none has ended for as long.
     """
 
     waiting: float
@@ -50,6 +52,8 @@ class Situation:
     asked_slots: float
     oldest: float
     held: float = 0.0
+    stuck: bool = False
+    paused: float = 0.0
 
     @property
     def inside(self) -> float:
@@ -80,7 +84,7 @@ def needs_of(situation: Situation) -> Needs:
     """The four needs, none of them for more jobs than there can be by then."""
     s, run = situation, situation.run_seconds
     ahead = max(0.0, s.horizon - s.slo)
-    begun = s.ready_slots * s.horizon / run
+    begun = 0.0 if s.stuck else s.ready_slots * s.horizon / run
     noise = PROOF * sqrt(s.rate * min(ahead, s.slo + run) + min(begun, s.inside))
     queue = (s.inside + s.rate * ahead - begun + noise) / (1.0 + (s.slo + ahead - s.horizon) / run)
     load = s.level * run

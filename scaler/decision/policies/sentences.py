@@ -12,7 +12,8 @@ from service.units import plain
 @dataclass(frozen=True, slots=True)
 class DecisionFigures:
     """The figures of one decision: `workers` decided, `enough` that would do now, `slots` of a worker,
-    `held_for` the seconds that a hold still lasts, `cap` of a throttled queue in slots."""
+    `held_for` the seconds that a hold still lasts, `cap` of a throttled queue in slots, `limit` of the jobs
+    that it lets run at once."""
 
     situation: Situation
     needs: Needs
@@ -21,6 +22,7 @@ class DecisionFigures:
     slots: float
     held_for: float | None
     cap: float | None
+    limit: float | None = None
 
     def inputs(self) -> dict[str, float]:
         """By the names under which status, log and `scaling explain` show them."""
@@ -73,12 +75,12 @@ def sentence_of(reason: str, figures: DecisionFigures) -> str:
             if situation.ready_slots >= situation.asked_slots:
                 return f"{count}: {work}; {oldest}: what waits needs those that are there"
             return f"{count}: {work}; {oldest}: those that start come sooner than new ones ({helps})"
+        case "throttled" if figures.limit is not None and figures.limit == figures.cap:
+            return f"{count}: {jobs}; no more than {figures.limit:g} may run at once in all workers"
         case "throttled":
             limit = "a rate limit or a pause held jobs back beside free slots"
             return f"{count}: {jobs}; {limit}: {figures.cap or 0.0:.0f} slots are more than get work"
         case "held":
             lasts = f"for {figures.held_for or 0.0:.0f} s, the cost of a start"
             return f"{count}: {work}; {figures.enough} would do, more were needed just now: held {lasts}"
-        case "busy":
-            return f"{count}: {work}; {figures.enough} would do, but each that stays has a job"
     return f"{count}: {work}; they are enough"

@@ -6,28 +6,29 @@ It scales in at full load as soon as few jobs wait, and then out again: `wait_ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from math import ceil
 from typing import Any, Final
 
+from pydantic import TypeAdapter, ValidationError
+
 from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
+from scaler.decision.policies.concurrency import Concurrency, update_concurrency
 from scaler.model import Observation, Proposal, QueueSample
 
 _FULL: Final = 0.8
 _IDLE: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """The empty memory of this policy."""
+_MEMORY: Final = TypeAdapter(Concurrency)
 
 
 class Threshold:
-    """The policy `threshold`."""
+    """The policy `threshold`; it remembers the measured concurrency of a worker only."""
 
-    def initial_memory(self) -> Nothing:
-        return Nothing()
+    def initial_memory(self) -> Concurrency:
+        return Concurrency()
 
     def decide(
         self,
@@ -35,20 +36,32 @@ class Threshold:
         interval: float,
         observation: Observation,
         sample: QueueSample,
-        memory: Nothing,
-    ) -> tuple[Proposal, Nothing]:
+        memory: Concurrency,
+    ) -> tuple[Proposal, Concurrency]:
         del interval
-        now, waiting = observation.workers, sample.waiting
+        memory = update_concurrency(memory, observation, sample)
+        slots = float(settings.worker_concurrency or memory.jobs or 1.0)
+        now, waiting = observation.workers, sample.runnable
         target = settings.target_waiting_jobs
         load = target_load_factor(settings, sample, now)
         needed = ceil(waiting / target)
         to_target = settings.scaling_step == "to_target"
         inputs = {"waiting": waiting, "active": sample.active, "load_factor": load, "target_waiting": target}
 
-        def propose(workers: int, reason: str, sentence: str) -> tuple[Proposal, Nothing]:
-            return Proposal(workers, reason, sentence, inputs), memory
+        def propose(workers: int, reason: str, sentence: str) -> tuple[Proposal, Concurrency]:
+            return Proposal(workers, reason, sentence, inputs, slots), memory
 
         up = max(now + 1, needed) if to_target else now + 1
+        if waiting > 0 and sample.limit_seconds:
+            sentence = f"{waiting:g} jobs wait for a rate limit, for {sample.limit_seconds:.0f} s more"
+            return propose(now, "throttled", sentence)
+        if waiting > 0 and sample.concurrency_limit is not None:
+            most = ceil(sample.concurrency_limit / slots)
+            if most < up:
+                sentence = (
+                    f"{waiting:g} jobs wait, and no more than {sample.concurrency_limit:g} may run at once"
+                )
+                return propose(most, "throttled", sentence)
         if waiting > target * settings.scale_up_threshold:
             bound = target * settings.scale_up_threshold
             return propose(up, "waiting", f"{waiting:g} jobs wait, more than {bound:g}")
@@ -62,11 +75,13 @@ class Threshold:
             return propose(down, "few_waiting", f"{waiting:g} jobs wait, fewer than {bound:g}")
         return propose(now, "enough", f"{waiting:g} jobs wait and load factor is {load:.2f}: no change")
 
-    def dump(self, memory: Nothing) -> dict[str, Any]:
-        del memory
-        return {}
+    def dump(self, memory: Concurrency) -> dict[str, Any]:
+        return asdict(memory)
 
-    def load(self, data: Mapping[str, Any]) -> Nothing:
-        if data:
+    def load(self, data: Mapping[str, Any]) -> Concurrency:
+        if data.keys() - Concurrency.__dataclass_fields__.keys():
             raise ValueError("invalid memory of threshold")
-        return Nothing()
+        try:
+            return _MEMORY.validate_python(data)
+        except ValidationError:
+            raise ValueError("invalid memory of threshold") from None

@@ -19,6 +19,7 @@ _FEWER: Final = 0.75  # of the workers: with a limit those that stay have a thir
 _SAME: Final = 1.1  # as many active jobs of each worker
 _LATELY_SECONDS: Final = 30.0
 _TOLD_SECONDS: Final = 600.0  # a limit that was closed is there: samples may miss that it is closed again
+_LONGEST_WINDOW: Final = 3600.0
 _WINDOW_SECONDS: Final = 120.0  # two windows of the usual longest rate limit, by the minute
 
 
@@ -58,11 +59,11 @@ def update_throttle(
 ) -> Throttle:
     """The throttle after this look; `fresh`: the sample is new.
 
-    A pause is known, if the queue's metrics tell it; so is a rate limit that is closed. Otherwise both are
-    seen by two samples in a row. The cap goes when nothing waits, when a pause ends, or when all slots are
-    busy and no limit was seen to hold jobs for as long as its window lasts. Where fewer workers have fewer
-    active jobs, or more have more, each as many as before, it was no limit: a worker takes fewer jobs than it
-    was said to.
+    A pause is known, if the queue's metrics tell it; so are a rate limit that is closed and a global
+    concurrency that is reached. Otherwise they are seen by two samples in a row. The cap goes when nothing
+    waits, when a pause ends, or when all slots are busy and no limit was seen to hold jobs for as long as its
+    window lasts. Where fewer workers have fewer active jobs, or more have more, each as many as before, it
+    was no limit: a worker takes fewer jobs than it was said to.
     """
     if not fresh:
         return throttle
@@ -78,19 +79,22 @@ def update_throttle(
 
 def _looked(throttle: Throttle, sample: QueueSample, ready: ReadyWorkers) -> Throttle:
     """With what this sample shows of a limit or a pause, and the cap as it was."""
-    at, waiting, slots = sample.at, sample.waiting, ready.settled * ready.slots
+    at, waiting = sample.at, sample.waiting
+    closed_for = min(_LONGEST_WINDOW, sample.limit_seconds or 0.0) if waiting > 0 else 0.0
+    reached = sample.concurrency_limit is not None and sample.active >= sample.concurrency_limit
+    closed = closed_for > 0 or (reached and waiting > 0)
+    # Where a limit is told, those that do not take jobs yet need not be told from it.
+    slots = (ready.settled or (ready.most if closed else 0)) * ready.slots
     free = slots - sample.active
-    paused = sample.held is not None and sample.held >= waiting > 0
     beside = slots > 0 and waiting > _WAITING * slots and free > _FREE * slots
-    closed_for = sample.limit_seconds or 0.0 if waiting > 0 else 0.0
     return replace(
         throttle,
         beside=throttle.beside + 1 if beside else 0,
         full=throttle.full + 1 if waiting > 0 and free <= _FULL * slots else 0,
-        seen=at if beside or paused or closed_for else throttle.seen,
-        closed=at if closed_for else throttle.closed,
+        seen=at if beside or sample.paused or closed else throttle.seen,
+        closed=at if closed else throttle.closed,
         window=max(throttle.window, closed_for),
-        paused=paused,
+        paused=sample.paused,
     )
 
 

@@ -2,9 +2,8 @@
 
 Up at once. Down to the most load that there was within the cost of a start, because a worker that is removed
 costs its start again (ski rental: to hold it for as long is never worse than twice the best); a backlog that
-was drained does not come again so soon, and is held for a third of a start only. Never below what the active
-jobs occupy, and, where the number of idle workers is known, never more are sent away than
-are idle. Everything else that may change the number is a guard: see scaler.decision.guards.
+was drained does not come again so soon, and is held for a third of a start only. Everything else that may
+change the number is a guard, which also keeps the workers that have a job: see scaler.decision.guards.
 """
 
 from __future__ import annotations
@@ -17,9 +16,12 @@ from typing import Any, Final, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
+from scaler.decision.policies.concurrency import Concurrency, ready_workers, update_concurrency
 from scaler.decision.policies.flow import (
     Flow,
+    Means,
     mean_rate,
+    none_ended,
     oldest_wait,
     proved_rate,
     run_time,
@@ -30,16 +32,16 @@ from scaler.decision.policies.sentences import DecisionFigures, sentence_of
 from scaler.decision.policies.throttle import ReadyWorkers, Throttle, update_throttle
 from scaler.model import Observation, Proposal, QueueSample
 
-MEMORY_VERSION: Final = 2
+MEMORY_VERSION: Final = 3
 
 _UNKNOWN_START_SECONDS: Final = 40.0
 _UNKNOWN_RUN_SECONDS: Final = 1.0  # until a job has ended
+_CERTAIN: Final = 3.0  # jobs that should have ended: that by chance none does has a probability of 5 %
 _LEVEL_SECONDS: Final = 30.0  # the least span of the mean rate
 _HOLD: Final = 1 / 3  # of a start: the optimum is flat
 _ROUNDING_TOLERANCE: Final = 0.1  # of a worker: a need above a whole number by less is not rounded up
+_SWING: Final = 0.25  # of a worker: a cap that is above those that are there by less adds none
 _TAKES_SECONDS: Final = 30.0  # a worker that counts as ready takes jobs by then: some are counted too early
-_TERMINATES_SECONDS: Final = 60.0  # so long the jobs of workers that are not ready any more may be active
-_CONCURRENCY_FADES: Final = 0.1  # of the difference, at each sample with fewer active jobs per worker
 
 ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times and numbers of workers: ascending in time, each number below the one before."""
@@ -47,16 +49,16 @@ ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The flow of the queue; the needs that still prevent scaling in, all `needed` and those of the `loads`;
-    the numbers of `ready` workers of the last minute, with their times; the measured `concurrency` of a
-    worker, 0 until one is known; the last known run time of a job (s)."""
+    """The flow of the queue; the needs that still prevent scaling in, all `needed` and those of the `loads`,
+    and both as they were `before` the last sample; the measured `concurrency` of a worker; the last known run
+    time of a job (s)."""
 
     flow: Flow | None = None
     needed: ReplicaHistory = ()
     loads: ReplicaHistory = ()
-    ready: tuple[tuple[float, int], ...] = ()
+    before: tuple[ReplicaHistory, ReplicaHistory] = ((), ())
     throttle: Throttle = field(default_factory=Throttle)
-    concurrency: float = 0.0
+    concurrency: Concurrency = field(default_factory=Concurrency)
     run_seconds: float | None = None
 
 
@@ -73,11 +75,12 @@ class _Step:
     @property
     def ready(self) -> int:
         """Workers that can take jobs, without those that are terminating."""
-        return _ready_workers(self.observation)
+        return ready_workers(self.observation)
 
     @property
     def ready_slots(self) -> float:
-        return self.ready * self.slots
+        """As many as there are active jobs at least: a worker that is not ready goes on with its jobs."""
+        return max(self.ready * self.slots, min(self.sample.active, self.observation.workers * self.slots))
 
     @property
     def start(self) -> float:
@@ -103,15 +106,6 @@ class _Step:
         """Seconds that a load prevents scaling in, of workers that are ready: their start is paid."""
         return self.hold + self.settings.start_cost_seconds
 
-    @property
-    def busy(self) -> int:
-        """The workers that have a job: as many as the active jobs fill, and where it is known, all but the
-        idle ones; never more than there are."""
-        busy = ceil(self.sample.active / self.slots - 1e-9)
-        if self.observation.idle is not None:
-            busy = max(busy, self.ready - self.observation.idle)
-        return min(busy, self.observation.workers)
-
     def workers(self, slots: float) -> int:
         """The workers that have so many slots, or a tenth of a worker less."""
         return max(0, ceil(slots / self.slots - _ROUNDING_TOLERANCE))
@@ -131,41 +125,49 @@ class WaitTarget:
         sample: QueueSample,
         memory: Memory,
     ) -> tuple[Proposal, Memory]:
-        flow, known_run = update_flow(memory.flow, sample), _known_run(memory, sample)
-        ready = _with_ready(memory.ready, observation)
-        concurrency = _concurrency(memory.concurrency, ready, sample)
-        slots = float(settings.worker_concurrency or concurrency or 1.0)
+        known_run = _known_run(memory, sample)
+        concurrency = update_concurrency(memory.concurrency, observation, sample)
+        slots = float(settings.worker_concurrency or concurrency.jobs or 1.0)
         slots = min(slots, memory.throttle.taken or slots)
         step = _Step(settings, interval, observation, sample, slots)
+        workers_there = max(observation.workers, concurrency.most)
+        flow = update_flow(memory.flow, sample, Means(workers_there * slots, memory.run_seconds))
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.
             there: ReplicaHistory = ((observation.time, observation.workers),)
-            return proposal, Memory(flow, there, there, ready, Throttle(), concurrency, known_run)
+            return proposal, Memory(
+                flow, there, there, (there, there), Throttle(), concurrency, memory.run_seconds
+            )
         fresh = memory.flow is None or flow.last.at > memory.flow.last.at
-        settled = min(workers for at, workers in ready if at >= observation.time - _TAKES_SECONDS)
-        workers = ReadyWorkers(settled, max(number for _, number in ready), slots)
+        settled = concurrency.settled(observation.time - _TAKES_SECONDS)
+        workers = ReadyWorkers(settled, concurrency.most, slots)
         step = replace(step, sample=_without_held(sample))
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
         situation = _situation(step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run)
         situation = replace(situation, held=(sample.held or 0.0) - (step.sample.held or 0.0))
         needs = needs_of(situation)
         need, reason = needs.most, needs.winner
-        if throttle.cap is not None and need > throttle.cap:
-            need, reason = throttle.cap, "throttled"
-        enough = max(int(situation.inside > 0), step.workers(need))
-        needed = _with_need(memory.needed, observation.time, enough, step.hold)
+        cap = _cap(step, throttle, need)
+        if cap is not None and need > cap:
+            need, reason = _without_swing(cap, step), "throttled"
+        enough = max(int(situation.inside > situation.paused), step.workers(need))
+        held = memory.needed, memory.loads
+        before = held if fresh else memory.before
+        if flow.retracted:  # what the jobs needed that were none
+            held = memory.before
+        needed = _with_need(held[0], observation.time, enough, step.hold)
         load = min(enough, step.workers(max(needs.load, needs.due)))
-        loads = _with_need(memory.loads, observation.time, load, step.hold_load)
-        choice = _choose(step, reason, enough, (needed, loads), throttle.cap)
+        loads = _with_need(held[1], observation.time, load, step.hold_load)
+        choice = _choose(step, reason, enough, (needed, loads), cap)
+        limit = sample.concurrency_limit
         figures = DecisionFigures(
-            situation, needs, choice.workers, enough, slots, choice.held_for, throttle.cap
+            situation, needs, choice.workers, enough, slots, choice.held_for, cap, limit
         )
-        proposal = Proposal(
-            choice.workers, choice.reason, sentence_of(choice.reason, figures), figures.inputs()
-        )
+        sentence = sentence_of(choice.reason, figures)
+        proposal = Proposal(choice.workers, choice.reason, sentence, figures.inputs(), slots)
         run = situation.run_seconds
-        return proposal, Memory(flow, needed, loads, ready, throttle, concurrency, run)
+        return proposal, Memory(flow, needed, loads, before, throttle, concurrency, run)
 
     def dump(self, memory: Memory) -> dict[str, Any]:
         return {"version": MEMORY_VERSION, **asdict(memory)}
@@ -197,26 +199,49 @@ def _without_held(sample: QueueSample) -> QueueSample:
     return replace(sample, waiting=waiting, held=0.0, oldest_waiting=None)
 
 
+def _cap(step: _Step, throttle: Throttle, need: float) -> float | None:
+    """The most slots that get work; None: no limit is known that is below the need."""
+    sample, there = step.sample, max(1, step.observation.workers) * step.slots
+    if sample.paused and sample.active == 0:
+        return 0.0
+    limit = sample.concurrency_limit
+    caps = [throttle.cap] if limit is None or limit >= need else [throttle.cap, limit]
+    if throttle.cap is None and need > there and throttle.closed == sample.at:
+        caps.append(there)  # as many have just started as a limit lets start: more slots start no more
+    return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _without_swing(cap: float, step: _Step) -> float:
+    """The cap in slots; a part of a worker more than there are is the noise of what is busy in the mean."""
+    there = step.observation.workers * step.slots
+    return there if there < cap <= there + _SWING * step.slots else cap
+
+
 def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
     sample, span = step.sample, step.start + step.interval
     horizon = span + step.age
     run = run_time(flow, span, known_run)
     level = mean_rate(flow, max(_LEVEL_SECONDS, span, 2 * run.seconds))
     oldest = oldest_wait(flow, sample.waiting) if sample.oldest_waiting is None else sample.oldest_waiting
+    slo = step.settings.wait_slo_seconds
+    late, looked = sample.waiting > 0 and oldest > slo, max(slo, horizon)
+    stuck = late and sample.active * looked >= _CERTAIN * run.seconds and none_ended(flow, looked)
     return Situation(
         waiting=sample.waiting,
         active=sample.active,
-        due=sample.due or 0.0,
+        due=0.0 if sample.paused else sample.due or 0.0,
         level=level,
         rate=max(level, proved_rate(flow)),
         run_seconds=run.seconds,
         run_error=run.error,
-        slo=step.settings.wait_slo_seconds,
+        slo=slo,
         start=step.start,
         horizon=horizon,
         ready_slots=step.ready_slots,
         asked_slots=step.observation.workers * step.slots,
         oldest=oldest + step.age,
+        stuck=stuck,
+        paused=sample.waiting if sample.paused else 0.0,
     )
 
 
@@ -227,46 +252,16 @@ def _known_run(memory: Memory, sample: QueueSample) -> float | None:
     return memory.run_seconds
 
 
-def _concurrency(known: float, ready: tuple[tuple[float, int], ...], sample: QueueSample) -> float:
-    """Measured jobs that a worker runs at once: while jobs wait as many as are active, else at least those.
-
-    Active jobs may be those of workers that were ready lately and are not now. Fewer beside waiting jobs may
-    be the work of a rate limit: so they lower it slowly.
-    """
-    now, most = ready[-1][1], max(workers for _, workers in ready)
-    if now <= 0 or sample.active <= 0:
-        return known
-    measured = max(1.0, sample.active / most)
-    if measured >= known or sample.waiting <= 0:
-        return max(known, measured)
-    return known + _CONCURRENCY_FADES * (max(1.0, min(known, sample.active / now)) - known)
-
-
-def _with_ready(
-    ready: tuple[tuple[float, int], ...], observation: Observation
-) -> tuple[tuple[float, int], ...]:
-    """With the number of now; without those that are older than a minute or of another clock."""
-    now = observation.time
-    recent = (entry for entry in ready if now - _TERMINATES_SECONDS <= entry[0] < now)
-    return (*recent, (now, _ready_workers(observation)))
-
-
-def _ready_workers(observation: Observation) -> int:
-    """Workers that can take jobs, without those that are terminating."""
-    requested, ready = observation.workers, observation.ready
-    return requested if ready is None else min(ready, requested)
-
-
 def _without_rate(step: _Step, *, has_counters: bool) -> Proposal:
     """Until there is a rate: no change; without counters, from which none can be known, a slot for each
     job."""
     sample, current = step.sample, step.observation.workers
     inputs = {"waiting": sample.waiting, "active": sample.active, "concurrency": step.slots}
     if has_counters:
-        return Proposal(current, "learning", "first sample: no rate yet", inputs)
+        return Proposal(current, "learning", "first sample: no rate yet", inputs, step.slots)
     jobs = sample.waiting + sample.active
     sentence = f"no counters of ended jobs: one slot for each of {jobs:.0f} jobs"
-    return Proposal(max(step.workers(jobs), step.busy), "jobs", sentence, inputs)
+    return Proposal(step.workers(jobs), "jobs", sentence, inputs, step.slots)
 
 
 # --- the number ------------------------------------------------------------------------------------------
@@ -303,8 +298,6 @@ def _choose(
         most = min(most, max(enough, step.workers(cap)))
     if most >= current:
         return _Choice(current, "held", held_for)
-    if step.busy > most:
-        return _Choice(step.busy, "busy")
     return _Choice(most, reason if reason == "throttled" else "surplus")
 
 

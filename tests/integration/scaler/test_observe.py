@@ -22,7 +22,8 @@ from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
 from scaler.config.prometheus import MOST_QUERIES, QuerySettings
 from scaler.config.settings import PolicySettings
-from scaler.decision.guards import fresh_sample
+from scaler.decision.belief import fresh_sample
+from scaler.decision.memory import GuardMemory
 from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, combine
@@ -400,7 +401,7 @@ def test_a_value_that_prometheus_still_returns_is_as_old_as_its_scrape(observer:
     assert isinstance(sample, QueueSample)
     assert (sample.waiting, sample.active) == (4, 2)
     assert sample.at == round(at, 3)
-    stale = fresh_sample(PolicySettings(), Observation(now(), 2, 2, sample))
+    stale = fresh_sample(PolicySettings(), Observation(now(), 2, 2, sample), GuardMemory())
     assert isinstance(stale, Missing)
     assert stale.kind == "stale"
 

@@ -17,15 +17,17 @@ from scaler.views import scaler_view
 from service.outcome import Ok
 
 
-def view(waiting: float, *, policy: str = "wait_target", **sample: Any) -> dict[str, Any]:
-    """As the scaler would show it after two samples."""
+def view(
+    waiting: float, *, policy: str = "wait_target", since: float = 1005.0, **sample: Any
+) -> dict[str, Any]:
+    """As the scaler would show it after two samples; jobs wait since this time."""
     settings = PolicySettings.model_validate(
         {"policy": policy, "worker_concurrency": 4, "max_workers": 40, "cooldown_seconds": 0}
     )
     memory = None
     decided: list[TargetStep] = []
-    for at in (1000.0, 1005.0):
-        figures = QueueSample(at, waiting if at > 1000 else 0, 8, completed=10 * at, failed=0.0, due=0.0)
+    for at in (since - 5.0, *([since] if since < 1005 else []), 1005.0):
+        figures = QueueSample(at, waiting if at >= since else 0, 8, completed=10 * at, failed=0.0, due=0.0)
         figures = replace(figures, **sample)
         observation = Observation(at, 2, 2, figures, 25.0)
         decision, memory = step(settings, 5.0, observation, Control(), memory)
@@ -48,7 +50,7 @@ def lines(shown: dict[str, Any], name: str = "mailer") -> list[str]:
 
 
 def test_large_numbers_are_written_out() -> None:
-    text = " ".join(lines(view(1_234_567.0)))
+    text = " ".join(lines(view(1_234_567.0, since=1000.0)))
     assert "1234567 wait" in text
     assert "e+" not in text
 

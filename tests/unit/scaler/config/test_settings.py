@@ -246,3 +246,19 @@ def test_all_targets_together_may_have_their_minimum() -> None:
     targets = "targets: [{name: a, queues: [a], processes: {command: [x]}}]"
     assert "max_total_workers=1" in refused(f"max_total_workers: 1\n{targets}")
     assert load(f"max_total_workers: 2\n{targets}").max_total_workers == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("mail-*", "mail-retry"), ("mail-retry", "mail-*"), ("mail-*", "*-retry"), ("*", "a")],
+)
+def test_queues_of_two_targets_that_may_be_the_same_are_refused(first: str, second: str) -> None:
+    text = """
+targets:
+  - {{name: a, queues: ["{first}"], processes: {{command: [x]}}}}
+  - {{name: b, {more}queues: ["{second}"], processes: {{command: [x]}}}}
+"""
+    error = refused(text.format(first=first, second=second, more=""))
+    assert error.startswith(f"targets[1].queues={second}")
+    assert f"a serves {first}: a queue of both would be counted twice" in error
+    load(text.format(first=first, second=second, more="prefix: other, "))

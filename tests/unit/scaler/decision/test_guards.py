@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.guards import GuardMemory, apply_guards, dump_guards, load_guards, record_change
+from scaler.decision.guards import apply_guards
+from scaler.decision.memory import GuardMemory, dump_guards, load_guards, record_change
 from scaler.model import Control, Decision, Missing, Observation, Override, Proposal, QueueSample
 
 GONE = Missing("unreachable", "Prometheus does not answer")
@@ -241,3 +242,44 @@ def test_memory_is_json_and_back_and_foreign_data_are_refused() -> None:
     for data in ({"highs": 3}, {"failures": "x"}, {"changed_at": "now"}):
         with pytest.raises(ValueError, match="guards"):
             load_guards(data)
+
+
+def test_a_lowered_maximum_is_reached_by_steps_but_an_override_at_once() -> None:
+    settings = policy(max_workers=4, max_step_down=2)
+    memory, numbers, workers = GuardMemory(), [], 9
+    for at in (0.0, 5.0, 10.0, 15.0):
+        decision, memory = decide(settings, workers, 20, at=at, memory=memory)
+        workers = decision.workers
+        numbers.append(workers)
+        assert decision.reason == "max"
+    assert numbers == [7, 5, 4, 4]
+    control = Control(override=Override(6, "a sale", "ann", 0.0))
+    assert decide(settings, 9, 9, control=control)[0].workers == 4
+
+
+@pytest.mark.parametrize("limits", [{"max_step_up": 2}, {"max_step_up": 2, "cooldown_seconds": 1}, {}])
+def test_a_sample_is_acted_on_once(limits: dict[str, Any]) -> None:
+    settings, memory, workers, numbers = policy(**limits), GuardMemory(), 2, []
+    for at, scraped in ((5.0, 0.0), (10.0, 0.0), (15.0, 0.0), (60.0, 60.0), (65.0, 60.0)):
+        proposed = 9 if at < 10 or limits else 8 - int(at)
+        decision, memory = decide(
+            settings, workers, proposed, at=at, sample=QueueSample(scraped, 50.0, 0.0), memory=memory
+        )
+        if decision.workers != workers:
+            memory, workers = record_change(memory, at), decision.workers
+        numbers.append(workers)
+    assert numbers == ([4, 4, 4, 6, 6] if limits else [9, 9, 9, 1, 1])
+
+
+def test_a_sample_that_was_acted_on_still_bars_no_bound_and_no_first_job() -> None:
+    memory = GuardMemory(changed_at=0.0, sampled=0.0, acted_on=0.0)
+    busy = QueueSample(0.0, 5.0, 0.0)
+    assert decide(policy(), 12, 12, sample=busy, memory=memory)[0].workers == 10
+    assert decide(policy(min_workers=0), 0, 0, sample=busy, memory=memory)[0].workers == 1
+
+
+@pytest.mark.parametrize("figure", ["at", "waiting", "active", "completed", "oldest_waiting", "busy_seconds"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_figure_that_is_no_number_makes_the_sample_missing(figure: str, value: float) -> None:
+    sample = QueueSample(**({"at": 0.0, "waiting": 5.0, "active": 1.0} | {figure: value}))
+    assert "MetricsStale" in decide(policy(), 3, None, sample=sample)[0].conditions

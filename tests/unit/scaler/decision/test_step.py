@@ -138,7 +138,7 @@ def test_another_policy_starts_with_an_empty_memory_and_the_guards_keep_theirs()
         {"policy": ["threshold"]},
         {"policy": "threshold", "learned": [], "guards": {}},
         {"policy": "threshold", "learned": {"x": 1}, "guards": {}},
-        {"policy": "wait_target", "learned": {"version": 2, "flow": 1}, "guards": {}},
+        {"policy": "wait_target", "learned": {"version": 3, "flow": 1}, "guards": {}},
     ],
 )
 def test_foreign_data_are_refused(data: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scaler.decision.policies.flow import (
     Flow,
+    Means,
     mean_busy,
     mean_rate,
     oldest_wait,
@@ -169,3 +170,75 @@ def test_no_history_breaks_it(steps: list[tuple[float, int, int, int]]) -> None:
             assert mean_rate(flow, 30) >= 0
             assert proved_rate(flow) >= 0
             assert run_time(flow, 30, 1.0).seconds > 0
+
+
+SLOTS = Means(8.0, 2.0)
+
+
+def seen(*samples: QueueSample, means: Means = SLOTS) -> Flow:
+    flow = None
+    for each in samples:
+        flow = update_flow(flow, each, means)
+    assert flow is not None
+    return flow
+
+
+def steady(until: int, *, every: int = 5) -> list[QueueSample]:
+    return [sample(at, 4.0 * at, active=8) for at in range(0, until + 1, every)]
+
+
+@pytest.mark.parametrize("jump", [2_000.0, 1e6])
+def test_more_than_the_slots_can_have_done_is_not_believed(jump: float) -> None:
+    before = seen(*steady(300))
+    after = seen(*steady(300), *(sample(at, 4.0 * at + jump, active=8) for at in (305, 310, 315)))
+    assert mean_rate(after, 30) == pytest.approx(mean_rate(before, 30), rel=0.01)
+    assert run_time(after, 30, 1.0).seconds == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_the_next_sample_says_too_is_believed() -> None:
+    """Jobs that become two hundred times shorter."""
+    quick = [sample(at, 1200.0 + 800.0 * (at - 300), active=8) for at in (305, 310, 315)]
+    assert mean_rate(seen(*steady(300), quick[0]), 0) == pytest.approx(4.0, rel=0.01)
+    assert mean_rate(seen(*steady(300), *quick[:2]), 0) == 800
+    assert run_time(seen(*steady(300), *quick), 0, 1.0).seconds == pytest.approx(0.01)
+
+
+def test_two_jumps_that_differ_are_two_jumps() -> None:
+    jumps = sample(305, 1e5, active=8), sample(310, 1e6, active=8), sample(315, 1e6 + 20, active=8)
+    assert mean_rate(seen(*steady(300), *jumps), 10) == pytest.approx(4.0, rel=0.01)
+
+
+def test_of_jobs_that_were_there_in_one_sample_only_no_trace_is_left() -> None:
+    after = seen(
+        *steady(300),
+        sample(305, 1220, waiting=50_000, active=8),
+        *(sample(at, 4.0 * at, active=8) for at in (310, 315)),
+    )
+    assert after.last.came <= 4 * 315
+    assert proved_rate(after) < 10
+
+
+@pytest.mark.parametrize("seconds", [35, 100, 170, 400, 780, 3600])
+@pytest.mark.parametrize("ended", [0.0, 3600.0])
+def test_the_run_time_is_the_same_after_a_gap(seconds: int, ended: float) -> None:
+    """Nobody looked: neither the active jobs at both ends nor a clock that was set tell what was between."""
+    flow = seen(
+        *steady(300), *(sample(300 + seconds + at, 1200 + ended + 4.0 * at, active=2) for at in (0, 1))
+    )
+    assert run_time(flow, 0, 9.0).seconds == pytest.approx(2.0, rel=0.1)
+
+
+def test_after_a_gap_the_run_time_is_that_of_the_counters() -> None:
+    """They say what ran between."""
+
+    def counted(at: float, jobs: float) -> QueueSample:
+        return sample(at, jobs, active=8, busy_seconds=2.0 * jobs if at <= 300 else 1.0 * jobs + 1200)
+
+    flow = seen(*(counted(at, 4.0 * at) for at in range(0, 301, 5)), counted(400, 2000.0))
+    assert run_time(flow, 0, 9.0).seconds == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("every", [60, 300, 3600])
+def test_samples_that_are_always_far_apart_are_no_gaps(every: int) -> None:
+    flow = seen(*(sample(at, 4.0 * at, active=8) for at in range(0, 6 * every, every)))
+    assert mean_rate(flow, 30) == pytest.approx(4.0)

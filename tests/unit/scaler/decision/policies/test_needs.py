@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import sqrt
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ def test_the_worked_example_of_the_docs() -> None:
         ({"waiting": 50.0, "asked_slots": 40.0, "oldest": 29.0, "ready_slots": 500.0}, "kept"),
     ],
 )
-def test_each_need_wins_where_it_is_meant_to(changed: dict[str, float], winner: str) -> None:
+def test_each_need_wins_where_it_is_meant_to(changed: dict[str, Any], winner: str) -> None:
     assert needs_of(replace(CALM, **changed)).winner == winner
 
 
@@ -113,3 +114,8 @@ def test_no_need_is_negative_or_for_more_jobs_than_there_can_be(situation: Situa
     for need in (needs.queue, needs.load, needs.due, needs.kept):
         assert 0 <= need <= possible * (1 + 1e-9)
     assert needs.kept <= situation.asked_slots
+
+
+def test_slots_whose_jobs_do_not_end_begin_none() -> None:
+    late = replace(CALM, waiting=10.0, active=40.0, ready_slots=40.0, asked_slots=40.0, oldest=31.0)
+    assert needs_of(late).queue < 40 < needs_of(replace(late, stuck=True)).queue

@@ -1,0 +1,54 @@
+"""Whether a sample can be decided on: it is fresh, its figures are numbers, and it is no absurdity. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import isfinite
+from typing import Final
+
+from scaler.config.settings import PolicySettings
+from scaler.decision.memory import GuardMemory
+from scaler.model import Missing, Observation, QueueSample
+
+_AHEAD_SECONDS: Final = 10.0  # a sample may be up to this far ahead: clocks differ
+_MANY_JOBS: Final = 10_000.0
+_MANY_TIMES: Final = 100.0  # what was there before, and what all workers could run at once
+_USUAL_SLOTS: Final = 10
+_FIGURES: Final = tuple(figure.name for figure in fields(QueueSample))
+
+
+def fresh_sample(
+    settings: PolicySettings, observation: Observation, memory: GuardMemory
+) -> QueueSample | Missing:
+    """The sample; Missing if it is too old to decide on, or in the future: time may have gone backwards; if a
+    figure is no number; or if it has so many more jobs than the last one that the next one has to confirm it.
+    """
+    sample = observation.sample
+    if isinstance(sample, Missing):
+        return sample
+    for figure in _FIGURES:
+        value = getattr(sample, figure)
+        if value is not None and not isfinite(value):
+            return Missing("invalid", f"{figure} is {value}, not a number of jobs or seconds")
+    age = observation.time - sample.at
+    if age > settings.metrics_max_age_seconds:
+        return Missing(
+            "stale", f"the metrics are {age:.0f} s old, over {settings.metrics_max_age_seconds:g} s"
+        )
+    if age < -_AHEAD_SECONDS:
+        return Missing("stale", f"the metrics are {-age:.0f} s ahead: the clocks of the machines differ")
+    if is_doubted(settings, sample, memory):
+        why = f"{jobs_of(sample):.0f} jobs after {memory.jobs:.0f}"
+        return Missing("invalid", f"{why} are not believed until the next sample has them too")
+    return sample
+
+
+def is_doubted(settings: PolicySettings, sample: QueueSample, memory: GuardMemory) -> bool:
+    """A sample with that many jobs is doubted once."""
+    usual = memory.jobs + settings.max_workers * (settings.worker_concurrency or _USUAL_SLOTS)
+    return jobs_of(sample) > _MANY_JOBS + _MANY_TIMES * usual and memory.doubted in {None, sample.at}
+
+
+def jobs_of(sample: QueueSample) -> float:
+    """All that wait, run or are due."""
+    return sample.waiting + sample.active + (sample.due or 0.0)

@@ -1,0 +1,53 @@
+"""What the guards remember of a target: a value that can be saved. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+
+ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
+"""Times, ascending, and the workers that were proposed then."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardMemory:
+    """`changed_at`: the last change that was applied; `highs` and `lows`: proposals that can still be the
+    highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
+    since; `over`: the jobs that had ended, and those in hand, when there were first more workers than
+    `max_workers`; `sampled`: the time of the last sample, `acted_on`: of the one that was acted on last,
+    `doubted`: of the one that was not believed; `jobs` of the last one that was."""
+
+    changed_at: float | None = None
+    highs: ProposalHistory = ()
+    lows: ProposalHistory = ()
+    failures: int = 0
+    idle_since: float | None = None
+    over: tuple[float, float] | None = None
+    sampled: float | None = None
+    acted_on: float | None = None
+    doubted: float | None = None
+    jobs: float = 0.0
+
+
+_MEMORY: Final = TypeAdapter(GuardMemory)
+
+
+def dump_guards(memory: GuardMemory) -> dict[str, Any]:
+    """The memory as JSON data."""
+    return asdict(memory)
+
+
+def load_guards(data: Mapping[str, Any]) -> GuardMemory:
+    """The memory from its JSON data. Raises ValueError for data that `dump_guards` did not write."""
+    try:
+        return _MEMORY.validate_python(data)
+    except ValidationError:
+        raise ValueError("invalid memory of the guards") from None
+
+
+def record_change(memory: GuardMemory, at: float) -> GuardMemory:
+    """The memory after the number of workers was changed: the cooldown begins, the sample is used up."""
+    return replace(memory, changed_at=at, acted_on=memory.sampled)

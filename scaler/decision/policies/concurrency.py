@@ -1,0 +1,64 @@
+"""How many jobs a worker runs at once, measured from active jobs and ready workers. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from scaler.model import Observation, QueueSample
+
+_TERMINATES_SECONDS: Final = 60.0  # so long the jobs of workers that are not ready any more may be active
+_FADES: Final = 0.1  # of the difference, at each sample with fewer active jobs per worker
+_MANY_TIMES: Final = 10.0  # so many times more than known is believed when the next sample has it too
+_ABSURD: Final = 100.0  # so many times more than in the next sample, the first number is not believed
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """`jobs` of a worker, 0 until they are known; `claimed`: those of the last sample, if it was not believed
+    alone; `ready`: the numbers of ready workers of the last minute, with their times."""
+
+    jobs: float = 0.0
+    claimed: float = 0.0
+    ready: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def most(self) -> int:
+        """The most ready workers of the last minute."""
+        return max(workers for _, workers in self.ready)
+
+    def settled(self, since: float) -> int:
+        """The workers that have been ready since a time (unix s)."""
+        return min(workers for at, workers in self.ready if at >= since)
+
+
+def update_concurrency(known: Concurrency, observation: Observation, sample: QueueSample) -> Concurrency:
+    """With this sample: while jobs wait as many as are active, else at least those.
+
+    Active jobs may be those of workers that were ready lately and are not now. Fewer beside waiting jobs may
+    be the work of a rate limit: so they lower it slowly. A first number, and one that is many times larger,
+    counts for good only when two samples have it.
+    """
+    now = observation.time
+    recent = (entry for entry in known.ready if now - _TERMINATES_SECONDS <= entry[0] < now)
+    ready = (*recent, (now, ready_workers(observation)))
+    workers, most = ready[-1][1], max(number for _, number in ready)
+    if workers <= 0 or sample.active <= 0:
+        return Concurrency(known.jobs, known.claimed, ready)
+    measured = max(1.0, sample.active / most)
+    if known.jobs == 0:
+        return Concurrency(measured, measured, ready)
+    jobs = known.jobs
+    if known.claimed == jobs and measured * _ABSURD < jobs:  # nothing but that one sample speaks for it
+        return Concurrency(measured, 0.0, ready)
+    if measured > _MANY_TIMES * jobs:
+        return Concurrency(max(jobs, min(measured, known.claimed)), measured, ready)
+    if measured >= jobs or sample.waiting <= 0:
+        return Concurrency(max(jobs, measured), 0.0, ready)
+    return Concurrency(jobs + _FADES * (max(1.0, min(jobs, sample.active / workers)) - jobs), 0.0, ready)
+
+
+def ready_workers(observation: Observation) -> int:
+    """Workers that can take jobs, without those that are terminating."""
+    requested, ready = observation.workers, observation.ready
+    return requested if ready is None else min(ready, requested)
