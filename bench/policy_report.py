@@ -13,6 +13,7 @@ from scaler.backtest.plant import Report
 ORACLE: Final = "oracle"
 _GROUPS: Final = ("changes", "shapes", "recorded", "long")
 _APART: Final = frozenset({"starts of 40 s"})  # no policy can keep an SLO of 30 s there
+_CRASHES: Final = frozenset({"crashing workers"})
 _MARGIN: Final = 0.03
 _MOST_SHOWN: Final = 4.0
 _LEAST_SHOWN: Final = 0.005
@@ -134,15 +135,25 @@ def _table(results: Results, interval: float, contenders: Sequence[str]) -> list
     groups = [group for group in _GROUPS if of_group(results, interval, ORACLE, group)]
     head = "".join(f" {group} |" for group in groups)
     lines = [
-        f"| % late / cost |{head} all but long | / oracle | flaps/h | starts/h |",
-        "|---|" + "--:|" * (len(groups) + 4),
+        f"| % late / cost |{head} all but long | / oracle | flaps/h | starts/h | killed |",
+        "|---|" + "--:|" * (len(groups) + 5),
     ]
     for contender in (*contenders, ORACLE):
         cells = "".join(f" {_cell(of_group(results, interval, contender, group))} |" for group in groups)
         whole = main_set(results, interval, contender)
-        rest = f"{whole.of_oracle:.2f} | {whole.flaps:.0f} | {whole.starts:.0f}"
+        killed = _killed_by_scaling(results, interval, contender)
+        rest = f"{whole.of_oracle:.2f} | {whole.flaps:.0f} | {whole.starts:.0f} | {killed:.0f}"
         lines.append(f"| {contender} |{cells} {_cell(whole)} | {rest} |")
     return lines
+
+
+def _killed_by_scaling(results: Results, interval: float, contender: str) -> float:
+    """Attempts that were killed with their worker, in all scenarios where none crashes by itself."""
+    return sum(
+        score.killed
+        for key, score in results.items()
+        if key.interval == interval and key.contender == contender and key.scenario not in _CRASHES
+    )
 
 
 _SHOWN: Final = (

@@ -2,7 +2,8 @@
 
 A scenario has a random size: run times, rates, times of changes and start-up times all come from its seed.
 `group`: "changes" (of rate and run time), "shapes" (days, lumps, heavy tails, slow and quick starts),
-"trouble" (limits, pauses, retries, crashes), "long" (jobs of ten minutes), "recorded".
+"trouble" (limits, pauses, retries, crashes, outages of the metrics, jumps of counters), "long" (jobs of ten
+minutes), "recorded".
 """
 
 from __future__ import annotations
@@ -300,6 +301,36 @@ def _failing_starts(_: str, random: Random) -> Scenario:
     rate = schedule(random, _LONG, (600, 1500), lambda: size.rate * random.uniform(0.3, 1.2))
     return Scenario(
         "", "", random_load(rate, size, random, _LONG), _LONG, size.concurrency, extra={"start_fails": 0.1}
+    )
+
+
+@_scenario("global concurrency", "trouble")
+def _bounded(_: str, random: Random) -> Scenario:
+    """More comes than may run at once, for half an hour."""
+    size = random_size(random, most=4, workers=5)
+    limit = max(1, round(size.rate * size.run * 0.8))
+    rate = steps((2000, 3800), (size.rate * 0.5, size.rate, size.rate * 0.5))
+    load = random_load(rate, size, random, _LONG, concurrency_limit=limit)
+    return Scenario("", "", load, _LONG, size.concurrency)
+
+
+@_scenario("outages of the metrics", "trouble")
+def _outages(_: str, random: Random) -> Scenario:
+    size = random_size(random)
+    rate = schedule(random, _LONG, (600, 1500), lambda: size.rate * random.uniform(0.3, 1.2))
+    begins = [random.uniform(900.0 + 1500.0 * number, 1800.0 + 1500.0 * number) for number in range(4)]
+    outages = [(begin, begin + random.uniform(20, 400)) for begin in begins]
+    load = random_load(rate, size, random, _LONG)
+    return Scenario("", "", load, _LONG, size.concurrency, extra={"outages": outages})
+
+
+@_scenario("jumps of the counters", "trouble")
+def _jumps(_: str, random: Random) -> Scenario:
+    size = random_size(random)
+    rate = schedule(random, _LONG, (600, 1500), lambda: size.rate * random.uniform(0.3, 1.2))
+    jumps = [(random.uniform(900.0, _LONG), 10.0 ** random.uniform(4.0, 6.0)) for _ in range(4)]
+    return Scenario(
+        "", "", random_load(rate, size, random, _LONG), _LONG, size.concurrency, extra={"jumps": jumps}
     )
 
 

@@ -44,11 +44,12 @@ class Plant:
     `start` returns the seconds until the next started worker is ready (inf: it never is).
 
     Metrics are scraped every `scrape` seconds and can be read `age` seconds later; the controller decides
-    every `interval`, for the first time `phase` seconds after a scrape. Between the two times of `silence`
-    (s) there are no metrics. A worker that has to go ends its jobs, but is killed after `grace` seconds; its
-    jobs then run again, after the 30 s that BullMQ needs to notice. `crash` returns the seconds until a ready
-    worker crashes, which then starts again. `knows_idle`: the controller sees how many workers are idle;
-    `chance`: numbers from 0 to 1, for random `victims`.
+    every `interval`, for the first time `phase` seconds after a scrape. Between the two times of each of
+    `outages` (s) nothing is scraped. At the time of each of `jumps` the counters rise by so many attempts
+    that nobody ran, as those of an older exporter that takes over. A worker that has to go ends its jobs, but
+    is killed after `grace` seconds; its jobs then run again, after the 30 s that BullMQ needs to notice.
+    `crash` returns the seconds until a ready worker crashes, which then starts again. `knows_idle`: the
+    controller sees how many workers are idle; `chance`: numbers from 0 to 1, for random `victims`.
     """
 
     concurrency: int
@@ -58,7 +59,8 @@ class Plant:
     scrape: float = 5.0
     phase: float = 0.0
     age: float = 0.0
-    silence: tuple[float, float] = (inf, inf)
+    outages: Sequence[tuple[float, float]] = ()
+    jumps: Sequence[tuple[float, float]] = ()
     grace: float = inf
     victims: Victims = "youngest"
     crash: Callable[[], float] | None = None

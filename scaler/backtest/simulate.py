@@ -88,7 +88,7 @@ class _Simulation:
             self._advance(now)
             if now == next_scrape:
                 next_scrape += plant.scrape
-                if not plant.silence[0] <= now < plant.silence[1]:
+                if not any(begin <= now < end for begin, end in plant.outages):
                     self._samples.append(self._sample(now))
             if now == next_decision:
                 next_decision += plant.interval
@@ -309,15 +309,16 @@ class _Simulation:
             self._known_retries = [at for at in self._known_retries if at > now]
             due += sum(at <= now + DUE_SECONDS for at in self._known_retries)
         running = len(self._running)
+        jumped = sum(attempts for at, attempts in self._plant.jumps if at <= now)
         busy = self._run_seconds + self._wasted_seconds + running * now - self._began_at_sum
         return QueueSample(
             at=now,
             waiting=self._weighted(len(self._waiting)),
             active=self._weighted(running),
-            completed=self._weighted(self._completed),
+            completed=self._weighted(self._completed) + jumped,
             failed=self._weighted(self._failed),
             duration_sum=self._weighted(self._run_seconds),
-            duration_count=self._weighted(self._ended),
+            duration_count=self._weighted(self._ended) + jumped,
             oldest_waiting=now - self._waiting[0][2] if self._waiting else None,
             due=self._weighted(due),
             busy_seconds=self._weighted(busy),

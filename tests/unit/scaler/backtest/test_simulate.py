@@ -90,9 +90,9 @@ def test_the_controller_observes_the_last_scrape() -> None:
     assert samples[2].at == 0
 
 
-def test_in_the_silence_metrics_grow_old() -> None:
+def test_in_an_outage_metrics_grow_old() -> None:
     script = constant()
-    simulate(Load([], []), Plant(1, after(5), silence=(10, 30)), script, slo=1, until=40)
+    simulate(Load([], []), Plant(1, after(5), outages=[(10, 30)]), script, slo=1, until=40)
     ages = {
         observation.time: observation.time - observation.sample.at
         for observation in script.observations
@@ -100,7 +100,7 @@ def test_in_the_silence_metrics_grow_old() -> None:
     }
     assert (ages[5], ages[10], ages[25], ages[30]) == (0, 5, 20, 0)
     silent = constant()
-    simulate(Load([], []), Plant(1, after(5), silence=(0, 30)), silent, slo=1, until=20)
+    simulate(Load([], []), Plant(1, after(5), outages=[(0, 30)]), silent, slo=1, until=20)
     assert all(isinstance(observation.sample, Missing) for observation in silent.observations)
 
 
@@ -307,3 +307,29 @@ def test_no_job_is_lost_whatever_happens(
         assert (last.completed or 0) + (last.failed or 0) == len(jobs)
         assert (last.waiting, last.active) == (0, 0)
     assert report.worker_seconds >= report.least_worker_seconds - 1e-6
+
+
+def test_a_jump_of_the_counters_is_no_work() -> None:
+    seen = constant()
+    load = Load([1.0, 2.0], [1.0, 1.0])
+    simulate(load, Plant(1, after(5), jumps=[(11.0, 500.0)]), seen, slo=10, until=20)
+    samples = [observation.sample for observation in seen.observations]
+    ended = [sample.completed for sample in samples if isinstance(sample, QueueSample)]
+    assert ended == [0, 2, 2, 502, 502]
+
+
+def test_no_more_run_at_once_than_a_global_concurrency_lets() -> None:
+    seen = constant()
+    load = Load([1.0] * 6, [10.0] * 6, concurrency_limit=2)
+    report = simulate(load, Plant(2, after(5), workers=3), seen, slo=15, until=40)
+    last = seen.observations[-1].sample
+    assert isinstance(last, QueueSample)
+    assert (last.completed, last.concurrency_limit) == (6, 2)
+    assert (report.longest, report.over) == (20, 2 / 6)
+
+
+def test_a_limit_of_one_job_opens_again() -> None:
+    report = simulate(
+        Load([1.0] * 3, [1.0] * 3, limit=(1, 5.0)), Plant(1, after(5)), constant(), slo=1, until=30
+    )
+    assert (report.longest, report.jobs) == (10, 3)

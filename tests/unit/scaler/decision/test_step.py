@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from math import ceil
 from typing import Any
 
 import pytest
@@ -35,17 +36,23 @@ def observe(at: float, workers: int, waiting: int | None, active: int, completed
 
 
 def played(
-    policy_settings: PolicySettings, steps: Steps, *, restart: int = -1, seconds: float = 5.0
+    policy_settings: PolicySettings,
+    steps: Steps,
+    *,
+    restart: int = -1,
+    seconds: float = 5.0,
+    workers: int = 2,
+    idle: int | None = None,
 ) -> list[tuple[Observation, Decision]]:
     """Each decision applied before the next; `restart`: the step before which all goes through JSON."""
     memory: TargetMemory | None = None
-    workers, completed = 2, 0.0
+    completed = 0.0
     decisions = []
     for index, (waiting, active, ended) in enumerate(steps):
         completed += ended
         if index == restart and memory is not None:
             memory = load_memory(json.loads(json.dumps(dump_memory(memory))))
-        observation = observe(seconds * index, workers, waiting, active, completed)
+        observation = replace(observe(seconds * index, workers, waiting, active, completed), idle=idle)
         decision, memory = step(policy_settings, seconds, observation, Control(), memory)
         decisions.append((observation, decision))
         if decision.workers != workers:
@@ -72,6 +79,33 @@ def test_never_in_while_a_part_is_unknown(name: str, steps: Steps, unknown: set[
         decision, memory = step(policy(name, cooldown_seconds=0), 5.0, observation, Control(), memory)
         assert decision.workers >= workers or index not in unknown
         workers = decision.workers
+
+
+@given(names, steps_of, st.integers(1, 5), st.sampled_from([None, 1, 3]), st.integers(1, 12))
+def test_workers_with_a_job_stay_whatever_the_bounds_and_steps(
+    name: str, steps: Steps, slots: int, down: int | None, most: int
+) -> None:
+    """Until as many jobs have ended as were in hand when there were first more workers than the maximum."""
+    given = policy(name, cooldown_seconds=0, worker_concurrency=slots, max_step_down=down, max_workers=most)
+    over: tuple[float, float] | None = None
+    for observation, decision in played(given, steps, workers=12):
+        sample = observation.sample
+        if isinstance(sample, Missing):
+            continue
+        ended = sample.completed or 0.0
+        if observation.workers <= most:
+            over = None
+        elif over is None and decision.reason == "busy":
+            over = ended, sample.active
+        busy = min(observation.workers, ceil(sample.active / slots))
+        released = over is not None and ended - over[0] >= over[1]
+        assert decision.workers >= (min(busy, most) if released else busy)
+
+
+@given(names, steps_of, st.integers(0, 12))
+def test_no_more_go_than_are_idle(name: str, steps: Steps, idle: int) -> None:
+    for observation, decision in played(policy(name, cooldown_seconds=0), steps, workers=12, idle=idle):
+        assert decision.workers >= min(observation.workers, 12) - idle
 
 
 @given(names, steps_of, st.integers(0, 49))
