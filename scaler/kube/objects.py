@@ -16,8 +16,6 @@ WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 FIELD_MANAGER: Final = "oxherd-scaler"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
-_MAX_START_SECONDS: Final = 3600.0
-
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -117,40 +115,43 @@ def owner_of_replicas(managed_fields: Iterable[Json]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """`start_seconds`: from its creation until it was ready; None if it is not ready, or has restarted.
-    `ending`: it is being deleted. `cost` is its deletion cost."""
+    """`start_seconds`: from when it was scheduled until it became ready, for the first time or again; None if
+    it is not ready, or has restarted. `ending`: it is being deleted. `cost` is its deletion cost. `created`
+    is in unix seconds of the server."""
 
     name: str
     ready: bool
     ending: bool
     start_seconds: float | None
     cost: int
+    created: float = 0.0
 
 
 def pod_of(data: Json) -> Pod:
     """From a Pod."""
     meta, status = _mapping(data, "metadata"), _mapping(data, "status")
-    conditions = status.get("conditions") or ()
-    condition: Json = next((entry for entry in conditions if entry.get("type") == "Ready"), {})
-    ready = condition.get("status") == "True"
+    changed_at = {
+        str(entry.get("type")): entry.get("lastTransitionTime")
+        for entry in status.get("conditions") or ()
+        if entry.get("status") == "True"
+    }
     containers = status.get("containerStatuses") or ()
     restarts = sum(int(container.get("restartCount", 0)) for container in containers)
     start_seconds = None
-    if ready and not restarts:
-        created = unix_seconds(meta.get("creationTimestamp"))
-        start_seconds = unix_seconds(condition.get("lastTransitionTime")) - created
+    if "Ready" in changed_at and not restarts:
+        scheduled = changed_at.get("PodScheduled") or meta.get("creationTimestamp")
+        start_seconds = unix_seconds(changed_at["Ready"]) - unix_seconds(scheduled)
     try:
         cost = int((meta.get("annotations") or {}).get(DELETION_COST, 0))
     except ValueError:
         cost = 0
     return Pod(
         name=str(meta.get("name", "")),
-        ready=ready,
+        ready="Ready" in changed_at,
         ending="deletionTimestamp" in meta,
-        start_seconds=(
-            start_seconds if start_seconds is not None and 0 <= start_seconds <= _MAX_START_SECONDS else None
-        ),
+        start_seconds=start_seconds if start_seconds is not None and start_seconds >= 0 else None,
         cost=cost,
+        created=unix_seconds(meta.get("creationTimestamp")),
     )
 
 

@@ -105,12 +105,15 @@ class KubernetesBackend:
 
     def measures_starts(self) -> bool:
         self.admin.workload("starts", 1)
+        target = self.target("starts", "Deployment")
+        if self.read(target) is None or target.scale(1, 2, Deadline.after(5)) != Applied(2):
+            return False
         path = f"/apis/apps/v1/namespaces/{self.admin.namespace}/deployments/starts"
         wait_until(
-            lambda: self.admin.ask("GET", path)["status"].get("readyReplicas"), what="a pod", seconds=50
+            lambda: self.admin.ask("GET", path)["status"].get("readyReplicas") == 2, what="pods", seconds=50
         )
-        workers = self.read(self.target("starts", "Deployment"))
-        return workers is not None and workers.start_seconds is not None
+        self.read(target)
+        return bool(target.start_times())
 
     def marks_busy_pods(self) -> bool:
         self.admin.workload("busy", 2)

@@ -22,7 +22,8 @@ from scaler.kube.objects import (
     workload_of,
     workload_of_scale,
 )
-from tests.support.kubernetes.fake_api import FakeApi, _patched, _RefusedError
+from tests.support.kubernetes.fake_api import FakeApi
+from tests.support.kubernetes.patches import RefusedError, patched
 
 
 def owned(*managers: tuple[str, str]) -> list[dict[str, Any]]:
@@ -67,10 +68,10 @@ def test_the_patch_changes_what_it_expects_and_nothing_else(old: int, new: int, 
     scale = {"kind": "Scale", "spec": {"replicas": current} if current else {}}
     body = json.dumps(scale_patch(old, new)).encode()
     if current == old:
-        assert _patched(scale, "application/json-patch+json", body)["spec"]["replicas"] == new
+        assert patched(scale, "application/json-patch+json", body)["spec"]["replicas"] == new
     else:
-        with pytest.raises(_RefusedError, match="rejected"):
-            _patched(scale, "application/json-patch+json", body)
+        with pytest.raises(RefusedError, match="rejected"):
+            patched(scale, "application/json-patch+json", body)
 
 
 @pytest.mark.parametrize(
@@ -102,29 +103,40 @@ def test_a_selector_of_another_kind_is_refused() -> None:
 
 def pod(ready: str | None, restarts: int = 0, cost: str = "0") -> dict[str, Any]:
     condition = [{"type": "Ready", "status": "True", "lastTransitionTime": ready}] if ready else []
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:02Z"}
     return {
         "metadata": {
             "name": "p",
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "annotations": {"controller.kubernetes.io/pod-deletion-cost": cost},
         },
-        "status": {"conditions": condition, "containerStatuses": [{"restartCount": restarts}]},
+        "status": {
+            "conditions": [scheduled, *condition],
+            "containerStatuses": [{"restartCount": restarts}],
+        },
     }
 
 
 @pytest.mark.parametrize(
     ("data", "seconds", "ready"),
     [
-        (pod("2026-01-01T00:00:12Z"), 12.0, True),
+        (pod("2026-01-01T00:00:12Z"), 10.0, True),
         (pod(None), None, False),
         (pod("2026-01-01T00:00:12Z", restarts=1), None, True),
-        (pod("2026-01-01T05:00:00Z"), None, True),
         (pod("2025-12-31T23:59:00Z"), None, True),
     ],
 )
-def test_how_long_a_pod_took_to_start(data: dict[str, Any], seconds: float | None, *, ready: bool) -> None:
+def test_how_long_a_pod_took_from_scheduled_to_ready(
+    data: dict[str, Any], seconds: float | None, *, ready: bool
+) -> None:
     pod = pod_of(data)
     assert (pod.start_seconds, pod.ready) == (seconds, ready)
+
+
+def test_a_pod_that_does_not_say_when_it_was_scheduled_counts_from_its_creation() -> None:
+    data = pod("2026-01-01T00:00:12Z")
+    del data["status"]["conditions"][0]
+    assert pod_of(data).start_seconds == 12.0
 
 
 def test_an_invalid_deletion_cost_counts_as_none() -> None:
