@@ -28,7 +28,7 @@ class Permission:
         self._longest_pause = longest_pause
         self._granted_before = False
         self._error: KubeError | None = None
-        self._since = self._ask_at = 0.0
+        self._since = self._last = self._ask_at = 0.0
         self._count = 0
 
     def grant(self) -> None:
@@ -40,13 +40,15 @@ class Permission:
         if error is self._error:
             return
         self._since = now if self._error is None else self._since
-        self._error = error
+        self._error, self._last = error, now
         self._count += 1
         self._ask_at = now + min(self._longest_pause, backoff(self._count))
 
-    def denied(self, now: float) -> bool:
+    @property
+    def denied(self) -> bool:
         """Whether it is not permitted: it never was, or it has been refused for BLIP_SECONDS."""
-        return self._error is not None and (not self._granted_before or now - self._since >= BLIP_SECONDS)
+        lasting = self._last - self._since >= BLIP_SECONDS
+        return self._error is not None and (lasting or not self._granted_before)
 
     def pause(self, now: float) -> float:
         """Seconds until the server is asked again; 0: at once."""
@@ -95,7 +97,7 @@ class Backoff:
             permission = self._writes if writing else self._reads
             permission.refuse(error, now)
             pause = permission.pause(now) if pause is None else pause
-            error = error if permission.denied(now) else as_blip(error)
+            error = error if permission.denied else as_blip(error)
         elif error.kind == "not_found":
             pause = 0.0
         elif pause is None:

@@ -22,6 +22,9 @@ from service.rate_limit import TokenBucket
 
 log = logging.getLogger(__name__)
 
+_FORBIDDEN_HINT: Final = (
+    "; the Role does not permit it, or names another workload: a slip in the name is a 403"
+)
 _MIN_LEASE_SECONDS: Final = 0.5  # with less than this left of the lease no write is sent
 
 
@@ -71,7 +74,8 @@ class KubernetesTarget:
         except KubeError as refused:
             error = self._backoff.failed(refused)
             self._last_read = None
-            return Failed(error.kind, str(error))
+            hint = _FORBIDDEN_HINT if error.kind == "forbidden" else ""
+            return Failed(error.kind, f"{error}{hint}")
         self._backoff.read_succeeded()
         self._last_read, self._uid = workload, workload.uid
         if not self._fence.leading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
 from scaler.kube.backoff import Backoff
 from scaler.kube.conflicts import MAX_REVERTS
+from scaler.kube.errors import KubeError
 from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
@@ -151,6 +153,19 @@ def test_a_workload_that_is_not_there(target_of: TargetOf) -> None:
     assert (failure.kind, "nobody" in failure.message) == ("not_found", True)
 
 
+def test_a_slip_in_the_name_is_named_as_a_possible_cause_of_a_refusal(
+    admin: Admin, target_of: TargetOf
+) -> None:
+    """With resourceNames the server does not say whether there is such a workload."""
+    admin.workload("mail", 2)
+    named = [rule | {"resourceNames": ["mail"]} if rule["apiGroups"] == ["apps"] else rule for rule in RULES]
+    admin.rules(ACCOUNT, named)
+    assert read(target_of("mail")).requested == 2
+    failure = failed(target_of("male"))
+    assert failure.kind == "forbidden"
+    assert "a slip in the name" in failure.message
+
+
 def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:
@@ -161,6 +176,93 @@ def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
     requested = len(front.recorded)
     assert "patch deployments" in failed(target).message
     assert len(front.recorded) == requested, "a server that has said no is asked again"
+
+
+# what a server answers that has just started, before its roles are loaded
+STARTING: dict[str, Any] = {
+    "status": 403,
+    "body": b'{"kind": "Status", "reason": "Forbidden", "message": "deployments is forbidden"}',
+}
+
+
+def again(target: KubernetesTarget) -> None:
+    """Read until it works: within seconds, not a minute."""
+    wait_until(lambda: isinstance(target.read(soon()), Ok), seconds=15, what="read again")
+
+
+def test_a_server_that_has_just_started_is_asked_again_at_once(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    before = read(target)
+    with front.fault("(GET|PATCH) .*(deployments|autoscalers|scaledobjects)", "status", times=3, **STARTING):
+        failure = failed(target)
+    assert failure.kind == "unreachable", "nothing is denied yet"
+    assert "asked again" in failure.message
+    again(target)
+    assert read(target).ready is not None
+    assert read(target) == before
+    assert target.scale(2, 3, soon()) == Applied(3)
+
+
+def test_a_write_that_a_starting_server_refuses_is_no_denial(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    with front.fault("PATCH .*/scale", "status", **STARTING):
+        assert refused(target, 2, 3).kind == "unreachable"
+    wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), seconds=15, what="written")
+
+
+def test_one_list_that_a_starting_server_refuses_does_not_end_the_lists(
+    admin: Admin, front: Front, api: KubeApi
+) -> None:
+    workloads = Workloads(api, 0.0)
+    refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
+    for ref in refs:
+        admin.workload(ref.name, 1)
+        workloads.register(ref)
+    workloads.read(refs[0], soon())
+    with front.fault("GET .*/deployments", "status", **STARTING):
+        step = soon()
+        for ref in refs:
+            with pytest.raises(KubeError, match="asked again"):
+                workloads.read(ref, step)
+    front.forget()
+
+    def listed() -> bool:
+        try:
+            return workloads.read(refs[0], soon()).ready is not None
+        except KubeError:
+            return False
+
+    wait_until(listed, seconds=15, what="listed again")
+    assert not front.requested("GET .*/deployments/w")
+
+
+def test_a_token_that_is_replaced_is_read_at_once(
+    admin: Admin, front: Front, target_of: TargetOf, kubeconfig: str
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    admin.kubeconfig(Path(kubeconfig), admin.new_account(ACCOUNT))
+    assert read(target).requested == 2
+    assert target.scale(2, 3, soon()) == Applied(3)
+
+
+def test_a_token_that_stays_refused_is_denied_after_a_minute_not_at_once(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    with front.fault("GET .*/deployments/mail", "status", status=401):
+        assert failed(target).kind == "unreachable"
+    again(target)
 
 
 def test_a_dry_run_needs_no_permission_to_scale(admin: Admin, target_of: TargetOf) -> None:
@@ -341,7 +443,7 @@ def test_a_write_whose_response_is_lost_is_not_a_conflict(
     admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf
 ) -> None:
     admin.workload("mail", 2)
-    api = api_of(timeout_seconds=0.3)
+    api = api_of(timeout_seconds=1.0)
     target = target_of(api=api, workloads=Workloads(api, 0.0))
     for turn in range(2 * MAX_REVERTS):
         assert read(target).contested is None

@@ -166,8 +166,20 @@ class Admin:
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
         }
         self.ask("POST", self._rbac("rolebindings"), binding)
+        return self._token(name)
+
+    def new_account(self, name: str) -> str:
+        """Delete the account and make it again, so that its tokens are refused; a new token."""
+        accounts = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
+        self.ask("DELETE", f"{accounts}/{name}")
+        self.ask("POST", accounts, {"metadata": {"name": name}})
+        time.sleep(self.settles)
+        return self._token(name)
+
+    def _token(self, name: str) -> str:
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{name}/token"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        token: str = self.ask("POST", f"{accounts}/{name}/token", request)["status"]["token"]
+        token: str = self.ask("POST", path, request)["status"]["token"]
         return token
 
     def rules(self, name: str, rules: Sequence[Json]) -> None:

@@ -52,6 +52,7 @@ class Front(ThreadingHTTPServer):
         self.backend = backend
         self.recorded: list[RecordedRequest] = []
         self.faults: list[Fault] = []
+        self.latency = 0.0  # seconds before each answer
         self.lock = threading.Lock()
         self.released = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.05,), name="front", daemon=True).start()
@@ -126,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         user_agent = self.headers.get("User-Agent", "")
         fault = self.server.fault_of(f"{self.command} {self.path}", user_agent)
         requested = {name.title(): value for name, value in self.headers.items()}
+        self.server.released.wait(self.server.latency)
         status, content = 0, b""
         headers: Mapping[str, str] = {}
         if fault is None or fault.kind == "after":
