@@ -101,13 +101,17 @@ def selector_text(selector: Json) -> str:
 
 
 def owner_of_replicas(managed_fields: Iterable[Json]) -> str | None:
-    """The manager that set `spec.replicas` last, from managedFields, which list none at 0 replicas."""
+    """The manager that set `spec.replicas` last, from managedFields; None if they do not say.
+
+    Entries of /scale have no time. They list nobody at 0 replicas, nor for an object that was applied
+    server-side without `replicas`.
+    """
     owners = [
-        (str(entry.get("time", "")), str(entry.get("manager", "")))
+        (entry.get("subresource") == "scale", str(entry.get("time", "")), str(entry.get("manager", "")))
         for entry in managed_fields
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
-    return max(owners)[1] if owners else None
+    return max(owners)[2] if owners else None
 
 
 # --- pods ------------------------------------------------------------------------------------------------
@@ -172,32 +176,71 @@ def api_time(seconds: float, *, micro: bool = False) -> str:
 
 # --- other autoscalers -----------------------------------------------------------------------------------
 
+_KEDA: Final = "autoscaling.keda.sh/"
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # as Go's ParseBool reads them
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
-def conflicts_of(autoscalers: Sequence[Json], scaled_objects: Sequence[Json]) -> dict[tuple[str, str], str]:
-    """The other autoscaler of each workload: (kind, name) of the workload, kind and name of the autoscaler.
 
-    A ScaledObject creates an HPA of its own; both are named as the ScaledObject. A paused ScaledObject does
-    not scale its workload.
+@dataclass(frozen=True, slots=True)
+class Autoscaler:
+    """Another autoscaler of a workload, its kind and name as a text. With `least` and `most`, both directions
+    are disabled: it only keeps the replicas within them."""
+
+    name: str
+    least: int | None = None
+    most: int | None = None
+
+    def scales(self, replicas: int) -> bool:
+        """Whether it may change this number. An HPA that must have at least one leaves 0 alone."""
+        if self.least is None or self.most is None:
+            return True
+        return not (replicas == 0 or self.least <= replicas <= self.most)
+
+
+def conflicts_of(
+    autoscalers: Sequence[Json], scaled_objects: Sequence[Json]
+) -> dict[tuple[str, str], Autoscaler]:
+    """The other autoscaler of each workload, by the kind and the name of the workload.
+
+    A ScaledObject creates an HPA of its own; both are named as the ScaledObject. What pauses one is read as
+    KEDA and the HPA read it: `paused` ends KEDA's scaling, `paused-replicas` makes it keep that number,
+    `paused-scale-in` and `paused-scale-out` disable one direction of its HPA each.
     """
-    conflicts: dict[tuple[str, str], str] = {}
+    conflicts: dict[tuple[str, str], Autoscaler] = {}
     for hpa in autoscalers:
         references = _mapping(hpa, "metadata").get("ownerReferences") or ()
         owners = [owner for owner in references if owner.get("controller")]
         keda = next((owner for owner in owners if owner.get("kind") == "ScaledObject"), None)
         name = f"ScaledObject {keda.get('name')}" if keda else f"HorizontalPodAutoscaler {_name(hpa)}"
-        conflicts[_target(hpa)] = name
+        least, most = _bounds_alone(hpa)
+        conflicts[_target(hpa)] = Autoscaler(name, least, most)
     for scaled_object in scaled_objects:
-        if not _paused(scaled_object):
-            conflicts[_target(scaled_object)] = f"ScaledObject {_name(scaled_object)}"
+        pause = _pause(scaled_object)
+        if pause is not None:
+            conflicts[_target(scaled_object)] = Autoscaler(f"ScaledObject {_name(scaled_object)}{pause}")
     return conflicts
 
 
-def _paused(scaled_object: Json) -> bool:
-    annotations = _mapping(scaled_object, "metadata").get("annotations") or {}
-    return (
-        annotations.get("autoscaling.keda.sh/paused") == "true"
-        or "autoscaling.keda.sh/paused-replicas" in annotations
-    )
+def _bounds_alone(hpa: Json) -> tuple[int | None, int | None]:
+    """The bounds of an HPA whose two directions are disabled."""
+    spec = _mapping(hpa, "spec")
+    behavior = _mapping(spec, "behavior")
+    directions = [_mapping(behavior, direction) for direction in ("scaleUp", "scaleDown")]
+    if any(direction.get("selectPolicy") != "Disabled" for direction in directions):
+        return None, None
+    least = spec.get("minReplicas")
+    return _count(1 if least is None else least), _count(spec.get("maxReplicas"))
+
+
+def _pause(scaled_object: Json) -> str | None:
+    """What to add to its name; None if it does not change the replicas by itself."""
+    annotations = _mapping(_mapping(scaled_object, "metadata"), "annotations")
+    if (replicas := annotations.get(f"{_KEDA}paused-replicas")) is not None:
+        return f" (which keeps it at {replicas}: paused-replicas)"
+    if annotations.get(f"{_KEDA}paused", "false") not in _FALSE:
+        return None
+    both = all(annotations.get(f"{_KEDA}paused-scale-{direction}") in _TRUE for direction in ("in", "out"))
+    return None if both else ""
 
 
 def _target(autoscaler: Json) -> tuple[str, str]:

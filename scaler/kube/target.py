@@ -80,14 +80,20 @@ class KubernetesTarget:
         self._last_read, self._uid = workload, workload.uid
         if not self._fence.leading:
             self._reverts = self._reverts.without_write()
-        now = monotonic()
-        self._reverts = self._reverts.after_read(now, workload)
-        autoscaler = self._other_autoscalers.of(self.ref, deadline)
-        contested = (
-            f"conflict: {autoscaler} scales {self.ref} too" if autoscaler else self._reverts.contested(now)
-        )
+        contested = self._contested(workload, deadline)
         self._update_start_times(workload, deadline)
         return Ok(Workers(workload.replicas, workload.ready, self._start_times.quantile, contested))
+
+    def _contested(self, workload: Workload, deadline: Deadline) -> str | None:
+        """Who else scales the workload: an autoscaler, looked for at once when a write was reverted, or who
+        reverts writes again and again."""
+        now, reverted = monotonic(), self._reverts.reverted(workload)
+        autoscaler = self._other_autoscalers.of(workload, self.ref, deadline, at_once=reverted)
+        if autoscaler is not None:
+            self._reverts = Reverts()  # it was the autoscaler: when it is gone nobody is left
+            return f"conflict: {autoscaler} scales {self.ref} too"
+        self._reverts = self._reverts.after_read(now, workload)
+        return self._reverts.contested(now)
 
     def start_times(self) -> tuple[float, ...]:
         """Seconds that pods of this scaler's scale-outs took to start, the oldest first, at most 50."""

@@ -11,7 +11,7 @@ import pytest
 from lab.deadline import wait_until
 from scaler.kube.api import KubeApi
 from scaler.kube.backoff import Backoff
-from scaler.kube.conflicts import MAX_REVERTS
+from scaler.kube.conflicts import MAX_REVERTS, OtherAutoscalers
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget
@@ -422,6 +422,50 @@ def test_an_autoscaler_on_the_same_workload_is_named_until_it_is_gone(
     assert "HorizontalPodAutoscaler mail-hpa" in contested
     admin.remove_autoscaler("mail-hpa")
     assert read(target).contested is None
+
+
+def test_an_autoscaler_that_is_put_beside_it_is_seen_after_the_first_write_that_it_reverts(
+    admin: Admin, front: Front, api: KubeApi, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of(autoscalers=OtherAutoscalers(api))
+    read(target)
+    admin.autoscaler("mail-hpa", "mail")
+    target.scale(2, 6, soon())
+    admin.set_replicas("mail", 2, manager="kube-controller-manager")
+    wait_until(lambda: read(target).contested is not None, seconds=20, what="it is seen")
+    assert "HorizontalPodAutoscaler mail-hpa" in (read(target).contested or "")
+    assert len(front.writes()) == 1
+
+
+def test_what_an_autoscaler_reverted_holds_nothing_once_it_is_gone(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    with front.fault("GET .*(autoscalers|scaledobjects)", "status", status=500):
+        for _ in range(MAX_REVERTS):
+            read(target)
+            target.scale(2, 6, soon())
+            admin.set_replicas("mail", 2, manager="kube-controller-manager")
+        assert "reverts" in (read(target).contested or "")
+    admin.autoscaler("mail-hpa", "mail")
+    assert "HorizontalPodAutoscaler mail-hpa" in (read(target).contested or "")
+    admin.remove_autoscaler("mail-hpa")
+    assert read(target).contested is None
+
+
+def test_a_manager_that_the_server_does_not_name_is_described(admin: Admin, target_of: TargetOf) -> None:
+    """Of a workload that was applied server-side without replicas the server keeps no owner of them."""
+    admin.workload("mail", None, manager="flux")
+    target = target_of()
+    for _ in range(MAX_REVERTS):
+        target.scale(read(target).requested, 6, soon())
+        read(target)
+        admin.set_replicas("mail", 2)
+    contested = read(target).contested or ""
+    assert "kubectl scale, or an autoscaler" in contested
+    assert "oxherd" not in contested
 
 
 def test_a_manager_that_reverts_again_and_again_is_named_and_left_alone(
