@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from scaler.activity import Activity, ActivityHistory
 from scaler.config.settings import PolicySettings
-from scaler.decision.step import TargetMemory, record_scaling, step
+from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
 from scaler.model import (
     Applied,
     Missing,
@@ -69,6 +69,7 @@ class Controller:
         self._activities: dict[str, ActivityHistory] = {}
         self._problems: dict[str, ProblemLog] = {}
         self._requested: dict[str, int] = {}
+        self._led = False
         self.counters = StepCounters()
         self.last: StepResult | None = None
 
@@ -94,6 +95,9 @@ class Controller:
             leading = self._leading()
             if not leading:
                 self._follow(workers, time)
+            elif not self._led:
+                self._take_over()
+            self._led = leading
             asking = Deadline.after(_IDLE_SECONDS) if leading else None
             steps = [
                 self._decide(
@@ -103,6 +107,7 @@ class Controller:
                     interval,
                     time,
                     asking=asking,
+                    shared=leading or dry_run,
                 )
                 for target in targets
             ]
@@ -139,6 +144,12 @@ class Controller:
             if memory is not None and before is not None and before != requested:
                 self._memories[name] = record_scaling(memory, time)
 
+    def _take_over(self) -> None:
+        """What the leader before has stored tells whose the numbers are: this process saw no writes."""
+        for name, memory in self._memories.items():
+            if memory is not None:
+                self._memories[name] = with_number_of(memory, self._state.recall(name))
+
     def _decide(
         self,
         target: Managed,
@@ -148,8 +159,10 @@ class Controller:
         time: float,
         *,
         asking: Deadline | None,
+        shared: bool,
     ) -> TargetStep:
-        """`asking`: until when targets are asked for their idle workers; None: never."""
+        """`asking`: until when targets are asked for their idle workers; None: never. `shared`: a number
+        that is not this scaler's is somebody's, not the leader's."""
         control = self._state.control(target.name, time)
         settings = target.settings
         if target.slo is not None:
@@ -165,6 +178,9 @@ class Controller:
             activity=self._activity(target.name, metrics.sample),
         )
         if isinstance(outcome, Failed):
+            known = self._memories.get(target.name)
+            if outcome.kind == "not_found" and known is not None:  # what comes next is new
+                self._memories[target.name] = with_number_of(known, None)
             return undecided
         if target.name not in self._memories:
             self._memories[target.name] = self._state.recall(target.name)
@@ -176,6 +192,8 @@ class Controller:
             metrics.sample,
             workers.start_seconds,
             workers.contested,
+            shared=workers.shared and shared,
+            applied=workers.applied,
         )
         memory = self._memories[target.name]
         decision, learned = step(settings, interval, observation, control, memory)
@@ -212,7 +230,7 @@ class Controller:
             old, new, reason = _change(decided)
             memory = self._memories[decided.name]
             if memory is not None:
-                self._memories[decided.name] = record_scaling(memory, decided.time)
+                self._memories[decided.name] = record_scaling(memory, decided.time, new)
             self._state.record_action(decided.name, decided.time, old, new, reason)
         return replace(decided, acted=result)
 

@@ -64,7 +64,8 @@ class Observation:
     """The input of a decision. `workers` is the requested number, `ready` how many can take jobs (None: not
     known), `start_seconds` the 0.9-quantile of measured start times (None: not measured yet), `contested` who
     else scales the target (None: nobody), `idle` how many of the ready workers have no job (None: not
-    known)."""
+    known), `shared` whether others may have set the number since this scaler's last step, `applied` whether
+    it is the number of a manifest."""
 
     time: float
     workers: int
@@ -73,6 +74,8 @@ class Observation:
     start_seconds: float | None = None
     contested: str | None = None
     idle: int | None = None
+    shared: bool = False
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,15 @@ class Control:
 
 
 Condition: TypeAlias = Literal[
-    "Active", "Paused", "Overridden", "MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"
+    "Active",
+    "Paused",
+    "Overridden",
+    "MetricsStale",
+    "TargetNotFound",
+    "Forbidden",
+    "Contested",
+    "Resting",
+    "AtMax",
 ]
 
 
@@ -131,12 +142,14 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
-    it."""
+    it. `shared`: others may set the requested number; `applied`: a manifest that was applied set it."""
 
     requested: int
     ready: int | None
     start_seconds: float | None = None
     contested: str | None = None
+    shared: bool = False
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,9 @@ from scaler.model import (
 )
 from service.outcome import Failed, Ok, Outcome
 
-_FIXED: Final[frozenset[Condition]] = frozenset({"Overridden", "Paused", "Contested", "MetricsStale"})
+_FIXED: Final[frozenset[Condition]] = frozenset(
+    {"Overridden", "Paused", "Contested", "Resting", "MetricsStale"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ _ENDED: Final = {
     "TargetNotFound": "missing",
     "Forbidden": "forbidden",
     "Contested": "contested: the metrics decide again",
+    "Resting": "resting at 0: the metrics decide again",
     "AtMax": "at its maximum",
 }
 

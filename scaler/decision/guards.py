@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
+from scaler.decision.rest import Zero
 from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
@@ -27,13 +28,16 @@ ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
 class GuardMemory:
     """`changed_at`: the last change that was applied; `highs` and `lows`: proposals that can still be the
     highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
-    since."""
+    since; `workers`: their number at the last step, of a target whose number others may set; `resting`: it is
+    left at 0."""
 
     changed_at: float | None = None
     highs: ProposalHistory = ()
     lows: ProposalHistory = ()
     failures: int = 0
     idle_since: float | None = None
+    workers: int | None = None
+    resting: bool = False
 
 
 _MEMORY: Final = TypeAdapter(GuardMemory)
@@ -52,9 +56,10 @@ def load_guards(data: Mapping[str, Any]) -> GuardMemory:
         raise ValueError("invalid memory of the guards") from None
 
 
-def record_change(memory: GuardMemory, at: float) -> GuardMemory:
-    """The memory after the number of workers was changed: the cooldown begins."""
-    return replace(memory, changed_at=at)
+def record_change(memory: GuardMemory, at: float, workers: int | None = None) -> GuardMemory:
+    """The memory after the number of workers was changed: the cooldown begins. `workers`: the number that
+    this scaler has set."""
+    return replace(memory, changed_at=at, workers=memory.workers if workers is None else workers)
 
 
 def fresh_sample(settings: PolicySettings, observation: Observation) -> QueueSample | Missing:
@@ -139,11 +144,36 @@ def _paused(step: _Step) -> None:
         step.hold("disabled", f"enabled is false: held at {step.current}")
 
 
+def _wants_zero(step: _Step) -> bool:
+    """Whether this scaler would have set 0 at the step before."""
+    since, override = step.memory.idle_since, step.control.override
+    if override is not None:
+        return override.workers == 0
+    late = since is not None and step.observation.time - since >= step.settings.scale_to_zero_after_seconds
+    return late and step.settings.min_workers == 0
+
+
+def _resting(step: _Step) -> None:
+    """As the HPA: a workload that somebody set to 0 stays there until somebody sets it otherwise."""
+    observation, memory, settings = step.observation, step.memory, step.settings
+    if observation.shared:
+        resting = False
+        if step.current == 0 and "Contested" not in step.conditions:  # an autoscaler's zero is not a person's
+            zero = Zero(memory.workers, memory.resting, observation.applied, _wants_zero(step))
+            resting = zero.rests(settings.min_workers)
+        step.memory = memory = replace(memory, workers=step.current, resting=resting)
+    if memory.resting and step.current == 0 and not step.conditions & _HOLDING:
+        step.conditions.add("Resting")
+        step.hold("resting", "rests at 0, as somebody set it, until it is set to 1 or more or overridden")
+        step.reason = "resting"
+
+
 def _override(step: _Step) -> None:
     """The override, whatever the metrics say; a pause or a conflict takes precedence."""
     override = step.control.override
     if override is None or step.conditions & _HOLDING:
         return
+    step.conditions.discard("Resting")
     step.conditions.add("Overridden")
     note = f"override of {override.workers} by {override.by}: {override.reason}"
     step.set_workers(override.workers, "override", note)
@@ -240,7 +270,7 @@ def _limit(step: _Step) -> None:
 def _clamp(step: _Step) -> None:
     """The bounds apply to every decision, but not to a hold; without metrics nothing scales in."""
     least, most = step.settings.min_workers, step.settings.max_workers
-    if step.conditions & _HOLDING:
+    if step.conditions & (_HOLDING | {"Resting"}):
         return
     if step.workers > most:
         step.conditions.add("AtMax")
@@ -263,6 +293,7 @@ STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _stale,
     _contested,
     _paused,
+    _resting,
     _override,
     _zero,
     _stabilize,

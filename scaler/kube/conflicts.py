@@ -125,6 +125,8 @@ class Reverts:
                 and now > self.paused_until + _WINDOW
             )
             return Reverts(self.written) if quiet else self
+        if workload.replicas == 0 and not workload.applied:
+            return self.without_write()  # it was set to rest
         reverted_at = (*(at for at in self.reverted_at if now - at <= _WINDOW), now)
         owner = "another oxherd-scaler" if workload.owner == FIELD_MANAGER else workload.owner
         manager = owner or _UNKNOWN

@@ -14,6 +14,7 @@ Json: TypeAlias = Mapping[str, Any]
 WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 
 FIELD_MANAGER: Final = "oxherd-scaler"
+_APPLIERS: Final = frozenset({"kubectl-client-side-apply", "kubectl-create", "helm", "argocd-controller"})
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
 
@@ -37,7 +38,8 @@ class Ref:
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A Deployment or StatefulSet. `ready` and `owner` are None if only its scale may be read; `owner` is the
-    field manager that set `spec.replicas` last; `selector` is the label selector of its pods as a query."""
+    field manager that set `spec.replicas` last, `applied`: by applying a manifest; `selector` is the label
+    selector of its pods as a query."""
 
     replicas: int
     version: str
@@ -45,6 +47,7 @@ class Workload:
     selector: str
     ready: int | None = None
     owner: str | None = None
+    applied: bool = False
 
 
 def workload_of(data: Json) -> Workload:
@@ -57,6 +60,7 @@ def workload_of(data: Json) -> Workload:
         selector=selector_text(spec.get("selector") or {}),
         ready=_count(status.get("readyReplicas", 0)),
         owner=owner_of_replicas(meta.get("managedFields") or ()),
+        applied=replicas_are_applied(meta.get("managedFields") or ()),
     )
 
 
@@ -98,6 +102,15 @@ def selector_text(selector: Json) -> str:
             case _:
                 raise ValueError(f"unknown selector operator {operator!r}")
     return ",".join(parts)
+
+
+def replicas_are_applied(managed_fields: Iterable[Json]) -> bool:
+    """Whether `spec.replicas` are those of a manifest: applied server-side, or by what applies manifests."""
+    return any(
+        entry.get("operation") == "Apply" or entry.get("manager") in _APPLIERS
+        for entry in managed_fields
+        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    )
 
 
 def owner_of_replicas(managed_fields: Iterable[Json]) -> str | None:

@@ -82,7 +82,16 @@ class KubernetesTarget:
             self._reverts = self._reverts.without_write()
         contested = self._contested(workload, deadline)
         self._update_start_times(workload, deadline)
-        return Ok(Workers(workload.replicas, workload.ready, self._start_times.quantile, contested))
+        return Ok(
+            Workers(
+                workload.replicas,
+                workload.ready,
+                self._start_times.quantile,
+                contested,
+                shared=True,
+                applied=workload.applied,
+            )
+        )
 
     def _contested(self, workload: Workload, deadline: Deadline) -> str | None:
         """Who else scales the workload: an autoscaler, looked for at once when a write was reverted, or who

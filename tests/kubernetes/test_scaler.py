@@ -177,6 +177,47 @@ def test_without_metrics_it_holds_and_says_so(
     wait_until(lambda: {"MetricsStale", "MetricsStaleEnded"} <= set(reasons(admin)), what="events")
 
 
+def test_a_workload_that_somebody_set_to_zero_rests_until_somebody_sets_it_otherwise(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 1)
+    process = scaler_of()
+    wait_until(process.is_leader, what="it leads", seconds=60)
+    waiting.jobs = 40
+    replicas(admin, 8)
+    admin.set_replicas("mail", 0)
+    has(process, "Resting")
+    written = len(front.writes())
+    assert "rests at 0" in target(process)["sentence"]
+    assert "Contested" not in target(process)["conditions"]
+    wait_until(lambda: "Resting" in reasons(admin), what="an event")
+    process.stop()
+    successor = scaler_of("two")
+    has(successor, "Resting")
+    wait_until(successor.is_leader, what="it leads", seconds=60)
+    wait_until(lambda: target(successor)["metrics"].get("waiting") == 40, what="it sees the jobs", seconds=60)
+    assert admin.replicas("mail") == 0
+    assert len(front.writes()) == written
+    admin.set_replicas("mail", 1)
+    replicas(admin, 8)
+    has_not(successor, "Resting")
+
+
+def test_its_own_zero_is_scaled_from_zero_by_a_successor(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting
+) -> None:
+    admin.workload("mail", 1)
+    to_zero = {"min_workers": 0, "scale_to_zero_after_seconds": 1}
+    process, follower = scaler_of(defaults=to_zero), scaler_of("two", defaults=to_zero)
+    wait_until(lambda: process.is_leader() or follower.is_leader(), what="one leads", seconds=60)
+    replicas(admin, 0)
+    leader, other = (process, follower) if process.is_leader() else (follower, process)
+    assert leader.stop() == 0
+    wait_until(other.is_leader, what="the other leads", seconds=60)
+    waiting.jobs = 40
+    replicas(admin, 8)
+
+
 def test_a_workload_that_goes_and_comes_again(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:
     admin.workload("mail", 1)
     process = scaler_of()
