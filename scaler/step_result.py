@@ -184,5 +184,10 @@ class StepCounters:
             if isinstance(step.sample, Missing):
                 self._error(f"metrics_{step.sample.kind}")
 
+    def count_waiting(self, targets: int) -> None:
+        """So many targets were not read in a step, since the rate limit was reached."""
+        if targets:
+            self.errors["throttled"] = self.errors.get("throttled", 0) + targets
+
     def _error(self, kind: str) -> None:
         self.errors[kind] = self.errors.get(kind, 0) + 1

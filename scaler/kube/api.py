@@ -34,6 +34,7 @@ _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PAGE_SIZE: Final = 500
 _MAX_RESPONSE_BYTES: Final = 64 << 20
 _POOL_SIZE: Final = 16
+_SHORT_SECONDS: Final = 0.5  # a request with less time that is late says nothing about the server
 _RELOAD_SECONDS: Final = 1.0  # a credential that stays refused is not read for each request of many targets
 
 
@@ -251,12 +252,20 @@ class KubeApi:
         except ConfigException as error:  # the client reads the token once a minute
             raise KubeError("unauthorized", f"{request}: not sent: {error}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _unreachable(request, error, seconds) from None
+            raise self._late(_unreachable(request, error, seconds), seconds) from None
+        except KubeError as error:
+            raise self._late(error, seconds) from None
         except (ValueError, RecursionError):
             raise KubeError("unreachable", f"{request}: the response is not JSON") from None
         if not isinstance(data, dict):
             raise KubeError("unreachable", f"{request}: the response is not an object")
         return data
+
+    def _late(self, error: KubeError, seconds: float) -> KubeError:
+        """The error of a request that had `seconds`; if those were the rest of a step, it is sent again."""
+        if error.kind != "timeout" or seconds >= min(_SHORT_SECONDS, self._timeout / 2):
+            return error
+        return KubeError("throttled", f"{error}, the rest of the step", retry_after=0.0)
 
     def _refusal(self, request: str, error: ApiException) -> KubeError:
         if not error.status:  # how the client reports TLS errors

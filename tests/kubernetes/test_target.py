@@ -17,6 +17,7 @@ from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied
+from service.clock import Deadline
 from service.outcome import Failed, Ok
 from tests.support.kubernetes.admin import Admin, RefusedError
 from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf
@@ -391,6 +392,20 @@ def test_many_workloads_are_read_with_one_list(admin: Admin, front: Front, api: 
         workloads.register(ref)
     assert [workloads.read(ref, soon()).replicas for ref in refs] == list(range(LIST_FROM))
     assert len(front.requested("GET ")) == 1
+
+
+def test_a_step_lists_once_however_long_it_takes(admin: Admin, front: Front, api: KubeApi) -> None:
+    workloads, step = Workloads(api, 0.0), Deadline.after(60.0)
+    refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
+    for ref in refs:
+        admin.workload(ref.name, 1)
+        workloads.register(ref)
+    front.latency = 0.05
+    for ref in refs:
+        workloads.read(ref, step)
+    assert len(front.requested("GET ")) == 1
+    workloads.read(refs[0], soon())
+    assert len(front.requested("GET ")) == 2, "the next step has a list of its own"
 
 
 def test_without_the_right_to_list_each_is_got(admin: Admin, front: Front, api: KubeApi) -> None:
