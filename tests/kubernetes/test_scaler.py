@@ -21,6 +21,7 @@ from tests.support.kubernetes.scalers import ScalerProcess, scaler, settings
 
 pytestmark = pytest.mark.timeout(180)  # up to 13 s alone, of a process and its steps
 
+STEPS = "oxherd_scaler_steps_total"
 ScalerOf: TypeAlias = Callable[..., ScalerProcess]
 
 
@@ -71,6 +72,11 @@ def has(process: ScalerProcess, condition: str) -> None:
 
 def has_not(process: ScalerProcess, condition: str) -> None:
     wait_until(lambda: condition not in target(process).get("conditions", ()), what=condition, seconds=60)
+
+
+def steps_of(process: ScalerProcess) -> int:
+    lines = process.metrics().splitlines()
+    return int(next(float(line.split()[1]) for line in lines if line.startswith(STEPS)))
 
 
 def reasons(admin: Admin) -> list[str]:
@@ -175,6 +181,40 @@ def test_without_metrics_it_holds_and_says_so(
     has_not(process, "MetricsStale")
     assert admin.replicas("mail") >= 8
     wait_until(lambda: {"MetricsStale", "MetricsStaleEnded"} <= set(reasons(admin)), what="events")
+
+
+def test_a_readiness_flap_a_rollout_and_a_server_that_starts_change_nothing(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 1, gated=True)
+    process = scaler_of(defaults={"policy": "wait_target", "worker_concurrency": 5, "wait_slo_seconds": 30})
+    wait_until(process.is_leader, what="it leads", seconds=60)
+    waiting.jobs = 40
+    wait_until(lambda: admin.replicas("mail") == 8, what="8 replicas", seconds=60)
+
+    def ready(number: int) -> None:
+        admin.gate("mail", ready=number > 0)
+        wait_until(lambda: target(process).get("ready") == number, what=f"{number} are ready", seconds=60)
+
+    ready(8)
+    wait_until(lambda: target(process)["start_seconds"] is not None, what="start times", seconds=60)
+    before, written = target(process)["start_seconds"], len(front.writes())
+    for number in (0, 8, 0, 8):
+        ready(number)
+    for pod in admin.pods("mail"):
+        admin.delete_pod(pod["metadata"]["name"])
+    wait_until(lambda: len(admin.pods("mail")) == 8, what="8 new pods", seconds=60)
+    ready(8)
+    steps = steps_of(process)
+    starting = b'{"kind": "Status", "reason": "Forbidden", "message": "deployments is forbidden"}'
+    with front.fault("(GET|PATCH|POST|PUT) .*", "status", times=12, status=403, body=starting):
+        wait_until(lambda: steps_of(process) > steps + 5, what="steps", seconds=60)
+    wait_until(lambda: target(process).get("ready") == 8, what="it is read again", seconds=60)
+    wait_until(process.is_leader, what="it leads", seconds=60)
+    assert admin.replicas("mail") == 8
+    assert len(front.writes()) == written
+    assert target(process)["start_seconds"] == before
+    assert "Forbidden" not in reasons(admin)
 
 
 def test_a_workload_that_somebody_set_to_zero_rests_until_somebody_sets_it_otherwise(

@@ -108,6 +108,10 @@ class Admin:
             path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
             self.ask("PATCH", path, {"status": {"conditions": [*others, condition]}}, _MERGE)
 
+    def delete_pod(self, name: str) -> None:
+        """As a rollout or a drain does: another pod takes its place."""
+        self.ask("DELETE", f"/api/v1/namespaces/{self.namespace}/pods/{name}")
+
     def delete(self, name: str, kind: str = "Deployment") -> None:
         self.ask("DELETE", f"{self._apps(kind)}/{name}")
 
