@@ -206,8 +206,7 @@ def test_a_readiness_flap_a_rollout_and_a_server_that_starts_change_nothing(
     wait_until(lambda: len(admin.pods("mail")) == 8, what="8 new pods", seconds=60)
     ready(8)
     steps = steps_of(process)
-    starting = b'{"kind": "Status", "reason": "Forbidden", "message": "deployments is forbidden"}'
-    with front.fault("(GET|PATCH|POST|PUT) .*", "status", times=12, status=403, body=starting):
+    with front.starting(times=12):
         wait_until(lambda: steps_of(process) > steps + 5, what="steps", seconds=60)
     wait_until(lambda: target(process).get("ready") == 8, what="it is read again", seconds=60)
     wait_until(process.is_leader, what="it leads", seconds=60)

@@ -13,11 +13,19 @@ import re
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Final, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from service.clock import monotonic
+from tests.support.kubernetes.fake_objects import (
+    condition_of,
+    now,
+    own_replicas,
+    pod_of,
+    scale_of,
+    set_ready,
+    without_version,
+)
 from tests.support.kubernetes.patches import Json, RefusedError, merged, patched, read_object
 
 Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
@@ -62,13 +70,6 @@ class FakeApi:
         self._objects: dict[tuple[str, str, str], dict[str, Json]] = {}
         self._version = 100
         self._ready_at: dict[str, float] = {}
-        self._refusals = 0
-
-    def restart(self, refusals: int) -> None:
-        """As a server that has just started: its roles are not loaded yet, so it answers 403 to this number
-        of requests of accounts, whatever they may do."""
-        with self._lock:
-            self._refusals = refusals
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """One request. Without a bearer token it is an administrator's."""
@@ -122,7 +123,7 @@ class FakeApi:
             case "get", "":
                 return copy.deepcopy(self._object(key, name))
             case "get", "scale":
-                return _scale_of(self._object(key, name))
+                return scale_of(self._object(key, name))
             case "update", "":
                 return self._update(key, name, read_object(body), manager, dry=dry)
             case "patch", "" if content == _APPLY:
@@ -169,7 +170,7 @@ class FakeApi:
             raise RefusedError(404, "NotFound", f'namespaces "{key[2]}" not found')
         data.setdefault("kind", _KINDS[key[:2]])
         data.setdefault("apiVersion", _VERSIONS[key[0]])
-        data["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": _now(), "namespace": key[2]}
+        data["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now(), "namespace": key[2]}
         owns = "replicas" in data.get("spec", {}) or not applied
         if key[1] in {"deployments", "statefulsets"}:
             data["spec"].setdefault("replicas", 1)
@@ -200,14 +201,14 @@ class FakeApi:
         self, key: tuple[str, str, str], name: str, content: str, body: bytes, manager: str, *, dry: bool
     ) -> Json:
         old = self._object(key, name)
-        scale = patched(_scale_of(old), content, body)
+        scale = patched(scale_of(old), content, body)
         version = scale["metadata"].get("resourceVersion")
         if version != old["metadata"]["resourceVersion"]:
             raise RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}"')
         data = copy.deepcopy(old)
         data["spec"]["replicas"] = (scale.get("spec") or {}).get("replicas") or 0
         self._validate(key, data)
-        return _scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
+        return scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
 
     def _delete(self, key: tuple[str, str, str], name: str) -> Json:
         stored = self._object(key, name)
@@ -243,8 +244,8 @@ class FakeApi:
         before = (old or {}).get("spec", {}).get("replicas") if old else None
         after = data.get("spec", {}).get("replicas") if key[0] == "apps" else None
         if key[0] == "apps" and (before != after or sub == "apply"):
-            _own_replicas(data, manager, sub, after)
-        if old is not None and _without_version(data) == _without_version(old):
+            own_replicas(data, manager, sub, after)
+        if old is not None and without_version(data) == without_version(old):
             return copy.deepcopy(old)  # a write that changes nothing makes no new version
         self._version += 1
         data["metadata"]["resourceVersion"] = str(self._version)
@@ -277,7 +278,7 @@ class FakeApi:
         mine = [pod for pod in pods.values() if pod["metadata"].get("ownerUid") == meta["uid"]]
         replicas = spec.get("replicas", 0)
         for _ in range(replicas - len(mine)):
-            pod = _pod_of(workload, key[2])
+            pod = pod_of(workload, key[2])
             self._ready_at[pod["metadata"]["name"]] = monotonic() + self.start_seconds
             pods[pod["metadata"]["name"]] = pod
             mine.append(pod)
@@ -287,8 +288,8 @@ class FakeApi:
             del pods[pod["metadata"]["name"]]
             mine.remove(pod)
         for pod in mine:
-            _set_ready(pod, started=monotonic() >= self._ready_at[pod["metadata"]["name"]])
-        ready = sum(1 for pod in mine if _condition(pod, "Ready") == "True")
+            set_ready(pod, started=monotonic() >= self._ready_at[pod["metadata"]["name"]])
+        ready = sum(1 for pod in mine if condition_of(pod, "Ready") == "True")
         workload["status"] = {"replicas": replicas} | ({"readyReplicas": ready} if ready else {})
 
     # --- roles ---------------------------------------------------------------------------------------------
@@ -304,8 +305,7 @@ class FakeApi:
         if known is None or known["metadata"]["uid"] != uid:  # an account that was made again has new tokens
             raise RefusedError(401, "Unauthorized", "Unauthorized")
         permission = f"{resource}/{sub}" if sub else resource
-        self._refusals, starting = max(0, self._refusals - 1), self._refusals > 0
-        for rule in () if starting else self._rules(namespace, home, account):
+        for rule in self._rules(namespace, home, account):
             names = rule.get("resourceNames")
             if (
                 verb in rule["verbs"]
@@ -331,96 +331,7 @@ class FakeApi:
                 yield from roles.get(binding["roleRef"]["name"], {}).get("rules") or []
 
 
-# --- objects -----------------------------------------------------------------------------------------------
-
-
-def _scale_of(workload: Json) -> Json:
-    meta, replicas = workload["metadata"], workload["spec"].get("replicas", 0)
-    fields = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    labels = workload["spec"].get("selector", {}).get("matchLabels", {})
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {key: meta[key] for key in fields if key in meta},
-        "spec": {"replicas": replicas} if replicas else {},
-        "status": {
-            "replicas": workload.get("status", {}).get("replicas", 0),
-            "selector": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-        },
-    }
-
-
-def _own_replicas(data: Json, manager: str, sub: str, replicas: int | None) -> None:
-    """A change makes the writer the owner of the number. Through /scale: 0 has no owner, since the field is
-    absent then; the entry has no time; of an object that was applied without a number nobody is the owner."""
-    managed = data["metadata"].get("managedFields", [])
-    entries = [entry for entry in managed if "f:replicas" not in entry["fieldsV1"].get("f:spec", {})]
-    applied = [entry for entry in managed if entry["operation"] == "Apply"]
-    entry: Json = {
-        "manager": manager,
-        "operation": "Apply" if sub in {"apply", "nobody"} else "Update",
-        "apiVersion": "apps/v1",
-        "time": _now(),
-        "fieldsType": "FieldsV1",
-        "fieldsV1": {"f:spec": {"f:replicas": {}} if sub != "nobody" else {"f:selector": {}}},
-    }
-    if sub == "scale":
-        del entry["time"]
-        entry["subresource"] = sub
-    unowned = sub == "scale" and (not replicas or (applied and len(entries) == len(managed)))
-    data["metadata"]["managedFields"] = entries if unowned else [*entries, entry]
-
-
-def _condition(pod: Json, kind: str) -> str:
-    return next((entry["status"] for entry in pod["status"]["conditions"] if entry["type"] == kind), "")
-
-
-def _set_ready(pod: Json, *, started: bool) -> None:
-    """Ready once its container has started, while all readiness gates are True."""
-    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates", ())]
-    status = "True" if started and all(_condition(pod, gate) == "True" for gate in gates) else "False"
-    if started:
-        pod["status"].setdefault(
-            "containerStatuses",
-            [{"name": "worker", "restartCount": 0, "state": {"running": {"startedAt": _now()}}}],
-        )
-    if _condition(pod, "Ready") != status:
-        others = [entry for entry in pod["status"]["conditions"] if entry["type"] != "Ready"]
-        ready = {"type": "Ready", "status": status, "lastTransitionTime": _now()}
-        pod["status"]["conditions"] = [*others, ready]
-
-
-def _pod_of(workload: Json, namespace: str) -> Json:
-    name = f"{workload['metadata']['name']}-{uuid.uuid4().hex[:10]}"
-    labels = workload["spec"].get("selector", {}).get("matchLabels", {})
-    spec = workload["spec"].get("template", {}).get("spec", {})
-    return {
-        "kind": "Pod",
-        "apiVersion": "v1",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": dict(labels),
-            "uid": str(uuid.uuid4()),
-            "resourceVersion": "1",
-            "creationTimestamp": _now(),
-            "ownerUid": workload["metadata"]["uid"],
-        },
-        "spec": {"readinessGates": spec.get("readinessGates", [])},
-        "status": {
-            "phase": "Running",
-            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": _now()}],
-        },
-    }
-
-
-def _without_version(data: Json) -> Json:
-    meta = {key: value for key, value in data["metadata"].items() if key != "resourceVersion"}
-    return (
-        data
-        | {"metadata": meta}
-        | ({"status": None} if "spec" in data and "replicas" in data["spec"] else {})
-    )
+# --- requests ----------------------------------------------------------------------------------------------
 
 
 def _selected(labels: Mapping[str, str], selector: str) -> bool:
@@ -435,7 +346,3 @@ def _verb(method: str, name: str) -> str:
 
 def _json(status: int, data: Json) -> Answer:
     return status, {"Content-Type": "application/json"}, json.dumps(data).encode()
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
@@ -77,6 +78,14 @@ class Front(ThreadingHTTPServer):
         finally:
             with self.lock:
                 self.faults.remove(fault)
+
+    def starting(
+        self, requests: str = "(GET|PATCH|POST|PUT) ", times: int | None = None
+    ) -> AbstractContextManager[Fault]:
+        """As a server that has just started: its roles are not loaded yet, so it refuses what it grants."""
+        status = {"kind": "Status", "reason": "Forbidden", "message": "the request is forbidden"}
+        body = json.dumps(status).encode()
+        return self.fault(requests, "status", status=403, body=body, times=times)
 
     def writes(self, pattern: str = r"/scale") -> list[RecordedRequest]:
         """The successful PATCHes, without dry runs, in order."""
