@@ -7,14 +7,15 @@ scaling is switched off, or while another process is the leader.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from scaler.activity import Activity, ActivityHistory
 from scaler.config.settings import PolicySettings
-from scaler.decision.step import TargetMemory, record_scaling, step
+from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
 from scaler.model import (
     Applied,
     Missing,
@@ -27,6 +28,7 @@ from scaler.model import (
 from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep, within_capacity
 from scaler.targets.base import Target
+from scaler.turns import Turns, waits, with_last_turn
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog
 from service.outcome import Failed, Ok, Outcome
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 _ACT_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 2.0  # for all targets of a step: an exporter that hangs delays no other decision
 _THREADS: Final = 8
+_TURNS: Final = "a step is too short for all: requests_per_second, or the API server's limit or latency"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Controller:
         self._activities: dict[str, ActivityHistory] = {}
         self._problems: dict[str, ProblemLog] = {}
         self._requested: dict[str, int] = {}
+        self._led = False
+        self._turns = Turns()
+        self._waiting = ProblemLog(log, "targets not read in time", "all targets read in time")
         self.counters = StepCounters()
         self.last: StepResult | None = None
 
@@ -88,12 +94,19 @@ class Controller:
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="target") as pool:
-            chunks = [pool.submit(_read, targets[first::_THREADS], deadline) for first in range(_THREADS)]
+            by_name = {target.name: target for target in targets}
+            order = self._turns.order(by_name)
+            turns = iter([by_name[name] for name in order])
+            chunks = [pool.submit(_read, turns, deadline) for _ in range(_THREADS)]
             metrics_by_target = metrics.read(deadline)
             workers = {name: outcome for chunk in chunks for name, outcome in chunk.result().items()}
+            self._turns.done(order, workers)
             leading = self._leading()
             if not leading:
                 self._follow(workers, time)
+            elif not self._led:
+                self._take_over()
+            self._led = leading
             asking = Deadline.after(_IDLE_SECONDS) if leading else None
             steps = [
                 self._decide(
@@ -103,21 +116,26 @@ class Controller:
                     interval,
                     time,
                     asking=asking,
+                    shared=leading or dry_run,
                 )
                 for target in targets
             ]
+            read = {name for name, outcome in workers.items() if not waits(outcome)}
+            self.counters.count_waiting(len(steps) - len(read))
+            self._waiting.report(_TURNS if len(read) < len(steps) else "")
+            steps = with_last_turn(steps, self.last.steps if self.last else ())
             if most is not None:
                 steps = within_capacity(steps, {target.name: target.priority for target in targets}, most)
             acting = enabled and leading and not dry_run
             if acting:
-                steps = self._act(pool, targets, steps)
+                steps = self._act(pool, targets, steps, read)
         names = {target.name for target in targets}
         self._memories = {name: memory for name, memory in self._memories.items() if name in names}
         self._activities = {name: history for name, history in self._activities.items() if name in names}
         self._log(steps, acting=acting)
         took = monotonic() - begun
         result = StepResult(time, took, tuple(steps), leading=leading, enabled=enabled, dry_run=dry_run)
-        self.counters.count(result)
+        self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
         if leading:
             self._state.save(self.memories)
@@ -139,6 +157,12 @@ class Controller:
             if memory is not None and before is not None and before != requested:
                 self._memories[name] = record_scaling(memory, time)
 
+    def _take_over(self) -> None:
+        """What the leader before has stored tells whose the numbers are: this process saw no writes."""
+        for name, memory in self._memories.items():
+            if memory is not None:
+                self._memories[name] = with_number_of(memory, self._state.recall(name))
+
     def _decide(
         self,
         target: Managed,
@@ -148,8 +172,10 @@ class Controller:
         time: float,
         *,
         asking: Deadline | None,
+        shared: bool,
     ) -> TargetStep:
-        """`asking`: until when targets are asked for their idle workers; None: never."""
+        """`asking`: until when targets are asked for their idle workers; None: never. `shared`: a number
+        that is not this scaler's is somebody's, not the leader's."""
         control = self._state.control(target.name, time)
         settings = target.settings
         if target.slo is not None:
@@ -166,6 +192,9 @@ class Controller:
             unknown=metrics.unknown,
         )
         if isinstance(outcome, Failed):
+            known = self._memories.get(target.name)
+            if outcome.kind == "not_found" and known is not None:  # what comes next is new
+                self._memories[target.name] = with_number_of(known, None)
             return undecided
         if target.name not in self._memories:
             self._memories[target.name] = self._state.recall(target.name)
@@ -178,6 +207,8 @@ class Controller:
             workers.start_seconds,
             workers.contested,
             unknown=metrics.unknown,
+            shared=workers.shared and shared,
+            applied=workers.applied,
         )
         memory = self._memories[target.name]
         decision, learned = step(settings, interval, observation, control, memory)
@@ -195,14 +226,18 @@ class Controller:
         return self._activities.setdefault(name, ActivityHistory()).observe(sample)
 
     def _act(
-        self, pool: ThreadPoolExecutor, targets: Sequence[Managed], steps: Sequence[TargetStep]
+        self,
+        pool: ThreadPoolExecutor,
+        targets: Sequence[Managed],
+        steps: Sequence[TargetStep],
+        read: AbstractSet[str],
     ) -> list[TargetStep]:
-        """The steps with the results of scaling."""
+        """The steps with the results of scaling those that were `read` in this step."""
         by_name = {target.name: target.target for target in targets}
         pending = {
             decided.name: pool.submit(_scale, by_name[decided.name], decided)
             for decided in steps
-            if changes(decided)
+            if decided.name in read and changes(decided)
         }
         return [
             self._applied(decided, pending[decided.name].result()) if decided.name in pending else decided
@@ -214,7 +249,7 @@ class Controller:
             old, new, reason = _change(decided)
             memory = self._memories[decided.name]
             if memory is not None:
-                self._memories[decided.name] = record_scaling(memory, decided.time)
+                self._memories[decided.name] = record_scaling(memory, decided.time, new)
             self._state.record_action(decided.name, decided.time, old, new, reason)
         return replace(decided, acted=result)
 
@@ -227,6 +262,8 @@ class Controller:
             for target_step in steps
         }
         for target_step in steps:
+            if waits(target_step.workers):
+                continue
             self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
             if changes(target_step) and (isinstance(target_step.acted, Applied) or not acting):
                 event = "scaled" if isinstance(target_step.acted, Applied) else "would scale"
@@ -242,8 +279,9 @@ def changes(step: TargetStep) -> bool:
     )
 
 
-def _read(targets: Sequence[Managed], deadline: Deadline) -> dict[str, Outcome[Workers]]:
-    """One after another: a thread for each of a thousand targets would cost more than the reads."""
+def _read(targets: Iterator[Managed], deadline: Deadline) -> dict[str, Outcome[Workers]]:
+    """One after another, from an iterator that the threads share, whose `next` is atomic: a thread for each
+    of a thousand targets would cost more than the reads."""
     return {target.name: target.target.read(deadline) for target in targets}
 
 

@@ -20,6 +20,7 @@ CONDITIONS: Final[tuple[Condition, ...]] = (
     "TargetNotFound",
     "Forbidden",
     "Contested",
+    "Resting",
     "AtMax",
 )
 

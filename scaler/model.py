@@ -80,7 +80,9 @@ class Observation:
     """The input of a decision. `workers` is the requested number, `ready` how many can take jobs (None: not
     known), `start_seconds` the 0.9-quantile of measured start times (None: not measured yet), `contested` who
     else scales the target (None: nobody), `idle` how many of the ready workers have no job (None: not
-    known), `unknown` what is missing beside the sample, which is then a lower bound (None: nothing)."""
+    known), `unknown` what is missing beside the sample, which is then a lower bound (None: nothing), `shared`
+    whether others may have set the number since this scaler's last step, `applied` whether it is the number
+    of a manifest."""
 
     time: float
     workers: int
@@ -90,6 +92,8 @@ class Observation:
     contested: str | None = None
     idle: int | None = None
     unknown: Missing | None = None
+    shared: bool = False
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,15 @@ class Control:
 
 
 Condition: TypeAlias = Literal[
-    "Active", "Paused", "Overridden", "MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"
+    "Active",
+    "Paused",
+    "Overridden",
+    "MetricsStale",
+    "TargetNotFound",
+    "Forbidden",
+    "Contested",
+    "Resting",
+    "AtMax",
 ]
 
 
@@ -151,12 +163,14 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
-    it."""
+    it. `shared`: others may set the requested number; `applied`: a manifest that was applied set it."""
 
     requested: int
     ready: int | None
     start_seconds: float | None = None
     contested: str | None = None
+    shared: bool = False
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from scaler.state.model import OperatorState, State
 from scaler.state.store import Update
 from scaler.step_result import StepResult, newest_sample
 from scaler.targets.base import Target
+from scaler.transitions import known_conditions
 from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
@@ -137,7 +138,9 @@ class Scaler:
             self._task.sleep_on()
         for step in result.steps:
             self._backend.report(step, self._conditions.get(step.name))
-        self._conditions = {step.name: step.conditions for step in result.steps}
+        self._conditions = {
+            step.name: known_conditions(step, self._conditions.get(step.name)) for step in result.steps
+        }
         at = newest_sample(result)
         pause, self._rhythm = next_step(self._rhythm, at, self._interval, result.time)
         return max(0.0, pause - (monotonic() - begun))

@@ -22,7 +22,9 @@ from scaler.model import (
 )
 from service.outcome import Failed, Ok, Outcome
 
-_FIXED: Final[frozenset[Condition]] = frozenset({"Overridden", "Paused", "Contested", "MetricsStale"})
+_FIXED: Final[frozenset[Condition]] = frozenset(
+    {"Overridden", "Paused", "Contested", "Resting", "MetricsStale"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,11 @@ class StepCounters:
             unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
             if unknown is not None:
                 self._error(f"metrics_{unknown.kind}")
+
+    def count_waiting(self, targets: int) -> None:
+        """So many targets were not read in a step, since the rate limit was reached."""
+        if targets:
+            self.errors["throttled"] = self.errors.get("throttled", 0) + targets
 
     def _error(self, kind: str) -> None:
         self.errors[kind] = self.errors.get(kind, 0) + 1

@@ -14,6 +14,8 @@ _TROUBLES: Final[frozenset[Condition]] = frozenset(
     {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"}
 )
 
+_SHOWN_UNREAD: Final[frozenset[Condition]] = frozenset({"MetricsStale", "TargetNotFound", "Forbidden"})
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -28,15 +30,27 @@ class Transition:
 def transitions_of(step: TargetStep, before: frozenset[Condition] | None) -> Iterator[Transition]:
     """In the order in which they are read; `before` is None at the first step of the target."""
     known = frozenset({"Active"}) if before is None else before
-    for condition in sorted(step.conditions - known):
+    after = known_conditions(step, before)
+    for condition in sorted(after - known):
         if before is not None or condition != "Active":
             yield Transition(step.name, condition, _why(step, condition), trouble=condition in _TROUBLES)
-    for condition in sorted((before or frozenset()) - step.conditions):
+    for condition in sorted((before or frozenset()) - after):
         yield Transition(step.name, f"{condition}Ended", f"no longer {_ENDED[condition]}")
     if isinstance(step.acted, Applied) and isinstance(step.workers, Ok) and step.decision is not None:
         old, new = step.workers.value.requested, step.acted.workers
         reason = "ScaledUp" if new > old else "ScaledDown"
         yield Transition(step.name, reason, f"from {old} to {new}: {step.decision.sentence}")
+
+
+def known_conditions(step: TargetStep, before: frozenset[Condition] | None) -> frozenset[Condition]:
+    """The conditions after the step. Where the target could not be read, those that only a decision shows are
+    as before: an API server that is away ends no pause."""
+    if step.decision is not None or not isinstance(step.workers, Failed) or before is None:
+        return step.conditions
+    stay = before - _SHOWN_UNREAD
+    if step.workers.kind not in {"not_found", "forbidden"}:
+        stay |= before & {"TargetNotFound", "Forbidden"}
+    return step.conditions | stay
 
 
 _ENDED: Final = {
@@ -47,6 +61,7 @@ _ENDED: Final = {
     "TargetNotFound": "missing",
     "Forbidden": "forbidden",
     "Contested": "contested: the metrics decide again",
+    "Resting": "resting at 0: the metrics decide again",
     "AtMax": "at its maximum",
 }
 

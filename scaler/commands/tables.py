@@ -23,6 +23,7 @@ _COLOURS: Final = {
     "Contested": "red",
     "Overridden": "cyan",
     "Paused": "cyan",
+    "Resting": "cyan",
 }
 _ACTIONS: Final = 5
 

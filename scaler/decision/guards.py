@@ -16,6 +16,7 @@ from scaler.config.policy_keys import POLICY_OWN
 from scaler.config.settings import PolicySettings
 from scaler.decision.belief import fresh_sample, is_doubted, jobs_of
 from scaler.decision.memory import GuardMemory, ProposalHistory
+from scaler.decision.rest import Zero
 from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
@@ -120,11 +121,36 @@ def _paused(step: _Step) -> None:
         step.hold("disabled", f"enabled is false: held at {step.current}")
 
 
+def _wants_zero(step: _Step) -> bool:
+    """Whether this scaler would have set 0 at the step before."""
+    since, override = step.memory.idle_since, step.control.override
+    if override is not None:
+        return override.workers == 0
+    late = since is not None and step.observation.time - since >= step.settings.scale_to_zero_after_seconds
+    return late and step.settings.min_workers == 0
+
+
+def _resting(step: _Step) -> None:
+    """As the HPA: a workload that somebody set to 0 stays there until somebody sets it otherwise."""
+    observation, memory, settings = step.observation, step.memory, step.settings
+    if observation.shared:
+        resting = False
+        if step.current == 0 and "Contested" not in step.conditions:  # an autoscaler's zero is not a person's
+            zero = Zero(memory.workers, memory.resting, observation.applied, _wants_zero(step))
+            resting = zero.rests(settings.min_workers)
+        step.memory = memory = replace(memory, workers=step.current, resting=resting)
+    if memory.resting and step.current == 0 and not step.conditions & _HOLDING:
+        step.conditions.add("Resting")
+        step.hold("resting", "rests at 0, as somebody set it, until it is set to 1 or more or overridden")
+        step.reason = "resting"
+
+
 def _override(step: _Step) -> None:
     """The override, whatever the metrics say; a pause or a conflict takes precedence."""
     override = step.control.override
     if override is None or step.conditions & _HOLDING:
         return
+    step.conditions.discard("Resting")
     step.conditions.add("Overridden")
     note = f"override of {override.workers} by {override.by}: {override.reason}"
     step.set_workers(override.workers, "override", note)
@@ -250,7 +276,7 @@ def _clamp(step: _Step) -> None:
     that was lowered the steps are no larger than any other, but where a person set the number."""
     least, most = step.settings.min_workers, step.settings.max_workers
     down, overridden = step.settings.max_step_down, "Overridden" in step.conditions
-    if step.conditions & _HOLDING:
+    if step.conditions & (_HOLDING | {"Resting"}):
         return
     if step.workers > most:
         step.conditions.add("AtMax")
@@ -305,6 +331,7 @@ STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _stale,
     _contested,
     _paused,
+    _resting,
     _override,
     _zero,
     _stabilize,

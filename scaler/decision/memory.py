@@ -18,7 +18,8 @@ class GuardMemory:
     highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
     since; `over`: the jobs that had ended, and those in hand, when there were first more workers than
     `max_workers`; `sampled`: the time of the last sample, `acted_on`: of the one that was acted on last,
-    `doubted`: of the one that was not believed; `jobs` of the last one that was."""
+    `doubted`: of the one that was not believed; `jobs` of the last one that was; `workers`: their number at
+    the last step, of a target whose number others may set; `resting`: it is left at 0."""
 
     changed_at: float | None = None
     highs: ProposalHistory = ()
@@ -30,6 +31,8 @@ class GuardMemory:
     acted_on: float | None = None
     doubted: float | None = None
     jobs: float = 0.0
+    workers: int | None = None
+    resting: bool = False
 
 
 _MEMORY: Final = TypeAdapter(GuardMemory)
@@ -48,6 +51,8 @@ def load_guards(data: Mapping[str, Any]) -> GuardMemory:
         raise ValueError("invalid memory of the guards") from None
 
 
-def record_change(memory: GuardMemory, at: float) -> GuardMemory:
-    """The memory after the number of workers was changed: the cooldown begins, the sample is used up."""
-    return replace(memory, changed_at=at, acted_on=memory.sampled)
+def record_change(memory: GuardMemory, at: float, workers: int | None = None) -> GuardMemory:
+    """The memory after the number of workers was changed: the cooldown begins, the sample is used up.
+    `workers`: the number that this scaler has set."""
+    known = memory.workers if workers is None else workers
+    return replace(memory, changed_at=at, acted_on=memory.sampled, workers=known)

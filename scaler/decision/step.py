@@ -8,7 +8,7 @@ the workers that have a job, for every policy. Only a person's override sends th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scaler.config.settings import PolicySettings
@@ -55,9 +55,17 @@ def step(
     return decision, TargetMemory(settings.policy, learned, guard_memory)
 
 
-def record_scaling(memory: TargetMemory, at: float) -> TargetMemory:
-    """The memory after the target was scaled at `at`: cooldowns count from there."""
-    return TargetMemory(memory.policy, memory.learned, record_change(memory.guards, at))
+def record_scaling(memory: TargetMemory, at: float, workers: int | None = None) -> TargetMemory:
+    """The memory after the target was scaled at `at`: cooldowns count from there. `workers`: the number, if
+    this scaler has set it."""
+    return TargetMemory(memory.policy, memory.learned, record_change(memory.guards, at, workers))
+
+
+def with_number_of(memory: TargetMemory, other: TargetMemory | None) -> TargetMemory:
+    """The memory with the number that the other one knows: of the leader before, or of a new workload."""
+    known = GuardMemory() if other is None else other.guards
+    changed = replace(memory.guards, workers=known.workers, resting=known.resting)
+    return replace(memory, guards=changed)
 
 
 def dump_memory(memory: TargetMemory) -> dict[str, Any]:

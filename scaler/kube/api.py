@@ -34,6 +34,8 @@ _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PAGE_SIZE: Final = 500
 _MAX_RESPONSE_BYTES: Final = 64 << 20
 _POOL_SIZE: Final = 16
+_SHORT_SECONDS: Final = 0.5  # a request with less time that is late says nothing about the server
+_RELOAD_SECONDS: Final = 1.0  # a credential that stays refused is not read for each request of many targets
 
 
 class NoClusterError(Exception):
@@ -50,6 +52,7 @@ class KubeApi:
         configuration.retries = False  # a hidden retry would be late, and not counted
         configuration.connection_pool_maxsize = _POOL_SIZE
         namespace = _configure(configuration, settings)
+        self._settings = settings
         self.namespace: Final = settings.namespace or namespace or "default"
         self._client = client.ApiClient(configuration)
         self._client.user_agent = f"{FIELD_MANAGER}/{version('oxherd')} ({identity})"
@@ -60,6 +63,8 @@ class KubeApi:
         self._custom = client.CustomObjectsApi(self._client)
         self._rate_limit = TokenBucket(settings.requests_per_second, 4 * settings.requests_per_second)
         self._lock = threading.Lock()
+        self._reload_lock = threading.Lock()
+        self._reloaded_at = float("-inf")
         self._throttled_until = 0.0
         self._requests = 0
 
@@ -197,6 +202,32 @@ class KubeApi:
     def _send(
         self, request: str, deadline: Deadline, call: Callable[..., Any], *args: object, **options: object
     ) -> Json:
+        """The response as JSON. After a 401 it is sent again if there is another token by now."""
+        token = self._token()
+        try:
+            return self._send_once(request, deadline, call, *args, **options)
+        except KubeError as error:
+            if error.kind != "unauthorized" or not self._has_other_token(token):
+                raise
+        return self._send_once(request, deadline, call, *args, **options)
+
+    def _token(self) -> dict[str, str]:
+        return dict(self._client.configuration.api_key)
+
+    def _has_other_token(self, token: dict[str, str]) -> bool:
+        """Whether the credential is another one than `token`, or than is in its file."""
+        with self._reload_lock:
+            if self._token() == token and monotonic() - self._reloaded_at >= _RELOAD_SECONDS:
+                self._reloaded_at = monotonic()
+                try:
+                    _configure(self._client.configuration, self._settings)
+                except NoClusterError as error:  # a file that is being written
+                    log.warning("cannot read the credential again", extra={"error": str(error)})
+            return self._token() != token
+
+    def _send_once(
+        self, request: str, deadline: Deadline, call: Callable[..., Any], *args: object, **options: object
+    ) -> Json:
         """The response as JSON. After a Retry-After only requests of the lease are sent until it is over."""
         limit = deadline.at_most(self._timeout)
         urgent = " lease" in request
@@ -209,7 +240,8 @@ class KubeApi:
             raise KubeError("throttled", message, retry_after=0.0)
         seconds = limit.remaining()
         if seconds <= 0:
-            raise KubeError("timeout", f"{request}: no time left before the deadline")
+            message = f"{request}: not sent, no time left before the deadline"
+            raise KubeError("throttled", message, retry_after=0.0)
         with self._lock:
             self._requests += 1
         try:
@@ -217,13 +249,23 @@ class KubeApi:
             data = json.loads(_body(request, response, limit))
         except ApiException as error:
             raise self._refusal(request, error) from None
+        except ConfigException as error:  # the client reads the token once a minute
+            raise KubeError("unauthorized", f"{request}: not sent: {error}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _unreachable(request, error, seconds) from None
+            raise self._late(_unreachable(request, error, seconds), seconds) from None
+        except KubeError as error:
+            raise self._late(error, seconds) from None
         except (ValueError, RecursionError):
             raise KubeError("unreachable", f"{request}: the response is not JSON") from None
         if not isinstance(data, dict):
             raise KubeError("unreachable", f"{request}: the response is not an object")
         return data
+
+    def _late(self, error: KubeError, seconds: float) -> KubeError:
+        """The error of a request that had `seconds`; if those were the rest of a step, it is sent again."""
+        if error.kind != "timeout" or seconds >= min(_SHORT_SECONDS, self._timeout / 2):
+            return error
+        return KubeError("throttled", f"{error}, the rest of the step", retry_after=0.0)
 
     def _refusal(self, request: str, error: ApiException) -> KubeError:
         if not error.status:  # how the client reports TLS errors

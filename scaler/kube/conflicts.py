@@ -10,12 +10,13 @@ from typing import Final
 
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
-from scaler.kube.objects import FIELD_MANAGER, Json, Ref, Workload, conflicts_of
+from scaler.kube.objects import FIELD_MANAGER, Autoscaler, Json, Ref, Workload, conflicts_of
 from service.clock import Deadline, monotonic
 
 log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS: Final = 60.0
+_LEAST_SECONDS: Final = 5.0  # between two reads of a namespace, even if a write was reverted
 _MAX_AGE: Final = 600.0  # conflicts that could not be read for so long are dropped
 
 
@@ -30,20 +31,28 @@ class OtherAutoscalers:
         self._by_namespace: dict[str, _NamespaceConflicts] = {}
         self._logged: set[str] = set()
 
-    def of(self, ref: Ref, deadline: Deadline) -> str | None:
-        """The other autoscaler of the workload; None if there is none, or if that cannot be read."""
+    def of(self, workload: Workload, ref: Ref, deadline: Deadline, *, at_once: bool = False) -> str | None:
+        """The other autoscaler of the workload; None if there is none, or if that cannot be read. `at_once`:
+        somebody has just changed the replicas."""
         with self._lock:
             known = self._by_namespace.setdefault(ref.namespace, _NamespaceConflicts())
-            if monotonic() - known.tried_at >= self._every:
+            known.wanted = known.wanted or at_once
+            every = min(self._every, _LEAST_SECONDS) if known.wanted else self._every
+            if monotonic() - known.tried_at >= every:
                 self._refresh(ref.namespace, known, deadline)
-            return known.conflicts.get((ref.kind, ref.name))
+            autoscaler = known.conflicts.get((ref.kind, ref.name))
+        return autoscaler.name if autoscaler is not None and autoscaler.scales(workload.replicas) else None
 
     def _refresh(self, namespace: str, known: _NamespaceConflicts, deadline: Deadline) -> None:
-        known.tried_at = monotonic()
+        known.tried_at, known.wanted = monotonic(), False
         hpas = self._list(self._api.autoscalers, namespace, deadline)
         scaled_objects = self._list(self._api.scaled_objects, namespace, deadline)
         if hpas is not None or scaled_objects is not None:
-            known.conflicts, known.read_at = conflicts_of(hpas or (), scaled_objects or ()), monotonic()
+            try:
+                known.conflicts = conflicts_of(hpas or (), scaled_objects or ())
+            except ValueError as error:
+                log.warning("cannot read other autoscalers", extra={"error": str(error)})
+            known.read_at = monotonic()
         elif monotonic() - known.read_at > _MAX_AGE:
             known.conflicts = {}
 
@@ -63,9 +72,10 @@ class OtherAutoscalers:
 
 @dataclass
 class _NamespaceConflicts:
+    wanted: bool = False  # somebody has changed replicas: not only once a minute
     tried_at: float = float("-inf")
     read_at: float = float("-inf")
-    conflicts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    conflicts: Mapping[tuple[str, str], Autoscaler] = field(default_factory=dict)
 
 
 # --- reverted writes -------------------------------------------------------------------------------------
@@ -76,6 +86,9 @@ MAX_REVERTS: Final = 3
 _WINDOW: Final = 600.0
 _FIRST_PAUSE: Final = 300.0
 _LONGEST_PAUSE: Final = 3600.0
+
+
+_UNKNOWN: Final = "a client whose name the API server does not keep (kubectl scale, or an autoscaler)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +111,25 @@ class Reverts:
         """Another scaler leads, or the result of a write is not known: a change may be our own."""
         return Reverts(None, self.reverted_at, self.manager, self.paused_until, self.pause)
 
+    def reverted(self, workload: Workload) -> bool:
+        """Whether somebody has changed the replicas since this scaler set them."""
+        return self.written is not None and workload.replicas != self.written
+
     def after_read(self, now: float, workload: Workload) -> Reverts:
         """The workload was read. After MAX_REVERTS within ten minutes it is left alone for five minutes; for
         twice as long each time that this happens again, up to an hour."""
-        if self.written is None or workload.replicas == self.written:
+        if not self.reverted(workload):
             quiet = (
                 self.reverted_at
                 and now - self.reverted_at[-1] > _WINDOW
                 and now > self.paused_until + _WINDOW
             )
             return Reverts(self.written) if quiet else self
+        if workload.replicas == 0 and not workload.applied:
+            return self.without_write()  # it was set to rest
         reverted_at = (*(at for at in self.reverted_at if now - at <= _WINDOW), now)
         owner = "another oxherd-scaler" if workload.owner == FIELD_MANAGER else workload.owner
-        manager = owner or "an unknown manager"
+        manager = owner or _UNKNOWN
         if len(reverted_at) < MAX_REVERTS:
             return Reverts(None, reverted_at, manager, self.paused_until, self.pause)
         return Reverts(None, (), manager, now + self.pause, min(_LONGEST_PAUSE, self.pause * 2))

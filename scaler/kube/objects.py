@@ -14,9 +14,8 @@ Json: TypeAlias = Mapping[str, Any]
 WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 
 FIELD_MANAGER: Final = "oxherd-scaler"
+_APPLIERS: Final = frozenset({"kubectl-client-side-apply", "kubectl-create", "helm", "argocd-controller"})
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
-
-_MAX_START_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,8 @@ class Ref:
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A Deployment or StatefulSet. `ready` and `owner` are None if only its scale may be read; `owner` is the
-    field manager that set `spec.replicas` last; `selector` is the label selector of its pods as a query."""
+    field manager that set `spec.replicas` last, `applied`: by applying a manifest; `selector` is the label
+    selector of its pods as a query."""
 
     replicas: int
     version: str
@@ -47,6 +47,7 @@ class Workload:
     selector: str
     ready: int | None = None
     owner: str | None = None
+    applied: bool = False
 
 
 def workload_of(data: Json) -> Workload:
@@ -59,6 +60,7 @@ def workload_of(data: Json) -> Workload:
         selector=selector_text(spec.get("selector") or {}),
         ready=_count(status.get("readyReplicas", 0)),
         owner=owner_of_replicas(meta.get("managedFields") or ()),
+        applied=replicas_are_applied(meta.get("managedFields") or ()),
     )
 
 
@@ -102,14 +104,27 @@ def selector_text(selector: Json) -> str:
     return ",".join(parts)
 
 
+def replicas_are_applied(managed_fields: Iterable[Json]) -> bool:
+    """Whether `spec.replicas` are those of a manifest: applied server-side, or by what applies manifests."""
+    return any(
+        entry.get("operation") == "Apply" or entry.get("manager") in _APPLIERS
+        for entry in managed_fields
+        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    )
+
+
 def owner_of_replicas(managed_fields: Iterable[Json]) -> str | None:
-    """The manager that set `spec.replicas` last, from managedFields, which list none at 0 replicas."""
+    """The manager that set `spec.replicas` last, from managedFields; None if they do not say.
+
+    Entries of /scale have no time. They list nobody at 0 replicas, nor for an object that was applied
+    server-side without `replicas`.
+    """
     owners = [
-        (str(entry.get("time", "")), str(entry.get("manager", "")))
+        (entry.get("subresource") == "scale", str(entry.get("time", "")), str(entry.get("manager", "")))
         for entry in managed_fields
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
-    return max(owners)[1] if owners else None
+    return max(owners)[2] if owners else None
 
 
 # --- pods ------------------------------------------------------------------------------------------------
@@ -117,40 +132,43 @@ def owner_of_replicas(managed_fields: Iterable[Json]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """`start_seconds`: from its creation until it was ready; None if it is not ready, or has restarted.
-    `ending`: it is being deleted. `cost` is its deletion cost."""
+    """`start_seconds`: from when it was scheduled until it became ready, for the first time or again; None if
+    it is not ready, or has restarted. `ending`: it is being deleted. `cost` is its deletion cost. `created`
+    is in unix seconds of the server."""
 
     name: str
     ready: bool
     ending: bool
     start_seconds: float | None
     cost: int
+    created: float = 0.0
 
 
 def pod_of(data: Json) -> Pod:
     """From a Pod."""
     meta, status = _mapping(data, "metadata"), _mapping(data, "status")
-    conditions = status.get("conditions") or ()
-    condition: Json = next((entry for entry in conditions if entry.get("type") == "Ready"), {})
-    ready = condition.get("status") == "True"
+    changed_at = {
+        str(entry.get("type")): entry.get("lastTransitionTime")
+        for entry in status.get("conditions") or ()
+        if entry.get("status") == "True"
+    }
     containers = status.get("containerStatuses") or ()
     restarts = sum(int(container.get("restartCount", 0)) for container in containers)
     start_seconds = None
-    if ready and not restarts:
-        created = unix_seconds(meta.get("creationTimestamp"))
-        start_seconds = unix_seconds(condition.get("lastTransitionTime")) - created
+    if "Ready" in changed_at and not restarts:
+        scheduled = changed_at.get("PodScheduled") or meta.get("creationTimestamp")
+        start_seconds = unix_seconds(changed_at["Ready"]) - unix_seconds(scheduled)
     try:
         cost = int((meta.get("annotations") or {}).get(DELETION_COST, 0))
     except ValueError:
         cost = 0
     return Pod(
         name=str(meta.get("name", "")),
-        ready=ready,
+        ready="Ready" in changed_at,
         ending="deletionTimestamp" in meta,
-        start_seconds=(
-            start_seconds if start_seconds is not None and 0 <= start_seconds <= _MAX_START_SECONDS else None
-        ),
+        start_seconds=start_seconds if start_seconds is not None and start_seconds >= 0 else None,
         cost=cost,
+        created=unix_seconds(meta.get("creationTimestamp")),
     )
 
 
@@ -171,32 +189,71 @@ def api_time(seconds: float, *, micro: bool = False) -> str:
 
 # --- other autoscalers -----------------------------------------------------------------------------------
 
+_KEDA: Final = "autoscaling.keda.sh/"
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # as Go's ParseBool reads them
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
-def conflicts_of(autoscalers: Sequence[Json], scaled_objects: Sequence[Json]) -> dict[tuple[str, str], str]:
-    """The other autoscaler of each workload: (kind, name) of the workload, kind and name of the autoscaler.
 
-    A ScaledObject creates an HPA of its own; both are named as the ScaledObject. A paused ScaledObject does
-    not scale its workload.
+@dataclass(frozen=True, slots=True)
+class Autoscaler:
+    """Another autoscaler of a workload, its kind and name as a text. With `least` and `most`, both directions
+    are disabled: it only keeps the replicas within them."""
+
+    name: str
+    least: int | None = None
+    most: int | None = None
+
+    def scales(self, replicas: int) -> bool:
+        """Whether it may change this number. An HPA that must have at least one leaves 0 alone."""
+        if self.least is None or self.most is None:
+            return True
+        return not (replicas == 0 or self.least <= replicas <= self.most)
+
+
+def conflicts_of(
+    autoscalers: Sequence[Json], scaled_objects: Sequence[Json]
+) -> dict[tuple[str, str], Autoscaler]:
+    """The other autoscaler of each workload, by the kind and the name of the workload.
+
+    A ScaledObject creates an HPA of its own; both are named as the ScaledObject. What pauses one is read as
+    KEDA and the HPA read it: `paused` ends KEDA's scaling, `paused-replicas` makes it keep that number,
+    `paused-scale-in` and `paused-scale-out` disable one direction of its HPA each.
     """
-    conflicts: dict[tuple[str, str], str] = {}
+    conflicts: dict[tuple[str, str], Autoscaler] = {}
     for hpa in autoscalers:
         references = _mapping(hpa, "metadata").get("ownerReferences") or ()
         owners = [owner for owner in references if owner.get("controller")]
         keda = next((owner for owner in owners if owner.get("kind") == "ScaledObject"), None)
         name = f"ScaledObject {keda.get('name')}" if keda else f"HorizontalPodAutoscaler {_name(hpa)}"
-        conflicts[_target(hpa)] = name
+        least, most = _bounds_alone(hpa)
+        conflicts[_target(hpa)] = Autoscaler(name, least, most)
     for scaled_object in scaled_objects:
-        if not _paused(scaled_object):
-            conflicts[_target(scaled_object)] = f"ScaledObject {_name(scaled_object)}"
+        pause = _pause(scaled_object)
+        if pause is not None:
+            conflicts[_target(scaled_object)] = Autoscaler(f"ScaledObject {_name(scaled_object)}{pause}")
     return conflicts
 
 
-def _paused(scaled_object: Json) -> bool:
-    annotations = _mapping(scaled_object, "metadata").get("annotations") or {}
-    return (
-        annotations.get("autoscaling.keda.sh/paused") == "true"
-        or "autoscaling.keda.sh/paused-replicas" in annotations
-    )
+def _bounds_alone(hpa: Json) -> tuple[int | None, int | None]:
+    """The bounds of an HPA whose two directions are disabled."""
+    spec = _mapping(hpa, "spec")
+    behavior = _mapping(spec, "behavior")
+    directions = [_mapping(behavior, direction) for direction in ("scaleUp", "scaleDown")]
+    if any(direction.get("selectPolicy") != "Disabled" for direction in directions):
+        return None, None
+    least = spec.get("minReplicas")
+    return _count(1 if least is None else least), _count(spec.get("maxReplicas"))
+
+
+def _pause(scaled_object: Json) -> str | None:
+    """What to add to its name; None if it does not change the replicas by itself."""
+    annotations = _mapping(_mapping(scaled_object, "metadata"), "annotations")
+    if (replicas := annotations.get(f"{_KEDA}paused-replicas")) is not None:
+        return f" (which keeps it at {replicas}: paused-replicas)"
+    if annotations.get(f"{_KEDA}paused", "false") not in _FALSE:
+        return None
+    both = all(annotations.get(f"{_KEDA}paused-scale-{direction}") in _TRUE for direction in ("in", "out"))
+    return None if both else ""
 
 
 def _target(autoscaler: Json) -> tuple[str, str]:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from scaler.kube.api import KubeApi
+from scaler.kube.backoff import Backoff
 from scaler.kube.conflicts import OtherAutoscalers, Reverts
 from scaler.kube.errors import KubeError
 from scaler.kube.fence import Fence
 from scaler.kube.idle import IdleFirst
 from scaler.kube.objects import Pod, Ref, Workload, pod_of, scale_patch, workload_of_scale
+from scaler.kube.start_times import StartTimes
 from scaler.kube.workloads import Workloads
 from scaler.model import Applied, NotApplied, Workers
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome
-from service.quantiles import quantile
 from service.rate_limit import TokenBucket
-from service.threads import backoff
 
 log = logging.getLogger(__name__)
 
-_MAX_START_TIMES: Final = 50
-_QUANTILE: Final = 0.9
-_PODS_INTERVAL: Final = 30.0
-_DENIED_PAUSE: Final = 60.0
-_LONGEST_PAUSE: Final = 15.0  # a server that recovered is used again within a few steps
+_FORBIDDEN_HINT: Final = (
+    "; the Role does not permit it, or names another workload: a slip in the name is a 403"
+)
 _MIN_LEASE_SECONDS: Final = 0.5  # with less than this left of the lease no write is sent
-
-_PERMANENT: Final = frozenset({"forbidden", "unauthorized", "not_found"})
 
 
 class KubernetesTarget:
@@ -56,11 +51,9 @@ class KubernetesTarget:
         self._idle_first = idle_first
         self._permission_checks = permission_checks
         self._permitted = dry_run  # a dry run needs no permission to write
-        self._backoff = _Backoff()
+        self._backoff = Backoff()
         self._reverts = Reverts()
-        self._start_times: deque[float] = deque(maxlen=_MAX_START_TIMES)
-        self._counted_pods: set[str] = set()
-        self._pods_due = 0.0
+        self._start_times = StartTimes()
         self._may_mark = True
         self._last_read: Workload | None = None
         self._uid: str | None = None
@@ -78,23 +71,46 @@ class KubernetesTarget:
         try:
             workload = self._workloads.read(self.ref, deadline)
             self._check_permission(workload, deadline)
-        except KubeError as error:
-            self._backoff.failed(error)
+        except KubeError as refused:
+            error = self._backoff.failed(refused)
             self._last_read = None
-            return Failed(error.kind, str(error))
+            hint = _FORBIDDEN_HINT if error.kind == "forbidden" else ""
+            return Failed(error.kind, f"{error}{hint}")
         self._backoff.read_succeeded()
         self._last_read, self._uid = workload, workload.uid
         if not self._fence.leading:
             self._reverts = self._reverts.without_write()
-        now = monotonic()
-        self._reverts = self._reverts.after_read(now, workload)
-        autoscaler = self._other_autoscalers.of(self.ref, deadline)
-        contested = (
-            f"conflict: {autoscaler} scales {self.ref} too" if autoscaler else self._reverts.contested(now)
-        )
+        contested = self._contested(workload, deadline)
         self._update_start_times(workload, deadline)
-        start_seconds = quantile(self._start_times, _QUANTILE)
-        return Ok(Workers(workload.replicas, workload.ready, start_seconds, contested))
+        return Ok(
+            Workers(
+                workload.replicas,
+                workload.ready,
+                self._start_times.quantile,
+                contested,
+                shared=True,
+                applied=workload.applied,
+            )
+        )
+
+    def _contested(self, workload: Workload, deadline: Deadline) -> str | None:
+        """Who else scales the workload: an autoscaler, looked for at once when a write was reverted, or who
+        reverts writes again and again."""
+        now, reverted = monotonic(), self._reverts.reverted(workload)
+        autoscaler = self._other_autoscalers.of(workload, self.ref, deadline, at_once=reverted)
+        if autoscaler is not None:
+            self._reverts = Reverts()  # it was the autoscaler: when it is gone nobody is left
+            return f"conflict: {autoscaler} scales {self.ref} too"
+        self._reverts = self._reverts.after_read(now, workload)
+        return self._reverts.contested(now)
+
+    def start_times(self) -> tuple[float, ...]:
+        """Seconds that pods of this scaler's scale-outs took to start, the oldest first, at most 50."""
+        return self._start_times.seconds
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        """Those that another process measured; invalid values are dropped. Before the first read."""
+        self._start_times.restore(seconds)
 
     def idle(self, deadline: Deadline) -> int | None:
         """By what the exporter reports, if its URL is set and every job has the name of a pod."""
@@ -121,7 +137,8 @@ class KubernetesTarget:
         self._backoff.write_succeeded()
         self._permitted = True
         self._reverts = self._reverts.after_write(new)
-        self._pods_due = 0.0
+        ready = self._last_read.ready if self._last_read else None
+        self._start_times.scaled(old, new, old if ready is None else ready, monotonic())
         if replicas != new:
             return NotApplied("conflict", f"{self.ref}: {new} replicas were requested, {replicas} were set")
         return Applied(new)
@@ -142,17 +159,21 @@ class KubernetesTarget:
             self._api.patch_scale(self.ref, patch, deadline, dry_run=True)
         except KubeError as error:
             if error.kind in {"conflict", "invalid"}:  # changed meanwhile, but permitted
-                self._permitted = True
+                self._permit()
                 return
             raise
+        self._permit()
+
+    def _permit(self) -> None:
         self._permitted = True
+        self._backoff.write_permitted()
 
     def _not_applied(self, error: KubeError, old: int, deadline: Deadline) -> NotApplied:
         if error.kind in {"conflict", "invalid"} and self._changed_by_others(error, old, deadline):
             return NotApplied(
                 "conflict", f"{self.ref}: no longer at {old} replicas, another client changed them"
             )
-        self._backoff.failed(error, writing=True)
+        error = self._backoff.failed(error, writing=True)
         self._reverts = self._reverts.without_write()  # the server may have done it all the same
         return NotApplied(error.kind, str(error), error.retry_after)
 
@@ -168,22 +189,15 @@ class KubernetesTarget:
     # --- pods --------------------------------------------------------------------------------------------
 
     def _update_start_times(self, workload: Workload, deadline: Deadline) -> None:
-        """Reads the pods at first, and after each change once all are ready."""
-        if workload.ready is None or monotonic() < self._pods_due:
-            return
-        if not workload.replicas or workload.ready < workload.replicas:
+        """Reads the pods when more of those that this scaler asked for have become ready."""
+        ready, now = workload.ready, monotonic()
+        if ready is None or not self._start_times.due(workload.replicas, ready, now):
             return
         try:
-            pods = self._pods(workload, deadline)
+            self._start_times.learn(self._pods(workload, deadline), ready, now)
         except KubeError as error:
             log.debug("cannot read start times", extra={"target": str(self.ref), "error": str(error)})
-            self._pods_due = monotonic() + 10 * _PODS_INTERVAL
-            return
-        self._pods_due = float("inf")
-        names = {pod.name for pod in pods}
-        new = [pod for pod in pods if pod.start_seconds is not None and pod.name not in self._counted_pods]
-        self._start_times.extend(pod.start_seconds for pod in new if pod.start_seconds is not None)
-        self._counted_pods = (self._counted_pods | {pod.name for pod in new}) & names
+            self._start_times.forget()
 
     def _pods(self, workload: Workload, deadline: Deadline) -> list[Pod]:
         try:
@@ -202,41 +216,3 @@ class KubernetesTarget:
         except KubeError as error:
             self._may_mark = error.kind != "forbidden"  # a role without the right: said once
             log.warning("cannot mark idle pods", extra={"target": str(self.ref), "error": str(error)})
-
-
-class _Backoff:
-    """Backoff after failed requests: a request that is denied is repeated once a minute, any other after a
-    growing pause with jitter."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._read_until = self._write_until = 0.0
-        self._error: KubeError | None = None
-
-    def blocking_reads(self) -> KubeError | None:
-        """The error for which nothing is read now; None if reads may be sent."""
-        return self._error if monotonic() < self._read_until else None
-
-    def blocking_writes(self) -> KubeError | None:
-        """The error for which nothing is written now; None if writes may be sent."""
-        return self._error if monotonic() < self._write_until else None
-
-    def failed(self, error: KubeError, *, writing: bool = False) -> None:
-        self._failures += 1
-        self._error = error
-        pause = error.retry_after
-        if pause is None and error.kind in _PERMANENT:
-            pause = _DENIED_PAUSE if error.kind != "not_found" else 0.0
-        if pause is None:
-            pause = min(_LONGEST_PAUSE, backoff(self._failures)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
-        if writing:
-            self._write_until = monotonic() + pause
-        else:
-            self._read_until = monotonic() + pause
-
-    def read_succeeded(self) -> None:
-        if monotonic() >= self._write_until:
-            self._failures = 0
-
-    def write_succeeded(self) -> None:
-        self._failures = 0

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from scaler.kube.api import KubeApi
+from scaler.kube.backoff import Permission, as_blip
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import Json, Ref, Workload, workload_of, workload_of_scale
 from service.clock import Deadline, monotonic
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 LIST_FROM: Final = 10
 """From this number of workloads in a namespace on, one list costs less than a get for each."""
 
-_RETRY_DENIED_SECONDS: Final = 300.0  # a permission may have been granted since
+_LONGEST_PAUSE: Final = 300.0  # a permission may have been granted since
 
 _Collection: TypeAlias = tuple[str, str]  # kind and namespace
 
@@ -36,7 +38,7 @@ class Workloads:
         self._max_age = max_age
         self._registered: dict[_Collection, set[str]] = {}
         self._lists: dict[_Collection, _WorkloadList] = {}
-        self._denied: dict[tuple[Literal["list", "get"], str, str], float] = {}
+        self._permissions: dict[tuple[Literal["list", "get"], str, str], Permission] = {}
 
     def register(self, ref: Ref) -> None:
         """The workload will be read in each step."""
@@ -51,19 +53,17 @@ class Workloads:
     def read(self, ref: Ref, deadline: Deadline) -> Workload:
         """Raises KubeError."""
         collection = ref.kind, ref.namespace
-        if len(self._registered.get(collection, ())) >= LIST_FROM and self._permitted("list", *collection):
-            try:
-                return self._from_list(ref, deadline)
-            except KubeError as error:
-                if error.kind != "forbidden":
-                    raise
-                self._deny("list", *collection, message=str(error))
-        return self._get(ref, deadline)
+        if len(self._registered.get(collection, ())) >= LIST_FROM:
+            workload = self._permitted("list", *collection, partial(self._from_list, ref, deadline))
+            if workload is not None:
+                return workload
+        workload = self._permitted("get", ref.kind, str(ref), partial(self._get, ref, deadline))
+        return self._from_scale(ref, deadline) if workload is None else workload
 
     def _from_list(self, ref: Ref, deadline: Deadline) -> Workload:
         workloads = self._lists[ref.kind, ref.namespace]
         with workloads.lock:
-            if monotonic() - workloads.at > self._max_age:
+            if deadline.at != workloads.step and monotonic() - workloads.at > self._max_age:
                 workloads.refresh(self._api, ref, deadline)
             if workloads.error is not None:
                 raise workloads.error
@@ -73,40 +73,54 @@ class Workloads:
         return _parsed(ref, data)
 
     def _get(self, ref: Ref, deadline: Deadline) -> Workload:
-        if self._permitted("get", ref.kind, str(ref)):
-            try:
-                return _parsed(ref, self._api.workload(ref, deadline))
-            except KubeError as error:
-                if error.kind != "forbidden":
-                    raise
-                self._deny("get", ref.kind, str(ref), message=str(error))
+        return _parsed(ref, self._api.workload(ref, deadline))
+
+    def _from_scale(self, ref: Ref, deadline: Deadline) -> Workload:
         data = self._api.scale(ref, deadline)
         try:
             return workload_of_scale(data)
         except ValueError as error:
             raise KubeError("invalid", f"{ref}: {error}") from None
 
-    def _permitted(self, verb: Literal["list", "get"], kind: str, name: str) -> bool:
-        return monotonic() >= self._denied.get((verb, kind, name), 0.0)
-
-    def _deny(self, verb: Literal["list", "get"], kind: str, name: str, *, message: str) -> None:
-        first = (verb, kind, name) not in self._denied
-        self._denied[verb, kind, name] = monotonic() + _RETRY_DENIED_SECONDS
-        if first:
-            log.info("request forbidden, workloads are read in another way", extra={"request": message})
+    def _permitted(
+        self, verb: Literal["list", "get"], kind: str, name: str, read: Callable[[], Workload]
+    ) -> Workload | None:
+        """What `read` returns; None if it is not permitted, so that the workload is read in another way."""
+        permission = self._permissions.setdefault((verb, kind, name), Permission(_LONGEST_PAUSE))
+        error = permission.error
+        if error is None or not permission.pause(monotonic()):
+            first = error is None or not permission.denied
+            try:
+                workload = read()
+            except KubeError as refused:
+                if refused.kind != "forbidden":
+                    raise
+                error = refused
+                permission.refuse(error, monotonic())
+                if first and permission.denied:
+                    log.info(
+                        "request forbidden, workloads are read in another way", extra={"request": str(error)}
+                    )
+            else:
+                permission.grant()
+                return workload
+        if not permission.denied:
+            raise as_blip(error)
+        return None
 
 
 class _WorkloadList:
-    """The workloads of a kind in a namespace at one moment. All readers share the list, or its error."""
+    """The workloads of a kind in a namespace at one moment. All readers share the list, or its error. Those
+    of one step have the same deadline: they share it however long the step takes."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.at = float("-inf")
+        self.at = self.step = float("-inf")
         self.by_name: Mapping[str, Json] = {}
         self.error: KubeError | None = None
 
     def refresh(self, api: KubeApi, ref: Ref, deadline: Deadline) -> None:
-        self.at, self.error, self.by_name = monotonic(), None, {}
+        self.at, self.step, self.error, self.by_name = monotonic(), deadline.at, None, {}
         try:
             items = api.workloads(ref.kind, ref.namespace, deadline)
             self.by_name = {str((item.get("metadata") or {}).get("name", "")): item for item in items}

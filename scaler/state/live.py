@@ -78,7 +78,9 @@ class LiveState:
         self._report(problems)
         if state.operator != self._state.operator:
             log.info("operator state changed", extra={"state": self._store.name})
-        self._state = replace(self._state, operator=state.operator, actions=state.actions)
+        self._state = replace(
+            self._state, operator=state.operator, actions=state.actions, learned=state.learned
+        )
         for action in self._new_actions:
             self._state = with_action(self._state, action)
 

@@ -26,6 +26,7 @@ from tests.support.kubernetes.targets import Leadership, TargetOf
 
 @pytest.fixture
 def front() -> Iterator[Front]:
+    """In front of the API server: requests are recorded, faults injected."""
     if real_kubeconfig():
         from tests.support.kubernetes.upstream import upstream
 

@@ -79,6 +79,30 @@ def test_manifests_leave_out_the_fields_that_the_scaler_writes(overlay: str) -> 
         )
 
 
+def parts(data: object) -> Iterator[dict[str, Any]]:
+    """All mappings in it."""
+    if isinstance(data, dict):
+        yield data
+    for value in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        yield from parts(value)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_defaults_of_lists_are_written_out(overlay: str) -> None:
+    """What the API server fills in belongs to who applied first: a second tool would be in conflict."""
+    ports = fields = 0
+    for manifest in rendered(overlay):
+        for part in parts(manifest):
+            if "fieldRef" in part:
+                assert part["fieldRef"]["apiVersion"] == "v1", manifest["metadata"]
+                fields += 1
+            for port in part.get("ports", ()) if manifest["kind"] not in CUSTOM else ():
+                assert port["protocol"] in {"TCP", "UDP"}, manifest["metadata"]
+                ports += 1
+    assert ports > 10
+    assert fields
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_there_is_no_secret_and_no_wildcard_permission(overlay: str) -> None:
     assert not of(overlay, "Secret")

@@ -17,8 +17,9 @@ from scaler.state.live import LiveState
 from scaler.step_result import StepResult
 from service.clock import Deadline, monotonic, now
 from tests.support.kubernetes.admin import Admin
-from tests.support.kubernetes.cluster import real_kubeconfig
+from tests.support.kubernetes.cluster import ACCOUNT, real_kubeconfig
 from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.rules import RULES
 
 pytestmark = pytest.mark.timeout(120)  # 15 s alone, of a thousand workloads
 
@@ -51,6 +52,32 @@ def settings(kubeconfig: str, rate: float) -> ScalerSettings:
     return ScalerSettings.model_validate(
         {"interval_seconds": INTERVAL, "kubernetes": cluster, "targets": targets}
     )
+
+
+def test_targets_that_the_rate_limit_does_not_reach_in_a_step_take_turns(
+    admin: Admin, front: Front, kubeconfig: str, token: str
+) -> None:
+    count = 40
+    for number in range(count):
+        admin.workload(f"w{number}", 1)
+    admin.rules(ACCOUNT, [rule | {"verbs": [v for v in rule["verbs"] if v != "list"]} for rule in RULES])
+    configured = settings(kubeconfig, rate=8).model_copy(update={"dry_run": True})
+    cluster = KubernetesBackend(configured)
+    managed = [Managed(target.name, POLICY, cluster.target(target)) for target in configured.targets[:count]]
+    controller = Controller(LiveState(None))
+    controller.step(FakeMetrics(), managed, 1.0, dry_run=True)  # what may be sent at once is sent
+
+    def reads(number: int) -> int:
+        return len(front.requested(f"GET .*/deployments/w{number}$"))
+
+    front.forget()
+    steps = 0
+    while min(reads(number) for number in range(count)) < 2:
+        controller.step(FakeMetrics(), managed, 1.0, dry_run=True)
+        steps += 1
+        assert steps < 60
+    assert max(reads(number) for number in range(count)) <= 4, "the first ones of 60 steps"
+    cluster.api.close()
 
 
 @pytest.mark.parametrize("rate", [150, 1000])

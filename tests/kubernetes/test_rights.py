@@ -19,7 +19,7 @@ from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
 from scaler.kube.lease import LeaderElector
-from scaler.kube.objects import DELETION_COST, Pod, Ref, WorkloadKind
+from scaler.kube.objects import DELETION_COST, Pod, Ref, Workload, WorkloadKind
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied, Workers
@@ -105,12 +105,15 @@ class KubernetesBackend:
 
     def measures_starts(self) -> bool:
         self.admin.workload("starts", 1)
+        target = self.target("starts", "Deployment")
+        if self.read(target) is None or target.scale(1, 2, Deadline.after(5)) != Applied(2):
+            return False
         path = f"/apis/apps/v1/namespaces/{self.admin.namespace}/deployments/starts"
         wait_until(
-            lambda: self.admin.ask("GET", path)["status"].get("readyReplicas"), what="a pod", seconds=50
+            lambda: self.admin.ask("GET", path)["status"].get("readyReplicas") == 2, what="pods", seconds=50
         )
-        workers = self.read(self.target("starts", "Deployment"))
-        return workers is not None and workers.start_seconds is not None
+        self.read(target)
+        return bool(target.start_times())
 
     def marks_busy_pods(self) -> bool:
         self.admin.workload("busy", 2)
@@ -124,14 +127,14 @@ class KubernetesBackend:
 
     def lists_autoscalers(self) -> bool:
         self.admin.autoscaler("rival", "mail")
-        conflict = OtherAutoscalers(self.api).of(
-            Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5)
-        )
+        ref = Ref("Deployment", self.admin.namespace, "mail")
+        conflict = OtherAutoscalers(self.api).of(Workload(2, "", "", ""), ref, Deadline.after(5))
         return conflict == "HorizontalPodAutoscaler rival"
 
     def lists_scaled_objects(self) -> bool:
         self.front.forget()
-        OtherAutoscalers(self.api).of(Ref("Deployment", self.admin.namespace, "mail"), Deadline.after(5))
+        ref = Ref("Deployment", self.admin.namespace, "mail")
+        OtherAutoscalers(self.api).of(Workload(2, "", "", ""), ref, Deadline.after(5))
         return [request.status for request in self.front.requested("GET .*/scaledobjects")] == [200]
 
     def leads(self) -> bool:

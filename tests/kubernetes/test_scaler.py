@@ -21,6 +21,7 @@ from tests.support.kubernetes.scalers import ScalerProcess, scaler, settings
 
 pytestmark = pytest.mark.timeout(180)  # up to 13 s alone, of a process and its steps
 
+STEPS = "oxherd_scaler_steps_total"
 ScalerOf: TypeAlias = Callable[..., ScalerProcess]
 
 
@@ -71,6 +72,11 @@ def has(process: ScalerProcess, condition: str) -> None:
 
 def has_not(process: ScalerProcess, condition: str) -> None:
     wait_until(lambda: condition not in target(process).get("conditions", ()), what=condition, seconds=60)
+
+
+def steps_of(process: ScalerProcess) -> int:
+    lines = process.metrics().splitlines()
+    return int(next(float(line.split()[1]) for line in lines if line.startswith(STEPS)))
 
 
 def reasons(admin: Admin) -> list[str]:
@@ -175,6 +181,80 @@ def test_without_metrics_it_holds_and_says_so(
     has_not(process, "MetricsStale")
     assert admin.replicas("mail") >= 8
     wait_until(lambda: {"MetricsStale", "MetricsStaleEnded"} <= set(reasons(admin)), what="events")
+
+
+def test_a_readiness_flap_a_rollout_and_a_server_that_starts_change_nothing(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 1, gated=True)
+    process = scaler_of(defaults={"policy": "wait_target", "worker_concurrency": 5, "wait_slo_seconds": 30})
+    wait_until(process.is_leader, what="it leads", seconds=60)
+    waiting.jobs = 40
+    wait_until(lambda: admin.replicas("mail") == 8, what="8 replicas", seconds=60)
+
+    def ready(number: int) -> None:
+        admin.gate("mail", ready=number > 0)
+        wait_until(lambda: target(process).get("ready") == number, what=f"{number} are ready", seconds=60)
+
+    ready(8)
+    wait_until(lambda: target(process)["start_seconds"] is not None, what="start times", seconds=60)
+    before, written = target(process)["start_seconds"], len(front.writes())
+    for number in (0, 8, 0, 8):
+        ready(number)
+    for pod in admin.pods("mail"):
+        admin.delete_pod(pod["metadata"]["name"])
+    wait_until(lambda: len(admin.pods("mail")) == 8, what="8 new pods", seconds=60)
+    ready(8)
+    steps = steps_of(process)
+    with front.starting(times=12):
+        wait_until(lambda: steps_of(process) > steps + 5, what="steps", seconds=60)
+    wait_until(lambda: target(process).get("ready") == 8, what="it is read again", seconds=60)
+    wait_until(process.is_leader, what="it leads", seconds=60)
+    assert admin.replicas("mail") == 8
+    assert len(front.writes()) == written
+    assert target(process)["start_seconds"] == before
+    assert "Forbidden" not in reasons(admin)
+
+
+def test_a_workload_that_somebody_set_to_zero_rests_until_somebody_sets_it_otherwise(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 1)
+    process = scaler_of()
+    wait_until(process.is_leader, what="it leads", seconds=60)
+    waiting.jobs = 40
+    replicas(admin, 8)
+    admin.set_replicas("mail", 0)
+    has(process, "Resting")
+    written = len(front.writes())
+    assert "rests at 0" in target(process)["sentence"]
+    assert "Contested" not in target(process)["conditions"]
+    wait_until(lambda: "Resting" in reasons(admin), what="an event")
+    process.stop()
+    successor = scaler_of("two")
+    has(successor, "Resting")
+    wait_until(successor.is_leader, what="it leads", seconds=60)
+    wait_until(lambda: target(successor)["metrics"].get("waiting") == 40, what="it sees the jobs", seconds=60)
+    assert admin.replicas("mail") == 0
+    assert len(front.writes()) == written
+    admin.set_replicas("mail", 1)
+    replicas(admin, 8)
+    has_not(successor, "Resting")
+
+
+def test_its_own_zero_is_scaled_from_zero_by_a_successor(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting
+) -> None:
+    admin.workload("mail", 1)
+    to_zero = {"min_workers": 0, "scale_to_zero_after_seconds": 1}
+    process, follower = scaler_of(defaults=to_zero), scaler_of("two", defaults=to_zero)
+    wait_until(lambda: process.is_leader() or follower.is_leader(), what="one leads", seconds=60)
+    replicas(admin, 0)
+    leader, other = (process, follower) if process.is_leader() else (follower, process)
+    assert leader.stop() == 0
+    wait_until(other.is_leader, what="the other leads", seconds=60)
+    waiting.jobs = 40
+    replicas(admin, 8)
 
 
 def test_a_workload_that_goes_and_comes_again(admin: Admin, scaler_of: ScalerOf, waiting: Waiting) -> None:

@@ -17,6 +17,8 @@ Json: TypeAlias = dict[str, Any]
 
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
+_GATE = "oxherd.test/ready"
 _APPS = "/apis/apps/v1"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
@@ -52,11 +54,19 @@ class Admin:
 
     # --- workloads -----------------------------------------------------------------------------------------
 
-    def workload(self, name: str, replicas: int, kind: str = "Deployment") -> Json:
-        """Create a workload whose pods do nothing."""
+    def workload(
+        self,
+        name: str,
+        replicas: int | None,
+        kind: str = "Deployment",
+        *,
+        gated: bool = False,
+        manager: str | None = None,
+    ) -> Json:
+        """Create a workload whose pods do nothing. `gated`: a pod is ready while `gate` has opened it;
+        `manager`: by server-side apply."""
         labels = {"app": name}
         spec: Json = {
-            "replicas": replicas,
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
@@ -66,9 +76,16 @@ class Admin:
                 },
             },
         }
+        if replicas is not None:
+            spec["replicas"] = replicas
+        if gated:
+            spec["template"]["spec"]["readinessGates"] = [{"conditionType": _GATE}]
         if kind == "StatefulSet":
             spec |= {"serviceName": name, "podManagementPolicy": "Parallel"}
         body = {"metadata": {"name": name}, "spec": spec, "apiVersion": "apps/v1", "kind": kind}
+        if manager is not None:
+            path = f"{self._apps(kind)}/{name}?fieldManager={manager}&force=true"
+            return self.ask("PATCH", path, body, _APPLY)
         return self.ask("POST", self._apps(kind), body)
 
     def get(self, name: str, kind: str = "Deployment") -> Json:
@@ -82,6 +99,18 @@ class Admin:
         """As `kubectl scale` does."""
         path = f"{self._apps('Deployment')}/{name}/scale?fieldManager={manager}"
         self.ask("PATCH", path, {"spec": {"replicas": replicas}}, _MERGE)
+
+    def gate(self, name: str, *, ready: bool) -> None:
+        """Open or close the gates of a workload's pods."""
+        condition = {"type": _GATE, "status": "True" if ready else "False"}
+        for pod in self.pods(name):
+            others = [entry for entry in pod["status"].get("conditions", ()) if entry["type"] != _GATE]
+            path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
+            self.ask("PATCH", path, {"status": {"conditions": [*others, condition]}}, _MERGE)
+
+    def delete_pod(self, name: str) -> None:
+        """As a rollout or a drain does: another pod takes its place."""
+        self.ask("DELETE", f"/api/v1/namespaces/{self.namespace}/pods/{name}")
 
     def delete(self, name: str, kind: str = "Deployment") -> None:
         self.ask("DELETE", f"{self._apps(kind)}/{name}")
@@ -141,8 +170,20 @@ class Admin:
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
         }
         self.ask("POST", self._rbac("rolebindings"), binding)
+        return self._token(name)
+
+    def new_account(self, name: str) -> str:
+        """Delete the account and make it again, so that its tokens are refused; a new token."""
+        accounts = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
+        self.ask("DELETE", f"{accounts}/{name}")
+        self.ask("POST", accounts, {"metadata": {"name": name}})
+        time.sleep(self.settles)
+        return self._token(name)
+
+    def _token(self, name: str) -> str:
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{name}/token"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        token: str = self.ask("POST", f"{accounts}/{name}/token", request)["status"]["token"]
+        token: str = self.ask("POST", path, request)["status"]["token"]
         return token
 
     def rules(self, name: str, rules: Sequence[Json]) -> None:

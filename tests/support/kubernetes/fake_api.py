@@ -13,13 +13,21 @@ import re
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from service.clock import monotonic
+from tests.support.kubernetes.fake_objects import (
+    condition_of,
+    now,
+    own_replicas,
+    pod_of,
+    scale_of,
+    set_ready,
+    without_version,
+)
+from tests.support.kubernetes.patches import Json, RefusedError, merged, patched, read_object
 
-Json: TypeAlias = dict[str, Any]
 Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
 
 _KINDS: Final = {
@@ -48,18 +56,12 @@ _PATH: Final = re.compile(
     r"^/(?:api/v1|apis/(?P<group>[^/]+)/(?P<version>[^/]+))"
     r"/namespaces(?:/(?P<namespace>[^/]+)(?:/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+))?)?)?)?$"
 )
-_MERGE: Final = ("application/merge-patch+json", "application/strategic-merge-patch+json")
-_JSON_PATCH: Final = "application/json-patch+json"
-
-
-class _RefusedError(Exception):
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.reason = status, reason
+_APPLY: Final = "application/apply-patch+yaml"
 
 
 class FakeApi:
-    """All objects are in memory. `keda`: ScaledObjects exist; pods are ready after `start_seconds`."""
+    """All objects are in memory. `keda`: ScaledObjects exist; pods are ready after `start_seconds`, and while
+    each of their readiness gates is True."""
 
     def __init__(self, *, keda: bool = False, start_seconds: float = 0.0) -> None:
         self.keda = keda
@@ -75,7 +77,7 @@ class FakeApi:
         with self._lock:
             try:
                 data = self._route(method, split.path, parse_qs(split.query), headers, body)
-            except _RefusedError as error:
+            except RefusedError as error:
                 return _json(
                     error.status,
                     {
@@ -96,7 +98,7 @@ class FakeApi:
     ) -> Json:
         match = _PATH.match(path)
         if not match:
-            raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
+            raise RefusedError(404, "NotFound", "the server could not find the requested resource")
         part = {key: unquote(value) for key, value in match.groupdict().items() if value}
         group, namespace = part.get("group", ""), part.get("namespace", "")
         resource, name, sub = part.get("resource", "namespaces"), part.get("name", ""), part.get("sub", "")
@@ -104,7 +106,7 @@ class FakeApi:
             name, namespace = namespace, ""
         supported = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
         if not supported or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
-            raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
+            raise RefusedError(404, "NotFound", "the server could not find the requested resource")
         verb, key = _verb(method, name), (group, resource, namespace)
         self._authorize(headers.get("Authorization", ""), verb, key, name, sub)
         content = headers.get("Content-Type", "").partition(";")[0].strip()
@@ -114,23 +116,26 @@ class FakeApi:
             case "list", "":
                 return self._list(key, query)
             case "create", "":
-                return self._create(key, _read(body), manager, dry=dry)
+                return self._create(key, read_object(body), manager, dry=dry)
             case "create", "token":
-                return {"kind": "TokenRequest", "status": {"token": f"{namespace}:{name}"}}
+                uid = self._object(key, name)["metadata"]["uid"]
+                return {"kind": "TokenRequest", "status": {"token": f"{namespace}:{name}:{uid}"}}
             case "get", "":
                 return copy.deepcopy(self._object(key, name))
             case "get", "scale":
-                return _scale_of(self._object(key, name))
+                return scale_of(self._object(key, name))
             case "update", "":
-                return self._update(key, name, _read(body), manager, dry=dry)
-            case "patch", "":
-                patched = _patched(self._object(key, name), content, body)
-                return self._update(key, name, patched, manager, dry=dry)
+                return self._update(key, name, read_object(body), manager, dry=dry)
+            case "patch", "" if content == _APPLY:
+                return self._apply(key, name, read_object(body), manager, dry=dry)
+            case "patch", "" | "status":
+                data = patched(self._object(key, name), content, body)
+                return self._update(key, name, data, manager, dry=dry)
             case "patch", "scale":
                 return self._patch_scale(key, name, content, body, manager, dry=dry)
             case "delete", "":
                 return self._delete(key, name)
-        raise _RefusedError(405, "MethodNotAllowed", "the server does not allow this method")
+        raise RefusedError(405, "MethodNotAllowed", "the server does not allow this method")
 
     def _list(self, key: tuple[str, str, str], query: Mapping[str, list[str]]) -> Json:
         selector = query.get("labelSelector", [""])[0]
@@ -147,43 +152,63 @@ class FakeApi:
         items = copy.deepcopy(page)
         return {"kind": kind, "apiVersion": _VERSIONS[key[0]], "metadata": meta, "items": items}
 
-    def _create(self, key: tuple[str, str, str], data: Json, manager: str, *, dry: bool) -> Json:
+    def _apply(self, key: tuple[str, str, str], name: str, data: Json, manager: str, *, dry: bool) -> Json:
+        """Server-side apply, of a body that is JSON. A field that is absent stays, and gets no owner."""
+        if name not in self._objects.get(key, {}):
+            return self._create(key, data, manager, dry=dry, applied=True)
+        whole = merged(self._object(key, name), data)
+        return self._update(key, name, whole, manager, dry=dry, applied="replicas" in data.get("spec", {}))
+
+    def _create(
+        self, key: tuple[str, str, str], data: Json, manager: str, *, dry: bool, applied: bool = False
+    ) -> Json:
         name = data.get("metadata", {}).get("name", "")
         objects = self._objects.setdefault(key, {})
         if name in objects:
-            raise _RefusedError(409, "AlreadyExists", f'{key[1]} "{name}" already exists')
+            raise RefusedError(409, "AlreadyExists", f'{key[1]} "{name}" already exists')
         if key[1] != "namespaces" and key[2] not in self._objects.get(("", "namespaces", ""), {}):
-            raise _RefusedError(404, "NotFound", f'namespaces "{key[2]}" not found')
+            raise RefusedError(404, "NotFound", f'namespaces "{key[2]}" not found')
         data.setdefault("kind", _KINDS[key[:2]])
         data.setdefault("apiVersion", _VERSIONS[key[0]])
-        data["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": _now(), "namespace": key[2]}
+        data["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now(), "namespace": key[2]}
+        owns = "replicas" in data.get("spec", {}) or not applied
         if key[1] in {"deployments", "statefulsets"}:
             data["spec"].setdefault("replicas", 1)
         self._validate(key, data)
-        return self._stored(key, data, None, manager, dry=dry)
+        sub = "apply" if applied and owns else "" if owns else "nobody"
+        return self._stored(key, data, None, manager, dry=dry, sub=sub)
 
-    def _update(self, key: tuple[str, str, str], name: str, data: Json, manager: str, *, dry: bool) -> Json:
+    def _update(
+        self,
+        key: tuple[str, str, str],
+        name: str,
+        data: Json,
+        manager: str,
+        *,
+        dry: bool,
+        applied: bool = False,
+    ) -> Json:
         old = self._object(key, name)
         version = data.get("metadata", {}).get("resourceVersion")
         if version is not None and version != old["metadata"]["resourceVersion"]:
             why = "the object has been modified; please apply your changes to the latest version"
-            raise _RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}": {why}')
+            raise RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}": {why}')
         data["metadata"] = old["metadata"] | data["metadata"]
         self._validate(key, data)
-        return self._stored(key, data, old, manager, dry=dry)
+        return self._stored(key, data, old, manager, dry=dry, sub="apply" if applied else "")
 
     def _patch_scale(
         self, key: tuple[str, str, str], name: str, content: str, body: bytes, manager: str, *, dry: bool
     ) -> Json:
         old = self._object(key, name)
-        scale = _patched(_scale_of(old), content, body)
+        scale = patched(scale_of(old), content, body)
         version = scale["metadata"].get("resourceVersion")
         if version != old["metadata"]["resourceVersion"]:
-            raise _RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}"')
+            raise RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}"')
         data = copy.deepcopy(old)
         data["spec"]["replicas"] = (scale.get("spec") or {}).get("replicas") or 0
         self._validate(key, data)
-        return _scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
+        return scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
 
     def _delete(self, key: tuple[str, str, str], name: str) -> Json:
         stored = self._object(key, name)
@@ -200,7 +225,7 @@ class FakeApi:
         try:
             stored = self._objects.get(key, {})[name]
         except KeyError:
-            raise _RefusedError(404, "NotFound", f'{key[1]} "{name}" not found') from None
+            raise RefusedError(404, "NotFound", f'{key[1]} "{name}" not found') from None
         if key[1] in {"deployments", "statefulsets"}:
             self._reconcile(key, stored)
         return stored
@@ -218,9 +243,9 @@ class FakeApi:
         data = copy.deepcopy(data)
         before = (old or {}).get("spec", {}).get("replicas") if old else None
         after = data.get("spec", {}).get("replicas") if key[0] == "apps" else None
-        if key[0] == "apps" and before != after:
-            _own_replicas(data, manager, sub, after)
-        if old is not None and _without_version(data) == _without_version(old):
+        if key[0] == "apps" and (before != after or sub == "apply"):
+            own_replicas(data, manager, sub, after)
+        if old is not None and without_version(data) == without_version(old):
             return copy.deepcopy(old)  # a write that changes nothing makes no new version
         self._version += 1
         data["metadata"]["resourceVersion"] = str(self._version)
@@ -235,13 +260,13 @@ class FakeApi:
         if not isinstance(replicas, int) or replicas < 0:
             why = f"spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0"
             name = data["metadata"].get("name")
-            raise _RefusedError(422, "Invalid", f'{_KINDS[key[:2]]} "{name}" is invalid: {why}')
+            raise RefusedError(422, "Invalid", f'{_KINDS[key[:2]]} "{name}" is invalid: {why}')
         if key[1] == "configmaps":
             texts = [*(data.get("data") or {}).values(), *(data.get("binaryData") or {}).values()]
             if any(not isinstance(text, str) for text in texts):
-                raise _RefusedError(400, "BadRequest", "ConfigMap in version v1 cannot be handled")
+                raise RefusedError(400, "BadRequest", "ConfigMap in version v1 cannot be handled")
             if sum(len(text) for text in texts) > 1 << 20:
-                raise _RefusedError(422, "Invalid", "ConfigMap is invalid: Too long")
+                raise RefusedError(422, "Invalid", "ConfigMap is invalid: Too long")
 
     # --- a cluster with nodes ------------------------------------------------------------------------------
 
@@ -253,7 +278,7 @@ class FakeApi:
         mine = [pod for pod in pods.values() if pod["metadata"].get("ownerUid") == meta["uid"]]
         replicas = spec.get("replicas", 0)
         for _ in range(replicas - len(mine)):
-            pod = _pod_of(workload, key[2])
+            pod = pod_of(workload, key[2])
             self._ready_at[pod["metadata"]["name"]] = monotonic() + self.start_seconds
             pods[pod["metadata"]["name"]] = pod
             mine.append(pod)
@@ -263,11 +288,8 @@ class FakeApi:
             del pods[pod["metadata"]["name"]]
             mine.remove(pod)
         for pod in mine:
-            if not pod["status"]["conditions"] and monotonic() >= self._ready_at[pod["metadata"]["name"]]:
-                pod["status"]["conditions"] = [
-                    {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
-                ]
-        ready = sum(1 for pod in mine if pod["status"]["conditions"])
+            set_ready(pod, started=monotonic() >= self._ready_at[pod["metadata"]["name"]])
+        ready = sum(1 for pod in mine if condition_of(pod, "Ready") == "True")
         workload["status"] = {"replicas": replicas} | ({"readyReplicas": ready} if ready else {})
 
     # --- roles ---------------------------------------------------------------------------------------------
@@ -278,10 +300,10 @@ class FakeApi:
         group, resource, namespace = key
         if not authorization:
             return
-        token = authorization.removeprefix("Bearer ")
-        home, _, account = token.partition(":")
-        if account not in self._objects.get(("", "serviceaccounts", home), {}):
-            raise _RefusedError(401, "Unauthorized", "Unauthorized")
+        home, account, uid = [*authorization.removeprefix("Bearer ").split(":"), "", ""][:3]
+        known = self._objects.get(("", "serviceaccounts", home), {}).get(account)
+        if known is None or known["metadata"]["uid"] != uid:  # an account that was made again has new tokens
+            raise RefusedError(401, "Unauthorized", "Unauthorized")
         permission = f"{resource}/{sub}" if sub else resource
         for rule in self._rules(namespace, home, account):
             names = rule.get("resourceNames")
@@ -295,7 +317,7 @@ class FakeApi:
         user = f"system:serviceaccount:{home}:{account}"
         what = f'{permission}{"." if group else ""}{group} "{name}" is forbidden'
         why = f'User "{user}" cannot {verb} resource "{permission}" in API group "{group}"'
-        raise _RefusedError(403, "Forbidden", f'{what}: {why} in the namespace "{namespace}"')
+        raise RefusedError(403, "Forbidden", f'{what}: {why} in the namespace "{namespace}"')
 
     def _rules(self, namespace: str, home: str, account: str) -> Iterable[Json]:
         bindings = self._objects.get(("rbac.authorization.k8s.io", "rolebindings", namespace), {})
@@ -309,118 +331,7 @@ class FakeApi:
                 yield from roles.get(binding["roleRef"]["name"], {}).get("rules") or []
 
 
-# --- objects -----------------------------------------------------------------------------------------------
-
-
-def _scale_of(workload: Json) -> Json:
-    meta, replicas = workload["metadata"], workload["spec"].get("replicas", 0)
-    fields = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    labels = workload["spec"].get("selector", {}).get("matchLabels", {})
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {key: meta[key] for key in fields if key in meta},
-        "spec": {"replicas": replicas} if replicas else {},
-        "status": {
-            "replicas": workload.get("status", {}).get("replicas", 0),
-            "selector": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-        },
-    }
-
-
-def _own_replicas(data: Json, manager: str, sub: str, replicas: int | None) -> None:
-    """A change makes the writer the owner of the number; 0 has no owner, since the field is absent then."""
-    entries = [
-        entry
-        for entry in data["metadata"].get("managedFields", [])
-        if "f:replicas" not in entry["fieldsV1"].get("f:spec", {})
-    ]
-    if replicas:
-        entry = {
-            "manager": manager,
-            "operation": "Update",
-            "apiVersion": "apps/v1",
-            "time": _now(),
-            "fieldsType": "FieldsV1",
-            "fieldsV1": {"f:spec": {"f:replicas": {}}},
-        }
-        entries.append(entry | ({"subresource": sub} if sub else {}))
-    data["metadata"]["managedFields"] = entries
-
-
-def _pod_of(workload: Json, namespace: str) -> Json:
-    name = f"{workload['metadata']['name']}-{uuid.uuid4().hex[:10]}"
-    labels = workload["spec"].get("selector", {}).get("matchLabels", {})
-    return {
-        "kind": "Pod",
-        "apiVersion": "v1",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": dict(labels),
-            "uid": str(uuid.uuid4()),
-            "resourceVersion": "1",
-            "creationTimestamp": _now(),
-            "ownerUid": workload["metadata"]["uid"],
-        },
-        "status": {"phase": "Running", "conditions": []},
-    }
-
-
-def _without_version(data: Json) -> Json:
-    meta = {key: value for key, value in data["metadata"].items() if key != "resourceVersion"}
-    return data | {"metadata": meta, "status": None}
-
-
-# --- patches -----------------------------------------------------------------------------------------------
-
-
-def _patched(data: Json, content: str, body: bytes) -> Json:
-    data = copy.deepcopy(data)
-    if content == _JSON_PATCH:
-        for operation in json.loads(body):
-            _operate(data, operation)
-        return data
-    if content in _MERGE:
-        merged: Json = _merged(data, _read(body))
-        return merged
-    supported = ", ".join((_JSON_PATCH, *_MERGE))
-    why = f"the body of the request was in an unknown format - accepted media types include: {supported}"
-    raise _RefusedError(415, "UnsupportedMediaType", why)
-
-
-def _operate(data: Json, operation: Json) -> None:
-    *path, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
-    place: Any = data
-    for part in path:
-        place = place.get(part) if isinstance(place, dict) else None
-    refused = _RefusedError(422, "Invalid", "the server rejected our request due to an error in our request")
-    if not isinstance(place, dict):
-        raise refused
-    match operation["op"]:
-        case "test":
-            if place.get(last) != operation.get("value"):
-                raise refused
-        case "add":
-            place[last] = operation["value"]
-        case "replace" if last in place:
-            place[last] = operation["value"]
-        case "remove" if last in place:
-            del place[last]
-        case _:
-            raise refused
-
-
-def _merged(data: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(data) if isinstance(data, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merged(result.get(key), value)
-    return result
+# --- requests ----------------------------------------------------------------------------------------------
 
 
 def _selected(labels: Mapping[str, str], selector: str) -> bool:
@@ -433,19 +344,5 @@ def _verb(method: str, name: str) -> str:
     return ("get" if name else "list") if method == "GET" else verbs[method]
 
 
-def _read(body: bytes) -> Json:
-    try:
-        data = json.loads(body)
-    except ValueError:
-        raise _RefusedError(400, "BadRequest", "the body is no JSON") from None
-    if not isinstance(data, dict):
-        raise _RefusedError(400, "BadRequest", "the body is no object")
-    return data
-
-
 def _json(status: int, data: Json) -> Answer:
     return status, {"Content-Type": "application/json"}, json.dumps(data).encode()
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

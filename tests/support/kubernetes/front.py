@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
@@ -52,6 +53,7 @@ class Front(ThreadingHTTPServer):
         self.backend = backend
         self.recorded: list[RecordedRequest] = []
         self.faults: list[Fault] = []
+        self.latency = 0.0  # seconds before each answer
         self.lock = threading.Lock()
         self.released = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.05,), name="front", daemon=True).start()
@@ -76,6 +78,14 @@ class Front(ThreadingHTTPServer):
         finally:
             with self.lock:
                 self.faults.remove(fault)
+
+    def starting(
+        self, requests: str = "(GET|PATCH|POST|PUT) ", times: int | None = None
+    ) -> AbstractContextManager[Fault]:
+        """As a server that has just started: its roles are not loaded yet, so it refuses what it grants."""
+        status = {"kind": "Status", "reason": "Forbidden", "message": "the request is forbidden"}
+        body = json.dumps(status).encode()
+        return self.fault(requests, "status", status=403, body=body, times=times)
 
     def writes(self, pattern: str = r"/scale") -> list[RecordedRequest]:
         """The successful PATCHes, without dry runs, in order."""
@@ -126,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         user_agent = self.headers.get("User-Agent", "")
         fault = self.server.fault_of(f"{self.command} {self.path}", user_agent)
         requested = {name.title(): value for name, value in self.headers.items()}
+        self.server.released.wait(self.server.latency)
         status, content = 0, b""
         headers: Mapping[str, str] = {}
         if fault is None or fault.kind == "after":

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from scaler.kube.target import KubernetesTarget
-from scaler.model import Workers
+from scaler.model import NotApplied, Workers
 from service.clock import Deadline
-from service.outcome import Ok
+from service.outcome import Failed, Ok
 
 
 @dataclass
@@ -34,3 +34,15 @@ def read(target: KubernetesTarget) -> Workers:
     reading = target.read(soon())
     assert isinstance(reading, Ok), reading
     return reading.value
+
+
+def failed(target: KubernetesTarget) -> Failed:
+    outcome = target.read(soon())
+    assert isinstance(outcome, Failed)
+    return outcome
+
+
+def refused(target: KubernetesTarget, old: int, new: int) -> NotApplied:
+    outcome = target.scale(old, new, soon())
+    assert isinstance(outcome, NotApplied)
+    return outcome

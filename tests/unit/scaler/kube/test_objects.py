@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scaler.kube.conflicts import MAX_REVERTS, Reverts
 from scaler.kube.errors import error_of_response, seconds_of
 from scaler.kube.objects import (
+    Autoscaler,
     api_time,
     conflicts_of,
     owner_of_replicas,
@@ -22,7 +23,8 @@ from scaler.kube.objects import (
     workload_of,
     workload_of_scale,
 )
-from tests.support.kubernetes.fake_api import FakeApi, _patched, _RefusedError
+from tests.support.kubernetes.fake_api import FakeApi
+from tests.support.kubernetes.patches import RefusedError, patched
 
 
 def owned(*managers: tuple[str, str]) -> list[dict[str, Any]]:
@@ -67,10 +69,10 @@ def test_the_patch_changes_what_it_expects_and_nothing_else(old: int, new: int, 
     scale = {"kind": "Scale", "spec": {"replicas": current} if current else {}}
     body = json.dumps(scale_patch(old, new)).encode()
     if current == old:
-        assert _patched(scale, "application/json-patch+json", body)["spec"]["replicas"] == new
+        assert patched(scale, "application/json-patch+json", body)["spec"]["replicas"] == new
     else:
-        with pytest.raises(_RefusedError, match="rejected"):
-            _patched(scale, "application/json-patch+json", body)
+        with pytest.raises(RefusedError, match="rejected"):
+            patched(scale, "application/json-patch+json", body)
 
 
 @pytest.mark.parametrize(
@@ -102,29 +104,40 @@ def test_a_selector_of_another_kind_is_refused() -> None:
 
 def pod(ready: str | None, restarts: int = 0, cost: str = "0") -> dict[str, Any]:
     condition = [{"type": "Ready", "status": "True", "lastTransitionTime": ready}] if ready else []
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:02Z"}
     return {
         "metadata": {
             "name": "p",
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "annotations": {"controller.kubernetes.io/pod-deletion-cost": cost},
         },
-        "status": {"conditions": condition, "containerStatuses": [{"restartCount": restarts}]},
+        "status": {
+            "conditions": [scheduled, *condition],
+            "containerStatuses": [{"restartCount": restarts}],
+        },
     }
 
 
 @pytest.mark.parametrize(
     ("data", "seconds", "ready"),
     [
-        (pod("2026-01-01T00:00:12Z"), 12.0, True),
+        (pod("2026-01-01T00:00:12Z"), 10.0, True),
         (pod(None), None, False),
         (pod("2026-01-01T00:00:12Z", restarts=1), None, True),
-        (pod("2026-01-01T05:00:00Z"), None, True),
         (pod("2025-12-31T23:59:00Z"), None, True),
     ],
 )
-def test_how_long_a_pod_took_to_start(data: dict[str, Any], seconds: float | None, *, ready: bool) -> None:
+def test_how_long_a_pod_took_from_scheduled_to_ready(
+    data: dict[str, Any], seconds: float | None, *, ready: bool
+) -> None:
     pod = pod_of(data)
     assert (pod.start_seconds, pod.ready) == (seconds, ready)
+
+
+def test_a_pod_that_does_not_say_when_it_was_scheduled_counts_from_its_creation() -> None:
+    data = pod("2026-01-01T00:00:12Z")
+    del data["status"]["conditions"][0]
+    assert pod_of(data).start_seconds == 12.0
 
 
 def test_an_invalid_deletion_cost_counts_as_none() -> None:
@@ -138,30 +151,93 @@ def test_times_as_the_api_writes_them() -> None:
         unix_seconds(None)
 
 
-def hpa(name: str, target: str, owner: str | None = None) -> dict[str, Any]:
+def hpa(name: str, target: str, owner: str | None = None, *disabled: str) -> dict[str, Any]:
     owners = [{"kind": "ScaledObject", "name": owner, "controller": True}] if owner else []
+    behavior = {direction: {"selectPolicy": "Disabled"} for direction in disabled}
     return {
         "metadata": {"name": name, "ownerReferences": owners},
-        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": target}},
+        "spec": {
+            "scaleTargetRef": {"kind": "Deployment", "name": target},
+            "minReplicas": 2,
+            "maxReplicas": 5,
+            "behavior": behavior,
+        },
+    }
+
+
+def scaled_object(**annotations: str) -> dict[str, Any]:
+    marks = {f"autoscaling.keda.sh/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    return {
+        "metadata": {"name": "so", "annotations": marks},
+        "spec": {"scaleTargetRef": {"name": "mail"}},
     }
 
 
 def test_other_autoscalers_are_named_by_workload() -> None:
     keda = {"metadata": {"name": "so"}, "spec": {"scaleTargetRef": {"name": "video"}}}
-    paused = {
-        "metadata": {"name": "so2", "annotations": {"autoscaling.keda.sh/paused-replicas": "3"}},
-        "spec": {"scaleTargetRef": {"kind": "StatefulSet", "name": "audio"}},
-    }
-    conflicts = conflicts_of([hpa("h", "mail"), hpa("keda-hpa-so", "text", "so3")], [keda, paused])
+    conflicts = conflicts_of([hpa("h", "mail"), hpa("keda-hpa-so", "text", "so3")], [keda])
     assert conflicts == {
-        ("Deployment", "mail"): "HorizontalPodAutoscaler h",
-        ("Deployment", "text"): "ScaledObject so3",
-        ("Deployment", "video"): "ScaledObject so",
+        ("Deployment", "mail"): Autoscaler("HorizontalPodAutoscaler h"),
+        ("Deployment", "text"): Autoscaler("ScaledObject so3"),
+        ("Deployment", "video"): Autoscaler("ScaledObject so"),
     }
+
+
+@pytest.mark.parametrize(
+    ("annotations", "scales"),
+    [
+        ({}, True),
+        ({"paused": "true"}, False),
+        ({"paused": "1"}, False),
+        ({"paused": "please"}, False),
+        ({"paused": "false"}, True),
+        ({"paused": "0"}, True),
+        ({"paused_replicas": "3"}, True),
+        ({"paused_replicas": "3", "paused": "true"}, True),
+        ({"paused_scale_in": "true"}, True),
+        ({"paused_scale_out": "true"}, True),
+        ({"paused_scale_in": "true", "paused_scale_out": "false"}, True),
+        ({"paused_scale_in": "true", "paused_scale_out": "true"}, False),
+    ],
+)
+def test_kedas_pause_marks_are_read_as_keda_reads_them(annotations: dict[str, str], *, scales: bool) -> None:
+    assert bool(conflicts_of([], [scaled_object(**annotations)])) is scales
+
+
+def test_the_number_that_keda_keeps_is_named() -> None:
+    conflict = conflicts_of([], [scaled_object(paused_replicas="3")])["Deployment", "mail"]
+    assert conflict.name == "ScaledObject so (which keeps it at 3: paused-replicas)"
+
+
+@pytest.mark.parametrize(
+    ("disabled", "scaled"),
+    [
+        ((), [0, 1, 2, 5, 6]),
+        (("scaleDown",), [0, 1, 2, 5, 6]),
+        (("scaleUp",), [0, 1, 2, 5, 6]),
+        (("scaleUp", "scaleDown"), [1, 6]),
+    ],
+)
+def test_an_hpa_whose_directions_are_disabled_only_keeps_its_bounds(
+    disabled: tuple[str, ...], scaled: list[int]
+) -> None:
+    conflict = conflicts_of([hpa("h", "mail", None, *disabled)], [])["Deployment", "mail"]
+    assert [replicas for replicas in (0, 1, 2, 5, 6) if conflict.scales(replicas)] == scaled
+
+
+def test_a_scaled_object_paused_in_both_directions_has_an_hpa_that_keeps_the_bounds() -> None:
+    paused = scaled_object(paused_scale_in="true", paused_scale_out="true")
+    conflicts = conflicts_of([hpa("keda-hpa-so", "mail", "so", "scaleUp", "scaleDown")], [paused])
+    assert conflicts == {("Deployment", "mail"): Autoscaler("ScaledObject so", 2, 5)}
 
 
 def test_replicas_that_nobody_set_have_no_owner() -> None:
     assert owner_of_replicas([]) is None
+
+
+def test_a_write_through_the_scale_has_no_time_and_is_the_last_one() -> None:
+    scale = {"manager": "hpa", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    assert owner_of_replicas([scale, *owned(("flux", "2026-01-01T00:00:00Z"))]) == "hpa"
 
 
 # --- reverted writes ---------------------------------------------------------------------------------------
