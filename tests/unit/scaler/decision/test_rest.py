@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.guards import GuardMemory, apply_guards, dump_guards, load_guards, record_change
+from scaler.decision.guards import apply_guards
+from scaler.decision.memory import GuardMemory, dump_guards, load_guards, record_change
 from scaler.model import Control, Decision, Missing, Observation, Override, Proposal, QueueSample
 
 JOBS = QueueSample(0.0, 40.0, 0.0)
