@@ -24,6 +24,7 @@ from scaler.model import (
     TargetMetrics,
     Workers,
 )
+from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep, within_capacity
 from scaler.targets.base import Target
@@ -69,6 +70,8 @@ class Controller:
         self._activities: dict[str, ActivityHistory] = {}
         self._problems: dict[str, ProblemLog] = {}
         self._requested: dict[str, int] = {}
+        self._workers: dict[str, int] = {}
+        self._recalled: dict[str, Learned] = {}
         self.counters = StepCounters()
         self.last: StepResult | None = None
 
@@ -114,19 +117,47 @@ class Controller:
         names = {target.name for target in targets}
         self._memories = {name: memory for name, memory in self._memories.items() if name in names}
         self._activities = {name: history for name, history in self._activities.items() if name in names}
+        self._recalled = {name: learned for name, learned in self._recalled.items() if name in names}
+        for target_step in steps:
+            if isinstance(target_step.acted, Applied):
+                self._workers[target_step.name] = target_step.acted.workers
+            elif isinstance(target_step.workers, Ok):
+                self._workers[target_step.name] = target_step.workers.value.requested
         self._log(steps, acting=acting)
         took = monotonic() - begun
         result = StepResult(time, took, tuple(steps), leading=leading, enabled=enabled, dry_run=dry_run)
         self.counters.count(result)
         self.last = result
         if leading:
-            self._state.save(self.memories)
+            self._state.save(self.learned(targets))
         return result
 
-    @property
-    def memories(self) -> dict[str, TargetMemory]:
-        """What was learned of each target."""
-        return {name: memory for name, memory in self._memories.items() if memory is not None}
+    def restore(self, managed: Iterable[Managed], *, workers: bool) -> None:
+        """Before the first step of targets: what was learned of them before the scaler started.
+
+        `workers`: those of the targets ended with the scaler, so as many as there were are started again.
+        """
+        for target in managed:
+            if target.name in self._recalled:
+                continue
+            learned = self._recalled[target.name] = self._state.recall(target.name)
+            target.target.restore_start_times(learned.start_times)
+            count = min(learned.workers or 0, target.settings.max_workers)
+            if not workers or count == 0:
+                continue
+            result = target.target.scale(0, count, Deadline.after(_ACT_SECONDS))
+            if isinstance(result, Applied):
+                log.info("workers restored", extra={"target": target.name, "workers": count})
+
+    def learned(self, managed: Iterable[Managed]) -> dict[str, Learned]:
+        """What was learned of those targets that had a decision."""
+        learned = {}
+        for target in managed:
+            memory = self._memories.get(target.name)
+            if memory is not None:
+                workers = self._workers.get(target.name)
+                learned[target.name] = Learned(memory, target.target.start_times(), workers)
+        return learned
 
     def _follow(self, workers: Mapping[str, Outcome[Workers]], time: float) -> None:
         """While another is the leader, its changes count for our cooldowns: we may lead in the next step."""
@@ -167,7 +198,8 @@ class Controller:
         if isinstance(outcome, Failed):
             return undecided
         if target.name not in self._memories:
-            self._memories[target.name] = self._state.recall(target.name)
+            recalled = self._recalled.get(target.name) or self._state.recall(target.name)
+            self._memories[target.name] = recalled.memory
         workers = outcome.value
         observation = Observation(
             time,

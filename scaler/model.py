@@ -131,12 +131,13 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
-    it."""
+    it, the seconds that a worker has to finish its jobs before it is killed (None: not known)."""
 
     requested: int
     ready: int | None
     start_seconds: float | None = None
     contested: str | None = None
+    grace_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from scaler.kube.api import KubeApi
@@ -125,6 +126,13 @@ class KubernetesTarget:
         if replicas != new:
             return NotApplied("conflict", f"{self.ref}: {new} replicas were requested, {replicas} were set")
         return Applied(new)
+
+    def start_times(self) -> tuple[float, ...]:
+        """At most 50, the newest last."""
+        return tuple(self._start_times)
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        self._start_times.extendleft(reversed(seconds))
 
     def close(self) -> None:
         """The workload stays as it is."""

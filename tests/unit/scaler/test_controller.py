@@ -11,9 +11,9 @@ from scaler import controller
 from scaler.commands.tables import scaling_table
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
-from scaler.decision.step import TargetMemory
 from scaler.metrics import metrics
 from scaler.model import Applied, Missing, NotApplied, Override, QueueSample, TargetMetrics, Workers
+from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState
 from scaler.views import scaler_view
@@ -29,6 +29,7 @@ class FakeTarget:
     calls: list[tuple[int, int]] = field(default_factory=list)
     idle_workers: int | None = None
     asked_idle: int = 0
+    measured_starts: tuple[float, ...] = ()
 
     def idle(self, deadline: Deadline) -> int | None:
         self.asked_idle += 1
@@ -43,6 +44,12 @@ class FakeTarget:
             return self.refuses
         self.requested = new
         return Applied(new)
+
+    def start_times(self) -> tuple[float, ...]:
+        return self.measured_starts
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        self.measured_starts = tuple(seconds)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -67,11 +74,11 @@ class RecordingState(LiveState):
 
     def __init__(self, overrides: Mapping[str, Override] | None = None) -> None:
         super().__init__(None)
-        self.saved: dict[str, TargetMemory] = {}
+        self.saved: dict[str, Learned] = {}
         self.update(lambda state: replace(state, operator=OperatorState(overrides or {})))
 
-    def save(self, memories: Mapping[str, TargetMemory], *, at_once: bool = False) -> None:
-        self.saved = dict(memories)
+    def save(self, learned: Mapping[str, Learned], *, at_once: bool = False) -> None:
+        self.saved = dict(learned)
 
     @property
     def changes(self) -> list[tuple[str, int, int, str]]:
