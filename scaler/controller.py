@@ -17,6 +17,7 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step
 from scaler.model import (
     Applied,
+    Condition,
     Missing,
     NotApplied,
     Observation,
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _ACT_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 2.0  # for all targets of a step: an exporter that hangs delays no other decision
 _THREADS: Final = 8
+_CLEARLY_SHORTER: Final = 0.8  # of the grace period
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Controller:
         self._memories: dict[str, TargetMemory | None] = {}
         self._activities: dict[str, ActivityHistory] = {}
         self._problems: dict[str, ProblemLog] = {}
+        self._graces: dict[str, ProblemLog] = {}
+        self._since: dict[str, Mapping[Condition, float]] = {}
         self._requested: dict[str, int] = {}
         self._workers: dict[str, int] = {}
         self._recalled: dict[str, Learned] = {}
@@ -123,6 +127,8 @@ class Controller:
                 self._workers[target_step.name] = target_step.acted.workers
             elif isinstance(target_step.workers, Ok):
                 self._workers[target_step.name] = target_step.workers.value.requested
+        steps = [self._with_since(target_step) for target_step in steps]
+        self._since = {target_step.name: target_step.since for target_step in steps}
         self._log(steps, acting=acting)
         took = monotonic() - begun
         result = StepResult(time, took, tuple(steps), leading=leading, enabled=enabled, dry_run=dry_run)
@@ -219,6 +225,11 @@ class Controller:
         self._memories[target.name] = learned
         return replace(undecided, decision=decision)
 
+    def _with_since(self, target_step: TargetStep) -> TargetStep:
+        before = self._since.get(target_step.name, {})
+        since = {name: before.get(name, target_step.time) for name in target_step.conditions}
+        return replace(target_step, since=since)
+
     def _activity(self, name: str, sample: QueueSample | Missing) -> Activity | None:
         if isinstance(sample, Missing):
             return None
@@ -248,16 +259,31 @@ class Controller:
             self._state.record_action(decided.name, decided.time, old, new, reason)
         return replace(decided, acted=result)
 
+    def _report_grace(self, target_step: TargetStep) -> None:
+        """Once, until jobs are clearly shorter: the mean may vary around the grace period."""
+        grace, run = target_step.grace_seconds, target_step.run_seconds
+        if grace is None or run is None:
+            return
+        if run > grace:
+            why = f"jobs run longer than the grace period of {grace:g} s: a worker that is removed is killed"
+            self._graces[target_step.name].report(why, target=target_step.name, run_seconds=round(run, 1))
+        elif run < _CLEARLY_SHORTER * grace:
+            self._graces[target_step.name].report("")
+
     def _log(self, steps: Sequence[TargetStep], *, acting: bool) -> None:
         """A line for each change, and for each problem of a target that begins, changes or ends."""
-        problems = self._problems
+        problems, graces, names = self._problems, self._graces, [target_step.name for target_step in steps]
         self._problems = {
-            target_step.name: problems.get(target_step.name)
-            or ProblemLog(log, "target failing", "target recovered")
-            for target_step in steps
+            name: problems.get(name) or ProblemLog(log, "target failing", "target recovered")
+            for name in names
+        }
+        self._graces = {
+            name: graces.get(name) or ProblemLog(log, "grace period too short", None, field="why")
+            for name in names
         }
         for target_step in steps:
             self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
+            self._report_grace(target_step)
             if changes(target_step) and (isinstance(target_step.acted, Applied) or not acting):
                 event = "scaled" if isinstance(target_step.acted, Applied) else "would scale"
                 log.info(event, extra=_facts(target_step))

@@ -106,7 +106,15 @@ class Control:
 
 
 Condition: TypeAlias = Literal[
-    "Active", "Paused", "Overridden", "MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"
+    "Active",
+    "Paused",
+    "Overridden",
+    "MetricsStale",
+    "TargetNotFound",
+    "Forbidden",
+    "Contested",
+    "AtMax",
+    "GraceTooShort",
 ]
 
 

@@ -11,7 +11,7 @@ from scaler.step_result import TargetStep
 from service.outcome import Failed, Ok
 
 _TROUBLES: Final[frozenset[Condition]] = frozenset(
-    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"}
+    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax", "GraceTooShort"}
 )
 
 
@@ -48,6 +48,7 @@ _ENDED: Final = {
     "Forbidden": "forbidden",
     "Contested": "contested: the metrics decide again",
     "AtMax": "at its maximum",
+    "GraceTooShort": "running jobs for longer than the grace period",
 }
 
 
@@ -58,4 +59,6 @@ def _why(step: TargetStep, condition: Condition) -> str:
             return failed.message
     if condition == "MetricsStale" and isinstance(step.sample, Missing):
         return step.sample.message
+    if condition == "GraceTooShort":
+        return "; ".join(step.warnings)
     return step.decision.sentence if step.decision else condition
