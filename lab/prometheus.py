@@ -59,18 +59,21 @@ class Prometheus:
             config.write_text(text)
         web_config = home / "web.yml"
         web_config.write_text(web.config if web else "")
-        self.process = ChildProcess(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={home / 'data'}",
-                f"--web.listen-address={host}:{self.port}",
-                f"--web.config.file={web_config}",
-                "--log.level=warn",
-            ],
-            name=f"prometheus {host}:{self.port}",
-            log=home / "prometheus.log",
-        )
+        self._command = [
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={home / 'data'}",
+            f"--web.listen-address={host}:{self.port}",
+            f"--web.config.file={web_config}",
+            "--log.level=warn",
+        ]
+        self._name, self._log = f"prometheus {host}:{self.port}", home / "prometheus.log"
+        self.process = ChildProcess(self._command, name=self._name, log=self._log)
+
+    def start_again(self) -> None:
+        """After `process.stop()`, with the data that it has; wait until it is ready."""
+        self.process = ChildProcess(self._command, name=self._name, log=self._log)
+        self.wait()
 
     def wait(self) -> None:
         """Wait until it is ready; raises DiedError with the tail of its log."""
