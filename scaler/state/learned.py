@@ -12,7 +12,7 @@ from typing import Any, Final
 from scaler.decision.step import TargetMemory, dump_memory, load_memory
 
 _LONGEST_START: Final = 86400.0
-_MOST_START_TIMES: Final = 100
+_MOST_START_TIMES: Final = 20  # of a thousand targets they have to fit into a ConfigMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Learned:
 def dump_learned(learned: Learned) -> dict[str, Any]:
     """As JSON data."""
     data = {} if learned.memory is None else dump_memory(learned.memory)
-    data["start_times"] = [round(seconds, 3) for seconds in learned.start_times[-_MOST_START_TIMES:]]
+    data["start_times"] = [round(seconds, 2) for seconds in learned.start_times[-_MOST_START_TIMES:]]
     data["workers"] = learned.workers
     return data
 

@@ -13,7 +13,7 @@ from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
 from scaler.model import Applied, Missing, NotApplied, Override, QueueSample, TargetMetrics, Workers
-from scaler.state.learned import Learned
+from scaler.state.learned import Learned, dump_learned
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState
 from scaler.step_result import StepCounters
@@ -387,3 +387,33 @@ def test_a_grace_that_is_long_enough_or_not_known_is_no_warning(grace: float | N
     controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
     result = controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
     assert "GraceTooShort" not in result.steps[0].conditions
+
+
+def remembering(learned: Learned) -> LiveState:
+    state = LiveState(None)
+    state.update(lambda before: replace(before, learned={"mail": dump_learned(learned)}))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("where", "before", "requested"),
+    [("here", 4, 4), ("here", 99, 10), ("here", None, 0), ("in a cluster", 4, 0)],
+)
+def test_workers_that_ended_with_the_scaler_are_there_again_within_the_bounds(
+    where: str, before: int | None, requested: int
+) -> None:
+    workers = where == "here"
+    mail = FakeTarget(requested=0)
+    controller = Controller(remembering(Learned(None, (1.5, 2.5), before)))
+    controller.restore(managed(mail=mail), workers=workers)
+    assert (mail.requested, mail.measured_starts) == (requested, (1.5, 2.5))
+    mail.requested = 7
+    controller.restore(managed(mail=mail), workers=workers)
+    assert mail.requested == 7, "once, not in every step"
+
+
+def test_the_number_and_the_start_times_are_saved_with_what_was_learned() -> None:
+    state, mail = RecordingState(), FakeTarget(measured_starts=(1.5,))
+    Controller(state).step(FakeMetrics({"mail": 40}), managed(mail=mail), 5.0)
+    assert (state.saved["mail"].workers, state.saved["mail"].start_times) == (8, (1.5,))
+    assert state.saved["mail"].memory is not None

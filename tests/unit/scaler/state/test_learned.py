@@ -46,4 +46,4 @@ def test_an_invalid_part_is_named_and_the_others_apply(part: dict[str, Any], pro
 
 def test_only_the_last_start_times_are_kept() -> None:
     times = tuple(float(number) for number in range(150))
-    assert load_learned(dump_learned(Learned(MEMORY, times)))[0].start_times == times[-100:]
+    assert load_learned(dump_learned(Learned(MEMORY, times)))[0].start_times == times[-20:]
