@@ -95,7 +95,8 @@ class KubernetesTarget:
         )
         self._update_start_times(workload, deadline)
         start_seconds = quantile(self._start_times, _QUANTILE)
-        return Ok(Workers(workload.replicas, workload.ready, start_seconds, contested))
+        grace = workload.grace_seconds
+        return Ok(Workers(workload.replicas, workload.ready, start_seconds, contested, grace_seconds=grace))
 
     def idle(self, deadline: Deadline) -> int | None:
         """By what the exporter reports, if its URL is set and every job has the name of a pod."""
