@@ -110,6 +110,23 @@ def test_one_to_four_to_one_while_jobs_run(redis_server: RedisServer, how: str) 
         assert stalled(redis_server, queue) == 0
 
 
+def test_workers_are_replaced_while_jobs_run_and_no_job_is_repeated(redis_server: RedisServer) -> None:
+    given, jobs = settings(redis_server, "replaced", job_ms=150), 400
+    with BullMQ(6, url=redis_server.url) as bullmq, workers(given) as target:
+        target.scale(0, 3, SOON)
+        until_named(bullmq, "replaced", {"bull-1", "bull-2", "bull-3"})
+        before = set(pids().values())
+        bullmq.add_bulk("replaced", jobs)
+        changed = given.environment | {"WORKER_JOB_MS": "151"}
+        target.change(given.model_copy(update={"environment": changed}), None)
+        wait_until(
+            lambda: len(pids()) == 3 and not before & set(pids().values()), what="all are new", seconds=60
+        )
+        bullmq.wait_for_counts("replaced", {"completed": jobs, "active": 0, "failed": 0}, seconds=60)
+        assert sorted(map(int, ran(redis_server, "replaced"))) == list(range(1, jobs + 1))
+        assert stalled(redis_server, "replaced") == 0
+
+
 def test_jobs_in_hand_are_finished_when_the_scaler_closes(redis_server: RedisServer) -> None:
     with BullMQ(6, url=redis_server.url) as bullmq:
         bullmq.add_bulk("closing", 50)
