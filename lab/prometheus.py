@@ -75,6 +75,11 @@ class Prometheus:
         self.process.stop()
         self.process = self._start()
 
+    def start_again(self) -> None:
+        """After `process.stop()`, with the data that it has; wait until it is ready."""
+        self.process = self._start()
+        self.wait()
+
     def _start(self) -> ChildProcess:
         return ChildProcess(self._command, name=self._name, log=self._log)
 

@@ -5,10 +5,11 @@ A new backend needs a row in BACKENDS and a field of TargetSettings.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from scaler.busy import ExporterBusy
+from scaler.busy import BusyLookup, ExporterBusy
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Condition
 from scaler.state.file_store import FileStore
@@ -17,6 +18,8 @@ from scaler.step_result import TargetStep
 from scaler.targets.base import Target
 from scaler.targets.process import ProcessTarget
 from service.web.status_client import key_from_settings
+
+log = logging.getLogger(__name__)
 
 
 class BackendError(Exception):
@@ -28,6 +31,13 @@ class Backend(Protocol):
 
     def target(self, settings: TargetSettings) -> Target:
         """The target of these settings."""
+
+    def change(self, target: Target, settings: TargetSettings) -> bool:
+        """Apply changed settings to one of its targets; False: it has to be made again."""
+
+    @property
+    def workers_end_with_scaler(self) -> bool:
+        """Whether a restart of the scaler ends the workers, so that they have to be started again."""
 
     @property
     def store(self) -> Store | None:
@@ -56,21 +66,36 @@ class LocalBackend:
 
     leading: Final = True
     store_may_be_unreachable: Final = False
+    workers_end_with_scaler: Final = True
 
     def __init__(self, settings: ScalerSettings) -> None:
         """Raises StoreError."""
         self.store: Final[Store | None] = FileStore(settings.state_file) if settings.state_file else None
         self._exporter_url = settings.exporter_url
         self._key = key_from_settings(settings.api)
+        self._warned = False
 
     def target(self, settings: TargetSettings) -> Target:
         """The target of its worker processes."""
         if settings.processes is None:
             raise ValueError(f"{settings.name} has no processes")
-        busy = None
-        if self._exporter_url:
-            busy = ExporterBusy(self._exporter_url, settings.prefix, settings.queues, self._key)
-        return ProcessTarget(settings.name, settings.processes, busy=busy)
+        return ProcessTarget(settings.name, settings.processes, busy=self._busy(settings))
+
+    def change(self, target: Target, settings: TargetSettings) -> bool:
+        """Its workers go on, or are replaced one after the other."""
+        if settings.processes is None or not isinstance(target, ProcessTarget):
+            return False
+        target.change(settings.processes, self._busy(settings))
+        return True
+
+    def _busy(self, settings: TargetSettings) -> BusyLookup | None:
+        if not self._exporter_url:
+            if not self._warned:
+                why = "exporter_url is not set: a scale-in ends the youngest workers, even those with jobs"
+                log.warning("idle workers not known", extra={"why": why})
+                self._warned = True
+            return None
+        return ExporterBusy(self._exporter_url, settings.prefix, settings.queues, self._key)
 
     def start(self, on_lead: Callable[[], None]) -> None:
         """Does nothing: nothing has to begin."""

@@ -18,6 +18,7 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
 from scaler.model import (
     Applied,
+    Condition,
     Missing,
     NotApplied,
     Observation,
@@ -25,6 +26,7 @@ from scaler.model import (
     TargetMetrics,
     Workers,
 )
+from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep, within_capacity
 from scaler.targets.base import Target
@@ -39,6 +41,7 @@ _ACT_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 2.0  # for all targets of a step: an exporter that hangs delays no other decision
 _THREADS: Final = 8
 _TURNS: Final = "a step is too short for all: requests_per_second, or the API server's limit or latency"
+_CLEARLY_SHORTER: Final = 0.8  # of the grace period
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,14 @@ class Controller:
         self._memories: dict[str, TargetMemory | None] = {}
         self._activities: dict[str, ActivityHistory] = {}
         self._problems: dict[str, ProblemLog] = {}
+        self._graces: dict[str, ProblemLog] = {}
+        self._since: dict[str, Mapping[Condition, float]] = {}
         self._requested: dict[str, int] = {}
         self._led = False
         self._turns = Turns()
         self._waiting = ProblemLog(log, "targets not read in time", "all targets read in time")
+        self._workers: dict[str, int] = {}
+        self._recalled: dict[str, Learned] = {}
         self.counters = StepCounters()
         self.last: StepResult | None = None
 
@@ -105,7 +112,7 @@ class Controller:
             if not leading:
                 self._follow(workers, time)
             elif not self._led:
-                self._take_over()
+                self._take_over(by_name)
             self._led = leading
             asking = Deadline.after(_IDLE_SECONDS) if leading else None
             steps = [
@@ -132,19 +139,49 @@ class Controller:
         names = {target.name for target in targets}
         self._memories = {name: memory for name, memory in self._memories.items() if name in names}
         self._activities = {name: history for name, history in self._activities.items() if name in names}
+        self._recalled = {name: learned for name, learned in self._recalled.items() if name in names}
+        for target_step in steps:
+            if isinstance(target_step.acted, Applied):
+                self._workers[target_step.name] = target_step.acted.workers
+            elif isinstance(target_step.workers, Ok):
+                self._workers[target_step.name] = target_step.workers.value.requested
+        steps = [self._with_since(target_step) for target_step in steps]
+        self._since = {target_step.name: target_step.since for target_step in steps}
         self._log(steps, acting=acting)
         took = monotonic() - begun
         result = StepResult(time, took, tuple(steps), leading=leading, enabled=enabled, dry_run=dry_run)
         self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
         if leading:
-            self._state.save(self.memories)
+            self._state.save(self.learned(targets))
         return result
 
-    @property
-    def memories(self) -> dict[str, TargetMemory]:
-        """What was learned of each target."""
-        return {name: memory for name, memory in self._memories.items() if memory is not None}
+    def restore(self, managed: Iterable[Managed], *, workers: bool) -> None:
+        """Before the first step of targets: what was learned of them before the scaler started.
+
+        `workers`: those of the targets ended with the scaler, so as many as there were are started again.
+        """
+        for target in managed:
+            if target.name in self._recalled:
+                continue
+            learned = self._recalled[target.name] = self._state.recall(target.name)
+            target.target.restore_start_times(learned.start_times)
+            count = min(learned.workers or 0, target.settings.max_workers)
+            if not workers or count == 0:
+                continue
+            result = target.target.scale(0, count, Deadline.after(_ACT_SECONDS))
+            if isinstance(result, Applied):
+                log.info("workers restored", extra={"target": target.name, "workers": count})
+
+    def learned(self, managed: Iterable[Managed]) -> dict[str, Learned]:
+        """What was learned of those targets that had a decision."""
+        learned = {}
+        for target in managed:
+            memory = self._memories.get(target.name)
+            if memory is not None:
+                workers = self._workers.get(target.name)
+                learned[target.name] = Learned(memory, target.target.start_times(), workers)
+        return learned
 
     def _follow(self, workers: Mapping[str, Outcome[Workers]], time: float) -> None:
         """While another is the leader, its changes count for our cooldowns: we may lead in the next step."""
@@ -157,11 +194,15 @@ class Controller:
             if memory is not None and before is not None and before != requested:
                 self._memories[name] = record_scaling(memory, time)
 
-    def _take_over(self) -> None:
-        """What the leader before has stored tells whose the numbers are: this process saw no writes."""
+    def _take_over(self, targets: Mapping[str, Managed]) -> None:
+        """What the leader before has stored tells whose the numbers are, and how long workers start: this
+        process saw no writes."""
         for name, memory in self._memories.items():
-            if memory is not None:
-                self._memories[name] = with_number_of(memory, self._state.recall(name))
+            if memory is not None and name in targets:
+                learned = self._state.recall(name)
+                self._memories[name] = with_number_of(memory, learned.memory)
+                if learned.start_times:
+                    targets[name].target.restore_start_times(learned.start_times)
 
     def _decide(
         self,
@@ -197,7 +238,8 @@ class Controller:
                 self._memories[target.name] = with_number_of(known, None)
             return undecided
         if target.name not in self._memories:
-            self._memories[target.name] = self._state.recall(target.name)
+            recalled = self._recalled.get(target.name) or self._state.recall(target.name)
+            self._memories[target.name] = recalled.memory
         workers = outcome.value
         observation = Observation(
             time,
@@ -219,6 +261,11 @@ class Controller:
                 decision, learned = step(settings, interval, observation, control, memory)
         self._memories[target.name] = learned
         return replace(undecided, decision=decision)
+
+    def _with_since(self, target_step: TargetStep) -> TargetStep:
+        before = self._since.get(target_step.name, {})
+        since = {name: before.get(name, target_step.time) for name in target_step.conditions}
+        return replace(target_step, since=since)
 
     def _activity(self, name: str, sample: QueueSample | Missing) -> Activity | None:
         if isinstance(sample, Missing):
@@ -253,18 +300,33 @@ class Controller:
             self._state.record_action(decided.name, decided.time, old, new, reason)
         return replace(decided, acted=result)
 
+    def _report_grace(self, target_step: TargetStep) -> None:
+        """Once, until jobs are clearly shorter: the mean may vary around the grace period."""
+        grace, run = target_step.grace_seconds, target_step.run_seconds
+        if grace is None or run is None:
+            return
+        if run > grace:
+            why = f"jobs run longer than the grace period of {grace:g} s: a worker that is removed is killed"
+            self._graces[target_step.name].report(why, target=target_step.name, run_seconds=round(run, 1))
+        elif run < _CLEARLY_SHORTER * grace:
+            self._graces[target_step.name].report("")
+
     def _log(self, steps: Sequence[TargetStep], *, acting: bool) -> None:
         """A line for each change, and for each problem of a target that begins, changes or ends."""
-        problems = self._problems
+        problems, graces, names = self._problems, self._graces, [target_step.name for target_step in steps]
         self._problems = {
-            target_step.name: problems.get(target_step.name)
-            or ProblemLog(log, "target failing", "target recovered")
-            for target_step in steps
+            name: problems.get(name) or ProblemLog(log, "target failing", "target recovered")
+            for name in names
+        }
+        self._graces = {
+            name: graces.get(name) or ProblemLog(log, "grace period too short", None, field="why")
+            for name in names
         }
         for target_step in steps:
             if waits(target_step.workers):
                 continue
             self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
+            self._report_grace(target_step)
             if changes(target_step) and (isinstance(target_step.acted, Applied) or not acting):
                 event = "scaled" if isinstance(target_step.acted, Applied) else "would scale"
                 log.info(event, extra=_facts(target_step))

@@ -22,6 +22,7 @@ CONDITIONS: Final[tuple[Condition, ...]] = (
     "Contested",
     "Resting",
     "AtMax",
+    "GraceTooShort",
 )
 
 LabelledValue: TypeAlias = tuple[tuple[str, ...], float]
@@ -98,6 +99,14 @@ SCALER_FAMILIES: Final = (
         "Workers that the last step decided on, whether the target accepted them or not.",
         _PER,
         _of(lambda step: step.desired),
+    ),
+    ScalerFamily(
+        "oxherd_scaler_recommended_replicas",
+        "gauge",
+        "Workers that the policy proposes by the metrics, within the minimum and the maximum; also while the "
+        "target is disabled, paused, overridden or scaled by another autoscaler. Absent without metrics.",
+        _PER,
+        _of(lambda step: step.recommended),
     ),
     ScalerFamily(
         "oxherd_scaler_current_replicas",

@@ -138,6 +138,7 @@ Condition: TypeAlias = Literal[
     "Contested",
     "Resting",
     "AtMax",
+    "GraceTooShort",
 ]
 
 
@@ -163,7 +164,8 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
-    it. `shared`: others may set the requested number; `applied`: a manifest that was applied set it."""
+    it. `shared`: others may set the requested number; `applied`: a manifest that was applied set it;
+    `grace_seconds`: how long a worker has to finish its jobs before it is killed (None: not known)."""
 
     requested: int
     ready: int | None
@@ -171,6 +173,7 @@ class Workers:
     contested: str | None = None
     shared: bool = False
     applied: bool = False
+    grace_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from threading import Thread
 from typing import Final
 
 from prometheus_client.core import InfoMetricFamily, Metric
@@ -62,6 +62,8 @@ class Scaler:
         self._controller = Controller(self._state, leading=lambda: self.leading)
         self._conditions: dict[str, frozenset[Condition]] = {}
         self._targets: dict[str, tuple[TargetSettings, Target]] = {}
+        self._restored = False
+        self._closing: list[Thread] = []
         self._metrics_source: PrometheusMetrics | None = None
         self._prepared: ScalerSettings | None = None
         self._rhythm = Rhythm()
@@ -85,9 +87,12 @@ class Scaler:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
         ended = self._task.stop(_LATE_SECONDS)
         if self.leading:
-            self._state.save(self._controller.memories, at_once=True)
+            self._state.save(self._controller.learned(self._managed(self._reloader.current)), at_once=True)
         ended = self._backend.stop() and ended
-        _close(target for _, target in self._targets.values())
+        for _, target in self._targets.values():
+            self._close_later(target)
+        for thread in self._closing:
+            thread.join()
         if self._metrics_source:
             self._metrics_source.close()
         self._state.close()
@@ -126,9 +131,14 @@ class Scaler:
         metrics = self._prepare(settings)
         self._state.refresh()
         operator = self._state.operator
+        managed = list(self._managed(settings))
+        if self._state.loaded:
+            lost = self._backend.workers_end_with_scaler and not self._dry_run and not self._restored
+            self._controller.restore(managed, workers=lost)
+            self._restored = True
         result = self._controller.step(
             metrics,
-            list(self._managed(settings)),
+            managed,
             self._interval,
             enabled=settings.enabled if operator.enabled is None else operator.enabled,
             dry_run=self._dry_run,
@@ -154,22 +164,35 @@ class Scaler:
         }
         if len(configured) < len(settings.targets):
             log.warning("targets of another kind need a restart", extra={"kind": self._kind})
-        removed = [
-            name
-            for name, (before, _) in self._targets.items()
-            if name not in configured or _workers_of(configured[name]) != _workers_of(before)
-        ]
-        _close(self._targets.pop(name)[1] for name in removed)
+        for name in [name for name in self._targets if name not in configured]:
+            self._close_later(self._targets.pop(name)[1])
         for name, target_settings in configured.items():
-            existing = self._targets.get(name)
-            target = existing[1] if existing else self._backend.target(target_settings)
-            self._targets[name] = target_settings, target
+            self._targets[name] = target_settings, self._target(target_settings)
         metrics_source = PrometheusMetrics(settings)
         if self._metrics_source:
             self._metrics_source.close()
             metrics_source.continuing(self._metrics_source)
         self._metrics_source, self._prepared = metrics_source, settings
         return self._metrics_source
+
+    def _target(self, settings: TargetSettings) -> Target:
+        """The one that is there, with these settings, or a new one."""
+        if settings.name not in self._targets:
+            return self._backend.target(settings)
+        before, existing = self._targets[settings.name]
+        if _workers_of(before) == _workers_of(settings) or self._backend.change(existing, settings):
+            return existing
+        target = self._backend.target(settings)
+        target.restore_start_times(existing.start_times())
+        self._close_later(existing)
+        return target
+
+    def _close_later(self, target: Target) -> None:
+        """In the background: its workers have their grace period, and the other targets need decisions."""
+        self._closing = [thread for thread in self._closing if thread.is_alive()]
+        thread = Thread(target=target.close, name="closing a target")
+        thread.start()
+        self._closing.append(thread)
 
     def _managed(self, settings: ScalerSettings) -> Iterator[Managed]:
         for name, (target_settings, target) in self._targets.items():
@@ -246,12 +269,5 @@ class _ScalerCollector(Collector):
 
 
 def _workers_of(target: TargetSettings) -> object:
-    return target.processes, target.kubernetes
-
-
-def _close(targets: Iterable[Target]) -> None:
-    """In parallel: each may take the grace period of its workers."""
-    closing = list(targets)
-    if closing:
-        with ThreadPoolExecutor(len(closing)) as pool:
-            list(pool.map(lambda target: target.close(), closing))
+    """What a target is made of: its workers, and the queues that tell which of them have jobs."""
+    return target.processes, target.kubernetes, target.prefix, target.queues

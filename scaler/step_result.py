@@ -21,6 +21,7 @@ from scaler.model import (
     Workers,
 )
 from service.outcome import Failed, Ok, Outcome
+from service.units import plain
 
 _FIXED: Final[frozenset[Condition]] = frozenset(
     {"Overridden", "Paused", "Contested", "Resting", "MetricsStale"}
@@ -29,7 +30,8 @@ _FIXED: Final[frozenset[Condition]] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TargetStep:
-    """One target in one step. Without a decision, its workers could not be read."""
+    """One target in one step. Without a decision, its workers could not be read. `since`: when each of its
+    conditions began (unix s)."""
 
     name: str
     queues: tuple[str, ...]
@@ -42,11 +44,33 @@ class TargetStep:
     acted: Applied | NotApplied | None = None
     activity: Activity | None = None
     unknown: Missing | None = None
+    since: Mapping[Condition, float] = field(default_factory=dict)
 
     @property
     def desired(self) -> int | None:
         """The number that was decided, whether it was applied or not."""
         return self.decision.workers if self.decision else None
+
+    @property
+    def recommended(self) -> int | None:
+        """The policy's number within the bounds, also where something else decides: a pause, an override,
+        another autoscaler. None where the policy proposed nothing."""
+        if self.decision is None or self.decision.proposed is None:
+            return None
+        return max(self.settings.min_workers, min(self.settings.max_workers, self.decision.proposed))
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Mean run time of an attempt: of those that ended lately, or as the policy knows it if that is more,
+        as it counts jobs that still run. None: not known."""
+        ended = self.activity.processing_seconds if self.activity else None
+        known = self.decision.inputs.get("service_seconds") if self.decision else None
+        return max((seconds for seconds in (ended, known) if seconds is not None), default=None)
+
+    @property
+    def grace_seconds(self) -> float | None:
+        """What a worker has to finish its jobs when it is removed; None: not known."""
+        return self.workers.value.grace_seconds if isinstance(self.workers, Ok) else None
 
     @property
     def conditions(self) -> frozenset[Condition]:
@@ -60,7 +84,19 @@ class TargetStep:
             conditions.add("Forbidden")
         if isinstance(self.sample, Missing) or self.unknown is not None:
             conditions.add("MetricsStale")
+        if self.warnings:
+            conditions.add("GraceTooShort")
         return frozenset(conditions)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What will go wrong with the settings as they are, a line each."""
+        grace, run = self.grace_seconds, self.run_seconds
+        if grace is None or run is None or run <= grace:
+            return ()
+        longer = f"jobs run {plain(run)} s on average, longer than the grace period of {grace:g} s"
+        killed = "a busy worker that is removed is killed with its jobs"
+        return (f"{longer}: {killed}; raise the grace period over the longest run time",)
 
     @property
     def load_factor(self) -> float | None:

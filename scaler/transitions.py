@@ -11,7 +11,7 @@ from scaler.step_result import TargetStep
 from service.outcome import Failed, Ok
 
 _TROUBLES: Final[frozenset[Condition]] = frozenset(
-    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"}
+    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax", "GraceTooShort"}
 )
 
 _SHOWN_UNREAD: Final[frozenset[Condition]] = frozenset({"MetricsStale", "TargetNotFound", "Forbidden"})
@@ -63,6 +63,7 @@ _ENDED: Final = {
     "Contested": "contested: the metrics decide again",
     "Resting": "resting at 0: the metrics decide again",
     "AtMax": "at its maximum",
+    "GraceTooShort": "running jobs for longer than the grace period",
 }
 
 
@@ -75,4 +76,6 @@ def _why(step: TargetStep, condition: Condition) -> str:
         unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
         if unknown is not None:
             return unknown.message
+    if condition == "GraceTooShort":
+        return "; ".join(step.warnings)
     return step.decision.sentence if step.decision else condition

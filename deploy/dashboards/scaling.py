@@ -23,9 +23,10 @@ def scaling_dashboard(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Targets",
-                "Desired workers, requested workers and ready workers, and the values behind the decision.",
+                "Desired, recommended, requested and ready workers, and the values behind the decision.",
                 [
                     PanelQuery(_max_by_target("oxherd_scaler_desired_replicas"), column="desired"),
+                    PanelQuery(_max_by_target("oxherd_scaler_recommended_replicas"), column="recommended"),
                     PanelQuery(_max_by_target("oxherd_scaler_current_replicas"), column="current"),
                     PanelQuery(_max_by_target("oxherd_scaler_ready_replicas"), column="ready"),
                     PanelQuery(_max_by_target("oxherd_scaler_min_replicas"), column="min"),

@@ -26,9 +26,20 @@ class TargetStatus(Camel):
     current: int | None = Field(description="requested workers")
     ready: int | None = Field(description="workers that are ready")
     desired: int | None = Field(description="workers that the last step decided on")
+    recommended: int | None = Field(
+        None,
+        description="workers that the policy proposes, within the bounds; also while the target is disabled, "
+        "paused, overridden or contested; null without metrics",
+    )
     min: int
     max: int
     conditions: list[str]
+    conditions_since: dict[str, float] = Field(
+        default_factory=dict, description="unix seconds at which each of the conditions began"
+    )
+    warnings: list[str] = Field(
+        default_factory=list, description="what will go wrong with the settings as they are"
+    )
     reason: str | None
     sentence: str | None = Field(description="the decision in words, or the error")
     notes: list[str]
@@ -80,6 +91,7 @@ class TargetFigures(Camel):
     current: int | None
     ready: int | None
     desired: int | None
+    recommended: int | None = Field(None, description="what the policy proposes, within the bounds")
     load_factor: float | None
     worker_utilization: float | None = Field(
         description="active / (workers x their concurrency as set, else as measured, which is at least that)"

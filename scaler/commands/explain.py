@@ -13,6 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scaler.commands.outlook import outlook
+from scaler.commands.summary import conditions_text, summary
+from scaler.commands.tables import Hanging, is_acting
 from scaler.views import NAME
 from service.commands.console import make_console
 from service.units import plain, printable
@@ -21,10 +24,10 @@ from service.web.status_client import check_url, fetch_status
 _SECONDS: Final = 10.0
 
 _NEEDS: Final = (
-    ("queue", "jobs that wait and come, until new workers help"),
+    ("queue", "jobs that wait and come until new workers help"),
     ("load", "what comes, by Little's law, and its scatter"),
-    ("due", "delayed jobs of the next minute, as if they waited"),
-    ("kept", "what was asked for and still starts, while jobs wait"),
+    ("due", "delayed jobs of the next minute, as if waiting"),
+    ("kept", "workers that still start, while jobs wait"),
 )
 
 
@@ -39,7 +42,7 @@ def show_explanation(url: str, key: str | None, name: str, *, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps(target, ensure_ascii=False))
     else:
-        make_console().print(explanation(target))
+        make_console().print(explanation(view, target))
 
 
 def find_target_view(view: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -53,24 +56,55 @@ def find_target_view(view: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return (named or serving)[0]
 
 
-def explanation(target: Mapping[str, Any]) -> RenderableType:
-    """What went into the decision, the needs, which of them won, and what the guards changed."""
+def explanation(view: Mapping[str, Any], target: Mapping[str, Any]) -> RenderableType:
+    """The decision in one sentence, what went into it, the needs and which of them won, what the guards
+    changed, and what would change it."""
     inputs: Mapping[str, float] = target["inputs"]
-    parts: list[RenderableType] = [Text(line) for line in _situation(target, inputs)]
+    said = summary(target, acting=is_acting(view), time=view["time"])
+    parts: list[RenderableType] = [Hanging(Text(printable(f"{target['name']}: {said}"), "bold"))]
+    parts += [Hanging(Text(line)) for line in _situation(target, inputs)]
+    parts += [Hanging(Text(f"  {line}")) for line in _state(target, view["time"])]
     if "queue_slots" in inputs:
-        parts += [Text(), _needs(target, inputs), Text()]
-    reason = target["reason"] or "no decision yet"
-    parts.append(Text(f"{reason}: {printable(target['sentence'] or '')}", "bold"))
-    return Group(*parts)
+        parts += [Text(), _needs(target, inputs)]
+    parts += [Text(), Text("guards", "bold"), *(_item(line) for line in _guards(target))]
+    changes = outlook(target, view["time"])
+    return Group(*parts, Text(), Text("what would change it", "bold"), *(_item(line) for line in changes))
+
+
+def _item(line: str) -> Hanging:
+    return Hanging(Text(printable(f"- {line}")))
+
+
+def _state(target: Mapping[str, Any], time: float) -> list[str]:
+    """The age of the figures, the conditions with their times, the warnings."""
+    metrics = target["metrics"]
+    if metrics["missing"] is None:
+        age = f"figures are {metrics['age_seconds']:.1f} s old"
+    else:
+        age = f"no figures: {metrics['why']}"
+    names = ", ".join(conditions_text(target, time)) or "none"
+    return [f"{age}; conditions: {names}", *target.get("warnings", ())]
+
+
+def _guards(target: Mapping[str, Any]) -> list[str]:
+    """What each stage said, in their order, and the bounds."""
+    bounds = f"bounds: {target['min']} to {target['max']} workers"
+    steps = [
+        f"at most {target['settings'][key]} {word} in one step"
+        for key, word in (("max_step_up", "more"), ("max_step_down", "fewer"))
+        if target["settings"][key] is not None
+    ]
+    unchanged = [] if target["notes"] else ["none changed the number"]
+    return [*target["notes"], *unchanged, ", ".join([bounds, *steps])]
 
 
 def _situation(target: Mapping[str, Any], inputs: Mapping[str, float]) -> list[str]:
-    current, desired = _number(target["current"]), _number(target["desired"])
-    workers = "worker" if current == "1" else "workers"
-    head = f"{target['name']}: {current} {workers} requested, {desired} decided"
-    lines = [printable(f"{head} ({target['min']} to {target['max']}), policy {target['policy']}")]
+    numbers = [f"{_number(target[key])} {key}" for key in ("current", "ready", "desired", "recommended")]
+    lines = [f"  workers: {', '.join(numbers)}; policy {target['policy']}"]
     if "rate" not in inputs:
-        return [*lines, *(f"  {name} {value:g}" for name, value in inputs.items())]
+        return lines + (
+            [f"  {', '.join(f'{name} {value:g}' for name, value in inputs.items())}"] if inputs else []
+        )
     waiting, active, due = (f"{inputs[name]:.0f}" for name in ("waiting", "active", "due"))
     wait = f"{waiting} wait, {active} run, {due} more are due within 60 s"
     lines.append(f"  {wait}; the oldest waits {inputs['oldest_seconds']:.0f} of {inputs['slo_seconds']:g} s")
@@ -89,7 +123,9 @@ def _situation(target: Mapping[str, Any], inputs: Mapping[str, float]) -> list[s
 
 
 def _needs(target: Mapping[str, Any], inputs: Mapping[str, float]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+    )
     table.add_column("need")
     table.add_column("slots", justify="right")
     table.add_column("workers", justify="right")
@@ -103,10 +139,10 @@ def _needs(target: Mapping[str, Any], inputs: Mapping[str, float]) -> Table:
         table.add_row(label, f"{slots:.1f}", str(workers), meaning, style="bold" if won else "")
     if "cap_slots" in inputs:
         table.add_row(
-            "cap", f"{inputs['cap_slots']:.1f}", "", "jobs wait beside free slots: a limit or a pause"
+            "cap", f"{inputs['cap_slots']:.1f}", "", "jobs wait beside free slots: a limit or pause"
         )
     if "held_seconds" in inputs:
-        text = f"workers are held for {inputs['held_seconds']:.0f} s more, the cost of a start"
+        text = f"held for {inputs['held_seconds']:.0f} s more, the cost of a start"
         table.add_row("hold", "", _number(target["desired"]), text)
     return table
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
+from scaler.commands.summary import conditions_text, summary
 from service.catalogs import TRANSLATORS
 from service.commands.columns import Column, Fitting, make_table
 from service.i18n import Translator, of_locale
-from service.units import count, milliseconds, percent, printable
+from service.units import count, duration, milliseconds, percent, printable
 
 _COLOURS: Final = {
     "AtMax": "yellow",
@@ -21,11 +22,13 @@ _COLOURS: Final = {
     "TargetNotFound": "red",
     "Forbidden": "red",
     "Contested": "red",
+    "GraceTooShort": "yellow",
     "Overridden": "cyan",
     "Paused": "cyan",
     "Resting": "cyan",
 }
 _ACTIONS: Final = 5
+_INDENT: Final = 2
 
 _COLUMNS: Final[Mapping[str, Column]] = {
     "target": Column("table.target"),
@@ -40,10 +43,14 @@ _COLUMNS: Final[Mapping[str, Column]] = {
     "jobs_per_minute": Column("table.jobs_per_minute", number=True),
     "run_average": Column("table.run_average", number=True),
     "wait": Column("table.wait", number=True),
+    "age": Column("table.age", number=True),
     "conditions": Column("table.conditions"),
     "last_decision": Column("table.last_decision"),
 }
-_LEAST_NEEDED: Final = ("run_average", "utilization", "queues", "jobs_per_minute", "active", "wait", "load")
+_LEAST_NEEDED: Final = (
+    *("run_average", "utilization", "queues", "jobs_per_minute", "wait", "load"),
+    *("bounds", "active", "age"),
+)
 
 
 def scaling_table(view: Mapping[str, Any]) -> RenderableType:
@@ -54,7 +61,12 @@ def scaling_table(view: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Text(line, "yellow") for line in _state(view, translator)]
     if not view["targets"]:
         return Group(*parts, Text(translator.translate("scaling.no_targets")))
-    parts += [_targets(view["targets"], translator), Text()]
+    parts += [_targets(view, translator), Text()]
+    parts += [
+        Hanging(Text(printable(f"{target['name']}: {warning}"), "yellow"))
+        for target in view["targets"]
+        for warning in target.get("warnings") or ()
+    ]
     parts += [_override(target, translator) for target in view["targets"] if target["override"]]
     parts += [_action(action) for action in view["actions"][:_ACTIONS]]
     return Group(*parts)
@@ -66,10 +78,28 @@ def _state(view: Mapping[str, Any], translator: Translator) -> list[str]:
     return lines + ([] if view["leading"] else [translator.translate("scaling.not_leader")])
 
 
-def _targets(targets: Sequence[Mapping[str, Any]], translator: Translator) -> Fitting:
+class Hanging:
+    """A text whose second line and those after it are indented."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = self._text.wrap(console, max(1, options.max_width - _INDENT), no_wrap=False)
+        for number, line in enumerate(lines):
+            line.rstrip()
+            yield Text(" " * _INDENT * (number > 0)) + line
+
+
+def is_acting(view: Mapping[str, Any]) -> bool:
+    """Whether the scaler applies its decisions."""
+    return bool(view["enabled"] and view["leading"] and not view["dry_run"])
+
+
+def _targets(view: Mapping[str, Any], translator: Translator) -> Fitting:
     """The table; where the last decisions do not fit into it, they are lines below."""
-    rows = [_row(target, translator) for target in targets]
-    below = Group(Text(), *(Text(f"{row['target']}: {row['last_decision']}") for row in rows))
+    rows = [_row(target, view, translator) for target in view["targets"]]
+    below = Group(Text(), *(Hanging(Text(f"{row['target']}: {row['last_decision']}")) for row in rows))
     omitted = [("last_decision", *_LEAST_NEEDED[:number]) for number in range(len(_LEAST_NEEDED) + 1)]
     return Fitting(
         make_table(_COLUMNS, rows, translator),
@@ -77,12 +107,11 @@ def _targets(targets: Sequence[Mapping[str, Any]], translator: Translator) -> Fi
     )
 
 
-def _row(target: Mapping[str, Any], translator: Translator) -> dict[str, Text]:
+def _row(target: Mapping[str, Any], view: Mapping[str, Any], translator: Translator) -> dict[str, Text]:
     metrics = target["metrics"]
     known = metrics["missing"] is None
     current, desired = target["current"], target["desired"]
     activity = target.get("activity") or {}
-    reason = target["reason"] or translator.translate("scaling.no_reason")
     return {
         "target": Text(printable(target["name"])),
         "queues": Text(printable(", ".join(target["queues"]))),
@@ -96,15 +125,16 @@ def _row(target: Mapping[str, Any], translator: Translator) -> dict[str, Text]:
         "jobs_per_minute": Text(count(activity.get("jobs_per_minute"))),
         "run_average": Text(milliseconds(activity.get("processing_seconds"))),
         "wait": Text(milliseconds(target["wait_estimate_seconds"])),
-        "conditions": _conditions(target["conditions"]),
-        "last_decision": Text(f"{reason}: {printable(target['sentence'] or '')}"),
+        "age": Text(duration(metrics["age_seconds"]) if known else "?"),
+        "conditions": _conditions(conditions_text(target, view["time"])),
+        "last_decision": Text(summary(target, acting=is_acting(view), time=view["time"])),
     }
 
 
-def _conditions(conditions: list[str]) -> Text:
+def _conditions(conditions: Sequence[str]) -> Text:
     text = Text()
     for index, condition in enumerate(conditions):
-        text.append((", " if index else "") + condition, _COLOURS.get(condition, ""))
+        text.append((", " if index else "") + condition, _COLOURS.get(condition.split()[0], ""))
     return text
 
 

@@ -20,6 +20,7 @@ from scaler.model import Condition
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
+from scaler.targets.base import Target
 from scaler.transitions import transitions_of
 from service.rate_limit import TokenBucket
 from service.web.status_client import key_from_settings
@@ -33,6 +34,7 @@ class KubernetesBackend:
     """A `scaler.backends.Backend`. Constructing it does not connect."""
 
     store_may_be_unreachable: Final = True
+    workers_end_with_scaler: Final = False
 
     def __init__(self, settings: ScalerSettings) -> None:
         """Raises NoClusterError and StoreError."""
@@ -71,6 +73,11 @@ class KubernetesBackend:
         )
         self._targets[settings.name] = target
         return target
+
+    def change(self, target: Target, settings: TargetSettings) -> bool:
+        """It is made again: the workload itself stays as it is."""
+        del target, settings
+        return False
 
     def _idle_first(self, settings: TargetSettings) -> IdleFirst | None:
         if settings.kubernetes is None or not self._exporter_url:

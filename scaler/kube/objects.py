@@ -46,6 +46,7 @@ class Workload:
     uid: str
     selector: str
     ready: int | None = None
+    grace_seconds: float | None = None  # terminationGracePeriodSeconds of its pods
     owner: str | None = None
     applied: bool = False
 
@@ -55,6 +56,7 @@ def workload_of(data: Json) -> Workload:
     meta, spec, status = _mapping(data, "metadata"), _mapping(data, "spec"), _mapping(data, "status")
     return Workload(
         replicas=_count(spec.get("replicas", 1)),
+        grace_seconds=_grace_seconds(spec),
         version=str(meta.get("resourceVersion", "")),
         uid=str(meta.get("uid", "")),
         selector=selector_text(spec.get("selector") or {}),
@@ -75,6 +77,12 @@ def workload_of_scale(data: Json) -> Workload:
         uid=str(meta.get("uid", "")),
         selector=str(status.get("selector", "")),
     )
+
+
+def _grace_seconds(spec: Json) -> float:
+    """Of its pods; without the field they have 30 s, as the API documents."""
+    pods = (spec.get("template") or {}).get("spec") or {}
+    return float(_count(pods.get("terminationGracePeriodSeconds", 30)))
 
 
 def scale_patch(old: int, new: int) -> list[dict[str, Any]]:

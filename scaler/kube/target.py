@@ -90,6 +90,7 @@ class KubernetesTarget:
                 contested,
                 shared=True,
                 applied=workload.applied,
+                grace_seconds=workload.grace_seconds,
             )
         )
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from scaler.decision.step import TargetMemory, dump_memory, load_memory
 from scaler.model import Control
+from scaler.state.learned import Learned, dump_learned, load_learned
 from scaler.state.model import Action, OperatorState, State, StateError, control, with_action, without_expired
 from scaler.state.store import Store, StoreError, Update
 from service.clock import monotonic, now
@@ -103,14 +103,12 @@ class LiveState:
         """What operators have set for a target at a time (unix s)."""
         return control(self._state.operator, target, at)
 
-    def recall(self, target: str) -> TargetMemory | None:
-        """What was learned before the start; None if it is absent or invalid."""
-        data = self._state.learned.get(target)
-        try:
-            return load_memory(data) if data is not None else None
-        except ValueError as error:
-            log.warning("learned state not usable", extra={"target": target, "error": str(error)})
-            return None
+    def recall(self, target: str) -> Learned:
+        """What was learned before the start, without what is invalid."""
+        learned, problems = load_learned(self._state.learned.get(target, {}))
+        for problem in problems:
+            log.warning("learned state not usable", extra={"target": target, "error": problem})
+        return learned
 
     def record_action(self, target: str, at: float, old: int, new: int, reason: str) -> None:
         """The number of workers was changed; `save` writes it."""
@@ -119,20 +117,18 @@ class LiveState:
             self._state = with_action(self._state, action)
         self._new_actions.append(action)
 
-    def save(self, memories: Mapping[str, TargetMemory], *, at_once: bool = False) -> None:
+    def save(self, learned: Mapping[str, Learned], *, at_once: bool = False) -> None:
         """Write what is new: a change at once, learned values alone once a minute. Never raises."""
         expired = without_expired(self._state.operator, now()) != self._state.operator
         due = at_once or expired or self._new_actions or monotonic() >= self._save_at
         if self._store is None or not self.loaded or not due:
             return
-        learned = dict(self._state.learned) | {
-            target: dump_memory(memory) for target, memory in memories.items()
-        }
+        dumped = dict(self._state.learned) | {name: dump_learned(known) for name, known in learned.items()}
 
         def with_new(state: State) -> State:
             for action in self._new_actions:
                 state = with_action(state, action)
-            return replace(state, learned=learned, operator=without_expired(state.operator, now()))
+            return replace(state, learned=dumped, operator=without_expired(state.operator, now()))
 
         try:
             _, self._state, self._version = self._store.update(with_new)

@@ -48,7 +48,7 @@ class OperatorState:
 
 @dataclass(frozen=True)
 class State:
-    """The whole state. `learned` is what scaler.decision.step.dump_memory made of each target's memory."""
+    """The whole state. `learned` is what scaler.state.learned.dump_learned made of each target."""
 
     operator: OperatorState = OperatorState()
     learned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from scaler.model import Applied, NotApplied, Workers
@@ -20,6 +21,12 @@ class Target(Protocol):
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Scale from `old`, as it was read, to `new`; if it is no longer `old`: a conflict, no change."""
+
+    def start_times(self) -> tuple[float, ...]:
+        """The last measured start times of its workers in seconds, to be kept over a restart."""
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        """Begin with start times that were measured before. Called before the first `read`."""
 
     def close(self) -> None:
         """Release resources; of worker processes: terminate them."""

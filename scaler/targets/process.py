@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ from scaler.targets.command import environment, find_problem, shim_command
 from scaler.targets.slots import WorkerSlots
 from scaler.targets.worker import WorkerProcess, status_text
 from service.clock import Deadline, monotonic
+from service.logs import ProblemLog
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 from service.threads import Supervised, backoff
 
@@ -32,14 +34,17 @@ _SHIM_MARGIN: Final = 2.0
 _MAX_WAIT: Final = 1.0
 _MAX_AGE: Final = 30.0
 _READS_PER_STEP: Final = 16
+_BUSY_SECONDS: Final = 2.0  # for the busy workers before one is replaced: meanwhile no output is read
 
 
 @dataclass(slots=True)
 class _RunningWorker:
-    """A worker's processes. `kill_at`: when its process group is killed; `exited`: its exit was recorded;
-    `output_closed`: it closed its output; `reaped`: its shim has exited."""
+    """A worker's processes. `grace`: its seconds from SIGTERM to SIGKILL; `kill_at`: when its process group
+    is killed; `exited`: its exit was recorded; `output_closed`: it closed its output; `reaped`: its shim has
+    exited."""
 
     process: WorkerProcess
+    grace: float
     kill_at: float | None = None
     exited: bool = False
     output_closed: bool = False
@@ -62,6 +67,8 @@ class ProcessTarget:
         self._task = Supervised(f"workers {name}", self._step, max_age=_MAX_AGE)
         self._running = False
         self._closing = False
+        self._grace_changed = False
+        self._no_replacement = ProblemLog(log, "workers not replaced", None)
         self._all_reaped = threading.Event()
         self._workers: dict[int, _RunningWorker] = {}
         self._selector = selectors.DefaultSelector()
@@ -79,7 +86,10 @@ class ProcessTarget:
         now = monotonic()
         with self._lock:
             slots = self._slots
-            return Ok(Workers(slots.requested, slots.ready(now), slots.start_seconds(now)))
+            grace = self._settings.grace_seconds
+            return Ok(
+                Workers(slots.requested, slots.ready(now), slots.start_seconds(now), grace_seconds=grace)
+            )
 
     def idle(self, deadline: Deadline) -> int | None:
         """By what the exporter reports, if every job has the name of one of these workers."""
@@ -107,6 +117,29 @@ class ProcessTarget:
         self._wake_up()
         return Applied(new)
 
+    def change(self, settings: ProcessSettings, busy: BusyLookup | None) -> None:
+        """Apply changed settings. Those that a process is started with replace the workers, one after the
+        other; the others apply at once. Workers that are leaving keep their grace period, and those that are
+        replaced too."""
+        with self._lock:
+            before, self._settings, self._busy = self._settings, settings, busy
+            outdated = _started_with(before) != _started_with(settings)
+            self._slots.change(settings.ready_seconds, outdated=outdated)
+            self._grace_changed = self._grace_changed or not outdated
+            count = self._slots.requested
+        if outdated and count:
+            log.info("replacing workers", extra={"target": self._name, "workers": count})
+        self._wake_up()
+
+    def start_times(self) -> tuple[float, ...]:
+        """Since the start, after those that were restored: at most 100."""
+        with self._lock:
+            return self._slots.start_times(monotonic())
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        with self._lock:
+            self._slots.restore_start_times(seconds)
+
     def close(self) -> None:
         """Terminate all workers and wait: the grace period, and a few seconds for a shim that hangs."""
         with self._lock:
@@ -116,7 +149,8 @@ class ProcessTarget:
             self._slots.resize(0, monotonic(), {})
         if self._running:
             self._wake_up()
-            self._all_reaped.wait(self._settings.grace_seconds + 2 * _SHIM_MARGIN)
+            graces = [worker.grace for worker in list(self._workers.values())]
+            self._all_reaped.wait(max([self._settings.grace_seconds, *graces]) + 2 * _SHIM_MARGIN)
             self._task.stop(0)
             self._wake_up()
             self._task.stop()
@@ -134,8 +168,13 @@ class ProcessTarget:
             due, leaving = self._slots.due(now), self._slots.leaving
             for number in due:
                 self._slots.mark_present(number)
+            settings = self._settings
+            grace_changed, self._grace_changed = self._grace_changed, False
         for number in due:
-            self._spawn(number)
+            self._spawn(number, settings)
+        if grace_changed:
+            self._set_grace(settings.grace_seconds)
+        self._replace(settings)
         for number in leaving:
             self._terminate(number)
         for key, _ in self._selector.select(self._seconds_to_wait()):
@@ -158,16 +197,40 @@ class ProcessTarget:
         kills = [worker.kill_at - now for worker in self._workers.values() if worker.kill_at is not None]
         return max(0.0, min([_MAX_WAIT, *kills, *([] if start is None else [start])]))
 
-    def _spawn(self, number: int) -> None:
+    def _replace(self, settings: ProcessSettings) -> None:
+        """The next step of a replacement, if there is one: a worker that starts, or one that leaves."""
+        with self._lock:
+            next_step = None if self._closing else self._slots.next_replacement(monotonic())
+        if next_step == "start":
+            problem = find_problem(settings)
+            self._no_replacement.report(problem.message if problem else "", target=self._name)
+            if problem is None:
+                with self._lock:
+                    self._slots.start_replacement(monotonic())
+                self._wake_up()
+        elif next_step == "retire":
+            busy = self._busy_numbers(Deadline.after(_BUSY_SECONDS))
+            with self._lock:
+                if self._slots.next_replacement(monotonic()) == "retire":  # it may have been scaled meanwhile
+                    self._slots.retire(busy)
+            self._wake_up()
+
+    def _set_grace(self, seconds: float) -> None:
+        for worker in self._workers.values():
+            if not worker.process.terminating:
+                worker.grace = seconds
+                worker.process.set_grace(seconds)
+
+    def _spawn(self, number: int, settings: ProcessSettings) -> None:
         name = self._worker_name(number)
         try:
-            environ = environment(self._settings, name, os.environ)
-            process = WorkerProcess(shim_command(self._settings), environ)
+            environ = environment(settings, name, os.environ)
+            process = WorkerProcess(shim_command(settings), environ)
         except (OSError, ValueError, KeyError) as error:  # no further process, or the user was removed
             self._record_exit(number, f"not started: {error}")
             self._record_reaped(number)
             return
-        worker = self._workers[number] = _RunningWorker(process)
+        worker = self._workers[number] = _RunningWorker(process, settings.grace_seconds)
         self._selector.register(process.control, selectors.EVENT_READ, (number, worker, self._receive))
         self._selector.register(process.output, selectors.EVENT_READ, (number, worker, self._log_output))
 
@@ -175,7 +238,7 @@ class ProcessTarget:
         worker = self._workers.get(number)
         if worker is not None and not worker.process.terminating:
             worker.process.terminate()
-            worker.kill_at = monotonic() + self._settings.grace_seconds + _SHIM_MARGIN
+            worker.kill_at = monotonic() + worker.grace + _SHIM_MARGIN
             log.info("worker terminating", extra={"worker": self._worker_name(number)})
 
     def _receive(self, number: int, worker: _RunningWorker) -> None:
@@ -200,7 +263,7 @@ class ProcessTarget:
             worker.exited = True
             self._record_exit(number, "unknown: its shim was killed")
         if remaining:
-            worker.kill_at = monotonic() + self._settings.grace_seconds
+            worker.kill_at = monotonic() + worker.grace
         else:
             self._remove(number, worker)
 
@@ -283,3 +346,8 @@ class ProcessTarget:
     def _wake_up(self) -> None:
         with suppress(OSError):  # the pipe is full, so the thread wakes; or closed: there is none
             os.write(self._wake_writer, b"x")
+
+
+def _started_with(settings: ProcessSettings) -> object:
+    """The settings that a process has from its start to its end."""
+    return settings.command, settings.directory, settings.environment, settings.user

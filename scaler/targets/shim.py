@@ -7,8 +7,9 @@ the scaler died for whatever reason, the shim sends SIGTERM to the worker, SIGTE
 left once the worker has exited, and SIGKILL to all that is left after GRACE_SECONDS. It exits when no
 descendant is left.
 
-It writes `started PID` and `ended WAITSTATUS` to that socket. Run by its path with `-I -S`, it imports
-nothing of the project: one runs beside each worker.
+It writes `started PID` and `ended WAITSTATUS` to that socket, and reads `grace SECONDS` from it: another
+grace period, unless it has begun. Run by its path with `-I -S`, it imports nothing of the project: one runs
+beside each worker.
 """
 
 from __future__ import annotations
@@ -57,17 +58,26 @@ class _Supervisor:
         self._grace = grace
         self._kill_at: float | None = None
         self._signalled: set[int] = set()
+        self._partial = b""
 
     def run(self, signals: int) -> None:
         sources = [SCALER, signals]
         while self._reap():
             self._terminate_descendants()
             ready, _, _ = select.select(sources, [], [], None if self._kill_at is None else POLL_SECONDS)
-            closed = SCALER in ready and not _received(SCALER)
+            commands = _received(SCALER) if SCALER in ready else None
+            closed = commands == b""
             if closed:
                 sources.remove(SCALER)
+            elif commands:
+                self._obey(commands)
             if closed or (signals in ready and not _STOP_SIGNALS.isdisjoint(_received(signals))):
                 self._terminate_worker()
+
+    def _obey(self, received: bytes) -> None:
+        *lines, self._partial = (self._partial + received).split(b"\n")
+        for line in lines:
+            self._grace = float(line.removeprefix(b"grace "))
 
     def _reap(self) -> bool:
         """Reap exited processes; whether any descendant is left."""

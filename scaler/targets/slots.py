@@ -1,4 +1,4 @@
-"""Which workers are requested, when each is started, and which are terminated first: no process, no clock.
+"""Which workers are requested, when each is started, replaced and terminated: no process, no clock.
 
 Times are seconds on any monotonic clock.
 """
@@ -6,9 +6,9 @@ Times are seconds on any monotonic clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from service.quantiles import quantile
 
@@ -22,7 +22,8 @@ _START_TIMES: Final = 100
 class Slot:
     """A slot for one worker. `due_at`: when a process was last due to start; `present`: there is a process,
     or a descendant of it; `started_at`: when the worker started, None while none runs; `leaving`: to be
-    terminated; `failures`: short runs in a row."""
+    terminated; `outdated`: it runs with settings that have changed, and is replaced; `failures`: short runs
+    in a row."""
 
     number: int
     due_at: float
@@ -30,6 +31,7 @@ class Slot:
     started_at: float | None = None
     ready: bool = False
     leaving: bool = False
+    outdated: bool = False
     failures: int = 0
 
 
@@ -44,19 +46,24 @@ class WorkerExit:
 
 
 class WorkerSlots:
-    """The slots of one target. A number belongs to one worker until all its processes are reaped."""
+    """The slots of one target. A number belongs to one worker until all its processes are reaped.
+
+    Outdated workers are replaced one after the other: an additional one starts, and once it is ready an
+    outdated one leaves. There is at most one more than requested, beside those that are leaving.
+    """
 
     def __init__(self, ready_seconds: float, pause: Callable[[int], float]) -> None:
         """`pause` returns the seconds of backoff after so many short runs in a row."""
         self._ready_seconds = ready_seconds
         self._pause = pause
         self._slots: dict[int, Slot] = {}
+        self._requested = 0
         self._start_times: deque[float] = deque(maxlen=_START_TIMES)
 
     @property
     def requested(self) -> int:
-        """Requested workers."""
-        return sum(not slot.leaving for slot in self._slots.values())
+        """Requested workers, without the additional one of a replacement."""
+        return self._requested
 
     @property
     def numbers(self) -> list[int]:
@@ -70,11 +77,51 @@ class WorkerSlots:
 
     def resize(self, count: int, now: float, busy: Mapping[int, bool]) -> None:
         """Request so many workers. `busy` may contain all, some or none of the workers."""
-        while self.requested < count:
-            number = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
-            self._slots[number] = Slot(number, due_at=now)
-        staying = [slot for slot in self._slots.values() if not slot.leaving]
-        for slot in victims(staying, len(staying) - count, busy):
+        self._requested = count
+        for _ in range(count - len(self._staying)):
+            self._add(now)
+        staying = self._staying
+        self._let_go(victims(staying, len(staying) - count, busy))
+
+    def change(self, ready_seconds: float, *, outdated: bool) -> None:
+        """The ready time changed; `outdated`: so did what a process is started with."""
+        self._ready_seconds = ready_seconds
+        for slot in self._staying:
+            slot.outdated = slot.outdated or (outdated and slot.present)
+
+    def next_replacement(self, now: float) -> Literal["start", "retire"] | None:
+        """What the replacement of outdated workers needs now: `start_replacement`, `retire`, or to wait."""
+        staying = self._staying
+        outdated, more = any(slot.outdated for slot in staying), len(staying) > self._requested
+        if not outdated:
+            return "retire" if more else None
+        if self.leaving:
+            return None
+        if not more:
+            return "start"
+        self._update_ready(now)
+        return "retire" if all(slot.ready for slot in staying if not slot.outdated) else None
+
+    def start_replacement(self, now: float) -> None:
+        """One more worker than requested, until `retire`."""
+        self._add(now)
+
+    def retire(self, busy: Mapping[int, bool]) -> None:
+        """One outdated worker leaves, by the order of a scale-in; without any, one that is too many."""
+        staying = self._staying
+        outdated = [slot for slot in staying if slot.outdated]
+        self._let_go(victims(outdated or staying, min(1, len(staying) - self._requested), busy))
+
+    @property
+    def _staying(self) -> list[Slot]:
+        return [slot for slot in self._slots.values() if not slot.leaving]
+
+    def _add(self, now: float) -> None:
+        number = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
+        self._slots[number] = Slot(number, due_at=now)
+
+    def _let_go(self, slots: Iterable[Slot]) -> None:
+        for slot in slots:
             slot.leaving = True
             if not slot.present:
                 del self._slots[slot.number]
@@ -109,20 +156,28 @@ class WorkerSlots:
     def mark_reaped(self, number: int, now: float) -> None:
         """No process of it is left."""
         slot = self._slots[number]
-        slot.present = False
+        slot.present = slot.outdated = False  # the next one starts with the settings as they are then
         slot.due_at = max(slot.due_at, now)
         if slot.leaving:
             del self._slots[number]
 
     def ready(self, now: float) -> int:
-        """Workers that can take jobs: running for the ready time and not leaving."""
+        """Workers that can take jobs: running for the ready time and not leaving; at most those requested."""
         self._update_ready(now)
-        return sum(slot.ready and not slot.leaving for slot in self._slots.values())
+        return min(self._requested, sum(slot.ready for slot in self._staying))
 
     def start_seconds(self, now: float) -> float | None:
         """The 0.9-quantile of the last start times, from when a worker was due to when it was ready."""
+        return quantile(self.start_times(now), 0.9)
+
+    def start_times(self, now: float) -> tuple[float, ...]:
+        """The last start times in seconds, the newest last."""
         self._update_ready(now)
-        return quantile(self._start_times, 0.9)
+        return tuple(self._start_times)
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        """Those that were measured before, as older than any since."""
+        self._start_times = deque((*seconds, *self._start_times), maxlen=_START_TIMES)
 
     def _update_ready(self, now: float) -> None:
         for slot in self._slots.values():
@@ -134,12 +189,13 @@ class WorkerSlots:
 
 def victims(staying: Iterable[Slot], count: int, busy: Mapping[int, bool]) -> list[Slot]:
     """The `count` slots to terminate: first those without a worker, then idle workers, then those of unknown
-    state, then busy ones; among equals the youngest."""
+    state, then busy ones; among equals outdated ones, then the youngest."""
 
-    def rank(slot: Slot) -> tuple[bool, int, float, int]:
+    def rank(slot: Slot) -> tuple[bool, int, bool, float, int]:
         state = busy.get(slot.number)
         busyness = 1 if state is None else 2 if state else 0
-        return (slot.started_at is not None, busyness, -(slot.started_at or slot.due_at), -slot.number)
+        age = slot.started_at or slot.due_at
+        return (slot.started_at is not None, busyness, not slot.outdated, -age, -slot.number)
 
     return sorted(staying, key=rank)[: max(0, count)]
 

@@ -83,6 +83,11 @@ class WorkerProcess:
         with suppress(OSError):  # it has exited already
             self.control.shutdown(socket.SHUT_WR)
 
+    def set_grace(self, seconds: float) -> None:
+        """Another grace period; of no effect once the worker is being terminated."""
+        with suppress(OSError):  # it has exited already
+            self.control.send(f"grace {seconds:f}\n".encode())
+
     def receive(self) -> tuple[list[ShimMessage], bool]:
         """New messages of the shim, and whether the shim still runs."""
         try:

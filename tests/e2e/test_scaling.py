@@ -247,6 +247,81 @@ def test_without_prometheus_nothing_scales_in_and_the_scaler_recovers(world: Wor
             )
 
 
+@contextmanager
+def steady_load(world: World, per_second: int) -> Iterator[None]:
+    """Jobs of a second each that come evenly, until the block ends."""
+    config = world.config.read_text()
+    world.config.write_text(config.replace(f'WORKER_JOB_MS: "{JOB_MS}"', 'WORKER_JOB_MS: "1000"'))
+    stopping = threading.Event()
+
+    def add() -> None:
+        while not stopping.wait(1 / per_second):
+            world.burst(1)
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def settled(recorder: StepRecorder) -> int:
+    """The number of workers once it has been the same, and all were ready, for 15 steps."""
+
+    def same() -> int:
+        steps = recorder.steps[-15:]
+        numbers = {counts(step) for step in steps}
+        requested_now, ready = next(iter(numbers), (0, 0))
+        settles = len(steps) == 15 and len(numbers) == 1 and requested_now == ready
+        return requested_now if settles and requested_now > 1 else 0
+
+    return wait_until(same, what="a number of workers that stays", seconds=120)
+
+
+def counts(step: TargetStep) -> tuple[int, int | None]:
+    """Requested and ready workers; of a target that was not read 0 and None."""
+    return (
+        (step.workers.value.requested, step.workers.value.ready)
+        if isinstance(step.workers, Ok)
+        else (0, None)
+    )
+
+
+def test_a_restart_of_prometheus_or_of_the_scaler_changes_nothing(world: World) -> None:
+    """By one worker the number may differ, as the rate is measured again."""
+    with steady_load(world, per_second=6):
+        with scaling(world) as recorder:
+            before = settled(recorder)
+            first = len(recorder.results)
+            world.prometheus.process.stop()
+            wait_until(
+                lambda: (step := recorder.last()) and "MetricsStale" in step.conditions,
+                what="Prometheus is missed",
+                seconds=60,
+            )
+            world.prometheus.start_again()
+            wait_until(
+                lambda: (step := recorder.last()) and "MetricsStale" not in step.conditions,
+                what="there are metrics again",
+                seconds=60,
+            )
+            back = len(recorder.results)
+            wait_until(lambda: len(recorder.results) > back + 20, what="twenty steps more", seconds=60)
+            steps = recorder.steps
+        assert {requested(step) for step in steps[first:back]} == {before}
+        assert all(abs(requested(step) - before) <= 1 for step in steps[back:])
+        with scaling(world) as again:
+            wait_until(lambda: len(again.results) > 30, what="thirty steps", seconds=120)
+            steps = again.steps
+        assert all(abs(requested(step) - before) <= 1 for step in steps)
+        assert all(abs((step.desired or 0) - before) <= 1 for step in steps)
+    assert world.bullmq.counts("mail")["failed"] == 0
+    ids = world.ran()
+    assert len(ids) == len(set(ids)), "a job was run twice"
+
+
 def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {
         name: value

@@ -147,6 +147,7 @@ def _scaler_status() -> Any:
         ),
         acted=Applied(5),
         activity=Activity(300.0, 120.0, 0.1, 0.5),
+        since={"Overridden": 101.0},
     )
     return scaler_view(
         StepResult(1001.0, 0.1, (step,)),

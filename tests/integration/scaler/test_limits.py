@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +61,12 @@ class BullMQWorkers:
             self.bullmq.stop_worker(self.workers.pop())
         self.most = max(self.most, new)
         return Applied(new)
+
+    def start_times(self) -> tuple[float, ...]:
+        return ()
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        """It measures none."""
 
     def close(self) -> None:
         self.scale(len(self.workers), 0, Deadline.after(10))

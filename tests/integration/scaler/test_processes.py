@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def _logged(caplog: pytest.LogCaptureFixture) -> None:
 def workers(target: Target) -> Workers:
     outcome = target.read(SOON)
     assert isinstance(outcome, Ok)
-    return outcome.value
+    assert outcome.value.grace_seconds is not None
+    return replace(outcome.value, grace_seconds=None)
 
 
 def until_ready(target: Target, count: int) -> None:

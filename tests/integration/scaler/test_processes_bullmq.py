@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from exporter.config.settings import ExporterSettings
+from exporter.run import Exporter
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.redis import RedisServer
-from scaler.busy import BusyLookup, WorkerJobs
+from scaler.busy import BusyLookup, ExporterBusy, WorkerJobs
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied
 from scaler.targets.process import ProcessTarget
@@ -70,6 +73,10 @@ def named(bullmq: BullMQ, queue: str) -> set[str]:
     return {worker["rawname"].rpartition(":w:")[2] for worker in bullmq.queue(queue, "getWorkers")}
 
 
+def until_named(bullmq: BullMQ, queue: str, names: set[str]) -> None:
+    wait_until(lambda: named(bullmq, queue) == names, what=f"{names} are there", seconds=60)
+
+
 def ran(redis: RedisServer, queue: str) -> list[str]:
     return redis.cli("lrange", f"ran:{queue}", 0, -1).split()
 
@@ -101,6 +108,23 @@ def test_one_to_four_to_one_while_jobs_run(redis_server: RedisServer, how: str) 
         bullmq.wait_for_counts(queue, {"completed": jobs, "active": 0, "failed": 0}, seconds=60)
         assert sorted(map(int, ran(redis_server, queue))) == list(range(1, jobs + 1))
         assert stalled(redis_server, queue) == 0
+
+
+def test_workers_are_replaced_while_jobs_run_and_no_job_is_repeated(redis_server: RedisServer) -> None:
+    given, jobs = settings(redis_server, "replaced", job_ms=150), 400
+    with BullMQ(6, url=redis_server.url) as bullmq, workers(given) as target:
+        target.scale(0, 3, SOON)
+        until_named(bullmq, "replaced", {"bull-1", "bull-2", "bull-3"})
+        before = set(pids().values())
+        bullmq.add_bulk("replaced", jobs)
+        changed = given.environment | {"WORKER_JOB_MS": "151"}
+        target.change(given.model_copy(update={"environment": changed}), None)
+        wait_until(
+            lambda: len(pids()) == 3 and not before & set(pids().values()), what="all are new", seconds=60
+        )
+        bullmq.wait_for_counts("replaced", {"completed": jobs, "active": 0, "failed": 0}, seconds=60)
+        assert sorted(map(int, ran(redis_server, "replaced"))) == list(range(1, jobs + 1))
+        assert stalled(redis_server, "replaced") == 0
 
 
 def test_jobs_in_hand_are_finished_when_the_scaler_closes(redis_server: RedisServer) -> None:
@@ -145,6 +169,55 @@ def test_jobs_in_hand_are_finished_when_the_scaler_is_killed(redis_server: Redis
         done = ran(redis_server, "killed")
         assert (counts["active"], counts["failed"]) == (0, 0)
         assert counts["completed"] == len(done) == len(set(done)) == 50 - counts["waiting"]
+
+
+def pids() -> dict[str, int]:
+    """The worker processes that run, by their names."""
+    found = {}
+    for pid in left():
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.name() == "node":
+                found[process.environ()["OXHERD_WORKER"]] = pid
+    return found
+
+
+def test_by_the_exporter_the_youngest_worker_stays_if_it_is_the_busy_one(redis_server: RedisServer) -> None:
+    """Its job takes longer than the grace: were it sent away, the job would be killed and run again."""
+    exporter = Exporter(
+        ExporterSettings.model_validate(
+            {
+                "listen": "127.0.0.1:0",
+                "redis": {"url": redis_server.url},
+                "bullmq": {"queues": ["youngest"]},
+            }
+        )
+    )
+    exporter.start()
+    busy = ExporterBusy(f"http://{exporter.address}", "bull", ["youngest"])
+    given = settings(redis_server, "youngest", job_ms=8000).model_copy(update={"grace_seconds": 1.0})
+    try:
+        with BullMQ(6, url=redis_server.url) as bullmq, workers(given, busy=busy) as target:
+            for count in (1, 2, 3):
+                target.scale(count - 1, count, SOON)
+                everyone = {f"bull-{number}" for number in range(1, count + 1)}
+                until_named(bullmq, "youngest", everyone)
+            oldest = [pids()[name] for name in ("bull-1", "bull-2")]
+            for pid in oldest:
+                os.kill(pid, signal.SIGSTOP)
+            bullmq.add("youngest")
+            bullmq.wait_for_counts("youngest", {"active": 1}, seconds=30)
+            for pid in oldest:
+                os.kill(pid, signal.SIGCONT)
+            assert redis_server.cli("hget", "bull:youngest:1", "pb") == "bull-3"
+            wait_until(lambda: target.idle(SOON) == 2, what="the exporter reports the job", seconds=30)
+            assert target.scale(3, 2, SOON) == Applied(2)
+            bullmq.wait_for_counts("youngest", {"completed": 1}, seconds=60)
+            assert "bull-3" in named(bullmq, "youngest")
+            assert ran(redis_server, "youngest") == ["1"]
+            assert stalled(redis_server, "youngest") == 0
+    finally:
+        exporter.stop()
 
 
 def test_the_idle_worker_goes_and_the_busy_one_stays(redis_server: RedisServer) -> None:

@@ -11,11 +11,13 @@ from scaler import controller
 from scaler.commands.tables import scaling_table
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
-from scaler.decision.step import TargetMemory
 from scaler.metrics import metrics
 from scaler.model import Applied, Missing, NotApplied, Override, QueueSample, TargetMetrics, Workers
+from scaler.state.learned import Learned, dump_learned
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState
+from scaler.step_result import StepCounters
+from scaler.transitions import transitions_of
 from scaler.views import scaler_view
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
@@ -29,13 +31,17 @@ class FakeTarget:
     calls: list[tuple[int, int]] = field(default_factory=list)
     idle_workers: int | None = None
     asked_idle: int = 0
+    measured_starts: tuple[float, ...] = ()
+    contested: str | None = None
+    grace: float | None = None
 
     def idle(self, deadline: Deadline) -> int | None:
         self.asked_idle += 1
         return self.idle_workers
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
-        return self.broken or Ok(Workers(self.requested, self.requested))
+        workers = Workers(self.requested, self.requested, contested=self.contested, grace_seconds=self.grace)
+        return self.broken or Ok(workers)
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         self.calls.append((old, new))
@@ -43,6 +49,12 @@ class FakeTarget:
             return self.refuses
         self.requested = new
         return Applied(new)
+
+    def start_times(self) -> tuple[float, ...]:
+        return self.measured_starts
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        self.measured_starts = tuple(seconds)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -67,11 +79,11 @@ class RecordingState(LiveState):
 
     def __init__(self, overrides: Mapping[str, Override] | None = None) -> None:
         super().__init__(None)
-        self.saved: dict[str, TargetMemory] = {}
+        self.saved: dict[str, Learned] = {}
         self.update(lambda state: replace(state, operator=OperatorState(overrides or {})))
 
-    def save(self, memories: Mapping[str, TargetMemory], *, at_once: bool = False) -> None:
-        self.saved = dict(memories)
+    def save(self, learned: Mapping[str, Learned], *, at_once: bool = False) -> None:
+        self.saved = dict(learned)
 
     @property
     def changes(self) -> list[tuple[str, int, int, str]]:
@@ -305,3 +317,127 @@ def test_what_is_unknown_of_a_target_is_reported_and_takes_no_more_than_its_shar
     assert [record.error for record in caplog.records if record.message == "target failing"] == [  # type: ignore[attr-defined]
         unknown.message
     ]
+
+
+PAUSED = OperatorState(paused=frozenset({"mail"}))
+
+
+@pytest.mark.parametrize("how", ["paused", "disabled", "contested", "dry run", "overridden"])
+def test_the_policys_number_is_there_whatever_else_decides(how: str) -> None:
+    override = Override(3, "a sale", "ann", 0.0)
+    state = RecordingState({"mail": override} if how == "overridden" else {})
+    if how == "paused":
+        state.update(lambda before: replace(before, operator=PAUSED))
+    mail = FakeTarget(contested="conflict: HorizontalPodAutoscaler mail" if how == "contested" else None)
+    policy = POLICY.model_copy(update={"enabled": how != "disabled"})
+    result = Controller(state).step(
+        FakeMetrics({"mail": 40}), [Managed("mail", policy, mail)], 5.0, dry_run=how == "dry run"
+    )
+    [step] = result.steps
+    assert step.recommended == 8
+    assert step.desired == {"dry run": 8, "overridden": 3}.get(how, 2)
+    families = {family.name: family.samples for family in metrics(result, Controller(state).counters)}
+    assert [sample.value for sample in families["oxherd_scaler_recommended_replicas"]] == [8]
+    view = scaler_view(result, version="1", uptime=1.0, actions=(), origins={})
+    assert view["targets"][0]["recommended"] == 8
+
+
+def test_the_policys_number_is_within_the_bounds_and_absent_without_metrics() -> None:
+    targets = {"much": 4000.0, "none": 0.0, "blind": None}
+    result = Controller(RecordingState()).step(
+        FakeMetrics(targets), managed(**{name: FakeTarget() for name in targets}), 5.0
+    )
+    assert [step.recommended for step in result.steps] == [10, 2, None]
+    families = {family.name: family.samples for family in metrics(result, StepCounters())}
+    assert len(families["oxherd_scaler_recommended_replicas"]) == 2
+
+
+def test_a_condition_keeps_the_time_at_which_it_began() -> None:
+    controller, mail = Controller(RecordingState()), FakeTarget()
+    first = controller.step(FakeMetrics({"mail": None}), managed(mail=mail), 5.0)
+    second = controller.step(FakeMetrics({"mail": None}), managed(mail=mail), 5.0)
+    assert second.time > first.time
+    assert second.steps[0].since == {"Active": first.time, "MetricsStale": first.time}
+    view = scaler_view(second, version="1", uptime=1.0, actions=(), origins={})
+    assert view["targets"][0]["conditions_since"] == second.steps[0].since
+    third = controller.step(FakeMetrics({"mail": 1}), managed(mail=mail), 5.0)
+    assert third.steps[0].since == {"Active": first.time}
+    again = controller.step(FakeMetrics({"mail": None}), managed(mail=mail), 5.0)
+    assert again.steps[0].since["MetricsStale"] == again.time
+
+
+class LongJobs:
+    """Each of 10 jobs took `seconds` since the sample before, 10 s earlier."""
+
+    def __init__(self) -> None:
+        self.at, self.count, self.total = now() - 60, 0.0, 0.0
+        self.seconds = 57.0
+
+    def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+        self.at, self.count, self.total = self.at + 10, self.count + 10, self.total + 10 * self.seconds
+        sample = QueueSample(
+            self.at, 0, 0, self.count, 0.0, duration_sum=self.total, duration_count=self.count
+        )
+        return {"mail": TargetMetrics(("mail-queue",), sample)}
+
+
+def test_jobs_that_run_longer_than_the_grace_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    controller, jobs, mail = Controller(RecordingState()), LongJobs(), FakeTarget(grace=5.0)
+    policy = POLICY.model_copy(update={"metrics_max_age_seconds": 3600.0})
+    controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
+    controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
+    result = controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
+    [step] = result.steps
+    assert "GraceTooShort" in step.conditions
+    [record] = [record for record in caplog.records if record.message == "grace period too short"]
+    assert (vars(record)["target"], vars(record)["run_seconds"]) == ("mail", 57.0)
+    assert "grace period of 5 s" in vars(record)["why"]
+    [transition] = [
+        change for change in transitions_of(step, frozenset()) if change.reason == "GraceTooShort"
+    ]
+    assert transition.trouble
+    assert transition.message == step.warnings[0]
+    assert "jobs run 57 s on average, longer than the grace period of 5 s" in step.warnings[0]
+    families = {family.name: family.samples for family in metrics(result, controller.counters)}
+    conditions = {sample.labels["condition"]: sample.value for sample in families["oxherd_scaler_condition"]}
+    assert conditions["GraceTooShort"] == 1
+
+
+@pytest.mark.parametrize("grace", [60.0, None])
+def test_a_grace_that_is_long_enough_or_not_known_is_no_warning(grace: float | None) -> None:
+    controller, jobs, mail = Controller(RecordingState()), LongJobs(), FakeTarget(grace=grace)
+    policy = POLICY.model_copy(update={"metrics_max_age_seconds": 3600.0})
+    controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
+    controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
+    result = controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
+    assert "GraceTooShort" not in result.steps[0].conditions
+
+
+def remembering(learned: Learned) -> LiveState:
+    state = LiveState(None)
+    state.update(lambda before: replace(before, learned={"mail": dump_learned(learned)}))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("where", "before", "requested"),
+    [("here", 4, 4), ("here", 99, 10), ("here", None, 0), ("in a cluster", 4, 0)],
+)
+def test_workers_that_ended_with_the_scaler_are_there_again_within_the_bounds(
+    where: str, before: int | None, requested: int
+) -> None:
+    workers = where == "here"
+    mail = FakeTarget(requested=0)
+    controller = Controller(remembering(Learned(None, (1.5, 2.5), before)))
+    controller.restore(managed(mail=mail), workers=workers)
+    assert (mail.requested, mail.measured_starts) == (requested, (1.5, 2.5))
+    mail.requested = 7
+    controller.restore(managed(mail=mail), workers=workers)
+    assert mail.requested == 7, "once, not in every step"
+
+
+def test_the_number_and_the_start_times_are_saved_with_what_was_learned() -> None:
+    state, mail = RecordingState(), FakeTarget(measured_starts=(1.5,))
+    Controller(state).step(FakeMetrics({"mail": 40}), managed(mail=mail), 5.0)
+    assert (state.saved["mail"].workers, state.saved["mail"].start_times) == (8, (1.5,))
+    assert state.saved["mail"].memory is not None

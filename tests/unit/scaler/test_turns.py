@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,12 @@ class LimitedTarget:
         self.writes.append((old, new))
         self.requested = new
         return Applied(new)
+
+    def start_times(self) -> tuple[float, ...]:
+        return ()
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        """It measures none."""
 
     def close(self) -> None:
         """There is nothing to close."""

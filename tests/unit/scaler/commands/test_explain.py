@@ -1,51 +1,19 @@
 from __future__ import annotations
 
 import io
-import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from scaler.commands.explain import NoTargetError, explanation, find_target_view
-from scaler.config.settings import PolicySettings
-from scaler.decision.step import step
-from scaler.model import Control, Observation, QueueSample, Workers
-from scaler.step_result import StepResult, TargetStep
-from scaler.views import scaler_view
-from service.outcome import Ok
-
-
-def view(
-    waiting: float, *, policy: str = "wait_target", since: float = 1005.0, **sample: Any
-) -> dict[str, Any]:
-    """As the scaler would show it after two samples; jobs wait since this time."""
-    settings = PolicySettings.model_validate(
-        {"policy": policy, "worker_concurrency": 4, "max_workers": 40, "cooldown_seconds": 0}
-    )
-    memory = None
-    decided: list[TargetStep] = []
-    for at in (since - 5.0, *([since] if since < 1005 else []), 1005.0):
-        figures = QueueSample(at, waiting if at >= since else 0, 8, completed=10 * at, failed=0.0, due=0.0)
-        figures = replace(figures, **sample)
-        observation = Observation(at, 2, 2, figures, 25.0)
-        decision, memory = step(settings, 5.0, observation, Control(), memory)
-        workers = Ok(Workers(2, 2, 25.0))
-        decided = [
-            TargetStep("mailer", ("mail", "mail-retry"), settings, at, workers, figures, Control(), decision)
-        ]
-    shown = scaler_view(
-        StepResult(1005.0, 0.1, tuple(decided)), version="1", uptime=1.0, actions=(), origins={}
-    )
-    data: dict[str, Any] = json.loads(json.dumps(shown))
-    return data
+from tests.support.scaling_view import view
 
 
 def lines(shown: dict[str, Any], name: str = "mailer") -> list[str]:
     stream = io.StringIO()
     console = Console(file=stream, width=200, markup=False, highlight=False)
-    console.print(explanation(find_target_view(shown, name)))
+    console.print(explanation(shown, find_target_view(shown, name)))
     return [" ".join(line.split()) for line in stream.getvalue().splitlines() if line.strip("─ ")]
 
 
@@ -57,18 +25,35 @@ def test_large_numbers_are_written_out() -> None:
 
 def test_the_four_needs_and_which_is_the_most() -> None:
     text = lines(view(400.0))
-    assert text[0].startswith("mailer: 2 workers requested, ")
-    assert lines(view(0.0) | {"targets": [view(0.0)["targets"][0] | {"current": 1}]})[0].startswith(
-        "mailer: 1 worker requested, "
-    )
-    assert "400 wait, 8 run, 0 more are due within 60 s; the oldest waits" in text[1]
-    assert "jobs/s come" in text[2]
-    assert text[3] == "workers start in 25 s; those of this decision help in 30 s"
-    assert "is expected to wait" in text[4]
-    needs = {line.split()[0]: line for line in text[6:10]}
+    assert text[0].startswith("mailer: 2 -> 36 workers (queue): 400 wait and 8 run, ")
+    assert text[1] == "workers: 2 current, 2 ready, 36 desired, 36 recommended; policy wait_target"
+    assert "400 wait, 8 run, 0 more are due within 60 s; the oldest waits" in text[2]
+    assert "jobs/s come" in text[3]
+    assert text[4] == "workers start in 25 s; those of this decision help in 30 s"
+    assert "is expected to wait" in text[5]
+    assert text[6] == "figures are 0.0 s old; conditions: Active"
+    needs = {line.split()[0]: line for line in text[8:12]}
     assert list(needs) == ["queue", "load", "due", "kept"]
     assert [name for name, line in needs.items() if "<- most" in line] == ["queue"]
-    assert text[-1].startswith("queue: ")
+    assert text[12:15] == ["guards", "- none changed the number", "- bounds: 2 to 40 workers"]
+
+
+def test_the_guards_that_changed_the_number_are_listed() -> None:
+    text = lines(view(400.0, settings={"max_workers": 5, "max_step_up": 1}))
+    guards = text[text.index("guards") + 1 : text.index("what would change it")]
+    assert guards == [
+        "- 36 proposed: at most 1 more in one step",
+        "- bounds: 2 to 5 workers, at most 1 more in one step",
+    ]
+
+
+def test_it_fits_80_columns() -> None:
+    for shown in (view(400.0), view(400.0, active=0.0, held=400.0), view(40.0, policy="threshold")):
+        stream = io.StringIO()
+        Console(file=stream, width=80, markup=False, highlight=False).print(
+            explanation(shown, shown["targets"][0])
+        )
+        assert max(map(len, stream.getvalue().splitlines())) <= 80
 
 
 def test_a_pause_has_a_row_of_its_own() -> None:
@@ -77,8 +62,8 @@ def test_a_pause_has_a_row_of_its_own() -> None:
 
 def test_another_policy_shows_its_figures() -> None:
     text = lines(view(40.0, policy="threshold"))
-    assert "waiting 40" in text
-    assert text[-1].startswith("waiting: 40 jobs wait")
+    assert "waiting 40, active 8, load_factor 1, target_waiting 5" in text
+    assert text[0].startswith("mailer: 2 -> 8 workers (waiting): 40 jobs wait")
 
 
 def test_a_queue_finds_its_target() -> None:

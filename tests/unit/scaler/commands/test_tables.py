@@ -17,7 +17,7 @@ def view() -> dict[str, Any]:
     return status | {"enabled": False, "dry_run": True, "leading": False}
 
 
-def lines(view: dict[str, Any], width: int = 200) -> list[str]:
+def lines(view: dict[str, Any], width: int = 250) -> list[str]:
     """With single spaces."""
     stream = io.StringIO()
     Console(file=stream, width=width, markup=False, highlight=False).print(scaling_table(view))
@@ -30,11 +30,12 @@ def test_in_english(view: dict[str, Any]) -> None:
     assert dry_run == "dry run: nothing is changed"
     assert not_leader == "another scaler is the leader: this one changes nothing"
     assert head == (
-        "target queues workers ready bounds waiting active load util jobs/min run avg wait conditions "
+        "target queues workers ready bounds waiting active load util jobs/min run avg wait age conditions "
         "last decision"
     )
     assert target == (
-        "mail mail 2 -> 5 2 2 to 10 5 2 0.70 20 % 120 500 ms 1.0 s Overridden override: 5 by b: a"
+        "mail mail 2 -> 5 2 2 to 10 5 2 0.70 20 % 120 500 ms 1.0 s 1 s Overridden 15 min "
+        "2 -> 5 workers, not applied (override): n, for 0 s more; the metrics call for 3"
     )
     assert override == "mail: 5 workers until 1970-01-01 00:00:02 UTC, by b: a"
     assert action == "1970-01-01 00:00:01 UTC mail 1 -> 5 (x)"
@@ -47,8 +48,8 @@ def test_in_indonesian(view: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
     assert dry_run == "uji coba: tidak ada yang diubah"
     assert not_leader == "scaler lain adalah pemimpin: yang ini tidak mengubah apa pun"
     assert head == (
-        "target antrean worker siap batas menunggu aktif beban utilisasi job/mnt proses rata2 tunggu kondisi "
-        "keputusan terakhir"
+        "target antrean worker siap batas menunggu aktif beban utilisasi job/mnt proses rata2 tunggu usia "
+        "kondisi keputusan terakhir"
     )
     assert target.startswith("mail mail 2 -> 5 2 2 sampai 10 5 2 0.70")
     assert override == "mail: 5 worker sampai 1970-01-01 00:00:02 UTC, oleh b: a"
@@ -81,10 +82,38 @@ def test_on_a_narrow_terminal_no_cell_is_broken(
     view: dict[str, Any], monkeypatch: pytest.MonkeyPatch, locale: str
 ) -> None:
     monkeypatch.setenv("LC_ALL", locale)
-    target = view["targets"][0] | {"name": "notifications", "sentence": "many words " * 20}
+    target = view["targets"][0] | {
+        "name": "notifications",
+        "reason": "load",
+        "sentence": "5 workers: " + "many words " * 20,
+        "notes": [],
+        "conditions": ["AtMax"],
+        "conditions_since": {"AtMax": view["time"] - 900},
+    }
     printed = lines(view | {"targets": [target]}, width=80)
     head, row = printed[3], printed[5]
     assert head.startswith("target worker")
-    assert row.startswith("notifications 2 -> 5 2 2 ")
-    assert row.endswith("Overridden")
-    assert " ".join(printed[6:10]) == "notifications: override: " + " ".join(["many words"] * 20)
+    assert row.startswith("notifications 2 -> 5 2 ")
+    assert row.endswith("AtMax 15 min")
+    head = "notifications: 2 -> 5 workers, not applied (load): "
+    assert " ".join(printed[6:10]) == head + " ".join(["many words"] * 20)
+
+
+def test_lines_of_a_sentence_are_indented_and_fit_80_columns(view: dict[str, Any]) -> None:
+    stream = io.StringIO()
+    target = view["targets"][0] | {"warnings": ["jobs run longer than the grace period " * 4]}
+    Console(file=stream, width=80, markup=False, highlight=False).print(
+        scaling_table(view | {"targets": [target, target | {"name": "x" * 30}]})
+    )
+    printed = stream.getvalue().splitlines()
+    assert max(map(len, printed)) <= 80
+    first = next(number for number, line in enumerate(printed) if line.startswith("mail: jobs run"))
+    assert printed[first + 1].startswith("  ")
+
+
+def test_conditions_have_the_time_that_they_hold(view: dict[str, Any]) -> None:
+    target = view["targets"][0] | {
+        "conditions": ["Active", "AtMax", "Paused"],
+        "conditions_since": {"Active": 1.0, "AtMax": view["time"] - 7500, "Paused": view["time"] - 61},
+    }
+    assert any("Active, AtMax 2 h, Paused 1 min" in line for line in lines(view | {"targets": [target]}))

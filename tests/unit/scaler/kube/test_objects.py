@@ -315,3 +315,13 @@ def test_the_fake_makes_no_new_version_of_what_does_not_change() -> None:
     content = {"Content-Type": "application/merge-patch+json"}
     first = fake.answer("PATCH", f"{path}/c", content, b'{"data": {"k": "v"}}')
     assert first == fake.answer("GET", f"{path}/c", {}, b"")
+
+
+@pytest.mark.parametrize(("pods", "seconds"), [({}, 30.0), ({"terminationGracePeriodSeconds": 600}, 600.0)])
+def test_the_grace_period_is_that_of_the_pods(pods: dict[str, Any], seconds: float) -> None:
+    spec = {"replicas": 1, "template": {"spec": pods}}
+    assert workload_of({"metadata": {}, "spec": spec}).grace_seconds == seconds
+
+
+def test_of_a_scale_the_grace_period_is_not_known() -> None:
+    assert workload_of_scale({"kind": "Scale", "spec": {}, "status": {}}).grace_seconds is None

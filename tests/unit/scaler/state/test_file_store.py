@@ -15,6 +15,7 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.step import initial_memory
 from scaler.model import Override
 from scaler.state.file_store import FileStore
+from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.state.model import State, StateError, to_json, with_override, with_pause, with_policy
 from scaler.state.store import StoreError, Update
@@ -64,7 +65,7 @@ def test_a_command_given_while_the_scaler_saves_is_not_lost(path: Path) -> None:
     state = LiveState(FileStore(str(path)))
     FileStore(str(path)).update(with_sale)  # not read yet
     state.record_action("mail", 1.0, 2, 3, "burst")
-    state.save({"mail": initial_memory(PolicySettings())})
+    state.save({"mail": Learned(initial_memory(PolicySettings()))})
     stored, problems = FileStore(str(path)).read()
     assert problems == []
     assert stored.operator.overrides == {"mail": SALE}
@@ -85,7 +86,7 @@ class Interrupted(FileStore):
 def test_a_command_given_just_after_the_scaler_saved_is_read(path: Path) -> None:
     state = LiveState(Interrupted(str(path)))
     state.record_action("mail", 1.0, 2, 3, "burst")
-    state.save({"mail": initial_memory(PolicySettings())})
+    state.save({"mail": Learned(initial_memory(PolicySettings()))})
     state.refresh()
     assert state.control("mail", 0.0).override == SALE
     state.close()
@@ -101,12 +102,12 @@ def test_an_update_returns_the_version_after_it(path: Path) -> None:
 
 def test_what_was_learned_is_there_after_a_restart(path: Path) -> None:
     first = LiveState(FileStore(str(path)))
-    memory = initial_memory(PolicySettings())
+    memory = Learned(initial_memory(PolicySettings()), (1.5, 2.25), 4)
     first.save({"mail": memory}, at_once=True)
     first.close()
     second = LiveState(FileStore(str(path)))
     assert second.recall("mail") == memory
-    assert second.recall("video") is None
+    assert second.recall("video") == Learned()
     second.close()
 
 
@@ -117,7 +118,7 @@ def test_learned_values_of_another_release_are_logged_and_dropped(
         to_json(State(learned={"mail": {"policy": "threshold", "learned": {"x": 1}, "guards": {}}}))
     )
     state = LiveState(FileStore(str(path)))
-    assert state.recall("mail") is None
+    assert state.recall("mail") == Learned()
     assert "learned state not usable" in caplog.text
     state.close()
 

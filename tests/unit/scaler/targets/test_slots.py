@@ -138,6 +138,99 @@ def test_the_order_of_termination(busy: dict[int, bool], order: list[int]) -> No
         assert [slot.number for slot in victims(slots, count, busy)] == order[: max(0, count)]
 
 
+def replaced(slots: WorkerSlots, now: float, busy: dict[int, bool] = NOBODY) -> list[str]:
+    """What a replacement does until it waits; workers start and exit at once, and are ready after 2 s."""
+    done = []
+    while (what := slots.next_replacement(now)) is not None:
+        if what == "start":
+            slots.start_replacement(now)
+            for number in slots.due(now):
+                slots.mark_present(number)
+                slots.mark_started(number, now)
+                done.append(f"start {number}")
+        else:
+            slots.retire(busy)
+            for number in slots.leaving:
+                slots.mark_exited(number, now)
+                slots.mark_reaped(number, now)
+                done.append(f"end {number}")
+    return done
+
+
+def test_outdated_workers_are_replaced_one_after_the_other_once_a_new_one_is_ready() -> None:
+    slots = grown(3)
+    slots.change(2.0, outdated=True)
+    assert replaced(slots, 100) == ["start 4"]
+    assert (slots.requested, slots.ready(100)) == (3, 3)
+    assert replaced(slots, 101.9) == []
+    assert replaced(slots, 102) == ["end 3", "start 3"]
+    assert replaced(slots, 104, {1: False, 2: True}) == ["end 1", "start 1"]
+    assert replaced(slots, 106) == ["end 2"]
+    assert (slots.requested, slots.ready(108), slots.numbers) == (3, 3, [4, 3, 1])
+    assert replaced(slots, 1000) == []
+
+
+def test_the_next_is_replaced_after_the_one_before_has_gone() -> None:
+    slots = grown(2)
+    slots.change(2.0, outdated=True)
+    replaced(slots, 100)
+    slots.ready(102)
+    slots.retire(NOBODY)
+    assert (slots.leaving, slots.next_replacement(200)) == ([2], None)
+    slots.mark_exited(2, 200)
+    slots.mark_reaped(2, 200)
+    assert slots.next_replacement(200) == "start"
+
+
+def test_a_new_worker_that_never_gets_ready_ends_no_old_one() -> None:
+    slots = grown(2)
+    slots.change(2.0, outdated=True)
+    replaced(slots, 100)
+    for at in (101, 111, 131):
+        slots.mark_exited(3, at)
+        slots.mark_reaped(3, at)
+        slots.mark_present(3)
+        slots.mark_started(3, at)
+        assert replaced(slots, at + 1) == []
+    assert slots.ready(140) == 2
+
+
+def test_a_worker_that_exits_is_restarted_with_the_new_settings_and_is_not_replaced() -> None:
+    slots = grown(1)
+    slots.change(2.0, outdated=True)
+    slots.mark_exited(1, 5)
+    slots.mark_reaped(1, 5)
+    assert slots.next_replacement(6) is None
+    assert slots.due(15) == [1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_a_replacement_goes_on_after_scaling(count: int) -> None:
+    slots = grown(3)
+    slots.change(2.0, outdated=True)
+    replaced(slots, 100)
+    slots.resize(count, 101, NOBODY)
+    for at in range(101, 200):
+        for number in slots.due(at):
+            slots.mark_present(number)
+            slots.mark_started(number, at)
+        for number in slots.leaving:
+            slots.mark_exited(number, at)
+            slots.mark_reaped(number, at)
+        replaced(slots, at)
+        assert slots.requested == count
+    assert len(slots.numbers) == slots.ready(300) == count
+
+
+def test_start_times_are_kept_over_a_change_and_can_be_restored() -> None:
+    slots = grown(2)
+    slots.restore_start_times([30.0, 31.0])
+    slots.change(5.0, outdated=True)
+    assert slots.start_times(2.5) == (30.0, 31.0)
+    assert slots.start_times(100) == (30.0, 31.0, 5.0, 6.0)
+    assert slots.start_seconds(100) == 31.0
+
+
 def test_failures_in_a_row() -> None:
     assert failures_after(0, 1) == 1
     assert failures_after(3, STEADY_SECONDS - 1) == 4
