@@ -177,8 +177,9 @@ def pids() -> dict[str, int]:
     for pid in left():
         with suppress(psutil.Error):
             process = psutil.Process(pid)
-            if process.name() == "node":
-                found[process.environ()["OXHERD_WORKER"]] = pid
+            name = process.environ().get("OXHERD_WORKER")  # one that ends has none any more
+            if process.name() == "node" and name is not None:
+                found[name] = pid
     return found
 
 
