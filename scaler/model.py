@@ -20,7 +20,8 @@ class QueueSample:
     within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time; `held`:
     those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
     again, 0 while it does, None: there is no limit, or it is not known; `concurrency_limit`: jobs that all
-    workers together may run at once, None: as many as there are slots.
+    workers together may run at once, None: as many as there are slots; `largest_share`: of the jobs that
+    wait or run, the part that are of one queue at most, above 0 up to 1 (None: there is one queue).
     """
 
     at: float
@@ -37,6 +38,7 @@ class QueueSample:
     held: float | None = None
     limit_seconds: float | None = None
     concurrency_limit: float | None = None
+    largest_share: float | None = None
 
     @property
     def runnable(self) -> float:
