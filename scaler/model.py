@@ -21,7 +21,9 @@ class QueueSample:
     those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
     again, 0 while it does, None: there is no limit, or it is not known; `created`: unix time since when the
     totals count the same jobs, so that those of another `created` do not continue them (None: not known);
-    `concurrency_limit`: jobs that all workers together may run at once, None: as many as there are slots.
+    `concurrency_limit`: jobs that all workers together may run at once, None: as many as there are slots;
+    `largest_share`: of the jobs that wait or run, the part that are of one queue at most, above 0 up to 1
+    (None: there is one queue).
     """
 
     at: float
@@ -39,6 +41,7 @@ class QueueSample:
     limit_seconds: float | None = None
     created: float | None = None
     concurrency_limit: float | None = None
+    largest_share: float | None = None
 
     @property
     def runnable(self) -> float:

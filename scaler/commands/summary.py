@@ -13,13 +13,17 @@ _HELD: Final = re.compile(r"^(?:paused|enabled is false): held at \d+|^held at \
 
 
 def decider(target: Mapping[str, Any]) -> str | None:
-    """What decides instead of the metrics: contested, paused, disabled, override or metrics_missing; None:
-    the metrics do. A decision's `reason` does not say so where both come to the same number."""
+    """What decides instead of the metrics: contested, paused, disabled, resting, override, metrics_missing.
+
+    None: the metrics do. A decision's `reason` does not say so where both come to the same number.
+    """
     conditions = target["conditions"]
     if "Contested" in conditions:
         return "contested"
     if "Paused" in conditions:
         return "paused" if target["paused"] else "disabled"
+    if "Resting" in conditions:
+        return "resting"
     if "Overridden" in conditions:
         return "override"
     return "metrics_missing" if "MetricsStale" in conditions else None
@@ -100,6 +104,8 @@ def _until(target: Mapping[str, Any], time: float) -> str:
             return "until `enabled: true`"
         case "contested":
             return "until the other one is gone"
+        case "resting":
+            return "until it is set to 1 or more"
         case "metrics_missing":
             return "until there are metrics again"
     return ""

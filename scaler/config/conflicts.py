@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scaler.config.policy_keys import POLICY_OWN
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings
 
@@ -11,7 +12,7 @@ def conflicting_settings(settings: ScalerSettings) -> list[str]:
     lines = []
     for target in settings.targets:
         policy = resolve(settings, target)
-        if policy.policy != "wait_target":
+        if "wait_slo_seconds" not in POLICY_OWN[policy.policy]:
             continue
         slo = min([policy.wait_slo_seconds, *target.queue_slo_seconds.values()])
         promise = f"{target.name}: no job should wait over {slo:g} s (wait_slo_seconds), but"

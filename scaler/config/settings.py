@@ -26,7 +26,12 @@ class PolicySettings(Model):
     min_workers: int = Field(2, ge=0, description="minimum number of workers; 0: scale to zero without jobs")
     max_workers: int = Field(10, ge=1, description="maximum number of workers")
     worker_concurrency: int | None = Field(
-        None, ge=1, description="jobs that one worker runs at once; measured if absent"
+        None, ge=1, description="jobs that one worker runs at once, of all its queues; measured if absent"
+    )
+    worker_concurrency_per_queue: int | None = Field(
+        None,
+        ge=1,
+        description="jobs of one queue that a worker runs at once, if it serves several with slots for each",
     )
     # wait_target
     wait_slo_seconds: float = Field(

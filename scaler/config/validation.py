@@ -125,6 +125,9 @@ def _check_policy(loaded: Loaded[ScalerSettings], path: str, target: TargetSetti
     if policy.min_workers > policy.max_workers:
         key = "max_workers" if origin["min_workers"] == "built in" else "min_workers"
         raise invalid(key, f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
+    each, whole = policy.worker_concurrency_per_queue, policy.worker_concurrency
+    if each is not None and whole is not None and each > whole:
+        raise invalid("worker_concurrency_per_queue", f"is above worker_concurrency {whole}")
     if policy.fallback_workers is not None and policy.fallback_workers > policy.max_workers:
         raise invalid("fallback_workers", f"is above max_workers {policy.max_workers}")
     if policy.scale_down_threshold >= policy.scale_up_threshold:

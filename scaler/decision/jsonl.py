@@ -36,6 +36,7 @@ _SAMPLE_FIELDS: Final = {
     "held": "held",
     "limit_seconds": "limit_s",
     "concurrency_limit": "concurrency_limit",
+    "largest_share": "largest_share",
 }
 _OWN_FIELDS: Final = frozenset(
     {

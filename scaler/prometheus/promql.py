@@ -9,7 +9,7 @@ query returns a value for 5 minutes after its last scrape, and our clock may dif
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from scaler.config.prometheus import MEASURES, QuerySettings
@@ -127,6 +127,7 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         else _sum(sample.held for sample in present),
         limit_seconds=max(limits, default=None),
         concurrency_limit=concurrency_limit,
+        largest_share=_largest_share(present),
     )
 
 
@@ -137,6 +138,11 @@ def missing_of(samples: Mapping[QueueKey, QueueSample | Missing]) -> Missing | N
         return None
     more = f" (and {len(missing) - 1} more of {len(samples)} queues)" if len(missing) > 1 else ""
     return Missing(missing[0].kind, missing[0].message + more)
+
+
+def _largest_share(samples: Sequence[QueueSample]) -> float | None:
+    inside = [sample.runnable + sample.active for sample in samples]
+    return max(inside) / sum(inside) if len(inside) > 1 and sum(inside) > 0 else None
 
 
 def _held(sample: QueueSample) -> float | None:

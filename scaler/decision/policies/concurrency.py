@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
+from scaler.config.settings import PolicySettings
 from scaler.model import Observation, QueueSample
 
 _TERMINATES_SECONDS: Final = 60.0  # so long the jobs of workers that are not ready any more may be active
@@ -56,6 +58,16 @@ def update_concurrency(known: Concurrency, observation: Observation, sample: Que
     if measured >= jobs or sample.waiting <= 0:
         return Concurrency(max(jobs, measured), 0.0, ready)
     return Concurrency(jobs + _FADES * (max(1.0, min(jobs, sample.active / workers)) - jobs), 0.0, ready)
+
+
+def worker_slots(settings: PolicySettings, known: Concurrency, sample: QueueSample) -> float:
+    """The jobs that a worker runs at once, as set or as measured. Slots of single queues count as far as the
+    jobs are spread: with all of them in one queue those of the others stay free."""
+    each = settings.worker_concurrency_per_queue
+    if each is None:
+        return float(settings.worker_concurrency or known.jobs or 1.0)
+    share = min(1.0, sample.largest_share or 1.0)
+    return min(each / share, settings.worker_concurrency or inf)
 
 
 def ready_workers(observation: Observation) -> int:

@@ -13,7 +13,7 @@ from service.units import plain
 class DecisionFigures:
     """The figures of one decision: `workers` decided, `enough` that would do now, `slots` of a worker,
     `held_for` the seconds that a hold still lasts, `cap` of a throttled queue in slots, `limit` of the jobs
-    that it lets run at once."""
+    that it lets run at once, `taken` by a worker where it is set to run more."""
 
     situation: Situation
     needs: Needs
@@ -23,6 +23,7 @@ class DecisionFigures:
     held_for: float | None
     cap: float | None
     limit: float | None = None
+    taken: float | None = None
 
     def inputs(self) -> dict[str, float]:
         """By the names under which status, log and `scaling explain` show them."""
@@ -49,11 +50,22 @@ class DecisionFigures:
             inputs["cap_slots"] = self.cap
         if self.held_for is not None:
             inputs["held_seconds"] = self.held_for
+        if self.taken is not None:
+            inputs["taken"] = self.taken
         return inputs
 
 
 def sentence_of(reason: str, figures: DecisionFigures) -> str:
-    """One sentence: workers, jobs, rate, run time, start time, and until when."""
+    """One sentence: workers, jobs, rate, run time, start time, and until when; and whether a worker runs
+    fewer jobs than it is set to."""
+    sentence = _sentence(reason, figures)
+    if figures.taken is None:
+        return sentence
+    ran = f"a worker ran {figures.taken:.1f} jobs at once at most while jobs waited"
+    return f"{sentence}; {ran}: is its concurrency right?"
+
+
+def _sentence(reason: str, figures: DecisionFigures) -> str:
     situation, needs = figures.situation, figures.needs
     jobs = f"{situation.waiting:.0f} wait and {situation.active:.0f} run"
     if situation.held:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
-from scaler.decision.policies.concurrency import Concurrency, update_concurrency
+from scaler.decision.policies.concurrency import Concurrency, update_concurrency, worker_slots
 from scaler.model import Observation, Proposal, QueueSample
 
 _FULL: Final = 0.8
@@ -40,7 +40,7 @@ class Threshold:
     ) -> tuple[Proposal, Concurrency]:
         del interval
         memory = update_concurrency(memory, observation, sample)
-        slots = float(settings.worker_concurrency or memory.jobs or 1.0)
+        slots = worker_slots(settings, memory, sample)
         now, waiting = observation.workers, sample.runnable
         target = settings.target_waiting_jobs
         load = target_load_factor(settings, sample, now)

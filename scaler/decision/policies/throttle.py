@@ -47,11 +47,13 @@ class Throttle:
 @dataclass(frozen=True, slots=True)
 class ReadyWorkers:
     """`settled` have been ready for a while: the sample is older than the number of ready ones, and some
-    count as ready before they take jobs; `most` were in the last minute; each has `slots`."""
+    count as ready before they take jobs; `most` were in the last minute; each has `slots`; there are `least`
+    at least."""
 
     settled: int
     most: int
     slots: float
+    least: int = 1
 
 
 def update_throttle(
@@ -133,6 +135,6 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
         if same and not throttle.paused and taken * _SAME < ready.slots:
             return Throttle(seen=throttle.seen, closed=throttle.closed, window=throttle.window, taken=taken)
         throttle = replace(throttle, workers=now, per_worker=mean / now)
-    if not told and throttle.workers == 1:  # fewer there cannot be: a second one shows what it is
-        throttle = replace(throttle, cap=max(throttle.cap or 0.0, 2 * ready.slots))
+    if not told and 0 < throttle.workers <= max(1, ready.least):  # fewer there cannot be: one more shows it
+        throttle = replace(throttle, cap=max(throttle.cap or 0.0, (throttle.workers + 1) * ready.slots))
     return throttle

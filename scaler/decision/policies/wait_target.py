@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.policies.concurrency import Concurrency, ready_workers, update_concurrency
+from scaler.decision.policies.concurrency import Concurrency, ready_workers, update_concurrency, worker_slots
 from scaler.decision.policies.flow import (
     Flow,
     Means,
@@ -40,6 +40,7 @@ _CERTAIN: Final = 3.0  # jobs that should have ended: that by chance none does h
 _LEVEL_SECONDS: Final = 30.0  # the least span of the mean rate
 _HOLD: Final = 1 / 3  # of a start: the optimum is flat
 _ROUNDING_TOLERANCE: Final = 0.1  # of a worker: a need above a whole number by less is not rounded up
+_FEWER: Final = 0.8  # of the jobs that a worker is set to run: that it takes no more is told
 _SWING: Final = 0.25  # of a worker: a cap that is above those that are there by less adds none
 _TAKES_SECONDS: Final = 30.0  # a worker that counts as ready takes jobs by then: some are counted too early
 
@@ -127,7 +128,7 @@ class WaitTarget:
     ) -> tuple[Proposal, Memory]:
         known_run = _known_run(memory, sample)
         concurrency = update_concurrency(memory.concurrency, observation, sample)
-        slots = float(settings.worker_concurrency or concurrency.jobs or 1.0)
+        slots = worker_slots(settings, concurrency, sample)
         slots = min(slots, memory.throttle.taken or slots)
         step = _Step(settings, interval, observation, sample, slots)
         workers_there = max(observation.workers, concurrency.most)
@@ -141,7 +142,7 @@ class WaitTarget:
             )
         fresh = memory.flow is None or flow.last.at > memory.flow.last.at
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
-        workers = ReadyWorkers(settled, concurrency.most, slots)
+        workers = ReadyWorkers(settled, concurrency.most, slots, settings.min_workers)
         step = replace(step, sample=_without_held(sample))
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
         situation = _situation(step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run)
@@ -164,6 +165,7 @@ class WaitTarget:
         figures = DecisionFigures(
             situation, needs, choice.workers, enough, slots, choice.held_for, cap, limit
         )
+        figures = replace(figures, taken=_taken(settings, throttle))
         sentence = sentence_of(choice.reason, figures)
         proposal = Proposal(choice.workers, choice.reason, sentence, figures.inputs(), slots)
         run = situation.run_seconds
@@ -209,6 +211,12 @@ def _cap(step: _Step, throttle: Throttle, need: float) -> float | None:
     if throttle.cap is None and need > there and throttle.closed == sample.at:
         caps.append(there)  # as many have just started as a limit lets start: more slots start no more
     return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _taken(settings: PolicySettings, throttle: Throttle) -> float | None:
+    """The jobs that a worker takes, if they are fewer than it is set to run; None: as many, or not known."""
+    most = settings.worker_concurrency_per_queue or settings.worker_concurrency
+    return throttle.taken if most and throttle.taken and throttle.taken < _FEWER * most else None
 
 
 def _without_swing(cap: float, step: _Step) -> float:

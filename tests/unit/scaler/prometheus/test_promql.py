@@ -114,6 +114,7 @@ def test_queues_are_added_up() -> None:
         oldest_waiting=7.0,
         due=2.0,
         busy_seconds=16.0,
+        largest_share=0.5,
     )
 
 

@@ -15,7 +15,7 @@ TEXT = """
 targets:
   - {name: mailer, queues: [mail, "mail-*"], max_workers: 8, processes: {command: [x]}}
   - {name: mail-out, queues: [outbox], processes: {command: [x]}}
-  - {name: rest, queues: ["*-slow"], processes: {command: [x]}}
+  - {name: rest, prefix: other, queues: ["*-slow"], processes: {command: [x]}}
 """
 
 
