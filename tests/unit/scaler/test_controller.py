@@ -441,3 +441,15 @@ def test_the_number_and_the_start_times_are_saved_with_what_was_learned() -> Non
     Controller(state).step(FakeMetrics({"mail": 40}), managed(mail=mail), 5.0)
     assert (state.saved["mail"].workers, state.saved["mail"].start_times) == (8, (1.5,))
     assert state.saved["mail"].memory is not None
+
+
+def test_what_the_machine_can_run_takes_no_worker_that_has_a_job() -> None:
+    class Busy(FakeMetrics):
+        def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+            sample = QueueSample(now(), 0.0, 7.0)
+            return {name: TargetMetrics((name,), sample) for name in self.waiting}
+
+    settings = PolicySettings(worker_concurrency=1, min_workers=1)
+    targets = [Managed(name, settings, FakeTarget(requested=9)) for name in ("mail", "video")]
+    result = Controller(RecordingState()).step(Busy({"mail": 0, "video": 0}), targets, 5.0, most=4)
+    assert {step.name: step.desired for step in result.steps} == {"mail": 7, "video": 7}
