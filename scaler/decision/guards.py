@@ -164,12 +164,15 @@ def _zero(step: _Step) -> None:
     settings, sample = step.settings, step.sample
     if isinstance(sample, Missing):
         return
-    since = step.memory.idle_since
+    since, ended = step.memory.idle_since, _ended(sample)
+    worked = ended != step.memory.ended  # short jobs are done between two samples, and in none of them
     jobs = sample.runnable + sample.active + (0.0 if sample.paused else sample.due or 0.0)
     if jobs > 0 or step.observation.unknown is not None:
-        step.memory = replace(step.memory, idle_since=None) if since is not None else step.memory
-    elif since is None or since > step.observation.time:
-        step.memory = replace(step.memory, idle_since=step.observation.time)
+        since = None
+    elif since is None or worked or since > step.observation.time:
+        since = step.observation.time
+    if since != step.memory.idle_since or worked:
+        step.memory = replace(step.memory, idle_since=since, ended=ended)
     if step.final:
         return
     if step.current == 0 and jobs > 0:
@@ -183,6 +186,10 @@ def _zero(step: _Step) -> None:
     if jobs > 0 or idle < settings.scale_to_zero_after_seconds:
         note = f"the last worker stays: idle for {idle:.0f} of {settings.scale_to_zero_after_seconds:g} s"
         step.set_workers(1, "not_idle_yet", note)
+
+
+def _ended(sample: QueueSample) -> float | None:
+    return None if sample.completed is None or sample.failed is None else sample.completed + sample.failed
 
 
 def _stabilize(step: _Step) -> None:

@@ -19,7 +19,8 @@ class GuardMemory:
     since; `over`: the jobs that had ended, and those in hand, when there were first more workers than
     `max_workers`; `sampled`: the time of the last sample, `acted_on`: of the one that was acted on last,
     `doubted`: of the one that was not believed; `jobs` of the last one that was; `workers`: their number at
-    the last step, of a target whose number others may set; `resting`: it is left at 0."""
+    the last step, of a target whose number others may set; `resting`: it is left at 0; `ended`: jobs that
+    had ended at the last sample."""
 
     changed_at: float | None = None
     highs: ProposalHistory = ()
@@ -33,6 +34,7 @@ class GuardMemory:
     jobs: float = 0.0
     workers: int | None = None
     resting: bool = False
+    ended: float | None = None
 
 
 _MEMORY: Final = TypeAdapter(GuardMemory)

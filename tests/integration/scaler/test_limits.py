@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
-
 import pytest
 
-from exporter.config.settings import ExporterSettings
-from exporter.run import Exporter
-from lab.bullmq import BullMQ
 from lab.deadline import wait_until
-from lab.prometheus import start_prometheus
-from lab.redis import start_redis
-from scaler.config.settings import ScalerSettings
-from scaler.controller import Controller, Managed
-from scaler.model import Applied, NotApplied, QueueSample, Workers
-from scaler.prometheus.target_metrics import PrometheusMetrics
-from scaler.state.live import LiveState
+from scaler.model import QueueSample
 from scaler.step_result import TargetStep
-from service.clock import Deadline
-from service.outcome import Ok
+from tests.support.scaled_queues import ScaledQueues, scaled_queues
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -32,95 +17,13 @@ STEPS = 30
 """Samples of a second each; the first few may be of the time before the jobs came."""
 
 
-@dataclass
-class BullMQWorkers:
-    """A target whose workers run two jobs of a second at once, in BullMQ's own process."""
-
-    bullmq: BullMQ
-    queue: str
-    opts: dict[str, Any] = field(default_factory=dict)
-    workers: list[int] = field(default_factory=list)
-    most: int = 0
-
-    def read(self, deadline: Deadline) -> Ok[Workers]:
-        del deadline
-        return Ok(Workers(len(self.workers), len(self.workers), 1.0))
-
-    def idle(self, deadline: Deadline) -> int | None:
-        del deadline
-        return None
-
-    def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        del old, deadline
-        while len(self.workers) < new:
-            behaviour = {"ms": 1000}
-            self.workers.append(
-                self.bullmq.start_worker(self.queue, concurrency=2, behaviour=behaviour, **self.opts)
-            )
-        while len(self.workers) > new:
-            self.bullmq.stop_worker(self.workers.pop())
-        self.most = max(self.most, new)
-        return Applied(new)
-
-    def start_times(self) -> tuple[float, ...]:
-        return ()
-
-    def restore_start_times(self, seconds: Sequence[float]) -> None:
-        """It measures none."""
-
-    def close(self) -> None:
-        self.scale(len(self.workers), 0, Deadline.after(10))
+def test_what_limits_a_queue_bounds_its_workers() -> None:
+    with scaled_queues(QUEUES) as world:
+        world.targets["limited"].opts = {"limiter": {"max": 1, "duration": 2000}}
+        _limited(world)
 
 
-@dataclass
-class World:
-    bullmq: BullMQ
-    metrics: PrometheusMetrics
-    targets: dict[str, BullMQWorkers]
-    settings: ScalerSettings
-
-    def step(self, controller: Controller) -> dict[str, TargetStep]:
-        managed = [
-            Managed(target.name, target, self.targets[target.name]) for target in self.settings.targets
-        ]
-        return {step.name: step for step in controller.step(self.metrics, managed, 1.0).steps}
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with ExitStack() as undo:
-        redis = undo.enter_context(start_redis())
-        bullmq = undo.enter_context(BullMQ(6, url=redis.url))
-        exporter = Exporter(
-            ExporterSettings.model_validate(
-                {"listen": "127.0.0.1:0", "redis": {"url": redis.url}, "bullmq": {"queues": list(QUEUES)}}
-            )
-        )
-        exporter.start()
-        undo.callback(exporter.stop)
-        scrape = (
-            "scrape_configs:\n  - job_name: oxherd\n    scrape_interval: 1s\n    scrape_timeout: 1s\n"
-            f"    static_configs: [{{targets: ['{exporter.address}']}}]\n"
-        )
-        prometheus = undo.enter_context(start_prometheus(scrape))
-        prometheus.wait_for('bullmq_job_added_total{queue="global"}')
-        policy = {"min_workers": 0, "max_workers": 20, "worker_concurrency": 2}
-        settings = ScalerSettings.model_validate(
-            {
-                "prometheus": {"urls": [prometheus.url]},
-                "targets": [{"name": queue, "queues": [queue], **policy} for queue in QUEUES],
-            }
-        )
-        metrics = PrometheusMetrics(settings)
-        undo.callback(metrics.close)
-        targets = {queue: BullMQWorkers(bullmq, queue) for queue in QUEUES}
-        targets["limited"].opts = {"limiter": {"max": 1, "duration": 2000}}
-        for target in targets.values():
-            undo.callback(target.close)
-        yield World(bullmq, metrics, targets, settings)
-
-
-def test_what_limits_a_queue_bounds_its_workers(world: World) -> None:
+def _limited(world: ScaledQueues) -> None:
     bullmq = world.bullmq
     bullmq.pause("paused")
     bullmq.set_global_concurrency("global", 2)
@@ -139,12 +42,11 @@ def test_what_limits_a_queue_bounds_its_workers(world: World) -> None:
     bullmq.stop_worker(failing)
     assert bullmq.counts("parents")["waiting-children"] == 1
 
-    controller = Controller(LiveState(None))
     steps: list[dict[str, TargetStep]] = []
     seen: set[float] = set()
 
     def stepped() -> bool:
-        last = world.step(controller)
+        last = world.step()
         sample = last["global"].sample
         if isinstance(sample, QueueSample) and sample.waiting > 0 and sample.at not in seen:
             seen.add(sample.at)

@@ -283,3 +283,16 @@ def test_a_sample_that_was_acted_on_still_bars_no_bound_and_no_first_job() -> No
 def test_a_figure_that_is_no_number_makes_the_sample_missing(figure: str, value: float) -> None:
     sample = QueueSample(**({"at": 0.0, "waiting": 5.0, "active": 1.0} | {figure: value}))
     assert "MetricsStale" in decide(policy(), 3, None, sample=sample)[0].conditions
+
+
+def test_a_queue_of_jobs_that_no_sample_shows_is_not_idle() -> None:
+    """They are done between two samples: only the totals grow."""
+    settings, memory = policy(min_workers=0, scale_to_zero_after_seconds=10), GuardMemory()
+    for at in range(0, 60, 5):
+        sample = QueueSample(float(at), 0.0, 0.0, completed=float(at), failed=0.0)
+        decision, memory = decide(settings, 1, 0, at=float(at), sample=sample, memory=memory)
+        assert decision.workers == 1
+    for at in range(60, 80, 5):
+        sample = QueueSample(float(at), 0.0, 0.0, completed=55.0, failed=0.0)
+        decision, memory = decide(settings, 1, 0, at=float(at), sample=sample, memory=memory)
+    assert decision.workers == 0
