@@ -256,9 +256,13 @@ class Controller:
         decision, learned = step(settings, interval, observation, control, memory)
         if decision.workers < workers.requested:
             idle = None if asking is None or asking.passed() else target.target.idle(asking)
-            if idle is not None:  # decide again, with what is known only now
-                observation = replace(observation, idle=idle)
-                decision, learned = step(settings, interval, observation, control, memory)
+            asked = observation
+            if isinstance(idle, Ok):
+                asked = replace(observation, idle=idle.value)
+            elif idle is not None and replace(undecided, decision=decision).may_outlast_grace:
+                asked = replace(observation, idle_unknown=idle.message)
+            if asked is not observation:  # decide again, with what is known only now
+                decision, learned = step(settings, interval, asked, control, memory)
         self._memories[target.name] = learned
         return replace(undecided, decision=decision)
 

@@ -85,7 +85,8 @@ class Observation:
     else scales the target (None: nobody), `idle` how many of the ready workers have no job (None: not
     known), `unknown` what is missing beside the sample, which is then a lower bound (None: nothing), `shared`
     whether others may have set the number since this scaler's last step, `applied` whether it is the number
-    of a manifest."""
+    of a manifest, `idle_unknown` why it cannot be read which workers have jobs, where one could be killed
+    with its own (None: it can, or nobody tells, or jobs end within the grace)."""
 
     time: float
     workers: int
@@ -97,6 +98,7 @@ class Observation:
     unknown: Missing | None = None
     shared: bool = False
     applied: bool = False
+    idle_unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,12 @@ class TargetStep:
         return self.workers.value.grace_seconds if isinstance(self.workers, Ok) else None
 
     @property
+    def may_outlast_grace(self) -> bool:
+        """Whether a job may run longer than a worker that is removed has to finish it, as far as is known."""
+        grace, run = self.grace_seconds, self.run_seconds
+        return grace is None or run is None or run > grace
+
+    @property
     def conditions(self) -> frozenset[Condition]:
         """The decision's conditions, and those of errors of the target and of its metrics."""
         conditions = set(self.decision.conditions) if self.decision else set()

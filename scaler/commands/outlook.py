@@ -17,6 +17,7 @@ _MOST_WAITING: Final = 1e9
 _AFTER_GUARD: Final = {
     "cooldown": "the end of the cooldown",
     "step_limit": "the next step: it may go as far again",
+    "busy_unknown": "an answer of the exporter about who has a job: those without one go then",
     "not_idle_yet": "scale_to_zero_after_seconds without a job: the last worker goes then",
     "max": "a higher max_workers",
     "min": "a lower min_workers",

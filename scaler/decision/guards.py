@@ -304,8 +304,12 @@ def _busy(step: _Step) -> None:
     A lowered maximum has to wait until as many jobs have ended as were in hand then: the workers of a queue
     that never runs dry always have one.
     """
-    sample, most = step.sample, step.settings.max_workers
+    sample, most, unknown = step.sample, step.settings.max_workers, step.observation.idle_unknown
     if isinstance(sample, Missing):
+        return
+    if unknown and step.workers < step.current and not step.conditions & {"Overridden", *_HOLDING}:
+        note = f"{step.workers} proposed: held at {step.current} until it is known who has a job: {unknown}"
+        step.set_workers(step.current, "busy_unknown", note)
         return
     if step.current <= most:
         step.memory = replace(step.memory, over=None) if step.memory.over else step.memory

@@ -13,7 +13,7 @@ from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import DELETION_COST, Pod, Ref
 from service.clock import Deadline
-from service.outcome import UnreadableError
+from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 MOST_PATCHES: Final = 50
 """So many pods are marked before one scale-in; the dearest first."""
@@ -30,12 +30,13 @@ class IdleFirst:
         self._mark = mark
         self._api = api
 
-    def idle(self, ref: Ref, ready: int, deadline: Deadline) -> int | None:
-        """How many of the ready pods have no job; None if that is not known."""
+    def idle(self, ref: Ref, ready: int, deadline: Deadline) -> Outcome[int] | None:
+        """How many of the ready pods have no job; None if the jobs do not tell whose they are."""
         try:
-            return idle_workers(self._busy(deadline), f"{ref.name}-", ready)
-        except UnreadableError:
-            return None
+            idle = idle_workers(self._busy(deadline), f"{ref.name}-", ready)
+        except UnreadableError as error:
+            return Failed(error.kind, str(error))
+        return None if idle is None else Ok(idle)
 
     def __call__(self, ref: Ref, pods: list[Pod], going: int, deadline: Deadline) -> None:
         """Before `going` of the pods go. Raises KubeError."""

@@ -113,7 +113,7 @@ class KubernetesTarget:
         """Those that another process measured; invalid values are dropped. Before the first read."""
         self._start_times.restore(seconds)
 
-    def idle(self, deadline: Deadline) -> int | None:
+    def idle(self, deadline: Deadline) -> Outcome[int] | None:
         """By what the exporter reports, if its URL is set and every job has the name of a pod."""
         if self._idle_first is None or self._last_read is None or self._last_read.ready is None:
             return None

@@ -16,8 +16,9 @@ class Target(Protocol):
     def read(self, deadline: Deadline) -> Outcome[Workers]:
         """The current state of the target."""
 
-    def idle(self, deadline: Deadline) -> int | None:
-        """How many of the ready workers have no job; None if that is not known. Asked before a scale-in."""
+    def idle(self, deadline: Deadline) -> Outcome[int] | None:
+        """How many of the ready workers have no job, or why that cannot be read now; None: nobody tells.
+        Asked before a scale-in."""
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Scale from `old`, as it was read, to `new`; if it is no longer `old`: a conflict, no change."""

@@ -91,12 +91,18 @@ class ProcessTarget:
                 Workers(slots.requested, slots.ready(now), slots.start_seconds(now), grace_seconds=grace)
             )
 
-    def idle(self, deadline: Deadline) -> int | None:
+    def idle(self, deadline: Deadline) -> Outcome[int] | None:
         """By what the exporter reports, if every job has the name of one of these workers."""
-        busy = self._busy_jobs(deadline)
+        if self._busy is None:
+            return None
+        try:
+            busy = self._busy(deadline)
+        except UnreadableError as error:
+            return Failed(error.kind, str(error))
         with self._lock:
             ready = self._slots.ready(monotonic())
-        return None if busy is None else idle_workers(busy, f"{self._name}-", ready)
+        idle = idle_workers(busy, f"{self._name}-", ready)
+        return None if idle is None else Ok(idle)
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         """Returns before anything has started or exited."""

@@ -17,6 +17,7 @@ from scaler.kube.api import KubeApi
 from scaler.kube.idle import MOST_PATCHES, IdleFirst, marks
 from scaler.kube.objects import DELETION_COST, Pod
 from scaler.model import Applied
+from service.outcome import Failed, Ok
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.targets import TargetOf, read, soon
 
@@ -168,6 +169,6 @@ def test_the_idle_pods_are_counted_before_a_scale_in(
     wait_until(lambda: read(target).ready == 3, what="three pods", seconds=50)
     name = admin.pods("mail")[0]["metadata"]["name"]
     exporter.body = json.dumps({"workers": {name: 1}, "unnamed": 0, "cut_off": False}).encode()
-    assert target.idle(soon()) == 2
+    assert target.idle(soon()) == Ok(2)
     exporter.body = b"<html>"
-    assert target.idle(soon()) is None
+    assert isinstance(target.idle(soon()), Failed)

@@ -20,7 +20,7 @@ from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.state.live import LiveState
 from scaler.step_result import TargetStep
 from service.clock import Deadline
-from service.outcome import Ok
+from service.outcome import Ok, Outcome
 
 
 @dataclass
@@ -42,7 +42,7 @@ class BullMQWorkers:
         del deadline
         return Ok(Workers(len(self.workers), len(self.workers), 1.0))
 
-    def idle(self, deadline: Deadline) -> int | None:
+    def idle(self, deadline: Deadline) -> Outcome[int] | None:
         del deadline
         return None
 

@@ -25,7 +25,7 @@ from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.base import Target
 from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
-from service.outcome import Ok, UnreadableError
+from service.outcome import Failed, Ok, UnreadableError
 
 ROOT = Path(__file__).parents[3]
 SOON = Deadline.after(3600)
@@ -314,17 +314,17 @@ def test_idle_workers_are_counted_where_every_job_has_a_name(target: TargetOf) -
     until_ready(mail, 3)
     for answer, idle in answers:
         busy.append(answer)
-        assert mail.idle(SOON) == idle
+        assert mail.idle(SOON) == (None if idle is None else Ok(idle))
 
 
 def test_the_busy_workers_may_be_unknown(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     def broken(deadline: Deadline) -> WorkerJobs:
         raise UnreadableError("unreachable", "no idea")
 
-    for busy in (broken, None):
+    for busy, idle in ((broken, Failed("unreachable", "no idea")), (None, None)):
         mail = target(*FOR_EVER, busy=busy)
         mail.scale(0, 2, SOON)
-        assert mail.idle(SOON) is None
+        assert mail.idle(SOON) == idle
         assert mail.scale(2, 1, SOON) == Applied(1)
     assert events(caplog, "cannot read busy workers")
 

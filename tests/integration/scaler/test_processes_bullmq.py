@@ -211,7 +211,7 @@ def test_by_the_exporter_the_youngest_worker_stays_if_it_is_the_busy_one(redis_s
             for pid in oldest:
                 os.kill(pid, signal.SIGCONT)
             assert redis_server.cli("hget", "bull:youngest:1", "pb") == "bull-3"
-            wait_until(lambda: target.idle(SOON) == 2, what="the exporter reports the job", seconds=30)
+            wait_until(lambda: target.idle(SOON) == Ok(2), what="the exporter reports the job", seconds=30)
             assert target.scale(3, 2, SOON) == Applied(2)
             bullmq.wait_for_counts("youngest", {"completed": 1}, seconds=60)
             assert "bull-3" in named(bullmq, "youngest")
@@ -232,7 +232,7 @@ def test_the_idle_worker_goes_and_the_busy_one_stays(redis_server: RedisServer) 
             bullmq.wait_for_counts("idle", {"active": 1})
             worker = redis_server.cli("hget", "bull:idle:1", "pb")
             jobs[worker] = 1
-            assert target.idle(SOON) == 1
+            assert target.idle(SOON) == Ok(1)
             assert target.scale(2, 1, SOON) == Applied(1)
             wait_until(lambda: named(bullmq, "idle") == {worker}, what="the idle one has gone")
             assert bullmq.counts("idle")["active"] == 1

@@ -30,14 +30,15 @@ class FakeTarget:
     refuses: NotApplied | None = None
     calls: list[tuple[int, int]] = field(default_factory=list)
     idle_workers: int | None = None
+    idle_failed: Failed | None = None
     asked_idle: int = 0
     measured_starts: tuple[float, ...] = ()
     contested: str | None = None
     grace: float | None = None
 
-    def idle(self, deadline: Deadline) -> int | None:
+    def idle(self, deadline: Deadline) -> Outcome[int] | None:
         self.asked_idle += 1
-        return self.idle_workers
+        return self.idle_failed or (None if self.idle_workers is None else Ok(self.idle_workers))
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
         workers = Workers(self.requested, self.requested, contested=self.contested, grace_seconds=self.grace)
@@ -243,7 +244,7 @@ def test_targets_that_hang_are_asked_for_a_while_and_not_each_so_long(
     monkeypatch.setattr(controller, "_IDLE_SECONDS", 0.05)
 
     class Hanging(FakeTarget):
-        def idle(self, deadline: Deadline) -> int | None:
+        def idle(self, deadline: Deadline) -> Outcome[int] | None:
             super().idle(deadline)
             wait_until(deadline.passed, what="the time is over")
             return None
@@ -453,3 +454,17 @@ def test_what_the_machine_can_run_takes_no_worker_that_has_a_job() -> None:
     targets = [Managed(name, settings, FakeTarget(requested=9)) for name in ("mail", "video")]
     result = Controller(RecordingState()).step(Busy({"mail": 0, "video": 0}), targets, 5.0, most=4)
     assert {step.name: step.desired for step in result.steps} == {"mail": 7, "video": 7}
+
+
+@pytest.mark.parametrize(("grace", "left"), [(5.0, 9), (None, 9), (3600.0, 7)])
+def test_who_has_a_job_is_awaited_where_a_job_could_be_killed(grace: float | None, left: int) -> None:
+    """Jobs run 57 s, as the second step knows; where they end within the grace, nobody has to be asked."""
+    mail = FakeTarget(requested=9, grace=grace, idle_failed=Failed("unreachable", "connection refused"))
+    policy = POLICY.model_copy(update={"metrics_max_age_seconds": 3600.0, "cooldown_seconds": 0.0})
+    controller, jobs = Controller(RecordingState()), LongJobs()
+    steps = [controller.step(jobs, [Managed("mail", policy, mail)], 5.0).steps[0] for _ in range(3)]
+    assert steps[-1].desired == left
+    decision = steps[-1].decision
+    assert decision is not None
+    held = "held at 9 until it is known who has a job: connection refused"
+    assert (held in decision.sentence) == (decision.reason == "busy_unknown") == (left == 9)

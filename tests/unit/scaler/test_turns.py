@@ -40,7 +40,7 @@ class LimitedTarget:
         self.reads += 1
         return Ok(Workers(self.requested, self.requested))
 
-    def idle(self, deadline: Deadline) -> int | None:
+    def idle(self, deadline: Deadline) -> Outcome[int] | None:
         return None
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
