@@ -63,9 +63,10 @@ def _count(number: Any) -> int:
 def idle_workers(busy: WorkerJobs, prefix: str, ready: int) -> int | None:
     """How many of the `ready` workers, whose names begin with `prefix`, have no job.
 
-    None if not every job is known to be one of theirs. Workers that are terminating count as ready ones: the
-    number is too low rather than too high.
+    None if not every job is known to be one of theirs. Workers that are terminating, or not ready for a
+    moment, count as ready ones: the number is too low rather than too high, and below 0 where more have a job
+    than are ready.
     """
     if not busy.complete or not all(name.startswith(prefix) for name in busy.jobs):
         return None
-    return max(0, ready - sum(jobs > 0 for jobs in busy.jobs.values()))
+    return ready - sum(jobs > 0 for jobs in busy.jobs.values())

@@ -251,6 +251,7 @@ class Controller:
             unknown=metrics.unknown,
             shared=workers.shared and shared,
             applied=workers.applied,
+            grace_seconds=workers.grace_seconds,
         )
         memory = self._memories[target.name]
         decision, learned = step(settings, interval, observation, control, memory)

@@ -23,7 +23,7 @@ class QueueSample:
     totals count the same jobs, so that those of another `created` do not continue them (None: not known);
     `concurrency_limit`: jobs that all workers together may run at once, None: as many as there are slots;
     `largest_share`: of the jobs that wait or run, the part that are of one queue at most, above 0 up to 1
-    (None: there is one queue).
+    (None: there is one queue); `largest_active`: the most active jobs of one queue (None: there is one).
     """
 
     at: float
@@ -42,6 +42,7 @@ class QueueSample:
     created: float | None = None
     concurrency_limit: float | None = None
     largest_share: float | None = None
+    largest_active: float | None = None
 
     @property
     def runnable(self) -> float:
@@ -86,7 +87,8 @@ class Observation:
     known), `unknown` what is missing beside the sample, which is then a lower bound (None: nothing), `shared`
     whether others may have set the number since this scaler's last step, `applied` whether it is the number
     of a manifest, `idle_unknown` why it cannot be read which workers have jobs, where one could be killed
-    with its own (None: it can, or nobody tells, or jobs end within the grace)."""
+    with its own (None: it can, or nobody tells, or jobs end within the grace), `grace_seconds` how long a
+    worker has to finish its jobs (None: not known)."""
 
     time: float
     workers: int
@@ -99,6 +101,7 @@ class Observation:
     shared: bool = False
     applied: bool = False
     idle_unknown: str | None = None
+    grace_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

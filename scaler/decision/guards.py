@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from scaler.config.policy_keys import POLICY_OWN
@@ -20,6 +20,7 @@ from scaler.decision.rest import Zero
 from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
+_USUAL_GRACE: Final = 30.0  # seconds, where it is not known: Kubernetes' default
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
 
 
@@ -57,11 +58,23 @@ class _Step:
         idle ones; never more than there are."""
         if isinstance(self.sample, Missing) or self.proposal is None:
             return 0
-        busy = ceil(self.sample.active / self.proposal.slots - 1e-9)
+        busy = ceil(self.sample.active / self._slots_of_busy(self.proposal) - 1e-9)
+        each, fullest = self.settings.worker_concurrency_per_queue, self.sample.largest_active
+        if each is not None and fullest is not None:
+            most = self.settings.worker_concurrency or inf
+            busy = max(ceil(fullest / each - 1e-9), ceil(self.sample.active / most - 1e-9))
         ready, idle = self.observation.ready, self.observation.idle
         if idle is not None:
             busy = max(busy, (self.current if ready is None else ready) - idle)
         return max(0, min(busy, self.current))
+
+    def _slots_of_busy(self, proposal: Proposal) -> float:
+        """The jobs of a worker that has some. A measured number is the mean of all, and may be one of workers
+        that are gone; where a job may outlast the grace period, each may be a worker's only one."""
+        settings, grace = self.settings, self.observation.grace_seconds
+        run = proposal.inputs.get("service_seconds", inf)
+        known = settings.worker_concurrency or settings.worker_concurrency_per_queue
+        return proposal.slots if known or run <= (_USUAL_GRACE if grace is None else grace) else 1.0
 
     def hold(self, reason: str, note: str) -> None:
         """Keep the current number; later stages do not change it."""
@@ -253,7 +266,8 @@ def _once(step: _Step) -> None:
 
 
 def _late(step: _Step) -> None:
-    """Nothing is scaled in while a job waits over the SLO, except where a limit or a pause makes it wait."""
+    """Nothing is scaled in while a job waits over the SLO, except where a limit or a pause makes it wait, and
+    beyond what all jobs could use: a job that nobody takes keeps one worker, not all."""
     sample, proposal, slo = step.sample, step.proposal, step.settings.wait_slo_seconds
     if step.final or proposal is None or isinstance(sample, Missing) or step.workers >= step.current:
         return
@@ -261,9 +275,10 @@ def _late(step: _Step) -> None:
     if limited or "wait_slo_seconds" not in POLICY_OWN[step.settings.policy] or sample.runnable <= 0:
         return
     oldest = proposal.inputs.get("oldest_seconds", sample.oldest_waiting)
-    if oldest is not None and oldest > slo:
-        note = f"{step.workers} proposed: held at {step.current}, a job waits {oldest:.0f} s, over {slo:g} s"
-        step.set_workers(step.current, "late", note)
+    usable = min(step.current, step.busy + ceil(sample.runnable / proposal.slots))
+    if oldest is not None and oldest > slo and step.workers < usable:
+        note = f"{step.workers} proposed: held at {usable}, a job waits {oldest:.0f} s, over {slo:g} s"
+        step.set_workers(usable, "late", note)
 
 
 def _limit(step: _Step) -> None:
@@ -288,7 +303,9 @@ def _clamp(step: _Step) -> None:
     if step.workers > most:
         step.conditions.add("AtMax")
         if "MetricsStale" in step.conditions and not overridden:
-            return
+            most, down = max(most, step.current), None
+            if step.workers <= most:
+                return
         note = f"{step.workers} proposed: max_workers is {most}{_default(step)}"
         if down is not None and not overridden and most < step.current - down:
             most = step.current - down

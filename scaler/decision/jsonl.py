@@ -37,6 +37,7 @@ _SAMPLE_FIELDS: Final = {
     "limit_seconds": "limit_s",
     "concurrency_limit": "concurrency_limit",
     "largest_share": "largest_share",
+    "largest_active": "largest_active",
 }
 _OWN_FIELDS: Final = frozenset(
     {

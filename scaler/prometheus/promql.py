@@ -128,6 +128,7 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         limit_seconds=max(limits, default=None),
         concurrency_limit=concurrency_limit,
         largest_share=_largest_share(present),
+        largest_active=max(sample.active for sample in present) if len(present) > 1 else None,
     )
 
 

@@ -39,12 +39,13 @@ def update_concurrency(known: Concurrency, observation: Observation, sample: Que
 
     Active jobs may be those of workers that were ready lately and are not now. Fewer beside waiting jobs may
     be the work of a rate limit: so they lower it slowly. A first number, and one that is many times larger,
-    counts for good only when two samples have it.
+    counts for good only when two samples have it. Workers that are not ready for a moment may go on with
+    their jobs: all that are requested share them.
     """
     now = observation.time
     recent = (entry for entry in known.ready if now - _TERMINATES_SECONDS <= entry[0] < now)
     ready = (*recent, (now, ready_workers(observation)))
-    workers, most = ready[-1][1], max(number for _, number in ready)
+    workers, most = ready[-1][1], max(observation.workers, *(number for _, number in ready))
     if workers <= 0 or sample.active <= 0:
         return Concurrency(known.jobs, known.claimed, ready)
     measured = max(1.0, sample.active / most)
@@ -53,10 +54,10 @@ def update_concurrency(known: Concurrency, observation: Observation, sample: Que
     jobs = known.jobs
     if known.claimed == jobs and measured * _ABSURD < jobs:  # nothing but that one sample speaks for it
         return Concurrency(measured, 0.0, ready)
-    if measured > _MANY_TIMES * jobs:
+    if measured > jobs:
         return Concurrency(max(jobs, min(measured, known.claimed)), measured, ready)
-    if measured >= jobs or sample.waiting <= 0:
-        return Concurrency(max(jobs, measured), 0.0, ready)
+    if sample.waiting <= 0:
+        return Concurrency(jobs, 0.0, ready)
     return Concurrency(jobs + _FADES * (max(1.0, min(jobs, sample.active / workers)) - jobs), 0.0, ready)
 
 

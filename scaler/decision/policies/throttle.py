@@ -127,12 +127,15 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
     mean, now = sum(active) / len(active), ready.settled
     fewer, more = ready.most <= _FEWER * throttle.workers, now > throttle.workers
     if now and (fewer or more):
-        expected, taken = throttle.per_worker * now, max(1.0, mean / ready.most)
-        if fewer:
-            same = max(active) <= _SAME * expected <= _SAME**2 * mean
+        expected = throttle.per_worker * now
+        if fewer:  # where nothing tells of a limit, still fewer are no sign of one: those that went had jobs
+            same = max(active) <= _SAME * expected and (not told or expected <= _SAME * mean)
         else:
             same = throttle.workers > 0 and not told and 0 < expected <= _SAME * min(active)
-        if same and not throttle.paused and taken * _SAME < ready.slots:
+        taken: float | None = max(1.0, mean / ready.most)
+        less = max(1.0, mean / ready.most) * _SAME < ready.slots
+        if same and not throttle.paused and (less or not told):
+            taken = taken if less else throttle.taken
             return Throttle(seen=throttle.seen, closed=throttle.closed, window=throttle.window, taken=taken)
         throttle = replace(throttle, workers=now, per_worker=mean / now)
     if not told and 0 < throttle.workers <= max(1, ready.least):  # fewer there cannot be: one more shows it

@@ -314,7 +314,7 @@ def test_what_is_unknown_of_a_target_is_reported_and_takes_no_more_than_its_shar
     assert scaler.counters.errors == {"metrics_empty": 1}
     steps = {step.name: step for step in result.steps}
     assert "MetricsStale" in steps["mail"].conditions
-    assert {name: step.desired for name, step in steps.items()} == {"mail": 5, "video": 3}
+    assert {name: step.desired for name, step in steps.items()} == {"mail": 4, "video": 4}
     assert [record.error for record in caplog.records if record.message == "target failing"] == [  # type: ignore[attr-defined]
         unknown.message
     ]

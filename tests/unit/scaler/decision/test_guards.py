@@ -121,6 +121,13 @@ def test_the_fallback_is_the_least_beside_unknown_queues() -> None:
     assert decide(settings, 3, 8, memory=memory, unknown=GONE)[0].workers == 8
 
 
+def test_the_maximum_counts_beside_unknown_queues() -> None:
+    decision, _ = decide(policy(max_workers=10), 2, 828, unknown=GONE)
+    assert (decision.workers, "AtMax" in decision.conditions) == (10, True)
+    decision, _ = decide(policy(max_workers=10), 15, 828, unknown=GONE)
+    assert decision.workers == 15
+
+
 def test_missing_metrics_never_scale_in_even_over_the_maximum() -> None:
     decision, _ = decide(policy(), 15, None, sample=GONE)
     assert decision.workers == 15

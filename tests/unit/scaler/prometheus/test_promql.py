@@ -115,6 +115,7 @@ def test_queues_are_added_up() -> None:
         due=2.0,
         busy_seconds=16.0,
         largest_share=0.5,
+        largest_active=2.0,
     )
 
 
