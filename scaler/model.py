@@ -151,6 +151,7 @@ Condition: TypeAlias = Literal[
     "Resting",
     "AtMax",
     "GraceTooShort",
+    "ConcurrencyMismatch",
 ]
 
 
