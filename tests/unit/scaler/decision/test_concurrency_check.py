@@ -45,6 +45,11 @@ def test_jobs_of_workers_that_are_leaving_are_no_excess() -> None:
     assert jobs_in_excess(excess_after([(50.0, Workers(10, 10))] * 5 + [(50.0, TWO)] * 50), 600.0) == 25.0
 
 
+def test_the_most_workers_of_all_samples_count() -> None:
+    fewer = [(25.0, Workers(4, 4))] * 10 + [(25.0, TWO)] * 12
+    assert jobs_in_excess(excess_after(fewer), GRACE) == 6.25
+
+
 def test_an_unknown_grace_period_is_taken_for_a_long_one() -> None:
     assert jobs_in_excess(excess_after([(16.0, TWO)] * 68), None) is None
     assert jobs_in_excess(excess_after([(16.0, TWO)] * 70), None) == 8.0
