@@ -128,8 +128,8 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
     fewer, more = ready.most <= _FEWER * throttle.workers, now > throttle.workers
     if now and (fewer or more):
         expected, taken = throttle.per_worker * now, max(1.0, mean / ready.most)
-        if fewer:
-            same = max(active) <= _SAME * expected <= _SAME**2 * mean
+        if fewer:  # some of the samples may be of more workers than there are now
+            same = max(active) <= _SAME * throttle.per_worker * ready.most and expected <= _SAME * mean
         else:
             same = throttle.workers > 0 and not told and 0 < expected <= _SAME * min(active)
         if same and not throttle.paused and taken * _SAME < ready.slots:
