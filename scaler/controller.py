@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from scaler.activity import Activity, ActivityHistory
 from scaler.config.settings import PolicySettings
+from scaler.decision.concurrency_check import ExcessJobs, jobs_in_excess, most_jobs, update_excess
 from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
 from scaler.model import (
     Applied,
@@ -31,6 +32,7 @@ from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep, within_capacity
 from scaler.targets.base import Target
 from scaler.turns import Turns, waits, with_last_turn
+from scaler.warning_log import WarningLog
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog
 from service.outcome import Failed, Ok, Outcome
@@ -41,7 +43,6 @@ _ACT_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 2.0  # for all targets of a step: an exporter that hangs delays no other decision
 _THREADS: Final = 8
 _TURNS: Final = "a step is too short for all: requests_per_second, or the API server's limit or latency"
-_CLEARLY_SHORTER: Final = 0.8  # of the grace period
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Controller:
         self._memories: dict[str, TargetMemory | None] = {}
         self._activities: dict[str, ActivityHistory] = {}
         self._problems: dict[str, ProblemLog] = {}
-        self._graces: dict[str, ProblemLog] = {}
+        self._warnings = WarningLog(log)
+        self._excess: dict[str, ExcessJobs | None] = {}
         self._since: dict[str, Mapping[Condition, float]] = {}
         self._requested: dict[str, int] = {}
         self._led = False
@@ -140,6 +142,7 @@ class Controller:
         self._memories = {name: memory for name, memory in self._memories.items() if name in names}
         self._activities = {name: history for name, history in self._activities.items() if name in names}
         self._recalled = {name: learned for name, learned in self._recalled.items() if name in names}
+        self._excess = {name: excess for name, excess in self._excess.items() if name in names}
         for target_step in steps:
             if isinstance(target_step.acted, Applied):
                 self._workers[target_step.name] = target_step.acted.workers
@@ -231,6 +234,7 @@ class Controller:
             control,
             activity=self._activity(target.name, metrics.sample),
             unknown=metrics.unknown,
+            run_p99=metrics.run_p99,
         )
         if isinstance(outcome, Failed):
             known = self._memories.get(target.name)
@@ -241,6 +245,7 @@ class Controller:
             recalled = self._recalled.get(target.name) or self._state.recall(target.name)
             self._memories[target.name] = recalled.memory
         workers = outcome.value
+        excess = self._excess_of(target, metrics, workers)
         observation = Observation(
             time,
             workers.requested,
@@ -265,7 +270,13 @@ class Controller:
             if asked is not observation:  # decide again, with what is known only now
                 decision, learned = step(settings, interval, asked, control, memory)
         self._memories[target.name] = learned
-        return replace(undecided, decision=decision)
+        return replace(undecided, decision=decision, excess=excess)
+
+    def _excess_of(self, target: Managed, metrics: TargetMetrics, workers: Workers) -> float | None:
+        most = most_jobs(target.settings, len(metrics.queues))
+        known = update_excess(self._excess.get(target.name), metrics.sample, workers, most)
+        self._excess[target.name] = known
+        return jobs_in_excess(known, workers.grace_seconds)
 
     def _with_since(self, target_step: TargetStep) -> TargetStep:
         before = self._since.get(target_step.name, {})
@@ -305,33 +316,18 @@ class Controller:
             self._state.record_action(decided.name, decided.time, old, new, reason)
         return replace(decided, acted=result)
 
-    def _report_grace(self, target_step: TargetStep) -> None:
-        """Once, until jobs are clearly shorter: the mean may vary around the grace period."""
-        grace, run = target_step.grace_seconds, target_step.run_seconds
-        if grace is None or run is None:
-            return
-        if run > grace:
-            why = f"jobs run longer than the grace period of {grace:g} s: a worker that is removed is killed"
-            self._graces[target_step.name].report(why, target=target_step.name, run_seconds=round(run, 1))
-        elif run < _CLEARLY_SHORTER * grace:
-            self._graces[target_step.name].report("")
-
     def _log(self, steps: Sequence[TargetStep], *, acting: bool) -> None:
         """A line for each change, and for each problem of a target that begins, changes or ends."""
-        problems, graces, names = self._problems, self._graces, [target_step.name for target_step in steps]
+        problems, names = self._problems, [target_step.name for target_step in steps]
         self._problems = {
             name: problems.get(name) or ProblemLog(log, "target failing", "target recovered")
             for name in names
         }
-        self._graces = {
-            name: graces.get(name) or ProblemLog(log, "grace period too short", None, field="why")
-            for name in names
-        }
+        self._warnings.report([target_step for target_step in steps if not waits(target_step.workers)], names)
         for target_step in steps:
             if waits(target_step.workers):
                 continue
             self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
-            self._report_grace(target_step)
             if changes(target_step) and (isinstance(target_step.acted, Applied) or not acting):
                 event = "scaled" if isinstance(target_step.acted, Applied) else "would scale"
                 log.info(event, extra=_facts(target_step))

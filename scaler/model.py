@@ -68,15 +68,24 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTimeP99:
+    """1 in 100 attempts of this queue took longer than `seconds`, of those that ended in the last hour."""
+
+    queue: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TargetMetrics:
     """The metrics of a target's queues together; `queues` are the names that exist of those it serves, `busy`
     those of them with jobs that wait, run or are due. `unknown`: what is missing beside the sample, which is
-    then a lower bound (None: nothing)."""
+    then a lower bound (None: nothing). `run_p99`: of the queue whose jobs take longest (None: not known)."""
 
     queues: tuple[str, ...]
     sample: QueueSample | Missing
     busy: tuple[str, ...] = ()
     unknown: Missing | None = None
+    run_p99: RunTimeP99 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,7 @@ Condition: TypeAlias = Literal[
     "Resting",
     "AtMax",
     "GraceTooShort",
+    "ConcurrencyMismatch",
 ]
 
 

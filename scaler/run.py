@@ -144,6 +144,7 @@ class Scaler:
             dry_run=self._dry_run,
             most=settings.max_total_workers,
         )
+        metrics.ask_run_times({step.name for step in result.steps if step.grace_seconds is not None})
         if result.leading:
             self._task.sleep_on()
         for step in result.steps:

@@ -18,6 +18,7 @@ from scaler.model import (
     Missing,
     NotApplied,
     QueueSample,
+    RunTimeP99,
     Workers,
 )
 from service.outcome import Failed, Ok, Outcome
@@ -31,7 +32,8 @@ _FIXED: Final[frozenset[Condition]] = frozenset(
 @dataclass(frozen=True, slots=True)
 class TargetStep:
     """One target in one step. Without a decision, its workers could not be read. `since`: when each of its
-    conditions began (unix s)."""
+    conditions began (unix s); `run_p99`: how long the slowest jobs of the last hour ran (None: not known);
+    `excess`: the jobs that each worker ran for minutes, more than it is set to (None: no more)."""
 
     name: str
     queues: tuple[str, ...]
@@ -44,6 +46,8 @@ class TargetStep:
     acted: Applied | NotApplied | None = None
     activity: Activity | None = None
     unknown: Missing | None = None
+    run_p99: RunTimeP99 | None = None
+    excess: float | None = None
     since: Mapping[Condition, float] = field(default_factory=dict)
 
     @property
@@ -90,19 +94,59 @@ class TargetStep:
             conditions.add("Forbidden")
         if isinstance(self.sample, Missing) or self.unknown is not None:
             conditions.add("MetricsStale")
-        if self.warnings:
+        if self.grace_warning:
             conditions.add("GraceTooShort")
+        if self.concurrency_warning:
+            conditions.add("ConcurrencyMismatch")
         return frozenset(conditions)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What will go wrong with the settings as they are, a line each."""
-        grace, run = self.grace_seconds, self.run_seconds
-        if grace is None or run is None or run <= grace:
-            return ()
-        longer = f"jobs run {plain(run)} s on average, longer than the grace period of {grace:g} s"
+        return tuple(filter(None, (self.grace_warning, self.concurrency_warning)))
+
+    @property
+    def grace_warning(self) -> str:
+        """By the slowest jobs of the last hour; by the mean where these are not known, or where jobs that
+        still run have raised it since; empty if the grace period is longer, or not known."""
+        grace, run, p99 = self.grace_seconds, self.run_seconds, self.run_p99
+        if grace is not None and p99 is not None and p99.seconds > grace:
+            jobs = f"jobs of {p99.queue}" if len(self.queues) > 1 else "jobs"
+            runs = f"1 in 100 {jobs} runs over {plain(p99.seconds)} s"
+        elif grace is not None and run is not None and run > grace:
+            runs = f"jobs run {plain(run)} s on average"
+        else:
+            return ""
         killed = "a busy worker that is removed is killed with its jobs"
-        return (f"{longer}: {killed}; raise the grace period over the longest run time",)
+        longer = f"{runs}, longer than the grace period of {grace:g} s"
+        return f"{longer}: {killed}; raise the grace period over the longest run time"
+
+    @property
+    def concurrency_warning(self) -> str:
+        """What is measured against the concurrency of a worker as it is set; empty if they agree."""
+        taken = self.decision.inputs.get("taken") if self.decision else None
+        if self.excess is not None:
+            ran, relation = f"each worker ran {plain(self.excess)} jobs at once or more for minutes", "more"
+            do = "correct it, or name the other workers of these queues as part of the target"
+        elif taken is not None:
+            ran = f"each worker ran {plain(taken)} jobs at once at most while jobs waited"
+            relation, do = "fewer", "set it to what a worker runs"
+        else:
+            return ""
+        return f"{ran}, {relation} than {self.concurrency_as_set}: {do}"
+
+    @property
+    def concurrency_as_set(self) -> str:
+        """The settings of how many jobs a worker runs at once, with their values."""
+        names = ("worker_concurrency_per_queue", "worker_concurrency")
+        given = {name: getattr(self.settings, name) for name in names}
+        return " with ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+
+    @property
+    def long_run_seconds(self) -> float | None:
+        """The longest that is known of run times: the mean, or that of the slowest jobs; None: nothing is."""
+        p99 = self.run_p99.seconds if self.run_p99 else None
+        return max((seconds for seconds in (self.run_seconds, p99) if seconds is not None), default=None)
 
     @property
     def load_factor(self) -> float | None:

@@ -11,9 +11,13 @@ from scaler.step_result import TargetStep
 from service.outcome import Failed, Ok
 
 _TROUBLES: Final[frozenset[Condition]] = frozenset(
-    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax", "GraceTooShort"}
+    {
+        *("MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"),
+        *("GraceTooShort", "ConcurrencyMismatch"),
+    }
 )
 
+_SHOWN_BY_METRICS: Final[frozenset[Condition]] = frozenset({"GraceTooShort", "ConcurrencyMismatch"})
 _SHOWN_UNREAD: Final[frozenset[Condition]] = frozenset({"MetricsStale", "TargetNotFound", "Forbidden"})
 
 
@@ -44,7 +48,9 @@ def transitions_of(step: TargetStep, before: frozenset[Condition] | None) -> Ite
 
 def known_conditions(step: TargetStep, before: frozenset[Condition] | None) -> frozenset[Condition]:
     """The conditions after the step. Where the target could not be read, those that only a decision shows are
-    as before: an API server that is away ends no pause."""
+    as before: an API server that is away ends no pause. Without metrics, so are those that these show."""
+    if isinstance(step.sample, Missing) and before is not None and step.decision is not None:
+        return step.conditions | (before & _SHOWN_BY_METRICS)
     if step.decision is not None or not isinstance(step.workers, Failed) or before is None:
         return step.conditions
     stay = before - _SHOWN_UNREAD
@@ -64,6 +70,7 @@ _ENDED: Final = {
     "Resting": "resting at 0: the metrics decide again",
     "AtMax": "at its maximum",
     "GraceTooShort": "running jobs for longer than the grace period",
+    "ConcurrencyMismatch": "running another number of jobs at once than is set",
 }
 
 
@@ -77,5 +84,7 @@ def _why(step: TargetStep, condition: Condition) -> str:
         if unknown is not None:
             return unknown.message
     if condition == "GraceTooShort":
-        return "; ".join(step.warnings)
+        return step.grace_warning
+    if condition == "ConcurrencyMismatch":
+        return step.concurrency_warning
     return step.decision.sentence if step.decision else condition

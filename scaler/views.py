@@ -68,6 +68,7 @@ def _target(step: TargetStep, origins: Mapping[str, str]) -> ScalerView:
         "conditions_since": dict(sorted(step.since.items())),
         "warnings": list(step.warnings),
         "run_seconds": step.run_seconds,
+        "run_p99_seconds": step.run_p99.seconds if step.run_p99 else None,
         "grace_seconds": step.grace_seconds,
         "reason": decision.reason if decision else None,
         "sentence": decision.sentence if decision else _trouble(step),

@@ -151,6 +151,15 @@ class Observer:
                 series_by_labels.setdefault(labels, []).extend(points)
         return series_by_labels
 
+    def instant(self, query: str, deadline: Deadline) -> list[Any]:
+        """The series of a query now, as JSON data. Raises UnreadableError."""
+        parameters = {"query": query, "timeout": f"{max(1.0, deadline.remaining()):.0f}s"}
+        return self._first_healthy(
+            lambda server, until: vector(server.request("query", parameters, until)),
+            deadline,
+            seconds=deadline.remaining(),
+        )
+
     def close(self) -> None:
         """Close the connections."""
         for state in self._servers:

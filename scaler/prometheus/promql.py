@@ -59,24 +59,32 @@ DEPLOYMENT_LABEL: Final = "redis_deployment"
 MEASURE_LABEL: Final = "oxherd_measure"
 """The label of the measure that a series in an answer belongs to."""
 
-_MAX_NAMES: Final = 100  # up to here a regular expression of names is cheaper than all queues' series
+MAX_NAMES: Final = 100
+"""Queues in one selector: up to here a regular expression of names is cheaper than all queues' series."""
 _RE2_SPECIAL: Final = frozenset(r"\.+*?()|[]{}^$")
 
 
 def query_text(queries: QuerySettings, matchers: Mapping[str, str], names: Collection[str] = ()) -> str:
     """The query for these figures, of the queues with these names, or of all. Each measure is one line, so
     that the line of a parse error identifies it."""
-    extra = ",".join(f"{label}={quoted(value)}" for label, value in sorted(matchers.items()))
-    label = queries.queue_label
-    if 0 < len(names) <= _MAX_NAMES:
-        pattern = quoted("|".join(_literal(name) for name in sorted(names)))
-        selector = f"{label}=~{pattern}" + (f",{extra}" if extra else "")
-    else:
-        selector = f'{label}!=""' + (f",{extra}" if extra else "")
+    selector, extra = queue_selector(queries.queue_label, matchers, names), _matchers(matchers)
     return "\nor ".join(
         f'label_replace(({_filled(text, selector, extra)}), "{MEASURE_LABEL}", "{measure}", "", "")'
         for measure, text in measure_texts(queries)
     )
+
+
+def queue_selector(label: str, matchers: Mapping[str, str], names: Collection[str] = ()) -> str:
+    """The matchers of series of the queues with these names; of all queues without names, or with many."""
+    extra = _matchers(matchers)
+    if 0 < len(names) <= MAX_NAMES:
+        pattern = quoted("|".join(_literal(name) for name in sorted(names)))
+        return f"{label}=~{pattern}" + (f",{extra}" if extra else "")
+    return f'{label}!=""' + (f",{extra}" if extra else "")
+
+
+def _matchers(matchers: Mapping[str, str]) -> str:
+    return ",".join(f"{label}={quoted(value)}" for label, value in sorted(matchers.items()))
 
 
 def explained(queries: QuerySettings, message: str) -> str:

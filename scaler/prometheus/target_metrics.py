@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Self
 
 from scaler.config.prometheus import QuerySettings
@@ -12,6 +12,7 @@ from scaler.prometheus.matched_queues import MatchedQueues, observe_queues
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
 from scaler.prometheus.promql import QueueKey, missing_of
+from scaler.prometheus.run_times import RunTimes
 from scaler.prometheus.totals import TargetTotals, continue_totals
 from service.clock import Deadline, monotonic
 
@@ -24,11 +25,13 @@ class PrometheusMetrics:
         self._observer = Observer(settings.prometheus, self._queues())
         self._known: dict[str, MatchedQueues] = {}
         self._totals: dict[str, TargetTotals | None] = {}
+        self._run_times = RunTimes(settings.prometheus)
         self.last: QueryResult | None = None
 
     def continuing(self, before: Self) -> Self:
         """With what `before` remembers of the targets, after a change of the settings."""
         self._known, self._totals = before._known, before._totals
+        self._run_times.continuing(before._run_times)
         return self
 
     def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
@@ -41,9 +44,22 @@ class PrometheusMetrics:
             for target, queries in self._targets
         }
 
+    def ask_run_times(self, names: Collection[str]) -> None:
+        """In the background and seldom, how long the jobs of these targets run. Of other exporters' queues
+        there is no such histogram."""
+        self._run_times.ask(
+            {
+                key
+                for target, queries in self._targets
+                if target.name in names and queries.is_default and target.name in self._known
+                for key in self._known[target.name].samples
+            }
+        )
+
     def close(self) -> None:
         """Close the connections."""
         self._observer.close()
+        self._run_times.close()
 
     def _metrics_of(self, target: TargetSettings, reading: Reading | Missing, time: float) -> TargetMetrics:
         if isinstance(reading, Missing):
@@ -60,7 +76,8 @@ class PrometheusMetrics:
         busy = tuple(key.name for key, one in known.samples.items() if _has_jobs(one))
         names = tuple(key.name for key in known.samples)
         unknown = None if isinstance(sample, Missing) else missing_of(known.samples) or known.unread
-        return TargetMetrics(names, sample, busy, unknown)
+        run_p99 = None if isinstance(sample, Missing) else self._run_times.longest(known.samples)
+        return TargetMetrics(names, sample, busy, unknown, run_p99)
 
     def _queues(self) -> dict[QuerySettings, list[QueueKey]]:
         """The queues by the queries of their figures; empty, which means all, where one is a pattern."""

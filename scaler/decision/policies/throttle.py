@@ -128,8 +128,9 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
     fewer, more = ready.most <= _FEWER * throttle.workers, now > throttle.workers
     if now and (fewer or more):
         expected = throttle.per_worker * now
-        if fewer:  # where nothing tells of a limit, still fewer are no sign of one: those that went had jobs
-            same = max(active) <= _SAME * expected and (not told or expected <= _SAME * mean)
+        if fewer:  # some samples may be of more workers than now; without a word of a limit, even fewer refute it
+            most = _SAME * throttle.per_worker * ready.most
+            same = max(active) <= most and (not told or expected <= _SAME * mean)
         else:
             same = throttle.workers > 0 and not told and 0 < expected <= _SAME * min(active)
         taken: float | None = max(1.0, mean / ready.most)

@@ -12,7 +12,16 @@ from scaler.commands.tables import scaling_table
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
-from scaler.model import Applied, Missing, NotApplied, Override, QueueSample, TargetMetrics, Workers
+from scaler.model import (
+    Applied,
+    Missing,
+    NotApplied,
+    Override,
+    QueueSample,
+    RunTimeP99,
+    TargetMetrics,
+    Workers,
+)
 from scaler.state.learned import Learned, dump_learned
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState
@@ -412,6 +421,94 @@ def test_a_grace_that_is_long_enough_or_not_known_is_no_warning(grace: float | N
     controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
     result = controller.step(jobs, [Managed("mail", policy, mail)], 5.0)
     assert "GraceTooShort" not in result.steps[0].conditions
+
+
+def test_a_grace_shorter_than_the_slowest_jobs_is_a_warning_though_the_mean_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class FewLongJobs(LongJobs):
+        def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+            metrics = super().read(deadline)["mail"]
+            return {"mail": replace(metrics, run_p99=RunTimeP99("mail-queue", 57.0))}
+
+    controller, jobs, mail = Controller(RecordingState()), FewLongJobs(), FakeTarget(grace=30.0)
+    jobs.seconds = 2.0
+    policy = POLICY.model_copy(update={"metrics_max_age_seconds": 3600.0})
+    results = [controller.step(jobs, [Managed("mail", policy, mail)], 5.0) for _ in range(3)]
+    view = scaler_view(results[-1], version="1", uptime=1.0, actions=(), origins={})["targets"][0]
+    [warning] = view["warnings"]
+    assert warning.startswith("1 in 100 jobs runs over 57 s, longer than the grace period of 30 s")
+    assert (view["run_p99_seconds"], view["run_seconds"], view["grace_seconds"]) == (57.0, 2.0, 30.0)
+    [record] = [record for record in caplog.records if record.message == "grace period too short"]
+    assert vars(record)["run_seconds"] == 57.0
+
+
+@dataclass
+class ManyJobs:
+    """Samples 60 s apart with jobs that wait, and these active ones."""
+
+    active: float
+    at: float = field(default_factory=lambda: now() - 1000)
+
+    def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+        self.at += 60
+        return {"mail": TargetMetrics(("mail-queue",), QueueSample(self.at, 1.0, self.active))}
+
+
+def test_workers_that_run_more_jobs_than_set_are_a_condition_until_it_is_set_right(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    controller, jobs, mail = Controller(RecordingState()), ManyJobs(16.0), FakeTarget(grace=30.0)
+    update = {"metrics_max_age_seconds": 3600.0, "max_workers": 2, "worker_concurrency": 5}
+    policy = POLICY.model_copy(update=update)
+    managed_mail = [Managed("mail", policy, mail)]
+    begun = [controller.step(jobs, managed_mail, 5.0).steps[0].conditions for _ in range(6)]
+    assert ["ConcurrencyMismatch" in conditions for conditions in begun] == [False] * 5 + [True]
+    result = controller.step(jobs, managed_mail, 5.0)
+    families = {family.name: family.samples for family in metrics(result, controller.counters)}
+    conditions = {sample.labels["condition"]: sample.value for sample in families["oxherd_scaler_condition"]}
+    assert conditions["ConcurrencyMismatch"] == 1
+    view = scaler_view(result, version="1", uptime=1.0, actions=(), origins={})
+    [warning] = view["targets"][0]["warnings"]
+    assert "8 jobs at once or more for minutes, more than worker_concurrency 5" in warning
+    [record] = [record for record in caplog.records if record.message == "worker concurrency contradicted"]
+    assert vars(record)["why"] == "each worker runs more jobs than worker_concurrency 5"
+    right = policy.model_copy(update={"worker_concurrency": 8})
+    after = controller.step(jobs, [Managed("mail", right, mail)], 5.0)
+    assert "ConcurrencyMismatch" not in after.steps[0].conditions
+
+
+def test_workers_that_run_fewer_jobs_than_set_are_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of however many workers runs 2 jobs beside 500 that wait: a limit would let no more of all run."""
+    begin = now() - 2000
+    mail, state = FakeTarget(grace=30.0), {"at": begin, "ended": 0.0}
+
+    class Waiting:
+        def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+            state["at"] += 5
+            active = 2.0 * mail.requested
+            state["ended"] += active
+            sample = QueueSample(
+                state["at"],
+                500.0,
+                active,
+                state["ended"],
+                0.0,
+                duration_sum=5 * state["ended"],
+                duration_count=state["ended"],
+                oldest_waiting=100.0,
+            )
+            return {"mail": TargetMetrics(("mail-queue",), sample)}
+
+    monkeypatch.setattr(controller, "now", lambda: state["at"] + 5)
+    policy = PolicySettings(min_workers=1, max_workers=20, worker_concurrency=10)
+    under_test, jobs = Controller(RecordingState()), Waiting()
+    results = [under_test.step(jobs, [Managed("mail", policy, mail)], 5.0) for _ in range(100)]
+    [step] = results[-1].steps
+    words = "each worker ran 2 jobs at once at most while jobs waited, fewer than worker_concurrency 10: "
+    assert step.concurrency_warning.startswith(words)
+    begun = {change.reason for change in transitions_of(step, frozenset({"Active"}))}
+    assert begun == {"AtMax", "ConcurrencyMismatch"}
 
 
 def remembering(learned: Learned) -> LiveState:

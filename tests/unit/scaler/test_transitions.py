@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from scaler.activity import Activity
 from scaler.config.settings import PolicySettings
-from scaler.model import Condition, Control, Decision, QueueSample, Workers
+from scaler.model import Condition, Control, Decision, Missing, QueueSample, RunTimeP99, Workers
 from scaler.step_result import TargetStep
 from scaler.transitions import known_conditions, transitions_of
 from service.outcome import Failed, Ok, Outcome
@@ -43,3 +48,83 @@ def test_a_workload_that_is_gone_is_not_forbidden_any_more() -> None:
     gone = a_step(Failed("not_found", "there is none"))
     reasons = [transition.reason for transition in transitions_of(gone, frozenset({"Forbidden"}))]
     assert reasons == ["TargetNotFound", "ForbiddenEnded"]
+
+
+def graced(grace: float, mean: float | None, p99: RunTimeP99 | None, *queues: str) -> TargetStep:
+    step = a_step(Ok(Workers(2, 2, grace_seconds=grace)), "Active")
+    return replace(step, queues=queues or ("mail",), activity=Activity(300.0, 1.0, 0.0, mean), run_p99=p99)
+
+
+def test_a_grace_that_is_too_short_for_the_slowest_jobs_is_a_condition() -> None:
+    step = graced(30.0, 2.0, RunTimeP99("mail", 57.0))
+    [begun] = transitions_of(step, frozenset({"Active"}))
+    assert (begun.reason, begun.trouble) == ("GraceTooShort", True)
+    assert begun.message.startswith(
+        "1 in 100 jobs runs over 57 s, longer than the grace period of 30 s: a busy worker that is removed"
+    )
+    several = graced(30.0, 2.0, RunTimeP99("video", 300.0), "mail", "video")
+    assert several.grace_warning.startswith("1 in 100 jobs of video runs over 300 s, longer")
+
+
+@pytest.mark.parametrize("p99", [RunTimeP99("mail", 20.0), None])
+def test_the_mean_says_so_where_the_slowest_jobs_do_not(p99: RunTimeP99 | None) -> None:
+    assert graced(30.0, 40.0, p99).grace_warning.startswith("jobs run 40 s on average, longer than the grace")
+
+
+@pytest.mark.parametrize(
+    ("grace", "p99"), [(60.0, RunTimeP99("mail", 57.0)), (400.0, RunTimeP99("mail", 300.0)), (60.0, None)]
+)
+def test_a_grace_over_what_is_known_of_run_times_is_long_enough(grace: float, p99: RunTimeP99 | None) -> None:
+    step = graced(grace, 2.0, p99)
+    assert step.warnings == ()
+    assert step.conditions == {"Active"}
+
+
+def concurrency(settings: PolicySettings, taken: float | None, excess: float | None) -> TargetStep:
+    step = a_step(READ, "Active")
+    assert step.decision is not None
+    inputs = {"waiting": 1.0} | ({} if taken is None else {"taken": taken})
+    return replace(step, settings=settings, decision=replace(step.decision, inputs=inputs), excess=excess)
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken", "excess", "words"),
+    [
+        (
+            PolicySettings(worker_concurrency=25),
+            5.0,
+            None,
+            "each worker ran 5 jobs at once at most while jobs waited, fewer than worker_concurrency 25: ",
+        ),
+        (
+            PolicySettings(worker_concurrency=5),
+            None,
+            7.5,
+            "each worker ran 7.5 jobs at once or more for minutes, more than worker_concurrency 5: ",
+        ),
+        (
+            PolicySettings(worker_concurrency=25, worker_concurrency_per_queue=5),
+            None,
+            40.0,
+            "more than worker_concurrency_per_queue 5 with worker_concurrency 25: ",
+        ),
+    ],
+)
+def test_a_concurrency_that_is_contradicted_is_a_condition(
+    settings: PolicySettings, taken: float | None, excess: float | None, words: str
+) -> None:
+    step = concurrency(settings, taken, excess)
+    [begun] = transitions_of(step, frozenset({"Active"}))
+    assert (begun.reason, begun.trouble) == ("ConcurrencyMismatch", True)
+    assert words in begun.message
+    assert step.warnings == (begun.message,)
+    after = known_conditions(step, frozenset({"Active"}))
+    [ended] = transitions_of(concurrency(settings, None, None), after)
+    assert ended.message == "no longer running another number of jobs at once than is set"
+
+
+def test_metrics_that_are_missing_end_nothing_that_only_they_show() -> None:
+    before = frozenset[Condition]({"Active", "GraceTooShort", "ConcurrencyMismatch"})
+    unseen = replace(a_step(READ, "Active"), sample=Missing("timeout", "too slow"))
+    assert [transition.reason for transition in transitions_of(unseen, before)] == ["MetricsStale"]
+    assert known_conditions(unseen, before) == before | {"MetricsStale"}

@@ -4,10 +4,11 @@ import pytest
 
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
-from scaler.model import Missing, QueueSample
+from scaler.model import Missing, QueueSample, RunTimeP99
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
 from scaler.prometheus.promql import QueueKey
+from scaler.prometheus.run_times import RunTimes
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from service.clock import Deadline
 
@@ -97,6 +98,28 @@ def test_a_queue_that_is_absent_is_unknown_beside_the_others(monkeypatch: pytest
     assert unknown[0] is unknown[2] is unknown[3] is None
     assert unknown[1] is not None
     assert unknown[1].message.startswith("bull:mail-2: ")
+
+
+def test_run_times_are_asked_of_the_exporters_queues_of_the_named_targets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load_scaler_settings(TEXT, {}, file="s.yml").model
+    asked: list[set[QueueKey]] = []
+    monkeypatch.setattr(RunTimes, "ask", lambda self, keys: asked.append(keys))
+    monkeypatch.setattr(RunTimes, "longest", lambda self, keys: RunTimeP99(min(keys).name, 57.0))
+    samples = {QueueKey("bull", name): QueueSample(5.0, 1, 2) for name in ("mail", "post", "mail-1")}
+    readings = {queries: Reading(samples) for queries in (settings.queries, settings.targets[1].queries)}
+    result = QueryResult(5.0, 0.0, "url", readings)  # type: ignore[arg-type]
+    monkeypatch.setattr(Observer, "observe", lambda self, deadline: result)
+    metrics = PrometheusMetrics(settings)
+    metrics.ask_run_times({"two"})
+    known = metrics.read(Deadline.after(1))
+    for names in ({"two", "none"}, {"one"}, {"one", "two"}):
+        metrics.ask_run_times(names)
+    two = {QueueKey("bull", "mail-1")}
+    assert asked == [set(), two, set(), two]
+    assert known["two"].run_p99 == RunTimeP99("mail-1", 57.0)
+    assert known["none"].run_p99 is None
 
 
 def test_what_is_known_of_a_target_outlives_a_change_of_the_settings(

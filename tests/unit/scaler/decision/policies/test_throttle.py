@@ -110,3 +110,18 @@ def test_a_worker_with_one_slot_takes_one_job() -> None:
     before = [Look(2.0, workers=4)] * 20
     fewer = [Look(1.0, workers=2)] * 40
     assert all(throttle.taken is None for _, throttle in throttles([*before, *fewer], slots=1.0))
+
+
+def test_workers_that_take_less_are_found_while_more_of_them_go() -> None:
+    """Two of ten slots each, of twenty workers; then five are left, and every half a minute one fewer."""
+    going = [Look(2.0 * count, workers=count) for count in (5, 4, 3, 2, 1) for _ in range(7)]
+    found = [throttle for _, throttle in throttles([*[Look(40.0, workers=20)] * 20, *going], slots=10.0)]
+    first = next(throttle.taken for throttle in found if throttle.taken)
+    assert 1 <= first <= 2
+
+
+def test_a_limit_is_one_still_while_workers_go_one_by_one() -> None:
+    """Twenty jobs of a limit run, on however many workers."""
+    going = [Look(20.0, workers=count) for count in (15, 12, 9, 7, 5, 4, 3) for _ in range(7)]
+    found = [throttle for _, throttle in throttles([*[Look(20.0, workers=20)] * 20, *going], slots=10.0)]
+    assert all(throttle.taken is None for throttle in found)
