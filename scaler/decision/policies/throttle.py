@@ -128,7 +128,7 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
     fewer, more = ready.most <= _FEWER * throttle.workers, now > throttle.workers
     if now and (fewer or more):
         expected = throttle.per_worker * now
-        if fewer:  # some samples may be of more workers than now; without a word of a limit, even fewer refute it
+        if fewer:  # samples may be of more workers; where nothing tells of a limit, still fewer refute it
             most = _SAME * throttle.per_worker * ready.most
             same = max(active) <= most and (not told or expected <= _SAME * mean)
         else:
