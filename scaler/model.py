@@ -18,7 +18,8 @@ class QueueSample:
     are counters that decrease only when their exporter restarts; `duration_sum` is the processing time in
     seconds of `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall due
     within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time; `held`:
-    those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
+    those of the waiting jobs that a pause holds back, or a limit of their queue beside others;
+    `limit_seconds`: until a rate limit lets jobs start
     again, 0 while it does, None: there is no limit, or it is not known; `created`: unix time since when the
     totals count the same jobs, so that those of another `created` do not continue them (None: not known);
     `joined`: since then, the jobs of queues that came into sight less those of queues that went out of it: by

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.promql import QueueKey, combine
+from scaler.prometheus.promql import QueueKey, combine, usable_slots
 
 TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds")
 """The counters of a sample."""
 
+_HALF_SECONDS: Final = 120.0  # until the slots that a queue had a use for count half
 _NEW_JOBS: Final = 100  # of a queue that is new: where more have ended, it has a past that was not seen
 
 
@@ -29,12 +30,13 @@ _Seen: TypeAlias = tuple[object, QueueSample]
 class TargetTotals:
     """The totals of a target so far, and since when they count (unix seconds); the jobs that `joined` since
     then, see QueueSample; of each queue its counters and whose they are at the last reading, None while it is
-    missing."""
+    missing; of those that have a limit of jobs at once the slots `usable` lately."""
 
     created: float
     joined: float = 0.0
     values: Mapping[str, float] = field(default_factory=dict)
     queues: Mapping[QueueKey, _Seen | None] = field(default_factory=dict)
+    usable: Mapping[QueueKey, float] = field(default_factory=dict)
 
 
 def continue_totals(
@@ -49,7 +51,8 @@ def continue_totals(
     totals begin with what the counters show. Missing if no queue is known.
     """
     known = {key: sample for key, sample in samples.items() if isinstance(sample, QueueSample)}
-    combined = combine(known or samples)
+    usable = _usable(before, known)
+    combined = combine(known or samples, usable)
     queues: dict[QueueKey, _Seen | None] = dict.fromkeys(samples)
     if isinstance(combined, Missing):
         return combined, None if before is None else replace(before, queues=queues)
@@ -79,7 +82,22 @@ def continue_totals(
         else:
             after = TargetTotals(time, 0.0, values, queues)
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
-    return replace(combined, **totals, created=after.created, joined=after.joined), after
+    return replace(combined, **totals, created=after.created, joined=after.joined), replace(
+        after, usable=usable
+    )
+
+
+def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) -> dict[QueueKey, float]:
+    """The most slots that each queue with a limit had a use for, which counts for less and less: a single
+    sample may show few jobs by chance."""
+    usable = {}
+    for key, sample in known.items():
+        if sample.concurrency_limit is not None:
+            then = None if before is None else before.queues.get(key)
+            seconds = 0.0 if then is None else max(0.0, sample.at - then[1].at)
+            earlier = 0.0 if before is None else before.usable.get(key, 0.0)
+            usable[key] = max(usable_slots(sample), earlier * 0.5 ** (seconds / _HALF_SECONDS))
+    return usable
 
 
 def _joined(
