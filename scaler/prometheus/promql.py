@@ -36,6 +36,8 @@ _WAITING: Final = (
     'bullmq_job_count{state="waiting",{selector}} '
     '+ ignoring (state) bullmq_job_count{state="prioritized",{selector}}'
 )
+# Jobs that are due in a paused queue will wait with the others.
+_DUE: Final = "bullmq_queue_delayed_due{{selector}}"
 _OUR_QUERIES: Final[Mapping[str, str]] = {
     "waiting": f"({_WAITING})",
     "active": 'sum without (state) (bullmq_job_count{state="active",{selector}})',
@@ -46,7 +48,7 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "duration_sum": "sum without (outcome) (bullmq_job_processing_seconds_sum{{selector}})",
     "duration_count": "sum without (outcome) (bullmq_job_processing_seconds_count{{selector}})",
     "oldest_waiting": "bullmq_queue_oldest_waiting_seconds{{selector}}",
-    "due": "bullmq_queue_delayed_due{{selector}}",
+    "due": f"{_DUE} * (1 - bullmq_queue_paused{{{{selector}}}}) or {_DUE}",
     "busy_seconds": "bullmq_queue_busy_seconds_total{{selector}}",
     "held": f"({_WAITING}) * bullmq_queue_paused{{{{selector}}}}",
     "limit_seconds": "bullmq_queue_rate_limit_ttl_seconds{{selector}}",
@@ -97,7 +99,7 @@ def combine(
 
     A limit of one queue bounds the sum only where it bounds all that waits: else the jobs behind a rate
     limit are held, and those beyond a limit of jobs at once. `usable`: slots that a queue had a use for
-    lately.
+    lately. Jobs that are due in a paused queue will wait with the others, and do not count.
 
     One missing sample makes the result missing: absence is not zero. That includes a queue that was deleted:
     it cannot be distinguished from a misspelt name, or from a queue that its exporter does not find any more.
@@ -130,7 +132,7 @@ def combine(
         if has_durations
         else None,
         oldest_waiting=max(waits, default=None),
-        due=_sum(sample.due for sample in present),
+        due=_sum(0.0 if sample.paused else sample.due for sample in present),
         busy_seconds=_sum(sample.busy_seconds for sample in present),
         held=paused if not any(held) else sum(held) + sum(sample.held or 0.0 for sample in present),
         limit_seconds=limit_seconds,

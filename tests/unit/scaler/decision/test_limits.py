@@ -208,3 +208,11 @@ def test_a_limit_of_one_beside_an_idle_queue_with_a_high_one_needs_one_worker(po
     load = Load([1.0] * 4000, [1.0] * 4000, concurrency_limit=1)
     simulate(load, Plant(1, lambda: 10.0, workers=1), controller, slo=30.0, until=1200.0)
     assert set(controller.workers) == {1}
+
+
+# --- jobs that are due in a paused queue --------------------------------------------------------------------
+
+
+def test_jobs_that_are_due_in_a_paused_queue_beside_others_are_not_due() -> None:
+    both = together(a=sample(1, 1, held=0.0, due=2.0), b=sample(10, 0, held=10.0, due=5000.0))
+    assert both.due == 2.0
