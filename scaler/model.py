@@ -18,9 +18,12 @@ class QueueSample:
     are counters that decrease only when their exporter restarts; `duration_sum` is the processing time in
     seconds of `duration_count` attempts; `oldest_waiting` in seconds; `due` counts delayed jobs that fall due
     within DUE_SECONDS; `busy_seconds` is a total too: slot-seconds, active jobs integrated over time; `held`:
-    those of the waiting jobs that a pause holds back; `limit_seconds`: until a rate limit lets jobs start
+    those of the waiting jobs that a pause holds back, or a limit of their queue beside others;
+    `limit_seconds`: until a rate limit lets jobs start
     again, 0 while it does, None: there is no limit, or it is not known; `created`: unix time since when the
     totals count the same jobs, so that those of another `created` do not continue them (None: not known);
+    `joined`: since then, the jobs of queues that came into sight less those of queues that went out of it: by
+    so much the jobs that wait or run have changed though none came or ended (None: by nothing);
     `concurrency_limit`: jobs that all workers together may run at once, None: as many as there are slots;
     `largest_share`: of the jobs that wait or run, the part that are of one queue at most, above 0 up to 1
     (None: there is one queue); `largest_active`: the most active jobs of one queue (None: there is one).
@@ -40,6 +43,7 @@ class QueueSample:
     held: float | None = None
     limit_seconds: float | None = None
     created: float | None = None
+    joined: float | None = None
     concurrency_limit: float | None = None
     largest_share: float | None = None
     largest_active: float | None = None

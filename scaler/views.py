@@ -15,6 +15,7 @@ ScalerView: TypeAlias = Mapping[str, Any]
 
 NAME: Final = "oxherd scaler"
 _ACTIONS_SHOWN: Final = 20
+_UNSEEN: Final = ("at", "created", "joined")  # of a sample: nothing that counts jobs
 
 
 def scaler_view(
@@ -84,7 +85,7 @@ def _target(step: TargetStep, origins: Mapping[str, str]) -> ScalerView:
 def _metrics(step: TargetStep) -> ScalerView:
     if isinstance(step.sample, Missing):
         return {"missing": step.sample.kind, "why": step.sample.message}
-    figures = {name: value for name, value in asdict(step.sample).items() if name not in ("at", "created")}
+    figures = {name: value for name, value in asdict(step.sample).items() if name not in _UNSEEN}
     return {"missing": None, "age_seconds": max(0.0, step.time - step.sample.at), **figures}
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from scaler.config.settings import TargetSettings, is_glob, matching
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.parse import Labels, Reading
+from scaler.prometheus.parse import UNKNOWN_EXPORTER, ExporterStatus, Labels, Reading
 from scaler.prometheus.promql import QueueKey
 
 FORGET_SECONDS: Final = 600.0
@@ -22,15 +22,31 @@ _LAG_SECONDS: Final = (
 )
 
 
+class Owner(NamedTuple):
+    """The exporter that had a queue last, and the deployment that it reads (None: it does not say)."""
+
+    origin: Labels
+    deployment: str | None
+
+    def may_be(self, origin: Labels, status: ExporterStatus) -> bool:
+        """Whether this exporter may have the queues of the owner."""
+        if origin == self.origin:
+            return True
+        if self.deployment and status.deployment:
+            return status.deployment == self.deployment
+        return _job(origin) == _job(self.origin)
+
+
 @dataclass(frozen=True, slots=True)
 class MatchedQueues:
     """The target's queues with their samples. `absent`: since when healthy exporters do not have those
-    that were there; `origins`: the exporters of the queues; `unread`: whether a pattern may match
-    queues that could not be read, None: no."""
+    that were there; `origins`: the exporters of the queues, `owners` the last one of each; `unread`: whether
+    a pattern may match queues that could not be read, None: no."""
 
     samples: Mapping[QueueKey, QueueSample | Missing] = field(default_factory=dict)
     absent: Mapping[QueueKey, float] = field(default_factory=dict)
     origins: frozenset[Labels] = frozenset()
+    owners: Mapping[QueueKey, Owner] = field(default_factory=dict)
     unread: Missing | None = None
 
 
@@ -40,25 +56,48 @@ def observe_queues(
     """The queues after this reading; `time` in seconds of a clock that is never set."""
     there = [key.name for key in reading.samples if key.prefix == target.prefix]
     keys = [QueueKey(target.prefix, name) for name in matching(target.queues, there)]
-    healthy = bool(reading.samples) if reading.up is None else reading.up
     absent: dict[QueueKey, float] = {}
     for key in before.samples.keys() - keys:
         if key.prefix != target.prefix or not matching_globs(target, key.name):
             continue  # the settings have changed
-        since = before.absent.get(key, time) if healthy else time
+        since = before.absent.get(key, time) if _is_read(reading, before.owners.get(key)) else time
         if time - since < FORGET_SECONDS:
             absent[key] = since
     samples = {key: reading.of(key) for key in sorted({*keys, *absent})}
     origins = frozenset(reading.origins[key] for key in keys if key in reading.origins) or before.origins
+    owners = {key: owner for key in samples if (owner := _owner(reading, key) or before.owners.get(key))}
     unread = None
     if any(map(is_glob, target.queues)):
         unread = _unread(reading, origins)
-    return MatchedQueues(_without_old(samples), absent, origins, unread)
+    return MatchedQueues(_without_old(samples), absent, origins, owners, unread)
 
 
 def matching_globs(target: TargetSettings, name: str) -> bool:
     """Whether one of the target's patterns matches the name."""
     return bool(matching(filter(is_glob, target.queues), [name]))
+
+
+def _owner(reading: Reading, key: QueueKey) -> Owner | None:
+    origin = reading.origins.get(key)
+    if origin is None:
+        return None
+    return Owner(origin, reading.exporters.get(origin, UNKNOWN_EXPORTER).deployment)
+
+
+def _is_read(reading: Reading, owner: Owner | None) -> bool:
+    """Whether the exporters of a queue's owner read all queues, so that one that they do not have is gone.
+
+    Those of other deployments say nothing of it. Of several of its deployment, one that read all is enough.
+    If there are none, those of its job count: a Redis that starts again has another identity.
+    """
+    if reading.up is None or owner is None:
+        return bool(reading.samples) if reading.up is None else reading.up
+    known = {origin: status for origin, status in reading.exporters.items() if status.up is not None}
+    statuses = [status for origin, status in known.items() if owner.may_be(origin, status)]
+    if not statuses:
+        statuses = [status for origin, status in known.items() if _job(origin) == _job(owner.origin)]
+    same = [status.up for status in statuses if owner.deployment and status.deployment == owner.deployment]
+    return any(same) or (bool(statuses) and all(status.up for status in statuses))
 
 
 def _unread(reading: Reading, origins: frozenset[Labels]) -> Missing | None:

@@ -173,7 +173,10 @@ class Observer:
         best: _ServerAnswer | None = None
         others: list[_ServerAnswer] = []
         for state, answers in self._answers(self._query, deadline, seconds=self._settings.timeout_seconds):
-            readings = {queries: self._read(queries, answer, time) for queries, answer in answers.items()}
+            answered_at = now()
+            readings = {
+                queries: self._read(queries, answer, time, answered_at) for queries, answer in answers.items()
+            }
             answer = _ServerAnswer(state, readings, self._lack(readings, time))
             if best is None:
                 best = answer
@@ -281,7 +284,9 @@ class Observer:
     ) -> dict[Labels, list[tuple[float, float]]]:
         return matrix(server.request("query_range", parameters, deadline))
 
-    def _read(self, queries: QuerySettings, answer: _Answer, time: float) -> Reading | Missing:
+    def _read(
+        self, queries: QuerySettings, answer: _Answer, time: float, answered_at: float
+    ) -> Reading | Missing:
         if isinstance(answer, UnreadableError):
             return Missing(answer.kind, explained(queries, str(answer)))
         try:
@@ -289,6 +294,7 @@ class Observer:
                 answer,
                 queries,
                 queried_at=time,
+                answered_at=answered_at,
                 replica_labels=self._settings.replica_labels,
                 before=self._before(queries),
             )

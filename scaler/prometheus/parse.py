@@ -94,23 +94,27 @@ def read_answer(
     queries: QuerySettings = DEFAULT_QUERIES,
     *,
     queried_at: float,
+    answered_at: float | None = None,
     replica_labels: Collection[str] = (),
     before: Reading | None = None,
 ) -> Reading:
-    """The samples in the parsed JSON that answers `query_text`, queried at our unix time `queried_at`.
+    """The samples in the parsed JSON that answers `query_text`.
 
+    The query was sent at our unix time `queried_at`, its answer was there at `answered_at` (None: at once).
     Of several exporters of a queue, the one in `before`, the former reading, counts as long as it is not a
     minute behind, else the one scraped last: their counters differ, so that they are never mixed or summed.
     Exporters of two Redis deployments are a duplicate, unless their identities differ for less than a minute:
-    each is as old as its scrape. The former clock offset is kept within a second, so that a scrape has the
-    same time when it is read twice. Raises UnreadableError for anything that does not answer such a query.
+    each is as old as its scrape. The former clock offset is kept while the query may have been evaluated at
+    it, to a second, so that a scrape has the same time when it is read twice. Raises UnreadableError for
+    anything that does not answer such a query.
     """
     before = before or Reading({})
     table, statuses, times = _table(vector(document), queries)
     samples: dict[QueueKey, QueueSample | Missing] = {}
     origins: dict[QueueKey, Labels] = {}
     disputed: dict[QueueKey, float] = {}
-    ahead = _clock_offset(times, queried_at, before.ahead)
+    until = queried_at if answered_at is None else answered_at
+    ahead = _clock_offset(times, queried_at, until, before.ahead)
     exporters = _Exporters(statuses, frozenset(replica_labels))
     for key, series in table.items():
         try:
@@ -289,17 +293,20 @@ def _add_status(
     statuses[origin] = status
 
 
-def _clock_offset(times: Collection[Any], queried_at: float, before: float) -> float:
-    """Seconds that our clock is ahead of Prometheus's, or the former offset if it is about the same."""
+def _clock_offset(times: Collection[Any], queried_at: float, answered_at: float, before: float) -> float:
+    """Seconds that our clock is ahead of Prometheus's: the former offset, unless the query would have been
+    evaluated before it was sent, or after it was answered. A server that is busy evaluates it late."""
     if not times:
         return before
     if len(times) > 1:
         raise UnreadableError("invalid", "the series of the answer have different times")
     try:
-        offset = queried_at - float(next(iter(times)))
+        evaluated = float(next(iter(times)))
     except OverflowError:
         return before
-    return offset if _CLOCK_TOLERANCE < abs(offset - before) < math.inf else before
+    sent, answered = queried_at - evaluated, answered_at - evaluated
+    kept = sent - _CLOCK_TOLERANCE <= before <= answered + _CLOCK_TOLERANCE
+    return before if kept or not math.isfinite(sent) else sent
 
 
 def _pair(value: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from scaler.config.prometheus import MEASURES, QuerySettings
@@ -35,6 +36,8 @@ _WAITING: Final = (
     'bullmq_job_count{state="waiting",{selector}} '
     '+ ignoring (state) bullmq_job_count{state="prioritized",{selector}}'
 )
+# Jobs that are due in a paused queue will wait with the others.
+_DUE: Final = "bullmq_queue_delayed_due{{selector}}"
 _OUR_QUERIES: Final[Mapping[str, str]] = {
     "waiting": f"({_WAITING})",
     "active": 'sum without (state) (bullmq_job_count{state="active",{selector}})',
@@ -45,7 +48,7 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "duration_sum": "sum without (outcome) (bullmq_job_processing_seconds_sum{{selector}})",
     "duration_count": "sum without (outcome) (bullmq_job_processing_seconds_count{{selector}})",
     "oldest_waiting": "bullmq_queue_oldest_waiting_seconds{{selector}}",
-    "due": "bullmq_queue_delayed_due{{selector}}",
+    "due": f"{_DUE} * (1 - bullmq_queue_paused{{{{selector}}}}) or {_DUE}",
     "busy_seconds": "bullmq_queue_busy_seconds_total{{selector}}",
     "held": f"({_WAITING}) * bullmq_queue_paused{{{{selector}}}}",
     "limit_seconds": "bullmq_queue_rate_limit_ttl_seconds{{selector}}",
@@ -61,6 +64,7 @@ MEASURE_LABEL: Final = "oxherd_measure"
 
 MAX_NAMES: Final = 100
 """Queues in one selector: up to here a regular expression of names is cheaper than all queues' series."""
+_ROOM: Final = 1.5  # above the jobs that a queue has: it may have more in a moment
 _RE2_SPECIAL: Final = frozenset(r"\.+*?()|[]{}^$")
 
 
@@ -96,13 +100,17 @@ def explained(queries: QuerySettings, message: str) -> str:
     return f"{message} (in `{measures[int(position[1]) - 1]}`, or just before it)"
 
 
-def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | Missing:
+def combine(
+    samples: Mapping[QueueKey, QueueSample | Missing], usable: Mapping[QueueKey, float] = MappingProxyType({})
+) -> QueueSample | Missing:
     """The samples of a target's queues as one. `at` is the oldest time, `oldest_waiting` the longest wait.
 
-    A limit of the jobs that run at once is one of the sum only where all queues have one; else the jobs
-    beyond it are held. One missing sample makes the result missing: absence is not zero. That includes a
-    queue that was deleted: it cannot be distinguished from a misspelt name, or from a queue that its exporter
-    does not find any more.
+    A limit of one queue bounds the sum only where it bounds all that waits: else the jobs behind a rate
+    limit are held, and those beyond a limit of jobs at once. `usable`: slots that a queue had a use for
+    lately. Jobs that are due in a paused queue will wait with the others, and do not count.
+
+    One missing sample makes the result missing: absence is not zero. That includes a queue that was deleted:
+    it cannot be distinguished from a misspelt name, or from a queue that its exporter does not find any more.
     """
     if not samples:
         return Missing("empty", "no queues")
@@ -111,8 +119,12 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         return missing
     present = [sample for sample in samples.values() if isinstance(sample, QueueSample)]
     waits = [sample.oldest_waiting for sample in present if sample.oldest_waiting is not None]
-    limits = [sample.limit_seconds for sample in present if sample.limit_seconds is not None]
-    concurrency_limit = _sum(sample.concurrency_limit for sample in present)
+    if len(present) == 1:
+        return present[0]
+    limit_seconds, behind = _rate_limit(present)
+    concurrency_limit, beyond = _concurrency_limit(dict(zip(samples, present, strict=True)), usable)
+    held = [min(sample.runnable, max(pair)) for sample, *pair in zip(present, behind, beyond, strict=True)]
+    paused = _sum(sample.held for sample in present)
     has_durations = any(sample.duration_count is not None for sample in present)
     return QueueSample(
         at=min(sample.at for sample in present),
@@ -128,12 +140,10 @@ def combine(samples: Mapping[QueueKey, QueueSample | Missing]) -> QueueSample | 
         if has_durations
         else None,
         oldest_waiting=max(waits, default=None),
-        due=_sum(sample.due for sample in present),
+        due=_sum(0.0 if sample.paused else sample.due for sample in present),
         busy_seconds=_sum(sample.busy_seconds for sample in present),
-        held=_sum(_held(sample) for sample in present)
-        if concurrency_limit is None
-        else _sum(sample.held for sample in present),
-        limit_seconds=max(limits, default=None),
+        held=paused if not any(held) else sum(held) + sum(sample.held or 0.0 for sample in present),
+        limit_seconds=limit_seconds,
         concurrency_limit=concurrency_limit,
         largest_share=_largest_share(present),
         largest_active=max(sample.active for sample in present) if len(present) > 1 else None,
@@ -154,12 +164,42 @@ def _largest_share(samples: Sequence[QueueSample]) -> float | None:
     return max(inside) / sum(inside) if len(inside) > 1 and sum(inside) > 0 else None
 
 
-def _held(sample: QueueSample) -> float | None:
-    """Of a queue with a limit beside others without: also the jobs beyond its limit, which wait for it."""
-    if sample.concurrency_limit is None:
-        return sample.held
-    held = sample.held or 0.0
-    return held + max(0.0, sample.waiting - held - sample.concurrency_limit)
+def _rate_limit(samples: Sequence[QueueSample]) -> tuple[float | None, list[float]]:
+    """The seconds until any of the jobs that wait may start, and of each queue the jobs that a rate limit
+    holds while those of others may start. The limit of a queue in which no job waits holds none."""
+    limits = [sample.limit_seconds for sample in samples if sample.limit_seconds is not None]
+    seconds = [sample.limit_seconds or 0.0 for sample in samples if sample.runnable > 0]
+    first = min(seconds, default=0.0)
+    held = [sample.runnable if first == 0 and sample.limit_seconds else 0.0 for sample in samples]
+    return (first if limits else None), held
+
+
+def _concurrency_limit(
+    samples: Mapping[QueueKey, QueueSample], usable: Mapping[QueueKey, float]
+) -> tuple[float | None, list[float]]:
+    """The jobs that may run at once, None: as many as there are; and of each queue those beyond its limit.
+
+    Where all have a limit it is their sum. While one of them holds jobs back, each counts for no more than it
+    may have a use for: what one queue leaves is no use to another.
+    """
+    limits = [sample.concurrency_limit for sample in samples.values()]
+    jobs = [sample.runnable + sample.active for sample in samples.values()]
+    total = _sum(limits)
+    if total is None:
+        waiting = [sample.runnable for sample in samples.values()]
+        return None, [
+            max(0.0, n - (n if most is None else most)) for n, most in zip(waiting, limits, strict=True)
+        ]
+    if any(n > (most or 0.0) for n, most in zip(jobs, limits, strict=True)):
+        uses = [max(n, usable.get(key, 0.0)) for n, key in zip(jobs, samples, strict=True)]
+        total = sum(min(most or 0.0, _ROOM * use) for use, most in zip(uses, limits, strict=True))
+    return total, [0.0] * len(samples)
+
+
+def usable_slots(sample: QueueSample) -> float:
+    """The slots that a queue has jobs for, within its limit."""
+    jobs = sample.runnable + sample.active
+    return jobs if sample.concurrency_limit is None else min(sample.concurrency_limit, jobs)
 
 
 def _duration(sample: QueueSample, value: float | None) -> float | None:

@@ -2,32 +2,41 @@
 
 A sum of counters jumps when the set of them changes: a queue is away for a scrape, an exporter restarts or
 another one takes over, a file brings back old counts. So each queue's growth is added, while its counters are
-the same ones. Where they are not, nothing is added, and `created` says that the totals do not continue.
+the same ones. Where they are not, nothing is added, and `joined` says by how many jobs there are more or less
+for it. Where no queue's counters are the same ones, `created` says that the totals do not continue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.promql import QueueKey, combine
+from scaler.prometheus.promql import QueueKey, combine, usable_slots
 
 TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds")
 """The counters of a sample."""
 
+_HALF_SECONDS: Final = 120.0  # until the slots that a queue had a use for count half
 _NEW_JOBS: Final = 100  # of a queue that is new: where more have ended, it has a past that was not seen
+
+
+_Seen: TypeAlias = tuple[object, QueueSample]
+"""A queue's sample, and whose its counters are."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetTotals:
-    """The totals of a target so far, and since when they count (unix seconds); of each queue its counters and
-    whose they are at the last reading, None while it is missing."""
+    """The totals of a target so far, and since when they count (unix seconds); the jobs that `joined` since
+    then, see QueueSample; of each queue its counters and whose they are at the last reading, None while it is
+    missing; of those that have a limit of jobs at once the slots `usable` lately."""
 
     created: float
+    joined: float = 0.0
     values: Mapping[str, float] = field(default_factory=dict)
-    queues: Mapping[QueueKey, tuple[object, QueueSample] | None] = field(default_factory=dict)
+    queues: Mapping[QueueKey, _Seen | None] = field(default_factory=dict)
+    usable: Mapping[QueueKey, float] = field(default_factory=dict)
 
 
 def continue_totals(
@@ -42,48 +51,82 @@ def continue_totals(
     totals begin with what the counters show. Missing if no queue is known.
     """
     known = {key: sample for key, sample in samples.items() if isinstance(sample, QueueSample)}
-    combined = combine(known or samples)
-    queues: dict[QueueKey, tuple[object, QueueSample] | None] = dict.fromkeys(samples)
+    usable = _usable(before, known)
+    combined = combine(known or samples, usable)
+    queues: dict[QueueKey, _Seen | None] = dict.fromkeys(samples)
     if isinstance(combined, Missing):
         return combined, None if before is None else replace(before, queues=queues)
     queues |= {key: (sources.get(key), sample) for key, sample in known.items()}
     sums = {name: getattr(combined, name) for name in TOTALS}
     if before is None:
         values = {name: value for name, value in sums.items() if value is not None}
-        after = TargetTotals(time, values, queues)
+        after = TargetTotals(time, 0.0, values, queues)
     else:
-        growths = [_growth(before, key, queues.get(key)) for key in before.queues.keys() | known.keys()]
+        keys = before.queues.keys() | known.keys()
+        growth_of = {
+            key: _growth(before.queues.get(key), queues.get(key), new=key not in before.queues)
+            for key in keys
+        }
         values = {
-            name: before.values[name] + sum((growth or {}).get(name, 0.0) for growth in growths)
+            name: before.values[name] + sum((growth or {}).get(name, 0.0) for growth in growth_of.values())
             if name in before.values
             else value
             for name, value in sums.items()
             if value is not None
         }
-        created = time if any(growth is None for growth in growths) else before.created
-        after = TargetTotals(created, {**before.values, **values}, queues)
+        values = {**before.values, **values}
+        if any(growth_of[key] is not None for key in known):
+            after = TargetTotals(
+                before.created, before.joined + _joined(before, queues, growth_of), values, queues
+            )
+        else:
+            after = TargetTotals(time, 0.0, values, queues)
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
-    return replace(combined, **totals, created=after.created), after
+    return replace(combined, **totals, created=after.created, joined=after.joined), replace(
+        after, usable=usable
+    )
 
 
-def _growth(
-    before: TargetTotals, key: QueueKey, now: tuple[object, QueueSample] | None
-) -> Mapping[str, float] | None:
+def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) -> dict[QueueKey, float]:
+    """The most slots that each queue with a limit had a use for, which counts for less and less: a single
+    sample may show few jobs by chance."""
+    usable = {}
+    for key, sample in known.items():
+        if sample.concurrency_limit is not None:
+            then = None if before is None else before.queues.get(key)
+            seconds = 0.0 if then is None else max(0.0, sample.at - then[1].at)
+            earlier = 0.0 if before is None else before.usable.get(key, 0.0)
+            usable[key] = max(usable_slots(sample), earlier * 0.5 ** (seconds / _HALF_SECONDS))
+    return usable
+
+
+def _joined(
+    before: TargetTotals,
+    queues: Mapping[QueueKey, _Seen | None],
+    growth_of: Mapping[QueueKey, Mapping[str, float] | None],
+) -> float:
+    """The jobs of the queues that do not continue, less those that they had."""
+    broken = [key for key, growth in growth_of.items() if growth is None]
+    return sum(_inside(queues.get(key)) - _inside(before.queues.get(key)) for key in broken)
+
+
+def _growth(then: _Seen | None, now: _Seen | None, *, new: bool) -> Mapping[str, float] | None:
     """By how much a queue's counters grew; None if they do not continue, or its jobs came or went unseen."""
-    then = before.queues.get(key)
     if now is None:
-        gone_idle = then is None or then[1].waiting + then[1].active == 0
-        return {} if gone_idle else None
+        return {} if _inside(then) == 0 else None
     counters = _counters(now[1])
     if then is None:
-        new = key not in before.queues and _ended(now[1]) <= _NEW_JOBS
-        return counters if new else None
+        return counters if new and _ended(now[1]) <= _NEW_JOBS else None
     earlier = _counters(then[1])
     growth = {name: counters[name] - earlier[name] for name in counters.keys() & earlier.keys()}
     came_late = "completed" in counters and "completed" not in earlier
     if then[0] != now[0] or came_late or any(value < 0 for value in growth.values()):
         return None
     return growth
+
+
+def _inside(seen: _Seen | None) -> float:
+    return 0.0 if seen is None else seen[1].waiting + seen[1].active
 
 
 def _counters(sample: QueueSample) -> dict[str, float]:

@@ -58,9 +58,9 @@ class Flow:
     `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
     that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
     were missing, so that the next ones do not continue them: another exporter's, or after a restart.
-    `created`: see QueueSample. `doubted`: attempts/s that the last sample had and that were not believed, 0
-    if they were. `retracted`: this sample shows that the jobs of the one before were none: they left, and
-    never ran.
+    `created`, `joined`: see QueueSample. `doubted`: attempts/s that the last sample had and that were not
+    believed, 0 if they were. `retracted`: this sample shows that the jobs of the one before were none: they
+    left, and never ran.
     """
 
     points: FlowPoints
@@ -71,6 +71,7 @@ class Flow:
     owed: float = 0.0
     broken: bool = False
     created: float | None = None
+    joined: float = 0.0
     doubted: float = 0.0
     retracted: bool = False
 
@@ -152,6 +153,7 @@ def _flow_of(points: FlowPoints, sample: QueueSample) -> Flow:
         sample.busy_seconds,
         sample.due or 0.0,
         created=sample.created,
+        joined=sample.joined or 0.0,
     )
 
 
@@ -160,7 +162,7 @@ def _continued(flow: Flow, sample: QueueSample, ended: float, means: Means, poss
     without an end though not so many can have run, no trace is left."""
     last, due = flow.last, sample.due or 0.0
     inside = sample.waiting + sample.active
-    balance = ended + inside - last.inside
+    balance = ended + inside - last.inside - ((sample.joined or 0.0) - flow.joined)
     retracted = max(-balance, flow.due - due - max(0.0, balance)) > possible
     gone = 0.0
     if -balance > possible and flow.measured:
@@ -189,6 +191,7 @@ def _continued(flow: Flow, sample: QueueSample, ended: float, means: Means, poss
         due,
         owed=min(0.0, balance + gone),
         created=sample.created,
+        joined=sample.joined or 0.0,
         retracted=retracted,
     )
 

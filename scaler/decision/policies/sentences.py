@@ -69,7 +69,7 @@ def _sentence(reason: str, figures: DecisionFigures) -> str:
     situation, needs = figures.situation, figures.needs
     jobs = f"{situation.waiting:.0f} wait and {situation.active:.0f} run"
     if situation.held:
-        jobs += f" ({situation.held:.0f} more are held by a pause)"
+        jobs += f" ({situation.held:.0f} more are held by a pause or a limit)"
     work = f"{jobs}, {plain(situation.rate)} jobs/s of {plain(situation.run_seconds)} s come"
     count = "1 worker" if figures.workers == 1 else f"{figures.workers} workers"
     helps = f"new workers help in {situation.horizon:.0f} s"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import sleep
 from urllib.parse import parse_qs
 
 import pytest
@@ -27,10 +28,10 @@ from tests.support.observers import ObserverOf, mail, missing, observe
 SECRET = "hunter2"
 
 
-def a_sample(instance: str = "a") -> bytes:
+def a_sample(instance: str = "a", scraped: float | None = None) -> bytes:
     time = now()
     labels: dict[str, str] = {"prefix": "bull", "queue": "mail", "instance": instance}
-    figures = {"waiting": "3", "active": "2", "completed": "9", "timestamp": str(time - 2)}
+    figures = {"waiting": "3", "active": "2", "completed": "9", "timestamp": str(scraped or time - 2)}
     result = [
         {"metric": labels | {"oxherd_measure": measure}, "value": [time, value]}
         for measure, value in figures.items()
@@ -176,6 +177,20 @@ def test_another_exporters_counters_do_not_continue_though_there_was_none_betwee
     created = [sample.created if isinstance(sample, QueueSample) else None for sample in samples]
     assert created[1] is None
     assert created[0] != created[2] == created[3]
+
+
+def test_a_scrape_has_the_same_time_when_the_server_takes_long(observer: ObserverOf) -> None:
+    scraped, pauses = now() - 2, iter([0.0, 1.5, 0.0])
+
+    def busy(request: Handler) -> None:
+        sleep(next(pauses))
+        request.answer(200, a_sample(scraped=scraped))
+
+    with serving(busy) as server:
+        instance = observer(server.url)
+        samples = [mail(instance) for _ in range(3)]
+    times = {sample.at for sample in samples if isinstance(sample, QueueSample)}
+    assert times == {scraped}
 
 
 def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from lab.deadline import wait_until
+from scaler.config.settings import ScalerSettings
 from scaler.model import QueueSample
+from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.step_result import TargetStep
+from service.clock import Deadline
 from tests.support.scaled_queues import ScaledQueues, scaled_queues
 
 pytestmark = pytest.mark.timeout(180)
@@ -70,3 +73,39 @@ def _limited(world: ScaledQueues) -> None:
         "parents": 0,
     }
     assert len(world.targets["limited"].workers) <= 2
+
+
+def test_a_limit_or_a_pause_of_one_queue_bounds_no_other() -> None:
+    with scaled_queues(("window", "free", "paused"), min_workers=1) as world:
+        bullmq = world.bullmq
+        bullmq.pause("paused")
+        bullmq.add_bulk("window", 3)
+        limiter = {"max": 1000, "duration": 3_600_000}
+        bullmq.start_worker("window", concurrency=1, behaviour={"ms": 1}, limiter=limiter)
+        bullmq.wait_for_counts("window", {"completed": 3})
+        for queue in ("paused", "free"):
+            bullmq.add_bulk(queue, 5, delay=50_000)
+        bullmq.add_bulk("free", JOBS)
+        target = {"name": "all", "queues": ["window", "free", "paused"], "min_workers": 1}
+        settings = ScalerSettings.model_validate(
+            {"prometheus": {"urls": [world.prometheus.url]}, "targets": [target]}
+        )
+        metrics = PrometheusMetrics(settings)
+        found: list[QueueSample] = []
+
+        def complete() -> bool:
+            sample = metrics.read(Deadline.after(5))["all"].sample
+            if isinstance(sample, QueueSample) and sample.waiting == JOBS and sample.due:
+                found.append(sample)
+            return bool(found)
+
+        wait_until(complete, what="a sample with the jobs of all queues", seconds=30, every=0.2)
+        metrics.close()
+        alone = world.step()
+    (sample,) = found
+    assert (sample.limit_seconds, sample.runnable, sample.due) == (0.0, JOBS, 5.0)
+    window, paused = alone["window"].sample, alone["paused"].sample
+    assert isinstance(window, QueueSample)
+    assert isinstance(paused, QueueSample)
+    assert window.limit_seconds
+    assert paused.due == 0.0

@@ -15,6 +15,7 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.policies import POLICIES
 from scaler.model import Missing, Observation, QueueSample
 from scaler.prometheus.promql import QueueKey, combine
+from scaler.prometheus.totals import TargetTotals, continue_totals
 
 EVERY_POLICY = pytest.mark.parametrize("policy", sorted(POLICIES))
 
@@ -106,3 +107,112 @@ def test_a_paused_queue_with_a_limit_is_held_once() -> None:
     both = combine({QueueKey("bull", "a"): paused, QueueKey("bull", "b"): sample(3, 1, held=0.0)})
     assert isinstance(both, QueueSample)
     assert both.held == 400.0
+
+
+# --- a rate limit of one queue of several -------------------------------------------------------------------
+
+A, B = QueueKey("bull", "a"), QueueKey("bull", "b")
+
+
+def together(**samples: QueueSample) -> QueueSample:
+    both = combine({QueueKey("bull", name): one for name, one in samples.items()})
+    assert isinstance(both, QueueSample)
+    return both
+
+
+def test_the_rate_limit_of_one_queue_holds_its_jobs_and_no_others() -> None:
+    both = together(
+        a=sample(50, 4, held=0.0, limit_seconds=0.0), b=sample(7, 1, held=0.0, limit_seconds=60.0)
+    )
+    assert (both.limit_seconds, both.held, both.runnable) == (0.0, 7.0, 50.0)
+    without = together(a=sample(50, 4), b=sample(7, 1, limit_seconds=60.0))
+    assert (without.limit_seconds, without.runnable) == (0.0, 50.0)
+
+
+def test_the_rate_limit_of_a_queue_in_which_no_job_waits_is_none() -> None:
+    both = together(a=sample(50, 4, held=0.0), b=sample(0, 1, held=0.0, limit_seconds=60.0))
+    assert (both.limit_seconds, both.held) == (0.0, 0.0)
+    paused = together(a=sample(50, 4, held=0.0), b=sample(7, 0, held=7.0, limit_seconds=60.0))
+    assert (paused.limit_seconds, paused.held) == (0.0, 7.0)
+
+
+def test_rate_limits_of_all_jobs_that_wait_bound_them_until_the_first_one_ends() -> None:
+    idle = sample(0, 3, held=0.0)
+    bound = together(
+        a=sample(5, 0, held=0.0, limit_seconds=60.0), b=sample(7, 0, held=0.0, limit_seconds=20.0), c=idle
+    )
+    assert (bound.limit_seconds, bound.held) == (20.0, 0.0)
+
+
+def test_a_queue_with_two_limits_is_held_once() -> None:
+    twice = sample(9, 1, held=0.0, limit_seconds=60.0, concurrency_limit=2.0)
+    assert together(a=sample(50, 4, held=0.0), b=twice).held == 9.0
+
+
+@EVERY_POLICY
+@pytest.mark.parametrize("jobs", [0, 20, 2000])
+def test_a_queue_beside_one_behind_a_rate_limit_gets_its_workers(policy: str, jobs: int) -> None:
+    limited = sample(jobs, 0, held=0.0, due=0.0, oldest_waiting=900.0, limit_seconds=3600.0)
+
+    class Beside(Watched):
+        def decide(self, observation: Observation) -> int:
+            if not isinstance(observation.sample, Missing):
+                both = combine({A: observation.sample, B: replace(limited, at=observation.sample.at)})
+                observation = replace(observation, sample=both)
+            return super().decide(observation)
+
+    settings = PolicySettings(policy=policy, max_workers=20, worker_concurrency=2)
+    controller = Beside(settings, 5.0)
+    load = Load([60.0 + second / 20 for second in range(20 * 1000)], [1.0] * 20_000)
+    simulate(load, Plant(2, lambda: 10.0, workers=1), controller, slo=30.0, until=1000.0)
+    assert controller.workers[-1] > 8
+
+
+# --- limits of jobs at once, of several queues --------------------------------------------------------------
+
+
+def test_a_limit_that_one_queue_leaves_is_no_use_to_another() -> None:
+    pressed = sample(10_000, 1, concurrency_limit=1.0)
+    assert together(a=pressed, b=sample(0, 0, concurrency_limit=100.0)).concurrency_limit == 1
+    assert together(a=pressed, b=sample(4, 16, concurrency_limit=100.0)).concurrency_limit == 31
+    assert together(a=pressed, b=sample(400, 1, concurrency_limit=100.0)).concurrency_limit == 101
+    free = sample(0, 1, concurrency_limit=1.0)
+    assert together(a=free, b=sample(0, 0, concurrency_limit=100.0)).concurrency_limit == 101
+
+
+def test_the_slots_of_a_limited_queue_do_not_follow_each_sample() -> None:
+    totals: TargetTotals | None = None
+    limits = []
+    for number, active in enumerate([20, 20, 3, 20, 0]):
+        pressed, other = sample(9, 1, concurrency_limit=1.0), sample(0, active, concurrency_limit=100.0)
+        at = 100.0 + 5 * number
+        samples = {A: replace(pressed, at=at), B: replace(other, at=at)}
+        both, totals = continue_totals(totals, samples, {}, at)
+        assert isinstance(both, QueueSample)
+        limits.append(both.concurrency_limit or 0.0)
+    assert limits[:2] == [31, 31]
+    assert min(limits) > 29
+
+
+@EVERY_POLICY
+def test_a_limit_of_one_beside_an_idle_queue_with_a_high_one_needs_one_worker(policy: str) -> None:
+    class Beside(Watched):
+        def decide(self, observation: Observation) -> int:
+            if not isinstance(observation.sample, Missing):
+                idle = QueueSample(observation.sample.at, 0, 0, 9, 0, held=0, due=0, concurrency_limit=100)
+                observation = replace(observation, sample=combine({A: observation.sample, B: idle}))
+            return super().decide(observation)
+
+    settings = PolicySettings(policy=policy, min_workers=1, max_workers=20, worker_concurrency=1)
+    controller = Beside(settings, 5.0)
+    load = Load([1.0] * 4000, [1.0] * 4000, concurrency_limit=1)
+    simulate(load, Plant(1, lambda: 10.0, workers=1), controller, slo=30.0, until=1200.0)
+    assert set(controller.workers) == {1}
+
+
+# --- jobs that are due in a paused queue --------------------------------------------------------------------
+
+
+def test_jobs_that_are_due_in_a_paused_queue_beside_others_are_not_due() -> None:
+    both = together(a=sample(1, 1, held=0.0, due=2.0), b=sample(10, 0, held=10.0, due=5000.0))
+    assert both.due == 2.0

@@ -70,6 +70,65 @@ def test_the_time_without_a_queue_begins_again_when_an_exporter_fails() -> None:
     assert "mail-b" in names(steps[-1])
 
 
+def gone(*exporters: dict[Labels, ExporterStatus]) -> bool:
+    """Whether a queue of exporter A is forgotten that none of these has for long."""
+    both = [QueueKey("bull", "mail-a"), QueueKey("bull", "mail-b")]
+    first, later = exporters[0], exporters[-1]
+    samples = {key: QueueSample(5.0, 1, 1) for key in both}
+    steps = over(
+        target("mail-*"),
+        Reading(samples, dict.fromkeys(both, A), first),
+        *[Reading({both[0]: samples[both[0]]}, {both[0]: max(later, key=sorted)}, later)] * 12,
+        seconds=FORGET_SECONDS / 10,
+    )
+    return names(steps[-1]) == {"mail-a": True}
+
+
+def deployed(name: str | None, *, up: bool = True) -> ExporterStatus:
+    return ExporterStatus(up=up, deployment=name)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {OTHER: DOWN},
+        {OTHER: deployed("y", up=False)},
+        {B: deployed("y", up=False)},
+        {B: deployed("x", up=False)},
+    ],
+    ids=["of another job", "of another job and Redis", "of another Redis", "another of its Redis"],
+)
+def test_an_exporter_that_does_not_have_to_know_a_queue_keeps_none_that_is_gone(
+    other: dict[Labels, ExporterStatus],
+) -> None:
+    assert gone({A: deployed("x")} | other)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {OTHER: UP},
+        {A: DOWN, OTHER: UP},
+        {A: deployed("x", up=False), B: deployed("y")},
+        {A: UP, B: DOWN},
+    ],
+    ids=[
+        "none of its job",
+        "its own could not",
+        "another Redis could",
+        "one of its job could not",
+    ],
+)
+def test_a_queue_is_not_gone_where_only_others_say_so(later: dict[Labels, ExporterStatus]) -> None:
+    assert not gone({A: deployed("x"), B: deployed("y"), OTHER: UP}, later)
+
+
+def test_a_queue_is_gone_where_the_next_exporter_of_its_job_or_redis_says_so() -> None:
+    assert gone({A: UP}, {B: UP})
+    assert gone({A: deployed("x")}, {B: deployed("y")})
+    assert gone({A: deployed("x")}, {OTHER: deployed("x")})
+
+
 def test_a_queue_that_is_listed_is_never_gone() -> None:
     steps = over(target("mail", "mail-retry"), *[reading("mail")] * 30, seconds=FORGET_SECONDS)
     assert names(steps[-1]) == {"mail": True, "mail-retry": False}

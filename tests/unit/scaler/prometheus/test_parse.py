@@ -181,6 +181,26 @@ def test_a_scrape_has_one_time_by_our_clock_whenever_it_is_read(
     assert (reading.ahead, sample.at) == (ahead, NOW - 3 + ahead)
 
 
+@pytest.mark.parametrize(
+    ("sent", "answered", "before", "ahead"),
+    [
+        (NOW - 4, NOW + 0.1, 0.0, 0.0),
+        (NOW - 4, NOW - 3, 0.0, -4.0),
+        (NOW - 34, NOW - 29, -30.0, -30.0),
+        (NOW + 26, NOW + 30, 30.0, 30.0),
+        (NOW + 40, NOW + 44, 30.0, 40.0),
+    ],
+    ids=["slow", "slow, another clock", "clock behind", "clock ahead", "clock set"],
+)
+def test_a_scrape_has_the_same_time_where_the_query_is_evaluated_late(
+    sent: float, answered: float, before: float, ahead: float
+) -> None:
+    former = Reading({}, ahead=before)
+    document = answer(*series_of(age=3.0))
+    reading = read_answer(document, queried_at=sent, answered_at=answered, before=former)
+    assert reading.ahead == ahead
+
+
 def test_an_empty_answer_keeps_the_clock_offset() -> None:
     assert read_answer(answer(), queried_at=QUERIED, before=Reading({}, ahead=5.0)).ahead == 5.0
 

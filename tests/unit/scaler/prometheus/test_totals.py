@@ -83,7 +83,8 @@ def test_a_queue_that_comes_back_adds_nothing(listed: bool) -> None:  # noqa: FB
         {MAIL: ("a", 160), POST: ("a", 50_020)},
     )
     assert completed(samples) == [50_100, 50_120, 50_140, 50_170]
-    assert breaks(samples) == [True, True, False]
+    assert breaks(samples) == [False, False, False]
+    assert [one.joined for one in samples] == [0, -1, 0, 0]
 
 
 @pytest.mark.parametrize(("ended", "grows"), [(500_000.0, 0.0), (20.0, 20.0)], ids=["with a past", "new"])
@@ -92,7 +93,8 @@ def test_the_first_jobs_of_a_new_queue_are_work_and_a_past_is_not(ended: float, 
         {MAIL: ("a", 7)}, {MAIL: ("a", 7), POST: ("a", ended)}, {MAIL: ("a", 7), POST: ("a", ended + 3)}
     )
     assert completed(samples) == [7, 7 + grows, 10 + grows]
-    assert breaks(samples) == [grows == 0, False]
+    assert breaks(samples) == [False, False]
+    assert samples[-1].joined == (1 if grows == 0 else 0)
 
 
 def test_an_idle_queue_that_goes_breaks_nothing() -> None:
@@ -162,6 +164,38 @@ def test_a_queue_that_is_away_for_one_scrape_changes_no_rate() -> None:
     measured = rates(over(*both))
     assert max(measured) <= 10.0 + 1e-6
     assert measured[-1] == pytest.approx(10.0, abs=0.5)
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_queue_that_is_away_again_and_again_hides_no_rate_of_the_others(every: int) -> None:
+    steps: list[Step] = [
+        {MAIL: ("a", 8.0 * second), POST: ("a", 7.0) if second // 5 % every else (None, None)}
+        for second in range(0, 200, 5)
+    ]
+    measured = rates(over(*steps))
+    assert measured[-1] == pytest.approx(8.0, abs=0.2)
+    assert max(measured) <= 8.0 + 1e-6
+
+
+def test_another_exporter_of_one_queue_hides_no_rate_of_the_others() -> None:
+    steps: list[Step] = [
+        {MAIL: ("a", 8.0 * second), POST: ("ab"[second // 5 % 2], 9.0)} for second in range(0, 200, 5)
+    ]
+    assert rates(over(*steps))[-1] == pytest.approx(8.0, abs=0.2)
+
+
+def test_the_jobs_of_a_queue_that_comes_and_goes_neither_came_nor_ended() -> None:
+    totals: TargetTotals | None = None
+    samples = []
+    for number in range(40):
+        at = 5.0 * number
+        post = sample(at, 9.0, 5_000.0) if number % 2 else GONE
+        combined, totals = continue_totals(totals, {MAIL: sample(at, 8 * at), POST: post}, {}, at)
+        assert isinstance(combined, QueueSample)
+        samples.append(combined)
+    measured = rates(samples)
+    assert measured[-1] == pytest.approx(8.0, abs=0.2)
+    assert max(measured) <= 8.0 + 1e-6
 
 
 @pytest.mark.parametrize("saved", [0.0, 500.0, 5_000_000.0])

@@ -377,7 +377,7 @@ def test_a_paused_queue_beside_another_takes_no_workers() -> None:
     more, _ = POLICY.decide(SETTINGS, 5.0, Observation(1800, 2, 2, burst, 25.0), burst, beside)
     plain, _ = decide(observe(1800, 2, 200, 8, 3600), alone)
     assert plain.workers - 2 <= more.workers <= plain.workers + 2
-    assert "200 wait and 8 run (1000 more are held by a pause)" in more.sentence
+    assert "200 wait and 8 run (1000 more are held by a pause or a limit)" in more.sentence
 
 
 def test_what_is_kept_is_said_to_start_only_if_it_does() -> None:
