@@ -272,6 +272,16 @@ def mean_busy(flow: Flow, span: float) -> float:
     return (last.busy - then.busy) / (last.at - then.at) if then is not last else last.active
 
 
+def busy_between(flow: Flow) -> float:
+    """Busy slots between the last two samples, as a mean; inf: none of them had to be, as no job waited."""
+    last = flow.last
+    earlier = (point for point in reversed(flow.points[:-1]) if last.at - point.at >= _LEAST_PROOF_SECONDS)
+    then = next(earlier, None)
+    if then is None or then.inside <= then.active:
+        return inf
+    return (last.busy - then.busy) / (last.at - then.at)
+
+
 def none_ended(flow: Flow, span: float) -> bool:
     """Whether no attempt ended in the last `span` seconds; False if that is not known."""
     last = flow.last

@@ -29,7 +29,7 @@ from scaler.decision.policies.flow import (
 )
 from scaler.decision.policies.needs import Situation, needs_of
 from scaler.decision.policies.sentences import DecisionFigures, sentence_of
-from scaler.decision.policies.throttle import ReadyWorkers, Throttle, update_throttle
+from scaler.decision.policies.throttle import FULL, ReadyWorkers, Throttle, update_throttle
 from scaler.model import Observation, Proposal, QueueSample
 
 MEMORY_VERSION: Final = 3
@@ -208,9 +208,16 @@ def _cap(step: _Step, throttle: Throttle, need: float) -> float | None:
         return 0.0
     limit = sample.concurrency_limit
     caps = [throttle.cap] if limit is None or limit >= need else [throttle.cap, limit]
-    if throttle.cap is None and need > there and throttle.closed == sample.at:
+    if throttle.cap is None and need > there and _is_limited(step, throttle):
         caps.append(there)  # as many have just started as a limit lets start: more slots start no more
     return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _is_limited(step: _Step, throttle: Throttle) -> bool:
+    """Whether a limit holds jobs back now, or may: its window runs, and new workers have not taken jobs."""
+    sample = step.sample
+    free = sample.active < FULL * step.ready * step.slots
+    return throttle.closed == sample.at or (bool(sample.limit_seconds) and sample.waiting > 0 and free)
 
 
 def _taken(settings: PolicySettings, throttle: Throttle) -> float | None:
