@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf, sqrt
+from operator import le
 from typing import Final, NamedTuple, TypeAlias
 
 from scaler.model import QueueSample
@@ -82,6 +83,18 @@ class Flow:
     def measured(self) -> bool:
         """Whether there are two points, and so a rate."""
         return len(self.points) > 1
+
+
+def flow_is_possible(flow: Flow) -> bool:
+    """Whether this may be a flow: it has points, later ones with later times, and no count that fell."""
+    return bool(flow.points) and all(
+        before.at < after.at and all(map(le, _counts(before), _counts(after)))
+        for before, after in pairwise(flow.points)
+    )
+
+
+def _counts(point: FlowPoint) -> tuple[float, ...]:
+    return point.new, point.ended, point.busy, point.sure
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
+from scaler.decision.memory import ImpossibleNumberError, require_numbers
 from scaler.decision.policies.concurrency import (
     Concurrency,
+    concurrency_is_possible,
     ready_workers,
     update_concurrency,
     worker_slots,
@@ -90,6 +92,10 @@ class Threshold:
         if data.keys() - Concurrency.__dataclass_fields__.keys():
             raise ValueError("invalid memory of threshold")
         try:
-            return _MEMORY.validate_python(data)
-        except ValidationError:
+            require_numbers(data)
+            memory = _MEMORY.validate_python(data)
+        except (ValidationError, ImpossibleNumberError):
             raise ValueError("invalid memory of threshold") from None
+        if not concurrency_is_possible(memory):
+            raise ValueError("invalid memory of threshold")
+        return memory

@@ -16,10 +16,18 @@ from typing import Any, Final, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.policies.concurrency import Concurrency, ready_workers, update_concurrency, worker_slots
+from scaler.decision.memory import ImpossibleNumberError, require_numbers
+from scaler.decision.policies.concurrency import (
+    Concurrency,
+    concurrency_is_possible,
+    ready_workers,
+    update_concurrency,
+    worker_slots,
+)
 from scaler.decision.policies.flow import (
     Flow,
     Means,
+    flow_is_possible,
     mean_rate,
     none_ended,
     oldest_wait,
@@ -179,12 +187,27 @@ class WaitTarget:
         if data.get("version") != MEMORY_VERSION:
             return Memory()
         try:
-            return _MEMORY.validate_python({name: data[name] for name in data if name != "version"})
-        except ValidationError:
+            require_numbers(data)
+            memory = _MEMORY.validate_python({name: data[name] for name in data if name != "version"})
+        except (ValidationError, ImpossibleNumberError):
             raise ValueError("invalid memory of wait_target") from None
+        if not _is_possible(memory):
+            raise ValueError("invalid memory of wait_target")
+        return memory
 
 
 _MEMORY: Final = TypeAdapter(Memory)
+
+
+def _is_possible(memory: Memory) -> bool:
+    """Whether it may have been learned: it may have been edited."""
+    taken, run = memory.throttle.taken, memory.run_seconds
+    return (
+        (memory.flow is None or flow_is_possible(memory.flow))
+        and (taken is None or taken >= 1)
+        and (run is None or run > 0)
+        and concurrency_is_possible(memory.concurrency)
+    )
 
 
 # --- inputs ----------------------------------------------------------------------------------------------
