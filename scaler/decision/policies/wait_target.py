@@ -139,8 +139,8 @@ class WaitTarget:
         slots = worker_slots(settings, concurrency, sample)
         slots = min(slots, memory.throttle.taken or slots)
         step = _Step(settings, interval, observation, sample, slots)
-        workers_there = max(observation.workers, concurrency.most)
-        flow = update_flow(memory.flow, sample, Means(workers_there * slots, memory.run_seconds))
+        # Workers that are not ready have ended nothing, however many were asked for.
+        flow = update_flow(memory.flow, sample, Means(concurrency.most * slots, memory.run_seconds))
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.
