@@ -59,9 +59,9 @@ class Flow:
     `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
     that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
     were missing, so that the next ones do not continue them: another exporter's, or after a restart.
-    `created`: see QueueSample. `doubted`: attempts/s that the last sample had and that were not believed, 0
-    if they were. `retracted`: this sample shows that the jobs of the one before were none: they left, and
-    never ran.
+    `created`: see QueueSample. `doubted`: attempts/s that were not believed when a sample had them first,
+    at the time `doubted_at`; 0: there were none in ten minutes. `retracted`: this sample shows that the jobs
+    of the one before were none: they left, and never ran.
     """
 
     points: FlowPoints
@@ -73,6 +73,7 @@ class Flow:
     broken: bool = False
     created: float | None = None
     doubted: float = 0.0
+    doubted_at: float = 0.0
     retracted: bool = False
 
     @property
@@ -118,7 +119,8 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     """The flow with this sample; None if there are no counters of ended jobs, and have not been for long.
 
     Where the counters began again, nothing was seen for long, or many times more ended than the slots can
-    have done, the time since the last sample is left out. What the next sample says too is believed.
+    have done, the time since the last sample is left out. What another sample of the next ten minutes says
+    too is believed, as of batches that come each minute.
     """
     if sample.completed is None or sample.failed is None:
         kept = flow is not None and 0 <= sample.at - flow.last.at < _KEPT_SECONDS
@@ -136,9 +138,17 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     attempts = _growth(flow.attempts, sample.duration_count) or 0.0
     ended = max(jobs_ended - flow.jobs_ended, attempts)
     possible = means.possible(seconds, flow.last.active)
-    if ended > possible and not flow.doubted / _SAME_RATE < ended / seconds < flow.doubted * _SAME_RATE:
-        return replace(_without_the_time_between(flow, sample), doubted=ended / seconds)
-    return _continued(flow, sample, ended, means, possible)
+    rate = ended / seconds
+    known = 0 <= sample.at - flow.doubted_at <= _KEPT_SECONDS
+    doubted = (flow.doubted, flow.doubted_at) if known else (0.0, 0.0)
+    if ended > possible:
+        same = doubted[0] / _SAME_RATE < rate < doubted[0] * _SAME_RATE
+        doubted = rate, sample.at
+        if not same:
+            left_out = _without_the_time_between(flow, sample)
+            return replace(left_out, doubted=rate, doubted_at=sample.at)
+    continued = _continued(flow, sample, ended, means, possible)
+    return replace(continued, doubted=doubted[0], doubted_at=doubted[1])
 
 
 def _apart(flow: Flow, seconds: float) -> float:
@@ -293,6 +303,13 @@ def busy_between(flow: Flow) -> float:
     if then is None or then.inside <= then.active:
         return inf
     return (last.busy - then.busy) / (last.at - then.at)
+
+
+def most_busy(flow: Flow, span: float) -> float:
+    """Busy slots, as the highest mean of the last `span` seconds or more."""
+    last = flow.last
+    then = [point for point in flow.points[:-1] if last.at - point.at >= span] or [flow.points[0]]
+    return max((last.busy - point.busy) / (last.at - point.at) for point in then)
 
 
 def none_ended(flow: Flow, span: float) -> bool:

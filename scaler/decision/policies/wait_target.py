@@ -29,6 +29,7 @@ from scaler.decision.policies.flow import (
     Means,
     flow_is_possible,
     mean_rate,
+    most_busy,
     none_ended,
     oldest_wait,
     proved_rate,
@@ -259,7 +260,8 @@ def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
     sample, span = step.sample, step.start + step.interval
     horizon = span + step.age
     run = run_time(flow, span, known_run)
-    level = mean_rate(flow, max(_LEVEL_SECONDS, span, 2 * run.seconds))
+    looked_at = max(_LEVEL_SECONDS, span, 2 * run.seconds)
+    level = mean_rate(flow, looked_at)
     oldest = oldest_wait(flow, sample.waiting) if sample.oldest_waiting is None else sample.oldest_waiting
     slo = step.settings.wait_slo_seconds
     late, looked = sample.waiting > 0 and oldest > slo, max(slo, horizon)
@@ -280,6 +282,7 @@ def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
         oldest=oldest + step.age,
         stuck=stuck,
         paused=sample.waiting if sample.paused else 0.0,
+        work=most_busy(flow, looked_at) + (sample.waiting + sample.active) * run.seconds / looked_at,
     )
 
 
