@@ -134,7 +134,8 @@ class Controller:
             self._waiting.report(_TURNS if len(read) < len(steps) else "")
             steps = with_last_turn(steps, self.last.steps if self.last else ())
             if most is not None:
-                steps = within_capacity(steps, {target.name: target.priority for target in targets}, most)
+                priorities = {target.name: target.priority for target in targets}
+                steps = within_capacity(steps, priorities, most, self._known_workers())
             acting = enabled and leading and not dry_run
             if acting:
                 steps = self._act(pool, targets, steps, read)
@@ -158,6 +159,11 @@ class Controller:
         if leading:
             self._state.save(self.learned(targets))
         return result
+
+    def _known_workers(self) -> dict[str, int]:
+        """By target: as they were last, else as they were before the start."""
+        recalled = {name: learned.workers for name, learned in self._recalled.items()}
+        return {name: workers for name, workers in recalled.items() if workers is not None} | self._workers
 
     def restore(self, managed: Iterable[Managed], *, workers: bool) -> None:
         """Before the first step of targets: what was learned of them before the scaler started.

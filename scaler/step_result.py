@@ -198,9 +198,10 @@ class StepResult:
 
 
 def within_capacity(
-    steps: Sequence[TargetStep], priorities: Mapping[str, int], most: int
+    steps: Sequence[TargetStep], priorities: Mapping[str, int], most: int, known: Mapping[str, int]
 ) -> list[TargetStep]:
-    """The steps with `most` workers together. What a person, a pause or a conflict set is not changed."""
+    """The steps with `most` workers together. What a person, a pause or a conflict set is not changed. A
+    target that cannot be read keeps the workers that are `known` of it."""
     fixed = {step.name for step in steps if step.conditions & _FIXED}
     demands = []
     for step in steps:
@@ -211,6 +212,9 @@ def within_capacity(
                     step.desired if step.unknown is None else min(step.desired, max(least, _current(step)))
                 )
             demands.append(Demand(step.name, step.desired, least, priorities[step.name]))
+        elif isinstance(step.workers, Failed) and step.workers.kind != "not_found":
+            there = known.get(step.name, step.settings.min_workers)
+            demands.append(Demand(step.name, there, there, priorities[step.name]))
     granted = share(demands, most)
     return [
         step

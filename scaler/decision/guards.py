@@ -39,6 +39,7 @@ class _Step:
     proposal: Proposal | None
     workers: int
     reason: str
+    doubted: bool = False
     notes: list[str] = field(default_factory=list)
     conditions: set[Condition] = field(default_factory=set)
     final: bool = False  # nothing but the bounds may change it any more
@@ -99,7 +100,7 @@ def _stale(step: _Step) -> None:
         return
     failures = step.memory.failures + 1
     step.memory = replace(step.memory, failures=failures)
-    if isinstance(sample, QueueSample) and is_doubted(step.settings, sample, step.memory):
+    if isinstance(sample, QueueSample) and step.doubted:
         step.memory = replace(step.memory, doubted=sample.at)
     step.conditions.add("MetricsStale")
     if isinstance(step.sample, Missing):
@@ -378,12 +379,16 @@ def apply_guards(
     proposal: Proposal | None,
     control: Control,
     memory: GuardMemory,
+    *,
+    doubt: Missing | None = None,
 ) -> tuple[Decision, GuardMemory]:
-    """The decision, and the next memory. There is a proposal if `fresh_sample` returned a sample."""
-    sample = fresh_sample(settings, observation, memory)
+    """The decision, and the next memory. There is a proposal if `fresh_sample` returned a sample; `doubt`:
+    why that one waits for the next sample all the same."""
+    sample = doubt or fresh_sample(settings, observation, memory)
+    doubted = doubt is not None or is_doubted(settings, observation, memory)
     proposed = observation.workers if proposal is None else proposal.workers
     reason = "metrics_missing" if proposal is None else proposal.reason
-    step = _Step(settings, observation, sample, control, memory, proposal, proposed, reason)
+    step = _Step(settings, observation, sample, control, memory, proposal, proposed, reason, doubted)
     for stage in STAGES:
         stage(step)
     if step.workers > 0 or (isinstance(sample, QueueSample) and sample.waiting + sample.active > 0):

@@ -38,6 +38,7 @@ class GuardMemory:
 
 
 _MEMORY: Final = TypeAdapter(GuardMemory)
+_MOST: Final = 1e15  # jobs, seconds, a time
 
 
 def dump_guards(memory: GuardMemory) -> dict[str, Any]:
@@ -48,9 +49,26 @@ def dump_guards(memory: GuardMemory) -> dict[str, Any]:
 def load_guards(data: Mapping[str, Any]) -> GuardMemory:
     """The memory from its JSON data. Raises ValueError for data that `dump_guards` did not write."""
     try:
+        require_numbers(data)
         return _MEMORY.validate_python(data)
-    except ValidationError:
+    except (ValidationError, ImpossibleNumberError):
         raise ValueError("invalid memory of the guards") from None
+
+
+class ImpossibleNumberError(ValueError):
+    """A number that nothing can have been counted or measured as."""
+
+
+def require_numbers(data: object) -> None:
+    """Raises ImpossibleNumberError if a number in this JSON data is not finite, or too large to calculate
+    with."""
+    if isinstance(data, Mapping):
+        data = list(data.values())
+    if isinstance(data, list | tuple):
+        for part in data:
+            require_numbers(part)
+    elif isinstance(data, int | float) and not abs(data) <= _MOST:  # false of NaN too
+        raise ImpossibleNumberError(f"a number over {_MOST:g}, or none")
 
 
 def record_change(memory: GuardMemory, at: float, workers: int | None = None) -> GuardMemory:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.belief import fresh_sample
+from scaler.decision.belief import fresh_sample, jump_of
 from scaler.decision.guards import apply_guards
 from scaler.decision.memory import GuardMemory, dump_guards, load_guards, record_change
 from scaler.decision.policies import POLICIES
@@ -49,9 +49,15 @@ def step(
         guard_memory = GuardMemory() if memory is None else memory.guards
         memory = TargetMemory(settings.policy, policy.initial_memory(), guard_memory)
     sample, proposal, learned = fresh_sample(settings, observation, memory.guards), None, memory.learned
+    doubt = None
     if not isinstance(sample, Missing):
         proposal, learned = policy.decide(settings, interval, observation, sample, learned)
-    decision, guard_memory = apply_guards(settings, observation, proposal, control, memory.guards)
+        doubt = jump_of(settings, observation, proposal, memory.guards)
+        if doubt is not None:
+            proposal, learned = None, memory.learned
+    decision, guard_memory = apply_guards(
+        settings, observation, proposal, control, memory.guards, doubt=doubt
+    )
     return decision, TargetMemory(settings.policy, learned, guard_memory)
 
 

@@ -34,6 +34,11 @@ class Concurrency:
         return min(workers for at, workers in self.ready if at >= since)
 
 
+def concurrency_is_possible(known: Concurrency) -> bool:
+    """Whether this may have been measured: a worker that is known runs one job at least."""
+    return (known.jobs == 0 or known.jobs >= 1) and all(workers >= 0 for _, workers in known.ready)
+
+
 def update_concurrency(known: Concurrency, observation: Observation, sample: QueueSample) -> Concurrency:
     """With this sample: while jobs wait as many as are active, else at least those.
 

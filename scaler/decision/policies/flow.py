@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf, sqrt
+from operator import le
 from typing import Final, NamedTuple, TypeAlias
 
 from scaler.model import QueueSample
@@ -58,9 +59,9 @@ class Flow:
     `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
     that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
     were missing, so that the next ones do not continue them: another exporter's, or after a restart.
-    `created`, `joined`: see QueueSample. `doubted`: attempts/s that the last sample had and that were not
-    believed, 0 if they were. `retracted`: this sample shows that the jobs of the one before were none: they
-    left, and never ran.
+    `created`, `joined`: see QueueSample. `doubted`: attempts/s that were not believed when a sample had them
+    first, at the time `doubted_at`; 0: there were none in ten minutes. `retracted`: this sample shows that the
+    jobs of the one before were none: they left, and never ran.
     """
 
     points: FlowPoints
@@ -73,6 +74,7 @@ class Flow:
     created: float | None = None
     joined: float = 0.0
     doubted: float = 0.0
+    doubted_at: float = 0.0
     retracted: bool = False
 
     @property
@@ -83,6 +85,18 @@ class Flow:
     def measured(self) -> bool:
         """Whether there are two points, and so a rate."""
         return len(self.points) > 1
+
+
+def flow_is_possible(flow: Flow) -> bool:
+    """Whether this may be a flow: it has points, later ones with later times, and no count that fell."""
+    return bool(flow.points) and all(
+        before.at < after.at and all(map(le, _counts(before), _counts(after)))
+        for before, after in pairwise(flow.points)
+    )
+
+
+def _counts(point: FlowPoint) -> tuple[float, ...]:
+    return point.new, point.ended, point.busy, point.sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,8 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     """The flow with this sample; None if there are no counters of ended jobs, and have not been for long.
 
     Where the counters began again, nothing was seen for long, or many times more ended than the slots can
-    have done, the time since the last sample is left out. What the next sample says too is believed.
+    have done, the time since the last sample is left out. What another sample of the next ten minutes says
+    too is believed, as of batches that come each minute.
     """
     if sample.completed is None or sample.failed is None:
         kept = flow is not None and 0 <= sample.at - flow.last.at < _KEPT_SECONDS
@@ -124,9 +139,17 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     attempts = _growth(flow.attempts, sample.duration_count) or 0.0
     ended = max(jobs_ended - flow.jobs_ended, attempts)
     possible = means.possible(seconds, flow.last.active)
-    if ended > possible and not flow.doubted / _SAME_RATE < ended / seconds < flow.doubted * _SAME_RATE:
-        return replace(_without_the_time_between(flow, sample), doubted=ended / seconds)
-    return _continued(flow, sample, ended, means, possible)
+    rate = ended / seconds
+    known = 0 <= sample.at - flow.doubted_at <= _KEPT_SECONDS
+    doubted = (flow.doubted, flow.doubted_at) if known else (0.0, 0.0)
+    if ended > possible:
+        same = doubted[0] / _SAME_RATE < rate < doubted[0] * _SAME_RATE
+        doubted = rate, sample.at
+        if not same:
+            left_out = _without_the_time_between(flow, sample)
+            return replace(left_out, doubted=rate, doubted_at=sample.at)
+    continued = _continued(flow, sample, ended, means, possible)
+    return replace(continued, doubted=doubted[0], doubted_at=doubted[1])
 
 
 def _apart(flow: Flow, seconds: float) -> float:
@@ -273,6 +296,23 @@ def mean_busy(flow: Flow, span: float) -> float:
     last = flow.last
     then = next((point for point in flow.points if point.at >= last.at - span), last)
     return (last.busy - then.busy) / (last.at - then.at) if then is not last else last.active
+
+
+def busy_between(flow: Flow) -> float:
+    """Busy slots between the last two samples, as a mean; inf: none of them had to be, as no job waited."""
+    last = flow.last
+    earlier = (point for point in reversed(flow.points[:-1]) if last.at - point.at >= _LEAST_PROOF_SECONDS)
+    then = next(earlier, None)
+    if then is None or then.inside <= then.active:
+        return inf
+    return (last.busy - then.busy) / (last.at - then.at)
+
+
+def most_busy(flow: Flow, span: float) -> float:
+    """Busy slots, as the highest mean of the last `span` seconds or more."""
+    last = flow.last
+    then = [point for point in flow.points[:-1] if last.at - point.at >= span] or [flow.points[0]]
+    return max((last.busy - point.busy) / (last.at - point.at) for point in then)
 
 
 def none_ended(flow: Flow, span: float) -> bool:

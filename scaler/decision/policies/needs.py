@@ -12,7 +12,8 @@ seconds until what is asked for now can help, and u = max(0, D - T), the largest
   new slot begins one at once, and one more each S. r' is r, or more where the last sample proves it. The
   root: two standard errors of both.
 - load: L + sqrt(L) (1 - T/D), L = r S (Little's law). A standard deviation as far as help comes later than a
-  job may wait; nothing where it comes sooner.
+  job may wait; nothing where it comes sooner. L is at most twice the slots that were busy and that what is
+  inside would keep busy: one long job beside many short ones is not the run time of all.
 - due: (N + 2 sqrt(N))/(1 + T/S'), N = I + due. Delayed jobs of the next minute as if they were here already:
   what comes is known, but not exactly how long it runs (S' is two standard errors more than S).
 - kept: I/(1 + (T - oldest)/S) of what was asked for: what still starts comes sooner than D, so it is not sent
@@ -22,9 +23,12 @@ seconds until what is asked for now can help, and u = max(0, D - T), the largest
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
+from typing import Final
 
 from scaler.decision.policies.flow import PROOF
+
+_TWICE: Final = 2.0  # the load is a mean, and what was busy another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class Situation:
     of a worker; `ready_slots` take jobs now, `asked_slots` are those of all workers that are asked for;
     `oldest`: how long the oldest job waits; `held`: jobs of a paused queue beside others, which are not
     among those that wait; `paused`: those of the waiting jobs that a pause of all queues holds; `stuck`: a
-    job waits over the SLO, and none has ended for as long.
+    job waits over the SLO, and none has ended for as long; `work`: the slots that were busy, and that what is
+    inside would keep busy for as long.
     """
 
     waiting: float
@@ -54,6 +59,7 @@ class Situation:
     held: float = 0.0
     stuck: bool = False
     paused: float = 0.0
+    work: float = inf
 
     @property
     def inside(self) -> float:
@@ -87,7 +93,7 @@ def needs_of(situation: Situation) -> Needs:
     begun = 0.0 if s.stuck else s.ready_slots * s.horizon / run
     noise = PROOF * sqrt(s.rate * min(ahead, s.slo + run) + min(begun, s.inside))
     queue = (s.inside + s.rate * ahead - begun + noise) / (1.0 + (s.slo + ahead - s.horizon) / run)
-    load = s.level * run
+    load = min(s.level * run, _TWICE * s.work)
     load = min(load + sqrt(load) * max(0.0, 1.0 - s.slo / s.horizon), s.inside + s.rate * s.horizon)
     known = s.inside + s.due
     longer = run * (1.0 + PROOF * s.run_error)

@@ -14,7 +14,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
-from scaler.decision.policies.concurrency import Concurrency, update_concurrency, worker_slots
+from scaler.decision.memory import ImpossibleNumberError, require_numbers
+from scaler.decision.policies.concurrency import (
+    Concurrency,
+    concurrency_is_possible,
+    ready_workers,
+    update_concurrency,
+    worker_slots,
+)
+from scaler.decision.policies.throttle import FULL
 from scaler.model import Observation, Proposal, QueueSample
 
 _FULL: Final = 0.8
@@ -52,7 +60,9 @@ class Threshold:
             return Proposal(workers, reason, sentence, inputs, slots), memory
 
         up = max(now + 1, needed) if to_target else now + 1
-        if waiting > 0 and sample.limit_seconds:
+        # A limit of the workers tells only that its window runs: beside full slots it is not closed.
+        free = sample.active < FULL * ready_workers(observation) * slots
+        if waiting > 0 and sample.limit_seconds and free:
             sentence = f"{waiting:g} jobs wait for a rate limit, for {sample.limit_seconds:.0f} s more"
             return propose(now, "throttled", sentence)
         if waiting > 0 and sample.concurrency_limit is not None:
@@ -82,6 +92,10 @@ class Threshold:
         if data.keys() - Concurrency.__dataclass_fields__.keys():
             raise ValueError("invalid memory of threshold")
         try:
-            return _MEMORY.validate_python(data)
-        except ValidationError:
+            require_numbers(data)
+            memory = _MEMORY.validate_python(data)
+        except (ValidationError, ImpossibleNumberError):
             raise ValueError("invalid memory of threshold") from None
+        if not concurrency_is_possible(memory):
+            raise ValueError("invalid memory of threshold")
+        return memory

@@ -7,11 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from scaler.decision.policies.flow import Flow, active_of, mean_busy
+from scaler.decision.policies.flow import Flow, active_of, busy_between, mean_busy, none_ended
 from scaler.model import QueueSample
 
+FULL: Final = 0.75
+"""Of the slots: where fewer are busy, they are free beside waiting jobs; fewer free ones are noise."""
+
 _WAITING: Final = 0.2  # of the slots: fewer waiting jobs may just not have been taken yet
-_FREE: Final = 0.25  # of the slots: fewer are noise
 _FULL: Final = 0.05  # of the slots: fewer free ones are none
 _SAMPLES: Final = 2  # in a row: one may be taken while jobs are handed out
 _ROOM: Final = 1.2  # above what is busy, so that a higher limit is noticed
@@ -19,24 +21,23 @@ _FEWER: Final = 0.75  # of the workers: with a limit those that stay have a thir
 _SAME: Final = 1.1  # as many active jobs of each worker
 _LATELY_SECONDS: Final = 30.0
 _TOLD_SECONDS: Final = 600.0  # a limit that was closed is there: samples may miss that it is closed again
-_LONGEST_WINDOW: Final = 3600.0
+_CLOCK: Final = 1.0  # the times of two samples of one window differ by less
 _WINDOW_SECONDS: Final = 120.0  # two windows of the usual longest rate limit, by the minute
 
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
     """`beside` and `full`: samples in a row with jobs beside free slots, and with jobs beside none; `seen`:
-    when a limit held jobs back last (unix s), `closed`: when the queue's metrics told so last; `window`: the
-    longest time that one was seen to hold them (s); `cap`: the most slots that get work, None: no limit is
-    seen; `paused`: it is of a pause, which ends at once. `workers` and `per_worker`: how many there were when
-    the cap came, and the active jobs of each; `taken`: the jobs that a worker takes, None: as many as it has
-    slots."""
+    when a limit held jobs back last (unix s), `closed`: when the queue's metrics told so last, `until`: the
+    end of its window as they told it; `cap`: the most slots that get work, None: no limit is seen; `paused`:
+    it is of a pause, which ends at once. `workers` and `per_worker`: how many there were when the cap came,
+    and the active jobs of each; `taken`: the jobs that a worker takes, None: as many as it has slots."""
 
     beside: int = 0
     full: int = 0
     seen: float = 0.0
     closed: float = 0.0
-    window: float = _WINDOW_SECONDS
+    until: float = 0.0
     cap: float | None = None
     paused: bool = False
     workers: int = 0
@@ -61,16 +62,19 @@ def update_throttle(
 ) -> Throttle:
     """The throttle after this look; `fresh`: the sample is new.
 
-    A pause is known, if the queue's metrics tell it; so are a rate limit that is closed and a global
-    concurrency that is reached. Otherwise they are seen by two samples in a row. The cap goes when nothing
-    waits, when a pause ends, or when all slots are busy and no limit was seen to hold jobs for as long as its
-    window lasts. Where fewer workers have fewer active jobs, or more have more, each as many as before, it
-    was no limit: a worker takes fewer jobs than it was said to.
+    A pause is known, if the queue's metrics tell it; so is a global concurrency that is reached. Of a rate
+    limit that the workers have, the metrics tell only that its window runs: it is closed where jobs wait
+    beside free slots. Otherwise both are seen by two samples in a row. The cap goes when nothing waits, when
+    a pause ends, or when all slots are busy and no limit was seen to hold jobs for two minutes. Where fewer
+    workers have fewer active jobs, or more have more, each as many as before, it was no limit: a worker takes
+    fewer jobs than it was said to. A time that is ahead of the sample is of another clock.
     """
     if not fresh:
         return throttle
-    looked = _looked(throttle, sample, ready)
-    told = looked.paused or sample.at - looked.closed <= max(_TOLD_SECONDS, looked.window)
+    if max(throttle.seen, throttle.closed) > sample.at:
+        throttle = Throttle(taken=throttle.taken)
+    looked = _looked(throttle, flow, sample, ready)
+    told = looked.paused or sample.at - looked.closed <= _TOLD_SECONDS or _still_closed(looked, flow, sample)
     full = mean_busy(flow, _LATELY_SECONDS) >= (1 - _FULL) * ready.settled * ready.slots
     capped = looked if full or not told else replace(looked, full=0)
     capped = replace(capped, cap=_cap(capped, throttle, flow, sample, told=told))
@@ -79,25 +83,35 @@ def update_throttle(
     return _doubted(capped, flow, ready, told=told)
 
 
-def _looked(throttle: Throttle, sample: QueueSample, ready: ReadyWorkers) -> Throttle:
+def _looked(throttle: Throttle, flow: Flow, sample: QueueSample, ready: ReadyWorkers) -> Throttle:
     """With what this sample shows of a limit or a pause, and the cap as it was."""
-    at, waiting = sample.at, sample.waiting
-    closed_for = min(_LONGEST_WINDOW, sample.limit_seconds or 0.0) if waiting > 0 else 0.0
-    reached = sample.concurrency_limit is not None and sample.active >= sample.concurrency_limit
-    closed = closed_for > 0 or (reached and waiting > 0)
-    # Where a limit is told, those that do not take jobs yet need not be told from it.
-    slots = (ready.settled or (ready.most if closed else 0)) * ready.slots
+    at, waiting, limit_seconds = sample.at, sample.waiting, sample.limit_seconds or 0.0
+    young = ready.settled == 0 and limit_seconds > 0  # where a limit may be told, they need not have settled
+    slots = (ready.most if young else ready.settled) * ready.slots
     free = slots - sample.active
-    beside = slots > 0 and waiting > _WAITING * slots and free > _FREE * slots
+    beside = slots > 0 and waiting > _WAITING * slots and free > (1 - FULL) * slots
+    before = [point.active for point in flow.points[:-1] if point.at > at - _WINDOW_SECONDS]
+    begins = young and not 0 < sample.active <= max(before, default=0.0)  # they may not take jobs yet
+    count = throttle.beside + (not begins) if beside else 0
+    reached = sample.concurrency_limit is not None and sample.active >= sample.concurrency_limit
+    held = limit_seconds > 0 and slots > 0 and min(sample.active, busy_between(flow)) < FULL * slots
+    closed = waiting > 0 and (reached or (count >= _SAMPLES if young else held))
     return replace(
         throttle,
-        beside=throttle.beside + 1 if beside else 0,
+        beside=count,
         full=throttle.full + 1 if waiting > 0 and free <= _FULL * slots else 0,
-        seen=at if beside or sample.paused or closed else throttle.seen,
+        seen=at if (beside and not young) or sample.paused or closed else throttle.seen,
         closed=at if closed else throttle.closed,
-        window=max(throttle.window, closed_for),
+        until=at + limit_seconds if closed else throttle.until,
         paused=sample.paused,
     )
+
+
+def _still_closed(looked: Throttle, flow: Flow, sample: QueueSample) -> bool:
+    """Whether the window in which jobs were held back goes on as it was told, and none has started since: the
+    slots are full of jobs that run long."""
+    told = sample.limit_seconds is not None and 0 < sample.limit_seconds <= looked.until - sample.at + _CLOCK
+    return told and none_ended(flow, _WINDOW_SECONDS)
 
 
 def _cap(looked: Throttle, before: Throttle, flow: Flow, sample: QueueSample, *, told: bool) -> float | None:
@@ -105,7 +119,8 @@ def _cap(looked: Throttle, before: Throttle, flow: Flow, sample: QueueSample, *,
 
     A cap that is not `told` by the queue's metrics falls only while jobs wait beside free slots.
     """
-    unlimited = looked.full >= _SAMPLES and sample.at - looked.seen > looked.window
+    lately = sample.at - looked.seen <= _WINDOW_SECONDS or _still_closed(looked, flow, sample)
+    unlimited = looked.full >= _SAMPLES and not lately
     if sample.waiting == 0 or unlimited or (before.paused and not looked.paused):
         return None
     room = _ROOM * mean_busy(flow, _WINDOW_SECONDS) + 1
@@ -137,7 +152,7 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
         less = max(1.0, mean / ready.most) * _SAME < ready.slots
         if same and not throttle.paused and (less or not told):
             taken = taken if less else throttle.taken
-            return Throttle(seen=throttle.seen, closed=throttle.closed, window=throttle.window, taken=taken)
+            return Throttle(seen=throttle.seen, closed=throttle.closed, until=throttle.until, taken=taken)
         throttle = replace(throttle, workers=now, per_worker=mean / now)
     if not told and 0 < throttle.workers <= max(1, ready.least):  # fewer there cannot be: one more shows it
         throttle = replace(throttle, cap=max(throttle.cap or 0.0, (throttle.workers + 1) * ready.slots))

@@ -16,11 +16,20 @@ from typing import Any, Final, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.policies.concurrency import Concurrency, ready_workers, update_concurrency, worker_slots
+from scaler.decision.memory import ImpossibleNumberError, require_numbers
+from scaler.decision.policies.concurrency import (
+    Concurrency,
+    concurrency_is_possible,
+    ready_workers,
+    update_concurrency,
+    worker_slots,
+)
 from scaler.decision.policies.flow import (
     Flow,
     Means,
+    flow_is_possible,
     mean_rate,
+    most_busy,
     none_ended,
     oldest_wait,
     proved_rate,
@@ -29,7 +38,7 @@ from scaler.decision.policies.flow import (
 )
 from scaler.decision.policies.needs import Situation, needs_of
 from scaler.decision.policies.sentences import DecisionFigures, sentence_of
-from scaler.decision.policies.throttle import ReadyWorkers, Throttle, update_throttle
+from scaler.decision.policies.throttle import FULL, ReadyWorkers, Throttle, update_throttle
 from scaler.model import Observation, Proposal, QueueSample
 
 MEMORY_VERSION: Final = 3
@@ -131,8 +140,8 @@ class WaitTarget:
         slots = worker_slots(settings, concurrency, sample)
         slots = min(slots, memory.throttle.taken or slots)
         step = _Step(settings, interval, observation, sample, slots)
-        workers_there = max(observation.workers, concurrency.most)
-        flow = update_flow(memory.flow, sample, Means(workers_there * slots, memory.run_seconds))
+        # Workers that are not ready have ended nothing, however many were asked for.
+        flow = update_flow(memory.flow, sample, Means(concurrency.most * slots, memory.run_seconds))
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.
@@ -179,12 +188,27 @@ class WaitTarget:
         if data.get("version") != MEMORY_VERSION:
             return Memory()
         try:
-            return _MEMORY.validate_python({name: data[name] for name in data if name != "version"})
-        except ValidationError:
+            require_numbers(data)
+            memory = _MEMORY.validate_python({name: data[name] for name in data if name != "version"})
+        except (ValidationError, ImpossibleNumberError):
             raise ValueError("invalid memory of wait_target") from None
+        if not _is_possible(memory):
+            raise ValueError("invalid memory of wait_target")
+        return memory
 
 
 _MEMORY: Final = TypeAdapter(Memory)
+
+
+def _is_possible(memory: Memory) -> bool:
+    """Whether it may have been learned: it may have been edited."""
+    taken, run = memory.throttle.taken, memory.run_seconds
+    return (
+        (memory.flow is None or flow_is_possible(memory.flow))
+        and (taken is None or taken >= 1)
+        and (run is None or run > 0)
+        and concurrency_is_possible(memory.concurrency)
+    )
 
 
 # --- inputs ----------------------------------------------------------------------------------------------
@@ -208,9 +232,16 @@ def _cap(step: _Step, throttle: Throttle, need: float) -> float | None:
         return 0.0
     limit = sample.concurrency_limit
     caps = [throttle.cap] if limit is None or limit >= need else [throttle.cap, limit]
-    if throttle.cap is None and need > there and throttle.closed == sample.at:
+    if throttle.cap is None and need > there and _is_limited(step, throttle):
         caps.append(there)  # as many have just started as a limit lets start: more slots start no more
     return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _is_limited(step: _Step, throttle: Throttle) -> bool:
+    """Whether a limit holds jobs back now, or may: its window runs, and new workers have not taken jobs."""
+    sample = step.sample
+    free = sample.active < FULL * step.ready * step.slots
+    return throttle.closed == sample.at or (bool(sample.limit_seconds) and sample.waiting > 0 and free)
 
 
 def _taken(settings: PolicySettings, throttle: Throttle) -> float | None:
@@ -229,7 +260,8 @@ def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
     sample, span = step.sample, step.start + step.interval
     horizon = span + step.age
     run = run_time(flow, span, known_run)
-    level = mean_rate(flow, max(_LEVEL_SECONDS, span, 2 * run.seconds))
+    looked_at = max(_LEVEL_SECONDS, span, 2 * run.seconds)
+    level = mean_rate(flow, looked_at)
     oldest = oldest_wait(flow, sample.waiting) if sample.oldest_waiting is None else sample.oldest_waiting
     slo = step.settings.wait_slo_seconds
     late, looked = sample.waiting > 0 and oldest > slo, max(slo, horizon)
@@ -250,6 +282,7 @@ def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
         oldest=oldest + step.age,
         stuck=stuck,
         paused=sample.waiting if sample.paused else 0.0,
+        work=most_busy(flow, looked_at) + (sample.waiting + sample.active) * run.seconds / looked_at,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from lab.deadline import wait_until
@@ -109,3 +111,20 @@ def test_a_limit_or_a_pause_of_one_queue_bounds_no_other() -> None:
     assert isinstance(paused, QueueSample)
     assert window.limit_seconds
     assert paused.due == 0.0
+
+
+def test_a_limit_of_the_workers_that_is_not_reached_bounds_nothing() -> None:
+    """BullMQ's key of the limit has a time to live from its first job on."""
+    with scaled_queues(("generous",), min_workers=1) as world:
+        target = world.targets["generous"]
+        target.opts = {"limiter": {"max": 1_000_000, "duration": 3_600_000}}
+        world.bullmq.add_bulk("generous", JOBS)
+        told: set[float] = set()
+
+        def scaled_out(steps: Mapping[str, TargetStep]) -> bool:
+            sample = steps["generous"].sample
+            if isinstance(sample, QueueSample) and sample.limit_seconds:
+                told.add(sample.limit_seconds)
+            return bool(told) and target.most > 4
+
+        world.step_until(scaled_out, what="more workers while the window of the limit runs")

@@ -287,6 +287,32 @@ def test_targets_share_the_workers_that_there_may_be() -> None:
     assert "AtMax" not in steps["mail"].conditions
 
 
+def test_a_target_that_cannot_be_read_keeps_its_share() -> None:
+    """Its workers go on running; those of a workload that is gone do not."""
+    mail, video = FakeTarget(), FakeTarget(requested=5)
+    controller, metrics = Controller(RecordingState()), FakeMetrics({"mail": 3, "video": 30})
+    controller.step(metrics, managed(mail=mail, video=video), 5.0, most=8)
+    assert (mail.requested, video.requested) == (2, 6)
+    video.broken = Failed("timeout", "too slow")
+    metrics.waiting["mail"] = 50
+    controller.step(metrics, managed(mail=mail, video=video), 5.0, most=8)
+    assert mail.requested == 2
+    video.broken = Failed("not_found", "there is none")
+    controller.step(metrics, managed(mail=mail, video=video), 5.0, most=8)
+    assert mail.requested == 8
+
+
+def test_workers_that_were_there_before_the_start_count_until_they_can_be_read() -> None:
+    state = RecordingState()
+    learned = {"video": dump_learned(Learned(None, (), 5))}
+    state.update(lambda state: replace(state, learned=learned))
+    mail, video = FakeTarget(), FakeTarget(broken=Failed("timeout", "too slow"))
+    controller = Controller(state)
+    controller.restore(managed(mail=mail, video=video), workers=False)
+    controller.step(FakeMetrics({"mail": 50, "video": 0}), managed(mail=mail, video=video), 5.0, most=8)
+    assert mail.requested == 3
+
+
 def test_the_slo_is_that_of_the_queues_with_jobs() -> None:
     asked: list[tuple[str, ...]] = []
 

@@ -134,6 +134,45 @@ def test_one_absurd_sample_is_forgotten_within_a_minute(name: str, kind: str, du
             check(world, kind, 120)
 
 
+MODERATE = {"waiting": (2e3, 9e3, 19e3), "active": (500.0, 9e3), "due": (9e3,)}
+
+
+@pytest.mark.parametrize(
+    ("figure", "value"), [(figure, value) for figure, values in MODERATE.items() for value in values]
+)
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_one_sample_of_moderate_size_is_forgotten_too(name: str, figure: str, value: float) -> None:
+    """Where there may be a thousand workers, so many jobs are not absurd by their number."""
+    for slots, known, cooldown in ((1, True, 0), (2, True, None), (2, False, None)):
+        many = policy(name, slots, known=known).model_copy(
+            update={"max_workers": 1000, "cooldown_seconds": cooldown, "scaling_step": "to_target"}
+        )
+        world = World(many, 2.0, 1.0, slots)
+        usual = world.numbers(160)
+        spoilt = replace(world, at=120, spoil=lambda sample: replace(sample, **{figure: value}))
+        numbers = spoilt.numbers(160)
+        assert max(numbers[120:]) <= 10 * max(usual[120:])
+        assert numbers[132:] == usual[132:]
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_a_batch_that_is_there_in_the_next_sample_too_has_its_workers_then(name: str) -> None:
+    settings = PolicySettings(
+        policy=name, max_workers=1000, worker_concurrency=1, cooldown_seconds=0, target_waiting_jobs=10
+    )
+    memory, numbers, ended = None, [], 0.0
+    for index in range(24):
+        ended += 10.0
+        waiting = 9000.0 - 5.0 * index if index >= 20 else 0.0
+        sample = QueueSample(STEP * index, waiting, 2.0, completed=ended, failed=0.0)
+        decision, memory = step(
+            settings, STEP, Observation(STEP * index, 2, 2, sample, START), Control(), memory
+        )
+        numbers.append(decision.workers)
+    assert numbers[20] == 2
+    assert numbers[21] > 100
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(sorted(POLICIES)),

@@ -22,9 +22,11 @@ EVERY_POLICY = pytest.mark.parametrize("policy", sorted(POLICIES))
 
 @dataclass
 class Watched(PolicyController):
-    """Keeps what it saw and decided; `blind` to what the metrics tell of limits."""
+    """Keeps what it saw and decided; `blind` to what the metrics tell of limits. `window`: seconds of a limit
+    that only the workers know, so that its window is told whether it is reached or not."""
 
     blind: bool = False
+    window: float = 0.0
     workers: list[int] = field(default_factory=list)
 
     def decide(self, observation: Observation) -> int:
@@ -32,15 +34,25 @@ class Watched(PolicyController):
         if self.blind and not isinstance(sample, Missing):
             sample = replace(sample, held=None, limit_seconds=None, concurrency_limit=None)
             observation = replace(observation, sample=sample)
+        elif self.window and not isinstance(sample, Missing):
+            runs = replace(sample, limit_seconds=self.window - sample.at % self.window)
+            observation = replace(observation, sample=runs)
         self.workers.append(super().decide(observation))
         return self.workers[-1]
 
 
 def numbers(
-    policy: str, *, jobs: int = 400, begin: int = 1, blind: bool = False, until: float = 1200.0, **limits: Any
+    policy: str,
+    *,
+    jobs: int = 400,
+    begin: int = 1,
+    blind: bool = False,
+    window: float = 0.0,
+    until: float = 1200.0,
+    **limits: Any,
 ) -> list[int]:
     settings = PolicySettings(policy=policy, min_workers=0, max_workers=20, worker_concurrency=2)
-    controller = Watched(settings, 5.0, blind=blind)
+    controller = Watched(settings, 5.0, blind=blind, window=window)
     load = Load([1.0] * jobs, [1.0] * jobs, **limits)
     simulate(load, Plant(2, lambda: 10.0, workers=begin), controller, slo=30.0, until=until)
     return controller.workers
@@ -80,6 +92,14 @@ def test_a_rate_limit_bounds_the_slots_without_a_swing(limit: tuple[int, float])
 
 def test_while_a_rate_limit_is_closed_waiting_jobs_are_no_reason() -> None:
     assert max(numbers("threshold", limit=(1, 2.0))) == 1
+
+
+@EVERY_POLICY
+@pytest.mark.parametrize("window", [1.0, 10.0, 60.0, 3600.0])
+def test_a_limit_of_the_workers_that_is_not_reached_bounds_nothing(policy: str, window: float) -> None:
+    workers = numbers(policy, jobs=4000, window=window)
+    assert workers == numbers(policy, jobs=4000)
+    assert max(workers) > 10
 
 
 def test_what_the_metrics_do_not_tell_is_seen() -> None:

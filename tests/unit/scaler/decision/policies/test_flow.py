@@ -203,6 +203,22 @@ def test_what_the_next_sample_says_too_is_believed() -> None:
     assert run_time(seen(*steady(300), *quick), 0, 1.0).seconds == pytest.approx(0.01)
 
 
+def test_a_batch_that_comes_each_minute_is_believed() -> None:
+    """Two slots end 1,500 jobs of 2 ms between two samples, eleven others show nothing."""
+    samples, ended = [], 0.0
+    for at in range(0, 300, 5):
+        ended += 1500.0 if at % 60 == 30 else 0.0
+        samples.append(QueueSample(float(at), 0.0, 0.0, completed=ended, failed=0.0))
+    flow: Flow | None = None
+    rates = []
+    for one in samples:
+        flow = update_flow(flow, one, Means(2.0, 1.0))
+        assert flow is not None
+        rates.append(mean_rate(flow, 60) if flow.measured else 0.0)
+    assert max(rates[:18]) == 0.0
+    assert rates[-1] == pytest.approx(25.0, rel=0.2)
+
+
 def test_two_jumps_that_differ_are_two_jumps() -> None:
     jumps = sample(305, 1e5, active=8), sample(310, 1e6, active=8), sample(315, 1e6 + 20, active=8)
     assert mean_rate(seen(*steady(300), *jumps), 10) == pytest.approx(4.0, rel=0.01)

@@ -86,6 +86,47 @@ def test_the_cap_follows_a_limit_that_is_told_down_too() -> None:
     assert throttle.cap == pytest.approx(1.2 * 3 + 1, rel=0.1)
 
 
+def test_a_window_that_runs_while_all_slots_are_busy_is_no_limit() -> None:
+    """BullMQ's window runs from its first job on, whether the limit is reached or not."""
+    for window in (1.0, 60.0, 3600.0):
+        for _, throttle in throttles([Look(12.0, busy=12.0, closed=window)] * 60, slots=2.0):
+            assert throttle.cap is None
+            assert throttle.closed == 0.0
+
+
+def test_a_burst_into_a_window_that_runs_is_no_limit() -> None:
+    """The slots were not busy before the jobs came, as there were none."""
+    before = [Look(0.0, waiting=0.0, closed=3000.0)] * 20
+    for _, throttle in throttles([*before, *[Look(12.0, busy=4.0, closed=2900.0)]], slots=2.0):
+        assert throttle.closed == 0.0
+
+
+def test_workers_that_have_just_started_are_no_limit_until_as_many_jobs_run_again() -> None:
+    """Ten of two slots count as ready, and begin to take jobs one after the other: the window runs then."""
+    begin = [Look(0.0, workers=0)] * 8
+    taking = [Look(active, closed=50.0, workers=10) for active in (0.0, 0.0, 2.0, 6.0)]
+    assert last([*begin, *taking]).cap is None
+    held = [Look(active, closed=1.0, workers=10) for active in (1.0, 0.0, 1.0, 1.0)]
+    assert last([*begin, *held]).cap is not None
+
+
+@pytest.mark.parametrize("window", [60.0, 600.0, 3600.0])
+def test_a_limit_that_ends_before_its_time_is_none_after_two_minutes_of_full_slots(window: float) -> None:
+    closed = [Look(0.0, closed=window - INTERVAL * index) for index in range(12)]
+    assert last(SEEN[:8] + closed).cap is not None
+    assert last(SEEN[:8] + closed + [Look(12.0, busy=12.0)] * 20).cap is not None
+    assert last(SEEN[:8] + closed + [Look(12.0, busy=12.0)] * 27).cap is None
+
+
+def test_a_limit_that_was_seen_by_a_clock_that_was_ahead_is_forgotten() -> None:
+    throttle = Throttle(full=2, seen=1e6, closed=1e6, until=1e6, cap=2.0)
+    sample = QueueSample(1000.0, 100.0, 12.0, completed=9.0, failed=0.0, limit_seconds=0.0)
+    flow = update_flow(None, sample)
+    assert flow is not None
+    now = update_throttle(throttle, flow, sample, ReadyWorkers(6, 6, 2.0), fresh=True)
+    assert (now.cap, now.seen, now.closed, now.until) == (None, 0.0, 0.0, 0.0)
+
+
 def test_a_limit_that_looks_for_once_like_workers_that_take_less_is_one_still() -> None:
     """Twelve jobs of a limit run on six workers, then on four; for half a minute there are eight."""
     before = [Look(12.0, closed=0.5)] * 20

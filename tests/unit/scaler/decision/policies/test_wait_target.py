@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.config.settings import PolicySettings
+from scaler.decision import step as decision_step
 from scaler.decision.policies.wait_target import Memory, WaitTarget
-from scaler.model import Observation, Proposal, QueueSample
+from scaler.decision.step import TargetMemory
+from scaler.model import Control, Observation, Proposal, QueueSample
 
 POLICY = WaitTarget()
 SETTINGS = PolicySettings(worker_concurrency=4, max_workers=100)
@@ -405,3 +407,45 @@ def test_workers_that_take_fewer_jobs_than_they_are_said_to_are_no_limit(slots: 
         waiting += 40 - ended
     assert waiting < 100
     assert 4 <= workers <= 8
+
+
+@pytest.mark.parametrize("batch", [500, 1500, 3000])
+@pytest.mark.parametrize("caught", [0.2, 1.0])
+def test_one_long_job_beside_batches_of_short_ones_is_not_the_run_time_of_all(
+    batch: int, caught: float
+) -> None:
+    """Each minute a job of 55 s, and a batch of 2 ms that the two other slots finish within seconds.
+    `caught`: seconds from the batch to a sample."""
+    policy = PolicySettings(worker_concurrency=1, min_workers=3, max_workers=100)
+    target: TargetMemory | None = None
+    workers, waiting, ended, busy, numbers = 3, 0.0, 0.0, 0.0, []
+    for index in range(360):
+        at, long = 1000.0 + 5.0 * index, index % 12 < 11
+        came = index % 12 == 3
+        waiting += batch if came else 0
+        done = min(waiting, (workers - 1) * (caught if came else 5.0) / 0.002)
+        waiting, ended, busy = (
+            waiting - done,
+            ended + done + (index % 12 == 11),
+            busy + done * 0.002 + 5 * long,
+        )
+        active = long + min(workers - 1.0, waiting)
+        sample = QueueSample(
+            at,
+            max(0.0, waiting - (active - long)),
+            active,
+            completed=ended,
+            failed=0.0,
+            duration_count=ended,
+            duration_sum=busy,
+            busy_seconds=busy,
+            oldest_waiting=caught if waiting else 0.0,
+            due=0.0,
+            held=0.0,
+        )
+        decision, target = decision_step.step(
+            policy, 5.0, Observation(at, workers, workers, sample, 20.0), Control(), target
+        )
+        workers = decision.workers
+        numbers.append(workers)
+    assert max(numbers[120:]) <= 6
