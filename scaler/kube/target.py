@@ -135,6 +135,8 @@ class KubernetesTarget:
             return self._not_applied(error, old, deadline)
         except ValueError as error:
             return NotApplied("invalid", f"{self.ref}: {error}")
+        finally:
+            self._workloads.written(self.ref)
         self._backoff.write_succeeded()
         self._permitted = True
         self._reverts = self._reverts.after_write(new)

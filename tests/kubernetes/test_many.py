@@ -9,13 +9,12 @@ import pytest
 
 from scaler.config.settings import PolicySettings, ScalerSettings
 from scaler.controller import Controller, Managed
-from scaler.kube import workloads
 from scaler.kube.backend import KubernetesBackend
 from scaler.metrics import metrics
 from scaler.model import Applied, NotApplied, QueueSample, TargetMetrics
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
-from service.clock import Deadline, monotonic, now
+from service.clock import Deadline, now
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, real_kubeconfig
 from tests.support.kubernetes.front import Front
@@ -23,7 +22,7 @@ from tests.support.kubernetes.rules import RULES
 
 pytestmark = pytest.mark.timeout(120)  # 15 s alone, of a thousand workloads
 
-INTERVAL = 60.0  # longer than a step takes on a busy machine: a list serves half an interval
+INTERVAL = 60.0  # longer than a step takes on a busy machine
 BUDGET = 25.0  # seconds of a step, and of a request: nothing may time out on a busy machine
 COUNT = 50 if real_kubeconfig() else 1000  # a real cluster has to run the pods
 POLICY = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
@@ -82,10 +81,8 @@ def test_targets_that_the_rate_limit_does_not_reach_in_a_step_take_turns(
 
 @pytest.mark.parametrize("rate", [150, 1000])
 def test_a_step_sends_few_requests_within_the_rate_limit(
-    admin: Admin, front: Front, kubeconfig: str, rate: float, monkeypatch: pytest.MonkeyPatch
+    admin: Admin, front: Front, kubeconfig: str, rate: float
 ) -> None:
-    passed = 0.0
-    monkeypatch.setattr(workloads, "monotonic", lambda: monotonic() + passed)
     for number in range(COUNT):
         admin.workload(f"w{number}", 1)
     configured = settings(kubeconfig, rate)
@@ -95,8 +92,6 @@ def test_a_step_sends_few_requests_within_the_rate_limit(
     controller = Controller(LiveState(None), leading=lambda: cluster.leading)
 
     def step() -> StepResult:
-        nonlocal passed
-        passed += INTERVAL  # as between two steps: what was listed for one serves no other
         front.forget()
         cluster.elector._step()
         return controller.step(source, managed, BUDGET)

@@ -103,7 +103,7 @@ def test_a_write_whose_response_is_lost_is_not_a_conflict(
 ) -> None:
     admin.workload("mail", 2)
     api = api_of(timeout_seconds=1.0)
-    target = target_of(api=api, workloads=Workloads(api, 0.0))
+    target = target_of(api=api, workloads=Workloads(api))
     for turn in range(2 * MAX_REVERTS):
         assert read(target).contested is None
         requested = 2 + 2 * turn

@@ -86,7 +86,7 @@ def test_a_write_that_a_starting_server_refuses_is_no_denial(
 def test_one_list_that_a_starting_server_refuses_does_not_end_the_lists(
     admin: Admin, front: Front, api: KubeApi
 ) -> None:
-    workloads = Workloads(api, 0.0)
+    workloads = Workloads(api)
     refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
     for ref in refs:
         admin.workload(ref.name, 1)
@@ -149,7 +149,7 @@ def test_a_role_for_the_scale_alone_is_enough(admin: Admin, target_of: TargetOf)
 def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: TargetOf, tmp_path: Path) -> None:
     admin.workload("mail", 2)
     api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", f"{admin.namespace}:nobody-secret"))
-    failure = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    failure = failed(target_of(api=api, workloads=Workloads(api)))
     assert failure.kind == "unauthorized"
     assert "nobody-secret" not in failure.message
 
@@ -175,7 +175,7 @@ def test_a_server_that_does_not_answer(
 ) -> None:
     admin.workload("mail", 2)
     api = api_of(timeout_seconds=0.3)
-    target = target_of(api=api, workloads=Workloads(api, 0.0))
+    target = target_of(api=api, workloads=Workloads(api))
     read(target)
     with front.fault("PATCH .*/scale", fault):
         assert refused(target, 2, 3).kind == kind
@@ -198,7 +198,7 @@ def test_a_server_that_cannot_be_reached(
 ) -> None:
     url = server.format(port=front.server_address[1])
     api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", "secret-token", server=url))
-    failure = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    failure = failed(target_of(api=api, workloads=Workloads(api)))
     assert failure.kind == "unreachable"
     assert text in failure.message
     assert "secret-token" not in failure.message
