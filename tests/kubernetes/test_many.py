@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from lab.deadline import wait_until
+from scaler import controller
 from scaler.config.settings import PolicySettings, ScalerSettings
 from scaler.controller import Controller, Managed
 from scaler.kube.backend import KubernetesBackend
@@ -19,6 +21,7 @@ from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, real_kubeconfig
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES
+from tests.support.kubernetes.targets import TargetOf
 
 pytestmark = pytest.mark.timeout(120)  # 15 s alone, of a thousand workloads
 
@@ -63,8 +66,8 @@ def test_targets_that_the_rate_limit_does_not_reach_in_a_step_take_turns(
     configured = settings(kubeconfig, rate=8).model_copy(update={"dry_run": True})
     cluster = KubernetesBackend(configured)
     managed = [Managed(target.name, POLICY, cluster.target(target)) for target in configured.targets[:count]]
-    controller = Controller(LiveState(None))
-    controller.step(FakeMetrics(), managed, 1.0, dry_run=True)  # what may be sent at once is sent
+    stepping = Controller(LiveState(None))
+    stepping.step(FakeMetrics(), managed, 1.0, dry_run=True)  # what may be sent at once is sent
 
     def reads(number: int) -> int:
         return len(front.requested(f"GET .*/deployments/w{number}$"))
@@ -72,7 +75,7 @@ def test_targets_that_the_rate_limit_does_not_reach_in_a_step_take_turns(
     front.forget()
     steps = 0
     while min(reads(number) for number in range(count)) < 2:
-        controller.step(FakeMetrics(), managed, 1.0, dry_run=True)
+        stepping.step(FakeMetrics(), managed, 1.0, dry_run=True)
         steps += 1
         assert steps < 60
     assert max(reads(number) for number in range(count)) <= 4, "the first ones of 60 steps"
@@ -89,12 +92,12 @@ def test_a_step_sends_few_requests_within_the_rate_limit(
     cluster, source = KubernetesBackend(configured), FakeMetrics()
     managed = [Managed(target.name, POLICY, cluster.target(target)) for target in configured.targets]
     cluster.elector._step()
-    controller = Controller(LiveState(None), leading=lambda: cluster.leading)
+    stepping = Controller(LiveState(None), leading=lambda: cluster.leading)
 
     def step() -> StepResult:
         front.forget()
         cluster.elector._step()
-        return controller.step(source, managed, BUDGET)
+        return stepping.step(source, managed, BUDGET)
 
     step()
     lists = -(-COUNT // 500)
@@ -114,7 +117,34 @@ def test_a_step_sends_few_requests_within_the_rate_limit(
         applied += sum(1 for target in more.steps if isinstance(target.acted, Applied))
         assert len(front.requested("GET .*/deployments")) == lists
     assert all(admin.replicas(f"w{number}") > 1 for number in (0, COUNT - 1))
-    names = {family.name for family in metrics(quiet, controller.counters)}
+    names = {family.name for family in metrics(quiet, stepping.counters)}
     assert "oxherd_scaler_step_duration_seconds" in names
     print(f"{COUNT} workloads: {quiet.took:.3f} s for a quiet step")  # noqa: T201
     cluster.api.close()
+
+
+def test_writes_that_hang_take_the_time_of_one_step_together(
+    admin: Admin, front: Front, target_of: TargetOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "_ACT_SECONDS", 1.0)
+    names = [f"w{number}" for number in range(24)]
+    for name in names:
+        admin.workload(name, 1)
+    managed = [Managed(name, POLICY, target_of(name)) for name in names]
+    source, running = FakeMetrics(), Controller(LiveState(None))
+    running.step(source, managed, BUDGET, enabled=False)  # what may be written is known
+    source.waiting = 40
+    front.forget()
+    with front.fault("PATCH .*/scale", "hang"):
+        hanging = running.step(source, managed, 2.0)
+    assert len(front.requested("PATCH .*/scale")) <= controller._THREADS
+    kinds = [step.acted.kind for step in hanging.steps if isinstance(step.acted, NotApplied)]
+    assert len(kinds) == len(names)
+    assert set(kinds) <= {"timeout", "throttled"}
+    assert {step.acted for step in hanging.steps} & {controller._NO_TIME}
+
+    def all_written() -> bool:
+        running.step(source, managed, BUDGET)
+        return all(admin.replicas(name) > 1 for name in names)
+
+    wait_until(all_written, seconds=30, what="written")

@@ -8,7 +8,7 @@ from scaler.kube.api import KubeApi
 from scaler.kube.conflicts import MAX_REVERTS
 from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.workloads import LIST_FROM, Workloads
-from scaler.model import Applied
+from scaler.model import Applied, NotApplied
 from service.clock import Deadline
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT
@@ -84,6 +84,16 @@ def test_nothing_is_written_without_the_lease(
     read(target)
     assert refused(target, 2, 3).kind == "fenced"
     assert front.writes() == []
+
+
+def test_a_step_that_is_over_is_no_loss_of_the_lease(admin: Admin, front: Front, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    outcome = target.scale(2, 3, Deadline.after(0.1))
+    assert isinstance(outcome, NotApplied)
+    assert (outcome.kind, front.writes()) == ("throttled", [])
+    assert target.scale(2, 3, soon()) == Applied(3)
 
 
 # --- few requests -----------------------------------------------------------------------------------------
