@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from scaler.config.policy_layers import checked_policy
+from scaler.config.policy_layers import checked_policy, resolve
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Override
 from scaler.serving import targets_meant
@@ -101,9 +101,20 @@ def set_enabled(state: State, *, enabled: bool, interval_seconds: float | None =
     return replace(state, operator=operator)
 
 
-def override_end(override: Override) -> str:
-    """How long the override lasts, in words."""
+def why_without_effect(state: State, settings: ScalerSettings, target: TargetSettings) -> str | None:
+    """Why an override of the target changes no worker now; None: it does, as far as settings say."""
+    if state.operator.enabled is False:
+        return "scaling is stopped, until `start_autoscaling`"
+    if state.operator.enabled is None and not settings.enabled:
+        return "`enabled` is false: no target is scaled"
+    changed = state.operator.policies.get(target.name, {})
+    enabled = changed.get("enabled", resolve(settings, target).enabled)
+    return None if enabled else f"`enabled` of {target.name} is false: it is not scaled"
+
+
+def override_end(target: str, override: Override) -> str:
+    """How long the override of the target lasts, in words."""
     if override.until is None:
-        return "until `scaling auto`"
+        return f"until `scaling auto {target}`"
     moment = datetime.fromtimestamp(override.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"for {duration(override.until - override.at)}, until {moment}"
