@@ -39,10 +39,13 @@ from service.outcome import Failed, Ok, Outcome
 
 log = logging.getLogger(__name__)
 
-_ACT_SECONDS: Final = 10.0
+_ACT_SECONDS: Final = 10.0  # for all targets of a step, at least: writes that hang delay no other step
 _IDLE_SECONDS: Final = 2.0  # for all targets of a step: an exporter that hangs delays no other decision
 _THREADS: Final = 8
 _TURNS: Final = "a step is too short for all: requests_per_second, or the API server's limit or latency"
+_NO_TIME: Final = NotApplied(
+    "throttled", "not scaled in this step, others took all its time: among the first in the next", 0.0
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Controller:
         self._led = False
         self._turns = Turns()
         self._waiting = ProblemLog(log, "targets not read in time", "all targets read in time")
+        self._late: list[str] = []
         self._workers: dict[str, int] = {}
         self._recalled: dict[str, Learned] = {}
         self.counters = StepCounters()
@@ -138,7 +142,7 @@ class Controller:
                 steps = within_capacity(steps, priorities, most, self._known_workers())
             acting = enabled and leading and not dry_run
             if acting:
-                steps = self._act(pool, targets, steps, read)
+                steps = self._act(pool, targets, steps, read, Deadline.after(max(_ACT_SECONDS, interval / 2)))
         names = {target.name for target in targets}
         self._memories = {name: memory for name, memory in self._memories.items() if name in names}
         self._activities = {name: history for name, history in self._activities.items() if name in names}
@@ -300,16 +304,22 @@ class Controller:
         targets: Sequence[Managed],
         steps: Sequence[TargetStep],
         read: AbstractSet[str],
+        deadline: Deadline,
     ) -> list[TargetStep]:
-        """The steps with the results of scaling those that were `read` in this step."""
+        """The steps with the results of scaling those that were `read` in this step, first those for which
+        there was no time in the one before."""
         by_name = {target.name: target.target for target in targets}
-        pending = {
-            decided.name: pool.submit(_scale, by_name[decided.name], decided)
-            for decided in steps
-            if decided.name in read and changes(decided)
-        }
+        changing = {decided.name: decided for decided in steps if decided.name in read and changes(decided)}
+        order = dict.fromkeys([name for name in self._late if name in changing] + list(changing))
+        pending = {name: pool.submit(_scale, by_name[name], changing[name], deadline) for name in order}
+        results = {name: scaling.result() for name, scaling in pending.items()}
+        self._late = [
+            name
+            for name, result in results.items()
+            if isinstance(result, NotApplied) and result.kind == "throttled"
+        ]
         return [
-            self._applied(decided, pending[decided.name].result()) if decided.name in pending else decided
+            self._applied(decided, results[decided.name]) if decided.name in results else decided
             for decided in steps
         ]
 
@@ -354,9 +364,11 @@ def _read(targets: Iterator[Managed], deadline: Deadline) -> dict[str, Outcome[W
     return {target.name: target.target.read(deadline) for target in targets}
 
 
-def _scale(target: Target, step: TargetStep) -> Applied | NotApplied:
+def _scale(target: Target, step: TargetStep, deadline: Deadline) -> Applied | NotApplied:
+    if deadline.passed():
+        return _NO_TIME
     old, new, _ = _change(step)
-    return target.scale(old, new, Deadline.after(_ACT_SECONDS))
+    return target.scale(old, new, deadline)
 
 
 def _change(step: TargetStep) -> tuple[int, int, str]:

@@ -225,6 +225,7 @@ class Scaler:
                 target.name: origins(settings, target, operator.policies.get(target.name))
                 for target in settings.targets
             },
+            configured={target.name: target for target in settings.targets},
         )
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
+from scaler.config.settings import TargetSettings
 from scaler.model import Missing, NotApplied, Override
 from scaler.state.model import Action
 from scaler.step_result import StepResult, TargetStep
@@ -25,8 +26,10 @@ def scaler_view(
     uptime: float,
     actions: Iterable[Action],
     origins: Mapping[str, Mapping[str, str]],
+    configured: Mapping[str, TargetSettings] | None = None,
 ) -> ScalerView:
-    """Everything. Before the first step there are no targets. `origins`: where a target's keys are set."""
+    """Everything. Before the first step there are no targets. `origins`: where a target's keys are set;
+    `configured`: the targets as they are set, by name."""
     view: dict[str, Any] = {
         "name": NAME,
         "version": version,
@@ -41,16 +44,21 @@ def scaler_view(
         "enabled": result.enabled,
         "dry_run": result.dry_run,
         "leading": result.leading,
-        "targets": [_target(step, origins.get(step.name, {})) for step in result.steps],
+        "targets": [
+            _target(step, origins.get(step.name, {}), (configured or {}).get(step.name))
+            for step in result.steps
+        ],
     }
 
 
-def _target(step: TargetStep, origins: Mapping[str, str]) -> ScalerView:
+def _target(step: TargetStep, origins: Mapping[str, str], configured: TargetSettings | None) -> ScalerView:
     workers = step.workers.value if isinstance(step.workers, Ok) else None
     decision = step.decision
     return {
         "name": step.name,
         "queues": list(step.queues),
+        "prefix": configured.prefix if configured else None,
+        "configured_queues": list(configured.queues) if configured else [],
         "policy": step.settings.policy,
         "settings": step.settings.model_dump(),
         "origins": {key: origin for key, origin in origins.items() if origin != "built in"},

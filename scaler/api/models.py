@@ -123,6 +123,9 @@ class ManualScale(Camel):
     requested_by: str
     since: float
     until: float | None
+    without_effect: str | None = Field(
+        None, description="why no worker is started or ended now, such as a target that is not enabled"
+    )
 
 
 class Automatic(Camel):

@@ -22,6 +22,7 @@ from scaler.state.commands import (
     reset_policy,
     set_enabled,
     set_override,
+    why_without_effect,
 )
 from scaler.state.model import OperatorState, State, StateError
 from scaler.state.store import StoreError, Update
@@ -76,7 +77,7 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
             )
         except CommandError as error:
             raise ApiError(400, str(error)) from None
-        _update(scaler, lambda state: set_override(state, scaler.settings, target, override))
+        after = _update(scaler, lambda state: set_override(state, scaler.settings, target, override)).after
         return to_json_data(
             models.ManualScale(
                 target=target.name,
@@ -85,6 +86,7 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
                 requested_by=override.by,
                 since=override.at,
                 until=override.until,
+                without_effect=why_without_effect(after, scaler.settings, target),
             )
         )
 

@@ -16,12 +16,14 @@ from rich.text import Text
 from scaler.commands.outlook import outlook
 from scaler.commands.summary import conditions_text, summary
 from scaler.commands.tables import Hanging, is_acting
+from scaler.serving import targets_meant
 from scaler.views import NAME
 from service.commands.console import make_console
 from service.units import plain, printable
 from service.web.status_client import check_url, fetch_status
 
 _SECONDS: Final = 10.0
+_PREFIX: Final = "bull"  # BullMQ's own
 
 _NEEDS: Final = (
     ("queue", "jobs that wait and come until new workers help"),
@@ -46,14 +48,25 @@ def show_explanation(url: str, key: str | None, name: str, *, as_json: bool) -> 
 
 
 def find_target_view(view: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The target of this name, else the one that serves the queue of this name. Raises NoTargetError."""
-    targets: list[Mapping[str, Any]] = view["targets"]
-    named = [target for target in targets if target["name"] == name]
-    serving = [target for target in targets if name in target["queues"]]
-    if not (named or serving):
-        known = ", ".join(target["name"] for target in targets) or "none"
+    """The target that `scaling manual` finds by this name: of a target or a queue. Raises NoTargetError."""
+    meant = targets_meant([_Shown(target) for target in view["targets"]], name)
+    if not meant:
+        known = ", ".join(target["name"] for target in view["targets"]) or "none"
         raise NoTargetError(f"there is no target or queue {name[:100]!r}; targets: {known}")
-    return (named or serving)[0]
+    if len(meant) > 1:
+        names = ", ".join(shown.name for shown in meant)
+        raise NoTargetError(f"{name} is served by {names}: name one of them")
+    return meant[0].target
+
+
+class _Shown:
+    """A target of a view, as it is looked up; an earlier version shows only the queues that it found."""
+
+    def __init__(self, target: Mapping[str, Any]) -> None:
+        self.target: Final = target
+        self.name: Final[str] = target["name"]
+        self.prefix: Final[str] = target.get("prefix") or _PREFIX
+        self.queues: Final[list[str]] = target.get("configured_queues") or target["queues"]
 
 
 def explanation(view: Mapping[str, Any], target: Mapping[str, Any]) -> RenderableType:

@@ -19,6 +19,7 @@ from scaler.state.commands import (
     override_end,
     pause_target,
     set_override,
+    why_without_effect,
 )
 from scaler.state.store import Store
 from service.config.load import Loaded
@@ -48,8 +49,9 @@ def set_manual(
 ) -> str:
     """Override the number of workers, for so many seconds; None: until it is cleared."""
     override = make_override(workers, reason=reason, by=by, seconds=seconds)
-    open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
-    return _override_message(target.name, override)
+    update = open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
+    without_effect = why_without_effect(update.after, loaded.model, target)
+    return _override_message(target.name, override, without_effect)
 
 
 def set_automatic(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
@@ -72,7 +74,7 @@ def manual_message(data: Mapping[str, Any]) -> str:
     override = Override(
         data["workers"], data["reason"], data["requestedBy"], data["since"], data.get("until")
     )
-    return _override_message(data["target"], override)
+    return _override_message(data["target"], override, data.get("withoutEffect"))
 
 
 def automatic_message(data: Mapping[str, Any]) -> str:
@@ -83,9 +85,10 @@ def automatic_message(data: Mapping[str, Any]) -> str:
 
 def paused_message(data: Mapping[str, Any]) -> str:
     """After pause_scaling."""
-    return f"{data['target']}: workers stay as they are until `scaling auto`"
+    return f"{data['target']}: workers stay as they are until `scaling auto {data['target']}`"
 
 
-def _override_message(target: str, override: Override) -> str:
+def _override_message(target: str, override: Override, without_effect: str | None) -> str:
     workers = "1 worker" if override.workers == 1 else f"{override.workers} workers"
-    return f"{target}: {workers} {override_end(override)}"
+    but = f"; without effect now: {without_effect}" if without_effect else ""
+    return f"{target}: {workers} {override_end(target, override)}{but}"

@@ -27,7 +27,6 @@ from service.web.status_client import key_from_settings
 
 _PERMISSION_CHECKS_PER_SECOND: Final = 5.0
 _PERMISSION_CHECK_BURST: Final = 50.0
-_LIST_MAX_AGE: Final = 0.5  # of an interval: a list serves one step, and never the next
 
 
 class KubernetesBackend:
@@ -47,7 +46,7 @@ class KubernetesBackend:
         self._exporter_url = exporter_url_of(settings)
         self._key = key_from_settings(settings.api)
         self._dry_run = settings.dry_run
-        self._workloads = Workloads(self.api, _LIST_MAX_AGE * settings.interval_seconds)
+        self._workloads = Workloads(self.api)
         self._other_autoscalers = OtherAutoscalers(self.api)
         self._permission_checks = TokenBucket(_PERMISSION_CHECKS_PER_SECOND, _PERMISSION_CHECK_BURST)
         self.elector: Final = LeaderElector(

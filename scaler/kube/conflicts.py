@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS: Final = 60.0
 _LEAST_SECONDS: Final = 5.0  # between two reads of a namespace, even if a write was reverted
-_MAX_AGE: Final = 600.0  # conflicts that could not be read for so long are dropped
+_SLOW_OR_LASTING: Final = frozenset(
+    {"forbidden", "timeout"}
+)  # asked again no sooner: all targets wait for it
+_MAX_AGE: Final = 600.0  # autoscalers of a kind that could not be read for so long are dropped
 
 
 class OtherAutoscalers:
@@ -32,8 +35,8 @@ class OtherAutoscalers:
         self._logged: set[str] = set()
 
     def of(self, workload: Workload, ref: Ref, deadline: Deadline, *, at_once: bool = False) -> str | None:
-        """The other autoscaler of the workload; None if there is none, or if that cannot be read. `at_once`:
-        somebody has just changed the replicas."""
+        """The other autoscaler of the workload; None if there is none, or if that could not be read yet.
+        `at_once`: somebody has just changed the replicas."""
         with self._lock:
             known = self._by_namespace.setdefault(ref.namespace, _NamespaceConflicts())
             known.wanted = known.wanted or at_once
@@ -45,36 +48,50 @@ class OtherAutoscalers:
 
     def _refresh(self, namespace: str, known: _NamespaceConflicts, deadline: Deadline) -> None:
         known.tried_at, known.wanted = monotonic(), False
-        hpas = self._list(self._api.autoscalers, namespace, deadline)
-        scaled_objects = self._list(self._api.scaled_objects, namespace, deadline)
-        if hpas is not None or scaled_objects is not None:
-            try:
-                known.conflicts = conflicts_of(hpas or (), scaled_objects or ())
-            except ValueError as error:
-                log.warning("cannot read other autoscalers", extra={"error": str(error)})
-            known.read_at = monotonic()
-        elif monotonic() - known.read_at > _MAX_AGE:
-            known.conflicts = {}
+        hpas = self._list(self._api.autoscalers, namespace, known.hpas, deadline)
+        scaled_objects = self._list(self._api.scaled_objects, namespace, known.scaled_objects, deadline)
+        known.wanted = hpas.failed or scaled_objects.failed
+        known.hpas, known.scaled_objects = hpas, scaled_objects
+        try:
+            known.conflicts = conflicts_of(hpas.items, scaled_objects.items)
+        except ValueError as error:
+            log.warning("cannot read other autoscalers", extra={"error": str(error)})
 
     def _list(
-        self, request: Callable[[str, Deadline], list[Json]], namespace: str, deadline: Deadline
-    ) -> list[Json] | None:
+        self,
+        request: Callable[[str, Deadline], list[Json]],
+        namespace: str,
+        before: _Kind,
+        deadline: Deadline,
+    ) -> _Kind:
+        """Those of one kind; if they cannot be read, those of `before`."""
         try:
-            return request(namespace, deadline)
+            return _Kind(tuple(request(namespace, deadline)), monotonic())
         except KubeError as error:
             if error.kind == "not_found":  # KEDA is not installed
-                return []
+                return _Kind((), monotonic())
             if str(error) not in self._logged and error.kind == "forbidden":
                 self._logged.add(str(error))
                 log.warning("cannot list other autoscalers", extra={"error": str(error)})
-            return None
+            items = before.items if monotonic() - before.read_at <= _MAX_AGE else ()
+            return _Kind(items, before.read_at, failed=error.kind not in _SLOW_OR_LASTING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """The autoscalers of one kind. `failed`: they may be read at the next request."""
+
+    items: tuple[Json, ...] = ()
+    read_at: float = float("-inf")
+    failed: bool = False
 
 
 @dataclass
 class _NamespaceConflicts:
-    wanted: bool = False  # somebody has changed replicas: not only once a minute
+    wanted: bool = False  # somebody has changed replicas, or a list failed: not only once a minute
     tried_at: float = float("-inf")
-    read_at: float = float("-inf")
+    hpas: _Kind = _Kind()
+    scaled_objects: _Kind = _Kind()
     conflicts: Mapping[tuple[str, str], Autoscaler] = field(default_factory=dict)
 
 

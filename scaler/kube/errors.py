@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import inf
 from typing import Final, Literal, TypeAlias
 
 from service.outcome import UnreadableError
@@ -11,6 +12,9 @@ from service.outcome import UnreadableError
 KubeErrorKind: TypeAlias = Literal[
     "not_found", "forbidden", "unauthorized", "conflict", "invalid", "throttled", "unreachable", "timeout"
 ]
+
+LONGEST_RETRY_AFTER: Final = 60.0
+"""Seconds: a proxy that asks for an hour, once, would leave all workers as they are for so long."""
 
 _MAX_MESSAGE: Final = 300
 _BY_STATUS: Final[Mapping[int, KubeErrorKind]] = {
@@ -25,7 +29,8 @@ _BY_STATUS: Final[Mapping[int, KubeErrorKind]] = {
 
 class KubeError(UnreadableError):
     """A request that failed. `status` is the HTTP status, 0 without a response; `reason` is the API's own
-    (NotFound, Conflict, ...); `retry_after` in seconds, where the server sent it."""
+    (NotFound, Conflict, ...); `retry_after` in seconds, where the server sent it, at most
+    LONGEST_RETRY_AFTER."""
 
     kind: KubeErrorKind
 
@@ -50,10 +55,14 @@ def error_of_response(
     """The error of a response that is not a success; `request` names it: "patch deployments/mail/scale"."""
     reason, message = _status_of(body)
     kind = _BY_STATUS.get(status, "unreachable" if status >= 500 else "invalid")
-    text = f"{request}: {status}{' ' if reason else ''}{reason}{': ' if message else ''}{message}"
-    return KubeError(
-        kind, text[:_MAX_MESSAGE], status=status, reason=reason, retry_after=seconds_of(retry_after, status)
-    )
+    text = f"{request}: {status}{' ' if reason else ''}{reason}{': ' if message else ''}{message}"[
+        :_MAX_MESSAGE
+    ]
+    wanted = seconds_of(retry_after, status)
+    if wanted is None or wanted <= LONGEST_RETRY_AFTER:
+        return KubeError(kind, text, status=status, reason=reason, retry_after=wanted)
+    text += f"; Retry-After is {wanted:.0f} s, asked again after {LONGEST_RETRY_AFTER:.0f} s"
+    return KubeError(kind, text, status=status, reason=reason, retry_after=LONGEST_RETRY_AFTER)
 
 
 def seconds_of(header: str | None, status: int) -> float | None:
@@ -62,7 +71,7 @@ def seconds_of(header: str | None, status: int) -> float | None:
         seconds = float(header) if header else None
     except ValueError:
         seconds = None
-    if seconds is None or not 0 <= seconds <= 3600:
+    if seconds is None or not 0 <= seconds < inf:
         return 1.0 if status == 429 else None
     return seconds
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _FORBIDDEN_HINT: Final = (
     "; the Role does not permit it, or names another workload: a slip in the name is a 403"
 )
-_MIN_LEASE_SECONDS: Final = 0.5  # with less than this left of the lease no write is sent
+_MIN_SECONDS: Final = 0.5  # with less than this left of the lease, or of the step, no write is sent
 
 
 class KubernetesTarget:
@@ -125,8 +125,10 @@ class KubernetesTarget:
             return NotApplied(blocked.kind, str(blocked), blocked.retry_after)
         if new < old and self._idle_first is not None:
             self._mark_idle(old - new, deadline)
+        if deadline.remaining() < _MIN_SECONDS:
+            return NotApplied("throttled", f"{self.ref}: not written, no time is left in this step", 0.0)
         fenced = self._fence.bounded(deadline)
-        if fenced.remaining() < _MIN_LEASE_SECONDS:
+        if fenced.remaining() < _MIN_SECONDS:
             return NotApplied("fenced", f"{self.ref}: not written, this scaler is not the leader any more")
         try:
             scale = self._api.patch_scale(self.ref, scale_patch(old, new), fenced)
@@ -135,6 +137,8 @@ class KubernetesTarget:
             return self._not_applied(error, old, deadline)
         except ValueError as error:
             return NotApplied("invalid", f"{self.ref}: {error}")
+        finally:
+            self._workloads.written(self.ref)
         self._backoff.write_succeeded()
         self._permitted = True
         self._reverts = self._reverts.after_write(new)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Literal, TypeAlias
@@ -32,26 +33,37 @@ _Collection: TypeAlias = tuple[str, str]  # kind and namespace
 class Workloads:
     """Reads workloads. For many threads: those that need the same list wait for one request."""
 
-    def __init__(self, api: KubeApi, max_age: float) -> None:
-        """A list is used for reads within `max_age` seconds."""
+    def __init__(self, api: KubeApi) -> None:
         self._api = api
-        self._max_age = max_age
-        self._registered: dict[_Collection, set[str]] = {}
+        self._lock = threading.Lock()
+        self._registered: dict[_Collection, Counter[str]] = {}
         self._lists: dict[_Collection, _WorkloadList] = {}
         self._permissions: dict[tuple[Literal["list", "get"], str, str], Permission] = {}
 
     def register(self, ref: Ref) -> None:
-        """The workload will be read in each step."""
+        """The workload will be read in each step, until `unregister` is called as often as this."""
         collection = ref.kind, ref.namespace
-        self._registered.setdefault(collection, set()).add(ref.name)
-        self._lists.setdefault(collection, _WorkloadList())
+        with self._lock:
+            self._registered.setdefault(collection, Counter())[ref.name] += 1
+            self._lists.setdefault(collection, _WorkloadList())
 
     def unregister(self, ref: Ref) -> None:
-        """The workload will not be read any more."""
-        self._registered.get((ref.kind, ref.namespace), set()).discard(ref.name)
+        """One of those that registered the workload does not read it any more."""
+        with self._lock:
+            names = self._registered.get((ref.kind, ref.namespace), Counter())
+            names[ref.name] -= 1
+            if names[ref.name] <= 0:
+                del names[ref.name]
+
+    def written(self, ref: Ref) -> None:
+        """The workload may have been changed: what was listed before is not read any more."""
+        workloads = self._lists.get((ref.kind, ref.namespace))
+        if workloads is not None:
+            with workloads.lock:
+                workloads.forget()
 
     def read(self, ref: Ref, deadline: Deadline) -> Workload:
-        """Raises KubeError."""
+        """All reads of a step have the same deadline, by which they share a list. Raises KubeError."""
         collection = ref.kind, ref.namespace
         if len(self._registered.get(collection, ())) >= LIST_FROM:
             workload = self._permitted("list", *collection, partial(self._from_list, ref, deadline))
@@ -63,7 +75,7 @@ class Workloads:
     def _from_list(self, ref: Ref, deadline: Deadline) -> Workload:
         workloads = self._lists[ref.kind, ref.namespace]
         with workloads.lock:
-            if deadline.at != workloads.step and monotonic() - workloads.at > self._max_age:
+            if deadline.at != workloads.step:
                 workloads.refresh(self._api, ref, deadline)
             if workloads.error is not None:
                 raise workloads.error
@@ -110,17 +122,20 @@ class Workloads:
 
 
 class _WorkloadList:
-    """The workloads of a kind in a namespace at one moment. All readers share the list, or its error. Those
-    of one step have the same deadline: they share it however long the step takes."""
+    """The workloads of a kind in a namespace at one moment. The readers of one step share the list, or its
+    error, however long the step takes; those of no other step do."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.at = self.step = float("-inf")
+        self.step: float | None = None  # the deadline of its reads
         self.by_name: Mapping[str, Json] = {}
         self.error: KubeError | None = None
 
+    def forget(self) -> None:
+        self.step, self.error, self.by_name = None, None, {}
+
     def refresh(self, api: KubeApi, ref: Ref, deadline: Deadline) -> None:
-        self.at, self.step, self.error, self.by_name = monotonic(), deadline.at, None, {}
+        self.step, self.error, self.by_name = deadline.at, None, {}
         try:
             items = api.workloads(ref.kind, ref.namespace, deadline)
             self.by_name = {str((item.get("metadata") or {}).get("name", "")): item for item in items}

@@ -6,17 +6,17 @@ Applied by `Store.update`, which may call them several times. All raise CommandE
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from scaler.config.policy_layers import checked_policy
-from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching
+from scaler.config.policy_layers import checked_policy, resolve
+from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Override
+from scaler.serving import targets_meant
 from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
 from service.clock import now
-from service.queue_names import queues_meant, without_tag
 from service.units import duration
 
 
@@ -26,36 +26,16 @@ class CommandError(Exception):
 
 def find_target(settings: ScalerSettings, name: str) -> TargetSettings:
     """The target of this name, or the one that serves the queue of this name. Raises CommandError."""
-    for target in settings.targets:
-        if target.name == name:
-            return target
-    serving = _serving(settings.targets, name)
-    if len(serving) == 1:
-        return serving[0]
-    if serving:
-        names = ", ".join(target.name for target in serving)
+    meant = targets_meant(settings.targets, name)
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        names = ", ".join(target.name for target in meant)
         raise CommandError(f"{name} is served by {names}: name one of them")
     if not settings.targets:
         raise CommandError("the settings have no targets: name their file (--config), or the scaler (--url)")
     known = ", ".join(target.name for target in settings.targets)
     raise CommandError(f"there is no target or queue {name[:100]!r}; targets: {known}")
-
-
-def _serving(targets: Sequence[TargetSettings], name: str) -> list[TargetSettings]:
-    """The targets of the queue that the name means; patterns count where no target names a queue so."""
-    named = {(target.prefix, queue): target for target in targets for queue in target.queues}
-    meant = queues_meant(name, (queue for queue in named if not is_glob(queue[1])))
-    if meant:
-        return list({named[queue].name: named[queue] for queue in meant}.values())
-    for text in (name, f"{{{without_tag(name)}}}"):
-        serving = [
-            target
-            for target in targets
-            if any(is_glob(queue) for queue in target.queues) and text in matching(target.queues, [text])
-        ]
-        if serving:
-            return serving
-    return []
 
 
 def make_override(workers: int, *, reason: str, by: str, seconds: float | None) -> Override:
@@ -121,9 +101,20 @@ def set_enabled(state: State, *, enabled: bool, interval_seconds: float | None =
     return replace(state, operator=operator)
 
 
-def override_end(override: Override) -> str:
-    """How long the override lasts, in words."""
+def why_without_effect(state: State, settings: ScalerSettings, target: TargetSettings) -> str | None:
+    """Why an override of the target changes no worker now; None: it does, as far as settings say."""
+    if state.operator.enabled is False:
+        return "scaling is stopped, until `start_autoscaling`"
+    if state.operator.enabled is None and not settings.enabled:
+        return "`enabled` is false: no target is scaled"
+    changed = state.operator.policies.get(target.name, {})
+    enabled = changed.get("enabled", resolve(settings, target).enabled)
+    return None if enabled else f"`enabled` of {target.name} is false: it is not scaled"
+
+
+def override_end(target: str, override: Override) -> str:
+    """How long the override of the target lasts, in words."""
     if override.until is None:
-        return "until `scaling auto`"
+        return f"until `scaling auto {target}`"
     moment = datetime.fromtimestamp(override.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"for {duration(override.until - override.at)}, until {moment}"

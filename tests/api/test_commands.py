@@ -59,7 +59,7 @@ def test_commands_over_http(system: System, through: str) -> None:
     assert (code, error) == (0, "")
     assert out.startswith("mail: 4 workers for 1 h, until ")
     wait_until(lambda: system.scaler.ask("scaling_status")["targets"][0]["current"] == 4, what="four")
-    assert scaling("pause", "mail")[1] == "mail: workers stay as they are until `scaling auto`\n"
+    assert scaling("pause", "mail")[1] == "mail: workers stay as they are until `scaling auto mail`\n"
     assert scaling("auto", "mail")[1] == "mail: scaled by its metrics again\n"
     assert scaling("auto", "mail")[1] == "mail: was scaled by its metrics already\n"
     code, _, error = scaling("manual", "mail", "99", "--reason", "x")

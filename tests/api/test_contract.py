@@ -167,6 +167,7 @@ def test_a_manual_scale_is_applied_and_cleared(system: System) -> None:
     )
     fits(system.scaler, "manual_scale", data)
     assert data["until"] == pytest.approx(data["since"] + 1800)
+    assert data["withoutEffect"] is None
 
     def overridden() -> Any:
         target = system.exporter.ask("scaling_status")["targets"][0]
@@ -283,7 +284,8 @@ def test_autoscaling_is_stopped_and_started(system: System) -> None:
     assert (data["enabled"], data["enabledOrigin"]) == (False, "order")
     _steps(system.scaler, 2)  # a step may have been under way
     before = system.scaler.ask("scaling_status")["targets"][0]["current"]
-    system.exporter.command("manual_scale", queueName="mail", targetWorkers=before + 1)
+    data = system.exporter.command("manual_scale", queueName="mail", targetWorkers=before + 1)
+    assert data["withoutEffect"] == "scaling is stopped, until `start_autoscaling`"
     _steps(system.scaler, 2)
     assert system.scaler.ask("scaling_status")["targets"][0]["current"] == before, "left as it is"
     data = system.exporter.command("start_autoscaling", intervalMinutes=0.02)

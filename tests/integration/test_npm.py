@@ -123,7 +123,9 @@ def test_scaling_commands(application: Path) -> None:
         *(*run, "scaling:manual", "--", "notifications", "10", "--reason", "a launch"),
         SCALER_CONFIG=str(config),
     )
-    assert (set_to.returncode, set_to.stdout) == (0, "mail: 10 workers until `scaling auto`\n"), set_to.stderr
+    assert (set_to.returncode, set_to.stdout) == (0, "mail: 10 workers until `scaling auto mail`\n"), (
+        set_to.stderr
+    )
     without = npm(application, *run, "scaling:manual", SCALER_CONFIG=str(config))
     assert (without.returncode, "Missing argument 'QUEUE'" in without.stderr) == (2, True)
     back = npm(application, *run, "scaling:auto", "--", "notifications", SCALER_CONFIG=str(config))

@@ -84,7 +84,7 @@ def api(api_of: KubeApiOf) -> KubeApi:
 
 @pytest.fixture
 def target_of(admin: Admin, api: KubeApi) -> TargetOf:
-    workloads, autoscalers = Workloads(api, 0.0), OtherAutoscalers(api, every=0.0)
+    workloads, autoscalers = Workloads(api), OtherAutoscalers(api, every=0.0)
 
     def make(name: str = "mail", kind: WorkloadKind = "Deployment", **options: Any) -> KubernetesTarget:
         ref = Ref(kind, admin.namespace, name)

@@ -7,23 +7,25 @@ from dataclasses import dataclass
 
 import pytest
 
+from lab.deadline import wait_until
+from scaler import controller
 from scaler.config.settings import PolicySettings, ScalerSettings
 from scaler.controller import Controller, Managed
-from scaler.kube import workloads
 from scaler.kube.backend import KubernetesBackend
 from scaler.metrics import metrics
 from scaler.model import Applied, NotApplied, QueueSample, TargetMetrics
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
-from service.clock import Deadline, monotonic, now
+from service.clock import Deadline, now
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, real_kubeconfig
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES
+from tests.support.kubernetes.targets import TargetOf
 
 pytestmark = pytest.mark.timeout(120)  # 15 s alone, of a thousand workloads
 
-INTERVAL = 60.0  # longer than a step takes on a busy machine: a list serves half an interval
+INTERVAL = 60.0  # longer than a step takes on a busy machine
 BUDGET = 25.0  # seconds of a step, and of a request: nothing may time out on a busy machine
 COUNT = 50 if real_kubeconfig() else 1000  # a real cluster has to run the pods
 POLICY = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
@@ -64,8 +66,8 @@ def test_targets_that_the_rate_limit_does_not_reach_in_a_step_take_turns(
     configured = settings(kubeconfig, rate=8).model_copy(update={"dry_run": True})
     cluster = KubernetesBackend(configured)
     managed = [Managed(target.name, POLICY, cluster.target(target)) for target in configured.targets[:count]]
-    controller = Controller(LiveState(None))
-    controller.step(FakeMetrics(), managed, 1.0, dry_run=True)  # what may be sent at once is sent
+    stepping = Controller(LiveState(None))
+    stepping.step(FakeMetrics(), managed, 1.0, dry_run=True)  # what may be sent at once is sent
 
     def reads(number: int) -> int:
         return len(front.requested(f"GET .*/deployments/w{number}$"))
@@ -73,7 +75,7 @@ def test_targets_that_the_rate_limit_does_not_reach_in_a_step_take_turns(
     front.forget()
     steps = 0
     while min(reads(number) for number in range(count)) < 2:
-        controller.step(FakeMetrics(), managed, 1.0, dry_run=True)
+        stepping.step(FakeMetrics(), managed, 1.0, dry_run=True)
         steps += 1
         assert steps < 60
     assert max(reads(number) for number in range(count)) <= 4, "the first ones of 60 steps"
@@ -82,24 +84,20 @@ def test_targets_that_the_rate_limit_does_not_reach_in_a_step_take_turns(
 
 @pytest.mark.parametrize("rate", [150, 1000])
 def test_a_step_sends_few_requests_within_the_rate_limit(
-    admin: Admin, front: Front, kubeconfig: str, rate: float, monkeypatch: pytest.MonkeyPatch
+    admin: Admin, front: Front, kubeconfig: str, rate: float
 ) -> None:
-    passed = 0.0
-    monkeypatch.setattr(workloads, "monotonic", lambda: monotonic() + passed)
     for number in range(COUNT):
         admin.workload(f"w{number}", 1)
     configured = settings(kubeconfig, rate)
     cluster, source = KubernetesBackend(configured), FakeMetrics()
     managed = [Managed(target.name, POLICY, cluster.target(target)) for target in configured.targets]
     cluster.elector._step()
-    controller = Controller(LiveState(None), leading=lambda: cluster.leading)
+    stepping = Controller(LiveState(None), leading=lambda: cluster.leading)
 
     def step() -> StepResult:
-        nonlocal passed
-        passed += INTERVAL  # as between two steps: what was listed for one serves no other
         front.forget()
         cluster.elector._step()
-        return controller.step(source, managed, BUDGET)
+        return stepping.step(source, managed, BUDGET)
 
     step()
     lists = -(-COUNT // 500)
@@ -119,7 +117,34 @@ def test_a_step_sends_few_requests_within_the_rate_limit(
         applied += sum(1 for target in more.steps if isinstance(target.acted, Applied))
         assert len(front.requested("GET .*/deployments")) == lists
     assert all(admin.replicas(f"w{number}") > 1 for number in (0, COUNT - 1))
-    names = {family.name for family in metrics(quiet, controller.counters)}
+    names = {family.name for family in metrics(quiet, stepping.counters)}
     assert "oxherd_scaler_step_duration_seconds" in names
     print(f"{COUNT} workloads: {quiet.took:.3f} s for a quiet step")  # noqa: T201
     cluster.api.close()
+
+
+def test_writes_that_hang_take_the_time_of_one_step_together(
+    admin: Admin, front: Front, target_of: TargetOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "_ACT_SECONDS", 1.0)
+    names = [f"w{number}" for number in range(24)]
+    for name in names:
+        admin.workload(name, 1)
+    managed = [Managed(name, POLICY, target_of(name)) for name in names]
+    source, running = FakeMetrics(), Controller(LiveState(None))
+    running.step(source, managed, BUDGET, enabled=False)  # what may be written is known
+    source.waiting = 40
+    front.forget()
+    with front.fault("PATCH .*/scale", "hang"):
+        hanging = running.step(source, managed, 2.0)
+    assert len(front.requested("PATCH .*/scale")) <= controller._THREADS
+    kinds = [step.acted.kind for step in hanging.steps if isinstance(step.acted, NotApplied)]
+    assert len(kinds) == len(names)
+    assert set(kinds) <= {"timeout", "throttled"}
+    assert {step.acted for step in hanging.steps} & {controller._NO_TIME}
+
+    def all_written() -> bool:
+        running.step(source, managed, BUDGET)
+        return all(admin.replicas(name) > 1 for name in names)
+
+    wait_until(all_written, seconds=30, what="written")

@@ -59,6 +59,17 @@ def test_what_an_autoscaler_reverted_holds_nothing_once_it_is_gone(
     assert read(target).contested is None
 
 
+def test_an_autoscaler_stays_known_while_its_list_fails(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 2)
+    admin.autoscaler("mail-hpa", "mail")
+    target = target_of()
+    assert "HorizontalPodAutoscaler mail-hpa" in (read(target).contested or "")
+    with front.fault("GET .*horizontalpodautoscalers", "status", status=503):
+        assert "HorizontalPodAutoscaler mail-hpa" in (read(target).contested or "")
+
+
 def test_a_manager_that_the_server_does_not_name_is_described(admin: Admin, target_of: TargetOf) -> None:
     """Of a workload that was applied server-side without replicas the server keeps no owner of them."""
     admin.workload("mail", None, manager="flux")
@@ -92,7 +103,7 @@ def test_a_write_whose_response_is_lost_is_not_a_conflict(
 ) -> None:
     admin.workload("mail", 2)
     api = api_of(timeout_seconds=1.0)
-    target = target_of(api=api, workloads=Workloads(api, 0.0))
+    target = target_of(api=api, workloads=Workloads(api))
     for turn in range(2 * MAX_REVERTS):
         assert read(target).contested is None
         requested = 2 + 2 * turn

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from lab.deadline import wait_until
+from scaler.kube import api as kube_api
+from scaler.kube import backoff
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import Ref
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied
+from service.clock import monotonic
 from service.outcome import Ok
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf
@@ -86,7 +89,7 @@ def test_a_write_that_a_starting_server_refuses_is_no_denial(
 def test_one_list_that_a_starting_server_refuses_does_not_end_the_lists(
     admin: Admin, front: Front, api: KubeApi
 ) -> None:
-    workloads = Workloads(api, 0.0)
+    workloads = Workloads(api)
     refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
     for ref in refs:
         admin.workload(ref.name, 1)
@@ -149,7 +152,7 @@ def test_a_role_for_the_scale_alone_is_enough(admin: Admin, target_of: TargetOf)
 def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: TargetOf, tmp_path: Path) -> None:
     admin.workload("mail", 2)
     api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", f"{admin.namespace}:nobody-secret"))
-    failure = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    failure = failed(target_of(api=api, workloads=Workloads(api)))
     assert failure.kind == "unauthorized"
     assert "nobody-secret" not in failure.message
 
@@ -175,7 +178,7 @@ def test_a_server_that_does_not_answer(
 ) -> None:
     admin.workload("mail", 2)
     api = api_of(timeout_seconds=0.3)
-    target = target_of(api=api, workloads=Workloads(api, 0.0))
+    target = target_of(api=api, workloads=Workloads(api))
     read(target)
     with front.fault("PATCH .*/scale", fault):
         assert refused(target, 2, 3).kind == kind
@@ -198,7 +201,7 @@ def test_a_server_that_cannot_be_reached(
 ) -> None:
     url = server.format(port=front.server_address[1])
     api = api_of(kubeconfig=admin.kubeconfig(tmp_path / "other", "secret-token", server=url))
-    failure = failed(target_of(api=api, workloads=Workloads(api, 0.0)))
+    failure = failed(target_of(api=api, workloads=Workloads(api)))
     assert failure.kind == "unreachable"
     assert text in failure.message
     assert "secret-token" not in failure.message
@@ -218,6 +221,23 @@ def test_no_request_is_sent_before_the_retry_after_of_a_busy_server(
     assert failed(video).kind == "throttled"
     assert refused(mail, 2, 3).kind == "throttled"
     assert len(front.recorded) == requested
+
+
+def test_an_hour_of_retry_after_stops_requests_for_a_minute(
+    admin: Admin, front: Front, api: KubeApi, target_of: TargetOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = 0.0
+    for module in (kube_api, backoff):
+        monkeypatch.setattr(module, "monotonic", lambda: monotonic() + passed)
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    with front.fault("PATCH .*/mail/scale", "status", status=429, headers={"Retry-After": "3000"}):
+        assert "asked again after 60 s" in refused(target, 2, 3).message
+    assert failed(target).kind == "throttled"
+    passed = 60.0
+    assert read(target).requested == 2
+    assert target.scale(2, 3, soon()) == Applied(3)
 
 
 def test_a_write_that_fails_is_tried_again_with_growing_pauses(

@@ -62,7 +62,7 @@ class KubernetesBackend:
         return KubernetesTarget(
             Ref(kind, self.admin.namespace, name),
             self.api,
-            workloads or Workloads(self.api, 0.0),
+            workloads or Workloads(self.api),
             OtherAutoscalers(self.api, every=0.0),
             Leadership(),
             **options,
@@ -94,7 +94,7 @@ class KubernetesBackend:
         return workers is not None and workers.ready is not None
 
     def lists_many(self) -> bool:
-        workloads = Workloads(self.api, 60.0)
+        workloads = Workloads(self.api)
         targets = [self.target(f"many-{number}", "Deployment", workloads) for number in range(LIST_FROM)]
         for target in targets:
             self.admin.workload(target.ref.name, 1)

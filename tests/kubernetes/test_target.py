@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scaler.kube.api import KubeApi
+from scaler.kube.conflicts import MAX_REVERTS
 from scaler.kube.objects import Ref, WorkloadKind
 from scaler.kube.workloads import LIST_FROM, Workloads
-from scaler.model import Applied
+from scaler.model import Applied, NotApplied
 from service.clock import Deadline
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT
@@ -85,21 +86,31 @@ def test_nothing_is_written_without_the_lease(
     assert front.writes() == []
 
 
+def test_a_step_that_is_over_is_no_loss_of_the_lease(admin: Admin, front: Front, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    outcome = target.scale(2, 3, Deadline.after(0.1))
+    assert isinstance(outcome, NotApplied)
+    assert (outcome.kind, front.writes()) == ("throttled", [])
+    assert target.scale(2, 3, soon()) == Applied(3)
+
+
 # --- few requests -----------------------------------------------------------------------------------------
 
 
 def test_many_workloads_are_read_with_one_list(admin: Admin, front: Front, api: KubeApi) -> None:
-    workloads = Workloads(api, 60.0)
+    workloads, step = Workloads(api), soon()
     refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
     for number, ref in enumerate(refs):
         admin.workload(ref.name, number)
         workloads.register(ref)
-    assert [workloads.read(ref, soon()).replicas for ref in refs] == list(range(LIST_FROM))
+    assert [workloads.read(ref, step).replicas for ref in refs] == list(range(LIST_FROM))
     assert len(front.requested("GET ")) == 1
 
 
 def test_a_step_lists_once_however_long_it_takes(admin: Admin, front: Front, api: KubeApi) -> None:
-    workloads, step = Workloads(api, 0.0), Deadline.after(60.0)
+    workloads, step = Workloads(api), Deadline.after(60.0)
     refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
     for ref in refs:
         admin.workload(ref.name, 1)
@@ -112,10 +123,41 @@ def test_a_step_lists_once_however_long_it_takes(admin: Admin, front: Front, api
     assert len(front.requested("GET ")) == 2, "the next step has a list of its own"
 
 
+def test_a_step_right_after_a_write_sees_it_and_blames_nobody(
+    admin: Admin, api: KubeApi, target_of: TargetOf
+) -> None:
+    """As when the interval is shortened, or commands wake the scaler several times within an interval."""
+    workloads = Workloads(api)
+    targets = [target_of(f"w{number}", workloads=workloads) for number in range(LIST_FROM)]
+    for target in targets:
+        admin.workload(target.ref.name, 2)
+    for replicas in range(3, 4 + 2 * MAX_REVERTS):
+        assert targets[0].scale(read(targets[0]).requested, replicas, soon()) == Applied(replicas)
+        seen = read(targets[0])
+        assert (seen.requested, seen.contested) == (replicas, None)
+
+
+def test_targets_that_are_made_again_are_read_with_one_list(
+    admin: Admin, front: Front, api: KubeApi, target_of: TargetOf
+) -> None:
+    workloads = Workloads(api)
+    names = [f"w{number}" for number in range(LIST_FROM)]
+    for name in names:
+        admin.workload(name, 2)
+    before = [target_of(name, workloads=workloads, dry_run=True) for name in names]
+    after = [target_of(name, workloads=workloads, dry_run=True) for name in names]
+    for target in before:
+        target.close()
+    step = soon()
+    for target in after:
+        target.read(step)
+    assert len(front.requested("GET .*/deployments")) == 1
+
+
 def test_without_the_right_to_list_each_is_got(admin: Admin, front: Front, api: KubeApi) -> None:
     rules = without(RULES, "deployments")
     rules.append({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]})
-    workloads = Workloads(api, 60.0)
+    workloads = Workloads(api)
     refs = [Ref("Deployment", admin.namespace, f"w{number}") for number in range(LIST_FROM)]
     for ref in refs:
         admin.workload(ref.name, 1)

@@ -29,7 +29,7 @@ from scaler.activity import Activity
 from scaler.app import make_scaler_app
 from scaler.cli import main as scaling
 from scaler.config.environment import MINUTES, SCALER_VARIABLES
-from scaler.config.settings import PolicySettings, ScalerSettings
+from scaler.config.settings import PolicySettings, ScalerSettings, TargetSettings
 from scaler.metrics import SCALER_FAMILIES
 from scaler.model import Applied, Control, Decision, Override, QueueSample, Workers
 from scaler.state.model import Action, OperatorState, State, to_json
@@ -155,6 +155,7 @@ def _scaler_status() -> Any:
         uptime=2.0,
         actions=[Action(1.0, "mail", 1, 5, "x")],
         origins={"mail": {"max_workers": "target"}},
+        configured={"mail": TargetSettings.model_validate({"name": "mail", "queues": ["mail"]})},
     )
 
 

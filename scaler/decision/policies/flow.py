@@ -60,8 +60,8 @@ class Flow:
     that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
     were missing, so that the next ones do not continue them: another exporter's, or after a restart.
     `created`, `joined`: see QueueSample. `doubted`: attempts/s that were not believed when a sample had them
-    first, at the time `doubted_at`; 0: there were none in ten minutes. `retracted`: this sample shows that the
-    jobs of the one before were none: they left, and never ran.
+    first, at the time `doubted_at`; 0: there were none in ten minutes. `retracted`: this sample shows that
+    the jobs of the one before were none: they left, and never ran.
     """
 
     points: FlowPoints

@@ -107,6 +107,41 @@ def managed(**targets: FakeTarget) -> list[Managed]:
     return [Managed(name, POLICY, target) for name, target in targets.items()]
 
 
+@dataclass
+class HangingTarget(FakeTarget):
+    """`scale` takes as long as it may, 5 s; only the clock knows."""
+
+    clock: list[float] = field(default_factory=list)
+
+    def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
+        self.calls.append((old, new))
+        self.clock[0] += min(5.0, deadline.remaining())
+        return NotApplied("timeout", "no response")
+
+
+def test_targets_that_hang_take_ten_seconds_of_a_step_together_and_the_others_are_first_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("service.clock.monotonic", lambda: clock[0])
+    monkeypatch.setattr(controller, "_THREADS", 1)
+    targets = {f"t{number}": HangingTarget(clock=clock) for number in range(5)}
+    metrics, running = FakeMetrics(dict.fromkeys(targets, 40.0)), Controller(RecordingState())
+    tried = []
+    for _ in range(3):
+        begun = clock[0]
+        running.step(metrics, managed(**targets), 5.0)
+        assert clock[0] - begun <= 10.0
+        tried.append({name for name, target in targets.items() if target.calls})
+        for target in targets.values():
+            target.calls.clear()
+    assert tried == [{"t0", "t1"}, {"t2", "t3"}, {"t0", "t4"}]
+    assert running.last is not None
+    waiting = [step.acted for step in running.last.steps if step.name not in tried[-1]]
+    assert all(isinstance(acted, NotApplied) and acted.kind == "throttled" for acted in waiting)
+    assert len(waiting) == 3
+
+
 def test_a_decision_is_applied_recorded_and_saved() -> None:
     state, mail, video = RecordingState(), FakeTarget(), FakeTarget()
     result = Controller(state).step(

@@ -7,6 +7,12 @@ import pytest
 from rich.console import Console
 
 from scaler.commands.explain import NoTargetError, explanation, find_target_view
+from scaler.config.settings import PolicySettings, ScalerSettings
+from scaler.model import Control, Missing, Workers
+from scaler.state.commands import find_target
+from scaler.step_result import StepResult, TargetStep
+from scaler.views import scaler_view
+from service.outcome import Ok
 from tests.support.scaling_view import view
 
 
@@ -64,6 +70,46 @@ def test_another_policy_shows_its_figures() -> None:
     text = lines(view(40.0, policy="threshold"))
     assert "waiting 40, active 8, load_factor 1, target_waiting 5" in text
     assert text[0].startswith("mailer: 2 -> 8 workers (waiting): 40 jobs wait")
+
+
+TARGETS: list[dict[str, Any]] = [
+    {"name": "m", "queues": ["{mail}"]},
+    {"name": "bulk", "queues": ["bulk-*"]},
+    {"name": "shop", "queues": ["orders", "bills"], "prefix": "shop"},
+    {"name": "other", "queues": ["bills"]},
+]
+
+
+@pytest.mark.parametrize(
+    "name", ["m", "mail", "{mail}", "bull:mail", "bulk", "bulk-x", "orders", "shop:orders", "shop:bills"]
+)
+def test_a_name_finds_the_target_that_a_manual_command_finds(name: str) -> None:
+    processes = {"command": ["node"]}
+    settings = ScalerSettings.model_validate(
+        {"targets": [target | {"processes": processes} for target in TARGETS]}
+    )
+    policy = PolicySettings()
+    steps = [
+        TargetStep(target.name, (), policy, 1.0, Ok(Workers(1, 1)), Missing("empty", "no queue"), Control())
+        for target in settings.targets
+    ]
+    shown = scaler_view(
+        StepResult(1.0, 0.1, tuple(steps)),
+        version="1",
+        uptime=1.0,
+        actions=(),
+        origins={},
+        configured={target.name: target for target in settings.targets},
+    )
+    assert find_target_view(shown, name)["name"] == find_target(settings, name).name
+    with pytest.raises(NoTargetError, match="bills is served by"):
+        find_target_view(shown, "bills")
+
+
+def test_the_view_of_an_earlier_version_has_the_queues_that_were_found() -> None:
+    shown = {"targets": [{"name": "m", "queues": ["{mail}"]}, {"name": "bulk", "queues": ["bulk-a"]}]}
+    assert find_target_view(shown, "mail")["name"] == "m"
+    assert find_target_view(shown, "bull:bulk-a")["name"] == "bulk"
 
 
 def test_a_queue_finds_its_target() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.kube.conflicts import MAX_REVERTS, Reverts
-from scaler.kube.errors import error_of_response, seconds_of
+from scaler.kube.errors import LONGEST_RETRY_AFTER, error_of_response, seconds_of
 from scaler.kube.objects import (
     Autoscaler,
     api_time,
@@ -304,6 +304,19 @@ def test_a_refusal_of_a_proxy_has_a_status_at_least(body: bytes | None) -> None:
 )
 def test_how_long_to_stay_away(header: str | None, status: int, seconds: float | None) -> None:
     assert seconds_of(header, status) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("header", ["3000", "86400"])
+def test_a_server_that_asks_for_an_hour_is_asked_again_after_a_minute(status: int, header: str) -> None:
+    error = error_of_response("get x", status, b"", header)
+    assert error.retry_after == LONGEST_RETRY_AFTER == 60.0
+    assert str(error) == f"get x: {status}; Retry-After is {header} s, asked again after 60 s"
+
+
+@pytest.mark.parametrize("header", ["0", "2.5", "60"])
+def test_up_to_a_minute_a_server_gets_the_pause_that_it_asks_for(header: str) -> None:
+    assert error_of_response("get x", 429, b"", header).retry_after == float(header)
 
 
 def test_the_fake_makes_no_new_version_of_what_does_not_change() -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from scaler.commands.override import set_automatic, set_manual, set_paused
+from scaler.commands.override import manual_message, set_automatic, set_manual, set_paused
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
-from scaler.state.commands import CommandError, find_target
+from scaler.state.commands import CommandError, change_policy, find_target, set_enabled
 from scaler.state.file_store import FileStore
 from service.config.load import Loaded
 
@@ -76,13 +76,47 @@ def test_commands_are_written_to_the_file_that_the_scaler_reads(loaded: Loaded[S
     override = file.read()[0].operator.overrides["mailer"]
     assert (override.workers, override.reason, override.by) == (8, "a sale", "ann")
     assert override.until == override.at + 5400
-    assert set_paused(loaded, mailer) == "mailer: workers stay as they are until `scaling auto`"
+    assert set_paused(loaded, mailer) == "mailer: workers stay as they are until `scaling auto mailer`"
     assert file.read()[0].operator.paused == {"mailer"}
-    set_manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
+    calm = set_manual(loaded, mailer, 3, reason="calm", by="ann", seconds=None)
+    assert calm == "mailer: 3 workers until `scaling auto mailer`"
     assert file.read()[0].operator.paused == frozenset()  # an override ends a pause
     assert set_automatic(loaded, mailer) == "mailer: scaled by its metrics again"
     assert set_automatic(loaded, mailer) == "mailer: was scaled by its metrics already"
     assert file.read()[0].operator.overrides == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, "; without effect now: `enabled` is false: no target is scaled"),
+        ({"enabled": True}, ""),
+        ({"enabled": False}, "; without effect now: scaling is stopped, until `start_autoscaling`"),
+    ],
+)
+def test_an_override_while_nothing_is_scaled_says_so(
+    tmp_path: Path, changed: dict[str, bool], why: str
+) -> None:
+    loaded = load_scaler_settings(f"enabled: false\nstate_file: {tmp_path}/s.json\n{TEXT}", {}, file="s.yml")
+    if changed:
+        FileStore(f"{tmp_path}/s.json").update(lambda state: set_enabled(state, enabled=changed["enabled"]))
+    message = set_manual(loaded, loaded.model.targets[0], 3, reason="x", by="ann", seconds=None)
+    assert message == f"mailer: 3 workers until `scaling auto mailer`{why}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [({}, "; without effect now: `enabled` of mailer is false: it is not scaled"), ({"enabled": True}, "")],
+)
+def test_an_override_of_a_target_that_is_not_enabled_says_so(
+    tmp_path: Path, changed: dict[str, bool], why: str
+) -> None:
+    text = TEXT.replace("{name: mailer,", "{name: mailer, enabled: false,")
+    loaded = load_scaler_settings(f"state_file: {tmp_path}/s.json\n{text}", {}, file="s.yml")
+    mailer = loaded.model.targets[0]
+    FileStore(f"{tmp_path}/s.json").update(lambda state: change_policy(state, loaded.model, mailer, changed))
+    message = set_manual(loaded, mailer, 3, reason="x", by="ann", seconds=None)
+    assert message == f"mailer: 3 workers until `scaling auto mailer`{why}"
 
 
 @pytest.mark.parametrize(("workers", "reason"), [(9, "x"), (1, "x"), (4, "  ")])
@@ -99,3 +133,18 @@ def test_without_a_state_file_commands_cannot_reach_the_scaler() -> None:
     loaded = load_scaler_settings(TEXT, {}, file="s.yml")
     with pytest.raises(CommandError, match="SCALER_STATE_FILE"):
         set_paused(loaded, loaded.model.targets[0])
+
+
+def test_the_response_of_the_api_says_the_same() -> None:
+    data = {
+        "target": "mailer",
+        "workers": 1,
+        "reason": "x",
+        "requestedBy": "ann",
+        "since": 1.0,
+        "until": None,
+    }
+    assert manual_message(data) == "mailer: 1 worker until `scaling auto mailer`"
+    why = "`enabled` of mailer is false: it is not scaled"
+    message = "mailer: 1 worker until `scaling auto mailer`; without effect now: "
+    assert manual_message(data | {"withoutEffect": why}) == f"{message}{why}"
