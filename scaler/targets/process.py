@@ -8,6 +8,7 @@ import selectors
 import signal
 import threading
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -125,13 +126,13 @@ class ProcessTarget:
 
     def change(self, settings: ProcessSettings, busy: BusyLookup | None) -> None:
         """Apply changed settings. Those that a process is started with replace the workers, one after the
-        other; the others apply at once. Workers that are leaving keep their grace period, and those that are
-        replaced too."""
+        other; the others apply at once. Workers that are leaving keep their grace period; those that are
+        replaced have the longer of the old and the new one."""
         with self._lock:
             before, self._settings, self._busy = self._settings, settings, busy
             outdated = _started_with(before) != _started_with(settings)
             self._slots.change(settings.ready_seconds, outdated=outdated)
-            self._grace_changed = self._grace_changed or not outdated
+            self._grace_changed = True
             count = self._slots.requested
         if outdated and count:
             log.info("replacing workers", extra={"target": self._name, "workers": count})
@@ -176,10 +177,11 @@ class ProcessTarget:
                 self._slots.mark_present(number)
             settings = self._settings
             grace_changed, self._grace_changed = self._grace_changed, False
+            outdated = set(self._slots.outdated)
         for number in due:
             self._spawn(number, settings)
         if grace_changed:
-            self._set_grace(settings.grace_seconds)
+            self._set_grace(settings.grace_seconds, outdated)
         self._replace(settings)
         for number in leaving:
             self._terminate(number)
@@ -221,11 +223,11 @@ class ProcessTarget:
                     self._slots.retire(busy)
             self._wake_up()
 
-    def _set_grace(self, seconds: float) -> None:
-        for worker in self._workers.values():
-            if not worker.process.terminating:
-                worker.grace = seconds
-                worker.process.set_grace(seconds)
+    def _set_grace(self, seconds: float, outdated: AbstractSet[int]) -> None:
+        for number, worker in self._workers.items():
+            if not worker.process.terminating:  # what replaces a worker may not kill the jobs that it has
+                worker.grace = max(worker.grace, seconds) if number in outdated else seconds
+                worker.process.set_grace(worker.grace)
 
     def _spawn(self, number: int, settings: ProcessSettings) -> None:
         name = self._worker_name(number)

@@ -75,6 +75,11 @@ class WorkerSlots:
         """Numbers of workers that are to be terminated and not yet reaped."""
         return [slot.number for slot in self._slots.values() if slot.leaving]
 
+    @property
+    def outdated(self) -> list[int]:
+        """Numbers of workers that run with settings that have changed."""
+        return [slot.number for slot in self._slots.values() if slot.outdated]
+
     def resize(self, count: int, now: float, busy: Mapping[int, bool]) -> None:
         """Request so many workers. `busy` may contain all, some or none of the workers."""
         self._requested = count
