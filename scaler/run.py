@@ -134,7 +134,7 @@ class Scaler:
         managed = list(self._managed(settings))
         if self._state.loaded:
             lost = self._backend.workers_end_with_scaler and not self._dry_run and not self._restored
-            self._controller.restore(managed, workers=lost)
+            self._controller.restore(managed, workers=lost, most=settings.max_total_workers)
             self._restored = True
         result = self._controller.step(
             metrics,

@@ -154,9 +154,10 @@ class StepResult:
 
 
 def within_capacity(
-    steps: Sequence[TargetStep], priorities: Mapping[str, int], most: int
+    steps: Sequence[TargetStep], priorities: Mapping[str, int], most: int, known: Mapping[str, int]
 ) -> list[TargetStep]:
-    """The steps with `most` workers together. What a person, a pause or a conflict set is not changed."""
+    """The steps with `most` workers together. What a person, a pause or a conflict set is not changed. A
+    target that cannot be read has as many as are `known` of it: its workers go on."""
     fixed = {step.name for step in steps if step.conditions & _FIXED}
     demands = []
     for step in steps:
@@ -167,6 +168,9 @@ def within_capacity(
                     step.desired if step.unknown is None else min(step.desired, max(least, _current(step)))
                 )
             demands.append(Demand(step.name, step.desired, least, priorities[step.name]))
+        elif "TargetNotFound" not in step.conditions:
+            workers = known.get(step.name, 0)
+            demands.append(Demand(step.name, workers, workers))
     granted = share(demands, most)
     return [
         step
