@@ -35,7 +35,8 @@ _SHIM_MARGIN: Final = 2.0
 _MAX_WAIT: Final = 1.0
 _MAX_AGE: Final = 30.0
 _READS_PER_STEP: Final = 16
-_BUSY_SECONDS: Final = 2.0  # for the busy workers before one is replaced: meanwhile no output is read
+_BUSY_SECONDS: Final = 2.0  # to read the busy workers: meanwhile no output is read, or other targets wait
+_ANSWER_SECONDS: Final = 10.0  # so long `scale` takes what `idle` has read, if it was nothing too
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class ProcessTarget:
         self._name = name
         self._settings = settings
         self._busy = busy
+        self._answer: tuple[float, Outcome[WorkerJobs]] | None = None
         self._lock = threading.Lock()
         self._slots = WorkerSlots(settings.ready_seconds, backoff)
         self._task = Supervised(f"workers {name}", self._step, max_age=_MAX_AGE)
@@ -96,22 +98,24 @@ class ProcessTarget:
         """By what the exporter reports, if every job has the name of one of these workers."""
         if self._busy is None:
             return None
-        try:
-            busy = self._busy(deadline)
-        except UnreadableError as error:
-            return Failed(error.kind, str(error))
+        busy = _read_busy(self._busy, deadline)
+        self._answer = monotonic(), busy
+        if isinstance(busy, Failed):
+            return busy
         with self._lock:
             ready = self._slots.ready(monotonic())
-        idle = idle_workers(busy, f"{self._name}-", ready)
+        idle = idle_workers(busy.value, f"{self._name}-", ready)
         return None if idle is None else Ok(idle)
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        """Returns before anything has started or exited."""
+        """Returns before anything has started or exited. Which workers go is decided by what `idle` has read
+        for it, else it is read now, for 2 s at most."""
         if new < 0:
             return NotApplied("invalid", f"{new} is not a number of workers")
         if new > old and (problem := find_problem(self._settings)):
             return problem
-        busy = self._busy_numbers(deadline) if new < old else {}
+        answer, self._answer = self._answer, None
+        busy = self._by_number(self._busy_jobs(answer, deadline)) if new < old else {}
         with self._lock:
             if self._closing:
                 return NotApplied("invalid", f"the workers of {self._name} are being terminated")
@@ -217,7 +221,7 @@ class ProcessTarget:
                     self._slots.start_replacement(monotonic())
                 self._wake_up()
         elif next_step == "retire":
-            busy = self._busy_numbers(Deadline.after(_BUSY_SECONDS))
+            busy = self._by_number(self._busy_jobs(None, Deadline.after(_BUSY_SECONDS)))
             with self._lock:
                 if self._slots.next_replacement(monotonic()) == "retire":  # it may have been scaled meanwhile
                     self._slots.retire(busy)
@@ -330,17 +334,24 @@ class ProcessTarget:
     def _worker_name(self, number: int) -> str:
         return f"{self._name}-{number}"
 
-    def _busy_jobs(self, deadline: Deadline) -> WorkerJobs | None:
-        """None if it is not known: a scale-in without it is better than none."""
-        try:
-            return self._busy(deadline) if self._busy else None
-        except UnreadableError as error:
-            log.warning("cannot read busy workers", extra={"target": self._name, "error": str(error)})
+    def _busy_jobs(
+        self, answer: tuple[float, Outcome[WorkerJobs]] | None, deadline: Deadline
+    ) -> WorkerJobs | None:
+        """The answer, if it is new enough, else what is read now. None if it is not known: a scale-in without
+        it is better than none."""
+        if self._busy is None:
             return None
+        if answer is not None and monotonic() - answer[0] < _ANSWER_SECONDS:
+            busy = answer[1]
+        else:
+            busy = _read_busy(self._busy, deadline.at_most(_BUSY_SECONDS))
+        if isinstance(busy, Ok):
+            return busy.value
+        log.warning("cannot read busy workers", extra={"target": self._name, "error": busy.message})
+        return None
 
-    def _busy_numbers(self, deadline: Deadline) -> dict[int, bool]:
-        """By number, as far as it is known."""
-        busy = self._busy_jobs(deadline)
+    def _by_number(self, busy: WorkerJobs | None) -> dict[int, bool]:
+        """Whether they are busy, by number, as far as it is known."""
         if busy is None:
             return {}
         with self._lock:
@@ -354,6 +365,13 @@ class ProcessTarget:
     def _wake_up(self) -> None:
         with suppress(OSError):  # the pipe is full, so the thread wakes; or closed: there is none
             os.write(self._wake_writer, b"x")
+
+
+def _read_busy(busy: BusyLookup, deadline: Deadline) -> Outcome[WorkerJobs]:
+    try:
+        return Ok(busy(deadline))
+    except UnreadableError as error:
+        return Failed(error.kind, str(error))
 
 
 def _started_with(settings: ProcessSettings) -> object:
