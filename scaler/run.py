@@ -219,6 +219,8 @@ class Scaler:
             self._last,
             version=self._version,
             uptime=monotonic() - self._started,
+            interval=self._interval,
+            age=self._task.age(),
             actions=self._state.actions,
             origins={
                 target.name: origins(settings, target, operator.policies.get(target.name))

@@ -155,6 +155,8 @@ def _scaler_status() -> Any:
         uptime=2.0,
         actions=[Action(1.0, "mail", 1, 5, "x")],
         origins={"mail": {"max_workers": "target"}},
+        interval=5.0,
+        age=0.0,
     )
 
 

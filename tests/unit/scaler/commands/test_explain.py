@@ -31,7 +31,7 @@ def test_the_four_needs_and_which_is_the_most() -> None:
     assert "jobs/s come" in text[3]
     assert text[4] == "workers start in 25 s; those of this decision help in 30 s"
     assert "is expected to wait" in text[5]
-    assert text[6] == "figures are 0.0 s old; conditions: Active"
+    assert text[6] == "figures are 0.1 s old; conditions: Active"
     needs = {line.split()[0]: line for line in text[8:12]}
     assert list(needs) == ["queue", "load", "due", "kept"]
     assert [name for name, line in needs.items() if "<- most" in line] == ["queue"]
