@@ -61,11 +61,13 @@ class TargetStep:
 
     @property
     def run_seconds(self) -> float | None:
-        """Mean run time of an attempt: of those that ended lately, or as the policy knows it if that is more,
-        as it counts jobs that still run. None: not known."""
-        ended = self.activity.processing_seconds if self.activity else None
-        known = self.decision.inputs.get("service_seconds") if self.decision else None
-        return max((seconds for seconds in (ended, known) if seconds is not None), default=None)
+        """Mean run time of the attempts that ended lately, else of all that the counters know. None: none is
+        known. What the policy reckons is no measure: it counts the time of jobs that still run."""
+        lately = self.activity.processing_seconds if self.activity else None
+        if lately is not None or isinstance(self.sample, Missing) or self.sample.duration_sum is None:
+            return lately
+        count = self.sample.duration_count
+        return self.sample.duration_sum / count if count else None
 
     @property
     def grace_seconds(self) -> float | None:
@@ -74,9 +76,11 @@ class TargetStep:
 
     @property
     def may_outlast_grace(self) -> bool:
-        """Whether a job may run longer than a worker that is removed has to finish it, as far as is known."""
-        grace, run = self.grace_seconds, self.run_seconds
-        return grace is None or run is None or run > grace
+        """Whether a job may run longer than a worker that is removed has to finish it, as far as is known: by
+        those that ended, and by those that still run."""
+        grace, ended = self.grace_seconds, self.run_seconds
+        known = self.decision.inputs.get("service_seconds") if self.decision else None
+        return grace is None or ended is None or max(ended, known or 0.0) > grace
 
     @property
     def conditions(self) -> frozenset[Condition]:
