@@ -23,6 +23,7 @@ CONDITIONS: Final[tuple[Condition, ...]] = (
     "Resting",
     "AtMax",
     "GraceTooShort",
+    "CrashLoop",
 )
 
 LabelledValue: TypeAlias = tuple[tuple[str, ...], float]

@@ -94,19 +94,30 @@ class TargetStep:
             conditions.add("Forbidden")
         if isinstance(self.sample, Missing) or self.unknown is not None:
             conditions.add("MetricsStale")
-        if self.warnings:
+        if self._grace_too_short:
             conditions.add("GraceTooShort")
+        if self.crash_loop:
+            conditions.add("CrashLoop")
         return frozenset(conditions)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What will go wrong with the settings as they are, a line each."""
+        """What goes wrong, or will with the settings as they are, a line each."""
+        return tuple(line for line in (self.crash_loop, self._grace_too_short) if line)
+
+    @property
+    def crash_loop(self) -> str | None:
+        """Which workers exit soon after each start; None: none is known to."""
+        return self.workers.value.crash_loop if isinstance(self.workers, Ok) else None
+
+    @property
+    def _grace_too_short(self) -> str | None:
         grace, run = self.grace_seconds, self.run_seconds
         if grace is None or run is None or run <= grace:
-            return ()
+            return None
         longer = f"jobs run {plain(run)} s on average, longer than the grace period of {grace:g} s"
         killed = "a busy worker that is removed is killed with its jobs"
-        return (f"{longer}: {killed}; raise the grace period over the longest run time",)
+        return f"{longer}: {killed}; raise the grace period over the longest run time"
 
     @property
     def load_factor(self) -> float | None:

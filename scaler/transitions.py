@@ -11,7 +11,7 @@ from scaler.step_result import TargetStep
 from service.outcome import Failed, Ok
 
 _TROUBLES: Final[frozenset[Condition]] = frozenset(
-    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax", "GraceTooShort"}
+    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax", "GraceTooShort", "CrashLoop"}
 )
 
 _SHOWN_UNREAD: Final[frozenset[Condition]] = frozenset({"MetricsStale", "TargetNotFound", "Forbidden"})
@@ -64,6 +64,7 @@ _ENDED: Final = {
     "Resting": "resting at 0: the metrics decide again",
     "AtMax": "at its maximum",
     "GraceTooShort": "running jobs for longer than the grace period",
+    "CrashLoop": "with workers that exit soon after each start",
 }
 
 
@@ -76,6 +77,8 @@ def _why(step: TargetStep, condition: Condition) -> str:
         unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
         if unknown is not None:
             return unknown.message
+    if condition == "CrashLoop" and step.crash_loop:
+        return step.crash_loop
     if condition == "GraceTooShort":
         return "; ".join(step.warnings)
     return step.decision.sentence if step.decision else condition

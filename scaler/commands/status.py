@@ -18,7 +18,7 @@ from service.commands.console import make_console
 from service.web.status_client import StatusError, check_url, fetch_status
 
 _SECONDS: Final = 10.0
-_TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested"})
+_TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "CrashLoop"})
 
 
 def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:

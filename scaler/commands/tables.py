@@ -23,6 +23,7 @@ _COLOURS: Final = {
     "Forbidden": "red",
     "Contested": "red",
     "GraceTooShort": "yellow",
+    "CrashLoop": "red",
     "Overridden": "cyan",
     "Paused": "cyan",
     "Resting": "cyan",

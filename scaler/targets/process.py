@@ -17,7 +17,7 @@ from scaler.busy import BusyLookup, WorkerJobs, idle_workers
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.command import environment, find_problem, shim_command
-from scaler.targets.slots import WorkerSlots
+from scaler.targets.slots import CRASH_LOOP_FAILURES, WorkerSlots
 from scaler.targets.worker import WorkerProcess, status_text
 from service.clock import Deadline, monotonic
 from service.logs import ProblemLog
@@ -25,9 +25,6 @@ from service.outcome import Failed, Ok, Outcome, UnreadableError
 from service.threads import Supervised, backoff
 
 log = logging.getLogger(__name__)
-
-CRASH_LOOP_FAILURES: Final = 5
-"""So many short runs in a row are logged as a crash loop, once."""
 
 _SHIM_MARGIN: Final = 2.0
 """Seconds that a shim may be late with SIGKILL before it is killed itself, with its process group."""
@@ -68,6 +65,7 @@ class ProcessTarget:
         self._lock = threading.Lock()
         self._slots = WorkerSlots(settings.ready_seconds, backoff)
         self._task = Supervised(f"workers {name}", self._step, max_age=_MAX_AGE)
+        self._last_crash = ""
         self._running = False
         self._closing = False
         self._grace_changed = False
@@ -90,8 +88,19 @@ class ProcessTarget:
         with self._lock:
             slots = self._slots
             grace = self._settings.grace_seconds
+            requested, crashing = slots.requested, slots.crashing(now)
+            crash_loop = None
+            if crashing:
+                often = f"exited {CRASH_LOOP_FAILURES} times in a row soon after they started"
+                crash_loop = f"{crashing} of {requested} workers {often}, the last with {self._last_crash}"
             return Ok(
-                Workers(slots.requested, slots.ready(now), slots.start_seconds(now), grace_seconds=grace)
+                Workers(
+                    requested,
+                    slots.ready(now),
+                    slots.start_seconds(now),
+                    grace_seconds=grace,
+                    crash_loop=crash_loop,
+                )
             )
 
     def idle(self, deadline: Deadline) -> Outcome[int] | None:
@@ -322,6 +331,7 @@ class ProcessTarget:
             log.info("worker exited", extra=facts)
             return
         log.warning("worker exited unexpectedly", extra=facts | {"restart_seconds": worker_exit.restart})
+        self._last_crash = status
         if worker_exit.failures == CRASH_LOOP_FAILURES:
             log.error("worker crash loop", extra=facts | {"times": worker_exit.failures})
 

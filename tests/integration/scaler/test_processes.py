@@ -404,6 +404,18 @@ def test_descendants_end_with_their_worker(
     wait_until(lambda: running(family) == [], what="nobody is left")
 
 
+def test_a_crash_loop_is_reported_with_the_last_exit(
+    target: TargetOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scaler.targets.process.backoff", lambda failures: 0.05)
+    mail = target("sh", "-c", "exit 3")
+    mail.scale(0, 1, SOON)
+    assert workers(mail).crash_loop is None
+    wait_until(lambda: workers(mail).crash_loop is not None, what="it crashed five times")
+    often = "1 of 1 workers exited 5 times in a row soon after they started"
+    assert workers(mail).crash_loop == f"{often}, the last with exit 3"
+
+
 def test_descendants_of_a_crashed_worker_are_terminated_before_the_restart(
     target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
