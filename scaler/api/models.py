@@ -123,6 +123,7 @@ class ManualScale(Camel):
     requested_by: str
     since: float
     until: float | None
+    notice: str | None = Field(None, description="why the override has no effect now; null: it has")
 
 
 class Automatic(Camel):

@@ -18,6 +18,7 @@ from scaler.state.commands import (
     find_target,
     is_automatic,
     make_override,
+    no_effect,
     pause_target,
     reset_policy,
     set_enabled,
@@ -76,7 +77,7 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
             )
         except CommandError as error:
             raise ApiError(400, str(error)) from None
-        _update(scaler, lambda state: set_override(state, scaler.settings, target, override))
+        update = _update(scaler, lambda state: set_override(state, scaler.settings, target, override))
         return to_json_data(
             models.ManualScale(
                 target=target.name,
@@ -85,6 +86,7 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
                 requested_by=override.by,
                 since=override.at,
                 until=override.until,
+                notice=no_effect(update.after, scaler.settings, target),
             )
         )
 

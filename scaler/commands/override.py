@@ -6,6 +6,7 @@ All raise CommandError, StateError, StoreError.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from scaler.backends import BackendError, make_backend
@@ -16,6 +17,7 @@ from scaler.state.commands import (
     clear_override,
     is_automatic,
     make_override,
+    no_effect,
     override_end,
     pause_target,
     set_override,
@@ -48,20 +50,30 @@ def set_manual(
 ) -> str:
     """Override the number of workers, for so many seconds; None: until it is cleared."""
     override = make_override(workers, reason=reason, by=by, seconds=seconds)
-    open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
-    return _override_message(target.name, override)
+    update = open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
+    notice = no_effect(update.after, loaded.model, target)
+    return _override_message(target.name, override, notice) + _where(loaded)
 
 
 def set_automatic(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     """The metrics decide again."""
     update = open_store(loaded).update(lambda state: clear_override(state, target))
-    return automatic_message({"target": target.name, "changed": not is_automatic(update.before, target)})
+    changed = not is_automatic(update.before, target)
+    return automatic_message({"target": target.name, "changed": changed}) + _where(loaded)
 
 
 def set_paused(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     """The workers stay as they are."""
     open_store(loaded).update(lambda state: pause_target(state, target))
-    return paused_message({"target": target.name})
+    return paused_message({"target": target.name}) + _where(loaded)
+
+
+def _where(loaded: Loaded[ScalerSettings]) -> str:
+    """The file, where a scaler with the same settings may have another one."""
+    file = loaded.model.state_file
+    if file is None or Path(file).is_absolute():
+        return ""
+    return f"\nwritten to {Path(file).absolute()}: state_file is relative to the folder of each process"
 
 
 # --- messages, also for responses of the API -------------------------------------------------------------
@@ -72,7 +84,7 @@ def manual_message(data: Mapping[str, Any]) -> str:
     override = Override(
         data["workers"], data["reason"], data["requestedBy"], data["since"], data.get("until")
     )
-    return _override_message(data["target"], override)
+    return _override_message(data["target"], override, data.get("notice"))
 
 
 def automatic_message(data: Mapping[str, Any]) -> str:
@@ -86,6 +98,6 @@ def paused_message(data: Mapping[str, Any]) -> str:
     return f"{data['target']}: workers stay as they are until `scaling auto`"
 
 
-def _override_message(target: str, override: Override) -> str:
+def _override_message(target: str, override: Override, notice: str | None) -> str:
     workers = "1 worker" if override.workers == 1 else f"{override.workers} workers"
-    return f"{target}: {workers} {override_end(override)}"
+    return f"{target}: {workers} {override_end(override)}{f'; {notice}' if notice else ''}"

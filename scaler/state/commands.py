@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from scaler.config.policy_layers import checked_policy
+from scaler.config.policy_layers import checked_policy, resolve
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching
 from scaler.model import Override
 from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
@@ -77,6 +77,21 @@ def set_override(state: State, settings: ScalerSettings, target: TargetSettings,
         raise CommandError(f"{override.workers} is not within the bounds of {target.name}: {bounds}")
     operator = with_pause(state.operator, target.name, paused=False)
     return replace(state, operator=with_override(operator, target.name, override))
+
+
+def no_effect(state: State, settings: ScalerSettings, target: TargetSettings) -> str | None:
+    """Why an override of the target changes nothing now, though it is kept; None: it does."""
+    operator = state.operator
+    try:
+        policy = checked_policy(settings, target, operator.policies.get(target.name, {}))
+    except ValueError:
+        policy = resolve(settings, target)
+    enabled = settings.enabled if operator.enabled is None else operator.enabled
+    if not policy.enabled:
+        return f"it has no effect while {target.name} is not scaled: enabled is false for it"
+    if not enabled:
+        return "it has no effect while scaling is switched off"
+    return "it has no effect in a dry run" if settings.dry_run else None
 
 
 def clear_override(state: State, target: TargetSettings) -> State:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +85,40 @@ def test_commands_are_written_to_the_file_that_the_scaler_reads(loaded: Loaded[S
     assert set_automatic(loaded, mailer) == "mailer: scaled by its metrics again"
     assert set_automatic(loaded, mailer) == "mailer: was scaled by its metrics already"
     assert file.read()[0].operator.overrides == {}
+
+
+def test_a_file_that_may_be_another_one_for_the_scaler_is_named(
+    loaded: Loaded[ScalerSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [mailer, *_] = loaded.model.targets
+    relative = replace(loaded, model=loaded.model.model_copy(update={"state_file": "state.json"}))
+    where = f"written to {tmp_path}/state.json: state_file is relative to the folder of each process"
+    for message in (
+        set_manual(relative, mailer, 8, reason="a sale", by="ann", seconds=None),
+        set_paused(relative, mailer),
+        set_automatic(relative, mailer),
+    ):
+        assert message.splitlines()[1:] == [where]
+
+
+@pytest.mark.parametrize(
+    ("settings", "of_target", "notice"),
+    [
+        ({}, {"enabled": False}, "; it has no effect while mailer is not scaled: enabled is false for it"),
+        ({"enabled": False}, {}, "; it has no effect while scaling is switched off"),
+        ({"dry_run": True}, {}, "; it has no effect in a dry run"),
+        ({}, {}, ""),
+    ],
+)
+def test_an_override_without_effect_says_so(
+    loaded: Loaded[ScalerSettings], settings: dict[str, Any], of_target: dict[str, Any], notice: str
+) -> None:
+    mailer, *others = loaded.model.targets
+    mailer = mailer.model_copy(update=of_target)
+    given = loaded.model.model_copy(update={**settings, "targets": (mailer, *others)})
+    message = set_manual(replace(loaded, model=given), mailer, 4, reason="x", by="ann", seconds=None)
+    assert message == f"mailer: 4 workers until `scaling auto`{notice}"
 
 
 @pytest.mark.parametrize(("workers", "reason"), [(9, "x"), (1, "x"), (4, "  ")])
