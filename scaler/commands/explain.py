@@ -19,6 +19,7 @@ from scaler.commands.tables import Hanging, is_acting, late_lines
 from scaler.views import NAME
 from service.catalogs import ENGLISH
 from service.commands.console import make_console
+from service.queue_names import without_tag
 from service.units import plain, printable
 from service.web.status_client import check_url, fetch_status
 
@@ -47,10 +48,16 @@ def show_explanation(url: str, key: str | None, name: str, *, as_json: bool) -> 
 
 
 def find_target_view(view: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The target of this name, else the one that serves the queue of this name. Raises NoTargetError."""
+    """The target of this name, else the one that serves the queue of this name, with its {hash tag} or
+    without. Raises NoTargetError."""
     targets: list[Mapping[str, Any]] = view["targets"]
     named = [target for target in targets if target["name"] == name]
-    serving = [target for target in targets if name in target["queues"]]
+    serving = [target for target in targets if name in target["queues"]] or [
+        target for target in targets if without_tag(name) in map(without_tag, target["queues"])
+    ]
+    if not named and len(serving) > 1:
+        names = ", ".join(target["name"] for target in serving)
+        raise NoTargetError(f"{name[:100]} is served by {names}: name one of them")
     if not (named or serving):
         known = ", ".join(target["name"] for target in targets) or "none"
         raise NoTargetError(f"there is no target or queue {name[:100]!r}; targets: {known}")

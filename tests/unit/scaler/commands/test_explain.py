@@ -71,3 +71,10 @@ def test_a_queue_finds_its_target() -> None:
     assert find_target_view(shown, "mail-retry")["name"] == "mailer"
     with pytest.raises(NoTargetError, match="targets: mailer"):
         find_target_view(shown, "video")
+
+
+def test_a_queue_is_found_without_its_hash_tag_and_one_of_several_targets_has_to_be_named() -> None:
+    shown = {"targets": [{"name": "a", "queues": ["{mail}", "x"]}, {"name": "b", "queues": ["x"]}]}
+    assert find_target_view(shown, "mail")["name"] == "a"
+    with pytest.raises(NoTargetError, match="x is served by a, b: name one of them"):
+        find_target_view(shown, "x")
