@@ -34,6 +34,10 @@ class ExporterBusy:
         self._headers = {"accept": "application/json", **({"x-api-key": key} if key else {})}
 
     def __call__(self, deadline: Deadline) -> WorkerJobs:
+        if deadline.passed():
+            raise UnreadableError(
+                "timeout", "the exporter was not asked for the busy workers: no time was left"
+            )
         try:
             response = fetch(self._url, deadline=deadline, headers=self._headers, limit=_LIMIT)
             if response.status != 200:

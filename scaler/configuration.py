@@ -32,6 +32,10 @@ FIXED: Final = (
 """Settings that a running scaler cannot take over from a changed file."""
 
 
+_REFUSED: Final = "changed settings refused, previous settings stay"
+_NO_TARGETS: Final = "targets is empty now; the former ones go on, until the scaler is stopped"
+
+
 def read_scaler_settings(
     environ: Mapping[str, str],
     *,
@@ -67,7 +71,8 @@ def read_scaler_settings(
 
 class Reloader:
     """The current settings. A changed file is taken over; an invalid one is refused and logged once, and the
-    previous settings stay."""
+    previous settings stay. So does one without targets: a file that is being written, or was lost, is empty
+    too, and would end all workers."""
 
     def __init__(self, loaded: Loaded[ScalerSettings], environ: Mapping[str, str], **options: object) -> None:
         self._loaded = loaded
@@ -87,7 +92,10 @@ class Reloader:
         try:
             loaded = read_scaler_settings(self._environ, **self._options)  # type: ignore[arg-type]
         except ConfigError as error:
-            log.warning("changed settings refused, previous settings stay", extra={"error": str(error)})
+            log.warning(_REFUSED, extra={"error": str(error)})
+            return False
+        if self._loaded.model.targets and not loaded.model.targets:
+            log.warning(_REFUSED, extra={"error": f"settings: {_NO_TARGETS}"})
             return False
         changes = differences(self._loaded.model, loaded.model)
         self._loaded = loaded

@@ -15,8 +15,10 @@ from typing import Final, Protocol
 
 from scaler.activity import Activity, ActivityHistory
 from scaler.config.settings import PolicySettings
+from scaler.decision.capacity import Demand, share
 from scaler.decision.concurrency_check import ExcessJobs, jobs_in_excess, most_jobs, update_excess
 from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
+from scaler.idle_answers import IdleAnswers
 from scaler.model import (
     Applied,
     Condition,
@@ -29,8 +31,9 @@ from scaler.model import (
 )
 from scaler.state.learned import Learned
 from scaler.state.live import LiveState
-from scaler.step_result import StepCounters, StepResult, TargetStep, within_capacity
+from scaler.step_result import StepCounters, StepResult, TargetStep
 from scaler.targets.base import Target
+from scaler.total_limit import within_limit
 from scaler.turns import Turns, waits, with_last_turn
 from scaler.warning_log import WarningLog
 from service.clock import Deadline, monotonic, now
@@ -82,6 +85,7 @@ class Controller:
         self._excess: dict[str, ExcessJobs | None] = {}
         self._since: dict[str, Mapping[Condition, float]] = {}
         self._requested: dict[str, int] = {}
+        self._asked_late: set[str] = set()  # they come first in the next step
         self._led = False
         self._turns = Turns()
         self._waiting = ProblemLog(log, "targets not read in time", "all targets read in time")
@@ -120,26 +124,34 @@ class Controller:
             elif not self._led:
                 self._take_over(by_name)
             self._led = leading
-            asking = Deadline.after(_IDLE_SECONDS) if leading else None
-            steps = [
-                self._decide(
+            answers = IdleAnswers(_IDLE_SECONDS) if leading else None
+            decided = {
+                target.name: self._decide(
                     target,
                     workers[target.name],
                     metrics_by_target[target.name],
                     interval,
                     time,
-                    asking=asking,
+                    answers=answers,
                     shared=leading or dry_run,
                 )
-                for target in targets
-            ]
+                for target in sorted(targets, key=lambda target: target.name not in self._asked_late)
+            }
+            steps = [decided[target.name] for target in targets]
             read = {name for name, outcome in workers.items() if not waits(outcome)}
             self.counters.count_waiting(len(steps) - len(read))
             self._waiting.report(_TURNS if len(read) < len(steps) else "")
             steps = with_last_turn(steps, self.last.steps if self.last else ())
             if most is not None:
-                priorities = {target.name: target.priority for target in targets}
-                steps = within_capacity(steps, priorities, most, self._known_workers())
+                steps = within_limit(
+                    steps,
+                    {target.name: target.priority for target in targets},
+                    most,
+                    known=self._known(by_name.keys()),
+                    targets={name: by_name[name].target for name in read},
+                    answers=answers,
+                )
+            self._asked_late = answers.late if answers else set()
             acting = enabled and leading and not dry_run
             if acting:
                 steps = self._act(pool, targets, steps, read, Deadline.after(max(_ACT_SECONDS, interval / 2)))
@@ -164,22 +176,22 @@ class Controller:
             self._state.save(self.learned(targets))
         return result
 
-    def _known_workers(self) -> dict[str, int]:
-        """By target: as they were last, else as they were before the start."""
-        recalled = {name: learned.workers for name, learned in self._recalled.items()}
-        return {name: workers for name, workers in recalled.items() if workers is not None} | self._workers
-
-    def restore(self, managed: Iterable[Managed], *, workers: bool) -> None:
+    def restore(self, managed: Iterable[Managed], *, workers: bool, most: int | None = None) -> None:
         """Before the first step of targets: what was learned of them before the scaler started.
 
-        `workers`: those of the targets ended with the scaler, so as many as there were are started again.
+        `workers`: those of the targets ended with the scaler, so as many as there were are started again;
+        `most` of all targets together.
         """
-        for target in managed:
-            if target.name in self._recalled:
-                continue
+        demands = []
+        new = [target for target in managed if target.name not in self._recalled]
+        for target in new:
             learned = self._recalled[target.name] = self._state.recall(target.name)
             target.target.restore_start_times(learned.start_times)
             count = min(learned.workers or 0, target.settings.max_workers)
+            demands.append(Demand(target.name, count, target.settings.min_workers, target.priority))
+        counts = share(demands, sum(demand.desired for demand in demands) if most is None else most)
+        for target in new:
+            count = counts[target.name]
             if not workers or count == 0:
                 continue
             result = target.target.scale(0, count, Deadline.after(_ACT_SECONDS))
@@ -195,6 +207,11 @@ class Controller:
                 workers = self._workers.get(target.name)
                 learned[target.name] = Learned(memory, target.target.start_times(), workers)
         return learned
+
+    def _known(self, names: AbstractSet[str]) -> dict[str, int]:
+        """The last known number of workers by target, from before the start too."""
+        recalled = {name: self._recalled[name].workers or 0 for name in names if name in self._recalled}
+        return recalled | {name: self._workers[name] for name in names if name in self._workers}
 
     def _follow(self, workers: Mapping[str, Outcome[Workers]], time: float) -> None:
         """While another is the leader, its changes count for our cooldowns: we may lead in the next step."""
@@ -225,10 +242,10 @@ class Controller:
         interval: float,
         time: float,
         *,
-        asking: Deadline | None,
+        answers: IdleAnswers | None,
         shared: bool,
     ) -> TargetStep:
-        """`asking`: until when targets are asked for their idle workers; None: never. `shared`: a number
+        """`answers`: of the targets that are asked for their idle workers; None: none is. `shared`: a number
         that is not this scaler's is somebody's, not the leader's."""
         control = self._state.control(target.name, time)
         settings = target.settings
@@ -271,7 +288,7 @@ class Controller:
         memory = self._memories[target.name]
         decision, learned = step(settings, interval, observation, control, memory)
         if decision.workers < workers.requested:
-            idle = None if asking is None or asking.passed() else target.target.idle(asking)
+            idle = None if answers is None else answers.of(target.name, target.target)
             asked = observation
             if isinstance(idle, Ok):
                 asked = replace(observation, idle=idle.value)

@@ -24,6 +24,7 @@ CONDITIONS: Final[tuple[Condition, ...]] = (
     "AtMax",
     "GraceTooShort",
     "ConcurrencyMismatch",
+    "CrashLoop",
 )
 
 LabelledValue: TypeAlias = tuple[tuple[str, ...], float]

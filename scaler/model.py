@@ -161,6 +161,7 @@ Condition: TypeAlias = Literal[
     "AtMax",
     "GraceTooShort",
     "ConcurrencyMismatch",
+    "CrashLoop",
 ]
 
 
@@ -187,7 +188,8 @@ class Decision:
 class Workers:
     """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
     it. `shared`: others may set the requested number; `applied`: a manifest that was applied set it;
-    `grace_seconds`: how long a worker has to finish its jobs before it is killed (None: not known)."""
+    `grace_seconds`: how long a worker has to finish its jobs before it is killed (None: not known);
+    `crash_loop`: which workers exit soon after each start, and how (None: none, or not known)."""
 
     requested: int
     ready: int | None
@@ -196,6 +198,7 @@ class Workers:
     shared: bool = False
     applied: bool = False
     grace_seconds: float | None = None
+    crash_loop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

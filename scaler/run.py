@@ -33,6 +33,7 @@ from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
 from service.clock import monotonic
+from service.logs import ProblemLog
 from service.process_metrics import process_registry, registry_text
 from service.threads import Supervised
 from service.web.address import parse_listen
@@ -62,6 +63,7 @@ class Scaler:
         self._controller = Controller(self._state, leading=lambda: self.leading)
         self._conditions: dict[str, frozenset[Condition]] = {}
         self._targets: dict[str, tuple[TargetSettings, Target]] = {}
+        self._policy_problems: dict[str, ProblemLog] = {}
         self._restored = False
         self._closing: list[Thread] = []
         self._metrics_source: PrometheusMetrics | None = None
@@ -134,7 +136,7 @@ class Scaler:
         managed = list(self._managed(settings))
         if self._state.loaded:
             lost = self._backend.workers_end_with_scaler and not self._dry_run and not self._restored
-            self._controller.restore(managed, workers=lost)
+            self._controller.restore(managed, workers=lost, most=settings.max_total_workers)
             self._restored = True
         result = self._controller.step(
             metrics,
@@ -200,11 +202,16 @@ class Scaler:
             changed = self._state.operator.policies.get(name, {})
             try:
                 policy = checked_policy(settings, target_settings, changed)
+                problem = ""
             except ValueError as error:
-                log.warning("changed policy not usable", extra={"target": name, "error": str(error)})
+                problem = str(error)
                 policy = resolve(settings, target_settings)
+            self._policy_problem(name).report(problem, target=name)
             slo = partial(slo_of, target_settings, policy) if target_settings.queue_slo_seconds else None
             yield Managed(name, policy, target, slo, target_settings.priority)
+
+    def _policy_problem(self, name: str) -> ProblemLog:
+        return self._policy_problems.setdefault(name, ProblemLog(log, "changed policy not usable", None))
 
     @property
     def _interval(self) -> float:
@@ -220,6 +227,8 @@ class Scaler:
             self._last,
             version=self._version,
             uptime=monotonic() - self._started,
+            interval=self._interval,
+            age=self._task.age(),
             actions=self._state.actions,
             origins={
                 target.name: origins(settings, target, operator.policies.get(target.name))

@@ -65,11 +65,13 @@ class TargetStep:
 
     @property
     def run_seconds(self) -> float | None:
-        """Mean run time of an attempt: of those that ended lately, or as the policy knows it if that is more,
-        as it counts jobs that still run. None: not known."""
-        ended = self.activity.processing_seconds if self.activity else None
-        known = self.decision.inputs.get("service_seconds") if self.decision else None
-        return max((seconds for seconds in (ended, known) if seconds is not None), default=None)
+        """Mean run time of the attempts that ended lately, else of all that the counters know. None: none is
+        known. What the policy reckons is no measure: it counts the time of jobs that still run."""
+        lately = self.activity.processing_seconds if self.activity else None
+        if lately is not None or isinstance(self.sample, Missing) or self.sample.duration_sum is None:
+            return lately
+        count = self.sample.duration_count
+        return self.sample.duration_sum / count if count else None
 
     @property
     def grace_seconds(self) -> float | None:
@@ -78,9 +80,11 @@ class TargetStep:
 
     @property
     def may_outlast_grace(self) -> bool:
-        """Whether a job may run longer than a worker that is removed has to finish it, as far as is known."""
-        grace, run = self.grace_seconds, self.run_seconds
-        return grace is None or run is None or run > grace
+        """Whether a job may run longer than a worker that is removed has to finish it, as far as is known: by
+        those that ended, and by those that still run."""
+        grace, ended = self.grace_seconds, self.run_seconds
+        known = self.decision.inputs.get("service_seconds") if self.decision else None
+        return grace is None or ended is None or max(ended, known or 0.0) > grace
 
     @property
     def conditions(self) -> frozenset[Condition]:
@@ -98,12 +102,14 @@ class TargetStep:
             conditions.add("GraceTooShort")
         if self.concurrency_warning:
             conditions.add("ConcurrencyMismatch")
+        if self.crash_loop:
+            conditions.add("CrashLoop")
         return frozenset(conditions)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What will go wrong with the settings as they are, a line each."""
-        return tuple(filter(None, (self.grace_warning, self.concurrency_warning)))
+        """What goes wrong, or will with the settings as they are, a line each."""
+        return tuple(filter(None, (self.crash_loop, self.grace_warning, self.concurrency_warning)))
 
     @property
     def grace_warning(self) -> str:
@@ -147,6 +153,11 @@ class TargetStep:
         """The longest that is known of run times: the mean, or that of the slowest jobs; None: nothing is."""
         p99 = self.run_p99.seconds if self.run_p99 else None
         return max((seconds for seconds in (self.run_seconds, p99) if seconds is not None), default=None)
+
+    @property
+    def crash_loop(self) -> str | None:
+        """Which workers exit soon after each start; None: none is known to."""
+        return self.workers.value.crash_loop if isinstance(self.workers, Ok) else None
 
     @property
     def load_factor(self) -> float | None:
@@ -201,7 +212,7 @@ def within_capacity(
     steps: Sequence[TargetStep], priorities: Mapping[str, int], most: int, known: Mapping[str, int]
 ) -> list[TargetStep]:
     """The steps with `most` workers together. What a person, a pause or a conflict set is not changed. A
-    target that cannot be read keeps the workers that are `known` of it."""
+    target that cannot be read has as many as are `known` of it: its workers go on."""
     fixed = {step.name for step in steps if step.conditions & _FIXED}
     demands = []
     for step in steps:
@@ -212,9 +223,9 @@ def within_capacity(
                     step.desired if step.unknown is None else min(step.desired, max(least, _current(step)))
                 )
             demands.append(Demand(step.name, step.desired, least, priorities[step.name]))
-        elif isinstance(step.workers, Failed) and step.workers.kind != "not_found":
-            there = known.get(step.name, step.settings.min_workers)
-            demands.append(Demand(step.name, there, there, priorities[step.name]))
+        elif "TargetNotFound" not in step.conditions:
+            workers = known.get(step.name, 0)
+            demands.append(Demand(step.name, workers, workers))
     granted = share(demands, most)
     return [
         step

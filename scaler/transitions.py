@@ -13,7 +13,7 @@ from service.outcome import Failed, Ok
 _TROUBLES: Final[frozenset[Condition]] = frozenset(
     {
         *("MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"),
-        *("GraceTooShort", "ConcurrencyMismatch"),
+        *("GraceTooShort", "ConcurrencyMismatch", "CrashLoop"),
     }
 )
 
@@ -71,6 +71,7 @@ _ENDED: Final = {
     "AtMax": "at its maximum",
     "GraceTooShort": "running jobs for longer than the grace period",
     "ConcurrencyMismatch": "running another number of jobs at once than is set",
+    "CrashLoop": "with workers that exit soon after each start",
 }
 
 
@@ -83,6 +84,8 @@ def _why(step: TargetStep, condition: Condition) -> str:
         unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
         if unknown is not None:
             return unknown.message
+    if condition == "CrashLoop" and step.crash_loop:
+        return step.crash_loop
     if condition == "GraceTooShort":
         return step.grace_warning
     if condition == "ConcurrencyMismatch":

@@ -27,9 +27,12 @@ def scaler_view(
     actions: Iterable[Action],
     origins: Mapping[str, Mapping[str, str]],
     configured: Mapping[str, TargetSettings] | None = None,
+    interval: float | None = None,
+    age: float = 0.0,
 ) -> ScalerView:
     """Everything. Before the first step there are no targets. `origins`: where a target's keys are set;
-    `configured`: the targets as they are set, by name."""
+    `configured`: the targets as they are set, by name; `interval`: seconds between two steps (None: not
+    known); `age`: seconds since the end of the step, by which its figures are older too."""
     view: dict[str, Any] = {
         "name": NAME,
         "version": version,
@@ -41,17 +44,26 @@ def scaler_view(
     return view | {
         "time": result.time,
         "step_seconds": result.took,
+        "step_age_seconds": age,
+        "interval_seconds": interval,
         "enabled": result.enabled,
         "dry_run": result.dry_run,
         "leading": result.leading,
         "targets": [
-            _target(step, origins.get(step.name, {}), (configured or {}).get(step.name))
+            _target(
+                step,
+                origins.get(step.name, {}),
+                (configured or {}).get(step.name),
+                result.time + result.took + age,
+            )
             for step in result.steps
         ],
     }
 
 
-def _target(step: TargetStep, origins: Mapping[str, str], configured: TargetSettings | None) -> ScalerView:
+def _target(
+    step: TargetStep, origins: Mapping[str, str], configured: TargetSettings | None, at: float
+) -> ScalerView:
     workers = step.workers.value if isinstance(step.workers, Ok) else None
     decision = step.decision
     return {
@@ -85,16 +97,16 @@ def _target(step: TargetStep, origins: Mapping[str, str], configured: TargetSett
         "notes": list(decision.notes) if decision else [],
         "paused": step.control.paused,
         "override": _override(step.control.override),
-        "metrics": _metrics(step),
+        "metrics": _metrics(step, at),
         "error": _trouble(step),
     }
 
 
-def _metrics(step: TargetStep) -> ScalerView:
+def _metrics(step: TargetStep, at: float) -> ScalerView:
     if isinstance(step.sample, Missing):
         return {"missing": step.sample.kind, "why": step.sample.message}
     figures = {name: value for name, value in asdict(step.sample).items() if name not in _UNSEEN}
-    return {"missing": None, "age_seconds": max(0.0, step.time - step.sample.at), **figures}
+    return {"missing": None, "age_seconds": max(0.0, at - step.sample.at), **figures}
 
 
 def _override(override: Override | None) -> ScalerView | None:

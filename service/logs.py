@@ -19,12 +19,14 @@ from service.config.model import LogSettings
 LogFormat: TypeAlias = Literal["logfmt", "json"]
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OWN: Final = frozenset({"time", "level", "event", "logger", "traceback"})
 _SHORTEST_SECRET: Final = 4
 _LONGEST_FIELD: Final = 8000
 
 
 class Formatter(logging.Formatter):
-    """time, level, event, logger, then the fields given as `extra`, a traceback last.
+    """time, level, event, logger, then the fields given as `extra`, a traceback last. A field that has one of
+    these names gets an underscore: `level_`.
 
     `secrets` are blotted out of whatever would be written: a last net, for texts of libraries.
     """
@@ -50,7 +52,9 @@ class Formatter(logging.Formatter):
             "event": record.getMessage(),
             "logger": record.name,
         }
-        facts |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        for name, value in vars(record).items():
+            if name not in _STANDARD:  # a figure of that name would make the line one of another level
+                facts[f"{name}_" if name in _OWN else name] = value
         if record.exc_info:
             facts["traceback"] = self.formatException(record.exc_info)
         return facts

@@ -15,9 +15,10 @@ from rich.text import Text
 
 from scaler.commands.outlook import outlook
 from scaler.commands.summary import conditions_text, summary
-from scaler.commands.tables import Hanging, is_acting
+from scaler.commands.tables import Hanging, is_acting, late_lines
 from scaler.serving import targets_meant
 from scaler.views import NAME
+from service.catalogs import ENGLISH
 from service.commands.console import make_console
 from service.units import plain, printable
 from service.web.status_client import check_url, fetch_status
@@ -74,7 +75,9 @@ def explanation(view: Mapping[str, Any], target: Mapping[str, Any]) -> Renderabl
     changed, and what would change it."""
     inputs: Mapping[str, float] = target["inputs"]
     said = summary(target, acting=is_acting(view), time=view["time"])
-    parts: list[RenderableType] = [Hanging(Text(printable(f"{target['name']}: {said}"), "bold"))]
+    late = late_lines(view, ENGLISH)
+    parts: list[RenderableType] = [Hanging(Text(line, "red")) for line in late]
+    parts.append(Hanging(Text(printable(f"{target['name']}: {said}"), "bold")))
     parts += [Hanging(Text(line)) for line in _situation(target, inputs)]
     parts += [Hanging(Text(f"  {line}")) for line in _state(target, view["time"])]
     if "queue_slots" in inputs:

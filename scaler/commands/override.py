@@ -6,6 +6,7 @@ All raise CommandError, StateError, StoreError.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from scaler.backends import BackendError, make_backend
@@ -51,19 +52,28 @@ def set_manual(
     override = make_override(workers, reason=reason, by=by, seconds=seconds)
     update = open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
     without_effect = why_without_effect(update.after, loaded.model, target)
-    return _override_message(target.name, override, without_effect)
+    return _override_message(target.name, override, without_effect) + _where(loaded)
 
 
 def set_automatic(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     """The metrics decide again."""
     update = open_store(loaded).update(lambda state: clear_override(state, target))
-    return automatic_message({"target": target.name, "changed": not is_automatic(update.before, target)})
+    changed = not is_automatic(update.before, target)
+    return automatic_message({"target": target.name, "changed": changed}) + _where(loaded)
 
 
 def set_paused(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     """The workers stay as they are."""
     open_store(loaded).update(lambda state: pause_target(state, target))
-    return paused_message({"target": target.name})
+    return paused_message({"target": target.name}) + _where(loaded)
+
+
+def _where(loaded: Loaded[ScalerSettings]) -> str:
+    """The file, where a scaler with the same settings may have another one."""
+    file = loaded.model.state_file
+    if file is None or Path(file).is_absolute():
+        return ""
+    return f"\nwritten to {Path(file).absolute()}: state_file is relative to the folder of each process"
 
 
 # --- messages, also for responses of the API -------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
+from scaler.commands.summary import late_by
 from scaler.commands.tables import scaling_table
 from scaler.views import NAME
 from service.clock import wait
@@ -17,7 +18,7 @@ from service.commands.console import make_console
 from service.web.status_client import StatusError, check_url, fetch_status
 
 _SECONDS: Final = 10.0
-_TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested"})
+_TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "CrashLoop"})
 
 
 def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:
@@ -39,9 +40,9 @@ def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float
 
 
 def status_exit_code(view: dict[str, Any]) -> int:
-    """1 if a target has a problem or no step is done yet, else 0."""
+    """1 if a target has a problem, no step is done yet or the last one is long ago, else 0."""
     problem = any(target["error"] or _TROUBLE & set(target["conditions"]) for target in view["targets"])
-    return int(problem or view["time"] is None)
+    return int(problem or view["time"] is None or late_by(view) is not None)
 
 
 def _show(url: str, key: str | None, console: Console, *, as_json: bool, clear: bool = False) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from service.units import count, duration, printable
 
+_LATE_STEPS: Final = 3
 _HELD: Final = re.compile(r"^(?:paused|enabled is false): held at \d+|^held at \d+: ")
 """What the first words of the sentence say already."""
 
@@ -27,6 +28,15 @@ def decider(target: Mapping[str, Any]) -> str | None:
     if "Overridden" in conditions:
         return "override"
     return "metrics_missing" if "MetricsStale" in conditions else None
+
+
+def late_by(view: Mapping[str, Any]) -> float | None:
+    """Seconds since the last step, if three should have followed it: a step hangs, or the scaler is being
+    stopped, and what is shown is as old. None: it is not late, or a scaler that does not say."""
+    age, interval = view.get("step_age_seconds"), view.get("interval_seconds")
+    if view["time"] is None or age is None or interval is None:
+        return None
+    return age if age > _LATE_STEPS * interval + view["step_seconds"] else None
 
 
 def workers_text(number: int | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from scaler.commands.summary import conditions_text, summary
+from scaler.commands.summary import conditions_text, late_by, summary
 from service.catalogs import TRANSLATORS
 from service.commands.columns import Column, Fitting, make_table
 from service.i18n import Translator, of_locale
@@ -24,6 +24,7 @@ _COLOURS: Final = {
     "Contested": "red",
     "GraceTooShort": "yellow",
     "ConcurrencyMismatch": "yellow",
+    "CrashLoop": "red",
     "Overridden": "cyan",
     "Paused": "cyan",
     "Resting": "cyan",
@@ -59,7 +60,8 @@ def scaling_table(view: Mapping[str, Any]) -> RenderableType:
     translator = TRANSLATORS[of_locale(os.environ)]
     if view["time"] is None:
         return Text(translator.translate("scaling.no_step"), "yellow")
-    parts: list[RenderableType] = [Text(line, "yellow") for line in _state(view, translator)]
+    late = [Text(line, "red") for line in late_lines(view, translator)]
+    parts: list[RenderableType] = [*late, *(Text(line, "yellow") for line in _state(view, translator))]
     if not view["targets"]:
         return Group(*parts, Text(translator.translate("scaling.no_targets")))
     parts += [_targets(view, translator), Text()]
@@ -71,6 +73,15 @@ def scaling_table(view: Mapping[str, Any]) -> RenderableType:
     parts += [_override(target, translator) for target in view["targets"] if target["override"]]
     parts += [_action(action) for action in view["actions"][:_ACTIONS]]
     return Group(*parts)
+
+
+def late_lines(view: Mapping[str, Any], translator: Translator) -> list[str]:
+    """One line if the last step is long ago: nothing below it is as of now."""
+    late = late_by(view)
+    if late is None:
+        return []
+    due = duration(view["interval_seconds"])
+    return [translator.translate("scaling.late", age=duration(late), interval=due)]
 
 
 def _state(view: Mapping[str, Any], translator: Translator) -> list[str]:

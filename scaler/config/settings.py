@@ -209,7 +209,9 @@ class ScalerSettings(Model, title="Settings"):
         None, ge=1, description="maximum number of workers of all targets together: what the machine can run"
     )
     state_file: str | None = Field(
-        None, description="file of overrides, pauses and what was learned; if absent they are lost on restart"
+        None,
+        description="file of overrides, pauses and what was learned, relative to the folder of the "
+        "process; if absent they are lost on restart",
     )
     exporter_url: str | None = Field(
         None,

@@ -109,7 +109,9 @@ def why_without_effect(state: State, settings: ScalerSettings, target: TargetSet
         return "`enabled` is false: no target is scaled"
     changed = state.operator.policies.get(target.name, {})
     enabled = changed.get("enabled", resolve(settings, target).enabled)
-    return None if enabled else f"`enabled` of {target.name} is false: it is not scaled"
+    if not enabled:
+        return f"`enabled` of {target.name} is false: it is not scaled"
+    return "it is a dry run" if settings.dry_run else None
 
 
 def override_end(target: str, override: Override) -> str:

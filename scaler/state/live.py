@@ -37,6 +37,8 @@ class LiveState:
         self._new_actions: list[Action] = []
         self._save_at = 0.0
         self._unreadable = ProblemLog(log, "state not readable", None)
+        self._unsaved = ProblemLog(log, "state not saved", "state saved again")
+        self._failed = False
         self._reported: list[str] = []
         self.loaded = store is None
         if store is None:
@@ -76,6 +78,7 @@ class LiveState:
             self._report_unreadable(error)
             return
         self._report(problems)
+        self._failed = False  # it has changed, and can be read: it may be mended
         if state.operator != self._state.operator:
             log.info("operator state changed", extra={"state": self._store.name})
         self._state = replace(
@@ -118,9 +121,11 @@ class LiveState:
         self._new_actions.append(action)
 
     def save(self, learned: Mapping[str, Learned], *, at_once: bool = False) -> None:
-        """Write what is new: a change at once, learned values alone once a minute. Never raises."""
+        """Write what is new: a change at once, learned values alone once a minute, and after a failure
+        nothing for 30 s. Never raises."""
         expired = without_expired(self._state.operator, now()) != self._state.operator
-        due = at_once or expired or self._new_actions or monotonic() >= self._save_at
+        news = (expired or self._new_actions) and not self._failed
+        due = at_once or news or monotonic() >= self._save_at
         if self._store is None or not self.loaded or not due:
             return
         dumped = dict(self._state.learned) | {name: dump_learned(known) for name, known in learned.items()}
@@ -133,9 +138,12 @@ class LiveState:
         try:
             _, self._state, self._version = self._store.update(with_new)
         except (StateError, StoreError) as error:
-            log.warning("state not saved", extra={"error": str(error)})
+            self._unsaved.report(str(error))
+            self._failed = True
             self._save_at = monotonic() + _RETRY_SECONDS
             return
+        self._unsaved.report("")
+        self._failed = False
         self._new_actions.clear()
         self._save_at = monotonic() + _LEARNED_SECONDS
 

@@ -8,6 +8,7 @@ import selectors
 import signal
 import threading
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,7 @@ from scaler.busy import BusyLookup, WorkerJobs, idle_workers
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.command import environment, find_problem, shim_command
-from scaler.targets.slots import WorkerSlots
+from scaler.targets.slots import CRASH_LOOP_FAILURES, WorkerSlots
 from scaler.targets.worker import WorkerProcess, status_text
 from service.clock import Deadline, monotonic
 from service.logs import ProblemLog
@@ -25,16 +26,14 @@ from service.threads import Supervised, backoff
 
 log = logging.getLogger(__name__)
 
-CRASH_LOOP_FAILURES: Final = 5
-"""So many short runs in a row are logged as a crash loop, once."""
-
 _SHIM_MARGIN: Final = 2.0
 """Seconds that a shim may be late with SIGKILL before it is killed itself, with its process group."""
 
 _MAX_WAIT: Final = 1.0
 _MAX_AGE: Final = 30.0
 _READS_PER_STEP: Final = 16
-_BUSY_SECONDS: Final = 2.0  # for the busy workers before one is replaced: meanwhile no output is read
+_BUSY_SECONDS: Final = 2.0  # to read the busy workers: meanwhile no output is read, or other targets wait
+_ANSWER_SECONDS: Final = 10.0  # so long `scale` takes what `idle` has read, if it was nothing too
 
 
 @dataclass(slots=True)
@@ -62,9 +61,11 @@ class ProcessTarget:
         self._name = name
         self._settings = settings
         self._busy = busy
+        self._answer: tuple[float, Outcome[WorkerJobs]] | None = None
         self._lock = threading.Lock()
         self._slots = WorkerSlots(settings.ready_seconds, backoff)
         self._task = Supervised(f"workers {name}", self._step, max_age=_MAX_AGE)
+        self._last_crash = ""
         self._running = False
         self._closing = False
         self._grace_changed = False
@@ -87,30 +88,43 @@ class ProcessTarget:
         with self._lock:
             slots = self._slots
             grace = self._settings.grace_seconds
+            requested, crashing = slots.requested, slots.crashing(now)
+            crash_loop = None
+            if crashing:
+                often = f"exited {CRASH_LOOP_FAILURES} times in a row soon after they started"
+                crash_loop = f"{crashing} of {requested} workers {often}, the last with {self._last_crash}"
             return Ok(
-                Workers(slots.requested, slots.ready(now), slots.start_seconds(now), grace_seconds=grace)
+                Workers(
+                    requested,
+                    slots.ready(now),
+                    slots.start_seconds(now),
+                    grace_seconds=grace,
+                    crash_loop=crash_loop,
+                )
             )
 
     def idle(self, deadline: Deadline) -> Outcome[int] | None:
         """By what the exporter reports, if every job has the name of one of these workers."""
         if self._busy is None:
             return None
-        try:
-            busy = self._busy(deadline)
-        except UnreadableError as error:
-            return Failed(error.kind, str(error))
+        busy = _read_busy(self._busy, deadline)
+        self._answer = monotonic(), busy
+        if isinstance(busy, Failed):
+            return busy
         with self._lock:
             ready = self._slots.ready(monotonic())
-        idle = idle_workers(busy, f"{self._name}-", ready)
+        idle = idle_workers(busy.value, f"{self._name}-", ready)
         return None if idle is None else Ok(idle)
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        """Returns before anything has started or exited."""
+        """Returns before anything has started or exited. Which workers go is decided by what `idle` has read
+        for it, else it is read now, for 2 s at most."""
         if new < 0:
             return NotApplied("invalid", f"{new} is not a number of workers")
         if new > old and (problem := find_problem(self._settings)):
             return problem
-        busy = self._busy_numbers(deadline) if new < old else {}
+        answer, self._answer = self._answer, None
+        busy = self._by_number(self._busy_jobs(answer, deadline)) if new < old else {}
         with self._lock:
             if self._closing:
                 return NotApplied("invalid", f"the workers of {self._name} are being terminated")
@@ -125,13 +139,13 @@ class ProcessTarget:
 
     def change(self, settings: ProcessSettings, busy: BusyLookup | None) -> None:
         """Apply changed settings. Those that a process is started with replace the workers, one after the
-        other; the others apply at once. Workers that are leaving keep their grace period, and those that are
-        replaced too."""
+        other; the others apply at once. Workers that are leaving keep their grace period; those that are
+        replaced have the longer of the old and the new one."""
         with self._lock:
             before, self._settings, self._busy = self._settings, settings, busy
             outdated = _started_with(before) != _started_with(settings)
             self._slots.change(settings.ready_seconds, outdated=outdated)
-            self._grace_changed = self._grace_changed or not outdated
+            self._grace_changed = True
             count = self._slots.requested
         if outdated and count:
             log.info("replacing workers", extra={"target": self._name, "workers": count})
@@ -176,10 +190,11 @@ class ProcessTarget:
                 self._slots.mark_present(number)
             settings = self._settings
             grace_changed, self._grace_changed = self._grace_changed, False
+            outdated = set(self._slots.outdated)
         for number in due:
             self._spawn(number, settings)
         if grace_changed:
-            self._set_grace(settings.grace_seconds)
+            self._set_grace(settings.grace_seconds, outdated)
         self._replace(settings)
         for number in leaving:
             self._terminate(number)
@@ -215,17 +230,17 @@ class ProcessTarget:
                     self._slots.start_replacement(monotonic())
                 self._wake_up()
         elif next_step == "retire":
-            busy = self._busy_numbers(Deadline.after(_BUSY_SECONDS))
+            busy = self._by_number(self._busy_jobs(None, Deadline.after(_BUSY_SECONDS)))
             with self._lock:
                 if self._slots.next_replacement(monotonic()) == "retire":  # it may have been scaled meanwhile
                     self._slots.retire(busy)
             self._wake_up()
 
-    def _set_grace(self, seconds: float) -> None:
-        for worker in self._workers.values():
-            if not worker.process.terminating:
-                worker.grace = seconds
-                worker.process.set_grace(seconds)
+    def _set_grace(self, seconds: float, outdated: AbstractSet[int]) -> None:
+        for number, worker in self._workers.items():
+            if not worker.process.terminating:  # what replaces a worker may not kill the jobs that it has
+                worker.grace = max(worker.grace, seconds) if number in outdated else seconds
+                worker.process.set_grace(worker.grace)
 
     def _spawn(self, number: int, settings: ProcessSettings) -> None:
         name = self._worker_name(number)
@@ -316,6 +331,7 @@ class ProcessTarget:
             log.info("worker exited", extra=facts)
             return
         log.warning("worker exited unexpectedly", extra=facts | {"restart_seconds": worker_exit.restart})
+        self._last_crash = status
         if worker_exit.failures == CRASH_LOOP_FAILURES:
             log.error("worker crash loop", extra=facts | {"times": worker_exit.failures})
 
@@ -328,17 +344,24 @@ class ProcessTarget:
     def _worker_name(self, number: int) -> str:
         return f"{self._name}-{number}"
 
-    def _busy_jobs(self, deadline: Deadline) -> WorkerJobs | None:
-        """None if it is not known: a scale-in without it is better than none."""
-        try:
-            return self._busy(deadline) if self._busy else None
-        except UnreadableError as error:
-            log.warning("cannot read busy workers", extra={"target": self._name, "error": str(error)})
+    def _busy_jobs(
+        self, answer: tuple[float, Outcome[WorkerJobs]] | None, deadline: Deadline
+    ) -> WorkerJobs | None:
+        """The answer, if it is new enough, else what is read now. None if it is not known: a scale-in without
+        it is better than none."""
+        if self._busy is None:
             return None
+        if answer is not None and monotonic() - answer[0] < _ANSWER_SECONDS:
+            busy = answer[1]
+        else:
+            busy = _read_busy(self._busy, deadline.at_most(_BUSY_SECONDS))
+        if isinstance(busy, Ok):
+            return busy.value
+        log.warning("cannot read busy workers", extra={"target": self._name, "error": busy.message})
+        return None
 
-    def _busy_numbers(self, deadline: Deadline) -> dict[int, bool]:
-        """By number, as far as it is known."""
-        busy = self._busy_jobs(deadline)
+    def _by_number(self, busy: WorkerJobs | None) -> dict[int, bool]:
+        """Whether they are busy, by number, as far as it is known."""
         if busy is None:
             return {}
         with self._lock:
@@ -352,6 +375,13 @@ class ProcessTarget:
     def _wake_up(self) -> None:
         with suppress(OSError):  # the pipe is full, so the thread wakes; or closed: there is none
             os.write(self._wake_writer, b"x")
+
+
+def _read_busy(busy: BusyLookup, deadline: Deadline) -> Outcome[WorkerJobs]:
+    try:
+        return Ok(busy(deadline))
+    except UnreadableError as error:
+        return Failed(error.kind, str(error))
 
 
 def _started_with(settings: ProcessSettings) -> object:

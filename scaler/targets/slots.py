@@ -15,6 +15,9 @@ from service.quantiles import quantile
 STEADY_SECONDS: Final = 60.0
 """A worker that ran for so long before it exited is restarted as if it had never failed."""
 
+CRASH_LOOP_FAILURES: Final = 5
+"""So many short runs in a row are a crash loop."""
+
 _START_TIMES: Final = 100
 
 
@@ -74,6 +77,11 @@ class WorkerSlots:
     def leaving(self) -> list[int]:
         """Numbers of workers that are to be terminated and not yet reaped."""
         return [slot.number for slot in self._slots.values() if slot.leaving]
+
+    @property
+    def outdated(self) -> list[int]:
+        """Numbers of workers that run with settings that have changed."""
+        return [slot.number for slot in self._slots.values() if slot.outdated]
 
     def resize(self, count: int, now: float, busy: Mapping[int, bool]) -> None:
         """Request so many workers. `busy` may contain all, some or none of the workers."""
@@ -160,6 +168,14 @@ class WorkerSlots:
         slot.due_at = max(slot.due_at, now)
         if slot.leaving:
             del self._slots[number]
+
+    def crashing(self, now: float) -> int:
+        """Workers in a crash loop: so many short runs in a row, and not steady since."""
+        return sum(
+            slot.failures >= CRASH_LOOP_FAILURES
+            and (slot.started_at is None or now < slot.started_at + STEADY_SECONDS)
+            for slot in self._staying
+        )
 
     def ready(self, now: float) -> int:
         """Workers that can take jobs: running for the ready time and not leaving; at most those requested."""

@@ -156,6 +156,8 @@ def _scaler_status() -> Any:
         actions=[Action(1.0, "mail", 1, 5, "x")],
         origins={"mail": {"max_workers": "target"}},
         configured={"mail": TargetSettings.model_validate({"name": "mail", "queues": ["mail"]})},
+        interval=5.0,
+        age=0.0,
     )
 
 

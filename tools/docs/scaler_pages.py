@@ -37,7 +37,8 @@ def scaler_settings() -> str:
     )
     reload = (
         "A file that changes is loaded at the next step. A file with an error is rejected, and the previous "
-        "settings stay in effect. `listen`, `state_file` and `log` need a restart."
+        "settings stay in effect; so is a file without targets where there were some: an empty one would end "
+        "all workers. `listen`, `state_file` and `log` need a restart."
     )
     precedence = (
         "The keys of `defaults` may also be set in an entry of `policies` and in a target. The order of "

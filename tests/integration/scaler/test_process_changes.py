@@ -19,6 +19,7 @@ from service.outcome import Ok
 
 SOON = Deadline.after(3600)
 FOR_EVER = ("sleep", "1000")
+FINISHING = ("sh", "-c", "trap 'sleep 1; exit 0' TERM; while true; do sleep 0.1; done")
 STUBBORN = ("sh", "-c", "trap '' TERM; while true; do sleep 0.1; done")
 
 
@@ -125,14 +126,17 @@ def test_idle_workers_are_replaced_first(
     assert not {"term mail-1", "term mail-3"} & set(history(caplog)[: history(caplog).index("term mail-2")])
 
 
-def test_workers_that_are_replaced_have_their_old_grace(
-    mail: ProcessTarget, busy: BusyLookup, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("before", "after"), [(0.2, 600), (600, 0.2)], ids=["longer", "shorter"])
+def test_workers_that_are_replaced_have_the_longer_of_the_two_graces(
+    mail: ProcessTarget, busy: BusyLookup, caplog: pytest.LogCaptureFixture, before: float, after: float
 ) -> None:
-    mail.change(settings(*STUBBORN, grace_seconds=0.5), busy)
+    mail.change(settings(*FINISHING, grace_seconds=before), busy)
     mail.scale(0, 1, SOON)
     until_ready(mail, 1)
-    mail.change(settings(*FOR_EVER, grace_seconds=600), busy)
-    wait_until(lambda: "exit mail-1" in history(caplog), what="it was killed after half a second")
+    mail.change(settings(*FOR_EVER, grace_seconds=after), busy)
+    wait_until(lambda: "exit mail-1" in history(caplog), what="it has finished its job")
+    records: list[Any] = list(caplog.records)
+    assert [record.status for record in records if record.getMessage() == "worker exited"] == ["exit 0"]
 
 
 def test_settings_with_which_no_worker_can_start_end_no_worker(

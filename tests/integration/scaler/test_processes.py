@@ -317,6 +317,27 @@ def test_idle_workers_are_counted_where_every_job_has_a_name(target: TargetOf) -
         assert mail.idle(SOON) == (None if idle is None else Ok(idle))
 
 
+@pytest.mark.parametrize("answers", [True, False], ids=["it answers", "it hangs"])
+def test_a_scale_in_asks_once_for_the_busy_workers(target: TargetOf, *, answers: bool) -> None:
+    asked: list[float] = []
+
+    def busy(deadline: Deadline) -> WorkerJobs:
+        asked.append(deadline.remaining())
+        if not answers:
+            raise UnreadableError("timeout", "no answer in time")
+        return WorkerJobs({"mail-3": 1, "mail-2": 1}, complete=True)
+
+    mail = target(*FOR_EVER, busy=busy)
+    mail.scale(0, 3, SOON)
+    wait_until(lambda: workers(mail).ready == 3, what="all are ready")
+    mail.idle(Deadline.after(60))
+    assert mail.scale(3, 2, SOON) == Applied(2)
+    assert len(asked) == 1
+    assert mail.scale(2, 1, SOON) == Applied(1)  # it was not asked before this one
+    assert len(asked) == 2
+    assert asked[1] <= 2, "not as long as the other targets would have to wait for"
+
+
 def test_the_busy_workers_may_be_unknown(target: TargetOf, caplog: pytest.LogCaptureFixture) -> None:
     def broken(deadline: Deadline) -> WorkerJobs:
         raise UnreadableError("unreachable", "no idea")
@@ -381,6 +402,18 @@ def test_descendants_end_with_their_worker(
     assert running(family) == family
     mail.scale(1, 0, SOON)
     wait_until(lambda: running(family) == [], what="nobody is left")
+
+
+def test_a_crash_loop_is_reported_with_the_last_exit(
+    target: TargetOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scaler.targets.process.backoff", lambda failures: 0.05)
+    mail = target("sh", "-c", "exit 3")
+    mail.scale(0, 1, SOON)
+    assert workers(mail).crash_loop is None
+    wait_until(lambda: workers(mail).crash_loop is not None, what="it crashed five times")
+    often = "1 of 1 workers exited 5 times in a row soon after they started"
+    assert workers(mail).crash_loop == f"{often}, the last with exit 3"
 
 
 def test_descendants_of_a_crashed_worker_are_terminated_before_the_restart(

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 from lab.deadline import wait_until
 from scaler.configuration import Reloader, read_scaler_settings
 from scaler.run import Scaler
+from scaler.state.model import with_policy
 from scaler.step_result import TargetStep
 from service.outcome import Ok
 from tests.support.fake_prometheus import FakePrometheus
@@ -117,6 +119,24 @@ def test_a_changed_grace_in_the_file_starts_no_worker_again(
         pids = started(caplog, "mail")
         assert len(pids) == 4
         assert all(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_an_empty_file_ends_no_worker_and_an_unusable_policy_is_logged_once(
+    config: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with scaling(config, tmp_path) as scaler:
+        until(scaler, 4)
+        scaler.update(
+            lambda state: replace(state, operator=with_policy(state.operator, "mail", {"min_workers": 9}))
+        )
+        (tmp_path / "scaler.yml").write_text("")
+        wait_until(lambda: "changed settings refused" in caplog.text, what="it is refused", seconds=30)
+        steps = scaler.controller.counters.steps
+        wait_until(lambda: scaler.controller.counters.steps > steps + 3, what="steps go on", seconds=30)
+        assert counts(scaler) == (4, 4)
+        assert all(psutil.pid_exists(pid) for pid in started(caplog, "mail"))
+    events = [record.getMessage() for record in list(caplog.records)]
+    assert events.count("changed policy not usable") == 1
 
 
 def test_a_removed_target_ends_with_its_own_grace_while_the_others_are_scaled(

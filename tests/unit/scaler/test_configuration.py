@@ -58,6 +58,34 @@ def test_an_invalid_file_is_logged_once_and_the_previous_settings_stay(
     assert reloader.reload()
 
 
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "interval_seconds: 7\n", "interval_seconds: 7\ntargets: []\n"]
+)
+def test_a_file_that_has_no_targets_any_more_is_refused(
+    file: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    reloader = reloader_of(file)
+    before = reloader.current
+    file.write_text(text)
+    assert not reloader.reload()
+    assert not reloader.reload()
+    assert reloader.current is before
+    [record] = caplog.records
+    assert record.message == "changed settings refused, previous settings stay"
+    assert vars(record)["error"].startswith("settings: targets is empty now; the former ones go on")
+    file.write_text(GOOD.format(interval=6, most=8))
+    assert reloader.reload()
+
+
+def test_the_first_targets_may_come_later(file: Path) -> None:
+    file.write_text("interval_seconds: 7\n")
+    reloader = reloader_of(file)
+    file.write_text("interval_seconds: 8\n")
+    assert reloader.reload()
+    file.write_text(GOOD.format(interval=6, most=8))
+    assert reloader.reload()
+
+
 def test_settings_that_need_a_restart_are_logged(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     reloader = reloader_of(file)
     file.write_text("listen: :1\n" + GOOD.format(interval=5, most=8))

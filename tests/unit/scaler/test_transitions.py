@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from scaler.activity import Activity
+from scaler.commands.status import status_exit_code
 from scaler.config.settings import PolicySettings
 from scaler.model import Condition, Control, Decision, Missing, QueueSample, RunTimeP99, Workers
-from scaler.step_result import TargetStep
+from scaler.step_result import StepResult, TargetStep
 from scaler.transitions import known_conditions, transitions_of
+from scaler.views import scaler_view
 from service.outcome import Failed, Ok, Outcome
 
 
@@ -128,3 +130,17 @@ def test_metrics_that_are_missing_end_nothing_that_only_they_show() -> None:
     unseen = replace(a_step(READ, "Active"), sample=Missing("timeout", "too slow"))
     assert [transition.reason for transition in transitions_of(unseen, before)] == ["MetricsStale"]
     assert known_conditions(unseen, before) == before | {"MetricsStale"}
+
+
+def test_workers_that_crash_at_each_start_are_a_condition_and_not_ok() -> None:
+    why = "2 of 2 workers exited 5 times in a row soon after they started, the last with exit 3"
+    crashing = a_step(Ok(Workers(2, 0, crash_loop=why)), "Active")
+    assert crashing.conditions == {"Active", "CrashLoop"}
+    assert crashing.warnings == (why,)
+    [begun] = transitions_of(crashing, frozenset({"Active"}))
+    assert (begun.reason, begun.message, begun.trouble) == ("CrashLoop", why, True)
+    result = StepResult(0.0, 0.1, (crashing,))
+    view = scaler_view(result, version="1", uptime=1.0, actions=(), origins={})
+    assert status_exit_code(dict(view)) == 1
+    [ended] = transitions_of(a_step(READ, "Active"), frozenset({"Active", "CrashLoop"}))
+    assert ended.message == "no longer with workers that exit soon after each start"

@@ -45,6 +45,14 @@ def test_logfmt() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["time", "level", "event", "logger"])
+def test_a_figure_of_the_name_of_a_field_of_the_log_does_not_replace_it(name: str) -> None:
+    entry = record("scaled")
+    vars(entry)[name] = 1.5387
+    plain = json.loads(Formatter("json").format(record("scaled")))
+    assert json.loads(Formatter("json").format(entry)) == {**plain, f"{name}_": 1.5387}
+
+
 def test_json() -> None:
     line = Formatter("json").format(record("issue", issue="é\n", count=3))
     assert "\n" not in line

@@ -37,7 +37,7 @@ def test_the_four_needs_and_which_is_the_most() -> None:
     assert "jobs/s come" in text[3]
     assert text[4] == "workers start in 25 s; those of this decision help in 30 s"
     assert "is expected to wait" in text[5]
-    assert text[6] == "figures are 0.0 s old; conditions: Active"
+    assert text[6] == "figures are 0.1 s old; conditions: Active"
     needs = {line.split()[0]: line for line in text[8:12]}
     assert list(needs) == ["queue", "load", "due", "kept"]
     assert [name for name, line in needs.items() if "<- most" in line] == ["queue"]
@@ -117,3 +117,10 @@ def test_a_queue_finds_its_target() -> None:
     assert find_target_view(shown, "mail-retry")["name"] == "mailer"
     with pytest.raises(NoTargetError, match="targets: mailer"):
         find_target_view(shown, "video")
+
+
+def test_a_queue_is_found_without_its_hash_tag_and_one_of_several_targets_has_to_be_named() -> None:
+    shown = {"targets": [{"name": "a", "queues": ["{mail}", "x"]}, {"name": "b", "queues": ["x"]}]}
+    assert find_target_view(shown, "mail")["name"] == "a"
+    with pytest.raises(NoTargetError, match="x is served by a, b: name one of them"):
+        find_target_view(shown, "x")

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from scaler.commands.explain import explanation
+from scaler.commands.status import status_exit_code
 from scaler.commands.tables import scaling_table
+from scaler.config.settings import PolicySettings
+from scaler.model import Control, Decision, QueueSample, Workers
+from scaler.step_result import StepResult, TargetStep
+from scaler.views import scaler_view
+from service.outcome import Ok
 from tests.support.public_interface import FIXTURES
 
 
@@ -39,6 +46,38 @@ def test_in_english(view: dict[str, Any]) -> None:
     )
     assert override == "mail: 5 workers until 1970-01-01 00:00:02 UTC, by b: a"
     assert action == "1970-01-01 00:00:01 UTC mail 1 -> 5 (x)"
+
+
+@pytest.mark.parametrize(("age", "late"), [(14.0, False), (15.2, True), (None, False)])
+def test_a_last_step_that_is_long_ago_is_said_first_and_is_not_ok(
+    view: dict[str, Any], age: float | None, *, late: bool
+) -> None:
+    shown = view | {"step_age_seconds": age, "enabled": True, "dry_run": False, "leading": True}
+    first = "no step for 15 s, although one is due every 5 s: what follows is as old"
+    assert (lines(shown)[0] == first) == late
+    assert status_exit_code(shown) == late
+    [target] = view["targets"]
+    stream = io.StringIO()
+    Console(file=stream, width=250).print(explanation(shown, target))
+    assert stream.getvalue().startswith(first) == late
+
+
+def test_figures_age_with_the_step() -> None:
+    sample = QueueSample(at=1000.0, waiting=1, active=0)
+    step = TargetStep(
+        "mail",
+        ("mail",),
+        PolicySettings(),
+        1001.0,
+        Ok(Workers(1, 1)),
+        sample,
+        Control(),
+        Decision(1, 1, "x", "y"),
+    )
+    result = StepResult(1001.0, 0.5, (step,))
+    shown = scaler_view(result, version="1", uptime=1.0, actions=(), origins={}, interval=5.0, age=40.0)
+    assert shown["targets"][0]["metrics"]["age_seconds"] == 41.5
+    assert (shown["step_age_seconds"], shown["interval_seconds"]) == (40.0, 5.0)
 
 
 def test_in_indonesian(view: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,22 @@ def grown(count: int, at: float = 0.0) -> WorkerSlots:
     return slots
 
 
+def test_a_crash_loop_lasts_until_the_worker_is_steady() -> None:
+    slots = WorkerSlots(1.0, lambda failures: 2.0)
+    slots.resize(1, 0.0, {})
+    for number in range(5):
+        assert slots.crashing(10.0 * number) == 0
+        slots.mark_present(1)
+        slots.mark_started(1, 10.0 * number)
+        slots.mark_exited(1, 10.0 * number + 1)
+        slots.mark_reaped(1, 10.0 * number + 1)
+    assert slots.crashing(50.0) == 1
+    slots.mark_present(1)
+    slots.mark_started(1, 60.0)
+    assert slots.crashing(119.0) == 1
+    assert slots.crashing(120.0) == 0
+
+
 def test_requested_workers_are_due_until_there_is_a_process() -> None:
     slots = WorkerSlots(2.0, pause)
     assert (slots.requested, slots.due(0), slots.next_due(0)) == (0, [], None)
