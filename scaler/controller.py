@@ -18,7 +18,6 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.capacity import Demand, share
 from scaler.decision.concurrency_check import ExcessJobs, jobs_in_excess, most_jobs, update_excess
 from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
-from scaler.idle_answers import IdleAnswers
 from scaler.model import (
     Applied,
     Condition,
@@ -32,10 +31,11 @@ from scaler.model import (
 from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep
+from scaler.steps.idle_answers import IdleAnswers
+from scaler.steps.total_limit import within_limit
+from scaler.steps.turns import Turns, waits, with_last_turn
+from scaler.steps.warning_log import WarningLog
 from scaler.targets.base import Target
-from scaler.total_limit import within_limit
-from scaler.turns import Turns, waits, with_last_turn
-from scaler.warning_log import WarningLog
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog
 from service.outcome import Failed, Ok, Outcome

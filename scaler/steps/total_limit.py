@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from scaler.idle_answers import IdleAnswers
 from scaler.step_result import TargetStep, within_capacity
+from scaler.steps.idle_answers import IdleAnswers
 from scaler.targets.base import Target
 from service.outcome import Failed, Ok
 
