@@ -17,7 +17,6 @@ from scaler.activity import Activity, ActivityHistory
 from scaler.config.settings import PolicySettings
 from scaler.decision.capacity import Demand, share
 from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
-from scaler.idle_answers import IdleAnswers
 from scaler.model import (
     Applied,
     Condition,
@@ -32,6 +31,7 @@ from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep
 from scaler.targets.base import Target
+from scaler.targets.idle_answers import IdleAnswers
 from scaler.total_limit import within_limit
 from scaler.turns import Turns, waits, with_last_turn
 from service.clock import Deadline, monotonic, now

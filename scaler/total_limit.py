@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from scaler.idle_answers import IdleAnswers
 from scaler.step_result import TargetStep, within_capacity
 from scaler.targets.base import Target
+from scaler.targets.idle_answers import IdleAnswers
 from service.outcome import Failed, Ok
 
 
