@@ -31,11 +31,11 @@ from scaler.model import (
 from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.step_result import StepCounters, StepResult, TargetStep
-from scaler.steps.idle_answers import IdleAnswers
 from scaler.steps.total_limit import within_limit
 from scaler.steps.turns import Turns, waits, with_last_turn
 from scaler.steps.warning_log import WarningLog
 from scaler.targets.base import Target
+from scaler.targets.idle_answers import IdleAnswers
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog
 from service.outcome import Failed, Ok, Outcome

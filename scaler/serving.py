@@ -28,10 +28,12 @@ def targets_meant(targets: Sequence[T], name: str) -> list[T]:
     target names a queue so."""
     if meant_by_name := [target for target in targets if target.name == name]:
         return meant_by_name[:1]
-    named = {(target.prefix, queue): target for target in targets for queue in target.queues}
-    meant = queues_meant(name, (queue for queue in named if not is_glob(queue[1])))
+    queues = {(target.prefix, queue) for target in targets for queue in target.queues}
+    meant = queues_meant(name, sorted(queue for queue in queues if not is_glob(queue[1])))
     if meant:
-        return list({named[queue].name: named[queue] for queue in meant}.values())
+        return [
+            target for target in targets if any((target.prefix, queue) in meant for queue in target.queues)
+        ]
     for text in (name, f"{{{without_tag(name)}}}"):
         serving = [
             target

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from scaler.step_result import TargetStep, within_capacity
-from scaler.steps.idle_answers import IdleAnswers
 from scaler.targets.base import Target
+from scaler.targets.idle_answers import IdleAnswers
 from service.outcome import Failed, Ok
 
 
