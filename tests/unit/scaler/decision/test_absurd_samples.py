@@ -111,8 +111,8 @@ def policy(name: str, slots: int, *, known: bool = True) -> PolicySettings:
 
 
 def check(world: World, kind: str, at: int) -> None:
-    """Within a minute it is where it is without that sample, or 20 % from it; and never higher by more than 30 %
-    or two workers."""
+    """Within a minute it is where it is without that sample, or 20 % from it; and never higher by more than
+    30 % or two workers."""
     usual = world.numbers(at + 40)
     spoil = ONE_SCRAPE.get(kind)
     spoilt = replace(world, at=at, spoil=spoil, **FOR_GOOD.get(kind, {})).numbers(at + 40)
