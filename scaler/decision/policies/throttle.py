@@ -94,14 +94,16 @@ def _looked(throttle: Throttle, flow: Flow, sample: QueueSample, ready: ReadyWor
     begins = young and not 0 < sample.active <= max(before, default=0.0)  # they may not take jobs yet
     count = throttle.beside + (not begins) if beside else 0
     reached = sample.concurrency_limit is not None and sample.active >= sample.concurrency_limit
-    held = limit_seconds > 0 and slots > 0 and min(sample.active, busy_between(flow)) < FULL * slots
+    known = throttle.cap is not None  # any free slot is a sign of it, and that its window runs
+    enough = 1 - _FULL if known else FULL
+    held = limit_seconds > 0 and slots > 0 and min(sample.active, busy_between(flow)) < enough * slots
     closed = waiting > 0 and (reached or (count >= _SAMPLES if young else held))
     return replace(
         throttle,
         beside=count,
         full=throttle.full + 1 if waiting > 0 and free <= _FULL * slots else 0,
         seen=at if (beside and not young) or sample.paused or closed else throttle.seen,
-        closed=at if closed else throttle.closed,
+        closed=at if closed or (known and waiting > 0 and limit_seconds > 0) else throttle.closed,
         until=at + limit_seconds if closed else throttle.until,
         paused=sample.paused,
     )

@@ -94,6 +94,18 @@ def test_a_window_that_runs_while_all_slots_are_busy_is_no_limit() -> None:
             assert throttle.closed == 0.0
 
 
+def test_a_cap_goes_while_the_window_runs_where_all_slots_have_been_busy_for_two_minutes() -> None:
+    busy = [Look(12.0, busy=12.0, closed=3000.0)]
+    assert last(SEEN + busy * 20).cap is not None
+    assert last(SEEN + busy * 27).cap is None
+
+
+def test_a_limit_that_is_known_is_told_by_its_window_beside_slots_that_are_nearly_full() -> None:
+    """After ten minutes in which no sample shows clearly free slots."""
+    nearly = [Look(12.0, busy=11.0, closed=0.5)] * 130
+    assert last(SEEN + nearly).cap is not None
+
+
 def test_a_burst_into_a_window_that_runs_is_no_limit() -> None:
     """The slots were not busy before the jobs came, as there were none."""
     before = [Look(0.0, waiting=0.0, closed=3000.0)] * 20
