@@ -156,10 +156,12 @@ def test_scaling_keys_that_the_policy_does_not_read_are_named(tmp_path: Path) ->
     )
     done = run("scaling", "start", "--check-config", "--config", str(file))
     assert (done.returncode, done.stdout) == (0, "the settings are valid: 1 target\n")
-    assert [line.split(" is ignored")[0] for line in done.stderr.splitlines()] == [
+    *ignored, conflict = done.stderr.splitlines()
+    assert [line.split(" is ignored")[0] for line in ignored] == [
         f"scaling: warning: targets[0].scale_down_threshold ({file}, line 6)",
         f"scaling: warning: targets[0].scale_up_threshold ({file}, line 5)",
     ]
+    assert "no job should wait over 30 s (wait_slo_seconds), but nothing is changed for 120 s" in conflict
     printed = run("scaling", "start", "--print-config", "--config", str(file)).stdout
     assert "cooldown_seconds: 120" in printed
     file.write_text(file.read_text() + "  policy: threshold\n")

@@ -152,7 +152,7 @@ def test_an_invalid_answer_of_an_exporter(answer: object) -> None:
         ({"workers": {"mail-a": 1}, "unnamed": 0, "cut_off": True}, None),
         ({"workers": {"mail-a": 1}}, None),
         ({"workers": {"mail-a": 1, "laptop": 1}, "unnamed": 0, "cut_off": False}, None),
-        ({"workers": {f"mail-{n}": 1 for n in range(9)}, "unnamed": 0, "cut_off": False}, 0),
+        ({"workers": {f"mail-{n}": 1 for n in range(9)}, "unnamed": 0, "cut_off": False}, -4),
     ],
 )
 def test_idle_workers_are_known_if_every_job_has_the_name_of_one(
