@@ -6,9 +6,7 @@ The expositions are fixed texts that a test changes; a real exporter is where th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ from scaler.decision.step import TargetMemory, step
 from scaler.model import Control, Decision, Missing, Observation, QueueSample, TargetMetrics
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from service.clock import Deadline, now
+from tests.support.exposition import exposing
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -31,6 +30,10 @@ class Exposition:
     def __init__(self) -> None:
         self.text: str | None = ""
         self.scrapes = 0
+
+    def __call__(self) -> str | None:
+        self.scrapes += 1
+        return self.text
 
     def publish(
         self, *queues: tuple[str, dict[str, float]], up: int = 1, info: str = "", start: int = 1
@@ -56,36 +59,11 @@ class Exposition:
         self.text = "\n".join(lines) + "\n"
 
 
-@contextmanager
-def serving(exposition: Exposition) -> Iterator[str]:
-    """The address at which it is exposed."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            exposition.scrapes += 1
-            self.send_response(503 if exposition.text is None else 200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write((exposition.text or "").encode())
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 class World:
     """Expositions, the Prometheus that scrapes them every second, and the metrics of the target `t`."""
 
     def __init__(self, stack: ExitStack, expositions: list[Exposition], queues: list[str]) -> None:
-        addresses = [stack.enter_context(serving(exposition)) for exposition in expositions]
+        addresses = [stack.enter_context(exposing(exposition)) for exposition in expositions]
         self.expositions = expositions
         targets = ", ".join(repr(address) for address in addresses)
         self.prometheus: Prometheus = stack.enter_context(

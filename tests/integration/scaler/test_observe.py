@@ -6,9 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -29,6 +27,7 @@ from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, combine
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
+from tests.support.exposition import exposing
 from tests.support.observers import MAIL, ObserverOf, mail, missing, observe
 
 pytestmark = pytest.mark.timeout(120)  # up to 15 s alone, of scrapes and their ages
@@ -361,30 +360,6 @@ def test_an_exporter_that_is_gone_leaves_no_numbers(
 def is_missing(observer: Observer) -> Missing | None:
     sample = mail(observer)
     return sample if isinstance(sample, Missing) else None
-
-
-@contextmanager
-def exposing(text: str) -> Iterator[str]:
-    """The address of something that exposes a fixed text."""
-
-    class Fixed(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Fixed) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_a_value_that_prometheus_still_returns_is_as_old_as_its_scrape(observer: ObserverOf) -> None:

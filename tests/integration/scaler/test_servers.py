@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,33 +11,10 @@ from lab.prometheus import Prometheus, start_prometheus
 from scaler.model import QueueSample
 from scaler.prometheus.promql import DEFAULT_QUERIES
 from service.clock import now
+from tests.support.exposition import exposing
 from tests.support.observers import ObserverOf, mail, observe
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@contextmanager
-def exposing(text: str) -> Iterator[str]:
-    """The address of something that exposes a fixed text."""
-
-    class Fixed(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Fixed) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def counts(queue: str, waiting: int, *, age: float | None = None) -> str:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.trial.recording import COLUMNS, JobTimes, Look, Recording, changes, row, summary_of
+from bench.programs import JobTimes
+from bench.trial.recording import COLUMNS, Look, Recording, changes, row, summary_of
 from bench.trial.scenarios import Disturbance, Plant, Scenario
 
 SCENARIO = Scenario("small", "", 1.0, 1.0, (), seconds=100, lead=20)

@@ -8,8 +8,9 @@ from random import Random
 
 import pytest
 
+from bench.faults.outcome import Look, Outcome, findings, usable
 from bench.faults.plan import EVERY, LOADS, SECONDS, Fault, arrivals, excused, faults
-from bench.faults.verdict import JobTimes, Look, Outcome, findings, usable
+from bench.programs import JobTimes
 
 LOAD = LOADS[0]
 PAUSE = Fault("pause", LOAD.name, 100.0, 130.0)
