@@ -14,10 +14,48 @@ from typing import Any, Final
 
 import httpx
 
+from lab.cluster import LocalCluster
 from lab.ports import free_port
 from lab.process import ChildProcess
+from lab.redis import RedisServer
 
 ROOT: Final = Path(__file__).parents[1]
+
+_SCRAPES: Final = """
+scrape_configs:
+  - job_name: oxherd
+    scrape_interval: {interval}s
+    scrape_timeout: {interval}s
+    static_configs: [{{targets: {exporters}}}]
+"""
+_TIMES: Final = """
+local times = {}
+for _, id in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do
+  local at = redis.call('hmget', 'bull:' .. ARGV[1] .. ':' .. id, 'timestamp', 'processedOn', 'finishedOn')
+  times[#times + 1] = at[1] .. ' ' .. at[2] .. ' ' .. at[3]
+end
+return times
+"""
+
+
+def scrapes(interval: float, *exporters: str) -> str:
+    """The configuration of a Prometheus that scrapes exporters (host:port) every `interval` s."""
+    return _SCRAPES.format(interval=interval, exporters=json.dumps(exporters))
+
+
+@dataclass(frozen=True, slots=True)
+class JobTimes:
+    """By BullMQ's own clock, in seconds from a beginning."""
+
+    added: float
+    taken: float
+    finished: float
+
+
+def job_times(redis: RedisServer | LocalCluster, queue: str, began: float) -> tuple[JobTimes, ...]:
+    """Of the jobs that are completed; `began`: the unix time from which they count."""
+    done = redis.cli("eval", _TIMES, 1, f"bull:{queue}:completed", queue).splitlines()
+    return tuple(JobTimes(*(int(ms) / 1000 - began for ms in line.split())) for line in done)
 
 
 class Program:

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
+from bench.faults.outcome import Outcome, findings, late
 from bench.faults.plan import LOADS, Fault, arrivals, faults
-from bench.faults.verdict import Outcome, findings, late
 from bench.faults.world import World, begin, running_world
 
 _RECORDS = TypeAdapter(tuple[list[Fault], list[Outcome]])

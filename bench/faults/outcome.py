@@ -8,20 +8,12 @@ from math import ceil
 from typing import Final
 
 from bench.faults.plan import INTERVAL, SLO, START, START_COST, Fault, Load, affected, excused
+from bench.programs import JobTimes
 
 _AFTER: Final = START[1] + 2 * INTERVAL
 """Seconds after a fault's end: until a scrape and a decision have seen it, and a worker has started."""
 _HELD: Final = START_COST + _AFTER + 2 * INTERVAL
 """Seconds that a worker may stay after jobs could have used it."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobTimes:
-    """By BullMQ's own clock, in seconds from the beginning."""
-
-    added: float
-    taken: float
-    finished: float
 
 
 @dataclass(frozen=True, slots=True)

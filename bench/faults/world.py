@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import httpx
 
+from bench.faults.outcome import Look, Outcome
 from bench.faults.plan import GRACE, INTERVAL, LOADS, SLO, START, START_COST, Arrival, Fault, Load
-from bench.faults.verdict import JobTimes, Look, Outcome
-from bench.programs import ROOT, Program, running_scaler, status_of, worker_runs
+from bench.programs import ROOT, Program, job_times, running_scaler, scrapes, status_of, worker_runs
 from exporter.bullmq.streams.events import COUNTS
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
@@ -25,21 +25,6 @@ _JUMP: Final = 1_000_000
 _PATIENCE: Final = 90.0
 """Seconds to wait for BullMQ: a shard hangs, or is failed over."""
 _NODE_TIMEOUT_MS: Final = 15_000  # a shard that hangs is not failed over
-_SCRAPES: Final = """
-scrape_configs:
-  - job_name: oxherd
-    scrape_interval: {interval}s
-    scrape_timeout: {interval}s
-    static_configs: [{{targets: [{exporters}]}}]
-"""
-_TIMES: Final = """
-local times = {}
-for _, id in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do
-  local at = redis.call('hmget', 'bull:' .. ARGV[1] .. ':' .. id, 'timestamp', 'processedOn', 'finishedOn')
-  times[#times + 1] = at[1] .. ' ' .. at[2] .. ' ' .. at[3]
-end
-return times
-"""
 
 
 @dataclass
@@ -102,12 +87,11 @@ class World:
 
     def outcome(self, load: Load) -> Outcome:
         """What has happened to a load's jobs and workers."""
-        done = self.cluster.cli("eval", _TIMES, 1, f"bull:{load.queue}:completed", load.queue).splitlines()
         ran = self.cluster.cli("lrange", f"ran:{load.queue}", 0, -1).split()
         runs = [run for run in worker_runs(self.scaler.log) if run.worker.startswith(f"{load.name}-")]
         return Outcome(
             load,
-            [JobTimes(*(int(ms) / 1000 - self.began for ms in line.split())) for line in done],
+            job_times(self.cluster, load.queue, self.began),
             self.looks[load.name],
             added=self.added[load.name],
             failed=self.bullmq.counts(load.queue).get("failed", 0),
@@ -135,9 +119,8 @@ def running_world(folder: Path) -> Iterator[World]:
             program = Program("exporter", _exporter(cluster, state), folder, f"exporter-{number}")
             undo.callback(program.stop)
             exporters.append(program)
-        addresses = ", ".join(json.dumps(program.address) for program in exporters)
-        scrapes = _SCRAPES.format(interval=INTERVAL, exporters=addresses)
-        prometheus = undo.enter_context(start_prometheus(scrapes))
+        scraped = scrapes(INTERVAL, *(program.address for program in exporters))
+        prometheus = undo.enter_context(start_prometheus(scraped))
         prometheus.wait_for(f"count(bullmq_job_completed_total) == {len(exporters) * len(LOADS)}")
         settings = _scaler(cluster, prometheus, exporters[0], folder)
         status, scaler = undo.enter_context(running_scaler(settings, folder))

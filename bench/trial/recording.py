@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from bench.programs import JobTimes
 from bench.trial.scenarios import Plant, Scenario, takeable
 
 COLUMNS: Final = (
@@ -19,15 +20,6 @@ COLUMNS: Final = (
     "starts",
     "most workers",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class JobTimes:
-    """By BullMQ's own clock."""
-
-    added: float
-    taken: float
-    finished: float
 
 
 @dataclass(frozen=True, slots=True)

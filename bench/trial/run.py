@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import httpx
 
-from bench.programs import ROOT, running_exporter, running_scaler, status_of, worker_runs
-from bench.trial.recording import JobTimes, Look, Recording
+from bench.programs import ROOT, job_times, running_exporter, running_scaler, scrapes, status_of, worker_runs
+from bench.trial.recording import Look, Recording
 from bench.trial.scenarios import Arrival, Plant, Scenario, arrivals
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
@@ -28,21 +28,6 @@ QUEUE: Final = "mail"
 TARGET: Final = "mailer"
 _RUN_KEY: Final = "trial:run_ms"
 _DONE_SECONDS: Final = 240.0
-_SCRAPES: Final = """
-scrape_configs:
-  - job_name: oxherd
-    scrape_interval: {interval}s
-    scrape_timeout: {interval}s
-    static_configs: [{{targets: ["{exporter}"]}}]
-"""
-_TIMES: Final = """
-local times = {}
-for _, id in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do
-  local at = redis.call('hmget', 'bull:' .. ARGV[1] .. ':' .. id, 'timestamp', 'processedOn', 'finishedOn')
-  times[#times + 1] = at[1] .. ' ' .. at[2] .. ' ' .. at[3]
-end
-return times
-"""
 
 
 @dataclass
@@ -75,13 +60,12 @@ def run(scenario: Scenario, plant: Plant) -> Recording:
         finally:
             world.ended.set()
             watcher.join()
-        done = world.redis.cli("eval", _TIMES, 1, f"bull:{QUEUE}:completed", QUEUE).splitlines()
-        times = [JobTimes(*(int(ms) / 1000 - world.began for ms in line.split())) for line in done]
+        times = job_times(world.redis, QUEUE, world.began)
         ran = world.redis.cli("lrange", f"ran:{QUEUE}", 0, -1).split()
         return Recording(
             scenario,
             plant,
-            tuple(times),
+            times,
             tuple(world.looks),
             tuple((began, end) for _, began, end in _workers(world)),
             lost=len(jobs) - len(times),
@@ -99,8 +83,7 @@ def _world(scenario: Scenario, plant: Plant) -> Iterator[_World]:
             running_exporter(_exporter_settings(redis.url), home) as exporter,
         ):
             bullmq.counts(QUEUE)  # creates the queue
-            scrapes = _SCRAPES.format(interval=plant.interval, exporter=exporter)
-            with start_prometheus(scrapes) as prometheus:
+            with start_prometheus(scrapes(plant.interval, exporter)) as prometheus:
                 prometheus.wait_for(f'bullmq_job_completed_total{{queue="{QUEUE}"}}')
                 settings = _settings(plant, redis.address, prometheus.url, exporter, home)
                 with running_scaler(settings, home) as (status, scaler):
