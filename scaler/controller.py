@@ -160,6 +160,7 @@ class Controller:
         self._activities = {name: history for name, history in self._activities.items() if name in names}
         self._recalled = {name: learned for name, learned in self._recalled.items() if name in names}
         self._excess = {name: excess for name, excess in self._excess.items() if name in names}
+        self._workers = {name: number for name, number in self._workers.items() if name in names}
         for target_step in steps:
             if isinstance(target_step.acted, Applied):
                 self._workers[target_step.name] = target_step.acted.workers

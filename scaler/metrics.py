@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -12,20 +12,7 @@ from scaler.model import Condition, Missing, Workers
 from scaler.step_result import StepCounters, StepResult, TargetStep
 from service.outcome import Ok
 
-CONDITIONS: Final[tuple[Condition, ...]] = (
-    "Active",
-    "Paused",
-    "Overridden",
-    "MetricsStale",
-    "TargetNotFound",
-    "Forbidden",
-    "Contested",
-    "Resting",
-    "AtMax",
-    "GraceTooShort",
-    "ConcurrencyMismatch",
-    "CrashLoop",
-)
+CONDITIONS: Final[tuple[Condition, ...]] = get_args(Condition)
 
 LabelledValue: TypeAlias = tuple[tuple[str, ...], float]
 

@@ -22,7 +22,7 @@ class QueueSample:
     `limit_seconds`: until a rate limit lets jobs start
     again, 0 while it does, None: there is no limit, or it is not known; `created`: unix time since when the
     totals count the same jobs, so that those of another `created` do not continue them (None: not known);
-    `joined`: since then, the jobs of queues that came into sight less those of queues that went out of it: by
+    `joined`: since then, the jobs of queues that appeared less those of queues that disappeared: by
     so much the jobs that wait or run have changed though none came or ended (None: by nothing);
     `concurrency_limit`: jobs that all workers together may run at once, None: as many as there are slots;
     `largest_share`: of the jobs that wait or run, the part that are of one queue at most, above 0 up to 1

@@ -118,9 +118,9 @@ def combine(
     if missing is not None:
         return missing
     present = [sample for sample in samples.values() if isinstance(sample, QueueSample)]
-    waits = [sample.oldest_waiting for sample in present if sample.oldest_waiting is not None]
     if len(present) == 1:
         return present[0]
+    waits = [sample.oldest_waiting for sample in present if sample.oldest_waiting is not None]
     limit_seconds, behind = _rate_limit(present)
     concurrency_limit, beyond = _concurrency_limit(dict(zip(samples, present, strict=True)), usable)
     held = [min(sample.runnable, max(pair)) for sample, *pair in zip(present, behind, beyond, strict=True)]
@@ -146,7 +146,7 @@ def combine(
         limit_seconds=limit_seconds,
         concurrency_limit=concurrency_limit,
         largest_share=_largest_share(present),
-        largest_active=max(sample.active for sample in present) if len(present) > 1 else None,
+        largest_active=max(sample.active for sample in present),
     )
 
 
@@ -161,7 +161,7 @@ def missing_of(samples: Mapping[QueueKey, QueueSample | Missing]) -> Missing | N
 
 def _largest_share(samples: Sequence[QueueSample]) -> float | None:
     inside = [sample.runnable + sample.active for sample in samples]
-    return max(inside) / sum(inside) if len(inside) > 1 and sum(inside) > 0 else None
+    return max(inside) / sum(inside) if sum(inside) > 0 else None
 
 
 def _rate_limit(samples: Sequence[QueueSample]) -> tuple[float | None, list[float]]:

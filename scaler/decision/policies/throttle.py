@@ -150,10 +150,10 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
             same = max(active) <= most and (not told or expected <= _SAME * mean)
         else:
             same = throttle.workers > 0 and not told and 0 < expected <= _SAME * min(active)
-        taken: float | None = max(1.0, mean / ready.most)
-        less = max(1.0, mean / ready.most) * _SAME < ready.slots
+        each = max(1.0, mean / ready.most)
+        less = each * _SAME < ready.slots
         if same and not throttle.paused and (less or not told):
-            taken = taken if less else throttle.taken
+            taken = each if less else throttle.taken
             return Throttle(seen=throttle.seen, closed=throttle.closed, until=throttle.until, taken=taken)
         throttle = replace(throttle, workers=now, per_worker=mean / now)
     if not told and 0 < throttle.workers <= max(1, ready.least):  # fewer there cannot be: one more shows it
