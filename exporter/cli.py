@@ -52,10 +52,12 @@ def start(listen: str | None, config: str | None, *, check_config: bool, print_c
     if print_config:
         _print(loaded.model)
     elif check_config:
+        from exporter.commands.doctor import show_watched
         from exporter.config.notices import exporter_notices
 
         show_notices(_PROGRAM, exporter_notices(loaded, os.environ))
         click.echo("the settings are valid")
+        show_watched(loaded)
     else:
         _run(loaded)
 
@@ -104,6 +106,28 @@ def redis(**options: Any) -> None:
 def queues(**options: Any) -> None:
     """The queues: jobs by state, workers, oldest wait, load. The exit code is for the queues only."""
     _show("queues", **options)
+
+
+@main.command()
+@json_option
+@_config_option
+@click.option(
+    "--timeout",
+    "seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1, max=600),
+    default=10.0,
+    help="Time for all of it.  [10]",
+)
+def doctor(*, config: str | None, as_json: bool, seconds: float) -> None:
+    """Look once at settings, Redis, queues, Prometheus and scaler: what will bite, and the fix.
+
+    Run it with the environment of the exporter. Exit code: 0 nothing, 1 warnings, 2 something is wrong or
+    cannot be seen.
+    """
+    from exporter.commands.doctor import run_doctor
+
+    sys.exit(run_doctor(_settings(config, every_error=True), os.environ, seconds=seconds, as_json=as_json))
 
 
 # --- start -----------------------------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+"""Looks once: Redis, Prometheus and the scaler at the same time, all within one deadline."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from exporter.config.notices import exporter_notices
+from exporter.config.settings import ExporterSettings
+from exporter.doctor.examination import Examination, RedisLook
+from exporter.doctor.peer_readers import read_prometheus, read_scaler
+from exporter.doctor.redis_reader import read_redis
+from service.clock import Deadline
+from service.config.load import Loaded
+from service.outcome import Failed, Ok, Outcome, UnreadableError
+from service.web.status_client import key_from_settings
+
+T = TypeVar("T")
+_LATE: Final = Failed("timeout", "not read in time")
+
+
+def examine(loaded: Loaded[ExporterSettings], environ: Mapping[str, str], deadline: Deadline) -> Examination:
+    """Everything that can be read until the deadline; the rest is Failed, or None without its URL."""
+    api = loaded.model.api
+    redis: Future[Outcome[RedisLook]] = _begin("redis", partial(read_redis, loaded.model, deadline))
+    prometheus = api.prometheus_url and _begin(
+        "prometheus", partial(read_prometheus, api.prometheus_url, deadline)
+    )
+    scaler = api.scaler_url and _begin(
+        "scaler", partial(read_scaler, api.scaler_url, key_from_settings(api), deadline)
+    )
+    parts: list[Future[Any]] = [part for part in (redis, prometheus, scaler) if part]
+    wait(parts, deadline.remaining())
+    return Examination(
+        loaded=loaded,
+        notices=tuple(exporter_notices(loaded, environ)),
+        redis=_result(redis),
+        prometheus=_result(prometheus) if prometheus else None,
+        scaler=_result(scaler) if scaler else None,
+    )
+
+
+def _begin(name: str, read: Callable[[], T]) -> Future[Outcome[T]]:
+    """In a daemon thread: what hangs in the kernel must not block the exit of the process."""
+    future: Future[Outcome[T]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(Ok(read()))
+        except UnreadableError as error:
+            future.set_result(Failed(error.kind, str(error)))
+        except Exception as error:  # noqa: BLE001  # a bug in one part must not hide the others
+            future.set_result(Failed("error", f"{type(error).__name__}, a bug in this command"))
+
+    threading.Thread(target=run, name=f"doctor:{name}", daemon=True).start()
+    return future
+
+
+def _result(future: Future[Outcome[T]]) -> Outcome[T]:
+    return future.result() if future.done() else _LATE
