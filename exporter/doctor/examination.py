@@ -49,18 +49,24 @@ class EventStream:
 
 @dataclass(frozen=True)
 class RedisLook:
-    """The deployment, and the queues in it under any prefix. `searched`: the whole of Redis was. `user` is
-    the one that was logged in."""
+    """The deployment, and the queues in it under any prefix. `refused` are those that the
+    user may not read, `searched`: the whole of Redis was. `user` is the one that was logged in."""
 
     state: RedisState
     user: str = "default"
     configs: Mapping[str, ServerConfig] = field(default_factory=dict)
     missing: Mapping[str, tuple[Missing, ...]] = field(default_factory=dict)
     queues: tuple[QueueId, ...] = ()
+    refused: tuple[QueueId, ...] = ()
     search: Search = field(default_factory=Search)
     searched: bool = True
     kept: Mapping[QueueId, KeptJobs] = field(default_factory=dict)
     streams: Mapping[QueueId, EventStream] = field(default_factory=dict)
+
+    @property
+    def found(self) -> tuple[QueueId, ...]:
+        """All queues, also those that the user may not read."""
+        return tuple(sorted({*self.queues, *self.refused}))
 
     @property
     def masters(self) -> dict[str, NodeReading]:
@@ -156,6 +162,6 @@ class Examination:
         bullmq = self.settings.bullmq
         return tuple(
             queue
-            for queue in (self.look.queues if self.look else ())
+            for queue in (self.look.found if self.look else ())
             if (not bullmq.prefixes or queue.prefix in bullmq.prefixes) and is_selected(queue, bullmq.queues)
         )

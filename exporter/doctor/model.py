@@ -37,7 +37,7 @@ class Diagnosis:
     verdict: Verdict
     seen: Message
     effect: Message | None = None
-    fix: Fix | None = None
+    fixes: tuple[Fix, ...] = ()
 
     @property
     def link(self) -> str:
@@ -50,7 +50,7 @@ class Diagnosis:
             "verdict": self.verdict,
             "seen": translator.render(self.seen),
             "effect": translator.render(self.effect) if self.effect else None,
-            "fix": {"place": self.fix.place, "lines": list(self.fix.lines)} if self.fix else None,
+            "fixes": [{"place": fix.place, "lines": list(fix.lines)} for fix in self.fixes],
             "link": self.link,
         }
 

@@ -31,7 +31,7 @@ _SEARCH_SHARE: Final = 0.6  # of what is left then, for the search of queues
 _MOST_QUEUES: Final = 500  # that are read
 _SAMPLED_QUEUES: Final = 5  # whose kept jobs are weighed
 _SAMPLED_JOBS: Final = 5  # of a queue and a state
-_SAMPLES: Final = 5  # of MEMORY USAGE: fields of a job
+_SAMPLES: Final = 64  # of MEMORY USAGE: more than a job has fields, or its data may be left out
 _SAMPLED_STREAMS: Final = 20
 _LARGEST_ENTRY: Final = 16 << 10  # bytes of a stream's mean entry, above which its ends are not read
 _DEFAULT_QUEUE: Final = QueueId("bull", "oxherd-doctor")
@@ -60,6 +60,7 @@ def _read(deployment: Deployment, settings: ExporterSettings, deadline: Deadline
         configs=configs,
         missing=_missing(deployment, settings, state, known, deadline),
         queues=known.queues,
+        refused=_refused(known),
         search=known.search,
         searched=known.complete,
         kept=kept,
@@ -173,9 +174,14 @@ def _needs(
 def _one_of_each_prefix(settings: ExporterSettings, known: KnownQueues) -> list[QueueId]:
     """A queue for each prefix that is watched: the ACL may allow some of them."""
     prefixes = settings.bullmq.prefixes
-    found = {queue.prefix: queue for queue in (*known.search.refused, *known.queues)}
+    found = {queue.prefix: queue for queue in (*_refused(known), *known.queues)}
     wanted = prefixes or tuple(found) or (_DEFAULT_QUEUE.prefix,)
     return [found.get(prefix, QueueId(prefix, _DEFAULT_QUEUE.name)) for prefix in wanted[:10]]
+
+
+def _refused(known: KnownQueues) -> tuple[QueueId, ...]:
+    unread = (queue for queue, failed in known.unread.items() if failed.kind == "refused")
+    return tuple(sorted({*known.search.refused, *unread}))
 
 
 # --- the queues ------------------------------------------------------------------------------------------

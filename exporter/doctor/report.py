@@ -77,9 +77,9 @@ def _item(diagnosis: Diagnosis, translator: Translator, width: int) -> Iterator[
 
 
 def _fix(diagnosis: Diagnosis, translator: Translator) -> Iterator[str]:
-    if diagnosis.fix is not None:
-        yield f"{_INDENT}{translator.render(_place(diagnosis.fix.place))}"
-        yield from (f"{_INDENT * 2}{printable(line)}" for line in diagnosis.fix.lines)
+    for fix in diagnosis.fixes:
+        yield f"{_INDENT}{translator.render(_place(fix.place))}"
+        yield from (f"{_INDENT * 2}{printable(line)}" for line in fix.lines)
 
 
 def _wrapped(text: str, indent: str, width: int, *, hanging: str = "") -> list[str]:

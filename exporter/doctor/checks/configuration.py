@@ -38,7 +38,7 @@ def check_watched(examination: Examination) -> Iterator[Diagnosis]:
             "wrong",
             Message("doctor.watched.off", setting=setting),
             Message("doctor.watched.off_effect"),
-            set_variable("ENABLE_SYSTEM_MONITORING", "true"),
+            (set_variable("ENABLE_SYSTEM_MONITORING", "true"),),
         )
 
 
@@ -56,15 +56,15 @@ def _of_notice(notice: Notice, examination: Examination) -> Diagnosis:
     fix = _without(notice.variable, examination)
     if notice.reason:
         seen = Message("doctor.variables.ignored", variable=notice.variable, reason=notice.reason)
-        return Diagnosis("variables", "warning", seen, Message("doctor.variables.ignored_effect"), fix)
+        return Diagnosis("variables", "warning", seen, Message("doctor.variables.ignored_effect"), (fix,))
     seen = Message("doctor.variables.misspelt", variable=notice.variable, meant=notice.meant)
     path = EXPORTER_VARIABLES.get(notice.meant, "")
     if not path or examination.loaded.is_set(path):
         effect = Message("doctor.variables.misspelt_other", meant=notice.meant)
-        return Diagnosis("variables", "warning", seen, effect, fix)
+        return Diagnosis("variables", "warning", seen, effect, (fix,))
     effect = Message("doctor.variables.misspelt_effect", meant=notice.meant)
     lines = (f'export {notice.meant}="${notice.variable}"', f"unset {notice.variable}")
-    return Diagnosis("variables", "warning", seen, effect, Fix("environment", lines))
+    return Diagnosis("variables", "warning", seen, effect, (Fix("environment", lines),))
 
 
 def _without(name: str, examination: Examination) -> Fix:

@@ -60,7 +60,7 @@ def check_scrape(examination: Examination) -> Iterator[Diagnosis]:
                 "doctor.scrape.failing", instance=target.instance, job=target.job, error=target.error or "?"
             ),
             Message("doctor.scrape.effect"),
-            Fix("shell", (f"curl -sS http://{target.instance}/healthz",)),
+            (Fix("shell", (f"curl -sS http://{target.instance}/healthz",)),),
         )
     elif not ours:
         yield Diagnosis(
@@ -68,7 +68,7 @@ def check_scrape(examination: Examination) -> Iterator[Diagnosis]:
             "wrong",
             Message("doctor.scrape.none", targets=len(look.targets)),
             Message("doctor.scrape.effect"),
-            Fix("prometheus", _scrape_lines(examination)),
+            (Fix("prometheus", _scrape_lines(examination)),),
         )
     else:
         yield from _scraped(ours, targets)
@@ -88,7 +88,12 @@ def check_rules(examination: Examination) -> Iterator[Diagnosis]:
             "wrong",
             Message("doctor.rules.absent", alerts=first_few(absent), count=len(absent)),
             Message("doctor.rules.effect"),
-            Fix("prometheus", ("rule_files:", "  - rules/oxherd.yml  # deploy/prometheus/rules/oxherd.yml")),
+            (
+                Fix(
+                    "prometheus",
+                    ("rule_files:", "  - rules/oxherd.yml  # deploy/prometheus/rules/oxherd.yml"),
+                ),
+            ),
         )
         return
     broken = [alert for alert in loaded.values() if alert.error]
@@ -109,7 +114,7 @@ def check_rules(examination: Examination) -> Iterator[Diagnosis]:
                 "doctor.rules.job", selected=", ".join(sorted(selected)), scraped=", ".join(sorted(jobs))
             ),
             Message("doctor.rules.job_effect"),
-            Fix("prometheus", ("scrape_configs:", f"  - job_name: {min(selected)}")),
+            (Fix("prometheus", ("scrape_configs:", f"  - job_name: {min(selected)}")),),
         )
     elif not broken:
         yield Diagnosis("rules", "good", Message("doctor.rules.good", count=len(loaded)))
@@ -133,7 +138,7 @@ def check_alertmanager(examination: Examination) -> Iterator[Diagnosis]:
             "wrong",
             Message("doctor.alertmanager.none"),
             Message("doctor.alertmanager.effect"),
-            Fix("prometheus", lines),
+            (Fix("prometheus", lines),),
         )
         return
     unreached = [manager for manager in look.alertmanagers if _is_unreached(manager)]
@@ -143,7 +148,7 @@ def check_alertmanager(examination: Examination) -> Iterator[Diagnosis]:
             "warning" if len(unreached) < len(look.alertmanagers) else "wrong",
             Message("doctor.alertmanager.unreached", url=manager.url),
             Message("doctor.alertmanager.effect"),
-            Fix("shell", (f"curl -sS {manager.url}/-/ready",)),
+            (Fix("shell", (f"curl -sS {manager.url}/-/ready",)),),
         )
     if not unreached:
         urls = ", ".join(manager.url for manager in look.alertmanagers)
@@ -159,7 +164,7 @@ def check_scaler(examination: Examination) -> Iterator[Diagnosis]:
             "unchecked",
             Message("doctor.scaler.no_url"),
             None,
-            set_variable("SCALER_URL", "http://localhost:9878"),
+            (set_variable("SCALER_URL", "http://localhost:9878"),),
         )
         return
     if isinstance(outcome, Failed):
@@ -168,7 +173,7 @@ def check_scaler(examination: Examination) -> Iterator[Diagnosis]:
             "wrong",
             Message("doctor.scaler.unread", reason=outcome.message),
             Message("doctor.scaler.unread_effect"),
-            Fix("shell", ("scaling status",)),
+            (Fix("shell", ("scaling status",)),),
         )
         return
     results = [result for target in outcome.value for result in _of_target(target, examination)]
@@ -195,7 +200,7 @@ def _without_prometheus(examination: Examination, check: str) -> Iterator[Diagno
                 "wrong",
                 Message("doctor.scrape.unread", reason=outcome.message),
                 Message("doctor.scrape.unread_effect"),
-                Fix("shell", (f"curl -sS {examination.settings.api.prometheus_url}/-/ready",)),
+                (Fix("shell", (f"curl -sS {examination.settings.api.prometheus_url}/-/ready",)),),
             )
         else:
             yield Diagnosis(check, "unchecked", Message("doctor.prometheus.silent"))
@@ -205,7 +210,7 @@ def _without_prometheus(examination: Examination, check: str) -> Iterator[Diagno
             "warning",
             Message("doctor.scrape.no_url"),
             Message("doctor.scrape.no_url_effect"),
-            set_variable("PROMETHEUS_URL", "http://localhost:9090"),
+            (set_variable("PROMETHEUS_URL", "http://localhost:9090"),),
         )
     else:
         yield Diagnosis(check, "unchecked", Message("doctor.prometheus.no_url"))
@@ -237,7 +242,7 @@ def _scraped(ours: Sequence[ScrapedExporter], targets: Sequence[ScrapeTarget]) -
             "warning",
             Message("doctor.scrape.slow", instance=slow[0].instance, interval=duration(slow[0].interval)),
             Message("doctor.scrape.slow_effect"),
-            Fix("prometheus", ("global:", "  scrape_interval: 5s", "  scrape_timeout: 4s")),
+            (Fix("prometheus", ("global:", "  scrape_interval: 5s", "  scrape_timeout: 4s")),),
         )
         return
     ages = [target.age for target in targets if target.age is not None]
@@ -292,9 +297,9 @@ def _of_target(target: ScalerTarget, examination: Examination) -> Iterator[Diagn
                 "doctor.scaler.unseen", target=target.name, queues=first_few(unseen), prefix=target.prefix
             ),
             Message("doctor.scaler.unseen_effect"),
-            Fix("scaler", (f"    queues: {json.dumps([*kept, *queues], ensure_ascii=False)}",))
+            (Fix("scaler", (f"    queues: {json.dumps([*kept, *queues], ensure_ascii=False)}",)),)
             if any(near)
-            else None,
+            else (),
         )
     elif target.missing:
         yield Diagnosis(
@@ -302,7 +307,7 @@ def _of_target(target: ScalerTarget, examination: Examination) -> Iterator[Diagn
             "wrong",
             Message("doctor.scaler.missing", target=target.name, reason=target.missing),
             Message("doctor.scaler.unseen_effect"),
-            Fix("shell", (f"scaling explain {target.name}",)),
+            (Fix("shell", (f"scaling explain {target.name}",)),),
         )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Final
 
 from exporter.address import parse_url
-from exporter.bullmq.keys import is_pattern, is_tagged
+from exporter.bullmq.keys import base, is_pattern, is_tagged
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.streams.budget import DEFAULT_LENGTH, needed_length
-from exporter.conditions.finding import first_few
+from exporter.conditions.finding import first_few, redis_cli
 from exporter.config.watched import database_of, source_of
 from exporter.doctor.checks.configuration import set_variable
 from exporter.doctor.examination import Examination, KeptJobs, RedisLook
@@ -35,17 +36,17 @@ def check_queues(examination: Examination) -> Iterator[Diagnosis]:
         return
     watched = examination.watched_queues
     if watched:
-        others = len(look.queues) - len(watched)
+        others = len(look.found) - len(watched)
         found = Message("doctor.queues.good", count=len(watched))
         if others > 0:
             found = Message("doctor.queues.some", watched=len(watched), count=others)
         yield Diagnosis("queues", "good", found)
-    elif look.queues:
-        yield _elsewhere(examination, look.queues)
+    elif look.found:
+        yield _elsewhere(examination, look.found)
     else:
         yield _none(examination, look)
     bullmq = examination.settings.bullmq
-    names = {queue.name for queue in look.queues}
+    names = {queue.name for queue in look.found}
     absent = [name for name in bullmq.queues if not is_pattern(name) and name not in names]
     if absent and watched:
         yield Diagnosis(
@@ -57,7 +58,7 @@ def check_queues(examination: Examination) -> Iterator[Diagnosis]:
                 setting=_setting(examination, "bullmq.queues"),
             ),
             Message("doctor.queues.absent_effect"),
-            set_variable("BULLMQ_QUEUES", ",".join(name for name in bullmq.queues if name not in absent)),
+            (set_variable("BULLMQ_QUEUES", ",".join(name for name in bullmq.queues if name not in absent)),),
         )
     if not look.searched:
         yield Diagnosis(
@@ -65,7 +66,7 @@ def check_queues(examination: Examination) -> Iterator[Diagnosis]:
             "warning",
             Message("doctor.queues.unfinished"),
             Message("doctor.queues.unfinished_effect"),
-            Fix("shell", ("monitor doctor --timeout 120",)),
+            (Fix("shell", ("monitor doctor --timeout 120",)),),
         )
 
 
@@ -80,13 +81,16 @@ def check_hash_tags(examination: Examination) -> Iterator[Diagnosis]:
         return
     labels = [_label(queue) for queue in untagged]
     first = untagged[0]
-    line = _queue_line(QueueId(first.prefix, f"{{{first.name}}}"))
+    cli = redis_cli(min(look.masters))
     yield Diagnosis(
         "hash-tags",
         "wrong",
         Message("doctor.hash_tags.seen", queues=first_few(labels), count=len(untagged)),
         Message("doctor.hash_tags.effect"),
-        Fix("application", (line,)),
+        (
+            Fix("application", (_queue_line(QueueId(first.prefix, f"{{{first.name}}}")),)),
+            Fix("shell", tuple(f"{cli} -c del {quote(base(queue) + 'meta')}" for queue in untagged)),
+        ),
     )
 
 
@@ -109,13 +113,14 @@ def check_hot_shard(examination: Examination) -> Iterator[Diagnosis]:
         return
     of_prefix = next((queue for queue in look.queues if "{" in queue.prefix), None)
     name = (of_prefix or look.queues[0]).name.strip("{}")
-    line = _queue_line(QueueId("bull", f"{{{name}}}"))
+    prefix = of_prefix.prefix.strip("{}") if of_prefix else look.queues[0].prefix
+    line = _queue_line(QueueId(prefix, f"{{{name}}}"))
     yield Diagnosis(
         "hot-shard",
         "warning",
         Message("doctor.hot_shard.seen", held=held, total=total, node=address, shards=len(slots.masters)),
         Message("doctor.hot_shard.effect"),
-        Fix("application", (line,)),
+        (Fix("application", (line,)),),
     )
 
 
@@ -149,7 +154,7 @@ def check_kept_jobs(examination: Examination) -> Iterator[Diagnosis]:
                 share=percent(share),
             ),
             Message("doctor.kept_jobs.effect"),
-            Fix("application", _cleaning(queue, kept)),
+            (Fix("application", _cleaning(queue, kept)),),
         )
 
 
@@ -183,7 +188,7 @@ def check_event_streams(examination: Examination) -> Iterator[Diagnosis]:
                 seconds=duration(seconds) if seconds >= 1 else f"{seconds * 1000:.0f} ms",
             ),
             Message("doctor.event_streams.effect"),
-            Fix("application", (_queue_line(queue, {"streams": {"events": {"maxLen": needed}}}),)),
+            (Fix("application", (_queue_line(queue, {"streams": {"events": {"maxLen": needed}}}),)),),
         )
     if not short:
         yield Diagnosis(
@@ -210,7 +215,7 @@ def _elsewhere(examination: Examination, queues: Sequence[QueueId]) -> Diagnosis
                 count=len(queues),
             ),
             Message("doctor.queues.none_effect"),
-            set_variable("BULLMQ_PREFIXES", ",".join(prefixes)),
+            (set_variable("BULLMQ_PREFIXES", ",".join(prefixes)),),
         )
     return Diagnosis(
         "queues",
@@ -221,7 +226,7 @@ def _elsewhere(examination: Examination, queues: Sequence[QueueId]) -> Diagnosis
             found=first_few([_label(queue) for queue in queues]),
         ),
         Message("doctor.queues.none_effect"),
-        set_variable("BULLMQ_QUEUES", "*"),
+        (set_variable("BULLMQ_QUEUES", "*"),),
     )
 
 
@@ -234,24 +239,24 @@ def _none(examination: Examination, look: RedisLook) -> Diagnosis:
         if space.keys and name != database
     }
     seen = Message("doctor.queues.none", database=database)
-    fix = None
+    fixes: tuple[Fix, ...] = ()
     if keys:
         named = ", ".join(f"{name} ({count(number)})" for name, number in sorted(keys.items()))
         seen = Message("doctor.queues.other_database", database=database, others=named)
         number = max(keys, key=keys.__getitem__).removeprefix("db")
-        fix = _other_database(examination, number)
-    return Diagnosis("queues", "warning", seen, Message("doctor.queues.none_effect"), fix)
+        fixes = _other_database(examination, number)
+    return Diagnosis("queues", "warning", seen, Message("doctor.queues.none_effect"), fixes)
 
 
-def _other_database(examination: Examination, number: str) -> Fix | None:
+def _other_database(examination: Examination, number: str) -> tuple[Fix, ...]:
     """A database in the URL counts before REDIS_DB. The URL is a secret: the line changes it unseen."""
     url = examination.settings.redis.url
     text = url.get_secret_value() if url else ""
     if not text or parse_url(text).database is None:
-        return set_variable("REDIS_DB", number)
+        return (set_variable("REDIS_DB", number),)
     if "?" in text or examination.loaded.name("redis.url") != "REDIS_URL":
-        return None
-    return Fix("environment", (f'export REDIS_URL="${{REDIS_URL%/*}}/{number}"',))
+        return ()
+    return (Fix("environment", (f'export REDIS_URL="${{REDIS_URL%/*}}/{number}"',)),)
 
 
 # --- texts -----------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def check_redis(examination: Examination) -> Iterator[Diagnosis]:
         "wrong",
         Message("doctor.redis.silent", failures=first_few(failures)),
         advice or effect,
-        Fix("shell", (f"{redis_cli(first)} ping",)),
+        (Fix("shell", (f"{redis_cli(first)} ping",)),),
     )
 
 
@@ -116,7 +116,7 @@ def check_eviction(examination: Examination) -> Iterator[Diagnosis]:
         Message("doctor.eviction.effect", limit=limit)
         if limited
         else Message("doctor.eviction.unlimited_effect"),
-        Fix("shell", tuple(lines)),
+        (Fix("shell", tuple(lines)),),
     )
 
 
@@ -139,7 +139,7 @@ def check_persistence(examination: Examination) -> Iterator[Diagnosis]:
             "warning",
             Message("doctor.persistence.off", node=off[0], count=len(off)),
             Message("doctor.persistence.effect"),
-            Fix("shell", tuple(lines)),
+            (Fix("shell", tuple(lines)),),
         )
     elif unknown:
         yield _refused_config("persistence", "save", unknown[0], look)
@@ -180,7 +180,7 @@ def check_output_buffers(examination: Examination) -> Iterator[Diagnosis]:
                 "doctor.output_buffers.seen", node=address, kind=kind, limit=size(limit), needed=size(needed)
             ),
             Message("doctor.output_buffers.effect"),
-            Fix("shell", (f"{redis_cli(address)} config set client-output-buffer-limit {value}",)),
+            (Fix("shell", (f"{redis_cli(address)} config set client-output-buffer-limit {value}",)),),
         )
     if not low:
         yield Diagnosis("output-buffers", "good", Message("doctor.output_buffers.good"))
@@ -212,7 +212,7 @@ def check_rights(examination: Examination) -> Iterator[Diagnosis]:
             count=len(refusing),
         ),
         Message("doctor.rights.effect"),
-        Fix("shell", lines),
+        (Fix("shell", lines),),
     )
 
 
@@ -237,7 +237,7 @@ def check_clocks(examination: Examination) -> Iterator[Diagnosis]:
         "warning",
         Message("doctor.clocks.seen", node=worst, offset=duration(abs(known[worst]))),
         Message("doctor.clocks.effect"),
-        Fix("shell", ("timedatectl set-ntp true",)),
+        (Fix("shell", ("timedatectl set-ntp true",)),),
     )
 
 
@@ -265,5 +265,5 @@ def _refused_config(check: str, parameter: str, node: str, look: RedisLook | Non
         "unchecked",
         Message("doctor.config.refused", node=node, parameter=parameter, reason=config.why if config else ""),
         None,
-        Fix("shell", (f"{redis_cli(node)} config get {parameter}",)),
+        (Fix("shell", (f"{redis_cli(node)} config get {parameter}",)),),
     )

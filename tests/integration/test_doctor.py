@@ -1,0 +1,313 @@
+"""`monitor doctor` on real servers: each fault is named, and gone once the printed fix is pasted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.bullmq import BullMQ
+from lab.cluster import start_cluster
+from lab.ports import free_port
+from lab.redis import RedisServer, start_redis
+from tests.support.acl import READER, rules
+from tests.support.doctor import MONITOR, doctor, own_environment, paste
+
+pytestmark = pytest.mark.timeout(120)  # commands as processes on a busy machine
+
+NODE = Path(__file__).parents[2] / "lab" / "node"
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A server as it should be, with a queue."""
+    with start_redis(config=("appendonly yes",)) as server:
+        with BullMQ(6, url=server.url) as bullmq:
+            bullmq.add("mail")
+        yield server
+
+
+def run_in_node(lines: list[str], connection: dict[str, object]) -> None:
+    """The lines of an application's fix, with BullMQ 6 and this connection."""
+    head = 'import { Queue } from "bullmq6";'
+    body = "\n".join(
+        line if line.startswith(("const", "await")) else f"const queue = {line};" for line in lines
+    )
+    end = "await queue.waitUntilReady();\nawait queue.close();"
+    script = f"{head}\nconst connection = {json.dumps(connection)};\n{body}\n{end}"
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", script],
+        cwd=NODE,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_eviction(server: RedisServer) -> None:
+    server.cli("config", "set", "maxmemory-policy", "allkeys-lru")
+    found = doctor(REDIS_URL=server.url)
+    assert found.verdict("eviction") == "warning", "no limit yet"
+    server.cli("config", "set", "maxmemory", "64mb")
+    found = doctor(REDIS_URL=server.url)
+    assert (found.code, found.verdict("eviction")) == (2, "wrong")
+    assert "allkeys-lru" in found.of("eviction")["seen"]
+    paste(found.lines("eviction", "shell"))
+    found = doctor(REDIS_URL=server.url)
+    assert found.verdict("eviction") == "good"
+    assert found.bad == {"scrape"}
+    assert found.code == 1
+    server.cli("config", "set", "maxmemory", "0")
+
+
+def test_nothing_is_written_to_disk() -> None:
+    with start_redis() as server:
+        found = doctor(REDIS_URL=server.url)
+        assert found.verdict("persistence") == "warning"
+        paste(found.lines("persistence", "shell"))
+        assert doctor(REDIS_URL=server.url).verdict("persistence") == "good"
+        server.cli("config", "set", "appendonly", "no")
+        server.cli("config", "set", "save", "3600 1")
+        assert doctor(REDIS_URL=server.url).verdict("persistence") == "good"
+
+
+@pytest.mark.parametrize("prefixes", ["jobs", "jobs,shop"])
+def test_a_wrong_prefix(server: RedisServer, prefixes: str) -> None:
+    """As durabull#54 and bull-monitor#130: no queue is seen, and nothing says why."""
+    own = {"REDIS_URL": server.url, "BULLMQ_PREFIXES": prefixes}
+    found = doctor(**own)
+    assert (found.code, found.verdict("queues")) == (2, "wrong")
+    assert "BULLMQ_PREFIXES, environment" in found.of("queues")["seen"]
+    assert "have bull" in found.of("queues")["seen"] or "has bull" in found.of("queues")["seen"]
+    again = doctor(before=found.lines("queues", "environment"), **own)
+    assert again.verdict("queues") == "good"
+
+
+def test_a_queue_that_is_not_there(server: RedisServer) -> None:
+    own = {"REDIS_URL": server.url, "BULLMQ_QUEUES": "mail,male"}
+    found = doctor(**own)
+    assert found.verdict("queues") == "warning"
+    assert doctor(before=found.lines("queues", "environment"), **own).verdict("queues") == "good"
+    own["BULLMQ_QUEUES"] = "male"
+    found = doctor(**own)
+    assert found.verdict("queues") == "wrong"
+    assert doctor(before=found.lines("queues", "environment"), **own).verdict("queues") == "good"
+
+
+@pytest.mark.parametrize("database", ["", "/1"])
+def test_another_database(database: str) -> None:
+    with start_redis() as server, BullMQ(5, url=f"{server.url}/3") as bullmq:
+        bullmq.add("mail")
+        own = {"REDIS_URL": server.url + database}
+        found = doctor(**own)
+        assert found.verdict("queues") == "warning"
+        assert "db3" in found.of("queues")["seen"]
+        assert doctor(before=found.lines("queues", "environment"), **own).verdict("queues") == "good"
+
+
+@pytest.mark.parametrize("refused", ["+xread", "+hmget", "+scan", "+client|list", "%R~bull:*"])
+def test_an_acl_that_lacks_a_right(server: RedisServer, refused: str) -> None:
+    """As redis_exporter#785 and #896: the user is refused something, and has to guess what to grant."""
+    version = server.facts("info", "server")["redis_version"]
+    server.cli("acl", "deluser", "exporter")
+    server.cli("acl", "setuser", *(word for word in rules(version=version) if word != refused))
+    own = {
+        "REDIS_URL": server.url,
+        "REDIS_USERNAME": str(READER["username"]),
+        "REDIS_PASSWORD": str(READER["password"]),
+    }
+    found = doctor(**own)
+    [line] = found.lines("rights", "shell")
+    assert refused in line
+    assert str(READER["password"]) not in found.text
+    paste([line])
+    again = doctor(**own)
+    assert again.verdict("rights") == "good"
+    assert again.verdict("queues") == "good"
+
+
+@pytest.mark.parametrize("refused", ["+xread", "~*"])
+def test_rights_by_dry_run(server: RedisServer, refused: str) -> None:
+    """A user that may ask: ACL DRYRUN says it of commands that are not run."""
+    server.cli("acl", "deluser", "asking")
+    grant = {"+xread": ("~*", "+@all", "-xread"), "~*": ("~other:*", "+@all")}[refused]
+    server.cli("acl", "setuser", "asking", "on", f">{SECRET}", *grant)
+    server.cli("config", "resetstat")
+    own = {"REDIS_URL": server.url, "REDIS_USERNAME": "asking", "REDIS_PASSWORD": SECRET}
+    found = doctor(**own)
+    assert "xread" not in server.facts("info", "commandstats")
+    [line] = found.lines("rights", "shell")
+    paste([line])
+    assert doctor(**own).verdict("rights") == "good"
+
+
+def test_rights_in_a_cluster_on_all_nodes() -> None:
+    with start_cluster(masters=3) as cluster:
+        with BullMQ(6, cluster=cluster.addresses) as bullmq:
+            bullmq.add("{mail}")
+        for node in cluster.nodes:
+            version = node.facts("info", "server")["redis_version"]
+            node.cli("acl", "setuser", *(word for word in rules(version=version) if word != "+xread"))
+        own = {
+            "REDIS_URL": cluster.nodes[0].url,
+            "REDIS_USERNAME": str(READER["username"]),
+            "REDIS_PASSWORD": str(READER["password"]),
+        }
+        found = doctor(**own)
+        assert "on 6 nodes" in found.of("rights")["seen"]
+        paste(found.lines("rights", "shell"))
+        assert doctor(**own).verdict("rights") == "good"
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [("REDIS_ULR", "REDIS_URL"), ("REDIS_URI", "REDIS_URL"), ("REDIS_ADDR", "REDIS_URL")],
+)
+def test_a_misspelt_variable(variable: str, meant: str) -> None:
+    """As redis_exporter#345: a variable with another name, and the default is watched instead."""
+    with start_redis(password=SECRET, config=("appendonly yes",)) as server:
+        own = {variable: server.url, "REDIS_PORT": str(free_port())}
+        found = doctor(**own)
+        assert found.code == 2, "the default is watched, where nothing listens"
+        assert variable in found.of("variables")["seen"]
+        assert meant in found.of("variables")["seen"]
+        assert SECRET not in found.text
+        again = doctor(before=[*found.lines("variables", "environment"), "unset REDIS_PORT"], **own)
+        assert again.verdict("variables") == "good"
+        assert again.verdict("redis") == "good"
+        assert SECRET not in again.text
+
+
+def test_a_variable_that_another_one_overrides(server: RedisServer) -> None:
+    own = {
+        "REDIS_URL": server.url,
+        "REDIS_HOST": "elsewhere.invalid",
+        "EXPORTER_LISTN": ":1",
+        "REDIS_CACHE": "x",
+    }
+    found = doctor(**own)
+    named = [finding for finding in found.findings if finding["check"] == "variables"]
+    assert [finding["seen"].split()[0] for finding in named] == ["EXPORTER_LISTN", "REDIS_HOST"]
+    fixes = [line for finding in named for fix in finding["fixes"] for line in fix["lines"]]
+    assert doctor(before=fixes, **own).verdict("variables") == "good"
+
+
+def test_a_file_is_named_with_its_line(server: RedisServer, tmp_path: Path) -> None:
+    file = tmp_path / "exporter.yml"
+    file.write_text(f"redis:\n  url: {server.url}\n  host: elsewhere.invalid\nbullmq:\n  prefixes: [jobs]\n")
+    found = doctor("--config", str(file))
+    assert f"{file}, line 5" in found.of("queues")["seen"]
+    assert found.lines("variables", "settings") == [f"# redis.host: {file}, line 3"]
+
+
+def test_output_buffers(server: RedisServer) -> None:
+    server.cli("config", "set", "client-output-buffer-limit", "normal 1mb 0 0 pubsub 100kb 0 0")
+    for _ in range(2):
+        found = doctor(REDIS_URL=server.url)
+        assert found.verdict("output-buffers") == "warning"
+        paste(found.lines("output-buffers", "shell"))
+    assert doctor(REDIS_URL=server.url).verdict("output-buffers") == "good"
+
+
+def test_kept_jobs_and_their_weight() -> None:
+    with start_redis(config=("appendonly yes", "maxmemory 16mb")) as server:
+        with BullMQ(6, url=server.url) as bullmq:
+            worker = bullmq.start_worker("mail", concurrency=50)
+            bullmq.queue(
+                "mail", "addBulk", [{"name": "job", "data": {"text": "x" * 2000}} for _ in range(2500)]
+            )
+            bullmq.wait_for_counts("mail", {"completed": 2500}, seconds=60)
+            bullmq.stop_worker(worker)
+        found = doctor(REDIS_URL=server.url)
+        assert found.verdict("kept-jobs") == "warning", found.of("kept-jobs")
+        assert "2,500 completed" in found.of("kept-jobs")["seen"]
+        run_in_node(found.lines("kept-jobs", "application"), {"host": server.host, "port": server.port})
+        assert server.cli("zcard", "bull:mail:completed") == "1000"
+        assert doctor(REDIS_URL=server.url).verdict("kept-jobs") == "good"
+
+
+def test_an_event_stream_that_is_too_short() -> None:
+    with start_redis() as server:
+        with BullMQ(6, url=server.url) as bullmq:
+            bullmq.add("mail")
+            server.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "100")
+            bullmq.add_bulk("mail", 2000)
+        found = doctor(REDIS_URL=server.url)
+        assert found.verdict("event-streams") == "warning"
+        run_in_node(found.lines("event-streams", "application"), {"host": server.host, "port": server.port})
+        assert int(server.cli("hget", "bull:mail:meta", "opts.maxLenEvents")) >= 10_000
+        assert doctor(REDIS_URL=server.url).verdict("event-streams") == "good"
+
+
+def test_a_cluster_without_hash_tags_and_with_a_hot_shard() -> None:
+    with start_cluster(masters=3, config=("appendonly yes",)) as cluster:
+        own = {"REDIS_URL": cluster.nodes[0].url}
+        with BullMQ(6, cluster=cluster.addresses, prefix="{app}") as bullmq:
+            for name in ("a", "b", "c"):
+                bullmq.add(name)
+        cluster_connection = BullMQ(6, cluster=cluster.addresses)
+        with cluster_connection as bullmq, pytest.raises(Exception, match="CROSSSLOT"):
+            bullmq.add("plain")
+        found = doctor(**own)
+        assert (found.verdict("hash-tags"), found.verdict("hot-shard")) == ("wrong", "warning")
+        assert found.lines("hash-tags", "application") == [
+            'new Queue("{plain}", { connection, prefix: "bull" })'
+        ]
+        assert found.lines("hot-shard", "application") == ['new Queue("{a}", { connection, prefix: "app" })']
+        paste(found.lines("hash-tags", "shell"))
+        with BullMQ(6, cluster=cluster.addresses) as bullmq:
+            for name in ("{plain}", "{mail}", "{newsletter}", "{reminders}", "{thumbnails}"):
+                bullmq.add(name)
+        again = doctor(**own)
+        assert (again.verdict("hash-tags"), again.verdict("hot-shard")) == ("good", "good")
+
+
+def test_a_redis_that_is_not_there_and_one_that_hangs(fresh_redis: RedisServer) -> None:
+    found = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    assert (found.code, found.verdict("redis")) == (2, "wrong")
+    assert {finding["check"] for finding in found.findings if finding["verdict"] == "good"} == {
+        "watched",
+        "variables",
+    }, "nothing that could not be seen is called good"
+    fresh_redis.suspend()
+    found = doctor("--timeout", "2", REDIS_URL=fresh_redis.url)
+    assert (found.code, found.verdict("redis")) == (2, "wrong")
+    fresh_redis.resume()
+
+
+def test_a_wrong_password_is_named_and_shown_nowhere() -> None:
+    with start_redis(password="other") as server:
+        found = doctor(REDIS_URL=f"redis://:{SECRET}@{server.address}")
+        assert found.verdict("redis") == "wrong"
+        assert "REDIS_PASSWORD" in found.of("redis")["effect"]
+        assert SECRET not in found.text
+
+
+def test_a_managed_redis_without_config(server: RedisServer) -> None:
+    with start_redis(config=('rename-command CONFIG ""', "maxmemory-policy volatile-lru")) as managed:
+        found = doctor(REDIS_URL=managed.url)
+        assert (found.verdict("persistence"), found.verdict("output-buffers")) == ("unchecked", "unchecked")
+        assert "provider" in found.of("eviction")["effect"]
+
+
+def test_for_people(server: RedisServer) -> None:
+    own = {"REDIS_URL": server.url, "BULLMQ_PREFIXES": "jobs"}
+    done = subprocess.run(
+        [str(MONITOR), "doctor"], env=own_environment() | own, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "\n    export BULLMQ_PREFIXES=bull\n  docs/doctor.md#queues\n" in done.stdout
+    indonesian = subprocess.run(
+        [str(MONITOR), "doctor"],
+        env=own_environment() | own | {"LANG": "id_ID.UTF-8"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "tidak ada antrean dengan prefiks jobs" in indonesian.stdout
