@@ -132,6 +132,7 @@ def _facts(issue: Issue) -> dict[str, object]:
         "issue": issue.name,
         "source": issue.source,
         "penalty": issue.penalty,
+        "severity": issue.severity,
         "measured": ENGLISH.render(issue.measured),
         "threshold": ENGLISH.render(issue.threshold),
     }

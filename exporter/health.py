@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from exporter.condition_table import CONDITION_TABLE, Severity
 from exporter.conditions import host, queues, redis, redis_data
-from exporter.conditions.finding import Finding, Rule
+from exporter.conditions.finding import Affected, Finding, Rule
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Snapshot
 from service.i18n import Message
@@ -21,15 +22,18 @@ WARNING: Final = 70.0
 @dataclass(frozen=True, slots=True)
 class Issue:
     """One problem. `name` is a label value (snake_case), `source` the part of the snapshot that has the
-    problem, `penalty` the points that are subtracted from the score."""
+    problem, `penalty` the points that are subtracted from the score, `affected` are its nodes, queues or
+    endpoints, the worst first."""
 
     name: str
     source: str
     penalty: float
+    severity: Severity
     title: Message
     measured: Message
     threshold: Message
     recommendation: Message
+    affected: tuple[Affected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,12 @@ def _issue(name: str, finding: Finding, settings: HealthSettings) -> Issue:
         name,
         finding.source,
         penalty,
+        CONDITION_TABLE[name].severity,
         finding.title,
         finding.measured,
         finding.threshold,
         finding.recommendation,
+        finding.affected,
     )
 
 
@@ -99,4 +105,4 @@ RULES: Final[Mapping[str, Rule]] = {
     "probe_failing": host.probe_failing,
     "source_unreadable": host.source_unreadable,
 }
-"""Every rule by the name of its issue, which is also the name of its penalty in the settings."""
+"""The rule of every condition of the table, by its name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isfinite
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -325,6 +326,11 @@ class BullMQState:
     own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
     search: Search = Search()
     unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
+
+    @cached_property
+    def several_prefixes(self) -> bool:
+        """Whether a queue's name alone does not say which it is."""
+        return len({known.prefix for known in (*(each.id for each in self.queues), *self.unread)}) > 1
 
     @property
     def blind(self) -> bool:

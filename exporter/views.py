@@ -131,6 +131,8 @@ def _issue(issue: Issue) -> dict[str, Any]:
         "name": issue.name,
         "source": issue.source,
         "penalty": issue.penalty,
+        "severity": issue.severity,
+        "affected": [affected._asdict() for affected in issue.affected],
         **{field: ENGLISH.render(message) for field, message in messages.items()},
         "messages": {field: message.to_json() for field, message in messages.items()},
     }

@@ -12,11 +12,18 @@ from service.api.envelope import Camel, CommandBody
 Moment: TypeAlias = Annotated[float, Field(description="unix seconds")]
 
 
+class Affected(Camel):
+    subject: str = Field(description="a queue, a node, an endpoint")
+    value: float = Field(description="in the unit of what was measured")
+
+
 class Issue(Camel):
     name: str
     source: str
     title: str
     penalty: float = Field(description="points subtracted from the score")
+    severity: Literal["critical", "high", "medium"]
+    affected: list[Affected] = Field(description="the worst first; none where it is the whole source")
     measured: str
     threshold: str
     recommendation: str

@@ -344,7 +344,7 @@ def _issues_of(view: View, source: str, translator: Translator) -> list[Renderab
 
 
 def _severity(issue: View) -> str:
-    return "red" if issue["penalty"] >= 20 else "yellow"
+    return "red" if issue["severity"] == "critical" else "yellow"
 
 
 def _source_state(state: str, translator: Translator) -> Text:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from exporter.address import is_socket
 from exporter.config.settings import HealthSettings
@@ -16,15 +16,24 @@ NAMED: Final = 3
 """How many of several causes a text names."""
 
 
+class Affected(NamedTuple):
+    """A queue, a node, an endpoint that a condition concerns; `value` in the unit of what was measured."""
+
+    subject: str
+    value: float
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a rule; its name is the key in RULES, its penalty is a setting."""
+    """The result of a rule; its name is the key in RULES, its penalty is a setting. `affected`: the worst
+    first; none where it is the whole source."""
 
     source: str
     title: Message
     measured: Message
     threshold: Message
     recommendation: Message
+    affected: tuple[Affected, ...] = ()
 
 
 Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
@@ -60,3 +69,13 @@ def and_more_nodes(measured: Message, more: int) -> Message:
     if not more:
         return measured
     return Message("issue.text", text=(measured, Message("issue.more_nodes", count=more)))
+
+
+def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
+    """The subjects by their values, the highest first, equal ones by name."""
+    return tuple(Affected(*pair) for pair in sorted(values.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:
+    """Subjects that are affected or not, in their order: the value is 1."""
+    return tuple(Affected(subject, 1.0) for subject in subjects)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.conditions.finding import Finding, first_few
+from exporter.conditions.finding import Finding, each_once, first_few
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Snapshot
 from service.i18n import Message
@@ -102,6 +102,7 @@ def source_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=tuple(failures)),
         Message("issue.source_unreadable.threshold"),
         Message("issue.source_unreadable.recommendation"),
+        each_once([name for name, part in sources.items() if isinstance(part, Failed)]),
     )
 
 
@@ -122,4 +123,5 @@ def probe_failing(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         ),
         Message("issue.probe_failing.threshold"),
         Message("issue.probe_failing.recommendation"),
+        each_once([name for name, state in states.items() if state and state.failure]),
     )

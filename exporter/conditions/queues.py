@@ -7,7 +7,15 @@ from shlex import quote
 from exporter.bullmq.keys import base
 from exporter.bullmq.streams.budget import DEFAULT_LENGTH, needed_length
 from exporter.conditions.advice import Context, first_advice
-from exporter.conditions.finding import Finding, any_node, any_redis_cli, first_few
+from exporter.conditions.finding import (
+    Affected,
+    Finding,
+    any_node,
+    any_redis_cli,
+    each_once,
+    first_few,
+    worst_first,
+)
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
@@ -22,6 +30,7 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     if outcome is None:
         return None
     contexts: list[Context] = []
+    affected: tuple[Affected, ...] = ()
     if isinstance(outcome, Failed):
         failures = [outcome.message]
         contexts = [Context(outcome.kind, outcome.message, any_node(snapshot))]
@@ -34,6 +43,7 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
     else:
         unread = outcome.value.unread
+        affected = each_once([_label(queue, outcome.value) for queue in unread])
         failures = [f"{_label(queue, outcome.value)}: {failed.message}" for queue, failed in unread.items()]
         contexts = [
             Context(failed.kind, failed.message, any_node(snapshot), key=readable(base(queue)))
@@ -61,6 +71,7 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured,
         Message("issue.queue_system_down.threshold"),
         recommendation,
+        affected,
     )
 
 
@@ -93,6 +104,7 @@ def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None
         Message("issue.text", text=first_few(failures)),
         Message("issue.queue_partly_unread.threshold"),
         recommendation,
+        worst_first({_label(queue.id, state): float(len(queue.odd)) for queue in odd}),
     )
 
 
@@ -109,6 +121,7 @@ def candidates_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=first_few(failures)),
         Message("issue.candidates_refused.threshold"),
         Message("issue.candidates_refused.recommendation", command=f"{any_redis_cli(snapshot)} acl log"),
+        each_once([readable(":".join(queue)) for queue in sorted(refused)]),
     )
 
 
@@ -135,6 +148,7 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
             job_command=f"{any_redis_cli(snapshot)} -c zrevrange {quote(keys + 'failed')} 0 0",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
+        worst_first({_label(queue, state): float(jobs) for queue, jobs in failed.items() if jobs}),
     )
 
 
@@ -155,6 +169,7 @@ def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         ),
         Message("issue.text", text="0"),
         _advice_for_lost_events(worst, state),
+        worst_first({_label(queue, state): float(events) for queue, events in lost.items() if events}),
     )
 
 
@@ -204,10 +219,10 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=first_few(failures)),
         Message("issue.events_unreadable.threshold"),
         recommendation,
+        each_once([_label(queue, state) for queue in state.unfollowed]),
     )
 
 
 def _label(queue: QueueId, state: BullMQState) -> str:
     """The name as the tables show it: with the prefix where there are several."""
-    prefixes = {known.prefix for known in (*(each.id for each in state.queues), *state.unread)}
-    return readable(":".join(queue) if len(prefixes) > 1 else queue.name)
+    return readable(":".join(queue) if state.several_prefixes else queue.name)

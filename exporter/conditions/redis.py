@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from exporter.conditions.advice import Context, first_advice
-from exporter.conditions.finding import Finding, and_more_nodes, first_few, redis_cli
+from exporter.conditions.finding import (
+    Finding,
+    and_more_nodes,
+    each_once,
+    first_few,
+    redis_cli,
+    worst_first,
+)
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import CLUSTER_SLOTS, NodeReading, RedisState, Snapshot
 from service.i18n import Message
@@ -34,6 +41,7 @@ def redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         measured,
         Message("issue.redis_unreachable.threshold"),
         first_advice(_failures(outcome)) or unreachable,
+        each_once(known),
     )
 
 
@@ -82,6 +90,7 @@ def cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | N
         Message("issue.text", text=first_few(failures)),
         Message("issue.cluster_node_unhealthy.threshold", count=len(state.topology.nodes)),
         recommendation,
+        each_once([node for node, _ in unhealthy]),
     )
 
 
@@ -111,6 +120,7 @@ def redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured,
         Message("issue.redis_memory_high.threshold", ratio=f"{limit:.0%}"),
         Message("issue.redis_memory_high.recommendation", command=f"{redis_cli(address)} --bigkeys"),
+        worst_first({node: fill.ratio for node, fill in high}),
     )
 
 
@@ -137,6 +147,7 @@ def redis_clients_high(snapshot: Snapshot, settings: HealthSettings) -> Finding 
         measured,
         Message("issue.redis_clients_high.threshold", ratio=f"{limit:.0%}"),
         Message("issue.redis_clients_high.recommendation", command=f"{redis_cli(address)} client list"),
+        worst_first({node: clients / most for node, (clients, most) in shares.items()}),
     )
 
 
@@ -164,6 +175,7 @@ def clock_offset_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured,
         Message("issue.clock_offset_high.threshold", limit=duration(limit)),
         Message("issue.clock_offset_high.recommendation", command="timedatectl", node=address),
+        worst_first({node: abs(offset) for node, offset in offsets.items()}),
     )
 
 

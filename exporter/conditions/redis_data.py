@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.conditions.finding import Finding, first_few, redis_cli
+from exporter.conditions.finding import Finding, each_once, first_few, redis_cli, worst_first
 from exporter.config.settings import HealthSettings
 from exporter.derived import master_link_up
 from exporter.redis.errors import WRITE_REFUSALS
@@ -34,6 +34,7 @@ def redis_writes_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | Non
         Message("issue.text", text=first_few(measured)),
         Message("issue.redis_writes_refused.threshold"),
         _make_writable(code, address),
+        worst_first({node: float(sum(codes.values())) for node, codes in refusing.items()}),
     )
 
 
@@ -71,6 +72,7 @@ def redis_save_failing(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
             node=next(iter(failing)),
             command=f"{redis_cli(next(iter(failing)))} info persistence",
         ),
+        each_once(list(failing)),
     )
 
 
@@ -103,6 +105,7 @@ def redis_evicts_keys(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
             "issue.redis_evicts_keys.recommendation",
             command=f"{redis_cli(next(iter(evicting)))} config set maxmemory-policy noeviction",
         ),
+        each_once(list(evicting)),
     )
 
 
@@ -132,6 +135,7 @@ def replication_broken(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
             node=next(iter(broken)),
             command=f"{redis_cli(next(iter(broken)))} info replication",
         ),
+        each_once(list(broken)),
     )
 
 

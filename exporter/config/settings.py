@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, create_model
 
+from exporter.condition_table import CONDITION_TABLE
 from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
 
@@ -169,29 +170,13 @@ class Thresholds(Model):
 Points: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 
 
-class Penalties(Model):
-    """Points that an issue subtracts from 100."""
+_POINTS: Final[dict[str, Any]] = {
+    row.name: (Points, Field(row.points, description=row.present_when)) for row in CONDITION_TABLE.values()
+}
 
-    redis_unreachable: Points = Field(30, description="no node answers")
-    cluster_node_unhealthy: Points = Field(20, description="a node is unhealthy or does not answer")
-    redis_memory_high: Points = Field(15, description="a node's memory is over its threshold")
-    redis_writes_refused: Points = Field(25, description="a node refuses writes")
-    redis_save_failing: Points = Field(10, description="a node cannot save its data to disk")
-    redis_evicts_keys: Points = Field(15, description="a node with queues may evict keys: jobs get lost")
-    replication_broken: Points = Field(15, description="a replica has no link to its master")
-    redis_clients_high: Points = Field(10, description="a node's clients are near maxclients")
-    clock_offset_high: Points = Field(5, description="a node's clock differs from the exporter's")
-    queue_system_down: Points = Field(25, description="a known queue cannot be read")
-    queue_partly_unread: Points = Field(5, description="a part of a queue cannot be read")
-    candidates_refused: Points = Field(5, description="keys that may be queues cannot be read")
-    failed_jobs_high: Points = Field(10, description="more jobs failed than the threshold allows")
-    events_lost: Points = Field(5, description="events of a queue were lost: its counters are too low")
-    events_unreadable: Points = Field(5, description="the event stream of a queue cannot be read")
-    host_memory_low: Points = Field(20, description="the host is low on memory")
-    host_load_high: Points = Field(15, description="the load is over its threshold")
-    process_memory_high: Points = Field(15, description="the exporter's memory is over its threshold")
-    probe_failing: Points = Field(10, description="a probe of one of your endpoints fails")
-    source_unreadable: Points = Field(5, description="the host or the process could not be read")
+
+class Penalties(create_model("Points", __base__=Model, **_POINTS)):  # type: ignore[misc]
+    """Points that an issue subtracts from 100, by the name of its condition in the table."""
 
 
 class HealthSettings(Model):

@@ -57,7 +57,7 @@ def _issue(issue: View, query: PageQuery) -> str:
     threshold = translator.translate("issues.threshold", threshold=issue_text(issue, "threshold", translator))
     points = translator.translate("page.points", points=f"{issue['penalty']:g}")
     # The colour of an issue: critical if two such issues would make the score critical.
-    kind = "critical" if issue["penalty"] >= 20 else "warning"
+    kind = "critical" if issue["severity"] == "critical" else "warning"
     return (
         f'<article class="card issue {kind}"><h3>{escape(issue_text(issue, "title", translator))}</h3>'
         f'<div class="dim">{escape(issue_text(issue, "measured", translator))} · {escape(threshold)} · '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exporter.assessment import Assessment
+from exporter.conditions.finding import Affected
 from exporter.health import Health, Issue, Status
 from exporter.snapshot import (
     BullMQState,
@@ -27,7 +28,9 @@ MASTER, REPLICA = "10.0.0.1:7001", "10.0.0.2:7001"
 
 def issue(name: str = "cluster_node_unhealthy", source: str = "redis", penalty: float = 20) -> Issue:
     texts = (f"title of {name}", "1 of 2 nodes", "0 nodes", f"do something {NASTY}")
-    return Issue(name, source, penalty, *(Message("issue.text", text=text) for text in texts))
+    title, measured, threshold, advice = (Message("issue.text", text=text) for text in texts)
+    affected = (Affected(f"10.0.0.2:7001{NASTY}", 1.0),)
+    return Issue(name, source, penalty, "high", title, measured, threshold, advice, affected)
 
 
 def queue(name: str = "mail", prefix: str = "bull", **fields: object) -> QueueState:

@@ -299,7 +299,7 @@ FIGURES: Final[tuple[Row, ...]] = (
     Row(
         "M6",
         "issues with recommendations",
-        ("oxherd_health_penalty",),
+        ("oxherd_health_penalty", "oxherd_issue"),
         (
             "health_check issues[].title",
             "health_check issues[].recommendation",

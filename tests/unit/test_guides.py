@@ -16,8 +16,6 @@ import service
 from exporter.api.forward import ScalerClient as ScalerAddress
 from exporter.api.routes import make_monitoring_api as make_exporter_api
 from exporter.cli import main as monitor
-from exporter.config.settings import Penalties
-from exporter.health import RULES
 from exporter.views import About, status_view
 from scaler.api.routes import make_scaling_api as make_scaler_api
 from scaler.cli import main as scaling
@@ -75,14 +73,6 @@ def test_every_command_is_in_the_guide(group: click.Group, name: str) -> None:
     for command in ("status", "start"):
         options = {flag for option in group.commands[command].params for flag in option.opts}
         assert not {flag for flag in options if f"`{flag}" not in COMMANDS} - shared
-
-
-def test_the_score_is_what_the_guide_says() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \| [\w, ]+ \| .+ \| (\d+) \|$", (DOCS / "health.md").read_text(), re.MULTILINE
-    )
-    points = Penalties().model_dump()
-    assert {name: int(number) for name, number in rows} == {name: points[name] for name in RULES}
 
 
 def test_the_events_of_the_guide_are_logged() -> None:

@@ -10,13 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tools.docs.exporter_pages import exporter_metrics, exporter_schema, exporter_settings
+from tools.docs.exporter_pages import (
+    exporter_conditions,
+    exporter_metrics,
+    exporter_schema,
+    exporter_settings,
+)
 from tools.docs.scaler_pages import scaler_metrics, scaler_schema, scaler_settings
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "metrics.md": exporter_metrics,
+    "conditions.md": exporter_conditions,
     "settings.md": exporter_settings,
     "settings.schema.json": exporter_schema,
     "scaler-metrics.md": scaler_metrics,

@@ -1,10 +1,11 @@
-"""docs/metrics.md, docs/settings.md and docs/settings.schema.json, from the exporter's declarations."""
+"""The exporter's pages in docs/ that are made from its declarations: series, settings, conditions."""
 
 from __future__ import annotations
 
 import json
 from typing import Final
 
+from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
 from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
@@ -76,6 +77,29 @@ Written by `make docs` from the declarations in `exporter/metrics/`.
 - The series of a queue or a node that no longer exists disappear.
 - No label has an unbounded number of values: no job, worker or pod.
 """
+
+
+_CONDITIONS: Final = """\
+# Conditions
+
+Written by `make docs` from `exporter/condition_table.py`. What they are for: [the health score](health.md).
+Points and thresholds are [settings](settings.md), `health.penalties.*` and `health.thresholds.*`; the numbers
+here are the defaults.
+"""
+_CONDITION_COLUMNS: Final = ("condition", "source", "severity", "points", "there when", "paged by")
+
+
+def exporter_conditions() -> str:
+    """The text of docs/conditions.md: the most points first."""
+    rows = sorted(CONDITION_TABLE.values(), key=lambda row: -row.points)
+    lines = table_lines(_CONDITION_COLUMNS, [_condition_row(row) for row in rows])
+    return "\n".join([_CONDITIONS, *lines])
+
+
+def _condition_row(row: HealthCondition) -> str:
+    paged = f"[{row.alert}](runbooks/{row.alert}.md)" if row.alert else f"none: {row.unpaged}"
+    cells = (f"`{row.name}`", row.source, row.severity, f"{row.points:g}", row.present_when, paged)
+    return f"| {' | '.join(map(cell, cells))} |"
 
 
 def exporter_metrics() -> str:

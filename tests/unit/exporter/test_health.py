@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.condition_table import CONDITION_TABLE
 from exporter.config.settings import HealthSettings, Penalties, Thresholds
 from exporter.health import RULES, Health, Issue, assess, of_issues, status_of
 from exporter.snapshot import (
@@ -166,30 +167,30 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
         redis(a=reading(maxmemory=0, total_system_memory=None, used_memory=99 * GIB)),
         {},
     ),
-    ("a snapshot failed, no write was refused", redis(a=bgsave_failed()), {"redis_save_failing": 10}),
+    ("a snapshot failed, no write was refused", redis(a=bgsave_failed()), {"redis_save_failing": 15}),
     (
         "a snapshot failed, writes are refused",
         redis(a=bgsave_failed(MISCONF=3)),
-        {"redis_writes_refused": 25},
+        {"redis_writes_refused": 35},
     ),
     ("a snapshot failed, and succeeded since", redis(a=erring(MISCONF=3)), {}),
     (
         "one node refuses writes, another one only fails to save",
         redis(a=bgsave_failed(MISCONF=3), b=bgsave_failed()),
-        {"redis_writes_refused": 25, "redis_save_failing": 10},
+        {"redis_writes_refused": 35, "redis_save_failing": 15},
     ),
     (
         "the append-only file cannot be written",
         redis(a=reading(aof_last_write_status="err")),
-        {"redis_writes_refused": 25},
+        {"redis_writes_refused": 35},
     ),
-    ("writes over maxmemory", redis(a=erring(OOM=1)), {"redis_writes_refused": 25}),
-    ("writes to a replica", redis(b=erring(READONLY=1)), {"redis_writes_refused": 25}),
+    ("writes over maxmemory", redis(a=erring(OOM=1)), {"redis_writes_refused": 35}),
+    ("writes to a replica", redis(b=erring(READONLY=1)), {"redis_writes_refused": 35}),
     ("errors of other kinds", redis(b=erring(ERR=9, WRONGTYPE=9, NOSCRIPT=9, other=9)), {}),
     (
         "no replica of those that a write needs",
         redis(a=reading(role="master", min_slaves_good_slaves=0)),
-        {"redis_writes_refused": 25},
+        {"redis_writes_refused": 35},
     ),
     ("a replica of those that a write needs", redis(a=reading(role="master", min_slaves_good_slaves=1)), {}),
     ("a replica needs none", redis(b=reading(role="slave", min_slaves_good_slaves=0)), {}),
@@ -205,7 +206,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     (
         "over 90 % of maxclients",
         redis(a=connected(91, 100), b=connected(99, 100)),
-        {"redis_clients_high": 10},
+        {"redis_clients_high": 15},
     ),
     ("maxclients is not known", redis(a=connected(91, None)), {}),
     ("clocks 5 s apart", redis(a=clock(5.0), b=clock(-5.0)), {}),
@@ -383,7 +384,8 @@ def test_statuses(score: float, status: str) -> None:
 
 def test_penalties_and_thresholds_are_settings() -> None:
     settings = HealthSettings(
-        thresholds=Thresholds(failed_jobs=5), penalties=Penalties(failed_jobs_high=0, redis_unreachable=99)
+        thresholds=Thresholds(failed_jobs=5),
+        penalties=Penalties.model_validate({"failed_jobs_high": 0, "redis_unreachable": 99}),
     )
     health = assess(bullmq(queue(6))(BASE), settings)
     assert [(issue.name, issue.penalty) for issue in health.issues] == [("failed_jobs_high", 0)]
@@ -391,12 +393,31 @@ def test_penalties_and_thresholds_are_settings() -> None:
     assert assess(part(redis=SILENT)(BASE), settings).score == 1
 
 
-def test_every_rule_has_its_penalty() -> None:
-    assert set(RULES) == set(Penalties.model_fields)
+def test_every_condition_of_the_table_has_its_rule_and_its_penalty() -> None:
+    assert set(RULES) == set(CONDITION_TABLE) == set(Penalties.model_fields)
+    assert {name: row.points for name, row in CONDITION_TABLE.items()} == Penalties().model_dump()
+
+
+_BY_THE_USERS_TABLE = {"redis_unreachable", "queue_system_down", "redis_memory_high", "host_load_high"}
+
+
+def test_one_condition_has_the_band_of_its_severity() -> None:
+    """But for those whose points are older than severities; they seldom come alone."""
+    bands = {"critical": {"critical"}, "high": {"warning"}, "medium": {"healthy", "warning"}}
+    for name in CONDITION_TABLE.keys() - _BY_THE_USERS_TABLE:
+        row = CONDITION_TABLE[name]
+        assert status_of(100 - row.points) in bands[row.severity], name
+        assert row.severity != "medium" or row.points <= 15, name
+
+
+def test_a_condition_has_an_alert_or_a_reason_for_none() -> None:
+    assert not [row.name for row in CONDITION_TABLE.values() if bool(row.alert) == bool(row.unpaged)]
 
 
 messages = st.just(Message("issue.text", text="x"))
-issues = st.lists(st.builds(Issue, *[st.just("x")] * 2, st.floats(0, 100), *[messages] * 4), max_size=20)
+issues = st.lists(
+    st.builds(Issue, *[st.just("x")] * 2, st.floats(0, 100), st.just("high"), *[messages] * 4), max_size=20
+)
 
 
 @given(issues, issues)

@@ -1,0 +1,205 @@
+"""The table of conditions: what is wrong, how bad it is, what it costs, and which alert pages it. Pure data.
+
+Score, issues, page, commands, exit codes, API, series, settings and docs/conditions.md are made from it; the
+rules that find a condition are exporter.health.RULES, the alerts stand in deploy/rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Severity: TypeAlias = Literal["critical", "high", "medium"]
+"""critical: work stands still, somebody is woken; high: it will, or data is at risk, today; medium: soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCondition:
+    """A row. `name` is a label value, `source` the part of the snapshot that has the problem (several: by a
+    comma), `points` what it takes from 100 unless the settings say otherwise, `present_when` a clause of the
+    docs; `alert` pages it, or none does for the reason `unpaged`."""
+
+    name: str
+    source: str
+    severity: Severity
+    points: float
+    present_when: str
+    alert: str | None = None
+    unpaged: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(self.source.split(", "))
+
+
+_ROWS: Final = (
+    HealthCondition(
+        "redis_unreachable",
+        "redis",
+        "critical",
+        30,
+        "no Redis node answers",
+        "RedisConnectionDown",
+    ),
+    HealthCondition(
+        "queue_system_down",
+        "bullmq",
+        "critical",
+        25,
+        "a known queue cannot be read, or no queue could be looked for; a queue under another prefix is "
+        "known once a worker of it runs",
+        "QueueSystemDown",
+    ),
+    HealthCondition(
+        "cluster_node_unhealthy",
+        "redis",
+        "high",
+        20,
+        "a node does not answer or the others see it as failing, or a slot has no owner; not where no node "
+        "answers",
+        "ClusterNodeDown",
+    ),
+    HealthCondition(
+        "host_memory_low",
+        "host",
+        "high",
+        20,
+        "less than 10 % of the host's memory is available; in a container, of its limit where that is lower",
+        "SystemMemoryLow",
+    ),
+    HealthCondition(
+        "events_lost",
+        "bullmq",
+        "medium",
+        5,
+        "events of a queue were trimmed unread in the last hour: its counters are too low",
+        "QueueEventsLost",
+    ),
+    HealthCondition(
+        "events_unreadable",
+        "bullmq",
+        "medium",
+        5,
+        "the event stream of a queue is there and cannot be read: the queue has no counters",
+        unpaged="the counts are there; a right or a key has to be mended, in working hours",
+    ),
+    HealthCondition(
+        "queue_partly_unread",
+        "bullmq",
+        "medium",
+        5,
+        "a queue is read but for a part of it: an odd number in `meta`, a key of another type, a refused "
+        "command",
+        unpaged="the rest of the queue is watched; a right or a key has to be mended, in working hours",
+    ),
+    HealthCondition(
+        "candidates_refused",
+        "bullmq",
+        "medium",
+        5,
+        "keys under another prefix may be queues, and the exporter's user may not read them",
+        unpaged="they may be another tenant's, who does not want them read",
+    ),
+    HealthCondition(
+        "redis_memory_high",
+        "redis",
+        "medium",
+        15,
+        "a node uses over 80 % of its `maxmemory`, or of its host's memory where none is set",
+        "HighMemoryUsage",
+    ),
+    HealthCondition(
+        "redis_writes_refused",
+        "redis",
+        "critical",
+        35,
+        "a node refused writes in the last 5 minutes (MISCONF, OOM, NOREPLICAS, READONLY), or its state says "
+        "that it refuses each one",
+        unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "redis_save_failing",
+        "redis",
+        "high",
+        15,
+        "a node could not save its data to disk; once it refuses writes for it, that is "
+        "`redis_writes_refused` instead",
+        unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "redis_evicts_keys",
+        "redis",
+        "high",
+        15,
+        "a node has a `maxmemory` with a policy that deletes keys, and there are queues: jobs would get lost",
+        unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "replication_broken",
+        "redis",
+        "high",
+        15,
+        "a replica has no link to its master; not while it receives its first copy",
+        "ReplicationBroken",
+    ),
+    HealthCondition(
+        "redis_clients_high",
+        "redis",
+        "high",
+        15,
+        "a node has over 90 % of the clients that its `maxclients` allows",
+        unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "clock_offset_high",
+        "redis",
+        "medium",
+        5,
+        "the clocks of a node and of the exporter are over 5 seconds apart; ages are by the node's clock",
+        unpaged="jobs run all the same; the ages that people read are wrong",
+    ),
+    HealthCondition(
+        "host_load_high",
+        "host",
+        "medium",
+        15,
+        "the 1-minute load is over 2 for each core of the machine",
+        "HighSystemLoad",
+    ),
+    HealthCondition(
+        "process_memory_high",
+        "process",
+        "medium",
+        15,
+        "the exporter uses over 90 % of its memory limit, or of 1 GiB where none is set",
+        unpaged="if it ends for it, OxherdExporterDown pages",
+    ),
+    HealthCondition(
+        "failed_jobs_high",
+        "bullmq",
+        "medium",
+        10,
+        "over 50 jobs of all queues failed in the last hour",
+        "HighFailedJobs",
+    ),
+    HealthCondition(
+        "probe_failing",
+        "probes",
+        "medium",
+        10,
+        "an [endpoint of your own](probes.md) fails its probe",
+        unpaged="how bad that is only the endpoint's owner knows; `oxherd_probe_success` is there for a rule",
+    ),
+    HealthCondition(
+        "source_unreadable",
+        "host, process",
+        "medium",
+        5,
+        "the host or the exporter's own process cannot be read",
+        "OxherdCollectFailing",
+    ),
+)
+
+CONDITION_TABLE: Final[Mapping[str, HealthCondition]] = {row.name: row for row in _ROWS}
+"""Every condition by its name."""
