@@ -52,14 +52,14 @@ def run_in_node(lines: list[str], connection: dict[str, object]) -> None:
 
 def test_eviction(server: RedisServer) -> None:
     server.cli("config", "set", "maxmemory-policy", "allkeys-lru")
-    found = doctor(REDIS_URL=server.url)
+    found = doctor({"REDIS_URL": server.url})
     assert found.verdict("eviction") == "warning", "no limit yet"
     server.cli("config", "set", "maxmemory", "64mb")
-    found = doctor(REDIS_URL=server.url)
+    found = doctor({"REDIS_URL": server.url})
     assert (found.code, found.verdict("eviction")) == (2, "wrong")
     assert "allkeys-lru" in found.of("eviction")["seen"]
     paste(found.lines("eviction", "shell"))
-    found = doctor(REDIS_URL=server.url)
+    found = doctor({"REDIS_URL": server.url})
     assert found.verdict("eviction") == "good"
     assert found.bad == {"scrape"}
     assert found.code == 1
@@ -68,36 +68,36 @@ def test_eviction(server: RedisServer) -> None:
 
 def test_nothing_is_written_to_disk() -> None:
     with start_redis() as server:
-        found = doctor(REDIS_URL=server.url)
+        found = doctor({"REDIS_URL": server.url})
         assert found.verdict("persistence") == "warning"
         paste(found.lines("persistence", "shell"))
-        assert doctor(REDIS_URL=server.url).verdict("persistence") == "good"
+        assert doctor({"REDIS_URL": server.url}).verdict("persistence") == "good"
         server.cli("config", "set", "appendonly", "no")
         server.cli("config", "set", "save", "3600 1")
-        assert doctor(REDIS_URL=server.url).verdict("persistence") == "good"
+        assert doctor({"REDIS_URL": server.url}).verdict("persistence") == "good"
 
 
 @pytest.mark.parametrize("prefixes", ["jobs", "jobs,shop"])
 def test_a_wrong_prefix(server: RedisServer, prefixes: str) -> None:
     """As durabull#54 and bull-monitor#130: no queue is seen, and nothing says why."""
     own = {"REDIS_URL": server.url, "BULLMQ_PREFIXES": prefixes}
-    found = doctor(**own)
+    found = doctor(own)
     assert (found.code, found.verdict("queues")) == (2, "wrong")
     assert "BULLMQ_PREFIXES, environment" in found.of("queues")["seen"]
     assert "have bull" in found.of("queues")["seen"] or "has bull" in found.of("queues")["seen"]
-    again = doctor(before=found.lines("queues", "environment"), **own)
+    again = doctor(own, before=found.lines("queues", "environment"))
     assert again.verdict("queues") == "good"
 
 
 def test_a_queue_that_is_not_there(server: RedisServer) -> None:
     own = {"REDIS_URL": server.url, "BULLMQ_QUEUES": "mail,male"}
-    found = doctor(**own)
+    found = doctor(own)
     assert found.verdict("queues") == "warning"
-    assert doctor(before=found.lines("queues", "environment"), **own).verdict("queues") == "good"
+    assert doctor(own, before=found.lines("queues", "environment")).verdict("queues") == "good"
     own["BULLMQ_QUEUES"] = "male"
-    found = doctor(**own)
+    found = doctor(own)
     assert found.verdict("queues") == "wrong"
-    assert doctor(before=found.lines("queues", "environment"), **own).verdict("queues") == "good"
+    assert doctor(own, before=found.lines("queues", "environment")).verdict("queues") == "good"
 
 
 @pytest.mark.parametrize("database", ["", "/1"])
@@ -105,10 +105,10 @@ def test_another_database(database: str) -> None:
     with start_redis() as server, BullMQ(5, url=f"{server.url}/3") as bullmq:
         bullmq.add("mail")
         own = {"REDIS_URL": server.url + database}
-        found = doctor(**own)
+        found = doctor(own)
         assert found.verdict("queues") == "warning"
         assert "db3" in found.of("queues")["seen"]
-        assert doctor(before=found.lines("queues", "environment"), **own).verdict("queues") == "good"
+        assert doctor(own, before=found.lines("queues", "environment")).verdict("queues") == "good"
 
 
 @pytest.mark.parametrize("refused", ["+xread", "+hmget", "+scan", "+client|list", "%R~bull:*"])
@@ -122,12 +122,12 @@ def test_an_acl_that_lacks_a_right(server: RedisServer, refused: str) -> None:
         "REDIS_USERNAME": str(READER["username"]),
         "REDIS_PASSWORD": str(READER["password"]),
     }
-    found = doctor(**own)
+    found = doctor(own)
     [line] = found.lines("rights", "shell")
     assert refused in line
     assert str(READER["password"]) not in found.text
     paste([line])
-    again = doctor(**own)
+    again = doctor(own)
     assert again.verdict("rights") == "good"
     assert again.verdict("queues") == "good"
 
@@ -140,11 +140,11 @@ def test_rights_by_dry_run(server: RedisServer, refused: str) -> None:
     server.cli("acl", "setuser", "asking", "on", f">{SECRET}", *grant)
     server.cli("config", "resetstat")
     own = {"REDIS_URL": server.url, "REDIS_USERNAME": "asking", "REDIS_PASSWORD": SECRET}
-    found = doctor(**own)
+    found = doctor(own)
     assert "xread" not in server.facts("info", "commandstats")
     [line] = found.lines("rights", "shell")
     paste([line])
-    assert doctor(**own).verdict("rights") == "good"
+    assert doctor(own).verdict("rights") == "good"
 
 
 def test_rights_in_a_cluster_on_all_nodes() -> None:
@@ -159,10 +159,10 @@ def test_rights_in_a_cluster_on_all_nodes() -> None:
             "REDIS_USERNAME": str(READER["username"]),
             "REDIS_PASSWORD": str(READER["password"]),
         }
-        found = doctor(**own)
+        found = doctor(own)
         assert "on 6 nodes" in found.of("rights")["seen"]
         paste(found.lines("rights", "shell"))
-        assert doctor(**own).verdict("rights") == "good"
+        assert doctor(own).verdict("rights") == "good"
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_a_misspelt_variable(variable: str, meant: str) -> None:
     """As redis_exporter#345: a variable with another name, and the default is watched instead."""
     with start_redis(password=SECRET, config=("appendonly yes",)) as server:
         own = {variable: server.url, "REDIS_PORT": str(free_port())}
-        found = doctor(**own)
+        found = doctor(own)
         assert found.code == 2, "the default is watched, where nothing listens"
         assert variable in found.of("variables")["seen"]
         assert meant in found.of("variables")["seen"]
         assert SECRET not in found.text
-        again = doctor(before=[*found.lines("variables", "environment"), "unset REDIS_PORT"], **own)
+        again = doctor(own, before=[*found.lines("variables", "environment"), "unset REDIS_PORT"])
         assert again.verdict("variables") == "good"
         assert again.verdict("redis") == "good"
         assert SECRET not in again.text
@@ -191,17 +191,17 @@ def test_a_variable_that_another_one_overrides(server: RedisServer) -> None:
         "EXPORTER_LISTN": ":1",
         "REDIS_CACHE": "x",
     }
-    found = doctor(**own)
+    found = doctor(own)
     named = [finding for finding in found.findings if finding["check"] == "variables"]
     assert [finding["seen"].split()[0] for finding in named] == ["EXPORTER_LISTN", "REDIS_HOST"]
     fixes = [line for finding in named for fix in finding["fixes"] for line in fix["lines"]]
-    assert doctor(before=fixes, **own).verdict("variables") == "good"
+    assert doctor(own, before=fixes).verdict("variables") == "good"
 
 
 def test_a_file_is_named_with_its_line(server: RedisServer, tmp_path: Path) -> None:
     file = tmp_path / "exporter.yml"
     file.write_text(f"redis:\n  url: {server.url}\n  host: elsewhere.invalid\nbullmq:\n  prefixes: [jobs]\n")
-    found = doctor("--config", str(file))
+    found = doctor({}, "--config", str(file))
     assert f"{file}, line 5" in found.of("queues")["seen"]
     assert found.lines("variables", "settings") == [f"# redis.host: {file}, line 3"]
 
@@ -209,10 +209,10 @@ def test_a_file_is_named_with_its_line(server: RedisServer, tmp_path: Path) -> N
 def test_output_buffers(server: RedisServer) -> None:
     server.cli("config", "set", "client-output-buffer-limit", "normal 1mb 0 0 pubsub 100kb 0 0")
     for _ in range(2):
-        found = doctor(REDIS_URL=server.url)
+        found = doctor({"REDIS_URL": server.url})
         assert found.verdict("output-buffers") == "warning"
         paste(found.lines("output-buffers", "shell"))
-    assert doctor(REDIS_URL=server.url).verdict("output-buffers") == "good"
+    assert doctor({"REDIS_URL": server.url}).verdict("output-buffers") == "good"
 
 
 def test_kept_jobs_and_their_weight() -> None:
@@ -224,12 +224,12 @@ def test_kept_jobs_and_their_weight() -> None:
             )
             bullmq.wait_for_counts("mail", {"completed": 2500}, seconds=60)
             bullmq.stop_worker(worker)
-        found = doctor(REDIS_URL=server.url)
+        found = doctor({"REDIS_URL": server.url})
         assert found.verdict("kept-jobs") == "warning", found.of("kept-jobs")
         assert "2,500 completed" in found.of("kept-jobs")["seen"]
         run_in_node(found.lines("kept-jobs", "application"), {"host": server.host, "port": server.port})
         assert server.cli("zcard", "bull:mail:completed") == "1000"
-        assert doctor(REDIS_URL=server.url).verdict("kept-jobs") == "good"
+        assert doctor({"REDIS_URL": server.url}).verdict("kept-jobs") == "good"
 
 
 def test_an_event_stream_that_is_too_short() -> None:
@@ -238,11 +238,11 @@ def test_an_event_stream_that_is_too_short() -> None:
             bullmq.add("mail")
             server.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "100")
             bullmq.add_bulk("mail", 2000)
-        found = doctor(REDIS_URL=server.url)
+        found = doctor({"REDIS_URL": server.url})
         assert found.verdict("event-streams") == "warning"
         run_in_node(found.lines("event-streams", "application"), {"host": server.host, "port": server.port})
         assert int(server.cli("hget", "bull:mail:meta", "opts.maxLenEvents")) >= 10_000
-        assert doctor(REDIS_URL=server.url).verdict("event-streams") == "good"
+        assert doctor({"REDIS_URL": server.url}).verdict("event-streams") == "good"
 
 
 def test_a_cluster_without_hash_tags_and_with_a_hot_shard() -> None:
@@ -254,7 +254,7 @@ def test_a_cluster_without_hash_tags_and_with_a_hot_shard() -> None:
         cluster_connection = BullMQ(6, cluster=cluster.addresses)
         with cluster_connection as bullmq, pytest.raises(Exception, match="CROSSSLOT"):
             bullmq.add("plain")
-        found = doctor(**own)
+        found = doctor(own)
         assert (found.verdict("hash-tags"), found.verdict("hot-shard")) == ("wrong", "warning")
         assert found.lines("hash-tags", "application") == [
             'new Queue("{plain}", { connection, prefix: "bull" })'
@@ -264,26 +264,26 @@ def test_a_cluster_without_hash_tags_and_with_a_hot_shard() -> None:
         with BullMQ(6, cluster=cluster.addresses) as bullmq:
             for name in ("{plain}", "{mail}", "{newsletter}", "{reminders}", "{thumbnails}"):
                 bullmq.add(name)
-        again = doctor(**own)
+        again = doctor(own)
         assert (again.verdict("hash-tags"), again.verdict("hot-shard")) == ("good", "good")
 
 
 def test_a_redis_that_is_not_there_and_one_that_hangs(fresh_redis: RedisServer) -> None:
-    found = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    found = doctor({"REDIS_URL": f"redis://127.0.0.1:{free_port()}"})
     assert (found.code, found.verdict("redis")) == (2, "wrong")
     assert {finding["check"] for finding in found.findings if finding["verdict"] == "good"} == {
         "watched",
         "variables",
     }, "nothing that could not be seen is called good"
     fresh_redis.suspend()
-    found = doctor("--timeout", "2", REDIS_URL=fresh_redis.url)
+    found = doctor({"REDIS_URL": fresh_redis.url}, "--timeout", "2")
     assert (found.code, found.verdict("redis")) == (2, "wrong")
     fresh_redis.resume()
 
 
 def test_a_wrong_password_is_named_and_shown_nowhere() -> None:
     with start_redis(password="other") as server:
-        found = doctor(REDIS_URL=f"redis://:{SECRET}@{server.address}")
+        found = doctor({"REDIS_URL": f"redis://:{SECRET}@{server.address}"})
         assert found.verdict("redis") == "wrong"
         assert "REDIS_PASSWORD" in found.of("redis")["effect"]
         assert SECRET not in found.text
@@ -291,7 +291,7 @@ def test_a_wrong_password_is_named_and_shown_nowhere() -> None:
 
 def test_a_managed_redis_without_config(server: RedisServer) -> None:
     with start_redis(config=('rename-command CONFIG ""', "maxmemory-policy volatile-lru")) as managed:
-        found = doctor(REDIS_URL=managed.url)
+        found = doctor({"REDIS_URL": managed.url})
         assert (found.verdict("persistence"), found.verdict("output-buffers")) == ("unchecked", "unchecked")
         assert "provider" in found.of("eviction")["effect"]
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,12 +42,12 @@ class Found:
         return {finding["check"] for finding in self.findings if finding["verdict"] in ("wrong", "warning")}
 
 
-def doctor(*arguments: str, before: list[str] | None = None, **environ: str) -> Found:
+def doctor(environ: Mapping[str, str], *arguments: str, before: Sequence[str] = ()) -> Found:
     """Run it with these variables only, after the lines of a fix in the same shell."""
-    script = "\n".join([*(before or []), f'exec "{MONITOR}" doctor --json "$@"'])
+    script = "\n".join([*before, f'exec "{MONITOR}" doctor --json "$@"'])
     done = subprocess.run(
         ["bash", "-e", "-c", script, "doctor", *arguments],
-        env=own_environment() | environ,
+        env=own_environment() | dict(environ),
         check=False,
         capture_output=True,
         text=True,
@@ -59,11 +59,11 @@ def doctor(*arguments: str, before: list[str] | None = None, **environ: str) -> 
     return Found(done.returncode, tuple(data["findings"]), done.stdout)
 
 
-def paste(lines: list[str], **environ: str) -> str:
+def paste(lines: Sequence[str]) -> str:
     """The output of the lines in a shell; they must succeed."""
     done = subprocess.run(
         ["bash", "-e", "-c", "\n".join(lines)],
-        env=own_environment() | environ,
+        env=own_environment(),
         check=False,
         capture_output=True,
         text=True,

@@ -1,0 +1,445 @@
+"""Each check as a function of what was read: tables of cases; what was not read is never called good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config.validation import load_exporter_settings
+from exporter.doctor.checks.monitoring import SHIPPED_ALERTS
+from exporter.doctor.checks.servers import parse_buffer_limits
+from exporter.doctor.checks.table import CHECKS, diagnose
+from exporter.doctor.examination import (
+    AlertmanagerLook,
+    EventStream,
+    Examination,
+    KeptJobs,
+    LoadedAlert,
+    PrometheusLook,
+    RedisLook,
+    ScalerTarget,
+    ScrapedExporter,
+    ScrapeTarget,
+    ServerConfig,
+)
+from exporter.doctor.model import VERDICTS, Diagnosis, worst_code
+from exporter.doctor.peer_readers import parse_duration
+from exporter.doctor.rights import Missing
+from exporter.snapshot import Info, NodeReading, QueueId, RedisState, Search, Topology, TopologyNode
+from service.catalogs import ENGLISH, TRANSLATORS
+from service.config.load import Given
+from service.config.variables import Notice
+from service.outcome import Failed, Ok
+
+ROOT = Path(__file__).parents[4]
+NODE = "10.0.0.1:6379"
+MAIL = QueueId("bull", "mail")
+GOOD_INFO = {
+    "redis_version": "7.2.4",
+    "maxmemory_policy": "noeviction",
+    "maxmemory": "0",
+    "aof_enabled": "1",
+    "total_system_memory": str(1 << 30),
+}
+GOOD_CONFIG = ServerConfig(
+    {"save": "", "client-output-buffer-limit": "normal 0 0 0 slave 1 1 60 pubsub 33554432 8388608 60"}
+)
+GOOD_ALERTS = tuple(LoadedAlert(name, 'up{job="oxherd"} == 0') for name in SHIPPED_ALERTS)
+
+
+def state(*, info: Mapping[str, str] | None = None, clock: float | None = 0.0) -> RedisState:
+    reading = NodeReading(Info(GOOD_INFO | dict(info or {})), clock_offset=clock)
+    topology = Topology("standalone", (TopologyNode(NODE, "master", ""),))
+    return RedisState(topology, {NODE: Ok(reading)}, deployment="d1")
+
+
+def redis_look(**fields: Any) -> RedisLook:
+    return replace(
+        RedisLook(state(), configs={NODE: GOOD_CONFIG}, missing={NODE: ()}, queues=(MAIL,)), **fields
+    )
+
+
+def prometheus_look(**fields: Any) -> PrometheusLook:
+    look = PrometheusLook(
+        exporters=(ScrapedExporter("oxherd", "h:9877", "d1"),),
+        targets=(ScrapeTarget("oxherd", "h:9877", up=True, interval=5.0, age=2.0),),
+        alerts=GOOD_ALERTS,
+        alertmanagers=(AlertmanagerLook("http://a:9093", answers=True),),
+    )
+    return replace(look, **fields)
+
+
+def examination(
+    yaml_text: str = "", given: Mapping[str, tuple[str, object]] | None = None, **fields: Any
+) -> Examination:
+    values = {path: Given(name, value) for path, (name, value) in (given or {}).items()}
+    loaded = load_exporter_settings(yaml_text, values, file="exporter.yml")
+    good = Examination(
+        loaded,
+        redis=Ok(redis_look()),
+        prometheus=Ok(prometheus_look()),
+        scaler=Ok((ScalerTarget("mail", "bull", ("mail",)),)),
+    )
+    return replace(good, **fields)
+
+
+def of(check: str, examined: Examination) -> list[Diagnosis]:
+    return list(CHECKS[check](examined))
+
+
+def verdicts(check: str, examined: Examination) -> list[str]:
+    return [diagnosis.verdict for diagnosis in of(check, examined)]
+
+
+def test_a_deployment_as_it_should_be() -> None:
+    diagnoses = diagnose(examination())
+    assert {diagnosis.verdict for diagnosis in diagnoses} == {"good"}
+    assert worst_code(diagnoses) == 0
+
+
+def test_what_was_not_read_is_never_good() -> None:
+    failed = Failed("timeout", "not read in time")
+    nothing = examination(redis=failed, prometheus=failed, scaler=failed)
+    assert {diagnosis.check for diagnosis in diagnose(nothing) if diagnosis.verdict == "good"} == {
+        "watched",
+        "variables",
+    }
+    assert worst_code(diagnose(nothing)) == 2
+    without = examination(prometheus=None, scaler=None)
+    assert [verdicts(check, without) for check in ("scrape", "rules", "alertmanager", "scaler")] == [
+        ["warning"],
+        ["unchecked"],
+        ["unchecked"],
+        ["unchecked"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("info", "verdict"),
+    [
+        ({}, "good"),
+        ({"maxmemory": "1000"}, "good"),
+        ({"maxmemory_policy": "allkeys-lru"}, "warning"),
+        ({"maxmemory_policy": "allkeys-lru", "maxmemory": "1000"}, "wrong"),
+        ({"maxmemory_policy": "volatile-ttl", "maxmemory": "1000"}, "wrong"),
+    ],
+)
+def test_eviction(info: Mapping[str, str], verdict: str) -> None:
+    assert verdicts("eviction", examination(redis=Ok(redis_look(state=state(info=info))))) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("aof", "config", "verdict"),
+    [
+        ("1", ServerConfig({"save": ""}), "good"),
+        ("0", ServerConfig({"save": "3600 1"}), "good"),
+        ("0", ServerConfig({"save": ""}), "warning"),
+        ("0", ServerConfig({}, "NOPERM"), "unchecked"),
+        ("1", ServerConfig({}, "NOPERM"), "good"),
+    ],
+)
+def test_persistence(aof: str, config: ServerConfig, verdict: str) -> None:
+    look = redis_look(state=state(info={"aof_enabled": aof}), configs={NODE: config})
+    assert verdicts("persistence", examination(redis=Ok(look))) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"),
+    [
+        ("4.0.14", "wrong"),
+        ("5.0.0", "warning"),
+        ("6.0.20", "warning"),
+        ("6.2.0", "good"),
+        ("6.2.21", "good"),
+        ("7.0.7", "warning"),
+        ("7.0.8", "good"),
+        ("7.2.4", "good"),
+        ("8.2.1", "good"),
+    ],
+)
+def test_versions_that_bullmq_names(version: str, verdict: str) -> None:
+    look = redis_look(state=state(info={"redis_version": version}))
+    assert verdicts("version", examination(redis=Ok(look))) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("limits", "classes"),
+    [
+        ("normal 0 0 0 slave 256 64 60 pubsub 32 8 60", {"normal": 0, "slave": 256, "pubsub": 32}),
+        ("", {}),
+        ("normal x 0 0", {}),
+        ("normal 1", {}),
+    ],
+)
+def test_buffer_limits(limits: str, classes: Mapping[str, int]) -> None:
+    assert parse_buffer_limits(limits) == classes
+
+
+@given(st.text())
+def test_any_text_as_buffer_limits(text: str) -> None:
+    assert all(limit >= 0 for limit in parse_buffer_limits(text).values())
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ("normal 0 0 0 pubsub 33554432 8388608 60", ["good"]),
+        ("normal 1048576 0 0 pubsub 33554432 8388608 60", ["warning"]),
+        ("normal 1048576 0 0 pubsub 1024 0 0", ["warning", "warning"]),
+        ("normal 268435456 0 0 pubsub 0 0 0", ["good"]),
+    ],
+)
+def test_output_buffers(limits: str, expected: list[str]) -> None:
+    config = ServerConfig({"client-output-buffer-limit": limits})
+    assert verdicts("output-buffers", examination(redis=Ok(redis_look(configs={NODE: config})))) == expected
+
+
+@pytest.mark.parametrize(
+    ("offset", "verdict"),
+    [(None, "unchecked"), (0.0, "good"), (5.0, "good"), (5.1, "warning"), (-60.0, "warning")],
+)
+def test_clocks(offset: float | None, verdict: str) -> None:
+    assert verdicts("clocks", examination(redis=Ok(redis_look(state=state(clock=offset))))) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("missing", "verdict"),
+    [
+        ((), "good"),
+        ((Missing(("+xread",)),), "wrong"),
+        ((Missing(("+slowlog|len",), "warning"),), "warning"),
+        ((Missing(("+time",), "warning"), Missing(("~bull:*",))), "wrong"),
+    ],
+)
+def test_rights(missing: tuple[Missing, ...], verdict: str) -> None:
+    assert verdicts("rights", examination(redis=Ok(redis_look(missing={NODE: missing})))) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("stream", "verdict"),
+    [
+        (EventStream(10_000, 10_000, 60.0), "good"),
+        (EventStream(10_000, 10_000, 1.0), "warning"),
+        (EventStream(10_000, None, 1.0), "warning"),
+        (EventStream(9_999, 10_000, 0.001), "good"),  # nothing was trimmed: it says nothing of the rate
+        (EventStream(10_000, 10_000, None), "good"),
+        (EventStream(100_000, 100_000, 3.0), "good"),
+        (EventStream(100, 100, 60.0), "warning"),
+    ],
+)
+def test_event_streams(stream: EventStream, verdict: str) -> None:
+    look = redis_look(streams={MAIL: stream})
+    assert verdicts("event-streams", examination(redis=Ok(look))) == [verdict]
+
+
+def test_event_streams_that_are_not_followed() -> None:
+    off = examination("bullmq: {events: false}\n")
+    assert verdicts("event-streams", off) == ["unchecked"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "verdict"),
+    [
+        (KeptJobs(0, 0), "good"),
+        (KeptJobs(10_000, 0, 1000.0), "good"),
+        (KeptJobs(90_000, 0, 3000.0), "warning"),
+        (KeptJobs(0, 90_000, 3000.0), "warning"),
+        (KeptJobs(100_000, 0), "warning"),  # MEMORY USAGE was refused
+    ],
+)
+def test_kept_jobs(kept: KeptJobs, verdict: str) -> None:
+    [diagnosis] = of("kept-jobs", examination(redis=Ok(redis_look(kept={MAIL: kept}))))
+    assert diagnosis.verdict == verdict
+    for line in (line for fix in diagnosis.fixes for line in fix.lines if ".clean(" in line):
+        number = int(re.findall(r"clean\(0, (\d+), ", line)[0])
+        assert 0 < number < kept.count
+
+
+def cluster(*queues: QueueId, passed_over: Mapping[QueueId, str] | None = None) -> Examination:
+    reading = Ok(NodeReading(Info(GOOD_INFO)))
+    nodes = tuple(
+        TopologyNode(f"10.0.0.{number}:1", "master", str(number), slots=((first, first + 5460),))
+        for number, first in enumerate((0, 5461, 10922))
+    )
+    look = RedisLook(
+        RedisState(Topology("cluster", nodes), {node.address: reading for node in nodes}),
+        queues=queues,
+        search=Search(passed_over=passed_over or {}),
+    )
+    return examination(redis=Ok(look))
+
+
+TAGGED = tuple(QueueId("bull", "{" + name + "}") for name in ("mail", "newsletter", "reminders", "webhooks"))
+ON_ONE = tuple(QueueId("{app}", name) for name in ("mail", "newsletter", "reminders"))
+
+
+@pytest.mark.parametrize(
+    ("queues", "verdict"), [((), "good"), (ON_ONE[:2], "good"), (ON_ONE, "warning"), (TAGGED, "good")]
+)
+def test_a_hot_shard(queues: tuple[QueueId, ...], verdict: str) -> None:
+    assert verdicts("hot-shard", cluster(*queues)) == [verdict]
+    assert verdicts("hot-shard", examination()) == [], "not a cluster"
+
+
+def test_hash_tags() -> None:
+    assert verdicts("hash-tags", cluster(*TAGGED)) == ["good"]
+    [diagnosis] = of("hash-tags", cluster(passed_over={QueueId("bull", "it's"): "no tag"}))
+    assert diagnosis.verdict == "wrong"
+    shell = next(fix for fix in diagnosis.fixes if fix.place == "shell")
+    assert shell.lines[0].endswith("""-c del 'bull:it'"'"'s:meta'""")
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "verdict"),
+    [
+        ({}, {}, "good"),
+        ({"bullmq.prefixes": ("BULLMQ_PREFIXES", ["bull"])}, {}, "good"),
+        ({"bullmq.prefixes": ("BULLMQ_PREFIXES", ["jobs"])}, {}, "wrong"),
+        ({"bullmq.queues": ("BULLMQ_QUEUES", ["m*"])}, {}, "good"),
+        ({"bullmq.queues": ("BULLMQ_QUEUES", ["x*"])}, {}, "wrong"),
+        ({}, {"queues": ()}, "warning"),
+        ({}, {"queues": (), "refused": (MAIL,)}, "good"),  # the rights are named
+    ],
+)
+def test_queues(given: Mapping[str, tuple[str, object]], fields: Mapping[str, Any], verdict: str) -> None:
+    examined = examination(given=given, redis=Ok(redis_look(**fields)))
+    assert verdicts("queues", examined) == [verdict]
+
+
+def test_a_search_that_did_not_end() -> None:
+    assert verdicts("queues", examination(redis=Ok(redis_look(searched=False)))) == ["good", "warning"]
+
+
+def test_variables() -> None:
+    notices = (
+        Notice("REDIS_ULR", meant="REDIS_URL"),
+        Notice("LOG_LEVL", meant="LOG_LEVEL"),
+        Notice("REDIS_HOST", reason="REDIS_URL is set"),
+        Notice("REDIS_CACHE_SECONDS"),  # of another program
+    )
+    examined = examination(given={"log.level": ("LOG_LEVEL", "info")}, notices=notices)
+    fixes = [diagnosis.fixes[0].lines for diagnosis in of("variables", examined)]
+    assert fixes == [
+        ('export REDIS_URL="$REDIS_ULR"', "unset REDIS_ULR"),
+        ("unset LOG_LEVL",),
+        ("unset REDIS_HOST",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({}, "good"),
+        ({"exporters": ()}, "wrong"),
+        ({"exporters": (ScrapedExporter("oxherd", "h:9877", "another"),)}, "wrong"),
+        ({"targets": (ScrapeTarget("oxherd", "h:9877", up=True, interval=120.0, age=1.0),)}, "warning"),
+        ({"targets": ()}, "good"),  # a proxy that has no targets, such as Thanos
+    ],
+)
+def test_scrape(fields: Mapping[str, Any], verdict: str) -> None:
+    assert verdicts("scrape", examination(prometheus=Ok(prometheus_look(**fields)))) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({}, "good"),
+        ({"alerts": ()}, "wrong"),
+        ({"alerts": GOOD_ALERTS[1:]}, "wrong"),
+        ({"alerts": (*GOOD_ALERTS, LoadedAlert("Mine", "x", "bad"))}, "good"),
+        ({"alerts": (replace(GOOD_ALERTS[0], error="many-to-many"), *GOOD_ALERTS[1:])}, "wrong"),
+        ({"exporters": (ScrapedExporter("redis", "h:9877", "d1"),)}, "wrong"),
+        ({"exporters": ()}, "good"),
+    ],
+)
+def test_rules(fields: Mapping[str, Any], verdict: str) -> None:
+    assert verdicts("rules", examination(prometheus=Ok(prometheus_look(**fields)))) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("managers", "expected"),
+    [
+        ((), ["wrong"]),
+        ((AlertmanagerLook("http://a:1", answers=True),), ["good"]),
+        ((AlertmanagerLook("http://a:1", answers=None),), ["good"]),
+        ((AlertmanagerLook("http://a:1", answers=False),), ["wrong"]),
+        (
+            (AlertmanagerLook("http://a:1", answers=False), AlertmanagerLook("http://b:1", answers=True)),
+            ["warning"],
+        ),
+        ((AlertmanagerLook("http://a:1", sent=5, errors=5),), ["wrong"]),
+        ((AlertmanagerLook("http://a:1", sent=5, errors=1),), ["good"]),
+        ((AlertmanagerLook("http://a:1", answers=False, sent=5, errors=0),), ["good"]),  # it can, we cannot
+    ],
+)
+def test_alertmanager(managers: tuple[AlertmanagerLook, ...], expected: list[str]) -> None:
+    examined = examination(prometheus=Ok(prometheus_look(alertmanagers=managers)))
+    assert verdicts("alertmanager", examined) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "verdict", "line"),
+    [
+        (ScalerTarget("t", "bull", ("mail",)), "good", None),
+        (ScalerTarget("t", "bull", ("m*",)), "good", None),
+        (ScalerTarget("t", "bull", ("mial",)), "wrong", '    queues: ["mail"]'),
+        (ScalerTarget("t", "bull", ("mail", "Mail")), "wrong", '    queues: ["mail", "mail"]'),
+        (ScalerTarget("t", "bull", ("x*",)), "wrong", None),
+        (ScalerTarget("t", "jobs", ("mail",)), "wrong", None),
+        (ScalerTarget("t", "bull", ("mail",), "stale"), "wrong", "scaling explain t"),
+    ],
+)
+def test_targets_of_the_scaler(target: ScalerTarget, verdict: str, line: str | None) -> None:
+    [diagnosis] = of("scaler", examination(scaler=Ok((target,))))
+    assert diagnosis.verdict == verdict
+    assert [line for fix in diagnosis.fixes for line in fix.lines] == ([line] if line else [])
+
+
+def test_the_hash_tag_is_found() -> None:
+    examined = replace(
+        examination(redis=Ok(redis_look(queues=(QueueId("bull", "{mail}"),)))),
+        scaler=Ok((ScalerTarget("t", "bull", ("mail",)),)),
+    )
+    [diagnosis] = of("scaler", examined)
+    assert diagnosis.fixes[0].lines == ('    queues: ["{mail}"]',)
+
+
+def test_the_shipped_alerts_are_those_of_the_file() -> None:
+    file = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "oxherd.yml").read_text())
+    alerts = {rule["alert"] for group in file["groups"] for rule in group["rules"] if "alert" in rule}
+    assert set(SHIPPED_ALERTS) <= alerts
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5s", 5.0), ("1m30s", 90.0), ("500ms", 0.5), ("1h", 3600.0), ("", None), ("5", None), ("5s x", None)],
+)
+def test_durations_of_prometheus(text: str, seconds: float | None) -> None:
+    assert parse_duration(text) == seconds
+
+
+def test_the_worst_is_first_and_every_text_is_there() -> None:
+    bad = examination(
+        redis=Ok(redis_look(state=state(info={"aof_enabled": "0"}), missing={NODE: (Missing(("+xread",)),)})),
+        prometheus=None,
+    )
+    diagnoses = diagnose(bad)
+    order = [VERDICTS.index(diagnosis.verdict) for diagnosis in diagnoses]
+    assert order == sorted(order)
+    for translator in (ENGLISH, TRANSLATORS["id"]):
+        assert all(diagnosis.to_json(translator)["seen"] for diagnosis in diagnoses)
+
+
+def test_every_check_has_its_section() -> None:
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    sections = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    anchors = [title.lower().replace(" ", "-") for title in sections]
+    assert [anchor for anchor in anchors if anchor in CHECKS] == list(CHECKS)
