@@ -8,8 +8,8 @@ from functools import cached_property
 
 from exporter.bullmq.keys import is_selected
 from exporter.config.settings import ExporterSettings
-from exporter.doctor.rights import Missing
-from exporter.snapshot import NodeReading, QueueId, RedisState, Search
+from exporter.doctor.rights import MissingRight
+from exporter.snapshot import NodeReading, QueueId, RedisState
 from service.config.load import Loaded
 from service.config.variables import Notice
 from service.outcome import Outcome, value_or_none
@@ -49,16 +49,19 @@ class EventStream:
 
 @dataclass(frozen=True)
 class RedisLook:
-    """The deployment, and the queues in it under any prefix. `refused` are those that the
-    user may not read, `searched`: the whole of Redis was. `user` is the one that was logged in."""
+    """The deployment, and the queues in it under any prefix.
+
+    `user` is the one that was logged in; `refused` are the queues that it may not read, `untagged` those of
+    which BullMQ could only write `meta` to a cluster. `searched`: the whole of Redis was.
+    """
 
     state: RedisState
     user: str = "default"
     configs: Mapping[str, ServerConfig] = field(default_factory=dict)
-    missing: Mapping[str, tuple[Missing, ...]] = field(default_factory=dict)
+    missing: Mapping[str, tuple[MissingRight, ...]] = field(default_factory=dict)
     queues: tuple[QueueId, ...] = ()
     refused: tuple[QueueId, ...] = ()
-    search: Search = field(default_factory=Search)
+    untagged: tuple[QueueId, ...] = ()
     searched: bool = True
     kept: Mapping[QueueId, KeptJobs] = field(default_factory=dict)
     streams: Mapping[QueueId, EventStream] = field(default_factory=dict)

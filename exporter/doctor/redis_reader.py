@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import Any, Final
 
 from exporter.bullmq.discover import Discovery, KnownQueues
-from exporter.bullmq.keys import base
+from exporter.bullmq.keys import base, is_tagged
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.search.ask import ask_owners
+from exporter.bullmq.search.verify import marked_by_bullmq, marks_command
 from exporter.config.settings import ExporterSettings
 from exporter.config.watched import user_of
 from exporter.doctor.examination import EventStream, KeptJobs, RedisLook, ServerConfig
-from exporter.doctor.rights import Missing, Need, Right, missing_right, needed_rights
+from exporter.doctor.rights import MissingRight, Need, RedisRight, missing_right, needed_rights
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, pack_request
@@ -61,7 +62,7 @@ def _read(deployment: Deployment, settings: ExporterSettings, deadline: Deadline
         missing=_missing(deployment, settings, state, known, deadline),
         queues=known.queues,
         refused=_refused(known),
-        search=known.search,
+        untagged=_untagged(deployment, state, known, deadline),
         searched=known.complete,
         kept=kept,
         streams=streams,
@@ -96,7 +97,7 @@ def _missing(
     state: RedisState,
     known: KnownQueues,
     deadline: Deadline,
-) -> dict[str, tuple[Missing, ...]]:
+) -> dict[str, tuple[MissingRight, ...]]:
     """What each node refuses: by ACL DRYRUN where the user may ask for it, else by trying each command on a
     key that does not exist."""
     queues = _one_of_each_prefix(settings, known)
@@ -131,7 +132,9 @@ def _is_unable(replies: Sequence[Reply]) -> bool:
     return any(isinstance(reply, ReplyError) for reply in replies[:1])
 
 
-def _refusals(cases: Sequence[tuple[Right, QueueId]], replies: Sequence[Reply]) -> tuple[Missing, ...]:
+def _refusals(
+    cases: Sequence[tuple[RedisRight, QueueId]], replies: Sequence[Reply]
+) -> tuple[MissingRight, ...]:
     found = [
         missing_right(right, reply, queue.prefix)
         for (right, queue), reply in zip(cases, replies, strict=False)
@@ -140,7 +143,7 @@ def _refusals(cases: Sequence[tuple[Right, QueueId]], replies: Sequence[Reply]) 
 
 
 def _subscribe(
-    deployment: Deployment, address: str, cases: Sequence[tuple[Right, QueueId]], deadline: Deadline
+    deployment: Deployment, address: str, cases: Sequence[tuple[RedisRight, QueueId]], deadline: Deadline
 ) -> list[Reply]:
     """On a connection of its own, which then is closed."""
     if not cases:
@@ -196,6 +199,29 @@ def _search(deployment: Deployment, settings: ExporterSettings, deadline: Deadli
     with suppress(UnreadableError):  # the nodes' own failures say why
         discovery.discover_once(deadline.at_most(deadline.remaining() * _SEARCH_SHARE))
     return discovery.known()
+
+
+def _untagged(
+    deployment: Deployment, state: RedisState, known: KnownQueues, deadline: Deadline
+) -> tuple[QueueId, ...]:
+    """Candidates without a hash tag that have the `meta` key of BullMQ: names of clients are candidates too.
+
+    Each master is asked, as only the one that has the key answers.
+    """
+    candidates = [queue for queue in known.search.passed_over if not is_tagged(queue)]
+    if state.topology.mode != "cluster" or not candidates:
+        return ()
+    request = pack_request(marks_command(queue) for queue in candidates)
+    masters = [node.address for node in state.topology.masters()]
+    outcomes = deployment.execute(dict.fromkeys(masters, request), deadline, pool=_POOL)
+    found = {
+        queue
+        for outcome in outcomes.values()
+        if isinstance(outcome, Ok)
+        for queue, reply in zip(candidates, outcome.value, strict=True)
+        if marked_by_bullmq(reply)
+    }
+    return tuple(sorted(found))
 
 
 def _read_queues(

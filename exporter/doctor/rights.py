@@ -21,7 +21,7 @@ _PROBE: Final = "oxherd-doctor"  # the end of a key that does not exist
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
+class RedisRight:
     """A command as ACL SETUSER names it, its arguments ({key}: a key of a queue, {channel}, {pattern}: what
     Bull publishes), where it is needed, and how bad its absence is."""
 
@@ -47,7 +47,7 @@ class Right:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingRight:
     """What the server refuses, as ACL SETUSER names it: a command, a pattern of keys (`~bull:*`), or patterns
     of channels (`&bull:*`)."""
 
@@ -56,48 +56,48 @@ class Missing:
 
 
 RIGHTS: Final = (
-    Right("ping"),
-    Right("info", ("server",)),
-    Right("cluster|info", need="cluster"),
-    Right("cluster|nodes", need="cluster"),
-    Right("cluster|shards", need="cluster", verdict="warning"),
-    Right("asking", need="cluster", verdict="warning"),
-    Right("slowlog|len", verdict="warning"),
-    Right("select", ("{database}",), need="database"),
-    Right("client|setname", ("oxherd",), verdict="warning"),
-    Right("client|list", ("ID", "0"), verdict="warning"),
-    Right("scan", ("0", "COUNT", "1"), need="scan"),
-    Right("exists", ("{key}",)),
-    Right("type", ("{key}",)),
-    Right("get", ("{key}",)),
-    Right("pttl", ("{key}",)),
-    Right("hmget", ("{key}", "version")),
-    Right("llen", ("{key}",)),
-    Right("lindex", ("{key}", "-1")),
-    Right("lrange", ("{key}", "0", "0"), need="events"),
-    Right("zcard", ("{key}",)),
-    Right("zcount", ("{key}", "0", "1")),
-    Right("zrange", ("{key}", "0", "0")),
-    Right("xread", ("COUNT", "1", "STREAMS", "{key}", "$"), need="events"),
-    Right("xinfo|stream", ("{key}",), need="events"),
-    Right("xlen", ("{key}",), need="events", verdict="warning"),
-    Right("memory|usage", ("{key}",), need="events", verdict="warning"),
-    Right("time", verdict="warning"),
-    Right("hstrlen", ("{key}", "returnvalue"), need="bull"),
-    Right("subscribe", ("{channel}",), need="bull"),
-    Right("unsubscribe", ("{channel}",), need="bull"),
-    Right("psubscribe", ("{pattern}",), need="bull"),
+    RedisRight("ping"),
+    RedisRight("info", ("server",)),
+    RedisRight("cluster|info", need="cluster"),
+    RedisRight("cluster|nodes", need="cluster"),
+    RedisRight("cluster|shards", need="cluster", verdict="warning"),
+    RedisRight("asking", need="cluster", verdict="warning"),
+    RedisRight("slowlog|len", verdict="warning"),
+    RedisRight("select", ("{database}",), need="database"),
+    RedisRight("client|setname", ("oxherd",), verdict="warning"),
+    RedisRight("client|list", ("ID", "0"), verdict="warning"),
+    RedisRight("scan", ("0", "COUNT", "1"), need="scan"),
+    RedisRight("exists", ("{key}",)),
+    RedisRight("type", ("{key}",)),
+    RedisRight("get", ("{key}",)),
+    RedisRight("pttl", ("{key}",)),
+    RedisRight("hmget", ("{key}", "version")),
+    RedisRight("llen", ("{key}",)),
+    RedisRight("lindex", ("{key}", "-1")),
+    RedisRight("lrange", ("{key}", "0", "0"), need="events"),
+    RedisRight("zcard", ("{key}",)),
+    RedisRight("zcount", ("{key}", "0", "1")),
+    RedisRight("zrange", ("{key}", "0", "0")),
+    RedisRight("xread", ("COUNT", "1", "STREAMS", "{key}", "$"), need="events"),
+    RedisRight("xinfo|stream", ("{key}",), need="events"),
+    RedisRight("xlen", ("{key}",), need="events", verdict="warning"),
+    RedisRight("memory|usage", ("{key}",), need="events", verdict="warning"),
+    RedisRight("time", verdict="warning"),
+    RedisRight("hstrlen", ("{key}", "returnvalue"), need="bull"),
+    RedisRight("subscribe", ("{channel}",), need="bull"),
+    RedisRight("unsubscribe", ("{channel}",), need="bull"),
+    RedisRight("psubscribe", ("{pattern}",), need="bull"),
 )
 """The commands of deploy/redis/exporter.acl."""
 
 
-def needed_rights(needs: Iterable[Need]) -> tuple[Right, ...]:
+def needed_rights(needs: Iterable[Need]) -> tuple[RedisRight, ...]:
     """The rights that are needed with these settings, this mode and these queues."""
     known = {"always", *needs}
     return tuple(right for right in RIGHTS if right.need in known)
 
 
-def missing_right(right: Right, reply: Reply, prefix: str) -> Missing | None:
+def missing_right(right: RedisRight, reply: Reply, prefix: str) -> MissingRight | None:
     """What a reply to the command, or to ACL DRYRUN of it, says is missing; None: it is allowed.
 
     The texts differ between versions; all name what is refused: a command, keys or channels.
@@ -111,13 +111,13 @@ def missing_right(right: Right, reply: Reply, prefix: str) -> Missing | None:
         return None
     if "to run the" not in text:
         if text.endswith(" key") or "keys used" in text:
-            return Missing((f"~{escaped_prefix(prefix)}:*",))
-        return Missing(tuple(f"&{pattern}" for pattern in _channels(prefix)), right.verdict)
-    return Missing((f"+{right.name}",), right.verdict)
+            return MissingRight((f"~{escaped_prefix(prefix)}:*",))
+        return MissingRight(tuple(f"&{pattern}" for pattern in _channels(prefix)), right.verdict)
+    return MissingRight((f"+{right.name}",), right.verdict)
 
 
 def grant_lines(
-    user: str, missing: Sequence[Missing], addresses: Sequence[str], *, version: str, cluster: bool
+    user: str, missing: Sequence[MissingRight], addresses: Sequence[str], *, version: str, cluster: bool
 ) -> tuple[str, ...]:
     """The commands that grant what is missing, on each of the servers: each has its own ACLs."""
     words = [_word(right, version) for part in missing for right in part.rights]
@@ -127,7 +127,7 @@ def grant_lines(
     return tuple(f"{redis_cli(address)} {grant}" for address in addresses)
 
 
-def lacking(missing: Iterable[Missing]) -> Message:
+def lacking(missing: Iterable[MissingRight]) -> Message:
     """The rights, for a text."""
     return Message(
         "issue.text", text=", ".join(dict.fromkeys(right for part in missing for right in part.rights))

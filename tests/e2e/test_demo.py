@@ -21,6 +21,7 @@ from lab.ports import free_port, who_listens
 from lab.prometheus import promtool
 from lab.redis import RedisServer
 from tests.support.demo import FASTER, ROOT, RunningDemo, ask, query, run_demo
+from tests.support.doctor import doctor
 
 QUEUES = {"{mail}", "{newsletter}", "{webhooks}", "{reminders}", "{thumbnails}"}
 
@@ -72,6 +73,13 @@ def test_everything_is_up_and_has_series(demo: RunningDemo) -> None:
 
     page = httpx.get(f"http://127.0.0.1:{demo.exporter}/metrics", headers={"Accept": "text/plain"}).text
     assert page.count("\nredis_up{") == 6
+
+
+def test_the_doctor_finds_nothing(demo: RunningDemo) -> None:
+    home = demo.wait_for(r"logs are in (\S+)").group(1)
+    found = doctor({}, "--config", f"{home}/exporter.yml")
+    assert (found.code, found.bad) == (0, set()), found.text
+    assert {finding["verdict"] for finding in found.findings} == {"good"}
 
 
 SELECTOR = re.compile(r"\b((?:redis|bullmq|host|oxherd)_\w+|up)(\{[^{}]*\})")

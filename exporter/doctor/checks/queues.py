@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Final
 
 from exporter.address import parse_url
-from exporter.bullmq.keys import base, is_pattern, is_tagged
+from exporter.bullmq.keys import base, is_pattern
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.streams.budget import DEFAULT_LENGTH, needed_length
 from exporter.conditions.finding import first_few, redis_cli
@@ -75,7 +75,7 @@ def check_hash_tags(examination: Examination) -> Iterator[Diagnosis]:
     look = examination.look
     if look is None or look.state.topology.mode != "cluster":
         return
-    untagged = sorted(queue for queue, _ in look.search.passed_over.items() if not is_tagged(queue))
+    untagged = look.untagged
     if not untagged:
         yield Diagnosis("hash-tags", "good", Message("doctor.hash_tags.good"))
         return

@@ -160,7 +160,10 @@ def test_options_that_are_refused(arguments: list[str], environ: dict[str, str],
 
 def test_check_config() -> None:
     result = run("start", "--check-config", REDIS_URL="redis://h:1")
-    assert (result.exit_code, result.output) == (0, "the settings are valid\n")
+    first, *watched = result.output.splitlines()
+    assert (result.exit_code, first) == (0, "the settings are valid")
+    assert watched[0].split() == ["Redis", "at", "h:1", "(REDIS_URL,", "environment)"]
+    assert len(watched) == 9
     result = run("start", "--check-config", "--listen", "here")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (

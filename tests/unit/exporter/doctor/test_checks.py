@@ -32,8 +32,8 @@ from exporter.doctor.examination import (
 )
 from exporter.doctor.model import VERDICTS, Diagnosis, worst_code
 from exporter.doctor.peer_readers import parse_duration
-from exporter.doctor.rights import Missing
-from exporter.snapshot import Info, NodeReading, QueueId, RedisState, Search, Topology, TopologyNode
+from exporter.doctor.rights import MissingRight
+from exporter.snapshot import Info, NodeReading, QueueId, RedisState, Topology, TopologyNode
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.config.load import Given
 from service.config.variables import Notice
@@ -214,12 +214,12 @@ def test_clocks(offset: float | None, verdict: str) -> None:
     ("missing", "verdict"),
     [
         ((), "good"),
-        ((Missing(("+xread",)),), "wrong"),
-        ((Missing(("+slowlog|len",), "warning"),), "warning"),
-        ((Missing(("+time",), "warning"), Missing(("~bull:*",))), "wrong"),
+        ((MissingRight(("+xread",)),), "wrong"),
+        ((MissingRight(("+slowlog|len",), "warning"),), "warning"),
+        ((MissingRight(("+time",), "warning"), MissingRight(("~bull:*",))), "wrong"),
     ],
 )
-def test_rights(missing: tuple[Missing, ...], verdict: str) -> None:
+def test_rights(missing: tuple[MissingRight, ...], verdict: str) -> None:
     assert verdicts("rights", examination(redis=Ok(redis_look(missing={NODE: missing})))) == [verdict]
 
 
@@ -263,7 +263,7 @@ def test_kept_jobs(kept: KeptJobs, verdict: str) -> None:
         assert 0 < number < kept.count
 
 
-def cluster(*queues: QueueId, passed_over: Mapping[QueueId, str] | None = None) -> Examination:
+def cluster(*queues: QueueId, untagged: tuple[QueueId, ...] = ()) -> Examination:
     reading = Ok(NodeReading(Info(GOOD_INFO)))
     nodes = tuple(
         TopologyNode(f"10.0.0.{number}:1", "master", str(number), slots=((first, first + 5460),))
@@ -272,7 +272,7 @@ def cluster(*queues: QueueId, passed_over: Mapping[QueueId, str] | None = None) 
     look = RedisLook(
         RedisState(Topology("cluster", nodes), {node.address: reading for node in nodes}),
         queues=queues,
-        search=Search(passed_over=passed_over or {}),
+        untagged=untagged,
     )
     return examination(redis=Ok(look))
 
@@ -291,7 +291,7 @@ def test_a_hot_shard(queues: tuple[QueueId, ...], verdict: str) -> None:
 
 def test_hash_tags() -> None:
     assert verdicts("hash-tags", cluster(*TAGGED)) == ["good"]
-    [diagnosis] = of("hash-tags", cluster(passed_over={QueueId("bull", "it's"): "no tag"}))
+    [diagnosis] = of("hash-tags", cluster(untagged=(QueueId("bull", "it's"),)))
     assert diagnosis.verdict == "wrong"
     shell = next(fix for fix in diagnosis.fixes if fix.place == "shell")
     assert shell.lines[0].endswith("""-c del 'bull:it'"'"'s:meta'""")
@@ -428,7 +428,9 @@ def test_durations_of_prometheus(text: str, seconds: float | None) -> None:
 
 def test_the_worst_is_first_and_every_text_is_there() -> None:
     bad = examination(
-        redis=Ok(redis_look(state=state(info={"aof_enabled": "0"}), missing={NODE: (Missing(("+xread",)),)})),
+        redis=Ok(
+            redis_look(state=state(info={"aof_enabled": "0"}), missing={NODE: (MissingRight(("+xread",)),)})
+        ),
         prometheus=None,
     )
     diagnoses = diagnose(bad)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.doctor.rights import RIGHTS, Missing, Right, grant_lines, missing_right, needed_rights
+from exporter.doctor.rights import RIGHTS, MissingRight, RedisRight, grant_lines, missing_right, needed_rights
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot import QueueId
 from tests.support.acl import rules
 
 XREAD = next(right for right in RIGHTS if right.name == "xread")
-COMMAND, KEY = Missing(("+xread",)), Missing(("~bull:*",))
+COMMAND, KEY = MissingRight(("+xread",)), MissingRight(("~bull:*",))
 
 
 def test_the_rights_are_those_of_the_file() -> None:
@@ -48,7 +48,7 @@ def test_the_channels_are_those_of_the_file() -> None:
         (b"User exporter has no permissions to access the 'bull:mail:x' key", KEY),
     ],
 )
-def test_what_servers_say(reply: Reply, missing: Missing | None) -> None:
+def test_what_servers_say(reply: Reply, missing: MissingRight | None) -> None:
     assert missing_right(XREAD, reply, "bull") == missing
 
 
@@ -74,7 +74,7 @@ def test_a_line_for_each_server_or_one_for_a_cluster() -> None:
 
 
 @pytest.mark.parametrize("right", RIGHTS, ids=lambda right: right.name)
-def test_a_command_reads_only_what_is_not_there(right: Right) -> None:
+def test_a_command_reads_only_what_is_not_there(right: RedisRight) -> None:
     words = right.command(QueueId("bull", "mail"), 3)
     assert words[0].isupper()
     assert not [word for word in words if "{" in word]
