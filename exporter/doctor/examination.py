@@ -141,10 +141,14 @@ class ScalerTarget:
 
 @dataclass(frozen=True)
 class Examination:
-    """The settings, and what was read. A part is None without its URL, and Failed if it could not be read."""
+    """The settings, and what was read. A part is None without its URL, and Failed if it could not be read.
+
+    `variables` are the names of the variables that are set: the values may be secret.
+    """
 
     loaded: Loaded[ExporterSettings]
     notices: tuple[Notice, ...] = ()
+    variables: frozenset[str] = frozenset()
     redis: Outcome[RedisLook] | None = None
     prometheus: Outcome[PrometheusLook] | None = None
     scaler: Outcome[tuple[ScalerTarget, ...]] | None = None

@@ -37,6 +37,7 @@ def examine(loaded: Loaded[ExporterSettings], environ: Mapping[str, str], deadli
     return Examination(
         loaded=loaded,
         notices=tuple(exporter_notices(loaded, environ)),
+        variables=frozenset(name for name, value in environ.items() if value.strip()),
         redis=_result(redis),
         prometheus=_result(prometheus) if prometheus else None,
         scaler=_result(scaler) if scaler else None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shlex import quote
+from typing import Final
 
 from exporter.config.environment import EXPORTER_VARIABLES
 from exporter.config.watched import source_of, watched
@@ -11,6 +12,23 @@ from exporter.doctor.examination import Examination
 from exporter.doctor.model import Diagnosis, Fix
 from service.config.variables import Notice
 from service.i18n import Message
+
+_ADDRESS: Final = '$(case "${0}" in *://*) echo "${0}";; *) echo "redis://${0}";; esac)'
+_FIRST: Final = "${{{0}%%,*}}"  # any node leads to the others
+_COPIES: Final[Mapping[str, str]] = {
+    "REDIS_ADDR": _ADDRESS,
+    "REDIS_ADDRESS": _ADDRESS,
+    "REDIS_NODES": _FIRST,
+    "REDIS_HOSTS": _FIRST,
+    "REDIS_CLUSTER_NODES": _FIRST,
+    "REDIS_CLUSTER_HOSTS": _FIRST,
+    "REDIS_CLUSTER_URLS": "$(echo \"${0}\" | sed 's/,.*//; s|.*[/@]||')",
+    "EXPORTER_PORT": ":${0}",
+    "EXPORTER_HOST": "${0}:9877",
+    "MONITORING_INTERVAL_SECONDS": '$(awk "BEGIN {{ print ${0} / 60 }}")',
+}
+"""How a shell makes the value of our variable from that of another program, where it is written otherwise;
+the value itself may be secret, and is not looked at."""
 
 
 def check_watched(examination: Examination) -> Iterator[Diagnosis]:
@@ -59,11 +77,12 @@ def _of_notice(notice: Notice, examination: Examination) -> Diagnosis:
         return Diagnosis("variables", "warning", seen, Message("doctor.variables.ignored_effect"), (fix,))
     seen = Message("doctor.variables.misspelt", variable=notice.variable, meant=notice.meant)
     path = EXPORTER_VARIABLES.get(notice.meant, "")
-    if not path or examination.loaded.is_set(path):
+    if notice.meant in examination.variables or (path and examination.loaded.is_set(path)):
         effect = Message("doctor.variables.misspelt_other", meant=notice.meant)
         return Diagnosis("variables", "warning", seen, effect, (fix,))
     effect = Message("doctor.variables.misspelt_effect", meant=notice.meant)
-    lines = (f'export {notice.meant}="${notice.variable}"', f"unset {notice.variable}")
+    copied = _COPIES.get(notice.variable, "${0}").format(notice.variable)
+    lines = (f'export {notice.meant}="{copied}"', f"unset {notice.variable}")
     return Diagnosis("variables", "warning", seen, effect, (Fix("environment", lines),))
 
 

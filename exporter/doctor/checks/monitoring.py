@@ -48,6 +48,9 @@ def check_scrape(examination: Examination) -> Iterator[Diagnosis]:
     if look is None:
         yield from _without_prometheus(examination, "scrape")
         return
+    if look.exporters and (examination.look is None or examination.look.state.deployment is None):
+        yield Diagnosis("scrape", "unchecked", Message("doctor.scrape.unknown"))
+        return
     ours = _exporters(examination, look)
     targets = _targets(look, ours)
     failing = [target for target in targets or _candidates(examination, look) if not target.up]

@@ -254,7 +254,7 @@ def _other_database(examination: Examination, number: str) -> tuple[Fix, ...]:
     text = url.get_secret_value() if url else ""
     if not text or parse_url(text).database is None:
         return (set_variable("REDIS_DB", number),)
-    if "?" in text or examination.loaded.name("redis.url") != "REDIS_URL":
+    if "?" in text or "REDIS_URL" not in examination.variables:
         return ()
     return (Fix("environment", (f'export REDIS_URL="${{REDIS_URL%/*}}/{number}"',)),)
 

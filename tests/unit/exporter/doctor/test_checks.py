@@ -113,6 +113,8 @@ def test_what_was_not_read_is_never_good() -> None:
         "variables",
     }
     assert worst_code(diagnose(nothing)) == 2
+    unknown = examination(redis=failed)
+    assert verdicts("scrape", unknown) == ["unchecked"], "which of the exporters reads this Redis"
     without = examination(prometheus=None, scaler=None)
     assert [verdicts(check, without) for check in ("scrape", "rules", "alertmanager", "scaler")] == [
         ["warning"],
@@ -325,7 +327,8 @@ def test_variables() -> None:
         Notice("REDIS_HOST", reason="REDIS_URL is set"),
         Notice("REDIS_CACHE_SECONDS"),  # of another program
     )
-    examined = examination(given={"log.level": ("LOG_LEVEL", "info")}, notices=notices)
+    given = {"log.level": ("LOG_LEVEL", "info")}
+    examined = examination(given=given, notices=notices, variables=frozenset({"LOG_LEVEL"}))
     fixes = [diagnosis.fixes[0].lines for diagnosis in of("variables", examined)]
     assert fixes == [
         ('export REDIS_URL="$REDIS_ULR"', "unset REDIS_ULR"),
