@@ -30,6 +30,7 @@ _PARAMETERS: Final = ("save", "client-output-buffer-limit")
 _COLLECT_SHARE: Final = 0.3  # of the time, for the nodes
 _SEARCH_SHARE: Final = 0.6  # of what is left then, for the search of queues
 _MOST_QUEUES: Final = 500  # that are read
+_MOST_PREFIXES: Final = 10  # whose rights are looked at
 _SAMPLED_QUEUES: Final = 5  # whose kept jobs are weighed
 _SAMPLED_JOBS: Final = 5  # of a queue and a state
 _SAMPLES: Final = 64  # of MEMORY USAGE: more than a job has fields, or its data may be left out
@@ -175,11 +176,13 @@ def _needs(
 
 
 def _one_of_each_prefix(settings: ExporterSettings, known: KnownQueues) -> list[QueueId]:
-    """A queue for each prefix that is watched: the ACL may allow some of them."""
-    prefixes = settings.bullmq.prefixes
-    found = {queue.prefix: queue for queue in (*_refused(known), *known.queues)}
-    wanted = prefixes or tuple(found) or (_DEFAULT_QUEUE.prefix,)
-    return [found.get(prefix, QueueId(prefix, _DEFAULT_QUEUE.name)) for prefix in wanted[:10]]
+    """A queue for each prefix: an ACL may allow some of them. Those that are watched, if there are any; a
+    prefix without a queue needs no right, unless there is no queue at all."""
+    found = {queue.prefix: queue for queue in (*known.queues, *_refused(known))}
+    wanted = [prefix for prefix in settings.bullmq.prefixes if prefix in found]
+    prefixes = wanted or list(found) or settings.bullmq.prefixes or [_DEFAULT_QUEUE.prefix]
+    queues = [found.get(prefix, QueueId(prefix, _DEFAULT_QUEUE.name)) for prefix in prefixes]
+    return queues[:_MOST_PREFIXES]
 
 
 def _refused(known: KnownQueues) -> tuple[QueueId, ...]:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.cluster import start_cluster
 from lab.ports import free_port
 from lab.redis import RedisServer, start_redis
+from lab.sentinel import SentinelSet
 from tests.support.acl import READER, rules
 from tests.support.doctor import MONITOR, doctor, own_environment, paste
 
@@ -79,7 +81,7 @@ def test_nothing_is_written_to_disk() -> None:
 
 @pytest.mark.parametrize("prefixes", ["jobs", "jobs,shop"])
 def test_a_wrong_prefix(server: RedisServer, prefixes: str) -> None:
-    """As durabull#54 and bull-monitor#130: no queue is seen, and nothing says why."""
+    """The commonest fault of a set-up: no queue is seen, and nothing says why."""
     own = {"REDIS_URL": server.url, "BULLMQ_PREFIXES": prefixes}
     found = doctor(own)
     assert (found.code, found.verdict("queues")) == (2, "wrong")
@@ -113,7 +115,7 @@ def test_another_database(database: str) -> None:
 
 @pytest.mark.parametrize("refused", ["+xread", "+hmget", "+scan", "+client|list", "%R~bull:*"])
 def test_an_acl_that_lacks_a_right(server: RedisServer, refused: str) -> None:
-    """As redis_exporter#785 and #896: the user is refused something, and has to guess what to grant."""
+    """The user is refused something, and a person would have to guess what to grant."""
     version = server.facts("info", "server")["redis_version"]
     server.cli("acl", "deluser", "exporter")
     server.cli("acl", "setuser", *(word for word in rules(version=version) if word != refused))
@@ -130,6 +132,51 @@ def test_an_acl_that_lacks_a_right(server: RedisServer, refused: str) -> None:
     again = doctor(own)
     assert again.verdict("rights") == "good"
     assert again.verdict("queues") == "good"
+
+
+@pytest.mark.parametrize("refused", ["+psubscribe", "&bull:*:active@*", "+hstrlen"])
+def test_an_acl_that_hides_what_bull_publishes(refused: str) -> None:
+    with start_redis(config=("appendonly yes",)) as server:
+        with Bull(4, url=server.url) as bull:
+            bull.add("old")
+        version = server.facts("info", "server")["redis_version"]
+        server.cli("acl", "setuser", *(word for word in rules(version=version) if word != refused))
+        own = {
+            "REDIS_URL": server.url,
+            "REDIS_USERNAME": str(READER["username"]),
+            "REDIS_PASSWORD": str(READER["password"]),
+        }
+        found = doctor(own)
+        [line] = found.lines("rights", "shell")
+        assert refused in line
+        paste([line])
+        assert doctor(own).verdict("rights") == "good"
+
+
+def test_a_prefix_that_the_user_may_not_read() -> None:
+    with start_redis(config=("appendonly yes",)) as server:
+        with BullMQ(6, url=server.url, prefix="shop:eu") as bullmq:
+            bullmq.add("mail")
+        version = server.facts("info", "server")["redis_version"]
+        server.cli("acl", "setuser", *rules(version=version))
+        own = {
+            "REDIS_URL": server.url,
+            "REDIS_USERNAME": str(READER["username"]),
+            "REDIS_PASSWORD": str(READER["password"]),
+        }
+        found = doctor(own)
+        [line] = found.lines("rights", "shell")
+        assert "'%R~shop:eu:*'" in line
+        paste([line])
+        again = doctor(own)
+        assert (again.verdict("rights"), again.verdict("queues")) == ("good", "good")
+
+
+def test_sentinels(sentinel_set: SentinelSet) -> None:
+    found = doctor({"REDIS_SENTINELS": ",".join(sentinel.address for sentinel in sentinel_set.sentinels)})
+    assert found.verdict("redis") == "good"
+    assert found.verdict("rights") == "good"
+    assert found.bad == {"persistence", "queues", "scrape"}
 
 
 @pytest.mark.parametrize("refused", ["+xread", "~*"])
@@ -170,7 +217,7 @@ def test_rights_in_a_cluster_on_all_nodes() -> None:
     [("REDIS_ULR", "REDIS_URL"), ("REDIS_URI", "REDIS_URL"), ("REDIS_ADDR", "REDIS_URL")],
 )
 def test_a_misspelt_variable(variable: str, meant: str) -> None:
-    """As redis_exporter#345: a variable with another name, and the default is watched instead."""
+    """A variable with another name, as other exporters have: the default is watched instead."""
     with start_redis(password=SECRET, config=("appendonly yes",)) as server:
         own = {variable: server.url, "REDIS_PORT": str(free_port())}
         found = doctor(own)

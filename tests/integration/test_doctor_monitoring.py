@@ -124,6 +124,10 @@ def test_no_prometheus(running: Running) -> None:
         [line] = found.lines("scrape", "environment")
         line = line.replace("http://localhost:9090", prometheus.url)
         assert doctor(running.environ, before=[line]).verdict("scrape") == "good"
+        prometheus.process.suspend()
+        hung = running.look(prometheus)
+        assert (hung.code, hung.verdict("scrape"), hung.verdict("rules")) == (2, "wrong", "unchecked")
+        prometheus.process.resume()
     found = doctor(running.environ, before=[line])
     assert (found.code, found.verdict("scrape"), found.verdict("rules")) == (2, "wrong", "unchecked")
 

@@ -127,7 +127,10 @@ def check_hot_shard(examination: Examination) -> Iterator[Diagnosis]:
 def check_kept_jobs(examination: Examination) -> Iterator[Diagnosis]:
     """Completed and failed jobs that are kept, and what they weigh, by a sample."""
     look = examination.look
-    if look is None:
+    if look is None or not look.queues:
+        return
+    if not look.kept:
+        yield Diagnosis("kept-jobs", "unchecked", Message("doctor.kept_jobs.unread"))
         return
     slots = SlotMap(look.state.topology)
     heavy: list[tuple[QueueId, float, float | None]] = []
@@ -166,6 +169,10 @@ def check_event_streams(examination: Examination) -> Iterator[Diagnosis]:
     if not examination.settings.bullmq.events:
         setting = source_of(examination.loaded, "bullmq.events") or "bullmq.events"
         yield Diagnosis("event-streams", "unchecked", Message("doctor.event_streams.off", setting=setting))
+        return
+    if not look.streams:
+        if look.queues:
+            yield Diagnosis("event-streams", "unchecked", Message("doctor.event_streams.none"))
         return
     short = []
     for queue, stream in look.streams.items():

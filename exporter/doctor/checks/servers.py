@@ -18,7 +18,7 @@ from service.units import duration, size
 
 _OLDEST: Final = (5, 0, 0)  # BullMQ does not start below it: there are no streams
 _ADVISED: Final = (6, 2, 0)  # BullMQ warns below it: blocking commands wait whole seconds
-_BLOCKS_SHORTLY: Final = (7, 0, 8)  # below it BZPOPMIN with 1 ms blocks for ever (redis/redis#11688)
+_BLOCKS_SHORTLY: Final = (7, 0, 8)  # below it BZPOPMIN with 1 ms blocks for ever
 _CLASS_FIELDS: Final = 4  # of client-output-buffer-limit: class, hard, soft, seconds
 _LARGEST_REPLY: Final = 16 << 20  # bytes: twice what is asked of a stream at most (budget.MAX_ENTRY)
 _PUBLISHED: Final = 8 << 20  # bytes that a minute without reading may leave: Redis' own soft limit

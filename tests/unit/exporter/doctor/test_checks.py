@@ -62,9 +62,15 @@ def state(*, info: Mapping[str, str] | None = None, clock: float | None = 0.0) -
 
 
 def redis_look(**fields: Any) -> RedisLook:
-    return replace(
-        RedisLook(state(), configs={NODE: GOOD_CONFIG}, missing={NODE: ()}, queues=(MAIL,)), **fields
+    look = RedisLook(
+        state(),
+        configs={NODE: GOOD_CONFIG},
+        missing={NODE: ()},
+        queues=(MAIL,),
+        kept={MAIL: KeptJobs(1, 0)},
+        streams={MAIL: EventStream(4, 10_000)},
     )
+    return replace(look, **fields)
 
 
 def prometheus_look(**fields: Any) -> PrometheusLook:
@@ -263,6 +269,15 @@ def test_kept_jobs(kept: KeptJobs, verdict: str) -> None:
     for line in (line for fix in diagnosis.fixes for line in fix.lines if ".clean(" in line):
         number = int(re.findall(r"clean\(0, (\d+), ", line)[0])
         assert 0 < number < kept.count
+
+
+def test_figures_that_could_not_be_read() -> None:
+    examined = examination(redis=Ok(redis_look(kept={}, streams={})))
+    assert [verdicts(check, examined) for check in ("kept-jobs", "event-streams")] == [["unchecked"]] * 2
+    empty = examination(redis=Ok(redis_look(queues=(), kept={}, streams={})))
+    assert [verdicts(check, empty) for check in ("kept-jobs", "event-streams")] == [[], []], (
+        "nothing to look at"
+    )
 
 
 def cluster(*queues: QueueId, untagged: tuple[QueueId, ...] = ()) -> Examination:
