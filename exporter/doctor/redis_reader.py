@@ -28,7 +28,7 @@ from service.outcome import Failed, Ok, UnreadableError
 _POOL: Final = "doctor"
 _PARAMETERS: Final = ("save", "client-output-buffer-limit")
 _COLLECT_SHARE: Final = 0.3  # of the time, for the nodes
-_SEARCH_SHARE: Final = 0.6  # of what is left then, for the search of queues
+_SEARCH_SHARE: Final = 0.75  # of what is left then, for the search of queues
 _MOST_QUEUES: Final = 500  # that are read
 _MOST_PREFIXES: Final = 10  # whose rights are looked at
 _SAMPLED_QUEUES: Final = 5  # whose kept jobs are weighed

@@ -43,7 +43,7 @@ def check_queues(examination: Examination) -> Iterator[Diagnosis]:
         yield Diagnosis("queues", "good", found)
     elif look.found:
         yield _elsewhere(examination, look.found)
-    else:
+    elif look.searched:
         yield _none(examination, look)
     bullmq = examination.settings.bullmq
     names = {queue.name for queue in look.found}
@@ -61,12 +61,13 @@ def check_queues(examination: Examination) -> Iterator[Diagnosis]:
             (set_variable("BULLMQ_QUEUES", ",".join(name for name in bullmq.queues if name not in absent)),),
         )
     if not look.searched:
+        config = f" --config {quote(examination.loaded.file)}" if examination.loaded.file else ""
         yield Diagnosis(
             "queues",
             "warning",
             Message("doctor.queues.unfinished"),
             Message("doctor.queues.unfinished_effect"),
-            (Fix("shell", ("monitor doctor --timeout 120",)),),
+            (Fix("shell", (f"monitor doctor{config} --timeout 120",)),),
         )
 
 

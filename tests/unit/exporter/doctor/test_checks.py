@@ -333,6 +333,8 @@ def test_queues(given: Mapping[str, tuple[str, object]], fields: Mapping[str, An
 
 def test_a_search_that_did_not_end() -> None:
     assert verdicts("queues", examination(redis=Ok(redis_look(searched=False)))) == ["good", "warning"]
+    [unfinished] = of("queues", examination(redis=Ok(redis_look(searched=False, queues=()))))
+    assert unfinished.fixes[0].lines == ("monitor doctor --config exporter.yml --timeout 120",)
 
 
 def test_variables() -> None:
