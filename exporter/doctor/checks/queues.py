@@ -15,7 +15,7 @@ from exporter.bullmq.streams.budget import DEFAULT_LENGTH, needed_length
 from exporter.conditions.finding import first_few, redis_cli
 from exporter.config.watched import database_of, source_of
 from exporter.doctor.checks.configuration import set_variable
-from exporter.doctor.examination import Examination, KeptJobs, RedisLook
+from exporter.doctor.examination import EventStream, Examination, KeptJobs, RedisLook
 from exporter.doctor.model import Diagnosis, Fix
 from exporter.snapshot import QueueId
 from service.i18n import Message
@@ -142,7 +142,10 @@ def check_kept_jobs(examination: Examination) -> Iterator[Diagnosis]:
         if share >= _HEAVY or kept.count >= _MANY:
             heavy.append((queue, share, weight))
     total = sum(kept.count for kept in look.kept.values())
-    if not heavy:
+    sampled = [kept for kept in look.kept.values() if kept.job_bytes is not None]
+    if not heavy and total and not sampled:
+        yield Diagnosis("kept-jobs", "unchecked", Message("doctor.kept_jobs.unweighed", jobs=count(total)))
+    elif not heavy:
         yield Diagnosis("kept-jobs", "good", Message("doctor.kept_jobs.good", jobs=count(total)))
     for queue, share, weight in sorted(heavy, key=lambda item: -item[1])[:3]:
         kept = look.kept[queue]
@@ -177,7 +180,7 @@ def check_event_streams(examination: Examination) -> Iterator[Diagnosis]:
         return
     short = []
     for queue, stream in look.streams.items():
-        kept = DEFAULT_LENGTH if stream.max_length is None else stream.max_length
+        kept = _kept(stream)
         if stream.length < kept or stream.seconds is None:
             continue  # nothing was trimmed yet, or it is not known over which time
         rate = stream.length / max(stream.seconds, 0.001)
@@ -198,7 +201,11 @@ def check_event_streams(examination: Examination) -> Iterator[Diagnosis]:
             Message("doctor.event_streams.effect"),
             (Fix("application", (_queue_line(queue, {"streams": {"events": {"maxLen": needed}}}),)),),
         )
-    if not short:
+    full = [stream for stream in look.streams.values() if stream.length >= _kept(stream)]
+    if full and all(stream.seconds is None for stream in full):
+        unread = Message("doctor.event_streams.unread", count=len(full))
+        yield Diagnosis("event-streams", "unchecked", unread)
+    elif not short:
         yield Diagnosis(
             "event-streams", "good", Message("doctor.event_streams.good", count=len(look.streams))
         )
@@ -290,6 +297,10 @@ def _queue_line(queue: QueueId, options: Mapping[str, object] | None = None) -> 
     """The JavaScript of a queue with these options; `connection` is the application's."""
     inner = "".join(f", {name}: {json.dumps(value)}" for name, value in (options or {}).items())
     return f"new Queue({json.dumps(queue.name)}, {{ connection, prefix: {json.dumps(queue.prefix)}{inner} }})"
+
+
+def _kept(stream: EventStream) -> int:
+    return DEFAULT_LENGTH if stream.max_length is None else stream.max_length
 
 
 def _cleaning(queue: QueueId, kept: KeptJobs) -> tuple[str, ...]:

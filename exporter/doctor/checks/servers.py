@@ -60,7 +60,9 @@ def check_version(examination: Examination) -> Iterator[Diagnosis]:
     for address, reading in sorted(look.state.readings().items()) if look else ():
         version = server_version(reading)
         text = ".".join(map(str, version))
-        if version < _OLDEST:
+        if not version:
+            yield _absent("version", "redis_version", address)
+        elif version < _OLDEST:
             yield Diagnosis(
                 "version",
                 "wrong",
@@ -102,7 +104,13 @@ def check_eviction(examination: Examination) -> Iterator[Diagnosis]:
         if reading.info.text("maxmemory_policy") not in (None, "noeviction")
     }
     if not evicting:
-        yield Diagnosis("eviction", "good", Message("doctor.eviction.good"))
+        readings = look.state.readings()
+        silent = [node for node in sorted(readings) if readings[node].info.text("maxmemory_policy") is None]
+        yield (
+            _absent("eviction", "maxmemory_policy", silent[0])
+            if silent
+            else Diagnosis("eviction", "good", Message("doctor.eviction.good"))
+        )
         return
     limited = {address: reading for address, reading in evicting.items() if reading.info.number("maxmemory")}
     address = min(limited or evicting)
@@ -126,12 +134,11 @@ def check_persistence(examination: Examination) -> Iterator[Diagnosis]:
     off, unknown = [], []
     for address, reading in look.masters.items() if look else ():
         save = look.configs[address].values.get("save") if look and address in look.configs else None
-        if reading.info.text("aof_enabled") != "0":
-            continue
-        if save is None:
-            unknown.append(address)
-        elif not save:
+        append_only = reading.info.text("aof_enabled")
+        if append_only == "0" and save == "":
             off.append(address)
+        elif append_only in (None, "0") and not save:
+            unknown.append(address)
     if off:
         lines = [f"{redis_cli(node)} config set appendonly yes" for node in off]
         yield Diagnosis(
@@ -190,6 +197,9 @@ def check_rights(examination: Examination) -> Iterator[Diagnosis]:
     """Commands, keys and channels that the user of the exporter may not use."""
     look = examination.look
     if look is None:
+        return
+    if not look.missing:
+        yield Diagnosis("rights", "unchecked", Message("doctor.rights.unknown"))
         return
     refusing = {address: missing for address, missing in sorted(look.missing.items()) if missing}
     if not refusing:
@@ -256,6 +266,11 @@ def parse_buffer_limits(text: str) -> Mapping[str, int]:
         if hard.isascii() and hard.isdigit():
             limits[kind] = int(hard)
     return limits
+
+
+def _absent(check: str, field: str, node: str) -> Diagnosis:
+    """Managed servers leave fields out of INFO."""
+    return Diagnosis(check, "unchecked", Message("doctor.info.absent", node=node, field=field))
 
 
 def _refused_config(check: str, parameter: str, node: str, look: RedisLook | None) -> Diagnosis:

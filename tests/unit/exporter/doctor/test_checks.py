@@ -67,7 +67,7 @@ def redis_look(**fields: Any) -> RedisLook:
         configs={NODE: GOOD_CONFIG},
         missing={NODE: ()},
         queues=(MAIL,),
-        kept={MAIL: KeptJobs(1, 0)},
+        kept={MAIL: KeptJobs(1, 0, 900.0)},
         streams={MAIL: EventStream(4, 10_000)},
     )
     return replace(look, **fields)
@@ -103,6 +103,22 @@ def of(check: str, examined: Examination) -> list[Diagnosis]:
 
 def verdicts(check: str, examined: Examination) -> list[str]:
     return [diagnosis.verdict for diagnosis in of(check, examined)]
+
+
+@pytest.mark.parametrize(
+    ("field", "check"),
+    [("redis_version", "version"), ("maxmemory_policy", "eviction"), ("aof_enabled", "persistence")],
+)
+def test_a_field_that_info_does_not_show(field: str, check: str) -> None:
+    info = {name: value for name, value in GOOD_INFO.items() if name != field}
+    reading = NodeReading(Info(info), clock_offset=0.0)
+    silent = replace(state(), nodes={NODE: Ok(reading)})
+    look = redis_look(state=silent, configs={NODE: ServerConfig({}, "ERR unknown command")})
+    assert verdicts(check, examination(redis=Ok(look))) == ["unchecked"]
+
+
+def test_rights_that_no_node_told() -> None:
+    assert verdicts("rights", examination(redis=Ok(redis_look(missing={})))) == ["unchecked"]
 
 
 def test_a_deployment_as_it_should_be() -> None:
@@ -238,7 +254,8 @@ def test_rights(missing: tuple[MissingRight, ...], verdict: str) -> None:
         (EventStream(10_000, 10_000, 1.0), "warning"),
         (EventStream(10_000, None, 1.0), "warning"),
         (EventStream(9_999, 10_000, 0.001), "good"),  # nothing was trimmed: it says nothing of the rate
-        (EventStream(10_000, 10_000, None), "good"),
+        (EventStream(10_000, 10_000, None), "unchecked"),
+        (EventStream(100, 10_000, None), "good"),
         (EventStream(100_000, 100_000, 3.0), "good"),
         (EventStream(100, 100, 60.0), "warning"),
     ],
@@ -257,6 +274,7 @@ def test_event_streams_that_are_not_followed() -> None:
     ("kept", "verdict"),
     [
         (KeptJobs(0, 0), "good"),
+        (KeptJobs(10, 0), "unchecked"),
         (KeptJobs(10_000, 0, 1000.0), "good"),
         (KeptJobs(90_000, 0, 3000.0), "warning"),
         (KeptJobs(0, 90_000, 3000.0), "warning"),
