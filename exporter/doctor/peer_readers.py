@@ -24,6 +24,7 @@ from service.web.client import HttpClientError, fetch
 from service.web.status_client import StatusError, fetch_status
 
 _SECONDS: Final = 3.0  # for one request
+_EXPORTERS: Final = "last_over_time(oxherd_redis_deployment_info[5m])"  # one scrape may fail
 _MAX_BYTES: Final = 16 << 20
 _MOST_MANAGERS: Final = 5  # that are tried from here
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
@@ -36,7 +37,7 @@ _SAMPLE: Final = re.compile(
 def read_prometheus(url: str, deadline: Deadline) -> PrometheusLook:
     """What Prometheus at the URL has of us. Raises UnreadableError."""
     url = url.rstrip("/")
-    series = _get(url, "query", deadline, query="oxherd_redis_deployment_info")
+    series = _get(url, "query", deadline, query=_EXPORTERS)
     rules = _get(url, "rules", deadline, type="alert")
     targets = _get(url, "targets", deadline, state="active")
     managers = _get(url, "alertmanagers", deadline)

@@ -123,7 +123,9 @@ def test_no_prometheus(running: Running) -> None:
         prometheus.wait_for("oxherd_redis_deployment_info")
         [line] = found.lines("scrape", "environment")
         line = line.replace("http://localhost:9090", prometheus.url)
-        assert doctor(running.environ, before=[line]).verdict("scrape") == "good"
+        wait_for(
+            lambda: doctor(running.environ, before=[line]), lambda found: found.verdict("scrape") == "good"
+        )
         prometheus.process.suspend()
         hung = running.look(prometheus)
         assert (hung.code, hung.verdict("scrape"), hung.verdict("rules")) == (2, "wrong", "unchecked")
@@ -164,7 +166,7 @@ def test_an_exporter_of_another_redis_is_not_this_one(running: Running) -> None:
     running.config.write_text(GLOBAL + running.scraped)
     with start_prometheus(running.config) as prometheus, start_redis() as other:
         prometheus.wait_for("oxherd_redis_deployment_info")
-        assert running.look(prometheus).verdict("scrape") == "good"
+        wait_for(lambda: running.look(prometheus), lambda found: found.verdict("scrape") == "good")
         elsewhere = doctor({"REDIS_URL": other.url, "PROMETHEUS_URL": prometheus.url})
         assert elsewhere.verdict("scrape") == "wrong"
 

@@ -53,8 +53,9 @@ def check_scrape(examination: Examination) -> Iterator[Diagnosis]:
         return
     ours = _exporters(examination, look)
     targets = _targets(look, ours)
-    failing = [target for target in targets or _candidates(examination, look) if not target.up]
-    if not ours and failing:
+    looked = targets if ours else _candidates(examination, look)
+    failing = [target for target in looked if not target.up]
+    if failing and not (ours and len(failing) < len(looked)):
         target = failing[0]
         yield Diagnosis(
             "scrape",
@@ -222,7 +223,10 @@ def _without_prometheus(examination: Examination, check: str) -> Iterator[Diagno
 def _exporters(examination: Examination, look: PrometheusLook) -> list[ScrapedExporter]:
     """Those that read this deployment; where it is not known, all of them."""
     deployment = examination.look.state.deployment if examination.look else None
-    return [one for one in look.exporters if deployment is None or one.deployment == deployment]
+    ours = [one for one in look.exporters if deployment is None or one.deployment == deployment]
+    current = {(target.job, target.instance) for target in look.targets}
+    scraped = [one for one in ours if (one.job, one.instance) in current]
+    return scraped or ours  # a job that was renamed has series for a while
 
 
 def _targets(look: PrometheusLook, exporters: Sequence[ScrapedExporter]) -> list[ScrapeTarget]:

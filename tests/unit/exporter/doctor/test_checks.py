@@ -379,6 +379,20 @@ def test_variables() -> None:
         ({"exporters": ()}, "wrong"),
         ({"exporters": (ScrapedExporter("oxherd", "h:9877", "another"),)}, "wrong"),
         ({"targets": (ScrapeTarget("oxherd", "h:9877", up=True, interval=120.0, age=1.0),)}, "warning"),
+        ({"targets": (ScrapeTarget("oxherd", "h:9877", up=False, error="late"),)}, "wrong"),
+        (
+            {
+                "exporters": (
+                    ScrapedExporter("oxherd", "h:9877", "d1"),
+                    ScrapedExporter("oxherd", "i:1", "d1"),
+                ),
+                "targets": (
+                    ScrapeTarget("oxherd", "h:9877", up=False, error="late"),
+                    ScrapeTarget("oxherd", "i:1", up=True, interval=5.0, age=1.0),
+                ),
+            },
+            "good",
+        ),
         ({"targets": ()}, "good"),  # a proxy that has no targets, such as Thanos
     ],
 )
@@ -396,6 +410,13 @@ def test_scrape(fields: Mapping[str, Any], verdict: str) -> None:
         ({"alerts": (replace(GOOD_ALERTS[0], error="many-to-many"), *GOOD_ALERTS[1:])}, "wrong"),
         ({"exporters": (ScrapedExporter("redis", "h:9877", "d1"),)}, "wrong"),
         ({"exporters": ()}, "good"),
+        (  # the job was renamed, and its old series are there for a while
+            {
+                "exporters": (ScrapedExporter("oxherd", "h:1", "d1"), ScrapedExporter("redis", "h:1", "d1")),
+                "targets": (ScrapeTarget("redis", "h:1", up=True),),
+            },
+            "wrong",
+        ),
     ],
 )
 def test_rules(fields: Mapping[str, Any], verdict: str) -> None:
