@@ -383,10 +383,13 @@ def test_a_paused_queue_beside_another_takes_no_workers() -> None:
 
 
 def test_a_pause_is_named() -> None:
-    memory = POLICY.initial_memory()
-    for at in (0, 5):
-        sample = QueueSample(at, 30, 0, completed=7.0, failed=0.0, held=30.0, oldest_waiting=at)
-        proposal, memory = POLICY.decide(SETTINGS, 5.0, Observation(at, 2, 2, sample, 25.0), sample, memory)
+    first, then = (
+        QueueSample(at, 30, 0, completed=7.0, failed=0.0, held=30.0, oldest_waiting=at) for at in (0, 5)
+    )
+    _, memory = POLICY.decide(
+        SETTINGS, 5.0, Observation(0, 2, 2, first, 25.0), first, POLICY.initial_memory()
+    )
+    proposal, _ = POLICY.decide(SETTINGS, 5.0, Observation(5, 2, 2, then, 25.0), then, memory)
     assert (proposal.reason, proposal.workers) == ("throttled", 0)
     assert "30 wait and 0 run; a pause or a limit holds back all that wait" in proposal.sentence
 
