@@ -175,6 +175,9 @@ def test_an_append_only_file_that_cannot_grow(connect: Connect, tmp_path: Path) 
         for one in (deployment, started_meanwhile):
             assert "MISCONF" in issues_of(one)["redis_writes_refused"]
         assert series(deployment, "redis_aof_last_write_status") == {(server.address,): 0}
+        server.cli("config", "set", "appendonly", "no")
+        assert not refused(server, "set", "a", "x")
+        assert issues_of(deployment) == issues_of(started_meanwhile) == {}
 
 
 def test_a_replica_of_a_sentinels_master_without_its_link(connect: Connect) -> None:
