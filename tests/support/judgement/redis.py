@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
@@ -15,6 +17,7 @@ from lab.deadline import wait_until
 from lab.driver import DriverError
 from lab.link import SlowLink
 from lab.ports import free_port
+from lab.programs import find_program
 from lab.redis import RedisServer, start_redis
 from lab.sentinel import start_sentinel_set
 from tests.support.judgement.cause import Cause, Servers
@@ -54,6 +57,29 @@ def _mend_saves(servers: Servers) -> None:
     (servers.node.directory / "dump.rdb").rmdir()
     servers.node.cli("bgsave")
     _wait_for_save(servers, "ok")
+
+
+def _limited_file(undo: ExitStack) -> Servers:
+    """A server whose files may have 64 KiB, as on a disk that is nearly full."""
+    home = Path(undo.enter_context(TemporaryDirectory(prefix="oxherd-limited-")))
+    limited = home / "redis-server"
+    limited.write_text(
+        f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 128\nexec {find_program('redis-server')} \"$@\"\n"
+    )
+    limited.chmod(0o755)
+    server = undo.enter_context(start_redis(binary=str(limited), config=["appendonly yes"]))
+    return Servers(undo, [server], {"url": server.url})
+
+
+def _fill_the_file(servers: Servers) -> None:
+    def refused() -> bool:
+        try:
+            servers.jobs.add("mail", data="x" * 4096)
+        except DriverError:
+            return True
+        return False
+
+    wait_until(refused, what="BullMQ's jobs are refused")
 
 
 def _wait_for_save(servers: Servers, status: str) -> None:
@@ -197,6 +223,15 @@ CAUSES: Final = (
         prepare=_add_job,
     ),
     Cause(
+        "the append-only file cannot grow (MISCONF)",
+        "redis_writes_refused",
+        _fill_the_file,
+        _config("appendonly", "no"),
+        servers=_limited_file,
+        prepare=_add_job,
+        alert=False,
+    ),
+    Cause(
         "a write over maxmemory (OOM)",
         "redis_writes_refused",
         _both(_config("maxmemory", 1), _refused_job),
@@ -324,5 +359,6 @@ CAUSES: Final = (
         "host_memory_low",
         lambda servers: setattr(servers.host, "available", 0.05),
         lambda servers: setattr(servers.host, "available", 0.5),
+        alert=False,
     ),
 )
