@@ -114,8 +114,9 @@ _ROWS: Final = (
         "redis",
         "critical",
         35,
-        "a node refused writes in the last 5 minutes (MISCONF, OOM, NOREPLICAS, READONLY), or its state says "
-        "that it refuses each one",
+        "a node refuses writes (MISCONF, OOM, NOREPLICAS, READONLY): it did in the last 30 seconds, or in "
+        "the last 5 minutes if that went on for a minute, and nothing shows that it is over; or its state "
+        "says that it refuses each one",
         unpaged="it is in the score",
     ),
     HealthCondition(
@@ -126,6 +127,15 @@ _ROWS: Final = (
         "a node could not save its data to disk; once it refuses writes for it, that is "
         "`redis_writes_refused` instead",
         unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "persistence_off",
+        "redis",
+        "medium",
+        5,
+        "a shard that holds queues has had changes unsaved for over 2 hours, and no append-only file, on its "
+        "master and on every replica: jobs are gone after a restart; not where a node of it is not read",
+        unpaged="jobs run all the same; whether they may get lost in a restart is decided in working hours",
     ),
     HealthCondition(
         "redis_evicts_keys",
@@ -144,12 +154,39 @@ _ROWS: Final = (
         "ReplicationBroken",
     ),
     HealthCondition(
+        "replication_lag_high",
+        "redis",
+        "medium",
+        10,
+        "a replica with a link to its master lacks over 64 MiB of what the master wrote: a failover would "
+        "lose it",
+        unpaged="it is in the score; once Redis cuts the link for it, ReplicationBroken pages",
+    ),
+    HealthCondition(
+        "redis_connections_rejected",
+        "redis",
+        "high",
+        15,
+        "a node rejected connections in the last 5 minutes: it had as many clients as its `maxclients` "
+        "allows, or it is in protected mode",
+        unpaged="it is in the score",
+    ),
+    HealthCondition(
         "redis_clients_high",
         "redis",
         "high",
         15,
-        "a node has over 90 % of the clients that its `maxclients` allows",
+        "a node has over 90 % of the clients that its `maxclients` allows, and has not rejected any",
         unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "redis_clients_disconnected",
+        "redis",
+        "medium",
+        5,
+        "a node disconnected clients or replicas in the last 5 minutes that read too slowly "
+        "(`client-output-buffer-limit`); from Redis 7.4 and Valkey 8 on",
+        unpaged="clients connect again by themselves; a replica that cannot is ReplicationBroken",
     ),
     HealthCondition(
         "clock_offset_high",

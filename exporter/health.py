@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import host, queues, redis, redis_data
-from exporter.conditions.finding import Affected, Finding, Rule
+from exporter.conditions import host, queues, redis, redis_clients, redis_data
+from exporter.conditions.finding import Affected, Finding, Rule, as_reached
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Snapshot
+from exporter.snapshot import Access, Snapshot
 from service.i18n import Message
+from service.outcome import value_or_none
 
 Status: TypeAlias = Literal["healthy", "warning", "critical"]
 
@@ -47,11 +48,13 @@ class Health:
 
 def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
     """Apply every rule. A part that failed causes an issue, a part that is switched off does not."""
+    redis_state = value_or_none(snapshot.redis)
+    access = (redis_state.access if redis_state else None) or Access()
     issues = []
     for name, rule in RULES.items():
         finding = rule(snapshot, settings)
         if finding is not None:
-            issues.append(_issue(name, finding, settings))
+            issues.append(_issue(name, finding, settings, access))
     return of_issues(issues)
 
 
@@ -68,7 +71,7 @@ def status_of(score: float) -> Status:
     return "warning" if score >= WARNING else "critical"
 
 
-def _issue(name: str, finding: Finding, settings: HealthSettings) -> Issue:
+def _issue(name: str, finding: Finding, settings: HealthSettings, access: Access) -> Issue:
     penalty: float = getattr(settings.penalties, name)
     return Issue(
         name,
@@ -78,7 +81,7 @@ def _issue(name: str, finding: Finding, settings: HealthSettings) -> Issue:
         finding.title,
         finding.measured,
         finding.threshold,
-        finding.recommendation,
+        as_reached(finding.recommendation, access),
         finding.affected,
     )
 
@@ -95,9 +98,13 @@ RULES: Final[Mapping[str, Rule]] = {
     "redis_memory_high": redis.redis_memory_high,
     "redis_writes_refused": redis_data.redis_writes_refused,
     "redis_save_failing": redis_data.redis_save_failing,
+    "persistence_off": redis_data.persistence_off,
     "redis_evicts_keys": redis_data.redis_evicts_keys,
     "replication_broken": redis_data.replication_broken,
-    "redis_clients_high": redis.redis_clients_high,
+    "replication_lag_high": redis_data.replication_lag_high,
+    "redis_connections_rejected": redis_clients.redis_connections_rejected,
+    "redis_clients_high": redis_clients.redis_clients_high,
+    "redis_clients_disconnected": redis_clients.redis_clients_disconnected,
     "clock_offset_high": redis.clock_offset_high,
     "host_load_high": host.host_load_high,
     "process_memory_high": host.process_memory_high,

@@ -73,6 +73,15 @@ class ClusterLine:
     hostname: str | None = None
 
 
+class Recent(NamedTuple):
+    """A count of a server that grew in the last minutes: by how much, how many seconds `ago` it last did, and
+    `during` how many seconds it went on growing."""
+
+    growth: int
+    ago: float = 0.0
+    during: float = 0.0
+
+
 @dataclass(frozen=True)
 class NodeReading:
     """What one Redis node reported about itself in this collection."""
@@ -86,7 +95,7 @@ class NodeReading:
     maxclients: int | None = None
     clock_offset: float | None = None  # seconds that the server's clock is ahead of ours
     errors: Mapping[str, int] = field(default_factory=dict)  # error replies since its start, by code
-    recent_errors: Mapping[str, int] = field(default_factory=dict)  # those of the last minutes
+    recent: Mapping[str, Recent] = field(default_factory=dict)  # error codes and INFO fields that grew
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,13 @@ class SentinelMaster:
     config_epoch: int
 
 
+class Access(NamedTuple):
+    """How a person reaches the servers: the options of redis-cli, and the name of the exporter's user."""
+
+    options: tuple[str, ...] = ()
+    user: str = "default"
+
+
 @dataclass(frozen=True)
 class RedisState:
     """The deployment: its topology, and for each known node its own reading or the reason why there is none.
@@ -147,6 +163,7 @@ class RedisState:
     sentinel: SentinelMaster | None = None
     failovers: Mapping[str, int] = field(default_factory=dict)
     deployment: str | None = None
+    access: Access | None = None
 
     def readings(self) -> dict[str, NodeReading]:
         """The nodes that answered, by address."""

@@ -41,8 +41,9 @@ class Certificates:
         ]
 
 
-def make_certificates(directory: Path) -> Certificates:
-    """Write them into an existing directory; valid for a day. Each call makes a new authority."""
+def make_certificates(directory: Path, *, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificates:
+    """Write them into an existing directory; valid for a day. Each call makes a new authority. `names` are
+    those of the server's certificate."""
     certificates = Certificates(
         ca=directory / "ca.crt",
         server_certificate=directory / "server.crt",
@@ -53,8 +54,8 @@ def make_certificates(directory: Path) -> Certificates:
     ca_key = directory / "ca.key"
     _request(certificates.ca, ca_key, "/CN=Oxherd lab", "basicConstraints=critical,CA:TRUE")
     signed = ["-CA", str(certificates.ca), "-CAkey", str(ca_key)]
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    _request(certificates.server_certificate, certificates.server_key, "/CN=localhost", names, *signed)
+    subjects = f"subjectAltName={names}"
+    _request(certificates.server_certificate, certificates.server_key, "/CN=localhost", subjects, *signed)
     usage = "extendedKeyUsage=clientAuth"
     _request(certificates.client_certificate, certificates.client_key, "/CN=client", usage, *signed)
     return certificates

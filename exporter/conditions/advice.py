@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Final, NamedTuple, TypeAlias
 
-from exporter.conditions.finding import redis_cli
+from exporter.conditions.finding import USER, redis_cli
 from service.i18n import Message
 
 
@@ -40,17 +40,17 @@ class Advice:
     text: Texts
 
 
-def advice(context: Context) -> Message | None:
+def advice(context: Context, rows: Sequence[Advice] | None = None) -> Message | None:
     """The advice for a failure; None where nothing more is known than that there is no answer."""
-    row = next((row for row in ADVICE if row.pattern.search(context.text)), None)
+    row = next((row for row in rows or ADVICE if row.pattern.search(context.text)), None)
     if row is not None:
         return row.text(context)
     return _authenticate(context) if context.kind == "auth" else None
 
 
-def first_advice(contexts: Iterable[Context]) -> Message | None:
-    """The advice for the first failure for which there is one."""
-    return next((text for context in contexts if (text := advice(context)) is not None), None)
+def first_advice(contexts: Iterable[Context], rows: Sequence[Advice] | None = None) -> Message | None:
+    """The advice for the first failure for which there is one, of these rows or of `ADVICE`."""
+    return next((text for context in contexts if (text := advice(context, rows)) is not None), None)
 
 
 def _row(pattern: str, text: Texts) -> Advice:
@@ -66,21 +66,52 @@ def _command_permission(context: Context) -> Message:
     found = _NO_COMMAND.search(context.text)
     command = found.group(1).lower() if found else ""
     return Message(
-        "issue.advice.permission", right=f"+{command}", command=f"{context.cli} acl setuser USER +{command}"
+        "issue.advice.permission",
+        user=USER,
+        right=f"+{command}",
+        command=f"{context.cli} acl setuser {USER} {quote(f'+{command}')}",
+    )
+
+
+def _key_permission(context: Context) -> Message:
+    """The prefix of the queue, as far as it is known, in the form of ACL SETUSER."""
+    prefix, _, name = context.key.removesuffix(":").rpartition(":")
+    if not name:
+        return Message("issue.candidates_refused.recommendation", command=f"{context.cli} acl log")
+    right = "%R~" + re.sub(r"([\\?*\[\]])", r"\\\1", prefix) + ":*"
+    return Message(
+        "issue.advice.keys",
+        user=USER,
+        setting="BULLMQ_PREFIXES",
+        command=f"{context.cli} acl setuser {USER} {quote(right)}",
     )
 
 
 def _authenticate(context: Context) -> Message:
     if context.sentinel:
-        return Message("issue.advice.password_sentinel", setting="REDIS_SENTINEL_PASSWORD")
+        command = f"{context.cli} --askpass ping"
+        return Message("issue.advice.password_sentinel", setting="REDIS_SENTINEL_PASSWORD", command=command)
     return Message(
-        "issue.advice.password", user="REDIS_USERNAME", setting="REDIS_PASSWORD", file="REDIS_PASSWORD_FILE"
+        "issue.advice.password",
+        user="REDIS_USERNAME",
+        setting="REDIS_PASSWORD",
+        file="REDIS_PASSWORD_FILE",
+        command=f"{context.cli} --user {USER} --askpass ping",
     )
 
 
 def _no_password(context: Context) -> Message:
     setting = "REDIS_SENTINEL_PASSWORD" if context.sentinel else "REDIS_PASSWORD"
     return Message("issue.advice.no_password", node=context.node, setting=setting)
+
+
+def _port(context: Context) -> str:
+    return context.node.rpartition(":")[2]
+
+
+def _certificate(context: Context) -> str:
+    """The command that shows the server's certificate; it ends by an option that says what of it."""
+    return f"timeout 5 openssl s_client -connect {context.node} </dev/null 2>/dev/null | openssl x509 -noout"
 
 
 def _resolve(context: Context) -> Message:
@@ -115,10 +146,7 @@ ADVICE: Final = (
         lambda context: Message("issue.advice.no_cluster", node=context.node, setting="REDIS_URL"),
     ),
     _row(_NO_COMMAND.pattern, _command_permission),
-    _row(
-        _NO_KEY.pattern,
-        lambda context: Message("issue.candidates_refused.recommendation", command=f"{context.cli} acl log"),
-    ),
+    _row(_NO_KEY.pattern, _key_permission),
     _row(r"NOPERM", _permissions),
     _row(r"without any password configured|no password is set", _no_password),
     _row(r"\b(NOAUTH|WRONGPASS)\b|invalid password", _authenticate),
@@ -143,7 +171,7 @@ ADVICE: Final = (
     _row(
         r"max number of",
         lambda context: Message(
-            "issue.advice.maxclients", node=context.node, command=f"{context.cli} config get maxclients"
+            "issue.advice.maxclients", node=context.node, command=f"ss -tn sport = :{_port(context)}"
         ),
     ),
     _row(
@@ -174,15 +202,26 @@ ADVICE: Final = (
     ),
     _row(
         r"(?i)hostname mismatch|ip address mismatch",
-        lambda _: Message("issue.advice.tls_name", setting="REDIS_TLS_SERVER_NAME"),
+        lambda context: Message(
+            "issue.advice.tls_name",
+            setting="REDIS_TLS_SERVER_NAME",
+            command=f"{_certificate(context)} -ext subjectAltName",
+        ),
     ),
     _row(
         r"certificate has expired|certificate is not yet valid",
-        lambda context: Message("issue.advice.tls_expired", node=context.node),
+        lambda context: Message(
+            "issue.advice.tls_expired", node=context.node, command=f"{_certificate(context)} -dates"
+        ),
     ),
     _row(
         r"the server's certificate",
-        lambda context: Message("issue.advice.tls_ca", node=context.node, setting="REDIS_TLS_CA_FILE"),
+        lambda context: Message(
+            "issue.advice.tls_ca",
+            node=context.node,
+            setting="REDIS_TLS_CA_FILE",
+            command=f"{_certificate(context)} -issuer",
+        ),
     ),
     _row(
         r"client certificate|unknown ca|bad certificate|certificate required|certificate expired",
@@ -195,7 +234,35 @@ ADVICE: Final = (
     ),
     _row(
         r"TLS port|port without TLS|not Redis protocol|wrong version number|before any reply",
-        lambda context: Message("issue.advice.tls_or_not", node=context.node, on="rediss://", off="redis://"),
+        lambda context: Message(
+            "issue.advice.tls_or_not",
+            node=context.node,
+            on="rediss://",
+            off="redis://",
+            command=f"{_certificate(context)} -subject",
+        ),
     ),
 )
 """The first row whose pattern is in the text counts."""
+
+SILENCE: Final = (
+    _row(
+        r"connection refused",
+        lambda context: Message(
+            "issue.advice.refused", node=context.node, command=f"ss -ltn sport = :{_port(context)}"
+        ),
+    ),
+    _row(
+        r"no connection in time",
+        lambda context: Message(
+            "issue.advice.no_connection", node=context.node, command=f"timeout 5 {context.cli} ping"
+        ),
+    ),
+    _row(
+        r"in time",
+        lambda context: Message(
+            "issue.advice.no_answer", node=context.node, command=f"timeout 5 {context.cli} ping"
+        ),
+    ),
+)
+"""The same where no node answers: what a silence means. One node of several has others that tell of it."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.address import is_socket
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Snapshot
-from service.i18n import Message
+from exporter.snapshot import Access, Snapshot
+from service.i18n import Message, Parameter
 from service.outcome import value_or_none
 
+_REDIS_CLI: Final = "redis-cli "
 NAMED: Final = 3
 """How many of several causes a text names."""
 
@@ -45,6 +47,31 @@ def redis_cli(address: str) -> str:
         return f"redis-cli -s {address}"
     host, _, port = address.rpartition(":")
     return f"redis-cli -h {host.strip('[]')} -p {port}"
+
+
+USER: Final = "USER"
+"""Stands for the exporter's user in commands and texts, until `as_reached` knows its name."""
+
+
+def as_reached(message: Message, access: Access) -> Message:
+    """The message with commands that work where the servers want TLS or a password, and the user's name."""
+    return Message(
+        message.id, **{name: _as_reached(value, access) for name, value in message.parameters.items()}
+    )
+
+
+def _as_reached(value: Parameter, access: Access) -> Parameter:
+    if isinstance(value, Message):
+        return as_reached(value, access)
+    if isinstance(value, tuple):
+        return tuple(as_reached(item, access) if isinstance(item, Message) else item for item in value)
+    if value == USER:
+        return access.user
+    if isinstance(value, str) and value.startswith(_REDIS_CLI):
+        options = "".join(f"{option} " for option in access.options if f" {option} " not in value)
+        command = f"{_REDIS_CLI}{options}{value.removeprefix(_REDIS_CLI)}"
+        return command.replace(f" {USER} ", f" {quote(access.user)} ")
+    return value
 
 
 def any_node(snapshot: Snapshot) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from exporter.conditions.advice import Context, first_advice
+from exporter.conditions.advice import SILENCE, Context, first_advice
 from exporter.conditions.finding import (
     Finding,
     and_more_nodes,
@@ -40,7 +40,7 @@ def redis_unreachable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.redis_unreachable.title"),
         measured,
         Message("issue.redis_unreachable.threshold"),
-        first_advice(_failures(outcome)) or unreachable,
+        first_advice(_failures(outcome)) or first_advice(_failures(outcome), SILENCE) or unreachable,
         each_once(known),
     )
 
@@ -82,8 +82,11 @@ def cluster_node_unhealthy(snapshot: Snapshot, _: HealthSettings) -> Finding | N
         )
     else:
         title = Message("issue.slots_without_owner.title")
-        command = f"redis-cli --cluster check {witness}"
-        recommendation = Message("issue.slots_without_owner.recommendation", command=command)
+        recommendation = Message(
+            "issue.slots_without_owner.recommendation",
+            command=f"redis-cli --cluster check {witness}",
+            fix=f"redis-cli --cluster fix {witness}",
+        )
     return Finding(
         "redis",
         title,
@@ -121,33 +124,6 @@ def redis_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         Message("issue.redis_memory_high.threshold", ratio=f"{limit:.0%}"),
         Message("issue.redis_memory_high.recommendation", command=f"{redis_cli(address)} --bigkeys"),
         worst_first({node: fill.ratio for node, fill in high}),
-    )
-
-
-def redis_clients_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """A node that soon refuses connections, of workers and of the exporter."""
-    state = value_or_none(snapshot.redis)
-    limit = settings.thresholds.redis_clients_ratio
-    shares: dict[str, tuple[float, int]] = {}
-    for address, reading in state.readings().items() if state else ():
-        connected = reading.info.number("connected_clients")
-        if connected is not None and reading.maxclients and connected > limit * reading.maxclients:
-            shares[address] = (connected, reading.maxclients)
-    if not shares:
-        return None
-    address = max(shares, key=lambda node: shares[node][0] / shares[node][1])
-    connected, allowed = shares[address]
-    measured = Message(
-        "issue.redis_clients_high.measured", node=address, clients=int(connected), limit=allowed
-    )
-    measured = and_more_nodes(measured, len(shares) - 1)
-    return Finding(
-        "redis",
-        Message("issue.redis_clients_high.title"),
-        measured,
-        Message("issue.redis_clients_high.threshold", ratio=f"{limit:.0%}"),
-        Message("issue.redis_clients_high.recommendation", command=f"{redis_cli(address)} client list"),
-        worst_first({node: clients / most for node, (clients, most) in shares.items()}),
     )
 
 

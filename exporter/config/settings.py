@@ -151,6 +151,21 @@ class Thresholds(Model):
 
     redis_memory_ratio: float = Field(0.8, gt=0, le=1, description="used / maxmemory, or / the host's memory")
     redis_clients_ratio: float = Field(0.9, gt=0, le=1, description="connected clients / maxclients")
+    redis_recent_seconds: float = Field(
+        300.0,
+        gt=0,
+        le=300,
+        description="seconds for which refused writes that went on for a minute, rejected connections and "
+        "disconnected clients count after they were last seen",
+    )
+    redis_unsaved_seconds: float = Field(
+        7200.0, gt=0, description="seconds since the last save of a shard without an append-only file"
+    )
+    replication_lag_bytes: int = Field(
+        64 << 20,
+        gt=0,
+        description="bytes that a linked replica lacks; the default is the soft limit of Redis for a replica",
+    )
     clock_offset_seconds: float = Field(
         5.0, gt=0, description="seconds between the clocks of a Redis node and of the exporter"
     )

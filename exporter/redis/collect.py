@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.redis.deployment import Deployment
-from exporter.redis.errors import WRITE_REFUSALS, parse_errors
+from exporter.redis.errors import WRITE_REFUSALS, parse_errors, watched_totals
 from exporter.redis.find import SeedsUnreadableError, sentinel_views
 from exporter.redis.info import (
     failed_reply,
@@ -37,7 +37,7 @@ def collect_redis(
 ) -> RedisState:
     """Never raises for errors of Redis. Until the nodes are discovered, the state is that of the seeds."""
     state = _collect(deployment, deadline)
-    state = replace(state, deployment=deployment.identify(state))
+    state = replace(state, deployment=deployment.identify(state), access=deployment.access)
     return replace(state, failovers=watcher.counts) if watcher else state
 
 
@@ -185,7 +185,7 @@ def _unpack_outcome(
     value = replace(
         reading.value,
         clock_offset=deployment.clock_offset(address),
-        recent_errors=deployment.recent_errors(address, run_id, reading.value.errors),
+        recent=deployment.recent(address, run_id, watched_totals(reading.value.errors, info)),
     )
     return replace(reading, value=value)
 

@@ -24,10 +24,11 @@ from exporter.address import (
 from exporter.config.settings import RedisSettings
 from exporter.redis.clocks import Clocks, parse_time, server_time
 from exporter.redis.connect import Connection, ConnectionOptions, open_connection
+from exporter.redis.connection.access import access
 from exporter.redis.connection.credentials import Credentials
 from exporter.redis.connection.endpoints import Endpoint, endpoints, node_at, prefers_names
 from exporter.redis.connection.names import NameCheck
-from exporter.redis.errors import RecentErrors
+from exporter.redis.errors import RecentCounts
 from exporter.redis.find import (
     SeedsUnreadableError,
     find_nodes,
@@ -42,7 +43,7 @@ from exporter.redis.pool import GRACE, ConnectionPools, Exchange, Pending, Repli
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
-from exporter.snapshot import Info, Mode, RedisState, Topology
+from exporter.snapshot import Info, Mode, Recent, RedisState, Topology
 from service.clock import Deadline, boottime, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
@@ -71,12 +72,13 @@ class Deployment:
         self._hostnames: dict[str, str] = {}
         self._clocks = Clocks()
         self._clock_due: dict[str, float] = {}
-        self._errors = RecentErrors()
+        self._counts = RecentCounts()
         self._by_name = False
         self._connected_at: dict[str, Endpoint] = {}
         self._names = NameCheck(self._pools.peers, settings.resolve_interval_seconds)
         self._discovery: Future[Topology] | None = None
         self._identity: str | None = None
+        self.access: Final = access(settings, self._url)
 
     @property
     def sentinels(self) -> frozenset[str]:
@@ -136,7 +138,7 @@ class Deployment:
         self._pools.keep_only(addresses)
         self._clocks.forget_others(addresses)
         with self._lock:
-            self._errors.forget_others(addresses)
+            self._counts.forget_others(addresses)
             self._clock_due = {node: due for node, due in self._clock_due.items() if node in addresses}
 
     def execute(
@@ -201,10 +203,10 @@ class Deployment:
             if time is not None and isinstance(outcome, Exchange):
                 self._clocks.learn(address, time, outcome.sent, outcome.received)
 
-    def recent_errors(self, address: str, run_id: str, totals: Mapping[str, int]) -> dict[str, int]:
-        """A node's errors of the last minutes by code, from its totals of now and of earlier collections."""
+    def recent(self, address: str, run_id: str, totals: Mapping[str, int]) -> dict[str, Recent]:
+        """Which totals of a node grew in the last minutes, from those of now and of earlier collections."""
         with self._lock:
-            return self._errors.observe(address, run_id, totals, monotonic())
+            return self._counts.observe(address, run_id, totals, monotonic())
 
     def connect(self, address: str, deadline: Deadline) -> Connection:
         """A connection of its own, outside of all pools, which the caller closes. Raises UnreadableError."""

@@ -104,6 +104,33 @@ def test_clients_near_the_limit(server: RedisServer, connect: Connect) -> None:
         assert "10 clients of 10 (maxclients)" in issues_of(deployment)["redis_clients_high"]
 
 
+def test_a_connection_that_is_rejected(server: RedisServer, connect: Connect) -> None:
+    deployment = connect(url=server.url)
+    assert issues_of(deployment) == {}
+    server.cli("config", "set", "maxclients", 5)
+    with ExitStack() as undo:
+        for _ in range(5):
+            undo.enter_context(socket.create_connection((server.host, server.port)))
+        wait_until(lambda: "redis_connections_rejected" in issues_of(deployment), what="the issue is there")
+        found = issues_of(deployment)
+        assert "client list; let each process share" in found["redis_connections_rejected"]
+        assert "redis_clients_high" not in found
+
+
+def test_a_client_that_reads_too_slowly(connect: Connect) -> None:
+    """Servers that do not count them (before Redis 7.4 and Valkey 8) have no such issue."""
+    with start_redis(config=["client-output-buffer-limit normal 1mb 1mb 1"]) as server:
+        deployment = connect(url=server.url)
+        assert issues_of(deployment) == {}
+        server.cli("eval", "redis.call('set', 'big', string.rep('x', 900000))", 0)
+        with socket.create_connection((server.host, server.port)) as slow:
+            slow.sendall(b"get big\r\n" * 40)
+            address = "{}:{}".format(*slow.getsockname())
+            wait_until(lambda: address not in server.cli("client", "list"), what="it is disconnected")
+        counted = "client_output_buffer_limit_disconnections" in server.facts("info", "stats")
+        assert list(issues_of(deployment)) == (["redis_clients_disconnected"] if counted else [])
+
+
 def test_replicas_that_have_lost_their_masters(connect: Connect) -> None:
     with start_cluster() as cluster:
         deployment = connect(cluster=cluster.addresses, password="p")
@@ -175,6 +202,9 @@ def test_an_append_only_file_that_cannot_grow(connect: Connect, tmp_path: Path) 
         for one in (deployment, started_meanwhile):
             assert "MISCONF" in issues_of(one)["redis_writes_refused"]
         assert series(deployment, "redis_aof_last_write_status") == {(server.address,): 0}
+        server.cli("config", "set", "appendonly", "no")
+        assert not refused(server, "set", "a", "x")
+        assert issues_of(deployment) == issues_of(started_meanwhile) == {}
 
 
 def test_a_replica_of_a_sentinels_master_without_its_link(connect: Connect) -> None:

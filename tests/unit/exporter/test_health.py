@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.bullmq.placement import SlotMap
 from exporter.condition_table import CONDITION_TABLE
 from exporter.config.settings import HealthSettings, Penalties, Thresholds
 from exporter.health import RULES, Health, Issue, assess, of_issues, status_of
@@ -21,6 +22,7 @@ from exporter.snapshot import (
     QueueId,
     QueueState,
     Rates,
+    Recent,
     RedisState,
     Search,
     Snapshot,
@@ -35,9 +37,10 @@ GIB = 1 << 30
 SILENT = Failed("timeout", "no answer in time")
 DEFAULTS = HealthSettings()
 Change = Callable[[Snapshot], Snapshot]
+Node = Ok[NodeReading]
 
 
-def reading(**fields: object) -> Ok[NodeReading]:
+def reading(**fields: object) -> Node:
     given = {"used_memory": GIB, "maxmemory": 10 * GIB, "total_system_memory": 100 * GIB} | fields
     return Ok(NodeReading(Info({name: str(value) for name, value in given.items() if value is not None})))
 
@@ -62,27 +65,45 @@ def redis(**nodes: Outcome[NodeReading]) -> Change:
     return lambda snapshot: replace(snapshot, redis=Ok(replace(REDIS, nodes=readings)))
 
 
-def with_facts(outcome: Ok[NodeReading], **facts: object) -> Ok[NodeReading]:
+def with_facts(outcome: Ok[NodeReading], **facts: object) -> Node:
     return replace(outcome, value=replace(outcome.value, **facts))  # type: ignore[arg-type]
 
 
-def erring(**recent: int) -> Ok[NodeReading]:
-    return with_facts(reading(), recent_errors=recent)
+def erring(
+    ago: float = 0, during: float = 0, info: Mapping[str, object] | None = None, **counts: int
+) -> Node:
+    """A node whose counts grew, last so many seconds ago, and for so many seconds."""
+    recent = {name: Recent(count, ago, during) for name, count in counts.items()}
+    return with_facts(reading(**(info or {})), recent=recent)
 
 
-def bgsave_failed(**recent: int) -> Ok[NodeReading]:
-    return with_facts(reading(rdb_last_bgsave_status="err"), recent_errors=recent)
+def bgsave_failed(**counts: int) -> Node:
+    return erring(info={"rdb_last_bgsave_status": "err"}, **counts)
 
 
-def connected(clients: int, limit: int | None) -> Ok[NodeReading]:
+def unsaved(seconds: float = 7201, changes: int = 9, **fields: object) -> Node:
+    """A node without an append-only file that has saved so many seconds before the collection."""
+    facts = {"aof_enabled": 0, "rdb_last_save_time": 1 - seconds, "rdb_changes_since_last_save": changes}
+    return reading(**{"connected_slaves": 1} | facts | fields)
+
+
+def behind(lag: int, **fields: object) -> Change:
+    """The replica lacks so many bytes of what its master wrote."""
+    return redis(
+        a=reading(role="master", master_repl_offset=1000 + lag),
+        b=reading(role="slave", slave_repl_offset=1000, **{"master_link_status": "up"} | fields),
+    )
+
+
+def connected(clients: int, limit: int | None) -> Node:
     return with_facts(reading(connected_clients=clients), maxclients=limit)
 
 
-def clock(offset: float) -> Ok[NodeReading]:
+def clock(offset: float) -> Node:
     return with_facts(reading(), clock_offset=offset)
 
 
-def unlinked(since: int = 7, **fields: object) -> Ok[NodeReading]:
+def unlinked(since: int = 7, **fields: object) -> Node:
     facts = {"master_link_status": "down", "master_link_down_since_seconds": since}
     return reading(**facts, master_host="10.0.0.1", master_port=7001, **fields)
 
@@ -137,6 +158,9 @@ def part(**outcomes: object) -> Change:
 UNWELL = replace(NODES[1], healthy=False, why="failed, say 1 of 1 nodes")
 
 EVICTS = {"redis_evicts_keys": 15.0}
+REFUSES = {"redis_writes_refused": 35.0}
+FILLED = {"redis_memory_high": 15.0}
+FULL = {"used_memory": 9 * GIB}
 
 CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("no issue", lambda snapshot: snapshot, {}),
@@ -184,8 +208,83 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
         redis(a=reading(aof_last_write_status="err")),
         {"redis_writes_refused": 35},
     ),
-    ("writes over maxmemory", redis(a=erring(OOM=1)), {"redis_writes_refused": 35}),
-    ("writes to a replica", redis(b=erring(READONLY=1)), {"redis_writes_refused": 35}),
+    ("writes over maxmemory", redis(a=erring(OOM=1)), REFUSES),
+    ("writes over maxmemory, half a minute ago", redis(a=erring(30, OOM=1)), REFUSES),
+    ("writes over maxmemory, and there is room since", redis(a=erring(31, 60, OOM=1)), {}),
+    (
+        "a minute of writes over maxmemory, still full",
+        redis(a=erring(300, 60, FULL, OOM=9)),
+        REFUSES | FILLED,
+    ),
+    ("no maxmemory any more", redis(a=erring(0, 60, {"maxmemory": 0}, OOM=1)), {}),
+    ("writes to a replica", redis(b=erring(READONLY=1)), REFUSES),
+    ("a moment of writes to a replica, as after a failover", redis(b=erring(31, 59, READONLY=99)), {}),
+    ("a minute of writes to a replica", redis(b=erring(300, 60, READONLY=5)), REFUSES),
+    (
+        "writes to a replica that is a master since",
+        redis(b=erring(5, 60, {"role": "master"}, READONLY=5)),
+        {},
+    ),
+    ("writes without replicas, none needed any more", redis(a=erring(1, 60, NOREPLICAS=5)), {}),
+    (
+        "writes without enough replicas",
+        redis(a=erring(200, 60, {"role": "master", "min_slaves_good_slaves": 1}, NOREPLICAS=5)),
+        REFUSES,
+    ),
+    (
+        "a replica cannot write its append-only file",
+        redis(b=reading(role="slave", aof_last_write_status="err")),
+        {"redis_save_failing": 15},
+    ),
+    (
+        "the append-only file could not be written, and is off since",
+        redis(a=reading(aof_last_write_status="err", aof_last_bgrewrite_status="err", aof_enabled=0)),
+        {},
+    ),
+    (
+        "the append-only file cannot be written anew",
+        redis(a=reading(aof_last_bgrewrite_status="err")),
+        {"redis_save_failing": 15},
+    ),
+    ("nothing is saved", redis(a=unsaved(), b=unsaved()), {"persistence_off": 5}),
+    (
+        "nothing is saved, and there is no queue",
+        lambda base: bullmq()(redis(a=unsaved(), b=unsaved())(base)),
+        {},
+    ),
+    ("saved within two hours", redis(a=unsaved(7200), b=unsaved()), {}),
+    ("the replica saves", redis(a=unsaved(), b=unsaved(7200)), {}),
+    ("the replica has an append-only file", redis(a=unsaved(), b=unsaved(aof_enabled=1)), {}),
+    ("nothing to save", redis(a=unsaved(changes=0), b=unsaved(changes=0)), {}),
+    ("a replica is not read", redis(a=unsaved(connected_slaves=2), b=unsaved()), {}),
+    ("whether anything is saved is not known", redis(a=unsaved(), b=unsaved(aof_enabled=None)), {}),
+    (
+        "a save that fails is not switched off",
+        redis(a=unsaved(rdb_last_bgsave_status="err"), b=unsaved()),
+        {"redis_save_failing": 15},
+    ),
+    ("a replica 64 MiB behind", behind(64 << 20), {}),
+    ("a replica over 64 MiB behind", behind((64 << 20) + 1), {"replication_lag_high": 10}),
+    (
+        "a replica behind, without a link",
+        behind(1 << 30, master_link_status="down"),
+        {"replication_broken": 15},
+    ),
+    (
+        "a connection was rejected",
+        redis(a=erring(300, rejected_connections=1)),
+        {"redis_connections_rejected": 15},
+    ),
+    (
+        "connections are rejected, at the limit",
+        redis(a=with_facts(erring(0, 0, {"connected_clients": 100}, rejected_connections=1), maxclients=100)),
+        {"redis_connections_rejected": 15},
+    ),
+    (
+        "a client that read too slowly",
+        redis(a=erring(300, client_output_buffer_limit_disconnections=1)),
+        {"redis_clients_disconnected": 5},
+    ),
     ("errors of other kinds", redis(b=erring(ERR=9, WRONGTYPE=9, NOSCRIPT=9, other=9)), {}),
     (
         "no replica of those that a write needs",
@@ -380,6 +479,25 @@ def test_unread_queues_of_a_redis_that_is_down_point_to_redis() -> None:
 )
 def test_statuses(score: float, status: str) -> None:
     assert status_of(score) == status
+
+
+def test_times_of_refusals_are_a_setting() -> None:
+    settings = HealthSettings(thresholds=Thresholds(redis_recent_seconds=10))
+    for name in ("READONLY", "rejected_connections"):
+        assert assess(redis(b=erring(9, 200, None, **{name: 9}))(BASE), settings).issues
+        assert not assess(redis(b=erring(11, 200, None, **{name: 9}))(BASE), settings).issues
+
+
+def test_a_shard_without_queues_may_lose_what_it_has() -> None:
+    halves = (
+        TopologyNode("a:1", "master", "0", slots=((0, 8191),)),
+        TopologyNode("b:1", "master", "1", slots=((8192, 16383),)),
+    )
+    memory = {"a:1": unsaved(connected_slaves=0), "b:1": unsaved(connected_slaves=0)}
+    state = RedisState(Topology("cluster", halves), memory)
+    (issue,) = assess(part(redis=Ok(state))(BASE), DEFAULTS).issues
+    owner = SlotMap(state.topology).owner(queue().id)
+    assert issue.affected == ((owner, 7201.0),)
 
 
 def test_penalties_and_thresholds_are_settings() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.conditions.advice import ADVICE, Context, advice, first_advice
+from exporter.conditions.advice import ADVICE, SILENCE, Context, advice, first_advice
+from exporter.conditions.finding import as_reached
+from exporter.snapshot import Access
 from service.catalogs import ENGLISH, TRANSLATORS
+from service.i18n import Message
 
 NODE = "10.0.0.1:7001"
 NO_RIGHT = "NOPERM this user has no permissions to run the '{}' command"
@@ -146,7 +149,48 @@ def text_of(context: Context) -> str:
 
 def test_the_right_is_written_as_acl_setuser_takes_it() -> None:
     text = text_of(Context("refused", f"CLUSTER NODES: {NO_RIGHT.format('cluster|nodes')}", NODE))
-    assert "redis-cli -h 10.0.0.1 -p 7001 acl setuser USER +cluster|nodes." in text
+    assert "redis-cli -h 10.0.0.1 -p 7001 acl setuser USER '+cluster|nodes';" in text
+
+
+def test_a_prefix_is_written_as_acl_setuser_takes_it() -> None:
+    refused = "NOPERM No permissions to access a key"
+    assert "acl setuser USER '%R~bull:*';" in text_of(Context("refused", refused, NODE, key="bull:mail:"))
+    text = text_of(Context("refused", refused, NODE, key="{a*b}:eu:mail:"))
+    assert r"acl setuser USER '%R~{a\*b}:eu:*';" in text
+    assert "acl log" in text_of(Context("refused", refused, NODE))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("connection refused", "issue.advice.refused"),
+        ("no connection in time", "issue.advice.no_connection"),
+        ("no answer in time", "issue.advice.no_answer"),
+        ("no AUTH reply in time", "issue.advice.no_answer"),
+    ],
+)
+def test_what_a_silence_means(text: str, expected: str) -> None:
+    message = first_advice([Context("timeout", text, NODE)], SILENCE)
+    assert message is not None
+    assert message.id == expected
+    assert first_advice([Context("timeout", text, NODE)]) is None
+
+
+def test_commands_are_made_to_work_where_they_are_pasted() -> None:
+    access = Access(("--tls", "--cacert /ca.crt", "--askpass"), "the reader")
+    message = advice(Context("refused", NO_RIGHT.format("info"), NODE))
+    assert message is not None
+    reached = as_reached(Message("issue.text", text=(message,)), access)
+    text = ENGLISH.render(reached)
+    assert (
+        "redis-cli --tls --cacert /ca.crt --askpass -h 10.0.0.1 -p 7001 acl setuser 'the reader' +info;"
+        in text
+    )
+    assert "user the reader the right" in text
+    asked = advice(Context("auth", "NOAUTH", NODE))
+    assert asked is not None
+    assert ENGLISH.render(as_reached(asked, access)).count("--askpass") == 1
+    assert "redis-cli -h 10.0.0.1" in ENGLISH.render(as_reached(message, Access()))
 
 
 def test_sentinels_have_a_password_of_their_own() -> None:

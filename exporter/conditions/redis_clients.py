@@ -1,0 +1,111 @@
+"""Conditions of a node's clients: too many, rejected, disconnected."""
+
+from __future__ import annotations
+
+from exporter.conditions.finding import Finding, and_more_nodes, first_few, redis_cli, worst_first
+from exporter.config.settings import HealthSettings
+from exporter.redis.errors import DISCONNECTED, REJECTED
+from exporter.snapshot import NodeReading, Snapshot
+from service.i18n import Message
+from service.outcome import value_or_none
+from service.units import duration
+
+
+def redis_clients_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """A node that soon refuses connections, of workers and of the exporter; not one that does."""
+    state = value_or_none(snapshot.redis)
+    limit = settings.thresholds.redis_clients_ratio
+    shares: dict[str, tuple[float, int]] = {}
+    for address, reading in state.readings().items() if state else ():
+        connected = reading.info.number("connected_clients")
+        if _recent(reading, REJECTED, settings):
+            continue
+        if connected is not None and reading.maxclients and connected > limit * reading.maxclients:
+            shares[address] = (connected, reading.maxclients)
+    if not shares:
+        return None
+    address = max(shares, key=lambda node: shares[node][0] / shares[node][1])
+    connected, allowed = shares[address]
+    measured = Message(
+        "issue.redis_clients_high.measured", node=address, clients=int(connected), limit=allowed
+    )
+    measured = and_more_nodes(measured, len(shares) - 1)
+    return Finding(
+        "redis",
+        Message("issue.redis_clients_high.title"),
+        measured,
+        Message("issue.redis_clients_high.threshold", ratio=f"{limit:.0%}"),
+        Message("issue.redis_clients_high.recommendation", command=f"{redis_cli(address)} client list"),
+        worst_first({node: clients / most for node, (clients, most) in shares.items()}),
+    )
+
+
+def redis_connections_rejected(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """A node that turned clients away: workers, producers, or the exporter."""
+    counts = _counts(snapshot, REJECTED, settings)
+    if not counts:
+        return None
+    measured = [
+        Message("issue.redis_connections_rejected.node", node=node, count=int(count))
+        for node, count in counts.items()
+    ]
+    worst = next(iter(counts))
+    return Finding(
+        "redis",
+        Message("issue.redis_connections_rejected.title"),
+        Message("issue.text", text=first_few(measured)),
+        Message(
+            "issue.redis_connections_rejected.threshold",
+            seconds=duration(settings.thresholds.redis_recent_seconds),
+        ),
+        Message(
+            "issue.redis_connections_rejected.recommendation",
+            node=worst,
+            clients=f"{redis_cli(worst)} client list",
+            command=f"{redis_cli(worst)} config get maxclients",
+        ),
+        worst_first(counts),
+    )
+
+
+def redis_clients_disconnected(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """A node that cut off clients whose replies piled up in its memory."""
+    counts = _counts(snapshot, DISCONNECTED, settings)
+    if not counts:
+        return None
+    measured = [
+        Message("issue.redis_clients_disconnected.node", node=node, count=int(count))
+        for node, count in counts.items()
+    ]
+    worst = next(iter(counts))
+    return Finding(
+        "redis",
+        Message("issue.redis_clients_disconnected.title"),
+        Message("issue.text", text=first_few(measured)),
+        Message(
+            "issue.redis_clients_disconnected.threshold",
+            seconds=duration(settings.thresholds.redis_recent_seconds),
+        ),
+        Message(
+            "issue.redis_clients_disconnected.recommendation",
+            node=worst,
+            command=f"{redis_cli(worst)} config get client-output-buffer-limit",
+        ),
+        worst_first(counts),
+    )
+
+
+def _counts(snapshot: Snapshot, field: str, settings: HealthSettings) -> dict[str, float]:
+    """By how much a field of INFO grew in the last minutes, for each node where it did, the most first."""
+    state = value_or_none(snapshot.redis)
+    grown = {
+        address: float(reading.recent[field].growth)
+        for address, reading in (sorted(state.readings().items()) if state else ())
+        if _recent(reading, field, settings)
+    }
+    return dict(sorted(grown.items(), key=lambda pair: -pair[1]))
+
+
+def _recent(reading: NodeReading, field: str, settings: HealthSettings) -> bool:
+    recent = reading.recent.get(field)
+    return recent is not None and recent.ago <= settings.thresholds.redis_recent_seconds
