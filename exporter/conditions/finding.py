@@ -8,9 +8,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.address import is_socket
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Snapshot
+from exporter.snapshot import BullMQState, QueueId, Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
+from service.units import readable
 
 NAMED: Final = 3
 """How many of several causes a text names."""
@@ -79,3 +80,8 @@ def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
 def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:
     """Subjects that are affected or not, in their order: the value is 1."""
     return tuple(Affected(subject, 1.0) for subject in subjects)
+
+
+def queue_label(queue: QueueId, state: BullMQState) -> str:
+    """The name as the tables show it: with the prefix where there are several."""
+    return readable(":".join(queue) if state.several_prefixes else queue.name)

@@ -73,7 +73,7 @@ def test_rates_of_what_came_since() -> None:
     history = RateHistory()
     history.record(0, {MAIL: events(completed=100, failed=7, waits=(50,))})
     current = rates(history, 60, events(completed=190, failed=17, waits=(50, 10)))
-    assert current == Rates(60, 90.0, 10.0, 0.1, 1.5, 1.95, 0.5, 0.95, 10, 0, 0.0, 1.0)
+    assert current == Rates(60, 90.0, 10.0, 0.1, 1.5, 1.95, 0.5, 0.95, 10, 0, 0.0, 1.0, 90)
 
 
 @pytest.mark.parametrize("missing", [{"lost": 3}, {"undone": 1}, {"gaps": 1}])
