@@ -1,8 +1,8 @@
 """What the conditions of work cost, as a share of a scrape's CPU at 1,000 queues.
 
-The collection of real queues in a real Redis, the memory of what stands still (exporter.bullmq.work), every rule
-of health, and the text of /metrics, in one process and one thread after the other: CPU seconds of this process.
-Once with queues whose workers do their jobs, and once with all 1,000 standing still, which is the worst case.
+The collection of real queues in a real Redis, the memory of what stands still (exporter.bullmq.work), every
+rule of health, and the text of /metrics, one after the other: CPU seconds of this process. Once with queues
+whose workers do their jobs, and once with all of them standing still, which is the worst case.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Work
 
@@ -17,39 +17,23 @@ _SAME_SECONDS: Final = 2.0  # by which two looks at the age of the same job may 
 _NO_EVENTS: Final[Mapping[QueueId, Events]] = {}
 
 
-class _Starts(NamedTuple):
-    """Changes when a job was started, and when events are missing: then one may have been."""
-
-    started: int
-    lost: int
-    gaps: int
-    undone: int
-    since: float
-
-
-class _Traces(NamedTuple):
-    """What a start changes in the counts. `oldest_since`: when the oldest waiting job came, in s."""
-
-    ended: tuple[int | None, int | None]
-    waiting: int
-    oldest_since: float | None
-
-
 @dataclass(slots=True)
 class _Clocks:
-    """Of one queue, in monotonic seconds; None: not running. `no_worker_until`: the last look without one.
+    """Of one queue, in monotonic seconds; None: not running.
 
-    `late`: since when the oldest delayed job is due, and the starts at the first look at it; `overdue`: for
-    how many seconds it is, where no full slots explain it.
+    `standing` with the last look at the queue and what was last known of its events; `no_worker_until`: the
+    last look without a worker. `late`: since when the first delayed job is due, and the events at the first
+    look at it; `overdue`: for how many seconds it is, where no full slots explain it.
     """
 
     standing: float | None = None
-    starts: _Starts | None = None
-    traces: _Traces | None = None
+    looked_at: float = 0.0
+    queue: QueueState | None = None
+    events: Events | None = None
     no_worker: float | None = None
     no_worker_until: float = 0.0
     paused: float | None = None
-    late: tuple[float, _Starts | None] | None = None
+    late: tuple[float, Events | None] | None = None
     overdue: float | None = None
 
     @property
@@ -71,25 +55,24 @@ class WorkHistory:
         if self._began is None:
             self._began = at
         events = state.events or _NO_EVENTS
-        before, clocks = self._clocks, {}
+        grouped = {queue for queue, own in state.own.items() if own.groups}
+        before, clocks, work = self._clocks, {}, {}
         for queue in state.queues:
-            jobs, workers = queue.jobs, queue.workers
+            jobs, workers, queue_id = queue.jobs, queue.workers, queue.id
             works = jobs.active or not (jobs.waiting or jobs.prioritized)
             quiet = works and queue.paused is False and queue.delayed_late is None
-            if quiet and (workers or (workers is None and queue.id not in before)):
+            if quiet and (workers or (workers is None and queue_id not in before)):
                 continue  # most queues, most of the time
-            current = before.get(queue.id) or _Clocks()
-            own = state.own.get(queue.id)
-            grouped = own is not None and bool(own.groups)
-            _observe(current, at, queue, events.get(queue.id), grouped=grouped)
+            current, stream = before.get(queue_id) or _Clocks(), events.get(queue_id)
+            _observe(current, at, queue, stream, grouped=queue_id in grouped)
             if current.running:
-                clocks[queue.id] = current
+                clocks[queue_id] = current
+                work[queue_id] = _work(current, at, stream)
         for queue_id in state.unread:
             if queue_id in before:
                 clocks[queue_id] = before[queue_id]
         self._clocks = clocks
-        read = {queue: _work(current, at, events.get(queue)) for queue, current in clocks.items()}
-        return replace(state, work=read, watched_seconds=at - self._began)
+        return replace(state, work=work, watched_seconds=at - self._began)
 
 
 def runnable_jobs(queue: QueueState) -> int:
@@ -109,70 +92,79 @@ def held_back(queue: QueueState) -> bool:
 
 
 def _observe(clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, grouped: bool) -> None:
-    if queue.workers == 0:
+    workers = queue.workers
+    if workers == 0:
         clocks.no_worker = at if clocks.no_worker is None else clocks.no_worker
         clocks.no_worker_until = at
-    elif queue.workers or at - clocks.no_worker_until > _UNKNOWN_SECONDS:
+    elif workers or at - clocks.no_worker_until > _UNKNOWN_SECONDS:
         clocks.no_worker = None
     if queue.paused:
         clocks.paused = at if clocks.paused is None else clocks.paused
     elif queue.paused is False:
         clocks.paused = None
-    starts = _starts(events)
     held = grouped or held_back(queue)
-    _observe_late(clocks, at, queue, starts, held=held)
+    if queue.delayed_late is not None or clocks.late is not None:
+        _observe_late(clocks, at, queue, events, held=held)
     # Where there is no worker, what is active has no lock: nobody works on it (search.workers).
-    idle = queue.jobs.active == 0 or queue.workers == 0
+    idle = workers == 0 or queue.jobs.active == 0
     if held or not idle or not runnable_jobs(queue):
-        clocks.standing = clocks.starts = clocks.traces = None
+        clocks.standing = clocks.queue = clocks.events = None
         return
-    oldest = None if queue.oldest_waiting is None else at - queue.oldest_waiting
-    traces = _Traces((queue.jobs.completed, queue.jobs.failed), runnable_jobs(queue), oldest)
-    if clocks.standing is None or _started(clocks, starts, traces, no_worker=queue.workers == 0):
+    if clocks.standing is None or _started(clocks, at, queue, events):
         clocks.standing = at
-    clocks.starts, clocks.traces = starts or clocks.starts, traces
+    clocks.looked_at, clocks.queue, clocks.events = at, queue, events or clocks.events
 
 
-def _started(clocks: _Clocks, starts: _Starts | None, traces: _Traces, *, no_worker: bool) -> bool:
+def _started(clocks: _Clocks, at: float, queue: QueueState, events: Events | None) -> bool:
     """Whether a job was started since the last look, or may have been."""
-    if starts is not None and clocks.starts is not None:
-        return starts != clocks.starts
-    before = clocks.traces
+    known, before = clocks.events, clocks.queue
+    if events is not None and known is not None:
+        return events.counters.started != known.counters.started or _may_lack_starts(events, known)
     if before is None:
         return True
-    if traces.ended != before.ended or traces.waiting < before.waiting:
+    ended = (queue.jobs.completed, queue.jobs.failed) != (before.jobs.completed, before.jobs.failed)
+    if ended or runnable_jobs(queue) < runnable_jobs(before):
         return True
-    if traces.oldest_since is None or before.oldest_since is None:
-        return not no_worker  # nothing shows it; but who would have started one?
-    return traces.oldest_since > before.oldest_since + _SAME_SECONDS
+    if queue.oldest_waiting is None or before.oldest_waiting is None:
+        return queue.workers != 0  # nothing shows it; but who would have started one?
+    came, came_before = at - queue.oldest_waiting, clocks.looked_at - before.oldest_waiting
+    return came > came_before + _SAME_SECONDS
+
+
+def _may_lack_starts(now: Events, before: Events) -> bool:
+    """Whether events are missing that may have been starts."""
+    return (
+        now.lost != before.lost
+        or now.gaps != before.gaps
+        or now.undone != before.undone
+        or now.since != before.since
+    )
 
 
 def _observe_late(
-    clocks: _Clocks, at: float, queue: QueueState, starts: _Starts | None, *, held: bool
+    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, held: bool
 ) -> None:
     if queue.delayed_late is None or held or queue.workers == 0:
         clocks.late = clocks.overdue = None
         return
     since = at - queue.delayed_late
     if clocks.late is None or since > clocks.late[0] + _SAME_SECONDS:
-        clocks.late = since, starts
+        clocks.late = since, events
     # Workers that are all busy take a delayed job later, like any other that waits.
     first = clocks.late[1]
-    passed_over = starts is not None and first is not None and starts.started > first.started
+    passed_over = (
+        events is not None and first is not None and events.counters.started > first.counters.started
+    )
     clocks.overdue = queue.delayed_late if passed_over or queue.jobs.active == 0 else None
 
 
-def _starts(events: Events | None) -> _Starts | None:
-    if events is None:
-        return None
-    return _Starts(events.counters.started, events.lost, events.gaps, events.undone, events.since)
-
-
 def _work(clocks: _Clocks, at: float, events: Events | None) -> Work:
-    known_until = at if events is None else at - events.lag
+    standing, no_worker, paused = clocks.standing, clocks.no_worker, clocks.paused
+    if standing is not None:
+        standing = max(0.0, (at if events is None else at - events.lag) - standing)
     return Work(
-        None if clocks.standing is None else max(0.0, known_until - clocks.standing),
-        None if clocks.no_worker is None else clocks.no_worker_until - clocks.no_worker,
-        None if clocks.paused is None else at - clocks.paused,
+        standing,
+        None if no_worker is None else clocks.no_worker_until - no_worker,
+        None if paused is None else at - paused,
         clocks.overdue,
     )

@@ -65,6 +65,18 @@ def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:
     return (*items[:NAMED], Message("issue.more", count=more)) if more > 0 else tuple(items)
 
 
+def texts_of_worst(worst: Sequence[QueueId], text: Callable[[QueueId], Message]) -> tuple[str | Message, ...]:
+    """The texts of the first few queues, and how many more there are; no other text is made."""
+    return first_few([*map(text, worst[:NAMED]), *[""] * (len(worst) - NAMED)])
+
+
+def affected_queues(
+    worst: Sequence[QueueId], measured: Mapping[QueueId, float], state: BullMQState
+) -> tuple[Affected, ...]:
+    """The queues by their labels, in this order."""
+    return tuple([Affected(queue_label(queue, state), measured[queue]) for queue in worst])
+
+
 def and_more_nodes(measured: Message, more: int) -> Message:
     """What was measured at the worst node, and at how many others the condition holds too."""
     if not more:

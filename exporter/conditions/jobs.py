@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.bullmq.keys import base
 from exporter.bullmq.streams.rates import histogram_quantile
-from exporter.conditions.finding import Finding, any_redis_cli, first_few, queue_label, worst_first
+from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import by_value
 from exporter.config.settings import HealthSettings
@@ -36,15 +36,15 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
         return None
     worst = by_value(gone)
     first = worst[0]
-    measured = [
-        Message(
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
             "issue.active_without_lock.queue",
             queue=queue_label(queue, state),
             count=state.unlocked[queue].jobs,
             time=duration(gone[queue]),
-        )
-        for queue in worst
-    ]
+        ),
+    )
     known = state.by_id.get(first)
     label = queue_label(first, state)
     if known is not None and known.workers == 0:
@@ -56,10 +56,10 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
     return Finding(
         "bullmq",
         Message("issue.active_without_lock.title"),
-        Message("issue.text", text=first_few(measured)),
+        Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(own.no_lock_seconds)),
         advice,
-        worst_first({queue_label(queue, state): seconds for queue, seconds in gone.items()}),
+        affected_queues(worst, gone, state),
     )
 
 
@@ -84,19 +84,19 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     worst = by_value(seconds)
     first = worst[0]
     own = limits.of(first.name) or settings.thresholds
-    measured = [
-        Message(
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
             "issue.active_too_long.queue",
             queue=queue_label(queue, state),
             time=duration(found[queue][0]),
             usual=_seconds(found[queue][1]),
-        )
-        for queue in worst
-    ]
+        ),
+    )
     return Finding(
         "bullmq",
         Message("issue.active_too_long.title"),
-        Message("issue.text", text=first_few(measured)),
+        Message("issue.text", text=measured),
         Message(
             "issue.active_too_long.threshold",
             limit=duration(own.active_seconds),
@@ -107,7 +107,7 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             queue=queue_label(first, state),
             command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(first)) + 'active')} -1",
         ),
-        worst_first({queue_label(queue, state): active for queue, active in seconds.items()}),
+        affected_queues(worst, seconds, state),
     )
 
 
@@ -145,18 +145,20 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
     if not stalled:
         return None
     worst = by_value(stalled)
-    measured = [
-        Message("issue.jobs_stalled.queue", queue=queue_label(queue, state), count=int(stalled[queue]))
-        for queue in worst
-    ]
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
+            "issue.jobs_stalled.queue", queue=queue_label(queue, state), count=int(stalled[queue])
+        ),
+    )
     own = limits.of(worst[0].name) or settings.thresholds
     return Finding(
         "bullmq",
         Message("issue.jobs_stalled.title"),
-        Message("issue.text", text=first_few(measured)),
+        Message("issue.text", text=measured),
         Message("issue.jobs_stalled.threshold", limit=own.stalled_jobs),
         Message("issue.jobs_stalled.recommendation", queue=queue_label(worst[0], state)),
-        worst_first({queue_label(queue, state): jobs for queue, jobs in stalled.items()}),
+        affected_queues(worst, stalled, state),
     )
 
 
@@ -190,22 +192,22 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             if rates.failed_last_hour and limits.of(queue.name) is not None
         }
     worst = by_value(shares)
-    parts = [
-        Message(
+    parts = texts_of_worst(
+        worst,
+        lambda queue: Message(
             "issue.failures_rising.queue",
             queue=queue_label(queue, state),
             ratio=percent(shares[queue]),
             count=state.rates[queue].completed_last_hour + state.rates[queue].failed_last_hour,
-        )
-        for queue in worst
-    ]
+        ),
+    )
     total = Message("issue.failures_rising.all", ratio=percent(failed / ended), count=ended)
     own = limits.of(worst[0].name) or common
     cli, keys = any_redis_cli(snapshot), readable(base(worst[0]))
     return Finding(
         "bullmq",
         Message("issue.failures_rising.title"),
-        Message("issue.text", text=tuple(chain(first_few(parts), [total] if in_all else []))),
+        Message("issue.text", text=tuple(chain(parts, [total] if in_all else []))),
         Message(
             "issue.failures_rising.threshold", ratio=percent(own.failed_ratio), jobs=own.failed_ratio_jobs
         ),
@@ -214,7 +216,7 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             job_command=f"{cli} -c zrevrange {quote(keys + 'failed')} 0 0",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        worst_first({queue_label(queue, state): share for queue, share in shares.items()}),
+        affected_queues(worst, shares, state),
     )
 
 

@@ -13,11 +13,12 @@ from exporter.bullmq.keys import base, connection_name
 from exporter.bullmq.work import held_back, runnable_jobs
 from exporter.conditions.finding import (
     Finding,
+    affected_queues,
     any_redis_cli,
     each_once,
     first_few,
     queue_label,
-    worst_first,
+    texts_of_worst,
 )
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
@@ -40,22 +41,25 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
     standing = {} if state is None else standing_queues(state, settings)
     if state is None or not standing:
         return None
-    ids = by_value(standing)
-    measured = [
-        _how_it_stands(state.by_id[queue], queue_label(queue, state), standing[queue]) for queue in ids
-    ]
-    limits = queue_limits(settings).of(ids[0].name) or settings.thresholds
+    worst = by_value(standing)
+    limits = queue_limits(settings).of(worst[0].name) or settings.thresholds
     return Finding(
         "bullmq",
         Message("issue.queue_standing_still.title"),
-        Message("issue.text", text=first_few(measured)),
+        Message(
+            "issue.text",
+            text=texts_of_worst(
+                worst,
+                lambda queue: _how_it_stands(state.by_id[queue], queue_label(queue, state), standing[queue]),
+            ),
+        ),
         Message(
             "issue.queue_standing_still.threshold",
             no_worker=duration(limits.no_worker_seconds),
             no_start=duration(limits.no_start_seconds),
         ),
-        _make_it_work(state.by_id[ids[0]], snapshot, queue_label(ids[0], state)),
-        worst_first({queue_label(queue, state): seconds for queue, seconds in standing.items()}),
+        _make_it_work(state.by_id[worst[0]], snapshot, queue_label(worst[0], state)),
+        affected_queues(worst, standing, state),
     )
 
 
@@ -70,7 +74,7 @@ def standing_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueI
     """The queues that stand still, and for how many seconds."""
     if state.work is None:
         return measured_queues(state, settings, _proved_at_once, state.queues)
-    return measured_queues(state, settings, _stands, remembered(state))
+    return measured_work(state, settings, _stands)
 
 
 def _stands(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
@@ -137,7 +141,7 @@ def delayed_overdue(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.work:
         return None
-    overdue = measured_queues(state, settings, _overdue, remembered(state))
+    overdue = measured_work(state, settings, _overdue)
     still = standing_queues(state, settings) if overdue else {}
     overdue = {queue: late for queue, late in overdue.items() if queue not in still}
     cli = any_redis_cli(snapshot)
@@ -179,8 +183,10 @@ def paused_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
             seconds = max(seconds, queue.oldest_waiting or 0.0)
         return seconds if seconds >= limits.paused_seconds else None
 
-    candidates = state.queues if state.work is None else remembered(state)
-    ids = measured_queues(state, settings, paused, candidates)
+    if state.work is None:
+        ids = measured_queues(state, settings, paused, state.queues)
+    else:
+        ids = measured_work(state, settings, paused)
     return _of_seconds(
         state,
         settings,
@@ -198,7 +204,7 @@ def queue_without_workers(snapshot: Snapshot, settings: HealthSettings) -> Findi
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.work:
         return None
-    ids = measured_queues(state, settings, _without_workers, remembered(state))
+    ids = measured_work(state, settings, _without_workers)
     return _of_seconds(
         state,
         settings,
@@ -267,17 +273,24 @@ def measured_queues(
     return measured
 
 
-def remembered(state: BullMQState) -> list[QueueState]:
-    """The queues of which something is known that began before this collection."""
+def measured_work(state: BullMQState, settings: HealthSettings, measure: Measure) -> dict[QueueId, float]:
+    """As `measured_queues`, of those queues of which something is known that began before this collection."""
     if not state.work:
-        return []
-    queues = state.by_id
-    return [queues[queue] for queue in state.work if queue in queues]
+        return {}
+    limits, queues = queue_limits(settings), state.by_id
+    measured = {}
+    for queue_id, work in state.work.items():
+        queue, own = queues.get(queue_id), limits.of(queue_id.name)
+        value = None if queue is None or own is None else measure(queue, work, own)
+        if value is not None:
+            measured[queue_id] = value
+    return measured
 
 
 def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
     """The worst first."""
-    return sorted(measured, key=lambda queue: (-measured[queue], queue))
+    ordered = sorted([(-value, queue) for queue, value in measured.items()])
+    return [queue for _, queue in ordered]
 
 
 def _of_seconds(
@@ -295,15 +308,17 @@ def _of_seconds(
         return None
     worst = by_value(seconds)
     limit = getattr(queue_limits(settings).of(worst[0].name), threshold)
-    measured = [
-        Message("issue.queue_time", queue=queue_label(queue, state), time=duration(seconds[queue]))
-        for queue in worst
-    ]
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
+            "issue.queue_time", queue=queue_label(queue, state), time=duration(seconds[queue])
+        ),
+    )
     return Finding(
         "bullmq",
         Message(title),
-        Message("issue.text", text=first_few(measured)),
+        Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(limit)),
         advise(worst[0], queue_label(worst[0], state)),
-        worst_first({queue_label(queue, state): value for queue, value in seconds.items()}),
+        affected_queues(worst, seconds, state),
     )
