@@ -65,7 +65,7 @@ def main() -> int:
 def _worked_on(state: BullMQState) -> BullMQState:
     """The same queues with workers, whose delayed jobs are not due."""
     queues = tuple(
-        queue._replace(workers=2, delayed_overdue=0, delayed_late=None, longest_active=3.0)
+        queue._replace(workers=2, delayed_overdue=0, longest_overdue=None, longest_active=3.0)
         for queue in state.queues
     )
     return BullMQState(queues, events=state.events, rates=state.rates)

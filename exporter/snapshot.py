@@ -211,7 +211,7 @@ class QueueState(NamedTuple):
     odd: tuple[str, ...] = ()
     measured_concurrency: float | None = None  # most active jobs per worker while jobs waited: at least that
     version: str = ""
-    delayed_late: float | None = None  # for how long the first delayed job is due
+    longest_overdue: float | None = None  # seconds since the first delayed job is due
 
 
 class Histogram(NamedTuple):

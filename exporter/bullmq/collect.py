@@ -273,7 +273,7 @@ class BullMQSource:
             rate_limit_ttl=queue_counts.rate_limit_ttl,
             oldest_waiting=seconds.oldest,
             longest_active=seconds.longest,
-            delayed_late=seconds.late,
+            longest_overdue=seconds.late,
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
             library=known.libraries.get(queue, "bullmq"),

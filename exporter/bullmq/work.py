@@ -21,12 +21,14 @@ _NO_EVENTS: Final[Mapping[QueueId, Events]] = {}
 class _Clocks:
     """Of one queue, in monotonic seconds; None: not running.
 
-    `standing` with the last look at the queue and what was last known of its events; `no_worker_until`: the
-    last look without a worker. `late`: since when the first delayed job is due, and the events at the first
-    look at it; `overdue`: for how many seconds it is, where no full slots explain it.
+    `standing` with the last look at the queue and what was last known of its events; `known_until`: when it
+    was last known that no job was started; `no_worker_until`: the last look without a worker. `late`: since
+    when the first delayed job is due, and the events at the first look at it; `overdue`: for how many seconds
+    it is, where no full slots explain it.
     """
 
     standing: float | None = None
+    known_until: float = 0.0
     looked_at: float = 0.0
     queue: QueueState | None = None
     events: Events | None = None
@@ -60,14 +62,14 @@ class WorkHistory:
         for queue in state.queues:
             jobs, workers, queue_id = queue.jobs, queue.workers, queue.id
             works = jobs.active or not (jobs.waiting or jobs.prioritized)
-            quiet = works and queue.paused is False and queue.delayed_late is None
+            quiet = works and queue.paused is False and queue.longest_overdue is None
             if quiet and (workers or (workers is None and queue_id not in before)):
                 continue  # most queues, most of the time
             current, stream = before.get(queue_id) or _Clocks(), events.get(queue_id)
             _observe(current, at, queue, stream, grouped=queue_id in grouped)
             if current.running:
                 clocks[queue_id] = current
-                work[queue_id] = _work(current, at, stream)
+                work[queue_id] = _work(current, at)
         for queue_id in state.unread:
             if queue_id in before:
                 clocks[queue_id] = before[queue_id]
@@ -103,7 +105,7 @@ def _observe(clocks: _Clocks, at: float, queue: QueueState, events: Events | Non
     elif queue.paused is False:
         clocks.paused = None
     held = grouped or held_back(queue)
-    if queue.delayed_late is not None or clocks.late is not None:
+    if queue.longest_overdue is not None or clocks.late is not None:
         _observe_late(clocks, at, queue, events, held=held)
     # Where there is no worker, what is active has no lock: nobody works on it (search.workers).
     idle = workers == 0 or queue.jobs.active == 0
@@ -111,7 +113,9 @@ def _observe(clocks: _Clocks, at: float, queue: QueueState, events: Events | Non
         clocks.standing = clocks.queue = clocks.events = None
         return
     if clocks.standing is None or _started(clocks, at, queue, events):
-        clocks.standing = at
+        clocks.standing = clocks.known_until = at
+    # The lag goes up and down: what was known once is known.
+    clocks.known_until = max(clocks.known_until, at if events is None else at - events.lag)
     clocks.looked_at, clocks.queue, clocks.events = at, queue, events or clocks.events
 
 
@@ -144,10 +148,10 @@ def _may_lack_starts(now: Events, before: Events) -> bool:
 def _observe_late(
     clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, held: bool
 ) -> None:
-    if queue.delayed_late is None or held or queue.workers == 0:
+    if queue.longest_overdue is None or held or queue.workers == 0:
         clocks.late = clocks.overdue = None
         return
-    since = at - queue.delayed_late
+    since = at - queue.longest_overdue
     if clocks.late is None or since > clocks.late[0] + _SAME_SECONDS:
         clocks.late = since, events
     # Workers that are all busy take a delayed job later, like any other that waits.
@@ -155,15 +159,13 @@ def _observe_late(
     passed_over = (
         events is not None and first is not None and events.counters.started > first.counters.started
     )
-    clocks.overdue = queue.delayed_late if passed_over or queue.jobs.active == 0 else None
+    clocks.overdue = queue.longest_overdue if passed_over or queue.jobs.active == 0 else None
 
 
-def _work(clocks: _Clocks, at: float, events: Events | None) -> Work:
+def _work(clocks: _Clocks, at: float) -> Work:
     standing, no_worker, paused = clocks.standing, clocks.no_worker, clocks.paused
-    if standing is not None:
-        standing = max(0.0, (at if events is None else at - events.lag) - standing)
     return Work(
-        standing,
+        None if standing is None else clocks.known_until - standing,
         None if no_worker is None else clocks.no_worker_until - no_worker,
         None if paused is None else at - paused,
         clocks.overdue,

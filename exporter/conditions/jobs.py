@@ -212,7 +212,7 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             "issue.failures_rising.threshold", ratio=percent(own.failed_ratio), jobs=own.failed_ratio_jobs
         ),
         Message(
-            "issue.failed_jobs_high.recommendation",
+            "issue.failures_rising.recommendation",
             job_command=f"{cli} -c zrevrange {quote(keys + 'failed')} 0 0",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),

@@ -113,6 +113,12 @@ def test_a_stream_that_is_behind_is_known_up_to_where_it_was_read() -> None:
     assert fold((0, queue(), events()), (100, queue(), events(lag=700.0))).standing == 0
 
 
+def test_what_was_known_is_known_although_the_stream_falls_behind() -> None:
+    looks: list[Look] = [(0, queue(), events()), (100, queue(), events()), (110, queue(), events(lag=50.0))]
+    assert fold(*looks).standing == 100
+    assert fold(*looks, (200, queue(), events(1))).standing == 0
+
+
 @pytest.mark.parametrize(
     ("state", "later", "standing"),
     [
@@ -184,7 +190,7 @@ def test_paused_since() -> None:
 
 
 def late(seconds: float, **fields: object) -> QueueState:
-    given = {"waiting": 0, "delayed": 1, "delayed_overdue": 1, "delayed_late": seconds, "workers": 1}
+    given = {"waiting": 0, "delayed": 1, "delayed_overdue": 1, "longest_overdue": seconds, "workers": 1}
     return queue(**given | fields)
 
 
@@ -221,7 +227,7 @@ STATES = st.builds(
     rate_limit_ttl=st.sampled_from([None, 0.0, 4.0]),
     concurrency_limit=st.sampled_from([None, 1]),
     oldest_waiting=st.sampled_from([None, 0.0, 50.0]),
-    delayed_late=st.sampled_from([None, 0.0, 90.0]),
+    longest_overdue=st.sampled_from([None, 0.0, 90.0]),
 )
 STREAMS = st.none() | st.builds(events, st.integers(0, 2), st.sampled_from([0.0, 5.0]))
 Step = tuple[float, QueueState, Events | None]
