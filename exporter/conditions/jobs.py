@@ -10,7 +10,7 @@ from exporter.bullmq.keys import base
 from exporter.bullmq.streams.rates import histogram_quantile
 from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.work import by_value
+from exporter.conditions.work import by_value, standing_queues
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, Snapshot
 from service.i18n import Message
@@ -22,7 +22,8 @@ _SHARE: Final = 0.99
 
 
 def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """Active jobs whose lock is gone: no worker has them, and no stalled check gives them back."""
+    """Active jobs whose lock is gone: no worker has them, and no stalled check gives them back. Where the
+    queue stands still, that says it."""
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.unlocked or state.work is None:  # one look proves no duration
         return None
@@ -32,6 +33,8 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
         for queue, unlocked in state.unlocked.items()
         if (own := limits.of(queue.name)) is not None and unlocked.seconds > own.no_lock_seconds
     }
+    still = standing_queues(state, settings) if gone else {}
+    gone = {queue: seconds for queue, seconds in gone.items() if queue not in still}
     if not gone:
         return None
     worst = by_value(gone)

@@ -14,6 +14,7 @@ from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.snapshot import Snapshot
+from lab.bull import Bull, BullVersion
 from lab.bullmq import BullMQ, Version
 from lab.deadline import wait_until
 from lab.redis import RedisServer
@@ -54,6 +55,17 @@ def test_all_workers_are_killed_and_come_back(server: RedisServer, judge: Judgin
         judging.wait_for()
         producer.wait_for_counts("mail", {"completed": 5})
         judging.finds_nothing(4)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_queues_of_bull(server: RedisServer, judge: Judging, version: BullVersion) -> None:
+    with Bull(version, url=server.url) as library:
+        library.add_bulk("mail", 3)
+        judging = judge()
+        assert "mail: 3 jobs, no worker" in said(judging.wait_for_one("queue_standing_still"))
+        library.start_worker("mail", behaviour={"ms": 5})
+        judging.wait_for()
+        judging.finds_nothing(4, meanwhile=lambda: library.add_bulk("mail", 5))
 
 
 @pytest.mark.parametrize("given", [{"priority": 5}, {"delay": 100}], ids=["prioritized", "overdue"])

@@ -120,6 +120,14 @@ CASES: dict[str, tuple[BullMQState, set[str]]] = {
     ),
     "no lock for 60 s": (state_of(BUSY, unlocked={MAIL: Unlocked(1, 60.0)}), set()),
     "no lock for 61 s": (state_of(BUSY, unlocked={MAIL: Unlocked(1, 61.0)}), {"active_without_lock"}),
+    "no lock where the queue stands": (
+        state_of(
+            queue(active=1),
+            work=working(standing=99, without_workers=99),
+            unlocked={MAIL: Unlocked(1, 99.0)},
+        ),
+        {"queue_standing_still"},
+    ),
     "no lock at one look": (state_of(BUSY, work=None, unlocked={MAIL: Unlocked(1, 61.0)}), set()),
     "active for 10 times the others' time, and 5 min": (
         state_of(BUSY._replace(longest_active=301.0), events={MAIL: times(100)}),
