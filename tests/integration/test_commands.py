@@ -34,7 +34,9 @@ def monitor(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def exporter(redis_cluster: LocalCluster) -> Iterator[str]:
-    """The URL of an exporter that watches the cluster."""
+    """The URL of an exporter that watches the cluster, which has a queue."""
+    redis_cluster.cli("hset", "bull:{done}:meta", "opts.maxLenEvents", "10000")
+    redis_cluster.cli("zadd", "bull:{done}:completed", "1", "1")
     settings = ExporterSettings.model_validate(
         {
             "listen": "127.0.0.1:0",
@@ -82,6 +84,10 @@ def test_without_an_exporter_it_looks_by_itself(redis_server: RedisServer, comma
 
 def test_exit_codes_alone(fresh_redis: RedisServer) -> None:
     own = {"REDIS_URL": fresh_redis.url}
+    fresh_redis.wait()
+    assert monitor("queues", "--local", **own).returncode == 1  # no queue was found
+    fresh_redis.cli("hset", "bull:done:meta", "opts.maxLenEvents", "10000")
+    fresh_redis.cli("zadd", "bull:done:completed", "1", "1")
     assert monitor("redis", "--local", **own).returncode == 0
     fresh_redis.cli("config", "set", "maxmemory", "1mb")
     fresh_redis.cli("config", "set", "maxmemory-policy", "noeviction")
