@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_exit_codes_alone(fresh_redis: RedisServer) -> None:
     for command in COMMANDS:
         assert monitor(command, "--local", **own).returncode == 2
     assert "down" in monitor("redis", "--local", **own).stdout
+
+
+def test_one_look_at_a_queue_that_nobody_works_on(fresh_redis: RedisServer) -> None:
+    fresh_redis.wait()
+    fresh_redis.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "10000")
+    fresh_redis.cli("lpush", "bull:mail:wait", "1")
+    own = {"REDIS_URL": fresh_redis.url}
+    for age, code in ((300, 0), (700, 2)):
+        fresh_redis.cli("hset", "bull:mail:1", "timestamp", str(int((time.time() - age) * 1000)))
+        done = monitor("queues", "--local", **own)
+        assert (done.returncode, "Jobs wait and nothing takes them" in done.stdout) == (code, code == 2)
 
 
 def test_an_exporter_that_is_asked_for_by_name_must_be_there(redis_server: RedisServer) -> None:
