@@ -2,7 +2,8 @@
 
 A worker renews the lock of each job that it has. After it was killed, another one's stalled check puts its
 jobs back within 60 s; where no check runs, they stay active for ever. Only jobs that run for longer than a
-lock lives are looked at, a few of each queue, every ten seconds.
+lock lives are looked at, or were taken and never begun (Bull, and BullMQ to version 4, take them before they
+lock them), a few of each queue, every ten seconds.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class ActiveLocks:
     ) -> dict[QueueId, Unlocked]:
         """The queues with active jobs whose lock is gone, as of the last look; `at` in monotonic seconds."""
         if self._looked_at is None or at - self._looked_at >= LOOK_SECONDS:
-            old = [queue for queue in queues if (queue.longest_active or 0) >= LOCK_SECONDS]
+            old = [queue for queue in queues if _may_lack_a_lock(queue)]
             self._looked_at = at
             if old or self._gone:
-                old.sort(key=lambda queue: -(queue.longest_active or 0))
+                old.sort(key=lambda queue: -(queue.longest_active or LOCK_SECONDS))
                 jobs = self._without_lock([queue.id for queue in old[:MOST_QUEUES]], slot_map, deadline)
                 self._gone = gone_since(self._gone, jobs, at)
         return {
@@ -98,6 +99,12 @@ def gone_since(
         known = before.get(queue, {})
         gone[queue] = known if ids is None else {job: known.get(job, at) for job in ids}
     return gone
+
+
+def _may_lack_a_lock(queue: QueueState) -> bool:
+    if queue.longest_active is None:
+        return bool(queue.jobs.active)
+    return queue.longest_active >= LOCK_SECONDS
 
 
 def _ids(reply: list[Reply] | Failed) -> list[bytes] | None:

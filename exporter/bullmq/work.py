@@ -58,15 +58,16 @@ class WorkHistory:
             self._began = at
         events = state.events or _NO_EVENTS
         grouped = {queue for queue, own in state.own.items() if own.groups}
-        before, clocks, work = self._clocks, {}, {}
+        before, clocks, work, unlocked = self._clocks, {}, {}, state.unlocked
         for queue in state.queues:
             jobs, workers, queue_id = queue.jobs, queue.workers, queue.id
             works = jobs.active or not (jobs.waiting or jobs.prioritized)
             quiet = works and queue.paused is False and queue.longest_overdue is None
-            if quiet and (workers or (workers is None and queue_id not in before)):
+            lost = unlocked[queue_id].jobs if unlocked and queue_id in unlocked else 0
+            if quiet and not lost and (workers or (workers is None and queue_id not in before)):
                 continue  # most queues, most of the time
             current, stream = before.get(queue_id) or _Clocks(), events.get(queue_id)
-            _observe(current, at, queue, stream, grouped=queue_id in grouped)
+            _observe(current, at, queue, stream, lost=lost, grouped=queue_id in grouped)
             if current.running:
                 clocks[queue_id] = current
                 work[queue_id] = _work(current, at)
@@ -93,7 +94,10 @@ def held_back(queue: QueueState) -> bool:
     return limit is not None and (active is None or active >= limit)
 
 
-def _observe(clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, grouped: bool) -> None:
+def _observe(
+    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, lost: int, grouped: bool
+) -> None:
+    """`lost`: active jobs that have no lock."""
     workers = queue.workers
     if workers == 0:
         clocks.no_worker = at if clocks.no_worker is None else clocks.no_worker
@@ -108,7 +112,8 @@ def _observe(clocks: _Clocks, at: float, queue: QueueState, events: Events | Non
     if queue.longest_overdue is not None or clocks.late is not None:
         _observe_late(clocks, at, queue, events, held=held)
     # Where there is no worker, what is active has no lock: nobody works on it (search.workers).
-    idle = workers == 0 or queue.jobs.active == 0
+    active = queue.jobs.active
+    idle = workers == 0 or (active is not None and active <= lost)
     if held or not idle or not runnable_jobs(queue):
         clocks.standing = clocks.queue = clocks.events = None
         return

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from exporter.bullmq import locks
 from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
@@ -55,6 +56,26 @@ def test_all_workers_are_killed_and_come_back(server: RedisServer, judge: Judgin
         judging.wait_for()
         producer.wait_for_counts("mail", {"completed": 5})
         judging.finds_nothing(4)
+
+
+@pytest.mark.parametrize("version", [3, 6])
+def test_workers_whose_process_hangs(
+    server: RedisServer, judge: Judging, monkeypatch: pytest.MonkeyPatch, version: Version
+) -> None:
+    monkeypatch.setattr(locks, "LOOK_SECONDS", 0.5)
+    with BullMQ(version, url=server.url) as producer, BullMQ(version, url=server.url) as workers:
+        workers.start_worker("mail", behaviour={"ms": 1})
+        producer.add("mail")
+        producer.wait_for_counts("mail", {"completed": 1})
+        judging = judge(queues=[{"match": "*", "no_lock_seconds": 1000}])
+        judging.finds_nothing(1)
+        workers.process.suspend()
+        producer.add_bulk("mail", 3)
+        issue = judging.wait_for_one("queue_standing_still")
+        assert "1 worker of mail is connected and takes nothing" in said(issue)
+        workers.process.resume()
+        judging.wait_for()
+        producer.wait_for_counts("mail", {"completed": 4})
 
 
 @pytest.mark.parametrize("version", [3, 4])

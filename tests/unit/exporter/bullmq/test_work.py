@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.work import WorkHistory
-from exporter.snapshot import BullMQState, Events, JobCounts, OwnCounts, QueueId, QueueState, Work
+from exporter.snapshot import BullMQState, Events, JobCounts, OwnCounts, QueueId, QueueState, Unlocked, Work
 from service.outcome import Failed
 
 MAIL = QueueId("bull", "mail")
@@ -31,7 +31,7 @@ def events(started: int = 0, lag: float = 0.0, **fields: object) -> Events:
 Look = tuple[float, QueueState | None, Events | None]
 
 
-def fold(*looks: Look, groups: int | None = None) -> Work:
+def fold(*looks: Look, groups: int | None = None, lost: int = 0) -> Work:
     """What is known of the queue after these looks at it, each at a time; without a state it is unread."""
     history, work = WorkHistory(), Work()
     own = {} if groups is None else {MAIL: OwnCounts(None, None, None, groups)}
@@ -41,6 +41,7 @@ def fold(*looks: Look, groups: int | None = None) -> Work:
             {MAIL: Failed("timeout", "no answer")} if state is None else {},
             events=None if stream is None else {MAIL: stream},
             own=own,
+            unlocked={MAIL: Unlocked(lost, 5.0)} if lost else {},
         )
         works = history.extend(at, read).work
         assert works is not None
@@ -95,6 +96,12 @@ STANDING = {
 @pytest.mark.parametrize("state", STANDING.values(), ids=STANDING)
 def test_standing(state: QueueState) -> None:
     assert fold(*every_ten_seconds(state, 900, events())).standing == 900
+
+
+@pytest.mark.parametrize(("lost", "standing"), [(0, None), (1, None), (2, 900), (3, 900)])
+def test_active_jobs_without_a_lock_are_no_work(lost: int, standing: float | None) -> None:
+    state = queue(active=2, workers=2)
+    assert fold(*every_ten_seconds(state, 900, events()), lost=lost).standing == standing
 
 
 def test_a_start_begins_the_time_again() -> None:
