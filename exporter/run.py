@@ -16,6 +16,7 @@ from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
+from exporter.bullmq.work import WorkHistory
 from exporter.collect import Collector, Parts, make_sources
 from exporter.config.settings import BullMQSettings, ExporterSettings
 from exporter.history import History, Point
@@ -57,7 +58,8 @@ class Exporter:
         self._follower = follower = self._make_follower(settings.bullmq)
         probers = Probers(settings.probes, switch.gated) if settings.probes else None
         self._bull = bull = BullFollower(self._deployment, settings.bullmq) if follower else None
-        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers)
+        work = WorkHistory()
+        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, work)
         collector = Collector(make_sources(parts))
         self._history = History()
         self._peer_poller = PeerPoller(settings.api)

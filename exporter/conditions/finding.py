@@ -9,9 +9,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.address import is_socket
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Access, Snapshot
+from exporter.snapshot import Access, BullMQState, QueueId, Snapshot
 from service.i18n import Message, Parameter
 from service.outcome import value_or_none
+from service.units import readable
 
 _REDIS_CLI: Final = "redis-cli "
 NAMED: Final = 3
@@ -91,6 +92,18 @@ def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:
     return (*items[:NAMED], Message("issue.more", count=more)) if more > 0 else tuple(items)
 
 
+def texts_of_worst(worst: Sequence[QueueId], text: Callable[[QueueId], Message]) -> tuple[str | Message, ...]:
+    """The texts of the first few queues, and how many more there are; no other text is made."""
+    return first_few([*map(text, worst[:NAMED]), *[""] * (len(worst) - NAMED)])
+
+
+def affected_queues(
+    worst: Sequence[QueueId], measured: Mapping[QueueId, float], state: BullMQState
+) -> tuple[Affected, ...]:
+    """The queues by their labels, in this order."""
+    return tuple([Affected(queue_label(queue, state), measured[queue]) for queue in worst])
+
+
 def and_more_nodes(measured: Message, more: int) -> Message:
     """What was measured at the worst node, and at how many others the condition holds too."""
     if not more:
@@ -106,3 +119,8 @@ def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
 def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:
     """Subjects that are affected or not, in their order: the value is 1."""
     return tuple(Affected(subject, 1.0) for subject in subjects)
+
+
+def queue_label(queue: QueueId, state: BullMQState) -> str:
+    """The name as the tables show it: with the prefix where there are several."""
+    return readable(":".join(queue) if state.several_prefixes else queue.name)

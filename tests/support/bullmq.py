@@ -8,13 +8,14 @@ from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.streams.follow import Follower
+from exporter.bullmq.work import WorkHistory
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
-from service.clock import Deadline
+from service.clock import Deadline, monotonic
 
 
 class Watch:
@@ -26,6 +27,7 @@ class Watch:
         self.follower = Follower(self.deployment, bullmq)
         self.bull = BullFollower(self.deployment, bullmq)
         self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
+        self.work = WorkHistory()
 
     def read_all(self, seconds: float = 20) -> BullMQState:
         """Discover queues and workers, then collect."""
@@ -33,7 +35,8 @@ class Watch:
         return self.collect(seconds)
 
     def collect(self, seconds: float = 20) -> BullMQState:
-        return self.bull.extend(self.source.collect(Deadline.after(seconds)))
+        state = self.bull.extend(self.source.collect(Deadline.after(seconds)))
+        return self.work.extend(monotonic(), state)
 
     def follow(self) -> float:
         """One round of the follower, over the known queues."""
