@@ -250,7 +250,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     (
         "nothing is saved, and there is no queue",
         lambda base: bullmq()(redis(a=unsaved(), b=unsaved())(base)),
-        {},
+        {"no_queue_found": 15},
     ),
     ("saved within two hours", redis(a=unsaved(7200), b=unsaved()), {}),
     ("the replica saves", redis(a=unsaved(), b=unsaved(7200)), {}),
