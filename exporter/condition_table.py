@@ -116,7 +116,7 @@ _ROWS: Final = (
         35,
         "a node refused writes in the last 5 minutes (MISCONF, OOM, NOREPLICAS, READONLY), or its state says "
         "that it refuses each one",
-        unpaged="it is in the score",
+        "RedisWritesRefused",
     ),
     HealthCondition(
         "redis_save_failing",
@@ -125,7 +125,7 @@ _ROWS: Final = (
         15,
         "a node could not save its data to disk; once it refuses writes for it, that is "
         "`redis_writes_refused` instead",
-        unpaged="it is in the score",
+        "RedisSaveFailing",
     ),
     HealthCondition(
         "redis_evicts_keys",
@@ -133,7 +133,7 @@ _ROWS: Final = (
         "high",
         15,
         "a node has a `maxmemory` with a policy that deletes keys, and there are queues: jobs would get lost",
-        unpaged="it is in the score",
+        "RedisEvictsKeys",
     ),
     HealthCondition(
         "replication_broken",
@@ -149,7 +149,7 @@ _ROWS: Final = (
         "high",
         15,
         "a node has over 90 % of the clients that its `maxclients` allows",
-        unpaged="it is in the score",
+        "RedisClientsHigh",
     ),
     HealthCondition(
         "clock_offset_high",
@@ -191,7 +191,7 @@ _ROWS: Final = (
         "high",
         15,
         "the oldest job of a queue waits for longer than `wait_seconds`, which no queue has by default",
-        unpaged="it is in the score",
+        "QueueWaitHigh",
     ),
     HealthCondition(
         "delayed_overdue",
@@ -200,7 +200,7 @@ _ROWS: Final = (
         15,
         "a delayed job is due for over 60 seconds while others are started or workers are idle; not where "
         "the queue stands still, is paused or rate-limited",
-        unpaged="it is in the score",
+        "DelayedJobsOverdue",
     ),
     HealthCondition(
         "active_without_lock",
@@ -208,7 +208,7 @@ _ROWS: Final = (
         "high",
         15,
         "an active job has no lock for over 60 seconds: no worker has it, and none gives it back",
-        unpaged="it is in the score",
+        "ActiveJobsWithoutLock",
     ),
     HealthCondition(
         "active_too_long",
