@@ -117,7 +117,7 @@ _ROWS: Final = (
         "a node refuses writes (MISCONF, OOM, NOREPLICAS, READONLY): it did in the last 30 seconds, or in "
         "the last 5 minutes if that went on for a minute, and nothing shows that it is over; or its state "
         "says that it refuses each one",
-        unpaged="it is in the score",
+        "RedisWritesRefused",
     ),
     HealthCondition(
         "redis_save_failing",
@@ -126,7 +126,7 @@ _ROWS: Final = (
         15,
         "a node could not save its data to disk; once it refuses writes for it, that is "
         "`redis_writes_refused` instead",
-        unpaged="it is in the score",
+        "RedisSaveFailing",
     ),
     HealthCondition(
         "persistence_off",
@@ -143,7 +143,7 @@ _ROWS: Final = (
         "high",
         15,
         "a node has a `maxmemory` with a policy that deletes keys, and there are queues: jobs would get lost",
-        unpaged="it is in the score",
+        "RedisEvictsKeys",
     ),
     HealthCondition(
         "replication_broken",
@@ -177,7 +177,7 @@ _ROWS: Final = (
         "high",
         15,
         "a node has over 90 % of the clients that its `maxclients` allows, and has not rejected any",
-        unpaged="it is in the score",
+        "RedisClientsHigh",
     ),
     HealthCondition(
         "redis_clients_disconnected",
@@ -228,7 +228,7 @@ _ROWS: Final = (
         "high",
         15,
         "the oldest job of a queue waits for longer than `wait_seconds`, which no queue has by default",
-        unpaged="it is in the score",
+        "QueueWaitHigh",
     ),
     HealthCondition(
         "delayed_overdue",
@@ -237,7 +237,7 @@ _ROWS: Final = (
         15,
         "a delayed job is due for over 60 seconds while others are started or workers are idle; not where "
         "the queue stands still, is paused or rate-limited",
-        unpaged="it is in the score",
+        "DelayedJobsOverdue",
     ),
     HealthCondition(
         "active_without_lock",
@@ -245,7 +245,7 @@ _ROWS: Final = (
         "high",
         15,
         "an active job has no lock for over 60 seconds: no worker has it, and none gives it back",
-        unpaged="it is in the score",
+        "ActiveJobsWithoutLock",
     ),
     HealthCondition(
         "active_too_long",

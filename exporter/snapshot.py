@@ -467,6 +467,7 @@ class HostState:
     networks: Mapping[str, Network] = field(default_factory=dict)
     memory_limited: bool = False
     rates: HostRates | None = None  # None at the first reading
+    boot_id: str | None = None  # of the kernel, the same in all containers of a machine; None but on Linux
 
     @property
     def limited(self) -> bool:

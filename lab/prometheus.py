@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,7 +47,9 @@ class Web:
 class Prometheus:
     """A server; close() or the end of a `with` removes its data."""
 
-    def __init__(self, config: Path | str, *, port: int | None, host: str, web: Web | None) -> None:
+    def __init__(
+        self, config: Path | str, *, port: int | None, host: str, web: Web | None, flags: Sequence[str] = ()
+    ) -> None:
         program = find_program("prometheus")
         self.port = port or free_port()
         self.url = f"{'https' if web and web.tls else 'http'}://127.0.0.1:{self.port}"
@@ -66,6 +69,7 @@ class Prometheus:
             f"--web.listen-address={host}:{self.port}",
             f"--web.config.file={web_config}",
             "--log.level=warn",
+            *flags,
         ]
         self._name, self._log = f"prometheus {host}:{self.port}", home / "prometheus.log"
         self.process = self._start()
@@ -132,10 +136,15 @@ class Prometheus:
 
 
 def start_prometheus(
-    config: Path | str, *, port: int | None = None, host: str = "127.0.0.1", web: Web | None = None
+    config: Path | str,
+    *,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    web: Web | None = None,
+    flags: Sequence[str] = (),
 ) -> Prometheus:
     """Start it with a configuration file, or its text, and wait until it is ready."""
-    server = Prometheus(config, port=port, host=host, web=web)
+    server = Prometheus(config, port=port, host=host, web=web, flags=flags)
     try:
         server.wait()
     except BaseException:

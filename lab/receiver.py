@@ -27,8 +27,9 @@ class Notification:
 
     @property
     def job(self) -> str:
-        """The job of the alert's series; empty if the group has several."""
-        return str(self.body["commonLabels"].get("job", ""))
+        """The job of the alert's series, or the host that it is about; empty if the group has several."""
+        labels = self.body["commonLabels"]
+        return str(labels.get("job") or labels.get("host", ""))
 
     @property
     def firing(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from scaler.config.policy_keys import POLICY_OWN
 from scaler.model import Condition, Missing, Workers
 from scaler.step_result import StepCounters, StepResult, TargetStep
 from service.outcome import Ok
@@ -63,6 +64,11 @@ def _conditions(result: StepResult, counters: StepCounters) -> Iterator[Labelled
     for step in result.steps:
         for condition in CONDITIONS:
             yield (",".join(step.queues), step.name, condition), float(condition in step.conditions)
+
+
+def _slo(step: TargetStep) -> float | None:
+    own = POLICY_OWN[step.settings.policy]
+    return step.settings.wait_slo_seconds if "wait_slo_seconds" in own else None
 
 
 def _age(step: TargetStep) -> float | None:
@@ -139,6 +145,13 @@ SCALER_FAMILIES: Final = (
         "absent if the service time is not known.",
         _PER,
         _of(lambda step: step.wait_estimate),
+    ),
+    ScalerFamily(
+        "oxherd_scaler_wait_slo_seconds",
+        "gauge",
+        "Seconds that no job should wait longer, by the settings; absent for a policy without such a limit.",
+        _PER,
+        _of(_slo),
     ),
     ScalerFamily(
         "oxherd_scaler_condition",

@@ -105,6 +105,43 @@ def overview_dashboard(runbooks: str) -> Dashboard:
             ),
         ],
     )
+    issues = Row(
+        "What is wrong?",
+        [
+            Panel(
+                "Issues",
+                "Conditions that are there, and how many queues, nodes or endpoints each concerns.",
+                [
+                    PanelQuery(
+                        f"max by (issue, severity) (oxherd_issue{{{JOB_MATCHER}}}) == 1", column="there"
+                    ),
+                    PanelQuery(
+                        f"max by (issue, severity) (oxherd_issue_affected_count{{{JOB_MATCHER}}})",
+                        column="affected",
+                    ),
+                ],
+                kind="table",
+                width=12,
+                height=6,
+                no_value="no issues",
+                link=("The table of conditions", f"{runbooks}../conditions.md"),
+            ),
+            Panel(
+                "Affected",
+                "The worst of each condition, by what was measured there.",
+                [
+                    PanelQuery(
+                        f"max by (issue, subject) (oxherd_issue_affected{{{JOB_MATCHER}}})",
+                        column="measured",
+                    )
+                ],
+                kind="table",
+                width=12,
+                height=6,
+                no_value="nothing",
+            ),
+        ],
+    )
     queues = Row(
         "Which queue has problems?",
         [
@@ -188,6 +225,6 @@ def overview_dashboard(runbooks: str) -> Dashboard:
         "Oxherd / Overview",
         "Is the system healthy, and which queue has problems?",
         [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
-        [health, queues],
+        [health, issues, queues],
         [FAILOVER_EVENTS, SCALING_EVENTS],
     )

@@ -14,6 +14,10 @@ from deploy.dashboards.common import (
 from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 _PER = "sum by (prefix, queue)"
+_BUDGETS = (
+    ("Budget of waits", "jobs that wait too long", "queue:bullmq_job_wait_slow", "QueueWaitBudgetBurn"),
+    ("Budget of failures", "jobs that fail", "queue:bullmq_job_failed", "QueueFailureBudgetBurn"),
+)
 
 
 def queues_dashboard(runbooks: str) -> Dashboard:
@@ -168,12 +172,54 @@ def queues_dashboard(runbooks: str) -> Dashboard:
         ],
         repeat="queue",
     )
+    budget = Row(
+        "Error budget of 30 days",
+        [
+            Panel(
+                title,
+                f"What is left of each queue's budget for {what}: below 0 more was used than there was. "
+                "Recorded by oxherd-extra.yml; empty where it is not loaded.",
+                [
+                    PanelQuery(
+                        "bottomk(10, min by (prefix, queue) "
+                        f"(last_over_time({series}:budget_left30d{{{QUEUE_MATCHER}}}[15m])))",
+                        "{{prefix}}:{{queue}}",
+                    )
+                ],
+                kind="bargauge",
+                unit="percentunit",
+                width=6,
+                minimum=None,
+                maximum=1,
+                thresholds=PanelThresholds.falling(0, 0.25),
+                no_value="no objectives",
+                link=(alert, f"{runbooks}{alert}.md"),
+            )
+            for title, what, series, alert in _BUDGETS
+        ]
+        + [
+            Panel(
+                f"{title}: share",
+                f"Share of the jobs of the last hour that were {bad}.",
+                [
+                    PanelQuery(
+                        f"max by (prefix, queue) ({series}:ratio_rate1h{{{QUEUE_MATCHER}}})",
+                        "{{prefix}}:{{queue}}",
+                    )
+                ],
+                unit="percentunit",
+                width=6,
+                no_value="no objectives",
+            )
+            for (title, _, series, _), bad in zip(_BUDGETS, ("late", "failed"), strict=True)
+        ],
+    )
     return Dashboard(
         "oxherd-queues",
         "Oxherd / Queues",
         "Which queue has problems, and why?",
         [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
-        [table, details],
+        [table, budget, details],
         [FAILOVER_EVENTS, SCALING_EVENTS],
     )
 

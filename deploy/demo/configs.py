@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from exporter.config.settings import BullMQSettings
+from exporter.config.settings import BullMQSettings, Thresholds
 from lab.scaled import duration_seconds, scale, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ def exporter_config(
     probes: Mapping[str, str],
     peers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """This cluster, with a discovery interval that is divided too, but at least a second."""
+    """This cluster, with times that are divided too, but at least a second."""
     return {
         "redis": {"cluster": list(cluster)},
         "api": dict(peers or {}),
@@ -30,6 +30,12 @@ def exporter_config(
             "discovery_interval_seconds": divided_seconds(
                 BullMQSettings().discovery_interval_seconds, divisor
             )
+        },
+        "health": {
+            "thresholds": {
+                name: divided_seconds(getattr(Thresholds(), name), divisor)
+                for name in ("no_worker_seconds", "no_start_seconds")
+            }
         },
     }
 
@@ -81,6 +87,11 @@ def prometheus_config(
     scaler = {"job_name": "oxherd-scaler", "static_configs": [{"targets": [f"localhost:{scaler_port}"]}]}
     config["scrape_configs"].append(scaler)
     return config
+
+
+def prometheus_flags(divisor: float) -> list[str]:
+    """Alerts that fire survive a restart: docs/alerts.md."""
+    return [f"--rules.alert.for-grace-period={30_000 / divisor:.0f}ms"]
 
 
 def alertmanager_config(*, webhook: str, divisor: float) -> dict[str, Any]:

@@ -8,9 +8,6 @@ from typing import Any, Literal, TypeAlias
 
 NoticeState: TypeAlias = Literal["FIRING", "REPEATED", "RESOLVED"]
 
-WHAT = ("queue", "node", "instance")
-"""The labels that name the object of an alert, the most specific first."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
@@ -19,14 +16,12 @@ class Notice:
     state: NoticeState
     severity: str
     alert: str
-    summary: str
-    what: str
+    about: str
 
     @property
     def text(self) -> str:
         """All except the state, in columns as wide as the project's own alerts need."""
-        about = f"{self.summary.rstrip('.')}: {self.what}" if self.what else self.summary
-        return f"{self.severity:<8}  {self.alert:<19}  {about}"
+        return f"{self.severity:<8}  {self.alert:<19}  {self.about}"
 
 
 class Firing:
@@ -43,8 +38,7 @@ class Firing:
                 state=self._state(alert["fingerprint"], alert["status"]),
                 severity=labels.get("severity", ""),
                 alert=labels["alertname"],
-                summary=alert["annotations"].get("summary", ""),
-                what=next((labels[name] for name in WHAT if name in labels), ""),
+                about=alert["annotations"].get("description") or alert["annotations"].get("summary", ""),
             )
 
     def _state(self, fingerprint: str, status: str) -> NoticeState:

@@ -17,6 +17,7 @@ from deploy.demo.configs import (
     alertmanager_config,
     exporter_config,
     prometheus_config,
+    prometheus_flags,
     rules_config,
     scaler_config,
     write,
@@ -183,7 +184,9 @@ def start_metrics(demo: Demo, undo: ExitStack) -> None:
         divisor=demo.divisor,
     )
     path = write(config, demo.home / "prometheus.yml")
-    demo.prometheus = undo.enter_context(start_prometheus(path, port=demo.ports.prometheus))
+    demo.prometheus = undo.enter_context(
+        start_prometheus(path, port=demo.ports.prometheus, flags=prometheus_flags(demo.divisor))
+    )
     demo.vital.append(demo.prometheus.process)
 
 

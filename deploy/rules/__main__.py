@@ -13,6 +13,7 @@ from typing import Final
 
 from deploy.rules.alerts import oxherd
 from deploy.rules.extra import oxherd_extra
+from deploy.rules.scaler import oxherd_scaler
 from deploy.rules.thresholds import AlertThresholds
 
 RULE_FOLDER: Final = Path(__file__).parents[1] / "prometheus" / "rules"
@@ -21,7 +22,11 @@ OPERATOR_FILE: Final = Path(__file__).parents[1] / "kubernetes" / "monitoring" /
 
 def rule_files(thresholds: AlertThresholds) -> dict[Path, str]:
     """Each rule file and its text."""
-    texts = {"oxherd": oxherd(thresholds), "oxherd-extra": oxherd_extra(thresholds)}
+    texts = {
+        "oxherd": oxherd(thresholds),
+        "oxherd-extra": oxherd_extra(thresholds),
+        "oxherd-scaler": oxherd_scaler(thresholds),
+    }
     return {RULE_FOLDER / f"{name}.yml": text for name, text in texts.items()} | {
         OPERATOR_FILE: operator_rules(texts)
     }

@@ -1,162 +1,249 @@
 """The eight alerts.
 
-An alert keeps the labels of its target, so that a healthy exporter does not hide the failure of another.
-Series of nodes have the node as their `instance` (prometheus.yml copies it), so alerts
-that an unreachable Redis causes are matched with it by the job.
+Each is one series, and so one notification, for a job, and the two of the host for a host: the description
+lists what is affected. Two exporters of one Redis are one job. Series of nodes have the node as their
+`instance` (prometheus.yml copies it).
 """
 
 from __future__ import annotations
 
-from deploy.rules.rule import Alert, group, rules_yaml
+from collections.abc import Iterator
+from dataclasses import replace
+
+from deploy.rules.affected import Affected, one_each, one_each_queue, recent
+from deploy.rules.rule import Alert, alert_rules, group, rules_yaml
 from deploy.rules.thresholds import AlertThresholds, as_percent, number
 
 
 def eight(t: AlertThresholds) -> tuple[Alert, ...]:
     """The alerts in the order of evaluation: inhibiting alerts come first."""
+    return (*_redis(t), *_queues(t), *_host(t), _score(t))
+
+
+def redis_answers(t: AlertThresholds) -> str:
+    """Not `pending`, as a collection that fails now and then would begin the `for` of these alerts anew."""
+    return f'unless on (job) ALERTS{{job="{t.job}", alertname="RedisConnectionDown", alertstate="firing"}}'
+
+
+def issue(t: AlertThresholds, name: str) -> Affected:
+    """The subjects of a condition of the exporter, which publishes the worst ten and the number of all."""
+    series = f'oxherd_issue_affected{{job="{t.job}", issue="{name}"}}'
+    total = f'oxherd_issue_affected_count{{job="{t.job}", issue="{name}"}}'
+    known = f'oxherd_issue{{job="{t.job}", issue="{name}"}}'
+    return Affected(
+        # An earlier value counts only in the gap of a failed scrape.
+        f"max by (job, subject) ({series} or ({recent(series)} unless on (job) {known}))",
+        total=f"max({recent(total)})",
+    )
+
+
+def while_present(t: AlertThresholds, name: str) -> str:
+    """The affected of a condition, and the condition itself for the time in which none is listed."""
+    present = recent(f'oxherd_issue{{job="{t.job}", issue="{name}"}}')
+    return f"[affected]\nor on (job)\nmax by (job) ({present} == 1)"
+
+
+def _redis(t: AlertThresholds) -> Iterator[Alert]:
     job = f'job="{t.job}"'
-    redis_answers = f'unless on (job) ALERTS{{{job}, alertname="RedisConnectionDown"}}'
-    waiting = f'{job}, state=~"waiting|prioritized"'
-    active = f'{job}, state="active"'
-    return (
-        Alert(
-            "RedisConnectionDown",
-            "critical",
-            "5m",
-            for_="30s",
-            expression=f'max without (source) (oxherd_collect_success{{{job}, source="redis"}}) == 0',
-            summary="Redis cannot be reached.",
-            description="No Redis node answers the exporter {{ $labels.instance }}; at least one must.",
-            variables=["instance"],
+    success = f'oxherd_collect_success{{{job}, source="redis"}}'
+    yield Alert(
+        "RedisConnectionDown",
+        "critical",
+        "5m",
+        for_="30s",
+        affected=Affected(
+            one_each(
+                f"""avg_over_time({success}[10m]) and (
+    {success} == 0
+    or (
+      min_over_time({success}[1m]) == 0
+      and avg_over_time({success}[10m]) <= {number(t.redis_success_ratio)}
+      and {success} offset 10m
+    )
+  )""",
+                "instance",
+                least=True,
+            ),
+            unit="humanizePercentage",
+            note=" of its collections in 10 minutes succeeded",
+            least=True,
+            variable="instance",
         ),
-        Alert(
-            "ClusterNodeDown",
-            "high",
-            "10m",
-            for_="1m",
-            expression=f"""
-                (
-                  min without (role, shard) (redis_cluster_node_healthy{{{job}}}) == 0
-                  or
-                  redis_up{{{job}}} == 0
-                )
-                {redis_answers}
-            """,
-            summary="A Redis node is down.",
-            description="Node {{ $labels.node }} does not answer, or most other nodes see it as failing; "
-            "every node must be up.",
-            variables=["node"],
+        summary="Redis cannot be reached.",
+        description="No Redis node answers, or only now and then: [affected].",
+    )
+    yield Alert(
+        "ClusterNodeDown",
+        "high",
+        "10m",
+        for_="30s",  # and 30 s of each node: nodes that restart one after the other are no alert
+        affected=Affected(
+            one_each(
+                f"""(
+    max by (job, node) (max_over_time(redis_cluster_node_healthy{{{job}}}[30s])) == 0
+    or
+    max by (job, node) (max_over_time(redis_up{{{job}}}[30s])) == 0
+  )""",
+                "node",
+            ),
+            unit="",
+            variable="node",
         ),
-        Alert(
-            "HighMemoryUsage",
-            "medium",
-            "15m",
-            for_="5m",
-            expression=f"""
-                (
-                  redis_memory_used_bytes{{{job}}} / (redis_memory_max_bytes{{{job}}} > 0)
-                  or
-                  redis_memory_used_bytes{{{job}}} / (redis_total_system_memory_bytes{{{job}}} > 0)
-                ) > {number(t.redis_memory_ratio)}
-            """,
-            summary="A Redis node is short of memory.",
-            description="Node {{ $labels.node }} uses {{ $value | humanizePercentage }} of its maxmemory, "
-            "or of its host's memory where none is set; "
-            f"the threshold is {as_percent(t.redis_memory_ratio)}.",
-            variables=["node"],
+        expression=f"[affected]\n{redis_answers(t)}",
+        summary="A Redis node is down.",
+        description="Nodes that do not answer, or that most other nodes see as failing: [affected]. "
+        "Every node must be up.",
+    )
+    used = recent(f"redis_memory_used_bytes{{{job}}}")
+    yield Alert(
+        "HighMemoryUsage",
+        "medium",
+        "15m",
+        for_="5m",
+        affected=Affected(
+            one_each(
+                f"""(
+    {used} / ({recent(f"redis_memory_max_bytes{{{job}}}")} > 0)
+    or
+    {used} / ({recent(f"redis_total_system_memory_bytes{{{job}}}")} > 0)
+  ) > {number(t.redis_memory_ratio)}""",
+                "node",
+            ),
+            unit="humanizePercentage",
+            variable="node",
         ),
-        Alert(
-            "QueueSystemDown",
-            "critical",
-            "5m",
-            for_="2m",
-            expression=f"""
-                (
-                  bullmq_up{{{job}}} == 0
-                  or
-                  (
-                    sum without (state) (bullmq_job_count{{{waiting}}}) > 0
-                    unless bullmq_queue_paused{{{job}}} == 1
-                  )
-                  and (
-                    bullmq_queue_workers{{{job}}} == 0
-                    or
-                    (
-                      increase(bullmq_job_started_total{{{job}}}[10m]) == 0
-                      and bullmq_job_started_total{{{job}}} offset 10m
-                      and sum without (state) (min_over_time(bullmq_job_count{{{waiting}}}[10m])) > 0
-                      and sum without (state) (max_over_time(bullmq_job_count{{{active}}}[10m])) == 0
-                      unless max_over_time(bullmq_queue_paused{{{job}}}[10m]) == 1
-                      unless max_over_time(bullmq_queue_rate_limit_ttl_seconds{{{job}}}[10m]) > 0
-                      unless max_over_time(bullmq_events_lag_seconds{{{job}}}[10m]) > 60
-                      unless on (job, instance) min_over_time(up{{{job}}}[10m]) == 0
-                    )
-                  )
-                )
-                {redis_answers}
-            """,
-            summary="Queues are not processed.",
-            description="{{ if $labels.queue }}Jobs wait in queue {{ $labels.queue }}, which is not paused, "
-            "and it has no worker, or no job has started for 10 minutes.{{ else }}"
-            "The exporter {{ $labels.instance }} cannot read the state of every queue.{{ end }}",
-            variables=["queue"],
+        summary="A Redis node is short of memory.",
+        description="Nodes, and how much they use of their maxmemory, or of their host's memory where none "
+        f"is set: [affected]. The threshold is {as_percent(t.redis_memory_ratio)}.",
+    )
+
+
+def _queues(t: AlertThresholds) -> Iterator[Alert]:
+    job = f'job="{t.job}"'
+    standing = f'{job}, issue="queue_standing_still"'
+    unread = f"{recent(f'bullmq_up{{{job}}}')} == 0"
+    down = Alert(
+        "QueueSystemDown",
+        "critical",
+        "5m",
+        for_="2m",
+        affected=replace(issue(t, "queue_standing_still"), unit="humanizeDuration", variable="queue"),
+        expression=f"""
+            (
+              [affected]
+              or on (job)
+              max by (job) ({recent(f"oxherd_issue{{{standing}}}")} == 1 or {unread})
+            )
+            {redis_answers(t)}
+        """,
+        summary="Queues are not processed.",
+        description="{{ if [worst] }}Queues in which jobs could be taken and nothing takes them, and for how "
+        "long: [affected].{{ else }}The state of every queue cannot be read by "
+        f"{{{{ range query `{unread}` }}}}{{{{ .Labels.instance }}}} {{{{ end }}}}now.{{{{ end }}}}",
+    )
+    kept = recent(f'bullmq_job_count{{{job}, state="failed"}}')
+    failed = Alert(
+        "HighFailedJobs",
+        "medium",
+        "30m",
+        for_="2m",
+        combine="sum",
+        affected=Affected(
+            one_each_queue(
+                f"""max by (job, prefix, queue) (
+    {kept} > 0
+    or increase(bullmq_job_failed_total{{{job}}}[1h]) > 0
+  )"""
+            ),
+            variable="queue",
         ),
-        Alert(
-            "HighFailedJobs",
-            "medium",
-            "30m",
-            for_="2m",
-            expression=f"""
-                sum without (state) (bullmq_job_count{{{job}, state="failed"}}) > {t.failed_jobs}
-                or
-                increase(bullmq_job_failed_total{{{job}}}[1h]) > {t.failed_jobs}
-            """,
-            summary="A queue has many failed jobs.",
-            description="Queue {{ $labels.queue }} has {{ $value | humanize }} failed jobs, "
-            f"kept or of the last hour; the threshold is {t.failed_jobs}.",
-            variables=["queue"],
+        expression=f"[affected] > {t.failed_jobs}",
+        summary="Many jobs have failed.",
+        description="{{ $value | humanize }} failed jobs, kept or of the last hour, by queue: [affected]. "
+        f"The threshold is {t.failed_jobs}.",
+    )
+    for alert in (down, failed):
+        yield alert.one_for_each() if t.per_queue else alert
+
+
+def _host(t: AlertThresholds) -> Iterator[Alert]:
+    job = f'job="{t.job}"'
+    yield Alert(
+        "SystemMemoryLow",
+        "high",
+        "15m",
+        for_="5m",
+        by=("host",),
+        affected=Affected(
+            _of_host(
+                job,
+                f"{recent(f'host_memory_available_bytes{{{job}}}')}"
+                f" / ({recent(f'host_memory_total_bytes{{{job}}}')} > 0)",
+                f"< {number(t.host_memory_available_ratio)}",
+                least=True,
+            ),
+            unit="humanizePercentage",
+            least=True,
+            variable="instance",
         ),
-        Alert(
-            "SystemMemoryLow",
-            "high",
-            "15m",
-            for_="5m",
-            expression=f"host_memory_available_bytes{{{job}}} / (host_memory_total_bytes{{{job}}} > 0)"
-            f" < {number(t.host_memory_available_ratio)}",
-            summary="The host is short of memory.",
-            description="{{ $value | humanizePercentage }} of the memory of {{ $labels.instance }} is "
-            f"available; the threshold is {as_percent(t.host_memory_available_ratio)}.",
-            variables=["instance"],
+        summary="The host is short of memory.",
+        description="Memory that is available on the host of these exporters: [affected]. "
+        f"The threshold is {as_percent(t.host_memory_available_ratio)}.",
+    )
+    yield Alert(
+        "HighSystemLoad",
+        "medium",
+        "20m",
+        for_="10m",
+        by=("host",),
+        affected=Affected(
+            _of_host(
+                job,
+                f"{recent(f'host_load1{{{job}}}')} / ({recent(f'host_machine_cpu_count{{{job}}}')} > 0)",
+                f"> {number(t.host_load_per_core)}",
+            ),
+            variable="instance",
         ),
-        Alert(
-            "HighSystemLoad",
-            "medium",
-            "20m",
-            for_="10m",
-            expression=f"host_load1{{{job}}} / (host_machine_cpu_count{{{job}}} > 0)"
-            f" > {number(t.host_load_per_core)}",
-            summary="The host is overloaded.",
-            description="The load of {{ $labels.instance }} is {{ $value | humanize }} for each core; "
-            f"the threshold is {number(t.host_load_per_core)}.",
-            variables=["instance"],
-        ),
-        Alert(
-            "HealthScoreCritical",
-            "critical",
-            "10m",
-            for_="3m",
-            expression=f"""
-                oxherd_health_score{{{job}}} < {number(t.health_score)}
-                unless bullmq_up{{{job}}} == 0
-                {redis_answers}
-            """,
-            summary="The health score is critical.",
-            description="The health score at {{ $labels.instance }} is {{ $value | humanize }} of 100; "
-            f"the threshold is {number(t.health_score)}.",
-            variables=["instance"],
-        ),
+        summary="The host is overloaded.",
+        description="The load for each core on the host of these exporters: [affected]. "
+        f"The threshold is {number(t.host_load_per_core)}.",
+    )
+
+
+def _of_host(job: str, ratio: str, limit: str, *, least: bool = False) -> str:
+    """The label `host` is the kernel's boot id, which all containers of a host share, else the instance."""
+    identified = f"""label_replace(label_replace(
+    (
+      ({ratio}) * on (job, instance) group_left (boot_id) {recent(f"host_info{{{job}}}")}
+      or on (job, instance)
+      {ratio}
+    ) {limit},
+    "host", "$1", "instance", "(.+)"), "host", "$1", "boot_id", "(.+)"
+  )"""
+    return one_each(identified, "instance", by=("host",), least=least)
+
+
+def _score(t: AlertThresholds) -> Alert:
+    job = f'job="{t.job}"'
+    return Alert(
+        "HealthScoreCritical",
+        "critical",
+        "10m",
+        for_="3m",
+        affected=Affected(one_each(f"{recent(f'oxherd_health_penalty{{{job}}}')} > 0", "issue")),
+        expression=f"""
+            min by (job) (
+              {recent(f"oxherd_health_score{{{job}}}")}
+              unless on (job, instance) {recent(f"bullmq_up{{{job}}}")} == 0
+            ) < {number(t.health_score)}
+            {redis_answers(t)}
+        """,
+        summary="The health score is critical.",
+        description="The health score is {{ $value | humanize }} of 100, by the points of each issue: "
+        f"[affected]. The threshold is {number(t.health_score)}.",
     )
 
 
 def oxherd(thresholds: AlertThresholds) -> str:
     """The text of oxherd.yml."""
-    return rules_yaml(group("oxherd", [alert.rule(thresholds) for alert in eight(thresholds)]))
+    return rules_yaml(group("oxherd", alert_rules(eight(thresholds), thresholds)))

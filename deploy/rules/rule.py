@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from textwrap import dedent
 from typing import Any, Literal, TypeAlias
 
 import yaml
 
+from deploy.rules.affected import Affected, dashboard_query, listed, recorded, worst
 from deploy.rules.thresholds import AlertThresholds
 
-Severity: TypeAlias = Literal["critical", "high", "medium"]
+Severity: TypeAlias = Literal["critical", "high", "medium", "none"]
 RuleJson: TypeAlias = dict[str, Any]
 
 HEADER = "# Written by `python -m deploy.rules --write` from thresholds.yml: changes made here are lost.\n"
@@ -19,38 +20,62 @@ HEADER = "# Written by `python -m deploy.rules --write` from thresholds.yml: cha
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`for_` and `keep_firing_for` are Prometheus'; without the latter it is the cooldown, so that a
-    flap does not resolve the alert.
+    """One alert, and one notification, for each value of the labels `by`: those are all that it keeps.
 
-    `variables` are labels that the dashboard's URL gets; the summary is static, the description a template.
+    The summary is static, the description a template. `[affected]` stands in the expression for the number of
+    the affected, or the sum of their values, and in the description for the worst of them by name; `[worst]`
+    in the description is the query for those. `for_` and `keep_firing_for` are Prometheus'; without the
+    latter it is the cooldown, so that a flap does not resolve the alert.
     """
 
     name: str
     severity: Severity
     cooldown: str
     for_: str
-    expression: str
     summary: str
     description: str
+    affected: Affected | None = None
+    combine: Literal["count", "sum"] = "count"
+    expression: str = "[affected]"
     keep_firing_for: str = ""
-    variables: Sequence[str] = ()
+    by: Sequence[str] = ("job",)
 
-    def rule(self, thresholds: AlertThresholds) -> RuleJson:
-        """As an entry of a group's `rules`."""
-        query = "&".join(f"var-{name}={{{{ $labels.{name} | urlquery }}}}" for name in self.variables)
-        return {
+    def rules(self, thresholds: AlertThresholds, job: str) -> Iterator[RuleJson]:
+        """The entries of a group's `rules` for a scrape job: what is affected comes before the alert."""
+        if self.affected is not None:
+            yield recording(recorded(self.name), self.affected.expression)
+        keep = self.keep_firing_for or self.cooldown
+        yield {
             "alert": self.name,
-            "expr": tidy(self.expression),
+            "expr": tidy(self.expression).replace("[affected]", self._number(job)),
             "for": self.for_,
-            "keep_firing_for": self.keep_firing_for or self.cooldown,
-            "labels": {"severity": self.severity, "cooldown": self.cooldown},
+            **({"keep_firing_for": keep} if keep else {}),
+            "labels": {"severity": self.severity} | ({"cooldown": self.cooldown} if self.cooldown else {}),
             "annotations": {
                 "summary": self.summary,
-                "description": " ".join(tidy(self.description).split()),
+                "description": self._description(),
                 "runbook_url": f"{thresholds.runbooks}/{self.name}.md",
-                "dashboard_url": thresholds.dashboard + (f"?{query}" if query else ""),
+                "dashboard_url": thresholds.dashboard + self._selection(),
             },
         }
+
+    def one_for_each(self) -> Alert:
+        """The same with an alert, and a notification, for each of the affected."""
+        return replace(self, by=(*self.by, "subject"))
+
+    def _number(self, job: str) -> str:
+        own = recorded(self.name) + (f'{{job="{job}"}}' if "job" in self.by else "")
+        return own if "subject" in self.by else f"{self.combine} by ({', '.join(self.by)}) ({own})"
+
+    def _description(self) -> str:
+        text = " ".join(tidy(self.description).split())
+        if self.affected is None:
+            return text
+        text = text.replace("[worst]", worst(self.name, self.affected, self.by))
+        return text.replace("[affected]", listed(self.name, self.affected, self.by))
+
+    def _selection(self) -> str:
+        return dashboard_query(self.name, self.affected, self.by) if self.affected is not None else ""
 
 
 def recording(name: str, expression: str) -> RuleJson:
@@ -80,9 +105,14 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def group(name: str, rules: Iterable[RuleJson]) -> RuleJson:
+def group(name: str, rules: Iterable[RuleJson], *, interval: str = "15s") -> RuleJson:
     """A group, evaluated every 15 s: with Prometheus' default of 1 min, `for: 30s` would act as `for: 1m`."""
-    return {"name": name, "interval": "15s", "rules": list(rules)}
+    return {"name": name, "interval": interval, "rules": list(rules)}
+
+
+def alert_rules(alerts: Iterable[Alert], thresholds: AlertThresholds, job: str = "") -> list[RuleJson]:
+    """The rules of these alerts on a scrape job, by default the exporter's, in order."""
+    return [rule for alert in alerts for rule in alert.rules(thresholds, job or thresholds.job)]
 
 
 def rules_yaml(*groups: RuleJson) -> str:

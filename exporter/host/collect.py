@@ -67,6 +67,7 @@ def collect_host(deadline: Deadline) -> HostState:
         disks=_or_none(_disks) or {},
         networks=_or_none(_networks) or {},
         memory_limited=tight_memory,
+        boot_id=_boot_id(),
     )
 
 
@@ -111,6 +112,11 @@ def container_limits(root: Path = _ROOT, proc: Path = Path("/proc/self/cgroup"))
     memory = [_group(directory) for directory in _nested(root / "memory", paths.get("memory", "/"))]
     cpu = [_group(directory) for directory in _nested(root / "cpu", paths.get("cpu", "/"))]
     return tightest(memory + cpu)
+
+
+def _boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
+    text = _or_none(path.read_text)
+    return text.strip() or None if text is not None else None
 
 
 def _nested(root: Path, path: str) -> list[Path]:

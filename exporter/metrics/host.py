@@ -35,6 +35,11 @@ def _table_reader(
     return read
 
 
+def _identity(assessment: Assessment) -> Iterable[Sample]:
+    host = value_or_none(assessment.snapshot.host)
+    return [] if host is None or host.boot_id is None else [((host.boot_id,), 1.0)]
+
+
 def _gauge(name: str, text: str, value: Callable[[HostState], float | None]) -> Family:
     return Family(f"host_{name}", "gauge", text, (), _host_reader(value))
 
@@ -134,6 +139,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "transmit_errors_total",
         "Transmit errors of the interface since boot (psutil).",
         lambda network: network.transmit_errors,
+    ),
+    Family(
+        "host_info",
+        "gauge",
+        "Always 1, with the kernel's boot id: exporters with the same one run on the same machine, in any "
+        "containers. Absent where the kernel has none.",
+        ("boot_id",),
+        _identity,
     ),
     _gauge("boot_time_seconds", "Unix time at which the host booted (psutil).", lambda host: host.boot_time),
 )

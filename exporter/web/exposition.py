@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from exporter.assessment import Assessment
 from exporter.metrics.render import Renderer
 from exporter.switch import Switch
+from exporter.views import Task
 from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
 from service.process_metrics import process_registry, registry_text
 from service.web.negotiate import MetricsFormat
+
+Tasks: TypeAlias = Callable[[], Iterable[Task]]
 
 OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "oxherd_build_info": (("version",), "1, with the exporter's version."),
     "oxherd_monitoring_enabled": (
         (),
         "1, or 0 when ENABLE_SYSTEM_MONITORING is false, or after stop_monitoring: nothing is collected.",
+    ),
+    "oxherd_background_task_up": (
+        ("task",),
+        "1 if the task succeeded within its interval and a minute, else 0. Absent without monitoring.",
     ),
 }
 """Gauges that are exposed even while nothing is collected: their labels, and their meaning."""
@@ -28,13 +37,14 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 class Exposition:
     """Renders both formats; without an assessment (monitoring is off) only the families of this process."""
 
-    def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth) -> None:
+    def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth, tasks: Tasks) -> None:
         self._renderer = Renderer()
         self._own = process_registry()
         _constant(self._own, "oxherd_build_info", (version,))
         labels, text = OWN["oxherd_monitoring_enabled"]
         Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
         self._own.register(Refusals(auth))
+        self._own.register(_BackgroundTasks(tasks))
 
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> bytes:
         """The text as bytes; in OpenMetrics it ends with # EOF."""
@@ -45,6 +55,20 @@ class Exposition:
                 self._renderer.openmetrics(assessment) if openmetrics else self._renderer.text(assessment)
             )
         return collected + registry_text(self._own, form)
+
+
+class _BackgroundTasks(Collector):
+    """A series for each task that runs now."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+
+    def collect(self) -> Iterable[Metric]:
+        labels, text = OWN["oxherd_background_task_up"]
+        family = GaugeMetricFamily("oxherd_background_task_up", text, labels=labels)
+        for task in self._tasks():
+            family.add_metric([task.name], float(task.alive))
+        yield family
 
 
 def _constant(registry: CollectorRegistry, name: str, values: tuple[str, ...], value: float = 1.0) -> None:

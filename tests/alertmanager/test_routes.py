@@ -14,6 +14,15 @@ from lab.scaled import duration_seconds
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yml"
 ROUTE: dict[str, Any] = yaml.safe_load(CONFIG.read_text())["route"]
+INHIBITIONS: list[dict[str, Any]] = yaml.safe_load(CONFIG.read_text())["inhibit_rules"]
+RULES: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule
+    for file in sorted((CONFIG.parents[1] / "prometheus" / "rules").glob("oxherd*.yml"))
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+ALERTS_OF_THE_RULES = set(RULES)
 
 ALERTS = {
     "RedisConnectionDown": ("critical", "5m"),
@@ -80,12 +89,49 @@ def test_other_alerts_have_a_receiver_too(severity: str, cooldown: str, receiver
 
 def test_no_repeat_is_a_multiple_of_the_group_interval() -> None:
     tick = duration_seconds(ROUTE["group_interval"])
-    repeats = [ROUTE, *(leaf for route in ROUTE["routes"] for leaf in route["routes"])]
+    repeats = [ROUTE, *(leaf for route in ROUTE["routes"] for leaf in route.get("routes", [route]))]
     assert all(duration_seconds(route["repeat_interval"]) % tick == tick / 2 for route in repeats)
 
 
 def test_an_inhibition_requires_the_same_job_and_never_inhibits_its_source() -> None:
-    for rule in yaml.safe_load(CONFIG.read_text())["inhibit_rules"]:
-        [source] = [matcher.split(" = ")[1] for matcher in rule["source_matchers"]]
-        assert source not in " ".join(rule["target_matchers"])
+    for rule in INHIBITIONS:
+        [source], [target] = (pattern_of(rule[side]) for side in ("source_matchers", "target_matchers"))
+        names = ALERTS_OF_THE_RULES
+        inhibiting = {name for name in names if re.fullmatch(source, name)}
+        inhibited = {name for name in names if re.fullmatch(target, name)}
+        assert inhibiting, source
+        assert inhibited, target
+        assert not inhibiting & inhibited
         assert rule["equal"] == ["job"]
+
+
+def pattern_of(matchers: list[str]) -> list[str]:
+    return [matcher.partition("=")[2].strip('~ "') for matcher in matchers]
+
+
+def test_a_redis_that_is_down_inhibits_every_alert_on_what_is_in_it() -> None:
+    rules = [rule for rule in INHIBITIONS if rule["source_matchers"] == ["alertname = RedisConnectionDown"]]
+    patterns = [pattern for rule in rules for pattern in pattern_of(rule["target_matchers"])]
+    left = {name for name in ALERTS_OF_THE_RULES if not any(re.fullmatch(one, name) for one in patterns)}
+    assert left == {
+        "RedisConnectionDown",
+        "SystemMemoryLow",
+        "HighSystemLoad",
+        "FailoverHappened",
+        *(name for name in ALERTS_OF_THE_RULES if name.startswith("Oxherd")),
+    }
+
+
+def test_the_watchdog_has_its_own_receiver_and_comes_every_five_minutes() -> None:
+    labels = {"alertname": "OxherdWatchdog", "severity": "none", "job": "oxherd"}
+    assert receiver_of(**labels) == "watchdog"
+    assert repeat_of(labels) == 270
+
+
+@pytest.mark.parametrize("alert", sorted(RULES))
+def test_every_alert_of_the_rules_has_a_route_of_its_severity_and_cooldown(alert: str) -> None:
+    labels = {"alertname": alert} | RULES[alert]["labels"]
+    if alert != "OxherdWatchdog":
+        assert receiver_of(**labels) == labels["severity"]
+        cooldown, tick = duration_seconds(labels["cooldown"]), duration_seconds(ROUTE["group_interval"])
+        assert repeat_of(labels) == cooldown - tick / 2

@@ -54,7 +54,7 @@ Run = dict[str, Timeline]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """All causes at once, each with a separate exporter and scrape job."""
     with ExitStack() as undo:
-        causes = all_causes(undo)
+        causes = all_causes(undo, TIMES.factor)
         targets = {cause.job: start_exporter(cause, undo) for cause in causes}
         receiver = undo.enter_context(Receiver())
         home = tmp_path_factory.mktemp("alerts")
@@ -85,7 +85,7 @@ def start_exporter(cause: Cause, undo: ExitStack) -> str:
 def observed_flaps(timeline: Timeline, prometheus: Prometheus) -> int:
     """How often the alert's expression became true again in Prometheus while the cause flapped."""
     [group] = rules_of(timeline.cause.job, TIMES.factor)["groups"]
-    [rule] = [rule for rule in group["rules"] if rule["alert"] == timeline.cause.alert]
+    [rule] = [rule for rule in group["rules"] if rule.get("alert") == timeline.cause.alert]
     ago = time.time() - time.monotonic()
     seconds = range(int(timeline.flapped + ago), int(timeline.ended + ago + READ_DELAY))
     data = prometheus.get(
@@ -111,7 +111,7 @@ def test_one_notification_per_cooldown_while_firing_and_flapping_and_one_resolve
     assert timing_errors(timeline.of(timeline.cause.alert), timeline.cooldown, TIMES) == []
     repeats = 2 if timeline.cause.remembered else 2 * cooldowns_of_phase(timeline.cause, TIMES) + 1
     assert len(timeline.firing) >= 1 + repeats
-    assert timeline.flaps or timeline.cause.remembered
+    assert timeline.flaps or timeline.cause.remembered or not timeline.cause.flaps
 
 
 @pytest.mark.parametrize("job", JOBS)

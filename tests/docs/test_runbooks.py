@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUNBOOKS = DOCS / "runbooks"
 RULES = ROOT / "deploy" / "prometheus" / "rules"
+RULE_FILES = ("oxherd.yml", "oxherd-extra.yml", "oxherd-scaler.yml")
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 BLOCK = re.compile(r"^```([a-z]+)(?: ([a-z]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXIT_CODES = (0, 1, 2)  # of `monitor`: healthy, warning, critical
@@ -34,7 +35,7 @@ EXIT_CODES = (0, 1, 2)  # of `monitor`: healthy, warning, critical
 def alerts() -> dict[str, dict[str, str]]:
     """The annotations and the severity of each alert."""
     alerts = {}
-    for file in ("oxherd.yml", "oxherd-extra.yml"):
+    for file in RULE_FILES:
         for group in yaml.safe_load((RULES / file).read_text())["groups"]:
             for rule in group["rules"]:
                 if "alert" in rule:
@@ -146,7 +147,7 @@ def world(redis_cluster: LocalCluster) -> Iterator[World]:
         exporter = Exporter(ExporterSettings.model_validate(settings))
         exporter.start()
         undo.callback(exporter.stop)
-        rules = [str(RULES / name) for name in ("oxherd.yml", "oxherd-extra.yml")]
+        rules = [str(RULES / name) for name in RULE_FILES]
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
             "rule_files": rules,
@@ -198,7 +199,8 @@ def test_a_command_works(world: World, block: Block) -> None:
 def test_a_query_runs_and_names_existing_series(world: World, block: Block) -> None:
     world.prometheus.query(block.text)
     names = set(re.findall(r"\b((?:redis|bullmq|host|oxherd|queue)[a-z0-9_:]*_[a-z0-9_]+)\b", block.text))
-    declared = (DOCS / "metrics.md").read_text() + (RULES / "oxherd-extra.yml").read_text()
+    pages = [DOCS / "metrics.md", DOCS / "scaler-metrics.md", RULES / "oxherd-extra.yml"]
+    declared = "".join(page.read_text() for page in pages)
     for name in names - {"queue"}:
         base = re.sub(r"(_seconds)_(sum|count|bucket)$", r"\1", name)
         assert re.search(rf"\b{re.escape(base)}\b", declared), name

@@ -28,6 +28,10 @@ EMPTY = {
     },
     "oxherd-queues": {
         "Queues: oldest": "no job need wait at that moment",
+        "Budget of waits: {{prefix}}:{{queue}}": "the demo does not load the opt-in rules",
+        "Budget of failures: {{prefix}}:{{queue}}": "the demo does not load the opt-in rules",
+        "Budget of waits: share: {{prefix}}:{{queue}}": "the demo does not load the opt-in rules",
+        "Budget of failures: share: {{prefix}}:{{queue}}": "the demo does not load the opt-in rules",
         "Load and utilization: utilization of {{queue}}": "the demo's settings have no concurrency",
     },
     "oxherd-scaling": {

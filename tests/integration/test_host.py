@@ -28,6 +28,11 @@ def test_the_host_is_what_proc_says() -> None:
     assert {"user", "system", "idle"} <= state.cpu_seconds.keys()
 
 
+def test_two_readings_of_one_machine_have_the_same_boot_id() -> None:
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert [collect_host(Deadline.after(2)).boot_id for _ in range(2)] == [boot_id, boot_id]
+
+
 def test_the_root_file_system_and_interfaces_are_there() -> None:
     state = collect_host(Deadline.after(2))
     statistics = os.statvfs("/")

@@ -76,6 +76,7 @@ def test_both_formats_are_what_they_say(redis_server: RedisServer) -> None:
         "oxherd_health_score",
         "process_resident_memory_bytes",
         "oxherd_monitoring_enabled",
+        "oxherd_background_task_up",
     } <= named
     assert {name.removesuffix("_total") for name in named} == also
 

@@ -92,6 +92,7 @@ def host_state() -> HostState:
         memory_used=3 << 30,
         swap_used=0,
         boot_time=1.0,
+        boot_id="9c7a1f6e",
     )
 
 

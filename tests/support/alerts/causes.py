@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from exporter.config.settings import ExporterSettings
+from exporter.config.settings import ExporterSettings, WorkThresholds
 from exporter.host.collect import collect_host
 from exporter.snapshot import HostState
 from lab.bullmq import BullMQ
@@ -30,6 +30,7 @@ class Host:
     It replaces exporter.host.collect, so that a busy machine does not cause alerts.
     """
 
+    name: str = "host"
     load_per_core: float = 0.1
     available: float = 0.5
 
@@ -39,6 +40,7 @@ class Host:
             state,
             load=(self.load_per_core * state.machine_cores,) * 3,
             memory_available=int(self.available * state.memory_total),
+            boot_id=self.name,
         )
 
 
@@ -63,6 +65,7 @@ class Cause:
     host: Host = field(default_factory=Host)
     accompanying: frozenset[str] = frozenset()
     flap: float = 1.5
+    flaps: bool = True
     settles: float = 1.0
     remembered: float = 0.0
 
@@ -71,15 +74,15 @@ class Cause:
         return self.accompanying | {self.alert}
 
 
-def all_causes(undo: ExitStack) -> list[Cause]:
-    """Start the servers of all causes; `undo` stops them."""
+def all_causes(undo: ExitStack, factor: float) -> list[Cause]:
+    """Start the servers of all causes; `undo` stops them. `factor` is that of the times."""
     calm = undo.enter_context(start_redis())
     jobs = undo.enter_context(BullMQ(url=calm.url))
     return [
         redis_lost(undo),
         node_lost(undo),
         memory_filled(undo),
-        workers_stopped(calm, jobs),
+        workers_stopped(calm, jobs, factor),
         queues_refused(calm, jobs),
         jobs_failed(calm, jobs),
         jobs_failed_and_trimmed(calm, jobs),
@@ -109,7 +112,8 @@ def redis_lost(undo: ExitStack) -> Cause:
         settings=_settings(cluster, queue),
         begin=kill_all,
         end=restart_all,
-        settles=2.0,
+        flap=4.0,  # a failure counts for two seconds more where others were before it
+        settles=4.0,
     )
 
 
@@ -149,19 +153,20 @@ def memory_filled(undo: ExitStack) -> Cause:
     )
 
 
-def workers_stopped(server: RedisServer, jobs: Driver) -> Cause:
+def workers_stopped(server: RedisServer, jobs: Driver, factor: float) -> Cause:
     queue, holding = "idle", {"hold": True}
+    without = max(1.0, WorkThresholds().no_worker_seconds * factor)
     workers = [jobs.start_worker(queue, behaviour=holding)]
     jobs.add_bulk(queue, 50)
     return Cause(
         job="workers-stopped",
         alert="QueueSystemDown",
         what="the only worker stopped while jobs wait",
-        settings=_settings(server, queue),
+        settings=_settings(server, queue, health={"thresholds": {"no_worker_seconds": without}}),
         begin=lambda: jobs.stop_worker(workers.pop()),
         end=lambda: workers.append(jobs.start_worker(queue, behaviour=holding)),
-        flap=2.0,
-        settles=2.0,
+        flaps=False,  # it takes some seconds to be found again, which here is more than a cooldown
+        settles=3.0,
     )
 
 
@@ -205,7 +210,7 @@ def jobs_failed_and_trimmed(server: RedisServer, jobs: Driver) -> Cause:
 
 
 def host_memory_taken(server: RedisServer, jobs: Driver) -> Cause:
-    host = Host()
+    host = Host("host-memory")
     return Cause(
         job="host-memory",
         alert="SystemMemoryLow",
@@ -218,7 +223,7 @@ def host_memory_taken(server: RedisServer, jobs: Driver) -> Cause:
 
 
 def host_loaded(server: RedisServer, jobs: Driver) -> Cause:
-    host = Host()
+    host = Host("host-load")
     return Cause(
         job="host-load",
         alert="HighSystemLoad",

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final
 
 import yaml
 
 from deploy.rules.alerts import oxherd
 from deploy.rules.thresholds import AlertThresholds
-from lab.alertmanager import start_alertmanager
+from lab.alertmanager import Alertmanager, start_alertmanager
 from lab.prometheus import Prometheus, start_prometheus
 from lab.receiver import Receiver
-from lab.scaled import duration_seconds, scale, with_webhook
+from lab.scaled import duration_seconds, scale, scale_duration, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[3] / "deploy"
+SHIPPED_GRACE: Final = "30s"
+"""The --rules.alert.for-grace-period of docs/alerts.md."""
+DEFAULT_GRACE: Final = "10m"
+RESEND_DELAY: Final = "1m"
+"""Prometheus' default: it sends each alert again after it, and Alertmanager ends one after four of them."""
 LATENCY: Final = 1.0
 """Seconds by which a busy machine may delay a notification."""
 
@@ -44,21 +50,22 @@ def scaled_times(factor: float) -> ScaledTimes:
     """The times of the shipped files, multiplied by the factor."""
     prometheus, routes = _read("prometheus/prometheus.yml"), _read("alertmanager/alertmanager.yml")
     [rules] = _read("prometheus/rules/oxherd.yml")["groups"]
+    alerts = [rule for rule in rules["rules"] if "alert" in rule]
     return ScaledTimes(
         factor=factor,
         scrape=max(1.0, duration_seconds(prometheus["global"]["scrape_interval"]) * factor),
         evaluation=max(1.0, duration_seconds(rules["interval"]) * factor),
         group_interval=duration_seconds(routes["route"]["group_interval"]) * factor,
-        cooldowns={
-            rule["alert"]: duration_seconds(rule["labels"]["cooldown"]) * factor for rule in rules["rules"]
-        },
+        cooldowns={rule["alert"]: duration_seconds(rule["labels"]["cooldown"]) * factor for rule in alerts},
     )
 
 
 def rules_of(job: str, factor: float) -> dict[str, Any]:
     """The eight rules for one scrape job, with scaled times."""
     shipped = AlertThresholds.read(DEPLOY / "prometheus" / "rules" / "thresholds.yml")
-    scaled: dict[str, Any] = scale(yaml.safe_load(oxherd(shipped.model_copy(update={"job": job}))), factor)
+    rules = yaml.safe_load(oxherd(shipped.model_copy(update={"job": job})))
+    # Two scrapes are enough for the short ranges, which are of the kind of max_over_time.
+    scaled: dict[str, Any] = scale(rules, factor, shortest_range=2.0)
     return scaled
 
 
@@ -67,29 +74,64 @@ def monitoring(
     targets: Mapping[str, str], times: ScaledTimes, receiver: Receiver, home: Path
 ) -> Iterator[Prometheus]:
     """Both servers, with a scrape job for each target (job -> host:port) and `receiver` as the webhook."""
+    with (
+        alertmanager_for(times, receiver, home) as alertmanager,
+        prometheus_for(
+            {job: [target] for job, target in targets.items()}, times, alertmanager, home
+        ) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def alertmanager_for(times: ScaledTimes, receiver: Receiver, home: Path) -> Iterator[Alertmanager]:
+    """An Alertmanager with the shipped routes and `receiver` as the webhook."""
     routes = with_webhook(_read("alertmanager/alertmanager.yml"), receiver.url)
     (home / "alertmanager.yml").write_text(yaml.safe_dump(scale(routes, times.factor)))
     (home / "oxherd.tmpl").write_text((DEPLOY / "alertmanager" / "oxherd.tmpl").read_text())
-    with start_alertmanager(home / "alertmanager.yml") as alertmanager:
-        for job in targets:
-            (home / f"rules-{job}.yml").write_text(yaml.safe_dump(rules_of(job, times.factor)))
-        (home / "prometheus.yml").write_text(yaml.safe_dump(_scraping(targets, times, alertmanager.address)))
-        with start_prometheus(home / "prometheus.yml") as prometheus:
-            yield prometheus
+    with start_alertmanager(home / "alertmanager.yml") as server:
+        yield server
 
 
-def _scraping(targets: Mapping[str, str], times: ScaledTimes, alertmanager: str) -> dict[str, Any]:
-    """The shipped configuration with one scrape job for each target."""
+@contextmanager
+def prometheus_for(
+    targets: Mapping[str, Sequence[str]],
+    times: ScaledTimes,
+    alertmanager: Alertmanager,
+    home: Path,
+    *,
+    grace: str = SHIPPED_GRACE,
+    **external_labels: str,
+) -> Iterator[Prometheus]:
+    """A Prometheus with the eight rules for each scrape job and with scaled flags; `grace` is the least `for`
+    of an alert that survives a restart."""
+    home = Path(mkdtemp(dir=home))
+    for job in targets:
+        (home / f"rules-{job}.yml").write_text(yaml.safe_dump(rules_of(job, times.factor)))
+    config = _scraping(targets, times, alertmanager.address)
+    config["global"]["external_labels"] = external_labels
+    (home / "prometheus.yml").write_text(yaml.safe_dump(config))
+    flags = [
+        f"--rules.alert.for-grace-period={scale_duration(grace, times.factor)}",
+        f"--rules.alert.resend-delay={scale_duration(RESEND_DELAY, times.factor)}",
+    ]
+    with start_prometheus(home / "prometheus.yml", flags=flags) as server:
+        yield server
+
+
+def _scraping(targets: Mapping[str, Sequence[str]], times: ScaledTimes, alertmanager: str) -> dict[str, Any]:
+    """The shipped configuration with one scrape job for each set of targets."""
     config = _read("prometheus/prometheus.yml")
     [shipped] = config["scrape_configs"]
     interval = f"{round(times.scrape * 1000)}ms"
     return config | {
         "global": {"scrape_interval": interval, "scrape_timeout": interval},
         "rule_files": ["rules-*.yml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "alerting": config["alerting"]
+        | {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
         "scrape_configs": [
-            copy.deepcopy(shipped) | {"job_name": job, "static_configs": [{"targets": [address]}]}
-            for job, address in targets.items()
+            copy.deepcopy(shipped) | {"job_name": job, "static_configs": [{"targets": list(addresses)}]}
+            for job, addresses in targets.items()
         ],
     }
 

@@ -33,6 +33,7 @@ The figures are minutes and seconds: the measured time divided by {factor}. The 
   and returned {flaps} while it flapped. No notification was sent for a flap.
 - **end**: from the end of the cause to the one resolved notification. `keep_firing_for` is the cooldown.
 - **other alerts**: other alerts of the same exporter in that time.
+- The worker that stops does not come back in between: that takes some seconds, which here are minutes.
 - The rule counts jobs that are removed as they fail for an hour. Their cause ends with that hour.
 
 {rows}
@@ -42,7 +43,7 @@ _HEAD: Final = ("alert", "cause", "cooldown", "first", "holds", "flaps", "over",
 
 def page(timelines: Collection[Timeline], times: ScaledTimes, factor: str) -> str:
     """The text of the page. `factor` is the setting's text, 1/20."""
-    flaps = [timeline.flaps for timeline in timelines if not timeline.cause.remembered]
+    flaps = [timeline.flaps for timeline in timelines if timeline.flaps]
     return _PAGE.format(
         factor=factor,
         versions=", ".join(_versions()),

@@ -107,11 +107,11 @@ def _run(timeline: Timeline, receiver: Receiver, times: ScaledTimes) -> None:
         flapping = first + (cooldowns_of_phase(cause, times) + MARGIN) * cooldown
         _sleep_until(flapping)
         timeline.flapped = time.monotonic()
-        _flap(
-            cause,
-            until=flapping + cooldowns_of_phase(cause, times) * cooldown,
-            pause=max(cause.flap, cooldown / 6),
-        )
+        until = flapping + cooldowns_of_phase(cause, times) * cooldown
+        if cause.flaps:
+            _flap(cause, until=until, pause=max(cause.flap, cooldown / 6))
+        else:
+            _sleep_until(until)
         timeline.ended = time.monotonic()
         cause.end()
     last = max(times.cooldowns[alert] for alert in cause.alerts)

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from deploy.demo.notices import Firing
 
 NODE_DOWN = {
@@ -14,10 +12,8 @@ NODE_DOWN = {
         "severity": "high",
         "cooldown": "10m",
         "job": "oxherd",
-        "instance": "10.0.0.1:7001",
-        "node": "10.0.0.1:7001",
     },
-    "annotations": {"summary": "A Redis node is down.", "description": "..."},
+    "annotations": {"summary": "A Redis node is down.", "description": "Nodes: 10.0.0.1:7001."},
 }
 
 
@@ -26,9 +22,7 @@ def lines(firing: Firing, *alerts: dict[str, Any]) -> list[str]:
 
 
 def test_an_alert_is_one_line_in_columns() -> None:
-    assert lines(Firing(), NODE_DOWN) == [
-        "FIRING high      ClusterNodeDown      A Redis node is down: 10.0.0.1:7001"
-    ]
+    assert lines(Firing(), NODE_DOWN) == ["FIRING high      ClusterNodeDown      Nodes: 10.0.0.1:7001."]
 
 
 def test_an_alert_that_still_fires_is_repeated_until_it_is_resolved() -> None:
@@ -43,18 +37,9 @@ def test_alerts_of_one_notification_are_distinguished() -> None:
     assert [line.split()[0] for line in lines(Firing(), NODE_DOWN, other)] == ["FIRING", "FIRING"]
 
 
-@pytest.mark.parametrize(
-    ("labels", "what"),
-    [
-        ({"queue": "{mail}", "instance": "localhost:9877"}, ": {mail}"),
-        ({"node": "10.0.0.1:7001", "instance": "localhost:9877"}, ": 10.0.0.1:7001"),
-        ({"instance": "localhost:9877"}, ": localhost:9877"),
-        ({}, "."),
-    ],
-)
-def test_the_object_is_the_most_specific_label(labels: dict[str, str], what: str) -> None:
-    [line] = lines(Firing(), NODE_DOWN | {"labels": {"alertname": "X"} | labels})
-    assert line.endswith(f"A Redis node is down{what}")
+def test_without_a_description_the_summary_is_shown() -> None:
+    [line] = lines(Firing(), NODE_DOWN | {"annotations": {"summary": "A Redis node is down."}})
+    assert line.endswith("A Redis node is down.")
 
 
 def test_an_alert_without_severity_and_summary_is_shown_too() -> None:

@@ -18,6 +18,7 @@ HOST = HostState(
     memory_used=55,
     swap_used=7,
     boot_time=1000.0,
+    boot_id="e8a1",
     filesystems={"/": Filesystem(10, 4)},
     disks={"vda": Disk(1, 2, 3.5), "md0": Disk(4, 5, None)},
     networks={"eth0": Network(1, 2, 3, 4)},
@@ -52,6 +53,7 @@ def test_every_value_has_its_series() -> None:
         "host_network_receive_errors_total": {("eth0",): 3},
         "host_network_transmit_errors_total": {("eth0",): 4},
         "host_boot_time_seconds": {(): 1000.0},
+        "host_info": {("e8a1",): 1.0},
     }
 
 
@@ -62,3 +64,7 @@ def test_what_was_not_read_is_not_there() -> None:
 
 def test_swap_that_the_platform_does_not_report_is_absent_not_0() -> None:
     assert "host_memory_swap_used_bytes" not in series(Ok(replace(HOST, swap_used=None)))
+
+
+def test_a_kernel_without_a_boot_id_has_no_identity() -> None:
+    assert "host_info" not in series(Ok(replace(HOST, boot_id=None)))
