@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import ExporterSettings
 from exporter.host.collect import HostSource, collect_process
@@ -42,10 +43,13 @@ class Parts:
     follower: Follower | None = None
     bull: BullFollower | None = None
     probers: Probers | None = None
+    schedulers: SchedulerWatch | None = None
 
 
 def _bullmq(parts: Parts) -> SourceReader:
-    source = BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower)
+    source = BullMQSource(
+        parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower, parts.schedulers
+    )
     bull = parts.bull
     return source.collect if bull is None else lambda deadline: bull.extend(source.collect(deadline))
 

@@ -14,6 +14,8 @@ Mode: TypeAlias = Literal["standalone", "sentinel", "cluster"]
 Role: TypeAlias = Literal["master", "replica", "unknown"]
 Library: TypeAlias = Literal["bullmq", "bull"]
 """What made a queue: BullMQ, or Bull 3 or 4, its predecessor."""
+NextJob: TypeAlias = Literal["pending", "active", "gone", "over", "unknown"]
+"""The job of a scheduler's next run: pending until a worker takes it, gone if there is none."""
 
 CLUSTER_SLOTS: Final = 16384
 """Hash slots of a Redis Cluster (Cluster specification)."""
@@ -295,6 +297,49 @@ class OwnCounts(NamedTuple):
     groups: int | None = None
 
 
+class Scheduler(NamedTuple):
+    """A job scheduler or repeatable job. Times are unix s by the node's clock; None: not set, or not known.
+
+    `id` is the library's key of it, `name` that of its jobs; every `every` s, or by the cron `pattern` in
+    `timezone`. `next_run`: when its next job is due; `last_run`: when a worker took the one before.
+    `iterations` of `limit` jobs were added. `job` is the next job's state: "gone" if there is none although
+    one should be, so that none will ever be added again, "over" if there is none as the limit or `ends_at` is
+    reached. `missing_since`: since when it was seen to be gone. `quiet_since`: since when it has not run, as
+    far as that is known, of a scheduler whose next run an upsert may move.
+    """
+
+    id: str
+    name: str
+    next_run: float
+    last_run: float | None
+    every: float | None
+    pattern: str | None
+    timezone: str | None
+    ends_at: float | None
+    limit: int | None
+    iterations: int | None
+    job: NextJob
+    missing_since: float | None = None
+    quiet_since: float | None = None
+
+
+class QueueSchedulers(NamedTuple):
+    """A queue's schedulers by their next runs, how many more there are, and the node's time now (unix s).
+
+    `held_at`, `limited_at`: when the queue was last seen paused, and at its rate limit or its global
+    concurrency; 0: never. `duplicates`: the ids of schedulers that add the same jobs. `published`: those that
+    have series of their own.
+    """
+
+    schedulers: tuple[Scheduler, ...]
+    now: float
+    unread: int = 0
+    held_at: float = 0.0
+    limited_at: float = 0.0
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    published: tuple[Scheduler, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
@@ -326,6 +371,7 @@ class BullMQState:
     own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
     search: Search = Search()
     unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
+    schedulers: Mapping[QueueId, QueueSchedulers] = field(default_factory=dict)  # of queues that have some
 
     @cached_property
     def several_prefixes(self) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import BullMQState, Events, QueueId, QueueState
+from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Scheduler
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
@@ -25,7 +26,8 @@ class Watch:
         self.discovery = Discovery(self.deployment, bullmq)
         self.follower = Follower(self.deployment, bullmq)
         self.bull = BullFollower(self.deployment, bullmq)
-        self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
+        self.schedulers = SchedulerWatch(self.deployment, self.discovery, bullmq.schedulers)
+        self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower, self.schedulers)
 
     def read_all(self, seconds: float = 20) -> BullMQState:
         """Discover queues and workers, then collect."""
@@ -34,6 +36,13 @@ class Watch:
 
     def collect(self, seconds: float = 20) -> BullMQState:
         return self.bull.extend(self.source.collect(Deadline.after(seconds)))
+
+    def read_schedulers(self, name: str, prefix: str = "bull") -> dict[str, Scheduler]:
+        """One round of the watch of schedulers; a queue's, by their ids."""
+        self.discovery.discover_once(Deadline.after(20))
+        self.schedulers.read(Deadline.after(20))
+        read = self.collect().schedulers.get(QueueId(prefix, name))
+        return {scheduler.id: scheduler for scheduler in (read.schedulers if read else ())}
 
     def follow(self) -> float:
         """One round of the follower, over the known queues."""
