@@ -184,6 +184,35 @@ _ROWS: Final = (
         "HighFailedJobs",
     ),
     HealthCondition(
+        "scheduler_late",
+        "bullmq",
+        "high",
+        15,
+        "a job scheduler or repeatable job should have run over 60 seconds ago, or has not run for two of "
+        "its own intervals; not while its queue is paused, and at a rate limit or a global concurrency only "
+        "once it is late by a whole interval",
+        unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "scheduler_without_next",
+        "bullmq",
+        "high",
+        15,
+        "the job for the next run of a scheduler has not been there for 30 seconds, although neither its "
+        "limit nor its end date is reached: it will never run again",
+        unpaged="it is in the score",
+    ),
+    HealthCondition(
+        "scheduler_duplicate",
+        "bullmq",
+        "medium",
+        5,
+        "two schedulers of a queue add jobs of the same name with the same data by the same schedule; "
+        "repeatable jobs with the same name, data and id also by different ones, as a changed cron leaves "
+        "the old one",
+        unpaged="jobs run, more often than they are meant to",
+    ),
+    HealthCondition(
         "probe_failing",
         "probes",
         "medium",

@@ -14,6 +14,7 @@ from exporter.snapshot import (
     QueueState,
     Rates,
     RedisState,
+    Scheduler,
 )
 from service.load_factor import load_factor
 
@@ -49,6 +50,13 @@ def worker_utilization(queue: QueueState) -> float | None:
     if not queue.workers or not concurrency or queue.jobs.active is None:
         return None
     return min(1.0, queue.jobs.active / (queue.workers * concurrency))
+
+
+def scheduler_lateness(scheduler: Scheduler, now: float) -> float | None:
+    """Seconds since the next run should have begun, at least 0; `now` in unix s. None: none is to come."""
+    if scheduler.job == "over":
+        return None
+    return 0.0 if scheduler.job == "active" else max(0.0, now - scheduler.next_run)
 
 
 def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:

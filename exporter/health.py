@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import host, queues, redis, redis_data
+from exporter.conditions import host, queues, redis, redis_data, schedulers
 from exporter.conditions.finding import Affected, Finding, Rule
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Snapshot
@@ -102,6 +102,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "host_load_high": host.host_load_high,
     "process_memory_high": host.process_memory_high,
     "failed_jobs_high": queues.failed_jobs_high,
+    "scheduler_late": schedulers.scheduler_late,
+    "scheduler_without_next": schedulers.scheduler_without_next,
+    "scheduler_duplicate": schedulers.scheduler_duplicate,
     "probe_failing": host.probe_failing,
     "source_unreadable": host.source_unreadable,
 }

@@ -300,16 +300,18 @@ class OwnCounts(NamedTuple):
 class Scheduler(NamedTuple):
     """A job scheduler or repeatable job. Times are unix s by the node's clock; None: not set, or not known.
 
-    `id` is the library's key of it, `name` that of its jobs; every `every` s, or by the cron `pattern` in
+    `id` is the library's key of it, `name` that of its jobs; `chosen_id`: upsertJobScheduler made it, and not
+    the older queue.add; every `every` s, or by the cron `pattern` in
     `timezone`. `next_run`: when its next job is due; `last_run`: when a worker took the one before.
     `iterations` of `limit` jobs were added. `job` is the next job's state: "gone" if there is none although
     one should be, so that none will ever be added again, "over" if there is none as the limit or `ends_at` is
-    reached. `missing_since`: since when it was seen to be gone. `quiet_since`: since when it has not run, as
-    far as that is known, of a scheduler whose next run an upsert may move.
+    reached. `missing_since`: since when it was seen to be gone. `quiet_since`: since when one with an
+    interval is known not to have run.
     """
 
     id: str
     name: str
+    chosen_id: bool
     next_run: float
     last_run: float | None
     every: float | None

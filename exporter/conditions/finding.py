@@ -8,9 +8,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.address import is_socket
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Snapshot
+from exporter.snapshot import BullMQState, QueueId, Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
+from service.units import readable
 
 NAMED: Final = 3
 """How many of several causes a text names."""
@@ -56,6 +57,11 @@ def any_node(snapshot: Snapshot) -> str:
 def any_redis_cli(snapshot: Snapshot) -> str:
     """The redis-cli command for a node that answers, or with a placeholder."""
     return redis_cli(any_node(snapshot))
+
+
+def queue_label(queue: QueueId, state: BullMQState) -> str:
+    """The name as the tables show it: with the prefix where there are several."""
+    return readable(":".join(queue) if state.several_prefixes else queue.name)
 
 
 def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:

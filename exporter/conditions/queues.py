@@ -16,6 +16,9 @@ from exporter.conditions.finding import (
     first_few,
     worst_first,
 )
+from exporter.conditions.finding import (
+    queue_label as _label,
+)
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
@@ -221,8 +224,3 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         recommendation,
         each_once([_label(queue, state) for queue in state.unfollowed]),
     )
-
-
-def _label(queue: QueueId, state: BullMQState) -> str:
-    """The name as the tables show it: with the prefix where there are several."""
-    return readable(":".join(queue) if state.several_prefixes else queue.name)

@@ -120,6 +120,11 @@ class SchedulerSettings(Model):
         description="schedulers of a queue with series of their own, by their ids; of a queue with more than "
         "`per_queue` none have",
     )
+    changed_repeatables: bool = Field(
+        True,
+        description="two repeatable jobs of one name, id and data with different schedules are duplicates, "
+        "as a changed cron leaves the old one; false where both are meant",
+    )
 
 
 class BullMQSettings(Model):
@@ -178,6 +183,12 @@ class Thresholds(Model):
         5.0, gt=0, description="seconds between the clocks of a Redis node and of the exporter"
     )
     failed_jobs: int = Field(50, ge=0, description="jobs of all queues that failed in the last hour")
+    scheduler_late_seconds: float = Field(
+        60.0, gt=0, description="seconds after its next run at which a job scheduler is late"
+    )
+    scheduler_missing_seconds: float = Field(
+        30.0, ge=0, description="seconds for which the job of a scheduler's next run has been missing"
+    )
     host_memory_available_ratio: float = Field(
         0.1, ge=0, le=1, description="available / total memory, below which the host is low on memory"
     )

@@ -161,6 +161,12 @@ def parse_second_look(
     return next((job for job in jobs if job.state != "none"), None), any_due
 
 
+def due_command(queue: QueueId, due: float) -> Command:
+    """How many delayed jobs are due within a second of this moment (unix s)."""
+    earliest, latest = (int((due + seconds) * 1000) * DELAYED_FACTOR for seconds in (-1, 1))
+    return "ZCOUNT", f"{base(queue)}delayed", earliest, latest
+
+
 def names_by_data(version: str) -> bool:
     """Whether this BullMQ names the jobs of old repeatables by their data's id: none is found by its name.
 
