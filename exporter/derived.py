@@ -53,10 +53,11 @@ def worker_utilization(queue: QueueState) -> float | None:
 
 
 def scheduler_lateness(scheduler: Scheduler, now: float) -> float | None:
-    """Seconds since the next run should have begun, at least 0; `now` in unix s. None: none is to come."""
-    if scheduler.job == "over":
-        return None
-    return 0.0 if scheduler.job == "active" else max(0.0, now - scheduler.next_run)
+    """Seconds since the next run was due, at least 0; `now` in unix s. None: none is to come.
+
+    A worker that takes its job adds the next at once, and that is the next run then.
+    """
+    return None if scheduler.job == "over" else max(0.0, now - scheduler.next_run)
 
 
 def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:

@@ -65,7 +65,7 @@ def _late(state: BullMQState, limit: float) -> Iterator[_Late]:
             continue
         limited = schedulers.now - schedulers.limited_at <= limit
         for scheduler in schedulers.schedulers:
-            if scheduler.job not in ("pending", "unknown"):
+            if scheduler.job in ("gone", "over"):
                 continue
             seconds = schedulers.now - max(scheduler.next_run, schedulers.held_at)
             moved = False

@@ -220,8 +220,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     _scheduler(
         "lateness_seconds",
-        "Seconds since the next job of the scheduler was due and no worker has taken it, also while the "
-        "queue is paused; 0 before.",
+        "Seconds since the next job of the scheduler was due, until a worker takes it; 0 before. Also while "
+        "the queue is paused.",
         scheduler_lateness,
     ),
     _per_queue(
