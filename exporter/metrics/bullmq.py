@@ -9,6 +9,7 @@ from typing import Final
 
 from exporter.assessment import Assessment
 from exporter.derived import (
+    failed_last_hour,
     queue_load_factor,
     scheduler_lateness,
     worker_concurrency,
@@ -118,6 +119,14 @@ def _own(name: str, text: str, value: Callable[[OwnCounts], int | None]) -> Fami
     return Family(f"bullmq_{name}_total", "counter", f"{text} Read every discovery interval.", _QUEUE, read)
 
 
+def _failed_last_hour(assessment: Assessment) -> Iterable[Sample]:
+    state = _state(assessment)
+    if state is None:
+        return []
+    known = (queue for queue in state.queues if queue.failed_last_hour is not None or queue.id in state.rates)
+    return [(queue.id, float(failed_last_hour(queue, state.rates.get(queue.id)))) for queue in known]
+
+
 def _per_queue(name: str, text: str, value: Callable[[QueueState], float | None]) -> Family:
     return Family(f"bullmq_queue_{name}", "gauge", text, _QUEUE, _each(value))
 
@@ -200,6 +209,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "delayed_due",
         "Delayed jobs that become due within a minute; the scaler anticipates them.",
         attrgetter("delayed_due"),
+    ),
+    Family(
+        "bullmq_queue_failed_last_hour",
+        "gauge",
+        "Jobs that failed in the last hour: those in the failed set, or those of the event stream where they "
+        "are more, as removeOnFail trims the set and an exporter that has just started has read little.",
+        _QUEUE,
+        _failed_last_hour,
     ),
     _per_queue(
         "schedulers",

@@ -5,7 +5,7 @@ import pytest
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES
-from exporter.snapshot import BullMQState, JobCounts, OwnCounts, QueueId, QueueState, Snapshot
+from exporter.snapshot import BullMQState, JobCounts, OwnCounts, QueueId, QueueState, Rates, Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 MAIL = QueueId("bull", "mail")
@@ -15,6 +15,7 @@ ALWAYS = {
     "bullmq_queue_paused",
     "bullmq_queue_delayed_overdue",
     "bullmq_queue_delayed_due",
+    "bullmq_queue_failed_last_hour",
     "bullmq_queue_schedulers",
 }
 
@@ -50,6 +51,13 @@ def test_a_queue_that_could_not_be_read_has_no_series() -> None:
     values = series(BullMQState((EMPTY,), {QueueId("bull", "lost"): Failed("refused", "WRONGTYPE")}))
     assert (values["bullmq_up"], values["bullmq_queues"]) == ({(): 0}, {(): 2})
     assert {labels[:2] for family in values.values() for labels in family if labels} == {MAIL}
+
+
+def test_failures_of_the_last_hour_are_those_of_the_set_or_of_the_stream() -> None:
+    rates = Rates(300.0, 0.0, 0.0, None, None, None, None, None, 7, 0)
+    refused = EMPTY._replace(id=QueueId("bull", "refused"), failed_last_hour=None)
+    queues = BullMQState((EMPTY._replace(failed_last_hour=3), refused), rates={MAIL: rates})
+    assert series(queues)["bullmq_queue_failed_last_hour"] == {MAIL: 7}
 
 
 def test_what_is_not_known_is_absent() -> None:
