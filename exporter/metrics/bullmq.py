@@ -236,7 +236,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         lambda scheduler, _: scheduler.last_run,
     ),
     _scheduler(
-        "lateness_seconds",
+        "lateness",
         "Seconds since the next job of the scheduler was due, until a worker takes it; 0 before. Also while "
         "the queue is paused.",
         scheduler_lateness,

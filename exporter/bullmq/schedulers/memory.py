@@ -122,7 +122,7 @@ def scheduler(sighting: Sighting, memory: Remembered, at: float) -> Scheduler:
     )
 
 
-def alike(sightings: Iterable[Sighting], *, changed: bool) -> list[list[Sighting]]:
+def lookalikes(sightings: Iterable[Sighting], *, changed: bool) -> list[list[Sighting]]:
     """Groups of schedulers that are duplicates if the data of their jobs is the same too.
 
     Those of one job name and one schedule; with `changed` repeatables of one job name and one id, whatever

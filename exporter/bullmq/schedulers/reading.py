@@ -23,7 +23,7 @@ from exporter.bullmq.schedulers.members import (
 from exporter.redis.protocol import Argument, Reply, ReplyError
 from exporter.snapshot import Library, QueueId
 
-Command: TypeAlias = tuple[Argument, ...]
+ReadCommand: TypeAlias = tuple[Argument, ...]
 JobState: TypeAlias = Literal["pending", "active", "finished", "none"]
 
 MOST_OPTIONS: Final = 8192
@@ -88,7 +88,7 @@ class Options(NamedTuple):
     ends_ms: float | None = None
 
 
-def head_command(queue: QueueId, most: int) -> Command:
+def head_command(queue: QueueId, most: int) -> ReadCommand:
     """The earliest members by their next run, with it."""
     return "ZRANGE", f"{base(queue)}repeat", 0, most - 1, "WITHSCORES"
 
@@ -106,14 +106,14 @@ def members(reply: Reply, library: Library) -> list[Member]:
     ]
 
 
-def commands(queue: QueueId, member: Member, library: Library) -> list[Command]:
-    """A scheduler's commands; `parse` takes as many replies."""
+def commands(queue: QueueId, member: Member, library: Library) -> list[ReadCommand]:
+    """A scheduler's commands; `parse_scheduler` takes as many replies."""
     keys = base(queue)
-    facts: Command = ("HMGET", f"{keys}repeat:{member.text}", *_FIELDS)
+    facts: ReadCommand = ("HMGET", f"{keys}repeat:{member.text}", *_FIELDS)
     return [facts, *(command for job in _jobs(member, library) for command in job_commands(queue, job))]
 
 
-def job_commands(queue: QueueId, job: str) -> list[Command]:
+def job_commands(queue: QueueId, job: str) -> list[ReadCommand]:
     key = base(queue) + job
     return [
         ("HMGET", key, "timestamp", "processedOn", "finishedOn"),
@@ -122,7 +122,9 @@ def job_commands(queue: QueueId, job: str) -> list[Command]:
     ]
 
 
-def parse(member: Member, library: Library, replies: Sequence[Reply]) -> tuple[SchedulerFacts, JobFacts]:
+def parse_scheduler(
+    member: Member, library: Library, replies: Sequence[Reply]
+) -> tuple[SchedulerFacts, JobFacts]:
     """The scheduler and its next job. An id that looks like a key is told from one by its hash."""
     facts = _facts(member, replies[0])
     jobs = [
@@ -139,12 +141,12 @@ def parse_job(job: str, replies: Sequence[Reply]) -> JobFacts:
     return JobFacts(job, created, started, ended, *lengths)
 
 
-def second_look(queue: QueueId, member: Member, library: Library) -> list[Command]:
+def second_look(queue: QueueId, member: Member, library: Library) -> list[ReadCommand]:
     """For a repeatable whose next job is not found by its name: whether any job is due then, other names."""
     if member.key is None:
         return []
     due = int(member.at_ms) * DELAYED_FACTOR
-    at_that_moment: Command = ("ZCOUNT", f"{base(queue)}delayed", due, due + DELAYED_FACTOR - 1)
+    at_that_moment: ReadCommand = ("ZCOUNT", f"{base(queue)}delayed", due, due + DELAYED_FACTOR - 1)
     others = other_jobs(member.text, member.key, member.next_ms, library)
     return [at_that_moment, *(command for job in others for command in job_commands(queue, job))]
 
@@ -161,7 +163,7 @@ def parse_second_look(
     return next((job for job in jobs if job.state != "none"), None), any_due
 
 
-def due_command(queue: QueueId, due: float) -> Command:
+def due_command(queue: QueueId, due: float) -> ReadCommand:
     """How many delayed jobs are due within a second of this moment (unix s)."""
     earliest, latest = (int((due + seconds) * 1000) * DELAYED_FACTOR for seconds in (-1, 1))
     return "ZCOUNT", f"{base(queue)}delayed", earliest, latest
@@ -176,11 +178,11 @@ def names_by_data(version: str) -> bool:
     return len(parts) == 2 and all(map(str.isdigit, parts)) and [int(part) for part in parts] >= [5, 9]
 
 
-def options_command(queue: QueueId, job: JobFacts) -> Command:
+def options_command(queue: QueueId, job: JobFacts) -> ReadCommand:
     return "HMGET", base(queue) + job.id, "opts"
 
 
-def data_command(queue: QueueId, job: JobFacts) -> Command:
+def data_command(queue: QueueId, job: JobFacts) -> ReadCommand:
     return "HMGET", base(queue) + job.id, "data"
 
 

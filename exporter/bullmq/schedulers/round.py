@@ -15,18 +15,18 @@ from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.schedulers.memory import (
     Remembered,
     Sighting,
-    alike,
     knows_options,
+    lookalikes,
     next_run,
     remember,
 )
 from exporter.bullmq.schedulers.reading import (
     MOST_DATA,
     MOST_OPTIONS,
-    Command,
     JobFacts,
     Member,
     Options,
+    ReadCommand,
     commands,
     data_command,
     digest,
@@ -35,8 +35,8 @@ from exporter.bullmq.schedulers.reading import (
     members,
     names_by_data,
     options_command,
-    parse,
     parse_options,
+    parse_scheduler,
     parse_second_look,
     refusal,
     second_look,
@@ -54,7 +54,7 @@ _MOST: Final = 20_000  # schedulers of all queues in one round
 _MOST_DATA_READS: Final = 1000
 _NAMED: Final = 3
 _T = TypeVar("_T")
-Steps: TypeAlias = Generator[list[Command], list[Reply] | None, _T]
+Steps: TypeAlias = Generator[list[ReadCommand], list[Reply] | None, _T]
 """Commands of a queue, step by step, and their replies; None where it gave none."""
 
 
@@ -82,13 +82,15 @@ class Round:
 
     def sizes(self, queues: Sequence[QueueId]) -> dict[QueueId, int]:
         """How many schedulers each queue has."""
-        asked: dict[QueueId, list[Command]] = {queue: [("ZCARD", f"{base(queue)}repeat")] for queue in queues}
+        asked: dict[QueueId, list[ReadCommand]] = {
+            queue: [("ZCARD", f"{base(queue)}repeat")] for queue in queues
+        }
         return {queue: reply[0] for queue, reply in self._ask(asked).items() if isinstance(reply[0], int)}
 
     def heads(self, sizes: Mapping[QueueId, int], most: int) -> dict[QueueId, list[Member]]:
         """The members that are read: all of small queues, then as many as a round may have."""
         left = _MOST
-        asked: dict[QueueId, list[Command]] = {}
+        asked: dict[QueueId, list[ReadCommand]] = {}
         for queue, size in sorted(sizes.items(), key=lambda pair: (pair[1], pair[0])):
             share = min(size, most, left)
             if share:
@@ -166,7 +168,9 @@ class Round:
             if answers is None:
                 return None
             pairs = zip(batch, answers, strict=True)
-            sightings += [Sighting(member, *parse(member, library, replies)) for member, replies in pairs]
+            sightings += [
+                Sighting(member, *parse_scheduler(member, library, replies)) for member, replies in pairs
+            ]
         address = self.slot_map.owner(queue) or ""
         at = self._deployment.now(address)
         checked = yield from _checked(queue, library, sightings, state.version, at)
@@ -187,7 +191,7 @@ class Round:
     ) -> Steps[None]:
         """Read the data of schedulers that may be duplicates: once for each job, so many in a round."""
         due: dict[str, Sighting] = {}
-        for group in alike(sightings, changed=True):
+        for group in lookalikes(sightings, changed=True):
             lengths = Counter(each.job.data_length for each in group)
             due |= {
                 each.member.text: each
@@ -220,7 +224,7 @@ class Round:
         bull = self._known.libraries.get(queue, "bullmq") == "bull"
         return plan_bull_queue(queue) if bull else plan_queue(queue)
 
-    def _ask(self, asked: Mapping[QueueId, Sequence[Command]]) -> dict[QueueId, list[Reply]]:
+    def _ask(self, asked: Mapping[QueueId, Sequence[ReadCommand]]) -> dict[QueueId, list[Reply]]:
         """The replies of queues that can be read; each other one has its reason in `sentences`."""
         answers = ask_owners(self._deployment, self.slot_map, self._deadline, asked, pool=_POOL)
         readable: dict[QueueId, list[Reply]] = {}
@@ -288,7 +292,7 @@ def _lost(
     removes it from there only, and what evicts a set leaves its jobs."""
     lost: set[Member] = set()
     for batch in _batches([each for each in sightings if each.job.state == "pending"]):
-        asked: list[list[Command]] = []
+        asked: list[list[ReadCommand]] = []
         for each in batch:
             name = each.member.text
             memory = before.get(name)
@@ -300,7 +304,7 @@ def _lost(
     return [each._replace(lost=each.member in lost) for each in sightings]
 
 
-def _answers(asked: Sequence[Sequence[Command]]) -> Steps[list[list[Reply]] | None]:
+def _answers(asked: Sequence[Sequence[ReadCommand]]) -> Steps[list[list[Reply]] | None]:
     """The replies to each part of a request, in order; None if there are none."""
     flat = [command for part in asked for command in part]
     if not flat:

@@ -10,8 +10,8 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.schedulers.memory import (
     Remembered,
-    alike,
     duplicates,
+    lookalikes,
     scheduler,
 )
 from exporter.bullmq.schedulers.round import Look, Round
@@ -114,7 +114,7 @@ class SchedulerWatch:
             held_at=at if state.paused else before.held_at if before else 0.0,
             limited_at=at if _limited(state) else before.limited_at if before else 0.0,
             duplicates=duplicates(
-                alike(look.sightings, changed=self._settings.changed_repeatables), memories
+                lookalikes(look.sightings, changed=self._settings.changed_repeatables), memories
             ),
             published=tuple(sorted(schedulers)[:most]),
         )

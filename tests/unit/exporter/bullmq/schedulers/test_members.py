@@ -93,7 +93,7 @@ def test_other_names_of_a_job() -> None:
     ("member", "expected"),
     [("report", False), ("rep:::: * * * * *", True), ("9bbf444aca3c81002ea4e0fea8350d97", True)],
 )
-def test_what_options_made(member: str, expected: bool) -> None:
+def test_what_options_made(member: str, *, expected: bool) -> None:
     assert is_repeatable(member, parse_key(member, "bullmq")) is expected
 
 

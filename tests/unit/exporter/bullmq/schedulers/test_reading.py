@@ -15,8 +15,8 @@ from exporter.bullmq.schedulers.reading import (
     head_command,
     members,
     names_by_data,
-    parse,
     parse_options,
+    parse_scheduler,
     parse_second_look,
     refusal,
     second_look,
@@ -56,20 +56,20 @@ def test_all_commands_read_the_queue(member: Member, library: str, count: int) -
 
 def test_a_scheduler_and_its_job() -> None:
     fields: Reply = [b"daily", b"60000", None, None, b"5", b"7", b"9", b"3"]
-    facts, facts_of_job = parse(BY_ID, "bullmq", [fields, *job()])
+    facts, facts_of_job = parse_scheduler(BY_ID, "bullmq", [fields, *job()])
     assert facts == ("daily", 60000.0, None, None, 5.0, 7.0, 9, 3)
     assert facts_of_job == JobFacts(f"repeat:report:{MS}", 100.0, None, None, 120, 2)
 
 
 def test_a_repeatable_whose_options_are_its_key() -> None:
-    facts, facts_of_job = parse(BY_KEY, "bullmq", [NO_HASH, *job(), *NO_JOB])
+    facts, facts_of_job = parse_scheduler(BY_KEY, "bullmq", [NO_HASH, *job(), *NO_JOB])
     assert facts == ("rep", None, "0 0 * * *", "Asia/Jakarta", None, None, None, None)
     assert facts_of_job.id == f"repeat:d8e1deac5f9f85f590448543223854ea:{MS}"
 
 
 def test_an_id_that_looks_like_a_key() -> None:
     fields: Reply = [b"daily", b"60000", *[None] * 5, b"1"]
-    facts, facts_of_job = parse(BY_KEY, "bullmq", [fields, *NO_JOB, *job()])
+    facts, facts_of_job = parse_scheduler(BY_KEY, "bullmq", [fields, *NO_JOB, *job()])
     assert (facts.name, facts.every_ms, facts.pattern) == ("daily", 60000.0, None)
     assert facts_of_job.id == f"repeat:{KEY}:{MS}"
 
@@ -86,7 +86,7 @@ def test_an_id_that_looks_like_a_key() -> None:
     ],
 )
 def test_the_state_of_the_next_job(replies: list[Reply], state: str) -> None:
-    assert parse(BY_ID, "bullmq", [NO_HASH, *replies])[1].state == state
+    assert parse_scheduler(BY_ID, "bullmq", [NO_HASH, *replies])[1].state == state
 
 
 def test_a_second_look_is_for_keys() -> None:
@@ -138,7 +138,7 @@ def test_options_that_are_none(raw: bytes | None) -> None:
         ("x.y", False),
     ],
 )
-def test_which_bullmq_names_jobs_by_their_data(version: str, expected: bool) -> None:
+def test_which_bullmq_names_jobs_by_their_data(version: str, *, expected: bool) -> None:
     assert names_by_data(version) is expected
 
 
