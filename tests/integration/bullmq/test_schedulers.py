@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import httpx
+import pytest
+
+from exporter.config.settings import ExporterSettings
+from exporter.run import Exporter
 from lab.bullmq import BullMQ
+from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
+from tests.support.acl import READER, rules
 from tests.support.bullmq import WatchOf
 from tests.support.schedulers import (
     HOUR_MS,
@@ -18,6 +25,13 @@ from tests.support.schedulers import (
     schedule,
     the_only,
 )
+from tests.support.scrapes import get, scrape
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with start_cluster() as started:
+        yield started
 
 
 def test_a_pattern(made: Made, server: RedisServer, watch: WatchOf) -> None:
@@ -85,3 +99,70 @@ def test_the_first_run_of_immediately_is_not_late(server: RedisServer, watch: Wa
         library.queue("now", "add", "job", {}, {"repeat": {"every": 4 * HOUR_MS, "immediately": True}})
         scheduler = the_only(watch(server), "now")
         assert abs(scheduler.next_run - time.time()) < 20
+
+
+def test_in_a_cluster_each_is_read_from_its_node(cluster: LocalCluster, watch: WatchOf) -> None:
+    queues = ("{mail}", "{images}", "{invoices}")
+    with BullMQ(6, cluster=cluster.addresses) as library:
+        for queue in queues:
+            library.upsert_scheduler(queue, "report", pattern="0 3 * * *")
+        monitor = watch(cluster)
+        monitor.read_schedulers("{mail}")
+        state = monitor.collect()
+    found = {
+        queue.name: tuple(each.job for each in known.schedulers) for queue, known in state.schedulers.items()
+    }
+    assert found == dict.fromkeys(queues, ("pending",))
+    assert state.problems == ()
+
+
+def test_a_user_without_the_right_is_told_so(server: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=server.url) as library:
+        library.upsert_scheduler("secret", "report", pattern="0 3 * * *")
+    words = [word for word in rules(version="7") if word != "+hstrlen"]
+    server.cli("acl", "setuser", *words)
+    monitor = watch(server, redis=READER, queues=["secret"])
+    assert monitor.read_schedulers("secret") == {}
+    (problem,) = monitor.schedulers.problems()
+    assert problem.startswith("schedulers of 1 queues are not read: secret: NOPERM")
+
+
+def test_the_whole_exporter_tells_of_one_that_is_late(server: RedisServer) -> None:
+    """Series, conditions and JSON say the same, from before its run until a worker has caught up."""
+    settings = ExporterSettings.model_validate(
+        {
+            "redis": {"url": server.url},
+            "bullmq": {"queues": ["told"], "schedulers": {"interval_seconds": 1}},
+            "health": {"thresholds": {"scheduler_late_seconds": 1}},
+            "listen": "127.0.0.1:0",
+        }
+    )
+    exporter = Exporter(settings)
+    with BullMQ(6, url=server.url) as library:
+        library.upsert_scheduler("told", "report", every=2000)
+        exporter.start()
+        try:
+            url = f"http://{exporter.address}"
+            labels = {"prefix": "bull", "queue": "told", "scheduler": "report"}
+            issue = {"issue": "scheduler_late", "source": "bullmq", "severity": "high"}
+
+            def says(late: float) -> bool:
+                values = scrape(url)
+                return (
+                    get(values, "oxherd_issue", **issue) == late
+                    and get(values, "bullmq_scheduler_lateness_seconds", **labels) is not None
+                )
+
+            wait_until(lambda: says(1.0), what="it is late", seconds=15)
+            values = scrape(url)
+            assert get(values, "oxherd_issue_affected_count", **issue) == 1
+            assert (get(values, "bullmq_scheduler_lateness_seconds", **labels) or 0) > 1
+            status = httpx.get(f"{url}/status.json").json()
+            (queue,) = status["queues"]["queues"]
+            (scheduler,) = queue["job_schedulers"]["schedulers"]
+            assert scheduler["lateness"] > 1
+            assert "told: report" in httpx.get(url, headers={"accept": "text/html"}).text
+            library.start_worker("told")
+            wait_until(lambda: says(0.0), what="it has caught up", seconds=15)
+        finally:
+            assert exporter.stop()
