@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from math import inf
+from typing import Final, NamedTuple
 
 from exporter.snapshot import (
     Histogram,
@@ -17,6 +18,8 @@ from exporter.snapshot import (
     Scheduler,
 )
 from service.load_factor import load_factor
+
+_SILENT_INTERVALS: Final = 2.0
 
 
 def waiting_jobs(jobs: JobCounts) -> int | None:
@@ -58,6 +61,14 @@ def scheduler_lateness(scheduler: Scheduler, now: float) -> float | None:
     A worker that takes its job adds the next at once, and that is the next run then.
     """
     return None if scheduler.job == "over" else max(0.0, now - scheduler.next_run)
+
+
+def silent_at(scheduler: Scheduler, held_at: float = 0.0) -> float:
+    """Unix s at which a scheduler with an interval has not run for two of them, a pause until `held_at` left
+    out; inf where it is not known."""
+    if scheduler.every is None or scheduler.quiet_since is None:
+        return inf
+    return max(scheduler.quiet_since, held_at) + _SILENT_INTERVALS * scheduler.every
 
 
 def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from service.outcome import Failed, Ok, Outcome
@@ -330,7 +330,8 @@ class QueueSchedulers(NamedTuple):
 
     `held_at`, `limited_at`: when the queue was last seen paused, and at its rate limit or its global
     concurrency; 0: never. `duplicates`: the ids of schedulers that add the same jobs. `published`: those that
-    have series of their own.
+    have series of their own. `missing`: those whose next job is gone. `silent_at`:
+    the first moment at which one has not run for two of its intervals.
     """
 
     schedulers: tuple[Scheduler, ...]
@@ -340,6 +341,8 @@ class QueueSchedulers(NamedTuple):
     limited_at: float = 0.0
     duplicates: tuple[tuple[str, ...], ...] = ()
     published: tuple[Scheduler, ...] = ()
+    missing: tuple[Scheduler, ...] = ()
+    silent_at: float = inf
 
 
 @dataclass(frozen=True, slots=True)

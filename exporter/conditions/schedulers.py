@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from exporter.conditions.finding import Finding, any_redis_cli, first_few, queue_label, worst_first
 from exporter.config.settings import HealthSettings
+from exporter.derived import silent_at
 from exporter.snapshot import BullMQState, QueueSchedulers, QueueState, Scheduler, Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, readable
-
-_INTERVALS: Final = 2.0  # without a run in so many of its own intervals a scheduler is late
 
 
 class _Late(NamedTuple):
@@ -59,28 +58,40 @@ def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | No
 
 
 def _late(state: BullMQState, limit: float) -> Iterator[_Late]:
-    for queue in state.queues:
-        schedulers = state.schedulers.get(queue.id)
-        if schedulers is None or queue.paused:
+    for queue, schedulers in _of_queues(state):
+        if queue.paused:
             continue
         limited = schedulers.now - schedulers.limited_at <= limit
-        for scheduler in schedulers.schedulers:
-            if scheduler.job in ("gone", "over"):
-                continue
-            seconds = schedulers.now - max(scheduler.next_run, schedulers.held_at)
-            moved = False
-            if seconds <= 0:
-                seconds, moved = _overdue(scheduler, schedulers), True
+        for scheduler, seconds, moved in _due(schedulers):
             if seconds > (max(limit, _interval(scheduler)) if limited else limit):
                 yield _Late(_subject(queue, scheduler, state), queue, scheduler, seconds, moved)
 
 
-def _overdue(scheduler: Scheduler, schedulers: QueueSchedulers) -> float:
-    """Seconds since the end of the interval in which it should have run; 0 before the end of two."""
-    if scheduler.every is None or scheduler.quiet_since is None:
-        return 0.0
-    quiet = schedulers.now - max(scheduler.quiet_since, schedulers.held_at)
-    return quiet - scheduler.every if quiet > _INTERVALS * scheduler.every else 0.0
+def _due(schedulers: QueueSchedulers) -> Iterator[tuple[Scheduler, float, bool]]:
+    """Those that should have run: for how many s, and whether the next run is ahead all the same.
+
+    They are in the order of their next runs: of thousands, few are looked at.
+    """
+    now, held_at = schedulers.now, schedulers.held_at
+    for scheduler in schedulers.schedulers:
+        if scheduler.next_run >= now:
+            break
+        if scheduler.job not in ("gone", "over"):
+            yield scheduler, now - max(scheduler.next_run, held_at), False
+    for scheduler in schedulers.schedulers if now > schedulers.silent_at else ():
+        ahead = scheduler.next_run >= now and scheduler.job not in ("gone", "over")
+        if ahead and now > silent_at(scheduler, held_at):
+            quiet = now - max(scheduler.quiet_since or 0.0, held_at)
+            yield scheduler, quiet - (scheduler.every or 0.0), True
+
+
+def _of_queues(state: BullMQState) -> Iterator[tuple[QueueState, QueueSchedulers]]:
+    """The queues that are read and have schedulers."""
+    if state.schedulers:
+        for queue in state.queues:
+            schedulers = state.schedulers.get(queue.id)
+            if schedulers is not None:
+                yield queue, schedulers
 
 
 def _interval(scheduler: Scheduler) -> float:
@@ -123,12 +134,9 @@ def scheduler_without_next(snapshot: Snapshot, settings: HealthSettings) -> Find
     limit = settings.thresholds.scheduler_missing_seconds
     gone: dict[str, float] = {}
     first: Scheduler | None = None
-    for queue in state.queues:
-        schedulers = state.schedulers.get(queue.id)
-        for scheduler in schedulers.schedulers if schedulers else ():
-            if scheduler.job != "gone" or scheduler.missing_since is None or schedulers is None:
-                continue
-            seconds = schedulers.now - scheduler.missing_since
+    for queue, schedulers in _of_queues(state):
+        for scheduler in schedulers.missing:
+            seconds = schedulers.now - (scheduler.missing_since or schedulers.now)
             if seconds > limit:
                 gone[_subject(queue, scheduler, state)] = seconds
                 first = first or scheduler
@@ -156,9 +164,8 @@ def scheduler_duplicate(snapshot: Snapshot, _: HealthSettings) -> Finding | None
     groups: dict[str, float] = {}
     texts: list[str | Message] = []
     first: Scheduler | None = None
-    for queue in state.queues:
-        schedulers = state.schedulers.get(queue.id)
-        if schedulers is None or not schedulers.duplicates:
+    for queue, schedulers in _of_queues(state):
+        if not schedulers.duplicates:
             continue
         by_id = {scheduler.id: scheduler for scheduler in schedulers.schedulers}
         for ids in schedulers.duplicates:

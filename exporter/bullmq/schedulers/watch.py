@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
+from operator import attrgetter
 from typing import Final
 
 from exporter.bullmq.counts import Counts
@@ -16,6 +18,7 @@ from exporter.bullmq.schedulers.memory import (
 )
 from exporter.bullmq.schedulers.round import Look, Round
 from exporter.config.settings import SchedulerSettings
+from exporter.derived import silent_at
 from exporter.redis.deployment import Deployment
 from exporter.snapshot import QueueId, QueueSchedulers
 from service.clock import Deadline, monotonic
@@ -67,11 +70,11 @@ class SchedulerWatch:
     def schedulers(self) -> dict[QueueId, QueueSchedulers]:
         """The queues that have schedulers and were read lately, at the time of their nodes."""
         oldest = monotonic() - _STALE_ROUNDS * (self._pause + _ROUND_SECONDS)
-        return {
-            queue: known.result._replace(now=self._deployment.now(known.address))
-            for queue, known in self._queues.items()
-            if known.at >= oldest
+        fresh = {queue: known for queue, known in self._queues.items() if known.at >= oldest}
+        now = {
+            address: self._deployment.now(address) for address in {each.address for each in fresh.values()}
         }
+        return {queue: known.result._replace(now=now[known.address]) for queue, known in fresh.items()}
 
     def problems(self) -> tuple[str, ...]:
         """Sentences about what could not be read, or was not for its number."""
@@ -103,7 +106,8 @@ class SchedulerWatch:
         self, look: Look, state: Counts, size: int, before: QueueSchedulers | None
     ) -> QueueSchedulers:
         at, memories = look.at, look.memories
-        schedulers = tuple(scheduler(each, memories[each.member.text], at) for each in look.sightings)
+        known = (scheduler(each, memories[each.member.text], at) for each in look.sightings)
+        schedulers = tuple(sorted(known, key=attrgetter("next_run")))
         unread = max(0, size - len(schedulers))
         # Those that run next are others each minute: of a queue that is read in part, none has series.
         most = 0 if unread else self._settings.series_per_queue
@@ -117,6 +121,8 @@ class SchedulerWatch:
                 lookalikes(look.sightings, changed=self._settings.changed_repeatables), memories
             ),
             published=tuple(sorted(schedulers)[:most]),
+            missing=tuple(each for each in schedulers if each.job == "gone"),
+            silent_at=min(map(silent_at, schedulers), default=inf),
         )
 
 

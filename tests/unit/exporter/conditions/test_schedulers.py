@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
 
 from exporter.conditions.finding import Finding
 from exporter.config.settings import HealthSettings
+from exporter.derived import silent_at
 from exporter.health import RULES
 from exporter.snapshot import (
     BullMQState,
@@ -48,7 +50,12 @@ def found(
     settings: HealthSettings = DEFAULTS,
     **state: Any,
 ) -> Finding | None:
-    read = QueueSchedulers(schedulers, NOW)._replace(**state)
+    read = QueueSchedulers(
+        tuple(sorted(schedulers, key=lambda each: each.next_run)),
+        NOW,
+        missing=tuple(each for each in schedulers if each.job == "gone"),
+        silent_at=min(map(silent_at, schedulers), default=inf),
+    )._replace(**state)
     snapshot = Snapshot(NOW, bullmq=Ok(BullMQState((queue,), schedulers={queue.id: read})))
     return RULES[rule](snapshot, settings)
 
