@@ -71,9 +71,8 @@ class SchedulerWatch:
         """The queues that have schedulers and were read lately, at the time of their nodes."""
         oldest = monotonic() - _STALE_ROUNDS * (self._pause + _ROUND_SECONDS)
         fresh = {queue: known for queue, known in self._queues.items() if known.at >= oldest}
-        now = {
-            address: self._deployment.now(address) for address in {each.address for each in fresh.values()}
-        }
+        addresses = {known.address for known in fresh.values()}
+        now = {address: self._deployment.now(address) for address in addresses}
         return {queue: known.result._replace(now=now[known.address]) for queue, known in fresh.items()}
 
     def problems(self) -> tuple[str, ...]:

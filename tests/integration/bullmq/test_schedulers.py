@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from exporter.commands.view_source import LocalSource
 from exporter.config.settings import ExporterSettings
+from exporter.configuration import read_exporter_settings
 from exporter.run import Exporter
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
@@ -166,3 +168,12 @@ def test_the_whole_exporter_tells_of_one_that_is_late(server: RedisServer) -> No
             wait_until(lambda: says(0.0), what="it has caught up", seconds=15)
         finally:
             assert exporter.stop()
+
+
+def test_a_command_without_an_exporter_reads_them_too(server: RedisServer) -> None:
+    with BullMQ(6, url=server.url) as library:
+        library.upsert_scheduler("local", "report", pattern="0 3 * * *")
+    loaded = read_exporter_settings({"REDIS_URL": server.url, "BULLMQ_QUEUES": "local"})
+    with LocalSource(loaded) as source:
+        (queue,) = source.view()["queues"]["queues"]
+    assert [each["pattern"] for each in queue["job_schedulers"]["schedulers"]] == ["0 3 * * *"]

@@ -142,6 +142,9 @@ def test_a_pause_is_no_silence() -> None:
     quiet = MINUTELY._replace(quiet_since=NOW - 9000)
     assert late(quiet)
     assert not late(quiet, held_at=NOW - 100)
+    hourly = quiet._replace(every=3600.0)
+    assert not late(hourly, held_at=NOW - 7200)
+    assert late(hourly, held_at=NOW - 7201) == {"mail: report": 3601}
 
 
 def test_the_worst_first() -> None:
