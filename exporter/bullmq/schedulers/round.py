@@ -177,7 +177,10 @@ class Round:
         if checked is None:
             return None
         options = yield from _options(queue, checked, before)
-        if not (state.jobs.waiting or state.jobs.prioritized or state.jobs.active):
+        own = self._known.own.get(queue)
+        in_groups = own is not None and own.groups  # BullMQ Pro's, whose jobs are not counted
+        jobs = state.jobs
+        if jobs.waiting == 0 and jobs.prioritized == 0 and jobs.active == 0 and not in_groups:
             checked = yield from _lost(queue, checked, before, options)
         memories: dict[str, Remembered] = {}
         for each in checked:

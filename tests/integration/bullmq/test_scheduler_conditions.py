@@ -98,6 +98,33 @@ def test_a_pause_is_no_lateness(
         time.sleep(0.2)
 
 
+@pytest.mark.parametrize("made", ["bullmq 5", "bullmq 6", "python"], indirect=True)
+def test_at_the_global_concurrency_a_run_waits_its_turn(
+    made: Made, server: RedisServer, watch: WatchOf, workers: Callable[..., int]
+) -> None:
+    """Until the next run: then it is late, as the limit lets fewer jobs run than are scheduled."""
+    queue = named(made, "limited")
+    made[1].set_global_concurrency(queue, 1)
+    workers(queue, hold=True)
+    made[1].add(queue, "long")
+    made[1].wait_for_counts(queue, {"active": 1})
+    schedule(made, queue, "hourly", every=HOUR_MS)  # its first run is at once
+    monitor = watch(server)
+
+    def waits() -> bool:
+        assert conditions(monitor, queue) == {}
+        schedulers = monitor.collect().schedulers[QueueId("bull", queue)]
+        return schedulers.now - schedulers.schedulers[0].next_run > 2.5
+
+    wait_until(waits, what="its run is 2.5 s in the past", seconds=12)
+    schedule(made, queue, "often", every=1500)
+    late = until(monitor, queue, {"scheduler_late"})["scheduler_late"]
+    assert "hourly" not in late
+    made[1].set_global_concurrency(queue, 3)
+    workers(queue)
+    until(monitor, queue, set())
+
+
 def remove_next_job(made: Made, queue: str, server: RedisServer) -> None:
     """As people do it: by the library where it lets them, else as an eviction does, which deletes the job."""
     library, driver = made

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from exporter.bullmq.discover import Discovery
+from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.schedulers import round as round_of_requests
 from exporter.bullmq.schedulers import watch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import QueueId, QueueSchedulers
+from exporter.snapshot import OwnCounts, QueueId, QueueSchedulers
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from tests.support.key_servers import CACHE, HALVES, DeploymentOf, Keys
@@ -31,6 +32,8 @@ class Repeating:
         self.without_job = False
         self.refused: frozenset[str] = frozenset()
         self.paused: bytes | None = None
+        self.due = 1
+        self.lengths: dict[str, Reply] = {}
 
     def __call__(self, command: tuple[str, ...]) -> Reply:
         verb, key, *rest = (*command, "")
@@ -54,9 +57,9 @@ class Repeating:
         if verb == "HSTRLEN":
             return 30
         if verb == "ZCOUNT":
-            return 1
+            return self.due
         if verb in ("LLEN", "ZCARD"):
-            return 0
+            return self.lengths.get(key, 0)
         return self.keys(command)
 
 
@@ -228,3 +231,32 @@ def test_half_a_cluster_that_is_down(
     assert schedulers.problems() == (
         f"schedulers of 1 queues are not read: {{mail}}: {first}: no answer in time",
     )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "job"),
+    [
+        ({}, "gone"),
+        ({"bull:mail:wait": 1}, "pending"),
+        ({"bull:mail:active": 1}, "pending"),
+        ({"bull:mail:prioritized": 1}, "pending"),
+        ({"bull:mail:prioritized": ReplyError("WRONGTYPE no set")}, "pending"),
+    ],
+)
+def test_a_job_in_no_list_is_gone_where_no_other_job_hides_it(
+    lengths: dict[str, Reply], job: str, cache: Keys, world: World, watching: WatchWith
+) -> None:
+    server = serve(world, cache, mail=1)
+    server.due, server.lengths = 0, lengths
+    assert [each.job for each in read(watching(["mail"]))[MAIL].schedulers] == [job]
+
+
+def test_a_job_may_be_in_a_group(
+    cache: Keys, world: World, watching: WatchWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(world, cache, mail=1)
+    server.due = 0
+    schedulers = watching(["mail"])
+    known = KnownQueues((MAIL,), own={MAIL: OwnCounts(None, None, None, groups=3)})
+    monkeypatch.setattr(schedulers, "_discovery", SimpleNamespace(known=lambda: known))
+    assert [each.job for each in read(schedulers)[MAIL].schedulers] == ["pending"]
