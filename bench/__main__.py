@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from bench import events, page, scrape
+from bench import conditions, events, page, scrape
 
-sys.exit(max([scrape.main(), events.main(), page.main()]))
+sys.exit(max([scrape.main(), events.main(), page.main(), conditions.main()]))

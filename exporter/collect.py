@@ -15,13 +15,14 @@ from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
+from exporter.bullmq.work import WorkHistory
 from exporter.config.settings import ExporterSettings
 from exporter.host.collect import HostSource, collect_process
 from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.redis.watch import FailoverWatcher
-from exporter.snapshot import Snapshot
+from exporter.snapshot import BullMQState, Snapshot
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
@@ -44,14 +45,21 @@ class Parts:
     bull: BullFollower | None = None
     probers: Probers | None = None
     schedulers: SchedulerWatch | None = None
+    work: WorkHistory | None = None
 
 
 def _bullmq(parts: Parts) -> SourceReader:
     source = BullMQSource(
         parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower, parts.schedulers
     )
-    bull = parts.bull
-    return source.collect if bull is None else lambda deadline: bull.extend(source.collect(deadline))
+    bull, work = parts.bull, parts.work
+
+    def collect(deadline: Deadline) -> BullMQState:
+        state = source.collect(deadline)
+        state = state if bull is None else bull.extend(state)
+        return state if work is None else work.extend(monotonic(), state)
+
+    return collect
 
 
 SOURCES: Final[Mapping[str, Callable[[Parts], SourceReader | None]]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import host, queues, redis, redis_data, schedulers
+from exporter.conditions import host, jobs, queues, redis, redis_data, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Snapshot
@@ -101,6 +101,16 @@ RULES: Final[Mapping[str, Rule]] = {
     "clock_offset_high": redis.clock_offset_high,
     "host_load_high": host.host_load_high,
     "process_memory_high": host.process_memory_high,
+    "queue_standing_still": work.queue_standing_still,
+    "queue_wait_high": work.queue_wait_high,
+    "delayed_overdue": work.delayed_overdue,
+    "active_without_lock": jobs.active_without_lock,
+    "active_too_long": jobs.active_too_long,
+    "jobs_stalled": jobs.jobs_stalled,
+    "failures_rising": jobs.failures_rising,
+    "paused_long": work.paused_long,
+    "queue_without_workers": work.queue_without_workers,
+    "no_queue_found": work.no_queue_found,
     "failed_jobs_high": queues.failed_jobs_high,
     "scheduler_late": schedulers.scheduler_late,
     "scheduler_without_next": schedulers.scheduler_without_next,

@@ -17,6 +17,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
+from exporter.bullmq.work import WorkHistory
 from exporter.collect import Collector, Parts, make_sources
 from exporter.config.settings import BullMQSettings, ExporterSettings
 from exporter.history import History, Point
@@ -59,7 +60,8 @@ class Exporter:
         probers = Probers(settings.probes, switch.gated) if settings.probes else None
         self._bull = bull = BullFollower(self._deployment, settings.bullmq) if follower else None
         schedulers = _scheduler_watch(self._deployment, discovery, settings.bullmq)
-        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers)
+        work = WorkHistory()
+        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work)
         collector = Collector(make_sources(parts))
         self._history = History()
         self._peer_poller = PeerPoller(settings.api)

@@ -213,6 +213,7 @@ class QueueState(NamedTuple):
     odd: tuple[str, ...] = ()
     measured_concurrency: float | None = None  # most active jobs per worker while jobs waited: at least that
     version: str = ""
+    longest_overdue: float | None = None  # seconds since the first delayed job is due
 
 
 class Histogram(NamedTuple):
@@ -285,6 +286,26 @@ class Rates(NamedTuple):
     lost_last_hour: int
     wait_average: float | None = None
     processing_average: float | None = None
+    completed_last_hour: int = 0
+    stalled_last_hour: int = 0
+
+
+class Work(NamedTuple):
+    """For how many seconds a queue stands still (jobs could be taken, nothing holds them back, none was
+    started), has no worker, is paused, and has a delayed job due while others are started or workers are
+    idle. None: it is not so, or not known to be."""
+
+    standing: float | None = None
+    without_workers: float | None = None
+    paused: float | None = None
+    overdue: float | None = None
+
+
+class Unlocked(NamedTuple):
+    """Active jobs whose lock is gone, and for how many seconds that is known of the first."""
+
+    jobs: int
+    seconds: float
 
 
 class OwnCounts(NamedTuple):
@@ -349,13 +370,15 @@ class QueueSchedulers(NamedTuple):
 class Search:
     """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
     are those of the last whole search, `passed_over` has the candidates that are no queues, and why;
-    `refused` those that Redis does not let us read, and which may be queues."""
+    `refused` those that Redis does not let us read, and which may be queues;
+    `missing` are names of the settings that no queue has."""
 
     prefixes: tuple[str, ...] = ()
     keys: int | None = None
     ended_at: float | None = None
     passed_over: Mapping[QueueId, str] = field(default_factory=dict)
     refused: Mapping[QueueId, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -376,6 +399,15 @@ class BullMQState:
     own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
     search: Search = Search()
     unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
+    work: Mapping[QueueId, Work] | None = None  # of queues that do not just work; None: nobody remembers
+    watched_seconds: float = 0.0  # for which `work` can know something
+    unlocked: Mapping[QueueId, Unlocked] = field(default_factory=dict)
+
+    @cached_property
+    def by_id(self) -> Mapping[QueueId, QueueState]:
+        """The queues that could be read."""
+        return {queue.id: queue for queue in self.queues}
+
     schedulers: Mapping[QueueId, QueueSchedulers] = field(default_factory=dict)  # of queues that have some
 
     @cached_property

@@ -11,6 +11,7 @@ from exporter.bullmq.concurrency import ConcurrencyHistory
 from exporter.bullmq.counts import (
     MOVED,
     TAIL_REPLIES,
+    Ages,
     Counts,
     Plan,
     age_reply_count,
@@ -22,6 +23,7 @@ from exporter.bullmq.counts import (
     with_tails,
 )
 from exporter.bullmq.discover import Discovery, KnownQueues
+from exporter.bullmq.locks import ActiveLocks
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.search.workers import StartsWithoutWorkers
@@ -35,6 +37,7 @@ from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
 _POOL: Final = "bullmq"
+_NO_AGES: Final = Ages()
 _NO_OWNER: Final = Failed("unreachable", "no node owns its slot")
 
 
@@ -55,6 +58,7 @@ class BullMQSource:
         self._discovery = discovery
         self._settings = settings
         self._concurrency = ConcurrencyHistory()
+        self._locks = ActiveLocks(deployment, _POOL)
         self._slot_map: SlotMap | None = None
         self._plans: dict[QueueId, Plan] = {}
         self._starts = StartsWithoutWorkers()
@@ -88,7 +92,7 @@ class BullMQSource:
                 queue,
                 queue_counts,
                 known,
-                *ages_by_queue.get(queue, (None, None)),
+                ages_by_queue.get(queue, _NO_AGES),
             )
             for queue, queue_counts in counts.items()
         ]
@@ -108,6 +112,7 @@ class BullMQSource:
             own=known.own,
             search=known.search,
             unfollowed=self._follower.unfollowed() if self._follower else {},
+            unlocked=self._locks.look(states, slot_map, deadline, monotonic()),
             schedulers=self._schedulers.schedulers() if self._schedulers else {},
         )
 
@@ -226,8 +231,8 @@ class BullMQSource:
 
     def _ages(
         self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline
-    ) -> dict[QueueId, tuple[float | None, float | None]]:
-        """Seconds of waiting and of running; a queue whose node does not answer this time has none."""
+    ) -> dict[QueueId, Ages]:
+        """How long jobs wait, run and are due; a queue whose node does not answer this time has none."""
         queues = [queue for queue, queue_counts in counts.items() if age_reply_count(queue_counts)]
         owned, _ = slot_map.by_owner(queues)
         requests = {
@@ -257,8 +262,7 @@ class BullMQSource:
         queue: QueueId,
         queue_counts: Counts,
         known: KnownQueues,
-        oldest: float | None,
-        longest: float | None,
+        seconds: Ages,
     ) -> QueueState:
         capacity, concurrency = self._worker_settings[queue]
         return QueueState(
@@ -272,8 +276,9 @@ class BullMQSource:
             workers=None if known.workers is None else known.workers.get(queue),
             concurrency_limit=queue_counts.concurrency_limit,
             rate_limit_ttl=queue_counts.rate_limit_ttl,
-            oldest_waiting=oldest,
-            longest_active=longest,
+            oldest_waiting=seconds.oldest,
+            longest_active=seconds.longest,
+            longest_overdue=seconds.late,
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
             library=known.libraries.get(queue, "bullmq"),

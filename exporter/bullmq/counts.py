@@ -318,37 +318,52 @@ def _bulks(*arguments: Argument) -> bytes:
 
 _JOB: Final = b"$5\r\nHMGET\r\n$%d\r\n%b\r\n"
 _GET_LONGEST: Final = b"*3\r\n" + _JOB + _bulks("processedOn")
+_GET_FIRST_DUE: Final = b"*5\r\n$6\r\nZRANGE\r\n$%d\r\n%b\r\n" + _bulks(0, 0, "WITHSCORES")
 # The number of attempts: atm since v5, attemptsMade before.
 _GET_OLDEST: Final = b"*7\r\n" + _JOB + _bulks("timestamp", "processedOn", "opts", "atm", "attemptsMade")
 
 
 def pack_ages(jobs: Iterable[tuple[Plan, Counts]]) -> Request:
-    """The commands for the jobs that wait and run longest, queue by queue."""
-    parts = []
+    """The commands for the jobs that wait, run and are due longest, queue by queue."""
+    parts, replies = [], 0
     for plan, counts in jobs:
+        replies += age_reply_count(counts)
         for job in counts.oldest:
             key = plan.base + job
             parts.append(_GET_OLDEST % (len(key), key))
         if counts.longest is not None:
             key = plan.base + counts.longest
             parts.append(_GET_LONGEST % (len(key), key))
-    return Request(b"".join(parts), len(parts))
+        if counts.delayed_overdue:
+            key = plan.base + b"delayed"
+            parts.append(_GET_FIRST_DUE % (len(key), key))
+    return Request(b"".join(parts), replies)
 
 
 def age_reply_count(counts: Counts) -> int:
     """Number of replies to `pack_ages` for this queue."""
-    return len(counts.oldest) + (counts.longest is not None)
+    return len(counts.oldest) + (counts.longest is not None) + bool(counts.delayed_overdue)
 
 
-def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> tuple[float | None, float | None]:
-    """Seconds that the oldest waiting job waits and the longest active job runs; None without such a job.
+class Ages(NamedTuple):
+    """Seconds that the oldest waiting job waits, the longest active one runs, and the first delayed one is
+    due; None without such a job."""
+
+    oldest: float | None = None
+    longest: float | None = None
+    late: float | None = None
+
+
+def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> Ages:
+    """The ages from the replies to `pack_ages`.
 
     A job that was taken in the meantime may have no hash any more, and then has no age.
     """
     waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
     since = [moment for moment in waits if moment is not None and isfinite(moment)]
-    started = _started(replies[-1]) if counts.longest is not None else None
-    return _age(min(since) if since else None, now_ms), _age(started, now_ms)
+    started = _started(replies[len(counts.oldest)]) if counts.longest is not None else None
+    late = _age(_first_due(replies[-1]), now_ms) if counts.delayed_overdue else None
+    return Ages(_age(min(since) if since else None, now_ms), _age(started, now_ms), late)
 
 
 def _waiting_since(reply: Reply) -> float | None:
@@ -384,6 +399,16 @@ def _started(reply: Reply) -> float | None:
     except (TypeError, ValueError, IndexError):
         return None
     return started if isfinite(started) else None
+
+
+def _first_due(reply: Reply) -> float | None:
+    """Unix ms at which the first delayed job is due."""
+    try:
+        _, score = cast("Any", reply)
+        due = float(score) / DELAYED_FACTOR
+    except (TypeError, ValueError):  # an error, or all were promoted meanwhile
+        return None
+    return due if isfinite(due) else None
 
 
 def _age(since_ms: float | None, now_ms: int) -> float | None:

@@ -322,6 +322,7 @@ class Discovery:
             elsewhere=self._census.elsewhere() & listed,
             search=replace(
                 self._searched,
+                missing=tuple(missing),
                 passed_over={
                     queue: why for queue, why in self._registry.passed_over().items() if queue not in unread
                 },

@@ -111,6 +111,11 @@ def _meanings(prefix: str, plain: str) -> tuple[QueueId, ...]:
     return tuple(QueueId(prefix, name) for name in (decoded, plain) if name)
 
 
+def connection_name(queue: QueueId) -> str:
+    """How the names of the connections of a queue's workers begin, but for Python's."""
+    return f"{queue.prefix}:{base64.b64encode(queue.name.encode('utf-8', 'surrogateescape')).decode()}"
+
+
 def is_python_name(client_name: str, queue: QueueId) -> bool:
     """Whether a worker's connection has the queue's name as Python writes it."""
     plain = f"{queue.prefix}:{queue.name}"

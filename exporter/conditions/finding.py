@@ -59,15 +59,22 @@ def any_redis_cli(snapshot: Snapshot) -> str:
     return redis_cli(any_node(snapshot))
 
 
-def queue_label(queue: QueueId, state: BullMQState) -> str:
-    """The name as the tables show it: with the prefix where there are several."""
-    return readable(":".join(queue) if state.several_prefixes else queue.name)
-
-
 def first_few(items: Sequence[str | Message]) -> tuple[str | Message, ...]:
     """The first few, and how many more."""
     more = len(items) - NAMED
     return (*items[:NAMED], Message("issue.more", count=more)) if more > 0 else tuple(items)
+
+
+def texts_of_worst(worst: Sequence[QueueId], text: Callable[[QueueId], Message]) -> tuple[str | Message, ...]:
+    """The texts of the first few queues, and how many more there are; no other text is made."""
+    return first_few([*map(text, worst[:NAMED]), *[""] * (len(worst) - NAMED)])
+
+
+def affected_queues(
+    worst: Sequence[QueueId], measured: Mapping[QueueId, float], state: BullMQState
+) -> tuple[Affected, ...]:
+    """The queues by their labels, in this order."""
+    return tuple([Affected(queue_label(queue, state), measured[queue]) for queue in worst])
 
 
 def and_more_nodes(measured: Message, more: int) -> Message:
@@ -85,3 +92,8 @@ def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
 def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:
     """Subjects that are affected or not, in their order: the value is 1."""
     return tuple(Affected(subject, 1.0) for subject in subjects)
+
+
+def queue_label(queue: QueueId, state: BullMQState) -> str:
+    """The name as the tables show it: with the prefix where there are several."""
+    return readable(":".join(queue) if state.several_prefixes else queue.name)

@@ -14,10 +14,8 @@ from exporter.conditions.finding import (
     any_redis_cli,
     each_once,
     first_few,
+    queue_label,
     worst_first,
-)
-from exporter.conditions.finding import (
-    queue_label as _label,
 )
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
@@ -46,8 +44,10 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
     else:
         unread = outcome.value.unread
-        affected = each_once([_label(queue, outcome.value) for queue in unread])
-        failures = [f"{_label(queue, outcome.value)}: {failed.message}" for queue, failed in unread.items()]
+        affected = each_once([queue_label(queue, outcome.value) for queue in unread])
+        failures = [
+            f"{queue_label(queue, outcome.value)}: {failed.message}" for queue, failed in unread.items()
+        ]
         contexts = [
             Context(failed.kind, failed.message, any_node(snapshot), key=readable(base(queue)))
             for queue, failed in unread.items()
@@ -84,7 +84,7 @@ def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None
     odd = [queue for queue in (state.queues if state else ()) if queue.odd]
     if state is None or not odd:
         return None
-    failures = [f"{_label(queue.id, state)}: {readable('; '.join(queue.odd))}" for queue in odd]
+    failures = [f"{queue_label(queue.id, state)}: {readable('; '.join(queue.odd))}" for queue in odd]
     worst = odd[0].odd[0]
     keys = readable(base(odd[0].id))
     if worst.startswith(("concurrency", "rate limit")):
@@ -107,7 +107,7 @@ def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None
         Message("issue.text", text=first_few(failures)),
         Message("issue.queue_partly_unread.threshold"),
         recommendation,
-        worst_first({_label(queue.id, state): float(len(queue.odd)) for queue in odd}),
+        worst_first({queue_label(queue.id, state): float(len(queue.odd)) for queue in odd}),
     )
 
 
@@ -143,7 +143,10 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
         "bullmq",
         Message("issue.failed_jobs_high.title"),
         Message(
-            "issue.failed_jobs_high.measured", count=total, failed=failed[worst], queue=_label(worst, state)
+            "issue.failed_jobs_high.measured",
+            count=total,
+            failed=failed[worst],
+            queue=queue_label(worst, state),
         ),
         Message("issue.failed_jobs_high.threshold", limit=settings.thresholds.failed_jobs),
         Message(
@@ -151,7 +154,7 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
             job_command=f"{any_redis_cli(snapshot)} -c zrevrange {quote(keys + 'failed')} 0 0",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        worst_first({_label(queue, state): float(jobs) for queue, jobs in failed.items() if jobs}),
+        worst_first({queue_label(queue, state): float(jobs) for queue, jobs in failed.items() if jobs}),
     )
 
 
@@ -168,11 +171,11 @@ def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
             "issue.events_lost.measured",
             count=sum(lost.values()),
             lost=lost[worst],
-            queue=_label(worst, state),
+            queue=queue_label(worst, state),
         ),
         Message("issue.text", text="0"),
         _advice_for_lost_events(worst, state),
-        worst_first({_label(queue, state): float(events) for queue, events in lost.items() if events}),
+        worst_first({queue_label(queue, state): float(events) for queue, events in lost.items() if events}),
     )
 
 
@@ -181,7 +184,9 @@ def _advice_for_lost_events(queue: QueueId, state: BullMQState) -> Message:
     events = (state.events or {}).get(queue)
     if events is not None and events.passed_over:
         return Message(
-            "issue.events_lost.recommendation_large", queue=_label(queue, state), reason=events.passed_over
+            "issue.events_lost.recommendation_large",
+            queue=queue_label(queue, state),
+            reason=events.passed_over,
         )
     rate = events.peak_rate if events else 0.0
     kept = DEFAULT_LENGTH if events is None or events.max_length is None else events.max_length
@@ -205,7 +210,7 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.unfollowed:
         return None
-    failures = [f"{_label(queue, state)}: {why}" for queue, why in state.unfollowed.items()]
+    failures = [f"{queue_label(queue, state)}: {why}" for queue, why in state.unfollowed.items()]
     queue, why = next(iter(state.unfollowed.items()))
     if "NOPERM" in why:
         recommendation = Message(
@@ -222,5 +227,5 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=first_few(failures)),
         Message("issue.events_unreadable.threshold"),
         recommendation,
-        each_once([_label(queue, state) for queue in state.unfollowed]),
+        each_once([queue_label(queue, state) for queue in state.unfollowed]),
     )

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from exporter.conditions.finding import Finding, any_redis_cli, first_few, queue_label, worst_first
-from exporter.config.settings import HealthSettings
+from exporter.conditions.queue_limits import queue_limits
+from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.derived import silent_at
 from exporter.snapshot import BullMQState, QueueSchedulers, QueueState, Scheduler, Snapshot
 from service.i18n import Message
@@ -21,20 +22,21 @@ from service.units import duration, readable
 
 
 class _Late(NamedTuple):
-    """A scheduler that is late: for how many s, and whether its next run is ahead all the same."""
+    """A scheduler that is late: for how many s, and whether its next run is ahead all the same; `limit` is
+    its queue's threshold."""
 
     subject: str
     queue: QueueState
     scheduler: Scheduler
     seconds: float
     moved: bool
+    limit: float
 
 
 def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     """Its next run is in the past, or it has not run for two of its intervals and the next is ahead."""
     state = value_or_none(snapshot.bullmq)
-    limit = settings.thresholds.scheduler_late_seconds
-    late = sorted(_late(state, limit), key=lambda each: -each.seconds) if state else []
+    late = sorted(_late(state, settings), key=lambda each: -each.seconds) if state else []
     if not late:
         return None
     worst = late[0]
@@ -51,20 +53,21 @@ def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | No
                 ]
             ),
         ),
-        Message("issue.scheduler_late.threshold", limit=duration(limit)),
+        Message("issue.scheduler_late.threshold", limit=duration(worst.limit)),
         _advice_for_late(worst, any_redis_cli(snapshot)),
         worst_first({each.subject: each.seconds for each in late}),
     )
 
 
-def _late(state: BullMQState, limit: float) -> Iterator[_Late]:
-    for queue, schedulers in _of_queues(state):
+def _late(state: BullMQState, settings: HealthSettings) -> Iterator[_Late]:
+    for queue, schedulers, limits in _of_queues(state, settings):
         if queue.paused:
             continue
+        limit = limits.scheduler_late_seconds
         limited = schedulers.now - schedulers.limited_at <= limit
         for scheduler, seconds, moved in _due(schedulers):
             if seconds > (max(limit, _interval(scheduler)) if limited else limit):
-                yield _Late(_subject(queue, scheduler, state), queue, scheduler, seconds, moved)
+                yield _Late(_subject(queue, scheduler, state), queue, scheduler, seconds, moved, limit)
 
 
 def _due(schedulers: QueueSchedulers) -> Iterator[tuple[Scheduler, float, bool]]:
@@ -85,13 +88,15 @@ def _due(schedulers: QueueSchedulers) -> Iterator[tuple[Scheduler, float, bool]]
             yield scheduler, quiet - (scheduler.every or 0.0), True
 
 
-def _of_queues(state: BullMQState) -> Iterator[tuple[QueueState, QueueSchedulers]]:
-    """The queues that are read and have schedulers."""
-    if state.schedulers:
-        for queue in state.queues:
-            schedulers = state.schedulers.get(queue.id)
-            if schedulers is not None:
-                yield queue, schedulers
+def _of_queues(
+    state: BullMQState, settings: HealthSettings
+) -> Iterator[tuple[QueueState, QueueSchedulers, WorkThresholds]]:
+    """The queues that are read and have schedulers, with their thresholds; not those that are excluded."""
+    of_queues = queue_limits(settings)
+    for name, schedulers in state.schedulers.items():
+        queue, limits = state.by_id.get(name), of_queues.of(name.name)
+        if queue is not None and limits is not None:
+            yield queue, schedulers, limits
 
 
 def _interval(scheduler: Scheduler) -> float:
@@ -131,13 +136,14 @@ def scheduler_without_next(snapshot: Snapshot, settings: HealthSettings) -> Find
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    limit = settings.thresholds.scheduler_missing_seconds
     gone: dict[str, float] = {}
     first: Scheduler | None = None
-    for queue, schedulers in _of_queues(state):
+    limit = 0.0
+    for queue, schedulers, limits in _of_queues(state, settings):
         for scheduler in schedulers.missing:
             seconds = schedulers.now - (scheduler.missing_since or schedulers.now)
-            if seconds > limit:
+            if seconds > limits.scheduler_missing_seconds:
+                limit = limit or limits.scheduler_missing_seconds
                 gone[_subject(queue, scheduler, state)] = seconds
                 first = first or scheduler
     if first is None:
@@ -156,7 +162,7 @@ def scheduler_without_next(snapshot: Snapshot, settings: HealthSettings) -> Find
     )
 
 
-def scheduler_duplicate(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+def scheduler_duplicate(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     """Schedulers of one queue that add the same jobs: each job runs twice."""
     state = value_or_none(snapshot.bullmq)
     if state is None:
@@ -164,7 +170,7 @@ def scheduler_duplicate(snapshot: Snapshot, _: HealthSettings) -> Finding | None
     groups: dict[str, float] = {}
     texts: list[str | Message] = []
     first: Scheduler | None = None
-    for queue, schedulers in _of_queues(state):
+    for queue, schedulers, _ in _of_queues(state, settings):
         if not schedulers.duplicates:
             continue
         by_id = {scheduler.id: scheduler for scheduler in schedulers.schedulers}

@@ -26,8 +26,8 @@ function queueNamed(name) {
 }
 
 // Version 1 promotes delayed jobs, and finds stalled ones, in an object of its own.
-async function scheduled(name, { stalledInterval = 30_000 }) {
-  if (version !== 1) return;
+async function scheduled(name, { stalledInterval = 30_000, scheduler: wanted = true }) {
+  if (version !== 1 || !wanted) return;
   const scheduler = new QueueScheduler(name, { connection, prefix, stalledInterval });
   scheduler.on("error", (error) => console.error(error.message));
   await scheduler.waitUntilReady();

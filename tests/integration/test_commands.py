@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def monitor(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def exporter(redis_cluster: LocalCluster) -> Iterator[str]:
-    """The URL of an exporter that watches the cluster."""
+    """The URL of an exporter that watches the cluster, which has a queue."""
+    redis_cluster.cli("hset", "bull:{done}:meta", "opts.maxLenEvents", "10000")
+    redis_cluster.cli("zadd", "bull:{done}:completed", "1", "1")
     settings = ExporterSettings.model_validate(
         {
             "listen": "127.0.0.1:0",
@@ -82,6 +85,10 @@ def test_without_an_exporter_it_looks_by_itself(redis_server: RedisServer, comma
 
 def test_exit_codes_alone(fresh_redis: RedisServer) -> None:
     own = {"REDIS_URL": fresh_redis.url}
+    fresh_redis.wait()
+    assert monitor("queues", "--local", **own).returncode == 1  # no queue was found
+    fresh_redis.cli("hset", "bull:done:meta", "opts.maxLenEvents", "10000")
+    fresh_redis.cli("zadd", "bull:done:completed", "1", "1")
     assert monitor("redis", "--local", **own).returncode == 0
     fresh_redis.cli("config", "set", "maxmemory", "1mb")
     fresh_redis.cli("config", "set", "maxmemory-policy", "noeviction")
@@ -92,6 +99,17 @@ def test_exit_codes_alone(fresh_redis: RedisServer) -> None:
     for command in COMMANDS:
         assert monitor(command, "--local", **own).returncode == 2
     assert "down" in monitor("redis", "--local", **own).stdout
+
+
+def test_one_look_at_a_queue_that_nobody_works_on(fresh_redis: RedisServer) -> None:
+    fresh_redis.wait()
+    fresh_redis.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "10000")
+    fresh_redis.cli("lpush", "bull:mail:wait", "1")
+    own = {"REDIS_URL": fresh_redis.url}
+    for age, code in ((300, 0), (700, 2)):
+        fresh_redis.cli("hset", "bull:mail:1", "timestamp", str(int((time.time() - age) * 1000)))
+        done = monitor("queues", "--local", **own)
+        assert (done.returncode, "Jobs wait and nothing takes them" in done.stdout) == (code, code == 2)
 
 
 def test_an_exporter_that_is_asked_for_by_name_must_be_there(redis_server: RedisServer) -> None:

@@ -9,13 +9,14 @@ from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
+from exporter.bullmq.work import WorkHistory
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Scheduler
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
-from service.clock import Deadline
+from service.clock import Deadline, monotonic
 
 
 class Watch:
@@ -28,6 +29,7 @@ class Watch:
         self.bull = BullFollower(self.deployment, bullmq)
         self.schedulers = SchedulerWatch(self.deployment, self.discovery, bullmq.schedulers)
         self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower, self.schedulers)
+        self.work = WorkHistory()
 
     def read_all(self, seconds: float = 20) -> BullMQState:
         """Discover queues and workers, then collect."""
@@ -35,7 +37,8 @@ class Watch:
         return self.collect(seconds)
 
     def collect(self, seconds: float = 20) -> BullMQState:
-        return self.bull.extend(self.source.collect(Deadline.after(seconds)))
+        state = self.bull.extend(self.source.collect(Deadline.after(seconds)))
+        return self.work.extend(monotonic(), state)
 
     def read_schedulers(self, name: str, prefix: str = "bull") -> dict[str, Scheduler]:
         """One round of the watch of schedulers; a queue's, by their ids."""

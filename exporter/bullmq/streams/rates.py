@@ -33,6 +33,8 @@ class _Totals(NamedTuple):
     at: float
     failed: int
     lost: int
+    completed: int
+    stalled: int
 
 
 @dataclass
@@ -82,7 +84,8 @@ class RateHistory:
         while len(history.window) > 1 and history.window[1].at <= at - WINDOW:
             history.window.popleft()
         if not history.hour or at - history.hour[-1].at >= _HOUR_STEP:
-            history.hour.append(_Totals(at, events.counters.failed, events.lost))
+            now = events.counters
+            history.hour.append(_Totals(at, now.failed, events.lost, now.completed, now.stalled))
             while len(history.hour) > 1 and history.hour[1].at <= at - HOUR:
                 history.hour.popleft()
         return history
@@ -138,6 +141,8 @@ def _rates(history: _History, at: float, events: Events) -> Rates | None:
         events.lost - oldest.lost,
         wait_average=average(wait),
         processing_average=average(processing),
+        completed_last_hour=now.completed - oldest.completed,
+        stalled_last_hour=now.stalled - oldest.stalled,
     )
 
 

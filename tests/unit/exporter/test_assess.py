@@ -11,7 +11,7 @@ from exporter.config.settings import ExporterSettings
 from exporter.snapshot import BullMQState, HostState
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from tests.support.assessments import assessment, healthy_assessment, host_state
+from tests.support.assessments import assessment, healthy_assessment, host_state, queue
 
 
 def test_issues_that_appear_or_clear_are_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -20,7 +20,7 @@ def test_issues_that_appear_or_clear_are_logged(caplog: pytest.LogCaptureFixture
     def queues(_: Deadline) -> BullMQState:
         if next(fails):
             raise UnreadableError("unreachable", "connection refused")
-        return BullMQState(())
+        return BullMQState((queue(oldest_waiting=None),))
 
     assessor = Assessor(Collector({"bullmq": queues}), ExporterSettings())
     assert not assessor.begun

@@ -101,7 +101,7 @@ def bullmq(*queues: QueueState, unread: int = 0, discovered: bool = True) -> Cha
 
 
 def followed(state: QueueState, *, failed: int = 0, lost: int = 0) -> Change:
-    rates = Rates(300.0, 0.0, 0.0, None, None, None, None, None, failed, lost)
+    rates = Rates(300.0, 0.0, 0.0, None, None, None, None, None, failed, lost, completed_last_hour=999)
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((state,), rates={state.id: rates})))
 
 
@@ -198,7 +198,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("a limit that evicts what expires", redis(a=reading(maxmemory_policy="volatile-ttl")), EVICTS),
     ("no limit that evicts", redis(a=reading(maxmemory=0, maxmemory_policy="allkeys-lru")), {}),
     ("a limit that does not evict", redis(a=reading(maxmemory_policy="noeviction")), {}),
-    ("a cache without queues", evicting_cache, {}),
+    ("a cache without queues", evicting_cache, {"no_queue_found": 15}),
     ("a replica without its master", redis(b=unlinked()), {"replication_broken": 15}),
     ("a replica that never had its master", redis(b=unlinked(-1)), {"replication_broken": 15}),
     ("a replica that receives its first copy", redis(b=unlinked(master_sync_in_progress=1)), {}),
@@ -214,7 +214,7 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("clocks that are ahead", redis(a=clock(300.0), b=clock(301.0)), {"clock_offset_high": 5}),
     ("queues could not be collected", part(bullmq=SILENT), {"queue_system_down": 25}),
     ("one queue could not be read", bullmq(queue(), unread=1), {"queue_system_down": 25}),
-    ("no queues", bullmq(), {}),
+    ("no queues", bullmq(), {"no_queue_found": 15}),
     ("the first search goes on", bullmq(discovered=False), {}),
     ("the first search goes on beside a problem", looking("CLIENT LIST: NOPERM", refused=False), {}),
     ("the search is refused, some queues have names", looking("SCAN: NOPERM", queue(), refused=True), {}),

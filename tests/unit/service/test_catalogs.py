@@ -57,6 +57,7 @@ SAME: Final = frozenset(
         "summary.failovers",
         "table.endpoint",
         "table.host",
+        "issue.queue_time",
         "issue.text",
         "page.column.endpoint",
         "page.column.lag",

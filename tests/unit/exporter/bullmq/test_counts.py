@@ -270,8 +270,8 @@ def test_an_odd_number_in_meta_costs_its_own_figure(meta: Reply, limit: int | No
 def waits(fields: Reply, *others: Reply) -> float | None:
     replies = [fields, *others]
     counts = counted({"LINDEX wait -1": b"1"})._replace(oldest=(b"1",) * len(replies))
-    oldest, longest = ages(counts, replies, NOW_MS)
-    assert longest is None
+    oldest, longest, late = ages(counts, replies, NOW_MS)
+    assert longest is late is None
     return oldest
 
 
@@ -332,4 +332,26 @@ def test_a_removed_job_has_no_age(reply: Reply) -> None:
     [([b"1699999990000"], 10.0), ([b"1700000001000"], 0.0), ([None], None), (NOPERM, None), (None, None)],
 )
 def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
-    assert ages(counted({"LINDEX active": b"1"}), [reply], NOW_MS) == (None, seconds)
+    assert ages(counted({"LINDEX active": b"1"}), [reply], NOW_MS) == (None, seconds, None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        ([b"7", b"%d" % ((NOW_MS - 90_000) * 4096 + 5)], 90.0),
+        ([b"7", b"%d" % ((NOW_MS + 1000) * 4096)], 0.0),
+        ([], None),
+        ([b"7", b"soon"], None),
+        ([b"7", b"inf"], None),
+        (NOPERM, None),
+        (None, None),
+    ],
+)
+def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | None) -> None:
+    counts = counted({"ZCOUNT delayed -inf": 2, "LINDEX active": b"1"})
+    assert sent(pack_ages([(plan_queue(MAIL), counts)])) == [
+        ("HMGET", "bull:mail:1", "processedOn"),
+        ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
+    ]
+    late = None if seconds is None else pytest.approx(seconds, abs=0.001)
+    assert ages(counts, [[b"%d" % (NOW_MS - 2000)], reply], NOW_MS) == (None, 2.0, late)

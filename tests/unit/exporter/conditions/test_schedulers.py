@@ -164,6 +164,24 @@ def test_another_threshold() -> None:
     assert found("scheduler_late", overdue, settings=settings) is None
 
 
+def test_a_queue_has_a_threshold_of_its_own_or_none() -> None:
+    overdue = MINUTELY._replace(next_run=NOW - 200)
+    lost = MINUTELY._replace(job="gone", missing_since=NOW - 31)
+    for queues, expected in (
+        ([{"match": "mai*", "scheduler_late_seconds": 300, "scheduler_missing_seconds": 60}], False),
+        ([{"match": "mai*", "excluded": True}], False),
+        ([{"match": "other", "excluded": True}], True),
+    ):
+        settings = HealthSettings.model_validate({"queues": queues})
+        assert (found("scheduler_late", overdue, settings=settings) is not None) is expected
+        assert (found("scheduler_without_next", lost, settings=settings) is not None) is expected
+    excluded = HealthSettings.model_validate({"queues": [{"match": "mail", "excluded": True}]})
+    twins = (("nightly", "twin"),)
+    both = (NIGHTLY, NIGHTLY._replace(id="twin"))
+    assert found("scheduler_duplicate", *both, duplicates=twins)
+    assert found("scheduler_duplicate", *both, settings=excluded, duplicates=twins) is None
+
+
 @pytest.mark.parametrize(
     ("queue", "sentence"),
     [

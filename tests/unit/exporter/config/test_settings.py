@@ -358,3 +358,32 @@ def test_every_error_of_a_file_is_known() -> None:
         "monitoring.interval_minutes=soon (oxherd.yaml, line 5): should be a number",
         "redis.databse (oxherd.yaml, line 3): unknown setting; did you mean redis.database?",
     ]
+
+
+def test_thresholds_of_some_queues() -> None:
+    health = loaded("health: {queues: [{match: 'nightly-*', excluded: true}, {match: a, active_ratio: 2}]}")
+    first, second = health.model.health.queues
+    assert (first.match, first.excluded, first.no_worker_seconds) == ("nightly-*", True, None)
+    assert (second.excluded, second.active_ratio) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("{match: 'a['}", "health.queues[0].match"),
+        ("{match: '[!]'}", "a [ has no ]: write [[] for the character"),
+        ("{match: ''}", "health.queues[0].match"),
+        ("{excluded: true}", "health.queues[0].match"),
+        ("{match: a, exclude: true}", "health.queues[0].exclude"),
+        ("{match: a, active_ratio: 0}", "health.queues[0].active_ratio"),
+        ("{match: a, failed_ratio: 2}", "health.queues[0].failed_ratio"),
+        ("{match: a}, {match: b}, {match: a}", "the pattern 'a' is there twice; only the first would count"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused(rule: str, text: str) -> None:
+    assert text in complaint(f"health: {{queues: [{rule}]}}")
+
+
+@pytest.mark.parametrize("pattern", ["[[]", "[]]", "[!]]", "mail[0-9]*", "a]b", "*"])
+def test_a_pattern_with_whole_sets(pattern: str) -> None:
+    assert loaded(f"health: {{queues: [{{match: '{pattern}'}}]}}").model.health.queues[0].match == pattern

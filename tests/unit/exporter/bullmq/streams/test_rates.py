@@ -73,7 +73,7 @@ def test_rates_of_what_came_since() -> None:
     history = RateHistory()
     history.record(0, {MAIL: events(completed=100, failed=7, waits=(50,))})
     current = rates(history, 60, events(completed=190, failed=17, waits=(50, 10)))
-    assert current == Rates(60, 90.0, 10.0, 0.1, 1.5, 1.95, 0.5, 0.95, 10, 0, 0.0, 1.0)
+    assert current == Rates(60, 90.0, 10.0, 0.1, 1.5, 1.95, 0.5, 0.95, 10, 0, 0.0, 1.0, 90)
 
 
 @pytest.mark.parametrize("missing", [{"lost": 3}, {"undone": 1}, {"gaps": 1}])
@@ -136,3 +136,16 @@ def test_a_removed_queue_is_forgotten() -> None:
     history.record(0, {MAIL: events()})
     history.record(60, {})
     assert history._queues == {}
+
+
+def test_what_ended_and_stalled_in_the_last_hour() -> None:
+    history = RateHistory()
+    for at in range(0, 4000, 120):
+        stalled = events(completed=at, failed=at // 10)
+        history.record(at, {MAIL: stalled._replace(counters=stalled.counters._replace(stalled=at // 100))})
+    end = events(completed=4000, failed=400)
+    now = rates(history, 4000, end._replace(counters=end.counters._replace(stalled=40)))
+    assert now is not None
+    # The last hour, up to two minutes more.
+    assert 3600 <= now.completed_last_hour <= 3720
+    assert (now.failed_last_hour, now.stalled_last_hour) == (now.completed_last_hour // 10, 37)

@@ -1,0 +1,126 @@
+"""What the conditions of work cost, as a share of a scrape's CPU at 1,000 queues.
+
+The collection of real queues in a real Redis, the memory of what stands still (exporter.bullmq.work), every
+rule of health, and the text of /metrics, one after the other: CPU seconds of this process. Once with queues
+whose workers do their jobs, and once with all of them standing still, which is the worst case.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from bench.queues import fill
+from exporter.assessment import Assessment
+from exporter.bullmq.collect import BullMQSource
+from exporter.bullmq.discover import Discovery
+from exporter.bullmq.streams.follow import Follower
+from exporter.bullmq.work import WorkHistory
+from exporter.conditions import jobs, work
+from exporter.conditions.finding import Finding
+from exporter.config.settings import BullMQSettings, HealthSettings, RedisSettings
+from exporter.health import RULES, assess
+from exporter.metrics.render import Renderer
+from exporter.redis.deployment import Deployment
+from exporter.run import tune_garbage_collection
+from exporter.snapshot import BullMQState, Snapshot
+from lab.redis import start_redis
+from service.clock import Deadline
+from service.outcome import Ok
+
+_Result = TypeVar("_Result")
+
+QUEUES: Final = 1_000
+ROUNDS, WARM = 31, 5
+MAX_SHARE: Final = 0.05
+_STEP_SECONDS: Final = 15.0  # between two collections, for the memory
+
+
+def main() -> int:
+    """Print the results; 1 if the share is exceeded where workers do their jobs."""
+    tune_garbage_collection()
+    with start_redis() as server:
+        fill(server.port, queues=QUEUES, jobs_per_queue=25)
+        deployment = Deployment(RedisSettings.model_validate({"url": server.url}))
+        try:
+            shares = {
+                "workers do their jobs": _share(deployment, _worked_on),
+                "all stand still": _share(deployment, lambda state: state),
+            }
+        finally:
+            deployment.close()
+    for name, (scrape, conditions) in shares.items():
+        print(
+            f"{QUEUES} queues, {name}: scrape {scrape * 1000:.1f} ms of CPU, conditions of work "
+            f"{conditions * 1000:.2f} ms, {conditions / scrape:.1%} (at most {MAX_SHARE:.0%} where they work)"
+        )
+    scrape, conditions = shares["workers do their jobs"]
+    return int(conditions / scrape > MAX_SHARE)
+
+
+def _worked_on(state: BullMQState) -> BullMQState:
+    """The same queues with workers, whose delayed jobs are not due."""
+    queues = tuple(
+        queue._replace(workers=2, delayed_overdue=0, longest_overdue=None, longest_active=3.0)
+        for queue in state.queues
+    )
+    return BullMQState(queues, events=state.events, rates=state.rates)
+
+
+def _share(deployment: Deployment, change: Callable[[BullMQState], BullMQState]) -> tuple[float, float]:
+    """Median CPU seconds of a scrape, and of the conditions of work in it."""
+    settings, health = BullMQSettings(), HealthSettings()
+    discovery, follower = Discovery(deployment, settings), Follower(deployment, settings)
+    discovery.discover_once(Deadline.after(60))
+    source, history = BullMQSource(deployment, discovery, settings, follower), WorkHistory()
+    follower.step(discovery.known().queues)
+    renderer = Renderer()
+    scrapes, parts = [], []
+    for number in range(ROUNDS + WARM):
+        gc.collect()
+        collect, state = _timed(partial(source.collect, Deadline.after(10)))
+        state = change(state)
+        at = number * _STEP_SECONDS
+        fold, remembered = _timed(partial(history.extend, at, state))
+        snapshot = Snapshot(time.time(), bullmq=Ok(remembered))
+        judge, judged = _timed(partial(assess, snapshot, health))
+        text, _ = _timed(partial(renderer.text, Assessment(snapshot, judged)))
+        fresh = Snapshot(time.time(), bullmq=Ok(_copy(remembered)))
+        rules, _ = _timed(partial(_findings, fresh, health))
+        if number >= WARM:
+            scrapes.append(collect + fold + judge + text)
+            parts.append(fold + rules)
+    return statistics.median(scrapes), statistics.median(parts)
+
+
+_OF_WORK: Final = tuple(rule for rule in RULES.values() if rule.__module__ in (work.__name__, jobs.__name__))
+
+
+def _findings(snapshot: Snapshot, settings: HealthSettings) -> list[Finding | None]:
+    return [rule(snapshot, settings) for rule in _OF_WORK]
+
+
+def _copy(state: BullMQState) -> BullMQState:
+    """Without what an earlier rule has cached in it."""
+    return BullMQState(
+        state.queues,
+        state.unread,
+        events=state.events,
+        rates=state.rates,
+        work=state.work,
+        watched_seconds=state.watched_seconds,
+    )
+
+
+def _timed(function: Callable[[], _Result]) -> tuple[float, _Result]:
+    start = time.process_time()
+    result = function()
+    return time.process_time() - start, result
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

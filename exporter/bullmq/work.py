@@ -1,0 +1,177 @@
+"""Since when a queue stands still, has no worker, is paused: a fold over collections. Pure.
+
+A start of a job is seen in the event stream, and where that is not known in what a start changes: fewer
+waiting jobs, another oldest one, more that ended. What is not known begins no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Work
+
+_UNKNOWN_SECONDS: Final = 60.0  # so long, what was known of the workers counts while it cannot be read
+_SAME_SECONDS: Final = 2.0  # by which two looks at the age of the same job may differ
+_NO_EVENTS: Final[Mapping[QueueId, Events]] = {}
+
+
+@dataclass(slots=True)
+class _Clocks:
+    """Of one queue, in monotonic seconds; None: not running.
+
+    `standing` with the last look at the queue and what was last known of its events; `known_until`: when it
+    was last known that no job was started; `no_worker_until`: the last look without a worker. `late`: since
+    when the first delayed job is due, and the events at the first look at it; `overdue`: for how many seconds
+    it is, where no full slots explain it.
+    """
+
+    standing: float | None = None
+    known_until: float = 0.0
+    looked_at: float = 0.0
+    queue: QueueState | None = None
+    events: Events | None = None
+    no_worker: float | None = None
+    no_worker_until: float = 0.0
+    paused: float | None = None
+    late: tuple[float, Events | None] | None = None
+    overdue: float | None = None
+
+    @property
+    def running(self) -> bool:
+        clocks = (self.standing, self.no_worker, self.paused, self.late)
+        return any(clock is not None for clock in clocks)
+
+
+class WorkHistory:
+    """The clocks of those queues where one runs; a queue whose workers take its jobs costs a comparison."""
+
+    def __init__(self) -> None:
+        self._clocks: dict[QueueId, _Clocks] = {}
+        self._began: float | None = None
+
+    def extend(self, at: float, state: BullMQState) -> BullMQState:
+        """The state with what is known of each queue's work up to now (`at`, monotonic seconds). A queue that
+        is not in it is forgotten, one that could not be read this time is not."""
+        if self._began is None:
+            self._began = at
+        events = state.events or _NO_EVENTS
+        grouped = {queue for queue, own in state.own.items() if own.groups}
+        before, clocks, work, unlocked = self._clocks, {}, {}, state.unlocked
+        for queue in state.queues:
+            jobs, workers, queue_id = queue.jobs, queue.workers, queue.id
+            works = jobs.active or not (jobs.waiting or jobs.prioritized)
+            quiet = works and queue.paused is False and queue.longest_overdue is None
+            lost = unlocked[queue_id].jobs if unlocked and queue_id in unlocked else 0
+            if quiet and not lost and (workers or (workers is None and queue_id not in before)):
+                continue  # most queues, most of the time
+            current, stream = before.get(queue_id) or _Clocks(), events.get(queue_id)
+            _observe(current, at, queue, stream, lost=lost, grouped=queue_id in grouped)
+            if current.running:
+                clocks[queue_id] = current
+                work[queue_id] = _work(current, at)
+        for queue_id in state.unread:
+            if queue_id in before:
+                clocks[queue_id] = before[queue_id]
+        self._clocks = clocks
+        return replace(state, work=work, watched_seconds=at - self._began)
+
+
+def runnable_jobs(queue: QueueState) -> int:
+    """Jobs that a worker could take, as far as that is known: waiting, prioritized, and delayed ones that are
+    due."""
+    jobs = queue.jobs
+    return (jobs.waiting or 0) + (jobs.prioritized or 0) + (queue.delayed_overdue or 0)
+
+
+def held_back(queue: QueueState) -> bool:
+    """Whether the queue gives no job: a pause, a rate limit, a global concurrency that is reached; also where
+    it is not known whether it is paused."""
+    if queue.paused is not False or queue.rate_limit_ttl:
+        return True
+    limit, active = queue.concurrency_limit, queue.jobs.active
+    return limit is not None and (active is None or active >= limit)
+
+
+def _observe(
+    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, lost: int, grouped: bool
+) -> None:
+    """`lost`: active jobs that have no lock."""
+    workers = queue.workers
+    if workers == 0:
+        clocks.no_worker = at if clocks.no_worker is None else clocks.no_worker
+        clocks.no_worker_until = at
+    elif workers or at - clocks.no_worker_until > _UNKNOWN_SECONDS:
+        clocks.no_worker = None
+    if queue.paused:
+        clocks.paused = at if clocks.paused is None else clocks.paused
+    elif queue.paused is False:
+        clocks.paused = None
+    held = grouped or held_back(queue)
+    if queue.longest_overdue is not None or clocks.late is not None:
+        _observe_late(clocks, at, queue, events, held=held)
+    # Where there is no worker, what is active has no lock: nobody works on it (search.workers).
+    active = queue.jobs.active
+    idle = workers == 0 or (active is not None and active <= lost)
+    if held or not idle or not runnable_jobs(queue):
+        clocks.standing = clocks.queue = clocks.events = None
+        return
+    if clocks.standing is None or _started(clocks, at, queue, events):
+        clocks.standing = clocks.known_until = at
+    # The lag goes up and down: what was known once is known.
+    clocks.known_until = max(clocks.known_until, at if events is None else at - events.lag)
+    clocks.looked_at, clocks.queue, clocks.events = at, queue, events or clocks.events
+
+
+def _started(clocks: _Clocks, at: float, queue: QueueState, events: Events | None) -> bool:
+    """Whether a job was started since the last look, or may have been."""
+    known, before = clocks.events, clocks.queue
+    if events is not None and known is not None:
+        return events.counters.started != known.counters.started or _may_lack_starts(events, known)
+    if before is None:
+        return True
+    ended = (queue.jobs.completed, queue.jobs.failed) != (before.jobs.completed, before.jobs.failed)
+    if ended or runnable_jobs(queue) < runnable_jobs(before):
+        return True
+    if queue.oldest_waiting is None or before.oldest_waiting is None:
+        return queue.workers != 0  # nothing shows it; but who would have started one?
+    came, came_before = at - queue.oldest_waiting, clocks.looked_at - before.oldest_waiting
+    return came > came_before + _SAME_SECONDS
+
+
+def _may_lack_starts(now: Events, before: Events) -> bool:
+    """Whether events are missing that may have been starts."""
+    return (
+        now.lost != before.lost
+        or now.gaps != before.gaps
+        or now.undone != before.undone
+        or now.since != before.since
+    )
+
+
+def _observe_late(
+    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, held: bool
+) -> None:
+    if queue.longest_overdue is None or held or queue.workers == 0:
+        clocks.late = clocks.overdue = None
+        return
+    since = at - queue.longest_overdue
+    if clocks.late is None or since > clocks.late[0] + _SAME_SECONDS:
+        clocks.late = since, events
+    # Workers that are all busy take a delayed job later, like any other that waits.
+    first = clocks.late[1]
+    passed_over = (
+        events is not None and first is not None and events.counters.started > first.counters.started
+    )
+    clocks.overdue = queue.longest_overdue if passed_over or queue.jobs.active == 0 else None
+
+
+def _work(clocks: _Clocks, at: float) -> Work:
+    standing, no_worker, paused = clocks.standing, clocks.no_worker, clocks.paused
+    return Work(
+        None if standing is None else clocks.known_until - standing,
+        None if no_worker is None else clocks.no_worker_until - no_worker,
+        None if paused is None else at - paused,
+        clocks.overdue,
+    )

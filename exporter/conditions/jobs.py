@@ -1,0 +1,228 @@
+"""Conditions of jobs: active ones that nobody works on or that do not end, stalled ones, failures."""
+
+from __future__ import annotations
+
+from itertools import chain
+from shlex import quote
+from typing import Final
+
+from exporter.bullmq.keys import base
+from exporter.bullmq.streams.rates import histogram_quantile
+from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
+from exporter.conditions.queue_limits import queue_limits
+from exporter.conditions.work import by_value, standing_queues
+from exporter.config.settings import HealthSettings
+from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, Snapshot
+from service.i18n import Message
+from service.outcome import value_or_none
+from service.units import duration, percent, plain, readable
+
+_LEAST_JOBS: Final = 20  # ended ones, from which on their times say what is usual
+_SHARE: Final = 0.99
+
+
+def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """Active jobs whose lock is gone: no worker has them, and no stalled check gives them back. Where the
+    queue stands still, that says it."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None or not state.unlocked or state.work is None:  # one look proves no duration
+        return None
+    limits = queue_limits(settings)
+    gone = {
+        queue: unlocked.seconds
+        for queue, unlocked in state.unlocked.items()
+        if (own := limits.of(queue.name)) is not None and unlocked.seconds > own.no_lock_seconds
+    }
+    still = standing_queues(state, settings) if gone else {}
+    gone = {queue: seconds for queue, seconds in gone.items() if queue not in still}
+    if not gone:
+        return None
+    worst = by_value(gone)
+    first = worst[0]
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
+            "issue.active_without_lock.queue",
+            queue=queue_label(queue, state),
+            count=state.unlocked[queue].jobs,
+            time=duration(gone[queue]),
+        ),
+    )
+    known = state.by_id.get(first)
+    label = queue_label(first, state)
+    if known is not None and known.workers == 0:
+        advice = Message("issue.active_without_lock.recommendation_no_worker", queue=label)
+    else:
+        command = f"{any_redis_cli(snapshot)} -c lrange {quote(readable(base(first)) + 'active')} -10 -1"
+        advice = Message("issue.active_without_lock.recommendation", queue=label, command=command)
+    own = limits.of(first.name) or settings.thresholds
+    return Finding(
+        "bullmq",
+        Message("issue.active_without_lock.title"),
+        Message("issue.text", text=measured),
+        Message("issue.at_most", limit=duration(own.no_lock_seconds)),
+        advice,
+        affected_queues(worst, gone, state),
+    )
+
+
+def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """A job is active for far longer than nearly all of its queue's jobs were."""
+    state = value_or_none(snapshot.bullmq)
+    limits = queue_limits(settings)
+    least = limits.least("active_seconds") or 0.0
+    found: dict[QueueId, tuple[float, float]] = {}
+    for queue in state.queues if state else ():
+        active = queue.longest_active
+        if state is None or active is None or active < least or queue.id in state.unlocked:
+            continue
+        own, usual = limits.of(queue.id.name), usual_seconds(state, queue.id)
+        if own is None or usual is None:
+            continue
+        if active > max(own.active_seconds, own.active_ratio * usual):
+            found[queue.id] = active, usual
+    if state is None or not found:
+        return None
+    seconds = {queue: active for queue, (active, _) in found.items()}
+    worst = by_value(seconds)
+    first = worst[0]
+    own = limits.of(first.name) or settings.thresholds
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
+            "issue.active_too_long.queue",
+            queue=queue_label(queue, state),
+            time=duration(found[queue][0]),
+            usual=_seconds(found[queue][1]),
+        ),
+    )
+    return Finding(
+        "bullmq",
+        Message("issue.active_too_long.title"),
+        Message("issue.text", text=measured),
+        Message(
+            "issue.active_too_long.threshold",
+            limit=duration(own.active_seconds),
+            ratio=plain(own.active_ratio),
+        ),
+        Message(
+            "issue.active_too_long.recommendation",
+            queue=queue_label(first, state),
+            command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(first)) + 'active')} -1",
+        ),
+        affected_queues(worst, seconds, state),
+    )
+
+
+def usual_seconds(state: BullMQState, queue: QueueId) -> float | None:
+    """How long 99 % of a queue's jobs were active at most, since it is known; None where too few ended, or
+    where that is more than the histogram can tell."""
+    events = (state.events or {}).get(queue)
+    if events is None:
+        return None
+    times = _all_times(events.counters)
+    if sum(times.counts) < _LEAST_JOBS or times.counts[-1] > (1 - _SHARE) * sum(times.counts):
+        return None
+    return histogram_quantile(times, _SHARE)
+
+
+def _all_times(counters: JobCounters) -> Histogram:
+    outcomes = list(counters.processing.values())
+    counts = tuple(map(sum, zip(*(each.counts for each in outcomes), strict=True)))
+    return Histogram(outcomes[0].bounds, counts, sum(each.total for each in outcomes))
+
+
+def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """Jobs whose worker lost them, again and again within the hour."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None:
+        return None
+    limits = queue_limits(settings)
+    stalled = {
+        queue: float(rates.stalled_last_hour)
+        for queue, rates in state.rates.items()
+        if rates.stalled_last_hour
+        and (own := limits.of(queue.name)) is not None
+        and rates.stalled_last_hour > own.stalled_jobs
+    }
+    if not stalled:
+        return None
+    worst = by_value(stalled)
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
+            "issue.jobs_stalled.queue", queue=queue_label(queue, state), count=int(stalled[queue])
+        ),
+    )
+    own = limits.of(worst[0].name) or settings.thresholds
+    return Finding(
+        "bullmq",
+        Message("issue.jobs_stalled.title"),
+        Message("issue.text", text=measured),
+        Message("issue.jobs_stalled.threshold", limit=own.stalled_jobs),
+        Message("issue.jobs_stalled.recommendation", queue=queue_label(worst[0], state)),
+        affected_queues(worst, stalled, state),
+    )
+
+
+def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """The share of the last hour's jobs that failed for good, of each queue and of all together."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None:
+        return None
+    limits = queue_limits(settings)
+    shares: dict[QueueId, float] = {}
+    completed = failed = 0
+    for queue, rates in state.rates.items():
+        if not rates.failed_last_hour and not rates.completed_last_hour:
+            continue
+        own = limits.of(queue.name)
+        if own is None:
+            continue
+        ended = rates.completed_last_hour + rates.failed_last_hour
+        completed, failed = completed + rates.completed_last_hour, failed + rates.failed_last_hour
+        if ended >= own.failed_ratio_jobs and rates.failed_last_hour > own.failed_ratio * ended:
+            shares[queue] = rates.failed_last_hour / ended
+    common = settings.thresholds
+    ended = completed + failed
+    in_all = ended >= common.failed_ratio_jobs and failed > common.failed_ratio * ended
+    if not shares and not in_all:
+        return None
+    if not shares:  # no queue alone has enough jobs
+        shares = {
+            queue: rates.failed_last_hour / (rates.completed_last_hour + rates.failed_last_hour)
+            for queue, rates in state.rates.items()
+            if rates.failed_last_hour and limits.of(queue.name) is not None
+        }
+    worst = by_value(shares)
+    parts = texts_of_worst(
+        worst,
+        lambda queue: Message(
+            "issue.failures_rising.queue",
+            queue=queue_label(queue, state),
+            ratio=percent(shares[queue]),
+            count=state.rates[queue].completed_last_hour + state.rates[queue].failed_last_hour,
+        ),
+    )
+    total = Message("issue.failures_rising.all", ratio=percent(failed / ended), count=ended)
+    own = limits.of(worst[0].name) or common
+    cli, keys = any_redis_cli(snapshot), readable(base(worst[0]))
+    return Finding(
+        "bullmq",
+        Message("issue.failures_rising.title"),
+        Message("issue.text", text=tuple(chain(parts, [total] if in_all else []))),
+        Message(
+            "issue.failures_rising.threshold", ratio=percent(own.failed_ratio), jobs=own.failed_ratio_jobs
+        ),
+        Message(
+            "issue.failures_rising.recommendation",
+            job_command=f"{cli} -c zrevrange {quote(keys + 'failed')} 0 0",
+            reason_command=f"hget {quote(keys + 'ID')} failedReason",
+        ),
+        affected_queues(worst, shares, state),
+    )
+
+
+def _seconds(seconds: float) -> str:
+    """With fractions where there is little else."""
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"

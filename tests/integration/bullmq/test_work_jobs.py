@@ -1,0 +1,104 @@
+"""Conditions of jobs begin and end by their real causes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from exporter.bullmq import locks
+from exporter.conditions.finding import Affected
+from lab.bullmq import BullMQ, Version
+from lab.redis import RedisServer
+from tests.support.bullmq import WatchOf
+from tests.support.work import SHORT_LOCK, Judge, said
+
+pytestmark = pytest.mark.timeout(90)  # rates need ten seconds
+
+Judging = Callable[..., Judge]
+
+
+@pytest.fixture(autouse=True)
+def _empty(server: RedisServer) -> None:
+    server.cli("flushall")
+
+
+@pytest.fixture
+def judge(server: RedisServer, watch: WatchOf) -> Callable[..., Judge]:
+    return lambda **settings: Judge(watch(server), **settings)
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_a_job_of_a_killed_worker_that_no_other_looks_for(
+    server: RedisServer, judge: Judging, monkeypatch: pytest.MonkeyPatch, version: Version
+) -> None:
+    monkeypatch.setattr(locks, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 1.0)
+    blind: dict[str, Any] = {"skipStalledCheck": True, "lockDuration": 1000}
+    with BullMQ(version, url=server.url) as library, ExitStack() as undo:
+        workers = undo.enter_context(BullMQ(version, url=server.url))
+        workers.start_worker("mail", behaviour={"hold": True}, **blind)
+        library.add("mail")
+        library.wait_for_counts("mail", {"active": 1})
+        judging = judge()
+        judging.finds_nothing(4)
+        workers.process.kill()
+        library.start_worker("mail", **blind)
+        issue = judging.wait_for_one("active_without_lock")
+        assert "mail: 1 job without a lock for" in said(issue)
+        assert "skipStalledCheck" in said(issue)
+        library.start_worker("mail", **SHORT_LOCK)
+        judging.wait_for()
+        library.wait_for_counts("mail", {"completed": 1})
+
+
+def test_a_job_that_runs_far_longer_than_the_others(server: RedisServer, judge: Judging) -> None:
+    with BullMQ(6, url=server.url) as library:
+        judging = judge()
+        library.add("mail", delay=1)
+        quick = library.start_worker("mail", behaviour={"ms": 5})
+        library.wait_for_counts("mail", {"completed": 1})
+        judging.issues()
+        library.add_bulk("mail", 30)
+        library.wait_for_counts("mail", {"completed": 31})
+        library.stop_worker(quick)
+        slow = library.start_worker("mail", behaviour={"hold": True})
+        library.add("mail")
+        issue = judging.wait_for_one("active_too_long")
+        assert "mail: active for" in said(issue)
+        library.release(slow)
+        judging.wait_for()
+
+
+def test_stalled_jobs_that_repeat(server: RedisServer, judge: Judging) -> None:
+    with BullMQ(6, url=server.url) as library, ExitStack() as undo:
+        workers = undo.enter_context(BullMQ(6, url=server.url))
+        library.add("mail", delay=1)
+        workers.start_worker("mail", concurrency=3, behaviour={"hold": True}, **SHORT_LOCK)
+        library.wait_for_counts("mail", {"active": 1})
+        judging = judge()
+        judging.begin()
+        library.add_bulk("mail", 2)
+        library.wait_for_counts("mail", {"active": 3})
+        workers.process.kill()
+        library.start_worker("mail", behaviour={"ms": 5}, maxStalledCount=5, **SHORT_LOCK)
+        issue = judging.wait_for_one("jobs_stalled")
+        assert issue.affected == (Affected("mail", 3.0),)
+
+
+def test_failures_begin_and_are_outweighed(server: RedisServer, judge: Judging) -> None:
+    with BullMQ(6, url=server.url) as library:
+        library.add("mail", delay=1)
+        failing = library.start_worker("mail", behaviour={"fail": True})
+        library.wait_for_counts("mail", {"failed": 1})
+        judging = judge()
+        judging.begin()
+        library.add_bulk("mail", 30)
+        issue = judging.wait_for_one("failures_rising")
+        assert "mail: 100 % of 30 jobs of the last hour; all queues: 100 % of 30 jobs" in said(issue)
+        library.stop_worker(failing)
+        library.start_worker("mail", concurrency=10)
+        library.add_bulk("mail", 100)
+        judging.wait_for()
