@@ -14,6 +14,8 @@ _AFTER: Final = START[1] + 2 * INTERVAL
 """Seconds after a fault's end: until a scrape and a decision have seen it, and a worker has started."""
 _HELD: Final = START_COST + _AFTER + 2 * INTERVAL
 """Seconds that a worker may stay after jobs could have used it."""
+_LEARNS: Final = 3 * START[1]
+"""Seconds from the beginning: until a start was measured, new workers are expected later than they come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def findings(outcome: Outcome, faults: Iterable[Fault]) -> Iterator[str]:
             f"{name}: {len(starved)} jobs starved, the worst from {worst.added:.0f} s on for "
             f"{worst.taken - worst.added:.0f} s"
         )
-    idle = [look for look in outcome.looks if look.requested > usable(outcome, look.at)]
+    idle = _idle(outcome, windows)
     if idle:
         worst_look = max(idle, key=lambda look: look.requested - usable(outcome, look.at))
         yield (
@@ -82,6 +84,23 @@ def windows_of(faults: Iterable[Fault], load: str) -> list[tuple[float, float]]:
 def _late(job: JobTimes, windows: Sequence[tuple[float, float]]) -> bool:
     wait = job.taken - job.added
     return wait - excused((job.added, job.taken), windows) > SLO
+
+
+def _idle(outcome: Outcome, windows: Sequence[tuple[float, float]]) -> list[Look]:
+    """The looks at more workers than jobs could use, where starts are known and no fault hides the jobs.
+
+    One decision's worth is none: it goes by a scrape, and the looks miss a job that was there between them.
+    """
+    idle: list[Look] = []
+    run: list[Look] = []
+    for look in outcome.looks:
+        hidden = look.at < _LEARNS or any(begin <= look.at <= end for begin, end in windows)
+        if not hidden and look.requested > usable(outcome, look.at):
+            run.append(look)
+            continue
+        idle += run if run and run[-1].at - run[0].at > INTERVAL else ()
+        run = []
+    return idle + (run if run and run[-1].at - run[0].at > INTERVAL else [])
 
 
 def usable(outcome: Outcome, at: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -108,8 +109,10 @@ def test_a_step_sends_few_requests_within_the_rate_limit(
     source.waiting = 40
     results = [result.acted for result in step().steps]
     applied = sum(1 for result in results if isinstance(result, Applied))
-    assert applied == len(front.writes())
-    assert all(result.kind == "throttled" for result in results if isinstance(result, NotApplied))
+    others = Counter(result.kind for result in results if isinstance(result, NotApplied))
+    assert others.keys() <= {"throttled", "unreachable", "timeout"}
+    unanswered = others["unreachable"] + others["timeout"]  # of a busy machine: written, or not
+    assert applied <= len(front.writes()) <= applied + unanswered
     begin, end = front.writes()[0].at, front.writes()[-1].at
     assert applied <= rate * (end - begin) + 4 * rate + 1
     while applied < COUNT:

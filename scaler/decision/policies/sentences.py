@@ -87,6 +87,8 @@ def _sentence(reason: str, figures: DecisionFigures) -> str:
             if situation.ready_slots >= situation.asked_slots:
                 return f"{count}: {work}; {oldest}: what waits needs those that are there"
             return f"{count}: {work}; {oldest}: those that start come sooner than new ones ({helps})"
+        case "throttled" if situation.paused and not figures.cap:
+            return f"{count}: {jobs}; a pause or a limit holds back all that wait"
         case "throttled" if figures.limit is not None and figures.limit == figures.cap:
             return f"{count}: {jobs}; no more than {figures.limit:g} may run at once in all workers"
         case "throttled":

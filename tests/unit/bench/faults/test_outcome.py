@@ -62,11 +62,41 @@ def test_nothing_is_wrong_with_a_wait_that_a_pause_explains() -> None:
         (replace(RIGHT, added=3, failed=1), "1 jobs failed"),
         (replace(RIGHT, repeated=["7"]), "began twice: 7"),
         (replace(RIGHT, killed=["second-1 ended at 40 s: killed by SIGKILL"]), "killed by SIGKILL"),
-        (replace(RIGHT, looks=[*RIGHT.looks, Look(150.5, 0, 2, 9, 2, "9 workers: surplus")]), "9 rather"),
     ],
 )
 def test_what_must_not_be_is_said(changed: Outcome, said: str) -> None:
     assert any(said in line for line in findings(changed, [PAUSE]))
+
+
+@pytest.mark.parametrize(
+    ("at", "fault", "said"),
+    [
+        (5.0, PAUSE, False),  # no start is known yet
+        (50.0, PAUSE, True),
+        (115.0, PAUSE, False),
+        (140.0, PAUSE, False),  # what a fault hides holds the number
+        (140.0, replace(PAUSE, load=LOADS[1].name), True),
+        (140.0, Fault("exporter away", LOADS[1].name, 100.0, 140.0), False),
+        (160.0, PAUSE, True),
+    ],
+)
+def test_workers_are_too_many_where_starts_and_jobs_are_known(at: float, fault: Fault, said: bool) -> None:  # noqa: FBT001
+    assert any("9 rather" in line for line in findings(with_many(at, 7), [fault])) == said
+
+
+def test_one_decision_of_too_many_workers_is_none() -> None:
+    assert not any("9 rather" in line for line in findings(with_many(50.0, 6), [PAUSE]))
+    last = len(RIGHT.looks) - 7
+    assert any("9 rather" in line for line in findings(with_many(last, 7), [PAUSE]))
+
+
+def with_many(at: float, count: int) -> Outcome:
+    """So many looks at 9 workers from `at` on, one a second."""
+    looks = [
+        replace(look, requested=9, sentence="9 workers: surplus") if at <= look.at < at + count else look
+        for look in RIGHT.looks
+    ]
+    return replace(RIGHT, looks=looks)
 
 
 def test_workers_that_jobs_could_use_lately_are_no_waste() -> None:

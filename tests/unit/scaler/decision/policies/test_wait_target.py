@@ -382,6 +382,18 @@ def test_a_paused_queue_beside_another_takes_no_workers() -> None:
     assert "200 wait and 8 run (1000 more are held by a pause or a limit)" in more.sentence
 
 
+def test_a_pause_is_named() -> None:
+    first, then = (
+        QueueSample(at, 30, 0, completed=7.0, failed=0.0, held=30.0, oldest_waiting=at) for at in (0, 5)
+    )
+    _, memory = POLICY.decide(
+        SETTINGS, 5.0, Observation(0, 2, 2, first, 25.0), first, POLICY.initial_memory()
+    )
+    proposal, _ = POLICY.decide(SETTINGS, 5.0, Observation(5, 2, 2, then, 25.0), then, memory)
+    assert (proposal.reason, proposal.workers) == ("throttled", 0)
+    assert "30 wait and 0 run; a pause or a limit holds back all that wait" in proposal.sentence
+
+
 def test_what_is_kept_is_said_to_start_only_if_it_does() -> None:
     memory, _ = settled(2.0, 3.0, workers=8)
     sample = QueueSample(1800.0, 60.0, 30.0, completed=3600.0, failed=0.0, oldest_waiting=29.0)
