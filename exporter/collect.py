@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
 from exporter.config.settings import ExporterSettings
@@ -43,11 +44,14 @@ class Parts:
     follower: Follower | None = None
     bull: BullFollower | None = None
     probers: Probers | None = None
+    schedulers: SchedulerWatch | None = None
     work: WorkHistory | None = None
 
 
 def _bullmq(parts: Parts) -> SourceReader:
-    source = BullMQSource(parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower)
+    source = BullMQSource(
+        parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower, parts.schedulers
+    )
     bull, work = parts.bull, parts.work
 
     def collect(deadline: Deadline) -> BullMQState:

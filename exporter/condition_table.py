@@ -169,7 +169,7 @@ _ROWS: Final = (
         15,
         "a node rejected connections in the last 5 minutes: it had as many clients as its `maxclients` "
         "allows, or it is in protected mode",
-        unpaged="it is in the score",
+        "RedisConnectionsRejected",
     ),
     HealthCondition(
         "redis_clients_high",
@@ -270,7 +270,7 @@ _ROWS: Final = (
         10,
         "over 25 % of the jobs of a queue, or of all queues, that ended in the last hour have failed; at "
         "least 20 must have ended",
-        unpaged="it is in the score; HighFailedJobs pages many failures",
+        unpaged="HighFailedJobs pages many failures, QueueFailureBudgetBurn those over an objective",
     ),
     HealthCondition(
         "paused_long",
@@ -303,6 +303,35 @@ _ROWS: Final = (
         10,
         "over 50 jobs of all queues failed in the last hour",
         "HighFailedJobs",
+    ),
+    HealthCondition(
+        "scheduler_late",
+        "bullmq",
+        "high",
+        15,
+        "a job scheduler or repeatable job should have run over 60 seconds ago, or has not run for two of "
+        "its own intervals; not while its queue is paused, and at a rate limit or a global concurrency only "
+        "once it is late by a whole interval",
+        "SchedulerLate",
+    ),
+    HealthCondition(
+        "scheduler_without_next",
+        "bullmq",
+        "high",
+        15,
+        "the job for the next run of a scheduler has not been there for 30 seconds, although neither its "
+        "limit nor its end date is reached: it will never run again",
+        "SchedulerWithoutNext",
+    ),
+    HealthCondition(
+        "scheduler_duplicate",
+        "bullmq",
+        "medium",
+        5,
+        "two schedulers of a queue add jobs of the same name with the same data by the same schedule; "
+        "repeatable jobs with the same name, data and id also by different ones, as a changed cron leaves "
+        "the old one",
+        unpaged="jobs run, more often than they are meant to",
     ),
     HealthCondition(
         "probe_failing",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from math import inf
+from typing import Final, NamedTuple
 
 from exporter.snapshot import (
     Histogram,
@@ -14,8 +15,11 @@ from exporter.snapshot import (
     QueueState,
     Rates,
     RedisState,
+    Scheduler,
 )
 from service.load_factor import load_factor
+
+_SILENT_INTERVALS: Final = 2.0
 
 
 def waiting_jobs(jobs: JobCounts) -> int | None:
@@ -49,6 +53,22 @@ def worker_utilization(queue: QueueState) -> float | None:
     if not queue.workers or not concurrency or queue.jobs.active is None:
         return None
     return min(1.0, queue.jobs.active / (queue.workers * concurrency))
+
+
+def scheduler_lateness(scheduler: Scheduler, now: float) -> float | None:
+    """Seconds since the next run was due, at least 0; `now` in unix s. None: none is to come.
+
+    A worker that takes its job adds the next at once, and that is the next run then.
+    """
+    return None if scheduler.job == "over" else max(0.0, now - scheduler.next_run)
+
+
+def silent_at(scheduler: Scheduler, held_at: float = 0.0) -> float:
+    """Unix s at which a scheduler with an interval has not run for two of them, a pause until `held_at` left
+    out; inf where it is not known."""
+    if scheduler.every is None or scheduler.quiet_since is None:
+        return inf
+    return max(scheduler.quiet_since, held_at) + _SILENT_INTERVALS * scheduler.every
 
 
 def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:

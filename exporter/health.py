@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import host, jobs, queues, redis, redis_clients, redis_data, work
+from exporter.conditions import host, jobs, queues, redis, redis_clients, redis_data, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Access, Snapshot
@@ -119,6 +119,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "queue_without_workers": work.queue_without_workers,
     "no_queue_found": work.no_queue_found,
     "failed_jobs_high": queues.failed_jobs_high,
+    "scheduler_late": schedulers.scheduler_late,
+    "scheduler_without_next": schedulers.scheduler_without_next,
+    "scheduler_duplicate": schedulers.scheduler_duplicate,
     "probe_failing": host.probe_failing,
     "source_unreadable": host.source_unreadable,
 }

@@ -14,6 +14,7 @@ from exporter.assessment import Assessment
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.work import WorkHistory
@@ -58,8 +59,9 @@ class Exporter:
         self._follower = follower = self._make_follower(settings.bullmq)
         probers = Probers(settings.probes, switch.gated) if settings.probes else None
         self._bull = bull = BullFollower(self._deployment, settings.bullmq) if follower else None
+        schedulers = _scheduler_watch(self._deployment, discovery, settings.bullmq)
         work = WorkHistory()
-        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, work)
+        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work)
         collector = Collector(make_sources(parts))
         self._history = History()
         self._peer_poller = PeerPoller(settings.api)
@@ -81,6 +83,11 @@ class Exporter:
             ),
             *(probers.tasks if probers else ()),
             *self._peer_poller.tasks,
+            *(
+                [Supervised("schedulers", switch.gated(schedulers.step), max_age=schedulers.longest_pause)]
+                if schedulers
+                else []
+            ),
             *(
                 [
                     Supervised(
@@ -201,6 +208,13 @@ class Exporter:
         tasks = (*self._tasks, *self._stream_readers.members)
         stuck = [f"background thread {task.name} is not running" for task in tasks if not task.alive]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
+
+
+def _scheduler_watch(
+    deployment: Deployment, discovery: Discovery, settings: BullMQSettings
+) -> SchedulerWatch | None:
+    schedulers = settings.schedulers
+    return SchedulerWatch(deployment, discovery, schedulers) if schedulers.enabled else None
 
 
 def _follow_bull(bull: BullFollower, discovery: Discovery) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from service.outcome import Failed, Ok, Outcome
@@ -14,6 +14,8 @@ Mode: TypeAlias = Literal["standalone", "sentinel", "cluster"]
 Role: TypeAlias = Literal["master", "replica", "unknown"]
 Library: TypeAlias = Literal["bullmq", "bull"]
 """What made a queue: BullMQ, or Bull 3 or 4, its predecessor."""
+NextJob: TypeAlias = Literal["pending", "active", "gone", "over", "unknown"]
+"""The job of a scheduler's next run: pending until a worker takes it, gone if there is none."""
 
 CLUSTER_SLOTS: Final = 16384
 """Hash slots of a Redis Cluster (Cluster specification)."""
@@ -333,6 +335,54 @@ class OwnCounts(NamedTuple):
     groups: int | None = None
 
 
+class Scheduler(NamedTuple):
+    """A job scheduler or repeatable job. Times are unix s by the node's clock; None: not set, or not known.
+
+    `id` is the library's key of it, `name` that of its jobs; `chosen_id`: upsertJobScheduler made it, and not
+    the older queue.add; every `every` s, or by the cron `pattern` in
+    `timezone`. `next_run`: when its next job is due; `last_run`: when a worker took the one before.
+    `iterations` of `limit` jobs were added. `job` is the next job's state: "gone" if there is none although
+    one should be, so that none will ever be added again, "over" if there is none as the limit or `ends_at` is
+    reached. `missing_since`: since when it was seen to be gone. `quiet_since`: since when one with an
+    interval is known not to have run.
+    """
+
+    id: str
+    name: str
+    chosen_id: bool
+    next_run: float
+    last_run: float | None
+    every: float | None
+    pattern: str | None
+    timezone: str | None
+    ends_at: float | None
+    limit: int | None
+    iterations: int | None
+    job: NextJob
+    missing_since: float | None = None
+    quiet_since: float | None = None
+
+
+class QueueSchedulers(NamedTuple):
+    """A queue's schedulers by their next runs, how many more there are, and the node's time now (unix s).
+
+    `held_at`, `limited_at`: when the queue was last seen paused, and at its rate limit or its global
+    concurrency; 0: never. `duplicates`: the ids of schedulers that add the same jobs. `published`: those that
+    have series of their own. `missing`: those whose next job is gone. `silent_at`:
+    the first moment at which one has not run for two of its intervals.
+    """
+
+    schedulers: tuple[Scheduler, ...]
+    now: float
+    unread: int = 0
+    held_at: float = 0.0
+    limited_at: float = 0.0
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    published: tuple[Scheduler, ...] = ()
+    missing: tuple[Scheduler, ...] = ()
+    silent_at: float = inf
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
@@ -374,6 +424,8 @@ class BullMQState:
     def by_id(self) -> Mapping[QueueId, QueueState]:
         """The queues that could be read."""
         return {queue.id: queue for queue in self.queues}
+
+    schedulers: Mapping[QueueId, QueueSchedulers] = field(default_factory=dict)  # of queues that have some
 
     @cached_property
     def several_prefixes(self) -> bool:

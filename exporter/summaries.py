@@ -35,6 +35,8 @@ ENDPOINT_STATES: Final[Mapping[str, str]] = {
 
 _CLUSTER_SLOTS: Final = "16,384"
 _NAMED: Final = 3
+_LATE_SECONDS: Final = 10.0  # a run that waits its turn for less is not worth a line
+_MOST_LATE: Final = 5
 
 
 class Figure(NamedTuple):
@@ -166,6 +168,35 @@ def queues_line(state: View | None, translator: Translator) -> str:
 def has_several_prefixes(state: View) -> bool:
     """Whether a queue is named with its prefix."""
     return len({queue["prefix"] for queue in (*state["queues"], *state["unread"])}) > 1
+
+
+def scheduler_lines(state: View, translator: Translator) -> list[str]:
+    """The schedulers that are late or have no next job, the latest first, and how many more; a line each."""
+    prefixed = has_several_prefixes(state)
+    late = [
+        (scheduler, f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
+        for queue in state["queues"]
+        for scheduler in (queue.get("job_schedulers") or {}).get("schedulers", ())
+        if scheduler["job"] == "gone" or (scheduler["lateness"] or 0.0) >= _LATE_SECONDS
+    ]
+    late.sort(key=lambda pair: -(pair[0]["lateness"] or 0.0))
+    lines = [_scheduler_line(scheduler, queue, translator) for scheduler, queue in late[:_MOST_LATE]]
+    if len(late) > _MOST_LATE:
+        lines.append(translator.translate("schedulers.more", count=len(late) - _MOST_LATE))
+    return lines
+
+
+def _scheduler_line(scheduler: View, queue: str, translator: Translator) -> str:
+    named = f"{printable(queue)}: {printable(scheduler['id'])}"
+    lateness, last = scheduler["lateness"], scheduler["last_run"]
+    if scheduler["job"] == "gone":
+        text = translator.translate("schedulers.gone", scheduler=named)
+    else:
+        text = translator.translate("schedulers.late", scheduler=named, late=duration(lateness))
+    if last is None or lateness is None:
+        return text
+    ago = duration(scheduler["next_run"] + lateness - last) if lateness else ""
+    return f"{text} {translator.translate('schedulers.last', ago=ago)}" if ago else text
 
 
 def search_lines(state: View, translator: Translator) -> list[str]:

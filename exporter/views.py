@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from heapq import nlargest
 from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
@@ -16,6 +17,7 @@ from exporter.derived import (
     master_link_up,
     queue_load_factor,
     replication_lags,
+    scheduler_lateness,
     worker_utilization,
 )
 from exporter.health import Health, Issue
@@ -29,6 +31,7 @@ from exporter.snapshot import (
     ProbeState,
     ProcessState,
     QueueId,
+    QueueSchedulers,
     QueueState,
     Rates,
     RedisState,
@@ -54,6 +57,9 @@ def job_counts(queue: View) -> JobCounts:
 NO_MONITORING: Final = (
     "monitoring is switched off (ENABLE_SYSTEM_MONITORING=false, or stop_monitoring): nothing is collected"
 )
+
+MOST_SCHEDULERS: Final = 100
+"""How many schedulers of a queue its view has."""
 
 _ISSUE_TEXTS: Final = ("title", "measured", "threshold", "recommendation")
 
@@ -284,7 +290,7 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
         ],
         "search": _search(state.search),
         "queues": [
-            _queue(queue, state.rates.get(queue.id))
+            _queue(queue, state.rates.get(queue.id), state.schedulers.get(queue.id))
             for queue in sorted(state.queues, key=lambda queue: queue.id)
         ],
     }
@@ -308,7 +314,7 @@ def _reasons(reasons: Mapping[QueueId, str]) -> list[dict[str, str]]:
     ]
 
 
-def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
+def _queue(queue: QueueState, rates: Rates | None, schedulers: QueueSchedulers | None) -> dict[str, Any]:
     fields: dict[str, Any] = queue._asdict()
     del fields["id"], fields["jobs"]
     fields["odd"] = [readable(text) for text in queue.odd]
@@ -320,6 +326,37 @@ def _queue(queue: QueueState, rates: Rates | None) -> dict[str, Any]:
         "load_factor": queue_load_factor(queue),
         "worker_utilization": worker_utilization(queue),
         "rates": None if rates is None else rates._asdict(),
+        "job_schedulers": None if schedulers is None else _schedulers(schedulers),
+    }
+
+
+def _schedulers(schedulers: QueueSchedulers) -> dict[str, Any]:
+    """The schedulers of a queue, the latest first, at most `MOST_SCHEDULERS`."""
+    views = [
+        {
+            "id": readable(scheduler.id),
+            "name": readable(scheduler.name),
+            "every": scheduler.every,
+            "pattern": None if scheduler.pattern is None else readable(scheduler.pattern),
+            "timezone": None if scheduler.timezone is None else readable(scheduler.timezone),
+            "next_run": scheduler.next_run,
+            "last_run": scheduler.last_run,
+            "lateness": scheduler_lateness(scheduler, schedulers.now),
+            "job": scheduler.job,
+            "iterations": scheduler.iterations,
+            "limit": scheduler.limit,
+            "ends_at": scheduler.ends_at,
+        }
+        for scheduler in nlargest(
+            MOST_SCHEDULERS,
+            schedulers.schedulers,
+            key=lambda each: (scheduler_lateness(each, schedulers.now) or 0.0, -each.next_run),
+        )
+    ]
+    return {
+        "count": len(schedulers.schedulers) + schedulers.unread,
+        "unread": schedulers.unread,
+        "schedulers": views,
     }
 
 

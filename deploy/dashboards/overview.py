@@ -116,7 +116,7 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                         f"max by (issue, severity) (oxherd_issue{{{JOB_MATCHER}}}) == 1", column="there"
                     ),
                     PanelQuery(
-                        f"max by (issue, severity) (oxherd_issue_affected_count{{{JOB_MATCHER}}})",
+                        f"max by (issue, severity) (oxherd_issue_subjects{{{JOB_MATCHER}}})",
                         column="affected",
                     ),
                 ],

@@ -28,7 +28,7 @@ def redis_answers(t: AlertThresholds) -> str:
 def issue(t: AlertThresholds, name: str) -> Affected:
     """The subjects of a condition of the exporter, which publishes the worst ten and the number of all."""
     series = f'oxherd_issue_affected{{job="{t.job}", issue="{name}"}}'
-    total = f'oxherd_issue_affected_count{{job="{t.job}", issue="{name}"}}'
+    total = f'oxherd_issue_subjects{{job="{t.job}", issue="{name}"}}'
     known = f'oxherd_issue{{job="{t.job}", issue="{name}"}}'
     return Affected(
         # An earlier value counts only in the gap of a failed scrape.

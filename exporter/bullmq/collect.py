@@ -25,6 +25,7 @@ from exporter.bullmq.counts import (
 from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.locks import ActiveLocks
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.search.workers import StartsWithoutWorkers
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
@@ -49,8 +50,10 @@ class BullMQSource:
         discovery: Discovery,
         settings: BullMQSettings,
         follower: Follower | None = None,
+        schedulers: SchedulerWatch | None = None,
     ) -> None:
         self._follower = follower
+        self._schedulers = schedulers
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
@@ -96,7 +99,8 @@ class BullMQSource:
         unread = {**known.unread, **unread}
         events = self._follower.events() if self._follower else None
         states = self._doubted(states, known, events or {})
-        problems = (*known.problems, *(self._follower.problems() if self._follower else ()))
+        background = [part for part in (self._follower, self._schedulers) if part is not None]
+        problems = (*known.problems, *(problem for part in background for problem in part.problems()))
         return BullMQState(
             tuple(self._concurrency.measured(monotonic(), states)),
             unread,
@@ -109,6 +113,7 @@ class BullMQSource:
             search=known.search,
             unfollowed=self._follower.unfollowed() if self._follower else {},
             unlocked=self._locks.look(states, slot_map, deadline, monotonic()),
+            schedulers=self._schedulers.schedulers() if self._schedulers else {},
         )
 
     def _doubted(

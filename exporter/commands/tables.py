@@ -26,6 +26,7 @@ from exporter.summaries import (
     node_state,
     queues_line,
     redis_line,
+    scheduler_lines,
     search_lines,
     source_line,
 )
@@ -225,6 +226,7 @@ def queues_table(view: View) -> RenderableType:
         *([queues] if state["queues"] else []),
         *unread,
         *doubts[:_DOUBTS],
+        *(Text(line, "yellow") for line in scheduler_lines(state, translator)),
         *problems,
         *(Text(line, "dim") for line in search_lines(state, translator)),
         *_issues_of(view, "bullmq", translator),

@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.collect import Collector, Parts, make_sources
 from exporter.config.settings import ExporterSettings
 from exporter.configuration import preflight_error
@@ -70,13 +71,19 @@ class LocalSource(ViewSource):
             self.close()
             raise preflight_error(loaded, error.address, error.kind, error.message) from None
         self._discovery = Discovery(self._deployment, settings.bullmq)
-        parts = Parts(settings, self._deployment, self._discovery)
+        schedulers = settings.bullmq.schedulers
+        self._schedulers = (
+            SchedulerWatch(self._deployment, self._discovery, schedulers) if schedulers.enabled else None
+        )
+        parts = Parts(settings, self._deployment, self._discovery, schedulers=self._schedulers)
         self._assessor = Assessor(Collector(make_sources(parts)), settings)
 
     def view(self) -> View:
         if self._reachable:
             with suppress(UnreadableError):  # the collection reports it
                 self._discovery.discover_once(Deadline.after(_COLLECT_SECONDS))
+                if self._schedulers is not None:
+                    self._schedulers.read(Deadline.after(_COLLECT_SECONDS))
         assessment = self._assessor.assess(Deadline.after(_COLLECT_SECONDS))
         view = status_view(assessment, About(version=version("oxherd"), monitoring=True))
         self._reachable = bool(view["redis"] and view["redis"]["reachable"])

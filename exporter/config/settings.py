@@ -101,6 +101,33 @@ class QueueSettings(Model):
     )
 
 
+class SchedulerSettings(Model):
+    """Job schedulers and repeatable jobs, which are read in the background."""
+
+    enabled: bool = Field(True, description="read when they run next, and whether the job for it is there")
+    interval_seconds: float = Field(
+        10.0,
+        ge=1,
+        le=300,
+        description="seconds between two reads; longer where a read takes over a twentieth of it",
+    )
+    per_queue: int = Field(
+        1000, ge=1, le=10_000, description="schedulers of a queue that are read: those that run next"
+    )
+    series_per_queue: int = Field(
+        100,
+        ge=0,
+        le=1000,
+        description="schedulers of a queue with series of their own, by their ids; of a queue with more than "
+        "`per_queue` none have",
+    )
+    changed_repeatables: bool = Field(
+        True,
+        description="two repeatable jobs of one name, id and data with different schedules are duplicates, "
+        "as a changed cron leaves the old one; false where both are meant",
+    )
+
+
 class BullMQSettings(Model):
     prefixes: tuple[str, ...] = Field(
         (), description="key prefixes of the queues; absent: queues are found under any prefix"
@@ -140,6 +167,7 @@ class BullMQSettings(Model):
     capacity_per_worker: float = Field(
         10.0, gt=0, description="jobs that count as the full load of one worker"
     )
+    schedulers: SchedulerSettings = SchedulerSettings()
     settings: tuple[QueueSettings, ...] = Field((), description="settings for some of the queues")
 
 
@@ -186,6 +214,12 @@ class WorkThresholds(Model):
     )
     without_workers_seconds: float = Field(
         600.0, gt=0, description="seconds for which a queue without jobs may have no worker"
+    )
+    scheduler_late_seconds: float = Field(
+        60.0, gt=0, description="seconds after its next run at which a job scheduler is late"
+    )
+    scheduler_missing_seconds: float = Field(
+        30.0, ge=0, description="seconds for which the job of a scheduler's next run has been missing"
     )
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import md5
 from operator import attrgetter
 from typing import Final
 
 from exporter.assessment import Assessment
-from exporter.derived import failed_last_hour, queue_load_factor, worker_concurrency, worker_utilization
+from exporter.derived import (
+    failed_last_hour,
+    queue_load_factor,
+    scheduler_lateness,
+    worker_concurrency,
+    worker_utilization,
+)
 from exporter.metrics.family import Family, Sample
-from exporter.snapshot import BullMQState, OwnCounts, QueueState
+from exporter.snapshot import BullMQState, OwnCounts, QueueState, Scheduler
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")
+_LONGEST_LABEL: Final = 120
 
 
 def _state(assessment: Assessment) -> BullMQState | None:
@@ -63,6 +71,41 @@ def _each(value: Callable[[QueueState], float | None]) -> Callable[[Assessment],
         return [(labels, number) for labels, number in pairs if number is not None]
 
     return read
+
+
+def _each_scheduler(
+    value: Callable[[Scheduler, float], float | None],
+) -> Callable[[Assessment], Iterable[Sample]]:
+    """One sample per scheduler that has series of its own; none if the value is None."""
+
+    def read(assessment: Assessment) -> Iterable[Sample]:
+        state = _state(assessment)
+        samples = (
+            ((*queue, scheduler_label(scheduler.id)), value(scheduler, schedulers.now))
+            for queue, schedulers in (state.schedulers if state else {}).items()
+            for scheduler in schedulers.published
+        )
+        return [(labels, number) for labels, number in samples if number is not None]
+
+    return read
+
+
+def scheduler_label(scheduler: str) -> str:
+    """A scheduler's id; a long one is cut, with a digest of the whole, so that no two become the same."""
+    if len(scheduler) <= _LONGEST_LABEL:
+        return scheduler
+    digest = md5(scheduler.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+    return f"{scheduler[:_LONGEST_LABEL]}...{digest[:8]}"
+
+
+def _next_run(scheduler: Scheduler, _: float) -> float | None:
+    return None if scheduler.job == "over" else scheduler.next_run
+
+
+def _scheduler(name: str, text: str, value: Callable[[Scheduler, float], float | None]) -> Family:
+    return Family(
+        f"bullmq_scheduler_{name}_seconds", "gauge", text, (*_QUEUE, "scheduler"), _each_scheduler(value)
+    )
 
 
 def _own(name: str, text: str, value: Callable[[OwnCounts], int | None]) -> Family:
@@ -179,6 +222,24 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "schedulers",
         "Job schedulers and repeatable jobs of the queue.",
         attrgetter("schedulers"),
+    ),
+    _scheduler(
+        "next_run_timestamp",
+        "Unix seconds at which the next job of a scheduler or repeatable job is due; absent once its limit "
+        "or end date is reached. bullmq.schedulers.series_per_queue bounds how many of a queue have series.",
+        _next_run,
+    ),
+    _scheduler(
+        "last_run_timestamp",
+        "Unix seconds at which a worker took the last job of the scheduler, which is when BullMQ added the "
+        "next; absent before the first run, and after an upsert until the next unless the exporter saw it.",
+        lambda scheduler, _: scheduler.last_run,
+    ),
+    _scheduler(
+        "lateness",
+        "Seconds since the next job of the scheduler was due, until a worker takes it; 0 before. Also while "
+        "the queue is paused.",
+        scheduler_lateness,
     ),
     _per_queue(
         "load_factor",

@@ -98,7 +98,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         _affected,
     ),
     Family(
-        "oxherd_issue_affected_count",
+        "oxherd_issue_subjects",
         "gauge",
         "Queues, nodes or endpoints that a condition that is there concerns; 0: the source as a whole.",
         _LABELS,

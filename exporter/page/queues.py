@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, row, section, table
-from exporter.summaries import has_several_prefixes, queues_line, search_lines
+from exporter.summaries import has_several_prefixes, queues_line, scheduler_lines, search_lines
 from exporter.views import View, job_counts
 from service.units import count, duration, milliseconds, percent, printable
 
@@ -101,7 +101,13 @@ def queue_table(state: View, query: PageQuery) -> str:
 def _searched(state: View, query: PageQuery) -> str:
     """What was searched for queues, and the candidates that are none."""
     lines = [queues_line(state, query.translator), *search_lines(state, query.translator)]
-    return "".join(f'<p class="dim">{escape(line)}</p>' for line in lines)
+    late = scheduler_lines(state, query.translator)
+    return "".join(
+        [
+            *(f'<p class="warning">{escape(line)}</p>' for line in late),
+            *(f'<p class="dim">{escape(line)}</p>' for line in lines),
+        ]
+    )
 
 
 def _head(query: PageQuery) -> list[tuple[str, Any]]:

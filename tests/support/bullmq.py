@@ -7,11 +7,12 @@ from collections.abc import Callable
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import BullMQState, Events, QueueId, QueueState
+from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Scheduler
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer
@@ -26,7 +27,8 @@ class Watch:
         self.discovery = Discovery(self.deployment, bullmq)
         self.follower = Follower(self.deployment, bullmq)
         self.bull = BullFollower(self.deployment, bullmq)
-        self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower)
+        self.schedulers = SchedulerWatch(self.deployment, self.discovery, bullmq.schedulers)
+        self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower, self.schedulers)
         self.work = WorkHistory()
 
     def read_all(self, seconds: float = 20) -> BullMQState:
@@ -37,6 +39,13 @@ class Watch:
     def collect(self, seconds: float = 20) -> BullMQState:
         state = self.bull.extend(self.source.collect(Deadline.after(seconds)))
         return self.work.extend(monotonic(), state)
+
+    def read_schedulers(self, name: str, prefix: str = "bull") -> dict[str, Scheduler]:
+        """One round of the watch of schedulers; a queue's, by their ids."""
+        self.discovery.discover_once(Deadline.after(20))
+        self.schedulers.read(Deadline.after(20))
+        read = self.collect().schedulers.get(QueueId(prefix, name))
+        return {scheduler.id: scheduler for scheduler in (read.schedulers if read else ())}
 
     def follow(self) -> float:
         """One round of the follower, over the known queues."""

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from lab.driver import Driver
 from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer, start_redis
 from tests.support.bullmq import Watch, WatchOf
+from tests.support.schedulers import LIBRARIES, Made
 
 
 @pytest.fixture
@@ -54,3 +56,22 @@ def library(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Dri
         library = BullMQ(request.param, url=server.url)
     with library as driver:
         yield driver
+
+
+@pytest.fixture(scope="module", params=LIBRARIES)
+def made(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Made]:
+    with LIBRARIES[request.param](server.url) as driver:
+        yield request.param, driver
+
+
+@pytest.fixture
+def workers(made: Made) -> Iterator[Callable[..., int]]:
+    """Starts workers that are stopped at the end of the test."""
+    with ExitStack() as undo:
+
+        def start(queue: str, **behaviour: Any) -> int:
+            worker = made[1].start_worker(queue, behaviour=behaviour)
+            undo.callback(made[1].stop_worker, worker, force=True)
+            return worker
+
+        yield start

@@ -18,12 +18,11 @@ from tests.support.acl import READER, rules
 from tests.support.bullmq import Watch, WatchOf, names
 
 NEEDED_ONLY_THERE = {
-    **dict.fromkeys(("+subscribe", "+unsubscribe", "+psubscribe", "+hstrlen"), "bull"),
+    **dict.fromkeys(("+subscribe", "+unsubscribe", "+psubscribe"), "bull"),
     "+cluster|info": "cluster",
     "+cluster|nodes": "cluster",
     "+select": "database",
     "+ping": "empty",
-    "+zrange": "kept",
     "+asking": "a slot that is half moved",  # test_half_moved
     "+cluster|shards": "announced host names",  # test_names
     "+xlen": "large",  # only where a stream may begin with an entry of many MB
@@ -53,11 +52,12 @@ def refused(*servers: RedisServer) -> list[str]:
 
 
 def busy(bullmq: BullMQ, queue: str) -> None:
-    """A queue with a job in each place that is looked into for more than its length."""
+    """A queue with a scheduler, and a job in each place that is looked into for more than its length."""
     bullmq.start_worker(queue, behaviour={"hold": True})
     bullmq.add_bulk(queue, 3)
     bullmq.add(queue, delay=3_600_000)
     bullmq.queue(queue, "setGlobalRateLimit", 10, 1000)
+    bullmq.upsert_scheduler(queue, "report", pattern="0 3 * * *")
     bullmq.wait_for_counts(queue, {"active": 1})
 
 
@@ -80,6 +80,7 @@ def complaints(monitor: Watch) -> list[str]:
     """All that a whole collection says it could not read."""
     try:
         monitor.read_all()
+        monitor.schedulers.read(Deadline.after(10))
         for _ in range(3):  # find the stream's end, read all streams at once, then each of its own
             monitor.follow()
         state: BullMQState = monitor.collect()
@@ -193,15 +194,17 @@ def test_none_of_what_was_sent_writes(server: RedisServer, watch: WatchOf) -> No
         alone.cli("rpush", "bull:mail:wait", "1")
         alone.cli("rpush", "bull:mail:active", "2")
         alone.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "10000")
+        alone.cli("zadd", "bull:mail:repeat", "1795971600000", "report", "1795971600000", "old::::1000")
         alone.cli("config", "resetstat")
         monitor = watch(alone)
         monitor.read_all()
+        monitor.schedulers.read(Deadline.after(10))
         monitor.follow()
         monitor.follow()
         collect_redis(monitor.deployment, Deadline.after(10))
         counted = alone.facts("info", "commandstats")
         sent = sorted({name.removeprefix("cmdstat_") for name in counted if name.startswith("cmdstat_")})
-        assert {"llen", "hmget", "scan", "zcount", "xread", "lrange"} <= set(sent)
+        assert {"llen", "hmget", "scan", "zcount", "xread", "lrange", "zrange", "hstrlen"} <= set(sent)
         assert "write" in alone.cli("command", "info", "rpush").split()
         for command in sent:
             flags = alone.cli("command", "info", command).split()

@@ -14,7 +14,7 @@ def standing_still(queues: Sequence[str]) -> str:
     labels = 'issue="queue_standing_still",source="bullmq",severity="critical"'
     lines = [f"oxherd_issue{{{labels}}} {int(bool(queues))}"]
     if queues:
-        lines.append(f"oxherd_issue_affected_count{{{labels}}} {len(queues)}")
+        lines.append(f"oxherd_issue_subjects{{{labels}}} {len(queues)}")
     lines += [
         f'oxherd_issue_affected{{{labels},subject="{queue}"}} {len(queues) - place}'
         for place, queue in enumerate(queues[:WORST])

@@ -7,17 +7,19 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.assessment import Assessment
 from exporter.history import HISTORY_SECONDS, History, Point, point_of
 from exporter.page import status_page
 from exporter.page.frame import PageQuery, sign_in
 from exporter.page.plots import plots
 from exporter.page.queues import ROWS, queue_table
 from exporter.peers.model import Peers, PeerStatus
-from exporter.snapshot import QueueId
+from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, Scheduler, Snapshot
 from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
+from service.outcome import Ok
 from tests.support.assessments import NASTY, assessment, healthy_assessment, issue, queue
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}
@@ -296,3 +298,11 @@ def test_columns_that_no_node_fills_are_left_out() -> None:
 
     assert "Slots</th>" in page(5461)
     assert "Slots</th>" not in page(None)
+
+
+def test_schedulers_that_are_late_are_below_the_queues() -> None:
+    late = Scheduler("<b>", "report", True, 3600.0, None, 3600.0, None, None, None, None, 2, "pending")
+    state = BullMQState((queue(),), schedulers={QueueId("bull", "mail"): QueueSchedulers((late,), 7300.0)})
+    view = status_view(Assessment(Snapshot(7300.0, bullmq=Ok(state)), assessment().health), ABOUT)
+    page = queue_table(view["queues"], PageQuery(translator=ENGLISH))
+    assert '<p class="warning">mail: &lt;b&gt;: its run is 1 h 1 min late.</p>' in page

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from exporter.assessment import Assessment
-from exporter.snapshot import BullMQState, Snapshot
+from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, Scheduler, Snapshot
 from exporter.views import About, Task, issue_text, status_view
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
@@ -125,3 +125,44 @@ def test_a_refused_search_is_a_failure_with_its_reason() -> None:
     assessment = Assessment(Snapshot(1.0, bullmq=Ok(state)), healthy_assessment().health)
     (source,) = [source for source in status_view(assessment, ABOUT)["sources"] if source["name"] == "bullmq"]
     assert (source["state"], source["why"]) == ("failed", "SCAN at a:1: NOPERM")
+
+
+def scheduled(*schedulers: Scheduler, unread: int = 0) -> Assessment:
+    state = BullMQState(
+        (queue(), queue("idle")),
+        schedulers={QueueId("bull", "mail"): QueueSchedulers(schedulers, 100.0, unread)},
+    )
+    return replace(assessment(), snapshot=Snapshot(100.0, bullmq=Ok(state)))
+
+
+HOURLY = Scheduler("hourly", "report", True, 90.0, 30.0, 60.0, None, None, None, None, 2, "pending")
+
+
+def test_the_schedulers_of_a_queue() -> None:
+    queues = status_view(scheduled(HOURLY, HOURLY._replace(id="next", next_run=130.0)), ABOUT)["queues"]
+    idle, mail = queues["queues"]
+    assert idle["job_schedulers"] is None
+    late, ahead = mail["job_schedulers"].pop("schedulers")
+    assert mail["job_schedulers"] == {"count": 2, "unread": 0}
+    assert late == {
+        "id": "hourly",
+        "name": "report",
+        "every": 60.0,
+        "pattern": None,
+        "timezone": None,
+        "next_run": 90.0,
+        "last_run": 30.0,
+        "lateness": 10.0,
+        "job": "pending",
+        "iterations": 2,
+        "limit": None,
+        "ends_at": None,
+    }
+    assert (ahead["id"], ahead["lateness"]) == ("next", 0.0)
+
+
+def test_a_view_has_the_latest_of_many_schedulers() -> None:
+    many = [HOURLY._replace(id=str(at), next_run=float(at)) for at in range(500)]
+    _, mail = status_view(scheduled(*many, unread=7), ABOUT)["queues"]["queues"]
+    assert (mail["job_schedulers"]["count"], mail["job_schedulers"]["unread"]) == (507, 7)
+    assert [each["id"] for each in mail["job_schedulers"]["schedulers"]] == [str(at) for at in range(100)]

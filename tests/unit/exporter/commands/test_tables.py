@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
 from exporter.commands import tables
-from exporter.snapshot import BullMQState, QueueId, Rates, Search, Snapshot
+from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, Rates, Scheduler, Search, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok, value_or_none
 from tests.support.assessments import assessment, healthy_assessment, queue
@@ -208,3 +208,37 @@ def test_a_name_of_4_kb() -> None:
     view = status_view(assessment(queues=(queue("n" * 4096),)), ABOUT)
     assert max(len(line) for line in text(tables.queues_table(view), width=240).splitlines()) <= 240
     assert "1,204" in text(tables.queues_table(view))
+
+
+def late_schedulers(*late: Scheduler) -> RenderableType:
+    schedulers = QueueSchedulers(late, 7300.0)
+    state = BullMQState((queue(),), schedulers={QueueId("bull", "mail"): schedulers})
+    return tables.queues_table(
+        status_view(Assessment(Snapshot(7300.0, bullmq=Ok(state)), assessment().health), ABOUT)
+    )
+
+
+HOURLY = Scheduler("hourly", "report", True, 3600.0, 100.0, 3600.0, None, None, None, None, 2, "pending")
+
+
+def test_schedulers_that_are_late_are_named() -> None:
+    output = text(
+        late_schedulers(
+            HOURLY,
+            HOURLY._replace(id="soon", next_run=7295.0),
+            HOURLY._replace(id="lost", job="gone", last_run=None),
+            HOURLY._replace(id="ended", job="over"),
+            HOURLY._replace(id="x\x1b[31m", next_run=7200.0, last_run=None),
+        )
+    )
+    assert "mail: hourly: its run is 1 h 1 min late. It last ran 2 h ago." in output
+    assert "mail: lost: its next job is missing, it will not run again." in output
+    assert "mail: x\\x1b[31m: its run is 1 min 40 s late." in output
+    assert "soon" not in output
+    assert "ended" not in output
+
+
+def test_many_late_schedulers_are_counted() -> None:
+    output = text(late_schedulers(*(HOURLY._replace(id=str(each)) for each in range(8))))
+    assert output.count("its run is") == 5
+    assert "3 more schedulers are late." in output

@@ -4,11 +4,22 @@ import pytest
 
 from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.bullmq import FAMILIES
-from exporter.snapshot import BullMQState, JobCounts, OwnCounts, QueueId, QueueState, Rates, Snapshot
+from exporter.metrics.bullmq import FAMILIES, scheduler_label
+from exporter.snapshot import (
+    BullMQState,
+    JobCounts,
+    OwnCounts,
+    QueueId,
+    QueueSchedulers,
+    QueueState,
+    Rates,
+    Scheduler,
+    Snapshot,
+)
 from service.outcome import Failed, Ok, Outcome
 
 MAIL = QueueId("bull", "mail")
+HOURLY = Scheduler("hourly", "report", True, 90.0, 30.0, 60.0, None, None, None, None, 2, "pending")
 EMPTY = QueueState(MAIL, JobCounts(0, 0, 0, 0, 0, 0, 0), False, 0, 0, 0, 0)
 ALWAYS = {
     "bullmq_queue_info",
@@ -66,6 +77,35 @@ def test_what_is_not_known_is_absent() -> None:
     assert set(values["bullmq_job_count"].values()) == {0}
 
 
+def test_a_scheduler_that_is_late() -> None:
+    values = series(BullMQState((EMPTY,), schedulers={MAIL: QueueSchedulers((), 100.0, published=(HOURLY,))}))
+    labels = (*MAIL, "hourly")
+    assert values["bullmq_scheduler_next_run_timestamp_seconds"] == {labels: 90}
+    assert values["bullmq_scheduler_last_run_timestamp_seconds"] == {labels: 30}
+    assert values["bullmq_scheduler_lateness_seconds"] == {labels: 10}
+
+
+def test_of_a_scheduler_that_is_over_only_the_last_run_is_known() -> None:
+    over = HOURLY._replace(job="over")
+    values = series(BullMQState((EMPTY,), schedulers={MAIL: QueueSchedulers((), 100.0, published=(over,))}))
+    assert {name for name in values if name.startswith("bullmq_scheduler_")} == {
+        "bullmq_scheduler_last_run_timestamp_seconds"
+    }
+
+
+def test_schedulers_that_are_not_published_have_no_series() -> None:
+    values = series(BullMQState((EMPTY,), schedulers={MAIL: QueueSchedulers((HOURLY,), 100.0)}))
+    assert not {name for name in values if name.startswith("bullmq_scheduler_")}
+
+
+def test_the_label_of_a_scheduler_has_a_bound_and_stays_its_own() -> None:
+    ids = ["x" * 120, *("y" * 200 + end for end in "ab")]
+    labels = [scheduler_label(each) for each in ids]
+    assert labels[0] == ids[0]
+    assert len(set(labels)) == 3
+    assert max(map(len, labels)) <= 131
+
+
 def test_what_made_a_queue() -> None:
     of_bull = EMPTY._replace(id=QueueId("bull", "jobs"), library="bull")
     values = series(BullMQState((EMPTY._replace(version="6.7.0"), of_bull)))
@@ -91,7 +131,9 @@ def test_everything_that_is_known() -> None:
         longest_active=13.5,
         worker_concurrency=2,
     )
-    values = series(BullMQState((queue,), own={MAIL: OwnCounts(20, 22, 21)}))
+    schedulers = QueueSchedulers((), 100.0, published=(HOURLY,))
+    state = BullMQState((queue,), own={MAIL: OwnCounts(20, 22, 21)}, schedulers={MAIL: schedulers})
+    values = series(state)
     own = ("metrics_completed", "metrics_failed", "ids")
     assert [values[f"bullmq_{name}_total"] for name in own] == [{MAIL: 20}, {MAIL: 22}, {MAIL: 21}]
     assert set(values) == {family.name for family in FAMILIES}
@@ -116,5 +158,6 @@ def test_everything_that_is_known() -> None:
 
 def test_help_says_the_unit() -> None:
     timed = [family for family in FAMILIES if family.name.endswith("_seconds")]
-    assert len(timed) == 3
-    assert all(family.help.startswith("Seconds") for family in timed)
+    assert len(timed) == 6
+    for family in timed:
+        assert family.help.startswith("Unix seconds" if "timestamp" in family.name else "Seconds")

@@ -35,7 +35,7 @@ def test_every_penalty_is_there_when_nothing_is_wrong() -> None:
         "oxherd_health_penalty": {(name,): 0 for name in CONDITION_TABLE},
         "oxherd_issue": {},
         "oxherd_issue_affected": {},
-        "oxherd_issue_affected_count": {},
+        "oxherd_issue_subjects": {},
     }
 
 
@@ -85,7 +85,7 @@ def test_the_worst_ten_have_series_and_all_are_counted() -> None:
     affected = [Affected(f"queue-{number}", float(20 - number)) for number in range(12)]
     samples = series(issue("failed_jobs_high", 10, "bullmq", affected))
     labels = ("failed_jobs_high", "bullmq", "medium")
-    assert samples["oxherd_issue_affected_count"] == {labels: 12}
+    assert samples["oxherd_issue_subjects"] == {labels: 12}
     assert samples["oxherd_issue_affected"] == {
         (*labels, f"queue-{number}"): 20 - number for number in range(10)
     }

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import pytest
+
+from exporter.conditions.finding import Finding
+from exporter.config.settings import HealthSettings
+from exporter.derived import silent_at
+from exporter.health import RULES
+from exporter.snapshot import (
+    BullMQState,
+    JobCounts,
+    QueueId,
+    QueueSchedulers,
+    QueueState,
+    Scheduler,
+    Snapshot,
+)
+from service.catalogs import ENGLISH
+from service.outcome import Failed, Ok
+
+NOW = 10_000.0
+MAIL = QueueId("bull", "mail")
+QUEUE = QueueState(MAIL, JobCounts(0, 0, 0, 0, 0, 0, 0), False, 1, 0, 0, 0, workers=1)
+MINUTELY = Scheduler(
+    id="report",
+    name="report",
+    chosen_id=True,
+    next_run=NOW + 30,
+    last_run=NOW - 30,
+    every=60.0,
+    pattern=None,
+    timezone=None,
+    ends_at=None,
+    limit=None,
+    iterations=2,
+    job="pending",
+    quiet_since=NOW - 30,
+)
+NIGHTLY = MINUTELY._replace(id="nightly", every=None, pattern="0 3 * * *", quiet_since=None)
+DEFAULTS = HealthSettings()
+
+
+def found(
+    rule: str,
+    *schedulers: Scheduler,
+    queue: QueueState = QUEUE,
+    settings: HealthSettings = DEFAULTS,
+    **state: Any,
+) -> Finding | None:
+    read = QueueSchedulers(
+        tuple(sorted(schedulers, key=lambda each: each.next_run)),
+        NOW,
+        missing=tuple(each for each in schedulers if each.job == "gone"),
+        silent_at=min(map(silent_at, schedulers), default=inf),
+    )._replace(**state)
+    snapshot = Snapshot(NOW, bullmq=Ok(BullMQState((queue,), schedulers={queue.id: read})))
+    return RULES[rule](snapshot, settings)
+
+
+def late(*schedulers: Scheduler, queue: QueueState = QUEUE, **state: Any) -> dict[str, float]:
+    """For how many seconds each is late."""
+    finding = found("scheduler_late", *schedulers, queue=queue, **state)
+    return dict(finding.affected) if finding else {}
+
+
+def advice(finding: Finding | None) -> str:
+    assert finding is not None
+    return ENGLISH.render(finding.recommendation)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(-30, {}), (0, {}), (60, {}), (61, {"mail: report": 61}), (4000, {"mail: report": 4000})],
+)
+def test_how_late(seconds: float, expected: dict[str, float]) -> None:
+    assert late(MINUTELY._replace(next_run=NOW - seconds)) == expected
+
+
+@pytest.mark.parametrize("job", ["pending", "active", "unknown"])
+def test_late_whatever_its_job_does(job: str) -> None:
+    assert late(MINUTELY._replace(next_run=NOW - 61, job=job))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("job", ["gone", "over"])
+def test_without_a_next_job_it_is_not_late(job: str) -> None:
+    assert not late(MINUTELY._replace(next_run=NOW - 61, job=job))  # type: ignore[arg-type]
+
+
+def test_of_a_paused_queue_none_is_late() -> None:
+    assert not late(MINUTELY._replace(next_run=NOW - 9000), queue=QUEUE._replace(paused=True))
+
+
+def test_after_a_pause_there_is_as_long_as_ever() -> None:
+    overdue = MINUTELY._replace(next_run=NOW - 9000)
+    assert not late(overdue, held_at=NOW - 60)
+    assert late(overdue, held_at=NOW - 61) == {"mail: report": 61}
+
+
+def test_whether_it_is_paused_is_not_known() -> None:
+    assert late(MINUTELY._replace(next_run=NOW - 61), queue=QUEUE._replace(paused=None))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "seconds", "is_late"),
+    [
+        (MINUTELY._replace(every=600.0), 600, False),
+        (MINUTELY._replace(every=600.0), 601, True),
+        (MINUTELY._replace(every=10.0), 60, False),
+        (MINUTELY._replace(every=10.0), 61, True),
+        (NIGHTLY._replace(last_run=NOW - 400), 200, False),
+        (NIGHTLY._replace(last_run=NOW - 400), 201, True),
+        (NIGHTLY._replace(last_run=None), 9000, False),
+    ],
+)
+def test_at_a_limit_it_may_wait_until_the_next(
+    scheduler: Scheduler, seconds: float, *, is_late: bool
+) -> None:
+    overdue = scheduler._replace(next_run=NOW - seconds)
+    assert bool(late(overdue, limited_at=NOW - 10)) is is_late
+    assert bool(late(overdue, limited_at=NOW - 61)) is (seconds > 60)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "every", "expected"),
+    [
+        (100, 60.0, {}),
+        (120, 60.0, {}),
+        (121, 60.0, {"mail: report": 61}),
+        (21, 10.0, {}),  # not before the threshold
+        (71, 10.0, {"mail: report": 61}),
+        (9000, None, {}),
+    ],
+)
+def test_two_intervals_without_a_run(quiet: float, every: float | None, expected: dict[str, float]) -> None:
+    assert late(MINUTELY._replace(quiet_since=NOW - quiet, every=every)) == expected
+
+
+def test_a_pause_is_no_silence() -> None:
+    quiet = MINUTELY._replace(quiet_since=NOW - 9000)
+    assert late(quiet)
+    assert not late(quiet, held_at=NOW - 100)
+    hourly = quiet._replace(every=3600.0)
+    assert not late(hourly, held_at=NOW - 7200)
+    assert late(hourly, held_at=NOW - 7201) == {"mail: report": 3601}
+
+
+def test_the_worst_first() -> None:
+    both = (MINUTELY._replace(next_run=NOW - 100), NIGHTLY._replace(next_run=NOW - 200))
+    assert list(late(*both)) == ["mail: nightly", "mail: report"]
+    finding = found("scheduler_late", *both)
+    assert finding is not None
+    assert ENGLISH.render(finding.measured) == (
+        "2 schedulers are late: mail: nightly by 3 min 20 s; mail: report by 1 min 40 s"
+    )
+    assert ENGLISH.render(finding.threshold) == "1 min after its next run, or two intervals without one"
+
+
+def test_another_threshold() -> None:
+    settings = HealthSettings.model_validate({"thresholds": {"scheduler_late_seconds": 300}})
+    overdue = MINUTELY._replace(next_run=NOW - 200)
+    assert found("scheduler_late", overdue, settings=settings) is None
+
+
+def test_a_queue_has_a_threshold_of_its_own_or_none() -> None:
+    overdue = MINUTELY._replace(next_run=NOW - 200)
+    lost = MINUTELY._replace(job="gone", missing_since=NOW - 31)
+    for queues, expected in (
+        ([{"match": "mai*", "scheduler_late_seconds": 300, "scheduler_missing_seconds": 60}], False),
+        ([{"match": "mai*", "excluded": True}], False),
+        ([{"match": "other", "excluded": True}], True),
+    ):
+        settings = HealthSettings.model_validate({"queues": queues})
+        assert (found("scheduler_late", overdue, settings=settings) is not None) is expected
+        assert (found("scheduler_without_next", lost, settings=settings) is not None) is expected
+    excluded = HealthSettings.model_validate({"queues": [{"match": "mail", "excluded": True}]})
+    twins = (("nightly", "twin"),)
+    both = (NIGHTLY, NIGHTLY._replace(id="twin"))
+    assert found("scheduler_duplicate", *both, duplicates=twins)
+    assert found("scheduler_duplicate", *both, settings=excluded, duplicates=twins) is None
+
+
+@pytest.mark.parametrize(
+    ("queue", "sentence"),
+    [
+        (QUEUE._replace(workers=0), "No worker runs for the queue mail: start one."),
+        (
+            QUEUE._replace(jobs=QUEUE.jobs._replace(waiting=2, prioritized=3)),
+            "5 jobs wait in the queue mail: start more",
+        ),
+        (QUEUE, "No worker of the queue mail takes the job that is due. Restart the workers"),
+        (QUEUE._replace(workers=None), "No worker of the queue mail takes the job that is due. Restart the"),
+    ],
+)
+def test_what_to_do_about_a_late_one(queue: QueueState, sentence: str) -> None:
+    assert sentence in advice(found("scheduler_late", MINUTELY._replace(next_run=NOW - 61), queue=queue))
+
+
+def test_what_to_do_about_a_silent_one() -> None:
+    text = advice(found("scheduler_late", MINUTELY._replace(quiet_since=NOW - 200)))
+    assert (
+        'queue.removeJobScheduler("report"), then queue.upsertJobScheduler("report", {every: 60000}' in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        (MINUTELY, {}),
+        (MINUTELY._replace(job="gone", missing_since=NOW - 30), {}),
+        (MINUTELY._replace(job="gone", missing_since=NOW - 31), {"mail: report": 31}),
+        (MINUTELY._replace(job="over"), {}),
+        (MINUTELY._replace(job="unknown"), {}),
+    ],
+)
+def test_a_missing_job(scheduler: Scheduler, expected: dict[str, float]) -> None:
+    finding = found("scheduler_without_next", scheduler)
+    assert dict(finding.affected if finding else ()) == expected
+
+
+def test_a_missing_job_is_missing_in_a_paused_queue_too() -> None:
+    lost = MINUTELY._replace(job="gone", missing_since=NOW - 31)
+    assert found("scheduler_without_next", lost, queue=QUEUE._replace(paused=True))
+
+
+def test_what_to_do_about_a_missing_job() -> None:
+    lost = NIGHTLY._replace(job="gone", missing_since=NOW - 31)
+    assert (
+        'queue.removeJobScheduler("nightly"), then queue.upsertJobScheduler("nightly", '
+        '{pattern: "0 3 * * *"}, {name: "report", ...})' in advice(found("scheduler_without_next", lost))
+    )
+    repeatable = lost._replace(id="report:::: 0 3 * * *", chosen_id=False)
+    assert (
+        'queue.removeRepeatableByKey("report:::: 0 3 * * *"), then '
+        'queue.add("report", data, {repeat: {pattern: "0 3 * * *"}})'
+        in advice(found("scheduler_without_next", repeatable))
+    )
+
+
+def test_code_that_a_name_could_break_is_quoted() -> None:
+    lost = NIGHTLY._replace(id='a"); drop("', job="gone", missing_since=NOW - 31)
+    assert r'queue.removeJobScheduler("a\"); drop(\"")' in advice(found("scheduler_without_next", lost))
+
+
+def test_duplicates() -> None:
+    finding = found(
+        "scheduler_duplicate",
+        MINUTELY,
+        NIGHTLY,
+        NIGHTLY._replace(id="nightly2", timezone="Asia/Jakarta"),
+        duplicates=(("nightly", "nightly2"), ("report", "is-gone")),
+    )
+    assert finding is not None
+    assert finding.affected == (("mail: nightly", 2.0),)
+    assert ENGLISH.render(finding.measured) == (
+        "mail: the job report by nightly (0 3 * * *); nightly2 (0 3 * * * Asia/Jakarta)"
+    )
+
+
+@pytest.mark.parametrize("rule", ["scheduler_late", "scheduler_without_next", "scheduler_duplicate"])
+def test_what_is_not_read_has_no_condition(rule: str) -> None:
+    for bullmq in (None, Failed("timeout", "late"), Ok(BullMQState((QUEUE,)))):
+        assert RULES[rule](Snapshot(NOW, bullmq=bullmq), DEFAULTS) is None
+    unlisted = BullMQState((), schedulers={MAIL: QueueSchedulers((MINUTELY._replace(next_run=1.0),), NOW)})
+    assert RULES[rule](Snapshot(NOW, bullmq=Ok(unlisted)), DEFAULTS) is None
+
+
+def test_a_queue_has_its_prefix_where_there_are_several() -> None:
+    other = QUEUE._replace(id=QueueId("eu", "mail"))
+    read = QueueSchedulers((MINUTELY._replace(next_run=NOW - 61),), NOW)
+    state = BullMQState((QUEUE, other), schedulers={other.id: read})
+    finding = RULES["scheduler_late"](Snapshot(NOW, bullmq=Ok(state)), DEFAULTS)
+    assert finding is not None
+    assert finding.affected[0].subject == "eu:mail: report"
