@@ -141,7 +141,8 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
         "long: [affected].{{ else }}The state of every queue cannot be read by "
         f"{{{{ range query `{unread}` }}}}{{{{ .Labels.instance }}}} {{{{ end }}}}now.{{{{ end }}}}",
     )
-    kept = recent(f'bullmq_job_count{{{job}, state="failed"}}')
+    counted = f"bullmq_job_failed_total{{{job}}}"
+    listed = recent(f"bullmq_queue_failed_last_hour{{{job}}}")  # where events are not followed
     failed = Alert(
         "HighFailedJobs",
         "medium",
@@ -151,15 +152,15 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
         affected=Affected(
             one_each_queue(
                 f"""max by (job, prefix, queue) (
-    {kept} > 0
-    or increase(bullmq_job_failed_total{{{job}}}[1h]) > 0
+    increase({counted}[1h]) > 0
+    or ({listed} unless {counted}) > 0
   )"""
             ),
             variable="queue",
         ),
         expression=f"[affected] > {t.failed_jobs}",
         summary="Many jobs have failed.",
-        description="{{ $value | humanize }} failed jobs, kept or of the last hour, by queue: [affected]. "
+        description="{{ $value | humanize }} jobs failed in the last hour, by queue: [affected]. "
         f"The threshold is {t.failed_jobs}.",
     )
     for alert in (down, failed):

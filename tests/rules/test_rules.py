@@ -176,7 +176,7 @@ def changed_rules(home: Path, name: str, **changes: Any) -> Path:
 
 def test_per_queue_makes_an_alert_of_each_queue(tmp_path: Path) -> None:
     labels = 'job="oxherd", instance="e:9877", issue="queue_standing_still"'
-    failed = 'bullmq_job_count{job="oxherd", instance="e:9877", prefix="bull", state="failed", queue='
+    failed = 'bullmq_queue_failed_last_hour{job="oxherd", instance="e:9877", prefix="bull", queue='
     test = {
         "interval": "15s",
         "input_series": [

@@ -1,34 +1,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.streams.events import Jobs
 from exporter.conditions import jobs, work
 from exporter.conditions.finding import Affected, Finding, Rule
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import (
     BullMQState,
-    Events,
-    Histogram,
-    JobCounts,
     QueueId,
-    QueueState,
-    Rates,
     Search,
     Snapshot,
     Unlocked,
     Work,
 )
 from service.catalogs import ENGLISH, TRANSLATORS
-from service.outcome import Failed, Ok
+from service.outcome import Ok
+from tests.support.work_cases import (
+    BUSY,
+    MAIL,
+    WORK_CASES,
+    hour,
+    queue,
+    state_of,
+    working,
+)
 
-MAIL = QueueId("bull", "mail")
 RULES: dict[str, Rule] = {
     "queue_standing_still": work.queue_standing_still,
     "queue_wait_high": work.queue_wait_high,
@@ -43,19 +44,6 @@ RULES: dict[str, Rule] = {
 }
 
 
-def queue(name: str = "mail", **fields: object) -> QueueState:
-    """A queue with a waiting job and no worker; `fields` are those of QueueState or of its JobCounts."""
-    counts = JobCounts(1, 0, 0, 0, 0, 0, 0)
-    state = QueueState(QueueId("bull", name), counts, False, 0, 0, 0, 0, workers=0)
-    jobs = {field: fields.pop(field) for field in JobCounts._fields if field in fields}
-    return state._replace(jobs=counts._replace(**jobs), **fields)  # type: ignore[arg-type]
-
-
-def state_of(*queues: QueueState, **fields: Any) -> BullMQState:
-    given: dict[str, Any] = {"work": {}, "watched_seconds": 1e9} | fields
-    return BullMQState(queues or (queue(),), **given)
-
-
 def found(state: BullMQState, settings: Mapping[str, object] | None = None) -> dict[str, Finding]:
     """What the rules find."""
     snapshot = Snapshot(0.0, bullmq=Ok(state))
@@ -64,160 +52,13 @@ def found(state: BullMQState, settings: Mapping[str, object] | None = None) -> d
     return {name: finding for name, finding in findings.items() if finding is not None}
 
 
-def working(**fields: float | None) -> dict[QueueId, Work]:
-    return {MAIL: Work(**fields)}
-
-
-def hour(completed: int = 0, failed: int = 0, stalled: int = 0) -> Rates:
-    none = (None,) * 7
-    return Rates(300.0, *none, failed, 0, completed_last_hour=completed, stalled_last_hour=stalled)
-
-
-def times(fast: int, slow: int = 0, beyond: int = 0) -> Events:
-    """Jobs that needed up to 1 s, up to 10 s, and more."""
-    histogram = Histogram((1.0, 10.0), (fast, slow, beyond), 0.0)
-    counters = Jobs((1.0, 10.0)).counters()
-    return Events(counters._replace(processing={**counters.processing, "completed": histogram}), 0, 0, 0.0)
-
-
-IDLE = queue(waiting=0)
-BUSY = queue(waiting=0, active=1, workers=1)
-NO_SEARCH = state_of().search
-CASES: dict[str, tuple[BullMQState, set[str]]] = {
-    "nothing known": (state_of(), set()),
-    "no worker for 59 s": (state_of(work=working(standing=99, without_workers=59)), set()),
-    "no worker for 60 s": (state_of(work=working(standing=99, without_workers=60)), {"queue_standing_still"}),
-    "no worker for an hour, the job came just now": (
-        state_of(work=working(standing=5, without_workers=3600)),
-        set(),
-    ),
-    "there was no worker, and that is not known now": (
-        state_of(queue(workers=None), work=working(standing=99, without_workers=90)),
-        set(),
-    ),
-    "workers, and no start for 599 s": (state_of(queue(workers=2), work=working(standing=599)), set()),
-    "workers, and no start for 600 s": (
-        state_of(queue(workers=2), work=working(standing=600)),
-        {"queue_standing_still"},
-    ),
-    "unknown workers, and no start for 600 s": (
-        state_of(queue(workers=None), work=working(standing=600)),
-        {"queue_standing_still"},
-    ),
-    "one look: the oldest waits for 599 s": (state_of(queue(oldest_waiting=599.0), work=None), set()),
-    "one look: the oldest waits for 600 s": (
-        state_of(queue(oldest_waiting=600.0), work=None),
-        {"queue_standing_still"},
-    ),
-    "one look: workers": (state_of(queue(oldest_waiting=9e9, workers=1), work=None), set()),
-    "one look: unknown workers": (state_of(queue(oldest_waiting=9e9, workers=None), work=None), set()),
-    "one look: a rate limit": (state_of(queue(oldest_waiting=9e4, rate_limit_ttl=1.0), work=None), set()),
-    "overdue for 60 s": (state_of(BUSY, work=working(overdue=60)), set()),
-    "overdue for 61 s": (state_of(BUSY, work=working(overdue=61)), {"delayed_overdue"}),
-    "overdue where the queue stands": (
-        state_of(queue(workers=1), work=working(overdue=700, standing=700)),
-        {"queue_standing_still"},
-    ),
-    "no lock for 60 s": (state_of(BUSY, unlocked={MAIL: Unlocked(1, 60.0)}), set()),
-    "no lock for 61 s": (state_of(BUSY, unlocked={MAIL: Unlocked(1, 61.0)}), {"active_without_lock"}),
-    "no lock where the queue stands": (
-        state_of(
-            queue(active=1),
-            work=working(standing=99, without_workers=99),
-            unlocked={MAIL: Unlocked(1, 99.0)},
-        ),
-        {"queue_standing_still"},
-    ),
-    "no lock at one look": (state_of(BUSY, work=None, unlocked={MAIL: Unlocked(1, 61.0)}), set()),
-    "active for 10 times the others' time, and 5 min": (
-        state_of(BUSY._replace(longest_active=301.0), events={MAIL: times(100)}),
-        {"active_too_long"},
-    ),
-    "active for 5 min": (state_of(BUSY._replace(longest_active=300.0), events={MAIL: times(100)}), set()),
-    "active for less than 10 times the others' time": (
-        state_of(
-            BUSY._replace(longest_active=99.0),
-            events={MAIL: times(0, 100)},
-        ),
-        set(),
-    ),
-    "active for long, and few ended before": (
-        state_of(BUSY._replace(longest_active=9e9), events={MAIL: times(19)}),
-        set(),
-    ),
-    "active for long, as others": (
-        state_of(BUSY._replace(longest_active=9e9), events={MAIL: times(100, 0, 5)}),
-        set(),
-    ),
-    "active for long, and without a lock": (
-        state_of(
-            BUSY._replace(longest_active=9e9), events={MAIL: times(100)}, unlocked={MAIL: Unlocked(1, 9.0)}
-        ),
-        set(),
-    ),
-    "active for long without events": (state_of(BUSY._replace(longest_active=9e9)), set()),
-    "one job stalled": (state_of(BUSY, rates={MAIL: hour(stalled=1)}), set()),
-    "two jobs stalled": (state_of(BUSY, rates={MAIL: hour(stalled=2)}), {"jobs_stalled"}),
-    "a quarter of the jobs failed": (state_of(BUSY, rates={MAIL: hour(75, 25)}), set()),
-    "over a quarter of the jobs failed": (state_of(BUSY, rates={MAIL: hour(74, 26)}), {"failures_rising"}),
-    "all of 19 jobs failed": (state_of(BUSY, rates={MAIL: hour(0, 19)}), set()),
-    "all of 10 and 10 jobs failed": (
-        state_of(BUSY, queue("sms"), rates={MAIL: hour(0, 10), QueueId("bull", "sms"): hour(0, 10)}),
-        {"failures_rising"},
-    ),
-    "paused for a day without jobs": (
-        state_of(queue(waiting=0, paused=True), work=working(paused=86_400)),
-        set(),
-    ),
-    "paused for less than a day": (state_of(queue(paused=True), work=working(paused=86_399)), set()),
-    "paused for a day": (state_of(queue(paused=True), work=working(paused=86_400)), {"paused_long"}),
-    "paused since the exporter's start, the oldest job waits for a day": (
-        state_of(queue(paused=True, oldest_waiting=9e4), work=working(paused=50), watched_seconds=50),
-        {"paused_long"},
-    ),
-    "paused just now, the oldest job waits for a day": (
-        state_of(queue(paused=True, oldest_waiting=9e4), work=working(paused=40), watched_seconds=50),
-        set(),
-    ),
-    "no worker for 599 s and no job": (state_of(IDLE, work=working(without_workers=599)), set()),
-    "no worker for 600 s and no job": (
-        state_of(IDLE, work=working(without_workers=600)),
-        {"queue_without_workers"},
-    ),
-    "no worker for 600 s and rate-limited jobs": (
-        state_of(queue(rate_limit_ttl=60.0), work=working(without_workers=600)),
-        {"queue_without_workers"},
-    ),
-    "no worker for 600 s and paused": (
-        state_of(queue(paused=True), work=working(without_workers=600, paused=600)),
-        set(),
-    ),
-    "no worker for 600 s and a job just now": (
-        state_of(queue(), work=working(without_workers=600, standing=0)),
-        set(),
-    ),
-    "none found": (BullMQState(()), {"no_queue_found"}),
-    "the search goes on": (BullMQState((), discovered=False), set()),
-    "the search is refused": (BullMQState((), search_refused=True), set()),
-    "a queue is unread": (BullMQState((), {MAIL: Failed("timeout", "no")}), set()),
-    "only named queues that are not there": (
-        BullMQState((queue(workers=1),), search=Search(missing=("mail",)), work={}),
-        {"no_queue_found"},
-    ),
-    "a named queue is there and another is not": (
-        BullMQState((queue("sms"), queue()), search=Search(missing=("mail",)), work={}),
-        set(),
-    ),
-}
-
-
-@pytest.mark.parametrize(("state", "names"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("state", "names"), WORK_CASES.values(), ids=WORK_CASES)
 def test_which_conditions_are_there(state: BullMQState, names: set[str]) -> None:
     assert found(state).keys() == names
 
 
 @pytest.mark.parametrize(
-    "state", [state for name, (state, names) in CASES.items() if names and name != "none found"]
+    "state", [state for name, (state, names) in WORK_CASES.items() if names and name != "none found"]
 )
 def test_an_excluded_queue_has_none(state: BullMQState) -> None:
     settings: dict[str, object] = {"queues": [{"match": "mail", "excluded": True}]}
@@ -236,7 +77,7 @@ def only(state: BullMQState, settings: Mapping[str, object] | None = None) -> Fi
     return finding
 
 
-@pytest.mark.parametrize("state", [state for state, names in CASES.values() if names])
+@pytest.mark.parametrize("state", [state for state, names in WORK_CASES.values() if names])
 def test_every_text_is_there_in_both_languages(state: BullMQState) -> None:
     finding = only(state)
     assert text(finding) != text(finding, "id")
