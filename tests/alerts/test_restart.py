@@ -15,7 +15,13 @@ import pytest
 
 from lab.deadline import wait_until
 from lab.receiver import Notification, Receiver
-from tests.support.alerts.monitoring import DEFAULT_GRACE, alertmanager_for, prometheus_for, scaled_times
+from tests.support.alerts.monitoring import (
+    DEFAULT_GRACE,
+    SHIPPED_GRACE,
+    alertmanager_for,
+    prometheus_for,
+    scaled_times,
+)
 from tests.support.alerts.texts import HEALTHY, nodes, standing_still
 from tests.support.alerts.timeline import PATIENCE, intervals
 from tests.support.exposition import exposing
@@ -23,6 +29,8 @@ from tests.support.exposition import exposing
 pytestmark = pytest.mark.timeout(300)
 
 TIMES = scaled_times(1 / 20)
+RANGE = 6.0
+"""Seconds: as shipped, the ranges are longer than Prometheus is away."""
 SHIPPED, DEFAULT = "shipped-flag", "default-flag"
 ALERTS = ("QueueSystemDown", "ClusterNodeDown", "HighMemoryUsage")
 WRONG = HEALTHY + standing_still(["mail"]) + nodes(["a:1"], ["b:1"], memory=0.9)
@@ -44,10 +52,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         address = undo.enter_context(exposing(WRONG))
         alertmanager = undo.enter_context(alertmanager_for(TIMES, receiver, home))
         servers = [
-            undo.enter_context(prometheus_for({SHIPPED: [address]}, TIMES, alertmanager, home)),
             undo.enter_context(
-                prometheus_for({DEFAULT: [address]}, TIMES, alertmanager, home, grace=DEFAULT_GRACE)
-            ),
+                prometheus_for({job: [address]}, TIMES, alertmanager, home, grace=grace, shortest_range=RANGE)
+            )
+            for job, grace in ((SHIPPED, SHIPPED_GRACE), (DEFAULT, DEFAULT_GRACE))
         ]
         for job in (SHIPPED, DEFAULT):
             wait_until(

@@ -60,12 +60,12 @@ def scaled_times(factor: float) -> ScaledTimes:
     )
 
 
-def rules_of(job: str, factor: float) -> dict[str, Any]:
+def rules_of(job: str, factor: float, shortest_range: float = 2.0) -> dict[str, Any]:
     """The eight rules for one scrape job, with scaled times."""
     shipped = AlertThresholds.read(DEPLOY / "prometheus" / "rules" / "thresholds.yml")
     rules = yaml.safe_load(oxherd(shipped.model_copy(update={"job": job})))
     # Two scrapes are enough for the short ranges, which are of the kind of max_over_time.
-    scaled: dict[str, Any] = scale(rules, factor, shortest_range=2.0)
+    scaled: dict[str, Any] = scale(rules, factor, shortest_range=shortest_range)
     return scaled
 
 
@@ -101,13 +101,15 @@ def prometheus_for(
     home: Path,
     *,
     grace: str = SHIPPED_GRACE,
+    shortest_range: float = 2.0,
     **external_labels: str,
 ) -> Iterator[Prometheus]:
     """A Prometheus with the eight rules for each scrape job and with scaled flags; `grace` is the least `for`
-    of an alert that survives a restart."""
+    of an alert that survives a restart, `shortest_range` the seconds of the shortest range."""
     home = Path(mkdtemp(dir=home))
     for job in targets:
-        (home / f"rules-{job}.yml").write_text(yaml.safe_dump(rules_of(job, times.factor)))
+        rules = rules_of(job, times.factor, shortest_range)
+        (home / f"rules-{job}.yml").write_text(yaml.safe_dump(rules))
     config = _scraping(targets, times, alertmanager.address)
     config["global"]["external_labels"] = external_labels
     (home / "prometheus.yml").write_text(yaml.safe_dump(config))
