@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from deploy.rules.affected import Affected, one_each, one_each_queue, recent
 from deploy.rules.rule import Alert, alert_rules, group, rules_yaml
 from deploy.rules.thresholds import AlertThresholds, as_percent, number
+
+SLOTS: Final = 16384
+"""Hash slots of a Redis Cluster (Cluster specification)."""
 
 
 def eight(t: AlertThresholds) -> tuple[Alert, ...]:
@@ -45,6 +49,8 @@ def while_present(t: AlertThresholds, name: str) -> str:
 
 def _redis(t: AlertThresholds) -> Iterator[Alert]:
     job = f'job="{t.job}"'
+    # At its highest: while slots move, an exporter may see one without an owner.
+    uncovered = f"max by (job) (max_over_time(redis_cluster_slots_covered{{{job}}}[30s])) < {SLOTS}"
     success = f'oxherd_collect_success{{{job}, source="redis"}}'
     yield Alert(
         "RedisConnectionDown",
@@ -89,10 +95,19 @@ def _redis(t: AlertThresholds) -> Iterator[Alert]:
             unit="",
             variable="node",
         ),
-        expression=f"[affected]\n{redis_answers(t)}",
+        expression=f"""
+            (
+              [affected]
+              or on (job)
+              {uncovered}
+            )
+            {redis_answers(t)}
+        """,
         summary="A Redis node is down.",
-        description="Nodes that do not answer, or that most other nodes see as failing: [affected]. "
-        "Every node must be up.",
+        description="{{ if [worst] }}Nodes that do not answer, or that most other nodes see as failing: "
+        "[affected]. Every node must be up.{{ else }}Slots of the cluster have no owner: "
+        f'{{{{ with query `{uncovered}` }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ end }}}} of '
+        f"{SLOTS} have one. Keys in the others cannot be read or written.{{{{ end }}}}",
     )
     used = recent(f"redis_memory_used_bytes{{{job}}}")
     yield Alert(

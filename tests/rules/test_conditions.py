@@ -111,6 +111,8 @@ def expected(health: Health) -> set[str]:
         alerts.discard("HighFailedJobs")  # the score has a lower threshold than the alert
     if health.score < THRESHOLDS.health_score:
         alerts.add("HealthScoreCritical")
+    if "RedisConnectionDown" in alerts:  # what follows from it is not told beside it
+        alerts -= FOLLOWING
     return {name for name in alerts if name}
 
 
@@ -140,6 +142,7 @@ def held(state: State) -> list[tuple[Assessment, int]]:
     return [(well, BEGIN // STEP), (ill, (END - BEGIN) // STEP), (well, (LAST - END) // STEP)]
 
 
+FOLLOWING: Final = {"ClusterNodeDown", "QueueSystemDown", "HealthScoreCritical"}
 LATE: Final = 90
 """Seconds by which an alert may begin and end later: a value outlasts a gap of a minute."""
 ALWAYS: Final = {"OxherdWatchdog"}

@@ -214,7 +214,7 @@ def test_per_queue_makes_an_alert_of_each_queue(tmp_path: Path) -> None:
                         },
                         "exp_annotations": {
                             "summary": "Many jobs have failed.",
-                            "description": "101 failed jobs, kept or of the last hour, by queue: many (101). "
+                            "description": "101 jobs failed in the last hour, by queue: many (101). "
                             "The threshold is 100.",
                             "runbook_url": "https://oxherd.example/docs/runbooks/HighFailedJobs.md",
                             "dashboard_url": "https://grafana.example/d/oxherd?var-queue=many",

@@ -17,7 +17,9 @@ _JOB, _TARGET = "oxherd", "e:9877"
 
 def series_of(assessment: Assessment) -> dict[str, str]:
     """The values of a scrape of the exporter by their series, with the labels that prometheus.yml gives."""
-    samples = {f'up{{job="{_JOB}",instance="{_TARGET}"}}': "1"}
+    target = f'job="{_JOB}",instance="{_TARGET}"'
+    monitoring = "1" if assessment.snapshot.parts() else "0"
+    samples = {f"up{{{target}}}": "1", f"oxherd_monitoring_enabled{{{target}}}": monitoring}
     for line in Renderer().text(assessment).decode().splitlines():
         if line.startswith("#"):
             continue
