@@ -149,6 +149,34 @@ def _worker(world: World) -> None:
     world.start_worker(BUSY)
 
 
+def _due_without_worker(world: World) -> None:
+    world.stop_workers(BUSY)
+    world.bullmq.add(BUSY, delay=1000)
+
+
+def _schedule_without_worker(world: World) -> None:
+    world.stop_workers(BUSY)
+    world.bullmq.upsert_scheduler(BUSY, "report", every=5000)
+
+
+def _schedule_and_lose(world: World) -> None:
+    """A job that is deleted by hand: BullMQ adds the next one when it ends, so there is none ever more."""
+    world.bullmq.upsert_scheduler(BUSY, "report", every=3_600_000)
+    world.cluster.cli("zremrangebyrank", f"bull:{BUSY}:delayed", 0, -1)
+
+
+def _schedule_twice(world: World) -> None:
+    for scheduler in ("report", "report-of-old"):
+        world.bullmq.queue(BUSY, "upsertJobScheduler", scheduler, {"every": 3_600_000}, {"name": "report"})
+
+
+def _unschedule(world: World) -> None:
+    for scheduler in ("report", "report-of-old"):
+        world.bullmq.queue(BUSY, "removeJobScheduler", scheduler)
+    if not world.workers.get(BUSY):
+        world.start_worker(BUSY)
+
+
 CAUSES: Final = (
     Cause("a master killed", "cluster_node_unhealthy", _kill_bystander, _restart_dead),
     Cause("every node killed", "redis_unreachable", _all_nodes("kill"), _restart_dead),
@@ -158,7 +186,6 @@ CAUSES: Final = (
         "redis_writes_refused",
         _configure("min-replicas-to-write", "5"),
         _configure("min-replicas-to-write", "0"),
-        recovers=330,  # refusals count for five minutes
     ),
     Cause("a snapshot that cannot be saved", "redis_save_failing", _cannot_save, _can_save),
     Cause(
@@ -170,6 +197,20 @@ CAUSES: Final = (
     Cause("a replica that its master refuses", "replication_broken", _unlink, _link),
     Cause("clients as many as maxclients", "redis_clients_high", _fill_clients, _empty_clients),
     Cause("a queue's key of another type", "queue_partly_unread", _odd_key, _right_key),
+    Cause("no worker, and 1,000 jobs wait", "queue_standing_still", _no_worker, _worker, 90),
+    Cause("no worker, and a delayed job is due", "queue_standing_still", _due_without_worker, _worker, 90),
+    Cause(
+        "no worker for a scheduler of 5 s", "scheduler_late", _schedule_without_worker, _unschedule, 100, 90
+    ),
+    Cause(
+        "the job of a scheduler's next run deleted",
+        "scheduler_without_next",
+        _schedule_and_lose,
+        _unschedule,
+        70,
+        90,
+    ),
+    Cause("the same scheduler twice", "scheduler_duplicate", _schedule_twice, _unschedule, 45, 90),
     Cause("120 jobs failed", "failed_jobs_high", _fail_jobs, _forget_failures, 30, 90),
     Cause(
         "5 % of the host's memory available (pretended)",

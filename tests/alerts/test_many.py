@@ -92,7 +92,7 @@ def test_one_notification_a_cooldown(world: World, alert: str) -> None:
         ("QueueSystemDown", QUEUES[:5], "200 in all"),
         ("ClusterNodeDown", DOWN, "50 in all"),
         ("HighMemoryUsage", FULL, "150 in all"),
-        ("HighFailedJobs", QUEUES, "200 failed jobs"),
+        ("HighFailedJobs", QUEUES, "200 jobs failed"),
     ],
 )
 def test_it_names_five_of_the_affected_and_how_many_there_are(

@@ -161,7 +161,9 @@ def test_alerts_fire_and_are_resolved_after_the_repair(demo: RunningDemo) -> Non
     assert demo.ask("fill-memory").returncode == 0
     demo.wait_for(r"FIRING    medium    HighMemoryUsage      Nodes, .*: 127")
     assert demo.ask("free-memory").returncode == 0
-    demo.wait_for(r"FIRING    medium    HighFailedJobs       .* failed jobs, .*\{reminders\} \(")
+    demo.wait_for(
+        r"FIRING    medium    HighFailedJobs       .* jobs failed in the last hour, .*\{reminders\} \("
+    )
     demo.wait_for(r"FIRING    critical  QueueSystemDown      Queues .*\{mail\} \(")
     demo.type("clear-failed")
     assert demo.ask("start-workers").returncode == 0

@@ -15,12 +15,12 @@ from exporter.condition_table import CONDITION_TABLE
 from lab.ports import free_port
 from lab.receiver import Receiver
 from tests.support.alerts.monitoring import monitoring, scaled_times
-from tests.support.judgement import redis
+from tests.support.judgement import redis, work
 from tests.support.judgement.cause import Cause
 from tests.support.judgement.walk import Alerting, walk
 
-CAUSES: Final[tuple[Cause, ...]] = (*redis.CAUSES,)
-NO_CAUSE: Final = redis.NO_CAUSE | {"failed_jobs_high": "tests/alerts"}
+CAUSES: Final[tuple[Cause, ...]] = (*redis.CAUSES, *work.CAUSES)
+NO_CAUSE: Final = redis.NO_CAUSE | work.NO_CAUSE | {"failed_jobs_high": "tests/alerts"}
 TIMES: Final = scaled_times(1 / 150)
 
 pytestmark = pytest.mark.timeout(120)  # each takes 2 to 12 s alone; all share one Prometheus

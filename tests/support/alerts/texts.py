@@ -36,6 +36,6 @@ def nodes(up: Sequence[str], down: Sequence[str], *, memory: float = 0.5) -> str
 
 
 def failed(queues: Sequence[str], each: int) -> str:
-    """Queues that keep so many failed jobs each."""
-    series = 'bullmq_job_count{prefix="bull",state="failed",queue='
+    """Queues of which so many jobs failed in the last hour each."""
+    series = 'bullmq_queue_failed_last_hour{prefix="bull",queue='
     return "".join(f'{series}"{queue}"}} {each}\n' for queue in queues)

@@ -20,7 +20,7 @@ class Servers:
     """What a cause may break. `nodes` are the Redis servers, the exporter's first; `undo` stops all of it.
 
     `redis` are the settings of how the exporter reaches them, `host` is what it reads of the machine, `kept`
-    is for what `begin` hands to `end`.
+    is for what `begin` hands to `end`, `workers` are those of `jobs`.
     """
 
     undo: ExitStack
@@ -30,6 +30,7 @@ class Servers:
     sentinel: SentinelSet | None = None
     host: Host = field(default_factory=Host)
     kept: ExitStack = field(default_factory=ExitStack)
+    workers: list[int] = field(default_factory=list)
 
     @property
     def node(self) -> RedisServer:
