@@ -156,4 +156,4 @@ def start_prometheus(
 def promtool(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run promtool; the result has `returncode`, `stdout` and `stderr`."""
     command = [find_program("promtool"), *arguments]
-    return subprocess.run(command, input=stdin, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, input=stdin, check=False, capture_output=True, text=True, timeout=150)
