@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from shlex import quote
 from typing import NamedTuple
 
+from exporter.bullmq.keys import base
 from exporter.conditions.finding import Finding, any_redis_cli, first_few, queue_label, worst_first
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
@@ -23,9 +25,10 @@ from service.units import duration, readable
 
 class _Late(NamedTuple):
     """A scheduler that is late: for how many s, and whether its next run is ahead all the same; `limit` is
-    its queue's threshold."""
+    its queue's threshold. `label` is the queue's name as the tables show it."""
 
     subject: str
+    label: str
     queue: QueueState
     scheduler: Scheduler
     seconds: float
@@ -67,7 +70,8 @@ def _late(state: BullMQState, settings: HealthSettings) -> Iterator[_Late]:
         limited = schedulers.now - schedulers.limited_at <= limit
         for scheduler, seconds, moved in _due(schedulers):
             if seconds > (max(limit, _interval(scheduler)) if limited else limit):
-                yield _Late(_subject(queue, scheduler, state), queue, scheduler, seconds, moved, limit)
+                subject, label = _subject(queue, scheduler, state), queue_label(queue.id, state)
+                yield _Late(subject, label, queue, scheduler, seconds, moved, limit)
 
 
 def _due(schedulers: QueueSchedulers) -> Iterator[tuple[Scheduler, float, bool]]:
@@ -117,17 +121,15 @@ def _advice_for_late(late: _Late, redis_cli: str) -> Message:
             add=_addition(scheduler),
         )
     if queue.workers == 0:
-        return Message("issue.scheduler_late.recommendation_workers", queue=readable(queue.id.name))
+        return Message("issue.scheduler_late.recommendation_workers", queue=late.label)
     if queue.jobs.waiting or queue.jobs.prioritized:
         waiting = (queue.jobs.waiting or 0) + (queue.jobs.prioritized or 0)
-        return Message(
-            "issue.scheduler_late.recommendation_behind", queue=readable(queue.id.name), count=waiting
-        )
-    key = readable(":".join(queue.id))
+        return Message("issue.scheduler_late.recommendation_behind", queue=late.label, count=waiting)
+    key = quote(readable(base(queue.id)) + "delayed")
     return Message(
         "issue.scheduler_late.recommendation",
-        queue=readable(queue.id.name),
-        command=f"{redis_cli} -c zrange '{key}:delayed' 0 0 withscores",
+        queue=late.label,
+        command=f"{redis_cli} -c zrange {key} 0 0 withscores",
     )
 
 

@@ -198,6 +198,21 @@ def test_what_to_do_about_a_late_one(queue: QueueState, sentence: str) -> None:
     assert sentence in advice(found("scheduler_late", MINUTELY._replace(next_run=NOW - 61), queue=queue))
 
 
+def test_the_command_for_a_late_one_is_quoted_for_a_shell() -> None:
+    odd = QUEUE._replace(id=QueueId("zz", "it's late"))
+    text = advice(found("scheduler_late", MINUTELY._replace(next_run=NOW - 61), queue=odd))
+    assert """-c zrange 'zz:it'"'"'s late:delayed' 0 0 withscores""" in text
+
+
+def test_the_advice_for_a_late_one_names_its_queue_with_the_prefix_where_there_are_several() -> None:
+    ids = (QueueId("bull", "mail"), QueueId("app", "mail"))
+    queues = tuple(QUEUE._replace(id=each, workers=0) for each in ids)
+    late = MINUTELY._replace(next_run=NOW - 61)
+    state = BullMQState(queues, schedulers={ids[1]: QueueSchedulers((late,), NOW)})
+    finding = RULES["scheduler_late"](Snapshot(NOW, bullmq=Ok(state)), DEFAULTS)
+    assert "No worker runs for the queue app:mail" in advice(finding)
+
+
 def test_what_to_do_about_a_silent_one() -> None:
     text = advice(found("scheduler_late", MINUTELY._replace(quiet_since=NOW - 200)))
     assert (
