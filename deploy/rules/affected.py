@@ -11,7 +11,7 @@ LISTED: Final = 5
 
 GAP: Final = "1m"
 """A value counts this long after its series vanished: a scrape or a collection that fails in between would
-begin the `for` of an alert anew."""
+restart the `for` of an alert."""
 
 
 @dataclass(frozen=True, slots=True)

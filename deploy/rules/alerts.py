@@ -25,7 +25,7 @@ def eight(t: AlertThresholds) -> tuple[Alert, ...]:
 
 
 def redis_answers(t: AlertThresholds) -> str:
-    """Not `pending`, as a collection that fails now and then would begin the `for` of these alerts anew."""
+    """Not `pending`, as a collection that fails now and then would restart the `for` of these alerts."""
     return f'unless on (job) ALERTS{{job="{t.job}", alertname="RedisConnectionDown", alertstate="firing"}}'
 
 

@@ -8,15 +8,15 @@ from typing import Any, Final, Literal, TypeAlias
 
 from service.i18n import Message, Translator
 
-Verdict: TypeAlias = Literal["wrong", "warning", "unchecked", "good"]
+CheckStatus: TypeAlias = Literal["wrong", "warning", "unchecked", "good"]
 """`wrong` is a fault now, or something that cannot be seen; `warning` will bite; `unchecked` was not looked
 at, as a URL or a right for it is not there."""
 Place: TypeAlias = Literal["shell", "environment", "prometheus", "scaler", "application", "settings"]
 """Where the lines of a fix belong: a shell; the environment of the exporter, in the syntax of a shell;
 prometheus.yml; the scaler's file; the application that has the queues; the exporter's file."""
 
-VERDICTS: Final[tuple[Verdict, ...]] = ("wrong", "warning", "unchecked", "good")
-_CODES: Final[dict[Verdict, int]] = {"wrong": 2, "warning": 1, "unchecked": 0, "good": 0}
+CHECK_STATUSES: Final[tuple[CheckStatus, ...]] = ("wrong", "warning", "unchecked", "good")
+_CODES: Final[dict[CheckStatus, int]] = {"wrong": 2, "warning": 1, "unchecked": 0, "good": 0}
 _PAGE: Final = "docs/doctor.md#{}"
 
 
@@ -34,7 +34,7 @@ class Diagnosis:
     section in docs/doctor.md."""
 
     check: str
-    verdict: Verdict
+    status: CheckStatus
     seen: Message
     effect: Message | None = None
     fixes: tuple[Fix, ...] = ()
@@ -47,7 +47,7 @@ class Diagnosis:
         """Plain data, with its texts in a language."""
         return {
             "check": self.check,
-            "verdict": self.verdict,
+            "status": self.status,
             "seen": translator.render(self.seen),
             "effect": translator.render(self.effect) if self.effect else None,
             "fixes": [{"place": fix.place, "lines": list(fix.lines)} for fix in self.fixes],
@@ -57,10 +57,10 @@ class Diagnosis:
 
 def worst_code(diagnoses: Iterable[Diagnosis]) -> int:
     """The exit code: 0 nothing, 1 warnings, 2 something is wrong or cannot be seen."""
-    return max((_CODES[diagnosis.verdict] for diagnosis in diagnoses), default=0)
+    return max((_CODES[diagnosis.status] for diagnosis in diagnoses), default=0)
 
 
-def count_verdicts(diagnoses: Iterable[Diagnosis]) -> dict[Verdict, int]:
-    """How many there are of each verdict."""
-    verdicts = [diagnosis.verdict for diagnosis in diagnoses]
-    return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+def count_statuses(diagnoses: Iterable[Diagnosis]) -> dict[CheckStatus, int]:
+    """How many there are of each status."""
+    statuses = [diagnosis.status for diagnosis in diagnoses]
+    return {status: statuses.count(status) for status in CHECK_STATUSES}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from exporter.config.watched import Watched
-from exporter.doctor.model import Diagnosis, Place, count_verdicts
+from exporter.doctor.model import Diagnosis, Place, count_statuses
 from service.i18n import Message, Translator
 from service.units import printable
 
@@ -20,14 +20,14 @@ def report_lines(diagnoses: Sequence[Diagnosis], translator: Translator, *, widt
     width = min(width, _WIDEST)
     yield from _wrapped(_summary(diagnoses, translator), "", width)
     for diagnosis in diagnoses:
-        if diagnosis.verdict in ("wrong", "warning"):
+        if diagnosis.status in ("wrong", "warning"):
             yield ""
             yield from _finding(diagnosis, translator, width)
-    for verdict in ("unchecked", "good"):
-        those = [diagnosis for diagnosis in diagnoses if diagnosis.verdict == verdict]
+    for status in ("unchecked", "good"):
+        those = [diagnosis for diagnosis in diagnoses if diagnosis.status == status]
         if those:
             yield ""
-            yield translator.render(_heading(verdict))
+            yield translator.render(_heading(status))
         for diagnosis in those:
             yield from _item(diagnosis, translator, width)
 
@@ -44,7 +44,7 @@ def watched_lines(rows: Iterable[Watched], translator: Translator) -> list[str]:
 
 
 def _summary(diagnoses: Sequence[Diagnosis], translator: Translator) -> str:
-    counts = count_verdicts(diagnoses)
+    counts = count_statuses(diagnoses)
     if not counts["wrong"] and not counts["warning"]:
         return translator.render(
             Message("doctor.summary.good", good=counts["good"], unchecked=counts["unchecked"])
@@ -61,7 +61,7 @@ def _summary(diagnoses: Sequence[Diagnosis], translator: Translator) -> str:
 
 
 def _finding(diagnosis: Diagnosis, translator: Translator, width: int) -> Iterator[str]:
-    label = Message("doctor.wrong") if diagnosis.verdict == "wrong" else Message("doctor.warning")
+    label = Message("doctor.wrong") if diagnosis.status == "wrong" else Message("doctor.warning")
     seen = f"{translator.render(label)}: {translator.render(diagnosis.seen)}"
     yield from _wrapped(seen, "", width)
     if diagnosis.effect is not None:
@@ -93,8 +93,8 @@ def _wrapped(text: str, indent: str, width: int, *, hanging: str = "") -> list[s
     )
 
 
-def _heading(verdict: str) -> Message:
-    return Message("doctor.unchecked") if verdict == "unchecked" else Message("doctor.good")
+def _heading(status: str) -> Message:
+    return Message("doctor.unchecked") if status == "unchecked" else Message("doctor.good")
 
 
 def _place(place: Place) -> Message:

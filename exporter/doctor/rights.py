@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from exporter.bullmq.keys import base
 from exporter.conditions.finding import redis_cli
-from exporter.doctor.model import Verdict
+from exporter.doctor.model import CheckStatus
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot import QueueId
 from service.i18n import Message
@@ -28,7 +28,7 @@ class RedisRight:
     name: str
     arguments: tuple[str, ...] = ()
     need: Need = "always"
-    verdict: Verdict = "wrong"
+    status: CheckStatus = "wrong"
 
     def command(self, queue: QueueId, database: int) -> tuple[str, ...]:
         """The command, on a key of the queue that does not exist: nothing is read."""
@@ -52,7 +52,7 @@ class MissingRight:
     of channels (`&bull:*`)."""
 
     rights: tuple[str, ...]
-    verdict: Verdict = "wrong"
+    status: CheckStatus = "wrong"
 
 
 RIGHTS: Final = (
@@ -60,12 +60,12 @@ RIGHTS: Final = (
     RedisRight("info", ("server",)),
     RedisRight("cluster|info", need="cluster"),
     RedisRight("cluster|nodes", need="cluster"),
-    RedisRight("cluster|shards", need="cluster", verdict="warning"),
-    RedisRight("asking", need="cluster", verdict="warning"),
-    RedisRight("slowlog|len", verdict="warning"),
+    RedisRight("cluster|shards", need="cluster", status="warning"),
+    RedisRight("asking", need="cluster", status="warning"),
+    RedisRight("slowlog|len", status="warning"),
     RedisRight("select", ("{database}",), need="database"),
-    RedisRight("client|setname", ("oxherd",), verdict="warning"),
-    RedisRight("client|list", ("ID", "0"), verdict="warning"),
+    RedisRight("client|setname", ("oxherd",), status="warning"),
+    RedisRight("client|list", ("ID", "0"), status="warning"),
     RedisRight("scan", ("0", "COUNT", "1"), need="scan"),
     RedisRight("exists", ("{key}",)),
     RedisRight("type", ("{key}",)),
@@ -80,9 +80,9 @@ RIGHTS: Final = (
     RedisRight("zrange", ("{key}", "0", "0")),
     RedisRight("xread", ("COUNT", "1", "STREAMS", "{key}", "$"), need="events"),
     RedisRight("xinfo|stream", ("{key}",), need="events"),
-    RedisRight("xlen", ("{key}",), need="events", verdict="warning"),
-    RedisRight("memory|usage", ("{key}",), need="events", verdict="warning"),
-    RedisRight("time", verdict="warning"),
+    RedisRight("xlen", ("{key}",), need="events", status="warning"),
+    RedisRight("memory|usage", ("{key}",), need="events", status="warning"),
+    RedisRight("time", status="warning"),
     RedisRight("hstrlen", ("{key}", "returnvalue"), need="bull"),
     RedisRight("subscribe", ("{channel}",), need="bull"),
     RedisRight("unsubscribe", ("{channel}",), need="bull"),
@@ -112,8 +112,8 @@ def missing_right(right: RedisRight, reply: Reply, prefix: str) -> MissingRight 
     if "to run the" not in text:
         if text.endswith(" key") or "keys used" in text:
             return MissingRight((f"~{escaped_prefix(prefix)}:*",))
-        return MissingRight(tuple(f"&{pattern}" for pattern in _channels(prefix)), right.verdict)
-    return MissingRight((f"+{right.name}",), right.verdict)
+        return MissingRight(tuple(f"&{pattern}" for pattern in _channels(prefix)), right.status)
+    return MissingRight((f"+{right.name}",), right.status)
 
 
 def grant_lines(

@@ -81,7 +81,7 @@ def test_the_doctor_finds_nothing(demo: RunningDemo) -> None:
     home = demo.wait_for(r"logs are in (\S+)").group(1)
     found = doctor({}, "--config", f"{home}/exporter.yml")
     assert (found.code, found.bad) == (0, set()), found.text
-    assert {finding["verdict"] for finding in found.findings} == {"good"}
+    assert {finding["status"] for finding in found.findings} == {"good"}
 
 
 SELECTOR = re.compile(r"\b((?:redis|bullmq|host|oxherd)_\w+|up)(\{[^{}]*\})")

@@ -55,14 +55,14 @@ def run_in_node(lines: list[str], connection: dict[str, object]) -> None:
 def test_eviction(server: RedisServer) -> None:
     server.cli("config", "set", "maxmemory-policy", "allkeys-lru")
     found = doctor({"REDIS_URL": server.url})
-    assert found.verdict("eviction") == "warning", "no limit yet"
+    assert found.status("eviction") == "warning", "no limit yet"
     server.cli("config", "set", "maxmemory", "64mb")
     found = doctor({"REDIS_URL": server.url})
-    assert (found.code, found.verdict("eviction")) == (2, "wrong")
+    assert (found.code, found.status("eviction")) == (2, "wrong")
     assert "allkeys-lru" in found.of("eviction")["seen"]
     paste(found.lines("eviction", "shell"))
     found = doctor({"REDIS_URL": server.url})
-    assert found.verdict("eviction") == "good"
+    assert found.status("eviction") == "good"
     assert found.bad == {"scrape"}
     assert found.code == 1
     server.cli("config", "set", "maxmemory", "0")
@@ -71,12 +71,12 @@ def test_eviction(server: RedisServer) -> None:
 def test_nothing_is_written_to_disk() -> None:
     with start_redis() as server:
         found = doctor({"REDIS_URL": server.url})
-        assert found.verdict("persistence") == "warning"
+        assert found.status("persistence") == "warning"
         paste(found.lines("persistence", "shell"))
-        assert doctor({"REDIS_URL": server.url}).verdict("persistence") == "good"
+        assert doctor({"REDIS_URL": server.url}).status("persistence") == "good"
         server.cli("config", "set", "appendonly", "no")
         server.cli("config", "set", "save", "3600 1")
-        assert doctor({"REDIS_URL": server.url}).verdict("persistence") == "good"
+        assert doctor({"REDIS_URL": server.url}).status("persistence") == "good"
 
 
 @pytest.mark.parametrize("prefixes", ["jobs", "jobs,shop"])
@@ -84,22 +84,22 @@ def test_a_wrong_prefix(server: RedisServer, prefixes: str) -> None:
     """The commonest fault of a set-up: no queue is seen, and nothing says why."""
     own = {"REDIS_URL": server.url, "BULLMQ_PREFIXES": prefixes}
     found = doctor(own)
-    assert (found.code, found.verdict("queues")) == (2, "wrong")
+    assert (found.code, found.status("queues")) == (2, "wrong")
     assert "BULLMQ_PREFIXES, environment" in found.of("queues")["seen"]
     assert "have bull" in found.of("queues")["seen"] or "has bull" in found.of("queues")["seen"]
     again = doctor(own, before=found.lines("queues", "environment"))
-    assert again.verdict("queues") == "good"
+    assert again.status("queues") == "good"
 
 
 def test_a_queue_that_is_not_there(server: RedisServer) -> None:
     own = {"REDIS_URL": server.url, "BULLMQ_QUEUES": "mail,male"}
     found = doctor(own)
-    assert found.verdict("queues") == "warning"
-    assert doctor(own, before=found.lines("queues", "environment")).verdict("queues") == "good"
+    assert found.status("queues") == "warning"
+    assert doctor(own, before=found.lines("queues", "environment")).status("queues") == "good"
     own["BULLMQ_QUEUES"] = "male"
     found = doctor(own)
-    assert found.verdict("queues") == "wrong"
-    assert doctor(own, before=found.lines("queues", "environment")).verdict("queues") == "good"
+    assert found.status("queues") == "wrong"
+    assert doctor(own, before=found.lines("queues", "environment")).status("queues") == "good"
 
 
 @pytest.mark.parametrize("database", ["", "/1"])
@@ -108,9 +108,9 @@ def test_another_database(database: str) -> None:
         bullmq.add("mail")
         own = {"REDIS_URL": server.url + database}
         found = doctor(own)
-        assert found.verdict("queues") == "warning"
+        assert found.status("queues") == "warning"
         assert "db3" in found.of("queues")["seen"]
-        assert doctor(own, before=found.lines("queues", "environment")).verdict("queues") == "good"
+        assert doctor(own, before=found.lines("queues", "environment")).status("queues") == "good"
 
 
 @pytest.mark.parametrize("refused", ["+xread", "+hmget", "+scan", "+client|list", "%R~bull:*"])
@@ -130,8 +130,8 @@ def test_an_acl_that_lacks_a_right(server: RedisServer, refused: str) -> None:
     assert str(READER["password"]) not in found.text
     paste([line])
     again = doctor(own)
-    assert again.verdict("rights") == "good"
-    assert again.verdict("queues") == "good"
+    assert again.status("rights") == "good"
+    assert again.status("queues") == "good"
 
 
 @pytest.mark.parametrize("refused", ["+psubscribe", "&bull:*:active@*", "+hstrlen"])
@@ -150,7 +150,7 @@ def test_an_acl_that_hides_what_bull_publishes(refused: str) -> None:
         [line] = found.lines("rights", "shell")
         assert refused in line
         paste([line])
-        assert doctor(own).verdict("rights") == "good"
+        assert doctor(own).status("rights") == "good"
 
 
 def test_a_prefix_that_the_user_may_not_read() -> None:
@@ -169,13 +169,13 @@ def test_a_prefix_that_the_user_may_not_read() -> None:
         assert "'%R~shop:eu:*'" in line
         paste([line])
         again = doctor(own)
-        assert (again.verdict("rights"), again.verdict("queues")) == ("good", "good")
+        assert (again.status("rights"), again.status("queues")) == ("good", "good")
 
 
 def test_sentinels(sentinel_set: SentinelSet) -> None:
     found = doctor({"REDIS_SENTINELS": ",".join(sentinel.address for sentinel in sentinel_set.sentinels)})
-    assert found.verdict("redis") == "good"
-    assert found.verdict("rights") == "good"
+    assert found.status("redis") == "good"
+    assert found.status("rights") == "good"
     assert found.bad == {"persistence", "queues", "scrape"}
 
 
@@ -191,7 +191,7 @@ def test_rights_by_dry_run(server: RedisServer, refused: str) -> None:
     assert "xread" not in server.facts("info", "commandstats")
     [line] = found.lines("rights", "shell")
     paste([line])
-    assert doctor(own).verdict("rights") == "good"
+    assert doctor(own).status("rights") == "good"
 
 
 def test_rights_in_a_cluster_on_all_nodes() -> None:
@@ -209,7 +209,7 @@ def test_rights_in_a_cluster_on_all_nodes() -> None:
         found = doctor(own)
         assert "on 6 nodes" in found.of("rights")["seen"]
         paste(found.lines("rights", "shell"))
-        assert doctor(own).verdict("rights") == "good"
+        assert doctor(own).status("rights") == "good"
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_a_misspelt_variable(variable: str, meant: str) -> None:
         assert meant in found.of("variables")["seen"]
         assert SECRET not in found.text
         again = doctor(own, before=[*found.lines("variables", "environment"), "unset REDIS_PORT"])
-        assert again.verdict("variables") == "good"
-        assert again.verdict("redis") == "good"
+        assert again.status("variables") == "good"
+        assert again.status("redis") == "good"
         assert SECRET not in again.text
 
 
@@ -242,7 +242,7 @@ def test_a_variable_that_another_one_overrides(server: RedisServer) -> None:
     named = [finding for finding in found.findings if finding["check"] == "variables"]
     assert [finding["seen"].split()[0] for finding in named] == ["EXPORTER_LISTN", "REDIS_HOST"]
     fixes = [line for finding in named for fix in finding["fixes"] for line in fix["lines"]]
-    assert doctor(own, before=fixes).verdict("variables") == "good"
+    assert doctor(own, before=fixes).status("variables") == "good"
 
 
 def test_a_file_is_named_with_its_line(server: RedisServer, tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ def test_output_buffers(server: RedisServer) -> None:
     server.cli("config", "set", "client-output-buffer-limit", "normal 1mb 0 0 pubsub 100kb 0 0")
     for _ in range(2):
         found = doctor({"REDIS_URL": server.url})
-        assert found.verdict("output-buffers") == "warning"
+        assert found.status("output-buffers") == "warning"
         paste(found.lines("output-buffers", "shell"))
-    assert doctor({"REDIS_URL": server.url}).verdict("output-buffers") == "good"
+    assert doctor({"REDIS_URL": server.url}).status("output-buffers") == "good"
 
 
 def test_kept_jobs_and_their_weight() -> None:
@@ -272,11 +272,11 @@ def test_kept_jobs_and_their_weight() -> None:
             bullmq.wait_for_counts("mail", {"completed": 2500}, seconds=60)
             bullmq.stop_worker(worker)
         found = doctor({"REDIS_URL": server.url})
-        assert found.verdict("kept-jobs") == "warning", found.of("kept-jobs")
+        assert found.status("kept-jobs") == "warning", found.of("kept-jobs")
         assert "2,500 completed" in found.of("kept-jobs")["seen"]
         run_in_node(found.lines("kept-jobs", "application"), {"host": server.host, "port": server.port})
         assert server.cli("zcard", "bull:mail:completed") == "1000"
-        assert doctor({"REDIS_URL": server.url}).verdict("kept-jobs") == "good"
+        assert doctor({"REDIS_URL": server.url}).status("kept-jobs") == "good"
 
 
 def test_an_event_stream_that_is_too_short() -> None:
@@ -286,10 +286,10 @@ def test_an_event_stream_that_is_too_short() -> None:
             server.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "100")
             bullmq.add_bulk("mail", 2000)
         found = doctor({"REDIS_URL": server.url})
-        assert found.verdict("event-streams") == "warning"
+        assert found.status("event-streams") == "warning"
         run_in_node(found.lines("event-streams", "application"), {"host": server.host, "port": server.port})
         assert int(server.cli("hget", "bull:mail:meta", "opts.maxLenEvents")) >= 10_000
-        assert doctor({"REDIS_URL": server.url}).verdict("event-streams") == "good"
+        assert doctor({"REDIS_URL": server.url}).status("event-streams") == "good"
 
 
 def test_a_cluster_without_hash_tags_and_with_a_hot_shard() -> None:
@@ -302,7 +302,7 @@ def test_a_cluster_without_hash_tags_and_with_a_hot_shard() -> None:
         with cluster_connection as bullmq, pytest.raises(Exception, match="CROSSSLOT"):
             bullmq.add("plain")
         found = doctor(own)
-        assert (found.verdict("hash-tags"), found.verdict("hot-shard")) == ("wrong", "warning")
+        assert (found.status("hash-tags"), found.status("hot-shard")) == ("wrong", "warning")
         assert found.lines("hash-tags", "application") == [
             'new Queue("{plain}", { connection, prefix: "bull" })'
         ]
@@ -313,26 +313,26 @@ def test_a_cluster_without_hash_tags_and_with_a_hot_shard() -> None:
                 bullmq.add(name)
             bullmq.start_worker("{mail}")  # its client has a name that could be that of a queue without a tag
             again = doctor(own)
-        assert (again.verdict("hash-tags"), again.verdict("hot-shard")) == ("good", "good")
+        assert (again.status("hash-tags"), again.status("hot-shard")) == ("good", "good")
 
 
 def test_a_redis_that_is_not_there_and_one_that_hangs(fresh_redis: RedisServer) -> None:
     found = doctor({"REDIS_URL": f"redis://127.0.0.1:{free_port()}"})
-    assert (found.code, found.verdict("redis")) == (2, "wrong")
-    assert {finding["check"] for finding in found.findings if finding["verdict"] == "good"} == {
+    assert (found.code, found.status("redis")) == (2, "wrong")
+    assert {finding["check"] for finding in found.findings if finding["status"] == "good"} == {
         "watched",
         "variables",
     }, "nothing that could not be seen is called good"
     fresh_redis.suspend()
     found = doctor({"REDIS_URL": fresh_redis.url}, "--timeout", "2")
-    assert (found.code, found.verdict("redis")) == (2, "wrong")
+    assert (found.code, found.status("redis")) == (2, "wrong")
     fresh_redis.resume()
 
 
 def test_a_wrong_password_is_named_and_shown_nowhere() -> None:
     with start_redis(password="other") as server:
         found = doctor({"REDIS_URL": f"redis://:{SECRET}@{server.address}"})
-        assert found.verdict("redis") == "wrong"
+        assert found.status("redis") == "wrong"
         assert "REDIS_PASSWORD" in found.of("redis")["effect"]
         assert SECRET not in found.text
 
@@ -340,7 +340,7 @@ def test_a_wrong_password_is_named_and_shown_nowhere() -> None:
 def test_a_managed_redis_without_config(server: RedisServer) -> None:
     with start_redis(config=('rename-command CONFIG ""', "maxmemory-policy volatile-lru")) as managed:
         found = doctor({"REDIS_URL": managed.url})
-        assert (found.verdict("persistence"), found.verdict("output-buffers")) == ("unchecked", "unchecked")
+        assert (found.status("persistence"), found.status("output-buffers")) == ("unchecked", "unchecked")
         assert "provider" in found.of("eviction")["effect"]
 
 

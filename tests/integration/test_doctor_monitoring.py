@@ -107,31 +107,31 @@ def test_prometheus_without_scrapes_rules_and_alertmanager(running: Running) -> 
         assert again.bad == set()
         assert "is scraped each 1 s, last" in again.of("scrape")["seen"]
         assert alertmanager.url in again.of("alertmanager")["seen"]
-        assert again.verdict("scaler") == "unchecked", "not called good"
+        assert again.status("scaler") == "unchecked", "not called good"
 
         alertmanager.process.stop()
         found = running.look(prometheus)
-        assert (found.code, found.verdict("alertmanager")) == (2, "wrong")
+        assert (found.code, found.status("alertmanager")) == (2, "wrong")
 
 
 def test_no_prometheus(running: Running) -> None:
     found = running.look()
-    assert (found.code, found.verdict("scrape")) == (1, "warning")
-    assert [found.verdict(check) for check in ("rules", "alertmanager")] == ["unchecked"] * 2
+    assert (found.code, found.status("scrape")) == (1, "warning")
+    assert [found.status(check) for check in ("rules", "alertmanager")] == ["unchecked"] * 2
     running.config.write_text(GLOBAL + running.scraped)
     with start_prometheus(running.config) as prometheus:
         prometheus.wait_for("oxherd_redis_deployment_info")
         [line] = found.lines("scrape", "environment")
         line = line.replace("http://localhost:9090", prometheus.url)
         wait_for(
-            lambda: doctor(running.environ, before=[line]), lambda found: found.verdict("scrape") == "good"
+            lambda: doctor(running.environ, before=[line]), lambda found: found.status("scrape") == "good"
         )
         prometheus.process.suspend()
         hung = running.look(prometheus)
-        assert (hung.code, hung.verdict("scrape"), hung.verdict("rules")) == (2, "wrong", "unchecked")
+        assert (hung.code, hung.status("scrape"), hung.status("rules")) == (2, "wrong", "unchecked")
         prometheus.process.resume()
     found = doctor(running.environ, before=[line])
-    assert (found.code, found.verdict("scrape"), found.verdict("rules")) == (2, "wrong", "unchecked")
+    assert (found.code, found.status("scrape"), found.status("rules")) == (2, "wrong", "unchecked")
 
 
 def test_the_job_has_another_name_than_in_the_rules(running: Running) -> None:
@@ -141,12 +141,12 @@ def test_the_job_has_another_name_than_in_the_rules(running: Running) -> None:
     with start_prometheus(running.config) as prometheus:
         prometheus.wait_for("oxherd_redis_deployment_info")
         found = running.look(prometheus)
-        assert found.verdict("rules") == "wrong"
+        assert found.status("rules") == "wrong"
         running.config.write_text(GLOBAL + "\n".join(found.lines("rules", "prometheus")) + f"\n{job}")
         prometheus.restart()
         prometheus.wait()
         prometheus.wait_for('oxherd_redis_deployment_info{job="oxherd"}')
-        assert running.look(prometheus).verdict("rules") == "good"
+        assert running.look(prometheus).status("rules") == "good"
 
 
 def test_a_scrape_that_fails_says_why(running: Running) -> None:
@@ -157,7 +157,7 @@ def test_a_scrape_that_fails_says_why(running: Running) -> None:
     with start_prometheus(running.config) as prometheus:
         prometheus.wait_for("up == 0")
         found = running.look(prometheus)
-        assert found.verdict("scrape") == "wrong"
+        assert found.status("scrape") == "wrong"
         assert gone in found.of("scrape")["seen"]
         assert "refused" in found.of("scrape")["seen"]
 
@@ -166,15 +166,15 @@ def test_an_exporter_of_another_redis_is_not_this_one(running: Running) -> None:
     running.config.write_text(GLOBAL + running.scraped)
     with start_prometheus(running.config) as prometheus, start_redis() as other:
         prometheus.wait_for("oxherd_redis_deployment_info")
-        wait_for(lambda: running.look(prometheus), lambda found: found.verdict("scrape") == "good")
+        wait_for(lambda: running.look(prometheus), lambda found: found.status("scrape") == "good")
         elsewhere = doctor({"REDIS_URL": other.url, "PROMETHEUS_URL": prometheus.url})
-        assert elsewhere.verdict("scrape") == "wrong"
+        assert elsewhere.status("scrape") == "wrong"
 
 
 def test_a_server_that_is_not_prometheus(running: Running) -> None:
     url = f"http://{running.environ['EXPORTER_LISTEN']}"
     found = doctor(running.environ | {"PROMETHEUS_URL": url, "SCALER_URL": url})
-    assert (found.verdict("scrape"), found.verdict("scaler")) == ("wrong", "wrong")
+    assert (found.status("scrape"), found.status("scaler")) == ("wrong", "wrong")
     assert found.code == 2
 
 
@@ -199,20 +199,20 @@ def test_a_target_of_the_scaler_that_names_another_queue(running: Running) -> No
         scaler = started(["    queues: [mial]"])
         try:
             found = running.look(prometheus, **url)
-            assert found.verdict("scaler") == "wrong"
+            assert found.status("scaler") == "wrong"
             assert "mial" in found.of("scaler")["seen"]
         finally:
             scaler.stop()
         scaler = started(found.lines("scaler", "scaler"))
         try:
             again = wait_for(
-                lambda: running.look(prometheus, **url), lambda found: found.verdict("scaler") == "good"
+                lambda: running.look(prometheus, **url), lambda found: found.status("scaler") == "good"
             )
             assert again.of("scaler")["seen"] == "the queues of 1 target are there"
         finally:
             scaler.stop()
     found = running.look(**url)
-    assert found.verdict("scaler") == "wrong"
+    assert found.status("scaler") == "wrong"
 
 
 def _targets(listen: str) -> bool:

@@ -104,8 +104,8 @@ def test_both_formats_parse_and_say_the_same(exporter: str, redis_cluster: Local
 
 
 def test_promtool_complains_of_nothing_else(exporter: str) -> None:
-    verdict = promtool("check", "metrics", stdin=httpx.get(f"{exporter}/metrics").text)
-    complaints = [line for line in (verdict.stdout + verdict.stderr).splitlines() if line.strip()]
+    checked = promtool("check", "metrics", stdin=httpx.get(f"{exporter}/metrics").text)
+    complaints = [line for line in (checked.stdout + checked.stderr).splitlines() if line.strip()]
     assert {line.split()[0] for line in complaints} == set(EXCUSED), complaints
 
 

@@ -29,8 +29,8 @@ class Found:
         """The worst finding of a check."""
         return next(finding for finding in self.findings if finding["check"] == check)
 
-    def verdict(self, check: str) -> str:
-        return str(self.of(check)["verdict"])
+    def status(self, check: str) -> str:
+        return str(self.of(check)["status"])
 
     def lines(self, check: str, place: str) -> list[str]:
         """The lines of the fix for a place."""
@@ -39,7 +39,7 @@ class Found:
     @property
     def bad(self) -> set[str]:
         """The checks that found something."""
-        return {finding["check"] for finding in self.findings if finding["verdict"] in ("wrong", "warning")}
+        return {finding["check"] for finding in self.findings if finding["status"] in ("wrong", "warning")}
 
 
 def doctor(environ: Mapping[str, str], *arguments: str, before: Sequence[str] = ()) -> Found:

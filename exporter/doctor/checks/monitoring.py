@@ -36,7 +36,7 @@ SHIPPED_ALERTS: Final = (
     "HighSystemLoad",
     "HealthScoreCritical",
 )
-"""Alerts of deploy/prometheus/rules/oxherd.yml, without which nobody is told."""
+"""Alerts of deploy/prometheus/rules/oxherd.yml, without which nobody is notified."""
 
 _SLOW_SCRAPE: Final = 60.0  # seconds: alerts of `for: 30s` and the scaler need newer figures
 _JOB: Final = re.compile(r'\bjob="([^"]+)"')

@@ -213,7 +213,7 @@ def check_rights(examination: Examination) -> Iterator[Diagnosis]:
     lines = grant_lines(look.user, missing, list(refusing), version=version, cluster=cluster)
     yield Diagnosis(
         "rights",
-        "wrong" if any(part.verdict == "wrong" for part in missing) else "warning",
+        "wrong" if any(part.status == "wrong" for part in missing) else "warning",
         Message(
             "doctor.rights.seen",
             user=look.user,

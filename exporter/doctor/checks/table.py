@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from exporter.doctor.checks import configuration, monitoring, queues, servers
 from exporter.doctor.examination import Examination
-from exporter.doctor.model import VERDICTS, Diagnosis
+from exporter.doctor.model import CHECK_STATUSES, Diagnosis
 
 Check: TypeAlias = Callable[[Examination], Iterable[Diagnosis]]
 
@@ -35,6 +35,6 @@ CHECKS: Final[Mapping[str, Check]] = {
 
 
 def diagnose(examination: Examination) -> tuple[Diagnosis, ...]:
-    """What all checks say, the worst first, each verdict in the order of the checks."""
+    """What all checks say, the worst first, each status in the order of the checks."""
     diagnoses = [diagnosis for check in CHECKS.values() for diagnosis in check(examination)]
-    return tuple(sorted(diagnoses, key=lambda diagnosis: VERDICTS.index(diagnosis.verdict)))
+    return tuple(sorted(diagnoses, key=lambda diagnosis: CHECK_STATUSES.index(diagnosis.status)))

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.conditions import jobs, work
-from exporter.conditions.finding import Affected, Finding, Rule
+from exporter.conditions.finding import Affected, Finding
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings
+from exporter.health import RULES
 from exporter.snapshot import (
     BullMQState,
     QueueId,
@@ -30,25 +31,14 @@ from tests.support.work_cases import (
     working,
 )
 
-RULES: dict[str, Rule] = {
-    "queue_standing_still": work.queue_standing_still,
-    "queue_wait_high": work.queue_wait_high,
-    "delayed_overdue": work.delayed_overdue,
-    "active_without_lock": jobs.active_without_lock,
-    "active_too_long": jobs.active_too_long,
-    "jobs_stalled": jobs.jobs_stalled,
-    "failures_rising": jobs.failures_rising,
-    "paused_long": work.paused_long,
-    "queue_without_workers": work.queue_without_workers,
-    "no_queue_found": work.no_queue_found,
-}
+OF_WORK = {name: rule for name, rule in RULES.items() if rule.__module__ in {work.__name__, jobs.__name__}}
 
 
 def found(state: BullMQState, settings: Mapping[str, object] | None = None) -> dict[str, Finding]:
     """What the rules find."""
     snapshot = Snapshot(0.0, bullmq=Ok(state))
     model = HealthSettings.model_validate(settings or {})
-    findings = {name: rule(snapshot, model) for name, rule in RULES.items()}
+    findings = {name: rule(snapshot, model) for name, rule in OF_WORK.items()}
     return {name: finding for name, finding in findings.items() if finding is not None}
 
 

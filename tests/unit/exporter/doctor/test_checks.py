@@ -30,7 +30,7 @@ from exporter.doctor.examination import (
     ScrapeTarget,
     ServerConfig,
 )
-from exporter.doctor.model import VERDICTS, Diagnosis, worst_code
+from exporter.doctor.model import CHECK_STATUSES, Diagnosis, worst_code
 from exporter.doctor.peer_readers import parse_duration
 from exporter.doctor.rights import MissingRight
 from exporter.snapshot import Info, NodeReading, QueueId, RedisState, Topology, TopologyNode
@@ -101,8 +101,8 @@ def of(check: str, examined: Examination) -> list[Diagnosis]:
     return list(CHECKS[check](examined))
 
 
-def verdicts(check: str, examined: Examination) -> list[str]:
-    return [diagnosis.verdict for diagnosis in of(check, examined)]
+def statuses(check: str, examined: Examination) -> list[str]:
+    return [diagnosis.status for diagnosis in of(check, examined)]
 
 
 @pytest.mark.parametrize(
@@ -114,31 +114,31 @@ def test_a_field_that_info_does_not_show(field: str, check: str) -> None:
     reading = NodeReading(Info(info), clock_offset=0.0)
     silent = replace(state(), nodes={NODE: Ok(reading)})
     look = redis_look(state=silent, configs={NODE: ServerConfig({}, "ERR unknown command")})
-    assert verdicts(check, examination(redis=Ok(look))) == ["unchecked"]
+    assert statuses(check, examination(redis=Ok(look))) == ["unchecked"]
 
 
 def test_rights_that_no_node_told() -> None:
-    assert verdicts("rights", examination(redis=Ok(redis_look(missing={})))) == ["unchecked"]
+    assert statuses("rights", examination(redis=Ok(redis_look(missing={})))) == ["unchecked"]
 
 
 def test_a_deployment_as_it_should_be() -> None:
     diagnoses = diagnose(examination())
-    assert {diagnosis.verdict for diagnosis in diagnoses} == {"good"}
+    assert {diagnosis.status for diagnosis in diagnoses} == {"good"}
     assert worst_code(diagnoses) == 0
 
 
 def test_what_was_not_read_is_never_good() -> None:
     failed = Failed("timeout", "not read in time")
     nothing = examination(redis=failed, prometheus=failed, scaler=failed)
-    assert {diagnosis.check for diagnosis in diagnose(nothing) if diagnosis.verdict == "good"} == {
+    assert {diagnosis.check for diagnosis in diagnose(nothing) if diagnosis.status == "good"} == {
         "watched",
         "variables",
     }
     assert worst_code(diagnose(nothing)) == 2
     unknown = examination(redis=failed)
-    assert verdicts("scrape", unknown) == ["unchecked"], "which of the exporters reads this Redis"
+    assert statuses("scrape", unknown) == ["unchecked"], "which of the exporters reads this Redis"
     without = examination(prometheus=None, scaler=None)
-    assert [verdicts(check, without) for check in ("scrape", "rules", "alertmanager", "scaler")] == [
+    assert [statuses(check, without) for check in ("scrape", "rules", "alertmanager", "scaler")] == [
         ["warning"],
         ["unchecked"],
         ["unchecked"],
@@ -147,7 +147,7 @@ def test_what_was_not_read_is_never_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("info", "verdict"),
+    ("info", "status"),
     [
         ({}, "good"),
         ({"maxmemory": "1000"}, "good"),
@@ -156,12 +156,12 @@ def test_what_was_not_read_is_never_good() -> None:
         ({"maxmemory_policy": "volatile-ttl", "maxmemory": "1000"}, "wrong"),
     ],
 )
-def test_eviction(info: Mapping[str, str], verdict: str) -> None:
-    assert verdicts("eviction", examination(redis=Ok(redis_look(state=state(info=info))))) == [verdict]
+def test_eviction(info: Mapping[str, str], status: str) -> None:
+    assert statuses("eviction", examination(redis=Ok(redis_look(state=state(info=info))))) == [status]
 
 
 @pytest.mark.parametrize(
-    ("aof", "config", "verdict"),
+    ("aof", "config", "status"),
     [
         ("1", ServerConfig({"save": ""}), "good"),
         ("0", ServerConfig({"save": "3600 1"}), "good"),
@@ -170,13 +170,13 @@ def test_eviction(info: Mapping[str, str], verdict: str) -> None:
         ("1", ServerConfig({}, "NOPERM"), "good"),
     ],
 )
-def test_persistence(aof: str, config: ServerConfig, verdict: str) -> None:
+def test_persistence(aof: str, config: ServerConfig, status: str) -> None:
     look = redis_look(state=state(info={"aof_enabled": aof}), configs={NODE: config})
-    assert verdicts("persistence", examination(redis=Ok(look))) == [verdict]
+    assert statuses("persistence", examination(redis=Ok(look))) == [status]
 
 
 @pytest.mark.parametrize(
-    ("version", "verdict"),
+    ("version", "status"),
     [
         ("4.0.14", "wrong"),
         ("5.0.0", "warning"),
@@ -189,9 +189,9 @@ def test_persistence(aof: str, config: ServerConfig, verdict: str) -> None:
         ("8.2.1", "good"),
     ],
 )
-def test_versions_that_bullmq_names(version: str, verdict: str) -> None:
+def test_versions_that_bullmq_names(version: str, status: str) -> None:
     look = redis_look(state=state(info={"redis_version": version}))
-    assert verdicts("version", examination(redis=Ok(look))) == [verdict]
+    assert statuses("version", examination(redis=Ok(look))) == [status]
 
 
 @pytest.mark.parametrize(
@@ -223,19 +223,19 @@ def test_any_text_as_buffer_limits(text: str) -> None:
 )
 def test_output_buffers(limits: str, expected: list[str]) -> None:
     config = ServerConfig({"client-output-buffer-limit": limits})
-    assert verdicts("output-buffers", examination(redis=Ok(redis_look(configs={NODE: config})))) == expected
+    assert statuses("output-buffers", examination(redis=Ok(redis_look(configs={NODE: config})))) == expected
 
 
 @pytest.mark.parametrize(
-    ("offset", "verdict"),
+    ("offset", "status"),
     [(None, "unchecked"), (0.0, "good"), (5.0, "good"), (5.1, "warning"), (-60.0, "warning")],
 )
-def test_clocks(offset: float | None, verdict: str) -> None:
-    assert verdicts("clocks", examination(redis=Ok(redis_look(state=state(clock=offset))))) == [verdict]
+def test_clocks(offset: float | None, status: str) -> None:
+    assert statuses("clocks", examination(redis=Ok(redis_look(state=state(clock=offset))))) == [status]
 
 
 @pytest.mark.parametrize(
-    ("missing", "verdict"),
+    ("missing", "status"),
     [
         ((), "good"),
         ((MissingRight(("+xread",)),), "wrong"),
@@ -243,12 +243,12 @@ def test_clocks(offset: float | None, verdict: str) -> None:
         ((MissingRight(("+time",), "warning"), MissingRight(("~bull:*",))), "wrong"),
     ],
 )
-def test_rights(missing: tuple[MissingRight, ...], verdict: str) -> None:
-    assert verdicts("rights", examination(redis=Ok(redis_look(missing={NODE: missing})))) == [verdict]
+def test_rights(missing: tuple[MissingRight, ...], status: str) -> None:
+    assert statuses("rights", examination(redis=Ok(redis_look(missing={NODE: missing})))) == [status]
 
 
 @pytest.mark.parametrize(
-    ("stream", "verdict"),
+    ("stream", "status"),
     [
         (EventStream(10_000, 10_000, 60.0), "good"),
         (EventStream(10_000, 10_000, 1.0), "warning"),
@@ -260,18 +260,18 @@ def test_rights(missing: tuple[MissingRight, ...], verdict: str) -> None:
         (EventStream(100, 100, 60.0), "warning"),
     ],
 )
-def test_event_streams(stream: EventStream, verdict: str) -> None:
+def test_event_streams(stream: EventStream, status: str) -> None:
     look = redis_look(streams={MAIL: stream})
-    assert verdicts("event-streams", examination(redis=Ok(look))) == [verdict]
+    assert statuses("event-streams", examination(redis=Ok(look))) == [status]
 
 
 def test_event_streams_that_are_not_followed() -> None:
     off = examination("bullmq: {events: false}\n")
-    assert verdicts("event-streams", off) == ["unchecked"]
+    assert statuses("event-streams", off) == ["unchecked"]
 
 
 @pytest.mark.parametrize(
-    ("kept", "verdict"),
+    ("kept", "status"),
     [
         (KeptJobs(0, 0), "good"),
         (KeptJobs(10, 0), "unchecked"),
@@ -281,9 +281,9 @@ def test_event_streams_that_are_not_followed() -> None:
         (KeptJobs(100_000, 0), "warning"),  # MEMORY USAGE was refused
     ],
 )
-def test_kept_jobs(kept: KeptJobs, verdict: str) -> None:
+def test_kept_jobs(kept: KeptJobs, status: str) -> None:
     [diagnosis] = of("kept-jobs", examination(redis=Ok(redis_look(kept={MAIL: kept}))))
-    assert diagnosis.verdict == verdict
+    assert diagnosis.status == status
     for line in (line for fix in diagnosis.fixes for line in fix.lines if ".clean(" in line):
         number = int(re.findall(r"clean\(0, (\d+), ", line)[0])
         assert 0 < number < kept.count
@@ -291,9 +291,9 @@ def test_kept_jobs(kept: KeptJobs, verdict: str) -> None:
 
 def test_figures_that_could_not_be_read() -> None:
     examined = examination(redis=Ok(redis_look(kept={}, streams={})))
-    assert [verdicts(check, examined) for check in ("kept-jobs", "event-streams")] == [["unchecked"]] * 2
+    assert [statuses(check, examined) for check in ("kept-jobs", "event-streams")] == [["unchecked"]] * 2
     empty = examination(redis=Ok(redis_look(queues=(), kept={}, streams={})))
-    assert [verdicts(check, empty) for check in ("kept-jobs", "event-streams")] == [[], []], (
+    assert [statuses(check, empty) for check in ("kept-jobs", "event-streams")] == [[], []], (
         "nothing to look at"
     )
 
@@ -317,23 +317,23 @@ ON_ONE = tuple(QueueId("{app}", name) for name in ("mail", "newsletter", "remind
 
 
 @pytest.mark.parametrize(
-    ("queues", "verdict"), [((), "good"), (ON_ONE[:2], "good"), (ON_ONE, "warning"), (TAGGED, "good")]
+    ("queues", "status"), [((), "good"), (ON_ONE[:2], "good"), (ON_ONE, "warning"), (TAGGED, "good")]
 )
-def test_a_hot_shard(queues: tuple[QueueId, ...], verdict: str) -> None:
-    assert verdicts("hot-shard", cluster(*queues)) == [verdict]
-    assert verdicts("hot-shard", examination()) == [], "not a cluster"
+def test_a_hot_shard(queues: tuple[QueueId, ...], status: str) -> None:
+    assert statuses("hot-shard", cluster(*queues)) == [status]
+    assert statuses("hot-shard", examination()) == [], "not a cluster"
 
 
 def test_hash_tags() -> None:
-    assert verdicts("hash-tags", cluster(*TAGGED)) == ["good"]
+    assert statuses("hash-tags", cluster(*TAGGED)) == ["good"]
     [diagnosis] = of("hash-tags", cluster(untagged=(QueueId("bull", "it's"),)))
-    assert diagnosis.verdict == "wrong"
+    assert diagnosis.status == "wrong"
     shell = next(fix for fix in diagnosis.fixes if fix.place == "shell")
     assert shell.lines[0].endswith("""-c del 'bull:it'"'"'s:meta'""")
 
 
 @pytest.mark.parametrize(
-    ("given", "fields", "verdict"),
+    ("given", "fields", "status"),
     [
         ({}, {}, "good"),
         ({"bullmq.prefixes": ("BULLMQ_PREFIXES", ["bull"])}, {}, "good"),
@@ -344,13 +344,13 @@ def test_hash_tags() -> None:
         ({}, {"queues": (), "refused": (MAIL,)}, "good"),  # the rights are named
     ],
 )
-def test_queues(given: Mapping[str, tuple[str, object]], fields: Mapping[str, Any], verdict: str) -> None:
+def test_queues(given: Mapping[str, tuple[str, object]], fields: Mapping[str, Any], status: str) -> None:
     examined = examination(given=given, redis=Ok(redis_look(**fields)))
-    assert verdicts("queues", examined) == [verdict]
+    assert statuses("queues", examined) == [status]
 
 
 def test_a_search_that_did_not_end() -> None:
-    assert verdicts("queues", examination(redis=Ok(redis_look(searched=False)))) == ["good", "warning"]
+    assert statuses("queues", examination(redis=Ok(redis_look(searched=False)))) == ["good", "warning"]
     [unfinished] = of("queues", examination(redis=Ok(redis_look(searched=False, queues=()))))
     assert unfinished.fixes[0].lines == ("monitor doctor --config exporter.yml --timeout 120",)
 
@@ -373,7 +373,7 @@ def test_variables() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "verdict"),
+    ("fields", "status"),
     [
         ({}, "good"),
         ({"exporters": ()}, "wrong"),
@@ -396,12 +396,12 @@ def test_variables() -> None:
         ({"targets": ()}, "good"),  # a proxy that has no targets, such as Thanos
     ],
 )
-def test_scrape(fields: Mapping[str, Any], verdict: str) -> None:
-    assert verdicts("scrape", examination(prometheus=Ok(prometheus_look(**fields)))) == [verdict]
+def test_scrape(fields: Mapping[str, Any], status: str) -> None:
+    assert statuses("scrape", examination(prometheus=Ok(prometheus_look(**fields)))) == [status]
 
 
 @pytest.mark.parametrize(
-    ("fields", "verdict"),
+    ("fields", "status"),
     [
         ({}, "good"),
         ({"alerts": ()}, "wrong"),
@@ -419,8 +419,8 @@ def test_scrape(fields: Mapping[str, Any], verdict: str) -> None:
         ),
     ],
 )
-def test_rules(fields: Mapping[str, Any], verdict: str) -> None:
-    assert verdicts("rules", examination(prometheus=Ok(prometheus_look(**fields)))) == [verdict]
+def test_rules(fields: Mapping[str, Any], status: str) -> None:
+    assert statuses("rules", examination(prometheus=Ok(prometheus_look(**fields)))) == [status]
 
 
 @pytest.mark.parametrize(
@@ -441,11 +441,11 @@ def test_rules(fields: Mapping[str, Any], verdict: str) -> None:
 )
 def test_alertmanager(managers: tuple[AlertmanagerLook, ...], expected: list[str]) -> None:
     examined = examination(prometheus=Ok(prometheus_look(alertmanagers=managers)))
-    assert verdicts("alertmanager", examined) == expected
+    assert statuses("alertmanager", examined) == expected
 
 
 @pytest.mark.parametrize(
-    ("target", "verdict", "line"),
+    ("target", "status", "line"),
     [
         (ScalerTarget("t", "bull", ("mail",)), "good", None),
         (ScalerTarget("t", "bull", ("m*",)), "good", None),
@@ -456,9 +456,9 @@ def test_alertmanager(managers: tuple[AlertmanagerLook, ...], expected: list[str
         (ScalerTarget("t", "bull", ("mail",), "stale"), "wrong", "scaling explain t"),
     ],
 )
-def test_targets_of_the_scaler(target: ScalerTarget, verdict: str, line: str | None) -> None:
+def test_targets_of_the_scaler(target: ScalerTarget, status: str, line: str | None) -> None:
     [diagnosis] = of("scaler", examination(scaler=Ok((target,))))
-    assert diagnosis.verdict == verdict
+    assert diagnosis.status == status
     assert [line for fix in diagnosis.fixes for line in fix.lines] == ([line] if line else [])
 
 
@@ -493,7 +493,7 @@ def test_the_worst_is_first_and_every_text_is_there() -> None:
         prometheus=None,
     )
     diagnoses = diagnose(bad)
-    order = [VERDICTS.index(diagnosis.verdict) for diagnosis in diagnoses]
+    order = [CHECK_STATUSES.index(diagnosis.status) for diagnosis in diagnoses]
     assert order == sorted(order)
     for translator in (ENGLISH, TRANSLATORS["id"]):
         assert all(diagnosis.to_json(translator)["seen"] for diagnosis in diagnoses)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.doctor.model import Diagnosis, Fix, Place, Verdict, worst_code
+from exporter.doctor.model import CheckStatus, Diagnosis, Fix, Place, worst_code
 from exporter.doctor.report import report_lines
 from service.catalogs import TRANSLATORS
 from service.i18n import Message
 
 PLACES: tuple[Place, ...] = ("shell", "environment", "prometheus", "scaler", "application", "settings")
-VERDICTS: tuple[Verdict, ...] = ("wrong", "warning", "unchecked", "good")
+CHECK_STATUSES: tuple[CheckStatus, ...] = ("wrong", "warning", "unchecked", "good")
 
 prose = st.text("abc ", min_size=1, max_size=300).map(lambda text: Message("issue.text", text=text))
 commands = st.text("abc -'", min_size=1, max_size=300)
 diagnoses = st.builds(
     Diagnosis,
     check=st.sampled_from(["eviction", "queues"]),
-    verdict=st.sampled_from(VERDICTS),
+    status=st.sampled_from(CHECK_STATUSES),
     seen=prose,
     effect=st.none() | prose,
     fixes=st.lists(
@@ -46,14 +46,12 @@ def test_what_would_steer_the_terminal_is_shown_as_text() -> None:
     assert "\x1b" not in "".join(report_lines([found], TRANSLATORS["en"], width=80))
 
 
-@given(st.lists(st.sampled_from(VERDICTS)))
-def test_exit_codes(verdicts: list[Verdict]) -> None:
-    code = worst_code(Diagnosis("queues", verdict, Message("issue.text", text="x")) for verdict in verdicts)
-    assert code == (2 if "wrong" in verdicts else 1 if "warning" in verdicts else 0)
+@given(st.lists(st.sampled_from(CHECK_STATUSES)))
+def test_exit_codes(statuses: list[CheckStatus]) -> None:
+    code = worst_code(Diagnosis("queues", status, Message("issue.text", text="x")) for status in statuses)
+    assert code == (2 if "wrong" in statuses else 1 if "warning" in statuses else 0)
 
 
 def test_the_summary_says_what_is_not_checked() -> None:
-    found = [
-        Diagnosis("queues", verdict, Message("issue.text", text="x")) for verdict in ("good", "unchecked")
-    ]
+    found = [Diagnosis("queues", status, Message("issue.text", text="x")) for status in ("good", "unchecked")]
     assert next(report_lines(found, TRANSLATORS["en"], width=80)) == "nothing found: 1 good, 1 not checked"
