@@ -22,6 +22,7 @@ _SAME: Final = 1.1  # as many active jobs of each worker
 _LATELY_SECONDS: Final = 30.0
 _TOLD_SECONDS: Final = 600.0  # a limit that was closed is there: samples may miss that it is closed again
 _CLOCK: Final = 1.0  # the times of two samples of one window differ by less
+_WINDOWS: Final = 2.0  # of a limit without one that is told
 _WINDOW_SECONDS: Final = 120.0  # two windows of the usual longest rate limit, by the minute
 
 
@@ -30,7 +31,8 @@ class Throttle:
     """`beside` and `full`: samples in a row with jobs beside free slots, and with jobs beside none; `seen`:
     when a limit held jobs back last (unix s), `closed`: when the queue's metrics told so last, `until`: the
     end of its window as they told it; `cap`: the most slots that get work, None: no limit is seen; `paused`:
-    it is of a pause, which ends at once. `workers` and `per_worker`: how many there were when the cap came,
+    it is of a pause, which ends at once; `window`: the longest that was told to be left of a window since then
+    (s; 0: none was). `workers` and `per_worker`: how many there were when the cap came,
     and the active jobs of each; `taken`: the jobs that a worker takes, None: as many as it has slots."""
 
     beside: int = 0
@@ -40,6 +42,7 @@ class Throttle:
     until: float = 0.0
     cap: float | None = None
     paused: bool = False
+    window: float = 0.0
     workers: int = 0
     per_worker: float = 0.0
     taken: float | None = None
@@ -65,7 +68,8 @@ def update_throttle(
     A pause is known, if the queue's metrics tell it; so is a global concurrency that is reached. Of a rate
     limit that the workers have, the metrics tell only that its window runs: it is closed where jobs wait
     beside free slots. Otherwise both are seen by two samples in a row. The cap goes when nothing waits, when
-    a pause ends, or when all slots are busy and no limit was seen to hold jobs for two minutes. Where fewer
+    a pause ends, or when all slots are busy and no limit was seen to hold jobs for two minutes; for two of its
+    windows, where jobs start and none is told any more, as each start would begin one. Where fewer
     workers have fewer active jobs, or more have more, each as many as before, it was no limit: a worker takes
     fewer jobs than it was said to. A time that is ahead of the sample is of another clock.
     """
@@ -75,7 +79,8 @@ def update_throttle(
         throttle = Throttle(taken=throttle.taken)
     looked = _looked(throttle, flow, sample, ready)
     told = looked.paused or sample.at - looked.closed <= _TOLD_SECONDS or _still_closed(looked, flow, sample)
-    full = mean_busy(flow, _LATELY_SECONDS) >= (1 - _FULL) * ready.settled * ready.slots
+    lately = min(_LATELY_SECONDS, _open_seconds(looked, flow, sample))
+    full = mean_busy(flow, lately) >= (1 - _FULL) * ready.settled * ready.slots
     capped = looked if full or not told else replace(looked, full=0)
     capped = replace(capped, cap=_cap(capped, throttle, flow, sample, told=told))
     if capped.taken is not None and ready.most:
@@ -106,7 +111,15 @@ def _looked(throttle: Throttle, flow: Flow, sample: QueueSample, ready: ReadyWor
         closed=at if closed or (known and waiting > 0 and limit_seconds > 0) else throttle.closed,
         until=at + limit_seconds if closed else throttle.until,
         paused=sample.paused,
+        window=max(throttle.window, limit_seconds) if known or closed else 0.0,
     )
+
+
+def _open_seconds(looked: Throttle, flow: Flow, sample: QueueSample) -> float:
+    """For how long all slots have to be busy, and no limit seen, until there is none."""
+    windows = _WINDOWS * looked.window
+    told = looked.window == 0 or sample.limit_seconds is not None
+    return _WINDOW_SECONDS if told or none_ended(flow, windows) else min(_WINDOW_SECONDS, windows)
 
 
 def _still_closed(looked: Throttle, flow: Flow, sample: QueueSample) -> bool:
@@ -121,7 +134,9 @@ def _cap(looked: Throttle, before: Throttle, flow: Flow, sample: QueueSample, *,
 
     A cap that is not `told` by the queue's metrics falls only while jobs wait beside free slots.
     """
-    lately = sample.at - looked.seen <= _WINDOW_SECONDS or _still_closed(looked, flow, sample)
+    lately = sample.at - looked.seen <= _open_seconds(looked, flow, sample) or _still_closed(
+        looked, flow, sample
+    )
     unlimited = looked.full >= _SAMPLES and not lately
     if sample.waiting == 0 or unlimited or (before.paused and not looked.paused):
         return None

@@ -20,13 +20,13 @@ class Look:
 
     active: float
     busy: float | None = None
-    closed: float = 0.0
+    closed: float | None = 0.0
     workers: int = 6
     waiting: float = 100.0
 
 
-def throttles(looks: Iterable[Look], *, slots: float) -> Iterator[tuple[Look, Throttle]]:
-    """The throttle after each of the looks."""
+def throttles(looks: Iterable[Look], *, slots: float, ends: bool = True) -> Iterator[tuple[Look, Throttle]]:
+    """The throttle after each of the looks; `ends`: a job a second does."""
     flow: Flow | None = None
     throttle, at, busy, numbers = Throttle(), 1000.0, 0.0, [0]
     for look in looks:
@@ -36,7 +36,7 @@ def throttles(looks: Iterable[Look], *, slots: float) -> Iterator[tuple[Look, Th
             at,
             look.waiting,
             look.active,
-            completed=at,
+            completed=at if ends else 0.0,
             failed=0.0,
             busy_seconds=busy,
             limit_seconds=look.closed,
@@ -128,6 +128,29 @@ def test_a_limit_that_ends_before_its_time_is_none_after_two_minutes_of_full_slo
     assert last(SEEN[:8] + closed).cap is not None
     assert last(SEEN[:8] + closed + [Look(12.0, busy=12.0)] * 20).cap is not None
     assert last(SEEN[:8] + closed + [Look(12.0, busy=12.0)] * 27).cap is None
+
+
+@pytest.mark.parametrize(("window", "looks"), [(4.0, 2), (10.0, 5), (60.0, 25), (3600.0, 25)])
+def test_a_limit_that_was_removed_is_none_after_two_of_its_windows(window: float, looks: int) -> None:
+    """No window runs any more though jobs start in all slots: a limit would begin one with each of them."""
+    closed = [*[Look(0.0, closed=window)] * 7, Look(12.0, busy=0.0, closed=window / 2)]
+    full = [Look(12.0, busy=12.0, closed=None)]
+    assert last(SEEN[:8] + closed + full * (looks - 1)).cap is not None
+    assert last(SEEN[:8] + closed + full * looks).cap is None
+
+
+def test_a_limit_whose_window_runs_now_and_then_is_one_still() -> None:
+    """The slots are full whenever a sample is taken, but were not between two of them."""
+    lumps = [Look(12.0, busy=9.0, closed=3.0), Look(12.0, busy=9.0, closed=None)]
+    assert last(SEEN + lumps * 20).cap is not None
+
+
+def test_a_limit_is_one_still_while_long_jobs_fill_the_slots() -> None:
+    """No job starts, so no window of a limit that the workers have can run."""
+    closed = [Look(4.0, busy=4.0, closed=10.0)] * 6
+    looks = [*SEEN[:8], *closed, *[Look(12.0, busy=12.0, closed=None)] * 12]
+    *_, (_, throttle) = throttles(looks, slots=2.0, ends=False)
+    assert throttle.cap is not None
 
 
 def test_a_limit_that_was_seen_by_a_clock_that_was_ahead_is_forgotten() -> None:
