@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from math import ceil
+from operator import attrgetter
 from typing import Final
 
 from bench.faults.plan import INTERVAL, SLO, START, START_COST, Fault, Load, affected, excused
@@ -104,10 +107,25 @@ def _idle(outcome: Outcome, windows: Sequence[tuple[float, float]]) -> list[Look
 
 
 def usable(outcome: Outcome, at: float) -> int:
-    """Workers that jobs could use: those inside lately, or within an SLO after a start; and one more."""
+    """Workers that jobs could use: those inside lately, or within an SLO after a start; and one more.
+
+    Inside is also the load as it is defined, the mean of two run times: it falls more slowly than the jobs do.
+    """
     begin, end = at - _HELD, at + START[1] + SLO
-    inside = [look.waiting + look.active for look in outcome.looks if begin <= look.at <= end]
-    return min(outcome.load.most, ceil(max(inside, default=0) / outcome.load.concurrency) + 1)
+    inside = (look.waiting + look.active for look in outcome.looks if begin <= look.at <= end)
+    most = max(chain(inside, _loads(outcome, begin, at)), default=0)
+    return min(outcome.load.most, ceil(most / outcome.load.concurrency) + 1)
+
+
+def _loads(outcome: Outcome, begin: float, end: float) -> Iterator[float]:
+    """Jobs inside, as the mean of the last two run times, at each look from `begin` to `end`."""
+    span = 2 * outcome.load.run
+    looks = [look for look in outcome.looks if begin - span <= look.at <= end]
+    sums = [0, *accumulate(look.waiting + look.active for look in looks)]
+    for last, look in enumerate(looks, 1):
+        first = bisect_left(looks, look.at - span, key=attrgetter("at"))
+        if look.at >= max(begin, looks[0].at + span - 1):
+            yield (sums[last] - sums[first]) / (last - first)
 
 
 def late(outcome: Outcome) -> int:

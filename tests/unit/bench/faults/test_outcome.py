@@ -103,3 +103,15 @@ def test_workers_that_jobs_could_use_lately_are_no_waste() -> None:
     burst = [Look(50.0, 20, 4, 12, 2, "12 workers")]
     assert usable(replace(RIGHT, looks=[*RIGHT.looks[:50], *burst]), 60.0) == 13
     assert usable(RIGHT, 60.0) == 2
+
+
+def test_the_load_of_long_jobs_falls_as_the_mean_of_two_run_times_does() -> None:
+    """Six run for two minutes, then two: after 100 s the mean of two minutes was above four lately."""
+    load = LOADS[1]
+    looks = [Look(float(at), 0, 6 if at < 200 else 2, 7, 7, "7 workers") for at in range(300)]
+    falling = replace(RIGHT, load=load, looks=looks)
+    assert usable(falling, 280.0) == 7  # six were inside
+    assert usable(falling, 299.0) == 7  # 5.6 in the mean of the two minutes to 211 s
+    assert usable(replace(falling, load=LOADS[0]), 299.0) == 2
+    flat = replace(falling, looks=[replace(look, active=2) for look in looks])
+    assert usable(flat, 299.0) == 3
