@@ -70,6 +70,7 @@ class FakeApi:
         self._objects: dict[tuple[str, str, str], dict[str, Json]] = {}
         self._version = 100
         self._ready_at: dict[str, float] = {}
+        self._owned: dict[str, list[str]] = {}  # names of pods by owner: a thousand workloads stay cheap
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """One request. Without a bearer token it is an administrator's."""
@@ -275,12 +276,15 @@ class FakeApi:
         meta, spec = workload["metadata"], workload["spec"]
         place = ("", "pods", key[2])
         pods = self._objects.setdefault(place, {})
-        mine = [pod for pod in pods.values() if pod["metadata"].get("ownerUid") == meta["uid"]]
+        names = self._owned.setdefault(meta["uid"], [])
+        names[:] = [name for name in names if name in pods]
+        mine = [pods[name] for name in names]
         replicas = spec.get("replicas", 0)
         for _ in range(replicas - len(mine)):
             pod = pod_of(workload, key[2])
             self._ready_at[pod["metadata"]["name"]] = monotonic() + self.start_seconds
             pods[pod["metadata"]["name"]] = pod
+            names.append(pod["metadata"]["name"])
             mine.append(pod)
         cost = "controller.kubernetes.io/pod-deletion-cost"
         leaving = sorted(mine, key=lambda pod: int(pod["metadata"].get("annotations", {}).get(cost, 0)))

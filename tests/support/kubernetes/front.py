@@ -46,7 +46,7 @@ class Front(ThreadingHTTPServer):
     """On a free port of loopback until `stop`."""
 
     daemon_threads = True
-    request_queue_size = 64
+    request_queue_size = 1024  # a burst of connections waits for accept, not for TCP's next try
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
