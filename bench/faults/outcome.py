@@ -109,7 +109,7 @@ def _idle(outcome: Outcome, windows: Sequence[tuple[float, float]]) -> list[Look
 def usable(outcome: Outcome, at: float) -> int:
     """Workers that jobs could use: those inside lately, or within an SLO after a start; and one more.
 
-    Inside is also the load as it is defined, the mean of two run times: it falls more slowly than the jobs do.
+    Inside is also the load as it is defined, the mean of two run times: it falls more slowly than the jobs.
     """
     begin, end = at - _HELD, at + START[1] + SLO
     inside = (look.waiting + look.active for look in outcome.looks if begin <= look.at <= end)

@@ -31,9 +31,9 @@ class Throttle:
     """`beside` and `full`: samples in a row with jobs beside free slots, and with jobs beside none; `seen`:
     when a limit held jobs back last (unix s), `closed`: when the queue's metrics told so last, `until`: the
     end of its window as they told it; `cap`: the most slots that get work, None: no limit is seen; `paused`:
-    it is of a pause, which ends at once; `window`: the longest that was told to be left of a window since then
-    (s; 0: none was). `workers` and `per_worker`: how many there were when the cap came,
-    and the active jobs of each; `taken`: the jobs that a worker takes, None: as many as it has slots."""
+    it is of a pause, which ends at once; `window`: the longest that was told to be left of a window since
+    then (s; 0: none was). `workers` and `per_worker`: how many there were when the cap came, and the active
+    jobs of each; `taken`: the jobs that a worker takes, None: as many as it has slots."""
 
     beside: int = 0
     full: int = 0
@@ -68,8 +68,8 @@ def update_throttle(
     A pause is known, if the queue's metrics tell it; so is a global concurrency that is reached. Of a rate
     limit that the workers have, the metrics tell only that its window runs: it is closed where jobs wait
     beside free slots. Otherwise both are seen by two samples in a row. The cap goes when nothing waits, when
-    a pause ends, or when all slots are busy and no limit was seen to hold jobs for two minutes; for two of its
-    windows, where jobs start and none is told any more, as each start would begin one. Where fewer
+    a pause ends, or when all slots are busy and no limit was seen to hold jobs for two minutes; for two of
+    its windows, where jobs start and none is told any more, as each start would begin one. Where fewer
     workers have fewer active jobs, or more have more, each as many as before, it was no limit: a worker takes
     fewer jobs than it was said to. A time that is ahead of the sample is of another clock.
     """
