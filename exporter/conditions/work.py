@@ -22,7 +22,7 @@ from exporter.conditions.finding import (
 )
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
-from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot, Unlocked, Work
+from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot, Work
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, readable
@@ -70,14 +70,9 @@ def _how_it_stands(queue: QueueState, state: BullMQState, seconds: float) -> Mes
         return Message("issue.queue_standing_still.no_worker", queue=label, count=jobs, time=time)
     lost = state.unlocked.get(queue.id)
     if lost is not None:
-        number = jobs_without_lock(lost)
-        return Message("issue.queue_standing_still.hung", queue=label, count=jobs, time=time, lost=number)
+        active = Message("issue.at_least", number=lost.jobs) if lost.more else str(lost.jobs)
+        return Message("issue.queue_standing_still.hung", queue=label, count=jobs, time=time, lost=active)
     return Message("issue.queue_standing_still.no_start", queue=label, count=jobs, time=time)
-
-
-def jobs_without_lock(lost: Unlocked) -> str | Message:
-    """How many there are, or the least there are."""
-    return Message("issue.at_least", number=lost.jobs) if lost.more else str(lost.jobs)
 
 
 def standing_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
@@ -227,10 +222,14 @@ def paused_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
             queue=label,
             code="queue.resume()" if state.by_id[queue].paused else "queue.removeGlobalConcurrency()",
         ),
-        text=lambda queue: (
-            "issue.queue_time" if state.by_id[queue].paused else "issue.paused_long.concurrency"
-        ),
+        text=lambda queue, label, time: _how_paused(state.by_id[queue], label, time),
     )
+
+
+def _how_paused(queue: QueueState, label: str, time: str) -> Message:
+    if queue.paused:
+        return _time_of_queue(queue.id, label, time)
+    return Message("issue.paused_long.concurrency", queue=label, time=time)
 
 
 def _paused(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
@@ -387,6 +386,10 @@ def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
     return sorted(sorted(measured), key=measured.__getitem__, reverse=True)
 
 
+def _time_of_queue(_: QueueId, label: str, time: str) -> Message:
+    return Message("issue.queue_time", queue=label, time=time)
+
+
 def _of_seconds(
     state: BullMQState,
     settings: HealthSettings,
@@ -395,17 +398,17 @@ def _of_seconds(
     title: str,
     threshold: str,
     advise: Callable[[QueueId, str], Message],
-    text: Callable[[QueueId], str] = lambda _: "issue.queue_time",
+    text: Callable[[QueueId, str, str], Message] = _time_of_queue,
 ) -> Finding | None:
     """A condition that is measured in seconds. `title` is a message, `threshold` a setting: shown as that of
-    the worst queue, for which the advice is. `text`: the message of a queue."""
+    the worst queue, for which the advice is. `text`: of a queue, its label, and the time."""
     if not seconds:
         return None
     worst = by_value(seconds)
     limit = getattr(queue_limits(settings).of(worst[0].name), threshold)
     measured = texts_of_worst(
         worst,
-        lambda queue: Message(text(queue), queue=queue_label(queue, state), time=duration(seconds[queue])),
+        lambda queue: text(queue, queue_label(queue, state), duration(seconds[queue])),
     )
     return Finding(
         "bullmq",
