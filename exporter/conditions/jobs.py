@@ -10,9 +10,9 @@ from exporter.bullmq.keys import base
 from exporter.bullmq.streams.rates import histogram_quantile
 from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.work import by_value, standing_queues
+from exporter.conditions.work import advice_for_hung, by_value, standing_queues
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, Snapshot
+from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, Snapshot, Unlocked, Work
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, percent, plain, readable
@@ -41,17 +41,14 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
     first = worst[0]
     measured = texts_of_worst(
         worst,
-        lambda queue: Message(
-            "issue.active_without_lock.queue",
-            queue=queue_label(queue, state),
-            count=state.unlocked[queue].jobs,
-            time=duration(gone[queue]),
-        ),
+        lambda queue: _how_many(state.unlocked[queue], queue_label(queue, state), gone[queue]),
     )
     known = state.by_id.get(first)
     label = queue_label(first, state)
     if known is not None and known.workers == 0:
         advice = Message("issue.active_without_lock.recommendation_no_worker", queue=label)
+    elif known is not None and known.workers and (state.work.get(first) or Work()).standing is not None:
+        advice = advice_for_hung(known, label, snapshot)
     else:
         command = f"{any_redis_cli(snapshot)} -c lrange {quote(readable(base(first)) + 'active')} -10 -1"
         advice = Message("issue.active_without_lock.recommendation", queue=label, command=command)
@@ -64,6 +61,13 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
         advice,
         affected_queues(worst, gone, state),
     )
+
+
+def _how_many(unlocked: Unlocked, label: str, seconds: float) -> Message:
+    jobs, time = unlocked.jobs, duration(seconds)
+    if unlocked.more:
+        return Message("issue.active_without_lock.queue_at_least", queue=label, count=jobs, time=time)
+    return Message("issue.active_without_lock.queue", queue=label, count=jobs, time=time)
 
 
 def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
