@@ -218,8 +218,9 @@ _ROWS: Final = (
         "critical",
         35,
         "jobs could be taken and nothing takes them: no worker is known for 60 seconds, or none was started "
-        "for 10 minutes; waiting, prioritized and overdue delayed jobs count; not where the queue is paused, "
-        "its rate limit or global concurrency is reached, or BullMQ Pro groups its jobs",
+        "for 10 minutes, or for an hour they wait, none ends and one is active for over 10 times what 99 % "
+        "need; waiting, prioritized and overdue delayed jobs count; not where the queue is paused, its rate "
+        "limit or global concurrency is reached, or BullMQ Pro groups its jobs",
         "QueueSystemDown",
     ),
     HealthCondition(

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from itertools import chain
 from shlex import quote
-from typing import Final
 
 from exporter.bullmq.keys import base
-from exporter.bullmq.streams.rates import histogram_quantile
 from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
+from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import by_value, standing_queues
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, Snapshot
+from exporter.snapshot import QueueId, Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, percent, plain, readable
-
-_LEAST_JOBS: Final = 20  # ended ones, from which on their times say what is usual
-_SHARE: Final = 0.99
 
 
 def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -67,7 +63,8 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
 
 
 def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """A job is active for far longer than nearly all of its queue's jobs were."""
+    """A job is active for far longer than nearly all of its queue's jobs were. Where the queue stands still
+    for it, that says it."""
     state = value_or_none(snapshot.bullmq)
     limits = queue_limits(settings)
     least = limits.least("active_seconds") or 0.0
@@ -81,6 +78,9 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             continue
         if active > max(own.active_seconds, own.active_ratio * usual):
             found[queue.id] = active, usual
+    if state is not None and found:
+        hanging = hanging_queues(state, settings)
+        found = {queue: times for queue, times in found.items() if queue not in hanging}
     if state is None or not found:
         return None
     seconds = {queue: active for queue, (active, _) in found.items()}
@@ -112,24 +112,6 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
         ),
         affected_queues(worst, seconds, state),
     )
-
-
-def usual_seconds(state: BullMQState, queue: QueueId) -> float | None:
-    """How long 99 % of a queue's jobs were active at most, since it is known; None where too few ended, or
-    where that is more than the histogram can tell."""
-    events = (state.events or {}).get(queue)
-    if events is None:
-        return None
-    times = _all_times(events.counters)
-    if sum(times.counts) < _LEAST_JOBS or times.counts[-1] > (1 - _SHARE) * sum(times.counts):
-        return None
-    return histogram_quantile(times, _SHARE)
-
-
-def _all_times(counters: JobCounters) -> Histogram:
-    outcomes = list(counters.processing.values())
-    counts = tuple(map(sum, zip(*(each.counts for each in outcomes), strict=True)))
-    return Histogram(outcomes[0].bounds, counts, sum(each.total for each in outcomes))
 
 
 def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:

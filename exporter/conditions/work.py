@@ -20,6 +20,7 @@ from exporter.conditions.finding import (
     queue_label,
     texts_of_worst,
 )
+from exporter.conditions.hanging import hanging_queues, hanging_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot, Work
@@ -50,31 +51,40 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             "issue.text",
             text=texts_of_worst(
                 worst,
-                lambda queue: _how_it_stands(state.by_id[queue], queue_label(queue, state), standing[queue]),
+                lambda queue: _how_it_stands(state, queue, standing[queue]),
             ),
         ),
         Message(
             "issue.queue_standing_still.threshold",
             no_worker=duration(limits.no_worker_seconds),
             no_start=duration(limits.no_start_seconds),
+            hanging=duration(hanging_seconds(limits)),
         ),
-        _make_it_work(state.by_id[worst[0]], snapshot, queue_label(worst[0], state)),
+        _make_it_work(state, state.by_id[worst[0]], snapshot),
         affected_queues(worst, standing, state),
     )
 
 
-def _how_it_stands(queue: QueueState, label: str, seconds: float) -> Message:
+def _how_it_stands(state: BullMQState, queue_id: QueueId, seconds: float) -> Message:
+    queue, label = state.by_id[queue_id], queue_label(queue_id, state)
     jobs, time = runnable_jobs(queue), duration(seconds)
+    if _hangs(state, queue):
+        return Message("issue.queue_standing_still.hanging", queue=label, count=jobs, time=time)
     if queue.workers == 0:
         return Message("issue.queue_standing_still.no_worker", queue=label, count=jobs, time=time)
     return Message("issue.queue_standing_still.no_start", queue=label, count=jobs, time=time)
+
+
+def _hangs(state: BullMQState, queue: QueueState) -> bool:
+    """Whether a queue that stands still does so behind jobs that do not end."""
+    return state.work is not None and state.work.get(queue.id, _NOTHING_KNOWN).standing is None
 
 
 def standing_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
     """The queues that stand still, and for how many seconds."""
     if state.work is None:
         return measured_queues(state, settings, _proved_at_once, state.queues)
-    return measured_work(state, settings, _stands)
+    return hanging_queues(state, settings) | measured_work(state, settings, _stands)
 
 
 def _stands(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
@@ -94,8 +104,14 @@ def _proved_at_once(queue: QueueState, _: Work, limits: WorkThresholds) -> float
     return waits if waits >= max(limits.no_worker_seconds, limits.no_start_seconds) else None
 
 
-def _make_it_work(queue: QueueState, snapshot: Snapshot, label: str) -> Message:
-    cli = any_redis_cli(snapshot)
+def _make_it_work(state: BullMQState, queue: QueueState, snapshot: Snapshot) -> Message:
+    cli, label = any_redis_cli(snapshot), queue_label(queue.id, state)
+    if _hangs(state, queue):
+        return Message(
+            "issue.queue_standing_still.recommendation_hanging",
+            queue=label,
+            command=f"{cli} -c lindex {quote(readable(base(queue.id)) + 'active')} -1",
+        )
     if queue.workers == 0:
         return Message(
             "issue.queue_standing_still.recommendation_no_worker",
