@@ -270,7 +270,7 @@ _ROWS: Final = (
         "medium",
         10,
         "over 25 % of the jobs of a queue, or of all queues, that ended in the last hour have failed; at "
-        "least 20 must have ended",
+        "least 20 must have ended; or none of a queue completed, and 20 attempts were retried or failed",
         unpaged="HighFailedJobs pages many failures, QueueFailureBudgetBurn those over an objective",
     ),
     HealthCondition(

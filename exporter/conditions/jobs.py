@@ -11,7 +11,7 @@ from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import by_value, standing_queues
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import QueueId, Snapshot
+from exporter.snapshot import QueueId, Rates, Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, percent, plain, readable
@@ -148,7 +148,8 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
 
 
 def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """The share of the last hour's jobs that failed for good, of each queue and of all together."""
+    """The share of the last hour's jobs that failed for good, of each queue and of all together; and queues
+    of which none completed while attempts are retried: those jobs may not fail for good before tomorrow."""
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
@@ -156,11 +157,13 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     shares: dict[QueueId, float] = {}
     completed = failed = 0
     for queue, rates in state.rates.items():
-        if not rates.failed_last_hour and not rates.completed_last_hour:
+        if not (rates.failed_last_hour or rates.completed_last_hour or rates.retried_last_hour):
             continue
         own = limits.of(queue.name)
         if own is None:
             continue
+        if _only_retries(rates) and _attempts(rates) >= own.failed_ratio_jobs:
+            shares[queue] = 1.0
         ended = rates.completed_last_hour + rates.failed_last_hour
         completed, failed = completed + rates.completed_last_hour, failed + rates.failed_last_hour
         if ended >= own.failed_ratio_jobs and rates.failed_last_hour > own.failed_ratio * ended:
@@ -179,30 +182,45 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     worst = by_value(shares)
     parts = texts_of_worst(
         worst,
-        lambda queue: Message(
-            "issue.failures_rising.queue",
-            queue=queue_label(queue, state),
-            ratio=percent(shares[queue]),
-            count=state.rates[queue].completed_last_hour + state.rates[queue].failed_last_hour,
-        ),
+        lambda queue: _how_many_fail(queue_label(queue, state), state.rates[queue], shares[queue]),
     )
-    total = Message("issue.failures_rising.all", ratio=percent(failed / ended), count=ended)
+    total = (
+        [Message("issue.failures_rising.all", ratio=percent(failed / ended), count=ended)] if in_all else []
+    )
     own = limits.of(worst[0].name) or common
     cli, keys = any_redis_cli(snapshot), readable(base(worst[0]))
+    newest = f"zrevrange {quote(keys + 'failed')} 0 0"
+    if not state.rates[worst[0]].failed_last_hour:
+        newest = f"zrange {quote(keys + 'delayed')} 0 0"
     return Finding(
         "bullmq",
         Message("issue.failures_rising.title"),
-        Message("issue.text", text=tuple(chain(parts, [total] if in_all else []))),
+        Message("issue.text", text=tuple(chain(parts, total))),
         Message(
             "issue.failures_rising.threshold", ratio=percent(own.failed_ratio), jobs=own.failed_ratio_jobs
         ),
         Message(
             "issue.failures_rising.recommendation",
-            job_command=f"{cli} -c zrevrange {quote(keys + 'failed')} 0 0",
+            job_command=f"{cli} -c {newest}",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
         affected_queues(worst, shares, state),
     )
+
+
+def _only_retries(rates: Rates) -> bool:
+    return rates.retried_last_hour > 0 and rates.completed_last_hour == 0
+
+
+def _attempts(rates: Rates) -> int:
+    return rates.retried_last_hour + rates.failed_last_hour
+
+
+def _how_many_fail(label: str, rates: Rates, share: float) -> Message:
+    if _only_retries(rates):
+        return Message("issue.failures_rising.retries", queue=label, count=_attempts(rates))
+    ended = rates.completed_last_hour + rates.failed_last_hour
+    return Message("issue.failures_rising.queue", queue=label, ratio=percent(share), count=ended)
 
 
 def _seconds(seconds: float) -> str:

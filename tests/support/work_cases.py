@@ -39,9 +39,10 @@ def working(**fields: float | None) -> dict[QueueId, Work]:
     return {MAIL: Work(**fields)}
 
 
-def hour(completed: int = 0, failed: int = 0, stalled: int = 0) -> Rates:
+def hour(completed: int = 0, failed: int = 0, stalled: int = 0, retried: int = 0) -> Rates:
     none = (None,) * 7
-    return Rates(300.0, *none, failed, 0, completed_last_hour=completed, stalled_last_hour=stalled)
+    rates = Rates(300.0, *none, failed, 0, completed_last_hour=completed, stalled_last_hour=stalled)
+    return rates._replace(retried_last_hour=retried)
 
 
 def times(fast: int, slow: int = 0, beyond: int = 0, *, bounds: tuple[float, float] = (1.0, 10.0)) -> Events:
@@ -173,6 +174,16 @@ WORK_CASES: dict[str, tuple[BullMQState, set[str]]] = {
     "two jobs stalled": (state_of(BUSY, rates={MAIL: hour(stalled=2)}), {"jobs_stalled"}),
     "a quarter of the jobs failed": (state_of(BUSY, rates={MAIL: hour(75, 25)}), set()),
     "over a quarter of the jobs failed": (state_of(BUSY, rates={MAIL: hour(74, 26)}), {"failures_rising"}),
+    "20 attempts were retried and no job completed": (
+        state_of(BUSY, rates={MAIL: hour(retried=20)}),
+        {"failures_rising"},
+    ),
+    "some attempts were retried, the others failed, and no job completed": (
+        state_of(BUSY, rates={MAIL: hour(failed=10, retried=10)}),
+        {"failures_rising"},
+    ),
+    "19 attempts were retried and no job completed": (state_of(BUSY, rates={MAIL: hour(retried=19)}), set()),
+    "attempts were retried and a job completed": (state_of(BUSY, rates={MAIL: hour(1, retried=900)}), set()),
     "all of 19 jobs failed": (state_of(BUSY, rates={MAIL: hour(0, 19)}), set()),
     "all of 10 and 10 jobs failed": (
         state_of(BUSY, queue("sms"), rates={MAIL: hour(0, 10), QueueId("bull", "sms"): hour(0, 10)}),

@@ -133,3 +133,24 @@ def test_failures_begin_and_are_outweighed(server: RedisServer, judge: Judging) 
         library.start_worker("mail", concurrency=10)
         library.add_bulk("mail", 100)
         judging.wait_for()
+
+
+@pytest.mark.parametrize("version", [3, 5, 6])
+def test_attempts_that_are_retried_for_ever(server: RedisServer, judge: Judging, version: Version) -> None:
+    """A service is down, and the jobs have attempts for a day: none fails for good."""
+    again: dict[str, Any] = {"attempts": 1000, "backoff": {"type": "fixed", "delay": 300}}
+    with BullMQ(version, url=server.url) as library:
+        library.add("mail", delay=1)
+        worker = library.start_worker("mail")
+        library.wait_for_counts("mail", {"completed": 1})
+        judging = judge()
+        judging.begin()
+        library.stop_worker(worker)
+        library.start_worker("mail", behaviour={"fail": True}, concurrency=5)
+        library.add_bulk("mail", 10, **again)
+        issue = judging.wait_for_one("failures_rising")
+        assert "mail: no job completed in the last hour, and " in said(issue)
+        assert "zrange bull:mail:delayed 0 0" in said(issue)
+        assert library.counts("mail")["failed"] == 0
+        library.start_worker("mail", concurrency=20)
+        judging.wait_for()
