@@ -51,7 +51,7 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             "issue.text",
             text=texts_of_worst(
                 worst,
-                lambda queue: _how_it_stands(state, queue, standing[queue]),
+                lambda queue: _how_it_stands(state.by_id[queue], state, standing[queue]),
             ),
         ),
         Message(
@@ -60,22 +60,21 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             no_start=duration(limits.no_start_seconds),
             hanging=duration(hanging_seconds(limits)),
         ),
-        _make_it_work(state, state.by_id[worst[0]], snapshot),
+        _make_it_work(state.by_id[worst[0]], state, snapshot),
         affected_queues(worst, standing, state),
     )
 
 
-def _how_it_stands(state: BullMQState, queue_id: QueueId, seconds: float) -> Message:
-    queue, label = state.by_id[queue_id], queue_label(queue_id, state)
-    jobs, time = runnable_jobs(queue), duration(seconds)
-    if _hangs(state, queue):
+def _how_it_stands(queue: QueueState, state: BullMQState, seconds: float) -> Message:
+    label, jobs, time = queue_label(queue.id, state), runnable_jobs(queue), duration(seconds)
+    if _hangs(queue, state):
         return Message("issue.queue_standing_still.hanging", queue=label, count=jobs, time=time)
     if queue.workers == 0:
         return Message("issue.queue_standing_still.no_worker", queue=label, count=jobs, time=time)
     return Message("issue.queue_standing_still.no_start", queue=label, count=jobs, time=time)
 
 
-def _hangs(state: BullMQState, queue: QueueState) -> bool:
+def _hangs(queue: QueueState, state: BullMQState) -> bool:
     """Whether a queue that stands still does so behind jobs that do not end."""
     return state.work is not None and state.work.get(queue.id, _NOTHING_KNOWN).standing is None
 
@@ -104,9 +103,9 @@ def _proved_at_once(queue: QueueState, _: Work, limits: WorkThresholds) -> float
     return waits if waits >= max(limits.no_worker_seconds, limits.no_start_seconds) else None
 
 
-def _make_it_work(state: BullMQState, queue: QueueState, snapshot: Snapshot) -> Message:
+def _make_it_work(queue: QueueState, state: BullMQState, snapshot: Snapshot) -> Message:
     cli, label = any_redis_cli(snapshot), queue_label(queue.id, state)
-    if _hangs(state, queue):
+    if _hangs(queue, state):
         return Message(
             "issue.queue_standing_still.recommendation_hanging",
             queue=label,

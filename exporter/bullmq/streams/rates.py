@@ -35,7 +35,7 @@ class _Totals(NamedTuple):
     lost: int
     completed: int
     stalled: int
-    retried: int
+    retried: int = 0
 
 
 @dataclass
