@@ -218,9 +218,10 @@ _ROWS: Final = (
         "critical",
         35,
         "jobs could be taken and nothing takes them: no worker is known for 60 seconds, or none was started "
-        "for 10 minutes; waiting, prioritized and overdue delayed jobs count; not where the queue is paused, "
-        "its rate limit or global concurrency is reached, or BullMQ Pro groups its jobs; active jobs without "
-        "a lock keep no worker busy",
+        "for 10 minutes, or for an hour they wait, none ends and one is active for over 10 times what 99 % "
+        "need; waiting, prioritized and overdue delayed jobs count; not where the queue is paused, its rate "
+        "limit or global concurrency is reached, or BullMQ Pro groups its jobs; active jobs without a lock "
+        "keep no worker busy",
         "QueueSystemDown",
     ),
     HealthCondition(
@@ -271,7 +272,7 @@ _ROWS: Final = (
         "medium",
         10,
         "over 25 % of the jobs of a queue, or of all queues, that ended in the last hour have failed; at "
-        "least 20 must have ended",
+        "least 20 must have ended; or none of a queue completed, and 20 attempts were retried or failed",
         unpaged="HighFailedJobs pages many failures, QueueFailureBudgetBurn those over an objective",
     ),
     HealthCondition(

@@ -288,7 +288,7 @@ class Rates(NamedTuple):
     seconds.
 
     None if no job ended or waited; the rates and the share of errors also while events of this time are
-    missing. Those of the last hour are counts, since the queue is known at most.
+    missing. Those of the last hour are counts, since the queue is known at most; retried ones are attempts.
     """
 
     seconds: float
@@ -305,6 +305,7 @@ class Rates(NamedTuple):
     processing_average: float | None = None
     completed_last_hour: int = 0
     stalled_last_hour: int = 0
+    retried_last_hour: int = 0
 
 
 class Work(NamedTuple):

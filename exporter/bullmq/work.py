@@ -118,13 +118,18 @@ def waits_for(queue: QueueState) -> float | None:
     return max(oldest, overdue)
 
 
-def held_back(queue: QueueState) -> bool:
+def held_back(queue: QueueState, *, lost: int = 0) -> bool:
     """Whether the queue gives no job: a pause, a rate limit, a global concurrency that is reached; also where
-    it is not known whether it is paused."""
+    it is not known whether it is paused. `lost`: active jobs that have no lock."""
     if queue.paused is not False or queue.rate_limit_ttl:
         return True
     limit, active = queue.concurrency_limit, queue.jobs.active
-    return limit is not None and (active is None or active >= limit)
+    if limit is None:
+        return False
+    # Jobs that no worker has fill a global concurrency for want of workers: that holds nothing back.
+    if queue.workers == 0:
+        return limit < 1
+    return active is None or active - lost >= limit
 
 
 def _observe(
@@ -142,7 +147,7 @@ def _observe(
         clocks.paused = at if clocks.paused is None else clocks.paused
     elif stop is False:
         clocks.paused = None
-    held = grouped or held_back(queue)
+    held = grouped or held_back(queue, lost=lost)
     if queue.longest_overdue is not None or clocks.late is not None:
         _observe_late(clocks, at, queue, events, held=held)
     # Where there is no worker, what is active has no lock: nobody works on it (search.workers).

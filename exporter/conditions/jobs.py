@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from itertools import chain
 from shlex import quote
-from typing import Final
 
 from exporter.bullmq.keys import base
-from exporter.bullmq.streams.rates import histogram_quantile
 from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
+from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import advice_for_hung, by_value, standing_queues
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, Snapshot, Unlocked, Work
+from exporter.snapshot import QueueId, Rates, Snapshot, Unlocked, Work
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, percent, plain, readable
-
-_LEAST_JOBS: Final = 20  # ended ones, from which on their times say what is usual
-_SHARE: Final = 0.99
 
 
 def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -71,7 +67,8 @@ def _how_many(unlocked: Unlocked, label: str, seconds: float) -> Message:
 
 
 def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """A job is active for far longer than nearly all of its queue's jobs were."""
+    """A job is active for far longer than nearly all of its queue's jobs were. Where the queue stands still
+    for it, that says it."""
     state = value_or_none(snapshot.bullmq)
     limits = queue_limits(settings)
     least = limits.least("active_seconds") or 0.0
@@ -85,6 +82,9 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             continue
         if active > max(own.active_seconds, own.active_ratio * usual):
             found[queue.id] = active, usual
+    if state is not None and found:
+        hanging = hanging_queues(state, settings)
+        found = {queue: times for queue, times in found.items() if queue not in hanging}
     if state is None or not found:
         return None
     seconds = {queue: active for queue, (active, _) in found.items()}
@@ -116,24 +116,6 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
         ),
         affected_queues(worst, seconds, state),
     )
-
-
-def usual_seconds(state: BullMQState, queue: QueueId) -> float | None:
-    """How long 99 % of a queue's jobs were active at most, since it is known; None where too few ended, or
-    where that is more than the histogram can tell."""
-    events = (state.events or {}).get(queue)
-    if events is None:
-        return None
-    times = _all_times(events.counters)
-    if sum(times.counts) < _LEAST_JOBS or times.counts[-1] > (1 - _SHARE) * sum(times.counts):
-        return None
-    return histogram_quantile(times, _SHARE)
-
-
-def _all_times(counters: JobCounters) -> Histogram:
-    outcomes = list(counters.processing.values())
-    counts = tuple(map(sum, zip(*(each.counts for each in outcomes), strict=True)))
-    return Histogram(outcomes[0].bounds, counts, sum(each.total for each in outcomes))
 
 
 def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -170,7 +152,8 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
 
 
 def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """The share of the last hour's jobs that failed for good, of each queue and of all together."""
+    """The share of the last hour's jobs that failed for good, of each queue and of all together; and queues
+    of which none completed while attempts are retried: those jobs may not fail for good before tomorrow."""
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
@@ -178,11 +161,13 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     shares: dict[QueueId, float] = {}
     completed = failed = 0
     for queue, rates in state.rates.items():
-        if not rates.failed_last_hour and not rates.completed_last_hour:
+        if not (rates.failed_last_hour or rates.completed_last_hour or rates.retried_last_hour):
             continue
         own = limits.of(queue.name)
         if own is None:
             continue
+        if _only_retries(rates) and _attempts(rates) >= own.failed_ratio_jobs:
+            shares[queue] = 1.0
         ended = rates.completed_last_hour + rates.failed_last_hour
         completed, failed = completed + rates.completed_last_hour, failed + rates.failed_last_hour
         if ended >= own.failed_ratio_jobs and rates.failed_last_hour > own.failed_ratio * ended:
@@ -201,30 +186,45 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     worst = by_value(shares)
     parts = texts_of_worst(
         worst,
-        lambda queue: Message(
-            "issue.failures_rising.queue",
-            queue=queue_label(queue, state),
-            ratio=percent(shares[queue]),
-            count=state.rates[queue].completed_last_hour + state.rates[queue].failed_last_hour,
-        ),
+        lambda queue: _how_many_fail(queue_label(queue, state), state.rates[queue], shares[queue]),
     )
-    total = Message("issue.failures_rising.all", ratio=percent(failed / ended), count=ended)
+    total = (
+        [Message("issue.failures_rising.all", ratio=percent(failed / ended), count=ended)] if in_all else []
+    )
     own = limits.of(worst[0].name) or common
     cli, keys = any_redis_cli(snapshot), readable(base(worst[0]))
+    newest = f"zrevrange {quote(keys + 'failed')} 0 0"
+    if not state.rates[worst[0]].failed_last_hour:
+        newest = f"zrange {quote(keys + 'delayed')} 0 0"
     return Finding(
         "bullmq",
         Message("issue.failures_rising.title"),
-        Message("issue.text", text=tuple(chain(parts, [total] if in_all else []))),
+        Message("issue.text", text=tuple(chain(parts, total))),
         Message(
             "issue.failures_rising.threshold", ratio=percent(own.failed_ratio), jobs=own.failed_ratio_jobs
         ),
         Message(
             "issue.failures_rising.recommendation",
-            job_command=f"{cli} -c zrevrange {quote(keys + 'failed')} 0 0",
+            job_command=f"{cli} -c {newest}",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
         affected_queues(worst, shares, state),
     )
+
+
+def _only_retries(rates: Rates) -> bool:
+    return rates.retried_last_hour > 0 and rates.completed_last_hour == 0
+
+
+def _attempts(rates: Rates) -> int:
+    return rates.retried_last_hour + rates.failed_last_hour
+
+
+def _how_many_fail(label: str, rates: Rates, share: float) -> Message:
+    if _only_retries(rates):
+        return Message("issue.failures_rising.retries", queue=label, count=_attempts(rates))
+    ended = rates.completed_last_hour + rates.failed_last_hour
+    return Message("issue.failures_rising.queue", queue=label, ratio=percent(share), count=ended)
 
 
 def _seconds(seconds: float) -> str:

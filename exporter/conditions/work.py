@@ -20,6 +20,7 @@ from exporter.conditions.finding import (
     queue_label,
     texts_of_worst,
 )
+from exporter.conditions.hanging import hanging_queues, hanging_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot, Work
@@ -58,6 +59,7 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             "issue.queue_standing_still.threshold",
             no_worker=duration(limits.no_worker_seconds),
             no_start=duration(limits.no_start_seconds),
+            hanging=duration(hanging_seconds(limits)),
         ),
         _make_it_work(state.by_id[worst[0]], state, snapshot),
         affected_queues(worst, standing, state),
@@ -66,6 +68,8 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
 
 def _how_it_stands(queue: QueueState, state: BullMQState, seconds: float) -> Message:
     label, jobs, time = queue_label(queue.id, state), runnable_jobs(queue), duration(seconds)
+    if _hangs(queue, state):
+        return Message("issue.queue_standing_still.hanging", queue=label, count=jobs, time=time)
     if queue.workers == 0:
         return Message("issue.queue_standing_still.no_worker", queue=label, count=jobs, time=time)
     lost = state.unlocked.get(queue.id)
@@ -75,11 +79,16 @@ def _how_it_stands(queue: QueueState, state: BullMQState, seconds: float) -> Mes
     return Message("issue.queue_standing_still.no_start", queue=label, count=jobs, time=time)
 
 
+def _hangs(queue: QueueState, state: BullMQState) -> bool:
+    """Whether a queue that stands still does so behind jobs that do not end."""
+    return state.work is not None and state.work.get(queue.id, _NOTHING_KNOWN).standing is None
+
+
 def standing_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
     """The queues that stand still, and for how many seconds."""
     if state.work is None:
         return measured_queues(state, settings, _proved_at_once, state.queues)
-    return measured_work(state, settings, _stands, of="standing")
+    return hanging_queues(state, settings) | measured_work(state, settings, _stands, of="standing")
 
 
 def _stands(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
@@ -117,6 +126,12 @@ def _proved_at_once(queue: QueueState, _: Work, limits: WorkThresholds) -> float
 
 def _make_it_work(queue: QueueState, state: BullMQState, snapshot: Snapshot) -> Message:
     label = queue_label(queue.id, state)
+    if _hangs(queue, state):
+        return Message(
+            "issue.queue_standing_still.recommendation_hanging",
+            queue=label,
+            command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(queue.id)) + 'active')} -1",
+        )
     if queue.workers is None:
         reason = queue.workers_unknown or "CLIENT LIST"
         return Message("issue.queue_standing_still.recommendation_unknown", queue=label, reason=reason)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Final
 
 _NEAR: Final = 0.8
+_VERY_NEAR: Final = 0.9  # one letter of most names
 _SERVICE: Final = re.compile(
     r"_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
 )
@@ -36,8 +37,8 @@ class Notice:
 @dataclass(frozen=True)
 class Known:
     """The variables of a program. Others are unknown if they begin with one of `prefixes`; if they begin with
-    one of `shared`, which other programs use too, only where they are near a known one. `aliases`: names
-    that other programs use for the same, and ours."""
+    one of `shared`, which other programs use too, only where they are near a known one. What begins otherwise
+    is ours only but for a letter. `aliases`: names that other programs use for the same, and ours."""
 
     names: tuple[str, ...]
     prefixes: tuple[str, ...]
@@ -52,7 +53,8 @@ def unknown_variables(environ: Mapping[str, str], known: Known) -> list[Notice]:
         if name in known.names or not environ[name].strip() or is_of_kubernetes(name, environ[name]):
             continue
         meant = (known.aliases or {}).get(name) or _nearest(name, known.names)
-        if name.startswith(known.prefixes) or (meant and name.startswith(known.shared)):
+        ours = name.startswith(known.prefixes) or (meant and name.startswith(known.shared))
+        if ours or (meant and _is_slip_of(meant, name)):
             notices.append(Notice(name, meant=meant))
     return notices
 
@@ -69,6 +71,16 @@ def is_of_kubernetes(name: str, value: str) -> bool:
 def is_service_url(value: str) -> bool:
     """Whether it is the value of NAME_PORT as Kubernetes writes it for a Service."""
     return bool(_SERVICE_URL.fullmatch(value.strip()))
+
+
+def _is_slip_of(meant: str, name: str) -> bool:
+    """Whether the name is ours but for a letter, also where that is at its beginning.
+
+    >>> _is_slip_of("BULLMQ_PREFIXES", "BULMQ_PREFIXES"), _is_slip_of("REDIS_URL", "PREDIS_URL")
+    (True, False)
+    """
+    alike = name[0] == meant[0] and name.count("_") == meant.count("_")
+    return alike and SequenceMatcher(None, meant, name).ratio() >= _VERY_NEAR
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

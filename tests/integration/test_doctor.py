@@ -128,6 +128,7 @@ def test_an_acl_that_lacks_a_right(server: RedisServer, refused: str) -> None:
     [line] = found.lines("rights", "shell")
     assert refused in line
     assert str(READER["password"]) not in found.text
+    assert "--timeout" not in found.text, "no search lacks time: one is refused"
     paste([line])
     again = doctor(own)
     assert again.status("rights") == "good"

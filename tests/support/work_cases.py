@@ -44,16 +44,34 @@ def before(**fields: float) -> dict[QueueId, Work]:
     return working(**fields, **dict.fromkeys([f"{name}_before" for name in fields], True))
 
 
-def hour(completed: int = 0, failed: int = 0, stalled: int = 0) -> Rates:
+def hour(completed: int = 0, failed: int = 0, stalled: int = 0, retried: int = 0) -> Rates:
     none = (None,) * 7
-    return Rates(300.0, *none, failed, 0, completed_last_hour=completed, stalled_last_hour=stalled)
+    rates = Rates(300.0, *none, failed, 0, completed_last_hour=completed, stalled_last_hour=stalled)
+    return rates._replace(retried_last_hour=retried)
 
 
-def times(fast: int, slow: int = 0, beyond: int = 0) -> Events:
-    """Jobs that needed up to 1 s, up to 10 s, and more."""
-    histogram = Histogram((1.0, 10.0), (fast, slow, beyond), 0.0)
-    counters = Jobs((1.0, 10.0)).counters()
+def times(fast: int, slow: int = 0, beyond: int = 0, *, bounds: tuple[float, float] = (1.0, 10.0)) -> Events:
+    """Jobs that needed up to 1 s, up to 10 s, and more; `bounds` are these seconds."""
+    histogram = Histogram(bounds, (fast, slow, beyond), 0.0)
+    counters = Jobs(bounds).counters()
     return Events(counters._replace(processing={**counters.processing, "completed": histogram}), 0, 0, 0.0)
+
+
+def hanging(
+    *,
+    ends: float | None = 0.0,
+    seconds: float = 300.0,
+    quick: int = 100,
+    minutes: int = 0,
+    beyond: int = 0,
+    **fields: object,
+) -> BullMQState:
+    """A worker that has had a job for an hour, and others wait; `ends`: jobs that end each minute, for these
+    seconds. Jobs that needed up to 1 s, up to 10 min, and more."""
+    given: dict[str, Any] = {"active": 1, "workers": 1, "longest_active": 3600.0, "oldest_waiting": 3600.0}
+    rates = hour()._replace(seconds=seconds, completed_per_minute=ends, failed_per_minute=ends)
+    events = {MAIL: times(quick, minutes, beyond, bounds=(1.0, 600.0))}
+    return state_of(queue(**given | fields), rates={MAIL: rates}, events=events)
 
 
 IDLE = queue(waiting=0)
@@ -171,10 +189,45 @@ WORK_CASES: dict[str, tuple[BullMQState, set[str]]] = {
         set(),
     ),
     "active for long without events": (state_of(BUSY._replace(longest_active=9e9)), set()),
+    "an hour behind a job that does not end": (hanging(), {"queue_standing_still"}),
+    "less than an hour behind a job that does not end": (
+        hanging(longest_active=3599.0),
+        {"active_too_long"},
+    ),
+    "a job that does not end, and another one waits for less than an hour": (
+        hanging(oldest_waiting=3599.0),
+        {"active_too_long"},
+    ),
+    "a job that does not end, and others end": (hanging(ends=0.2), {"active_too_long"}),
+    "a job that does not end, and events are missing": (hanging(ends=None), {"active_too_long"}),
+    "a job that does not end, and none waits": (hanging(waiting=0), {"active_too_long"}),
+    "a job that does not end in a paused queue": (hanging(paused=True), {"active_too_long"}),
+    "a job that does not end at a rate limit": (hanging(rate_limit_ttl=5.0), {"active_too_long"}),
+    "a job that does not end fills the global concurrency": (
+        hanging(concurrency_limit=1),
+        {"queue_standing_still"},
+    ),
+    "jobs take hours in this queue": (hanging(longest_active=9e4, quick=100, beyond=5), set()),
+    "jobs end seldom in this queue": (
+        hanging(longest_active=9e4, quick=0, minutes=100),
+        {"active_too_long"},
+    ),
+    "none ended, in less than the window": (hanging(seconds=200.0), {"active_too_long"}),
+    "nobody knows how long jobs take in this queue": (hanging(quick=19), set()),
     "one job stalled": (state_of(BUSY, rates={MAIL: hour(stalled=1)}), set()),
     "two jobs stalled": (state_of(BUSY, rates={MAIL: hour(stalled=2)}), {"jobs_stalled"}),
     "a quarter of the jobs failed": (state_of(BUSY, rates={MAIL: hour(75, 25)}), set()),
     "over a quarter of the jobs failed": (state_of(BUSY, rates={MAIL: hour(74, 26)}), {"failures_rising"}),
+    "20 attempts were retried and no job completed": (
+        state_of(BUSY, rates={MAIL: hour(retried=20)}),
+        {"failures_rising"},
+    ),
+    "some attempts were retried, the others failed, and no job completed": (
+        state_of(BUSY, rates={MAIL: hour(failed=10, retried=10)}),
+        {"failures_rising"},
+    ),
+    "19 attempts were retried and no job completed": (state_of(BUSY, rates={MAIL: hour(retried=19)}), set()),
+    "attempts were retried and a job completed": (state_of(BUSY, rates={MAIL: hour(1, retried=900)}), set()),
     "all of 19 jobs failed": (state_of(BUSY, rates={MAIL: hour(0, 19)}), set()),
     "all of 10 and 10 jobs failed": (
         state_of(BUSY, queue("sms"), rates={MAIL: hour(0, 10), QueueId("bull", "sms"): hour(0, 10)}),

@@ -135,9 +135,7 @@ def lookalikes(sightings: Iterable[Sighting], *, changed: bool) -> list[list[Sig
         member, facts = sighting.member, sighting.facts
         groups["same", facts.name, facts.every_ms, facts.pattern, facts.timezone].append(sighting)
         if changed and is_repeatable(member.text, member.key):
-            groups["changed", facts.name, member.key.id if member.key else "", facts.timezone].append(
-                sighting
-            )
+            groups["changed", facts.name, member.key.id if member.key else ""].append(sighting)
     return [group for group in groups.values() if len(group) > 1]
 
 

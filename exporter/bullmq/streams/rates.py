@@ -35,6 +35,7 @@ class _Totals(NamedTuple):
     lost: int
     completed: int
     stalled: int
+    retried: int = 0
 
 
 @dataclass
@@ -85,7 +86,7 @@ class RateHistory:
             history.window.popleft()
         if not history.hour or at - history.hour[-1].at >= _HOUR_STEP:
             now = events.counters
-            history.hour.append(_Totals(at, now.failed, events.lost, now.completed, now.stalled))
+            history.hour.append(_Totals(at, now.failed, events.lost, now.completed, now.stalled, now.retried))
             while len(history.hour) > 1 and history.hour[1].at <= at - HOUR:
                 history.hour.popleft()
         return history
@@ -143,6 +144,7 @@ def _rates(history: _History, at: float, events: Events) -> Rates | None:
         processing_average=average(processing),
         completed_last_hour=now.completed - oldest.completed,
         stalled_last_hour=now.stalled - oldest.stalled,
+        retried_last_hour=now.retried - oldest.retried,
     )
 
 

@@ -60,7 +60,9 @@ def check_queues(examination: Examination) -> Iterator[Diagnosis]:
             Message("doctor.queues.absent_effect"),
             (set_variable("BULLMQ_QUEUES", ",".join(name for name in bullmq.queues if name not in absent)),),
         )
-    if not look.searched:
+    if not look.searched and _search_is_refused(look):
+        yield Diagnosis("queues", "unchecked", Message("doctor.queues.refused"))
+    elif not look.searched:
         config = f" --config {quote(examination.loaded.file)}" if examination.loaded.file else ""
         yield Diagnosis(
             "queues",
@@ -69,6 +71,11 @@ def check_queues(examination: Examination) -> Iterator[Diagnosis]:
             Message("doctor.queues.unfinished_effect"),
             (Fix("shell", (f"monitor doctor{config} --timeout 120",)),),
         )
+
+
+def _search_is_refused(look: RedisLook) -> bool:
+    """Whether the user lacks SCAN: no more time helps, and the check of the rights has the line that does."""
+    return any("+scan" in missing.rights for each in look.missing.values() for missing in each)
 
 
 def check_hash_tags(examination: Examination) -> Iterator[Diagnosis]:

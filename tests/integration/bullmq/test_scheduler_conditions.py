@@ -190,6 +190,28 @@ def test_a_changed_cron_leaves_the_old_one(made: Made, server: RedisServer, watc
     until(monitor, queue, set())
 
 
+@pytest.mark.parametrize("made", REPEATABLE, indirect=True)
+def test_a_changed_time_zone_leaves_the_old_one(made: Made, server: RedisServer, watch: WatchOf) -> None:
+    """An application gets `tz`: what it added before runs on, hours away from it."""
+    driver = made[1]
+    queue, pattern = named(made, "zone"), "cron" if isinstance(driver, Bull) else "pattern"
+    driver.queue(queue, "add", "report", {"to": "all"}, {"repeat": {pattern: "0 3 * * *"}})
+    monitor = watch(server)
+    assert conditions(monitor, queue) == {}
+    zoned = {"repeat": {pattern: "0 3 * * *", "tz": "Europe/Berlin"}}
+    driver.queue(
+        queue, "add", "report", {"to": "few"}, {"repeat": {pattern: "0 3 * * *", "tz": "Asia/Jakarta"}}
+    )
+    assert conditions(monitor, queue) == {}
+    driver.queue(queue, "add", "report", {"to": "all"}, zoned)
+    twice = until(monitor, queue, {"scheduler_duplicate"})["scheduler_duplicate"]
+    assert "(0 3 * * *)" in twice
+    assert "(0 3 * * * Europe/Berlin)" in twice
+    assert "Jakarta" not in twice
+    driver.queue(queue, "removeRepeatable", "report", {pattern: "0 3 * * *"})
+    until(monitor, queue, set())
+
+
 @pytest.mark.parametrize("made", [each for each in LIBRARIES if each not in KEYED], indirect=True)
 def test_two_schedulers_of_one_job(made: Made, server: RedisServer, watch: WatchOf) -> None:
     library, driver = made

@@ -59,6 +59,26 @@ def test_all_workers_are_killed_and_come_back(server: RedisServer, judge: Judgin
         judging.finds_nothing(4)
 
 
+@pytest.mark.parametrize("version", [5, 6])
+def test_the_jobs_of_killed_workers_fill_the_global_concurrency(
+    server: RedisServer, judge: Judging, version: Version
+) -> None:
+    with BullMQ(version, url=server.url) as producer, ExitStack() as undo:
+        producer.set_global_concurrency("mail", 1)
+        workers = undo.enter_context(BullMQ(version, url=server.url))
+        workers.start_worker("mail", behaviour={"hold": True}, **SHORT_LOCK)
+        producer.add_bulk("mail", 5)
+        producer.wait_for_counts("mail", {"active": 1})
+        judging = judge()
+        judging.finds_nothing(4)
+        workers.process.kill()
+        issue = judging.wait_for_one("queue_standing_still")
+        assert "mail: 4 jobs, no worker, none started for" in said(issue)
+        producer.start_worker("mail", behaviour={"ms": 5}, **SHORT_LOCK)
+        judging.wait_for()
+        producer.wait_for_counts("mail", {"completed": 5})
+
+
 @pytest.mark.parametrize("version", [3, 6])
 def test_workers_whose_process_hangs(
     server: RedisServer, judge: Judging, monkeypatch: pytest.MonkeyPatch, version: Version

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from exporter.bullmq import locks
+from exporter.bullmq.streams import rates
+from exporter.conditions import hanging
 from exporter.conditions.finding import Affected
+from exporter.config.settings import HealthSettings
 from lab.bullmq import BullMQ, Version
 from lab.redis import RedisServer
 from tests.support.bullmq import WatchOf
-from tests.support.work import SHORT_LOCK, Judge, said
+from tests.support.work import QUICK, SHORT_LOCK, Judge, said
 
 pytestmark = pytest.mark.timeout(90)  # rates need ten seconds
 
@@ -72,6 +75,34 @@ def test_a_job_that_runs_far_longer_than_the_others(server: RedisServer, judge: 
         judging.wait_for()
 
 
+def test_workers_whose_jobs_do_not_end(
+    server: RedisServer, judge: Judging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "WINDOW", 10.0)
+    monkeypatch.setattr(rates, "_WINDOW_STEP", 1.0)
+    monkeypatch.setattr(hanging, "WINDOW", 10.0)
+    quick = {**QUICK, "no_start_seconds": 2, "active_seconds": 600}
+    with BullMQ(6, url=server.url) as library:
+        judging = judge(thresholds=quick)
+        library.add("mail", delay=1)
+        worker = library.start_worker("mail", behaviour={"ms": 5})
+        library.wait_for_counts("mail", {"completed": 1})
+        judging.issues()
+        library.add_bulk("mail", 30)
+        library.wait_for_counts("mail", {"completed": 31})
+        library.stop_worker(worker)
+        hangs = library.start_worker("mail", behaviour={"hold": True}, concurrency=2)
+        library.add_bulk("mail", 5)
+        judging.finds_nothing(9)
+        judging.settings = HealthSettings.model_validate({"thresholds": quick | {"active_seconds": 2}})
+        issue = judging.wait_for_one("queue_standing_still")
+        assert "mail: 3 jobs wait, none ends, and one is active for" in said(issue)
+        assert "Restart the workers of mail" in said(issue)
+        library.stop_worker(hangs)
+        library.start_worker("mail")
+        judging.wait_for()
+
+
 def test_stalled_jobs_that_repeat(server: RedisServer, judge: Judging) -> None:
     with BullMQ(6, url=server.url) as library, ExitStack() as undo:
         workers = undo.enter_context(BullMQ(6, url=server.url))
@@ -101,4 +132,25 @@ def test_failures_begin_and_are_outweighed(server: RedisServer, judge: Judging) 
         library.stop_worker(failing)
         library.start_worker("mail", concurrency=10)
         library.add_bulk("mail", 100)
+        judging.wait_for()
+
+
+@pytest.mark.parametrize("version", [3, 5, 6])
+def test_attempts_that_are_retried_for_ever(server: RedisServer, judge: Judging, version: Version) -> None:
+    """A service is down, and the jobs have attempts for a day: none fails for good."""
+    again: dict[str, Any] = {"attempts": 1000, "backoff": {"type": "fixed", "delay": 300}}
+    with BullMQ(version, url=server.url) as library:
+        library.add("mail", delay=1)
+        worker = library.start_worker("mail")
+        library.wait_for_counts("mail", {"completed": 1})
+        judging = judge()
+        judging.begin()
+        library.stop_worker(worker)
+        library.start_worker("mail", behaviour={"fail": True}, concurrency=5)
+        library.add_bulk("mail", 10, **again)
+        issue = judging.wait_for_one("failures_rising")
+        assert "mail: no job completed in the last hour, and " in said(issue)
+        assert "zrange bull:mail:delayed 0 0" in said(issue)
+        assert library.counts("mail")["failed"] == 0
+        library.start_worker("mail", concurrency=20)
         judging.wait_for()

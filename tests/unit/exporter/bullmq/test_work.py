@@ -62,7 +62,13 @@ NOT_STANDING = {
     "paused": queue(paused=True),
     "a pause is not known": queue(paused=None),
     "rate-limited": queue(rate_limit_ttl=3.0),
-    "at the global concurrency": queue(active=2, concurrency_limit=2),
+    "at the global concurrency": queue(active=2, concurrency_limit=2, workers=1),
+    "at the global concurrency, and workers are not known": queue(
+        active=2, concurrency_limit=2, workers=None
+    ),
+    "at the global concurrency, and active jobs are not known": queue(
+        active=None, concurrency_limit=2, workers=1
+    ),
     "a global concurrency of 0": queue(concurrency_limit=0),
     "waiting jobs are not known": queue(waiting=None),
     "active jobs are not known, workers neither": queue(active=None, workers=None),
@@ -89,6 +95,7 @@ STANDING = {
     "workers that take nothing": queue(workers=2),
     "workers are not known": queue(workers=None),
     "active jobs that nobody has": queue(active=2),
+    "jobs that nobody has fill the global concurrency": queue(active=2, concurrency_limit=2),
     "some jobs are known to wait": queue(prioritized=None),
 }
 
@@ -108,6 +115,12 @@ def test_very_many_active_jobs_without_a_lock_are_no_work_although_there_are_mor
     state = queue(active=9_000, workers=90)
     assert fold(*every_ten_seconds(state, 900, events()), lost=ENOUGH_LOST).standing == 900
     assert fold(*every_ten_seconds(state, 900, events()), lost=ENOUGH_LOST - 1).standing is None
+
+
+@pytest.mark.parametrize(("lost", "standing"), [(0, None), (1, None), (2, 900)])
+def test_jobs_without_a_lock_fill_no_global_concurrency(lost: int, standing: float | None) -> None:
+    state = queue(active=2, workers=2, concurrency_limit=2)
+    assert fold(*every_ten_seconds(state, 900, events()), lost=lost).standing == standing
 
 
 def test_a_start_begins_the_time_again() -> None:

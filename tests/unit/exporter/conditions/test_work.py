@@ -86,7 +86,8 @@ def test_the_worst_is_first_and_has_the_advice() -> None:
     assert finding.affected == (Affected("sms", 700), Affected("mail", 100))
     assert text(finding) == (
         "Jobs wait and nothing takes them | sms: 7 jobs, none started for 11 min 40 s; mail: 1 job, no "
-        "worker, none started for 1 min 40 s | at most 1 min without a worker, 10 min without a start | "
+        "worker, none started for 1 min 40 s | at most 1 min without a worker, 10 min without a start, 1 h "
+        "behind a job that does not end | "
         "2 workers of "
         "sms are connected and take nothing: restart them. They may be paused, or not have resumed after an "
         "outage of Redis. Their connections: redis-cli -h HOST -p PORT client list | grep -F bull:c21z"

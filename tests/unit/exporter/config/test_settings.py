@@ -321,6 +321,11 @@ def test_unknown_variables_are_named() -> None:
         "ENABLE_SOMETHING": "",
         "MONITORING_INTERVAL": "; did you mean MONITORING_INTERVAL_MINUTES?",
         "CRON_API_KYE": "; did you mean CRON_API_KEY?",
+        "BULMQ_PREFIXES": "; did you mean BULLMQ_PREFIXES?",
+        "RDIS_URL": "; did you mean REDIS_URL?",
+        "PROMETHUS_URL": "; did you mean PROMETHEUS_URL?",
+        "EXPORTR_LISTEN": "; did you mean EXPORTER_LISTEN?",
+        "CORN_API_KEY": "; did you mean CRON_API_KEY?",
     }
     fine = {
         **dict.fromkeys(
@@ -328,6 +333,8 @@ def test_unknown_variables_are_named() -> None:
         ),
         "CRON_API_URL": "x",
         "REDIS_UNSET": " ",
+        # of other programs
+        **dict.fromkeys(["PREDIS_URL", "MY_REDIS_URL", "CERES_URL", "BLOG_LEVEL", "LOGLEVEL"], "x"),
         # what Kubernetes sets for Services named redis, redis-master, exporter
         "REDIS_SERVICE_HOST": "10.0.0.1",
         "REDIS_SERVICE_PORT": "6379",

@@ -355,6 +355,11 @@ def test_a_search_that_did_not_end() -> None:
     assert unfinished.fixes[0].lines == ("monitor doctor --config exporter.yml --timeout 120",)
 
 
+def test_a_search_that_is_refused_needs_a_right_and_no_time() -> None:
+    lacking = redis_look(searched=False, missing={NODE: (MissingRight(("+get", "+scan")),)})
+    assert statuses("queues", examination(redis=Ok(lacking))) == ["good", "unchecked"]
+
+
 def test_variables() -> None:
     notices = (
         Notice("REDIS_ULR", meant="REDIS_URL"),

@@ -1,0 +1,68 @@
+"""Jobs that do not end, and queues that stand still for them: their workers are alive, and all hang."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.bullmq.streams.rates import WINDOW, histogram_quantile
+from exporter.bullmq.work import runnable_jobs
+from exporter.conditions.queue_limits import queue_limits
+from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, QueueState
+
+_LEAST_JOBS: Final = 20  # ended ones, from which on their times say what is usual
+_SHARE: Final = 0.99
+_STARTS: Final = 6  # times no_start_seconds: a job may be long on purpose, and others wait behind it
+
+
+def hanging_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
+    """Queues of which no job ended lately, although some wait, as one is active for very long; for how many
+    seconds. Other slots may be free of it: then jobs end."""
+    limits, found = queue_limits(settings), {}
+    least = _STARTS * (limits.least("no_start_seconds") or 0.0)
+    for queue in state.queues:
+        active = queue.longest_active
+        if active is None or active < least or not runnable_jobs(queue):
+            continue
+        own = limits.of(queue.id.name)
+        if own is not None and _hangs(state, queue, active, own):
+            found[queue.id] = active
+    return found
+
+
+def hanging_seconds(limits: WorkThresholds) -> float:
+    """For how long a job must be active, and another one wait."""
+    return _STARTS * limits.no_start_seconds
+
+
+def _hangs(state: BullMQState, queue: QueueState, active: float, limits: WorkThresholds) -> bool:
+    if queue.paused is not False or queue.rate_limit_ttl or queue.id in state.unlocked:
+        return False
+    if min(active, queue.oldest_waiting or 0.0) < hanging_seconds(limits):
+        return False
+    rates = state.rates.get(queue.id)
+    if rates is None or rates.completed_per_minute != 0 or rates.failed_per_minute != 0:
+        return False  # jobs end, or nobody knows
+    usual = usual_seconds(state, queue.id)
+    # In a time shorter than that of a usual job, other slots may work and end none.
+    if usual is None or rates.seconds < max(usual, WINDOW):
+        return False
+    return active > max(limits.active_seconds, limits.active_ratio * usual)
+
+
+def usual_seconds(state: BullMQState, queue: QueueId) -> float | None:
+    """How long 99 % of a queue's jobs were active at most, since it is known; None where too few ended, or
+    where that is more than the histogram can tell."""
+    events = (state.events or {}).get(queue)
+    if events is None:
+        return None
+    times = _all_times(events.counters)
+    if sum(times.counts) < _LEAST_JOBS or times.counts[-1] > (1 - _SHARE) * sum(times.counts):
+        return None
+    return histogram_quantile(times, _SHARE)
+
+
+def _all_times(counters: JobCounters) -> Histogram:
+    outcomes = list(counters.processing.values())
+    counts = tuple(map(sum, zip(*(each.counts for each in outcomes), strict=True)))
+    return Histogram(outcomes[0].bounds, counts, sum(each.total for each in outcomes))
