@@ -555,7 +555,10 @@ class ProcessState:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One collection. A part is None if it is switched off, and `Failed` if it could not be read."""
+    """One collection. A part is None if it is switched off, and `Failed` if it could not be read.
+
+    `number` counts the collections: `taken_at` is by a clock that may be set back.
+    """
 
     taken_at: float
     redis: Outcome[RedisState] | None = None
@@ -563,6 +566,7 @@ class Snapshot:
     host: Outcome[HostState] | None = None
     process: Outcome[ProcessState] | None = None
     probes: Outcome[Mapping[str, ProbeState | None]] | None = None
+    number: int = 0
 
     def parts(self) -> dict[str, Outcome[object]]:
         """Every part that is switched on, by the name of its source."""
