@@ -364,7 +364,7 @@ class Scheduler(NamedTuple):
 
 
 class QueueSchedulers(NamedTuple):
-    """A queue's schedulers by their next runs, how many more there are, and the node's time now (unix s).
+    """A queue's schedulers by their next runs, how many more there are, and the node's time then (unix s).
 
     `held_at`, `limited_at`: when the queue was last seen paused, and at its rate limit or its global
     concurrency; 0: never. `duplicates`: the ids of schedulers that add the same jobs. `published`: those that

@@ -102,7 +102,11 @@ def _settings(more: Settings, servers: Servers, address: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "listen": address,
         "redis": {"timeout_seconds": 1.0, **servers.redis},
-        "bullmq": {"discovery_interval_seconds": 1, "rescan_interval_seconds": 1},
+        "bullmq": {
+            "discovery_interval_seconds": 1,
+            "rescan_interval_seconds": 1,
+            "schedulers": {"interval_seconds": 1},
+        },
         "api": {"key": KEY},
         "health": {},
     }
