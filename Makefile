@@ -9,7 +9,7 @@ side_by_side := -n 4 --dist loadfile --no-loadscope-reorder
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: Debian packages, .venv, npm modules
+setup: ## install what is missing: Debian packages, .venv, npm modules, other Redis
 	@PYTHON=$(PYTHON) scripts/setup.sh
 
 demo: setup ## Redis Cluster, BullMQ, exporter, Prometheus, Alertmanager: alive here, to be broken

@@ -39,12 +39,12 @@ class Assessor:
         self._settings = settings
         self._lock = threading.Lock()
         self._issues: dict[str, Issue] = {}
-        self._taken_at = 0.0
+        self._number = 0
 
     @property
     def begun(self) -> bool:
         """Whether the first collection is done."""
-        return self._taken_at > 0
+        return self._number > 0
 
     def assess(self, deadline: Deadline) -> Assessment:
         """A new collection, or the one that is running."""
@@ -66,11 +66,11 @@ class Assessor:
     def _record(self, snapshot: Snapshot, health: Health) -> None:
         """Log the issues that appeared and cleared, once per collection, however many callers shared it."""
         with self._lock:
-            if snapshot.taken_at <= self._taken_at:
+            if snapshot.number <= self._number:
                 return
             if self._history is not None:
                 self._history.add(Assessment(snapshot, health))
-            before, self._taken_at = self._issues, snapshot.taken_at
+            before, self._number = self._issues, snapshot.number
             now = {_key(issue): issue for issue in health.issues}
             # The issues of a source that could not be read have not cleared: their state is unknown.
             parts = snapshot.parts()

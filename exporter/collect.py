@@ -95,14 +95,15 @@ class Collector:
         took = monotonic() - run.started
         late = Failed("timeout", f"not read within {took:.1f} s", took)
         read = {name: part.result() if part.done() else late for name, part in run.parts.items()}
-        return Snapshot(taken_at=run.taken_at, **read)
+        return Snapshot(taken_at=run.taken_at, number=run.number, **read)
 
     def _join(self, deadline: Deadline) -> _Run:
         """The current run, or a new one."""
         with self._lock:
             run = self._run
             if run is None or run.ended():
-                run = self._run = _Run(now(), monotonic(), deadline, self._begin(deadline))
+                number = run.number + 1 if run else 1
+                run = self._run = _Run(number, now(), monotonic(), deadline, self._begin(deadline))
             return run
 
     def _begin(self, deadline: Deadline) -> dict[str, Future[Outcome[Any]]]:
@@ -143,6 +144,7 @@ class Collector:
 class _Run:
     """One run of all sources. `taken_at` is unix seconds, `started` monotonic."""
 
+    number: int
     taken_at: float
     started: float
     deadline: Deadline

@@ -35,6 +35,8 @@ class History:
     def add(self, assessment: Assessment) -> None:
         """Add a point, unless the last one is less than ten seconds old."""
         at = assessment.snapshot.taken_at
+        while self._points and self._points[-1].at > at:  # by a clock that was ahead
+            self._points.pop()
         if self._points and at - self._points[-1].at < _INTERVAL_SECONDS:
             return
         self._points.append(point_of(assessment))

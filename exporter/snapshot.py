@@ -371,7 +371,7 @@ class Scheduler(NamedTuple):
 
 
 class QueueSchedulers(NamedTuple):
-    """A queue's schedulers by their next runs, how many more there are, and the node's time now (unix s).
+    """A queue's schedulers by their next runs, how many more there are, and the node's time then (unix s).
 
     `held_at`, `limited_at`: when the queue was last seen paused, and at its rate limit or its global
     concurrency; 0: never. `duplicates`: the ids of schedulers that add the same jobs. `published`: those that
@@ -562,7 +562,10 @@ class ProcessState:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One collection. A part is None if it is switched off, and `Failed` if it could not be read."""
+    """One collection. A part is None if it is switched off, and `Failed` if it could not be read.
+
+    `number` counts the collections: `taken_at` is by a clock that may be set back.
+    """
 
     taken_at: float
     redis: Outcome[RedisState] | None = None
@@ -570,6 +573,7 @@ class Snapshot:
     host: Outcome[HostState] | None = None
     process: Outcome[ProcessState] | None = None
     probes: Outcome[Mapping[str, ProbeState | None]] | None = None
+    number: int = 0
 
     def parts(self) -> dict[str, Outcome[object]]:
         """Every part that is switched on, by the name of its source."""

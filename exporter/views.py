@@ -63,7 +63,9 @@ MOST_SCHEDULERS: Final = 100
 
 _ISSUE_TEXTS: Final = ("title", "measured", "threshold", "recommendation")
 
-SNAPSHOT_PARTS: Final = tuple(field.name for field in fields(Snapshot) if field.name != "taken_at")
+SNAPSHOT_PARTS: Final = tuple(
+    field.name for field in fields(Snapshot) if field.name not in ("taken_at", "number")
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the missing requirements of the tests and the demo: Debian packages, .venv, lab/node/node_modules.
+# Installs the missing requirements of the tests and the demo: Debian packages, .venv, lab/node/node_modules,
+# .lab/servers.
 # A second run changes nothing. PYTHON names another interpreter for the venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,3 +97,7 @@ if ! stamped lab/node/node_modules/.oxherd "$modules"; then
   (cd lab/node && npm ci --silent --no-progress --ignore-scripts)
   echo "$modules" >lab/node/node_modules/.oxherd
 fi
+
+# Redis and Valkey of other versions: conditions that Debian's cannot have.
+[ -e .lab/servers/complete ] || say "installing requirements/redis-versions.txt into .lab/servers"
+scripts/other-redis.sh .lab/servers >/dev/null

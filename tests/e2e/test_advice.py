@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from lab.deadline import wait_until
-from tests.support.judgement.cause import Cause, Servers
+from tests.support.judgement.cause import Servers
 from tests.support.judgement.errors import TROUBLES, Situation, Trouble
 from tests.support.judgement.views import Views
 from tests.support.judgement.walk import running
@@ -27,9 +27,8 @@ def test_the_command_helps(trouble: Trouble) -> None:
     with ExitStack() as undo:
         situation = trouble.make(undo)
         settings = {"bullmq": situation.bullmq}
-        cause = Cause(trouble.name, trouble.condition, _nothing, _nothing, settings=settings)
         servers = Servers(undo, [], situation.redis)
-        with running(cause, servers, "127.0.0.1:0") as views:
+        with running(settings, servers, "127.0.0.1:0") as views:
             situation.begin()
             wait_until(lambda: views.issue(trouble.condition), what="the issue is there", seconds=20)
             issue: dict[str, Any] = views.issue(trouble.condition) or {}
@@ -40,9 +39,6 @@ def test_the_command_helps(trouble: Trouble) -> None:
             assert re.search(trouble.shows, "\n".join(outputs).strip(), re.MULTILINE), outputs
             if trouble.mends:
                 _wait_until_mended(views, trouble)
-
-
-def _nothing(_: Servers) -> None: ...
 
 
 def _commands(issue: dict[str, Any]) -> list[str]:

@@ -63,7 +63,6 @@ class Look(NamedTuple):
 
     sightings: list[Sighting]
     memories: dict[str, Remembered]
-    address: str
     at: float
 
 
@@ -187,7 +186,7 @@ class Round:
             name = each.member.text
             memories[name] = remember(each, before.get(name), options.get(name), at)
         yield from self._compare(queue, checked, memories)
-        return Look(checked, memories, address, at)
+        return Look(checked, memories, at)
 
     def _compare(
         self, queue: QueueId, sightings: Sequence[Sighting], memories: dict[str, Remembered]

@@ -35,7 +35,6 @@ _STALE_ROUNDS: Final = 3
 class _Queue:
     """What is remembered of a queue; `at` is monotonic, the node's times are unix s."""
 
-    address: str
     at: float
     result: QueueSchedulers
     memories: dict[str, Remembered] = field(default_factory=dict)
@@ -69,12 +68,9 @@ class SchedulerWatch:
         return _SHARE * _ROUND_SECONDS + self._settings.interval_seconds + _ROUND_SECONDS
 
     def schedulers(self) -> dict[QueueId, QueueSchedulers]:
-        """The queues that have schedulers and were read lately, at the time of their nodes."""
+        """Those of the queues that were read lately, as of then: one that was ahead may have run since."""
         oldest = monotonic() - _STALE_ROUNDS * (self._pause + _ROUND_SECONDS)
-        fresh = {queue: known for queue, known in self._queues.items() if known.at >= oldest}
-        addresses = {known.address for known in fresh.values()}
-        now = {address: self._deployment.now(address) for address in addresses}
-        return {queue: known.result._replace(now=now[known.address]) for queue, known in fresh.items()}
+        return {queue: known.result for queue, known in self._queues.items() if known.at >= oldest}
 
     def problems(self) -> tuple[str, ...]:
         """Sentences about what could not be read, or was not for its number."""
@@ -97,7 +93,7 @@ class SchedulerWatch:
         for queue, look in reading.looks(heads, {queue: states[queue] for queue in by_age}, memories):
             before = queues[queue].result if queue in queues else None
             result = self._result(look, states[queue], sizes[queue], before)
-            queues[queue] = _Queue(look.address, monotonic(), result, look.memories)
+            queues[queue] = _Queue(monotonic(), result, look.memories)
         self._queues = queues
         unread = {queue: seen.result.unread for queue, seen in queues.items() if seen.result.unread}
         self._problems = reading.sentences(unread)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from deploy.rules.alerts import oxherd
+from deploy.rules.extra import oxherd_extra
 from deploy.rules.thresholds import AlertThresholds
 from lab.alertmanager import Alertmanager, start_alertmanager
 from lab.prometheus import Prometheus, start_prometheus
@@ -31,13 +32,18 @@ LATENCY: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ScaledTimes:
-    """The shipped times, scaled, in seconds. Prometheus scrapes and evaluates at most once a second here."""
+    """The shipped times, scaled, in seconds. Prometheus scrapes and evaluates at most once a second here.
+
+    `waits` are the alerts' `for`; with `extra` the opt-in rules are loaded too.
+    """
 
     factor: float
     scrape: float
     evaluation: float
     group_interval: float
     cooldowns: Mapping[str, float]
+    waits: Mapping[str, float]
+    extra: bool = False
 
     @property
     def max_end_delay(self) -> float:
@@ -46,24 +52,37 @@ class ScaledTimes:
         return self.scrape + 2 * self.evaluation + self.group_interval + LATENCY
 
 
-def scaled_times(factor: float) -> ScaledTimes:
+def scaled_times(factor: float, *, extra: bool = False) -> ScaledTimes:
     """The times of the shipped files, multiplied by the factor."""
     prometheus, routes = _read("prometheus/prometheus.yml"), _read("alertmanager/alertmanager.yml")
     [rules] = _read("prometheus/rules/oxherd.yml")["groups"]
-    alerts = [rule for rule in rules["rules"] if "alert" in rule]
+    groups = [rules, *(_read("prometheus/rules/oxherd-extra.yml")["groups"] if extra else ())]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
     return ScaledTimes(
         factor=factor,
         scrape=max(1.0, duration_seconds(prometheus["global"]["scrape_interval"]) * factor),
         evaluation=max(1.0, duration_seconds(rules["interval"]) * factor),
         group_interval=duration_seconds(routes["route"]["group_interval"]) * factor,
-        cooldowns={rule["alert"]: duration_seconds(rule["labels"]["cooldown"]) * factor for rule in alerts},
+        cooldowns={
+            rule["alert"]: duration_seconds(rule["labels"]["cooldown"]) * factor
+            for rule in alerts
+            if "cooldown" in rule["labels"]
+        },
+        waits={
+            rule["alert"]: max(1.0, duration_seconds(rule["for"]) * factor)
+            for rule in alerts
+            if "for" in rule
+        },
+        extra=extra,
     )
 
 
-def rules_of(job: str, factor: float, shortest_range: float = 2.0) -> dict[str, Any]:
-    """The eight rules for one scrape job, with scaled times."""
+def rules_of(job: str, factor: float, shortest_range: float = 2.0, *, extra: bool = False) -> dict[str, Any]:
+    """The eight rules for one scrape job, with scaled times; with `extra` those that are opt-in too."""
     shipped = AlertThresholds.read(DEPLOY / "prometheus" / "rules" / "thresholds.yml")
-    rules = yaml.safe_load(oxherd(shipped.model_copy(update={"job": job})))
+    thresholds = shipped.model_copy(update={"job": job})
+    texts = [oxherd(thresholds), *([oxherd_extra(thresholds)] if extra else [])]
+    rules = {"groups": [group for text in texts for group in yaml.safe_load(text)["groups"]]}
     # Two scrapes are enough for the short ranges, which are of the kind of max_over_time.
     scaled: dict[str, Any] = scale(rules, factor, shortest_range=shortest_range)
     return scaled
@@ -71,13 +90,22 @@ def rules_of(job: str, factor: float, shortest_range: float = 2.0) -> dict[str, 
 
 @contextmanager
 def monitoring(
-    targets: Mapping[str, str], times: ScaledTimes, receiver: Receiver, home: Path
+    targets: Mapping[str, str],
+    times: ScaledTimes,
+    receiver: Receiver,
+    home: Path,
+    *,
+    shortest_range: float = 2.0,
 ) -> Iterator[Prometheus]:
     """Both servers, with a scrape job for each target (job -> host:port) and `receiver` as the webhook."""
     with (
         alertmanager_for(times, receiver, home) as alertmanager,
         prometheus_for(
-            {job: [target] for job, target in targets.items()}, times, alertmanager, home
+            {job: [target] for job, target in targets.items()},
+            times,
+            alertmanager,
+            home,
+            shortest_range=shortest_range,
         ) as server,
     ):
         yield server
@@ -108,7 +136,7 @@ def prometheus_for(
     of an alert that survives a restart, `shortest_range` the seconds of the shortest range."""
     home = Path(mkdtemp(dir=home))
     for job in targets:
-        rules = rules_of(job, times.factor, shortest_range)
+        rules = rules_of(job, times.factor, shortest_range, extra=times.extra)
         (home / f"rules-{job}.yml").write_text(yaml.safe_dump(rules))
     config = _scraping(targets, times, alertmanager.address)
     config["global"]["external_labels"] = external_labels

@@ -1,10 +1,12 @@
-"""Causes of the conditions of Redis and of the host."""
+"""Causes of the conditions of Redis."""
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -16,14 +18,28 @@ from lab.cluster import start_cluster
 from lab.deadline import wait_until
 from lab.driver import DriverError
 from lab.link import SlowLink
-from lab.ports import free_port
-from lab.programs import find_program
+from lab.programs import MissingProgramError, find_program
 from lab.redis import RedisServer, start_redis
 from lab.sentinel import start_sentinel_set
-from tests.support.judgement.cause import Cause, Servers
+from tests.support.judgement.cause import Cause, Servers, World, repeated
+from tests.support.judgement.jobs import MANY_FAILURES
 
-_PORT: Final = free_port()
+_OTHERS: Final = Path(__file__).parents[3] / ".lab" / "servers"
+_LIMIT: Final = "client-output-buffer-limit"
+_COUNTED: Final = "client_output_buffer_limit_disconnections"
 _SOON: Final = {"health": {"thresholds": {"redis_recent_seconds": 2}}}
+
+
+@cache
+def counting_server() -> str | None:
+    """A server that counts the clients that it disconnects: the usual one, or one of another version."""
+    others = sorted(map(str, _OTHERS.glob("**/*-server")))
+    for binary in (os.environ.get("OXHERD_REDIS_SERVER", "redis-server"), *others):
+        if os.access(find_program(binary), os.X_OK):
+            with start_redis(binary=binary) as server:
+                if _COUNTED in server.facts("info", "stats"):
+                    return binary
+    return None
 
 
 def _config(name: str, value: str | int) -> Callable[[Servers], object]:
@@ -99,15 +115,36 @@ def _many_workers(servers: Servers) -> None:
     raise AssertionError("30 workers have fewer connections than workers")
 
 
-def _reject_one(servers: Servers) -> None:
-    """The limit is lowered below the clients that there are, and one more comes; who has come stays."""
+def _lower_the_limit(servers: Servers) -> None:
+    """Below the clients that there are: who has come stays."""
     address = (servers.node.host, servers.node.port)
     admin = servers.kept.enter_context(socket.create_connection(address))
     admin.sendall(b"config set maxclients 1\r\n")
     assert admin.recv(100) == b"+OK\r\n"
-    with socket.create_connection(address) as rejected:
-        assert rejected.recv(100).startswith(b"-ERR max number of clients")
     servers.kept.callback(admin.sendall, b"config set maxclients 10000\r\n")
+
+
+def _one_more(servers: Servers) -> None:
+    with socket.create_connection((servers.node.host, servers.node.port)) as rejected:
+        assert rejected.recv(100).startswith(b"-ERR max number of clients")
+
+
+def _of_a_version_that_counts(undo: ExitStack) -> Servers:
+    """A server that counts the clients that it disconnects."""
+    binary = counting_server()
+    if binary is None:
+        raise MissingProgramError("no Redis from 7.4 on and no Valkey from 8 on: make setup")
+    server = undo.enter_context(start_redis(binary=binary, config=[f"{_LIMIT} normal 1mb 1mb 1"]))
+    return Servers(undo, [server], {"url": server.url})
+
+
+def _read_nothing(servers: Servers) -> None:
+    """A client asks for more than it reads, and is disconnected."""
+    servers.node.cli("eval", "redis.call('set', 'big', string.rep('x', 900000))", 0)
+    with socket.create_connection((servers.node.host, servers.node.port)) as slow:
+        slow.sendall(b"get big\r\n" * 40)
+        address = "{}:{}".format(*slow.getsockname())
+        wait_until(lambda: address not in servers.node.cli("client", "list"), what="it is disconnected")
 
 
 def _sentinels(undo: ExitStack) -> Servers:
@@ -164,10 +201,6 @@ def _of_another_prefix(servers: Servers) -> None:
     servers.undo.enter_context(other).add("mail")
 
 
-def _listen(servers: Servers) -> None:
-    servers.kept.enter_context(socket.create_server(("127.0.0.1", _PORT)))
-
-
 def _behind_a_slow_link(undo: ExitStack) -> Servers:
     """A Sentinel's replica that is linked to its master at 2 MB/s, and nobody has noticed."""
     servers = _sentinels(undo)
@@ -185,16 +218,25 @@ def _wait_for_link(replica: RedisServer) -> None:
     )
 
 
-NO_CAUSE: Final = {
-    "clock_offset_high": "the clock of this machine stays as it is",
-    "events_lost": "it lasts for an hour",
-    "process_memory_high": "the tests are the process",
-    "redis_clients_disconnected": "Redis counts them from 7.4 on, and 7.0 is the one that is installed",
-    "source_unreadable": "nothing on a machine that runs hides /proc",
-}
-"""Conditions that no test of this kind can cause, and why."""
+_TOGETHER: Final = (
+    Cause(
+        "the snapshot fails and writes go on",
+        "redis_save_failing",
+        _break_saves,
+        _mend_saves,
+        prepare=_config("stop-writes-on-bgsave-error", "no"),
+    ),
+    Cause(
+        "a policy that evicts jobs",
+        "redis_evicts_keys",
+        _both(_config("maxmemory-policy", "allkeys-lru"), _add_job),
+        _config("maxmemory-policy", "noeviction"),
+        prepare=_config("maxmemory", "1gb"),
+    ),
+    MANY_FAILURES,
+)
 
-CAUSES: Final = (
+_ALONE: Final = (
     Cause(
         "the server is stopped",
         "redis_unreachable",
@@ -258,25 +300,11 @@ CAUSES: Final = (
         alert=False,
     ),
     Cause(
-        "the snapshot fails and writes go on",
-        "redis_save_failing",
-        _break_saves,
-        _mend_saves,
-        prepare=_config("stop-writes-on-bgsave-error", "no"),
-    ),
-    Cause(
         "jobs in a Redis without persistence",
         "persistence_off",
         _add_job,
         _both(_config("appendonly", "yes"), _add_job),
         settings={"health": {"thresholds": {"redis_unsaved_seconds": 1}}},
-    ),
-    Cause(
-        "a policy that evicts jobs",
-        "redis_evicts_keys",
-        _both(_config("maxmemory-policy", "allkeys-lru"), _add_job),
-        _config("maxmemory-policy", "noeviction"),
-        prepare=_config("maxmemory", "1gb"),
     ),
     Cause(
         "the master of a replica is lost",
@@ -294,8 +322,16 @@ CAUSES: Final = (
     Cause(
         "a client more than maxclients",
         "redis_connections_rejected",
-        _reject_one,
+        _both(_lower_the_limit, repeated(_one_more)),
         lambda servers: servers.kept.close(),
+        settings=_SOON,
+    ),
+    Cause(
+        "a client that does not read",
+        "redis_clients_disconnected",
+        repeated(_read_nothing),
+        lambda servers: servers.kept.close(),
+        servers=_of_a_version_that_counts,
         settings=_SOON,
     ),
     Cause(
@@ -332,14 +368,6 @@ CAUSES: Final = (
         prepare=_both(_reader, _rights("resetkeys", "~bull:*")),
     ),
     Cause(
-        "an endpoint does not answer",
-        "probe_failing",
-        lambda servers: servers.kept.close(),
-        _listen,
-        prepare=_listen,
-        settings={"probes": [{"name": "shop", "url": f"tcp://127.0.0.1:{_PORT}", "interval_seconds": 1}]},
-    ),
-    Cause(
         "a replica with a slow link",
         "replication_lag_high",
         lambda servers: servers.node.cli("eval", "redis.call('set', 'a', string.rep('x', 8e6))", 0),
@@ -347,18 +375,9 @@ CAUSES: Final = (
         servers=_behind_a_slow_link,
         settings={"health": {"thresholds": {"replication_lag_bytes": 1 << 20}}},
     ),
-    Cause(
-        "the host is loaded",
-        "host_load_high",
-        lambda servers: setattr(servers.host, "load_per_core", 3.0),
-        lambda servers: setattr(servers.host, "load_per_core", 0.1),
-        alert=False,
-    ),
-    Cause(
-        "the host's memory is taken",
-        "host_memory_low",
-        lambda servers: setattr(servers.host, "available", 0.05),
-        lambda servers: setattr(servers.host, "available", 0.5),
-        alert=False,
-    ),
+)
+
+WORLDS: Final = (
+    World("a server that neither saves nor keeps", _TOGETHER),
+    *map(World.of, _ALONE),
 )

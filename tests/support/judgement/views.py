@@ -57,6 +57,11 @@ class Views:
         issues: list[dict[str, Any]] = self._status()["health"]["issues"]
         return next((issue for issue in issues if issue["name"] == condition), None)
 
+    def queues_with_rates(self) -> set[str]:
+        """The queues whose figures of the last minutes are known."""
+        queues = (self._status()["queues"] or {}).get("queues", ())
+        return {queue["name"] for queue in queues if queue["rates"]}
+
     def logged(self, condition: str) -> list[str]:
         """The events of the log about it."""
         return [record.getMessage() for record in self.log if record.__dict__.get("issue") == condition]
@@ -90,6 +95,9 @@ class Views:
         yield "monitor health --json", condition in {issue["name"] for issue in health["issues"]}
         yield "monitor health", title in self._monitor("health").stdout
         yield "page", title in self._page()
+        for source in CONDITION_TABLE[condition].sources:
+            if command := _COMMANDS.get(source):
+                yield f"monitor {command}", title in " ".join(self._monitor(command).stdout.split())
         yield "log", self.logged(condition)[-1:] == ["issue appeared"]
 
     def _page(self) -> str:

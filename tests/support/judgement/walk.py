@@ -1,9 +1,9 @@
-"""Walks all views through one cause: before, while it is there, after. And the alert, where it has one."""
+"""Walks all views through causes: before, while they are there, after; and their alerts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +15,7 @@ from exporter.run import Exporter
 from lab.deadline import wait_until
 from lab.receiver import Notification, Receiver
 from tests.support.alerts.monitoring import ScaledTimes
-from tests.support.judgement.cause import Cause, Servers
+from tests.support.judgement.cause import Cause, Servers, Settings, World
 from tests.support.judgement.views import KEY, Views
 
 PATIENCE: Final = 30.0
@@ -33,35 +33,45 @@ class Alerting:
     times: ScaledTimes
 
 
-def walk(cause: Cause, servers: Servers, alerting: Alerting) -> None:
+def walk(world: World, servers: Servers, alerting: Alerting) -> None:
     """Raises AssertionError or TimeoutError, which names the views that disagree."""
-    condition = cause.condition
-    alert = _alert(cause, alerting)
+    causes = world.causes
     earlier = len(alerting.receiver.notifications)
-    cause.prepare(servers)
-    with running(cause, servers, alerting.address) as views:
-        _wait(views, condition, present=False)
-        assert not views.logged(condition)
-        cause.begin(servers)
-        _wait(views, condition, present=True)
-        issue = views.issue(condition)
-        assert issue is not None
-        _check(views, condition, issue, present=True)
-        if alert:
+    for cause in causes:
+        cause.prepare(servers)
+    with running(world.settings(), servers, alerting.address) as views:
+        for cause in causes:
+            _wait(views, cause.condition, present=False)
+            assert not views.logged(cause.condition)
+        _wait_for_rates(views, {cause.rates_of for cause in causes if cause.rates_of})
+        for cause in causes:
+            cause.begin(servers)
+        for cause in causes:
+            _wait(views, cause.condition, present=True)
+        issues = {cause.condition: views.issue(cause.condition) for cause in causes}
+        titles = {condition: issue["title"] for condition, issue in issues.items() if issue}
+        assert titles.keys() == issues.keys()
+        _check(views, titles, present=True)
+        for alert in (alerts := _alerts(causes, alerting)):
             _wait_for(alerting, alert, earlier, firing=True)
-            _check(views, condition, issue, present=True)
-        cause.end(servers)
-        _wait(views, condition, present=False)
-        _check(views, condition, issue, present=False)
-        assert views.logged(condition) == ["issue appeared", "issue cleared"], views.logged(condition)
-        if alert:
+        if alerts:
+            _check(views, titles, present=True)
+        for cause in causes:
+            cause.end(servers)
+        for cause in causes:
+            _wait(views, cause.condition, present=False)
+        _check(views, titles, present=False)
+        for cause in causes:
+            events = views.logged(cause.condition)
+            assert events == ["issue appeared", "issue cleared"], f"{cause.condition}: {events}"
+        for alert in alerts:
             _wait_for(alerting, alert, earlier, firing=False)
 
 
 @contextmanager
-def running(cause: Cause, servers: Servers, address: str) -> Iterator[Views]:
-    """The whole exporter, in process, and its log."""
-    settings = ExporterSettings.model_validate(_settings(cause, servers, address))
+def running(more: Settings, servers: Servers, address: str) -> Iterator[Views]:
+    """The whole exporter, in process, with these settings, and its log."""
+    settings = ExporterSettings.model_validate(_settings(more, servers, address))
     logger, records = logging.getLogger("exporter.assess"), _Records()
     level = logger.level
     logger.addHandler(records)
@@ -87,16 +97,20 @@ class _Records(logging.Handler):
         self.all.append(record)
 
 
-def _settings(cause: Cause, servers: Servers, address: str) -> dict[str, Any]:
-    """Those of the test, with the shortest intervals, and those of the cause."""
+def _settings(more: Settings, servers: Servers, address: str) -> dict[str, Any]:
+    """Those of the test, with the shortest intervals, and those of the causes."""
     settings: dict[str, Any] = {
         "listen": address,
         "redis": {"timeout_seconds": 1.0, **servers.redis},
-        "bullmq": {"discovery_interval_seconds": 1, "rescan_interval_seconds": 1},
+        "bullmq": {
+            "discovery_interval_seconds": 1,
+            "rescan_interval_seconds": 1,
+            "schedulers": {"interval_seconds": 1},
+        },
         "api": {"key": KEY},
         "health": {},
     }
-    for section, values in cause.settings.items():
+    for section, values in more.items():
         settings[section] = settings.get(section, {}) | values if isinstance(values, dict) else values
     settings["health"] = settings["health"] | {
         "thresholds": _CALM | settings["health"].get("thresholds", {}),
@@ -113,21 +127,34 @@ def _wait(views: Views, condition: str, *, present: bool) -> None:
     )
 
 
-def _check(views: Views, condition: str, issue: dict[str, Any], *, present: bool) -> None:
-    """All views at once, without waiting."""
-    others = views.disagreements(condition, issue["title"], present=present)
-    assert not others, f"{condition} is {'' if present else 'not '}there, but not so in: {others}"
+def _wait_for_rates(views: Views, queues: set[str]) -> None:
+    """Until what comes is of the last hour, and what was before is not."""
+    if queues:
+        wait_until(
+            lambda: queues <= views.queues_with_rates(), what=f"rates of {queues}", seconds=60, every=0.2
+        )
+
+
+def _check(views: Views, titles: Mapping[str, str], *, present: bool) -> None:
+    """All views at once, without waiting. `titles` are those of the issues, by condition."""
+    there = "there" if present else "not there"
+    for condition, title in titles.items():
+        others = views.disagreements(condition, title, present=present)
+        assert not others, f"{condition} is {there}, but not so in: {others}"
+        if present:
+            row, issue = CONDITION_TABLE[condition], views.issue(condition)
+            assert issue is not None
+            assert (issue["severity"], issue["source"] in row.sources) == (row.severity, True)
     codes = views.wrong_codes()
     assert not codes, f"exit codes that do not follow from the issues: {codes}"
-    if present:
-        row = CONDITION_TABLE[condition]
-        assert (issue["severity"], issue["source"] in row.sources) == (row.severity, True)
 
 
-def _alert(cause: Cause, alerting: Alerting) -> str | None:
-    """The alert that is waited for: one of the rules that are loaded."""
-    alert = CONDITION_TABLE[cause.condition].alert
-    return alert if cause.alert and alert in alerting.times.cooldowns else None
+def _alerts(causes: Iterable[Cause], alerting: Alerting) -> list[str]:
+    """The alerts that are waited for, all of which are in the rules that are loaded."""
+    alerts = [CONDITION_TABLE[cause.condition].alert for cause in causes if cause.alert]
+    named = [alert for alert in alerts if alert]
+    assert alerting.times.waits.keys() >= set(named)
+    return named
 
 
 def _wait_for(alerting: Alerting, alert: str, earlier: int, *, firing: bool) -> Notification:

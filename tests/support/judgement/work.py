@@ -1,157 +1,173 @@
-"""Causes of the conditions of work: queues, their jobs, their schedulers."""
+"""Causes of the conditions of work: queues that stand, wait, are paused, and their schedulers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from lab.bullmq import BullMQ
-from tests.support.judgement.cause import Cause, Servers
+from tests.support.judgement.cause import Cause, Servers, World
 
 _HOUR_MS: Final = 3_600_000
 
-
-def _thresholds(**seconds: float) -> dict[str, Any]:
-    return {"health": {"thresholds": seconds}}
+Act = Callable[[Servers], object]
 
 
-def _queue(servers: Servers) -> None:
-    """A queue with a worker."""
-    servers.jobs.add("mail")
-    _start_worker(servers)
-    servers.jobs.wait_for_counts("mail", {"completed": 1})
+def limits(queue: str, **thresholds: float | bool) -> dict[str, Any]:
+    """Thresholds of one queue alone."""
+    return {"health": {"queues": [{"match": queue, **thresholds}]}}
 
 
-def _start_worker(servers: Servers, **behaviour: Any) -> None:
-    servers.workers.append(servers.jobs.start_worker("mail", behaviour=behaviour))
+def served(queue: str) -> Act:
+    """A queue with a worker, which has completed a job."""
+
+    def prepare(servers: Servers) -> None:
+        servers.jobs.add(queue)
+        servers.start_worker(queue)
+        servers.jobs.wait_for_counts(queue, {"completed": 1})
+
+    return prepare
 
 
-def _stop_worker(servers: Servers) -> None:
-    while servers.workers:
-        servers.jobs.stop_worker(servers.workers.pop())
+def start_worker(queue: str) -> Act:
+    return lambda servers: servers.start_worker(queue)
+
+
+def _stop_workers(queue: str) -> Act:
+    return lambda servers: servers.stop_workers(queue)
 
 
 def _strand(servers: Servers) -> None:
-    _stop_worker(servers)
+    servers.stop_workers("mail")
     servers.jobs.add_bulk("mail", 3)
 
 
 def _hold(servers: Servers) -> None:
     """The only worker is busy, and another job waits."""
-    _stop_worker(servers)
-    _start_worker(servers, hold=True)
-    servers.jobs.add_bulk("mail", 2)
+    servers.stop_workers("long")
+    servers.start_worker("long", behaviour={"hold": True})
+    servers.jobs.add_bulk("long", 2)
 
 
 def _replace_worker(servers: Servers) -> None:
-    _stop_worker(servers)
-    _start_worker(servers)
+    servers.stop_workers("long")
+    servers.start_worker("long")
 
 
 def _forget_delayed(servers: Servers) -> None:
     """BullMQ 1 without its QueueScheduler: its workers start no delayed job."""
-    _stop_worker(servers)
+    servers.stop_workers("later")
     old = servers.undo.enter_context(BullMQ(1, url=servers.node.url))
-    old.start_worker("mail", scheduler=False)
-    old.add("mail", delay=10)
+    old.start_worker("later", scheduler=False)
+    old.add("later", delay=10)
 
 
 def _pause(servers: Servers) -> None:
-    servers.jobs.pause("mail")
-    servers.jobs.add("mail")
+    servers.jobs.pause("held")
+    servers.jobs.add("held")
 
 
 def _schedule_for_nobody(servers: Servers) -> None:
-    _stop_worker(servers)
-    servers.jobs.upsert_scheduler("mail", "report", every=1000)
+    servers.stop_workers("cron")
+    servers.jobs.upsert_scheduler("cron", "report", every=1000)
 
 
 def _schedule_and_lose(servers: Servers) -> None:
     """The next job is deleted by hand: BullMQ adds another one only when it ends."""
-    servers.jobs.upsert_scheduler("mail", "report", every=_HOUR_MS)
-    servers.node.cli("zremrangebyrank", "bull:mail:delayed", 0, -1)
+    servers.jobs.upsert_scheduler("once", "report", every=_HOUR_MS)
+    servers.node.cli("zremrangebyrank", "bull:once:delayed", 0, -1)
 
 
 def _schedule_twice(servers: Servers) -> None:
     for scheduler in ("report", "report-of-old"):
         repeat, job = {"every": _HOUR_MS}, {"name": "report"}
-        servers.jobs.queue("mail", "upsertJobScheduler", scheduler, repeat, job)
+        servers.jobs.queue("twice", "upsertJobScheduler", scheduler, repeat, job)
 
 
-def _unschedule(servers: Servers) -> None:
-    servers.jobs.queue("mail", "removeJobScheduler", "report")
+def _unschedule(queue: str) -> Act:
+    return lambda servers: servers.jobs.queue(queue, "removeJobScheduler", "report")
 
 
-NO_CAUSE: Final = {
-    "active_too_long": "a queue's own times take long to learn: tests/integration/bullmq/test_work_jobs.py",
-    "active_without_lock": "a lock lives for 30 s: tests/integration/bullmq/test_work_jobs.py has it shorter",
-    "jobs_stalled": "it lasts for an hour",
-    "failures_rising": "it lasts for an hour",
-}
-"""Conditions that no test of this kind can cause in its time, and why."""
-
-CAUSES: Final = (
+STANDING: Final = (
     Cause(
         "jobs wait and no worker is there",
         "queue_standing_still",
         _strand,
-        _start_worker,
-        prepare=_queue,
-        settings=_thresholds(no_worker_seconds=2),
-    ),
-    Cause(
-        "a job waits behind a long one",
-        "queue_wait_high",
-        _hold,
-        _replace_worker,
-        prepare=_queue,
-        settings=_thresholds(wait_seconds=2),
-    ),
-    Cause(
-        "nothing starts a delayed job",
-        "delayed_overdue",
-        _forget_delayed,
-        lambda servers: servers.jobs.drain("mail"),
-        prepare=_queue,
-        settings=_thresholds(delayed_overdue_seconds=2, no_start_seconds=600),
+        start_worker("mail"),
+        prepare=served("mail"),
+        settings=limits("mail", no_worker_seconds=2),
     ),
     Cause(
         "a queue with a job is paused",
         "paused_long",
         _pause,
-        lambda servers: servers.jobs.resume("mail"),
-        prepare=_queue,
-        settings=_thresholds(paused_seconds=2),
-    ),
-    Cause(
-        "the last worker is stopped",
-        "queue_without_workers",
-        _stop_worker,
-        _start_worker,
-        prepare=_queue,
-        settings=_thresholds(without_workers_seconds=2),
-    ),
-    Cause(
-        "every queue is removed",
-        "no_queue_found",
-        lambda servers: servers.node.cli("flushall"),
-        lambda servers: servers.jobs.add("mail"),
-        prepare=lambda servers: servers.jobs.add("mail"),
-    ),
-    Cause(
-        "a scheduler whose queue has no worker",
-        "scheduler_late",
-        _schedule_for_nobody,
-        _unschedule,
-        prepare=_queue,
-        settings=_thresholds(scheduler_late_seconds=2),
+        lambda servers: servers.jobs.resume("held"),
+        prepare=served("held"),
+        settings=limits("held", paused_seconds=2),
     ),
     Cause(
         "the job of a scheduler's next run is deleted",
         "scheduler_without_next",
         _schedule_and_lose,
-        _unschedule,
-        prepare=_queue,
-        settings=_thresholds(scheduler_missing_seconds=1),
+        _unschedule("once"),
+        prepare=served("once"),
+        settings=limits("once", scheduler_missing_seconds=1),
     ),
-    Cause("the same scheduler twice", "scheduler_duplicate", _schedule_twice, _unschedule, prepare=_queue),
+    Cause(
+        "the same scheduler twice",
+        "scheduler_duplicate",
+        _schedule_twice,
+        _unschedule("twice"),
+        prepare=served("twice"),
+    ),
+)
+"""Whose alerts do not follow from a queue that stands still."""
+
+_LATE: Final = (
+    Cause(
+        "a job waits behind a long one",
+        "queue_wait_high",
+        _hold,
+        _replace_worker,
+        prepare=served("long"),
+        settings=limits("long", wait_seconds=2),
+    ),
+    Cause(
+        "nothing starts a delayed job",
+        "delayed_overdue",
+        _forget_delayed,
+        lambda servers: servers.jobs.drain("later"),
+        prepare=served("later"),
+        settings=limits("later", delayed_overdue_seconds=2, no_start_seconds=600),
+    ),
+    Cause(
+        "the last worker is stopped",
+        "queue_without_workers",
+        _stop_workers("idle"),
+        start_worker("idle"),
+        prepare=served("idle"),
+        settings=limits("idle", without_workers_seconds=2),
+    ),
+    Cause(
+        "a scheduler whose queue has no worker",
+        "scheduler_late",
+        _schedule_for_nobody,
+        _unschedule("cron"),
+        prepare=served("cron"),
+        settings=limits("cron", scheduler_late_seconds=2, no_worker_seconds=600),
+    ),
+)
+"""QueueSystemDown inhibits their alerts."""
+
+WORLDS: Final = (
+    World("queues that are late", _LATE),
+    World.of(
+        Cause(
+            "every queue is removed",
+            "no_queue_found",
+            lambda servers: servers.node.cli("flushall"),
+            lambda servers: servers.jobs.add("mail"),
+            prepare=lambda servers: servers.jobs.add("mail"),
+        )
+    ),
 )

@@ -8,9 +8,10 @@ import pytest
 from exporter.assess import Assessor, sentence
 from exporter.collect import Collector
 from exporter.config.settings import ExporterSettings
-from exporter.snapshot import BullMQState, HostState
+from exporter.history import History
+from exporter.snapshot import BullMQState, HostState, Snapshot
 from service.clock import Deadline
-from service.outcome import UnreadableError
+from service.outcome import Failed, UnreadableError
 from tests.support.assessments import assessment, healthy_assessment, host_state, queue
 
 
@@ -35,6 +36,46 @@ def test_issues_that_appear_or_clear_are_logged(caplog: pytest.LogCaptureFixture
         assert "bullmq not read: connection refused" in caplog.records[1].__dict__["summary"]
         assert not assessor.assess(Deadline.after(1)).health.issues
         assert [record.getMessage() for record in caplog.records[2:]] == ["issue cleared"]
+
+
+def test_a_clock_that_is_set_back_silences_no_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails, times = iter([False, True, False]), iter([1000.0, 900.0, 800.0])
+    monkeypatch.setattr("exporter.collect.now", lambda: next(times))
+
+    def queues(_: Deadline) -> BullMQState:
+        if next(fails):
+            raise UnreadableError("unreachable", "connection refused")
+        return BullMQState((queue(oldest_waiting=None),))
+
+    history = History()
+    assessor = Assessor(Collector({"bullmq": queues}), ExporterSettings(), history=history)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            assessor.assess(Deadline.after(1))
+    assert [record.getMessage() for record in caplog.records] == ["issue appeared", "issue cleared"]
+    assert [point.at for point in history.points(800.0)] == [800.0]
+
+
+def test_a_collection_is_logged_once_and_none_after_a_later_one(caplog: pytest.LogCaptureFixture) -> None:
+    failed = Failed("unreachable", "connection refused")
+    snapshots = [
+        Snapshot(1.0, bullmq=failed, number=2),
+        Snapshot(1.0, bullmq=failed, number=2),
+        Snapshot(0.5, number=1),
+    ]
+
+    class Collections(Collector):
+        def collect(self, deadline: Deadline) -> Snapshot:
+            del deadline
+            return snapshots.pop(0)
+
+    assessor = Assessor(Collections({}), ExporterSettings())
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            assessor.assess(Deadline.after(1))
+    assert [record.getMessage() for record in caplog.records] == ["issue appeared"]
 
 
 def test_an_issue_of_an_unread_source_has_not_cleared(

@@ -187,6 +187,20 @@ def test_what_is_not_read_again_is_dropped(
     assert schedulers.schedulers() == {}
 
 
+def test_what_was_read_long_ago_says_nothing_of_now(
+    cache: Keys, world: World, watching: WatchWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler whose run was ahead when it was read may have run since."""
+    clock = [1000.0]
+    monkeypatch.setattr(Deployment, "now", lambda self, address: clock[0])
+    serve(world, cache, mail=1)
+    schedulers = watching(["mail"])
+    assert read(schedulers)[MAIL].now == 1000
+    clock[0] += 150
+    assert schedulers.schedulers()[MAIL].now == 1000
+    assert read(schedulers)[MAIL].now == 1150
+
+
 def test_a_pause_is_remembered(cache: Keys, world: World, watching: WatchWith) -> None:
     server = serve(world, cache, mail=1)
     schedulers = watching(["mail"])
