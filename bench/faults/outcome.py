@@ -18,7 +18,7 @@ _AFTER: Final = START[1] + 2 * INTERVAL
 _HELD: Final = START_COST + _AFTER + 2 * INTERVAL
 """Seconds that a worker may stay after jobs could have used it."""
 _RUNS: Final = 3.0
-"""Run times from the beginning: until some jobs have ended, nobody knows how long one runs; those that run and
+"""Run times from the beginning: until some jobs have ended, nobody knows how long one runs, and those that
 have not ended make it look longer. What was asked for until then is held once more."""
 
 
