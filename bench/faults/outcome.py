@@ -17,8 +17,9 @@ _AFTER: Final = START[1] + 2 * INTERVAL
 """Seconds after a fault's end: until a scrape and a decision have seen it, and a worker has started."""
 _HELD: Final = START_COST + _AFTER + 2 * INTERVAL
 """Seconds that a worker may stay after jobs could have used it."""
-_LEARNS: Final = 3 * START[1]
-"""Seconds from the beginning: until a start was measured, new workers are expected later than they come."""
+_RUNS: Final = 3.0
+"""Run times from the beginning: until some jobs have ended, nobody knows how long one runs, and those that
+have not ended make it look longer. What was asked for until then is held once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ def _idle(outcome: Outcome, windows: Sequence[tuple[float, float]]) -> list[Look
     """
     idle: list[Look] = []
     run: list[Look] = []
+    learned = max(3 * START[1], _RUNS * outcome.load.run + _HELD)
     for look in outcome.looks:
-        hidden = look.at < _LEARNS or any(begin <= look.at <= end for begin, end in windows)
+        hidden = look.at < learned or any(begin <= look.at <= end for begin, end in windows)
         if not hidden and look.requested > usable(outcome, look.at):
             run.append(look)
             continue

@@ -71,8 +71,9 @@ def test_what_must_not_be_is_said(changed: Outcome, said: str) -> None:
 @pytest.mark.parametrize(
     ("at", "fault", "said"),
     [
-        (5.0, PAUSE, False),  # no start is known yet
-        (50.0, PAUSE, True),
+        (5.0, PAUSE, False),  # nobody knows yet how long a start and a job take
+        (83.0, PAUSE, False),  # what was asked for before is held
+        (92.0, PAUSE, True),
         (115.0, PAUSE, False),
         (140.0, PAUSE, False),  # what a fault hides holds the number
         (140.0, replace(PAUSE, load=LOADS[1].name), True),
@@ -85,9 +86,14 @@ def test_workers_are_too_many_where_starts_and_jobs_are_known(at: float, fault: 
 
 
 def test_one_decision_of_too_many_workers_is_none() -> None:
-    assert not any("9 rather" in line for line in findings(with_many(50.0, 6), [PAUSE]))
+    assert not any("9 rather" in line for line in findings(with_many(92.0, 6), [PAUSE]))
     last = len(RIGHT.looks) - 7
     assert any("9 rather" in line for line in findings(with_many(last, 7), [PAUSE]))
+
+
+def test_long_jobs_are_known_later() -> None:
+    long = replace(with_many(92.0, 7), load=LOADS[1])
+    assert not any("9 rather" in line for line in findings(long, [PAUSE]))
 
 
 def with_many(at: float, count: int) -> Outcome:
