@@ -250,6 +250,8 @@ def test_a_global_concurrency_of_0_is_a_pause(
 ) -> None:
     with PyBullMQ(url=server.url) if version == "python" else BullMQ(version, url=server.url) as library:
         worker = library.start_worker("mail")
+        library.add("mail")
+        library.wait_for_counts("mail", {"completed": 1})
         library.set_global_concurrency("mail", 0)
         judging = judge()
         judging.finds_nothing()
@@ -257,10 +259,10 @@ def test_a_global_concurrency_of_0_is_a_pause(
         issue = judging.wait_for_one("paused_long")
         assert "mail: a global concurrency of 0 for" in said(issue)
         assert "(queue.removeGlobalConcurrency())" in said(issue)
-        assert library.tally(worker)["started"] == 0
+        assert library.tally(worker)["started"] == 1
         library.queue("mail", "removeGlobalConcurrency")
         library.add("mail")
-        library.wait_for_counts("mail", {"completed": 3})
+        library.wait_for_counts("mail", {"completed": 4})
         judging.wait_for()
 
 
