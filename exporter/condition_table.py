@@ -220,7 +220,8 @@ _ROWS: Final = (
         "jobs could be taken and nothing takes them: no worker is known for 60 seconds, or none was started "
         "for 10 minutes, or for an hour they wait, none ends and one is active for over 10 times what 99 % "
         "need; waiting, prioritized and overdue delayed jobs count; not where the queue is paused, its rate "
-        "limit or global concurrency is reached, or BullMQ Pro groups its jobs",
+        "limit or global concurrency is reached, or BullMQ Pro groups its jobs; active jobs without a lock "
+        "keep no worker busy",
         "QueueSystemDown",
     ),
     HealthCondition(
@@ -245,7 +246,8 @@ _ROWS: Final = (
         "bullmq",
         "high",
         15,
-        "an active job has no lock for over 60 seconds: no worker has it, and none gives it back",
+        "an active job has no lock for over 60 seconds: no worker has it, and none gives it back; not where "
+        "the queue stands still",
         "ActiveJobsWithoutLock",
     ),
     HealthCondition(
@@ -278,7 +280,7 @@ _ROWS: Final = (
         "bullmq",
         "medium",
         5,
-        "a queue with jobs is paused for over a day",
+        "a queue with jobs is paused for over a day, or has a global concurrency of 0",
         unpaged="somebody paused it; look in working hours whether it was forgotten",
     ),
     HealthCondition(
@@ -311,8 +313,8 @@ _ROWS: Final = (
         "high",
         15,
         "a job scheduler or repeatable job should have run over 60 seconds ago, or has not run for two of "
-        "its own intervals; not while its queue is paused, and at a rate limit or a global concurrency only "
-        "once it is late by a whole interval",
+        "its own intervals; not while its queue stands still or is paused, and at a rate limit or a global "
+        "concurrency only once it is late by a whole interval",
         "SchedulerLate",
     ),
     HealthCondition(

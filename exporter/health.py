@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
@@ -39,11 +39,13 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The score from 0 to 100, its status, and the issues, the highest penalty first."""
+    """The score from 0 to 100, its status, and the issues, the highest penalty first. `open`: the names of
+    those that may be there or not, as what is known began too recently."""
 
     score: float
     status: Status
     issues: tuple[Issue, ...]
+    open: frozenset[str] = frozenset()
 
 
 def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
@@ -55,7 +57,8 @@ def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
         finding = rule(snapshot, settings)
         if finding is not None:
             issues.append(_issue(name, finding, settings, access))
-    return of_issues(issues)
+    there = {issue.name for issue in issues}
+    return replace(of_issues(issues), open=work.not_known_yet(snapshot, settings) - there)
 
 
 def of_issues(issues: list[Issue]) -> Health:

@@ -311,19 +311,25 @@ class Rates(NamedTuple):
 class Work(NamedTuple):
     """For how many seconds a queue stands still (jobs could be taken, nothing holds them back, none was
     started), has no worker, is paused, and has a delayed job due while others are started or workers are
-    idle. None: it is not so, or not known to be."""
+    idle. None: it is not so, or not known to be. `..._before`: it was so at the first look at the queue, and
+    may have been for longer. A global concurrency of 0 is a pause."""
 
     standing: float | None = None
     without_workers: float | None = None
     paused: float | None = None
     overdue: float | None = None
+    standing_before: bool = False
+    without_workers_before: bool = False
+    paused_before: bool = False
 
 
 class Unlocked(NamedTuple):
-    """Active jobs whose lock is gone, and for how many seconds that is known of the first."""
+    """Active jobs whose lock is gone, and for how many seconds that is known of the first. `more`: there may
+    be more of them, as not all were looked at."""
 
     jobs: int
     seconds: float
+    more: bool = False
 
 
 class OwnCounts(NamedTuple):

@@ -159,6 +159,18 @@ def _schedule_without_worker(world: World) -> None:
     world.bullmq.upsert_scheduler(BUSY, "report", every=5000)
 
 
+def _schedule_behind_full_slots(world: World) -> None:
+    world.stop_workers(BUSY)
+    world.start_worker(BUSY, hold=True)
+    world.bullmq.add_bulk(BUSY, 10)
+    world.bullmq.upsert_scheduler(BUSY, "report", every=5000)
+
+
+def _unschedule_and_free(world: World) -> None:
+    world.stop_workers(BUSY)
+    _unschedule(world)
+
+
 def _schedule_and_lose(world: World) -> None:
     """A job that is deleted by hand: BullMQ adds the next one when it ends, so there is none ever more."""
     world.bullmq.upsert_scheduler(BUSY, "report", every=3_600_000)
@@ -200,7 +212,20 @@ CAUSES: Final = (
     Cause("no worker, and 1,000 jobs wait", "queue_standing_still", _no_worker, _worker, 90),
     Cause("no worker, and a delayed job is due", "queue_standing_still", _due_without_worker, _worker, 90),
     Cause(
-        "no worker for a scheduler of 5 s", "scheduler_late", _schedule_without_worker, _unschedule, 100, 90
+        "no worker for a scheduler of 5 s",
+        "queue_standing_still",
+        _schedule_without_worker,
+        _unschedule,
+        100,
+        90,
+    ),
+    Cause(
+        "a scheduler of 5 s behind full slots",
+        "scheduler_late",
+        _schedule_behind_full_slots,
+        _unschedule_and_free,
+        100,
+        90,
     ),
     Cause(
         "the job of a scheduler's next run deleted",

@@ -14,14 +14,21 @@ from exporter.snapshot import JobCounts, Library, QueueId
 
 REPLIES: Final = 17
 """Number of replies to the commands of a queue."""
-TAIL_REPLIES: Final = 3
+TAIL_REPLIES: Final = 4
 """Number of further replies for a queue whose lists must be read again."""
 
 MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
 """Errors of a node that does not hold the key, or not now."""
 _HOUR_MS: Final = 3_600_000
 _SOON_MS: Final = 60_000
-_MARKER: Final = b"0:"  # v3 and v4 put `0:<due ms>` at the tail of the list to wake a worker
+_ZERO: Final = b"0"
+_MARKER: Final = b"0:"
+
+
+def may_be_marker(job: bytes) -> bool:
+    """Whether an id in a list may be no job, but a marker that wakes a worker for a delayed one: `0` of
+    BullMQ 2, which is a job if it has a hash (1 and Python take it as an id), `0:<due ms>` of 3 and 4."""
+    return job == _ZERO or job.startswith(_MARKER)
 
 
 class Plan(NamedTuple):
@@ -40,9 +47,10 @@ class Plan(NamedTuple):
 class Counts(NamedTuple):
     """What was read of a queue; `oldest` and `longest` are the ids of the jobs whose ages are read next.
 
-    `open_tails`: the queue is paused, or a marker is at the place of its oldest job. That is rare, and only
-    then the commands of `pack_tails` are needed. `odd` has a sentence for each part that is None because it
-    could not be read. `version` is what the library wrote last, such as 6.7.0.
+    `open_tails`: the queue is paused, or a marker is at the place of its oldest job, or may be: the id `0` is
+    a job until `with_tails` knows better. That is rare, and only then the commands of `pack_tails` are
+    needed. `odd` has a sentence for each part that is None because it could not be read. `version` is what
+    the library wrote last, such as 6.7.0.
     """
 
     jobs: JobCounts
@@ -84,11 +92,12 @@ def pack_plan(queue: QueueId, commands: Iterable[tuple[Argument, ...]], library:
     """A queue's plan: these commands, and those that depend on the time or are needed rarely."""
     key = base(queue)
     tails = (("wait", -2), ("paused", -1), ("paused", -2))
+    commands_of_tails = [*[("LINDEX", key + name, index) for name, index in tails], ("EXISTS", key + "0")]
     return Plan(
         queue,
         key.encode("utf-8", "surrogateescape"),
         b"".join(pack(*command) for command in commands),
-        b"".join(pack("LINDEX", key + name, index) for name, index in tails),
+        b"".join(pack(*command) for command in commands_of_tails),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "delayed"),
         b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
@@ -162,7 +171,7 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
         failed_last_hour + 0,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
-        has_marker or paused > 0,
+        has_marker or paused > 0 or wait_last == _ZERO,
         version=_version(version),
     )
 
@@ -212,7 +221,7 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
         failed_last_hour,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
-        has_marker or (paused or 0) > 0,
+        has_marker or (paused or 0) > 0 or wait_last == _ZERO,
         tuple(dict.fromkeys(odd.texts)),
         _version(version),
     )
@@ -273,20 +282,25 @@ def pack_tails(plans: Sequence[Plan]) -> Request:
     return Request(b"".join(plan.tails for plan in plans), TAIL_REPLIES * len(plans))
 
 
+_TAIL_TYPES: Final = (bytes | None, bytes | None, bytes | None, int)
+
+
 def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
-    """The counts with the oldest jobs that are before a marker or in the list of a paused queue."""
-    for reply in replies:
+    """The counts without markers, with the oldest jobs that are before one or in a paused queue's list."""
+    for reply, kind in zip(replies, _TAIL_TYPES, strict=True):
         if isinstance(reply, ReplyError) and reply.code in MOVED:
             return reply
-        if not isinstance(reply, bytes | None):
+        if not isinstance(reply, kind):
             odd = Oddities()
             odd.text("oldest job", reply)
             return counts._replace(oldest=(), open_tails=False, odd=(*counts.odd, *odd.texts))
-    wait_second, paused_last, paused_second = cast("Any", replies)
-    waiting = counts.jobs.waiting
+    wait_second, paused_last, paused_second, zero_exists = cast("Any", replies)
+    waiting, oldest = counts.jobs.waiting, counts.oldest
+    if oldest == (_ZERO,) and not zero_exists:
+        waiting, oldest = None if waiting is None else waiting - 1, ()
     # Other clients' commands may run between ours: a list that had jobs may be empty now.
-    oldest = counts.oldest or (() if wait_second is None else (wait_second,))
-    if paused_last is not None and paused_last.startswith(_MARKER):
+    oldest = oldest or (() if wait_second is None else (wait_second,))
+    if paused_last is not None and may_be_marker(paused_last) and not (paused_last == _ZERO and zero_exists):
         waiting, paused_last = None if waiting is None else waiting - 1, paused_second
     if paused_last is not None:
         oldest = (*oldest, paused_last)

@@ -3,17 +3,20 @@
 A worker renews the lock of each job that it has. After it was killed, another one's stalled check puts its
 jobs back within 60 s; where no check runs, they stay active for ever. Only jobs that run for longer than a
 lock lives are looked at, or were taken and never begun (Bull, and BullMQ to version 4, take them before they
-lock them), a few of each queue, every ten seconds.
+lock them), a few of each queue, every ten seconds. Where none of those has one, as where all workers hang,
+the others are counted too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
+from exporter.bullmq.counts import may_be_marker
 from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.search.ask import ask_owners
+from exporter.bullmq.work import ENOUGH_LOST
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply
 from exporter.snapshot import QueueId, QueueState, Unlocked
@@ -27,7 +30,21 @@ LOCK_SECONDS: Final = 30.0
 MOST_QUEUES: Final = 200
 """Queues of one look, those with the longest active jobs."""
 MOST_JOBS: Final = 10
-"""Jobs of a queue that are looked at, those that are active for longest."""
+"""Jobs of a queue whose locks are watched, those that are active for longest."""
+MOST_FURTHER: Final = ENOUGH_LOST
+"""Further jobs of a queue that are counted where none of those has a lock."""
+MOST_FURTHER_IN_ALL: Final = 20_000
+"""Such jobs of all queues: some milliseconds of Redis in each look."""
+
+
+class _Further(NamedTuple):
+    """Active jobs beyond those watched that have no lock, and whether there may be more."""
+
+    jobs: int
+    more: bool
+
+
+_NO_FURTHER: Final = _Further(0, more=False)
 
 
 class ActiveLocks:
@@ -38,6 +55,7 @@ class ActiveLocks:
         self._pool = pool
         self._looked_at: float | None = None
         self._gone: Mapping[QueueId, Mapping[bytes, float]] = {}
+        self._further: Mapping[QueueId, _Further] = {}
 
     def look(
         self, queues: Iterable[QueueState], slot_map: SlotMap, deadline: Deadline, at: float
@@ -48,28 +66,29 @@ class ActiveLocks:
             self._looked_at = at
             if old or self._gone:
                 old.sort(key=lambda queue: -(queue.longest_active or LOCK_SECONDS))
-                jobs = self._without_lock([queue.id for queue in old[:MOST_QUEUES]], slot_map, deadline)
+                looked_at = old[:MOST_QUEUES]
+                jobs = self._without_lock(looked_at, slot_map, deadline)
                 self._gone = gone_since(self._gone, jobs, at)
+                full = [queue for queue in looked_at if len(self._gone.get(queue.id, ())) == MOST_JOBS]
+                self._further = self._count_further(full, slot_map, deadline)
         return {
-            queue: Unlocked(len(jobs), at - min(jobs.values())) for queue, jobs in self._gone.items() if jobs
+            queue: Unlocked(
+                len(jobs) + (further := self._further.get(queue, _NO_FURTHER)).jobs,
+                at - min(jobs.values()),
+                further.more,
+            )
+            for queue, jobs in self._gone.items()
+            if jobs
         }
 
     def _without_lock(
-        self, queues: list[QueueId], slot_map: SlotMap, deadline: Deadline
+        self, queues: Sequence[QueueState], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, frozenset[bytes] | None]:
         """The jobs without a lock; None where they could not be looked at."""
-        active = self._ask(
-            {queue: [("LRANGE", base(queue) + "active", -MOST_JOBS, -1)] for queue in queues},
-            slot_map,
-            deadline,
-        )
-        jobs: dict[QueueId, list[bytes] | None] = {queue: _ids(reply) for queue, reply in active.items()}
+        jobs = self._active(dict.fromkeys(queues, (-MOST_JOBS, -1)), slot_map, deadline)
         locks = self._ask(
             {
-                queue: [
-                    ("EXISTS", b"%b%b:lock" % (base(queue).encode("utf-8", "surrogateescape"), job))
-                    for job in ids
-                ]
+                queue: [("EXISTS", key) for key in _lock_keys(queue, ids)]
                 for queue, ids in jobs.items()
                 if ids
             },
@@ -80,6 +99,41 @@ class ActiveLocks:
             queue: None if ids is None else _unlocked(ids, locks.get(queue, []))
             for queue, ids in jobs.items()
         }
+
+    def _count_further(
+        self, queues: Sequence[QueueState], slot_map: SlotMap, deadline: Deadline
+    ) -> dict[QueueId, _Further]:
+        """How many of the jobs beyond the longest active ones have no lock either."""
+        ranges, left = {}, MOST_FURTHER_IN_ALL
+        for queue in queues:
+            number = min((queue.jobs.active or 0) - MOST_JOBS, MOST_FURTHER, left)
+            if number > 0:
+                ranges[queue] = (-MOST_JOBS - number, -MOST_JOBS - 1)
+                left -= number
+        jobs = self._active(ranges, slot_map, deadline)
+        keys = {queue: _lock_keys(queue, ids) for queue, ids in jobs.items() if ids}
+        locks = self._ask(
+            {queue: [("EXISTS", *lock_keys)] for queue, lock_keys in keys.items()}, slot_map, deadline
+        )
+        further = {}
+        for queue in queues:
+            looked_at, reply = len(keys.get(queue.id, ())), locks.get(queue.id)
+            exist = reply[0] if isinstance(reply, list) else None
+            gone = looked_at - exist if isinstance(exist, int) else 0
+            more = gone == looked_at and (queue.jobs.active or 0) > MOST_JOBS + looked_at
+            further[queue.id] = _Further(gone, more or (looked_at > 0 and not isinstance(exist, int)))
+        return further
+
+    def _active(
+        self, ranges: Mapping[QueueState, tuple[int, int]], slot_map: SlotMap, deadline: Deadline
+    ) -> dict[QueueId, list[bytes] | None]:
+        """The ids of active jobs in these ranges of the list; None where it could not be read."""
+        commands: dict[QueueId, list[tuple[Argument, ...]]] = {
+            queue.id: [("LRANGE", base(queue.id) + "active", first, last)]
+            for queue, (first, last) in ranges.items()
+        }
+        replies = self._ask(commands, slot_map, deadline)
+        return {queue.id: _ids(replies[queue.id], queue) for queue in ranges}
 
     def _ask(
         self, commands: Mapping[QueueId, list[tuple[Argument, ...]]], slot_map: SlotMap, deadline: Deadline
@@ -107,10 +161,17 @@ def _may_lack_a_lock(queue: QueueState) -> bool:
     return queue.longest_active >= LOCK_SECONDS
 
 
-def _ids(reply: list[Reply] | Failed) -> list[bytes] | None:
+def _ids(reply: list[Reply] | Failed, queue: QueueState) -> list[bytes] | None:
     if isinstance(reply, Failed) or not isinstance(reply[0], list):
         return None
-    return [job for job in reply[0] if isinstance(job, bytes)]
+    jobs = [job for job in reply[0] if isinstance(job, bytes)]
+    # A worker that was killed as it took a marker leaves it here; it never had a lock.
+    return jobs if queue.library == "bull" else [job for job in jobs if not may_be_marker(job)]
+
+
+def _lock_keys(queue: QueueId, jobs: Iterable[bytes]) -> list[bytes]:
+    prefix = base(queue).encode("utf-8", "surrogateescape")
+    return [b"%b%b:lock" % (prefix, job) for job in jobs]
 
 
 def _unlocked(jobs: list[bytes], replies: list[Reply] | Failed) -> frozenset[bytes] | None:

@@ -6,13 +6,17 @@ waiting jobs, another oldest one, more that ended. What is not known begins no c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.bullmq.counts import Counts
 from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Work
 
 _UNKNOWN_SECONDS: Final = 60.0  # so long, what was known of the workers counts while it cannot be read
+ENOUGH_LOST: Final = 2_000
+"""So many active jobs without a lock, of those active for longest, show that no worker has any: one that
+works gives them back."""
 _SAME_SECONDS: Final = 2.0  # by which two looks at the age of the same job may differ
 _NO_EVENTS: Final[Mapping[QueueId, Events]] = {}
 
@@ -24,9 +28,10 @@ class _Clocks:
     `standing` with the last look at the queue and what was last known of its events; `known_until`: when it
     was last known that no job was started; `no_worker_until`: the last look without a worker. `late`: since
     when the first delayed job is due, and the events at the first look at it; `overdue`: for how many seconds
-    it is, where no full slots explain it.
+    it is, where no full slots explain it. `first`: the first look at the queue, if it is remembered since.
     """
 
+    first: float | None = None
     standing: float | None = None
     known_until: float = 0.0
     looked_at: float = 0.0
@@ -41,7 +46,10 @@ class _Clocks:
     @property
     def running(self) -> bool:
         clocks = (self.standing, self.no_worker, self.paused, self.late)
-        return any(clock is not None for clock in clocks)
+        return clocks != _STOPPED
+
+
+_STOPPED: Final = (None, None, None, None)
 
 
 class WorkHistory:
@@ -49,6 +57,8 @@ class WorkHistory:
 
     def __init__(self) -> None:
         self._clocks: dict[QueueId, _Clocks] = {}
+        self._last = BullMQState(())
+        self._unread: Collection[QueueId] = ()
         self._began: float | None = None
 
     def extend(self, at: float, state: BullMQState) -> BullMQState:
@@ -62,11 +72,12 @@ class WorkHistory:
         for queue in state.queues:
             jobs, workers, queue_id = queue.jobs, queue.workers, queue.id
             works = jobs.active or not (jobs.waiting or jobs.prioritized)
-            quiet = works and queue.paused is False and queue.longest_overdue is None
+            quiet = works and queue.longest_overdue is None and stopped(queue) is False
             lost = unlocked[queue_id].jobs if unlocked and queue_id in unlocked else 0
             if quiet and not lost and (workers or (workers is None and queue_id not in before)):
                 continue  # most queues, most of the time
-            current, stream = before.get(queue_id) or _Clocks(), events.get(queue_id)
+            current, stream = before.get(queue_id), events.get(queue_id)
+            current = current or _Clocks(None if self._knows(queue_id) else at)
             _observe(current, at, queue, stream, lost=lost, grouped=queue_id in grouped)
             if current.running:
                 clocks[queue_id] = current
@@ -74,8 +85,14 @@ class WorkHistory:
         for queue_id in state.unread:
             if queue_id in before:
                 clocks[queue_id] = before[queue_id]
+        self._unread = {queue_id for queue_id in state.unread if self._knows(queue_id)}
         self._clocks = clocks
-        return replace(state, work=work, watched_seconds=at - self._began)
+        self._last = replace(state, work=work, watched_seconds=at - self._began)
+        return self._last
+
+    def _knows(self, queue: QueueId) -> bool:
+        """Whether it was looked at before."""
+        return queue in self._last.by_id or queue in self._unread
 
 
 def runnable_jobs(queue: QueueState) -> int:
@@ -83,6 +100,22 @@ def runnable_jobs(queue: QueueState) -> int:
     due."""
     jobs = queue.jobs
     return (jobs.waiting or 0) + (jobs.prioritized or 0) + (queue.delayed_overdue or 0)
+
+
+def stopped(queue: QueueState | Counts) -> bool | None:
+    """Whether somebody lets no job of the queue start: a pause, or a global concurrency of 0."""
+    if queue.concurrency_limit is not None and queue.concurrency_limit <= 0:
+        return True
+    return queue.paused
+
+
+def waits_for(queue: QueueState) -> float | None:
+    """For how many seconds a job could have been taken that was not; None where no age is known. While it
+    waits, workers have taken none in its place, unless later ones go first (LIFO, priority)."""
+    oldest, overdue = queue.oldest_waiting, queue.longest_overdue
+    if oldest is None or overdue is None:
+        return overdue if oldest is None else oldest
+    return max(oldest, overdue)
 
 
 def held_back(queue: QueueState, *, lost: int = 0) -> bool:
@@ -109,16 +142,17 @@ def _observe(
         clocks.no_worker_until = at
     elif workers or at - clocks.no_worker_until > _UNKNOWN_SECONDS:
         clocks.no_worker = None
-    if queue.paused:
+    stop = stopped(queue)
+    if stop:
         clocks.paused = at if clocks.paused is None else clocks.paused
-    elif queue.paused is False:
+    elif stop is False:
         clocks.paused = None
     held = grouped or held_back(queue, lost=lost)
     if queue.longest_overdue is not None or clocks.late is not None:
         _observe_late(clocks, at, queue, events, held=held)
     # Where there is no worker, what is active has no lock: nobody works on it (search.workers).
     active = queue.jobs.active
-    idle = workers == 0 or (active is not None and active <= lost)
+    idle = workers == 0 or (active is not None and lost >= min(active, ENOUGH_LOST))
     if held or not idle or not runnable_jobs(queue):
         clocks.standing = clocks.queue = clocks.events = None
         return
@@ -173,10 +207,13 @@ def _observe_late(
 
 
 def _work(clocks: _Clocks, at: float) -> Work:
-    standing, no_worker, paused = clocks.standing, clocks.no_worker, clocks.paused
-    return Work(
+    standing, no_worker, paused, first = clocks.standing, clocks.no_worker, clocks.paused, clocks.first
+    return Work(  # by position: as in exporter.bullmq.counts
         None if standing is None else clocks.known_until - standing,
         None if no_worker is None else clocks.no_worker_until - no_worker,
         None if paused is None else at - paused,
         clocks.overdue,
+        first is not None and standing == first,
+        first is not None and no_worker == first,
+        first is not None and paused == first,
     )

@@ -101,7 +101,9 @@ def affected_queues(
     worst: Sequence[QueueId], measured: Mapping[QueueId, float], state: BullMQState
 ) -> tuple[Affected, ...]:
     """The queues by their labels, in this order."""
-    return tuple([Affected(queue_label(queue, state), measured[queue]) for queue in worst])
+    if state.several_prefixes:
+        return tuple([Affected(queue_label(queue, state), measured[queue]) for queue in worst])
+    return tuple([Affected(readable(queue.name), measured[queue]) for queue in worst])
 
 
 def and_more_nodes(measured: Message, more: int) -> Message:

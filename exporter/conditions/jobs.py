@@ -9,9 +9,9 @@ from exporter.bullmq.keys import base
 from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
 from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.work import by_value, standing_queues
+from exporter.conditions.work import advice_for_hung, by_value, jobs_without_lock, standing_queues
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import QueueId, Rates, Snapshot
+from exporter.snapshot import QueueId, Rates, Snapshot, Work
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, percent, plain, readable
@@ -41,6 +41,7 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
             "issue.active_without_lock.queue",
             queue=queue_label(queue, state),
             count=state.unlocked[queue].jobs,
+            number=jobs_without_lock(state.unlocked[queue]),
             time=duration(gone[queue]),
         ),
     )
@@ -48,6 +49,8 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
     label = queue_label(first, state)
     if known is not None and known.workers == 0:
         advice = Message("issue.active_without_lock.recommendation_no_worker", queue=label)
+    elif known is not None and known.workers and (state.work.get(first) or Work()).standing is not None:
+        advice = advice_for_hung(known, label, snapshot)
     else:
         command = f"{any_redis_cli(snapshot)} -c lrange {quote(readable(base(first)) + 'active')} -10 -1"
         advice = Message("issue.active_without_lock.recommendation", queue=label, command=command)

@@ -13,8 +13,10 @@ from shlex import quote
 from typing import NamedTuple
 
 from exporter.bullmq.keys import base
+from exporter.bullmq.work import stopped
 from exporter.conditions.finding import Finding, any_redis_cli, first_few, queue_label, worst_first
 from exporter.conditions.queue_limits import queue_limits
+from exporter.conditions.work import standing_queues
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.derived import silent_at
 from exporter.snapshot import BullMQState, QueueSchedulers, QueueState, Scheduler, Snapshot
@@ -37,9 +39,12 @@ class _Late(NamedTuple):
 
 
 def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """Its next run is in the past, or it has not run for two of its intervals and the next is ahead."""
+    """Its next run is in the past, or it has not run for two of its intervals and the next is ahead. Where
+    the queue stands still, that says it."""
     state = value_or_none(snapshot.bullmq)
     late = sorted(_late(state, settings), key=lambda each: -each.seconds) if state else []
+    still = standing_queues(state, settings) if state and late else {}
+    late = [each for each in late if each.moved or each.queue.id not in still]
     if not late:
         return None
     worst = late[0]
@@ -64,7 +69,7 @@ def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | No
 
 def _late(state: BullMQState, settings: HealthSettings) -> Iterator[_Late]:
     for queue, schedulers, limits in _of_queues(state, settings):
-        if queue.paused:
+        if stopped(queue):
             continue
         limit = limits.scheduler_late_seconds
         limited = schedulers.now - schedulers.limited_at <= limit

@@ -10,7 +10,7 @@ from shlex import quote
 from typing import Final, TypeAlias
 
 from exporter.bullmq.keys import base, connection_name
-from exporter.bullmq.work import held_back, runnable_jobs
+from exporter.bullmq.work import held_back, runnable_jobs, stopped, waits_for
 from exporter.conditions.finding import (
     Finding,
     affected_queues,
@@ -23,12 +23,13 @@ from exporter.conditions.finding import (
 from exporter.conditions.hanging import hanging_queues, hanging_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
-from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot, Work
+from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot, Unlocked, Work
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, readable
 
 _NOTHING_KNOWN: Final = Work()
+_ONE_LOOK: Final = Work(standing_before=True, without_workers_before=True)
 Measure: TypeAlias = Callable[[QueueState, Work, WorkThresholds], float | None]
 """For how many seconds a condition is there at a queue; None where it is not."""
 
@@ -71,6 +72,10 @@ def _how_it_stands(queue: QueueState, state: BullMQState, seconds: float) -> Mes
         return Message("issue.queue_standing_still.hanging", queue=label, count=jobs, time=time)
     if queue.workers == 0:
         return Message("issue.queue_standing_still.no_worker", queue=label, count=jobs, time=time)
+    lost = state.unlocked.get(queue.id)
+    if lost is not None:
+        number = jobs_without_lock(lost)
+        return Message("issue.queue_standing_still.hung", queue=label, count=jobs, time=time, lost=number)
     return Message("issue.queue_standing_still.no_start", queue=label, count=jobs, time=time)
 
 
@@ -79,53 +84,88 @@ def _hangs(queue: QueueState, state: BullMQState) -> bool:
     return state.work is not None and state.work.get(queue.id, _NOTHING_KNOWN).standing is None
 
 
+def jobs_without_lock(lost: Unlocked) -> str | Message:
+    """How many there are, or the least there are."""
+    return Message("issue.at_least", number=lost.jobs) if lost.more else str(lost.jobs)
+
+
 def standing_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
     """The queues that stand still, and for how many seconds."""
     if state.work is None:
         return measured_queues(state, settings, _proved_at_once, state.queues)
-    return hanging_queues(state, settings) | measured_work(state, settings, _stands)
+    return hanging_queues(state, settings) | measured_work(state, settings, _stands, of="standing")
 
 
 def _stands(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    if work.standing is None:
+    standing = work.standing
+    if standing is None:
         return None
+    if work.standing_before:
+        before = _stood_before(queue, work, limits)
+        if before is not None:
+            return max(standing, before)
+    if standing >= limits.no_start_seconds:
+        return standing
     # Both must have lasted: where workers come with the first job, it waits until they are there.
-    no_worker = min(work.standing, work.without_workers or 0.0) if queue.workers == 0 else 0.0
-    stands = no_worker >= limits.no_worker_seconds or work.standing >= limits.no_start_seconds
-    return work.standing if stands else None
+    no_worker = min(standing, work.without_workers or 0.0) if queue.workers == 0 else 0.0
+    return standing if no_worker >= limits.no_worker_seconds else None
+
+
+def _stood_before(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+    """A queue that stood at the first look: by what that look proves, or the age of its jobs. Workers that
+    take others first (LIFO, priority) would be seen to start one soon."""
+    waits = waits_for(queue)
+    if waits is None or waits < limits.no_start_seconds:
+        return None
+    if queue.workers == 0 and work.without_workers_before and waits >= limits.no_worker_seconds:
+        return waits
+    return waits if (work.standing or 0.0) >= limits.no_worker_seconds else None
 
 
 def _proved_at_once(queue: QueueState, _: Work, limits: WorkThresholds) -> float | None:
     """One look: no worker, and the oldest job waits for longer than a start of workers may take."""
     if queue.workers != 0 or held_back(queue) or not runnable_jobs(queue):
         return None
-    waits = queue.oldest_waiting or 0.0
-    return waits if waits >= max(limits.no_worker_seconds, limits.no_start_seconds) else None
+    return _stood_before(queue, _ONE_LOOK, limits)
 
 
 def _make_it_work(queue: QueueState, state: BullMQState, snapshot: Snapshot) -> Message:
-    cli, label = any_redis_cli(snapshot), queue_label(queue.id, state)
+    label = queue_label(queue.id, state)
     if _hangs(queue, state):
         return Message(
             "issue.queue_standing_still.recommendation_hanging",
             queue=label,
-            command=f"{cli} -c lindex {quote(readable(base(queue.id)) + 'active')} -1",
-        )
-    if queue.workers == 0:
-        return Message(
-            "issue.queue_standing_still.recommendation_no_worker",
-            queue=label,
-            command=f"{cli} client list | grep -F {quote(readable(connection_name(queue.id)))}",
+            command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(queue.id)) + 'active')} -1",
         )
     if queue.workers is None:
         reason = queue.workers_unknown or "CLIENT LIST"
         return Message("issue.queue_standing_still.recommendation_unknown", queue=label, reason=reason)
+    command = connections_command(queue.id, snapshot)
+    if queue.workers == 0:
+        return Message("issue.queue_standing_still.recommendation_no_worker", queue=label, command=command)
+    if queue.id in state.unlocked:
+        return advice_for_hung(queue, label, snapshot)
     return Message(
         "issue.queue_standing_still.recommendation_no_start",
         queue=label,
         count=queue.workers,
-        command=f"{cli} client list | grep -F {quote(readable(connection_name(queue.id)))}",
+        command=command,
     )
+
+
+def advice_for_hung(queue: QueueState, label: str, snapshot: Snapshot) -> Message:
+    """Workers that are connected, and neither take jobs nor extend the locks of theirs."""
+    return Message(
+        "issue.queue_standing_still.recommendation_hung",
+        queue=label,
+        count=queue.workers or 0,
+        command=connections_command(queue.id, snapshot),
+    )
+
+
+def connections_command(queue: QueueId, snapshot: Snapshot) -> str:
+    """What lists the connections of a queue's workers."""
+    return f"{any_redis_cli(snapshot)} client list | grep -F {quote(readable(connection_name(queue)))}"
 
 
 def queue_wait_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -146,7 +186,7 @@ def queue_wait_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
 
 def _waits(queue: QueueState, _: Work, limits: WorkThresholds) -> float | None:
     waits = queue.oldest_waiting
-    if limits.wait_seconds is None or waits is None or queue.paused is not False:
+    if limits.wait_seconds is None or waits is None or stopped(queue) is not False:
         return None
     return waits if waits > limits.wait_seconds else None
 
@@ -156,7 +196,7 @@ def delayed_overdue(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.work:
         return None
-    overdue = measured_work(state, settings, _overdue)
+    overdue = measured_work(state, settings, _overdue, of="overdue")
     still = standing_queues(state, settings) if overdue else {}
     overdue = {queue: late for queue, late in overdue.items() if queue not in still}
     cli = any_redis_cli(snapshot)
@@ -187,31 +227,34 @@ def paused_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    watched = state.watched_seconds
-
-    def paused(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-        if not queue.paused or not runnable_jobs(queue):
-            return None
-        seconds = work.paused or 0.0
-        # Paused at the first look: it may have been for as long as its oldest job waits.
-        if seconds >= watched:
-            seconds = max(seconds, queue.oldest_waiting or 0.0)
-        return seconds if seconds >= limits.paused_seconds else None
-
     if state.work is None:
-        ids = measured_queues(state, settings, paused, state.queues)
+        ids = measured_queues(state, settings, _paused, state.queues)
     else:
-        ids = measured_work(state, settings, paused)
+        ids = measured_work(state, settings, _paused, of="paused")
     return _of_seconds(
         state,
         settings,
         ids,
         title="issue.paused_long.title",
         threshold="paused_seconds",
-        advise=lambda _, label: Message(
-            "issue.paused_long.recommendation", queue=label, code="queue.resume()"
+        advise=lambda queue, label: Message(
+            "issue.paused_long.recommendation",
+            queue=label,
+            code="queue.resume()" if state.by_id[queue].paused else "queue.removeGlobalConcurrency()",
+        ),
+        text=lambda queue: (
+            "issue.queue_time" if state.by_id[queue].paused else "issue.paused_long.concurrency"
         ),
     )
+
+
+def _paused(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+    if not stopped(queue) or not runnable_jobs(queue):
+        return None
+    seconds = work.paused or 0.0
+    if work.paused is None or work.paused_before:  # it may have been for as long as its oldest job waits
+        seconds = max(seconds, queue.oldest_waiting or 0.0)
+    return seconds if seconds >= limits.paused_seconds else None
 
 
 def queue_without_workers(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -219,7 +262,7 @@ def queue_without_workers(snapshot: Snapshot, settings: HealthSettings) -> Findi
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.work:
         return None
-    ids = measured_work(state, settings, _without_workers)
+    ids = measured_work(state, settings, _without_workers, of="without_workers")
     return _of_seconds(
         state,
         settings,
@@ -232,7 +275,7 @@ def queue_without_workers(snapshot: Snapshot, settings: HealthSettings) -> Findi
 
 def _without_workers(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
     seconds = work.without_workers
-    if seconds is None or queue.workers != 0 or queue.paused is not False or work.standing is not None:
+    if seconds is None or queue.workers != 0 or stopped(queue) is not False or work.standing is not None:
         return None
     return seconds if seconds >= limits.without_workers_seconds else None
 
@@ -271,6 +314,55 @@ def no_queue_found(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     )
 
 
+# --- what is not known yet -------------------------------------------------------------------------------
+
+
+def not_known_yet(snapshot: Snapshot, settings: HealthSettings) -> frozenset[str]:
+    """Conditions that may be there or not: a queue was so at the first look, and nothing tells since when."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None or state.work is None:
+        return frozenset()
+    names = {
+        name for name, (clock, measure) in _OPEN.items() if measured_work(state, settings, measure, of=clock)
+    }
+    limits = queue_limits(settings)
+    for queue in state.unlocked:
+        own = limits.of(queue.name)
+        if own is not None and state.watched_seconds <= own.no_lock_seconds:
+            names.add("active_without_lock")
+    return frozenset(names)
+
+
+def _may_stand(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+    if not work.standing_before or _stands(queue, work, limits) is not None:
+        return None
+    waits = waits_for(queue)
+    limit = limits.no_worker_seconds if queue.workers == 0 else limits.no_start_seconds
+    return work.standing if waits is None or waits >= limit else None
+
+
+def _may_lack_workers(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+    known = queue.workers != 0 or stopped(queue) is not False or work.standing is not None
+    if known or not work.without_workers_before or _without_workers(queue, work, limits) is not None:
+        return None
+    return work.without_workers
+
+
+def _may_be_paused(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+    known = not stopped(queue) or not runnable_jobs(queue)
+    if known or not work.paused_before or _paused(queue, work, limits) is not None:
+        return None
+    return work.paused
+
+
+_OPEN: Final[Mapping[str, tuple[str, Measure]]] = {
+    "queue_standing_still": ("standing_before", _may_stand),
+    "queue_without_workers": ("without_workers_before", _may_lack_workers),
+    "paused_long": ("paused_before", _may_be_paused),
+}
+"""Which conditions, the field of `Work` that says that it was so at the first look, and the measure."""
+
+
 # --- what rules of work share ----------------------------------------------------------------------------
 
 
@@ -288,13 +380,16 @@ def measured_queues(
     return measured
 
 
-def measured_work(state: BullMQState, settings: HealthSettings, measure: Measure) -> dict[QueueId, float]:
-    """As `measured_queues`, of those queues of which something is known that began before this collection."""
+def measured_work(
+    state: BullMQState, settings: HealthSettings, measure: Measure, *, of: str
+) -> dict[QueueId, float]:
+    """As `measured_queues`, of those queues of which something is known that began before this collection:
+    this field of their `Work`, without which the measure is None."""
     if not state.work:
         return {}
-    limits, queues = queue_limits(settings), state.by_id
-    measured = {}
-    for queue_id, work in state.work.items():
+    limits, queues, field = queue_limits(settings), state.by_id, Work._fields.index(of)
+    measured, unset = {}, _NOTHING_KNOWN[field]
+    for queue_id, work in [item for item in state.work.items() if item[1][field] is not unset]:
         queue, own = queues.get(queue_id), limits.of(queue_id.name)
         value = None if queue is None or own is None else measure(queue, work, own)
         if value is not None:
@@ -304,8 +399,7 @@ def measured_work(state: BullMQState, settings: HealthSettings, measure: Measure
 
 def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
     """The worst first."""
-    ordered = sorted([(-value, queue) for queue, value in measured.items()])
-    return [queue for _, queue in ordered]
+    return sorted(sorted(measured), key=measured.__getitem__, reverse=True)
 
 
 def _of_seconds(
@@ -316,18 +410,17 @@ def _of_seconds(
     title: str,
     threshold: str,
     advise: Callable[[QueueId, str], Message],
+    text: Callable[[QueueId], str] = lambda _: "issue.queue_time",
 ) -> Finding | None:
     """A condition that is measured in seconds. `title` is a message, `threshold` a setting: shown as that of
-    the worst queue, for which the advice is."""
+    the worst queue, for which the advice is. `text`: the message of a queue."""
     if not seconds:
         return None
     worst = by_value(seconds)
     limit = getattr(queue_limits(settings).of(worst[0].name), threshold)
     measured = texts_of_worst(
         worst,
-        lambda queue: Message(
-            "issue.queue_time", queue=queue_label(queue, state), time=duration(seconds[queue])
-        ),
+        lambda queue: Message(text(queue), queue=queue_label(queue, state), time=duration(seconds[queue])),
     )
     return Finding(
         "bullmq",

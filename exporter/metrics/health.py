@@ -37,7 +37,7 @@ def _issue(assessment: Assessment) -> Iterator[Sample]:
     for row in CONDITION_TABLE.values():
         if row.name in there:
             yield (row.name, there[row.name], row.severity), 1.0
-        elif read.issuperset(_needed(row, assessment)):
+        elif row.name not in assessment.health.open and read.issuperset(_needed(row, assessment)):
             yield (row.name, row.sources[0], row.severity), 0.0
 
 
@@ -85,7 +85,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "oxherd_issue",
         "gauge",
-        "1 while a condition is there, 0 while it is not; absent while its source cannot be read.",
+        "1 while a condition is there, 0 while it is not; absent while its source cannot be read, or while "
+        "it is not known yet after a start.",
         _LABELS,
         _issue,
     ),

@@ -37,6 +37,7 @@ class Judge:
         self.watch = watch
         self.settings = HealthSettings.model_validate({"thresholds": QUICK} | settings)
         self.state = BullMQState(())
+        self.not_known_yet: frozenset[str] = frozenset()
 
     def begin(self) -> None:
         """Count from now on: what comes later is of the last hour."""
@@ -49,6 +50,7 @@ class Judge:
         self.watch.follow()
         self.state = self.watch.read_all()
         health = assess(Snapshot(time.time(), bullmq=Ok(self.state)), self.settings)
+        self.not_known_yet = health.open
         return {issue.name: issue for issue in health.issues}
 
     def wait_for(self, *names: str, seconds: float = 30) -> dict[str, Issue]:

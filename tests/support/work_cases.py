@@ -35,8 +35,13 @@ def state_of(*queues: QueueState, **fields: Any) -> BullMQState:
     return BullMQState(queues or (queue(),), **given)
 
 
-def working(**fields: float | None) -> dict[QueueId, Work]:
+def working(**fields: Any) -> dict[QueueId, Work]:
     return {MAIL: Work(**fields)}
+
+
+def before(**fields: float) -> dict[QueueId, Work]:
+    """Clocks that began at the first look at the queue."""
+    return working(**fields, **dict.fromkeys([f"{name}_before" for name in fields], True))
 
 
 def hour(completed: int = 0, failed: int = 0, stalled: int = 0, retried: int = 0) -> Rates:
@@ -93,9 +98,48 @@ WORK_CASES: dict[str, tuple[BullMQState, set[str]]] = {
         state_of(queue(workers=None), work=working(standing=600)),
         {"queue_standing_still"},
     ),
+    "no worker at the first look, the oldest waits for 599 s": (
+        state_of(queue(oldest_waiting=599.0), work=before(standing=5, without_workers=5)),
+        set(),
+    ),
+    "no worker at the first look, the oldest waits for 600 s": (
+        state_of(queue(oldest_waiting=600.0), work=before(standing=5, without_workers=5)),
+        {"queue_standing_still"},
+    ),
+    "no worker at the first look, a delayed job is overdue for 600 s": (
+        state_of(
+            queue(waiting=0, delayed=1, delayed_overdue=1, longest_overdue=600.0),
+            work=before(standing=5, without_workers=5),
+        ),
+        {"queue_standing_still"},
+    ),
+    "no worker soon after the first look, the oldest waits for 600 s": (
+        state_of(queue(oldest_waiting=600.0), work=working(standing=5, without_workers=5)),
+        set(),
+    ),
+    "no start since the first look 59 s ago, the oldest waits for 600 s": (
+        state_of(queue(workers=1, oldest_waiting=600.0), work=before(standing=59)),
+        set(),
+    ),
+    "no start since the first look 60 s ago, the oldest waits for 599 s": (
+        state_of(queue(workers=1, oldest_waiting=599.0), work=before(standing=60)),
+        set(),
+    ),
+    "no start since the first look 60 s ago, the oldest waits for 600 s": (
+        state_of(queue(workers=1, oldest_waiting=600.0), work=before(standing=60)),
+        {"queue_standing_still"},
+    ),
+    "no start for 60 s after one, the oldest waits for 600 s": (
+        state_of(queue(workers=1, oldest_waiting=600.0), work=working(standing=60)),
+        set(),
+    ),
     "one look: the oldest waits for 599 s": (state_of(queue(oldest_waiting=599.0), work=None), set()),
     "one look: the oldest waits for 600 s": (
         state_of(queue(oldest_waiting=600.0), work=None),
+        {"queue_standing_still"},
+    ),
+    "one look: a delayed job is overdue for 600 s": (
+        state_of(queue(waiting=0, delayed=1, delayed_overdue=1, longest_overdue=600.0), work=None),
         {"queue_standing_still"},
     ),
     "one look: workers": (state_of(queue(oldest_waiting=9e9, workers=1), work=None), set()),
@@ -195,12 +239,24 @@ WORK_CASES: dict[str, tuple[BullMQState, set[str]]] = {
     ),
     "paused for less than a day": (state_of(queue(paused=True), work=working(paused=86_399)), set()),
     "paused for a day": (state_of(queue(paused=True), work=working(paused=86_400)), {"paused_long"}),
-    "paused since the exporter's start, the oldest job waits for a day": (
-        state_of(queue(paused=True, oldest_waiting=9e4), work=working(paused=50), watched_seconds=50),
+    "paused at the first look, the oldest job waits for a day": (
+        state_of(queue(paused=True, oldest_waiting=9e4), work=before(paused=50)),
         {"paused_long"},
     ),
     "paused just now, the oldest job waits for a day": (
-        state_of(queue(paused=True, oldest_waiting=9e4), work=working(paused=40), watched_seconds=50),
+        state_of(queue(paused=True, oldest_waiting=9e4), work=working(paused=40)),
+        set(),
+    ),
+    "a global concurrency of 0 for a day": (
+        state_of(queue(concurrency_limit=0), work=working(paused=86_400)),
+        {"paused_long"},
+    ),
+    "a global concurrency of 0 for less than a day": (
+        state_of(queue(concurrency_limit=0), work=working(paused=86_399)),
+        set(),
+    ),
+    "no worker for 600 s and a global concurrency of 0": (
+        state_of(queue(waiting=0, concurrency_limit=0), work=working(without_workers=600, paused=600)),
         set(),
     ),
     "no worker for 599 s and no job": (state_of(IDLE, work=working(without_workers=599)), set()),

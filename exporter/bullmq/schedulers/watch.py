@@ -17,6 +17,7 @@ from exporter.bullmq.schedulers.memory import (
     scheduler,
 )
 from exporter.bullmq.schedulers.round import Look, Round
+from exporter.bullmq.work import stopped
 from exporter.config.settings import SchedulerSettings
 from exporter.derived import silent_at
 from exporter.redis.deployment import Deployment
@@ -114,7 +115,7 @@ class SchedulerWatch:
             schedulers=schedulers,
             now=at,
             unread=unread,
-            held_at=at if state.paused else before.held_at if before else 0.0,
+            held_at=at if stopped(state) else before.held_at if before else 0.0,
             limited_at=at if _limited(state) else before.limited_at if before else 0.0,
             duplicates=duplicates(
                 lookalikes(look.sightings, changed=self._settings.changed_repeatables), memories

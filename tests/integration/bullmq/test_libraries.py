@@ -242,3 +242,42 @@ def test_cell(library: str, figure: str, observed: Observed) -> None:
         assert ours == truth
     if cell == "none":
         assert ours == 0
+
+
+def test_a_delayed_job_does_not_wait(library: str, server: RedisServer) -> None:
+    """BullMQ 2 to 4 put a marker into the list of an empty queue to wake a worker. That of 2 is `0`, and its
+    getJobCounts counts it as a job. We are right not to: no worker starts one, as is seen here."""
+    queue = f"delayed-{library.replace(' ', '-')}"
+    with ExitStack() as undo:
+        driver = undo.enter_context(open_driver(library, server.url))
+        monitor = watching(server, queue, undo)
+        driver.add(queue, delay=HOUR_MS)
+        marked = library in ("bullmq 2", "bullmq 3", "bullmq 4")
+        assert int(server.cli("llen", f"bull:{queue}:wait")) == int(marked)
+        counted = driver.counts(queue)
+        own = sum(counted.get(name, 0) for name in ("waiting", "wait", "paused"))
+        assert own == int(library == "bullmq 2")
+        for paused in (False, True):
+            read = of(monitor.read_all(), queue)
+            assert (read.jobs.waiting, read.jobs.delayed, read.oldest_waiting) == (0, 1, None), paused
+            if not paused:
+                driver.pause(queue)
+        driver.resume(queue)
+        worker = driver.start_worker(queue)
+        wait_until(lambda: server.cli("llen", f"bull:{queue}:wait") == "0", what="no marker is left")
+        assert driver.tally(worker)["started"] == 0
+        driver.stop_worker(worker)
+
+
+@pytest.mark.parametrize("library", ["bullmq 1", "python"], scope="module")  # others refuse it, or lose it
+def test_a_job_with_the_id_of_a_marker_waits(library: str, server: RedisServer) -> None:
+    queue = f"zero-{library.replace(' ', '-')}"
+    with ExitStack() as undo:
+        driver = undo.enter_context(open_driver(library, server.url))
+        driver.add(queue, jobId="0")
+        monitor = watching(server, queue, undo)
+        read = of(monitor.read_all(), queue)
+        assert (read.jobs.waiting, read.oldest_waiting is None) == (1, False)
+        worker = driver.start_worker(queue)
+        driver.wait_for_counts(queue, {"completed": 1})
+        driver.stop_worker(worker)

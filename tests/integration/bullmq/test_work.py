@@ -6,22 +6,23 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from exporter.bullmq import locks
 from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings
-from exporter.health import assess
+from exporter.health import Issue, assess
 from exporter.snapshot import Snapshot
 from lab.bull import Bull, BullVersion
 from lab.bullmq import BullMQ, Version
 from lab.deadline import wait_until
+from lab.pybullmq import PyBullMQ
 from lab.redis import RedisServer
 from service.outcome import Ok
 from tests.support.bullmq import WatchOf
-from tests.support.work import SHORT_LOCK, Judge, said
+from tests.support.work import QUICK, SHORT_LOCK, Judge, said
 
 pytestmark = pytest.mark.timeout(90)  # they are there after seconds, and watched for some
 
@@ -92,10 +93,90 @@ def test_workers_whose_process_hangs(
         workers.process.suspend()
         producer.add_bulk("mail", 3)
         issue = judging.wait_for_one("queue_standing_still")
-        assert "1 worker of mail is connected and takes nothing" in said(issue)
+        assert "1 worker of mail is connected" in said(issue)
+        assert ("active without a lock: 1 |" in said(issue)) == (
+            version == 3
+        )  # its blocking command took one
         workers.process.resume()
         judging.wait_for()
         producer.wait_for_counts("mail", {"completed": 4})
+
+
+@pytest.mark.parametrize("version", [3, 5, 6])
+def test_workers_that_hang_with_many_jobs(
+    server: RedisServer, judge: Judging, monkeypatch: pytest.MonkeyPatch, version: Version
+) -> None:
+    monkeypatch.setattr(locks, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 1.0)
+    with BullMQ(version, url=server.url) as producer, BullMQ(version, url=server.url) as workers:
+        workers.start_worker("mail", concurrency=50, behaviour={"hold": True}, **SHORT_LOCK)
+        producer.add_bulk("mail", 57)
+        producer.wait_for_counts("mail", {"active": 50})
+        judging = judge()
+        judging.finds_nothing(3)
+        workers.process.suspend()
+        early = judging.wait_for_one("active_without_lock")
+        assert "mail: 50 jobs without a lock for" in said(early)
+        assert "1 worker of mail is connected, takes nothing and does not renew" in said(early)
+        issue = judging.wait_for_one("queue_standing_still")
+        assert "mail: 7 jobs, none started for" in said(issue)
+        assert "active without a lock: 50 |" in said(issue)
+        assert "1 worker of mail is connected, takes nothing and does not renew" in said(issue)
+        workers.process.kill()  # its connections end with it
+        assert "mail: 7 jobs, no worker" in said(until_no_worker(judging))
+        producer.start_worker("mail", concurrency=50, behaviour={"ms": 1}, **SHORT_LOCK)
+        judging.wait_for()
+
+
+def until_no_worker(judging: Judge) -> Issue:
+    def told() -> Issue | None:
+        issue = judging.issues().get("queue_standing_still")
+        return issue if issue is not None and "no worker" in said(issue) else None
+
+    issue = wait_until(told, what="no worker is known", seconds=30)
+    assert issue is not None
+    return issue
+
+
+def test_an_exporter_that_starts_anew_knows_from_the_jobs_that_workers_hang(
+    server: RedisServer, judge: Judging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 1.0)
+    with BullMQ(6, url=server.url) as producer, BullMQ(6, url=server.url) as workers:
+        workers.start_worker("mail", concurrency=12, behaviour={"hold": True}, **SHORT_LOCK)
+        producer.add_bulk("mail", 13)
+        producer.wait_for_counts("mail", {"active": 12})
+        workers.process.suspend()
+        first, limit = judge(), QUICK["no_start_seconds"]
+        age = (first.wait_for_one("queue_standing_still"), first.state.queues[0].oldest_waiting)[1]
+        assert age is not None
+        assert age > limit
+        again = judge(thresholds={**QUICK, "no_start_seconds": age})
+        told: list[set[str]] = []
+        while "queue_standing_still" not in (issues := again.issues()):
+            assert "queue_standing_still" in again.not_known_yet
+            told.append(set(issues))
+            time.sleep(0.2)
+        assert told
+        assert again.not_known_yet == set()
+        assert again.state.watched_seconds < age  # by its own clock alone it would not know yet
+        assert again.state.work is not None
+        (work,) = again.state.work.values()
+        assert work.standing_before
+
+
+def test_an_exporter_that_starts_anew_says_what_one_look_says(
+    server: RedisServer, watch: WatchOf, judge: Judging
+) -> None:
+    with BullMQ(6, url=server.url) as library:
+        job = library.add("mail")
+        added = int((time.time() - 700) * 1000)
+        server.cli("hset", f"bull:mail:{job}", "timestamp", str(added))
+        state = watch(server).read_all()
+        for look in (state, replace(state, work=None)):
+            health = assess(Snapshot(0.0, bullmq=Ok(look)), HealthSettings())
+            assert {issue.name for issue in health.issues} == {"queue_standing_still"}
 
 
 @pytest.mark.parametrize("version", [3, 4])
@@ -163,8 +244,31 @@ def test_a_pause_that_lasts(server: RedisServer, judge: Judging) -> None:
         judging.wait_for()
 
 
-def test_a_queue_without_workers_and_without_jobs(server: RedisServer, judge: Judging) -> None:
-    with BullMQ(6, url=server.url) as library:
+@pytest.mark.parametrize("version", [5, 6, "python"])
+def test_a_global_concurrency_of_0_is_a_pause(
+    server: RedisServer, judge: Judging, version: Version | Literal["python"]
+) -> None:
+    with PyBullMQ(url=server.url) if version == "python" else BullMQ(version, url=server.url) as library:
+        worker = library.start_worker("mail")
+        library.set_global_concurrency("mail", 0)
+        judging = judge()
+        judging.finds_nothing()
+        library.add_bulk("mail", 2)
+        issue = judging.wait_for_one("paused_long")
+        assert "mail: a global concurrency of 0 for" in said(issue)
+        assert "(queue.removeGlobalConcurrency())" in said(issue)
+        assert library.tally(worker)["started"] == 0
+        library.queue("mail", "removeGlobalConcurrency")
+        library.add("mail")
+        library.wait_for_counts("mail", {"completed": 3})
+        judging.wait_for()
+
+
+@pytest.mark.parametrize("version", [2, 3, 6])  # 2 and 3 put a marker among the jobs that wait
+def test_a_queue_without_workers_and_without_jobs(
+    server: RedisServer, judge: Judging, version: Version
+) -> None:
+    with BullMQ(version, url=server.url) as library:
         library.add("mail", delay=60_000)
         judging = judge()
         assert "mail" in said(judging.wait_for_one("queue_without_workers"))

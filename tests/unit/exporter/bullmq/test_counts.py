@@ -11,6 +11,7 @@ from exporter.bullmq.counts import (
     Counts,
     age_reply_count,
     ages,
+    may_be_marker,
     pack_ages,
     pack_plans,
     pack_tails,
@@ -42,7 +43,12 @@ EMPTY: dict[str, Reply] = {
     "ZCOUNT delayed": 0,
     "ZCOUNT failed": 0,
 }
-TAILS: dict[str, Reply] = {"LINDEX wait -2": None, "LINDEX paused -1": None, "LINDEX paused -2": None}
+TAILS: dict[str, Reply] = {
+    "LINDEX wait -2": None,
+    "LINDEX paused -1": None,
+    "LINDEX paused -2": None,
+    "EXISTS 0": 0,
+}
 NOPERM = ReplyError("NOPERM no permissions to access a key")
 
 
@@ -147,6 +153,29 @@ def test_a_marker_is_no_job(key: str) -> None:
     assert (alone.jobs.waiting, alone.oldest) == (0, ())
     behind = counted({f"LLEN {key}": 3, f"LINDEX {key} -1": b"0:1700000000000", f"LINDEX {key} -2": b"7"})
     assert (behind.jobs.waiting, behind.oldest) == (2, (b"7",))
+
+
+@pytest.mark.parametrize("key", ["wait", "paused"])
+def test_the_id_0_without_a_job_is_a_marker(key: str) -> None:
+    alone = counted({f"LLEN {key}": 1, f"LINDEX {key} -1": b"0"})
+    assert (alone.jobs.waiting, alone.oldest) == (0, ())
+    behind = counted({f"LLEN {key}": 3, f"LINDEX {key} -1": b"0", f"LINDEX {key} -2": b"7"})
+    assert (behind.jobs.waiting, behind.oldest) == (2, (b"7",))
+    unknown = counted({f"LLEN {key}": NOPERM, f"LINDEX {key} -1": b"0"})
+    assert (unknown.jobs.waiting, unknown.oldest) == (None, ())
+
+
+@pytest.mark.parametrize("key", ["wait", "paused"])
+def test_a_job_may_have_the_id_0(key: str) -> None:
+    counts = counted({f"LLEN {key}": 2, f"LINDEX {key} -1": b"0", f"LINDEX {key} -2": b"7", "EXISTS 0": 1})
+    assert (counts.jobs.waiting, counts.oldest) == (2, (b"0",))
+
+
+@pytest.mark.parametrize(
+    ("job", "may_be"), [(b"0", True), (b"0:17", True), (b"00", False), (b"10", False), (b"0-7", False)]
+)
+def test_what_may_be_a_marker(job: bytes, may_be: bool) -> None:  # noqa: FBT001
+    assert may_be_marker(job) is may_be
 
 
 def test_a_list_that_changes_between_two_commands() -> None:

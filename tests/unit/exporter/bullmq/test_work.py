@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.streams.events import Jobs
-from exporter.bullmq.work import WorkHistory
+from exporter.bullmq.work import ENOUGH_LOST, WorkHistory
 from exporter.snapshot import BullMQState, Events, JobCounts, OwnCounts, QueueId, QueueState, Unlocked, Work
 from service.outcome import Failed
 
@@ -117,6 +117,12 @@ def test_jobs_without_a_lock_fill_no_global_concurrency(lost: int, standing: flo
     assert fold(*every_ten_seconds(state, 900, events()), lost=lost).standing == standing
 
 
+def test_very_many_active_jobs_without_a_lock_are_no_work_although_there_are_more() -> None:
+    state = queue(active=9_000, workers=90)
+    assert fold(*every_ten_seconds(state, 900, events()), lost=ENOUGH_LOST).standing == 900
+    assert fold(*every_ten_seconds(state, 900, events()), lost=ENOUGH_LOST - 1).standing is None
+
+
 def test_a_start_begins_the_time_again() -> None:
     looks = every_ten_seconds(queue(workers=1), 900, events(5))
     later = [(at + 910, state, events(6)) for at, state, _ in every_ten_seconds(queue(workers=1), 50)]
@@ -178,7 +184,45 @@ def test_a_queue_that_was_gone_is_new() -> None:
     history = WorkHistory()
     history.extend(0, BullMQState((queue(),)))
     assert history.extend(30, BullMQState(())).work == {}
-    assert history.extend(60, BullMQState((queue(),))).work == {MAIL: Work(0, 0)}
+    assert history.extend(60, BullMQState((queue(),))).work == {
+        MAIL: Work(0, 0, standing_before=True, without_workers_before=True)
+    }
+
+
+# --- before the first look -------------------------------------------------------------------------------
+
+
+def test_what_is_so_at_the_first_look_may_have_been_before() -> None:
+    assert fold((0, queue(), events()), (50, queue(), events())) == Work(
+        50, 50, standing_before=True, without_workers_before=True
+    )
+    held = fold((0, queue(paused=True), events()), (50, queue(paused=True), events()))
+    assert held == Work(None, 50, 50, without_workers_before=True, paused_before=True)
+
+
+def test_what_begins_later_was_not_so_before() -> None:
+    busy = queue(workers=1, active=1)
+    work = fold((0, busy, events()), (10, queue(), events()), (50, queue(), events()))
+    assert work == Work(40, 40)
+    started = fold((0, queue(workers=1), events()), (10, queue(workers=1), events(1)))
+    assert started == Work(0)
+    resumed = fold((0, queue(paused=True), events()), (10, queue(), events()))
+    assert resumed == Work(0, 10, without_workers_before=True)
+
+
+def test_a_queue_that_could_not_be_read_at_first_is_first_looked_at_later() -> None:
+    assert fold((0, None, None), (30, queue(), events())).standing_before
+    assert not fold(
+        (0, queue(waiting=0, workers=1), None), (30, None, None), (60, queue(), None)
+    ).standing_before
+
+
+def test_a_global_concurrency_of_0_is_a_pause() -> None:
+    idle = queue(waiting=0, workers=1)
+    looks: list[Look] = [(0, idle, None), (10, idle._replace(concurrency_limit=0), None)]
+    assert fold(*looks) == Work(paused=0)
+    assert fold(*looks, (30, idle._replace(concurrency_limit=0), None)) == Work(paused=20)
+    assert fold(*looks, (30, idle._replace(concurrency_limit=1), None)) == Work()
 
 
 # --- workers and pauses ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 
@@ -17,6 +18,7 @@ from exporter.snapshot import (
     QueueState,
     Scheduler,
     Snapshot,
+    Work,
 )
 from service.catalogs import ENGLISH
 from service.outcome import Failed, Ok
@@ -48,6 +50,7 @@ def found(
     *schedulers: Scheduler,
     queue: QueueState = QUEUE,
     settings: HealthSettings = DEFAULTS,
+    work: Mapping[QueueId, Work] | None = None,
     **state: Any,
 ) -> Finding | None:
     read = QueueSchedulers(
@@ -56,7 +59,8 @@ def found(
         missing=tuple(each for each in schedulers if each.job == "gone"),
         silent_at=min(map(silent_at, schedulers), default=inf),
     )._replace(**state)
-    snapshot = Snapshot(NOW, bullmq=Ok(BullMQState((queue,), schedulers={queue.id: read})))
+    of_queue = BullMQState((queue,), schedulers={queue.id: read}, work=work or {})
+    snapshot = Snapshot(NOW, bullmq=Ok(of_queue))
     return RULES[rule](snapshot, settings)
 
 
@@ -91,6 +95,21 @@ def test_without_a_next_job_it_is_not_late(job: str) -> None:
 
 def test_of_a_paused_queue_none_is_late() -> None:
     assert not late(MINUTELY._replace(next_run=NOW - 9000), queue=QUEUE._replace(paused=True))
+
+
+def test_at_a_global_concurrency_of_0_none_is_late() -> None:
+    assert not late(MINUTELY._replace(next_run=NOW - 9000), queue=QUEUE._replace(concurrency_limit=0))
+
+
+def test_of_a_queue_that_stands_still_none_is_late() -> None:
+    """One cause is one condition: without a worker the job of the next run stays where it is."""
+    nobody = QUEUE._replace(workers=0, delayed_overdue=1)
+    overdue, stands = MINUTELY._replace(next_run=NOW - 100), Work(standing=100, without_workers=100)
+    assert not late(overdue, queue=nobody, work={MAIL: stands})
+    assert late(overdue, queue=nobody, work={MAIL: Work(standing=59, without_workers=59)})
+    assert late(overdue, work={QueueId("bull", "sms"): stands})
+    jumped = MINUTELY._replace(next_run=NOW + 3000, quiet_since=NOW - 300)
+    assert late(jumped, queue=nobody, work={MAIL: stands})
 
 
 def test_after_a_pause_there_is_as_long_as_ever() -> None:

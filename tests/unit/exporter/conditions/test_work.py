@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.assessment import Assessment
 from exporter.conditions import jobs, work
 from exporter.conditions.finding import Affected, Finding
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings
-from exporter.health import RULES
+from exporter.health import RULES, assess
+from exporter.metrics.health import FAMILIES
 from exporter.snapshot import (
     BullMQState,
     QueueId,
@@ -23,8 +26,10 @@ from service.catalogs import ENGLISH, TRANSLATORS
 from service.outcome import Ok
 from tests.support.work_cases import (
     BUSY,
+    IDLE,
     MAIL,
     WORK_CASES,
+    before,
     hour,
     queue,
     state_of,
@@ -99,6 +104,96 @@ def test_advice_by_cause() -> None:
     assert "skipStalledCheck" in text(only(state_of(BUSY, unlocked=gone)))
 
 
+def test_workers_that_hang_are_told_with_their_jobs() -> None:
+    hung: dict[str, Any] = {"unlocked": {MAIL: Unlocked(50, 90.0)}}
+    state = queue(workers=2, active=50, waiting=7)
+    stands = text(only(state_of(state, work=working(standing=700), **hung)))
+    assert "mail: 7 jobs, none started for 11 min 40 s; active without a lock: 50 |" in stands
+    assert "2 workers of mail are connected, take nothing and do not renew the locks of their jobs" in stands
+    early = text(only(state_of(state, work=working(standing=90), **hung)))
+    assert "mail: 50 jobs without a lock for 1 min 30 s" in early
+    assert "2 workers of mail are connected, take nothing and do not renew the locks of their jobs" in early
+    more: dict[str, Any] = {"unlocked": {MAIL: Unlocked(2_010, 90.0, more=True)}}
+    assert "active without a lock: at least 2010" in text(
+        only(state_of(state, work=working(standing=700), **more))
+    )
+    assert "mail: at least 2010 jobs without a lock" in text(only(state_of(state, **more)))
+
+
+def test_a_global_concurrency_of_0_is_told_as_such() -> None:
+    told = text(only(state_of(queue(concurrency_limit=0), work=working(paused=86_400))))
+    assert "mail: a global concurrency of 0 for 1 d" in told
+    assert "(queue.removeGlobalConcurrency())" in told
+
+
+def test_advice_for_a_queue_without_workers_does_not_claim_that_there_were_some() -> None:
+    advice = text(only(state_of(work=working(standing=700, without_workers=700))))
+    assert "if there were any, see in their log why they ended" in advice
+
+
+OPEN = {
+    "no worker at the first look, the oldest waits for a minute": (
+        state_of(queue(oldest_waiting=60.0), work=before(standing=5, without_workers=5)),
+        {"queue_standing_still"},
+    ),
+    "no worker at the first look, the job is new": (
+        state_of(queue(oldest_waiting=59.0), work=before(standing=5, without_workers=5)),
+        set(),
+    ),
+    "no worker at the first look, the age of the job is not known": (
+        state_of(queue(), work=before(standing=5, without_workers=5)),
+        {"queue_standing_still"},
+    ),
+    "no worker since a moment": (state_of(queue(), work=working(standing=5, without_workers=5)), set()),
+    "no start since the first look, the oldest waits for 600 s": (
+        state_of(queue(workers=1, oldest_waiting=600.0), work=before(standing=59)),
+        {"queue_standing_still"},
+    ),
+    "no start since the first look, the oldest waits for 599 s": (
+        state_of(queue(workers=1, oldest_waiting=599.0), work=before(standing=59)),
+        set(),
+    ),
+    "it is known to stand": (
+        state_of(queue(workers=1, oldest_waiting=600.0), work=before(standing=60)),
+        set(),
+    ),
+    "another one is known to stand": (
+        state_of(
+            queue(workers=1, oldest_waiting=600.0),
+            queue("sms"),
+            work=before(standing=5) | {QueueId("bull", "sms"): Work(standing=90, without_workers=90)},
+        ),
+        set(),
+    ),
+    "no worker and no job at the first look": (
+        state_of(IDLE, work=before(without_workers=5)),
+        {"queue_without_workers"},
+    ),
+    "no worker and no job since a moment": (state_of(IDLE, work=working(without_workers=5)), set()),
+    "paused at the first look": (state_of(queue(paused=True), work=before(paused=5)), {"paused_long"}),
+    "paused since a moment": (state_of(queue(paused=True), work=working(paused=5)), set()),
+    "jobs without a lock at the first look": (
+        state_of(BUSY, unlocked={MAIL: Unlocked(1, 5.0)}, watched_seconds=5.0),
+        {"active_without_lock"},
+    ),
+    "jobs without a lock since a moment": (state_of(BUSY, unlocked={MAIL: Unlocked(1, 5.0)}), set()),
+    "one look": (state_of(queue(oldest_waiting=60.0), work=None), set()),
+}
+
+
+@pytest.mark.parametrize(("state", "names"), OPEN.values(), ids=OPEN)
+def test_what_is_not_known_yet_after_a_start_has_no_series(state: BullMQState, names: set[str]) -> None:
+    snapshot = Snapshot(0.0, bullmq=Ok(state))
+    health = assess(snapshot, HealthSettings())
+    assert health.open == names
+    (family,) = (each for each in FAMILIES if each.name == "oxherd_issue")
+    shown = {labels[0]: value for labels, value in family.read(Assessment(snapshot, health))}
+    assert not shown.keys() & names
+    for name in ("queue_standing_still", "queue_without_workers", "paused_long", "active_without_lock"):
+        there = any(issue.name == name for issue in health.issues)
+        assert name in names or shown[name] == there
+
+
 def test_what_was_searched_is_said() -> None:
     search = Search(("app", "bull"), keys=1234, ended_at=1.0, missing=("mial",))
     assert "searched under app, bull; 1234 keys in Redis; in the settings, but not in Redis: mial" in text(
@@ -160,7 +255,7 @@ def test_longer_never_ends_it(
     standing: float, without: float | None, workers: int | None, more: float
 ) -> None:
     state = queue(workers=workers)
-    before = found(state_of(state, work=working(standing=standing, without_workers=without)))
+    earlier = found(state_of(state, work=working(standing=standing, without_workers=without)))
     longer = None if without is None else without + more
-    after = found(state_of(state, work=working(standing=standing + more, without_workers=longer)))
-    assert "queue_standing_still" not in before or "queue_standing_still" in after
+    later = found(state_of(state, work=working(standing=standing + more, without_workers=longer)))
+    assert "queue_standing_still" not in earlier or "queue_standing_still" in later
