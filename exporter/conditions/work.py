@@ -15,6 +15,7 @@ from exporter.conditions.finding import (
     Finding,
     affected_queues,
     any_redis_cli,
+    by_value,
     each_once,
     first_few,
     queue_label,
@@ -59,7 +60,7 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             no_start=duration(limits.no_start_seconds),
         ),
         _make_it_work(state.by_id[worst[0]], snapshot, queue_label(worst[0], state)),
-        affected_queues(worst, standing, state),
+        affected_queues(worst, standing),
     )
 
 
@@ -287,12 +288,6 @@ def measured_work(state: BullMQState, settings: HealthSettings, measure: Measure
     return measured
 
 
-def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
-    """The worst first."""
-    ordered = sorted([(-value, queue) for queue, value in measured.items()])
-    return [queue for _, queue in ordered]
-
-
 def _of_seconds(
     state: BullMQState,
     settings: HealthSettings,
@@ -320,5 +315,5 @@ def _of_seconds(
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(limit)),
         advise(worst[0], queue_label(worst[0], state)),
-        affected_queues(worst, seconds, state),
+        affected_queues(worst, seconds),
     )
