@@ -150,6 +150,11 @@ def master_link_up(reading: NodeReading) -> bool | None:
     return status == "up" if status else None
 
 
+def master_link_broken(reading: NodeReading) -> bool:
+    """Whether a replica has no link to its master, and does not receive its first copy of the data either."""
+    return master_link_up(reading) is False and not reading.info.number("master_sync_in_progress")
+
+
 def keys(reading: NodeReading) -> int | None:
     """Keys of all databases of a node; None where INFO has no keyspace."""
     return sum(row.keys for row in reading.keyspace.values()) if reading.keyspace else None

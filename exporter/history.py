@@ -16,7 +16,10 @@ _MAX_POINTS: Final = int(HISTORY_SECONDS / _INTERVAL_SECONDS) + 1
 
 
 class Point(NamedTuple):
-    """The state at a time (unix s); None: unknown then. `done` is in jobs per minute, `wait` in seconds."""
+    """The state at a time (unix s); None: unknown then. `done` is in jobs per minute, `wait` in seconds.
+
+    `known_waiting` and `known_workers` are those of the queues of which it is known: at least so many.
+    """
 
     at: float
     score: float
@@ -24,43 +27,57 @@ class Point(NamedTuple):
     done: float | None
     wait: float | None
     workers: float | None
+    known_waiting: float | None = None
+    known_workers: float | None = None
 
 
 class History:
-    """Points at least ten seconds apart. One thread adds points, any thread may read them."""
+    """Points at least ten seconds apart, and the latest. One thread adds points, any thread may read them."""
 
     def __init__(self) -> None:
         self._points: deque[Point] = deque(maxlen=_MAX_POINTS)
+        self._latest: Point | None = None
 
     def add(self, assessment: Assessment) -> None:
-        """Add a point, unless the last one is less than ten seconds old."""
-        at = assessment.snapshot.taken_at
-        while self._points and self._points[-1].at > at:  # by a clock that was ahead
+        """Add a point; it is kept unless the last one is less than ten seconds old."""
+        self._latest = latest = point_of(assessment)
+        while self._points and self._points[-1].at > latest.at:  # by a clock that was ahead
             self._points.pop()
-        if self._points and at - self._points[-1].at < _INTERVAL_SECONDS:
-            return
-        self._points.append(point_of(assessment))
+        if not self._points or latest.at - self._points[-1].at >= _INTERVAL_SECONDS:
+            self._points.append(latest)
 
     def points(self, now: float) -> tuple[Point, ...]:
-        """The points of the last hour, the oldest first."""
-        return tuple(point for point in tuple(self._points) if point.at >= now - HISTORY_SECONDS)
+        """The points of the last hour, the oldest first; the last is what the tables show."""
+        points, latest = tuple(self._points), self._latest
+        if points and latest is not None and latest.at > points[-1].at:
+            points = (*points, latest)
+        return tuple(point for point in points if point.at >= now - HISTORY_SECONDS)
 
 
 def point_of(assessment: Assessment) -> Point:
     """The values of an assessment that the plots show."""
     at, score = assessment.snapshot.taken_at, assessment.health.score
     state = value_or_none(assessment.snapshot.bullmq)
-    if state is None or state.blind or not state.discovered or state.unread:
+    if state is None or state.blind or not state.discovered:
         return Point(at, score, None, None, None, None)
-    waiting = _sum([waiting_jobs(queue.jobs) for queue in state.queues])
+    waiting = [waiting_jobs(queue.jobs) for queue in state.queues]
+    workers = [queue.workers for queue in state.queues]
+    known = _known(waiting), _known(workers)
+    if state.unread:
+        return Point(at, score, None, None, None, None, *known)
     queue_rates = list(state.rates.values())
     done = _sum([rates.completed_per_minute for rates in queue_rates]) if queue_rates else None
     waits = [rates.wait_p95 for rates in queue_rates if rates.wait_p95 is not None]
-    workers = _sum([queue.workers for queue in state.queues])
-    return Point(at, score, waiting, done, max(waits, default=None), workers)
+    return Point(at, score, _sum(waiting), done, max(waits, default=None), _sum(workers), *known)
 
 
 def _sum(numbers: Sequence[float | None]) -> float | None:
     """The sum; None if any number is unknown, as a partial sum would be too low."""
     known = [number for number in numbers if number is not None]
     return float(sum(known)) if len(known) == len(numbers) else None
+
+
+def _known(numbers: Sequence[float | None]) -> float | None:
+    """The sum of those that are known; None if none is."""
+    known = [number for number in numbers if number is not None]
+    return float(sum(known)) if known else None

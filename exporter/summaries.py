@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from exporter.conditions.schedulers import scheduler_subject
 from exporter.derived import totals
-from exporter.views import View, job_counts
+from exporter.snapshot import QueueId
+from exporter.views import SCHEDULER_CONDITIONS, View, job_counts
 from service.i18n import Translator
 from service.units import count, duration, percent, printable, size
 
@@ -32,10 +34,19 @@ ENDPOINT_STATES: Final[Mapping[str, str]] = {
     "not_checked": "endpoint.not_checked",
 }
 """Message ids."""
+COLUMN_CONDITIONS: Final[Mapping[str, Sequence[str]]] = {
+    "workers": ("queue_standing_still", "queue_without_workers"),
+    "failed": ("failed_jobs_high", "failures_rising"),
+    "errors": ("failures_rising",),
+    "delayed": ("delayed_overdue",),
+    "oldest": ("queue_wait_high",),
+    "longest": ("active_too_long",),
+    "paused": ("paused_long",),
+}
+"""The conditions that a figure or a mark of a queue shows: it has a colour while one of them is there."""
 
 _CLUSTER_SLOTS: Final = "16,384"
 _NAMED: Final = 3
-_LATE_SECONDS: Final = 10.0  # a run that waits its turn for less is not worth a line
 _MOST_LATE: Final = 5
 
 
@@ -170,33 +181,64 @@ def has_several_prefixes(state: View) -> bool:
     return len({queue["prefix"] for queue in (*state["queues"], *state["unread"])}) > 1
 
 
-def scheduler_lines(state: View, translator: Translator) -> list[str]:
-    """The schedulers that are late or have no next job, the latest first, and how many more; a line each."""
+def queue_conditions(health: View) -> dict[tuple[str, str], dict[str, str]]:
+    """The conditions of each queue, by prefix and name, with their severities."""
+    conditions: dict[tuple[str, str], dict[str, str]] = {}
+    for issue in health["issues"]:
+        for affected in issue["affected"]:
+            if affected["queue"] is not None:
+                of_queue = conditions.setdefault((affected["prefix"], affected["queue"]), {})
+                of_queue[issue["name"]] = issue["severity"]
+    return conditions
+
+
+def cell_level(conditions: Mapping[str, str], column: str) -> str:
+    """How a figure of a queue with these conditions is marked: "critical", "warning", or "" for not."""
+    severities = {conditions[name] for name in COLUMN_CONDITIONS.get(column, ()) if name in conditions}
+    if not severities:
+        return ""
+    return "critical" if "critical" in severities else "warning"
+
+
+def scheduler_lines(view: View, translator: Translator) -> list[str]:
+    """The schedulers that health judges to be late or to have no next job, and how many more; a line each."""
+    state = view["queues"]
     prefixed = has_several_prefixes(state)
-    late = [
-        (scheduler, f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"])
-        for queue in state["queues"]
-        for scheduler in (queue.get("job_schedulers") or {}).get("schedulers", ())
-        if scheduler["job"] == "gone" or (scheduler["lateness"] or 0.0) >= _LATE_SECONDS
+    judged = [
+        (name, affected)
+        for name in SCHEDULER_CONDITIONS
+        for issue in view["health"]["issues"]
+        if issue["name"] == name
+        for affected in issue["affected"]
     ]
-    late.sort(key=lambda pair: -(pair[0]["lateness"] or 0.0))
-    lines = [_scheduler_line(scheduler, queue, translator) for scheduler, queue in late[:_MOST_LATE]]
-    if len(late) > _MOST_LATE:
-        lines.append(translator.translate("schedulers.more", count=len(late) - _MOST_LATE))
+    lines = []
+    for name, affected in judged[:_MOST_LATE]:
+        queue = QueueId(affected["prefix"], affected["queue"])
+        scheduler = affected["subject"].removeprefix(scheduler_subject(queue, ""))
+        shown = f"{':'.join(queue) if prefixed else queue.name}: {scheduler}"
+        ago = _last_run_ago(state, queue, scheduler)
+        lines.append(_scheduler_line(name, printable(shown), affected["value"], ago, translator))
+    if len(judged) > _MOST_LATE:
+        lines.append(translator.translate("schedulers.more", count=len(judged) - _MOST_LATE))
     return lines
 
 
-def _scheduler_line(scheduler: View, queue: str, translator: Translator) -> str:
-    named = f"{printable(queue)}: {printable(scheduler['id'])}"
-    lateness, last = scheduler["lateness"], scheduler["last_run"]
-    if scheduler["job"] == "gone":
-        text = translator.translate("schedulers.gone", scheduler=named)
+def _scheduler_line(condition: str, scheduler: str, seconds: float, ago: str, translator: Translator) -> str:
+    if condition == "scheduler_without_next":
+        text = translator.translate("schedulers.gone", scheduler=scheduler)
     else:
-        text = translator.translate("schedulers.late", scheduler=named, late=duration(lateness))
-    if last is None or lateness is None:
-        return text
-    ago = duration(scheduler["next_run"] + lateness - last) if lateness else ""
+        text = translator.translate("schedulers.late", scheduler=scheduler, late=duration(seconds))
     return f"{text} {translator.translate('schedulers.last', ago=ago)}" if ago else text
+
+
+def _last_run_ago(state: View, queue: QueueId, scheduler: str) -> str:
+    """How long ago it last ran, by the node's clock, which is known of one whose run is due."""
+    for each in state["queues"]:
+        if (each["prefix"], each["name"]) == queue:
+            for known in (each["job_schedulers"] or {}).get("schedulers", ()):
+                if known["id"] == scheduler and known["lateness"] and known["last_run"] is not None:
+                    return duration(known["next_run"] + known["lateness"] - known["last_run"])
+    return ""
 
 
 def search_lines(state: View, translator: Translator) -> list[str]:

@@ -8,12 +8,15 @@ from heapq import nlargest
 from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
+from exporter.conditions.finding import Affected
+from exporter.conditions.schedulers import scheduler_subject
 from exporter.derived import (
     average,
     cpu_usage,
     error_rate,
     hit_ratio,
     keys,
+    master_link_broken,
     master_link_up,
     queue_load_factor,
     replication_lags,
@@ -35,6 +38,7 @@ from exporter.snapshot import (
     QueueState,
     Rates,
     RedisState,
+    Scheduler,
     Search,
     SentinelMaster,
     Snapshot,
@@ -60,6 +64,9 @@ NO_MONITORING: Final = (
 
 MOST_SCHEDULERS: Final = 100
 """How many schedulers of a queue its view has."""
+
+SCHEDULER_CONDITIONS: Final = ("scheduler_late", "scheduler_without_next")
+"""Those of which a scheduler's view says that it has them."""
 
 _ISSUE_TEXTS: Final = ("title", "measured", "threshold", "recommendation")
 
@@ -113,7 +120,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "health": _health(assessment.health),
         "sources": [_source(name, getattr(snapshot, name)) for name in SNAPSHOT_PARTS],
         "redis": _redis(value_or_none(snapshot.redis)),
-        "queues": _queues(value_or_none(snapshot.bullmq)),
+        "queues": _queues(value_or_none(snapshot.bullmq), assessment.health),
         "host": _host(value_or_none(snapshot.host), snapshot.taken_at),
         "process": _process(value_or_none(snapshot.process)),
         "probes": _probes(value_or_none(snapshot.probes)),
@@ -140,10 +147,15 @@ def _issue(issue: Issue) -> dict[str, Any]:
         "source": issue.source,
         "penalty": issue.penalty,
         "severity": issue.severity,
-        "affected": [affected._asdict() for affected in issue.affected],
+        "affected": [_affected(affected) for affected in issue.affected],
         **{field: ENGLISH.render(message) for field, message in messages.items()},
         "messages": {field: message.to_json() for field, message in messages.items()},
     }
+
+
+def _affected(affected: Affected) -> dict[str, Any]:
+    prefix, name = map(readable, affected.queue) if affected.queue else (None, None)
+    return {"subject": affected.subject, "value": affected.value, "prefix": prefix, "queue": name}
 
 
 def issue_text(issue: View, field: str, translator: Translator) -> str:
@@ -249,7 +261,7 @@ def _node(node: TopologyNode, outcome: Outcome[NodeReading] | None, lag: float |
         "why": outcome.message if isinstance(outcome, Failed) else node.why,
         "replication_lag_bytes": lag,
     }
-    if node.healthy and isinstance(outcome, Ok) and master_link_up(outcome.value) is False:
+    if node.healthy and isinstance(outcome, Ok) and master_link_broken(outcome.value):
         view["why"] = "no link to its master"
     reading = outcome.value if isinstance(outcome, Ok) else _UNREAD_NODE
     info = reading.info
@@ -279,9 +291,10 @@ def _links(reading: NodeReading) -> dict[str, int] | None:
 # --- queues ----------------------------------------------------------------------------------------------
 
 
-def _queues(state: BullMQState | None) -> dict[str, Any] | None:
+def _queues(state: BullMQState | None, health: Health) -> dict[str, Any] | None:
     if state is None:
         return None
+    judged = _judged_schedulers(health)
     return {
         "up": state.up,
         "discovered": state.discovered,
@@ -292,7 +305,7 @@ def _queues(state: BullMQState | None) -> dict[str, Any] | None:
         ],
         "search": _search(state.search),
         "queues": [
-            _queue(queue, state.rates.get(queue.id), state.schedulers.get(queue.id))
+            _queue(queue, state.rates.get(queue.id), state.schedulers.get(queue.id), judged)
             for queue in sorted(state.queues, key=lambda queue: queue.id)
         ],
     }
@@ -316,7 +329,9 @@ def _reasons(reasons: Mapping[QueueId, str]) -> list[dict[str, str]]:
     ]
 
 
-def _queue(queue: QueueState, rates: Rates | None, schedulers: QueueSchedulers | None) -> dict[str, Any]:
+def _queue(
+    queue: QueueState, rates: Rates | None, schedulers: QueueSchedulers | None, judged: Mapping[_Judged, str]
+) -> dict[str, Any]:
     fields: dict[str, Any] = queue._asdict()
     del fields["id"], fields["jobs"]
     fields["odd"] = [readable(text) for text in queue.odd]
@@ -328,12 +343,34 @@ def _queue(queue: QueueState, rates: Rates | None, schedulers: QueueSchedulers |
         "load_factor": queue_load_factor(queue),
         "worker_utilization": worker_utilization(queue),
         "rates": None if rates is None else rates._asdict(),
-        "job_schedulers": None if schedulers is None else _schedulers(schedulers),
+        "job_schedulers": None if schedulers is None else _schedulers(queue.id, schedulers, judged),
     }
 
 
-def _schedulers(schedulers: QueueSchedulers) -> dict[str, Any]:
-    """The schedulers of a queue, the latest first, at most `MOST_SCHEDULERS`."""
+_Judged: TypeAlias = tuple[QueueId | None, str]
+"""A queue, and the subject of a condition in it."""
+
+
+def _judged_schedulers(health: Health) -> dict[_Judged, str]:
+    """The condition of each scheduler that has one, so that no view has a rule of its own for it."""
+    return {
+        (affected.queue, affected.subject): issue.name
+        for issue in health.issues
+        if issue.name in SCHEDULER_CONDITIONS
+        for affected in issue.affected
+    }
+
+
+def _schedulers(queue: QueueId, schedulers: QueueSchedulers, judged: Mapping[_Judged, str]) -> dict[str, Any]:
+    """The schedulers of a queue, at most `MOST_SCHEDULERS`: those with a condition first, then the latest."""
+
+    def issue(scheduler: Scheduler) -> str | None:
+        return judged.get((queue, scheduler_subject(queue, scheduler.id))) if judged else None
+
+    def rank(scheduler: Scheduler) -> tuple[bool, float, float]:
+        late = scheduler_lateness(scheduler, schedulers.now) or 0.0
+        return issue(scheduler) is not None, late, -scheduler.next_run
+
     views = [
         {
             "id": readable(scheduler.id),
@@ -344,16 +381,13 @@ def _schedulers(schedulers: QueueSchedulers) -> dict[str, Any]:
             "next_run": scheduler.next_run,
             "last_run": scheduler.last_run,
             "lateness": scheduler_lateness(scheduler, schedulers.now),
+            "issue": issue(scheduler),
             "job": scheduler.job,
             "iterations": scheduler.iterations,
             "limit": scheduler.limit,
             "ends_at": scheduler.ends_at,
         }
-        for scheduler in nlargest(
-            MOST_SCHEDULERS,
-            schedulers.schedulers,
-            key=lambda each: (scheduler_lateness(each, schedulers.now) or 0.0, -each.next_run),
-        )
+        for scheduler in nlargest(MOST_SCHEDULERS, schedulers.schedulers, key=rank)
     ]
     return {
         "count": len(schedulers.schedulers) + schedulers.unread,

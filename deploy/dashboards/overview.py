@@ -158,7 +158,6 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 kind="bargauge",
                 unit="s",
                 width=8,
-                thresholds=PanelThresholds.rising(30, 300),
             ),
             Panel(
                 "Queues by jobs waiting",
@@ -172,7 +171,6 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 ],
                 kind="bargauge",
                 width=8,
-                thresholds=PanelThresholds.rising(100, 1000),
             ),
             Panel(
                 "Queues by jobs failed in an hour",
@@ -186,7 +184,6 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 ],
                 kind="bargauge",
                 width=8,
-                thresholds=PanelThresholds.rising(1, 50),
             ),
             Panel(
                 "Finished jobs",

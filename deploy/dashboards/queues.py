@@ -14,6 +14,7 @@ from deploy.dashboards.common import (
 from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 _PER = "sum by (prefix, queue)"
+_EACH = "max by (prefix, queue, scheduler)"
 _BUDGETS = (
     ("Budget of waits", "jobs that wait too long", "queue:bullmq_job_wait_slow", "QueueWaitBudgetBurn"),
     ("Budget of failures", "jobs that fail", "queue:bullmq_job_failed", "QueueFailureBudgetBurn"),
@@ -55,6 +56,49 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                 height=10,
                 units={"done": "ops", "wait p95": "s", "run p95": "s", "oldest": "s", "load": "percentunit"},
             )
+        ],
+    )
+    schedulers = Row(
+        "Job schedulers",
+        [
+            Panel(
+                "Schedulers",
+                "Job schedulers and repeatable jobs: when they run next, when they ran last, and how long "
+                "the next job is due. In a queue that is paused or limited it may be due without being late.",
+                [
+                    PanelQuery(
+                        f"{_EACH} (bullmq_scheduler_next_run_timestamp_seconds{{{QUEUE_MATCHER}}}) - time()",
+                        column="runs in",
+                    ),
+                    PanelQuery(
+                        f"time() - {_EACH} (bullmq_scheduler_last_run_timestamp_seconds{{{QUEUE_MATCHER}}})",
+                        column="ran ago",
+                    ),
+                    PanelQuery(
+                        f"{_EACH} (bullmq_scheduler_lateness_seconds{{{QUEUE_MATCHER}}})", column="due for"
+                    ),
+                ],
+                kind="table",
+                width=12,
+                units={"runs in": "s", "ran ago": "s", "due for": "s"},
+                no_value="no schedulers",
+            ),
+            Panel(
+                "Late, stopped or twice",
+                "Schedulers with a condition, as the score, the page and the alerts have it: for how many "
+                "seconds they are late or have no next job, or how many do the same.",
+                [
+                    PanelQuery(
+                        "max by (issue, subject) "
+                        f'(oxherd_issue_affected{{{QUEUE_MATCHER}, issue=~"scheduler_.+"}})',
+                        column="measured",
+                    )
+                ],
+                kind="table",
+                width=12,
+                no_value="none",
+                link=("SchedulerLate", f"{runbooks}SchedulerLate.md"),
+            ),
         ],
     )
     details = Row(
@@ -141,7 +185,6 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                     )
                 ],
                 unit="s",
-                thresholds=PanelThresholds.rising(30, 300),
             ),
             Panel(
                 "Workers",
@@ -219,7 +262,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
         "Oxherd / Queues",
         "Which queue has problems, and why?",
         [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
-        [table, budget, details],
+        [table, schedulers, budget, details],
         [FAILOVER_EVENTS, SCALING_EVENTS],
     )
 

@@ -21,7 +21,7 @@ class Affected:
 
     `unit` is the template function for that value, empty where it says nothing; `note` stands behind it.
     `total` is an expression for the number of all where `expression` has only the worst. `variable` is the
-    dashboard's, which the link sets to the subjects.
+    dashboard's, which the link sets to the subjects, or to the label `queue` if it is that.
     """
 
     expression: str
@@ -48,9 +48,10 @@ def one_each(expression: str, source: str, *, by: Sequence[str] = ("job",), leas
 
 
 def one_each_queue(expression: str) -> str:
-    """The same for each queue; the prefix belongs to the subject where it is not BullMQ's default."""
+    """The same for each queue, with its name, which nothing finds in the subject again: prefix and name may
+    have colons. The prefix belongs to the subject where it is not BullMQ's default."""
     return f"""\
-max by (job, subject) (label_replace(label_join(
+max by (job, subject, queue) (label_replace(label_join(
   {expression.strip()},
   "subject", ":", "prefix", "queue"
 ), "subject", "$1", "subject", "bull:(.+)"))"""
@@ -84,12 +85,10 @@ def dashboard_query(alert: str, affected: Affected, by: Sequence[str]) -> str:
     """The query string of a dashboard's URL that selects the worst."""
     if not affected.variable:
         return ""
-    subject = ".Labels.subject"
-    if affected.variable == "queue":  # without the prefix
-        subject = f'reReplaceAll "^.*:" "" {subject}'
+    label = "queue" if affected.variable == "queue" else "subject"
     return (
         f"?{{{{ range $place, $one := {worst(alert, affected, by)} }}}}{{{{ if $place }}}}&{{{{ end }}}}"
-        f"var-{affected.variable}={{{{ {subject} | urlquery }}}}{{{{ end }}}}"
+        f"var-{affected.variable}={{{{ .Labels.{label} | urlquery }}}}{{{{ end }}}}"
     )
 
 

@@ -36,7 +36,7 @@ def issue(t: AlertThresholds, name: str) -> Affected:
     known = f'oxherd_issue{{job="{t.job}", issue="{name}"}}'
     return Affected(
         # An earlier value counts only in the gap of a failed scrape.
-        f"max by (job, subject) ({series} or ({recent(series)} unless on (job) {known}))",
+        f"max by (job, subject, queue) ({series} or ({recent(series)} unless on (job) {known}))",
         total=f"max({recent(total)})",
     )
 
@@ -157,7 +157,9 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
         f"{{{{ range query `{unread}` }}}}{{{{ .Labels.instance }}}} {{{{ end }}}}now.{{{{ end }}}}",
     )
     counted = f"bullmq_job_failed_total{{{job}}}"
-    listed = recent(f"bullmq_queue_failed_last_hour{{{job}}}")  # where events are not followed
+    # increase() lacks what a new counter begins with, and the exporter what it counted before a restart.
+    increased = f'label_replace(increase({counted}[1h]), "counted_by", "events", "", "")'
+    listed = recent(f"bullmq_queue_failed_last_hour{{{job}}}")
     failed = Alert(
         "HighFailedJobs",
         "medium",
@@ -167,8 +169,7 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
         affected=Affected(
             one_each_queue(
                 f"""max by (job, prefix, queue) (
-    increase({counted}[1h]) > 0
-    or ({listed} unless {counted}) > 0
+    {increased} > 0 or {listed} > 0
   )"""
             ),
             variable="queue",

@@ -27,6 +27,9 @@ class ConditionAlert(NamedTuple):
     of: str = "queue"
 
 
+_VARIABLES: Final = {"scheduler": "queue"}
+"""The dashboard's variable where it is not the kind of what is affected."""
+
 CONDITION_ALERTS: Final = (
     ConditionAlert(
         "RedisWritesRefused",
@@ -123,7 +126,7 @@ CONDITION_ALERTS: Final = (
         "A job scheduler is late.",
         "Job schedulers whose next run is in the past",
         unit="humanizeDuration",
-        of="",
+        of="scheduler",
     ),
     ConditionAlert(
         "SchedulerWithoutNext",
@@ -134,7 +137,7 @@ CONDITION_ALERTS: Final = (
         "A job scheduler has stopped.",
         "Job schedulers that have no next job, and so never run again",
         unit="",
-        of="",
+        of="scheduler",
     ),
     ConditionAlert(
         "ActiveJobsWithoutLock",
@@ -187,7 +190,7 @@ def condition_alerts(t: AlertThresholds) -> list[Alert]:
             row.severity,
             row.cooldown,
             for_=row.for_,
-            affected=replace(issue(t, row.condition), unit=row.unit, variable=row.of),
+            affected=replace(issue(t, row.condition), unit=row.unit, variable=_VARIABLES.get(row.of, row.of)),
             expression=f"({while_present(t, row.condition)}\n)\n{redis_answers(t)}",
             summary=row.summary,
             description=f"{row.what}{{{{ if [worst] }}}}: [affected]{{{{ end }}}}.",

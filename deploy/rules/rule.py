@@ -60,8 +60,8 @@ class Alert:
         }
 
     def one_for_each(self) -> Alert:
-        """The same with an alert, and a notification, for each of the affected."""
-        return replace(self, by=(*self.by, "subject"))
+        """The same with an alert, and a notification, for each of the affected queues."""
+        return replace(self, by=(*self.by, "subject", "queue"))
 
     def _number(self, job: str) -> str:
         own = recorded(self.name) + (f'{{job="{job}"}}' if "job" in self.by else "")

@@ -7,14 +7,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from exporter.views import MOST_SCHEDULERS
 from service.api.envelope import Camel, CommandBody
 
 Moment: TypeAlias = Annotated[float, Field(description="unix seconds")]
 
 
 class Affected(Camel):
-    subject: str = Field(description="a queue, a node, an endpoint")
+    subject: str = Field(description="a queue, a scheduler of one, a node, an endpoint")
     value: float = Field(description="in the unit of what was measured")
+    prefix: str | None = Field(description="of the queue; null where it is not of a queue")
+    queue: str | None
 
 
 class Issue(Camel):
@@ -236,6 +239,38 @@ class QueueRates(Camel):
     lost_last_hour: int
 
 
+class JobScheduler(Camel):
+    id: str
+    name: str = Field(description="of its jobs")
+    every: float | None = Field(description="seconds between two runs; null: by `pattern`")
+    pattern: str | None = Field(description="cron; null: by `every`")
+    timezone: str | None
+    next_run: Moment
+    last_run: float | None = Field(description="unix seconds; null: not yet, or not known")
+    lateness: float | None = Field(
+        description="seconds since the next run was due, also in a paused queue; null: none is to come"
+    )
+    issue: Literal["scheduler_late", "scheduler_without_next"] | None = Field(
+        description="the condition that it has, as `health_check` says; null: it is not late"
+    )
+    job: Literal["pending", "active", "gone", "over", "unknown"] = Field(
+        description="of the next run; over: its limit or end date is reached"
+    )
+    iterations: int | None = Field(description="jobs that were added")
+    limit: int | None = Field(description="of iterations")
+    ends_at: float | None = Field(description="unix seconds")
+
+
+class JobSchedulers(Camel):
+    """Job schedulers and repeatable jobs of a queue."""
+
+    count: int
+    unread: int = Field(description="how many of them are not read")
+    schedulers: list[JobScheduler] = Field(
+        description=f"at most {MOST_SCHEDULERS}: those with an issue first, then those due for longest"
+    )
+
+
 class Queue(Camel):
     prefix: str
     name: str
@@ -263,6 +298,7 @@ class Queue(Camel):
         description="active / (workers x their concurrency as set, else as measured)"
     )
     rates: QueueRates | None = Field(description="from the event stream; null if it is not followed")
+    job_schedulers: JobSchedulers | None = Field(description="null: it has none, or they are not read yet")
 
 
 class Unread(Camel):

@@ -10,6 +10,7 @@ from typing import Final
 
 from exporter.snapshot import CLUSTER_SLOTS, QueueId
 
+DEFAULT_PREFIX: Final = "bull"
 OWN_COUNT_COMMANDS: Final = (
     ("HMGET", "metrics:completed", "count"),
     ("HMGET", "metrics:failed", "count"),

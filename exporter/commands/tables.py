@@ -13,17 +13,20 @@ from rich.text import Text
 from exporter.derived import waiting_jobs
 from exporter.snapshot import Rates
 from exporter.summaries import (
+    COLUMN_CONDITIONS,
     ENDPOINT_STATES,
     NODE_FIGURES,
     NODE_STATES,
     SOURCE_STATES,
     STATUSES,
+    cell_level,
     empty_figures,
     endpoint_state,
     has_several_prefixes,
     host_rows,
     issue_count,
     node_state,
+    queue_conditions,
     queues_line,
     redis_line,
     scheduler_lines,
@@ -36,6 +39,7 @@ from service.commands.columns import Column, Fitting, make_table
 from service.i18n import Translator, of_locale
 from service.units import count, duration, milliseconds, percent, printable, size
 
+_LEVEL_STYLES: Final = {"": "", "warning": "yellow", "critical": "red"}
 _COLOURS: Final = {"healthy": "green", "warning": "yellow", "critical": "red"}
 _LONGEST_NAME: Final = 100  # characters; BullMQ has no limit; --json prints the whole name
 _DOUBTS: Final = 10  # lines on workers that are not known
@@ -200,7 +204,13 @@ def queues_table(view: View) -> RenderableType:
     if state is None:
         return _not_read(view, "bullmq", translator)
     prefixed = has_several_prefixes(state)
-    rows = [_queue_cells(queue, translator, prefixed=prefixed) for queue in state["queues"]]
+    conditions = queue_conditions(view["health"])
+    rows = [
+        _queue_cells(
+            queue, translator, conditions.get((queue["prefix"], queue["name"]), {}), prefixed=prefixed
+        )
+        for queue in state["queues"]
+    ]
     queues = Fitting(
         *(
             make_table(_QUEUE_COLUMNS, rows, translator, without=without)
@@ -226,7 +236,7 @@ def queues_table(view: View) -> RenderableType:
         *([queues] if state["queues"] else []),
         *unread,
         *doubts[:_DOUBTS],
-        *(Text(line, "yellow") for line in scheduler_lines(state, translator)),
+        *(Text(line, "yellow") for line in scheduler_lines(view, translator)),
         *problems,
         *(Text(line, "dim") for line in search_lines(state, translator)),
         *_issues_of(view, "bullmq", translator),
@@ -274,39 +284,42 @@ def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]
     }
 
 
-def _queue_cells(queue: View, translator: Translator, *, prefixed: bool) -> dict[str, RenderableType]:
+def _queue_cells(
+    queue: View, translator: Translator, conditions: Mapping[str, str], *, prefixed: bool
+) -> dict[str, RenderableType]:
+    styles = {column: _LEVEL_STYLES[cell_level(conditions, column)] for column in COLUMN_CONDITIONS}
     name = _queue_name(queue, prefixed=prefixed)
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["library"] == "bull":
         label.append(" (Bull)", "dim")
     if queue["paused"]:
-        label.append(f" ({translator.translate('queue.paused')})", "yellow")
+        label.append(f" ({translator.translate('queue.paused')})", styles["paused"] or "dim")
     if queue["odd"]:
         label.append(f" ({translator.translate('queue.partly_read')})", "yellow")
     return {
         "queue": label,
         "waiting": _number(waiting_jobs(job_counts(queue))),
         "active": _number(queue["active"]),
-        "delayed": _number(queue["delayed"]),
+        "delayed": _number(queue["delayed"], styles["delayed"]),
         "prioritized": _number(queue["prioritized"]),
         "children": _number(queue["waiting_children"]),
         "completed": _number(queue["completed"]),
-        "failed": _number(queue["failed"], "red" if queue["failed"] else ""),
-        "workers": _workers(queue),
-        "oldest": duration(queue["oldest_waiting"]),
-        "longest": duration(queue["longest_active"]),
+        "failed": _number(queue["failed"], styles["failed"]),
+        "workers": _number(queue["workers"], styles["workers"]),
+        "oldest": Text(duration(queue["oldest_waiting"]), styles["oldest"]),
+        "longest": Text(duration(queue["longest_active"]), styles["longest"]),
         "load": percent(queue["load_factor"]),
         "utilization": percent(queue["worker_utilization"]),
-        **_rate_cells(queue["rates"]),
+        **_rate_cells(queue["rates"], styles["errors"]),
     }
 
 
-def _rate_cells(rates: View | None) -> dict[str, RenderableType]:
+def _rate_cells(rates: View | None, errors: str) -> dict[str, RenderableType]:
     """The rates of the last minutes; empty if the events are not followed, or not for long enough."""
     known = rates or dict.fromkeys(Rates._fields)
     return {
         "done": count(known["completed_per_minute"]),
-        "errors": percent(known["error_rate"]),
+        "errors": Text(percent(known["error_rate"]), errors),
         "wait_average": milliseconds(known["wait_average"]),
         "run_average": milliseconds(known["processing_average"]),
         "wait_p50": milliseconds(known["wait_p50"]),
@@ -392,11 +405,6 @@ def _queue_name(queue: View, *, prefixed: bool) -> str:
 def _doubt(queue: View, translator: Translator, *, prefixed: bool) -> Text:
     name, why = _queue_name(queue, prefixed=prefixed), printable(queue["workers_unknown"])
     return Text(translator.translate("table.workers_unknown", queue=name, why=why), "yellow")
-
-
-def _workers(queue: View) -> Text:
-    stalled = queue["workers"] == 0 and (waiting_jobs(job_counts(queue)) or 0) > 0
-    return _number(queue["workers"], "yellow" if stalled else "")
 
 
 def _number(number: float | None, style: str = "") -> Text:

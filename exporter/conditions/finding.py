@@ -8,6 +8,7 @@ from shlex import quote
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.address import is_socket
+from exporter.bullmq.keys import DEFAULT_PREFIX
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import Access, BullMQState, QueueId, Snapshot
 from service.i18n import Message, Parameter
@@ -20,10 +21,14 @@ NAMED: Final = 3
 
 
 class Affected(NamedTuple):
-    """A queue, a node, an endpoint that a condition concerns; `value` in the unit of what was measured."""
+    """A queue, a node, an endpoint that a condition concerns; `value` in the unit of what was measured.
+
+    `queue` is the one that it is, or that it belongs to, as a scheduler does; None: it has none.
+    """
 
     subject: str
     value: float
+    queue: QueueId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +102,9 @@ def texts_of_worst(worst: Sequence[QueueId], text: Callable[[QueueId], Message])
     return first_few([*map(text, worst[:NAMED]), *[""] * (len(worst) - NAMED)])
 
 
-def affected_queues(
-    worst: Sequence[QueueId], measured: Mapping[QueueId, float], state: BullMQState
-) -> tuple[Affected, ...]:
-    """The queues by their labels, in this order."""
-    if state.several_prefixes:
-        return tuple([Affected(queue_label(queue, state), measured[queue]) for queue in worst])
-    return tuple([Affected(readable(queue.name), measured[queue]) for queue in worst])
+def affected_queues(worst: Sequence[QueueId], measured: Mapping[QueueId, float]) -> tuple[Affected, ...]:
+    """The queues in this order."""
+    return tuple([Affected(queue_subject(queue), measured[queue], queue) for queue in worst])
 
 
 def and_more_nodes(measured: Message, more: int) -> Message:
@@ -118,6 +119,12 @@ def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
     return tuple(Affected(*pair) for pair in sorted(values.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
+def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
+    """The queue with the highest value first, equal ones by name."""
+    ordered = sorted([(-value, queue) for queue, value in measured.items()])
+    return [queue for _, queue in ordered]
+
+
 def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:
     """Subjects that are affected or not, in their order: the value is 1."""
     return tuple(Affected(subject, 1.0) for subject in subjects)
@@ -126,3 +133,10 @@ def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:
 def queue_label(queue: QueueId, state: BullMQState) -> str:
     """The name as the tables show it: with the prefix where there are several."""
     return readable(":".join(queue) if state.several_prefixes else queue.name)
+
+
+def queue_subject(queue: QueueId) -> str:
+    """What a queue is called in series and alerts, whatever other queues there are: a name that changed with
+    the first queue of a second prefix would end an alert and begin another. As `one_each_queue` of the alerts
+    has it."""
+    return readable(queue.name if queue.prefix == DEFAULT_PREFIX else ":".join(queue))

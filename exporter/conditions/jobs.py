@@ -6,10 +6,18 @@ from itertools import chain
 from shlex import quote
 
 from exporter.bullmq.keys import base
-from exporter.conditions.finding import Finding, affected_queues, any_redis_cli, queue_label, texts_of_worst
+from exporter.conditions.failures import advice_where_removed
+from exporter.conditions.finding import (
+    Finding,
+    affected_queues,
+    any_redis_cli,
+    by_value,
+    queue_label,
+    texts_of_worst,
+)
 from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.work import advice_for_hung, by_value, standing_queues
+from exporter.conditions.work import advice_for_hung, standing_queues
 from exporter.config.settings import HealthSettings
 from exporter.snapshot import QueueId, Rates, Snapshot, Unlocked, Work
 from service.i18n import Message
@@ -55,7 +63,7 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(own.no_lock_seconds)),
         advice,
-        affected_queues(worst, gone, state),
+        affected_queues(worst, gone),
     )
 
 
@@ -114,7 +122,7 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             queue=queue_label(first, state),
             command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(first)) + 'active')} -1",
         ),
-        affected_queues(worst, seconds, state),
+        affected_queues(worst, seconds),
     )
 
 
@@ -147,7 +155,7 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
         Message("issue.text", text=measured),
         Message("issue.jobs_stalled.threshold", limit=own.stalled_jobs),
         Message("issue.jobs_stalled.recommendation", queue=queue_label(worst[0], state)),
-        affected_queues(worst, stalled, state),
+        affected_queues(worst, stalled),
     )
 
 
@@ -203,12 +211,13 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
         Message(
             "issue.failures_rising.threshold", ratio=percent(own.failed_ratio), jobs=own.failed_ratio_jobs
         ),
-        Message(
+        advice_where_removed(worst[0], state, snapshot)
+        or Message(
             "issue.failures_rising.recommendation",
             job_command=f"{cli} -c {newest}",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        affected_queues(worst, shares, state),
+        affected_queues(worst, shares),
     )
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from shlex import quote
 
 from exporter.bullmq.keys import base
 from exporter.bullmq.streams.budget import DEFAULT_LENGTH, needed_length
 from exporter.conditions.advice import Context, first_advice
+from exporter.conditions.failures import advice_where_removed
 from exporter.conditions.finding import (
     Affected,
     Finding,
+    affected_queues,
     any_node,
     any_redis_cli,
-    each_once,
+    by_value,
     first_few,
     queue_label,
-    worst_first,
 )
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
@@ -44,7 +46,7 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
     else:
         unread = outcome.value.unread
-        affected = each_once([queue_label(queue, outcome.value) for queue in unread])
+        affected = affected_queues([*unread], dict.fromkeys(unread, 1.0))
         failures = [
             f"{queue_label(queue, outcome.value)}: {failed.message}" for queue, failed in unread.items()
         ]
@@ -107,7 +109,7 @@ def queue_partly_unread(snapshot: Snapshot, _: HealthSettings) -> Finding | None
         Message("issue.text", text=first_few(failures)),
         Message("issue.queue_partly_unread.threshold"),
         recommendation,
-        worst_first({queue_label(queue.id, state): float(len(queue.odd)) for queue in odd}),
+        _most_first({queue.id: float(len(queue.odd)) for queue in odd}),
     )
 
 
@@ -124,7 +126,7 @@ def candidates_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=first_few(failures)),
         Message("issue.candidates_refused.threshold"),
         Message("issue.candidates_refused.recommendation", command=f"{any_redis_cli(snapshot)} acl log"),
-        each_once([readable(":".join(queue)) for queue in sorted(refused)]),
+        affected_queues(sorted(refused), dict.fromkeys(refused, 1.0)),
     )
 
 
@@ -149,12 +151,13 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
             queue=queue_label(worst, state),
         ),
         Message("issue.failed_jobs_high.threshold", limit=settings.thresholds.failed_jobs),
-        Message(
+        advice_where_removed(worst, state, snapshot)
+        or Message(
             "issue.failed_jobs_high.recommendation",
             job_command=f"{any_redis_cli(snapshot)} -c zrevrange {quote(keys + 'failed')} 0 0",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        worst_first({queue_label(queue, state): float(jobs) for queue, jobs in failed.items() if jobs}),
+        _most_first({queue: float(jobs) for queue, jobs in failed.items() if jobs}),
     )
 
 
@@ -175,7 +178,7 @@ def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         ),
         Message("issue.text", text="0"),
         _advice_for_lost_events(worst, state),
-        worst_first({queue_label(queue, state): float(events) for queue, events in lost.items() if events}),
+        _most_first({queue: float(events) for queue, events in lost.items() if events}),
     )
 
 
@@ -227,5 +230,9 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=first_few(failures)),
         Message("issue.events_unreadable.threshold"),
         recommendation,
-        each_once([queue_label(queue, state) for queue in state.unfollowed]),
+        affected_queues([*state.unfollowed], dict.fromkeys(state.unfollowed, 1.0)),
     )
+
+
+def _most_first(measured: Mapping[QueueId, float]) -> tuple[Affected, ...]:
+    return affected_queues(by_value(measured), measured)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from exporter.conditions.finding import Finding, and_more_nodes, first_few, redis_cli, worst_first
 from exporter.config.settings import HealthSettings
 from exporter.redis.errors import DISCONNECTED, REJECTED
@@ -42,55 +44,60 @@ def redis_clients_high(snapshot: Snapshot, settings: HealthSettings) -> Finding 
 
 def redis_connections_rejected(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     """A node that turned clients away: workers, producers, or the exporter."""
-    counts = _counts(snapshot, REJECTED, settings)
-    if not counts:
-        return None
-    measured = [
-        Message("issue.redis_connections_rejected.node", node=node, count=int(count))
-        for node, count in counts.items()
-    ]
-    worst = next(iter(counts))
-    return Finding(
-        "redis",
-        Message("issue.redis_connections_rejected.title"),
-        Message("issue.text", text=first_few(measured)),
-        Message(
-            "issue.redis_connections_rejected.threshold",
-            seconds=duration(settings.thresholds.redis_recent_seconds),
-        ),
-        Message(
+    return _of_counts(
+        snapshot,
+        settings,
+        REJECTED,
+        title=Message("issue.redis_connections_rejected.title"),
+        each=lambda node, count: Message("issue.redis_connections_rejected.node", node=node, count=count),
+        threshold=lambda time: Message("issue.redis_connections_rejected.threshold", seconds=time),
+        advise=lambda node: Message(
             "issue.redis_connections_rejected.recommendation",
-            node=worst,
-            clients=f"{redis_cli(worst)} client list",
-            command=f"{redis_cli(worst)} config get maxclients",
+            node=node,
+            clients=f"{redis_cli(node)} client list",
+            command=f"{redis_cli(node)} config get maxclients",
         ),
-        worst_first(counts),
     )
 
 
 def redis_clients_disconnected(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     """A node that cut off clients whose replies piled up in its memory."""
-    counts = _counts(snapshot, DISCONNECTED, settings)
+    return _of_counts(
+        snapshot,
+        settings,
+        DISCONNECTED,
+        title=Message("issue.redis_clients_disconnected.title"),
+        each=lambda node, count: Message("issue.redis_clients_disconnected.node", node=node, count=count),
+        threshold=lambda time: Message("issue.redis_clients_disconnected.threshold", seconds=time),
+        advise=lambda node: Message(
+            "issue.redis_clients_disconnected.recommendation",
+            node=node,
+            command=f"{redis_cli(node)} config get client-output-buffer-limit",
+        ),
+    )
+
+
+def _of_counts(
+    snapshot: Snapshot,
+    settings: HealthSettings,
+    field: str,
+    *,
+    title: Message,
+    each: Callable[[str, int], Message],
+    threshold: Callable[[str], Message],
+    advise: Callable[[str], Message],
+) -> Finding | None:
+    """A condition that is there while a field of INFO grew in the last minutes, most at the node of which the
+    advice is."""
+    counts = _counts(snapshot, field, settings)
     if not counts:
         return None
-    measured = [
-        Message("issue.redis_clients_disconnected.node", node=node, count=int(count))
-        for node, count in counts.items()
-    ]
-    worst = next(iter(counts))
     return Finding(
         "redis",
-        Message("issue.redis_clients_disconnected.title"),
-        Message("issue.text", text=first_few(measured)),
-        Message(
-            "issue.redis_clients_disconnected.threshold",
-            seconds=duration(settings.thresholds.redis_recent_seconds),
-        ),
-        Message(
-            "issue.redis_clients_disconnected.recommendation",
-            node=worst,
-            command=f"{redis_cli(worst)} config get client-output-buffer-limit",
-        ),
+        title,
+        Message("issue.text", text=first_few([each(node, int(count)) for node, count in counts.items()])),
+        threshold(duration(settings.thresholds.redis_recent_seconds)),
+        advise(next(iter(counts))),
         worst_first(counts),
     )
 

@@ -7,7 +7,7 @@ from typing import Final
 from exporter.bullmq.placement import SlotMap
 from exporter.conditions.finding import Finding, each_once, first_few, redis_cli, worst_first
 from exporter.config.settings import HealthSettings
-from exporter.derived import master_link_up, replication_lags
+from exporter.derived import master_link_broken, replication_lags
 from exporter.redis.errors import WRITE_REFUSALS
 from exporter.snapshot import NodeReading, Recent, RedisState, Snapshot, TopologyNode
 from service.i18n import Message
@@ -109,7 +109,7 @@ def persistence_off(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             changes=int(state.readings()[address].info.number("rdb_changes_since_last_save") or 0),
             since=duration(age),
         )
-        for address, age in affected
+        for address, age, _ in affected
     ]
     return Finding(
         "redis",
@@ -182,7 +182,7 @@ def replication_broken(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     """A replica without a link to its master; one that receives its first copy is not broken."""
     broken: dict[str, str | Message] = {}
     for address, reading in _readings(snapshot).items():
-        if master_link_up(reading) is not False or reading.info.number("master_sync_in_progress"):
+        if not master_link_broken(reading):
             continue
         seconds = reading.info.number("master_link_down_since_seconds")
         master = f"{reading.info.text('master_host')}:{reading.info.text('master_port')}"
@@ -218,7 +218,7 @@ def replication_lag_high(snapshot: Snapshot, settings: HealthSettings) -> Findin
         return None
     measured = [
         Message("issue.replication_lag_high.node", node=address, master=lags[address][0], lag=size(lag))
-        for address, lag in affected
+        for address, lag, _ in affected
     ]
     worst = affected[0].subject
     return Finding(

@@ -14,12 +14,19 @@ from typing import NamedTuple
 
 from exporter.bullmq.keys import base
 from exporter.bullmq.work import stopped
-from exporter.conditions.finding import Finding, any_redis_cli, first_few, queue_label, worst_first
+from exporter.conditions.finding import (
+    Affected,
+    Finding,
+    any_redis_cli,
+    first_few,
+    queue_label,
+    queue_subject,
+)
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import standing_queues
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.derived import silent_at
-from exporter.snapshot import BullMQState, QueueSchedulers, QueueState, Scheduler, Snapshot
+from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, QueueState, Scheduler, Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, readable
@@ -27,10 +34,10 @@ from service.units import duration, readable
 
 class _Late(NamedTuple):
     """A scheduler that is late: for how many s, and whether its next run is ahead all the same; `limit` is
-    its queue's threshold. `label` is the queue's name as the tables show it."""
+    its queue's threshold. `label` is the queue's name, `shown` the scheduler's, as the tables show it."""
 
-    subject: str
     label: str
+    shown: str
     queue: QueueState
     scheduler: Scheduler
     seconds: float
@@ -56,14 +63,14 @@ def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | No
             count=len(late),
             schedulers=first_few(
                 [
-                    Message("issue.scheduler_late.each", scheduler=each.subject, late=duration(each.seconds))
+                    Message("issue.scheduler_late.each", scheduler=each.shown, late=duration(each.seconds))
                     for each in late
                 ]
             ),
         ),
         Message("issue.scheduler_late.threshold", limit=duration(worst.limit)),
         _advice_for_late(worst, any_redis_cli(snapshot)),
-        worst_first({each.subject: each.seconds for each in late}),
+        tuple([_affected(each.queue.id, each.scheduler, each.seconds) for each in late]),
     )
 
 
@@ -75,8 +82,8 @@ def _late(state: BullMQState, settings: HealthSettings) -> Iterator[_Late]:
         limited = schedulers.now - schedulers.limited_at <= limit
         for scheduler, seconds, moved in _due(schedulers):
             if seconds > (max(limit, _interval(scheduler)) if limited else limit):
-                subject, label = _subject(queue, scheduler, state), queue_label(queue.id, state)
-                yield _Late(subject, label, queue, scheduler, seconds, moved, limit)
+                label = queue_label(queue.id, state)
+                yield _Late(label, _shown(label, scheduler), queue, scheduler, seconds, moved, limit)
 
 
 def _due(schedulers: QueueSchedulers) -> Iterator[tuple[Scheduler, float, bool]]:
@@ -121,7 +128,7 @@ def _advice_for_late(late: _Late, redis_cli: str) -> Message:
         scheduler = late.scheduler
         return Message(
             "issue.scheduler_late.recommendation_moved",
-            scheduler=late.subject,
+            scheduler=late.shown,
             remove=_removal(scheduler),
             add=_addition(scheduler),
         )
@@ -143,29 +150,35 @@ def scheduler_without_next(snapshot: Snapshot, settings: HealthSettings) -> Find
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    gone: dict[str, float] = {}
+    gone: list[tuple[float, str, Affected]] = []
     first: Scheduler | None = None
     limit = 0.0
     for queue, schedulers, limits in _of_queues(state, settings):
+        label = queue_label(queue.id, state)
         for scheduler in schedulers.missing:
             seconds = schedulers.now - (scheduler.missing_since or schedulers.now)
             if seconds > limits.scheduler_missing_seconds:
                 limit = limit or limits.scheduler_missing_seconds
-                gone[_subject(queue, scheduler, state)] = seconds
+                affected = _affected(queue.id, scheduler, seconds)
+                gone.append((-seconds, _shown(label, scheduler), affected))
                 first = first or scheduler
     if first is None:
         return None
     return Finding(
         "bullmq",
         Message("issue.scheduler_without_next.title"),
-        Message("issue.scheduler_without_next.measured", count=len(gone), schedulers=first_few([*gone])),
+        Message(
+            "issue.scheduler_without_next.measured",
+            count=len(gone),
+            schedulers=first_few([shown for _, shown, _ in gone]),
+        ),
         Message("issue.scheduler_without_next.threshold", limit=duration(limit)),
         Message(
             "issue.scheduler_without_next.recommendation",
             remove=_removal(first),
             add=_addition(first),
         ),
-        worst_first(gone),
+        tuple([affected for *_, affected in sorted(gone)]),
     )
 
 
@@ -174,7 +187,7 @@ def scheduler_duplicate(snapshot: Snapshot, settings: HealthSettings) -> Finding
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    groups: dict[str, float] = {}
+    groups: list[Affected] = []
     texts: list[str | Message] = []
     first: Scheduler | None = None
     for queue, schedulers, _ in _of_queues(state, settings):
@@ -185,7 +198,7 @@ def scheduler_duplicate(snapshot: Snapshot, settings: HealthSettings) -> Finding
             members = [by_id[each] for each in ids if each in by_id]
             if len(members) > 1:
                 label = queue_label(queue.id, state)
-                groups[f"{label}: {readable(members[0].id)}"] = float(len(members))
+                groups.append(_affected(queue.id, members[0], float(len(members))))
                 first = first or members[0]
                 texts.append(
                     Message(
@@ -203,7 +216,7 @@ def scheduler_duplicate(snapshot: Snapshot, settings: HealthSettings) -> Finding
         Message("issue.text", text=first_few(texts)),
         Message("issue.text", text="0"),
         Message("issue.scheduler_duplicate.recommendation", remove=_removal(first)),
-        worst_first(groups),
+        tuple(sorted(groups, key=lambda each: (-each.value, each.subject))),
     )
 
 
@@ -214,8 +227,17 @@ def schedule(scheduler: Scheduler) -> str:
     return readable(" ".join(filter(None, (scheduler.pattern, scheduler.timezone))))
 
 
-def _subject(queue: QueueState, scheduler: Scheduler, state: BullMQState) -> str:
-    return f"{queue_label(queue.id, state)}: {readable(scheduler.id)}"
+def scheduler_subject(queue: QueueId, scheduler: str) -> str:
+    """What the scheduler with this id is called in series and alerts."""
+    return f"{queue_subject(queue)}: {readable(scheduler)}"
+
+
+def _affected(queue: QueueId, scheduler: Scheduler, value: float) -> Affected:
+    return Affected(scheduler_subject(queue, scheduler.id), value, queue)
+
+
+def _shown(label: str, scheduler: Scheduler) -> str:
+    return f"{label}: {readable(scheduler.id)}"
 
 
 def _removal(scheduler: Scheduler) -> str:

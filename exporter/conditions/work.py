@@ -15,6 +15,7 @@ from exporter.conditions.finding import (
     Finding,
     affected_queues,
     any_redis_cli,
+    by_value,
     each_once,
     first_few,
     queue_label,
@@ -62,7 +63,7 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             hanging=duration(hanging_seconds(limits)),
         ),
         _make_it_work(state.by_id[worst[0]], state, snapshot),
-        affected_queues(worst, standing, state),
+        affected_queues(worst, standing),
     )
 
 
@@ -396,11 +397,6 @@ def measured_work(
     return measured
 
 
-def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
-    """The worst first."""
-    return sorted(sorted(measured), key=measured.__getitem__, reverse=True)
-
-
 def _time_of_queue(_: QueueId, label: str, time: str) -> Message:
     return Message("issue.queue_time", queue=label, time=time)
 
@@ -431,5 +427,5 @@ def _of_seconds(
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(limit)),
         advise(worst[0], queue_label(worst[0], state)),
-        affected_queues(worst, seconds, state),
+        affected_queues(worst, seconds),
     )

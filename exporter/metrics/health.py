@@ -9,6 +9,7 @@ from exporter.assessment import Assessment, succeeded
 from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.health import Status
 from exporter.metrics.family import Family, Sample
+from exporter.snapshot import QueueId
 
 MOST_AFFECTED: Final = 10
 """Subjects of one condition that have a series of their own; how many there are in all is another."""
@@ -49,8 +50,8 @@ def _needed(row: HealthCondition, assessment: Assessment) -> set[str]:
 
 def _affected(assessment: Assessment) -> Iterator[Sample]:
     for issue in assessment.health.issues:
-        for subject, value in issue.affected[:MOST_AFFECTED]:
-            yield (issue.name, issue.source, issue.severity, subject), value
+        for subject, value, queue in issue.affected[:MOST_AFFECTED]:
+            yield (issue.name, issue.source, issue.severity, subject, *(queue or _NO_QUEUE)), value
 
 
 def _affected_count(assessment: Assessment) -> Iterator[Sample]:
@@ -59,6 +60,7 @@ def _affected_count(assessment: Assessment) -> Iterator[Sample]:
 
 
 _LABELS: Final = ("issue", "source", "severity")
+_NO_QUEUE: Final = QueueId("", "")  # to Prometheus an empty label is none
 
 FAMILIES: Final[tuple[Family, ...]] = (
     Family(
@@ -94,8 +96,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "oxherd_issue_affected",
         "gauge",
         f"What was measured at each of the {MOST_AFFECTED} worst queues, nodes or endpoints of a condition "
-        "that is there; 1 where there is nothing to measure.",
-        (*_LABELS, "subject"),
+        "that is there; 1 where there is nothing to measure. A queue, and what belongs to one, also has its "
+        "prefix and name.",
+        (*_LABELS, "subject", "prefix", "queue"),
         _affected,
     ),
     Family(

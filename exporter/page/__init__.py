@@ -42,7 +42,7 @@ def status_page(
         body.append(section("plots", translate("page.last_hour"), figures))
         body.append(parts.nodes(view["redis"], query))
         if view["queues"] is not None:
-            body += [queue_search(query), queue_table(view["queues"], query)]
+            body += [queue_search(query), queue_table(view, query)]
         body.append(parts.scaling(peers.scaler, query))
         body += [parts.host(view["host"], query)]
         body += [parts.probes(view["probes"], query), parts.sources(view, query)]

@@ -25,6 +25,7 @@ from exporter.views import View, issue_text
 from service.units import count, duration, milliseconds, percent, size
 
 _ENDPOINT_COLOURS = {"ok": "healthy", "failing": "critical", "not_checked": "dim"}
+_NODE_COLOURS = {"up": "healthy", "unhealthy": "warning", "down": "critical"}
 _SOURCE_COLOURS = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
 
 
@@ -136,7 +137,7 @@ def _capital(text: str) -> str:
 
 def _node(node: View, query: PageQuery) -> str:
     state = node_state(node)
-    colour = "healthy" if state == "up" else "critical"
+    colour = _NODE_COLOURS[state]
     why = f" {escape(node['why'])}" if node["why"] and state != "up" else ""
     below = node["role"] != "master" and node["master"]
     title = escape(query.translator.translate(NODE_STATES[state]))

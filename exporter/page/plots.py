@@ -31,6 +31,7 @@ def plots(points: Sequence[Point], now: float, translator: Translator) -> str:
             field,
             top,
             [(point.at, getattr(point, field)) for point in points],
+            at_least=getattr(points[-1], f"known_{field}", None) if points else None,
             now=now,
             translator=translator,
         )
@@ -44,6 +45,7 @@ def _plot(
     top: float | None,
     pairs: Sequence[tuple[float, float | None]],
     *,
+    at_least: float | None,
     now: float,
     translator: Translator,
 ) -> str:
@@ -57,7 +59,7 @@ def _plot(
         else f'<circle cx="{_x(line[0][0], now):.1f}" cy="{_y(line[0][1], scale):.1f}" r="1.5"/>'
         for line in _lines(pairs)
     )
-    latest = translator.translate("plot.no_data") if last is None else _value(field, last)
+    latest = _value(field, last) if last is not None else _unknown(field, at_least, translator)
     maximum = translator.translate("plot.maximum", value=_value(field, highest)) if known else ""
     label = escape(f"{title}: {latest}{', ' + maximum if maximum else ''}", quote=True)
     return (
@@ -65,6 +67,13 @@ def _plot(
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">'
         f"{lines}</svg><small>{escape(maximum)}</small></figure>"
     )
+
+
+def _unknown(field: str, at_least: float | None, translator: Translator) -> str:
+    """What is said of a value that is not known as a whole; the line has a gap there."""
+    if at_least is None:
+        return translator.translate("plot.no_data")
+    return translator.translate("plot.at_least", value=_value(field, at_least))
 
 
 def _lines(pairs: Sequence[tuple[float, float | None]]) -> Iterator[list[tuple[float, float]]]:

@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, row, section, table
-from exporter.summaries import has_several_prefixes, queues_line, scheduler_lines, search_lines
+from exporter.summaries import (
+    cell_level,
+    has_several_prefixes,
+    queue_conditions,
+    queues_line,
+    scheduler_lines,
+    search_lines,
+)
 from exporter.views import View, job_counts
 from service.units import count, duration, milliseconds, percent, printable
 
@@ -68,9 +75,9 @@ def queue_search(query: PageQuery) -> str:
     )
 
 
-def queue_table(state: View, query: PageQuery) -> str:
+def queue_table(view: View, query: PageQuery) -> str:
     """One page of the matching queues; queues that cannot be read come first."""
-    translate = query.translator.translate
+    translate, state = query.translator.translate, view["queues"]
     unread = [queue for queue in state["unread"] if _matches(queue, query.search)]
     queues = [queue for queue in state["queues"] if _matches(queue, query.search)]
     matching = [*unread, *_sorted(queues, query.sort)]
@@ -80,28 +87,29 @@ def queue_table(state: View, query: PageQuery) -> str:
     if not matching:
         known = len(state["queues"]) + len(state["unread"])
         text = translate("page.no_matching_queue") if known else translate("page.no_queues")
-        return section("queues", "", f'<p class="card">{escape(text)}</p>{_searched(state, query)}')
+        return section("queues", "", f'<p class="card">{escape(text)}</p>{_searched(view, query)}')
     first = (page - 1) * ROWS + 1
     position = translate("page.rows", first=first, last=first + len(visible) - 1, count=len(matching))
-    prefixed = has_several_prefixes(state)
+    prefixed, conditions = has_several_prefixes(state), queue_conditions(view["health"])
     rows = [
         _unread(queue, query, prefixed=prefixed)
         if "why" in queue
-        else _queue(queue, query, prefixed=prefixed)
+        else _queue(queue, query, conditions.get((queue["prefix"], queue["name"]), {}), prefixed=prefixed)
         for queue in visible
     ]
     return section(
         "queues",
         "",
         table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{escape(position)} '
-        f"{_pages(page, pages, query)}</p>{_searched(state, query)}",
+        f"{_pages(page, pages, query)}</p>{_searched(view, query)}",
     )
 
 
-def _searched(state: View, query: PageQuery) -> str:
+def _searched(view: View, query: PageQuery) -> str:
     """What was searched for queues, and the candidates that are none."""
+    state = view["queues"]
     lines = [queues_line(state, query.translator), *search_lines(state, query.translator)]
-    late = scheduler_lines(state, query.translator)
+    late = scheduler_lines(view, query.translator)
     return "".join(
         [
             *(f'<p class="warning">{escape(line)}</p>' for line in late),
@@ -127,11 +135,12 @@ def _head(query: PageQuery) -> list[tuple[str, Any]]:
     ]
 
 
-def _queue(queue: View, query: PageQuery, *, prefixed: bool) -> str:
-    cells = [(_name(queue, query, prefixed=prefixed), "name")]
+def _queue(queue: View, query: PageQuery, conditions: Mapping[str, str], *, prefixed: bool) -> str:
+    cells = [(_name(queue, query, conditions, prefixed=prefixed), "name")]
     for name, (_, value, written) in _FIGURES.items():
         number = value(queue)
-        cells.append((_unknown(queue, name) if number is None else escape(written(number)), "number"))
+        text = _unknown(queue, name) if number is None else escape(written(number))
+        cells.append((text, f"number {cell_level(conditions, name)}".rstrip()))
     return row(cells)
 
 
@@ -142,14 +151,15 @@ def _unread(queue: View, query: PageQuery, *, prefixed: bool) -> str:
     return f'<tr><td class="name">{title}</td><td class="why" colspan="{len(_FIGURES)}">{why}</td></tr>'
 
 
-def _name(queue: View, query: PageQuery, *, prefixed: bool) -> str:
+def _name(queue: View, query: PageQuery, conditions: Mapping[str, str], *, prefixed: bool) -> str:
     """The queue's name, and what must be known of its row."""
-    marks = {"queue.paused": "", "queue.partly_read": "; ".join(queue["odd"])}
-    shown = [text for text, there in zip(marks, (queue["paused"], queue["odd"]), strict=True) if there]
+    badges = []
+    if queue["paused"]:
+        badges.append(_badge("queue.paused", "", cell_level(conditions, "paused") or "dim", query))
+    if queue["odd"]:
+        badges.append(_badge("queue.partly_read", "; ".join(queue["odd"]), "warning", query))
     library = ['<span class="badge">Bull</span>'] if queue["library"] == "bull" else []
-    return " ".join(
-        [_title(queue, prefixed=prefixed), *library, *(_badge(text, marks[text], query) for text in shown)]
-    )
+    return " ".join([_title(queue, prefixed=prefixed), *library, *badges])
 
 
 def _unknown(queue: View, column: str) -> str:
@@ -158,9 +168,9 @@ def _unknown(queue: View, column: str) -> str:
     return f'<span class="dim" title="{escape(why)}">?</span>' if why else ""
 
 
-def _badge(text: str, why: str, query: PageQuery) -> str:
+def _badge(text: str, why: str, level: str, query: PageQuery) -> str:
     title = f' title="{escape(why)}"' if why else ""
-    return f'<span class="badge warning"{title}>{escape(query.translator.translate(text))}</span>'
+    return f'<span class="badge {level}"{title}>{escape(query.translator.translate(text))}</span>'
 
 
 def _title(queue: View, *, prefixed: bool) -> str:

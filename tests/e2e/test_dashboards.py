@@ -28,6 +28,10 @@ EMPTY = {
     },
     "oxherd-queues": {
         "Queues: oldest": "no job need wait at that moment",
+        "Schedulers: runs in": "the demo has no schedulers",
+        "Schedulers: ran ago": "the demo has no schedulers",
+        "Schedulers: due for": "the demo has no schedulers",
+        "Late, stopped or twice: measured": "the demo has no schedulers",
         "Budget of waits: {{prefix}}:{{queue}}": "the demo does not load the opt-in rules",
         "Budget of failures: {{prefix}}:{{queue}}": "the demo does not load the opt-in rules",
         "Budget of waits: share: {{prefix}}:{{queue}}": "the demo does not load the opt-in rules",

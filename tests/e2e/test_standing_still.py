@@ -18,7 +18,10 @@ pytestmark = pytest.mark.timeout(120)  # 20 s alone: commands as processes, and 
 
 TITLE = "Jobs wait and nothing takes them"
 SERIES = 'oxherd_issue{issue="queue_standing_still",severity="critical",source="bullmq"}'
-AFFECTED = SERIES.replace("issue{", "issue_affected{").replace("}", ',subject="mail"}')
+AFFECTED = (
+    'oxherd_issue_affected{issue="queue_standing_still",prefix="bull",queue="mail",severity="critical",'
+    'source="bullmq",subject="mail"}'
+)
 SETTINGS = {
     "redis": {},
     "host": {"enabled": False},
@@ -55,7 +58,15 @@ def test_all_say_the_same(tmp_path: Path) -> None:
             assert samples[AFFECTED] >= 3
             assert samples["oxherd_health_score"] == 65
             assert [name for name in samples if "oxherd_issue_affected{" in name] == [AFFECTED]
-            assert TITLE in exporter.client.get("/").text
+            page = exporter.client.get("/").text
+            assert TITLE in page
+            marked = {
+                name: 'class="number critical">0<' in row
+                for row in page.split("<tr>")
+                for name in ("mail", "nightly")
+                if f'class="name">{name}' in row
+            }
+            assert marked == {"mail": True, "nightly": False}, "the colour of a queue without workers"
             issues = exporter.ask("health_check")["issues"]
             assert [issue["name"] for issue in issues] == ["queue_standing_still"]
             assert [subject["subject"] for subject in issues[0]["affected"]] == ["mail"]

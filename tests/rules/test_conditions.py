@@ -107,7 +107,7 @@ def expected(health: Health) -> set[str]:
     """The alerts that this state is for, after their `for`."""
     alerts = {CONDITION_TABLE[issue.name].alert for issue in health.issues}
     failed = [issue for issue in health.issues if issue.name == "failed_jobs_high"]
-    if sum(value for issue in failed for _, value in issue.affected) <= THRESHOLDS.failed_jobs:
+    if sum(value for issue in failed for _, value, _ in issue.affected) <= THRESHOLDS.failed_jobs:
         alerts.discard("HighFailedJobs")  # the score has a lower threshold than the alert
     if health.score < THRESHOLDS.health_score:
         alerts.add("HealthScoreCritical")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deploy.rules import __main__ as rules
@@ -16,8 +21,11 @@ from deploy.rules.conditions import CONDITION_ALERTS, ConditionAlert, condition_
 from deploy.rules.rule import alert_rules, group, rules_yaml
 from deploy.rules.thresholds import AlertThresholds
 from exporter.condition_table import CONDITION_TABLE
+from exporter.conditions.finding import queue_subject
+from exporter.snapshot import QueueId
 from lab.prometheus import promtool
 from lab.scaled import duration_seconds
+from service.units import readable
 
 pytestmark = pytest.mark.timeout(180)  # the 30 days of extra.yml: 25 s on an idle machine
 
@@ -176,13 +184,17 @@ def changed_rules(home: Path, name: str, **changes: Any) -> Path:
 
 def test_per_queue_makes_an_alert_of_each_queue(tmp_path: Path) -> None:
     labels = 'job="oxherd", instance="e:9877", issue="queue_standing_still"'
+    affected = f'oxherd_issue_affected{{{labels}, queue="mail", subject='
     failed = 'bullmq_queue_failed_last_hour{job="oxherd", instance="e:9877", prefix="bull", queue='
     test = {
         "interval": "15s",
         "input_series": [
             {"series": f"oxherd_issue{{{labels}}}", "values": "1x60"},
-            {"series": f'oxherd_issue_affected{{{labels}, subject="mail"}}', "values": "5x60"},
-            {"series": f'oxherd_issue_affected{{{labels}, subject="shop:mail"}}', "values": "6x60"},
+            {"series": f'{affected}"mail"}}', "values": "5x60"},
+            {
+                "series": f'oxherd_issue_affected{{{labels}, subject="shop:mail", queue="mail"}}',
+                "values": "6x60",
+            },
             {"series": f'{failed}"many"}}', "values": "101x60"},
             {"series": f'{failed}"few"}}', "values": "99x60"},
         ],
@@ -211,6 +223,7 @@ def test_per_queue_makes_an_alert_of_each_queue(tmp_path: Path) -> None:
                             "cooldown": "30m",
                             "job": "oxherd",
                             "subject": "many",
+                            "queue": "many",
                         },
                         "exp_annotations": {
                             "summary": "Many jobs have failed.",
@@ -330,3 +343,70 @@ def test_the_page_lists_each_alert_with_its_times(rule: dict[str, Any]) -> None:
     labels = rule["labels"]
     kept = rule.get("keep_firing_for", "-")
     assert row.endswith(f"| {rule['for']} | {kept} | {labels['severity']} | {labels.get('cooldown', '-')} |")
+
+
+ODD = st.text(st.sampled_from("ab:\"' {}\\%$`&+?#/\u00e9\u961f\u0001"), min_size=1, max_size=8)
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(st.sets(st.tuples(st.sampled_from(("bull", "eu", "a:b")), ODD), min_size=4, max_size=8))
+@example({("bull", "a:b"), ("a", "b"), ("bull", "bull:x"), ("bull", '{"}}')})
+def test_a_link_finds_the_queue_whatever_its_name(tmp_path: Path, queues: set[tuple[str, str]]) -> None:
+    """Of a condition and of counted jobs; what the subject is called is for people only."""
+    of_issue = {"job": "oxherd", "instance": "e:9877", "issue": "queue_standing_still"}
+    series: list[dict[str, str]] = [{"series": selector("oxherd_issue", of_issue), "values": "1x60"}]
+    alerts: dict[str, list[dict[str, object]]] = {"QueueSystemDown": [], "HighFailedJobs": []}
+    for prefix, name in sorted(queues):
+        subject = queue_subject(QueueId(prefix, name))
+        of_queue = {"prefix": readable(prefix), "queue": readable(name)}
+        for metric, labels, value in (
+            ("oxherd_issue_affected", of_issue | of_queue | {"subject": subject}, 9),
+            ("bullmq_queue_failed_last_hour", {"job": "oxherd"} | of_queue, 101),
+        ):
+            series.append({"series": selector(metric, labels), "values": f"{value}x60"})
+        for alert, told in (("QueueSystemDown", f"{subject} (9s)"), ("HighFailedJobs", f"{subject} (101)")):
+            link = f"https://grafana.example/d/oxherd?var-queue={quote_plus(of_queue['queue'])}"
+            labels = LABELS[alert] | {"job": "oxherd", "subject": subject, "queue": of_queue["queue"]}
+            alerts[alert].append({"exp_labels": labels, "exp_annotations": annotations_of(alert, told, link)})
+    test = {
+        "interval": "15s",
+        "input_series": series,
+        "alert_rule_test": [
+            {"alertname": alert, "eval_time": "10m", "exp_alerts": expected}
+            for alert, expected in alerts.items()
+        ],
+    }
+    run_promtool(tmp_path, changed_rules(tmp_path, "oxherd.yml", per_queue=True), [test])
+
+
+LABELS = {
+    "QueueSystemDown": {"severity": "critical", "cooldown": "5m"},
+    "HighFailedJobs": {"severity": "medium", "cooldown": "30m"},
+}
+
+
+def annotations_of(alert: str, told: str, link: str) -> dict[str, str]:
+    if alert == "HighFailedJobs":
+        texts = (
+            "Many jobs have failed.",
+            f"101 jobs failed in the last hour, by queue: {told}. The threshold is 100.",
+        )
+    else:
+        texts = (
+            "Queues are not processed.",
+            f"Queues in which jobs could be taken and nothing takes them, and for how long: {told}.",
+        )
+    runbook = f"https://oxherd.example/docs/runbooks/{alert}.md"
+    return dict(
+        zip(("summary", "description", "runbook_url", "dashboard_url"), (*texts, runbook, link), strict=True)
+    )
+
+
+def selector(metric: str, labels: Mapping[str, str]) -> str:
+    """A series in PromQL's notation, in which a string is as in JSON."""
+    return f"{metric}{{{','.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}"

@@ -59,6 +59,24 @@ def doctor(environ: Mapping[str, str], *arguments: str, before: Sequence[str] = 
     return Found(done.returncode, tuple(data["findings"]), done.stdout)
 
 
+def look_and_mend(
+    own: Mapping[str, str], check: str, place: str = "shell", *, status: str = ""
+) -> tuple[Found, Found]:
+    """Look, paste the fix that is printed for a place, and look again: what was found, which must be of this
+    status, or of any that is bad, and what is found then, which must be good. Lines for the environment are
+    for the second look."""
+    found = doctor(own)
+    assert found.status(check) == status if status else check in found.bad, found.of(check)
+    lines = found.lines(check, place)
+    if place == "environment":
+        again = doctor(own, before=lines)
+    else:
+        paste(lines)
+        again = doctor(own)
+    assert again.status(check) == "good", again.of(check)
+    return found, again
+
+
 def paste(lines: Sequence[str]) -> str:
     """The output of the lines in a shell; they must succeed."""
     done = subprocess.run(

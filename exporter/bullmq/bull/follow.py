@@ -413,7 +413,7 @@ class BullFollower:
                 events[queue.id] = queue.jobs.events()
         self._published = _Published(events, unfollowed, self._answered_at)
         if self._history.due(monotonic()):
-            self._history.record(monotonic(), events)
+            self._history.record(monotonic(), events, unix=now())
 
     def _refused(self, queue: QueueId) -> str:
         refused: Mapping[QueueId | str, str] = self._subscription.refused if self._subscription else {}

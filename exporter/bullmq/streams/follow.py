@@ -103,7 +103,7 @@ class Follower:
         seconds = self._run_readers()
         self._limit_memory()
         if self._history.due(monotonic()):
-            self._history.record(monotonic(), self.events())
+            self._history.record(monotonic(), self.events(), unix=now())
         if self._checkpoint is not None:
             with self._lock:
                 self._checkpoint.save(self._streams)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import inf
 from typing import Final, NamedTuple
 
 from exporter.derived import average
@@ -58,12 +59,16 @@ class RateHistory:
         """Whether it is time for the next sample."""
         return self._recorded_at is None or at - self._recorded_at >= _WINDOW_STEP
 
-    def record(self, at: float, events: Mapping[QueueId, Events]) -> None:
-        """Take a sample at `at` (monotonic seconds). Queues that are not in `events` are forgotten."""
+    def record(self, at: float, events: Mapping[QueueId, Events], *, unix: float = inf) -> None:
+        """Take a sample at `at` (monotonic s), `unix` in unix s. Queues not in `events` are forgotten.
+
+        Counters that began within the hour have all that they count from it: a queue that is new to us may
+        have had failures before its first sample. Without `unix` they may be of any age.
+        """
         if not self.due(at):
             return
         self._recorded_at = at
-        self._queues = {queue: self._recorded(queue, at, latest) for queue, latest in events.items()}
+        self._queues = {queue: self._recorded(queue, at, latest, unix) for queue, latest in events.items()}
 
     def rates(self, at: float, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
         """The rates of the queues that have been known long enough."""
@@ -76,10 +81,12 @@ class RateHistory:
                     result[queue] = rates
         return result
 
-    def _recorded(self, queue: QueueId, at: float, events: Events) -> _History:
+    def _recorded(self, queue: QueueId, at: float, events: Events, unix: float) -> _History:
         history = self._queues.get(queue)
         if history is None or history.since != events.since:
             history = _History(events.since)
+            if 0 <= unix - events.since < HOUR:
+                history.hour.append(_Totals(at - (unix - events.since), 0, 0, 0, 0))
         history.window.append(_Sample(at, events.counters, _missing(events)))
         # One sample older than the window stays: a rate covers the whole window.
         while len(history.window) > 1 and history.window[1].at <= at - WINDOW:

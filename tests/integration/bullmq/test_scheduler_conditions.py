@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
-from exporter.snapshot import QueueId
+from exporter.health import RULES
+from exporter.snapshot import QueueId, Snapshot
 from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.redis import RedisServer
-from tests.support.bullmq import WatchOf
+from service.outcome import Ok
+from tests.support.bullmq import Watch, WatchOf
 from tests.support.schedulers import (
     HOUR_MS,
     KEYED,
     LIBRARIES,
     REPEATABLE,
+    SOON,
     Made,
     conditions,
     named,
@@ -123,6 +126,28 @@ def test_at_the_global_concurrency_a_run_waits_its_turn(
     made[1].set_global_concurrency(queue, 3)
     workers(queue)
     until(monitor, queue, set())
+
+
+def test_its_name_does_not_change_with_a_second_prefix(server: RedisServer, watch: WatchOf) -> None:
+    """An alert that named it by another name would end, and begin again; two exporters that do not know the
+    prefix yet, and already, would have it named twice."""
+    earlier, later = watch(server), watch(server)
+    with BullMQ(6, url=server.url) as library, BullMQ(6, url=server.url, prefix="second") as other:
+        library.upsert_scheduler("named", "report", every=1000)
+        until(earlier, "named", {"scheduler_late"})
+        before = subjects(earlier, "named")
+        other.add("named")
+        until(later, "named", {"scheduler_late"})
+        assert {each.prefix for each in later.discovery.known().queues} >= {"bull", "second"}
+        after = subjects(later, "named")
+    assert before == after == {"named: report"}
+
+
+def subjects(monitor: Watch, queue: str) -> set[str]:
+    """What the schedulers of a queue that are late are called in series."""
+    late = RULES["scheduler_late"](Snapshot(0.0, bullmq=Ok(monitor.collect())), SOON)
+    affected = late.affected if late else ()
+    return {each.subject for each in affected if each.queue and each.queue.name == queue}
 
 
 def remove_next_job(made: Made, queue: str, server: RedisServer) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from exporter.cli import main
 from exporter.commands.view_source import LocalSource
 from exporter.config.settings import ExporterSettings
 from exporter.configuration import read_exporter_settings
@@ -163,11 +165,23 @@ def test_the_whole_exporter_tells_of_one_that_is_late(server: RedisServer) -> No
             (queue,) = status["queues"]["queues"]
             (scheduler,) = queue["job_schedulers"]["schedulers"]
             assert scheduler["lateness"] > 1
-            assert "told: report" in httpx.get(url, headers={"accept": "text/html"}).text
+            assert scheduler["issue"] == "scheduler_late"
+            assert all("told: report: its run is" in shown for shown in shown_at(url))
+            library.pause("told")
+            wait_until(lambda: says(0.0), what="a paused queue has none that is late", seconds=15)
+            assert (get(scrape(url), "bullmq_scheduler_lateness_seconds", **labels) or 0) > 1
+            assert not any("its run is" in shown for shown in shown_at(url))
+            library.resume("told")
             library.start_worker("told")
             wait_until(lambda: says(0.0), what="it has caught up", seconds=15)
         finally:
             assert exporter.stop()
+
+
+def shown_at(url: str) -> tuple[str, str]:
+    """The page, and `monitor queues`."""
+    page = httpx.get(url, headers={"accept": "text/html"}).text
+    return page, CliRunner().invoke(main, ["queues", "--url", url], env={"LC_ALL": "C"}).stdout
 
 
 def test_a_command_without_an_exporter_reads_them_too(server: RedisServer) -> None:

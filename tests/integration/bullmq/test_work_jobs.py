@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +15,9 @@ from exporter.bullmq.streams import rates
 from exporter.conditions import hanging
 from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings
+from exporter.snapshot import QueueId
 from lab.bullmq import BullMQ, Version
+from lab.deadline import wait_until
 from lab.redis import RedisServer
 from tests.support.bullmq import WatchOf
 from tests.support.work import QUICK, SHORT_LOCK, Judge, said
@@ -116,7 +120,7 @@ def test_stalled_jobs_that_repeat(server: RedisServer, judge: Judging) -> None:
         workers.process.kill()
         library.start_worker("mail", behaviour={"ms": 5}, maxStalledCount=5, **SHORT_LOCK)
         issue = judging.wait_for_one("jobs_stalled")
-        assert issue.affected == (Affected("mail", 3.0),)
+        assert issue.affected == (Affected("mail", 3.0, QueueId("bull", "mail")),)
 
 
 def test_failures_begin_and_are_outweighed(server: RedisServer, judge: Judging) -> None:
@@ -154,3 +158,32 @@ def test_attempts_that_are_retried_for_ever(server: RedisServer, judge: Judging,
         assert library.counts("mail")["failed"] == 0
         library.start_worker("mail", concurrency=20)
         judging.wait_for()
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "removed"])
+def test_failures_of_a_queue_that_was_just_created(server: RedisServer, judge: Judging, keep: bool) -> None:  # noqa: FBT001
+    """They count although they were there before the exporter knew of the queue, kept or not, and the advice
+    leads to their reason."""
+    judging = judge(thresholds={"failed_jobs": 11, "without_workers_seconds": 60})
+    judging.begin()
+    with BullMQ(6, url=server.url) as library:
+        library.start_worker("mail", behaviour={"fail": True}, concurrency=10)
+        jobs = {} if keep else {"removeOnFail": True}
+        library.add_bulk("mail", 12, **jobs)  # type: ignore[arg-type]
+        wait_until(lambda: library_failed(server) == 12, what="12 jobs have failed", seconds=20)
+        issue = judging.wait_for_one("failed_jobs_high")
+    assert [(each.subject, each.value) for each in issue.affected] == [("mail", 12.0)]
+    assert ("removeOnFail" in said(issue)) is not keep
+    command = re.search(r"redis-cli [^;]*?(?=; its reason|\. To keep)", said(issue))
+    assert command is not None, said(issue)
+    pasted = command[0].replace("-h HOST -p PORT", f"-h {server.host} -p {server.port}")
+    shown = subprocess.run(["bash", "-c", pasted], capture_output=True, text=True, check=True).stdout
+    if keep:
+        (job,) = shown.split()
+        shown = server.cli("hget", f"bull:mail:{job}", "failedReason")
+    assert "asked to fail" in shown
+
+
+def library_failed(server: RedisServer) -> int:
+    """How many of BullMQ's events say that a job has failed."""
+    return server.cli("xrange", "bull:mail:events", "-", "+").split().count("failedReason")

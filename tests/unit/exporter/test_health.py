@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.bullmq.placement import SlotMap
 from exporter.condition_table import CONDITION_TABLE
+from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings, Penalties, Thresholds
 from exporter.health import RULES, Health, Issue, assess, of_issues, status_of
 from exporter.snapshot import (
@@ -192,7 +193,7 @@ def test_a_shard_without_queues_may_lose_what_it_has() -> None:
     state = RedisState(Topology("cluster", halves), memory)
     (issue,) = assess(part(redis=Ok(state))(BASE), DEFAULTS).issues
     owner = SlotMap(state.topology).owner(queue().id)
-    assert issue.affected == ((owner, 7201.0),)
+    assert issue.affected == (Affected(owner or "", 7201.0),)
 
 
 def test_penalties_and_thresholds_are_settings() -> None:

@@ -4,10 +4,13 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
+from exporter.config.settings import HealthSettings
+from exporter.health import assess
 from exporter.history import HISTORY_SECONDS, History, Point, point_of
 from exporter.page import status_page
 from exporter.page.frame import PageQuery, sign_in
@@ -19,7 +22,7 @@ from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
-from service.outcome import Ok
+from service.outcome import Failed, Ok
 from tests.support.assessments import NASTY, assessment, healthy_assessment, issue, queue
 
 VOID = {"meta", "br", "link", "input", "polyline", "circle"}
@@ -153,19 +156,23 @@ def queues(count: int, **more: Any) -> dict[str, Any]:
     return {"queues": rows, "unread": []}
 
 
+def table_of(state: dict[str, Any], query: PageQuery) -> str:
+    return queue_table({"queues": state, "health": {"issues": []}}, query)
+
+
 def shown(state: dict[str, Any], query: PageQuery = PageQuery()) -> list[str]:  # noqa: B008
-    return re.findall(r">(queue-\d{5})", queue_table(state, query))
+    return re.findall(r">(queue-\d{5})", table_of(state, query))
 
 
 def test_ten_thousand_queues_are_split_into_pages() -> None:
     state = queues(10_000)
-    first = queue_table(state, PageQuery())
+    first = table_of(state, PageQuery())
     assert len(first) < 60_000
     assert shown(state) == [f"queue-{number:05}" for number in range(9_999, 9_999 - ROWS, -1)]
     assert "1 - 50 of 10,000 queues" in first
     last = PageQuery(page=200)
     assert shown(state, last)[-1] == "queue-00000"
-    assert "Next" not in queue_table(state, last)
+    assert "Next" not in table_of(state, last)
     assert shown(state, PageQuery(page=99_999)) == shown(state, last), "beyond the end is the end"
 
 
@@ -175,32 +182,32 @@ def test_search_and_order() -> None:
         f"queue-0012{digit}" for digit in range(10)
     ]
     assert shown(state, PageQuery(search="bull:queue-00007")) == ["queue-00007"]
-    assert "No matching queue." in queue_table(state, PageQuery(search="none"))
-    assert "No queues found yet." in queue_table(queues(0), PageQuery())
+    assert "No matching queue." in table_of(state, PageQuery(search="none"))
+    assert "No queues found yet." in table_of(queues(0), PageQuery())
 
 
 def test_the_search_is_below_the_queues() -> None:
     state = queues(2)
     candidate = {"prefix": "app", "name": "<users>", "why": "its active is a set"}
     searched = {"prefixes": [], "keys": 1234, "ended_at": 5.0, "passed_over": [candidate], "refused": []}
-    table = queue_table({**state, "search": searched}, PageQuery())
+    table = table_of({**state, "search": searched}, PageQuery())
     assert "searched 1,234 keys under any prefix" in table
     assert "1 candidate is not a queue: app:&lt;users&gt; (its active is a set)" in table
-    empty = queue_table({**queues(0), "search": searched}, PageQuery())
+    empty = table_of({**queues(0), "search": searched}, PageQuery())
     assert "searched 1,234 keys under any prefix" in empty
 
 
 def test_workers_that_are_not_known_are_a_question_mark_with_its_reason() -> None:
     state = queues(1)
     state["queues"][0] |= {"workers": None, "workers_unknown": "no <name>"}
-    assert '<span class="dim" title="no &lt;name&gt;">?</span>' in queue_table(state, PageQuery())
+    assert '<span class="dim" title="no &lt;name&gt;">?</span>' in table_of(state, PageQuery())
 
 
 def test_unknown_values_come_last_and_are_not_zero() -> None:
     state = queues(3)
     for row, workers in zip(state["queues"], (2, None, 0), strict=True):
         row["workers"] = workers
-    table = queue_table(state, PageQuery(sort="workers"))
+    table = table_of(state, PageQuery(sort="workers"))
     assert shown(state, PageQuery(sort="workers")) == ["queue-00000", "queue-00002", "queue-00001"]
     assert table.count('<td class="number">0</td>') >= 1
 
@@ -208,14 +215,14 @@ def test_unknown_values_come_last_and_are_not_zero() -> None:
 def test_queues_that_cannot_be_read_are_first() -> None:
     state = queues(100)
     state["unread"] = [{"prefix": "bull", "name": "lost", "why": "no answer"}]
-    assert "no answer" in queue_table(state, PageQuery())
-    assert "cannot be read" in queue_table(state, PageQuery())
+    assert "no answer" in table_of(state, PageQuery())
+    assert "cannot be read" in table_of(state, PageQuery())
 
 
 @given(st.text(max_size=30), st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_any_query_is_a_page_query(search: str, page: str, sort: str, language: str) -> None:
     query = page_query_of({"q": search, "page": page, "sort": sort, "lang": language}, None)
-    Reader(queue_table(queues(3), query))
+    Reader(table_of(queues(3), query))
     assert query.page >= 0
     assert PageQuery(
         **{field: getattr(query, field) for field in ("search", "page", "sort", "translator")}
@@ -254,6 +261,49 @@ def test_the_history_is_one_hour_and_bounded() -> None:
     assert history.points(base.at + HISTORY_SECONDS + 1) == ()
 
 
+def of_workers(at: float, *workers: int | None, unread: bool = False) -> Assessment:
+    queues = tuple(queue(f"q{place}", workers=number) for place, number in enumerate(workers))
+    lost = {QueueId("bull", "lost"): Failed("refused", "NOPERM no")} if unread else {}
+    snapshot = Snapshot(at, bullmq=Ok(BullMQState(queues, lost)))
+    return Assessment(snapshot, healthy_assessment().health)
+
+
+def test_the_last_value_of_a_plot_is_that_of_the_tables() -> None:
+    """The workers are counted moments after the start: not "no data" for as long as no point is kept."""
+    history = History()
+    history.add(of_workers(1000.0, None))
+    history.add(of_workers(1003.0, 2))
+    assert "Workers: 2," in plots(history.points(1003.0), 1003.0, ENGLISH)
+    history.add(of_workers(1004.0, 3))
+    assert [point.workers for point in history.points(1004.0)] == [None, 3.0], "at most one more"
+    history.add(of_workers(1011.0, 4))
+    assert [point.workers for point in history.points(1011.0)] == [None, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("workers", "unread", "told"),
+    [
+        ((3, 4), False, "Workers: 7,"),
+        ((3, None), False, "Workers: at least 3"),
+        ((3, 4), True, "Workers: at least 7"),
+        ((None, None), False, "Workers: no data"),
+        ((0, None), False, "Workers: at least 0"),
+        ((), False, "Workers: 0"),
+    ],
+)
+def test_workers_that_are_known_in_part(
+    workers: tuple[int | None, ...],
+    unread: bool,  # noqa: FBT001
+    told: str,
+) -> None:
+    history = History()
+    history.add(of_workers(1000.0, *workers, unread=unread))
+    drawn = plots(history.points(1000.0), 1000.0, ENGLISH)
+    assert f'aria-label="{told}' in drawn
+    figure = drawn.split("<figure>")[5]
+    assert ("<circle" in figure) is (not unread and None not in workers), "no line of a partial sum"
+
+
 # --- languages and the form ------------------------------------------------------------------------------
 
 
@@ -276,16 +326,16 @@ def test_the_sign_in_form_shows_no_monitored_data() -> None:
 
 def test_a_queue_of_bull_is_marked() -> None:
     view = status_view(assessment(queues=(queue("jobs", library="bull"), queue("mail"))), ABOUT)
-    rows = queue_table(view["queues"], PageQuery(translator=ENGLISH)).split("<tr>")
+    rows = table_of(view["queues"], PageQuery(translator=ENGLISH)).split("<tr>")
     assert [("jobs" in row, "mail" in row) for row in rows if ">Bull<" in row] == [(True, False)]
 
 
 def test_queues_have_their_prefix_where_there_are_several() -> None:
     one = status_view(assessment(queues=(queue("jobs"), queue("mail"))), ABOUT)["queues"]
-    assert "bull:" not in Reader(queue_table(one | {"unread": []}, PageQuery())).text
+    assert "bull:" not in Reader(table_of(one | {"unread": []}, PageQuery())).text
     other = queue("mail")._replace(id=QueueId("app", "mail"))
     several = status_view(assessment(queues=(queue("mail"), other)), ABOUT)["queues"]
-    text = Reader(queue_table(several, PageQuery())).text
+    text = Reader(table_of(several, PageQuery())).text
     assert "bull:mail" in text
     assert "app:mail" in text
 
@@ -303,6 +353,7 @@ def test_columns_that_no_node_fills_are_left_out() -> None:
 def test_schedulers_that_are_late_are_below_the_queues() -> None:
     late = Scheduler("<b>", "report", True, 3600.0, None, 3600.0, None, None, None, None, 2, "pending")
     state = BullMQState((queue(),), schedulers={QueueId("bull", "mail"): QueueSchedulers((late,), 7300.0)})
-    view = status_view(Assessment(Snapshot(7300.0, bullmq=Ok(state)), assessment().health), ABOUT)
-    page = queue_table(view["queues"], PageQuery(translator=ENGLISH))
+    snapshot = Snapshot(7300.0, bullmq=Ok(state))
+    view = status_view(Assessment(snapshot, assess(snapshot, HealthSettings())), ABOUT)
+    page = queue_table(view, PageQuery(translator=ENGLISH))
     assert '<p class="warning">mail: &lt;b&gt;: its run is 1 h 1 min late.</p>' in page

@@ -153,6 +153,7 @@ def test_the_schedulers_of_a_queue() -> None:
         "next_run": 90.0,
         "last_run": 30.0,
         "lateness": 10.0,
+        "issue": None,
         "job": "pending",
         "iterations": 2,
         "limit": None,

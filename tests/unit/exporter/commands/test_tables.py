@@ -8,6 +8,8 @@ from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
 from exporter.commands import tables
+from exporter.config.settings import HealthSettings
+from exporter.health import assess
 from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, Rates, Scheduler, Search, Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok, value_or_none
@@ -211,11 +213,11 @@ def test_a_name_of_4_kb() -> None:
 
 
 def late_schedulers(*late: Scheduler) -> RenderableType:
-    schedulers = QueueSchedulers(late, 7300.0)
+    missing = tuple(each for each in late if each.job == "gone")
+    schedulers = QueueSchedulers(late, 7300.0, missing=missing)
     state = BullMQState((queue(),), schedulers={QueueId("bull", "mail"): schedulers})
-    return tables.queues_table(
-        status_view(Assessment(Snapshot(7300.0, bullmq=Ok(state)), assessment().health), ABOUT)
-    )
+    snapshot = Snapshot(7300.0, bullmq=Ok(state))
+    return tables.queues_table(status_view(Assessment(snapshot, assess(snapshot, HealthSettings())), ABOUT))
 
 
 HOURLY = Scheduler("hourly", "report", True, 3600.0, 100.0, 3600.0, None, None, None, None, 2, "pending")
@@ -225,9 +227,9 @@ def test_schedulers_that_are_late_are_named() -> None:
     output = text(
         late_schedulers(
             HOURLY,
-            HOURLY._replace(id="soon", next_run=7295.0),
-            HOURLY._replace(id="lost", job="gone", last_run=None),
-            HOURLY._replace(id="ended", job="over"),
+            HOURLY._replace(id="soon", next_run=7240.0),
+            HOURLY._replace(id="lost", job="gone", last_run=None, missing_since=7200.0),
+            HOURLY._replace(id="finished", job="over"),
             HOURLY._replace(id="x\x1b[31m", next_run=7200.0, last_run=None),
         )
     )
@@ -235,7 +237,7 @@ def test_schedulers_that_are_late_are_named() -> None:
     assert "mail: lost: its next job is missing, it will not run again." in output
     assert "mail: x\\x1b[31m: its run is 1 min 40 s late." in output
     assert "soon" not in output
-    assert "ended" not in output
+    assert "finished" not in output
 
 
 def test_many_late_schedulers_are_counted() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.conditions.finding import Finding
+from exporter.conditions.finding import Affected, Finding
 from exporter.config.settings import HealthSettings
 from exporter.derived import silent_at
 from exporter.health import RULES
@@ -67,7 +67,7 @@ def found(
 def late(*schedulers: Scheduler, queue: QueueState = QUEUE, **state: Any) -> dict[str, float]:
     """For how many seconds each is late."""
     finding = found("scheduler_late", *schedulers, queue=queue, **state)
-    return dict(finding.affected) if finding else {}
+    return {each.subject: each.value for each in finding.affected} if finding else {}
 
 
 def advice(finding: Finding | None) -> str:
@@ -251,7 +251,7 @@ def test_what_to_do_about_a_silent_one() -> None:
 )
 def test_a_missing_job(scheduler: Scheduler, expected: dict[str, float]) -> None:
     finding = found("scheduler_without_next", scheduler)
-    assert dict(finding.affected if finding else ()) == expected
+    assert {each.subject: each.value for each in (finding.affected if finding else ())} == expected
 
 
 def test_a_missing_job_is_missing_in_a_paused_queue_too() -> None:
@@ -287,7 +287,7 @@ def test_duplicates() -> None:
         duplicates=(("nightly", "nightly2"), ("report", "is-gone")),
     )
     assert finding is not None
-    assert finding.affected == (("mail: nightly", 2.0),)
+    assert finding.affected == (Affected("mail: nightly", 2.0, MAIL),)
     assert ENGLISH.render(finding.measured) == (
         "mail: the job report by nightly (0 3 * * *); nightly2 (0 3 * * * Asia/Jakarta)"
     )

@@ -67,6 +67,10 @@ def text(finding: Finding, language: str = "en") -> str:
     return " | ".join(translator.render(part) for part in parts)
 
 
+def affected(queue: str, value: float) -> Affected:
+    return Affected(queue, value, QueueId("bull", queue))
+
+
 def only(state: BullMQState, settings: Mapping[str, object] | None = None) -> Finding:
     (finding,) = found(state, settings).values()
     return finding
@@ -83,7 +87,7 @@ def test_the_worst_is_first_and_has_the_advice() -> None:
     sms = QueueId("bull", "sms")
     both = {MAIL: Work(standing=100, without_workers=100), sms: Work(standing=700)}
     finding = only(state_of(queue(), queue("sms", workers=2, waiting=7), work=both))
-    assert finding.affected == (Affected("sms", 700), Affected("mail", 100))
+    assert finding.affected == (affected("sms", 700), affected("mail", 100))
     assert text(finding) == (
         "Jobs wait and nothing takes them | sms: 7 jobs, none started for 11 min 40 s; mail: 1 job, no "
         "worker, none started for 1 min 40 s | at most 1 min without a worker, 10 min without a start, 1 h "
@@ -208,16 +212,16 @@ def test_all_queues_together_are_named_beside_the_worst() -> None:
     sms = QueueId("bull", "sms")
     finding = only(state_of(rates={MAIL: hour(60, 40), sms: hour(90, 30)}))
     assert "mail: 40 % of 100 jobs of the last hour; all queues: 31.8 % of 220 jobs" in text(finding)
-    assert finding.affected == (Affected("mail", 0.4),)
+    assert finding.affected == (affected("mail", 0.4),)
 
 
 def test_a_wait_counts_only_where_a_limit_is_set() -> None:
     waits = state_of(queue(oldest_waiting=100.0), queue("sms", oldest_waiting=200.0))
     assert found(waits) == {}
     of_mail = {"queues": [{"match": "ma*", "wait_seconds": 60}]}
-    assert only(waits, of_mail).affected == (Affected("mail", 100.0),)
+    assert only(waits, of_mail).affected == (affected("mail", 100.0),)
     of_all = {"thresholds": {"wait_seconds": 150}, "queues": [{"match": "ma*", "wait_seconds": 60}]}
-    assert only(waits, of_all).affected == (Affected("sms", 200.0), Affected("mail", 100.0))
+    assert only(waits, of_all).affected == (affected("sms", 200.0), affected("mail", 100.0))
     assert "at most 2 min 30 s" in text(only(waits, of_all))
     paused = state_of(queue(oldest_waiting=100.0, paused=True))
     assert found(paused, of_mail) == {}

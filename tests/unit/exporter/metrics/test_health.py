@@ -10,7 +10,7 @@ from exporter.condition_table import CONDITION_TABLE
 from exporter.conditions.finding import Affected
 from exporter.health import Issue, Status, of_issues
 from exporter.metrics.health import FAMILIES
-from exporter.snapshot import BullMQState, ProcessState, Snapshot
+from exporter.snapshot import BullMQState, ProcessState, QueueId, Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok
 from tests.support.assessments import host_state, redis_state
@@ -87,5 +87,12 @@ def test_the_worst_ten_have_series_and_all_are_counted() -> None:
     labels = ("failed_jobs_high", "bullmq", "medium")
     assert samples["oxherd_issue_subjects"] == {labels: 12}
     assert samples["oxherd_issue_affected"] == {
-        (*labels, f"queue-{number}"): 20 - number for number in range(10)
+        (*labels, f"queue-{number}", "", ""): 20 - number for number in range(10)
     }
+
+
+def test_what_belongs_to_a_queue_has_its_prefix_and_name() -> None:
+    affected = [Affected("eu:a:b: nightly", 9.0, QueueId("eu", "a:b"))]
+    samples = series(issue("scheduler_late", 15, "bullmq", affected))
+    labels = ("scheduler_late", "bullmq", "high", "eu:a:b: nightly", "eu", "a:b")
+    assert samples["oxherd_issue_affected"] == {labels: 9}

@@ -33,6 +33,30 @@ def events(
     )
 
 
+def test_what_a_new_queue_counted_before_its_first_sample_is_of_this_hour() -> None:
+    history = RateHistory()
+    first = events(completed=3, failed=60, lost=2, since=1000.0)
+    history.record(50, {MAIL: first}, unix=1015.0)
+    current = rates(history, 65, first)
+    assert current is not None
+    assert (current.failed_last_hour, current.lost_last_hour, current.completed_last_hour) == (60, 2, 3)
+    for at in range(100, 4000, 100):
+        history.record(at, {MAIL: first}, unix=965.0 + at)
+    current = rates(history, 4000, first)
+    assert current is not None
+    assert current.failed_last_hour == 0
+
+
+@pytest.mark.parametrize("unix", [1000.0 + 3600, 999.0])
+def test_counters_that_began_earlier_are_not_of_this_hour(unix: float) -> None:
+    history = RateHistory()
+    first = events(failed=60, since=1000.0)
+    history.record(50, {MAIL: first}, unix=unix)
+    current = rates(history, 65, first)
+    assert current is not None
+    assert current.failed_last_hour == 0
+
+
 def rates(history: RateHistory, at: float, now: Events) -> Rates | None:
     return history.rates(at, {MAIL: now}).get(MAIL)
 

@@ -1,0 +1,192 @@
+"""Page and commands mark what health judges, and nothing else."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from exporter.assessment import Assessment
+from exporter.commands import tables
+from exporter.config.settings import HealthSettings
+from exporter.health import assess
+from exporter.page import status_page
+from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, QueueState, Scheduler, Snapshot
+from exporter.summaries import cell_level, endpoint_state, node_state, queue_conditions, scheduler_lines
+from exporter.views import About, View, status_view
+from service.catalogs import ENGLISH
+from service.outcome import Ok
+from tests.support.health_cases import BASE, CASES, DEFAULTS
+from tests.support.work_cases import MAIL, WORK_CASES, queue, state_of
+
+NOW = 10_000.0
+IDLE = queue(waiting=0, workers=1)
+HOURLY = Scheduler(
+    id="hourly",
+    name="report",
+    chosen_id=True,
+    next_run=NOW - 90,
+    last_run=NOW - 3690,
+    every=3600.0,
+    pattern=None,
+    timezone=None,
+    ends_at=None,
+    limit=None,
+    iterations=2,
+    job="pending",
+)
+
+
+def view_of(snapshot: Snapshot, settings: HealthSettings = DEFAULTS) -> View:
+    health = assess(snapshot, settings)
+    return status_view(Assessment(snapshot, health), About("1", monitoring=True, uptime=1.0))
+
+
+def view(state: BullMQState, settings: HealthSettings = DEFAULTS) -> View:
+    return view_of(replace(BASE, bullmq=Ok(state)), settings)
+
+
+def scheduled(
+    *schedulers: Scheduler, of: QueueState = IDLE, settings: HealthSettings = DEFAULTS, **fields: float
+) -> View:
+    listed = tuple(sorted(schedulers, key=lambda each: each.next_run))
+    missing = tuple(each for each in schedulers if each.job == "gone")
+    read = QueueSchedulers(listed, NOW, missing=missing)._replace(**fields)  # type: ignore[arg-type]
+    return view(state_of(of, schedulers={of.id: read}), settings)
+
+
+def lines(shown: View) -> list[str]:
+    return scheduler_lines(shown, ENGLISH)
+
+
+def coloured(shown: View) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=220, force_terminal=True, markup=False, highlight=False).print(
+        tables.queues_table(shown)
+    )
+    return stream.getvalue()
+
+
+def test_a_scheduler_that_is_late() -> None:
+    shown = scheduled(HOURLY, HOURLY._replace(id="next", next_run=NOW + 30))
+    assert lines(shown) == ["mail: hourly: its run is 1 min 30 s late. It last ran 1 h 1 min ago."]
+    assert "its run is 1 min 30 s late" in status_page(shown)
+    assert "its run is 1 min 30 s late" in coloured(shown)
+    (mail,) = shown["queues"]["queues"]
+    issues = {each["id"]: each["issue"] for each in mail["job_schedulers"]["schedulers"]}
+    assert issues == {"hourly": "scheduler_late", "next": None}
+
+
+@pytest.mark.parametrize(
+    ("of", "settings", "fields"),
+    [
+        (IDLE._replace(paused=True), DEFAULTS, {}),
+        (IDLE, DEFAULTS, {"held_at": NOW - 59}),
+        (IDLE, DEFAULTS, {"limited_at": NOW - 1}),
+        (IDLE, HealthSettings.model_validate({"queues": [{"match": "ma*", "excluded": True}]}), {}),
+        (IDLE, HealthSettings.model_validate({"thresholds": {"scheduler_late_seconds": 90}}), {}),
+    ],
+    ids=["paused", "just resumed", "at a limit", "excluded", "a longer limit"],
+)
+def test_a_scheduler_that_health_does_not_call_late(
+    of: QueueState, settings: HealthSettings, fields: dict[str, float]
+) -> None:
+    shown = scheduled(HOURLY, of=of, settings=settings, **fields)
+    assert lines(shown) == []
+    assert "late" not in status_page(shown) + coloured(shown)
+    ((scheduler,),) = [each["job_schedulers"]["schedulers"] for each in shown["queues"]["queues"]]
+    assert (scheduler["lateness"], scheduler["issue"]) == (90.0, None)
+
+
+def test_one_whose_next_run_was_moved_ahead_is_late() -> None:
+    quiet = HOURLY._replace(every=60.0, next_run=NOW + 9e5, quiet_since=NOW - 600)
+    assert lines(scheduled(quiet, silent_at=NOW - 480)) == ["mail: hourly: its run is 9 min late."]
+
+
+def test_one_without_a_next_job_is_told_once_health_says_so() -> None:
+    gone = HOURLY._replace(job="gone", missing_since=NOW - 30)
+    assert lines(scheduled(gone)) == []
+    (line,) = lines(scheduled(gone._replace(missing_since=NOW - 31)))
+    assert line.startswith("mail: hourly: its next job is missing, it will not run again.")
+
+
+def test_what_is_judged_is_in_the_view_of_thousands() -> None:
+    later = [HOURLY._replace(id=str(at), next_run=NOW - 50 + at) for at in range(300)]
+    moved = HOURLY._replace(id="moved", every=60.0, next_run=NOW + 9e5, quiet_since=NOW - 600)
+    (mail,) = scheduled(*later, moved, silent_at=NOW - 480)["queues"]["queues"]
+    assert mail["job_schedulers"]["schedulers"][0]["id"] == "moved"
+
+
+def test_queues_of_two_prefixes_are_told_apart() -> None:
+    other = IDLE._replace(id=QueueId("eu", "mail"))
+    read = QueueSchedulers((HOURLY,), NOW)
+    shown = view(state_of(IDLE, other, schedulers={other.id: read}))
+    assert lines(shown)[0].startswith("eu:mail: hourly: ")
+    marked = {
+        (each["prefix"], scheduler["issue"])
+        for each in shown["queues"]["queues"]
+        for scheduler in (each["job_schedulers"] or {"schedulers": [{"issue": None}]})["schedulers"]
+    }
+    assert marked == {("bull", None), ("eu", "scheduler_late")}
+
+
+COLUMNS = {
+    "workers": {"queue_standing_still", "queue_without_workers"},
+    "failed": {"failed_jobs_high", "failures_rising"},
+    "delayed": {"delayed_overdue"},
+    "oldest": {"queue_wait_high"},
+    "longest": {"active_too_long"},
+    "paused": {"paused_long"},
+}
+
+
+@pytest.mark.parametrize("title", WORK_CASES)
+def test_a_figure_is_marked_while_its_condition_is_there(title: str) -> None:
+    state, names = WORK_CASES[title]
+    conditions = queue_conditions(view(state)["health"]).get(MAIL, {})
+    marked = {column for column in COLUMNS if cell_level(conditions, column)}
+    assert marked == {column for column, of_column in COLUMNS.items() if names & of_column}
+
+
+def test_colours_follow_the_severity() -> None:
+    standing = {"queue_standing_still": "critical", "delayed_overdue": "high"}
+    assert [cell_level(standing, column) for column in ("workers", "delayed", "failed", "active")] == [
+        *("critical", "warning", "", "")
+    ]
+
+
+def test_jobs_that_wait_for_a_moment_and_kept_failures_have_no_colour() -> None:
+    shown = view(state_of(queue(failed=3), queue("nightly", paused=True)))
+    row = next(line for line in coloured(shown).splitlines() if "nightly" in line)
+    assert "\x1b[33m" not in row
+    assert "\x1b[31m" not in coloured(shown)
+    page = status_page(shown)
+    assert '<span class="badge dim">paused</span>' in page
+    assert 'class="number warning"' not in page
+
+
+def test_a_queue_that_stands_still_is_marked() -> None:
+    state, _ = WORK_CASES["no worker for 60 s"]
+    assert 'class="number critical">0<' in status_page(view(state))
+    assert "\x1b[31m" in next(line for line in coloured(view(state)).splitlines() if "mail" in line)
+
+
+JUDGED = {"redis_unreachable", "cluster_node_unhealthy", "replication_broken", "probe_failing"}
+
+
+@pytest.mark.parametrize("title", [title for title, *_ in CASES])
+def test_nodes_and_endpoints_are_shown_as_health_judges_them(title: str) -> None:
+    change = {title: change for title, change, _ in CASES}[title]
+    shown = view_of(change(BASE))
+    affected = {
+        each["subject"]
+        for issue in shown["health"]["issues"]
+        if issue["name"] in JUDGED
+        for each in issue["affected"]
+    }
+    nodes = (shown["redis"] or {"nodes": ()})["nodes"]
+    not_up = {node["address"] for node in nodes if node_state(node) != "up"}
+    failing = {probe["name"] for probe in shown["probes"] or () if endpoint_state(probe) == "failing"}
+    assert not_up | failing == affected & ({node["address"] for node in nodes} | failing)
