@@ -38,7 +38,7 @@ def published(server: RedisServer, no_worker_seconds: float) -> list[float | Non
     exporter = Exporter(settings)
     exporter.start()
     try:
-        values = []
+        values: list[float | None] = []
         until = time.monotonic() + 40
         while not values or (values[-1] != 1 and time.monotonic() < until):
             values.append(standing_series(f"http://{exporter.address}"))
