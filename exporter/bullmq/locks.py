@@ -54,16 +54,18 @@ class ActiveLocks:
         self._deployment = deployment
         self._pool = pool
         self._looked_at: float | None = None
+        self._known = 0  # queues at the last look
         self._gone: Mapping[QueueId, Mapping[bytes, float]] = {}
         self._further: Mapping[QueueId, _Further] = {}
 
     def look(
-        self, queues: Iterable[QueueState], slot_map: SlotMap, deadline: Deadline, at: float
+        self, queues: Sequence[QueueState], slot_map: SlotMap, deadline: Deadline, at: float
     ) -> dict[QueueId, Unlocked]:
-        """The queues with active jobs whose lock is gone, as of the last look; `at` in monotonic seconds."""
-        if self._looked_at is None or at - self._looked_at >= LOOK_SECONDS:
+        """The queues with active jobs whose lock is gone, as of the last look; `at` in monotonic seconds.
+        Queues that come are looked at at once: else a start would take hung workers for busy ones."""
+        if self._looked_at is None or len(queues) > self._known or at - self._looked_at >= LOOK_SECONDS:
             old = [queue for queue in queues if _may_lack_a_lock(queue)]
-            self._looked_at = at
+            self._looked_at, self._known = at, len(queues)
             if old or self._gone:
                 old.sort(key=lambda queue: -(queue.longest_active or LOCK_SECONDS))
                 looked_at = old[:MOST_QUEUES]

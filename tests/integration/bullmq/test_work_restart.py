@@ -7,7 +7,6 @@ import time
 import httpx
 import pytest
 
-from exporter.bullmq import locks
 from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
 from lab.bullmq import BullMQ
@@ -57,10 +56,7 @@ def make_older(server: RedisServer, queue: str, job_list: str, field: str) -> No
 
 
 @pytest.mark.timeout(120)
-def test_a_restart_is_no_end_of_workers_that_hang(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks, "LOOK_SECONDS", 0.5)
+def test_a_restart_is_no_end_of_workers_that_hang(server: RedisServer) -> None:
     server.cli("flushall")
     with BullMQ(6, url=server.url) as producer, BullMQ(6, url=server.url) as workers:
         workers.start_worker("mail", concurrency=12, behaviour={"hold": True}, **SHORT_LOCK)
