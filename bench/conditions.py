@@ -27,7 +27,8 @@ from exporter.health import RULES, assess
 from exporter.metrics.render import Renderer
 from exporter.redis.deployment import Deployment
 from exporter.run import tune_garbage_collection
-from exporter.snapshot import BullMQState, Snapshot
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.whole import Snapshot
 from lab.redis import start_redis
 from service.clock import Deadline
 from service.outcome import Ok

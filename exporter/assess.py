@@ -12,7 +12,7 @@ from exporter.config.settings import ExporterSettings
 from exporter.derived import totals
 from exporter.health import Health, Issue, assess
 from exporter.history import History
-from exporter.snapshot import Snapshot
+from exporter.snapshot.whole import Snapshot
 from exporter.switch import Switch
 from service.catalogs import ENGLISH
 from service.clock import Deadline

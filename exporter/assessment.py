@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exporter.health import Health
-from exporter.snapshot import BullMQState, RedisState, Snapshot
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.redis import RedisState
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Outcome
 
 

@@ -22,7 +22,8 @@ from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.redis.watch import FailoverWatcher
-from exporter.snapshot import BullMQState, Snapshot
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.whole import Snapshot
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 

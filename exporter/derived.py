@@ -6,17 +6,12 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final, NamedTuple
 
-from exporter.snapshot import (
-    Histogram,
-    HostRates,
-    JobCounts,
-    NodeReading,
-    ProbeState,
-    QueueState,
-    Rates,
-    RedisState,
-    Scheduler,
-)
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.host import HostRates
+from exporter.snapshot.probes import ProbeState
+from exporter.snapshot.queues import JobCounts, QueueState, Rates
+from exporter.snapshot.redis import NodeReading, RedisState
+from exporter.snapshot.schedulers import Scheduler
 from service.load_factor import load_factor
 
 _SILENT_INTERVALS: Final = 2.0

@@ -10,7 +10,8 @@ from exporter.condition_table import CONDITION_TABLE, Severity
 from exporter.conditions import host, jobs, queues, redis, redis_clients, redis_data, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Access, Snapshot
+from exporter.snapshot.redis import Access
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from exporter.conditions.schedulers import scheduler_subject
 from exporter.derived import totals
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from exporter.views import SCHEDULER_CONDITIONS, View, job_counts
 from service.i18n import Translator
 from service.units import count, duration, percent, printable, size

@@ -24,26 +24,12 @@ from exporter.derived import (
     worker_utilization,
 )
 from exporter.health import Health, Issue
-from exporter.snapshot import (
-    BullMQState,
-    HostRates,
-    HostState,
-    Info,
-    JobCounts,
-    NodeReading,
-    ProbeState,
-    ProcessState,
-    QueueId,
-    QueueSchedulers,
-    QueueState,
-    Rates,
-    RedisState,
-    Scheduler,
-    Search,
-    SentinelMaster,
-    Snapshot,
-    TopologyNode,
-)
+from exporter.snapshot.host import HostRates, HostState, ProcessState
+from exporter.snapshot.probes import ProbeState
+from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Rates, Search
+from exporter.snapshot.redis import Info, NodeReading, RedisState, SentinelMaster, TopologyNode
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from service.catalogs import ENGLISH
 from service.i18n import Message, Translator, message_from_json
 from service.outcome import Failed, Ok, Outcome, value_or_none

@@ -13,7 +13,7 @@ from pathlib import Path
 from exporter import cli
 from exporter.host import collect
 from exporter.host.collect import collect_host
-from exporter.snapshot import HostState
+from exporter.snapshot.host import HostState
 from service.clock import Deadline
 
 _FILE = Path(sys.argv[sys.argv.index("--config") + 1]).parent / "host.json"

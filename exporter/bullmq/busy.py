@@ -18,7 +18,7 @@ from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, pack_request
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.clock import Deadline
 from service.outcome import Failed, UnreadableError
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from exporter.snapshot import Library
+from exporter.snapshot.queues import Library
 
 KEY_TYPES: Final[Mapping[str, str]] = {
     "meta": "hash",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.bullmq.keys import is_python_name, worker_queues
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 LIST_BYTES: Final = 7 << 20
 """The maximum size of a CLIENT LIST that we ask for: Redis holds all of it for us until we have read it."""

@@ -31,7 +31,8 @@ from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.snapshot import BullMQState, Events, Library, QueueId, QueueState, Topology
+from exporter.snapshot.queues import BullMQState, Events, Library, QueueId, QueueState
+from exporter.snapshot.redis import Topology
 from service.clock import Deadline, monotonic
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.derived import waiting_jobs
-from exporter.snapshot import QueueId, QueueState
+from exporter.snapshot.queues import QueueId, QueueState
 
 MEASURED_SECONDS: Final = 3600.0
 """Seconds that a measurement counts."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from exporter.bullmq.keys import DELAYED_FACTOR, base
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
-from exporter.snapshot import JobCounts, Library, QueueId
+from exporter.snapshot.queues import JobCounts, Library, QueueId
 
 REPLIES: Final = 17
 """Number of replies to the commands of a queue."""

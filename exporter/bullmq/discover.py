@@ -30,7 +30,7 @@ from exporter.bullmq.search.verify import Verifier, marked_by_bullmq, marks_comm
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply, ReplyError, pack_request
-from exporter.snapshot import Library, OwnCounts, QueueId, Search
+from exporter.snapshot.queues import Library, OwnCounts, QueueId, Search
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 

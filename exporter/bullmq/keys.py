@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-from exporter.snapshot import CLUSTER_SLOTS, QueueId
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.redis import CLUSTER_SLOTS
 
 DEFAULT_PREFIX: Final = "bull"
 OWN_COUNT_COMMANDS: Final = (

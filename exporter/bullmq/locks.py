@@ -19,7 +19,7 @@ from exporter.bullmq.search.ask import ask_owners
 from exporter.bullmq.work import ENOUGH_LOST
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply
-from exporter.snapshot import QueueId, QueueState, Unlocked
+from exporter.snapshot.queues import QueueId, QueueState, Unlocked
 from service.clock import Deadline
 from service.outcome import Failed
 

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 from exporter.bullmq.keys import base, is_tagged, slot_of
-from exporter.snapshot import QueueId, Topology
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.redis import Topology
 
 
 class SlotMap:

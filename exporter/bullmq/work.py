@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.bullmq.counts import Counts
-from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Work
+from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState, Work
 
 _UNKNOWN_SECONDS: Final = 60.0  # so long, what was known of the workers counts while it cannot be read
 ENOUGH_LOST: Final = 2_000

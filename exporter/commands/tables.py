@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exporter.derived import waiting_jobs
-from exporter.snapshot import Rates
+from exporter.snapshot.queues import Rates
 from exporter.summaries import (
     COLUMN_CONDITIONS,
     ENDPOINT_STATES,

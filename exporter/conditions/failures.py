@@ -6,7 +6,8 @@ from shlex import quote
 
 from exporter.bullmq.keys import base
 from exporter.conditions.finding import any_redis_cli, queue_label
-from exporter.snapshot import BullMQState, QueueId, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.units import readable
 

@@ -10,7 +10,9 @@ from typing import Final, NamedTuple, TypeAlias
 from exporter.address import is_socket
 from exporter.bullmq.keys import DEFAULT_PREFIX
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Access, BullMQState, QueueId, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.redis import Access
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message, Parameter
 from service.outcome import value_or_none
 from service.units import readable

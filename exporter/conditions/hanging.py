@@ -8,7 +8,8 @@ from exporter.bullmq.streams.rates import WINDOW, histogram_quantile
 from exporter.bullmq.work import runnable_jobs
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
-from exporter.snapshot import BullMQState, Histogram, JobCounters, QueueId, QueueState
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import BullMQState, JobCounters, QueueId, QueueState
 
 _LEAST_JOBS: Final = 20  # ended ones, from which on their times say what is usual
 _SHARE: Final = 0.99

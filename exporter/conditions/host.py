@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.conditions.finding import Finding, each_once, first_few
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import Snapshot
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Outcome, value_or_none
 from service.units import size

@@ -19,7 +19,8 @@ from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import advice_for_hung, standing_queues
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import QueueId, Rates, Snapshot, Unlocked, Work
+from exporter.snapshot.queues import QueueId, Rates, Unlocked, Work
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, percent, plain, readable

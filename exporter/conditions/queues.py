@@ -22,7 +22,8 @@ from exporter.conditions.finding import (
 from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
-from exporter.snapshot import BullMQState, QueueId, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, value_or_none
 from service.units import count, readable

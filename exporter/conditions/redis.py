@@ -15,7 +15,8 @@ from exporter.conditions.finding import (
     worst_first,
 )
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import CLUSTER_SLOTS, NodeReading, RedisState, Snapshot
+from exporter.snapshot.redis import CLUSTER_SLOTS, NodeReading, RedisState
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok, Outcome, value_or_none
 from service.units import duration, size

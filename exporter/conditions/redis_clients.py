@@ -7,7 +7,8 @@ from collections.abc import Callable
 from exporter.conditions.finding import Finding, and_more_nodes, first_few, redis_cli, worst_first
 from exporter.config.settings import HealthSettings
 from exporter.redis.errors import DISCONNECTED, REJECTED
-from exporter.snapshot import NodeReading, Snapshot
+from exporter.snapshot.redis import NodeReading
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration

@@ -9,7 +9,8 @@ from exporter.conditions.finding import Finding, each_once, first_few, redis_cli
 from exporter.config.settings import HealthSettings
 from exporter.derived import master_link_broken, replication_lags
 from exporter.redis.errors import WRITE_REFUSALS
-from exporter.snapshot import NodeReading, Recent, RedisState, Snapshot, TopologyNode
+from exporter.snapshot.redis import NodeReading, Recent, RedisState, TopologyNode
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, size

@@ -26,7 +26,9 @@ from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import standing_queues
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.derived import silent_at
-from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, QueueState, Scheduler, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, readable

@@ -24,7 +24,8 @@ from exporter.conditions.finding import (
 from exporter.conditions.hanging import hanging_queues, hanging_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
-from exporter.snapshot import BullMQState, QueueId, QueueState, Snapshot, Work
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, readable

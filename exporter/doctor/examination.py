@@ -9,7 +9,8 @@ from functools import cached_property
 from exporter.bullmq.keys import is_selected
 from exporter.config.settings import ExporterSettings
 from exporter.doctor.rights import MissingRight
-from exporter.snapshot import NodeReading, QueueId, RedisState
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.redis import NodeReading, RedisState
 from service.config.load import Loaded
 from service.config.variables import Notice
 from service.outcome import Outcome, value_or_none

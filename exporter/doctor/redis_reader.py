@@ -21,7 +21,8 @@ from exporter.doctor.rights import MissingRight, Need, RedisRight, missing_right
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, pack_request
-from exporter.snapshot import QueueId, RedisState
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.redis import RedisState
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError
 

@@ -11,7 +11,7 @@ from exporter.bullmq.keys import base
 from exporter.conditions.finding import redis_cli
 from exporter.doctor.model import CheckStatus
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.i18n import Message
 
 Need: TypeAlias = Literal["always", "cluster", "database", "scan", "events", "bull"]

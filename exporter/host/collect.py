@@ -15,7 +15,7 @@ import psutil
 
 from exporter.host.cgroup import FILES, Limits, group_paths, limits, tightest
 from exporter.host.rates import RateWindow
-from exporter.snapshot import Disk, Filesystem, HostState, Network, ProcessState
+from exporter.snapshot.host import Disk, Filesystem, HostState, Network, ProcessState
 from service.clock import Deadline, monotonic
 from service.outcome import UnreadableError
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
-from exporter.snapshot import Disk, DiskRates, HostRates, HostState, Network, NetworkRates
+from exporter.snapshot.host import Disk, DiskRates, HostRates, HostState, Network, NetworkRates
 
 RATE_SECONDS: Final = 60.0
 """Seconds that rates cover, once readings are that old."""

@@ -16,7 +16,8 @@ from exporter.derived import (
     worker_utilization,
 )
 from exporter.metrics.family import Family, Sample
-from exporter.snapshot import BullMQState, OwnCounts, QueueState, Scheduler
+from exporter.snapshot.queues import BullMQState, OwnCounts, QueueState
+from exporter.snapshot.schedulers import Scheduler
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")

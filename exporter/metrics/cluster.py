@@ -9,7 +9,7 @@ from exporter.assessment import Assessment
 from exporter.derived import replication_lags
 from exporter.metrics.family import Family, Sample
 from exporter.metrics.redis import field_sample, per_node, redis_state, state_of
-from exporter.snapshot import SentinelMaster, Topology
+from exporter.snapshot.redis import SentinelMaster, Topology
 
 
 def _own_view(name: str, field: str, text: str) -> Family:

@@ -16,7 +16,7 @@ from exporter.metrics.family import (
     Table,
     TableColumn,
 )
-from exporter.snapshot import Events, QueueId
+from exporter.snapshot.queues import Events, QueueId
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from exporter.assessment import Assessment
-from exporter.snapshot import Histogram
+from exporter.snapshot.histogram import Histogram
 
 MetricKind: TypeAlias = Literal["gauge", "counter"]
 Sample: TypeAlias = tuple[tuple[str, ...], float]

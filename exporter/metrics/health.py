@@ -9,7 +9,7 @@ from exporter.assessment import Assessment, succeeded
 from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.health import Status
 from exporter.metrics.family import Family, Sample
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 MOST_AFFECTED: Final = 10
 """Subjects of one condition that have a series of their own; how many there are in all is another."""

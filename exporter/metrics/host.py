@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from exporter.assessment import Assessment
 from exporter.metrics.family import Family, MetricKind, Sample
-from exporter.snapshot import Disk, Filesystem, HostState, Network
+from exporter.snapshot.host import Disk, Filesystem, HostState, Network
 from service.outcome import value_or_none
 
 _T = TypeVar("_T")

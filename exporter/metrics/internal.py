@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.assessment import Assessment, succeeded
 from exporter.metrics.family import Family, Sample
-from exporter.snapshot import Snapshot
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Outcome, value_or_none
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.assessment import Assessment
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, HistogramSample, Sample
 from exporter.probes.checks import FAILURES
-from exporter.snapshot import ProbeState
+from exporter.snapshot.probes import ProbeState
 from service.outcome import value_or_none
 
 

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from exporter.assessment import Assessment
 from exporter.metrics.family import Family, MetricKind, Sample
-from exporter.snapshot import Info, NodeReading, RedisState
+from exporter.snapshot.redis import Info, NodeReading, RedisState
 from service.outcome import Ok, value_or_none
 
 NodeReader: TypeAlias = Callable[[NodeReading], Iterable[Sample]]

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 from exporter.assessment import Assessment
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Table
-from exporter.snapshot import Histogram
+from exporter.snapshot.histogram import Histogram
 from service.units import readable
 
 _Heads: TypeAlias = dict[tuple[str, ...], str]

@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
-from exporter.snapshot import Histogram
+from exporter.snapshot.histogram import Histogram
 
 ProbeFailure: TypeAlias = Literal[
     "status", "body", "timeout", "refused", "unreachable", "dns", "certificate", "redirect", "protocol"

@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 from exporter.config.settings import ProbeSettings
 from exporter.probes.checks import ProbeError, add_observation
 from exporter.probes.request import probe
-from exporter.snapshot import Histogram, ProbeState
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.probes import ProbeState
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog
 from service.threads import Supervised

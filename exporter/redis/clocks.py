@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.redis.info import whole_number
 from exporter.redis.protocol import Reply
-from exporter.snapshot import Info
+from exporter.snapshot.redis import Info
 
 _SLOW: Final = 0.25  # seconds: after a slower exchange a reading is off by up to half of it
 

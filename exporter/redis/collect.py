@@ -22,7 +22,7 @@ from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.sentinel import SentinelView, merge_sentinel_views, sentinel_addresses, sentinel_request
 from exporter.redis.topology import mark_unhealthy, merge_cluster_views, parse_cluster_nodes
 from exporter.redis.watch import FailoverWatcher
-from exporter.snapshot import Keyspace, NodeReading, RedisState, SentinelMaster, Topology, TopologyNode
+from exporter.snapshot.redis import Keyspace, NodeReading, RedisState, SentinelMaster, Topology, TopologyNode
 from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 

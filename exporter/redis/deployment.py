@@ -43,7 +43,7 @@ from exporter.redis.pool import GRACE, ConnectionPools, Exchange, Pending, Repli
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.redirect import Redirects, met_half_moved_slot
 from exporter.redis.sentinel import sentinel_addresses, sentinel_request
-from exporter.snapshot import Info, Mode, Recent, RedisState, Topology
+from exporter.snapshot.redis import Info, Mode, Recent, RedisState, Topology
 from service.clock import Deadline, boottime, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from exporter.redis.info import whole_number
-from exporter.snapshot import Info, Recent
+from exporter.snapshot.redis import Info, Recent
 
 RECENT_SECONDS: Final = 300.0
 """Seconds in which an error counts as recent; with collections further apart, since the previous one."""

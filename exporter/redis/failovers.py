@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeAlias
 
-from exporter.snapshot import Topology, TopologyNode
+from exporter.snapshot.redis import Topology, TopologyNode
 
 STALE_VIEW_LIMIT: Final = 30
 """Consecutive observations after which lower epochs are not an old view any more: a new deployment."""

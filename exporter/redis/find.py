@@ -10,7 +10,7 @@ from exporter.redis.info import decode_text, failed_reply, mode_of, parse_info, 
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.sentinel import SentinelView, merge_sentinel_views, parse_sentinel
 from exporter.redis.topology import merge_cluster_views, parse_cluster_nodes
-from exporter.snapshot import Info, Mode, Topology, TopologyNode
+from exporter.snapshot.redis import Info, Mode, Topology, TopologyNode
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 SeedReplies: TypeAlias = "Mapping[str, Outcome[list[Reply]]]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.snapshot import RedisState
+from exporter.snapshot.redis import RedisState
 
 
 def deployment_identity(state: RedisState, database: int) -> str | None:

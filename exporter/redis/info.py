@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import CommandStat, Info, Keyspace, Role
+from exporter.snapshot.redis import CommandStat, Info, Keyspace, Role
 from service.outcome import Failed
 
 _COMMAND: Final = "cmdstat_"

@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import RedisState
+from exporter.snapshot.redis import RedisState
 from service.clock import Deadline
 from service.outcome import Failed
 

@@ -10,7 +10,7 @@ from typing import Final
 from exporter.address import join_address
 from exporter.redis.info import decode_text, failed_reply
 from exporter.redis.protocol import Reply, ReplyError, Request, pack_request
-from exporter.snapshot import SentinelMaster, Topology, TopologyNode
+from exporter.snapshot.redis import SentinelMaster, Topology, TopologyNode
 from service.outcome import Failed
 
 _DOWN: Final = frozenset({"s_down", "o_down", "disconnected"})

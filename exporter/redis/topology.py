@@ -13,7 +13,7 @@ from typing import Final
 
 from exporter.address import is_socket, join_address, split_address
 from exporter.redis.info import decode_text
-from exporter.snapshot import CLUSTER_SLOTS, ClusterLine, Role, Topology, TopologyNode
+from exporter.snapshot.redis import CLUSTER_SLOTS, ClusterLine, Role, Topology, TopologyNode
 
 _NOT_NODES: Final = frozenset({"handshake", "noaddr"})
 Ranges = tuple[tuple[int, int], ...]

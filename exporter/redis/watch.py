@@ -13,7 +13,7 @@ from exporter.redis.find import sentinel_views
 from exporter.redis.protocol import pack_request
 from exporter.redis.sentinel import merge_sentinel_views, sentinel_request
 from exporter.redis.topology import merge_cluster_views, parse_cluster_nodes
-from exporter.snapshot import Topology
+from exporter.snapshot.redis import Topology
 from service.clock import Deadline, monotonic
 from service.outcome import Ok, UnreadableError
 

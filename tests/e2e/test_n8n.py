@@ -10,7 +10,7 @@ import yaml
 
 from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from lab.bull import Bull
 from lab.deadline import wait_until
 from lab.prometheus import start_prometheus

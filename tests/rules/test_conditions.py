@@ -22,7 +22,9 @@ from exporter.assessment import Assessment
 from exporter.condition_table import CONDITION_TABLE
 from exporter.config.settings import HealthSettings, Thresholds
 from exporter.health import Health, assess
-from exporter.snapshot import BullMQState, QueueSchedulers, Scheduler, Snapshot
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from lab.prometheus import promtool
 from service.outcome import Ok
 from tests.support.alerts.promtool import STEP, firing, input_series

@@ -22,7 +22,7 @@ from deploy.rules.rule import alert_rules, group, rules_yaml
 from deploy.rules.thresholds import AlertThresholds
 from exporter.condition_table import CONDITION_TABLE
 from exporter.conditions.finding import queue_subject
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from lab.prometheus import promtool
 from lab.scaled import duration_seconds
 from service.units import readable

@@ -5,20 +5,10 @@ from __future__ import annotations
 from exporter.assessment import Assessment
 from exporter.conditions.finding import Affected
 from exporter.health import Health, Issue, Status
-from exporter.snapshot import (
-    BullMQState,
-    HostState,
-    Info,
-    JobCounts,
-    NodeReading,
-    ProcessState,
-    QueueId,
-    QueueState,
-    RedisState,
-    Snapshot,
-    Topology,
-    TopologyNode,
-)
+from exporter.snapshot.host import HostState, ProcessState
+from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState
+from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology, TopologyNode
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok
 

@@ -12,7 +12,8 @@ from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import BullMQState, Events, QueueId, QueueState, Scheduler
+from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState
+from exporter.snapshot.schedulers import Scheduler
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer

@@ -6,7 +6,8 @@ from exporter.assessment import Assessment
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import BullMQState, JobCounts, QueueId, QueueState, Snapshot
+from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState
+from exporter.snapshot.whole import Snapshot
 from service.catalogs import ENGLISH
 from service.outcome import Ok
 from tests.support.deployments import collect

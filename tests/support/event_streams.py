@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from exporter.bullmq.streams.follow import Follower
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import Events, QueueId
+from exporter.snapshot.queues import Events, QueueId
 from service.clock import now
 from tests.support.key_servers import Clock
 

@@ -13,7 +13,7 @@ from exporter.bullmq.busy import BusyJobs
 from exporter.config.settings import MonitoringSettings
 from exporter.history import Point
 from exporter.peers.model import Peers
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from exporter.switch import Monitoring, Switch
 from exporter.views import About
 from exporter.web.app import make_exporter_app

@@ -6,23 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import (
-    BullMQState,
-    HostState,
-    Info,
-    JobCounts,
-    NodeReading,
-    ProcessState,
-    QueueId,
-    QueueState,
-    Rates,
-    Recent,
-    RedisState,
-    Search,
-    Snapshot,
-    Topology,
-    TopologyNode,
-)
+from exporter.snapshot.host import HostState, ProcessState
+from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Rates, Search
+from exporter.snapshot.redis import Info, NodeReading, Recent, RedisState, Topology, TopologyNode
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 GIB = 1 << 30

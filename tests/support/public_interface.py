@@ -22,7 +22,7 @@ from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.render import Renderer
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from exporter.views import About, Task, status_view
 from exporter.web.app import make_exporter_app
 from scaler.activity import Activity

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeAlias
 
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
-from exporter.snapshot import Scheduler, Snapshot
+from exporter.snapshot.schedulers import Scheduler
+from exporter.snapshot.whole import Snapshot
 from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from exporter.config.settings import HealthSettings
 from exporter.health import Issue, assess
-from exporter.snapshot import BullMQState, Snapshot
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.whole import Snapshot
 from lab.deadline import wait_until
 from service.catalogs import ENGLISH
 from service.outcome import Ok

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.bullmq.streams.events import Jobs
-from exporter.snapshot import (
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import (
     BullMQState,
     Events,
-    Histogram,
     JobCounts,
     QueueId,
     QueueState,

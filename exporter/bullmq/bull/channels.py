@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.bullmq.keys import base
 from exporter.redis.protocol import Argument, pack
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 """A larger message is not received: its queue is not followed any more."""

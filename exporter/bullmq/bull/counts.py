@@ -13,7 +13,7 @@ from typing import Final
 from exporter.bullmq.counts import MOVED, REPLIES, Counts, Oddities, Plan, Unreadable, pack_plan, unpack
 from exporter.bullmq.keys import base
 from exporter.redis.protocol import Argument, Reply, ReplyError
-from exporter.snapshot import JobCounts, QueueId
+from exporter.snapshot.queues import JobCounts, QueueId
 
 _LENGTHS: Final = ("wait", "paused", "active")
 _SETS: Final = ("delayed", "completed", "failed", "repeat")

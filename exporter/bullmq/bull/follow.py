@@ -32,7 +32,7 @@ from exporter.bullmq.streams.rates import RateHistory
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.snapshot import BullMQState, Events, QueueId, Rates
+from exporter.snapshot.queues import BullMQState, Events, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from exporter.bullmq.bull.channels import ChannelMessage
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Entry, Jobs
-from exporter.snapshot import Events, JobCounters
+from exporter.snapshot.queues import Events, JobCounters
 
 _SETTLE_MS: Final = 5_000  # a message may still be on its way that long
 

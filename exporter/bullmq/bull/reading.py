@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 from exporter.bullmq.bull.jobs import Balance
 from exporter.bullmq.keys import base
 from exporter.redis.protocol import Argument, Reply
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 BullCommands: TypeAlias = list[tuple[Argument, ...]]
 

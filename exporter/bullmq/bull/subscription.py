@@ -22,7 +22,7 @@ from exporter.bullmq.bull.channels import (
 )
 from exporter.redis.connect import Connection
 from exporter.redis.protocol import pack
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import UnreadableError
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from hashlib import new as new_hash
 from typing import Final, NamedTuple
 
-from exporter.snapshot import Library
+from exporter.snapshot.queues import Library
 
 _ALGORITHMS: Final = ("md5", "sha1", "sha256", "sha512")  # repeatKeyHashAlgorithm; md5 unless it is set
 _HASHED: Final = re.compile(r"[0-9a-f]{32}\Z")

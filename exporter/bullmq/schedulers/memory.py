@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from exporter.bullmq.schedulers.members import is_repeatable
 from exporter.bullmq.schedulers.reading import JobFacts, Member, Options, SchedulerFacts
-from exporter.snapshot import NextJob, Scheduler
+from exporter.snapshot.schedulers import NextJob, Scheduler
 
 _SAME_MS: Final = 1000  # the time between the computation of a delay and the job's own time stamp
 MOST_GROUPS: Final = 100

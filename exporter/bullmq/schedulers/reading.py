@@ -21,7 +21,7 @@ from exporter.bullmq.schedulers.members import (
     parse_key,
 )
 from exporter.redis.protocol import Argument, Reply, ReplyError
-from exporter.snapshot import Library, QueueId
+from exporter.snapshot.queues import Library, QueueId
 
 ReadCommand: TypeAlias = tuple[Argument, ...]
 JobState: TypeAlias = Literal["pending", "active", "finished", "none"]

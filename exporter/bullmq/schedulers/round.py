@@ -44,7 +44,7 @@ from exporter.bullmq.schedulers.reading import (
 from exporter.bullmq.search.ask import ask_owners
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.snapshot import Library, QueueId
+from exporter.snapshot.queues import Library, QueueId
 from service.clock import Deadline
 from service.outcome import Failed, Ok
 

@@ -21,7 +21,8 @@ from exporter.bullmq.work import stopped
 from exporter.config.settings import SchedulerSettings
 from exporter.derived import silent_at
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import QueueId, QueueSchedulers
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.schedulers import QueueSchedulers
 from service.clock import Deadline, monotonic
 from service.outcome import UnreadableError
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from exporter.bullmq.placement import SlotMap
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply, pack_request
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.clock import Deadline
 from service.outcome import Failed
 

@@ -23,7 +23,7 @@ from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.info import parse_info, whole_number
 from exporter.redis.protocol import Argument, Reply, ReplyError, pack_request
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from exporter.bullmq.candidates import NO_KEYS, NotAQueue
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 REMEMBERED: Final = 10_000
 """The maximum number that is remembered; others are read again in each search."""

@@ -9,7 +9,7 @@ from typing import Final
 from exporter.bullmq.candidates import NO_KEYS, Classification, NotAQueue
 from exporter.bullmq.keys import base, is_selected
 from exporter.bullmq.search.passed_over import PassedOver
-from exporter.snapshot import Library, QueueId
+from exporter.snapshot.queues import Library, QueueId
 from service.outcome import Failed
 
 _VERIFY_AGAIN: Final = 600.0  # seconds: a queue of Bull may become one of BullMQ with the same name

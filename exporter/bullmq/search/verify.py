@@ -21,7 +21,7 @@ from exporter.bullmq.search.ask import Commands, ask_owners
 from exporter.bullmq.search.registry import Candidate
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply, ReplyError
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.clock import Deadline
 from service.outcome import Failed
 

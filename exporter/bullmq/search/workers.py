@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 SAMPLE: Final = 100
 """The maximum number of active jobs of a queue whose locks are read."""

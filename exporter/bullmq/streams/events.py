@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from exporter.snapshot import Histogram, JobCounters
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import JobCounters
 
 Entry: TypeAlias = Sequence[object]
 """[stream id, [field, value, field, value, ...]] as XREAD replies, all of it bytes."""

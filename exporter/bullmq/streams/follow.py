@@ -24,7 +24,7 @@ from exporter.bullmq.streams.stream import CHECK_IDLE, Stream
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
-from exporter.snapshot import Events, QueueId, Rates
+from exporter.snapshot.queues import Events, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 from service.threads import WorkerGroup

@@ -10,7 +10,8 @@ from math import inf
 from typing import Final, NamedTuple
 
 from exporter.derived import average
-from exporter.snapshot import Events, Histogram, JobCounters, QueueId, Rates
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import Events, JobCounters, QueueId, Rates
 
 WINDOW: Final = 300.0
 """Seconds that rates and quantiles cover, once the history is long enough."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from exporter.bullmq.streams.events import split_id
 from exporter.bullmq.streams.stream import Stream, StreamPosition
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.atomic_file import check_folder, replace_file
 from service.clock import monotonic
 

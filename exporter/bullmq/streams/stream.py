@@ -11,7 +11,7 @@ from exporter.bullmq.streams.budget import StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
 from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk
 from exporter.redis.protocol import Reply, ReplyError, pack
-from exporter.snapshot import Events, JobCounters, QueueId
+from exporter.snapshot.queues import Events, JobCounters, QueueId
 
 log = logging.getLogger(__name__)
 

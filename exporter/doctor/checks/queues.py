@@ -17,7 +17,7 @@ from exporter.config.watched import database_of, source_of
 from exporter.doctor.checks.configuration import set_variable
 from exporter.doctor.examination import EventStream, Examination, KeptJobs, RedisLook
 from exporter.doctor.model import Diagnosis, Fix
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.i18n import Message
 from service.units import count, duration, percent, readable, size
 

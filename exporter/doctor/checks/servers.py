@@ -11,7 +11,7 @@ from exporter.conditions.finding import first_few, redis_cli
 from exporter.doctor.examination import Examination, RedisLook
 from exporter.doctor.model import Diagnosis, Fix
 from exporter.doctor.rights import grant_lines, lacking
-from exporter.snapshot import NodeReading
+from exporter.snapshot.redis import NodeReading
 from service.i18n import Message
 from service.outcome import Failed
 from service.units import duration, size

@@ -6,7 +6,7 @@ from shlex import quote
 
 from exporter.address import RedisUrl
 from exporter.config.settings import RedisSettings, TlsSettings
-from exporter.snapshot import Access
+from exporter.snapshot.redis import Access
 
 
 def access(settings: RedisSettings, url: RedisUrl) -> Access:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from exporter.address import split_address
 from exporter.redis.info import decode_text
 from exporter.redis.protocol import Reply
-from exporter.snapshot import TopologyNode
+from exporter.snapshot.redis import TopologyNode
 
 Endpoint: TypeAlias = tuple[str, int]
 """Host and port."""

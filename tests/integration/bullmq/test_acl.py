@@ -11,7 +11,8 @@ from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.redis.collect import collect_redis
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.snapshot import QueueId, Snapshot
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.whole import Snapshot
 from lab.bullmq import BullMQ
 from lab.redis import RedisError, RedisServer, start_redis
 from service.catalogs import ENGLISH

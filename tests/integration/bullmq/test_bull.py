@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.bullmq.bull import follow
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from lab.bull import BULL_VERSIONS, Bull, BullVersion
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster

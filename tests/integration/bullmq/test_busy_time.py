@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.bullmq.bull import follow
-from exporter.snapshot import Events
+from exporter.snapshot.queues import Events
 from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until

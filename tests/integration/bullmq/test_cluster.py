@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.bullmq.keys import slot_of
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until

@@ -10,7 +10,8 @@ from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES
 from exporter.metrics.render import Renderer
-from exporter.snapshot import QueueId, Snapshot
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.whole import Snapshot
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.pybullmq import PyBullMQ

@@ -11,7 +11,8 @@ import pytest
 from exporter.bullmq.streams import rates, stream
 from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.snapshot import Histogram, OwnCounts, QueueId
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import OwnCounts, QueueId
 from lab.bullmq import VERSIONS, BullMQ, Version
 from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until

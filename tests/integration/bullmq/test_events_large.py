@@ -17,7 +17,8 @@ from exporter.config.settings import BullMQSettings, ExporterSettings, HealthSet
 from exporter.health import assess
 from exporter.redis.deployment import Deployment
 from exporter.run import Exporter
-from exporter.snapshot import Events, QueueId, Snapshot
+from exporter.snapshot.queues import Events, QueueId
+from exporter.snapshot.whole import Snapshot
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.driver import DriverError

@@ -6,7 +6,7 @@ import math
 from itertools import accumulate
 from typing import Any
 
-from exporter.snapshot import Histogram
+from exporter.snapshot.histogram import Histogram
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.redis import RedisServer

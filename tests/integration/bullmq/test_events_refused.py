@@ -14,7 +14,8 @@ from exporter.bullmq.streams import follow, read_round, stream
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.metrics.render import Renderer
-from exporter.snapshot import BullMQState, QueueId, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.whole import Snapshot
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster
 from lab.redis import RedisError, RedisServer, start_redis

@@ -12,7 +12,8 @@ import pytest
 from exporter.bullmq.streams import rates, stream
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
-from exporter.snapshot import QueueId, Rates, Snapshot
+from exporter.snapshot.queues import QueueId, Rates
+from exporter.snapshot.whole import Snapshot
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.redis import RedisServer, start_redis

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.redis.collect import collect_redis
-from exporter.snapshot import BullMQState, RedisState
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.redis import RedisState
 from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.bullmq.bull import follow
 from exporter.config.settings import BullMQSettings, RedisSettings
-from exporter.snapshot import Events, QueueState
+from exporter.snapshot.queues import Events, QueueState
 from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until

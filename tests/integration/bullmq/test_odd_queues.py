@@ -8,7 +8,8 @@ import pytest
 
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
-from exporter.snapshot import BullMQState, Snapshot
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.whole import Snapshot
 from lab.bullmq import BullMQ
 from lab.redis import RedisServer
 from service.catalogs import ENGLISH

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from exporter.health import RULES
-from exporter.snapshot import QueueId, Snapshot
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.whole import Snapshot
 from lab.bull import Bull
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
-from exporter.snapshot import BullMQState, QueueId
+from exporter.snapshot.queues import BullMQState, QueueId
 from lab.bull import BULL_VERSIONS, Bull, BullVersion
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until

@@ -14,7 +14,7 @@ from exporter.bullmq import locks
 from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings
 from exporter.health import Issue, assess
-from exporter.snapshot import Snapshot
+from exporter.snapshot.whole import Snapshot
 from lab.bull import Bull, BullVersion
 from lab.bullmq import BullMQ, Version
 from lab.deadline import wait_until

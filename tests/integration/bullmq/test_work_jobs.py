@@ -15,7 +15,7 @@ from exporter.bullmq.streams import rates
 from exporter.conditions import hanging
 from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from lab.bullmq import BullMQ, Version
 from lab.deadline import wait_until
 from lab.redis import RedisServer

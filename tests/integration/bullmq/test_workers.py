@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from exporter.bullmq.clients import client_names, count_workers
-from exporter.snapshot import QueueId, QueueState
+from exporter.snapshot.queues import QueueId, QueueState
 from lab.bull import Bull
 from lab.bullmq import BullMQ, Nameless, Version
 from lab.cluster import LocalCluster, start_cluster

@@ -14,7 +14,7 @@ from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import BullMQState
+from exporter.snapshot.queues import BullMQState
 from lab.cluster import start_cluster
 from lab.deadline import wait_until
 from lab.programs import find_program

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
-from exporter.snapshot import RedisState, TopologyNode
+from exporter.snapshot.redis import RedisState, TopologyNode
 from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.redis import RedisServer

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.snapshot import RedisState
+from exporter.snapshot.redis import RedisState
 from lab.deadline import wait_until
 from lab.sentinel import SentinelSet, start_sentinel_set
 from service.outcome import Failed

@@ -8,7 +8,8 @@ from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics import cluster as cluster_series
 from exporter.metrics import redis as redis_series
-from exporter.snapshot import RedisState, Snapshot
+from exporter.snapshot.redis import RedisState
+from exporter.snapshot.whole import Snapshot
 from lab.cluster import LocalCluster
 from lab.redis import RedisServer
 from lab.sentinel import SentinelSet

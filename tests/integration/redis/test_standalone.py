@@ -12,7 +12,7 @@ import pytest
 
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import ReplyError, pack_request
-from exporter.snapshot import NodeReading, RedisState
+from exporter.snapshot.redis import NodeReading, RedisState
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline
 from service.outcome import Failed, Ok

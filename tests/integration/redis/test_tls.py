@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.snapshot import RedisState
+from exporter.snapshot.redis import RedisState
 from lab.redis import RedisServer, start_redis
 from lab.tls import Certificates, make_certificates
 from service.outcome import Failed

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from exporter.config.settings import ExporterSettings, WorkThresholds
 from exporter.host.collect import collect_host
-from exporter.snapshot import HostState
+from exporter.snapshot.host import HostState
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
 from lab.driver import Driver

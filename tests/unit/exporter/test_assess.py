@@ -9,7 +9,9 @@ from exporter.assess import Assessor, sentence
 from exporter.collect import Collector
 from exporter.config.settings import ExporterSettings
 from exporter.history import History
-from exporter.snapshot import BullMQState, HostState, Snapshot
+from exporter.snapshot.host import HostState
+from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.whole import Snapshot
 from service.clock import Deadline
 from service.outcome import Failed, UnreadableError
 from tests.support.assessments import assessment, healthy_assessment, host_state, queue

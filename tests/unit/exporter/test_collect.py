@@ -11,7 +11,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.collect import SOURCES, Collector, Parts, make_sources
 from exporter.config.settings import ExporterSettings, HostSettings
 from exporter.redis.deployment import Deployment
-from exporter.snapshot import Snapshot
+from exporter.snapshot.whole import Snapshot
 from exporter.views import SNAPSHOT_PARTS
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError

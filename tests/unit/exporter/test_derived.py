@@ -16,16 +16,8 @@ from exporter.derived import (
     waiting_jobs,
     worker_utilization,
 )
-from exporter.snapshot import (
-    Info,
-    JobCounts,
-    NodeReading,
-    QueueState,
-    Rates,
-    RedisState,
-    Topology,
-    TopologyNode,
-)
+from exporter.snapshot.queues import JobCounts, QueueState, Rates
+from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology, TopologyNode
 from service.outcome import Failed, Ok
 from tests.support.assessments import queue
 

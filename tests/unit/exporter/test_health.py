@@ -12,13 +12,8 @@ from exporter.condition_table import CONDITION_TABLE
 from exporter.conditions.finding import Affected
 from exporter.config.settings import HealthSettings, Penalties, Thresholds
 from exporter.health import RULES, Health, Issue, assess, of_issues, status_of
-from exporter.snapshot import (
-    BullMQState,
-    QueueId,
-    RedisState,
-    Topology,
-    TopologyNode,
-)
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.redis import RedisState, Topology, TopologyNode
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message, Translator
 from service.outcome import Ok

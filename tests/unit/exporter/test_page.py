@@ -17,7 +17,9 @@ from exporter.page.frame import PageQuery, sign_in
 from exporter.page.plots import plots
 from exporter.page.queues import ROWS, queue_table
 from exporter.peers.model import Peers, PeerStatus
-from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, Scheduler, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from exporter.views import About, Task, status_view
 from exporter.web.status_page import page_query_of
 from service.catalogs import ENGLISH, TRANSLATORS

@@ -15,7 +15,8 @@ from exporter.health import Health
 from exporter.history import point_of
 from exporter.metrics.render import Renderer
 from exporter.page import status_page
-from exporter.snapshot import BullMQState, QueueState, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueState
+from exporter.snapshot.whole import Snapshot
 from exporter.views import About, View, status_view
 from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor

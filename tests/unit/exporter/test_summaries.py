@@ -13,7 +13,9 @@ from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.page import status_page
-from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, QueueState, Scheduler, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from exporter.summaries import cell_level, endpoint_state, node_state, queue_conditions, scheduler_lines
 from exporter.views import About, View, status_view
 from service.catalogs import ENGLISH

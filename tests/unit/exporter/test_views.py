@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 
 from exporter.assessment import Assessment
-from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, Scheduler, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from exporter.views import About, Task, issue_text, status_view
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message

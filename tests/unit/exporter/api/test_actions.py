@@ -5,7 +5,7 @@ from dataclasses import replace
 from exporter.api import actions
 from exporter.assessment import Assessment
 from exporter.health import assess
-from exporter.snapshot import QueueSchedulers, Scheduler
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.views import About, status_view
 from service.api.envelope import to_json_data
 from service.outcome import Ok

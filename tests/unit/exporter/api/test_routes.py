@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.api.actions import queue_metrics
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from exporter.views import About, status_view
 from service.api.envelope import ApiError
 from service.api.settings import ApiSettings

@@ -12,7 +12,7 @@ from exporter.bullmq.clients import (
     count_workers,
     sample_ids,
 )
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 MAIL = QueueId("bull", "mail")
 NODE = "bull:bWFpbA=="

@@ -9,7 +9,7 @@ from exporter.bullmq.discover import Discovery
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.snapshot import BullMQState, QueueId, Search
+from exporter.snapshot.queues import BullMQState, QueueId, Search
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from tests.support.key_servers import CACHE, HALVES, DeploymentOf, Keys, share_slots

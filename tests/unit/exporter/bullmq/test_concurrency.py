@@ -8,7 +8,7 @@ import pytest
 
 from exporter.bullmq.concurrency import MEASURED_SECONDS, ConcurrencyHistory, active_per_worker
 from exporter.derived import worker_concurrency, worker_utilization
-from exporter.snapshot import QueueState
+from exporter.snapshot.queues import QueueState
 from tests.support.assessments import queue
 
 

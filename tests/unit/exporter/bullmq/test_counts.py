@@ -20,7 +20,7 @@ from exporter.bullmq.counts import (
     with_tails,
 )
 from exporter.redis.protocol import Reply, ReplyError, Request
-from exporter.snapshot import JobCounts, QueueId
+from exporter.snapshot.queues import JobCounts, QueueId
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")

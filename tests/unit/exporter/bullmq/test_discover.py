@@ -4,7 +4,7 @@ import pytest
 
 from exporter.bullmq.discover import Discovery
 from exporter.config.settings import BullMQSettings
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from tests.support.key_servers import CACHE, HALVES, Clock, DeploymentOf, Keys, share_slots

@@ -20,7 +20,7 @@ from exporter.bullmq.keys import (
     slot_of,
     worker_queues,
 )
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 MAIL = QueueId("bull", "mail")
 WORDS = st.text(st.characters(exclude_characters=":", codec="utf-8"), min_size=1)

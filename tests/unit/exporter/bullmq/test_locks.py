@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.locks import gone_since
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 MAIL, SMS = QueueId("bull", "mail"), QueueId("bull", "sms")
 

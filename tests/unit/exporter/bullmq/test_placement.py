@@ -4,7 +4,8 @@ import pytest
 
 from exporter.bullmq.keys import slot_of
 from exporter.bullmq.placement import SlotMap
-from exporter.snapshot import Mode, QueueId, Role, Topology, TopologyNode
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.redis import Mode, Role, Topology, TopologyNode
 
 
 def node(address: str, *slots: tuple[int, int], role: Role = "master") -> TopologyNode:

@@ -25,7 +25,7 @@ from exporter.bullmq.counts import (
 )
 from exporter.bullmq.keys import base, candidate_of, slot_of, worker_queues
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")

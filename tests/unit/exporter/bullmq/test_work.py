@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.work import ENOUGH_LOST, WorkHistory
-from exporter.snapshot import BullMQState, Events, JobCounts, OwnCounts, QueueId, QueueState, Unlocked, Work
+from exporter.snapshot.queues import (
+    BullMQState,
+    Events,
+    JobCounts,
+    OwnCounts,
+    QueueId,
+    QueueState,
+    Unlocked,
+    Work,
+)
 from service.outcome import Failed
 
 MAIL = QueueId("bull", "mail")

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.assessment import Assessment
 from exporter.commands.exit_code import area_exit_code, exit_code
-from exporter.snapshot import RedisState
+from exporter.snapshot.redis import RedisState
 from exporter.views import About, status_view
 from service.outcome import Failed, Ok
 from tests.support.assessments import assessment, healthy_assessment, issue, redis_state

@@ -10,7 +10,9 @@ from exporter.assessment import Assessment
 from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
-from exporter.snapshot import BullMQState, QueueId, QueueSchedulers, Rates, Scheduler, Search, Snapshot
+from exporter.snapshot.queues import BullMQState, QueueId, Rates, Search
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from exporter.views import About, Task, status_view
 from service.outcome import Failed, Ok, value_or_none
 from tests.support.assessments import assessment, healthy_assessment, queue

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.conditions.advice import ADVICE, SILENCE, Context, advice, first_advice
 from exporter.conditions.finding import as_reached
-from exporter.snapshot import Access
+from exporter.snapshot.redis import Access
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.i18n import Message
 

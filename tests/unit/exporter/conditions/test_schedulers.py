@@ -10,16 +10,9 @@ from exporter.conditions.finding import Affected, Finding
 from exporter.config.settings import HealthSettings
 from exporter.derived import silent_at
 from exporter.health import RULES
-from exporter.snapshot import (
-    BullMQState,
-    JobCounts,
-    QueueId,
-    QueueSchedulers,
-    QueueState,
-    Scheduler,
-    Snapshot,
-    Work,
-)
+from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Work
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from service.catalogs import ENGLISH
 from service.outcome import Failed, Ok
 

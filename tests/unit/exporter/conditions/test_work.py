@@ -14,14 +14,8 @@ from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings
 from exporter.health import RULES, assess
 from exporter.metrics.health import FAMILIES
-from exporter.snapshot import (
-    BullMQState,
-    QueueId,
-    Search,
-    Snapshot,
-    Unlocked,
-    Work,
-)
+from exporter.snapshot.queues import BullMQState, QueueId, Search, Unlocked, Work
+from exporter.snapshot.whole import Snapshot
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.outcome import Ok
 from tests.support.work_cases import (

@@ -33,7 +33,8 @@ from exporter.doctor.examination import (
 from exporter.doctor.model import CHECK_STATUSES, Diagnosis, worst_code
 from exporter.doctor.peer_readers import parse_duration
 from exporter.doctor.rights import MissingRight
-from exporter.snapshot import Info, NodeReading, QueueId, RedisState, Topology, TopologyNode
+from exporter.snapshot.queues import QueueId
+from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology, TopologyNode
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.config.load import Given
 from service.config.variables import Notice

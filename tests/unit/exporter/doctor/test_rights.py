@@ -6,7 +6,7 @@ import pytest
 
 from exporter.doctor.rights import RIGHTS, MissingRight, RedisRight, grant_lines, missing_right, needed_rights
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from tests.support.acl import rules
 
 XREAD = next(right for right in RIGHTS if right.name == "xread")

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.host import collect as host
 from exporter.host.cgroup import Limits
-from exporter.snapshot import Disk, Network
+from exporter.snapshot.host import Disk, Network
 from service.clock import Deadline
 from service.outcome import UnreadableError
 

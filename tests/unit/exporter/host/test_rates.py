@@ -8,7 +8,7 @@ import pytest
 
 from exporter.derived import cpu_usage
 from exporter.host.rates import RATE_SECONDS, RateWindow, host_rates
-from exporter.snapshot import Disk, HostState, Network
+from exporter.snapshot.host import Disk, HostState, Network
 from tests.support.assessments import host_state
 
 

@@ -5,17 +5,9 @@ import pytest
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES, scheduler_label
-from exporter.snapshot import (
-    BullMQState,
-    JobCounts,
-    OwnCounts,
-    QueueId,
-    QueueSchedulers,
-    QueueState,
-    Rates,
-    Scheduler,
-    Snapshot,
-)
+from exporter.snapshot.queues import BullMQState, JobCounts, OwnCounts, QueueId, QueueState, Rates
+from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 MAIL = QueueId("bull", "mail")

@@ -8,7 +8,8 @@ from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.cluster import FAMILIES
 from exporter.redis.collect import unpack_node
-from exporter.snapshot import NodeReading, RedisState, SentinelMaster, Snapshot, Topology, TopologyNode
+from exporter.snapshot.redis import NodeReading, RedisState, SentinelMaster, Topology, TopologyNode
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 INFO = (

@@ -5,7 +5,8 @@ from exporter.bullmq.streams.events import Jobs
 from exporter.health import Health
 from exporter.metrics import events
 from exporter.metrics.render import Renderer
-from exporter.snapshot import BullMQState, Events, QueueId, Snapshot
+from exporter.snapshot.queues import BullMQState, Events, QueueId
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 MAIL = QueueId("bull", "mail")

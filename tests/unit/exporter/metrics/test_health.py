@@ -10,7 +10,9 @@ from exporter.condition_table import CONDITION_TABLE
 from exporter.conditions.finding import Affected
 from exporter.health import Issue, Status, of_issues
 from exporter.metrics.health import FAMILIES
-from exporter.snapshot import BullMQState, ProcessState, QueueId, Snapshot
+from exporter.snapshot.host import ProcessState
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Ok
 from tests.support.assessments import host_state, redis_state

@@ -5,7 +5,8 @@ from dataclasses import replace
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.host import FAMILIES
-from exporter.snapshot import Disk, Filesystem, HostState, Network, Snapshot
+from exporter.snapshot.host import Disk, Filesystem, HostState, Network
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 HOST = HostState(

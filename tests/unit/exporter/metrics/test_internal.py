@@ -5,16 +5,10 @@ import pytest
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.internal import FAMILIES
-from exporter.snapshot import (
-    BullMQState,
-    Info,
-    NodeReading,
-    ProcessState,
-    QueueId,
-    RedisState,
-    Snapshot,
-    Topology,
-)
+from exporter.snapshot.host import ProcessState
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 SILENT = Failed("timeout", "no answer in time", 2.0)

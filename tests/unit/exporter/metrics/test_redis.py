@@ -12,7 +12,8 @@ from exporter.health import Health
 from exporter.metrics.redis import FAMILIES
 from exporter.redis.clocks import server_time
 from exporter.redis.collect import unpack_node
-from exporter.snapshot import NodeReading, RedisState, Snapshot, Topology, TopologyNode
+from exporter.snapshot.redis import NodeReading, RedisState, Topology, TopologyNode
+from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"

@@ -24,7 +24,8 @@ from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Sample, Table, TableColumn
 from exporter.metrics.render import Renderer, format_number
-from exporter.snapshot import Histogram, Snapshot
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.whole import Snapshot
 
 NOTHING = Assessment(Snapshot(0.0), Health(100.0, "healthy", ()))
 HELP = 'What it is, in "bytes", with a \\ and a\nnew line.'

@@ -16,7 +16,7 @@ from exporter.probes.checks import (
     check_status,
     next_url,
 )
-from exporter.snapshot import Histogram
+from exporter.snapshot.histogram import Histogram
 from service.config.load import ConfigError
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from exporter.redis.clocks import Clocks, parse_time, server_time
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import Info
+from exporter.snapshot.redis import Info
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,9 @@ from exporter.metrics.render import Renderer
 from exporter.redis.collect import collect_redis, node_request, unpack_node
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import (
-    BullMQState,
-    CommandStat,
-    Keyspace,
-    NodeReading,
-    QueueId,
-    RedisState,
-    Snapshot,
-)
+from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.redis import CommandStat, Keyspace, NodeReading, RedisState
+from exporter.snapshot.whole import Snapshot
 from exporter.views import About, status_view
 from service.catalogs import ENGLISH
 from service.clock import Deadline

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.redis.errors import RECENT_SECONDS, RecentCounts, parse_errors, watched_totals
-from exporter.snapshot import Info, Recent
+from exporter.snapshot.redis import Info, Recent
 
 
 def test_codes_of_the_server_and_others() -> None:

@@ -15,7 +15,7 @@ from exporter.redis.failovers import (
     shards,
 )
 from exporter.redis.topology import ClusterView, merge_cluster_views
-from exporter.snapshot import ClusterLine, Topology, TopologyNode
+from exporter.snapshot.redis import ClusterLine, Topology, TopologyNode
 
 FIRST, SECOND, ALL = ((0, 99),), ((100, 16383),), ((0, 16383),)
 

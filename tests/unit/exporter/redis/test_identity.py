@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.redis.identity import deployment_identity
-from exporter.snapshot import Info, NodeReading, RedisState, Topology, TopologyNode
+from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology, TopologyNode
 from service.outcome import Failed, Ok, Outcome
 
 GONE = Failed("timeout", "no answer in time")

@@ -16,7 +16,7 @@ from exporter.redis.info import (
     whole_number,
 )
 from exporter.redis.protocol import ReplyError
-from exporter.snapshot import CommandStat, Keyspace
+from exporter.snapshot.redis import CommandStat, Keyspace
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 VERSIONS = sorted(path.parent.name for path in FIXTURES.glob("redis-*/info.txt"))

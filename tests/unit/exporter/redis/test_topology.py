@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.redis.topology import ClusterView, mark_unhealthy, merge_cluster_views, parse_cluster_nodes
-from exporter.snapshot import Topology
+from exporter.snapshot.redis import Topology
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 VERSIONS = sorted(path.parent.name for path in FIXTURES.glob("redis-*/cluster-nodes.txt"))

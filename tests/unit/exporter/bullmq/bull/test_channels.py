@@ -19,7 +19,7 @@ from exporter.bullmq.bull.channels import (
     unsubscribe_ends,
 )
 from exporter.redis.protocol import pack
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 
 def parsed(*chunks: bytes) -> list[Received]:

@@ -5,7 +5,7 @@ import pytest
 from exporter.bullmq.bull.counts import plan_bull_queue, read_bull, unpack_by_library
 from exporter.bullmq.counts import REPLIES, Counts, pack_plans, plan_queue
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import JobCounts, QueueId
+from exporter.snapshot.queues import JobCounts, QueueId
 
 QUEUE = QueueId("bull", "mail")
 NAMES = (

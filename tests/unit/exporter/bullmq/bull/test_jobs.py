@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from exporter.bullmq.bull.channels import ChannelMessage
 from exporter.bullmq.bull.jobs import Balance, BullJobs
-from exporter.snapshot import JobCounters
+from exporter.snapshot.queues import JobCounters
 
 NAMES = ("added", "started", "completed", "failed", "retried", "stalled", "deduplicated")
 

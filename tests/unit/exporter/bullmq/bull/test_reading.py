@@ -12,7 +12,7 @@ from exporter.bullmq.bull.reading import (
     result_size_commands,
 )
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 QUEUE = QueueId("bull", "mail")
 REFUSED = ReplyError("NOPERM no")

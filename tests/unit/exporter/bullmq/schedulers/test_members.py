@@ -12,7 +12,7 @@ from exporter.bullmq.schedulers.members import (
     other_jobs,
     parse_key,
 )
-from exporter.snapshot import Library
+from exporter.snapshot.queues import Library
 
 MS = "1795971600000"
 

@@ -15,7 +15,7 @@ from exporter.bullmq.schedulers.memory import (
     scheduler,
 )
 from exporter.bullmq.schedulers.reading import JobFacts, Member, Options, SchedulerFacts
-from exporter.snapshot import Scheduler
+from exporter.snapshot.schedulers import Scheduler
 
 EVERY = SchedulerFacts("report", 60_000.0, None, None, None, None, None, 1)
 NO_JOB = JobFacts("", None, None, None, 0, 0)

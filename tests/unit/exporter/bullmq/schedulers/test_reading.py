@@ -22,7 +22,7 @@ from exporter.bullmq.schedulers.reading import (
     second_look,
 )
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 MAIL = QueueId("bull", "mail")
 MS = "1795971600000"

@@ -12,7 +12,8 @@ from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import OwnCounts, QueueId, QueueSchedulers
+from exporter.snapshot.queues import OwnCounts, QueueId
+from exporter.snapshot.schedulers import QueueSchedulers
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from tests.support.key_servers import CACHE, HALVES, DeploymentOf, Keys

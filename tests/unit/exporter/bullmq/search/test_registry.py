@@ -5,7 +5,7 @@ import pytest
 from exporter.bullmq.candidates import NO_KEYS, NotAQueue
 from exporter.bullmq.search.passed_over import REMEMBERED, SHOWN, PassedOver
 from exporter.bullmq.search.registry import Registry
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.outcome import Failed
 
 MAIL, SHOP = QueueId("bull", "mail"), QueueId("bull:shop", "mail")

@@ -10,7 +10,7 @@ from exporter.bullmq.search.workers import (
     lockers_of,
     with_renewal,
 )
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 
 MAIL = QueueId("bull", "mail")
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before
-from exporter.snapshot import Histogram, JobCounters
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import JobCounters
 
 NONE = dict.fromkeys(
     ("added", "started", "completed", "failed", "retried", "stalled", "removed", "deduplicated"), 0

@@ -8,7 +8,7 @@ from exporter.bullmq.streams import budget, follow, read_round
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.protocol import Reply, Request
-from exporter.snapshot import QueueId
+from exporter.snapshot.queues import QueueId
 from service.outcome import Failed
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
 from tests.support.key_servers import CACHE, Clock, DeploymentOf

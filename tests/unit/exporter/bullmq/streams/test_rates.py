@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.rates import RateHistory, histogram_quantile
-from exporter.snapshot import Events, Histogram, QueueId, Rates
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import Events, QueueId, Rates
 
 MAIL = QueueId("bull", "mail")
 BOUNDS = (1.0, 2.0, 4.0)

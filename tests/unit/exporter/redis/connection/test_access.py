@@ -5,7 +5,7 @@ import pytest
 from exporter.address import parse_url
 from exporter.config.settings import RedisSettings
 from exporter.redis.connection.access import access
-from exporter.snapshot import Access
+from exporter.snapshot.redis import Access
 
 CASES = [
     ("redis://a", {}, Access((), "default")),

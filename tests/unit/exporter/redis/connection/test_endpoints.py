@@ -4,7 +4,7 @@ import pytest
 
 from exporter.redis.connection.endpoints import endpoints, is_name, node_at, prefers_names, same_ip
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.snapshot import TopologyNode
+from exporter.snapshot.redis import TopologyNode
 
 ADDRESS = "10.0.0.1:7001"
 BY_ADDRESS, BY_NAME = ("10.0.0.1", 7001), ("cache-1.svc", 7001)

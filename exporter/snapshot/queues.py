@@ -1,0 +1,230 @@
+"""The queues: their states, counters, rates, and the search for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.schedulers import QueueSchedulers
+from service.outcome import Failed
+
+Library: TypeAlias = Literal["bullmq", "bull"]
+"""What made a queue: BullMQ, or Bull 3 or 4, its predecessor."""
+
+
+class QueueId(NamedTuple):
+    """A queue's name under its key prefix."""
+
+    prefix: str
+    name: str
+
+
+class JobCounts(NamedTuple):
+    """Jobs of one queue in each state, as BullMQ's getJobCounts counts them: the states are declared here.
+
+    `waiting` includes those of a paused queue; `completed` and `failed` are the jobs that are kept. None: the
+    key of this state could not be read.
+    """
+
+    waiting: int | None
+    active: int | None
+    delayed: int | None
+    prioritized: int | None
+    waiting_children: int | None
+    completed: int | None
+    failed: int | None
+
+
+class QueueState(NamedTuple):
+    """One queue as read in this collection. A NamedTuple, as each scrape builds thousands of them.
+
+    Ages and times to live are in seconds. None means that the value is unknown or does not exist (no job
+    waits, no limit is set). `odd` has a sentence for each part that could not be read, `workers_unknown` the
+    reason why `workers` is None, `version` is what the library wrote into `meta` ("" if nothing).
+    """
+
+    id: QueueId
+    jobs: JobCounts
+    paused: bool | None
+    schedulers: int | None
+    delayed_overdue: int | None
+    delayed_due: int | None
+    failed_last_hour: int | None
+    workers: int | None = None
+    concurrency_limit: int | None = None
+    rate_limit_ttl: float | None = None
+    oldest_waiting: float | None = None
+    longest_active: float | None = None
+    capacity_per_worker: float = 10.0
+    worker_concurrency: int | None = None
+    library: Library = "bullmq"
+    workers_unknown: str = ""
+    odd: tuple[str, ...] = ()
+    measured_concurrency: float | None = None  # most active jobs per worker while jobs waited: at least that
+    version: str = ""
+    longest_overdue: float | None = None  # seconds since the first delayed job is due
+
+
+class JobCounters(NamedTuple):
+    """Counters and durations from a queue's events since it is known. `processing` is by outcome.
+
+    None: nothing tells it. Bull says nothing of jobs that are removed.
+    """
+
+    added: int | None
+    started: int
+    completed: int
+    failed: int
+    retried: int
+    stalled: int
+    removed: int | None
+    deduplicated: int
+    wait: Histogram
+    processing: Mapping[str, Histogram]
+    evicted: int
+
+
+class Events(NamedTuple):
+    """A queue's counters, events read, events lost (trimmed before they were read), and the lag in seconds.
+
+    `undone` events were counted, and then lost by Redis in a failover. `since`: unix s when counting began.
+    `gaps`: how often an unknown number of events was lost, with a stream that was deleted. `max_length`: to
+    how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: most events a second of late;
+    `passed_over`: why events of the last hour were not read although they were there. `busy_seconds`: the
+    integral of the number of active jobs over time, up to the lag; None: not known.
+    """
+
+    counters: JobCounters
+    read: int
+    lost: int
+    lag: float
+    undone: int = 0
+    since: float = 0.0
+    gaps: int = 0
+    max_length: int | None = None
+    peak_rate: float = 0.0
+    passed_over: str = ""
+    busy_seconds: float | None = None
+
+
+class Rates(NamedTuple):
+    """Rates over the last `seconds` from a queue's event stream: jobs per minute, averages and quantiles in
+    seconds.
+
+    None if no job ended or waited; the rates and the share of errors also while events of this time are
+    missing. Those of the last hour are counts, since the queue is known at most; retried ones are attempts.
+    """
+
+    seconds: float
+    completed_per_minute: float | None
+    failed_per_minute: float | None
+    error_rate: float | None
+    wait_p50: float | None
+    wait_p95: float | None
+    processing_p50: float | None
+    processing_p95: float | None
+    failed_last_hour: int
+    lost_last_hour: int
+    wait_average: float | None = None
+    processing_average: float | None = None
+    completed_last_hour: int = 0
+    stalled_last_hour: int = 0
+    retried_last_hour: int = 0
+
+
+class Work(NamedTuple):
+    """For how many seconds a queue stands still (jobs could be taken, nothing holds them back, none was
+    started), has no worker, is paused, and has a delayed job due while others are started or workers are
+    idle. None: it is not so, or not known to be. `..._before`: it was so at the first look at the queue, and
+    may have been for longer. A global concurrency of 0 is a pause."""
+
+    standing: float | None = None
+    without_workers: float | None = None
+    paused: float | None = None
+    overdue: float | None = None
+    standing_before: bool = False
+    without_workers_before: bool = False
+    paused_before: bool = False
+
+
+class Unlocked(NamedTuple):
+    """Active jobs whose lock is gone, and for how many seconds that is known of the first. `more`: there may
+    be more of them, as not all were looked at."""
+
+    jobs: int
+    seconds: float
+    more: bool = False
+
+
+class OwnCounts(NamedTuple):
+    """BullMQ's own counts, if it keeps them; read every few seconds. `groups` are those of BullMQ Pro, whose
+    jobs are not counted."""
+
+    completed: int | None
+    failed: int | None
+    ids: int | None
+    groups: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
+    are those of the last whole search, `passed_over` has the candidates that are no queues, and why;
+    `refused` those that Redis does not let us read, and which may be queues;
+    `missing` are names of the settings that no queue has."""
+
+    prefixes: tuple[str, ...] = ()
+    keys: int | None = None
+    ended_at: float | None = None
+    passed_over: Mapping[QueueId, str] = field(default_factory=dict)
+    refused: Mapping[QueueId, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BullMQState:
+    """Every known queue: its state, or why it is unread. `discovered` is False until the first search for
+    queues has ended; `search_refused` if Redis refused every search; `unfollowed` has the queues whose event
+    stream is there and cannot be read, and why: they have no counters."""
+
+    queues: tuple[QueueState, ...]
+    unread: Mapping[QueueId, Failed] = field(default_factory=dict)
+    discovered: bool = True
+    problems: tuple[str, ...] = ()
+    search_refused: bool = False
+    events: Mapping[QueueId, Events] | None = None  # None: event streams are not followed
+    rates: Mapping[QueueId, Rates] = field(
+        default_factory=dict
+    )  # of queues that have been followed for a while
+    own: Mapping[QueueId, OwnCounts] = field(default_factory=dict)
+    search: Search = Search()
+    unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
+    work: Mapping[QueueId, Work] | None = None  # of queues that do not just work; None: nobody remembers
+    watched_seconds: float = 0.0  # for which `work` can know something
+    unlocked: Mapping[QueueId, Unlocked] = field(default_factory=dict)
+
+    @cached_property
+    def by_id(self) -> Mapping[QueueId, QueueState]:
+        """The queues that could be read."""
+        return {queue.id: queue for queue in self.queues}
+
+    schedulers: Mapping[QueueId, QueueSchedulers] = field(default_factory=dict)  # of queues that have some
+
+    @cached_property
+    def several_prefixes(self) -> bool:
+        """Whether a queue's name alone does not say which it is."""
+        return len({known.prefix for known in (*(each.id for each in self.queues), *self.unread)}) > 1
+
+    @property
+    def blind(self) -> bool:
+        """Whether the search for queues is refused and no queue is known without it."""
+        return self.search_refused and not (self.queues or self.unread)
+
+    @property
+    def up(self) -> bool:
+        """Whether the state of every known queue could be read; a running search is not a failure, a refused
+        search is."""
+        return not (self.unread or self.blind)
