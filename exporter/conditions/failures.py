@@ -15,12 +15,13 @@ _LAST_EVENTS = 1000
 
 
 def advice_where_removed(queue: QueueId, state: BullMQState, snapshot: Snapshot) -> Message | None:
-    """None where the failed set has jobs of the last hour, or is not known: a look at those helps more.
+    """None where the failed set has jobs of the last hour, or is not known: a look at those helps more; and
+    where none failed for good: those that are tried again are kept.
 
     BullMQ's events have the reasons of the latest failures; Bull has no such stream.
     """
-    known = state.by_id.get(queue)
-    if known is None or known.failed_last_hour != 0:
+    known, rates = state.by_id.get(queue), state.rates.get(queue)
+    if known is None or known.failed_last_hour != 0 or (rates is not None and not rates.failed_last_hour):
         return None
     label = queue_label(queue, state)
     if known.library == "bull":
