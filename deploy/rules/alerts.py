@@ -157,9 +157,10 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
         f"{{{{ range query `{unread}` }}}}{{{{ .Labels.instance }}}} {{{{ end }}}}now.{{{{ end }}}}",
     )
     counted = f"bullmq_job_failed_total{{{job}}}"
-    # increase() lacks what a new counter begins with, and the exporter what it counted before a restart.
+    # increase() lacks what a counter of less than an hour began with, and the exporter what it had counted
+    # before a restart.
     increased = f'label_replace(increase({counted}[1h]), "counted_by", "events", "", "")'
-    listed = recent(f"bullmq_queue_failed_last_hour{{{job}}}")
+    listed = f"({recent(f'bullmq_queue_failed_last_hour{{{job}}}')} unless {counted} offset 1h)"
     failed = Alert(
         "HighFailedJobs",
         "medium",

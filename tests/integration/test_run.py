@@ -60,6 +60,8 @@ def is_ready(url: str) -> bool:
 
 def test_both_formats_are_what_they_say(redis_server: RedisServer) -> None:
     with running(alone(redis_server)) as url:
+        searched = "bullmq_queues "  # there once queues were looked for
+        wait_until(lambda: searched in httpx.get(f"{url}/metrics").text, what="the search")
         text = httpx.get(f"{url}/metrics")
         assert text.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         named = {family.name for family in parse_text(text.text)}
