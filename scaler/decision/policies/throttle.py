@@ -22,7 +22,7 @@ _SAME: Final = 1.1  # as many active jobs of each worker
 _LATELY_SECONDS: Final = 30.0
 _TOLD_SECONDS: Final = 600.0  # a limit that was closed is there: samples may miss that it is closed again
 _CLOCK: Final = 1.0  # the times of two samples of one window differ by less
-_WINDOWS: Final = 2.0  # of a limit without one that is told
+_WINDOWS: Final = 2.0  # of a limit, in which the metrics have none any more
 _WINDOW_SECONDS: Final = 120.0  # two windows of the usual longest rate limit, by the minute
 
 
@@ -69,7 +69,7 @@ def update_throttle(
     limit that the workers have, the metrics tell only that its window runs: it is closed where jobs wait
     beside free slots. Otherwise both are seen by two samples in a row. The cap goes when nothing waits, when
     a pause ends, or when all slots are busy and no limit was seen to hold jobs for two minutes; for two of
-    its windows, where jobs start and none is told any more, as each start would begin one. Where fewer
+    its windows, where jobs start and the metrics have none, as each start would begin one. Where fewer
     workers have fewer active jobs, or more have more, each as many as before, it was no limit: a worker takes
     fewer jobs than it was said to. A time that is ahead of the sample is of another clock.
     """
