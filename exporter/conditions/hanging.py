@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from exporter.bullmq.streams.rates import WINDOW, histogram_quantile
-from exporter.bullmq.work import runnable_jobs
+from exporter.bullmq.work import runnable_jobs, stopped
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot.histogram import Histogram
@@ -37,7 +37,7 @@ def hanging_seconds(limits: WorkThresholds) -> float:
 
 
 def _hangs(state: BullMQState, queue: QueueState, active: float, limits: WorkThresholds) -> bool:
-    if queue.paused is not False or queue.rate_limit_ttl or queue.id in state.unlocked:
+    if stopped(queue) is not False or queue.rate_limit_ttl or queue.id in state.unlocked:
         return False
     if min(active, queue.oldest_waiting or 0.0) < hanging_seconds(limits):
         return False

@@ -202,6 +202,7 @@ WORK_CASES: dict[str, tuple[BullMQState, set[str]]] = {
     "a job that does not end, and events are missing": (hanging(ends=None), {"active_too_long"}),
     "a job that does not end, and none waits": (hanging(waiting=0), {"active_too_long"}),
     "a job that does not end in a paused queue": (hanging(paused=True), {"active_too_long"}),
+    "a job that does not end where none may start": (hanging(concurrency_limit=0), {"active_too_long"}),
     "a job that does not end at a rate limit": (hanging(rate_limit_ttl=5.0), {"active_too_long"}),
     "a job that does not end fills the global concurrency": (
         hanging(concurrency_limit=1),
