@@ -5,7 +5,8 @@ Prometheus reads the series as they are, by one selector, and the sums are made 
 there does Prometheus leave out a series that has ended, whose marker a range does not show, and a range would
 have to be longer than any scrape interval. What an instant selector does not show is when a series was
 scraped, so that `timestamp()` of one series of each queue comes with it, in the same query and so of the same
-moment. `on (oxherd_measure)` keeps `or` from comparing all labels of all series.
+moment. The selector is the last operand of `or`: VictoriaMetrics keeps only one of several series of the
+others that differ in their names alone, or in no label of `on (...)`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _STATUSES: Final = {
     "deployment": "oxherd_redis_deployment_info{%s}",
     "started": "(process_start_time_seconds{%s} and bullmq_up{%s})",
 }
-_OR: Final = f"\nor on ({MEASURE_LABEL}) "
+_OR: Final = "\nor "
 
 
 def exporter_queries(
@@ -71,11 +72,10 @@ def exporter_query(
     selector = queues + (f",{extra}" if extra else "")
     series = quoted("|".join((_COUNT, *_FIGURES, *list(_PARTS)[1:])))
     states = quoted("|".join(("", *_STATES)))  # the other series have no such label
-    asked = {"timestamp": f'timestamp({_COUNT}{{state="active",{selector}}})'}
-    if statuses:
-        asked |= {measure: text.replace("%s", extra) for measure, text in _STATUSES.items()}
+    asked = {name: text.replace("%s", extra) for name, text in _STATUSES.items()} if statuses else {}
+    asked["timestamp"] = f'timestamp({_COUNT}{{state="active",{selector}}})'
     labelled = (f'label_replace({text}, "{MEASURE_LABEL}", "{name}", "", "")' for name, text in asked.items())
-    return f"{{__name__=~{series},state=~{states},{selector}}}{_OR}({_OR.join(labelled)})"
+    return _OR.join((*labelled, f"{{__name__=~{series},state=~{states},{selector}}}"))
 
 
 def figure_of(labels: dict[Any, Any]) -> Any:

@@ -115,7 +115,7 @@ def _growth(then: _Seen | None, now: _Seen | None, *, new: bool) -> Mapping[str,
     if then is None:
         return counters if new and _ended(now[1]) <= _NEW_JOBS else None
     earlier = _counters(then[1])
-    growth = {name: counters[name] - earlier[name] for name in counters.keys() & earlier.keys()}
+    growth = {name: value - earlier[name] for name, value in counters.items() if name in earlier}
     came_late = "completed" in counters and "completed" not in earlier
     if then[0] != now[0] or came_late or any(value < 0 for value in growth.values()):
         return None

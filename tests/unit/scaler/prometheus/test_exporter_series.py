@@ -163,6 +163,16 @@ def test_every_selector_has_the_queues_and_the_matchers() -> None:
     assert exporter_query("name", {}, ()).count('name!=""') == 2
 
 
+@pytest.mark.parametrize("statuses", [True, False])
+def test_only_the_last_operand_has_series_that_differ_in_their_names_alone(*, statuses: bool) -> None:
+    """VictoriaMetrics keeps one of them in any other, and where no label of `on (...)` tells them apart."""
+    *others, last = exporter_query("queue", {}, ["mail"], statuses=statuses).split("\nor ")
+    assert last.startswith('{__name__=~"')
+    measures = [text.rsplit('"', 6)[1] for text in others]
+    assert measures == [*(["up", "deployment", "started"] if statuses else []), "timestamp"]
+    assert all(text.startswith("label_replace(") for text in others)
+
+
 def test_a_short_query_has_no_pieces() -> None:
     whole, pieces = exporter_queries("queue", {}, ["mail", "video"])
     assert (whole, pieces) == (exporter_query("queue", {}, ["mail", "video"]), ())
