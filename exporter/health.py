@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import host, jobs, queues, redis, redis_clients, redis_data, schedulers, work
+from exporter.conditions import flows, host, jobs, queues, redis, redis_clients, redis_data, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
 from exporter.config.settings import HealthSettings
 from exporter.snapshot.redis import Access
@@ -120,6 +120,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "jobs_stalled": jobs.jobs_stalled,
     "failures_rising": jobs.failures_rising,
     "paused_long": work.paused_long,
+    "waiting_children_long": flows.waiting_children_long,
     "queue_without_workers": work.queue_without_workers,
     "no_queue_found": work.no_queue_found,
     "failed_jobs_high": queues.failed_jobs_high,

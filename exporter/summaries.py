@@ -41,6 +41,7 @@ COLUMN_CONDITIONS: Final[Mapping[str, Sequence[str]]] = {
     "delayed": ("delayed_overdue",),
     "oldest": ("queue_wait_high",),
     "longest": ("active_too_long",),
+    "waiting_children": ("waiting_children_long",),
     "paused": ("paused_long",),
 }
 """The conditions that a figure or a mark of a queue shows: it has a colour while one of them is there."""

@@ -302,7 +302,7 @@ def _queue_cells(
         "active": _number(queue["active"]),
         "delayed": _number(queue["delayed"], styles["delayed"]),
         "prioritized": _number(queue["prioritized"]),
-        "children": _number(queue["waiting_children"]),
+        "children": _number(queue["waiting_children"], styles["waiting_children"]),
         "completed": _number(queue["completed"]),
         "failed": _number(queue["failed"], styles["failed"]),
         "workers": _number(queue["workers"], styles["workers"]),

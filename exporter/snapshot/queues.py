@@ -66,6 +66,7 @@ class QueueState(NamedTuple):
     measured_concurrency: float | None = None  # most active jobs per worker while jobs waited: at least that
     version: str = ""
     longest_overdue: float | None = None  # seconds since the first delayed job is due
+    longest_waiting_children: float | None = None  # seconds for which the first parent waits
 
 
 class JobCounters(NamedTuple):

@@ -260,6 +260,18 @@ WORK_CASES: dict[str, tuple[BullMQState, set[str]]] = {
         state_of(queue(waiting=0, concurrency_limit=0), work=working(without_workers=600, paused=600)),
         set(),
     ),
+    "a parent waits for its children for a day": (
+        state_of(queue(waiting=0, workers=1, waiting_children=2, longest_waiting_children=86_400.0)),
+        set(),
+    ),
+    "a parent waits for its children for over a day": (
+        state_of(queue(waiting=0, workers=1, waiting_children=2, longest_waiting_children=86_401.0)),
+        {"waiting_children_long"},
+    ),
+    "nobody knows for how long parents wait": (
+        state_of(queue(waiting=0, workers=1, waiting_children=None)),
+        set(),
+    ),
     "no worker for 599 s and no job": (state_of(IDLE, work=working(without_workers=599)), set()),
     "no worker for 600 s and no job": (
         state_of(IDLE, work=working(without_workers=600)),

@@ -140,6 +140,7 @@ COLUMNS = {
     "delayed": {"delayed_overdue"},
     "oldest": {"queue_wait_high"},
     "longest": {"active_too_long"},
+    "waiting_children": {"waiting_children_long"},
     "paused": {"paused_long"},
 }
 
