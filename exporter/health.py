@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from exporter.condition_table import CONDITION_TABLE, Severity
 from exporter.conditions import flows, host, jobs, queues, redis, redis_clients, redis_data, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
+from exporter.conditions.not_known_yet import not_known_yet
 from exporter.config.settings import HealthSettings
 from exporter.snapshot.redis import Access
 from exporter.snapshot.whole import Snapshot
@@ -59,7 +60,7 @@ def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
         if finding is not None:
             issues.append(_issue(name, finding, settings, access))
     there = {issue.name for issue in issues}
-    return replace(of_issues(issues), open=work.not_known_yet(snapshot, settings) - there)
+    return replace(of_issues(issues), open=not_known_yet(snapshot, settings) - there)
 
 
 def of_issues(issues: list[Issue]) -> Health:

@@ -6,6 +6,7 @@ from typing import Final
 
 from exporter.bullmq.streams.rates import WINDOW, histogram_quantile
 from exporter.bullmq.work import runnable_jobs, stopped
+from exporter.conditions.measured import NOTHING_KNOWN
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot.histogram import Histogram
@@ -26,9 +27,14 @@ def hanging_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId
         if active is None or active < least or not runnable_jobs(queue):
             continue
         own = limits.of(queue.id.name)
-        if own is not None and _hangs(state, queue, active, own):
+        if own is not None and _jobs_hang(state, queue, active, own):
             found[queue.id] = active
     return found
+
+
+def stands_for_hanging(queue: QueueState, state: BullMQState) -> bool:
+    """Whether a queue that stands still does so behind jobs that do not end."""
+    return state.work is not None and state.work.get(queue.id, NOTHING_KNOWN).standing is None
 
 
 def hanging_seconds(limits: WorkThresholds) -> float:
@@ -36,7 +42,7 @@ def hanging_seconds(limits: WorkThresholds) -> float:
     return _STARTS * limits.no_start_seconds
 
 
-def _hangs(state: BullMQState, queue: QueueState, active: float, limits: WorkThresholds) -> bool:
+def _jobs_hang(state: BullMQState, queue: QueueState, active: float, limits: WorkThresholds) -> bool:
     if stopped(queue) is not False or queue.rate_limit_ttl or queue.id in state.unlocked:
         return False
     if min(active, queue.oldest_waiting or 0.0) < hanging_seconds(limits):

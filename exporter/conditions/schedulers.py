@@ -23,7 +23,7 @@ from exporter.conditions.finding import (
     queue_subject,
 )
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.work import standing_queues
+from exporter.conditions.standing import standing_queues
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.derived import silent_at
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState
