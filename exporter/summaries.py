@@ -193,6 +193,15 @@ def queue_conditions(health: View) -> dict[tuple[str, str], dict[str, str]]:
     return conditions
 
 
+def pause_mark(queue: View) -> str:
+    """The message id of what lets no job of the queue start: a pause, or a global concurrency of 0; "" where
+    nothing does."""
+    if queue["paused"]:
+        return "queue.paused"
+    limit = queue["concurrency_limit"]
+    return "queue.paused_by_concurrency" if limit is not None and limit <= 0 else ""
+
+
 def cell_level(conditions: Mapping[str, str], column: str) -> str:
     """How a figure of a queue with these conditions is marked: "critical", "warning", or "" for not."""
     severities = {conditions[name] for name in COLUMN_CONDITIONS.get(column, ()) if name in conditions}

@@ -26,6 +26,7 @@ from exporter.summaries import (
     host_rows,
     issue_count,
     node_state,
+    pause_mark,
     queue_conditions,
     queues_line,
     redis_line,
@@ -292,8 +293,8 @@ def _queue_cells(
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["library"] == "bull":
         label.append(" (Bull)", "dim")
-    if queue["paused"]:
-        label.append(f" ({translator.translate('queue.paused')})", styles["paused"] or "dim")
+    if mark := pause_mark(queue):
+        label.append(f" ({translator.translate(mark)})", styles["paused"] or "dim")
     if queue["odd"]:
         label.append(f" ({translator.translate('queue.partly_read')})", "yellow")
     return {
