@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
@@ -36,7 +36,7 @@ class Issue:
     measured: Message
     threshold: Message
     recommendation: Message
-    affected: tuple[Affected, ...] = ()
+    affected: Sequence[Affected] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
         if finding is not None:
             issues.append(_issue(name, finding, settings, access))
     there = {issue.name for issue in issues}
-    return replace(of_issues(issues), open=not_known_yet(snapshot, settings) - there)
+    return replace(of_issues(issues), open=not_known_yet(snapshot, settings, there))
 
 
 def of_issues(issues: list[Issue]) -> Health:
