@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
@@ -37,7 +37,7 @@ class Issue:
     measured: Message
     threshold: Message
     recommendation: Message
-    affected: tuple[Affected, ...] = ()
+    affected: Sequence[Affected] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,7 @@ def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
         if finding is not None:
             issues.append(_issue(name, finding, settings, access))
     there = {issue.name for issue in issues}
-    known_in = not_known_yet(snapshot, settings)
-    return replace(
-        of_issues(issues),
-        open={name: seconds for name, seconds in known_in.items() if name not in there},
-    )
+    return replace(of_issues(issues), open=not_known_yet(snapshot, settings, there))
 
 
 def of_issues(issues: list[Issue]) -> Health:

@@ -9,8 +9,8 @@ from shlex import quote
 from exporter.bullmq.keys import base
 from exporter.conditions.failures import advice_where_removed
 from exporter.conditions.finding import (
+    AffectedQueues,
     Finding,
-    affected_queues,
     any_redis_cli,
     by_value,
     queue_label,
@@ -66,7 +66,7 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(own.no_lock_seconds)),
         advice,
-        affected_queues(worst, gone),
+        AffectedQueues(worst, gone),
     )
 
 
@@ -125,7 +125,7 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             queue=queue_label(first, state),
             command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(first)) + 'active')} -1",
         ),
-        affected_queues(worst, seconds),
+        AffectedQueues(worst, seconds),
     )
 
 
@@ -167,7 +167,7 @@ def waiting_children_long(snapshot: Snapshot, settings: HealthSettings) -> Findi
             job_command=f"{any_redis_cli(snapshot)} -c zrange {quote(keys + 'waiting-children')} 0 0",
             children_command=f"smembers {quote(keys + 'ID:dependencies')}",
         ),
-        affected_queues(worst, found),
+        AffectedQueues(worst, found),
     )
 
 
@@ -200,7 +200,7 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
         Message("issue.text", text=measured),
         Message("issue.jobs_stalled.threshold", limit=own.stalled_jobs),
         Message("issue.jobs_stalled.recommendation", queue=queue_label(worst[0], state)),
-        affected_queues(worst, stalled),
+        AffectedQueues(worst, stalled),
     )
 
 
@@ -262,7 +262,7 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             job_command=f"{cli} -c {newest}",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        affected_queues(worst, shares),
+        AffectedQueues(worst, shares),
     )
 
 

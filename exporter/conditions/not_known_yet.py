@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final
 
 from exporter.bullmq.work import runnable_jobs, stopped, waits_for
@@ -16,19 +16,24 @@ from exporter.snapshot.whole import Snapshot
 from service.outcome import value_or_none
 
 
-def not_known_yet(snapshot: Snapshot, settings: HealthSettings) -> dict[str, float]:
+def not_known_yet(
+    snapshot: Snapshot, settings: HealthSettings, there: Container[str] = ()
+) -> dict[str, float]:
     """Conditions that may be there or not, and in how many seconds that is known at the latest: a queue was
-    so at the first look, and nothing tells since when."""
+    so at the first look, and nothing tells since when. Not those that are known to be `there`, at another
+    queue."""
     state = value_or_none(snapshot.bullmq)
     if state is None or state.work is None:
         return {}
     known_in: dict[str, float] = {}
-    for name, (clock, measure) in _OPEN.items():
-        seconds = measured_work(state, settings, measure, of=clock)
+    for name, (clock, without, measure) in _OPEN.items():
+        if name in there:
+            continue
+        seconds = measured_work(state, settings, measure, of=clock, without=without)
         if seconds:
             known_in[name] = max(seconds.values())
     limits = queue_limits(settings)
-    for queue in state.unlocked:
+    for queue in state.unlocked if "active_without_lock" not in there else ():
         own = limits.of(queue.name)
         if own is not None and state.watched_seconds <= own.no_lock_seconds:
             left = own.no_lock_seconds - state.watched_seconds
@@ -68,10 +73,10 @@ def _left(limit: float, seconds: float | None) -> float:
     return max(0.0, limit - (seconds or 0.0))
 
 
-_OPEN: Final[Mapping[str, tuple[str, Measure]]] = {
-    "queue_standing_still": ("standing_before", _may_stand),
-    "queue_without_workers": ("without_workers_before", _may_lack_workers),
-    "paused_long": ("paused_before", _may_be_paused),
+_OPEN: Final[Mapping[str, tuple[str, str, Measure]]] = {
+    "queue_standing_still": ("standing_before", "", _may_stand),
+    "queue_without_workers": ("without_workers_before", "standing", _may_lack_workers),
+    "paused_long": ("paused_before", "", _may_be_paused),
 }
-"""Which conditions, the field of `Work` that says that it was so at the first look, and in how many seconds
-it is known."""
+"""Which conditions, the field of `Work` that says that it was so at the first look, the one that excludes it,
+and in how many seconds it is known."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
 from exporter.conditions import jobs, work
-from exporter.conditions.finding import Affected, Finding
+from exporter.conditions.finding import Affected, AffectedQueues, Finding
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import connections_command
 from exporter.config.settings import HealthSettings
@@ -111,6 +111,18 @@ def test_connections_are_looked_up_where_the_queue_is(name: str, silent: str, po
     }
     redis = Ok(RedisState(Topology("cluster", nodes), answers))
     assert f"-p {port} client list" in connections_command(QueueId("bull", name), Snapshot(0.0, redis))
+
+
+def test_affected_queues_are_a_sequence_like_any_other() -> None:
+    sms = QueueId("app", "sms")
+    queues = AffectedQueues([sms, MAIL], {MAIL: 1.0, sms: 2.0})
+    both = (Affected("app:sms", 2.0, sms), affected("mail", 1.0))
+    assert queues == both
+    assert both == queues
+    assert queues != both[:1]
+    assert (queues[0], queues[-1], queues[1:], len(queues), [*queues]) == (*both, both[1:], 2, [*both])
+    with pytest.raises(IndexError):
+        queues[2]
 
 
 def test_advice_by_cause() -> None:
