@@ -18,7 +18,8 @@ from service.i18n import Message, Parameter
 from service.outcome import value_or_none
 from service.units import readable
 
-_REDIS_CLI: Final = "redis-cli "
+REDIS_CLI: Final = "redis-cli "
+"""How a command begins that is sent to a server."""
 NAMED: Final = 3
 """How many of several causes a text names."""
 
@@ -76,11 +77,16 @@ def _as_reached(value: Parameter, access: Access) -> Parameter:
         return tuple(as_reached(item, access) if isinstance(item, Message) else item for item in value)
     if value == USER:
         return access.user
-    if isinstance(value, str) and value.startswith(_REDIS_CLI):
-        options = "".join(f"{option} " for option in access.options if f" {option} " not in value)
-        command = f"{_REDIS_CLI}{options}{value.removeprefix(_REDIS_CLI)}"
-        return command.replace(f" {USER} ", f" {quote(access.user)} ")
-    return value
+    return reached_command(value, access) if isinstance(value, str) else value
+
+
+def reached_command(command: str, access: Access) -> str:
+    """A command of redis-cli with the options that its server wants, and the user's name."""
+    if not command.startswith(REDIS_CLI):
+        return command
+    options = "".join(f"{option} " for option in access.options if f" {option} " not in command)
+    command = f"{REDIS_CLI}{options}{command.removeprefix(REDIS_CLI)}"
+    return command.replace(f" {USER} ", f" {quote(access.user)} ")
 
 
 def any_node(snapshot: Snapshot) -> str:
