@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exporter.derived import waiting_jobs
-from exporter.snapshot.queues import Rates
+from exporter.snapshot.queues import RATES
 from exporter.summaries import (
     COLUMN_CONDITIONS,
     ENDPOINT_STATES,
@@ -319,7 +319,7 @@ def _queue_cells(
 
 def _rate_cells(rates: View | None, errors: str) -> dict[str, RenderableType]:
     """The rates of the last minutes; empty if the events are not followed, or not for long enough."""
-    known = rates or dict.fromkeys(Rates._fields)
+    known = rates or dict.fromkeys(RATES)
     return {
         "done": count(known["completed_per_minute"]),
         "errors": Text(percent(known["error_rate"]), errors),

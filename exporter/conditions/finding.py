@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.address import is_socket
 from exporter.bullmq.keys import DEFAULT_PREFIX
+from exporter.bullmq.placement import SlotMap
 from exporter.config.settings import HealthSettings
 from exporter.snapshot.queues import BullMQState, QueueId
 from exporter.snapshot.redis import Access
@@ -86,6 +87,13 @@ def any_node(snapshot: Snapshot) -> str:
     """The address of a node that answers, or a placeholder."""
     state = value_or_none(snapshot.redis)
     return min(state.readings(), default="HOST:PORT") if state else "HOST:PORT"
+
+
+def node_of(queue: QueueId, snapshot: Snapshot) -> str:
+    """The address of the node that has the queue's keys, or of any if that one does not answer."""
+    state = value_or_none(snapshot.redis)
+    owner = SlotMap(state.topology).owner(queue) if state else None
+    return owner if state and owner in state.readings() else any_node(snapshot)
 
 
 def any_redis_cli(snapshot: Snapshot) -> str:

@@ -17,7 +17,9 @@ from exporter.conditions.finding import (
     by_value,
     each_once,
     first_few,
+    node_of,
     queue_label,
+    redis_cli,
     texts_of_worst,
 )
 from exporter.conditions.hanging import hanging_seconds, stands_for_hanging
@@ -111,8 +113,9 @@ def advice_for_hung(queue: QueueState, label: str, snapshot: Snapshot) -> Messag
 
 
 def connections_command(queue: QueueId, snapshot: Snapshot) -> str:
-    """What lists the connections of a queue's workers."""
-    return f"{any_redis_cli(snapshot)} client list | grep -F {quote(readable(connection_name(queue)))}"
+    """What lists the connections of a queue's workers: they are at the node that has its keys."""
+    command = redis_cli(node_of(queue, snapshot))
+    return f"{command} client list | grep -F {quote(readable(connection_name(queue)))}"
 
 
 def queue_wait_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:

@@ -70,7 +70,10 @@ class RedisSettings(Model):
         description="announced host:port or host -> host:port or host to connect to (NAT)",
     )
     timeout_seconds: float = Field(
-        2.0, gt=0, le=60, description="time-out in seconds for one node in one collection"
+        2.0,
+        gt=0,
+        le=60,
+        description="time-out in seconds for one request to a node; a collection of many queues has several",
     )
     resolve_interval_seconds: float = Field(
         60.0,

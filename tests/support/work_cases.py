@@ -45,9 +45,7 @@ def before(**fields: float) -> dict[QueueId, Work]:
 
 
 def hour(completed: int = 0, failed: int = 0, stalled: int = 0, retried: int = 0) -> Rates:
-    none = (None,) * 7
-    rates = Rates(300.0, *none, failed, 0, completed_last_hour=completed, stalled_last_hour=stalled)
-    return rates._replace(retried_last_hour=retried)
+    return Rates(300.0, None, None, None, failed, 0, completed, stalled, retried)
 
 
 def times(fast: int, slow: int = 0, beyond: int = 0, *, bounds: tuple[float, float] = (1.0, 10.0)) -> Events:

@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
-from exporter.conditions import jobs, work
+from exporter.conditions import flows, jobs, work
 from exporter.conditions.finding import Affected, Finding
 from exporter.conditions.queue_limits import queue_limits
+from exporter.conditions.work import connections_command
 from exporter.config.settings import HealthSettings
 from exporter.health import RULES, Health, assess
 from exporter.metrics.health import FAMILIES
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Search, Unlocked, Work
+from exporter.snapshot.redis import RedisState, Topology, TopologyNode
 from exporter.snapshot.whole import Snapshot
 from service.catalogs import ENGLISH, TRANSLATORS
-from service.outcome import Ok
+from service.outcome import Failed, Ok
+from tests.support.health_cases import reading
 from tests.support.work_cases import (
     BUSY,
     IDLE,
@@ -30,7 +33,7 @@ from tests.support.work_cases import (
     working,
 )
 
-MODULES = {module.__name__ for module in (work, jobs)}
+MODULES = {module.__name__ for module in (work, jobs, flows)}
 OF_WORK = {name: rule for name, rule in RULES.items() if rule.__module__ in MODULES}
 
 
@@ -91,6 +94,23 @@ def test_the_worst_is_first_and_has_the_advice() -> None:
         "sms are connected and take nothing: restart them. They may be paused, or not have resumed after an "
         "outage of Redis. Their connections: redis-cli -h HOST -p PORT client list | grep -F bull:c21z"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "silent", "port"), [("{mail}", "", 7002), ("{sms}", "", 7003), ("{sms}", "c:7003", 7001)]
+)
+def test_connections_are_looked_up_where_the_queue_is(name: str, silent: str, port: int) -> None:
+    """Elsewhere the list would be empty, as if no worker were connected. Any node if that one is down."""
+    nodes = (
+        TopologyNode("a:7001", "replica", "one", "c:7003"),
+        TopologyNode("b:7002", "master", "two", slots=((0, 8191),)),
+        TopologyNode("c:7003", "master", "one", slots=((8192, 16383),)),
+    )
+    answers = {
+        node.address: Failed("timeout", "late") if node.address == silent else reading() for node in nodes
+    }
+    redis = Ok(RedisState(Topology("cluster", nodes), answers))
+    assert f"-p {port} client list" in connections_command(QueueId("bull", name), Snapshot(0.0, redis))
 
 
 def test_advice_by_cause() -> None:
