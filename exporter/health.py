@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import host, jobs, queues, schedulers, work
+from exporter.conditions import flows, host, jobs, queues, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
 from exporter.conditions.not_known_yet import not_known_yet
 from exporter.conditions.redis import clients, data, nodes
@@ -123,7 +123,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "jobs_stalled": jobs.jobs_stalled,
     "failures_rising": jobs.failures_rising,
     "paused_long": work.paused_long,
-    "waiting_children_long": jobs.waiting_children_long,
+    "waiting_children_long": flows.waiting_children_long,
     "queue_without_workers": work.queue_without_workers,
     "no_queue_found": work.no_queue_found,
     "failed_jobs_high": queues.failed_jobs_high,

@@ -416,5 +416,5 @@ def _doubt(queue: View, translator: Translator, *, prefixed: bool) -> Text:
 def _number(number: float | None, style: str = "") -> Text:
     """A number; ? for one that could not be read."""
     if number is None:
-        return Text("?", "dim")
+        return Text("?", style or "dim")
     return Text(count(number), style or ("dim" if not number else ""))

@@ -1,5 +1,4 @@
-"""Conditions of jobs: active ones that nobody works on or that do not end, parents that wait for their
-children, stalled ones, failures."""
+"""Conditions of jobs: active ones that nobody works on or that do not end, stalled ones, failures."""
 
 from __future__ import annotations
 
@@ -126,48 +125,6 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(first)) + 'active')} -1",
         ),
         AffectedQueues(worst, seconds),
-    )
-
-
-def waiting_children_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
-    """A parent waits for its children for longer than a flow takes. A child that failed keeps its parent
-    for ever, and is seen at neither queue: the parent neither waits nor fails."""
-    state = value_or_none(snapshot.bullmq)
-    if state is None:
-        return None
-    limits, found = queue_limits(settings), {}
-    for queue in state.queues:
-        seconds = queue.longest_waiting_children
-        if seconds is None or (own := limits.of(queue.id.name)) is None:
-            continue
-        if seconds > own.waiting_children_seconds:
-            found[queue.id] = seconds
-    if not found:
-        return None
-    worst = by_value(found)
-    label, keys = queue_label(worst[0], state), readable(base(worst[0]))
-    measured = texts_of_worst(
-        worst,
-        lambda queue: Message(
-            "issue.waiting_children_long.queue",
-            queue=queue_label(queue, state),
-            count=state.by_id[queue].jobs.waiting_children or 1,
-            time=duration(found[queue]),
-        ),
-    )
-    own = limits.of(worst[0].name) or settings.thresholds
-    return Finding(
-        "bullmq",
-        Message("issue.waiting_children_long.title"),
-        Message("issue.text", text=measured),
-        Message("issue.at_most", limit=duration(own.waiting_children_seconds)),
-        Message(
-            "issue.waiting_children_long.recommendation",
-            queue=label,
-            job_command=f"{any_redis_cli(snapshot)} -c zrange {quote(keys + 'waiting-children')} 0 0",
-            children_command=f"smembers {quote(keys + 'ID:dependencies')}",
-        ),
-        AffectedQueues(worst, found),
     )
 
 

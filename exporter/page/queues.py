@@ -140,8 +140,9 @@ def _queue(queue: View, query: PageQuery, conditions: Mapping[str, str], *, pref
     cells = [(_name(queue, query, conditions, prefixed=prefixed), "name")]
     for name, (_, value, written) in _FIGURES.items():
         number = value(queue)
-        text = _unknown(queue, name) if number is None else escape(written(number))
-        cells.append((text, f"number {cell_level(conditions, name)}".rstrip()))
+        level = cell_level(conditions, name)
+        text = _unknown(queue, name, level) if number is None else escape(written(number))
+        cells.append((text, f"number {level}".rstrip()))
     return row(cells)
 
 
@@ -163,10 +164,10 @@ def _name(queue: View, query: PageQuery, conditions: Mapping[str, str], *, prefi
     return " ".join([_title(queue, prefixed=prefixed), *library, *badges])
 
 
-def _unknown(queue: View, column: str) -> str:
+def _unknown(queue: View, column: str, level: str) -> str:
     """An empty cell, except for a number of workers that is there and not known."""
     why = queue.get("workers_unknown") if column == "workers" else ""
-    return f'<span class="dim" title="{escape(why)}">?</span>' if why else ""
+    return f'<span class="{level or "dim"}" title="{escape(why)}">?</span>' if why else ""
 
 
 def _badge(text: str, why: str, level: str, query: PageQuery) -> str:

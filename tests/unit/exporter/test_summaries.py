@@ -22,6 +22,7 @@ from exporter.views import About, View, status_view
 from service.catalogs import ENGLISH
 from service.outcome import Ok
 from tests.support.health_cases import BASE, CASES, DEFAULTS
+from tests.support.judgement.colours import expected_levels, page_levels, table_levels
 from tests.support.work_cases import MAIL, WORK_CASES, before, queue, state_of
 
 NOW = 10_000.0
@@ -213,6 +214,15 @@ def test_the_view_of_an_exporter_that_does_not_say_it() -> None:
     shown = view(state_of(IDLE))
     older = {name: value for name, value in shown["health"].items() if name != "not_known_yet"}
     assert "100" in printed(tables.health_table({**shown, "health": older}))
+
+
+@pytest.mark.parametrize("title", WORK_CASES)
+def test_page_and_table_have_the_colours_of_the_severities(title: str) -> None:
+    shown = view(WORK_CASES[title][0])
+    on_page, in_table = page_levels(status_page(shown)), table_levels(coloured(shown))
+    for name, levels in expected_levels(shown).items():
+        assert on_page[name] == {column: levels[column] for column in on_page[name]}
+        assert in_table[name] == set(levels.values()) - {""}
 
 
 def test_a_queue_that_stands_still_is_marked() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
-from exporter.conditions import jobs, work
+from exporter.conditions import flows, jobs, work
 from exporter.conditions.finding import Affected, AffectedQueues, Finding
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import connections_command
@@ -33,7 +33,7 @@ from tests.support.work_cases import (
     working,
 )
 
-MODULES = {module.__name__ for module in (work, jobs)}
+MODULES = {module.__name__ for module in (work, jobs, flows)}
 OF_WORK = {name: rule for name, rule in RULES.items() if rule.__module__ in MODULES}
 
 
