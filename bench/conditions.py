@@ -23,10 +23,10 @@ from exporter.bullmq.work import WorkHistory
 from exporter.conditions import jobs, work
 from exporter.conditions.finding import Finding
 from exporter.config.settings import BullMQSettings, HealthSettings, RedisSettings
+from exporter.garbage import GarbageCollection
 from exporter.health import RULES, assess
 from exporter.metrics.render import Renderer
 from exporter.redis.deployment import Deployment
-from exporter.run import tune_garbage_collection
 from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
 from lab.redis import start_redis
@@ -43,7 +43,7 @@ _STEP_SECONDS: Final = 15.0  # between two collections, for the memory
 
 def main() -> int:
     """Print the results; 1 if the share is exceeded where workers do their jobs."""
-    tune_garbage_collection()
+    GarbageCollection().begin()
     with start_redis() as server:
         fill(server.port, queues=QUEUES, jobs_per_queue=25)
         deployment = Deployment(RedisSettings.model_validate({"url": server.url}))

@@ -41,6 +41,7 @@ COLUMN_CONDITIONS: Final[Mapping[str, Sequence[str]]] = {
     "delayed": ("delayed_overdue",),
     "oldest": ("queue_wait_high",),
     "longest": ("active_too_long",),
+    "waiting_children": ("waiting_children_long",),
     "paused": ("paused_long",),
 }
 """The conditions that a figure or a mark of a queue shows: it has a colour while one of them is there."""
@@ -190,6 +191,15 @@ def queue_conditions(health: View) -> dict[tuple[str, str], dict[str, str]]:
                 of_queue = conditions.setdefault((affected["prefix"], affected["queue"]), {})
                 of_queue[issue["name"]] = issue["severity"]
     return conditions
+
+
+def pause_mark(queue: View) -> str:
+    """The message id of what lets no job of the queue start: a pause, or a global concurrency of 0; "" where
+    nothing does."""
+    if queue["paused"]:
+        return "queue.paused"
+    limit = queue["concurrency_limit"]
+    return "queue.paused_by_concurrency" if limit is not None and limit <= 0 else ""
 
 
 def cell_level(conditions: Mapping[str, str], column: str) -> str:

@@ -332,13 +332,13 @@ def _bulks(*arguments: Argument) -> bytes:
 
 _JOB: Final = b"$5\r\nHMGET\r\n$%d\r\n%b\r\n"
 _GET_LONGEST: Final = b"*3\r\n" + _JOB + _bulks("processedOn")
-_GET_FIRST_DUE: Final = b"*5\r\n$6\r\nZRANGE\r\n$%d\r\n%b\r\n" + _bulks(0, 0, "WITHSCORES")
+_GET_FIRST: Final = b"*5\r\n$6\r\nZRANGE\r\n$%d\r\n%b\r\n" + _bulks(0, 0, "WITHSCORES")
 # The number of attempts: atm since v5, attemptsMade before.
 _GET_OLDEST: Final = b"*7\r\n" + _JOB + _bulks("timestamp", "processedOn", "opts", "atm", "attemptsMade")
 
 
 def pack_ages(jobs: Iterable[tuple[Plan, Counts]]) -> Request:
-    """The commands for the jobs that wait, run and are due longest, queue by queue."""
+    """The commands for the jobs that wait, run, are due and wait for children longest, queue by queue."""
     parts, replies = [], 0
     for plan, counts in jobs:
         replies += age_reply_count(counts)
@@ -350,22 +350,27 @@ def pack_ages(jobs: Iterable[tuple[Plan, Counts]]) -> Request:
             parts.append(_GET_LONGEST % (len(key), key))
         if counts.delayed_overdue:
             key = plan.base + b"delayed"
-            parts.append(_GET_FIRST_DUE % (len(key), key))
+            parts.append(_GET_FIRST % (len(key), key))
+        if counts.jobs.waiting_children:
+            key = plan.base + b"waiting-children"
+            parts.append(_GET_FIRST % (len(key), key))
     return Request(b"".join(parts), replies)
 
 
 def age_reply_count(counts: Counts) -> int:
     """Number of replies to `pack_ages` for this queue."""
-    return len(counts.oldest) + (counts.longest is not None) + bool(counts.delayed_overdue)
+    firsts = bool(counts.delayed_overdue) + bool(counts.jobs.waiting_children)
+    return len(counts.oldest) + (counts.longest is not None) + firsts
 
 
 class Ages(NamedTuple):
-    """Seconds that the oldest waiting job waits, the longest active one runs, and the first delayed one is
-    due; None without such a job."""
+    """Seconds that the oldest waiting job waits, the longest active one runs, the first delayed one is due,
+    and the first parent waits for its children; None without such a job."""
 
     oldest: float | None = None
     longest: float | None = None
     late: float | None = None
+    children: float | None = None
 
 
 def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> Ages:
@@ -376,8 +381,13 @@ def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> Ages:
     waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
     since = [moment for moment in waits if moment is not None and isfinite(moment)]
     started = _started(replies[len(counts.oldest)]) if counts.longest is not None else None
-    late = _age(_first_due(replies[-1]), now_ms) if counts.delayed_overdue else None
-    return Ages(_age(min(since) if since else None, now_ms), _age(started, now_ms), late)
+    late = children = None
+    if counts.jobs.waiting_children:
+        children = _age(_first_score(replies[-1]), now_ms)
+        replies = replies[:-1]
+    if counts.delayed_overdue:
+        late = _age(_first_score(replies[-1], DELAYED_FACTOR), now_ms)
+    return Ages(_age(min(since) if since else None, now_ms), _age(started, now_ms), late, children)
 
 
 def _waiting_since(reply: Reply) -> float | None:
@@ -415,14 +425,14 @@ def _started(reply: Reply) -> float | None:
     return started if isfinite(started) else None
 
 
-def _first_due(reply: Reply) -> float | None:
-    """Unix ms at which the first delayed job is due."""
+def _first_score(reply: Reply, factor: int = 1) -> float | None:
+    """Unix ms of the first member: when a delayed job is due, since when a parent waits."""
     try:
         _, score = cast("Any", reply)
-        due = float(score) / DELAYED_FACTOR
-    except (TypeError, ValueError):  # an error, or all were promoted meanwhile
+        moment = float(score) / factor
+    except (TypeError, ValueError):  # an error, or all were moved meanwhile
         return None
-    return due if isfinite(due) else None
+    return moment if isfinite(moment) else None
 
 
 def _age(since_ms: float | None, now_ms: int) -> float | None:

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exporter.derived import waiting_jobs
-from exporter.snapshot.queues import Rates
+from exporter.snapshot.queues import RATES
 from exporter.summaries import (
     COLUMN_CONDITIONS,
     ENDPOINT_STATES,
@@ -26,6 +26,7 @@ from exporter.summaries import (
     host_rows,
     issue_count,
     node_state,
+    pause_mark,
     queue_conditions,
     queues_line,
     redis_line,
@@ -292,8 +293,8 @@ def _queue_cells(
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["library"] == "bull":
         label.append(" (Bull)", "dim")
-    if queue["paused"]:
-        label.append(f" ({translator.translate('queue.paused')})", styles["paused"] or "dim")
+    if mark := pause_mark(queue):
+        label.append(f" ({translator.translate(mark)})", styles["paused"] or "dim")
     if queue["odd"]:
         label.append(f" ({translator.translate('queue.partly_read')})", "yellow")
     return {
@@ -302,7 +303,7 @@ def _queue_cells(
         "active": _number(queue["active"]),
         "delayed": _number(queue["delayed"], styles["delayed"]),
         "prioritized": _number(queue["prioritized"]),
-        "children": _number(queue["waiting_children"]),
+        "children": _number(queue["waiting_children"], styles["waiting_children"]),
         "completed": _number(queue["completed"]),
         "failed": _number(queue["failed"], styles["failed"]),
         "workers": _number(queue["workers"], styles["workers"]),
@@ -316,7 +317,7 @@ def _queue_cells(
 
 def _rate_cells(rates: View | None, errors: str) -> dict[str, RenderableType]:
     """The rates of the last minutes; empty if the events are not followed, or not for long enough."""
-    known = rates or dict.fromkeys(Rates._fields)
+    known = rates or dict.fromkeys(RATES)
     return {
         "done": count(known["completed_per_minute"]),
         "errors": Text(percent(known["error_rate"]), errors),

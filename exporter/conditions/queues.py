@@ -19,7 +19,7 @@ from exporter.conditions.finding import (
     first_few,
     queue_label,
 )
-from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
+from exporter.conditions.redis.nodes import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
 from exporter.snapshot.queues import BullMQState, QueueId

@@ -11,6 +11,7 @@ from exporter.page.frame import PageQuery, row, section, table
 from exporter.summaries import (
     cell_level,
     has_several_prefixes,
+    pause_mark,
     queue_conditions,
     queues_line,
     scheduler_lines,
@@ -154,8 +155,8 @@ def _unread(queue: View, query: PageQuery, *, prefixed: bool) -> str:
 def _name(queue: View, query: PageQuery, conditions: Mapping[str, str], *, prefixed: bool) -> str:
     """The queue's name, and what must be known of its row."""
     badges = []
-    if queue["paused"]:
-        badges.append(_badge("queue.paused", "", cell_level(conditions, "paused") or "dim", query))
+    if mark := pause_mark(queue):
+        badges.append(_badge(mark, "", cell_level(conditions, "paused") or "dim", query))
     if queue["odd"]:
         badges.append(_badge("queue.partly_read", "; ".join(queue["odd"]), "warning", query))
     library = ['<span class="badge">Bull</span>'] if queue["library"] == "bull" else []

@@ -25,6 +25,7 @@ QUICK: Final[Mapping[str, float]] = {
     "active_seconds": 2,
     "paused_seconds": 3,
     "without_workers_seconds": 3,
+    "waiting_children_seconds": 3,
 }
 """Thresholds of seconds."""
 SHORT_LOCK: Final[Mapping[str, Any]] = {"lockDuration": 1000, "stalledInterval": 500}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -140,6 +141,7 @@ COLUMNS = {
     "delayed": {"delayed_overdue"},
     "oldest": {"queue_wait_high"},
     "longest": {"active_too_long"},
+    "waiting_children": {"waiting_children_long"},
     "paused": {"paused_long"},
 }
 
@@ -167,6 +169,25 @@ def test_jobs_that_wait_for_a_moment_and_kept_failures_have_no_colour() -> None:
     page = status_page(shown)
     assert '<span class="badge dim">paused</span>' in page
     assert 'class="number warning"' not in page
+
+
+def test_a_global_concurrency_of_0_is_marked_as_the_pause_that_it_is() -> None:
+    limits = {"none": None, "zero": 0, "one": 1, "paused": None}
+    queues = [queue(name, concurrency_limit=limit, paused=name == "paused") for name, limit in limits.items()]
+    shown = view(state_of(*queues))
+    text, page = coloured(shown), status_page(shown)
+    assert [name for name in limits if f"{name} (paused" in re.sub("\x1b[^m]*m", "", text)] == [
+        "zero",
+        "paused",
+    ]
+    assert page.count('<span class="badge dim">paused: concurrency 0</span>') == 1
+    assert page.count('<span class="badge dim">paused</span>') == 1
+
+
+def test_a_global_concurrency_of_0_for_a_day_has_the_colour_of_its_condition() -> None:
+    state, _ = WORK_CASES["a global concurrency of 0 for a day"]
+    assert '<span class="badge warning">paused: concurrency 0</span>' in status_page(view(state))
+    assert "\x1b[33m" in next(line for line in coloured(view(state)).splitlines() if "mail" in line)
 
 
 def test_a_queue_that_stands_still_is_marked() -> None:

@@ -299,9 +299,9 @@ def test_an_odd_number_in_meta_costs_its_own_figure(meta: Reply, limit: int | No
 def waits(fields: Reply, *others: Reply) -> float | None:
     replies = [fields, *others]
     counts = counted({"LINDEX wait -1": b"1"})._replace(oldest=(b"1",) * len(replies))
-    oldest, longest, late = ages(counts, replies, NOW_MS)
-    assert longest is late is None
-    return oldest
+    seconds = ages(counts, replies, NOW_MS)
+    assert seconds[1:] == (None, None, None)
+    return seconds.oldest
 
 
 def job(added: float, *, opts: object = None, tried: int | None = None, tries: int = 0) -> Reply:
@@ -361,7 +361,7 @@ def test_a_removed_job_has_no_age(reply: Reply) -> None:
     [([b"1699999990000"], 10.0), ([b"1700000001000"], 0.0), ([None], None), (NOPERM, None), (None, None)],
 )
 def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
-    assert ages(counted({"LINDEX active": b"1"}), [reply], NOW_MS) == (None, seconds, None)
+    assert ages(counted({"LINDEX active": b"1"}), [reply], NOW_MS) == (None, seconds, None, None)
 
 
 @pytest.mark.parametrize(
@@ -383,4 +383,25 @@ def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | No
         ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
     ]
     late = None if seconds is None else pytest.approx(seconds, abs=0.001)
-    assert ages(counts, [[b"%d" % (NOW_MS - 2000)], reply], NOW_MS) == (None, 2.0, late)
+    assert ages(counts, [[b"%d" % (NOW_MS - 2000)], reply], NOW_MS) == (None, 2.0, late, None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        ([b"parent", b"%d" % (NOW_MS - 90_000)], 90.0),
+        ([b"parent", b"%d" % (NOW_MS + 5_000)], 0.0),
+        ([], None),
+        ([b"parent", b"inf"], None),
+        (NOPERM, None),
+    ],
+)
+def test_the_first_parent_waits_for_its_children(reply: Reply, seconds: float | None) -> None:
+    counts = counted({"ZCARD waiting-children": 2, "ZCARD delayed": 1, "ZCOUNT delayed -inf": 1})
+    assert sent(pack_ages([(plan_queue(MAIL), counts)])) == [
+        ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
+        ("ZRANGE", "bull:mail:waiting-children", "0", "0", "WITHSCORES"),
+    ]
+    assert age_reply_count(counts) == 2
+    due: Reply = [b"job", b"%d" % ((NOW_MS - 3000) * 4096)]
+    assert ages(counts, [due, reply], NOW_MS) == (None, None, 3.0, seconds)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
-from exporter.conditions import jobs, work
+from exporter.conditions import flows, jobs, work
 from exporter.conditions.finding import Affected, Finding
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import connections_command
@@ -33,7 +33,8 @@ from tests.support.work_cases import (
     working,
 )
 
-OF_WORK = {name: rule for name, rule in RULES.items() if rule.__module__ in {work.__name__, jobs.__name__}}
+MODULES = {module.__name__ for module in (work, jobs, flows)}
+OF_WORK = {name: rule for name, rule in RULES.items() if rule.__module__ in MODULES}
 
 
 def found(state: BullMQState, settings: Mapping[str, object] | None = None) -> dict[str, Finding]:
