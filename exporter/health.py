@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import flows, host, jobs, queues, schedulers, work
+from exporter.conditions import host, jobs, queues, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
 from exporter.conditions.not_known_yet import not_known_yet
 from exporter.conditions.redis import clients, data, nodes
@@ -37,18 +37,19 @@ class Issue:
     measured: Message
     threshold: Message
     recommendation: Message
-    affected: tuple[Affected, ...] = ()
+    affected: Sequence[Affected] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The score from 0 to 100, its status, and the issues, the highest penalty first. `open`: the names of
-    those that may be there or not, as what is known began too recently."""
+    those that may be there or not, as what is known began too recently, and in how many seconds it is known
+    at the latest."""
 
     score: float
     status: Status
     issues: tuple[Issue, ...]
-    open: frozenset[str] = frozenset()
+    open: Mapping[str, float] = field(default_factory=dict)
 
 
 def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
@@ -61,7 +62,7 @@ def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
         if finding is not None:
             issues.append(_issue(name, finding, settings, access))
     there = {issue.name for issue in issues}
-    return replace(of_issues(issues), open=not_known_yet(snapshot, settings) - there)
+    return replace(of_issues(issues), open=not_known_yet(snapshot, settings, there))
 
 
 def of_issues(issues: list[Issue]) -> Health:
@@ -122,7 +123,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "jobs_stalled": jobs.jobs_stalled,
     "failures_rising": jobs.failures_rising,
     "paused_long": work.paused_long,
-    "waiting_children_long": flows.waiting_children_long,
+    "waiting_children_long": jobs.waiting_children_long,
     "queue_without_workers": work.queue_without_workers,
     "no_queue_found": work.no_queue_found,
     "failed_jobs_high": queues.failed_jobs_high,

@@ -113,6 +113,20 @@ def issue_count(health: View, translator: Translator) -> str:
     return translator.translate("issues.count", count=number)
 
 
+def not_known_line(health: View, translator: Translator) -> str:
+    """The conditions that may be there or not, and for how long; "" without one."""
+    open_ones = health.get("not_known_yet") or ()  # an exporter of another version has none
+    each = [
+        translator.translate(
+            "issues.known_in", condition=printable(one["name"]), time=duration(one["known_in_seconds"])
+        )
+        for one in open_ones
+    ]
+    if not each:
+        return ""
+    return translator.translate("issues.not_known_yet", count=len(each), conditions=", ".join(each))
+
+
 def node_state(node: View) -> str:
     """A key of NODE_STATES."""
     if not node["up"]:

@@ -122,6 +122,9 @@ def _health(health: Health) -> dict[str, Any]:
         "score": health.score,
         "status": health.status,
         "issues": [_issue(issue) for issue in health.issues],
+        "not_known_yet": [
+            {"name": name, "known_in_seconds": seconds} for name, seconds in sorted(health.open.items())
+        ],
     }
 
 

@@ -25,22 +25,20 @@ from exporter.condition_table import CONDITION_TABLE
 
 FACTOR: Final = 1 / 20
 _BAND: Final = {"critical": "critical", "high": "warning", "medium": "healthy"}
+_CAUSES: Final = (*SERVER_CAUSES, *JOB_CAUSES)
 _BEFORE, _FAILOVER = 6.0, 15.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.score")
-    parser.add_argument("--only", nargs="*", default=[], metavar="CONDITION", choices=sorted(CONDITION_TABLE))
+    subjects = sorted({*map(_subject, _CAUSES)})
+    parser.add_argument("--only", nargs="*", default=[], metavar="CONDITION", choices=subjects)
     parser.add_argument("--healthy", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--seed", type=int, default=18)
     options = parser.parse_args(arguments)
     if options.healthy:
         return _healthy(options.healthy, Random(options.seed))
-    chosen = [
-        cause
-        for cause in (*SERVER_CAUSES, *JOB_CAUSES)
-        if not options.only or cause.condition in options.only
-    ]
+    chosen = [cause for cause in _CAUSES if not options.only or _subject(cause) in options.only]
     found = []
     print(_line("cause", "condition", "before", "during", "band", "after", "drop", "alert", "well again"))
     for cause in chosen:
@@ -55,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for problem in found:
         print(f"NOT RIGHT  {problem}")
     return int(bool(found))
+
+
+def _subject(cause: Cause) -> str:
+    return cause.condition or cause.alert or ""
 
 
 def _alert_of(cause: Cause) -> str | None:

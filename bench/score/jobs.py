@@ -158,6 +158,14 @@ def _stop_workers(world: World) -> None:
     world.stop_workers(BUSY)
 
 
+def _fail_a_child(world: World) -> None:
+    """Without an option that says what its failure means for the parent."""
+    child = {"name": "child", "queueName": BUSY, "data": {}}
+    world.stop_workers(BUSY)
+    world.start_worker(BUSY, fail=True)
+    world.bullmq.add_flow({"name": "parent", "queueName": BUSY, "data": {}, "children": [child]})
+
+
 def _lose_events(world: World) -> None:
     """One call adds more events than the stream keeps."""
     world.cluster.cli("hset", f"bull:{FAILING}:meta", "opts.maxLenEvents", 10)
@@ -257,9 +265,18 @@ JOB_CAUSES: Final = (
         "queue_without_workers",
         _stop_workers,
         _worker,
-        60,
+        90,
         60,
         _own(without_workers_seconds=30),
+    ),
+    Cause(
+        "a child failed, and its parent waits",
+        "waiting_children_long",
+        _fail_a_child,
+        _remove(BUSY),
+        60,
+        60,
+        _own(waiting_children_seconds=30),
     ),
     Cause("more events than the stream keeps", "events_lost", _lose_events, _remove(FAILING), 30, 60, _FOUND),
     Cause("every queue removed", "no_queue_found", _remove_all, _add_again, 45, 60, _FOUND),

@@ -26,6 +26,7 @@ from exporter.summaries import (
     host_rows,
     issue_count,
     node_state,
+    not_known_line,
     pause_mark,
     queue_conditions,
     queues_line,
@@ -119,7 +120,7 @@ def status_table(view: View) -> RenderableType:
         exporter += f", {translator.translate('exporter.up', uptime=duration(uptime))}"
     late_line = translator.translate("table.late", threads=", ".join(late))
     return Group(
-        _score(view, translator),
+        *_score(view, translator),
         *(_issue_line(issue, translator) for issue in view["health"]["issues"]),
         Text(),
         make_table(_SOURCE_COLUMNS, rows, translator),
@@ -171,7 +172,8 @@ def _probes(probes: list[View] | None, translator: Translator) -> list[Renderabl
 def health_table(view: View) -> RenderableType:
     """The score, and every issue with its recommendation."""
     translator = environment_translator()
-    return Group(_score(view, translator), *(_issue(issue, translator) for issue in view["health"]["issues"]))
+    issues = (_issue(issue, translator) for issue in view["health"]["issues"])
+    return Group(*_score(view, translator), *issues)
 
 
 def redis_table(view: View) -> RenderableType:
@@ -330,11 +332,14 @@ def _rate_cells(rates: View | None, errors: str) -> dict[str, RenderableType]:
     }
 
 
-def _score(view: View, translator: Translator) -> Text:
+def _score(view: View, translator: Translator) -> list[Text]:
+    """With what is not known yet: without it, no issue would look like health."""
     health = view["health"]
     status = health["status"]
     text = Text(f"{health['score']:g} {translator.translate(STATUSES[status])}", f"bold {_COLOURS[status]}")
-    return text.append(f"  {issue_count(health, translator)}", "not bold default")
+    text.append(f"  {issue_count(health, translator)}", "not bold default")
+    line = not_known_line(health, translator)
+    return [text, Text(line, "dim")] if line else [text]
 
 
 def _issue(issue: View, translator: Translator) -> RenderableType:

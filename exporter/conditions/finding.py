@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, overload
 
 from exporter.address import is_socket
 from exporter.bullmq.keys import DEFAULT_PREFIX
@@ -45,7 +45,7 @@ class Finding:
     measured: Message
     threshold: Message
     recommendation: Message
-    affected: tuple[Affected, ...] = ()
+    affected: Sequence[Affected] = ()
 
 
 Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
@@ -118,9 +118,35 @@ def texts_of_worst(worst: Sequence[QueueId], text: Callable[[QueueId], Message])
     return first_few([*map(text, worst[:NAMED]), *[""] * (len(worst) - NAMED)])
 
 
-def affected_queues(worst: Sequence[QueueId], measured: Mapping[QueueId, float]) -> tuple[Affected, ...]:
-    """The queues in this order."""
-    return tuple([Affected(queue_subject(queue), measured[queue], queue) for queue in worst])
+class AffectedQueues(Sequence[Affected]):
+    """Queues, the worst first, and what was measured: each `Affected` is made when it is asked for, as of
+    thousands of queues a scrape shows ten."""
+
+    def __init__(self, worst: Sequence[QueueId], measured: Mapping[QueueId, float]) -> None:
+        self._worst, self._measured = worst, measured
+
+    @overload
+    def __getitem__(self, index: int) -> Affected: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Affected, ...]: ...
+    def __getitem__(self, index: int | slice) -> Affected | tuple[Affected, ...]:
+        if isinstance(index, slice):
+            return tuple(map(self._affected, self._worst[index]))
+        return self._affected(self._worst[index])
+
+    def __len__(self) -> int:
+        return len(self._worst)
+
+    def __iter__(self) -> Iterator[Affected]:
+        return map(self._affected, self._worst)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _affected(self, queue: QueueId) -> Affected:
+        return Affected(queue_subject(queue), self._measured[queue], queue)
 
 
 def and_more_nodes(measured: Message, more: int) -> Message:
@@ -137,8 +163,8 @@ def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
 
 def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
     """The queue with the highest value first, equal ones by name."""
-    ordered = sorted([(-value, queue) for queue, value in measured.items()])
-    return [queue for _, queue in ordered]
+    by_name = sorted(measured)  # which they are already, mostly
+    return sorted(by_name, key=measured.__getitem__, reverse=True)  # equal ones stay in their order
 
 
 def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:

@@ -1,4 +1,5 @@
-"""Conditions of jobs: active ones that nobody works on or that do not end, stalled ones, failures."""
+"""Conditions of jobs: active ones that nobody works on or that do not end, parents that wait for their
+children, stalled ones, failures."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from shlex import quote
 from exporter.bullmq.keys import base
 from exporter.conditions.failures import advice_where_removed
 from exporter.conditions.finding import (
+    AffectedQueues,
     Finding,
-    affected_queues,
     any_redis_cli,
     by_value,
     queue_label,
@@ -65,7 +66,7 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(own.no_lock_seconds)),
         advice,
-        affected_queues(worst, gone),
+        AffectedQueues(worst, gone),
     )
 
 
@@ -124,7 +125,49 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             queue=queue_label(first, state),
             command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(first)) + 'active')} -1",
         ),
-        affected_queues(worst, seconds),
+        AffectedQueues(worst, seconds),
+    )
+
+
+def waiting_children_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
+    """A parent waits for its children for longer than a flow takes. A child that failed keeps its parent
+    for ever, and is seen at neither queue: the parent neither waits nor fails."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None:
+        return None
+    limits, found = queue_limits(settings), {}
+    for queue in state.queues:
+        seconds = queue.longest_waiting_children
+        if seconds is None or (own := limits.of(queue.id.name)) is None:
+            continue
+        if seconds > own.waiting_children_seconds:
+            found[queue.id] = seconds
+    if not found:
+        return None
+    worst = by_value(found)
+    label, keys = queue_label(worst[0], state), readable(base(worst[0]))
+    measured = texts_of_worst(
+        worst,
+        lambda queue: Message(
+            "issue.waiting_children_long.queue",
+            queue=queue_label(queue, state),
+            count=state.by_id[queue].jobs.waiting_children or 1,
+            time=duration(found[queue]),
+        ),
+    )
+    own = limits.of(worst[0].name) or settings.thresholds
+    return Finding(
+        "bullmq",
+        Message("issue.waiting_children_long.title"),
+        Message("issue.text", text=measured),
+        Message("issue.at_most", limit=duration(own.waiting_children_seconds)),
+        Message(
+            "issue.waiting_children_long.recommendation",
+            queue=label,
+            job_command=f"{any_redis_cli(snapshot)} -c zrange {quote(keys + 'waiting-children')} 0 0",
+            children_command=f"smembers {quote(keys + 'ID:dependencies')}",
+        ),
+        AffectedQueues(worst, found),
     )
 
 
@@ -157,7 +200,7 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
         Message("issue.text", text=measured),
         Message("issue.jobs_stalled.threshold", limit=own.stalled_jobs),
         Message("issue.jobs_stalled.recommendation", queue=queue_label(worst[0], state)),
-        affected_queues(worst, stalled),
+        AffectedQueues(worst, stalled),
     )
 
 
@@ -219,7 +262,7 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             job_command=f"{cli} -c {newest}",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        affected_queues(worst, shares),
+        AffectedQueues(worst, shares),
     )
 
 

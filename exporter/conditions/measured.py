@@ -29,15 +29,22 @@ def measured_queues(
 
 
 def measured_work(
-    state: BullMQState, settings: HealthSettings, measure: Measure, *, of: str
+    state: BullMQState, settings: HealthSettings, measure: Measure, *, of: str, without: str = ""
 ) -> dict[QueueId, float]:
     """As `measured_queues`, of those queues of which something is known that began before this collection:
-    this field of their `Work`, without which the measure is None."""
+    the field `of` of their `Work`, and not the field `without`, else the measure is None."""
     if not state.work:
         return {}
-    limits, queues, field = queue_limits(settings), state.by_id, Work._fields.index(of)
-    measured, unset = {}, NOTHING_KNOWN[field]
-    for queue_id, work in [item for item in state.work.items() if item[1][field] is not unset]:
+    field = Work._fields.index(of)
+    known = [item for item in state.work.items() if item[1][field] is not NOTHING_KNOWN[field]]
+    if without:
+        other = Work._fields.index(without)
+        known = [item for item in known if item[1][other] is NOTHING_KNOWN[other]]
+    if not known:
+        return {}
+    limits, queues = queue_limits(settings), state.by_id
+    measured = {}
+    for queue_id, work in known:
         queue, own = queues.get(queue_id), limits.of(queue_id.name)
         value = None if queue is None or own is None else measure(queue, work, own)
         if value is not None:

@@ -31,9 +31,10 @@ def stands(queue: QueueState, work: Work, limits: WorkThresholds) -> float | Non
             return max(standing, before)
     if standing >= limits.no_start_seconds:
         return standing
+    if queue.workers != 0 or standing < limits.no_worker_seconds:
+        return None
     # Both must have lasted: where workers come with the first job, it waits until they are there.
-    no_worker = min(standing, work.without_workers or 0.0) if queue.workers == 0 else 0.0
-    return standing if no_worker >= limits.no_worker_seconds else None
+    return standing if (work.without_workers or 0.0) >= limits.no_worker_seconds else None
 
 
 def _stood_before(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:

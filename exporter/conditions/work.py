@@ -11,8 +11,8 @@ from shlex import quote
 from exporter.bullmq.keys import base, connection_name
 from exporter.bullmq.work import runnable_jobs, stopped
 from exporter.conditions.finding import (
+    AffectedQueues,
     Finding,
-    affected_queues,
     any_redis_cli,
     by_value,
     each_once,
@@ -61,7 +61,7 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             hanging=duration(hanging_seconds(limits)),
         ),
         _make_it_work(state.by_id[worst[0]], state, snapshot),
-        affected_queues(worst, standing),
+        AffectedQueues(worst, standing),
     )
 
 
@@ -217,7 +217,7 @@ def queue_without_workers(snapshot: Snapshot, settings: HealthSettings) -> Findi
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.work:
         return None
-    ids = measured_work(state, settings, lacks_workers, of="without_workers")
+    ids = measured_work(state, settings, lacks_workers, of="without_workers", without="standing")
     return _of_seconds(
         state,
         settings,
@@ -303,5 +303,5 @@ def _of_seconds(
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(limit)),
         advise(worst[0], queue_label(worst[0], state)),
-        affected_queues(worst, seconds),
+        AffectedQueues(worst, seconds),
     )

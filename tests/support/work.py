@@ -39,7 +39,7 @@ class Judge:
         self.watch = watch
         self.settings = HealthSettings.model_validate({"thresholds": QUICK} | settings)
         self.state = BullMQState(())
-        self.not_known_yet: frozenset[str] = frozenset()
+        self.not_known_yet: Mapping[str, float] = {}
 
     def begin(self) -> None:
         """Count from now on: what comes later is of the last hour."""

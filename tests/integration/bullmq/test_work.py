@@ -159,7 +159,7 @@ def test_an_exporter_that_starts_anew_knows_from_the_jobs_that_workers_hang(
             told.append(set(issues))
             time.sleep(0.2)
         assert told
-        assert again.not_known_yet == set()
+        assert not again.not_known_yet
         assert again.state.watched_seconds < age  # by its own clock alone it would not know yet
         assert again.state.work is not None
         (work,) = again.state.work.values()

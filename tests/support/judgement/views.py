@@ -57,6 +57,13 @@ class Views:
         issues: list[dict[str, Any]] = self._status()["health"]["issues"]
         return next((issue for issue in issues if issue["name"] == condition), None)
 
+    def not_known_yet(self) -> set[str]:
+        """The conditions of which /status.json and the API say that they may be there."""
+        listed = {one["name"] for one in self._status()["health"]["not_known_yet"]}
+        answer = self._get("/api/monitoring?action=health_check").json()["data"]
+        assert {one["name"] for one in answer["notKnownYet"]} == listed
+        return listed
+
     def queues_with_rates(self) -> set[str]:
         """The queues whose figures of the last minutes are known."""
         queues = (self._status()["queues"] or {}).get("queues", ())

@@ -7,14 +7,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
 from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.page import status_page
-from exporter.snapshot.queues import BullMQState, QueueId, QueueState
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.snapshot.whole import Snapshot
 from exporter.summaries import cell_level, endpoint_state, node_state, queue_conditions, scheduler_lines
@@ -22,7 +22,7 @@ from exporter.views import About, View, status_view
 from service.catalogs import ENGLISH
 from service.outcome import Ok
 from tests.support.health_cases import BASE, CASES, DEFAULTS
-from tests.support.work_cases import MAIL, WORK_CASES, queue, state_of
+from tests.support.work_cases import MAIL, WORK_CASES, before, queue, state_of
 
 NOW = 10_000.0
 IDLE = queue(waiting=0, workers=1)
@@ -65,10 +65,12 @@ def lines(shown: View) -> list[str]:
 
 
 def coloured(shown: View) -> str:
+    return printed(tables.queues_table(shown), terminal=True)
+
+
+def printed(table: RenderableType, *, terminal: bool = False) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=220, force_terminal=True, markup=False, highlight=False).print(
-        tables.queues_table(shown)
-    )
+    Console(file=stream, width=220, force_terminal=terminal, markup=False, highlight=False).print(table)
     return stream.getvalue()
 
 
@@ -188,6 +190,29 @@ def test_a_global_concurrency_of_0_for_a_day_has_the_colour_of_its_condition() -
     state, _ = WORK_CASES["a global concurrency of 0 for a day"]
     assert '<span class="badge warning">paused: concurrency 0</span>' in status_page(view(state))
     assert "\x1b[33m" in next(line for line in coloured(view(state)).splitlines() if "mail" in line)
+
+
+def test_what_is_not_known_yet_is_said_beside_the_score() -> None:
+    after_a_start = before(standing=5, without_workers=5) | {
+        QueueId("bull", "nightly"): Work(paused=60, paused_before=True)
+    }
+    shown = view(state_of(queue(), queue("nightly", paused=True), work=after_a_start))
+    line = (
+        "2 conditions are not known yet, as they may have begun before the exporter: paused_long (known in "
+        "23 h 59 min at the latest), queue_standing_still (known in 55 s at the latest)"
+    )
+    assert not shown["health"]["issues"]
+    for table in (tables.health_table, tables.status_table):
+        assert line in printed(table(shown))
+    assert f'<p class="dim">{line}</p>' in status_page(shown)
+    known = view(state_of(IDLE))
+    assert "not known yet" not in printed(tables.health_table(known)) + status_page(known)
+
+
+def test_the_view_of_an_exporter_that_does_not_say_it() -> None:
+    shown = view(state_of(IDLE))
+    older = {name: value for name, value in shown["health"].items() if name != "not_known_yet"}
+    assert "100" in printed(tables.health_table({**shown, "health": older}))
 
 
 def test_a_queue_that_stands_still_is_marked() -> None:

@@ -47,6 +47,8 @@ TAILS: dict[str, Reply] = {
     "LINDEX wait -2": None,
     "LINDEX paused -1": None,
     "LINDEX paused -2": None,
+    "LINDEX wait 0": None,
+    "LINDEX paused 0": None,
     "EXISTS 0": 0,
 }
 NOPERM = ReplyError("NOPERM no permissions to access a key")
@@ -176,6 +178,44 @@ def test_a_job_may_have_the_id_0(key: str) -> None:
 )
 def test_what_may_be_a_marker(job: bytes, may_be: bool) -> None:  # noqa: FBT001
     assert may_be_marker(job) is may_be
+
+
+OLD: dict[str, Reply] = {"ZCARD delayed": 1, "LLEN wait": 3, "LINDEX wait -1": b"3", "LINDEX wait -2": b"2"}
+MARKER_FIRST = OLD | {"LINDEX wait 0": b"0:1700000000000"}
+
+
+@pytest.mark.parametrize(
+    ("replies", "waiting"),
+    [
+        (MARKER_FIRST, 2),
+        (MARKER_FIRST | {"HMGET meta": [None, None, None, b"bullmq:3.16.2"]}, 2),
+        (MARKER_FIRST | {"HMGET meta": [None, None, None, b"bullmq:4.18.3"]}, 2),
+        (MARKER_FIRST | {"ZCARD delayed": 0, "ZCARD prioritized": 1}, 2),
+        (MARKER_FIRST | {"ZCARD repeat": NOPERM}, 2),
+        (OLD | {"LINDEX wait 0": b"0"}, 2),
+        (OLD | {"LINDEX wait 0": b"0", "EXISTS 0": 1}, 3),
+        (OLD | {"LINDEX wait 0": b"1"}, 3),
+        (OLD | {"LINDEX wait 0": None, "LINDEX wait -2": None}, 3),  # taken meanwhile
+        (MARKER_FIRST | {"LLEN wait": NOPERM, "LLEN paused": 1}, None),
+        (
+            OLD
+            | {"LLEN paused": 2, "LINDEX paused 0": b"0", "LINDEX paused -1": b"9", "LINDEX paused -2": b"0"},
+            4,
+        ),
+    ],
+)
+def test_a_marker_behind_which_are_jobs_is_no_job(replies: dict[str, Reply], waiting: int | None) -> None:
+    counts = counted(replies)
+    assert counts.jobs.waiting == waiting
+    assert counts.oldest[0] == b"3"
+
+
+@pytest.mark.parametrize("version", [b"bullmq:5.81.5", b"bullmq:6.7.0"])
+def test_a_version_without_markers_needs_no_second_look(version: bytes) -> None:
+    replies: dict[str, Reply] = EMPTY | OLD | {"HMGET meta": [None, None, None, version]}
+    (counts,) = unpack([replies[name] for name in EMPTY])
+    assert isinstance(counts, Counts)
+    assert not counts.open_tails
 
 
 def test_a_list_that_changes_between_two_commands() -> None:
