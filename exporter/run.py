@@ -36,6 +36,7 @@ from service.clock import Deadline, monotonic, now
 from service.outcome import UnreadableError, value_or_none
 from service.threads import Supervised, WorkerGroup
 from service.web.address import parse_listen
+from service.web.body import Body
 from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
@@ -179,7 +180,7 @@ class Exporter:
             self._garbage.collected(len(state.queues))
         return assessment
 
-    def exposition(self, form: MetricsFormat, deadline: Deadline) -> bytes:
+    def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:
         return self._exposition.render(self.assess(deadline), form)
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
