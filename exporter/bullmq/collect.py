@@ -10,7 +10,6 @@ from exporter.bullmq.bull.counts import plan_bull_queue, unpack_by_library
 from exporter.bullmq.concurrency import ConcurrencyHistory
 from exporter.bullmq.counts import (
     MOVED,
-    TAIL_REPLIES,
     Ages,
     Counts,
     Plan,
@@ -26,11 +25,12 @@ from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.locks import ActiveLocks
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.schedulers.watch import SchedulerWatch
+from exporter.bullmq.search.ask import NO_OWNER, Answers, ask_packed
 from exporter.bullmq.search.workers import StartsWithoutWorkers
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import ReplyError, pack_request
+from exporter.redis.protocol import ReplyError, Request, pack_request
 from exporter.snapshot.queues import BullMQState, Events, Library, QueueId, QueueState
 from exporter.snapshot.redis import Topology
 from service.clock import Deadline, monotonic
@@ -39,7 +39,7 @@ from service.outcome import Failed, UnreadableError
 
 _POOL: Final = "bullmq"
 _NO_AGES: Final = Ages()
-_NO_OWNER: Final = Failed("unreachable", "no node owns its slot")
+_RESERVED_SHARE, _MOST_RESERVED = 0.1, 1.0  # of the time and in seconds, to build the states
 
 
 class BullMQSource:
@@ -71,6 +71,8 @@ class BullMQSource:
 
         Raises UnreadableError if no node is known.
         """
+        # What was read must be put together in time, too.
+        deadline = Deadline(deadline.at - min(_MOST_RESERVED, deadline.remaining() * _RESERVED_SHARE))
         known = self._discovery.known()
         slot_map = self._current_slot_map(self._deployment.topology(deadline))
         self._update_plans(known)
@@ -139,7 +141,7 @@ class BullMQSource:
         outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
         failed = [(address, outcome) for address, outcome in outcomes.items() if isinstance(outcome, Failed)]
         if len(failed) == len(outcomes):
-            address, why = failed[0] if failed else ("", _NO_OWNER)
+            address, why = failed[0] if failed else ("", NO_OWNER)
             raise UnreadableError(why.kind, f"{address}: {why.message}" if address else "no master")
 
     def _refresh(self, slot_map: SlotMap, deadline: Deadline) -> SlotMap:
@@ -180,25 +182,23 @@ class BullMQSource:
     def _read(
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Counts], dict[QueueId, Failed]]:
-        owned, unowned = slot_map.by_owner(queues)
-        plans = {address: [self._plans[queue] for queue in queues] for address, queues in owned.items()}
+        owners = {queue: slot_map.owner(queue) for queue in queues}
+        now_ms = {address: self._now_ms(address) for address in {*owners.values()} if address is not None}
         requests = {
-            address: pack_plans(node_plans, self._now_ms(address)) for address, node_plans in plans.items()
+            queue: pack_plans([self._plans[queue]], now_ms.get(address or "", 0))
+            for queue, address in owners.items()
         }
-        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
         counts: dict[QueueId, Counts] = {}
-        unread = dict.fromkeys(unowned, _NO_OWNER)
-        for address, node_queues in owned.items():
-            outcome = outcomes[address]
-            if isinstance(outcome, Failed):
-                unread |= dict.fromkeys(node_queues, Failed(outcome.kind, f"{address}: {outcome.message}"))
+        unread: dict[QueueId, Failed] = {}
+        for queue, answer in self._ask(requests, slot_map, deadline).items():
+            if isinstance(answer, Failed):
+                unread[queue] = answer
                 continue
-            results = unpack_by_library(plans[address], outcome.value)
-            for queue, queue_counts in zip(node_queues, results, strict=True):
-                if isinstance(queue_counts, ReplyError):
-                    unread[queue] = _refused(queue_counts)
-                else:
-                    counts[queue] = queue_counts
+            (queue_counts,) = unpack_by_library([self._plans[queue]], answer)
+            if isinstance(queue_counts, ReplyError):
+                unread[queue] = _refused(queue_counts)
+            else:
+                counts[queue] = queue_counts
         unread |= self._read_tails(counts, slot_map, deadline)
         return counts, unread
 
@@ -206,53 +206,43 @@ class BullMQSource:
         self, counts: dict[QueueId, Counts], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Failed]:
         """Read the lists of paused queues and behind markers again; queues that fail leave `counts`."""
-        owned, _ = slot_map.by_owner(
-            [queue for queue, queue_counts in counts.items() if queue_counts.open_tails]
-        )
         requests = {
-            address: pack_tails([self._plans[queue] for queue in node_queues])
-            for address, node_queues in owned.items()
+            queue: pack_tails([self._plans[queue]])
+            for queue, queue_counts in counts.items()
+            if queue_counts.open_tails
         }
-        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
         unread: dict[QueueId, Failed] = {}
-        for address, node_queues in owned.items():
-            outcome = outcomes[address]
-            for index, queue in enumerate(node_queues):
-                before = counts.pop(queue)
-                if isinstance(outcome, Failed):
-                    unread[queue] = Failed(outcome.kind, f"{address}: {outcome.message}")
-                    continue
-                start = index * TAIL_REPLIES
-                queue_counts = with_tails(before, outcome.value[start : start + TAIL_REPLIES])
-                if isinstance(queue_counts, ReplyError):
-                    unread[queue] = _refused(queue_counts)
-                else:
-                    counts[queue] = queue_counts
+        for queue, answer in self._ask(requests, slot_map, deadline).items():
+            before = counts.pop(queue)
+            if isinstance(answer, Failed):
+                unread[queue] = answer
+                continue
+            queue_counts = with_tails(before, answer)
+            if isinstance(queue_counts, ReplyError):
+                unread[queue] = _refused(queue_counts)
+            else:
+                counts[queue] = queue_counts
         return unread
 
     def _ages(
         self, counts: Mapping[QueueId, Counts], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Ages]:
         """How long jobs wait, run and are due; a queue whose node does not answer this time has none."""
-        queues = [queue for queue, queue_counts in counts.items() if age_reply_count(queue_counts)]
-        owned, _ = slot_map.by_owner(queues)
         requests = {
-            address: pack_ages((self._plans[queue], counts[queue]) for queue in node_queues)
-            for address, node_queues in owned.items()
+            queue: pack_ages([(self._plans[queue], queue_counts)])
+            for queue, queue_counts in counts.items()
+            if age_reply_count(queue_counts)
         }
-        outcomes = self._deployment.execute(requests, deadline, pool=_POOL)
-        ages_by_queue = {}
-        for address, node_queues in owned.items():
-            outcome = outcomes[address]
-            if isinstance(outcome, Failed):
-                continue
-            start, now_ms = 0, self._now_ms(address)
-            for queue in node_queues:
-                queue_counts = counts[queue]
-                end = start + age_reply_count(queue_counts)
-                ages_by_queue[queue] = ages(queue_counts, outcome.value[start:end], now_ms)
-                start = end
-        return ages_by_queue
+        answers = self._ask(requests, slot_map, deadline)
+        now_ms = {address: self._now_ms(address) for address in {*map(slot_map.owner, requests)} if address}
+        return {
+            queue: ages(counts[queue], answer, now_ms[slot_map.owner(queue) or ""])
+            for queue, answer in answers.items()
+            if not isinstance(answer, Failed)
+        }
+
+    def _ask(self, requests: Mapping[QueueId, Request], slot_map: SlotMap, deadline: Deadline) -> Answers:
+        return ask_packed(self._deployment, slot_map, deadline, requests, pool=_POOL)
 
     def _now_ms(self, address: str) -> int:
         """By the node's clock: ours may be minutes off, and then every age would be."""
@@ -280,6 +270,7 @@ class BullMQSource:
             oldest_waiting=seconds.oldest,
             longest_active=seconds.longest,
             longest_overdue=seconds.late,
+            longest_waiting_children=seconds.children,
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
             library=known.libraries.get(queue, "bullmq"),

@@ -14,7 +14,7 @@ from exporter.snapshot.queues import JobCounts, Library, QueueId
 
 REPLIES: Final = 17
 """Number of replies to the commands of a queue."""
-TAIL_REPLIES: Final = 4
+TAIL_REPLIES: Final = 6
 """Number of further replies for a queue whose lists must be read again."""
 
 MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
@@ -47,10 +47,10 @@ class Plan(NamedTuple):
 class Counts(NamedTuple):
     """What was read of a queue; `oldest` and `longest` are the ids of the jobs whose ages are read next.
 
-    `open_tails`: the queue is paused, or a marker is at the place of its oldest job, or may be: the id `0` is
-    a job until `with_tails` knows better. That is rare, and only then the commands of `pack_tails` are
-    needed. `odd` has a sentence for each part that is None because it could not be read. `version` is what
-    the library wrote last, such as 6.7.0.
+    `open_tails`: the queue is paused, or a marker is at the place of its oldest or its newest job, or may be:
+    the id `0` is a job until `with_tails` knows better. That is rare, and only then the commands of
+    `pack_tails` are needed. `odd` has a sentence for each part that is None because it could not be read.
+    `version` is what the library wrote last, such as 6.7.0.
     """
 
     jobs: JobCounts
@@ -91,7 +91,7 @@ def plan_queue(queue: QueueId) -> Plan:
 def pack_plan(queue: QueueId, commands: Iterable[tuple[Argument, ...]], library: Library = "bullmq") -> Plan:
     """A queue's plan: these commands, and those that depend on the time or are needed rarely."""
     key = base(queue)
-    tails = (("wait", -2), ("paused", -1), ("paused", -2))
+    tails = (("wait", -2), ("paused", -1), ("paused", -2), ("wait", 0), ("paused", 0))
     commands_of_tails = [*[("LINDEX", key + name, index) for name, index in tails], ("EXISTS", key + "0")]
     return Plan(
         queue,
@@ -171,7 +171,10 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
         failed_last_hour + 0,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
-        has_marker or paused > 0 or wait_last == _ZERO,
+        has_marker
+        or paused > 0
+        or wait_last == _ZERO
+        or (wait > 1 and bool(delayed or prioritized) and _has_markers(version)),
         version=_version(version),
     )
 
@@ -221,7 +224,10 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
         failed_last_hour,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
-        has_marker or (paused or 0) > 0 or wait_last == _ZERO,
+        has_marker
+        or (paused or 0) > 0
+        or wait_last == _ZERO
+        or ((wait or 0) > 1 and bool(delayed or prioritized) and _has_markers(version)),
         tuple(dict.fromkeys(odd.texts)),
         _version(version),
     )
@@ -282,7 +288,7 @@ def pack_tails(plans: Sequence[Plan]) -> Request:
     return Request(b"".join(plan.tails for plan in plans), TAIL_REPLIES * len(plans))
 
 
-_TAIL_TYPES: Final = (bytes | None, bytes | None, bytes | None, int)
+_TAIL_TYPES: Final = (*[bytes | None] * 5, int)
 
 
 def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
@@ -294,7 +300,7 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
             odd = Oddities()
             odd.text("oldest job", reply)
             return counts._replace(oldest=(), open_tails=False, odd=(*counts.odd, *odd.texts))
-    wait_second, paused_last, paused_second, zero_exists = cast("Any", replies)
+    wait_second, paused_last, paused_second, wait_first, paused_first, zero_exists = cast("Any", replies)
     waiting, oldest = counts.jobs.waiting, counts.oldest
     if oldest == (_ZERO,) and not zero_exists:
         waiting, oldest = None if waiting is None else waiting - 1, ()
@@ -304,8 +310,18 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
         waiting, paused_last = None if waiting is None else waiting - 1, paused_second
     if paused_last is not None:
         oldest = (*oldest, paused_last)
+    # LIFO and priority jobs go behind a marker, and it stays where the newest job is.
+    for first, second in ((wait_first, wait_second), (paused_first, paused_second)):
+        is_marker = first is not None and may_be_marker(first) and not (first == _ZERO and zero_exists)
+        if is_marker and second is not None and waiting is not None:
+            waiting -= 1
     jobs = counts.jobs._replace(waiting=None if waiting is None else max(0, waiting))
     return counts._replace(jobs=jobs, oldest=oldest, open_tails=False)
+
+
+def _has_markers(version: Reply) -> bool:
+    """Whether the library may put markers among the jobs that wait: BullMQ 2 to 4 do; 2 writes no version."""
+    return version is None or _version(version).startswith(("3.", "4."))
 
 
 def _version(raw: Reply) -> str:
@@ -332,13 +348,13 @@ def _bulks(*arguments: Argument) -> bytes:
 
 _JOB: Final = b"$5\r\nHMGET\r\n$%d\r\n%b\r\n"
 _GET_LONGEST: Final = b"*3\r\n" + _JOB + _bulks("processedOn")
-_GET_FIRST_DUE: Final = b"*5\r\n$6\r\nZRANGE\r\n$%d\r\n%b\r\n" + _bulks(0, 0, "WITHSCORES")
+_GET_FIRST: Final = b"*5\r\n$6\r\nZRANGE\r\n$%d\r\n%b\r\n" + _bulks(0, 0, "WITHSCORES")
 # The number of attempts: atm since v5, attemptsMade before.
 _GET_OLDEST: Final = b"*7\r\n" + _JOB + _bulks("timestamp", "processedOn", "opts", "atm", "attemptsMade")
 
 
 def pack_ages(jobs: Iterable[tuple[Plan, Counts]]) -> Request:
-    """The commands for the jobs that wait, run and are due longest, queue by queue."""
+    """The commands for the jobs that wait, run, are due and wait for children longest, queue by queue."""
     parts, replies = [], 0
     for plan, counts in jobs:
         replies += age_reply_count(counts)
@@ -350,22 +366,27 @@ def pack_ages(jobs: Iterable[tuple[Plan, Counts]]) -> Request:
             parts.append(_GET_LONGEST % (len(key), key))
         if counts.delayed_overdue:
             key = plan.base + b"delayed"
-            parts.append(_GET_FIRST_DUE % (len(key), key))
+            parts.append(_GET_FIRST % (len(key), key))
+        if counts.jobs.waiting_children:
+            key = plan.base + b"waiting-children"
+            parts.append(_GET_FIRST % (len(key), key))
     return Request(b"".join(parts), replies)
 
 
 def age_reply_count(counts: Counts) -> int:
     """Number of replies to `pack_ages` for this queue."""
-    return len(counts.oldest) + (counts.longest is not None) + bool(counts.delayed_overdue)
+    firsts = bool(counts.delayed_overdue) + bool(counts.jobs.waiting_children)
+    return len(counts.oldest) + (counts.longest is not None) + firsts
 
 
 class Ages(NamedTuple):
-    """Seconds that the oldest waiting job waits, the longest active one runs, and the first delayed one is
-    due; None without such a job."""
+    """Seconds that the oldest waiting job waits, the longest active one runs, the first delayed one is due,
+    and the first parent waits for its children; None without such a job."""
 
     oldest: float | None = None
     longest: float | None = None
     late: float | None = None
+    children: float | None = None
 
 
 def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> Ages:
@@ -376,8 +397,13 @@ def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> Ages:
     waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
     since = [moment for moment in waits if moment is not None and isfinite(moment)]
     started = _started(replies[len(counts.oldest)]) if counts.longest is not None else None
-    late = _age(_first_due(replies[-1]), now_ms) if counts.delayed_overdue else None
-    return Ages(_age(min(since) if since else None, now_ms), _age(started, now_ms), late)
+    late = children = None
+    if counts.jobs.waiting_children:
+        children = _age(_first_score(replies[-1]), now_ms)
+        replies = replies[:-1]
+    if counts.delayed_overdue:
+        late = _age(_first_score(replies[-1], DELAYED_FACTOR), now_ms)
+    return Ages(_age(min(since) if since else None, now_ms), _age(started, now_ms), late, children)
 
 
 def _waiting_since(reply: Reply) -> float | None:
@@ -415,14 +441,14 @@ def _started(reply: Reply) -> float | None:
     return started if isfinite(started) else None
 
 
-def _first_due(reply: Reply) -> float | None:
-    """Unix ms at which the first delayed job is due."""
+def _first_score(reply: Reply, factor: int = 1) -> float | None:
+    """Unix ms of the first member: when a delayed job is due, since when a parent waits."""
     try:
         _, score = cast("Any", reply)
-        due = float(score) / DELAYED_FACTOR
-    except (TypeError, ValueError):  # an error, or all were promoted meanwhile
+        moment = float(score) / factor
+    except (TypeError, ValueError):  # an error, or all were moved meanwhile
         return None
-    return due if isfinite(due) else None
+    return moment if isfinite(moment) else None
 
 
 def _age(since_ms: float | None, now_ms: int) -> float | None:

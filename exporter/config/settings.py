@@ -70,7 +70,10 @@ class RedisSettings(Model):
         description="announced host:port or host -> host:port or host to connect to (NAT)",
     )
     timeout_seconds: float = Field(
-        2.0, gt=0, le=60, description="time-out in seconds for one node in one collection"
+        2.0,
+        gt=0,
+        le=60,
+        description="time-out in seconds for one request to a node; a collection of many queues has several",
     )
     resolve_interval_seconds: float = Field(
         60.0,
@@ -211,6 +214,9 @@ class WorkThresholds(Model):
     )
     paused_seconds: float = Field(
         86_400.0, gt=0, description="seconds for which a queue with jobs may be paused"
+    )
+    waiting_children_seconds: float = Field(
+        86_400.0, gt=0, description="seconds for which a job may wait for its children"
     )
     without_workers_seconds: float = Field(
         600.0, gt=0, description="seconds for which a queue without jobs may have no worker"

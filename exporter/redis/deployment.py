@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as NotDoneError
 from dataclasses import replace
@@ -150,15 +150,50 @@ class Deployment:
         TLS, AUTH or the reply. Never raises for a node. Keys of a half-moved slot are read from the node that
         has them already.
         """
+        pieces = {address: (request,) for address, request in requests.items()}
+        return {
+            address: outcomes[0]
+            for address, outcomes in self.execute_pieces(pieces, deadline, pool=pool).items()
+        }
+
+    def execute_pieces(
+        self, requests: Mapping[str, Sequence[Request]], deadline: Deadline, *, pool: str
+    ) -> dict[str, list[Outcome[list[Reply]]]]:
+        """Each node's replies to each of its requests, as `execute` bounds one of them: they are sent one
+        after the other, so that a large number of commands takes as long as it must, and what has come is
+        kept. After a request without replies the node's further ones are not sent and fail for its reason: a
+        node that hangs costs its time-out once.
+        """
         self._names.start_if_due()
-        bound = deadline.at_most(self._settings.timeout_seconds)
-        pending = self._submit(requests, bound, pool)
-        outcomes = {address: pending_request.outcome() for address, pending_request in pending.items()}
-        in_cluster = self._topology is not None and self._topology.mode == "cluster"
-        for address, outcome in outcomes.items() if in_cluster else ():
-            if isinstance(outcome, Ok) and met_half_moved_slot(outcome.value):
-                replies = self._redirected(address, requests[address], outcome.value, bound, pool)
-                outcomes[address] = replace(outcome, value=replies)
+        outcomes: dict[str, list[Outcome[list[Reply]]]] = {address: [] for address in requests}
+        running: dict[Future[Replies], tuple[str, Pending]] = {}
+
+        def begin(address: str) -> None:
+            request = requests[address][len(outcomes[address])]
+            pending = self._submit({address: request}, deadline, pool)[address]
+            running[pending.future] = address, pending
+
+        for address, pieces in requests.items():
+            if pieces:
+                begin(address)
+        while running:
+            give_up = Deadline(min(pending.deadline.at for _, pending in running.values()) + GRACE)
+            wait(running, give_up.remaining(), FIRST_COMPLETED)
+            at = monotonic()
+            ended = [
+                future
+                for future, (_, pending) in running.items()
+                if future.done() or at >= pending.deadline.at + GRACE
+            ]
+            for future in ended:
+                address, pending = running.pop(future)
+                outcome = self._following_redirects(address, pending, pool)
+                outcomes[address].append(outcome)
+                left = len(requests[address]) - len(outcomes[address])
+                if isinstance(outcome, Failed):
+                    outcomes[address] += [outcome] * left
+                elif left:
+                    begin(address)
         return outcomes
 
     def renew(self, address: str) -> None:
@@ -215,6 +250,15 @@ class Deployment:
     def close(self) -> None:
         """Close the connections. Does not wait for nodes that are late."""
         self._pools.close()
+
+    def _following_redirects(self, address: str, pending: Pending, pool: str) -> Replies:
+        """What has come of a request by now, with the keys of a half-moved slot."""
+        outcome = pending.outcome_now()
+        in_cluster = self._topology is not None and self._topology.mode == "cluster"
+        if not in_cluster or not isinstance(outcome, Ok) or not met_half_moved_slot(outcome.value):
+            return outcome
+        replies = self._redirected(address, pending.request, outcome.value, pending.deadline, pool)
+        return replace(outcome, value=replies)
 
     def _redirected(
         self, address: str, request: Request, replies: list[Reply], deadline: Deadline, pool: str

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+MAX_COMMANDS: Final = 5000
+"""Commands of one request of many: a few ms of Redis."""
 
 Argument: TypeAlias = str | bytes | int | float
 
@@ -43,3 +46,23 @@ def pack_request(commands: Iterable[tuple[Argument, ...]]) -> Request:
     """Several commands as one request."""
     packed = [pack(*command) for command in commands]
     return Request(b"".join(packed), len(packed))
+
+
+def in_pieces(parts: Iterable[Request]) -> tuple[list[Request], list[int]]:
+    """Small requests joined, in their order, to some of at most `MAX_COMMANDS` commands; and how many of the
+    parts each has. A part is never divided."""
+    pieces: list[Request] = []
+    numbers: list[int] = []
+    packed: list[bytes] = []
+    replies = 0
+    for part in parts:
+        if packed and replies + part.replies > MAX_COMMANDS:
+            pieces.append(Request(b"".join(packed), replies))
+            numbers.append(len(packed))
+            packed, replies = [], 0
+        packed.append(part.packed)
+        replies += part.replies
+    if packed:
+        pieces.append(Request(b"".join(packed), replies))
+        numbers.append(len(packed))
+    return pieces, numbers

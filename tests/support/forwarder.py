@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
 
 class Forwarder:
-    """Forwards each new connection to `target`, a host and a port."""
+    """Forwards each new connection to `target`, a host and a port.
+
+    `pace`: bytes a second that it lets through of the answers, if not all at once; `remaining`: bytes of the
+    answers after which it lets nothing through any more.
+    """
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
         self.accepted = 0
+        self.pace: float | None = None
+        self.remaining: int | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open = ExitStack()
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -44,10 +51,22 @@ class Forwarder:
                 return
             self.accepted += 1
             server = socket.create_connection(self.target)
-            for one, other in ((client, server), (server, client)):
+            for one, other, copy in ((client, server, _copy), (server, client, self._answer)):
                 self._open.callback(one.close)
                 self._open.callback(_end, one)
-                threading.Thread(target=_copy, args=(one, other), daemon=True).start()
+                threading.Thread(target=copy, args=(one, other), daemon=True).start()
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        """Copy the server's answers, at the pace, to the end of what is let through."""
+        with suppress(OSError):
+            while data := server.recv(2048):
+                if self.remaining is not None:
+                    data, self.remaining = data[: self.remaining], self.remaining - len(data)
+                    self.remaining = max(self.remaining, 0)
+                if self.pace is not None:
+                    time.sleep(len(data) / self.pace)
+                client.sendall(data)
+        _end(client)
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:

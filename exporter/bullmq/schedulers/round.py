@@ -41,12 +41,12 @@ from exporter.bullmq.schedulers.reading import (
     refusal,
     second_look,
 )
-from exporter.bullmq.search.ask import ask_owners
+from exporter.bullmq.search.ask import ask_owners, ask_packed
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
 from exporter.snapshot.queues import Library, QueueId
 from service.clock import Deadline
-from service.outcome import Failed, Ok
+from service.outcome import Failed
 
 _POOL: Final = "schedulers"
 _BATCH: Final = 500  # schedulers in one request: some 3 ms of the node's time
@@ -107,20 +107,17 @@ class Round:
 
     def states(self, queues: Sequence[QueueId]) -> dict[QueueId, Counts]:
         """Whether these queues are paused, and whether they are limited, as a scrape reads it."""
-        owned, _ = self.slot_map.by_owner(queues)
-        plans = {
-            address: [self._plan(queue) for queue in node_queues] for address, node_queues in owned.items()
-        }
+        plans = {queue: self._plan(queue) for queue in queues}
         requests = {
-            address: pack_plans(node_plans, int(self._deployment.now(address) * 1000))
-            for address, node_plans in plans.items()
+            queue: pack_plans([plan], int(self._deployment.now(self.slot_map.owner(queue) or "") * 1000))
+            for queue, plan in plans.items()
         }
-        outcomes = self._deployment.execute(requests, self._deadline, pool=_POOL)
+        answers = ask_packed(self._deployment, self.slot_map, self._deadline, requests, pool=_POOL)
         states: dict[QueueId, Counts] = {}
-        for address, outcome in outcomes.items():
-            if isinstance(outcome, Ok):
-                read = zip(plans[address], unpack_by_library(plans[address], outcome.value), strict=True)
-                states |= {plan.queue: counts for plan, counts in read if isinstance(counts, Counts)}
+        for queue, answer in answers.items():
+            if not isinstance(answer, Failed):
+                (counts,) = unpack_by_library([plans[queue]], answer)
+                states |= {queue: counts} if isinstance(counts, Counts) else {}
         return states
 
     def looks(

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from exporter.bullmq.streams.events import Entry, split_id
 from exporter.redis.protocol import Reply, ReplyError
+
+MAX_STREAMS: Final = 1000
+"""Streams that one XREAD names: about a ms of Redis, in which it answers nobody else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from exporter.bullmq.streams.budget import (
     may_begin_large,
 )
 from exporter.bullmq.streams.events import Entry
-from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, entries_of, xread
+from exporter.bullmq.streams.protocol import MAX_STREAMS, StreamCheck, StreamInfo, entries_of, xread
 from exporter.bullmq.streams.stream import START, Stream
 from exporter.redis.clocks import parse_time
-from exporter.redis.protocol import Reply, ReplyError, Request, pack
+from exporter.redis.protocol import MAX_COMMANDS, Reply, ReplyError, Request, pack
 from service.clock import monotonic, now
 from service.outcome import Failed
 
@@ -227,8 +227,8 @@ class ReadRound:
         counts = dict(group)
         together = [stream for stream in streams if counts[stream] == BATCH] if self._reader.combines else []
         alone = [stream for stream in streams if counts[stream] != BATCH] if together else streams
-        if together:
-            requests.append(xread(BATCH, [(stream.key, position[stream]) for stream in together]))
+        parts = [together[start : start + MAX_STREAMS] for start in range(0, len(together), MAX_STREAMS)]
+        requests += [xread(BATCH, [(stream.key, position[stream]) for stream in part]) for part in parts]
         requests += [xread(counts[stream], [(stream.key, position[stream])]) for stream in alone]
         ahead = [stream for stream in streams if stream.behind] if self._reader.measures else []
         requests += [stream.memory_request for stream in ahead]
@@ -250,7 +250,7 @@ class ReadRound:
             for stream in checking:
                 info = infos[stream] if stream in infos else self._reader.info(next(replies))
                 checks[stream] = _check(info, [next(replies) for _ in stream.counts_requests])
-            batches = _combined(together, next(replies)) if together else []
+            batches = [pair for part in parts for pair in _combined(part, next(replies))]
             batches += [(stream, entries_of(next(replies))) for stream in alone]
             more = self._apply(batches, counts, after, checks, ms, combined=bool(together))
             for stream in ahead:
@@ -299,17 +299,17 @@ class ReadRound:
     # --- parts of steps ---
 
     def _ask(self, requests: Sequence[bytes]) -> list[Reply]:
-        """The replies. Raises NodeFailedError."""
-        if not requests:
-            return []
-        if not self._asking:
-            outcome = self._control.execute(self._address, Request(b"".join(requests), len(requests)))
-        else:
-            packed = b"".join(part for request in requests for part in (_ASKING, request))
-            outcome = self._control.execute(self._address, Request(packed, 2 * len(requests)))
-        if isinstance(outcome, Failed):
-            raise NodeFailedError(outcome)
-        return outcome[1::2] if self._asking else outcome
+        """The replies, of many commands in pieces. Raises NodeFailedError."""
+        replies: list[Reply] = []
+        for start in range(0, len(requests), MAX_COMMANDS):
+            some = requests[start : start + MAX_COMMANDS]
+            if self._asking:
+                some = [part for request in some for part in (_ASKING, request)]
+            outcome = self._control.execute(self._address, Request(b"".join(some), len(some)))
+            if isinstance(outcome, Failed):
+                raise NodeFailedError(outcome)
+            replies += outcome[1::2] if self._asking else outcome
+        return replies
 
     def _fail(self, stream: Stream, error: ReplyError) -> None:
         """After ASK the next round is at the node to which the slot moves; a slot that stays ends that."""
