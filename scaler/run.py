@@ -69,6 +69,7 @@ class Scaler:
         self._policy_problems: dict[str, ProblemLog] = {}
         self._policies: dict[str, _KnownPolicy] = {}
         self._restored = False
+        self._commanded = False
         self._closing: list[Thread] = []
         self._metrics_source: PrometheusMetrics | None = None
         self._prepared: ScalerSettings | None = None
@@ -132,6 +133,7 @@ class Scaler:
 
     def _step(self) -> float:
         begun = monotonic()
+        self._commanded = False
         self._reloader.reload()
         settings = self._reloader.current
         metrics = self._prepare(settings)
@@ -153,6 +155,8 @@ class Scaler:
         metrics.ask_run_times({step.name for step in result.steps if step.grace_seconds is not None})
         if result.leading:
             self._task.sleep_on()
+            if self._commanded:  # after this step had decided
+                self._task.wake()
         for step in result.steps:
             self._backend.report(step, self._conditions.get(step.name))
         self._conditions = {
@@ -260,6 +264,7 @@ class Scaler:
 
     def update(self, update: Callable[[State], State]) -> Update:
         result = self._state.update(update)
+        self._commanded = True
         self._task.wake()
         return result
 
