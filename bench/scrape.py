@@ -86,6 +86,7 @@ def exporter_of(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
         "LOG_LEVEL": "error",
+        "MALLOC_ARENA_MAX": "1",  # as image and manifests set it
     }
     command = [sys.executable, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
     with NamedTemporaryFile("w", suffix=".yaml") as file:
