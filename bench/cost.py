@@ -159,7 +159,8 @@ def _name(folder: Path) -> str:
 
 def _start(redis: RedisServer, queues: int, folder: Path) -> Start:
     began = time.monotonic()
-    with exporter_of(redis.port, queues=queues, folder=folder, poll_seconds=0.25) as (_, process):
+    seconds = 0.25 if queues <= 1000 else 2.0  # each look is a scrape
+    with exporter_of(redis.port, queues=queues, folder=folder, poll_seconds=seconds) as (_, process):
         return Start(time.monotonic() - began, cpu_seconds(process.pid))
 
 
