@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, cast
 from exporter.bullmq.keys import base
 from exporter.bullmq.streams.budget import StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
-from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk
+from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk, keyed
 from exporter.redis.protocol import Reply, ReplyError, pack
 from exporter.snapshot.queues import Events, JobCounters, QueueId
 
@@ -22,6 +22,19 @@ _CHECK_BUSY: Final = 1.0
 _HOUR: Final = 3600.0
 _RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
+
+
+_MEMORY: Final = keyed("MEMORY", "USAGE", after=("SAMPLES", 0))
+_INFO: Final = keyed("XINFO", "STREAM", after=("FULL", "COUNT", 1))
+_SHORT_INFO: Final = keyed("XINFO", "STREAM")
+_LENGTH: Final = keyed("XLEN")
+_COUNTS: Final = (
+    (keyed("LLEN"), b"wait"),
+    (keyed("LLEN"), b"paused"),
+    (keyed("ZCARD"), b"prioritized"),
+    (keyed("LLEN"), b"active"),
+    (keyed("HMGET", after=("opts.maxLenEvents",)), b"meta"),
+)
 
 
 class StreamPosition(NamedTuple):
@@ -41,26 +54,54 @@ class Stream:
     `at` is always monotonic seconds; `since` is the unix time at which the counters begin.
     """
 
+    __slots__ = (
+        "_added_at_check",
+        "_added_before",
+        "_busy_seconds",
+        "_caught_up_at",
+        "_checked_at",
+        "_first_at_check",
+        "_first_since_check",
+        "_last_at_check",
+        "_losing",
+        "_moved",
+        "_owner",
+        "_passed_over",
+        "_passed_over_at",
+        "_rate_from",
+        "_since_check",
+        "_skipped_to",
+        "asked",
+        "behind",
+        "counters",
+        "gaps",
+        "jobs",
+        "key",
+        "last",
+        "last_bulk",
+        "late",
+        "length",
+        "lost",
+        "max_length",
+        "needs_seed",
+        "peak_rate",
+        "queue",
+        "raw_key",
+        "read",
+        "recent",
+        "refused",
+        "retry_at",
+        "since",
+        "size",
+        "undone",
+    )
+
     def __init__(self, queue: QueueId, jobs: Jobs, since: float) -> None:
-        key = base(queue)
         self.jobs = jobs
         self.queue: Final = queue
-        self.raw_key: Final = (key + "events").encode("utf-8", "surrogateescape")
+        self.raw_key: Final = (base(queue) + "events").encode("utf-8", "surrogateescape")
         self.key: Final = bulk(self.raw_key)
         self.size = StreamSize()
-        self.memory_request: Final = pack("MEMORY", "USAGE", key + "events", "SAMPLES", 0)
-        self.info_request: Final = pack("XINFO", "STREAM", key + "events", "FULL", "COUNT", 1)
-        self.length_request: Final = pack("XLEN", key + "events")
-        self.short_info_request: Final = pack("XINFO", "STREAM", key + "events")
-        self.counts_requests: Final = (
-            pack("LLEN", key + "wait"),
-            pack("LLEN", key + "paused"),
-            pack("ZCARD", key + "prioritized"),
-            pack("LLEN", key + "active"),
-            pack("HMGET", key + "meta", "opts.maxLenEvents"),
-        )
-        self._active: Final = key + "active"
-        self.active_memory_request: Final = pack("MEMORY", "USAGE", key + "active", "SAMPLES", 0)
         self.last: bytes | None = None
         self.last_bulk = b""
         self.read = 0
@@ -95,6 +136,51 @@ class Stream:
         self._moved = False
         self._caught_up_at: float | None = None
         self._busy_seconds = 0.0
+
+    # --- its commands, put together when they are sent: packed they would be a kB of each queue ---
+
+    @property
+    def memory_request(self) -> bytes:
+        """MEMORY USAGE with all samples."""
+        return _MEMORY % self.key
+
+    @property
+    def info_request(self) -> bytes:
+        """XINFO STREAM in its full form, with one entry."""
+        return _INFO % self.key
+
+    @property
+    def short_info_request(self) -> bytes:
+        """XINFO STREAM as servers before Redis 6 know it."""
+        return _SHORT_INFO % self.key
+
+    @property
+    def length_request(self) -> bytes:
+        return _LENGTH % self.key
+
+    @property
+    def counts_requests(self) -> tuple[bytes, ...]:
+        """The lengths of the lists of jobs, and to how many events the stream is trimmed."""
+        return tuple(template % bulk(self._base + name) for template, name in _COUNTS)
+
+    @property
+    def active_memory_request(self) -> bytes:
+        """MEMORY USAGE of the active jobs."""
+        return _MEMORY % bulk(self._base + b"active")
+
+    def active_request(self, *, measured: bool) -> bytes:
+        """The command for the jobs that are active; fewer where the bytes of their ids are not known."""
+        return pack("LRANGE", self._base + b"active", 0, (_MAX_ACTIVE if measured else _MAX_ACTIVE // 10) - 1)
+
+    def sample_request(self, samples: int) -> bytes:
+        """MEMORY USAGE with so many samples."""
+        return pack("MEMORY", "USAGE", self.raw_key, "SAMPLES", samples)
+
+    @property
+    def _base(self) -> bytes:
+        return self.raw_key[: -len(b"events")]
+
+    # --- its position ---
 
     def resume(self, position: StreamPosition) -> None:
         """Continue where an earlier process stopped. No counter is served before all newer events were read:
@@ -159,14 +245,6 @@ class Stream:
     def postpone_check(self, at: float) -> None:
         """Count the check as done: its answer would be too large now."""
         self._checked_at = at
-
-    def active_request(self, *, measured: bool) -> bytes:
-        """The command for the jobs that are active; fewer where the bytes of their ids are not known."""
-        return pack("LRANGE", self._active, 0, (_MAX_ACTIVE if measured else _MAX_ACTIVE // 10) - 1)
-
-    def sample_request(self, samples: int) -> bytes:
-        """MEMORY USAGE with so many samples."""
-        return pack("MEMORY", "USAGE", self._active.removesuffix("active") + "events", "SAMPLES", samples)
 
     def seek(self, entry_id: bytes) -> None:
         self.last = entry_id
