@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 from exporter.bullmq.keys import base
-from exporter.bullmq.streams.budget import StreamSize
+from exporter.bullmq.streams.budget import DEFAULT_LENGTH, StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
 from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk, keyed
 from exporter.redis.protocol import Reply, ReplyError, pack
@@ -19,6 +19,7 @@ START: Final = b"0-0"
 CHECK_IDLE: Final = 10.0
 """Seconds between two reads of an idle stream's own counts."""
 _CHECK_BUSY: Final = 1.0
+_ENTRIES_OF_NODE: Final = 20  # on average: if fewer are trimmed at once, often as many come in the meantime
 _HOUR: Final = 3600.0
 _RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
@@ -46,6 +47,17 @@ class StreamPosition(NamedTuple):
     undone: int
     added_before: int | None
     since: float
+
+
+class Idle:
+    """When streams that have nothing new were last seen to have nothing: `at` (monotonic s), `ms` by Redis'
+    clock (None: not known). One object for all of a node."""
+
+    __slots__ = ("at", "ms")
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.ms: int | None = None
 
 
 class Stream:
@@ -115,10 +127,12 @@ class Stream:
         self.needs_seed = False  # the active jobs must be read, as events are missing
         self.asked: str | None = None  # the node to which the one that owns the slot is moving the stream
         self.refused = ""  # why the stream cannot be read
+        self.idle: Idle | None = None  # while only its length is read
         self.behind = False  # more was there than the last answer had
         self.late = 0  # how often in a row its entries did not arrive in time
         self.counters: JobCounters = jobs.counters()
         self.max_length: int | None = None  # opts.maxLenEvents
+        self._limit_read = False
         self.peak_rate = 0.0  # the most events a second between two checks of late
         self._added_before: int | None = None  # entries-added less the entries read and lost
         self._since_check = 0
@@ -203,7 +217,11 @@ class Stream:
         """The counters so far; None until the stream was read to its end once, and while it is refused."""
         if self._caught_up_at is None or self.refused:
             return None
-        lag = max(0.0, at - self._caught_up_at)
+        caught_up_at, idle = self._caught_up_at, self.idle
+        if idle is not None and idle.at > caught_up_at:
+            caught_up_at = idle.at
+            self._busy_seconds = max(self._busy_seconds, self.jobs.busy_at(idle.ms or 0) / 1000)
+        lag = max(0.0, at - caught_up_at)
         return Events(
             self.counters,
             self.read,
@@ -226,8 +244,39 @@ class Stream:
     def set_owner(self, address: str) -> None:
         """Set the node that holds the stream. After a move the stream's own counts are read immediately."""
         if address != self._owner:
+            self.wake()
             self._moved = self._owner is not None
             self._owner, self._checked_at, self.asked = address, None, None
+
+    @property
+    def settled_at(self) -> float | None:
+        """When it was last checked, if since then it has had no entry and there is nothing to read: then its
+        length shows whether something happens. Else None."""
+        unread = self.behind or self.needs_seed or self.refused or self.asked or self._since_check
+        read = self._caught_up_at is not None and self.last == self._last_at_check and not self._moved
+        return self._checked_at if read and not unread and self._length_changes else None
+
+    @property
+    def _length_changes(self) -> bool:
+        """Whether a new entry changes the length: none is trimmed for it, or many at once, as Redis trims
+        whole nodes."""
+        if not self._limit_read:
+            return False
+        if self.length < (DEFAULT_LENGTH if self.max_length is None else self.max_length):
+            return True
+        return self.length >= self.size.nodes * _ENTRIES_OF_NODE > 0
+
+    def rest(self, idle: Idle) -> None:
+        """From now on `idle` has when it was last seen to have nothing new."""
+        self.idle = idle
+
+    def wake(self) -> None:
+        """It is read again from now on, and its own counts at once: it may be another stream."""
+        idle, self.idle = self.idle, None
+        if idle is not None:
+            self._checked_at = None
+            if self._caught_up_at is not None and idle.at > self._caught_up_at:
+                self.nothing_new(idle.at, idle.ms)
 
     @property
     def name(self) -> str:
@@ -351,7 +400,7 @@ class Stream:
     def _extend_busy(self, ms: int | None) -> None:
         if ms is not None:
             self.jobs.advance(ms)
-        self._busy_seconds = self.jobs.busy[0] / 1000
+        self._busy_seconds = max(self._busy_seconds, self.jobs.busy[0] / 1000)
 
     def _interrupted(self, info: StreamInfo, before: bytes, at: float) -> bool:
         """Whether entries were trimmed while the stream was not read for long: what was active before would
@@ -383,7 +432,7 @@ class Stream:
         """Compare the entries read with the stream's own count of entries, from before `batch` was read."""
         info = check.info
         since_check, self._since_check = self._since_check, 0
-        self.max_length = check.max_length
+        self.max_length, self._limit_read = check.max_length, True
         if not info.exists:
             self._check_absent(len(batch), had_entries=since_check > len(batch) or bool(self._added_at_check))
             self._first_since_check = cast("bytes", batch[0][0]) if batch else None
