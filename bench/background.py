@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.cost import ROOT, cpu_seconds
+from bench.cost import ROOT
 from bench.queues import PREFIX, exchange, fill, names
 from bench.scrape import exporter_of
 from bench.search import spent
+from bench.watched import cpu_seconds
 from exporter.redis.protocol import MAX_COMMANDS, pack
 from lab.redis import RedisServer, start_redis
 

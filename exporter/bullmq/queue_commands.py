@@ -25,11 +25,14 @@ class QueueCommands:
         self._templates: dict[int, bytes] = {}
 
     def request(self, queue: QueueId) -> Request:
-        raw = base(queue).encode("utf-8", "surrogateescape")
+        return Request(self.packed(base(queue).encode("utf-8", "surrogateescape")), len(self._commands))
+
+    def packed(self, raw: bytes) -> bytes:
+        """The same for keys that begin with these bytes."""
         template = self._templates.get(len(raw))
         if template is None:
             template = self._templates[len(raw)] = self._template(len(raw))
-        return Request(template.replace(_BASE, raw), len(self._commands))
+        return template.replace(_BASE, raw)
 
     def _template(self, length: int) -> bytes:
         """As packed for a queue whose keys begin with so many bytes."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 from exporter.bullmq.keys import base
+from exporter.bullmq.queue_commands import Key, QueueCommands
 from exporter.bullmq.streams.budget import DEFAULT_LENGTH, StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
-from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk, keyed
+from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk
 from exporter.redis.protocol import Reply, ReplyError, pack
 from exporter.snapshot.queues import Events, JobCounters, QueueId
 
@@ -25,17 +26,18 @@ _RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
 
 
-_MEMORY: Final = keyed("MEMORY", "USAGE", after=("SAMPLES", 0))
-_INFO: Final = keyed("XINFO", "STREAM", after=("FULL", "COUNT", 1))
-_SHORT_INFO: Final = keyed("XINFO", "STREAM")
-_LENGTH: Final = keyed("XLEN")
+_MEMORY: Final = QueueCommands(("MEMORY", "USAGE", Key("events"), "SAMPLES", 0))
+_INFO: Final = QueueCommands(("XINFO", "STREAM", Key("events"), "FULL", "COUNT", 1))
+_SHORT_INFO: Final = QueueCommands(("XINFO", "STREAM", Key("events")))
+_LENGTH: Final = QueueCommands(("XLEN", Key("events")))
 _COUNTS: Final = (
-    (keyed("LLEN"), b"wait"),
-    (keyed("LLEN"), b"paused"),
-    (keyed("ZCARD"), b"prioritized"),
-    (keyed("LLEN"), b"active"),
-    (keyed("HMGET", after=("opts.maxLenEvents",)), b"meta"),
+    QueueCommands(("LLEN", Key("wait"))),
+    QueueCommands(("LLEN", Key("paused"))),
+    QueueCommands(("ZCARD", Key("prioritized"))),
+    QueueCommands(("LLEN", Key("active"))),
+    QueueCommands(("HMGET", Key("meta"), "opts.maxLenEvents")),
 )
+_ACTIVE_MEMORY: Final = QueueCommands(("MEMORY", "USAGE", Key("active"), "SAMPLES", 0))
 
 
 class StreamPosition(NamedTuple):
@@ -75,6 +77,7 @@ class Stream:
         "_first_at_check",
         "_first_since_check",
         "_last_at_check",
+        "_limit_read",
         "_losing",
         "_moved",
         "_owner",
@@ -87,6 +90,7 @@ class Stream:
         "behind",
         "counters",
         "gaps",
+        "idle",
         "jobs",
         "key",
         "last",
@@ -156,31 +160,31 @@ class Stream:
     @property
     def memory_request(self) -> bytes:
         """MEMORY USAGE with all samples."""
-        return _MEMORY % self.key
+        return _MEMORY.packed(self._base)
 
     @property
     def info_request(self) -> bytes:
         """XINFO STREAM in its full form, with one entry."""
-        return _INFO % self.key
+        return _INFO.packed(self._base)
 
     @property
     def short_info_request(self) -> bytes:
         """XINFO STREAM as servers before Redis 6 know it."""
-        return _SHORT_INFO % self.key
+        return _SHORT_INFO.packed(self._base)
 
     @property
     def length_request(self) -> bytes:
-        return _LENGTH % self.key
+        return _LENGTH.packed(self._base)
 
     @property
     def counts_requests(self) -> tuple[bytes, ...]:
         """The lengths of the lists of jobs, and to how many events the stream is trimmed."""
-        return tuple(template % bulk(self._base + name) for template, name in _COUNTS)
+        return tuple(commands.packed(self._base) for commands in _COUNTS)
 
     @property
     def active_memory_request(self) -> bytes:
         """MEMORY USAGE of the active jobs."""
-        return _MEMORY % bulk(self._base + b"active")
+        return _ACTIVE_MEMORY.packed(self._base)
 
     def active_request(self, *, measured: bool) -> bytes:
         """The command for the jobs that are active; fewer where the bytes of their ids are not known."""
