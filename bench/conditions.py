@@ -24,7 +24,6 @@ from exporter.bullmq.work import WorkHistory
 from exporter.conditions import jobs, work
 from exporter.conditions.not_known_yet import not_known_yet
 from exporter.config.settings import BullMQSettings, HealthSettings, RedisSettings
-from exporter.garbage import GarbageCollection
 from exporter.health import RULES, assess
 from exporter.metrics.render import Renderer
 from exporter.redis.deployment import Deployment
@@ -32,6 +31,7 @@ from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
 from lab.redis import start_redis
 from service.clock import Deadline
+from service.garbage import GarbageCollection
 from service.outcome import Ok
 
 _Result = TypeVar("_Result")
@@ -44,7 +44,7 @@ _STEP_SECONDS: Final = 15.0  # between two collections, for the memory
 
 def main() -> int:
     """Print the results; 1 if the share is exceeded in either case."""
-    GarbageCollection().begin()
+    GarbageCollection(25).begin()
     with start_redis() as server:
         fill(server.port, queues=QUEUES, jobs_per_queue=25)
         deployment = Deployment(RedisSettings.model_validate({"url": server.url}))

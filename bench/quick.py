@@ -23,13 +23,13 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
 from exporter.config.settings import BullMQSettings, HealthSettings, RedisSettings
-from exporter.garbage import GarbageCollection
 from exporter.health import assess
 from exporter.metrics.render import Renderer
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.whole import Snapshot
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline, monotonic
+from service.garbage import GarbageCollection
 from service.outcome import Ok
 
 QUEUES: Final = 1_000
@@ -51,7 +51,7 @@ def main(ratios: Ratios | None = None) -> int:
     queues = names(QUEUES)
     floors: list[FloorCost] = []
     costs: dict[str, list[Cost]] = {}
-    GarbageCollection().begin()
+    GarbageCollection(25).begin()
     with start_redis() as redis:
         fill(redis.port, queues=QUEUES, jobs_per_queue=_JOBS)
         floor = Floor(redis.port, redis.process.pid, queues)

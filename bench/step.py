@@ -29,12 +29,13 @@ from scaler.prometheus.exporter_series import exporter_query
 from scaler.prometheus.promql import DEFAULT_QUERIES, query_text
 from scaler.run import Scaler
 from service.clock import Deadline
+from service.garbage import GarbageCollection
 from service.web.negotiate import metrics_format
 
 TARGETS: Final = 1_000
 QUEUES: Final = (1_000, 10_000)
-ROUNDS, WARM = 5, 1
-MAX_RATIO, MAX_PROMETHEUS_RATIO = 15.0, 4.0
+ROUNDS, WARM = 7, 4
+MAX_RATIO, MAX_PROMETHEUS_RATIO = 13.0, 3.0
 _SCRAPES: Final = """
 scrape_configs:
   - job_name: oxherd
@@ -107,7 +108,8 @@ def running_scaler(url: str, queues: int, folder: Path) -> Iterator[Scaler]:
     }
     config = folder / "scaler.yml"
     config.write_text(json.dumps(settings))  # JSON is YAML
-    scaler = Scaler(Reloader(read_scaler_settings({}, config=str(config)), {}, config=str(config)))
+    reloader = Reloader(read_scaler_settings({}, config=str(config)), {}, config=str(config))
+    scaler = Scaler(reloader, garbage=GarbageCollection(200))  # as the command has it
     scaler.start()
     try:
         yield scaler

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from service.config.load import Loaded
 
 _PROGRAM = "monitor"
+_YOUNG_OF_A_QUEUE = 25
 _config_option = config_option("EXPORTER_CONFIG")
 
 
@@ -152,16 +153,16 @@ def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
     from exporter.bullmq.streams.state_file import CheckpointFileError
     from exporter.config.notices import exporter_notices
     from exporter.configuration import all_secrets, preflight_error
-    from exporter.garbage import GarbageCollection
     from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter
     from service.config.load import ConfigError
+    from service.garbage import GarbageCollection
     from service.lifecycle import run, start_logging
 
     settings = loaded.model
     try:
         start_logging(loaded, all_secrets(settings), exporter_notices(loaded, os.environ))
-        run(loaded, lambda web: Exporter(settings, web, GarbageCollection()))
+        run(loaded, lambda web: Exporter(settings, web, GarbageCollection(_YOUNG_OF_A_QUEUE)))
     except ConfigError as error:
         fail(_PROGRAM, str(error))
     except CheckpointFileError as error:

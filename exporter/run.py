@@ -19,7 +19,6 @@ from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.work import WorkHistory
 from exporter.collect import Collector, Parts, make_sources
 from exporter.config.settings import BullMQSettings, ExporterSettings
-from exporter.garbage import GarbageCollection
 from exporter.history import History, Point
 from exporter.peers.model import Peers
 from exporter.peers.poller import PeerPoller
@@ -33,6 +32,7 @@ from exporter.web.app import make_exporter_app
 from exporter.web.exposition import Exposition
 from service.api.auth import ApiKeyAuth
 from service.clock import Deadline, monotonic, now
+from service.garbage import GarbageCollection
 from service.outcome import UnreadableError, value_or_none
 from service.threads import Supervised, WorkerGroup
 from service.web.address import parse_listen
@@ -177,7 +177,7 @@ class Exporter:
             return None
         assessment = self._assessor.assess(deadline)
         if self._garbage is not None and (state := value_or_none(assessment.snapshot.bullmq)) is not None:
-            self._garbage.collected(len(state.queues))
+            self._garbage.round_done(len(state.queues))
         return assessment
 
     def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:

@@ -33,6 +33,7 @@ from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
 from service.clock import monotonic
+from service.garbage import GarbageCollection
 from service.logs import ProblemLog
 from service.process_metrics import process_registry, registry_text
 from service.threads import Supervised
@@ -52,9 +53,12 @@ _KnownPolicy: TypeAlias = tuple[ScalerSettings, TargetSettings, Mapping[str, Any
 class Scaler:
     """The whole program; tests run it in process on port 0."""
 
-    def __init__(self, reloader: Reloader, web: WebConfig | None = None) -> None:
-        """Raises BackendError and StoreError."""
+    def __init__(
+        self, reloader: Reloader, web: WebConfig | None = None, garbage: GarbageCollection | None = None
+    ) -> None:
+        """Raises BackendError and StoreError. `garbage`: if the process is its own."""
         self._reloader = reloader
+        self._garbage = garbage
         settings = reloader.current
         self._version = version("oxherd")
         self._dry_run = settings.dry_run
@@ -89,6 +93,8 @@ class Scaler:
         self._server.start()
         self._backend.start(self._take_over)
         self._task.start()
+        if self._garbage is not None:
+            self._garbage.begin()
 
     def stop(self) -> bool:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
@@ -162,6 +168,8 @@ class Scaler:
         self._conditions = {
             step.name: known_conditions(step, self._conditions.get(step.name)) for step in result.steps
         }
+        if self._garbage is not None:
+            self._garbage.round_done(len(result.steps))
         at = newest_sample(result)
         pause, self._rhythm = next_step(self._rhythm, at, self._interval, result.time)
         return max(0.0, pause - (monotonic() - begun))

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 from scaler.backtest.replay import HistoryPoint
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
 from scaler.prometheus.observer import Observer
-from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import MEASURE_LABEL, QueueKey, query_text, quoted
+from scaler.prometheus.series_identity import Labels
 from service.clock import Deadline
 
 _WORKERS: Final = "bullmq_queue_workers"

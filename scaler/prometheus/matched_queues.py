@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 
 from scaler.config.settings import TargetSettings, is_glob, matching
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.parse import UNKNOWN_EXPORTER, ExporterStatus, Labels, Reading
+from scaler.prometheus.parse import UNKNOWN_EXPORTER, ExporterStatus, Reading
 from scaler.prometheus.promql import QueueKey
 from scaler.prometheus.queue_index import QueueIndex
+from scaler.prometheus.series_identity import Labels
 
 FORGET_SECONDS: Final = 600.0
 """A queue is gone when exporters that read all queues do not have it for so long: an exporter that restarts

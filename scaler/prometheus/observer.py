@@ -13,8 +13,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 from scaler.config.prometheus import MOST_QUERIES, PrometheusSettings, QuerySettings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.client import Server
-from scaler.prometheus.parse import Labels, QueryError, Reading, matrix, read_answer, vector
+from scaler.prometheus.parse import QueryError, Reading, matrix, read_answer, vector
 from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, explained
+from scaler.prometheus.series_identity import Labels, SeriesIdentities
 from scaler.prometheus.step_query import QueryAnswer, StepQuery, result_of, submit
 from service.clock import Deadline, monotonic, now
 from service.outcome import UnreadableError
@@ -102,6 +103,7 @@ class Observer:
             queries: StepQuery.of(queries, settings.matchers, keys) for queries, keys in self._queues.items()
         }
         self._readings: dict[QuerySettings, Reading] = {}
+        self._identities = {queries: SeriesIdentities(queries) for queries in self._queues}
         self._ahead = 0.0
         self._compared: tuple[Lack, float] | None = None
         self._logged_url: str | None = settings.urls[0]
@@ -296,6 +298,7 @@ class Observer:
                 answered_at=answered_at,
                 replica_labels=self._settings.replica_labels,
                 before=self._before(queries),
+                identities=self._identities[queries],
             )
         except UnreadableError as error:
             return Missing(error.kind, str(error))

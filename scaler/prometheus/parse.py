@@ -8,31 +8,27 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from scaler.config.prometheus import QuerySettings
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.exporter_series import derive_measures, figure_of
+from scaler.prometheus.exporter_series import derive_measures
 from scaler.prometheus.numbers import finite_number
 from scaler.prometheus.promql import (
     DEFAULT_QUERIES,
     DEPLOYMENT_LABEL,
     MEASURE_LABEL,
     QueueKey,
-    measure_texts,
     quoted,
 )
+from scaler.prometheus.series_identity import Labels, SeriesIdentities
 from service.outcome import UnreadableError
-
-Labels: TypeAlias = frozenset[tuple[str, str]]
-"""Labels with their values. Those besides the queue's own labels identify the exporter of a series."""
 
 _REQUIRED: Final = frozenset({"waiting", "active", "timestamp"})
 _MAX_LAG_SECONDS: Final = 60.0  # an exporter whose scrape is so far behind another's is gone
 _DISPUTE_SECONDS: Final = (
     45.0  # a Redis that restarts has another identity at the next scrape of each exporter
 )
-_STATUSES: Final = frozenset({"up", "deployment", "started"})
 _CLOCK_TOLERANCE: Final = 1.0  # clocks that differ by less agree: the request takes time too
 _NUMBERS: Final = (float, int)  # not bool
 
@@ -99,6 +95,7 @@ def read_answer(
     answered_at: float | None = None,
     replica_labels: Collection[str] = (),
     before: Reading | None = None,
+    identities: SeriesIdentities | None = None,
 ) -> Reading:
     """The samples in the parsed JSON that answers `query_text`.
 
@@ -107,11 +104,12 @@ def read_answer(
     minute behind, else the one scraped last: their counters differ, so that they are never mixed or summed.
     Exporters of two Redis deployments are a duplicate, unless their identities differ for less than a minute:
     each is as old as its scrape. The former clock offset is kept while the query may have been evaluated at
-    it, to a second, so that a scrape has the same time when it is read twice. Raises UnreadableError for
+    it, to a second, so that a scrape has the same time when it is read twice. `identities`: what is known of
+    the series by former answers to these queries. Raises UnreadableError for
     anything that does not answer such a query.
     """
     before = before or Reading({})
-    table, statuses, times = _table(vector(document), queries)
+    table, statuses, times = _table(vector(document), queries, identities or SeriesIdentities(queries))
     samples: dict[QueueKey, QueueSample | Missing] = {}
     origins: dict[QueueKey, Labels] = {}
     disputed: dict[QueueKey, float] = {}
@@ -228,50 +226,31 @@ def _figure(measure: str, pair: Any) -> float:
 
 
 def _table(
-    series: list[Any], queries: QuerySettings
+    series: list[Any], queries: QuerySettings, identities: SeriesIdentities
 ) -> tuple[dict[QueueKey, dict[Labels, _ExporterSeries]], dict[Labels, ExporterStatus], set[Any]]:
     """All figures by queue and exporter, what each exporter reports of itself, and the times of the query."""
-    table: dict[Any, dict[Labels, _ExporterSeries]] = {}
-    origins: dict[tuple[Any, ...], Labels] = {}
+    table: dict[QueueKey, dict[Labels, _ExporterSeries]] = {}
     statuses: dict[Labels, ExporterStatus] = {}
     times: set[Any] = set()
-    measures = {measure: measure for measure, _ in measure_texts(queries)}
-    own = queries.is_default
-    queue_label, prefix_label, default_prefix = (
-        queries.queue_label,
-        queries.prefix_label or "",
-        queries.default_prefix,
-    )
     for entry in series:
         try:
-            labels, pair = dict(entry["metric"]), _pair(entry["value"])
+            pair = _pair(entry["value"])
             times.add(pair[0])
-            named = labels.pop(MEASURE_LABEL, None)
-            if named is None and own:
-                measure = figure_of(labels)
-            else:
-                measure = measures[named]
-                labels.pop("__name__", None)
-                if own:
-                    labels.pop("state", None)  # of the count whose timestamp it is
-            if measure in _STATUSES:
+            measure, queue, labels = identities.of(entry["metric"])
+            if queue is None:
                 _add_status(statuses, measure, labels, pair[1])
                 continue
-            queue = labels.pop(prefix_label, default_prefix), labels.pop(queue_label)
-            flat = (*labels, *labels.values())  # few distinct ones: half the time of a frozenset for each
-            origin = origins.get(flat)
-            if origin is None:
-                origin = origins[flat] = _labels(labels)
-            exporters = table.get(queue)
-            if exporters is None:
-                exporters = table[_key(*queue)] = {}
         except (TypeError, KeyError, ValueError, AttributeError):
-            raise UnreadableError("invalid", _why_not(entry, queue_label)) from None
-        figures = exporters.get(origin)
+            raise UnreadableError("invalid", _why_not(entry, queries.queue_label)) from None
+        exporters = table.get(queue)
+        if exporters is None:
+            exporters = table[queue] = {}
+        figures = exporters.get(labels)
         if figures is None:
-            figures = exporters[origin] = _ExporterSeries()
+            figures = exporters[labels] = _ExporterSeries()
         figures[measure] = None if measure in figures else pair
-    return (_derived(table) if own else table), statuses, times
+    identities.forget(len(series))
+    return (_derived(table) if queries.is_default else table), statuses, times
 
 
 def _derived(
@@ -288,22 +267,22 @@ def _derived(
     return derived
 
 
-def _add_status(
-    statuses: dict[Labels, ExporterStatus], measure: str, labels: dict[Any, Any], value: Any
-) -> None:
+def _add_status(statuses: dict[Labels, ExporterStatus], measure: str, labels: Labels, value: Any) -> None:
     """Raises TypeError."""
-    deployment = labels.pop(DEPLOYMENT_LABEL, "") if measure == "deployment" else None
-    origin = _labels(labels)
-    if not isinstance(value, str) or not isinstance(deployment, str | None):
+    if not isinstance(value, str):
         raise TypeError
-    status = statuses.get(origin, UNKNOWN_EXPORTER)
+    deployment = ""
+    if measure == "deployment":
+        deployment = dict(labels).get(DEPLOYMENT_LABEL, "")
+        labels = frozenset(pair for pair in labels if pair[0] != DEPLOYMENT_LABEL)
+    status = statuses.get(labels, UNKNOWN_EXPORTER)
     if measure == "up":
         status = replace(status, up=value == "1" and status.up is not False)
     elif measure == "started":
         status = replace(status, started=value)
     else:  # two at once: it has just changed
-        status = replace(status, deployment=max(deployment or "", status.deployment or ""))
-    statuses[origin] = status
+        status = replace(status, deployment=max(deployment, status.deployment or ""))
+    statuses[labels] = status
 
 
 def _clock_offset(times: Collection[Any], queried_at: float, answered_at: float, before: float) -> float:
@@ -326,12 +305,6 @@ def _pair(value: Any) -> Any:
     if len(value) != 2 or type(value[0]) not in _NUMBERS:
         raise TypeError
     return value
-
-
-def _key(prefix: object, name: object) -> QueueKey:
-    if not isinstance(prefix, str) or not isinstance(name, str):
-        raise TypeError
-    return QueueKey(prefix, name)
 
 
 def _labels(labels: Mapping[Any, Any]) -> Labels:

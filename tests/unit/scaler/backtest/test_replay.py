@@ -18,8 +18,8 @@ from scaler.backtest.replay import (
 from scaler.backtest.simulate import simulate
 from scaler.config.settings import PolicySettings
 from scaler.model import Observation, QueueSample
-from scaler.prometheus.parse import Labels
 from scaler.prometheus.promql import QueueKey
+from scaler.prometheus.series_identity import Labels
 
 POLICY = PolicySettings(min_workers=1, max_workers=20, worker_concurrency=4, enabled=False)
 

@@ -7,8 +7,9 @@ import pytest
 from scaler.config.settings import TargetSettings
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.matched_queues import FORGET_SECONDS, MatchedQueues, observe_queues
-from scaler.prometheus.parse import ExporterStatus, Labels, Reading
+from scaler.prometheus.parse import ExporterStatus, Reading
 from scaler.prometheus.promql import QueueKey
+from scaler.prometheus.series_identity import Labels
 
 A: Labels = frozenset({("job", "oxherd"), ("instance", "a")})
 B: Labels = frozenset({("job", "oxherd"), ("instance", "b")})

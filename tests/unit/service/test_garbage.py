@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.garbage import GarbageCollection
+from service.garbage import GarbageCollection
 
 
 @pytest.fixture(autouse=True)
@@ -18,36 +18,36 @@ def own_collector() -> Iterator[None]:
 
 
 def test_what_there_is_at_the_start_is_searched_no_more() -> None:
-    GarbageCollection().begin()
+    GarbageCollection(25).begin()
     assert gc.get_freeze_count() > 1000
     assert gc.get_threshold()[0] == 50_000
 
 
 def test_what_is_kept_of_queues_is_searched_no_more_once_it_is_there() -> None:
-    garbage = GarbageCollection()
+    garbage = GarbageCollection(25)
     kept: list[list[int]] = []
     garbage.begin()
     before = gc.get_freeze_count()
     for _ in range(2):
         kept += [[] for _ in range(1000)]
-        garbage.collected(10_000)
+        garbage.round_done(10_000)
         assert gc.get_freeze_count() <= before
-    garbage.collected(10_000)
+    garbage.round_done(10_000)
     assert gc.get_freeze_count() >= before + 2000
     assert gc.get_threshold()[0] == 250_000
 
 
 def test_it_costs_nothing_while_hardly_more_queues_are_known() -> None:
-    garbage = GarbageCollection()
+    garbage = GarbageCollection(25)
     for _ in range(3):
-        garbage.collected(100)
+        garbage.round_done(100)
     kept = [[] for _ in range(1000)]  # type: ignore[var-annotated]
     before = gc.get_freeze_count()
     for queues in (100, 150, 0, 120):
-        garbage.collected(queues)
+        garbage.round_done(queues)
     assert gc.get_freeze_count() <= before
     for _ in range(3):
-        garbage.collected(151)
+        garbage.round_done(151)
     assert gc.get_freeze_count() >= before + len(kept)
 
 
@@ -58,6 +58,6 @@ def test_a_cycle_of_garbage_is_freed_before() -> None:
     first, second = Node(), Node()
     first.other, second.other = second, first
     del first, second
-    GarbageCollection().begin()
+    GarbageCollection(25).begin()
     gc.unfreeze()
     assert not [found for found in gc.get_objects() if type(found).__name__ == "Node"]
