@@ -34,6 +34,10 @@ START_SECONDS = 300.0
 _QUIET = "bullmq: {discovery_interval_seconds: 3600, rescan_interval_seconds: 3600}\n"
 
 
+class NotFoundError(RuntimeError):
+    """The exporter did not find all queues in time."""
+
+
 @dataclass(frozen=True)
 class Floor:
     """The requests of one scrape by connection, and the lines that it serves."""
@@ -79,6 +83,7 @@ def exporter_of(
     config: str = "",
     folder: Path | None = None,
     poll_seconds: float | None = None,
+    start_seconds: float = START_SECONDS,
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A running exporter, once it has discovered `queues` queues; its port and its process. `folder`: the
     working copy that it is of, this one by default. `poll_seconds`: between two looks at how many it has."""
@@ -94,7 +99,8 @@ def exporter_of(
         file.flush()
         process = subprocess.Popen([*command, "--config", file.name], env=environment, cwd=folder)
         try:
-            _wait_for_queues(port, process, queues, poll_seconds or (0.2 if queues <= QUEUES else 2.0))
+            every = poll_seconds or (0.2 if queues <= QUEUES else 2.0)
+            _wait_for_queues(port, process, queues, start_seconds, every)
             yield port, process
         finally:
             process.terminate()
@@ -105,8 +111,10 @@ def exporter_of(
                 process.wait()
 
 
-def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int, poll_seconds: float) -> None:
-    until = time.monotonic() + START_SECONDS
+def _wait_for_queues(
+    port: int, process: subprocess.Popen[bytes], queues: int, seconds: float, poll_seconds: float
+) -> None:
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"the exporter ended with {process.returncode}")
@@ -116,7 +124,7 @@ def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int, p
         except OSError:
             pass
         time.sleep(poll_seconds)
-    raise RuntimeError(f"the exporter did not find {queues} queues in {START_SECONDS:.0f} s")
+    raise NotFoundError(f"the exporter did not find {queues} queues in {seconds:.0f} s")
 
 
 def record(redis_port: int) -> Floor:
