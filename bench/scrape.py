@@ -60,12 +60,19 @@ class Scraper:
             self._headers["Accept-Encoding"] = "gzip"
 
     def scrape(self) -> bytes:
-        self._connection.request("GET", "/metrics", headers=self._headers)
-        response = self._connection.getresponse()
+        try:
+            response = self._response()
+        except (http.client.RemoteDisconnected, ConnectionResetError):  # closed while it was idle
+            self._connection.close()
+            response = self._response()
         body = response.read()
         if response.status != http.client.OK:
             raise RuntimeError(f"the exporter answered {response.status}: {body[:200]!r}")
         return body
+
+    def _response(self) -> http.client.HTTPResponse:
+        self._connection.request("GET", "/metrics", headers=self._headers)
+        return self._connection.getresponse()
 
 
 @contextmanager
