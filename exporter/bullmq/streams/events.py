@@ -126,6 +126,12 @@ class Jobs:
                 self._busy_ms += len(self._active) * (ms - until)
             self._busy_until = ms
 
+    def busy_at(self, ms: int) -> int:
+        """The busy time in ms that `advance` would extend to `ms`. Another thread may feed meanwhile: then it
+        may be too small or too large by what happens now."""
+        until = self._busy_until
+        return self._busy_ms + (len(self._active) * (ms - until) if 0 < until < ms else 0)
+
     def seed(self, active: Iterable[bytes], ms: int = 0) -> None:
         """Add jobs that are active at `ms` although no event that was read reports it; busy from then on."""
         self._busy_until = max(self._busy_until, ms)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 from exporter.bullmq.streams.events import Entry, split_id
-from exporter.redis.protocol import Argument, Reply, ReplyError, pack
+from exporter.redis.protocol import Reply, ReplyError
 
 MAX_STREAMS: Final = 1000
 """Streams that one XREAD names: about a ms of Redis, in which it answers nobody else."""
@@ -84,14 +84,6 @@ def _first(fields: Mapping[bytes, Any]) -> tuple[bytes | None, int]:
 def bulk(raw: bytes) -> bytes:
     """One argument as a RESP bulk string."""
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
-
-
-def keyed(*before: Argument, after: Sequence[Argument] = ()) -> bytes:
-    """A command with `%b` for its key, which is a bulk string then."""
-    packed = pack(*before, b"", *after)
-    head = pack(*before).partition(b"\r\n")[2]
-    count, _, arguments = packed.partition(b"\r\n")
-    return count + b"\r\n" + head + b"%b" + arguments[len(head) + len(bulk(b"")) :]
 
 
 def xread(count: int, streams: Sequence[tuple[bytes, bytes]]) -> bytes:
