@@ -161,7 +161,7 @@ def _name(folder: Path) -> str:
 
 def _start(redis: RedisServer, queues: int, folder: Path) -> Start:
     began = time.monotonic()
-    seconds = 0.25 if queues <= 1000 else 2.0  # each look is a scrape
+    seconds = 0.5 if queues <= 1000 else 2.0  # each look is a scrape
     started = exporter_of(redis.port, queues=queues, folder=folder, poll_seconds=seconds, start_seconds=90)
     try:
         with started as (_, process):
