@@ -59,12 +59,13 @@ class Exporter:
         self._garbage = garbage
         self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
-        discovery = Discovery(self._deployment, settings.bullmq)
+        self._shard = shard = settings.queue_shard
+        discovery = Discovery(self._deployment, settings.bullmq, shard)
         self._busy = BusyWorkers(self._deployment, discovery)
-        watch = FailoverWatcher(self._deployment)
+        watch = FailoverWatcher(self._deployment) if shard.first else None
         self._stream_readers = WorkerGroup(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
-        probers = Probers(settings.probes, switch.gated) if settings.probes else None
+        probers = Probers(settings.probes, switch.gated) if settings.probes and shard.first else None
         self._bull = bull = BullFollower(self._deployment, settings.bullmq) if follower else None
         schedulers = _scheduler_watch(self._deployment, discovery, settings.bullmq)
         work = WorkHistory()
@@ -74,15 +75,16 @@ class Exporter:
         self._peer_poller = PeerPoller(settings.api)
         self._assessor = Assessor(collector, settings, switch, self._history)
         self._version = version("oxherd")
+        self._shard_urls = settings.shard_urls
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
-        self._exposition = Exposition(self._version, switch, self._auth, lambda: self.about().tasks)
+        self._exposition = Exposition(self._version, switch, self._auth, lambda: self.about().tasks, shard)
         self._tasks = (
             Supervised(
                 "discovery",
                 switch.gated(discovery.step),
                 max_age=settings.bullmq.discovery_interval_seconds + _LATE_SECONDS,
             ),
-            Supervised("watch", switch.gated(watch.step), max_age=_LATE_SECONDS),
+            *([Supervised("watch", switch.gated(watch.step), max_age=_LATE_SECONDS)] if watch else []),
             Supervised(
                 "assessment",
                 switch.gated(self._assessor.step),
@@ -130,7 +132,7 @@ class Exporter:
     def _make_follower(self, settings: BullMQSettings) -> Follower | None:
         if not settings.events:
             return None
-        checkpoint = CheckpointFile(settings.state_file) if settings.state_file else None
+        checkpoint = CheckpointFile(settings.state_file, self._shard) if settings.state_file else None
         return Follower(self._deployment, settings, group=self._stream_readers, checkpoint=checkpoint)
 
     def start(self) -> None:
@@ -195,6 +197,8 @@ class Exporter:
             monitoring=self._switch.on,
             uptime=monotonic() - self._started,
             tasks=tuple(Task(task.name, task.alive, task.age(), task.restarts) for task in tasks),
+            shard=self._shard,
+            shard_urls=self._shard_urls,
         )
 
     def history(self) -> tuple[Point, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from exporter.assessment import Assessment
 from exporter.conditions.finding import Affected
 from exporter.conditions.schedulers import scheduler_subject
+from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.derived import (
     cpu_usage,
     error_rate,
@@ -73,12 +74,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The exporter itself. `uptime` is None for a collection without a running exporter."""
+    """The exporter itself. `uptime` is None for a collection without a running exporter; `shard_urls` are
+    those of all shards of the queues, or none."""
 
     version: str
     monitoring: bool
     uptime: float | None = None
     tasks: tuple[Task, ...] = ()
+    shard: QueueShard = UNDIVIDED
+    shard_urls: tuple[str, ...] = ()
 
 
 def status_view(assessment: Assessment | None, about: About) -> View:
@@ -89,6 +93,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "uptime_seconds": about.uptime,
         "monitoring": about.monitoring,
         "background": [_task(task) for task in about.tasks],
+        "shard": _shard(about),
     }
     if assessment is None:
         return view | {
@@ -111,6 +116,13 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "process": _process(value_or_none(snapshot.process)),
         "probes": _probes(value_or_none(snapshot.probes)),
     }
+
+
+def _shard(about: About) -> dict[str, Any] | None:
+    """Which shard of the queues the view has; None where it has all."""
+    if not about.shard.divided:
+        return None
+    return {"number": about.shard.number, "count": about.shard.shards, "urls": list(about.shard_urls)}
 
 
 def _task(task: Task) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class LocalSource(ViewSource):
         except PreflightError as error:
             self.close()
             raise preflight_error(loaded, error.address, error.kind, error.message) from None
-        self._discovery = Discovery(self._deployment, settings.bullmq)
+        self._discovery = Discovery(self._deployment, settings.bullmq, settings.queue_shard)
+        self._about = About(version=version("oxherd"), monitoring=True, shard=settings.queue_shard)
         schedulers = settings.bullmq.schedulers
         self._schedulers = (
             SchedulerWatch(self._deployment, self._discovery, schedulers) if schedulers.enabled else None
@@ -85,8 +86,9 @@ class LocalSource(ViewSource):
                 if self._schedulers is not None:
                     self._schedulers.read(Deadline.after(_COLLECT_SECONDS))
         assessment = self._assessor.assess(Deadline.after(_COLLECT_SECONDS))
-        view = status_view(assessment, About(version=version("oxherd"), monitoring=True))
-        self._reachable = bool(view["redis"] and view["redis"]["reachable"])
+        view = status_view(assessment, self._about)
+        redis = view["redis"]
+        self._reachable = bool(redis["reachable"] if redis else view["queues"])
         return view
 
     def close(self) -> None:
