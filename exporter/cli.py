@@ -77,7 +77,10 @@ def _view_options(command: F) -> F:
         _config_option,
         click.option("--local", is_flag=True, help="Collect once in this process, without the exporter."),
         click.option(
-            "--url", metavar="URL", help="The exporter's URL.  [EXPORTER_URL; this machine, port 9877]"
+            "--url",
+            metavar="URL",
+            help="The exporter's URL, or those of all shards with commas.  "
+            "[EXPORTER_URL; this machine, port 9877]",
         ),
     ):
         command = option(command)

@@ -61,7 +61,7 @@ class Exporter:
         self._deployment = Deployment(settings.redis)
         self._shard = shard = settings.queue_shard
         discovery = Discovery(self._deployment, settings.bullmq, shard)
-        self._busy = BusyWorkers(self._deployment, discovery)
+        self._busy = BusyWorkers(self._deployment, discovery, shard)
         watch = FailoverWatcher(self._deployment) if shard.first else None
         self._stream_readers = WorkerGroup(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
+import httpx
 import pytest
 
 from exporter.bullmq.sharding import shard_number
@@ -19,6 +26,7 @@ from tests.support.scrapes import Values, scrape
 
 pytestmark = pytest.mark.timeout(180)
 
+MONITOR = Path(sys.executable).with_name("monitor")
 SHARDS = 3
 QUEUES = [f"{{q{number}}}" for number in range(60)]
 MOVING = ("_seconds", "_timestamp", "_created")
@@ -40,8 +48,8 @@ def sharded(cluster: LocalCluster, shard: str, **bullmq: object) -> ExporterSett
 
 
 @pytest.fixture(scope="module")
-def scrapes(cluster: LocalCluster) -> Iterator[list[Values]]:
-    """One scrape of an exporter of all, then one of each shard, once they know all queues and streams."""
+def urls(cluster: LocalCluster) -> Iterator[list[str]]:
+    """An exporter of all, then each shard, once they know all queues and streams."""
     with ExitStack() as undo:
         urls = []
         for shard in ("1/1", *(f"{number}/{SHARDS}" for number in range(1, SHARDS + 1))):
@@ -54,7 +62,12 @@ def scrapes(cluster: LocalCluster) -> Iterator[list[Values]]:
             what="all exporters follow their queues",
             seconds=60,
         )
-        yield [scrape(url) for url in urls]
+        yield urls
+
+
+@pytest.fixture(scope="module")
+def scrapes(urls: list[str]) -> list[Values]:
+    return [scrape(url) for url in urls]
 
 
 def _followed(urls: list[str]) -> int:
@@ -116,3 +129,59 @@ def test_a_shard_is_healthy_without_what_others_have(scrapes: list[Values]) -> N
         for values in scrapes
     ]
     assert there[0] == set.union(*there[1:])
+
+
+def monitor(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [MONITOR, *arguments],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "COLUMNS": "200"},
+    )
+    return done.returncode, done.stdout.decode() + done.stderr.decode()
+
+
+def jobs_of(text: str) -> dict[str, int]:
+    return {queue["name"]: queue["waiting"] for queue in json.loads(text)["queues"]}
+
+
+def test_a_command_shows_the_queues_of_one_shard_and_says_so(urls: list[str]) -> None:
+    code, text = monitor("queues", "--url", urls[2])
+    assert (code, text.splitlines()[0]) == (0, "shard 2 of 3: the queues of this exporter only")
+    assert sum(name in text for name in QUEUES) < len(QUEUES)
+    code, text = monitor("redis", "--url", urls[2])
+    assert (code, text) == (2, "redis was not read: shard 1 of 3 reads it\n")
+
+
+def test_a_command_shows_the_queues_of_all_shards(urls: list[str]) -> None:
+    _, whole = monitor("queues", "--url", urls[0], "--json")
+    code, text = monitor("queues", "--url", ",".join(urls[1:]), "--json")
+    assert code == 0
+    assert jobs_of(text) == jobs_of(whole)
+    assert len(jobs_of(text)) == len(QUEUES)
+    code, text = monitor("status", "--url", ",".join(urls[1:]))
+    assert "all 3 shards of the queues" in text
+    assert "60 queues" in text
+    code, text = monitor("queues", "--url", f"{urls[1]},http://127.0.0.1:1,{urls[3]}")
+    assert code == 2
+    assert text.splitlines()[0] == "2 of 3 shards of the queues: no exporter at http://127.0.0.1:1"
+
+
+def test_the_page_and_the_api_say_which_part_they_have(urls: list[str]) -> None:
+    page = httpx.get(urls[3], headers={"accept-language": "en"}).text
+    assert "shard 3 of 3: the queues of this exporter only" in page
+    assert "shard" not in re.sub(r"<style.*?</style>", "", httpx.get(urls[0]).text.partition("<table")[0])
+    assert httpx.get(f"{urls[1]}/status.json").json()["shard"] == {"number": 1, "shards": 3, "urls": []}
+
+
+def test_a_scaler_may_ask_any_shard_who_is_busy(urls: list[str]) -> None:
+    """A target's queues are of several shards: names are enough, and a pattern is refused, not answered in
+    part."""
+    names = [("queue", name) for name in QUEUES[:5]]
+    for url in urls[1:]:
+        answer = httpx.get(f"{url}/busy.json", params=[("prefix", "bull"), *names])
+        assert (answer.status_code, answer.json()["queues"]) == (200, QUEUES[:5])
+        answer = httpx.get(f"{url}/busy.json", params={"prefix": "bull", "queue": "{q*"})
+        assert answer.status_code == 503
+        assert "may match queues of other shards" in answer.json()["error"]
