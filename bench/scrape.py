@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Thread
 
@@ -72,19 +73,21 @@ def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
 
 @contextmanager
 def exporter_of(
-    redis_port: int, *, queues: int, config: str = ""
+    redis_port: int, *, queues: int, config: str = "", checkout: Path | None = None
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A running exporter, once it has discovered `queues` queues; its port and its process."""
+    """A running exporter, once it has discovered `queues` queues; its port and its process. That of another
+    `checkout`, if not this one."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
         "LOG_LEVEL": "error",
     }
-    command = [sys.executable, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
+    python = sys.executable if checkout is None else str(checkout / ".venv/bin/python")
+    command = [python, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
     with NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(config)
         file.flush()
-        process = subprocess.Popen([*command, "--config", file.name], env=environment)
+        process = subprocess.Popen([*command, "--config", file.name], env=environment, cwd=checkout)
         try:
             _wait_for_queues(port, process, queues)
             yield port, process

@@ -52,7 +52,8 @@ class KnownQueues:
     """The current result. `workers` is None if no node reports them, and has no queue whose workers are not
     known: `workers_unknown` says why. `complete` once the first search has ended, `refused` if no search so
     far could read any master; `libraries` has what made each queue, `unread` the queues that are refused;
-    of the queues in `elsewhere`, workers of another database have the same prefix and name."""
+    of the queues in `elsewhere`, workers of another database have the same prefix and name; `settings` is
+    what is set for each queue and written without an event, only to see that it changed."""
 
     queues: tuple[QueueId, ...] = ()
     workers: dict[QueueId, int] | None = None
@@ -66,6 +67,7 @@ class KnownQueues:
     unread: Mapping[QueueId, Failed] = field(default_factory=dict)
     search: Search = field(default_factory=Search)
     elsewhere: frozenset[QueueId] = frozenset()
+    settings: Mapping[QueueId, object] = field(default_factory=dict)
 
     def made_by(self, library: Library) -> tuple[QueueId, ...]:
         """The queues of one library; what is not known is BullMQ's."""
@@ -97,6 +99,7 @@ class Discovery:
         self._scan_due = 0.0
         self._searched = Search(settings.prefixes)
         self._own: dict[QueueId, OwnCounts] = {}
+        self._queue_settings: dict[QueueId, object] = {}
         self._workers = WorkerCounts()
         self._workers_at = 0.0
         assumed = self._named if len(prefixes) == 1 else ()
@@ -192,9 +195,10 @@ class Discovery:
         for queue, reply in replies.items():
             if isinstance(reply, Failed):
                 continue
-            exists, marks, *counts = reply
+            exists, meta, schedulers, limiter, *counts = reply
             self._own[queue] = _own_counts(counts)
-            if self._registry.queues.get(queue) == "bull" and marked_by_bullmq(marks):
+            self._queue_settings[queue] = _settings(meta, schedulers, limiter)
+            if self._registry.queues.get(queue) == "bull" and marked_by_bullmq(meta):
                 self._registry.reconsider(queue)
             if isinstance(exists, ReplyError):
                 refused = exists
@@ -214,6 +218,7 @@ class Discovery:
         self._own = {
             queue: counts for queue, counts in self._own.items() if queue in known and counts != _NO_COUNTS
         }
+        self._queue_settings = {queue: each for queue, each in self._queue_settings.items() if queue in known}
 
     def _count_workers(self, slot_map: SlotMap, deadline: Deadline, queues: Collection[QueueId]) -> None:
         counted = self._census.count(queues, slot_map, deadline)
@@ -316,6 +321,7 @@ class Discovery:
             problems=tuple(dict.fromkeys(self._problems.values())),
             refused=self._refused and not complete,
             own={queue: counts for queue, counts in self._own.items() if queue in listed},
+            settings=dict(self._queue_settings),
             libraries=dict(queues),
             workers_unknown=unknown,
             unread={queue: failed for queue, failed in unread.items() if queue not in listed},
@@ -347,10 +353,23 @@ class Discovery:
 
 
 def _confirm_commands(queue: QueueId) -> list[tuple[Argument, ...]]:
-    """Whether the queue exists, and in the same request BullMQ's marks and its own counts."""
+    """Whether the queue exists, and in the same request BullMQ's marks, what is set for the queue, and
+    BullMQ's own counts."""
     key = base(queue)
     own: list[tuple[Argument, ...]] = [(verb, key + name, *rest) for verb, name, *rest in OWN_COUNT_COMMANDS]
-    return [("EXISTS", *(key + name for name in QUEUE_KEYS)), marks_command(queue), *own]
+    return [
+        ("EXISTS", *(key + name for name in QUEUE_KEYS)),
+        (*marks_command(queue), "paused", "concurrency", "max", "duration"),
+        ("ZCARD", key + "repeat"),
+        ("PTTL", key + "limiter"),
+        *own,
+    ]
+
+
+def _settings(meta: Reply, schedulers: Reply, limiter: Reply) -> object:
+    """What is set for a queue, to be compared; of a limiter only that it runs."""
+    fields = tuple(meta) if isinstance(meta, list) else None
+    return fields, str(schedulers), isinstance(limiter, int) and limiter > 0
 
 
 def _own_counts(replies: Sequence[Reply]) -> OwnCounts:

@@ -51,9 +51,9 @@ def ask_packed(
             if isinstance(outcome, Failed):
                 answers |= dict.fromkeys(named, Failed(outcome.kind, f"{address}: {outcome.message}"))
                 continue
-            start = 0
+            start, replies = 0, outcome.value
             for queue in named:
                 end = start + requests[queue].replies
-                answers[queue] = outcome.value[start:end]
+                answers[queue] = replies[start:end]
                 start = end
     return answers

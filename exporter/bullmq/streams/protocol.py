@@ -46,6 +46,15 @@ class StreamCheck(NamedTuple):
     max_length: int | None
 
 
+class StreamMark(NamedTuple):
+    """What shows that a stream moved: the id of the last entry that was read; the others are as in Events."""
+
+    last: bytes
+    lost: int
+    undone: int
+    gaps: int
+
+
 def stream_info(reply: Reply) -> StreamInfo | ReplyError:
     """The report; of a key that does not exist an empty one. An answer that makes no sense is an error."""
     if isinstance(reply, ReplyError):

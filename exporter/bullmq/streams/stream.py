@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, cast
 from exporter.bullmq.keys import base
 from exporter.bullmq.streams.budget import StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
-from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk
+from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, StreamMark, bulk
 from exporter.redis.protocol import Reply, ReplyError, pack
 from exporter.snapshot.queues import Events, JobCounters, QueueId
 
@@ -19,6 +19,8 @@ START: Final = b"0-0"
 CHECK_IDLE: Final = 10.0
 """Seconds between two reads of an idle stream's own counts."""
 _CHECK_BUSY: Final = 1.0
+_FOLLOWED: Final = 30.0  # seconds that the last read of a stream may be ago, to count on it
+_LARGE_ENTRY: Final = 8000  # bytes of the mean entry, above which none is read only to see that there is one
 _HOUR: Final = 3600.0
 _RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
@@ -44,6 +46,7 @@ class Stream:
     def __init__(self, queue: QueueId, jobs: Jobs, since: float) -> None:
         key = base(queue)
         self.jobs = jobs
+        self.exists = False  # at the last look
         self.queue: Final = queue
         self.raw_key: Final = (key + "events").encode("utf-8", "surrogateescape")
         self.key: Final = bulk(self.raw_key)
@@ -131,6 +134,21 @@ class Stream:
             self._passed_over if at - self._passed_over_at < _HOUR else "",
             self._busy_seconds,
         )
+
+    def mark(self, at: float) -> StreamMark | None:
+        """What XREAD is to find nothing after, while nothing happens in the queue; None where that would say
+        nothing, or would be a large answer."""
+        readable = self.exists and self.asked is None and not self.refused
+        late = self._caught_up_at is None or at - self._caught_up_at > _FOLLOWED
+        if self.last is None or not readable or late or self._mean_entry > _LARGE_ENTRY:
+            return None
+        return StreamMark(self.last, self.lost, self.undone, self.gaps)
+
+    @property
+    def _mean_entry(self) -> float:
+        """Bytes of an entry, as far as that is known."""
+        memory = self.size.memory
+        return self.size.largest if memory is None else memory / max(1, self.length)
 
     @property
     def owner(self) -> str | None:
@@ -289,6 +307,7 @@ class Stream:
 
     def _observe(self, info: StreamInfo, at: float) -> None:
         """Keep what the next check is compared with."""
+        self.exists = info.exists
         self.length = info.length
         self.size.nodes = info.nodes
         self._checked_at = at

@@ -9,15 +9,24 @@ from exporter.bullmq.counts import (
     REPLIES,
     TAIL_REPLIES,
     Counts,
-    age_reply_count,
-    ages,
     may_be_marker,
-    pack_ages,
-    pack_plans,
     pack_tails,
     plan_queue,
-    unpack,
+    read_counts,
     with_tails,
+)
+from exporter.bullmq.details import (
+    NEVER,
+    Ages,
+    Moment,
+    Since,
+    ages,
+    needs_due,
+    pack_details,
+    pack_due,
+    with_details,
+    with_due,
+    without_details,
 )
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import JobCounts, QueueId
@@ -37,11 +46,15 @@ EMPTY: dict[str, Reply] = {
     "HMGET meta": [None, None, None, None],
     "LINDEX wait -1": None,
     "LINDEX active": None,
-    "GET limiter": None,
     "PTTL limiter": -2,
+}
+"""The replies to the commands of every queue."""
+DETAILS: dict[str, Reply] = {
+    "GET limiter": None,
+    "ZCOUNT failed": 0,
+    "ZRANGE delayed 0 0": [],
     "ZCOUNT delayed -inf": 0,
     "ZCOUNT delayed": 0,
-    "ZCOUNT failed": 0,
 }
 TAILS: dict[str, Reply] = {
     "LINDEX wait -2": None,
@@ -62,12 +75,30 @@ def sent(request: Request) -> list[tuple[str, ...]]:
 
 
 def read(replies: dict[str, Reply]) -> Counts | ReplyError:
-    """What both looks at a queue make of these replies."""
-    assert replies.keys() <= (EMPTY | TAILS).keys()
-    (counts,) = unpack([replies.get(name, usual) for name, usual in EMPTY.items()])
+    """What all looks at a queue make of these replies."""
+    assert replies.keys() <= (EMPTY | DETAILS | TAILS).keys()
+    every = DETAILS | replies
+    counts = read_counts([replies.get(name, usual) for name, usual in EMPTY.items()])
     if isinstance(counts, Counts) and counts.open_tails:
         counts = with_tails(counts, [replies.get(name, usual) for name, usual in TAILS.items()])
         assert not isinstance(counts, Counts) or not counts.open_tails
+    if not isinstance(counts, Counts):
+        return counts
+    limited, failed, delayed = counts.window is not None, bool(counts.jobs.failed), bool(counts.jobs.delayed)
+    details: list[Reply] = [
+        *([every["GET limiter"]] if limited else []),
+        *([every["ZCOUNT failed"]] if failed else []),
+        *[None] * (len(counts.oldest) + (counts.longest is not None)),
+        *([every["ZRANGE delayed 0 0"]] if delayed else []),
+    ]
+    request = pack_details(plan_queue(MAIL), counts, Moment(NOW_MS))
+    assert len(details) == (request.replies if request else 0)
+    read_details = with_details(counts, details)
+    if isinstance(read_details, ReplyError):
+        return read_details
+    counts, moments = read_details
+    if needs_due(counts, moments, NOW_MS):
+        return with_due(counts, [every["ZCOUNT delayed -inf"], every["ZCOUNT delayed"]])
     return counts
 
 
@@ -78,9 +109,9 @@ def counted(replies: dict[str, Reply]) -> Counts:
 
 
 def test_the_commands_of_a_queue_are_those_of_its_replies() -> None:
-    commands = sent(pack_plans([plan_queue(MAIL)], NOW_MS))
+    commands = sent(plan_queue(MAIL).request)
     assert len(commands) == REPLIES == len(EMPTY)
-    tails = sent(pack_tails([plan_queue(MAIL)]))
+    tails = sent(pack_tails(plan_queue(MAIL)))
     assert len(tails) == TAIL_REPLIES == len(TAILS)
     for command, named in zip([*commands, *tails], [*EMPTY, *TAILS], strict=True):
         words = named.split()
@@ -90,14 +121,15 @@ def test_the_commands_of_a_queue_are_those_of_its_replies() -> None:
 
 
 def test_no_command_writes() -> None:
-    reads = {"LLEN", "ZCARD", "ZCOUNT", "HMGET", "LINDEX", "GET", "PTTL"}
-    assert {command[0] for command in sent(pack_plans([plan_queue(MAIL)], NOW_MS))} == reads
+    reads = {"LLEN", "ZCARD", "HMGET", "LINDEX", "PTTL"}
+    assert {command[0] for command in sent(plan_queue(MAIL).request)} == reads
 
 
 def test_times_are_those_of_each_request() -> None:
     plan = plan_queue(MAIL)
+    failed_one = counted({"ZCARD failed": 1})
     for now_ms in (NOW_MS, NOW_MS + 15_000):
-        *_, overdue, due, failed = sent(pack_plans([plan], now_ms))
+        overdue, due = sent(pack_due(plan, Moment(now_ms)))
         assert overdue == ("ZCOUNT", "bull:mail:delayed", "-inf", str(now_ms * 4096))
         assert due == (
             "ZCOUNT",
@@ -105,16 +137,41 @@ def test_times_are_those_of_each_request() -> None:
             f"({now_ms * 4096}",
             str((now_ms + 60_000) * 4096),
         )
-        assert failed == ("ZCOUNT", "bull:mail:failed", str(now_ms - 3_600_000), "+inf")
+        details = pack_details(plan, failed_one, Moment(now_ms))
+        assert details is not None
+        assert sent(details) == [("ZCOUNT", "bull:mail:failed", str(now_ms - 3_600_000), "+inf")]
 
 
-def test_queues_keep_their_order() -> None:
-    queues = [QueueId("bull", name) for name in ("b", "a", "ü 🚀\n")]
-    commands = sent(pack_plans([plan_queue(queue) for queue in queues], NOW_MS))
-    assert [command[1] for command in commands[::REPLIES]] == [f"bull:{name}:wait" for _, name in queues]
-    replies = [reply for length in (1, 2, 3) for reply in (EMPTY | {"LLEN wait": length}).values()]
-    assert [counts.jobs.waiting for counts in unpack(replies) if isinstance(counts, Counts)] == [1, 2, 3]
-    assert unpack([]) == []
+def test_any_name_has_its_commands() -> None:
+    for name in ("b", "ü 🚀\n"):
+        commands = sent(plan_queue(QueueId("bull", name)).request)
+        assert [command[1].startswith(f"bull:{name}:") for command in commands] == [True] * REPLIES
+
+
+def test_an_empty_queue_needs_no_further_command() -> None:
+    assert pack_details(plan_queue(MAIL), counted({}), Moment(NOW_MS)) is None
+    assert not needs_due(counted({}), NEVER, NOW_MS)
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(-1, True), (0, True), (60, True), (61, False)])
+def test_how_many_are_due_is_asked_only_where_one_may_be(seconds: int, asked: bool) -> None:  # noqa: FBT001
+    counts = counted({"ZCARD delayed": 2, "ZRANGE delayed 0 0": [b"1", b"%d" % ((NOW_MS + 10**6) * 4096)]})
+    assert needs_due(counts, Since(first_due=NOW_MS + seconds * 1000), NOW_MS) is asked
+    assert needs_due(counts, NEVER, NOW_MS)  # it is not known when
+    all_due = counts._replace(delayed_overdue=2)
+    assert not needs_due(all_due, Since(first_due=NOW_MS - 5), NOW_MS)
+
+
+def test_details_that_did_not_arrive_are_not_known() -> None:
+    limited = read_counts(
+        list((EMPTY | {"HMGET meta": [None, None, b"5", None], "PTTL limiter": 9}).values())
+    )
+    assert isinstance(limited, Counts)
+    assert without_details(limited).rate_limit_ttl is None
+    some = read_counts(list((EMPTY | {"ZCARD failed": 1, "ZCARD delayed": 1}).values()))
+    assert isinstance(some, Counts)
+    late = without_details(some)
+    assert (late.failed_last_hour, late.delayed_overdue, late.delayed_due) == (None, None, None)
 
 
 def test_an_empty_queue() -> None:
@@ -144,7 +201,9 @@ def test_every_state() -> None:
         }
     )
     jobs = JobCounts(21, 3, 4, 5, 6, 7, 8)
-    assert counts == Counts(jobs, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a", version="6.7.0")
+    assert counts == Counts(
+        jobs, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a", version="6.7.0", lists=(1, 20)
+    )
 
 
 @pytest.mark.parametrize("key", ["wait", "paused"])
@@ -211,6 +270,8 @@ BUSY: dict[str, Reply] = {
     "LLEN wait": 3,
     "LLEN active": 1,
     "ZCARD delayed": 4,
+    "ZCARD failed": 5,
+    "ZCOUNT failed": 2,
     "HMGET meta": [b"1", b"7", b"10", None],
     "GET limiter": b"10",
     "PTTL limiter": 500,
@@ -221,11 +282,11 @@ PARTS: dict[str, set[str]] = {
     "LLEN wait": {"waiting"},
     "LLEN paused": {"waiting"},
     "LLEN active": {"active"},
-    "ZCARD delayed": {"delayed"},
+    "ZCARD delayed": {"delayed", "delayed_overdue", "delayed_due"},
     "ZCARD prioritized": {"prioritized"},
     "ZCARD waiting-children": {"waiting_children"},
     "ZCARD completed": {"completed"},
-    "ZCARD failed": {"failed"},
+    "ZCARD failed": {"failed", "failed_last_hour"},
     "ZCARD repeat": {"schedulers"},
     "HMGET meta": {"paused", "concurrency_limit"},
     "LINDEX wait -1": {"oldest"},
@@ -241,10 +302,14 @@ PARTS: dict[str, set[str]] = {
 
 def figures(counts: Counts) -> dict[str, object]:
     named = counts._asdict()
+    del named["lists"], named["window"]
     return {**named.pop("jobs")._asdict(), **named}
 
 
-@pytest.mark.parametrize("named", EMPTY)
+READ_OF_BUSY = [*EMPTY, *(name for name in DETAILS if name in PARTS)]
+
+
+@pytest.mark.parametrize("named", READ_OF_BUSY)
 @pytest.mark.parametrize("reply", [NOPERM, ReplyError("WRONGTYPE Operation against a key"), [1]])
 def test_a_key_that_cannot_be_read_costs_its_own_figures(named: str, reply: Reply) -> None:
     whole, partial = figures(counted(BUSY)), figures(counted(BUSY | {named: reply}))
@@ -272,7 +337,7 @@ def test_a_queue_whose_lists_cannot_be_read_is_unread() -> None:
     assert read(BUSY | {"LLEN wait": NOPERM, "LLEN active": NOPERM}) is NOPERM
 
 
-@pytest.mark.parametrize("named", EMPTY)
+@pytest.mark.parametrize("named", READ_OF_BUSY)
 def test_a_queue_that_has_moved_is_unread(named: str) -> None:
     moved = ReplyError("MOVED 1 10.0.0.1:6379")
     assert read(BUSY | {named: moved}) is moved
@@ -296,10 +361,17 @@ def test_an_odd_number_in_meta_costs_its_own_figure(meta: Reply, limit: int | No
 # --- ages ---
 
 
+def times(counts: Counts, replies: list[Reply]) -> Ages:
+    """The ages from these replies to the commands for jobs."""
+    details = with_details(counts, replies)
+    assert not isinstance(details, ReplyError)
+    return ages(counts, details[1], NOW_MS)
+
+
 def waits(fields: Reply, *others: Reply) -> float | None:
     replies = [fields, *others]
     counts = counted({"LINDEX wait -1": b"1"})._replace(oldest=(b"1",) * len(replies))
-    oldest, longest, late = ages(counts, replies, NOW_MS)
+    oldest, longest, late = times(counts, replies)
     assert longest is late is None
     return oldest
 
@@ -314,14 +386,14 @@ def test_commands_for_the_oldest_jobs() -> None:
     both = counted(
         {"LINDEX wait -1": b"1", "LLEN paused": 1, "LINDEX paused -1": b"2", "LINDEX active": b"3"}
     )
-    none = counted({})
     fields = ("timestamp", "processedOn", "opts", "atm", "attemptsMade")
-    assert sent(pack_ages([(plan_queue(MAIL), both), (plan_queue(MAIL), none)])) == [
+    request = pack_details(plan_queue(MAIL), both, Moment(NOW_MS))
+    assert request is not None
+    assert sent(request) == [
         ("HMGET", "bull:mail:1", *fields),
         ("HMGET", "bull:mail:2", *fields),
         ("HMGET", "bull:mail:3", "processedOn"),
     ]
-    assert [age_reply_count(counts) for counts in (both, none)] == [3, 0]
 
 
 def test_a_job_waits_since_it_was_added() -> None:
@@ -361,7 +433,7 @@ def test_a_removed_job_has_no_age(reply: Reply) -> None:
     [([b"1699999990000"], 10.0), ([b"1700000001000"], 0.0), ([None], None), (NOPERM, None), (None, None)],
 )
 def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
-    assert ages(counted({"LINDEX active": b"1"}), [reply], NOW_MS) == (None, seconds, None)
+    assert times(counted({"LINDEX active": b"1"}), [reply]) == (None, seconds, None)
 
 
 @pytest.mark.parametrize(
@@ -377,10 +449,12 @@ def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
     ],
 )
 def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | None) -> None:
-    counts = counted({"ZCOUNT delayed -inf": 2, "LINDEX active": b"1"})
-    assert sent(pack_ages([(plan_queue(MAIL), counts)])) == [
+    counts = counted({"ZCARD delayed": 2, "ZCOUNT delayed -inf": 2, "LINDEX active": b"1"})
+    request = pack_details(plan_queue(MAIL), counts, Moment(NOW_MS))
+    assert request is not None
+    assert sent(request) == [
         ("HMGET", "bull:mail:1", "processedOn"),
         ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
     ]
     late = None if seconds is None else pytest.approx(seconds, abs=0.001)
-    assert ages(counts, [[b"%d" % (NOW_MS - 2000)], reply], NOW_MS) == (None, 2.0, late)
+    assert times(counts, [[b"%d" % (NOW_MS - 2000)], reply]) == (None, 2.0, late)
