@@ -1,8 +1,9 @@
 """What the conditions of work cost, as a share of a scrape's CPU at 1,000 queues.
 
 The collection of real queues in a real Redis, the memory of what stands still (exporter.bullmq.work), every
-rule of health, and the text of /metrics, one after the other: CPU seconds of this process. Once with queues
-whose workers do their jobs, and once with all of them standing still, which is the worst case.
+rule of health, and the text of /metrics, one after the other: CPU seconds of this process. The rules of work
+are timed once more by themselves, where they run: after the fold. Once with queues whose workers do their
+jobs, and once with all of them standing still, which is the worst case.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
 from exporter.conditions import jobs, work
-from exporter.conditions.finding import Finding
+from exporter.conditions.not_known_yet import not_known_yet
 from exporter.config.settings import BullMQSettings, HealthSettings, RedisSettings
+from exporter.garbage import GarbageCollection
 from exporter.health import RULES, assess
 from exporter.metrics.render import Renderer
 from exporter.redis.deployment import Deployment
-from exporter.run import tune_garbage_collection
 from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
 from lab.redis import start_redis
@@ -37,13 +38,13 @@ _Result = TypeVar("_Result")
 
 QUEUES: Final = 1_000
 ROUNDS, WARM = 31, 5
-MAX_SHARE: Final = 0.05
+MAX_SHARES: Final = {"workers do their jobs": 0.05, "all stand still": 0.13}
 _STEP_SECONDS: Final = 15.0  # between two collections, for the memory
 
 
 def main() -> int:
-    """Print the results; 1 if the share is exceeded where workers do their jobs."""
-    tune_garbage_collection()
+    """Print the results; 1 if the share is exceeded in either case."""
+    GarbageCollection().begin()
     with start_redis() as server:
         fill(server.port, queues=QUEUES, jobs_per_queue=25)
         deployment = Deployment(RedisSettings.model_validate({"url": server.url}))
@@ -54,13 +55,15 @@ def main() -> int:
             }
         finally:
             deployment.close()
+    exceeded = False
     for name, (scrape, conditions) in shares.items():
+        limit = MAX_SHARES[name]
+        exceeded |= conditions / scrape > limit
         print(
             f"{QUEUES} queues, {name}: scrape {scrape * 1000:.1f} ms of CPU, conditions of work "
-            f"{conditions * 1000:.2f} ms, {conditions / scrape:.1%} (at most {MAX_SHARE:.0%} where they work)"
+            f"{conditions * 1000:.2f} ms, {conditions / scrape:.1%} (at most {limit:.0%})"
         )
-    scrape, conditions = shares["workers do their jobs"]
-    return int(conditions / scrape > MAX_SHARE)
+    return int(exceeded)
 
 
 def _worked_on(state: BullMQState) -> BullMQState:
@@ -87,22 +90,24 @@ def _share(deployment: Deployment, change: Callable[[BullMQState], BullMQState])
         state = change(state)
         at = number * _STEP_SECONDS
         fold, remembered = _timed(partial(history.extend, at, state))
+        rules, _ = _timed(partial(_findings, Snapshot(time.time(), bullmq=Ok(_copy(remembered))), health))
         snapshot = Snapshot(time.time(), bullmq=Ok(remembered))
         judge, judged = _timed(partial(assess, snapshot, health))
         text, _ = _timed(partial(renderer.text, Assessment(snapshot, judged)))
-        fresh = Snapshot(time.time(), bullmq=Ok(_copy(remembered)))
-        rules, _ = _timed(partial(_findings, fresh, health))
         if number >= WARM:
             scrapes.append(collect + fold + judge + text)
             parts.append(fold + rules)
     return statistics.median(scrapes), statistics.median(parts)
 
 
-_OF_WORK: Final = tuple(rule for rule in RULES.values() if rule.__module__ in (work.__name__, jobs.__name__))
+_OF_WORK: Final = {
+    name: rule for name, rule in RULES.items() if rule.__module__ in (work.__name__, jobs.__name__)
+}
 
 
-def _findings(snapshot: Snapshot, settings: HealthSettings) -> list[Finding | None]:
-    return [rule(snapshot, settings) for rule in _OF_WORK]
+def _findings(snapshot: Snapshot, settings: HealthSettings) -> dict[str, float]:
+    findings = {name: rule(snapshot, settings) for name, rule in _OF_WORK.items()}
+    return not_known_yet(snapshot, settings, {name for name, finding in findings.items() if finding})
 
 
 def _copy(state: BullMQState) -> BullMQState:

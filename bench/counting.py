@@ -127,7 +127,7 @@ def _compare(queues: int, given: argparse.Namespace) -> None:
         checkouts = {"before": given.before, "now": None} if given.before else {"now": None}
         contenders = []
         for name, directory in checkouts.items():
-            port, process = undo.enter_context(exporter_of(server.port, queues=queues, checkout=directory))
+            port, process = undo.enter_context(exporter_of(server.port, queues=queues, folder=directory))
             contenders.append(Contender(name, Scraper(port), process.pid))
         time.sleep(15)
         bench = Bench(server, queues, contenders)

@@ -30,7 +30,7 @@ QUEUES = 1_000
 FEW, MANY = 25, 1_000
 ROUNDS, WARM = 21, 2
 MAX_RATIO, MAX_KEYS_RATIO = 3.0, 1.25
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 _QUIET = "bullmq: {discovery_interval_seconds: 3600, rescan_interval_seconds: 3600}\n"
 
 
@@ -50,8 +50,8 @@ class Scraper:
     """One keep-alive connection to /metrics, as Prometheus uses it."""
 
     def __init__(self, port: int, *, gzip: bool = False) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        self._headers = {"Accept": "text/plain;version=0.0.4", "X-Prometheus-Scrape-Timeout-Seconds": "10"}
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._headers = {"Accept": "text/plain;version=0.0.4", "X-Prometheus-Scrape-Timeout-Seconds": "20"}
         if gzip:
             self._headers["Accept-Encoding"] = "gzip"
 
@@ -73,21 +73,21 @@ def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
 
 @contextmanager
 def exporter_of(
-    redis_port: int, *, queues: int, config: str = "", checkout: Path | None = None
+    redis_port: int, *, queues: int, config: str = "", folder: Path | None = None
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A running exporter, once it has discovered `queues` queues; its port and its process. That of another
-    `checkout`, if not this one."""
+    """A running exporter, once it has discovered `queues` queues; its port and its process. `folder`: the
+    working copy that it is of, this one by default."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
         "LOG_LEVEL": "error",
     }
-    python = sys.executable if checkout is None else str(checkout / ".venv/bin/python")
+    python = sys.executable if folder is None else str(folder / ".venv/bin/python")
     command = [python, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
     with NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(config)
         file.flush()
-        process = subprocess.Popen([*command, "--config", file.name], env=environment, cwd=checkout)
+        process = subprocess.Popen([*command, "--config", file.name], env=environment, cwd=folder)
         try:
             _wait_for_queues(port, process, queues)
             yield port, process
@@ -106,7 +106,7 @@ def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int) -
                 return
         except OSError:
             pass
-        time.sleep(0.2)
+        time.sleep(0.2 if queues <= QUEUES else 2.0)
     raise RuntimeError(f"the exporter did not find {queues} queues in {START_SECONDS:.0f} s")
 
 

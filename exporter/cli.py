@@ -152,15 +152,16 @@ def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
     from exporter.bullmq.streams.state_file import CheckpointFileError
     from exporter.config.notices import exporter_notices
     from exporter.configuration import all_secrets, preflight_error
+    from exporter.garbage import GarbageCollection
     from exporter.redis.preflight import PreflightError
-    from exporter.run import Exporter, tune_garbage_collection
+    from exporter.run import Exporter
     from service.config.load import ConfigError
     from service.lifecycle import run, start_logging
 
     settings = loaded.model
     try:
         start_logging(loaded, all_secrets(settings), exporter_notices(loaded, os.environ))
-        run(loaded, lambda web: Exporter(settings, web), tune_garbage_collection)
+        run(loaded, lambda web: Exporter(settings, web, GarbageCollection()))
     except ConfigError as error:
         fail(_PROGRAM, str(error))
     except CheckpointFileError as error:

@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 SourceReader: TypeAlias = Callable[[Deadline], object]
 
 _GRACE: Final = 0.2  # seconds after the deadline for a source that stopped at it to return its result
+_HANGS: Final = (
+    10.0  # seconds after its deadline from which on a source hangs for good, and is not waited for
+)
+_STILL_BUSY: Final = Failed("timeout", "still waiting for an earlier collection's answer")
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Collector:
         self._sources = dict(sources)
         self._lock = threading.Lock()
         self._run: _Run | None = None
-        self._busy: dict[str, Future[Outcome[Any]]] = {}
+        self._busy: dict[str, _Reading] = {}
         self._errors: dict[str, str] = {}
 
     def collect(self, deadline: Deadline) -> Snapshot:
@@ -108,23 +112,34 @@ class Collector:
             return run
 
     def _begin(self, deadline: Deadline) -> dict[str, Future[Outcome[Any]]]:
-        """One thread per source; a source that still hangs in an earlier run does not get a second one."""
-        parts = {}
+        """One thread per source. One that is late in an earlier run is read again when that has ended; not
+        while it hangs."""
+        parts: dict[str, Future[Outcome[Any]]] = {}
         for name, source in self._sources.items():
             before = self._busy.get(name)
-            if before is not None and not before.done():
-                parts[name] = _settled(Failed("timeout", "still waiting for an earlier collection's answer"))
+            if before is not None and before.part.done():
+                before = None
+            if before is not None and monotonic() - before.deadline.at > _HANGS:
+                parts[name] = _settled(_STILL_BUSY)
                 continue
-            part = parts[name] = self._busy[name] = Future()
+            part = parts[name] = Future()
+            if before is None:
+                self._busy[name] = _Reading(part, deadline)
             # A daemon thread: a file system that hangs in the kernel must not block the exit of the process.
             thread = threading.Thread(
-                target=self._read, name=f"collect:{name}", args=(name, source, deadline, part), daemon=True
+                target=self._read,
+                name=f"collect:{name}",
+                args=(name, source, _Reading(part, deadline), before),
+                daemon=True,
             )
             thread.start()
         return parts
 
-    def _read(self, name: str, source: SourceReader, deadline: Deadline, part: Future[Outcome[Any]]) -> None:
-        started = monotonic()
+    def _read(self, name: str, source: SourceReader, reading: _Reading, before: _Reading | None) -> None:
+        started, deadline, part = monotonic(), reading.deadline, reading.part
+        if before is not None and not self._follows(name, reading, before):
+            part.set_result(_STILL_BUSY)
+            return
         outcome: Outcome[object]
         unexpected = ""
         try:
@@ -139,6 +154,23 @@ class Collector:
                 log.exception("source failed", extra={"source": name})
         self._errors[name] = unexpected
         part.set_result(outcome)
+
+    def _follows(self, name: str, reading: _Reading, before: _Reading) -> bool:
+        """Wait for the earlier read until this one's deadline; whether this one reads the source now."""
+        wait([before.part], reading.deadline.remaining())
+        with self._lock:
+            first = before.part.done() and self._busy[name] is before and not reading.deadline.passed()
+            if first:
+                self._busy[name] = reading
+            return first
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A read of one source: its result, and when it should be there."""
+
+    part: Future[Outcome[Any]]
+    deadline: Deadline
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,15 @@ _ROWS: Final = (
         unpaged="somebody paused it; look in working hours whether it was forgotten",
     ),
     HealthCondition(
+        "waiting_children_long",
+        "bullmq",
+        "medium",
+        5,
+        "a job waits for its children for over a day, as it does for ever after a child failed, unless that "
+        "child's options say otherwise",
+        unpaged="a flow may be long on purpose; look in working hours whether a child of it failed",
+    ),
+    HealthCondition(
         "queue_without_workers",
         "bullmq",
         "medium",

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final, NamedTuple
 
-from exporter.snapshot.histogram import Histogram
 from exporter.snapshot.host import HostRates
 from exporter.snapshot.probes import ProbeState
 from exporter.snapshot.queues import JobCounts, QueueState, Rates
@@ -118,12 +117,6 @@ def replication_lags(state: RedisState) -> dict[str, tuple[str, float]]:
 
 
 _NOT_BUSY = frozenset({"idle", "iowait"})
-
-
-def average(histogram: Histogram) -> float | None:
-    """The average in seconds, exact: sum / count. None for an empty histogram."""
-    count = sum(histogram.counts)
-    return histogram.total / count if count else None
 
 
 def error_rate(probe: ProbeState) -> float | None:

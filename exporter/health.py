@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from exporter.condition_table import CONDITION_TABLE, Severity
-from exporter.conditions import host, jobs, queues, redis, redis_clients, redis_data, schedulers, work
+from exporter.conditions import flows, host, jobs, queues, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
+from exporter.conditions.not_known_yet import not_known_yet
+from exporter.conditions.redis import clients, data, nodes
 from exporter.config.settings import HealthSettings
 from exporter.snapshot.redis import Access
 from exporter.snapshot.whole import Snapshot
@@ -35,18 +37,19 @@ class Issue:
     measured: Message
     threshold: Message
     recommendation: Message
-    affected: tuple[Affected, ...] = ()
+    affected: Sequence[Affected] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The score from 0 to 100, its status, and the issues, the highest penalty first. `open`: the names of
-    those that may be there or not, as what is known began too recently."""
+    those that may be there or not, as what is known began too recently, and in how many seconds it is known
+    at the latest."""
 
     score: float
     status: Status
     issues: tuple[Issue, ...]
-    open: frozenset[str] = frozenset()
+    open: Mapping[str, float] = field(default_factory=dict)
 
 
 def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
@@ -59,7 +62,7 @@ def assess(snapshot: Snapshot, settings: HealthSettings) -> Health:
         if finding is not None:
             issues.append(_issue(name, finding, settings, access))
     there = {issue.name for issue in issues}
-    return replace(of_issues(issues), open=work.not_known_yet(snapshot, settings) - there)
+    return replace(of_issues(issues), open=not_known_yet(snapshot, settings, there))
 
 
 def of_issues(issues: list[Issue]) -> Health:
@@ -91,25 +94,25 @@ def _issue(name: str, finding: Finding, settings: HealthSettings, access: Access
 
 
 RULES: Final[Mapping[str, Rule]] = {
-    "redis_unreachable": redis.redis_unreachable,
+    "redis_unreachable": nodes.redis_unreachable,
     "queue_system_down": queues.queue_system_down,
-    "cluster_node_unhealthy": redis.cluster_node_unhealthy,
+    "cluster_node_unhealthy": nodes.cluster_node_unhealthy,
     "host_memory_low": host.host_memory_low,
     "events_lost": queues.events_lost,
     "events_unreadable": queues.events_unreadable,
     "queue_partly_unread": queues.queue_partly_unread,
     "candidates_refused": queues.candidates_refused,
-    "redis_memory_high": redis.redis_memory_high,
-    "redis_writes_refused": redis_data.redis_writes_refused,
-    "redis_save_failing": redis_data.redis_save_failing,
-    "persistence_off": redis_data.persistence_off,
-    "redis_evicts_keys": redis_data.redis_evicts_keys,
-    "replication_broken": redis_data.replication_broken,
-    "replication_lag_high": redis_data.replication_lag_high,
-    "redis_connections_rejected": redis_clients.redis_connections_rejected,
-    "redis_clients_high": redis_clients.redis_clients_high,
-    "redis_clients_disconnected": redis_clients.redis_clients_disconnected,
-    "clock_offset_high": redis.clock_offset_high,
+    "redis_memory_high": nodes.redis_memory_high,
+    "redis_writes_refused": data.redis_writes_refused,
+    "redis_save_failing": data.redis_save_failing,
+    "persistence_off": data.persistence_off,
+    "redis_evicts_keys": data.redis_evicts_keys,
+    "replication_broken": data.replication_broken,
+    "replication_lag_high": data.replication_lag_high,
+    "redis_connections_rejected": clients.redis_connections_rejected,
+    "redis_clients_high": clients.redis_clients_high,
+    "redis_clients_disconnected": clients.redis_clients_disconnected,
+    "clock_offset_high": nodes.clock_offset_high,
     "host_load_high": host.host_load_high,
     "process_memory_high": host.process_memory_high,
     "queue_standing_still": work.queue_standing_still,
@@ -120,6 +123,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "jobs_stalled": jobs.jobs_stalled,
     "failures_rising": jobs.failures_rising,
     "paused_long": work.paused_long,
+    "waiting_children_long": flows.waiting_children_long,
     "queue_without_workers": work.queue_without_workers,
     "no_queue_found": work.no_queue_found,
     "failed_jobs_high": queues.failed_jobs_high,

@@ -36,21 +36,21 @@ class History:
 
     def __init__(self) -> None:
         self._points: deque[Point] = deque(maxlen=_MAX_POINTS)
-        self._latest: Point | None = None
+        self._latest: Assessment | None = None
 
     def add(self, assessment: Assessment) -> None:
         """Add a point; it is kept unless the last one is less than ten seconds old."""
-        self._latest = latest = point_of(assessment)
-        while self._points and self._points[-1].at > latest.at:  # by a clock that was ahead
+        self._latest, at = assessment, assessment.snapshot.taken_at
+        while self._points and self._points[-1].at > at:  # by a clock that was ahead
             self._points.pop()
-        if not self._points or latest.at - self._points[-1].at >= _INTERVAL_SECONDS:
-            self._points.append(latest)
+        if not self._points or at - self._points[-1].at >= _INTERVAL_SECONDS:
+            self._points.append(point_of(assessment))
 
     def points(self, now: float) -> tuple[Point, ...]:
         """The points of the last hour, the oldest first; the last is what the tables show."""
         points, latest = tuple(self._points), self._latest
-        if points and latest is not None and latest.at > points[-1].at:
-            points = (*points, latest)
+        if points and latest is not None and latest.snapshot.taken_at > points[-1].at:
+            points = (*points, point_of(latest))  # not in `add`: most scrapes are followed by no look at it
         return tuple(point for point in points if point.at >= now - HISTORY_SECONDS)
 
 

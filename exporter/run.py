@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.work import WorkHistory
 from exporter.collect import Collector, Parts, make_sources
 from exporter.config.settings import BullMQSettings, ExporterSettings
+from exporter.garbage import GarbageCollection
 from exporter.history import History, Point
 from exporter.peers.model import Peers
 from exporter.peers.poller import PeerPoller
@@ -33,9 +33,10 @@ from exporter.web.app import make_exporter_app
 from exporter.web.exposition import Exposition
 from service.api.auth import ApiKeyAuth
 from service.clock import Deadline, monotonic, now
-from service.outcome import UnreadableError
+from service.outcome import UnreadableError, value_or_none
 from service.threads import Supervised, WorkerGroup
 from service.web.address import parse_listen
+from service.web.body import Body
 from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
@@ -47,9 +48,15 @@ _LATE_SECONDS: Final = 60.0  # after its interval, until a background thread cou
 
 class Exporter:
     """The whole program, without signals and the command line. Constructing it reads at most the state file,
-    and raises CheckpointFileError if that file cannot be used."""
+    and raises CheckpointFileError if that file cannot be used. `garbage`: if the process is its own."""
 
-    def __init__(self, settings: ExporterSettings, web: WebConfig | None = None) -> None:
+    def __init__(
+        self,
+        settings: ExporterSettings,
+        web: WebConfig | None = None,
+        garbage: GarbageCollection | None = None,
+    ) -> None:
+        self._garbage = garbage
         self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
         discovery = Discovery(self._deployment, settings.bullmq)
@@ -141,6 +148,8 @@ class Exporter:
         self._server.start()
         for task in self._tasks:
             task.start()
+        if self._garbage is not None:
+            self._garbage.begin()
 
     @property
     def address(self) -> str:
@@ -164,9 +173,14 @@ class Exporter:
     # --- used by the HTTP paths ---
 
     def assess(self, deadline: Deadline) -> Assessment | None:
-        return self._assessor.assess(deadline) if self._switch.on else None
+        if not self._switch.on:
+            return None
+        assessment = self._assessor.assess(deadline)
+        if self._garbage is not None and (state := value_or_none(assessment.snapshot.bullmq)) is not None:
+            self._garbage.collected(len(state.queues))
+        return assessment
 
-    def exposition(self, form: MetricsFormat, deadline: Deadline) -> bytes:
+    def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:
         return self._exposition.render(self.assess(deadline), form)
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
@@ -220,9 +234,3 @@ def _scheduler_watch(
 def _follow_bull(bull: BullFollower, discovery: Discovery) -> float:
     known = discovery.known()
     return bull.step(known.made_by("bull"), known.elsewhere)
-
-
-def tune_garbage_collection() -> None:
-    """A scrape creates and drops tens of thousands of tuples: the cycle search took a fifth of its time."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)

@@ -41,6 +41,7 @@ COLUMN_CONDITIONS: Final[Mapping[str, Sequence[str]]] = {
     "delayed": ("delayed_overdue",),
     "oldest": ("queue_wait_high",),
     "longest": ("active_too_long",),
+    "waiting_children": ("waiting_children_long",),
     "paused": ("paused_long",),
 }
 """The conditions that a figure or a mark of a queue shows: it has a colour while one of them is there."""
@@ -110,6 +111,20 @@ def issue_count(health: View, translator: Translator) -> str:
     if not number:
         return translator.translate("issues.none")
     return translator.translate("issues.count", count=number)
+
+
+def not_known_line(health: View, translator: Translator) -> str:
+    """The conditions that may be there or not, and for how long; "" without one."""
+    open_ones = health.get("not_known_yet") or ()  # an exporter of another version has none
+    each = [
+        translator.translate(
+            "issues.known_in", condition=printable(one["name"]), time=duration(one["known_in_seconds"])
+        )
+        for one in open_ones
+    ]
+    if not each:
+        return ""
+    return translator.translate("issues.not_known_yet", count=len(each), conditions=", ".join(each))
 
 
 def node_state(node: View) -> str:
@@ -190,6 +205,15 @@ def queue_conditions(health: View) -> dict[tuple[str, str], dict[str, str]]:
                 of_queue = conditions.setdefault((affected["prefix"], affected["queue"]), {})
                 of_queue[issue["name"]] = issue["severity"]
     return conditions
+
+
+def pause_mark(queue: View) -> str:
+    """The message id of what lets no job of the queue start: a pause, or a global concurrency of 0; "" where
+    nothing does."""
+    if queue["paused"]:
+        return "queue.paused"
+    limit = queue["concurrency_limit"]
+    return "queue.paused_by_concurrency" if limit is not None and limit <= 0 else ""
 
 
 def cell_level(conditions: Mapping[str, str], column: str) -> str:

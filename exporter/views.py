@@ -11,7 +11,6 @@ from exporter.assessment import Assessment
 from exporter.conditions.finding import Affected
 from exporter.conditions.schedulers import scheduler_subject
 from exporter.derived import (
-    average,
     cpu_usage,
     error_rate,
     hit_ratio,
@@ -24,6 +23,7 @@ from exporter.derived import (
     worker_utilization,
 )
 from exporter.health import Health, Issue
+from exporter.snapshot.histogram import average
 from exporter.snapshot.host import HostRates, HostState, ProcessState
 from exporter.snapshot.probes import ProbeState
 from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Rates, Search
@@ -122,6 +122,9 @@ def _health(health: Health) -> dict[str, Any]:
         "score": health.score,
         "status": health.status,
         "issues": [_issue(issue) for issue in health.issues],
+        "not_known_yet": [
+            {"name": name, "known_in_seconds": seconds} for name, seconds in sorted(health.open.items())
+        ],
     }
 
 
@@ -328,7 +331,7 @@ def _queue(
         **fields,
         "load_factor": queue_load_factor(queue),
         "worker_utilization": worker_utilization(queue),
-        "rates": None if rates is None else rates._asdict(),
+        "rates": None if rates is None else rates.figures(),
         "job_schedulers": None if schedulers is None else _schedulers(queue.id, schedulers, judged),
     }
 

@@ -170,6 +170,19 @@ def _usual_binary(tls: Certificates | None) -> str:
     return "redis-server" if tls else os.environ.get("OXHERD_REDIS_SERVER", "redis-server")
 
 
+def server_version() -> tuple[int, int]:
+    """The version of the servers that are started, as of `v=7.0.15`."""
+    printed = subprocess.run(
+        [find_program(_usual_binary(None)), "--version"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=10,
+    ).stdout
+    major, minor, *_ = printed.partition(" v=")[2].split()[0].split(".")
+    return int(major), int(minor)
+
+
 def launch_redis(
     *,
     port: int | None = None,

@@ -12,6 +12,7 @@ from scaler.api.routes import ScalerControl, make_scaling_api
 from service.api.auth import ApiKeyAuth
 from service.api.endpoint import add_api, check_access
 from service.api.openapi import ABOUT, described
+from service.web.body import Body
 from service.web.common_paths import Route, add_routes, health_routes, metrics_route
 from service.web.negotiate import MetricsFormat
 
@@ -42,7 +43,7 @@ def make_scaler_app(scaler: ScalerService, auth: ApiKeyAuth, version: str) -> Fa
     add_routes(
         app,
         {
-            "/metrics": metrics_route(lambda _, form: scaler.exposition(form)),
+            "/metrics": metrics_route(lambda _, form: Body([scaler.exposition(form)])),
             "/status.json": Route(status, responses=described(401, 429)),
             **health_routes(scaler.why_not_ready, ready_means=ready),
         },

@@ -98,10 +98,16 @@ def _no_process_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """One server for tests that leave it running and use separate keys."""
+def _lasting_redis() -> Iterator[RedisServer]:
     with start_redis() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def redis_server(_lasting_redis: RedisServer) -> RedisServer:
+    """One server, empty at each file's start, for tests that leave it running and use separate keys."""
+    _lasting_redis.cli("flushall")
+    return _lasting_redis
 
 
 @pytest.fixture
@@ -112,10 +118,17 @@ def fresh_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def redis_cluster() -> Iterator[LocalCluster]:
-    """Three masters, three replicas, for tests that leave them as they are."""
+def _lasting_cluster() -> Iterator[LocalCluster]:
     with start_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def redis_cluster(_lasting_cluster: LocalCluster) -> LocalCluster:
+    """Three masters, three replicas, empty at each file's start, for tests that leave them as they are."""
+    for master in _lasting_cluster.masters():
+        master.cli("flushall")  # jobs that another file left waiting become a critical issue with time
+    return _lasting_cluster
 
 
 @pytest.fixture
@@ -126,10 +139,16 @@ def fresh_cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="session")
-def sentinel_set() -> Iterator[SentinelSet]:
-    """A master, two replicas, three Sentinels, for tests that leave them as they are."""
+def _lasting_sentinel_set() -> Iterator[SentinelSet]:
     with start_sentinel_set() as servers:
         yield servers
+
+
+@pytest.fixture(scope="module")
+def sentinel_set(_lasting_sentinel_set: SentinelSet) -> SentinelSet:
+    """A master, two replicas, three Sentinels, empty at each file's start; tests leave them as they are."""
+    _lasting_sentinel_set.master().cli("flushall")
+    return _lasting_sentinel_set
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 Each cause is made on real servers, with real queues, and ended; the table says what the score did, and when
 the alert fired, with the rules' times multiplied by 1/20. With `--healthy` nothing is wrong for so long, but
-for bursts, rolling restarts of the workers and a manual failover. The exit code is 1 if a row is not right.
+for bursts, rolling restarts of the workers and a manual failover. Thresholds of the
+score over a minute are shorter by as much. The exit code is 1 if a row is not right.
 """
 
 from __future__ import annotations
@@ -15,43 +16,55 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench.score.causes import CAUSES, Cause
+from bench.score.cause import Cause
+from bench.score.jobs import JOB_CAUSES
 from bench.score.measure import Row, drops, problems, row_of
+from bench.score.servers import SERVER_CAUSES
 from bench.score.world import BUSY, World, running_world
 from exporter.condition_table import CONDITION_TABLE
 
 FACTOR: Final = 1 / 20
 _BAND: Final = {"critical": "critical", "high": "warning", "medium": "healthy"}
+_CAUSES: Final = (*SERVER_CAUSES, *JOB_CAUSES)
 _BEFORE, _FAILOVER = 6.0, 15.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.score")
-    parser.add_argument("--only", nargs="*", default=[], metavar="CONDITION", choices=sorted(CONDITION_TABLE))
+    subjects = sorted({*map(_subject, _CAUSES)})
+    parser.add_argument("--only", nargs="*", default=[], metavar="CONDITION", choices=subjects)
     parser.add_argument("--healthy", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--seed", type=int, default=18)
     options = parser.parse_args(arguments)
     if options.healthy:
         return _healthy(options.healthy, Random(options.seed))
-    chosen = [cause for cause in CAUSES if not options.only or cause.condition in options.only]
+    chosen = [cause for cause in _CAUSES if not options.only or _subject(cause) in options.only]
     found = []
     print(_line("cause", "condition", "before", "during", "band", "after", "drop", "alert", "well again"))
     for cause in chosen:
         with (
             TemporaryDirectory(prefix="oxherd-score-") as folder,
-            running_world(Path(folder), FACTOR, {}) as world,
+            running_world(Path(folder), FACTOR, cause.settings) as world,
         ):
             row = _measured(world, cause)
         print(_cells(row), flush=True)
-        condition = CONDITION_TABLE[cause.condition]
-        found += problems(row, _BAND[condition.severity], pages=condition.alert is not None)
+        severity = CONDITION_TABLE[cause.condition].severity if cause.condition else "medium"
+        found += problems(row, _BAND[severity], pages=_alert_of(cause) is not None)
     for problem in found:
         print(f"NOT RIGHT  {problem}")
     return int(bool(found))
 
 
+def _subject(cause: Cause) -> str:
+    return cause.condition or cause.alert or ""
+
+
+def _alert_of(cause: Cause) -> str | None:
+    return CONDITION_TABLE[cause.condition].alert if cause.condition else cause.alert
+
+
 def _measured(world: World, cause: Cause) -> Row:
-    condition, alert = cause.condition, CONDITION_TABLE[cause.condition].alert
+    condition, alert = cause.condition, _alert_of(cause)
     world.watch(30, lambda look: look.score is not None and look.score >= 90)
     world.watch(_BEFORE)
     begin = world.now - 0.001
@@ -79,7 +92,7 @@ def _cells(row: Row) -> str:
 
     line = _line(
         row.cause,
-        row.condition,
+        row.condition or "-",
         f"{row.before:g}",
         f"{row.during:g}",
         row.band,

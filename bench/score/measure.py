@@ -20,10 +20,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`dropped` and `alerted` are seconds after the beginning, `recovered` after the end; None: never."""
+    """`dropped` and `alerted` are seconds after the beginning, `recovered` after the end; None: never.
+    `condition` is None for an event that only an alert tells."""
 
     cause: str
-    condition: str
+    condition: str | None
     before: float
     during: float
     after: float
@@ -38,7 +39,7 @@ class Row:
 
 
 def row_of(
-    cause: str, condition: str, alert: str | None, looks: Sequence[Look], span: tuple[float, float]
+    cause: str, condition: str | None, alert: str | None, looks: Sequence[Look], span: tuple[float, float]
 ) -> Row:
     """Of the looks before a cause began, while it was there, and after its end: `span`."""
     begin, end = span
@@ -66,7 +67,9 @@ def problems(row: Row, expected_band: str, *, pages: bool) -> list[str]:
     found = []
     if row.before < HEALTHY:
         found.append(f"{row.cause}: the score was {row.before:g} before it began")
-    if row.dropped is None:
+    if row.condition is None:
+        pass
+    elif row.dropped is None:
         found.append(f"{row.cause}: {row.condition} was never there")
     elif _BANDS.index(row.band) < _BANDS.index(expected_band):
         found.append(f"{row.cause}: {row.during:g} is {row.band}, not {expected_band}")

@@ -21,7 +21,7 @@ from deploy.rules.__main__ import RULE_FOLDER
 from deploy.rules.alerts import oxherd
 from deploy.rules.extra import oxherd_extra
 from deploy.rules.thresholds import AlertThresholds
-from lab.bullmq import BullMQ
+from lab.bullmq import BullMQ, Version
 from lab.cluster import LocalCluster, start_cluster
 from lab.prometheus import Prometheus, PrometheusQueryError, start_prometheus
 from lab.redis import RedisServer
@@ -30,6 +30,7 @@ from lab.scaled import scale
 BUSY: Final = "{mail}"
 FAILING: Final = "{orders}"
 LIMIT_BYTES: Final = 64 << 20
+USUAL_HOST: Final = {"load_per_core": 0.1, "available": 0.5, "clock": 0.0}
 _LOOK_SECONDS: Final = 1.0
 _ISSUE: Final = re.compile(r'^oxherd_issue\{issue="(\w+)".*\} 1(?:\.0)?$', re.MULTILINE)
 _SCORE: Final = re.compile(r"^oxherd_health_score (\S+)$", re.MULTILINE)
@@ -49,6 +50,7 @@ class World:
     exporter: Program
     prometheus: Prometheus
     folder: Path
+    undo: ExitStack
     began: float = field(default_factory=time.monotonic)
     workers: dict[str, list[int]] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
@@ -78,13 +80,20 @@ class World:
                 return
             time.sleep(max(0.0, _LOOK_SECONDS - self.now % _LOOK_SECONDS))
 
-    def start_worker(self, queue: str, **behaviour: Any) -> None:
-        worker = self.bullmq.start_worker(queue, concurrency=5, behaviour={"ms": 20} | behaviour)
+    def start_worker(self, queue: str, *, options: Mapping[str, Any] | None = None, **behaviour: Any) -> None:
+        """`behaviour` of its handler, `options` of BullMQ."""
+        worker = self.bullmq.start_worker(
+            queue, concurrency=5, behaviour={"ms": 20} | behaviour, **(options or {})
+        )
         self.workers.setdefault(queue, []).append(worker)
 
     def stop_workers(self, queue: str) -> None:
         for worker in self.workers.pop(queue, []):
             self.bullmq.stop_worker(worker)
+
+    def start_other(self, version: Version = 6) -> BullMQ:
+        """A further process with queues and workers, which a cause may kill."""
+        return self.undo.enter_context(BullMQ(version, cluster=self.cluster.addresses))
 
     def bystander(self) -> RedisServer:
         """A master that does not own the keys of a queue."""
@@ -92,8 +101,8 @@ class World:
         return next(node for node in self.cluster.masters() if node.address not in owners)
 
     def pretend(self, **host: float) -> None:
-        """`load_per_core`, `available` (ratio): the machine is pretended, all else is real."""
-        (self.folder / "host.json").write_text(json.dumps({"load_per_core": 0.1, "available": 0.5} | host))
+        """`load_per_core`, `available` (ratio), `clock` (seconds): pretended; all else is real."""
+        (self.folder / "host.json").write_text(json.dumps(USUAL_HOST | host))
 
     def _alerts(self) -> frozenset[str]:
         try:
@@ -111,8 +120,7 @@ def running_world(folder: Path, factor: float, settings: Mapping[str, Any]) -> I
         bullmq = undo.enter_context(BullMQ(6, cluster=cluster.addresses))
         for queue in (BUSY, FAILING):
             bullmq.counts(queue)
-        host = folder / "host.json"
-        host.write_text(json.dumps({"load_per_core": 0.1, "available": 0.5}))
+        (folder / "host.json").write_text(json.dumps(USUAL_HOST))
         whole = {"redis": {"cluster": cluster.addresses}, "bullmq": {"queues": [BUSY, FAILING]}, **settings}
         exporter = Program("bench.score.exporter", whole, folder, "exporter")
         undo.callback(exporter.stop)
@@ -120,7 +128,7 @@ def running_world(folder: Path, factor: float, settings: Mapping[str, Any]) -> I
         rules.write_text(yaml.safe_dump(_rules(factor)))
         config = f"rule_files: [{rules}]\n{scrapes(1, exporter.address)}"
         prometheus = undo.enter_context(start_prometheus(config))
-        world = World(cluster, bullmq, exporter, prometheus, folder)
+        world = World(cluster, bullmq, exporter, prometheus, folder, undo)
         for queue in (BUSY, FAILING):
             world.start_worker(queue)
         yield world

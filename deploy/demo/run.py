@@ -69,7 +69,9 @@ Times of alerts and notifications are divided by {demo.divisor:g}: a minute take
 Only their texts still name the real times.
 
 Look, in another terminal:
+  .venv/bin/monitor health --url {page}
   .venv/bin/monitor queues --watch --url {page}
+  .venv/bin/monitor doctor --config {demo.home}/exporter.yml
   .venv/bin/scaling status --watch --url http://localhost:{demo.ports.scaler}
   curl -s {page}/metrics | grep -E '^(oxherd_health_score|redis_up.node|bullmq_job_count)'
 

@@ -18,6 +18,9 @@ from deploy.rules.thresholds import AlertThresholds, as_percent, number
 SLOTS: Final = 16384
 """Hash slots of a Redis Cluster (Cluster specification)."""
 
+_WHOLE: Final = 'printf "%.0f"'
+"""The template function for a number of jobs: an increase has decimals."""
+
 
 def eight(t: AlertThresholds) -> tuple[Alert, ...]:
     """The alerts in the order of evaluation: inhibiting alerts come first."""
@@ -173,11 +176,12 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
     {increased} > 0 or {listed} > 0
   )"""
             ),
+            unit=_WHOLE,
             variable="queue",
         ),
         expression=f"[affected] > {t.failed_jobs}",
         summary="Many jobs have failed.",
-        description="{{ $value | humanize }} jobs failed in the last hour, by queue: [affected]. "
+        description=f"{{{{ $value | {_WHOLE} }}}} jobs failed in the last hour, by queue: [affected]. "
         f"The threshold is {t.failed_jobs}.",
     )
     for alert in (down, failed):

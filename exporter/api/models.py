@@ -32,6 +32,11 @@ class Issue(Camel):
     recommendation: str
 
 
+class NotKnownYet(Camel):
+    name: str
+    known_in_seconds: float = Field(description="at the latest")
+
+
 class Source(Camel):
     name: str
     state: Literal["ok", "partial", "failed", "off"]
@@ -59,6 +64,9 @@ class HealthCheck(Camel):
     score: float = Field(ge=0, le=100)
     status: Literal["healthy", "warning", "critical"]
     issues: list[Issue]
+    not_known_yet: list[NotKnownYet] = Field(
+        description="conditions that may be there: they may have begun before the exporter"
+    )
     sources: list[Source]
     probes: list[Probe] | None
     taken_at: Moment

@@ -203,6 +203,7 @@ class BullMQSource:
             oldest_waiting=seconds.oldest,
             longest_active=seconds.longest,
             longest_overdue=seconds.late,
+            longest_waiting_children=seconds.children,
             capacity_per_worker=capacity,
             worker_concurrency=concurrency,
             library=known.libraries.get(queue, "bullmq"),

@@ -11,7 +11,7 @@ from exporter.snapshot.queues import JobCounts, Library, QueueId
 
 REPLIES: Final = 13
 """Number of replies to the commands of every queue."""
-TAIL_REPLIES: Final = 4
+TAIL_REPLIES: Final = 6
 """Number of further replies for a queue whose lists must be read again."""
 
 MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
@@ -36,12 +36,13 @@ class Plan(NamedTuple):
     limiter: bytes
     failed_since: bytes
     first_due: bytes
+    first_parent: bytes
     overdue: bytes
     due: bytes
     library: Library = "bullmq"
 
 
-class Window(NamedTuple):
+class LimitWindow(NamedTuple):
     """A rate limit that runs: `max` of `meta`, and the ms to its end; whether it is reached is read next."""
 
     most: bytes
@@ -51,12 +52,12 @@ class Window(NamedTuple):
 class Counts(NamedTuple):
     """What was read of a queue; `oldest` and `longest` are the ids of the jobs whose ages are read next.
 
-    `open_tails`: the queue is paused, or a marker is at the place of its oldest job, or may be: the id `0` is
-    a job until `with_tails` knows better. That is rare, and only then the commands of `pack_tails` are
-    needed. `odd` has a sentence for each part that is None because it could not be read. `version` is what
-    the library wrote last, such as 6.7.0. `window` is a limit of which it is not known yet whether it is
-    reached, `lists` are the lengths of `wait` and `paused` with what is no job. Where jobs are delayed or
-    failed, how many are due and of the last hour is None until it was read, too.
+    `open_tails`: the queue is paused, or a marker is at the place of its oldest or its newest job, or may be:
+    the id `0` is a job until `with_tails` knows better. That is rare, and only then the commands of
+    `pack_tails` are needed. `odd` has a sentence for each part that is None because it could not be read.
+    `version` is what the library wrote last, such as 6.7.0. `window` is a limit of which it is not known yet
+    whether it is reached, `lists` are the lengths of `wait` and `paused` with what is no job. Where jobs are
+    delayed or failed, how many are due and of the last hour is None until it was read, too.
     """
 
     jobs: JobCounts
@@ -72,7 +73,7 @@ class Counts(NamedTuple):
     open_tails: bool = False
     odd: tuple[str, ...] = ()
     version: str = ""
-    window: Window | None = None
+    window: LimitWindow | None = None
     lists: tuple[int | None, int | None] = (0, 0)
 
 
@@ -98,7 +99,7 @@ def plan_queue(queue: QueueId) -> Plan:
 def pack_plan(queue: QueueId, commands: Sequence[tuple[Argument, ...]], library: Library = "bullmq") -> Plan:
     """A queue's plan: these commands, and those that depend on the time or are needed rarely."""
     key = base(queue)
-    tails = (("wait", -2), ("paused", -1), ("paused", -2))
+    tails = (("wait", -2), ("paused", -1), ("paused", -2), ("wait", 0), ("paused", 0))
     commands_of_tails = [*[("LINDEX", key + name, index) for name, index in tails], ("EXISTS", key + "0")]
     return Plan(
         queue,
@@ -108,6 +109,7 @@ def pack_plan(queue: QueueId, commands: Sequence[tuple[Argument, ...]], library:
         pack("GET", key + "limiter"),
         b"*4\r\n" + bulks("ZCOUNT", key + "failed"),
         pack("ZRANGE", key + "delayed", 0, 0, "WITHSCORES"),
+        pack("ZRANGE", key + "waiting-children", 0, 0, "WITHSCORES"),
         b"*4\r\n" + bulks("ZCOUNT", key + "delayed", "-inf"),
         b"*4\r\n" + bulks("ZCOUNT", key + "delayed"),
         library,
@@ -161,10 +163,13 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
         0 if failed == 0 else None,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
-        has_marker or paused > 0 or wait_last == _ZERO,
+        has_marker
+        or paused > 0
+        or wait_last == _ZERO
+        or (wait > 1 and bool(delayed or prioritized) and _has_markers(version)),
         (),
         _version(version),
-        Window(max_jobs, limiter_ttl) if max_jobs and limiter_ttl > 0 else None,
+        LimitWindow(max_jobs, limiter_ttl) if max_jobs and limiter_ttl > 0 else None,
         (wait, paused),
     )
 
@@ -213,10 +218,13 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
         0 if failed == 0 else None,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
-        has_marker or (paused or 0) > 0 or wait_last == _ZERO,
+        has_marker
+        or (paused or 0) > 0
+        or wait_last == _ZERO
+        or ((wait or 0) > 1 and bool(delayed or prioritized) and _has_markers(version)),
         tuple(dict.fromkeys(odd.texts)),
         _version(version),
-        Window(max_jobs, ttl) if isinstance(max_jobs, bytes) and max_jobs and ttl and ttl > 0 else None,
+        LimitWindow(max_jobs, ttl) if isinstance(max_jobs, bytes) and max_jobs and ttl and ttl > 0 else None,
         (wait, paused),
     )
 
@@ -276,7 +284,7 @@ def pack_tails(plan: Plan) -> Request:
     return Request(plan.tails, TAIL_REPLIES)
 
 
-_TAIL_TYPES: Final = (bytes | None, bytes | None, bytes | None, int)
+_TAIL_TYPES: Final = (*[bytes | None] * 5, int)
 
 
 def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
@@ -288,7 +296,7 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
             odd = Oddities()
             odd.text("oldest job", reply)
             return counts._replace(oldest=(), open_tails=False, odd=(*counts.odd, *odd.texts))
-    wait_second, paused_last, paused_second, zero_exists = cast("Any", replies)
+    wait_second, paused_last, paused_second, wait_first, paused_first, zero_exists = cast("Any", replies)
     waiting, oldest = counts.jobs.waiting, counts.oldest
     if oldest == (_ZERO,) and not zero_exists:
         waiting, oldest = None if waiting is None else waiting - 1, ()
@@ -298,8 +306,18 @@ def with_tails(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
         waiting, paused_last = None if waiting is None else waiting - 1, paused_second
     if paused_last is not None:
         oldest = (*oldest, paused_last)
+    # LIFO and priority jobs go behind a marker, and it stays where the newest job is.
+    for first, second in ((wait_first, wait_second), (paused_first, paused_second)):
+        is_marker = first is not None and may_be_marker(first) and not (first == _ZERO and zero_exists)
+        if is_marker and second is not None and waiting is not None:
+            waiting -= 1
     jobs = counts.jobs._replace(waiting=None if waiting is None else max(0, waiting))
     return counts._replace(jobs=jobs, oldest=oldest, open_tails=False)
+
+
+def _has_markers(version: Reply) -> bool:
+    """Whether the library may put markers among the jobs that wait: BullMQ 2 to 4 do; 2 writes no version."""
+    return version is None or _version(version).startswith(("3.", "4."))
 
 
 def _version(raw: Reply) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple, cast
 
-from exporter.bullmq.counts import MOVED, Counts, Oddities, Plan, Unreadable, Window, bulks
+from exporter.bullmq.counts import MOVED, Counts, LimitWindow, Oddities, Plan, Unreadable, bulks
 from exporter.bullmq.keys import DELAYED_FACTOR
 from exporter.redis.protocol import Reply, ReplyError, Request
 
@@ -36,12 +36,14 @@ class Moment:
 
 
 class Since(NamedTuple):
-    """Unix ms by the node's clock since when the oldest job waits and the longest active one runs, and when
-    the first delayed one is due; None without such a job, or where it is not known."""
+    """Unix ms by the node's clock since when the oldest job waits, the longest active one runs and the first
+    parent waits for its children, and when the first delayed one is due; None without such a job, or where it
+    is not known."""
 
     oldest: float | None = None
     longest: float | None = None
     first_due: float | None = None
+    first_parent: float | None = None
 
 
 NEVER: Final = Since()
@@ -49,7 +51,7 @@ NEVER: Final = Since()
 
 def pack_details(plan: Plan, counts: Counts, at: Moment) -> Request | None:
     """The commands for a rate limit that runs, the jobs that failed in the last hour, those that wait and run
-    longest, and the first delayed one; None for none."""
+    longest, the first delayed one and the first parent; None for none."""
     parts: list[bytes] = []
     if counts.window is not None:
         parts.append(plan.limiter)
@@ -63,6 +65,8 @@ def pack_details(plan: Plan, counts: Counts, at: Moment) -> Request | None:
         parts.append(_GET_LONGEST % (len(key), key))
     if counts.jobs.delayed:
         parts.append(plan.first_due)
+    if counts.jobs.waiting_children:
+        parts.append(plan.first_parent)
     return Request(b"".join(parts), len(parts)) if parts else None
 
 
@@ -87,10 +91,12 @@ def with_details(counts: Counts, replies: Sequence[Reply]) -> tuple[Counts, Sinc
         if since is not None and isfinite(since):
             since_oldest = since if since_oldest is None else min(since, since_oldest)
     longest = None if counts.longest is None else _started(replies[at + len(oldest)])
-    return counts, Since(since_oldest, longest, _first_due(replies[-1]) if jobs.delayed else None)
+    parent = _first_score(replies[-1]) if jobs.waiting_children else None
+    due = _first_score(replies[-2 if jobs.waiting_children else -1], DELAYED_FACTOR) if jobs.delayed else None
+    return counts, Since(since_oldest, longest, due, parent)
 
 
-def _with_limit(counts: Counts, window: Window, reply: Reply) -> Counts:
+def _with_limit(counts: Counts, window: LimitWindow, reply: Reply) -> Counts:
     odd = Oddities()
     ttl = odd.rate_limit(window.most, odd.text("limiter", reply), window.ttl_ms)
     return _with_odd(counts._replace(rate_limit_ttl=ttl, window=None), odd)
@@ -141,12 +147,13 @@ def with_due(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
 
 
 class Ages(NamedTuple):
-    """Seconds that the oldest waiting job waits, the longest active one runs, and the first delayed one is
-    due; None without such a job."""
+    """Seconds that the oldest waiting job waits, the longest active one runs, the first delayed one is due,
+    and the first parent waits for its children; None without such a job."""
 
     oldest: float | None = None
     longest: float | None = None
     late: float | None = None
+    children: float | None = None
 
 
 NO_AGES: Final = Ages()
@@ -155,7 +162,8 @@ NO_AGES: Final = Ages()
 def ages(counts: Counts, moments: Since, now_ms: int) -> Ages:
     """The ages at `now_ms` by the node's clock."""
     late = _age(moments.first_due, now_ms) if counts.delayed_overdue else None
-    return Ages(_age(moments.oldest, now_ms), _age(moments.longest, now_ms), late)
+    children = _age(moments.first_parent, now_ms)
+    return Ages(_age(moments.oldest, now_ms), _age(moments.longest, now_ms), late, children)
 
 
 def _waiting_since(reply: Reply) -> float | None:
@@ -193,14 +201,14 @@ def _started(reply: Reply) -> float | None:
     return started if isfinite(started) else None
 
 
-def _first_due(reply: Reply) -> float | None:
-    """Unix ms at which the first delayed job is due."""
+def _first_score(reply: Reply, factor: int = 1) -> float | None:
+    """Unix ms of the first member: when a delayed job is due, since when a parent waits."""
     try:
         _, score = cast("Any", reply)
-        due = float(score) / DELAYED_FACTOR
-    except (TypeError, ValueError):  # an error, or all were promoted meanwhile
+        moment = float(score) / factor
+    except (TypeError, ValueError):  # an error, or all were moved meanwhile
         return None
-    return due if isfinite(due) else None
+    return moment if isfinite(moment) else None
 
 
 def _age(since_ms: float | None, now_ms: int) -> float | None:

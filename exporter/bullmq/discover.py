@@ -268,7 +268,10 @@ class Discovery:
             self._set_problem(command, self._verifier.problems.get(command))
         at = monotonic()
         for candidate in candidates:
-            self._registry.settle(candidate, answers.get(candidate.queue, _NO_TAG), at)
+            answer = answers.get(candidate.queue, _NO_TAG)
+            # Without a key it is only what a connection's name might mean, such as the base64 of a queue's.
+            if answer is not _NO_TAG or candidate.has_key or candidate.worker:
+                self._registry.settle(candidate, answer, at)
         return [queue for queue, library in self._registry.queues.items() if before.get(queue) != library]
 
     def _end_search(self, scan: Scan) -> None:

@@ -43,14 +43,6 @@ class _Clocks:
     late: tuple[float, Events | None] | None = None
     overdue: float | None = None
 
-    @property
-    def running(self) -> bool:
-        clocks = (self.standing, self.no_worker, self.paused, self.late)
-        return clocks != _STOPPED
-
-
-_STOPPED: Final = (None, None, None, None)
-
 
 class WorkHistory:
     """The clocks of those queues where one runs; a queue whose workers take its jobs costs a comparison."""
@@ -77,11 +69,11 @@ class WorkHistory:
             if quiet and not lost and (workers or (workers is None and queue_id not in before)):
                 continue  # most queues, most of the time
             current, stream = before.get(queue_id), events.get(queue_id)
-            current = current or _Clocks(None if self._knows(queue_id) else at)
-            _observe(current, at, queue, stream, lost=lost, grouped=queue_id in grouped)
-            if current.running:
-                clocks[queue_id] = current
-                work[queue_id] = _work(current, at)
+            if current is None:
+                current = _Clocks(None if self._knows(queue_id) else at)
+            known = _observe(current, at, queue, stream, lost, grouped=queue_id in grouped)
+            if known is not None:
+                clocks[queue_id], work[queue_id] = current, known
         for queue_id in state.unread:
             if queue_id in before:
                 clocks[queue_id] = before[queue_id]
@@ -133,41 +125,51 @@ def held_back(queue: QueueState, *, lost: int = 0) -> bool:
 
 
 def _observe(
-    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, lost: int, grouped: bool
-) -> None:
-    """`lost`: active jobs that have no lock."""
-    workers = queue.workers
+    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, lost: int, *, grouped: bool
+) -> Work | None:
+    """What is known now; None where no clock runs. `lost`: active jobs that have no lock. Of thousands of
+    queues that stand still, each comes here at each scrape."""
+    workers, jobs = queue.workers, queue.jobs
     if workers == 0:
-        clocks.no_worker = at if clocks.no_worker is None else clocks.no_worker
         clocks.no_worker_until = at
+        if clocks.no_worker is None:
+            clocks.no_worker = at
     elif workers or at - clocks.no_worker_until > _UNKNOWN_SECONDS:
         clocks.no_worker = None
-    stop = stopped(queue)
-    if stop:
-        clocks.paused = at if clocks.paused is None else clocks.paused
-    elif stop is False:
-        clocks.paused = None
-    held = grouped or held_back(queue, lost=lost)
-    if queue.longest_overdue is not None or clocks.late is not None:
-        _observe_late(clocks, at, queue, events, held=held)
+    if queue.concurrency_limit is None and queue.paused is False:  # as of most queues
+        clocks.paused, held = None, queue.rate_limit_ttl
+    else:
+        stop, held = stopped(queue), held_back(queue, lost=lost)
+        if not stop:
+            clocks.paused = clocks.paused if stop is None else None
+        elif clocks.paused is None:
+            clocks.paused = at
+    held = grouped or held
+    if held or workers == 0 or queue.longest_overdue is None:
+        clocks.late = clocks.overdue = None
+    else:
+        _observe_late(clocks, at, queue, queue.longest_overdue, events)
     # Where there is no worker, what is active has no lock: nobody works on it (search.workers).
-    active = queue.jobs.active
-    idle = workers == 0 or (active is not None and lost >= min(active, ENOUGH_LOST))
-    if held or not idle or not runnable_jobs(queue):
+    idle = workers == 0 or (jobs.active is not None and lost >= min(jobs.active, ENOUGH_LOST))
+    if held or not idle or not (jobs.waiting or jobs.prioritized or queue.delayed_overdue):
         clocks.standing = clocks.queue = clocks.events = None
-        return
+        return _work(clocks, at)
     if clocks.standing is None or _started(clocks, at, queue, events):
         clocks.standing = clocks.known_until = at
     # The lag goes up and down: what was known once is known.
-    clocks.known_until = max(clocks.known_until, at if events is None else at - events.lag)
-    clocks.looked_at, clocks.queue, clocks.events = at, queue, events or clocks.events
+    until = at if events is None else at - events.lag
+    clocks.known_until = max(clocks.known_until, until)
+    clocks.looked_at, clocks.queue = at, queue
+    if events is not None:
+        clocks.events = events
+    return _work(clocks, at)
 
 
 def _started(clocks: _Clocks, at: float, queue: QueueState, events: Events | None) -> bool:
     """Whether a job was started since the last look, or may have been."""
     known, before = clocks.events, clocks.queue
     if events is not None and known is not None:
-        return events.counters.started != known.counters.started or _may_lack_starts(events, known)
+        return _may_be_started(events, known)
     if before is None:
         return True
     ended = (queue.jobs.completed, queue.jobs.failed) != (before.jobs.completed, before.jobs.failed)
@@ -179,8 +181,10 @@ def _started(clocks: _Clocks, at: float, queue: QueueState, events: Events | Non
     return came > came_before + _SAME_SECONDS
 
 
-def _may_lack_starts(now: Events, before: Events) -> bool:
-    """Whether events are missing that may have been starts."""
+def _may_be_started(now: Events, before: Events) -> bool:
+    """Whether a job was started, or events are missing that may have been starts."""
+    if now.counters is not before.counters and now.counters.started != before.counters.started:
+        return True
     return (
         now.lost != before.lost
         or now.gaps != before.gaps
@@ -190,12 +194,10 @@ def _may_lack_starts(now: Events, before: Events) -> bool:
 
 
 def _observe_late(
-    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, *, held: bool
+    clocks: _Clocks, at: float, queue: QueueState, longest: float, events: Events | None
 ) -> None:
-    if queue.longest_overdue is None or held or queue.workers == 0:
-        clocks.late = clocks.overdue = None
-        return
-    since = at - queue.longest_overdue
+    """`longest`: for how many seconds the first delayed job is due."""
+    since = at - longest
     if clocks.late is None or since > clocks.late[0] + _SAME_SECONDS:
         clocks.late = since, events
     # Workers that are all busy take a delayed job later, like any other that waits.
@@ -203,11 +205,13 @@ def _observe_late(
     passed_over = (
         events is not None and first is not None and events.counters.started > first.counters.started
     )
-    clocks.overdue = queue.longest_overdue if passed_over or queue.jobs.active == 0 else None
+    clocks.overdue = longest if passed_over or queue.jobs.active == 0 else None
 
 
-def _work(clocks: _Clocks, at: float) -> Work:
+def _work(clocks: _Clocks, at: float) -> Work | None:
     standing, no_worker, paused, first = clocks.standing, clocks.no_worker, clocks.paused, clocks.first
+    if standing is None and no_worker is None and paused is None and clocks.late is None:
+        return None
     return Work(  # by position: as in exporter.bullmq.counts
         None if standing is None else clocks.known_until - standing,
         None if no_worker is None else clocks.no_worker_until - no_worker,

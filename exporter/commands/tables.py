@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exporter.derived import waiting_jobs
-from exporter.snapshot.queues import Rates
+from exporter.snapshot.queues import RATES
 from exporter.summaries import (
     COLUMN_CONDITIONS,
     ENDPOINT_STATES,
@@ -26,6 +26,8 @@ from exporter.summaries import (
     host_rows,
     issue_count,
     node_state,
+    not_known_line,
+    pause_mark,
     queue_conditions,
     queues_line,
     redis_line,
@@ -118,7 +120,7 @@ def status_table(view: View) -> RenderableType:
         exporter += f", {translator.translate('exporter.up', uptime=duration(uptime))}"
     late_line = translator.translate("table.late", threads=", ".join(late))
     return Group(
-        _score(view, translator),
+        *_score(view, translator),
         *(_issue_line(issue, translator) for issue in view["health"]["issues"]),
         Text(),
         make_table(_SOURCE_COLUMNS, rows, translator),
@@ -170,7 +172,8 @@ def _probes(probes: list[View] | None, translator: Translator) -> list[Renderabl
 def health_table(view: View) -> RenderableType:
     """The score, and every issue with its recommendation."""
     translator = environment_translator()
-    return Group(_score(view, translator), *(_issue(issue, translator) for issue in view["health"]["issues"]))
+    issues = (_issue(issue, translator) for issue in view["health"]["issues"])
+    return Group(*_score(view, translator), *issues)
 
 
 def redis_table(view: View) -> RenderableType:
@@ -292,8 +295,8 @@ def _queue_cells(
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
     if queue["library"] == "bull":
         label.append(" (Bull)", "dim")
-    if queue["paused"]:
-        label.append(f" ({translator.translate('queue.paused')})", styles["paused"] or "dim")
+    if mark := pause_mark(queue):
+        label.append(f" ({translator.translate(mark)})", styles["paused"] or "dim")
     if queue["odd"]:
         label.append(f" ({translator.translate('queue.partly_read')})", "yellow")
     return {
@@ -302,7 +305,7 @@ def _queue_cells(
         "active": _number(queue["active"]),
         "delayed": _number(queue["delayed"], styles["delayed"]),
         "prioritized": _number(queue["prioritized"]),
-        "children": _number(queue["waiting_children"]),
+        "children": _number(queue["waiting_children"], styles["waiting_children"]),
         "completed": _number(queue["completed"]),
         "failed": _number(queue["failed"], styles["failed"]),
         "workers": _number(queue["workers"], styles["workers"]),
@@ -316,7 +319,7 @@ def _queue_cells(
 
 def _rate_cells(rates: View | None, errors: str) -> dict[str, RenderableType]:
     """The rates of the last minutes; empty if the events are not followed, or not for long enough."""
-    known = rates or dict.fromkeys(Rates._fields)
+    known = rates or dict.fromkeys(RATES)
     return {
         "done": count(known["completed_per_minute"]),
         "errors": Text(percent(known["error_rate"]), errors),
@@ -329,11 +332,14 @@ def _rate_cells(rates: View | None, errors: str) -> dict[str, RenderableType]:
     }
 
 
-def _score(view: View, translator: Translator) -> Text:
+def _score(view: View, translator: Translator) -> list[Text]:
+    """With what is not known yet: without it, no issue would look like health."""
     health = view["health"]
     status = health["status"]
     text = Text(f"{health['score']:g} {translator.translate(STATUSES[status])}", f"bold {_COLOURS[status]}")
-    return text.append(f"  {issue_count(health, translator)}", "not bold default")
+    text.append(f"  {issue_count(health, translator)}", "not bold default")
+    line = not_known_line(health, translator)
+    return [text, Text(line, "dim")] if line else [text]
 
 
 def _issue(issue: View, translator: Translator) -> RenderableType:
@@ -410,5 +416,5 @@ def _doubt(queue: View, translator: Translator, *, prefixed: bool) -> Text:
 def _number(number: float | None, style: str = "") -> Text:
     """A number; ? for one that could not be read."""
     if number is None:
-        return Text("?", "dim")
+        return Text("?", style or "dim")
     return Text(count(number), style or ("dim" if not number else ""))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, overload
 
 from exporter.address import is_socket
 from exporter.bullmq.keys import DEFAULT_PREFIX
+from exporter.bullmq.placement import SlotMap
 from exporter.config.settings import HealthSettings
 from exporter.snapshot.queues import BullMQState, QueueId
 from exporter.snapshot.redis import Access
@@ -17,7 +18,8 @@ from service.i18n import Message, Parameter
 from service.outcome import value_or_none
 from service.units import readable
 
-_REDIS_CLI: Final = "redis-cli "
+REDIS_CLI: Final = "redis-cli "
+"""How a command begins that is sent to a server."""
 NAMED: Final = 3
 """How many of several causes a text names."""
 
@@ -43,7 +45,7 @@ class Finding:
     measured: Message
     threshold: Message
     recommendation: Message
-    affected: tuple[Affected, ...] = ()
+    affected: Sequence[Affected] = ()
 
 
 Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
@@ -75,17 +77,29 @@ def _as_reached(value: Parameter, access: Access) -> Parameter:
         return tuple(as_reached(item, access) if isinstance(item, Message) else item for item in value)
     if value == USER:
         return access.user
-    if isinstance(value, str) and value.startswith(_REDIS_CLI):
-        options = "".join(f"{option} " for option in access.options if f" {option} " not in value)
-        command = f"{_REDIS_CLI}{options}{value.removeprefix(_REDIS_CLI)}"
-        return command.replace(f" {USER} ", f" {quote(access.user)} ")
-    return value
+    return reached_command(value, access) if isinstance(value, str) else value
+
+
+def reached_command(command: str, access: Access) -> str:
+    """A command of redis-cli with the options that its server wants, and the user's name."""
+    if not command.startswith(REDIS_CLI):
+        return command
+    options = "".join(f"{option} " for option in access.options if f" {option} " not in command)
+    command = f"{REDIS_CLI}{options}{command.removeprefix(REDIS_CLI)}"
+    return command.replace(f" {USER} ", f" {quote(access.user)} ")
 
 
 def any_node(snapshot: Snapshot) -> str:
     """The address of a node that answers, or a placeholder."""
     state = value_or_none(snapshot.redis)
     return min(state.readings(), default="HOST:PORT") if state else "HOST:PORT"
+
+
+def node_of(queue: QueueId, snapshot: Snapshot) -> str:
+    """The address of the node that has the queue's keys, or of any if that one does not answer."""
+    state = value_or_none(snapshot.redis)
+    owner = SlotMap(state.topology).owner(queue) if state else None
+    return owner if state and owner in state.readings() else any_node(snapshot)
 
 
 def any_redis_cli(snapshot: Snapshot) -> str:
@@ -104,9 +118,35 @@ def texts_of_worst(worst: Sequence[QueueId], text: Callable[[QueueId], Message])
     return first_few([*map(text, worst[:NAMED]), *[""] * (len(worst) - NAMED)])
 
 
-def affected_queues(worst: Sequence[QueueId], measured: Mapping[QueueId, float]) -> tuple[Affected, ...]:
-    """The queues in this order."""
-    return tuple([Affected(queue_subject(queue), measured[queue], queue) for queue in worst])
+class AffectedQueues(Sequence[Affected]):
+    """Queues, the worst first, and what was measured: each `Affected` is made when it is asked for, as of
+    thousands of queues a scrape shows ten."""
+
+    def __init__(self, worst: Sequence[QueueId], measured: Mapping[QueueId, float]) -> None:
+        self._worst, self._measured = worst, measured
+
+    @overload
+    def __getitem__(self, index: int) -> Affected: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Affected, ...]: ...
+    def __getitem__(self, index: int | slice) -> Affected | tuple[Affected, ...]:
+        if isinstance(index, slice):
+            return tuple(map(self._affected, self._worst[index]))
+        return self._affected(self._worst[index])
+
+    def __len__(self) -> int:
+        return len(self._worst)
+
+    def __iter__(self) -> Iterator[Affected]:
+        return map(self._affected, self._worst)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _affected(self, queue: QueueId) -> Affected:
+        return Affected(queue_subject(queue), self._measured[queue], queue)
 
 
 def and_more_nodes(measured: Message, more: int) -> Message:
@@ -123,8 +163,8 @@ def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
 
 def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
     """The queue with the highest value first, equal ones by name."""
-    ordered = sorted([(-value, queue) for queue, value in measured.items()])
-    return [queue for _, queue in ordered]
+    by_name = sorted(measured)  # which they are already, mostly
+    return sorted(by_name, key=measured.__getitem__, reverse=True)  # equal ones stay in their order
 
 
 def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.bullmq.streams.rates import WINDOW, histogram_quantile
+from exporter.bullmq.streams.rates import WINDOW
 from exporter.bullmq.work import runnable_jobs, stopped
+from exporter.conditions.measured import NOTHING_KNOWN
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
-from exporter.snapshot.histogram import Histogram
-from exporter.snapshot.queues import BullMQState, JobCounters, QueueId, QueueState
+from exporter.snapshot.histogram import histogram_quantile, total_of
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState
 
 _LEAST_JOBS: Final = 20  # ended ones, from which on their times say what is usual
 _SHARE: Final = 0.99
@@ -26,9 +27,14 @@ def hanging_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId
         if active is None or active < least or not runnable_jobs(queue):
             continue
         own = limits.of(queue.id.name)
-        if own is not None and _hangs(state, queue, active, own):
+        if own is not None and _jobs_hang(state, queue, active, own):
             found[queue.id] = active
     return found
+
+
+def stands_for_hanging(queue: QueueState, state: BullMQState) -> bool:
+    """Whether a queue that stands still does so behind jobs that do not end."""
+    return state.work is not None and state.work.get(queue.id, NOTHING_KNOWN).standing is None
 
 
 def hanging_seconds(limits: WorkThresholds) -> float:
@@ -36,7 +42,7 @@ def hanging_seconds(limits: WorkThresholds) -> float:
     return _STARTS * limits.no_start_seconds
 
 
-def _hangs(state: BullMQState, queue: QueueState, active: float, limits: WorkThresholds) -> bool:
+def _jobs_hang(state: BullMQState, queue: QueueState, active: float, limits: WorkThresholds) -> bool:
     if stopped(queue) is not False or queue.rate_limit_ttl or queue.id in state.unlocked:
         return False
     if min(active, queue.oldest_waiting or 0.0) < hanging_seconds(limits):
@@ -57,13 +63,7 @@ def usual_seconds(state: BullMQState, queue: QueueId) -> float | None:
     events = (state.events or {}).get(queue)
     if events is None:
         return None
-    times = _all_times(events.counters)
+    times = total_of(events.counters.processing.values())
     if sum(times.counts) < _LEAST_JOBS or times.counts[-1] > (1 - _SHARE) * sum(times.counts):
         return None
     return histogram_quantile(times, _SHARE)
-
-
-def _all_times(counters: JobCounters) -> Histogram:
-    outcomes = list(counters.processing.values())
-    counts = tuple(map(sum, zip(*(each.counts for each in outcomes), strict=True)))
-    return Histogram(outcomes[0].bounds, counts, sum(each.total for each in outcomes))

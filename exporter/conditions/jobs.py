@@ -8,8 +8,8 @@ from shlex import quote
 from exporter.bullmq.keys import base
 from exporter.conditions.failures import advice_where_removed
 from exporter.conditions.finding import (
+    AffectedQueues,
     Finding,
-    affected_queues,
     any_redis_cli,
     by_value,
     queue_label,
@@ -17,7 +17,8 @@ from exporter.conditions.finding import (
 )
 from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.work import advice_for_hung, standing_queues
+from exporter.conditions.standing import standing_queues
+from exporter.conditions.work import advice_for_hung
 from exporter.config.settings import HealthSettings
 from exporter.snapshot.queues import QueueId, Rates, Unlocked, Work
 from exporter.snapshot.whole import Snapshot
@@ -64,7 +65,7 @@ def active_without_lock(snapshot: Snapshot, settings: HealthSettings) -> Finding
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(own.no_lock_seconds)),
         advice,
-        affected_queues(worst, gone),
+        AffectedQueues(worst, gone),
     )
 
 
@@ -123,7 +124,7 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             queue=queue_label(first, state),
             command=f"{any_redis_cli(snapshot)} -c lindex {quote(readable(base(first)) + 'active')} -1",
         ),
-        affected_queues(worst, seconds),
+        AffectedQueues(worst, seconds),
     )
 
 
@@ -156,7 +157,7 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
         Message("issue.text", text=measured),
         Message("issue.jobs_stalled.threshold", limit=own.stalled_jobs),
         Message("issue.jobs_stalled.recommendation", queue=queue_label(worst[0], state)),
-        affected_queues(worst, stalled),
+        AffectedQueues(worst, stalled),
     )
 
 
@@ -218,7 +219,7 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
             job_command=f"{cli} -c {newest}",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        affected_queues(worst, shares),
+        AffectedQueues(worst, shares),
     )
 
 

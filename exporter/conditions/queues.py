@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from shlex import quote
 
 from exporter.bullmq.keys import base
@@ -11,15 +11,15 @@ from exporter.conditions.advice import Context, first_advice
 from exporter.conditions.failures import advice_where_removed
 from exporter.conditions.finding import (
     Affected,
+    AffectedQueues,
     Finding,
-    affected_queues,
     any_node,
     any_redis_cli,
     by_value,
     first_few,
     queue_label,
 )
-from exporter.conditions.redis import cluster_node_unhealthy, redis_unreachable
+from exporter.conditions.redis.nodes import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
 from exporter.derived import failed_last_hour
 from exporter.snapshot.queues import BullMQState, QueueId
@@ -34,7 +34,7 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
     if outcome is None:
         return None
     contexts: list[Context] = []
-    affected: tuple[Affected, ...] = ()
+    affected: Sequence[Affected] = ()
     if isinstance(outcome, Failed):
         failures = [outcome.message]
         contexts = [Context(outcome.kind, outcome.message, any_node(snapshot))]
@@ -47,7 +47,7 @@ def queue_system_down(snapshot: Snapshot, settings: HealthSettings) -> Finding |
         measured = Message("issue.queue_system_down.measured_search", problems=first_few(failures))
     else:
         unread = outcome.value.unread
-        affected = affected_queues([*unread], dict.fromkeys(unread, 1.0))
+        affected = AffectedQueues([*unread], dict.fromkeys(unread, 1.0))
         failures = [
             f"{queue_label(queue, outcome.value)}: {failed.message}" for queue, failed in unread.items()
         ]
@@ -127,7 +127,7 @@ def candidates_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=first_few(failures)),
         Message("issue.candidates_refused.threshold"),
         Message("issue.candidates_refused.recommendation", command=f"{any_redis_cli(snapshot)} acl log"),
-        affected_queues(sorted(refused), dict.fromkeys(refused, 1.0)),
+        AffectedQueues(sorted(refused), dict.fromkeys(refused, 1.0)),
     )
 
 
@@ -231,9 +231,9 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.text", text=first_few(failures)),
         Message("issue.events_unreadable.threshold"),
         recommendation,
-        affected_queues([*state.unfollowed], dict.fromkeys(state.unfollowed, 1.0)),
+        AffectedQueues([*state.unfollowed], dict.fromkeys(state.unfollowed, 1.0)),
     )
 
 
-def _most_first(measured: Mapping[QueueId, float]) -> tuple[Affected, ...]:
-    return affected_queues(by_value(measured), measured)
+def _most_first(measured: Mapping[QueueId, float]) -> AffectedQueues:
+    return AffectedQueues(by_value(measured), measured)

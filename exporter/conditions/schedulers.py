@@ -23,7 +23,7 @@ from exporter.conditions.finding import (
     queue_subject,
 )
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.work import standing_queues
+from exporter.conditions.standing import standing_queues
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.derived import silent_at
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState
@@ -54,7 +54,7 @@ def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | No
     late = sorted(_late(state, settings), key=lambda each: -each.seconds) if state else []
     still = standing_queues(state, settings) if state and late else {}
     late = [each for each in late if each.moved or each.queue.id not in still]
-    if not late:
+    if state is None or not late:
         return None
     worst = late[0]
     return Finding(
@@ -71,7 +71,7 @@ def scheduler_late(snapshot: Snapshot, settings: HealthSettings) -> Finding | No
             ),
         ),
         Message("issue.scheduler_late.threshold", limit=duration(worst.limit)),
-        _advice_for_late(worst, any_redis_cli(snapshot)),
+        _advice_for_late(worst, state, any_redis_cli(snapshot)),
         tuple([_affected(each.queue.id, each.scheduler, each.seconds) for each in late]),
     )
 
@@ -124,7 +124,7 @@ def _interval(scheduler: Scheduler) -> float:
     return float("inf") if scheduler.last_run is None else scheduler.next_run - scheduler.last_run
 
 
-def _advice_for_late(late: _Late, redis_cli: str) -> Message:
+def _advice_for_late(late: _Late, state: BullMQState, redis_cli: str) -> Message:
     queue = late.queue
     if late.moved:
         scheduler = late.scheduler
@@ -136,8 +136,11 @@ def _advice_for_late(late: _Late, redis_cli: str) -> Message:
         )
     if queue.workers == 0:
         return Message("issue.scheduler_late.recommendation_workers", queue=late.label)
-    if queue.jobs.waiting or queue.jobs.prioritized:
-        waiting = (queue.jobs.waiting or 0) + (queue.jobs.prioritized or 0)
+    waiting = (queue.jobs.waiting or 0) + (queue.jobs.prioritized or 0)
+    # So many may be the schedulers' own: Bull has them among the waiting ones once they are due.
+    if waiting <= (queue.schedulers or 0) and (longest := _busy_for(queue, state)) is not None:
+        return _advice_for_busy(late, longest)
+    if waiting:
         return Message("issue.scheduler_late.recommendation_behind", queue=late.label, count=waiting)
     key = quote(readable(base(queue.id)) + "delayed")
     return Message(
@@ -145,6 +148,29 @@ def _advice_for_late(late: _Late, redis_cli: str) -> Message:
         queue=late.label,
         command=f"{redis_cli} -c zrange {key} 0 0 withscores",
     )
+
+
+def _busy_for(queue: QueueState, state: BullMQState) -> float | None:
+    """For how many s the longest job is active where all slots may be taken: workers have the active jobs,
+    and started no later job before the one that is due. None: it is not so, or not known."""
+    work = (state.work or {}).get(queue.id)
+    passed_over = work is not None and work.overdue is not None
+    busy = queue.jobs.active and queue.id not in state.unlocked and not passed_over
+    return queue.longest_active if busy else None
+
+
+def _advice_for_busy(late: _Late, longest: float) -> Message:
+    interval, label, time = _interval(late.scheduler), late.label, duration(longest)
+    if longest > interval:
+        return Message(
+            "issue.scheduler_late.recommendation_longer",
+            queue=label,
+            scheduler=late.shown,
+            time=time,
+            interval=duration(interval),
+        )
+    active = late.queue.jobs.active or 0
+    return Message("issue.scheduler_late.recommendation_busy", queue=label, count=active, time=time)
 
 
 def scheduler_without_next(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:

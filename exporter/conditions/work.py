@@ -5,36 +5,33 @@ A condition is there only by what is known: unknown workers, counts or events ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from shlex import quote
-from typing import Final, TypeAlias
 
 from exporter.bullmq.keys import base, connection_name
-from exporter.bullmq.work import held_back, runnable_jobs, stopped, waits_for
+from exporter.bullmq.work import runnable_jobs, stopped
 from exporter.conditions.finding import (
+    AffectedQueues,
     Finding,
-    affected_queues,
     any_redis_cli,
     by_value,
     each_once,
     first_few,
+    node_of,
     queue_label,
+    redis_cli,
     texts_of_worst,
 )
-from exporter.conditions.hanging import hanging_queues, hanging_seconds
+from exporter.conditions.hanging import hanging_seconds, stands_for_hanging
+from exporter.conditions.measured import measured_queues, measured_work
 from exporter.conditions.queue_limits import queue_limits
+from exporter.conditions.standing import standing_queues
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none
 from service.units import duration, readable
-
-_NOTHING_KNOWN: Final = Work()
-_ONE_LOOK: Final = Work(standing_before=True, without_workers_before=True)
-Measure: TypeAlias = Callable[[QueueState, Work, WorkThresholds], float | None]
-"""For how many seconds a condition is there at a queue; None where it is not."""
-
 
 # --- jobs that nobody takes ------------------------------------------------------------------------------
 
@@ -64,13 +61,13 @@ def queue_standing_still(snapshot: Snapshot, settings: HealthSettings) -> Findin
             hanging=duration(hanging_seconds(limits)),
         ),
         _make_it_work(state.by_id[worst[0]], state, snapshot),
-        affected_queues(worst, standing),
+        AffectedQueues(worst, standing),
     )
 
 
 def _how_it_stands(queue: QueueState, state: BullMQState, seconds: float) -> Message:
     label, jobs, time = queue_label(queue.id, state), runnable_jobs(queue), duration(seconds)
-    if _hangs(queue, state):
+    if stands_for_hanging(queue, state):
         return Message("issue.queue_standing_still.hanging", queue=label, count=jobs, time=time)
     if queue.workers == 0:
         return Message("issue.queue_standing_still.no_worker", queue=label, count=jobs, time=time)
@@ -81,54 +78,9 @@ def _how_it_stands(queue: QueueState, state: BullMQState, seconds: float) -> Mes
     return Message("issue.queue_standing_still.no_start", queue=label, count=jobs, time=time)
 
 
-def _hangs(queue: QueueState, state: BullMQState) -> bool:
-    """Whether a queue that stands still does so behind jobs that do not end."""
-    return state.work is not None and state.work.get(queue.id, _NOTHING_KNOWN).standing is None
-
-
-def standing_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
-    """The queues that stand still, and for how many seconds."""
-    if state.work is None:
-        return measured_queues(state, settings, _proved_at_once, state.queues)
-    return hanging_queues(state, settings) | measured_work(state, settings, _stands, of="standing")
-
-
-def _stands(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    standing = work.standing
-    if standing is None:
-        return None
-    if work.standing_before:
-        before = _stood_before(queue, work, limits)
-        if before is not None:
-            return max(standing, before)
-    if standing >= limits.no_start_seconds:
-        return standing
-    # Both must have lasted: where workers come with the first job, it waits until they are there.
-    no_worker = min(standing, work.without_workers or 0.0) if queue.workers == 0 else 0.0
-    return standing if no_worker >= limits.no_worker_seconds else None
-
-
-def _stood_before(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    """A queue that stood at the first look: by what that look proves, or the age of its jobs. Workers that
-    take others first (LIFO, priority) would be seen to start one soon."""
-    waits = waits_for(queue)
-    if waits is None or waits < limits.no_start_seconds:
-        return None
-    if queue.workers == 0 and work.without_workers_before and waits >= limits.no_worker_seconds:
-        return waits
-    return waits if (work.standing or 0.0) >= limits.no_worker_seconds else None
-
-
-def _proved_at_once(queue: QueueState, _: Work, limits: WorkThresholds) -> float | None:
-    """One look: no worker, and the oldest job waits for longer than a start of workers may take."""
-    if queue.workers != 0 or held_back(queue) or not runnable_jobs(queue):
-        return None
-    return _stood_before(queue, _ONE_LOOK, limits)
-
-
 def _make_it_work(queue: QueueState, state: BullMQState, snapshot: Snapshot) -> Message:
     label = queue_label(queue.id, state)
-    if _hangs(queue, state):
+    if stands_for_hanging(queue, state):
         return Message(
             "issue.queue_standing_still.recommendation_hanging",
             queue=label,
@@ -161,8 +113,9 @@ def advice_for_hung(queue: QueueState, label: str, snapshot: Snapshot) -> Messag
 
 
 def connections_command(queue: QueueId, snapshot: Snapshot) -> str:
-    """What lists the connections of a queue's workers."""
-    return f"{any_redis_cli(snapshot)} client list | grep -F {quote(readable(connection_name(queue)))}"
+    """What lists the connections of a queue's workers: they are at the node that has its keys."""
+    command = redis_cli(node_of(queue, snapshot))
+    return f"{command} client list | grep -F {quote(readable(connection_name(queue)))}"
 
 
 def queue_wait_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -225,9 +178,9 @@ def paused_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
     if state is None:
         return None
     if state.work is None:
-        ids = measured_queues(state, settings, _paused, state.queues)
+        ids = measured_queues(state, settings, pause_lasts, state.queues)
     else:
-        ids = measured_work(state, settings, _paused, of="paused")
+        ids = measured_work(state, settings, pause_lasts, of="paused")
     return _of_seconds(
         state,
         settings,
@@ -249,7 +202,8 @@ def _how_paused(queue: QueueState, label: str, time: str) -> Message:
     return Message("issue.paused_long.concurrency", queue=label, time=time)
 
 
-def _paused(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+def pause_lasts(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+    """With jobs that could be taken, by its clock or the age of its oldest job."""
     if not stopped(queue) or not runnable_jobs(queue):
         return None
     seconds = work.paused or 0.0
@@ -263,7 +217,7 @@ def queue_without_workers(snapshot: Snapshot, settings: HealthSettings) -> Findi
     state = value_or_none(snapshot.bullmq)
     if state is None or not state.work:
         return None
-    ids = measured_work(state, settings, _without_workers, of="without_workers")
+    ids = measured_work(state, settings, lacks_workers, of="without_workers", without="standing")
     return _of_seconds(
         state,
         settings,
@@ -274,7 +228,8 @@ def queue_without_workers(snapshot: Snapshot, settings: HealthSettings) -> Findi
     )
 
 
-def _without_workers(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+def lacks_workers(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
+    """With nothing to do for one."""
     seconds = work.without_workers
     if seconds is None or queue.workers != 0 or stopped(queue) is not False or work.standing is not None:
         return None
@@ -315,87 +270,7 @@ def no_queue_found(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     )
 
 
-# --- what is not known yet -------------------------------------------------------------------------------
-
-
-def not_known_yet(snapshot: Snapshot, settings: HealthSettings) -> frozenset[str]:
-    """Conditions that may be there or not: a queue was so at the first look, and nothing tells since when."""
-    state = value_or_none(snapshot.bullmq)
-    if state is None or state.work is None:
-        return frozenset()
-    names = {
-        name for name, (clock, measure) in _OPEN.items() if measured_work(state, settings, measure, of=clock)
-    }
-    limits = queue_limits(settings)
-    for queue in state.unlocked:
-        own = limits.of(queue.name)
-        if own is not None and state.watched_seconds <= own.no_lock_seconds:
-            names.add("active_without_lock")
-    return frozenset(names)
-
-
-def _may_stand(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    if not work.standing_before or _stands(queue, work, limits) is not None:
-        return None
-    waits = waits_for(queue)
-    limit = limits.no_worker_seconds if queue.workers == 0 else limits.no_start_seconds
-    return work.standing if waits is None or waits >= limit else None
-
-
-def _may_lack_workers(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    known = queue.workers != 0 or stopped(queue) is not False or work.standing is not None
-    if known or not work.without_workers_before or _without_workers(queue, work, limits) is not None:
-        return None
-    return work.without_workers
-
-
-def _may_be_paused(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    known = not stopped(queue) or not runnable_jobs(queue)
-    if known or not work.paused_before or _paused(queue, work, limits) is not None:
-        return None
-    return work.paused
-
-
-_OPEN: Final[Mapping[str, tuple[str, Measure]]] = {
-    "queue_standing_still": ("standing_before", _may_stand),
-    "queue_without_workers": ("without_workers_before", _may_lack_workers),
-    "paused_long": ("paused_before", _may_be_paused),
-}
-"""Which conditions, the field of `Work` that says that it was so at the first look, and the measure."""
-
-
 # --- what rules of work share ----------------------------------------------------------------------------
-
-
-def measured_queues(
-    state: BullMQState, settings: HealthSettings, measure: Measure, queues: Iterable[QueueState]
-) -> dict[QueueId, float]:
-    """Those of the queues at which a condition is there, and what was measured; not those excluded."""
-    limits, works = queue_limits(settings), state.work or {}
-    measured = {}
-    for queue in queues:
-        own = limits.of(queue.id.name)
-        value = None if own is None else measure(queue, works.get(queue.id, _NOTHING_KNOWN), own)
-        if value is not None:
-            measured[queue.id] = value
-    return measured
-
-
-def measured_work(
-    state: BullMQState, settings: HealthSettings, measure: Measure, *, of: str
-) -> dict[QueueId, float]:
-    """As `measured_queues`, of those queues of which something is known that began before this collection:
-    this field of their `Work`, without which the measure is None."""
-    if not state.work:
-        return {}
-    limits, queues, field = queue_limits(settings), state.by_id, Work._fields.index(of)
-    measured, unset = {}, _NOTHING_KNOWN[field]
-    for queue_id, work in [item for item in state.work.items() if item[1][field] is not unset]:
-        queue, own = queues.get(queue_id), limits.of(queue_id.name)
-        value = None if queue is None or own is None else measure(queue, work, own)
-        if value is not None:
-            measured[queue_id] = value
-    return measured
 
 
 def _time_of_queue(_: QueueId, label: str, time: str) -> Message:
@@ -428,5 +303,5 @@ def _of_seconds(
         Message("issue.text", text=measured),
         Message("issue.at_most", limit=duration(limit)),
         advise(worst[0], queue_label(worst[0], state)),
-        affected_queues(worst, seconds),
+        AffectedQueues(worst, seconds),
     )

@@ -215,6 +215,9 @@ class WorkThresholds(Model):
     paused_seconds: float = Field(
         86_400.0, gt=0, description="seconds for which a queue with jobs may be paused"
     )
+    waiting_children_seconds: float = Field(
+        86_400.0, gt=0, description="seconds for which a job may wait for its children"
+    )
     without_workers_seconds: float = Field(
         600.0, gt=0, description="seconds for which a queue without jobs may have no worker"
     )

@@ -26,6 +26,8 @@ class Fix:
 
     place: Place
     lines: tuple[str, ...]
+    password: bool = False
+    """Whether redis-cli needs one, which a line that is pasted with others cannot ask for."""
 
 
 @dataclass(frozen=True, slots=True)

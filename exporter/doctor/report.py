@@ -78,7 +78,8 @@ def _item(diagnosis: Diagnosis, translator: Translator, width: int) -> Iterator[
 
 def _fix(diagnosis: Diagnosis, translator: Translator) -> Iterator[str]:
     for fix in diagnosis.fixes:
-        yield f"{_INDENT}{translator.render(_place(fix.place))}"
+        place = Message("doctor.fix.shell_password") if fix.password else _place(fix.place)
+        yield f"{_INDENT}{translator.render(place)}"
         yield from (f"{_INDENT * 2}{printable(line)}" for line in fix.lines)
 
 

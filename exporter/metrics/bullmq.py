@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import md5
 from operator import attrgetter
 from typing import Final
@@ -15,8 +15,8 @@ from exporter.derived import (
     worker_concurrency,
     worker_utilization,
 )
-from exporter.metrics.family import Family, Sample
-from exporter.snapshot.queues import BullMQState, OwnCounts, QueueState
+from exporter.metrics.family import Family, Sample, Table, TableColumn
+from exporter.snapshot.queues import BullMQState, JobCounts, OwnCounts, QueueId, QueueState
 from exporter.snapshot.schedulers import Scheduler
 from service.outcome import value_or_none
 
@@ -40,38 +40,48 @@ def _queues(assessment: Assessment) -> Iterator[Sample]:
         yield (), float(len(state.queues) + len(state.unread))
 
 
-def _info(assessment: Assessment) -> Iterable[Sample]:
+def _by_id(assessment: Assessment) -> Mapping[QueueId, QueueState]:
     state = _state(assessment)
-    return [((*queue.id, queue.library, queue.version), 1.0) for queue in (state.queues if state else ())]
+    return state.by_id if state else {}
 
 
-def _job_count(assessment: Assessment) -> Iterable[Sample]:
+def _own_counts(assessment: Assessment) -> Mapping[QueueId, OwnCounts]:
     state = _state(assessment)
-    samples: list[tuple[tuple[str, ...], int | None]] = []
-    for queue in state.queues if state else ():
-        prefix, name = queue.id
-        jobs = queue.jobs
-        samples += (
-            ((prefix, name, "waiting"), jobs.waiting),
-            ((prefix, name, "active"), jobs.active),
-            ((prefix, name, "delayed"), jobs.delayed),
-            ((prefix, name, "prioritized"), jobs.prioritized),
-            ((prefix, name, "waiting-children"), jobs.waiting_children),
-            ((prefix, name, "completed"), jobs.completed),
-            ((prefix, name, "failed"), jobs.failed),
-        )
-    return [(labels, jobs) for labels, jobs in samples if jobs is not None]
+    return state.own if state else {}
 
 
-def _each(value: Callable[[QueueState], float | None]) -> Callable[[Assessment], Iterable[Sample]]:
-    """One sample per queue; none if the value is None."""
+def _failed_last_hour(assessment: Assessment) -> Mapping[QueueId, int]:
+    state = _state(assessment)
+    if state is None:
+        return {}
+    rates = state.rates
+    return {
+        queue.id: failed_last_hour(queue, rates.get(queue.id))
+        for queue in state.queues
+        if queue.failed_last_hour is not None or queue.id in rates
+    }
 
-    def read(assessment: Assessment) -> Iterable[Sample]:
-        state = _state(assessment)
-        pairs = ((queue.id, value(queue)) for queue in (state.queues if state else ()))
-        return [(labels, number) for labels, number in pairs if number is not None]
 
-    return read
+_QUEUES: Final = Table(
+    _by_id,
+    attrgetter(
+        "jobs",
+        "paused",
+        "schedulers",
+        "delayed_overdue",
+        "delayed_due",
+        "workers",
+        "concurrency_limit",
+        "capacity_per_worker",
+        "worker_concurrency",
+        "measured_concurrency",
+        "library",
+        "version",
+    ),
+)
+_OWN: Final = Table(_own_counts, lambda own: own)
+_FAILED: Final = Table(_failed_last_hour, lambda jobs: jobs)
+_STATES: Final = tuple((state.replace("_", "-"),) for state in JobCounts._fields)
 
 
 def _each_scheduler(
@@ -111,25 +121,21 @@ def _scheduler(name: str, text: str, value: Callable[[Scheduler, float], float |
 
 def _own(name: str, text: str, value: Callable[[OwnCounts], int | None]) -> Family:
     """A count that BullMQ itself keeps."""
-
-    def read(assessment: Assessment) -> Iterable[Sample]:
-        state = _state(assessment)
-        pairs = ((queue, value(own)) for queue, own in (state.own if state else {}).items())
-        return [(queue, count) for queue, count in pairs if count is not None]
-
-    return Family(f"bullmq_{name}_total", "counter", f"{text} Read every discovery interval.", _QUEUE, read)
-
-
-def _failed_last_hour(assessment: Assessment) -> Iterable[Sample]:
-    state = _state(assessment)
-    if state is None:
-        return []
-    known = (queue for queue in state.queues if queue.failed_last_hour is not None or queue.id in state.rates)
-    return [(queue.id, float(failed_last_hour(queue, state.rates.get(queue.id)))) for queue in known]
+    return Family.of_column(
+        f"bullmq_{name}_total",
+        "counter",
+        f"{text} Read every discovery interval.",
+        _QUEUE,
+        TableColumn(_OWN, value),
+    )
 
 
-def _per_queue(name: str, text: str, value: Callable[[QueueState], float | None]) -> Family:
-    return Family(f"bullmq_queue_{name}", "gauge", text, _QUEUE, _each(value))
+def _per_queue(
+    name: str, text: str, value: Callable[[QueueState], float | None], *, moving: bool = False
+) -> Family:
+    return Family.of_column(
+        f"bullmq_queue_{name}", "gauge", text, _QUEUE, TableColumn(_QUEUES, value, moving=moving)
+    )
 
 
 FAMILIES: Final[tuple[Family, ...]] = (
@@ -148,15 +154,15 @@ FAMILIES: Final[tuple[Family, ...]] = (
         (),
         _queues,
     ),
-    Family(
+    Family.of_column(
         "bullmq_queue_info",
         "gauge",
         "1 for each queue that could be read. library: bullmq, or bull for its predecessor Bull 3 and 4; "
         "version: that of the BullMQ that wrote the queue's meta key last, empty if none did (Bull, Python).",
         (*_QUEUE, "library", "version"),
-        _info,
+        TableColumn(_QUEUES, attrgetter("library", "version"), lambda info: ((info, 1.0),)),
     ),
-    Family(
+    Family.of_column(
         "bullmq_job_count",
         "gauge",
         "Jobs in each state of BullMQ's getJobCounts; waiting includes the jobs of a paused queue, and "
@@ -164,7 +170,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "completed and failed are the jobs that are kept, which removeOnComplete and removeOnFail trim. "
         "Jobs in groups of BullMQ Pro are not counted.",
         (*_QUEUE, "state"),
-        _job_count,
+        TableColumn(_QUEUES, attrgetter("jobs"), lambda jobs: zip(_STATES, jobs, strict=True)),
     ),
     _per_queue(
         "paused",
@@ -188,6 +194,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Seconds until the rate limit lets jobs start again, 0 while it does not delay jobs. If only the "
         "workers know the limit, the remaining time of its current window; absent without a limit.",
         attrgetter("rate_limit_ttl"),
+        moving=True,
     ),
     _per_queue(
         "oldest_waiting_seconds",
@@ -195,11 +202,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "delay passed, or since its last attempt began. Absent while no job waits, and while that job was "
         "retried by hand, as BullMQ does not store that time. Prioritized jobs are ignored.",
         attrgetter("oldest_waiting"),
+        moving=True,
     ),
     _per_queue(
         "longest_active_seconds",
         "Seconds since the start of the job that has been active longest; absent while no job is active.",
         attrgetter("longest_active"),
+        moving=True,
     ),
     _per_queue(
         "delayed_overdue",
@@ -211,13 +220,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Delayed jobs that become due within a minute; the scaler anticipates them.",
         attrgetter("delayed_due"),
     ),
-    Family(
+    Family.of_column(
         "bullmq_queue_failed_last_hour",
         "gauge",
         "Jobs that failed in the last hour: those in the failed set, or those of the event stream where they "
         "are more, as removeOnFail trims the set and an exporter that has just started has read little.",
         _QUEUE,
-        _failed_last_hour,
+        TableColumn(_FAILED, float),
     ),
     _per_queue(
         "schedulers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Final
 
@@ -12,10 +12,10 @@ from exporter.metrics.family import (
     Family,
     HistogramFamily,
     HistogramSample,
-    Sample,
     Table,
     TableColumn,
 )
+from exporter.snapshot.histogram import Histogram
 from exporter.snapshot.queues import Events, QueueId
 from service.outcome import value_or_none
 
@@ -31,46 +31,31 @@ def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
     return (state.events if state else None) or {}
 
 
-def _same(events: Events, other: Events) -> bool:
-    """Whether only the lag may differ: the counters are a new object whenever an event was read."""
-    return (
-        events.counters is other.counters
-        and events.read == other.read
-        and events.lost == other.lost
-        and events.undone == other.undone
-        and events.since == other.since
-        and events.busy_seconds == other.busy_seconds
-    )
+_TABLE: Final = Table(_events, attrgetter("counters", "read", "lost", "undone", "since"))
 
 
-_TABLE: Final = Table(_events, _same)
-
-
-def _counter(name: str, text: str, value: Callable[[Events], float | None]) -> Family:
-    return Family.of_column(name, "counter", text, _QUEUE, TableColumn(_TABLE, value))
+def _counter(
+    name: str, text: str, value: Callable[[Events], float | None], *, moving: bool = False
+) -> Family:
+    return Family.of_column(name, "counter", text, _QUEUE, TableColumn(_TABLE, value, moving=moving))
 
 
 def _jobs(name: str, text: str) -> Family:
     return _counter(f"bullmq_job_{name}_total", f"{text} {_SINCE}", attrgetter(f"counters.{name}"))
 
 
-def _lag(assessment: Assessment) -> Iterable[Sample]:
-    return [(queue, events.lag) for queue, events in _events(assessment).items()]
-
-
 # A histogram is present from its first duration: a thousand idle queues would be 48,000 lines of zeros.
 
 
-def _wait(assessment: Assessment) -> Iterable[HistogramSample]:
-    waits = ((queue, events.counters.wait) for queue, events in _events(assessment).items())
-    return [(queue, wait) for queue, wait in waits if any(wait.counts)]
+def _wait(wait: Histogram) -> Iterator[HistogramSample]:
+    if any(wait.counts):
+        yield (), wait
 
 
-def _processing(assessment: Assessment) -> Iterator[HistogramSample]:
-    for (prefix, name), events in _events(assessment).items():
-        for outcome, histogram in events.counters.processing.items():
-            if any(histogram.counts):
-                yield (prefix, name, outcome), histogram
+def _processing(processing: Mapping[str, Histogram]) -> Iterator[HistogramSample]:
+    for outcome, histogram in processing.items():
+        if any(histogram.counts):
+            yield (outcome,), histogram
 
 
 FAMILIES: Final[tuple[AnyFamily, ...]] = (
@@ -100,21 +85,22 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "of attempts that end it is their run time (Little's law). After a start, and after events were "
         f"lost, a lower bound: what was active before counts from then on. {_SINCE}",
         attrgetter("busy_seconds"),
+        moving=True,  # while jobs are active
     ),
-    HistogramFamily(
+    HistogramFamily.of_column(
         "bullmq_job_wait_seconds",
         "Seconds from the time when a job could be taken (added, its delay passed, or returned) to the start "
         "of the attempt, by the clock of Redis (for Bull by ours, as its messages arrive); absent before the "
         "first.",
         _QUEUE,
-        _wait,
+        TableColumn(_TABLE, attrgetter("counters.wait"), _wait),
     ),
-    HistogramFamily(
+    HistogramFamily.of_column(
         "bullmq_job_processing_seconds",
         "Seconds from the start of an attempt to its end, by the clock of Redis and by outcome: completed, "
         "failed permanently, or retried; absent before the first.",
         (*_QUEUE, "outcome"),
-        _processing,
+        TableColumn(_TABLE, attrgetter("counters.processing"), _processing),
     ),
     _counter(
         "bullmq_events_read_total",
@@ -149,11 +135,11 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         _QUEUE,
         TableColumn(_TABLE, attrgetter("since")),
     ),
-    Family(
+    Family.of_column(
         "bullmq_events_lag_seconds",
         "gauge",
         "Seconds since the queue's stream was last read to its end.",
         _QUEUE,
-        _lag,
+        TableColumn(_TABLE, attrgetter("lag"), moving=True),
     ),
 )

@@ -21,25 +21,43 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by their label values; families that are columns of one table are rendered row by row.
+    """Rows by their label values; families that are columns of one table are rendered block by block.
 
-    A row that is the `same` as in the last scrape keeps its lines: most of a thousand queues are idle.
+    `stable` is what all columns of a row follow from, but for those that move: most of a thousand queues are
+    idle, and a row of which it is the same is not looked at further.
     """
 
     rows: Callable[[Assessment], Mapping[Any, Any]]
-    same: Callable[[Any, Any], bool]
+    stable: Callable[[Any], object]
 
 
 @dataclass(frozen=True)
 class TableColumn:
-    """The table of a family, and the family's value in a row of it; None: the row has no sample."""
+    """The table of a family, and the family's value in a row of it; None: the row has no sample.
+
+    `each` makes of a value several samples, with the values of the labels that follow those of the row.
+    `moving`: an age, or whatever else is another in each scrape; it is not part of `stable`.
+    """
 
     table: Table
-    value: Callable[[Any], float | None]
+    value: Callable[[Any], Any]
+    each: Callable[[Any], Iterable[tuple[tuple[str, ...], Any]]] | None = None
+    moving: bool = False
 
-    def read(self, assessment: Assessment) -> list[Sample]:
+    def read(self, assessment: Assessment) -> list[tuple[tuple[str, ...], Any]]:
         values = ((labels, self.value(row)) for labels, row in self.table.rows(assessment).items())
-        return [(labels, value) for labels, value in values if value is not None]
+        each = self.each or _itself
+        return [
+            ((*labels, *further), sample)
+            for labels, value in values
+            if value is not None
+            for further, sample in each(value)
+            if sample is not None
+        ]
+
+
+def _itself(value: object) -> Iterable[tuple[tuple[str, ...], Any]]:
+    return (((), value),)
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,13 @@ class HistogramFamily:
     help: str
     labels: tuple[str, ...]
     read: Callable[[Assessment], Iterable[HistogramSample]]
+    column: TableColumn | None = None
     kind: ClassVar[Literal["histogram"]] = "histogram"
+
+    @classmethod
+    def of_column(cls, name: str, text: str, labels: tuple[str, ...], column: TableColumn) -> HistogramFamily:
+        """A family that is a column of a table; `each` yields its histograms."""
+        return cls(name, text, labels, column.read, column)
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or not self.name.endswith("_seconds") or "le" in self.labels:

@@ -18,6 +18,7 @@ from exporter.summaries import (
     host_rows,
     issue_count,
     node_state,
+    not_known_line,
     redis_line,
     source_line,
 )
@@ -50,7 +51,9 @@ def score(health: View, query: PageQuery) -> str:
         f"<small>{escape(translator.translate('page.of_100'))}, {escape(issue_total)}</small></span></div>"
     )
     issues = "".join(_issue(issue, query) for issue in health["issues"])
-    return f'<section id="state" data-live aria-live="polite">{card}{issues}</section>'
+    line = not_known_line(health, translator)
+    not_known = f'<p class="dim">{escape(line)}</p>' if line else ""
+    return f'<section id="state" data-live aria-live="polite">{card}{not_known}{issues}</section>'
 
 
 def _issue(issue: View, query: PageQuery) -> str:

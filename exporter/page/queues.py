@@ -11,6 +11,7 @@ from exporter.page.frame import PageQuery, row, section, table
 from exporter.summaries import (
     cell_level,
     has_several_prefixes,
+    pause_mark,
     queue_conditions,
     queues_line,
     scheduler_lines,
@@ -139,8 +140,9 @@ def _queue(queue: View, query: PageQuery, conditions: Mapping[str, str], *, pref
     cells = [(_name(queue, query, conditions, prefixed=prefixed), "name")]
     for name, (_, value, written) in _FIGURES.items():
         number = value(queue)
-        text = _unknown(queue, name) if number is None else escape(written(number))
-        cells.append((text, f"number {cell_level(conditions, name)}".rstrip()))
+        level = cell_level(conditions, name)
+        text = _unknown(queue, name, level) if number is None else escape(written(number))
+        cells.append((text, f"number {level}".rstrip()))
     return row(cells)
 
 
@@ -154,18 +156,18 @@ def _unread(queue: View, query: PageQuery, *, prefixed: bool) -> str:
 def _name(queue: View, query: PageQuery, conditions: Mapping[str, str], *, prefixed: bool) -> str:
     """The queue's name, and what must be known of its row."""
     badges = []
-    if queue["paused"]:
-        badges.append(_badge("queue.paused", "", cell_level(conditions, "paused") or "dim", query))
+    if mark := pause_mark(queue):
+        badges.append(_badge(mark, "", cell_level(conditions, "paused") or "dim", query))
     if queue["odd"]:
         badges.append(_badge("queue.partly_read", "; ".join(queue["odd"]), "warning", query))
     library = ['<span class="badge">Bull</span>'] if queue["library"] == "bull" else []
     return " ".join([_title(queue, prefixed=prefixed), *library, *badges])
 
 
-def _unknown(queue: View, column: str) -> str:
+def _unknown(queue: View, column: str, level: str) -> str:
     """An empty cell, except for a number of workers that is there and not known."""
     why = queue.get("workers_unknown") if column == "workers" else ""
-    return f'<span class="dim" title="{escape(why)}">?</span>' if why else ""
+    return f'<span class="{level or "dim"}" title="{escape(why)}">?</span>' if why else ""
 
 
 def _badge(text: str, why: str, level: str, query: PageQuery) -> str:

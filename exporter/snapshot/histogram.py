@@ -1,7 +1,9 @@
-"""Durations, as counts by bucket."""
+"""Durations, as counts by bucket, and what follows from them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import NamedTuple
 
 
@@ -11,3 +13,39 @@ class Histogram(NamedTuple):
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     total: float
+
+
+def histogram_quantile(histogram: Histogram, share: float) -> float | None:
+    """The quantile in seconds for `share` (0 to 1), interpolated like PromQL's histogram_quantile.
+
+    Linear within a bucket; values above all bounds count as the last bound. None for an empty histogram.
+    """
+    cumulative = list(accumulate(histogram.counts))
+    if not cumulative[-1]:
+        return None
+    rank = share * cumulative[-1]
+    bucket = next(n for n, value in enumerate(cumulative) if value >= rank and histogram.counts[n])
+    if bucket == len(histogram.bounds):
+        return histogram.bounds[-1]
+    start = histogram.bounds[bucket - 1] if bucket else 0.0
+    before = cumulative[bucket - 1] if bucket else 0
+    return start + (histogram.bounds[bucket] - start) * (rank - before) / histogram.counts[bucket]
+
+
+def difference(now: Histogram, before: Histogram) -> Histogram:
+    """The observations between the two histograms."""
+    counts = tuple(new - old for new, old in zip(now.counts, before.counts, strict=True))
+    return Histogram(now.bounds, counts, now.total - before.total)
+
+
+def average(histogram: Histogram) -> float | None:
+    """The average in seconds, exact: sum / count. None for an empty histogram."""
+    count = sum(histogram.counts)
+    return histogram.total / count if count else None
+
+
+def total_of(histograms: Iterable[Histogram]) -> Histogram:
+    """The observations of all of them, of which there is one at least; their bounds are the same."""
+    listed = list(histograms)
+    counts = tuple(map(sum, zip(*(each.counts for each in listed), strict=True)))
+    return Histogram(listed[0].bounds, counts, sum(each.total for each in listed))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.histogram import Histogram, average, difference, histogram_quantile, total_of
 from exporter.snapshot.schedulers import QueueSchedulers
 from service.outcome import Failed
 
@@ -66,6 +66,7 @@ class QueueState(NamedTuple):
     measured_concurrency: float | None = None  # most active jobs per worker while jobs waited: at least that
     version: str = ""
     longest_overdue: float | None = None  # seconds since the first delayed job is due
+    longest_waiting_children: float | None = None  # seconds for which the first parent waits
 
 
 class JobCounters(NamedTuple):
@@ -110,29 +111,94 @@ class Events(NamedTuple):
     busy_seconds: float | None = None
 
 
+class Window(NamedTuple):
+    """The counters of a queue at the beginning and at the end of a window of some minutes."""
+
+    before: JobCounters
+    now: JobCounters
+
+    @property
+    def wait(self) -> Histogram:
+        """How long jobs waited that were started in it, in seconds."""
+        return difference(self.now.wait, self.before.wait)
+
+    @property
+    def processing(self) -> Histogram:
+        """How long attempts ran that ended in it, in seconds, whatever their outcome."""
+        before = self.before.processing
+        return total_of(difference(after, before[outcome]) for outcome, after in self.now.processing.items())
+
+
 class Rates(NamedTuple):
     """Rates over the last `seconds` from a queue's event stream: jobs per minute, averages and quantiles in
     seconds.
 
     None if no job ended or waited; the rates and the share of errors also while events of this time are
     missing. Those of the last hour are counts, since the queue is known at most; retried ones are attempts.
+    Quantiles and averages are computed when they are read: a scrape shows none of them.
     """
 
     seconds: float
     completed_per_minute: float | None
     failed_per_minute: float | None
     error_rate: float | None
-    wait_p50: float | None
-    wait_p95: float | None
-    processing_p50: float | None
-    processing_p95: float | None
     failed_last_hour: int
     lost_last_hour: int
-    wait_average: float | None = None
-    processing_average: float | None = None
     completed_last_hour: int = 0
     stalled_last_hour: int = 0
     retried_last_hour: int = 0
+    window: Window | None = None
+
+    @property
+    def wait_p50(self) -> float | None:
+        return self._wait(0.5)
+
+    @property
+    def wait_p95(self) -> float | None:
+        return self._wait(0.95)
+
+    @property
+    def wait_average(self) -> float | None:
+        return average(self.window.wait) if self.window else None
+
+    @property
+    def processing_p50(self) -> float | None:
+        return histogram_quantile(self.window.processing, 0.5) if self.window else None
+
+    @property
+    def processing_p95(self) -> float | None:
+        return histogram_quantile(self.window.processing, 0.95) if self.window else None
+
+    @property
+    def processing_average(self) -> float | None:
+        return average(self.window.processing) if self.window else None
+
+    def figures(self) -> dict[str, float | None]:
+        """All of them by `RATES`."""
+        return {name: getattr(self, name) for name in RATES}
+
+    def _wait(self, share: float) -> float | None:
+        # Most of ten thousand queues start no job in five minutes, and the plots ask every ten seconds.
+        if self.window is None or self.window.now.wait.counts == self.window.before.wait.counts:
+            return None
+        return histogram_quantile(self.window.wait, share)
+
+
+RATES: Final = (
+    *Rates._fields[:4],
+    "wait_p50",
+    "wait_p95",
+    "processing_p50",
+    "processing_p95",
+    "failed_last_hour",
+    "lost_last_hour",
+    "wait_average",
+    "processing_average",
+    "completed_last_hour",
+    "stalled_last_hour",
+    "retried_last_hour",
+)
+"""The figures of `Rates`, in the order of the views."""
 
 
 class Work(NamedTuple):

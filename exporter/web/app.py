@@ -21,6 +21,7 @@ from service.api.openapi import ABOUT, described
 from service.api.session import Sessions
 from service.clock import Deadline
 from service.outcome import UnreadableError
+from service.web.body import Body
 from service.web.common_paths import Route, add_routes, health_routes, metrics_route
 from service.web.negotiate import MetricsFormat, scrape_seconds
 
@@ -31,7 +32,7 @@ _NO_STORE: Final = {"cache-control": "no-store"}
 class ExporterService(PageSource, MonitoringControl, Protocol):
     """The part of the exporter that the paths use."""
 
-    def exposition(self, form: MetricsFormat, deadline: Deadline) -> bytes:
+    def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:
         """Collect; returns the whole text for Prometheus."""
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -16,6 +17,7 @@ from exporter.views import Task
 from service.api.auth import ApiKeyAuth
 from service.api.metrics import Refusals
 from service.process_metrics import process_registry, registry_text
+from service.web.body import Body, Piece
 from service.web.negotiate import MetricsFormat
 
 Tasks: TypeAlias = Callable[[], Iterable[Task]]
@@ -39,6 +41,7 @@ class Exposition:
 
     def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth, tasks: Tasks) -> None:
         self._renderer = Renderer()
+        self._rendering = threading.Lock()
         self._own = process_registry()
         _constant(self._own, "oxherd_build_info", (version,))
         labels, text = OWN["oxherd_monitoring_enabled"]
@@ -46,15 +49,13 @@ class Exposition:
         self._own.register(Refusals(auth))
         self._own.register(_BackgroundTasks(tasks))
 
-    def render(self, assessment: Assessment | None, form: MetricsFormat) -> bytes:
-        """The text as bytes; in OpenMetrics it ends with # EOF."""
-        collected = b""
+    def render(self, assessment: Assessment | None, form: MetricsFormat) -> Body:
+        """The whole text; in OpenMetrics it ends with # EOF."""
+        collected: Sequence[Piece] = ()
         if assessment is not None:
-            openmetrics = form == "openmetrics"
-            collected = (
-                self._renderer.openmetrics(assessment) if openmetrics else self._renderer.text(assessment)
-            )
-        return collected + registry_text(self._own, form)
+            with self._rendering:
+                collected = self._renderer.body(assessment, form).pieces
+        return Body([*collected, registry_text(self._own, form)])
 
 
 class _BackgroundTasks(Collector):

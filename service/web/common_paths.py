@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.api.openapi import described
+from service.web.body import Body
 from service.web.negotiate import CONTENT_TYPES, MetricsFormat, accepts_gzip, metrics_format
 
 
@@ -22,7 +22,7 @@ class Route(NamedTuple):
     responses: Mapping[int | str, dict[str, Any]] = {}
 
 
-def metrics_route(exposition: Callable[[Request, MetricsFormat], bytes]) -> Route:
+def metrics_route(exposition: Callable[[Request, MetricsFormat], Body]) -> Route:
     """/metrics of this text, in the format and coding that the request prefers."""
 
     def metrics(request: Request) -> Response:
@@ -31,9 +31,8 @@ def metrics_route(exposition: Callable[[Request, MetricsFormat], bytes]) -> Rout
         body = exposition(request, form)
         headers = {"content-type": CONTENT_TYPES[form], "vary": "Accept, Accept-Encoding"}
         if accepts_gzip(request.headers.get("accept-encoding")):
-            body = gzip.compress(body, compresslevel=1, mtime=0)
-            headers["content-encoding"] = "gzip"
-        return Response(body, headers=headers)
+            return Response(body.gzip(), headers=headers | {"content-encoding": "gzip"})
+        return Response(body.plain(), headers=headers)
 
     return Route(metrics, Response, described(content="text/plain application/openmetrics-text"))
 

@@ -8,7 +8,7 @@ from exporter.config.settings import ExporterSettings
 from lab.receiver import Notification
 from tests.support.alerts.causes import Cause
 from tests.support.alerts.monitoring import scaled_times
-from tests.support.alerts.table import rows
+from tests.support.alerts.table import rows, texts
 from tests.support.alerts.timeline import Timeline, timing_errors
 
 AT = scaled_times(1 / 60)
@@ -58,3 +58,12 @@ def test_the_table_has_the_times_of_production() -> None:
     timeline.notifications = notifications_at(100, 110, 120, 130, ends=(133,))
     *_, row = rows([timeline], AT)
     assert row == "| ClusterNodeDown | a node killed | 10:00 | 2:00 | 10:00 | 10:00 | 10:00 | 10:30 | - |"
+
+
+def test_the_page_has_what_was_told_while_the_cause_lasted() -> None:
+    cause = Cause("node", "ClusterNodeDown", "a node killed", ExporterSettings(), begin=lambda: None)
+    timeline = Timeline(cause, COOLDOWN, began=98.0, flapped=112.5, ended=122.5)
+    timeline.notifications = notifications_at(100, 110, 120, ends=(133,))
+    for number, notification in enumerate(timeline.notifications):
+        notification.body["commonAnnotations"] = {"description": f"Told {number}."}
+    assert list(texts([timeline])) == ["- **ClusterNodeDown**, a node killed: Told 1."]

@@ -29,6 +29,8 @@ RULES = ROOT / "deploy" / "prometheus" / "rules"
 RULE_FILES = ("oxherd.yml", "oxherd-extra.yml", "oxherd-scaler.yml")
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 BLOCK = re.compile(r"^```([a-z]+)(?: ([a-z]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+QUEUE = "mail of 'today'"
+"""A name that a shell splits unless it is quoted."""
 EXIT_CODES = (0, 1, 2)  # of `monitor`: healthy, warning, critical
 
 
@@ -133,16 +135,19 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(redis_cluster: LocalCluster) -> Iterator[World]:
-    """A cluster with a queue of waiting and failed jobs, its exporter, a Prometheus with all rules."""
+    """A cluster with a queue of jobs in each state, its exporter, a Prometheus with all rules."""
     with ExitStack() as undo:
         bullmq = undo.enter_context(BullMQ(6, cluster=redis_cluster.addresses, prefix="{bull}"))
-        worker = bullmq.start_worker("mail", behaviour={"fail": True})
-        failed = bullmq.add("mail")
-        bullmq.wait_for_counts("mail", {"failed": 1})
+        worker = bullmq.start_worker(QUEUE, behaviour={"fail": True})
+        failed = bullmq.add(QUEUE)
+        bullmq.wait_for_counts(QUEUE, {"failed": 1})
         bullmq.stop_worker(worker)
-        bullmq.add_bulk("mail", 3)
+        bullmq.upsert_scheduler(QUEUE, "nightly", pattern="0 0 1 1 *")
+        bullmq.start_worker(QUEUE, behaviour={"hold": True})
+        bullmq.add_bulk(QUEUE, 4)
+        bullmq.wait_for_counts(QUEUE, {"active": 1, "waiting": 3, "delayed": 1})
         redis = {"cluster": redis_cluster.addresses}
-        queues = {"prefixes": ["{bull}"], "queues": ["mail"]}
+        queues = {"prefixes": ["{bull}"], "queues": [QUEUE]}
         settings = {"listen": "127.0.0.1:0", "redis": redis, "bullmq": queues}
         exporter = Exporter(ExporterSettings.model_validate(settings))
         exporter.start()
@@ -154,8 +159,8 @@ def world(redis_cluster: LocalCluster) -> Iterator[World]:
             "scrape_configs": [{"job_name": "oxherd", "static_configs": [{"targets": [exporter.address]}]}],
         }
         prometheus = undo.enter_context(start_prometheus(yaml.safe_dump(config)))
-        prometheus.wait_for('bullmq_job_count{queue="mail",state="failed"} == 1')
-        host, port = redis_cluster.addresses[0].split(":")
+        prometheus.wait_for(f'bullmq_job_count{{queue="{QUEUE}",state="failed"}} == 1')
+        host, port = redis_cluster.owner_of("{bull}").address.split(":")
         first = ",".join(redis_cluster.addresses)
         yield World(
             {
@@ -164,7 +169,7 @@ def world(redis_cluster: LocalCluster) -> Iterator[World]:
                 "REDIS_HOST": host,
                 "REDIS_PORT": port,
                 "PREFIX": "{bull}",
-                "QUEUE": "mail",
+                "QUEUE": QUEUE,
                 "JOB": failed,
                 "PROMETHEUS_URL": prometheus.url,
                 "EXPORTER_URL": f"http://{exporter.address}",
@@ -193,6 +198,12 @@ def test_a_command_works(world: World, block: Block) -> None:
         assert ran.returncode == 0, output
         assert ran.stdout.strip() or "slowlog" in block.text, output  # the slow log is empty
         assert not re.match(r"(ERR|WRONG|NOAUTH|NOPERM|MOVED|\(error\))", ran.stdout), output
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=str)
+def test_a_colon_follows_no_name_without_braces(block: Block) -> None:
+    """zsh, the shell of macOS, reads $QUEUE:active as the absolute path of $QUEUE and `ctive`."""
+    assert not re.search(r"\$\w+:", block.text)
 
 
 @pytest.mark.parametrize("block", QUERIES, ids=str)

@@ -1,4 +1,5 @@
-"""Every query of every dashboard, on the Prometheus of a demo that scales workers and loses a Redis node."""
+"""Every query of every dashboard, on the Prometheus of a demo that scales workers and loses a Redis node; and
+the pictures of the dashboards and of the status page at that moment."""
 
 from __future__ import annotations
 
@@ -6,15 +7,20 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 import pytest
+import yaml
+from playwright.sync_api import sync_playwright
 
 from lab.dashboards import GrafanaQueries, QueryResults, draw, panels, run_queries, variables
 from lab.deadline import wait_until
+from lab.programs import find_program
 from tests.support.demo import query, run_demo
+from tests.support.system import running
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -54,19 +60,26 @@ if psutil.net_if_stats().keys() <= {"lo"}:
 
 
 class World(NamedTuple):
-    """The results of each dashboard's queries on a demo's Prometheus, and the length of the time range."""
+    """The results of each dashboard's queries on a demo's Prometheus, the length of the time range, and the
+    address of a status page of the same Redis."""
 
     results: dict[str, QueryResults]
     prometheus: GrafanaQueries
     seconds: float
+    page: str
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The state: a master is down, its replica took over, an alert fires, workers were scaled out and in."""
     begin = time.monotonic()
-    with run_demo() as demo:
+    with run_demo() as demo, ExitStack() as undo:
         demo.wait_for("Ctrl-C stops everything", seconds=120)
+        settings = yaml.safe_load(Path(demo.wait_for(r"logs are in (\S+)")[1], "exporter.yml").read_text())
+        # The shipped thresholds, which the demo divides; but whatever else runs on this machine.
+        settings["health"] = {"thresholds": {"host_load_per_core": 1000}}
+        folder = tmp_path_factory.mktemp("page")
+        exporter = undo.enter_context(running(folder, "monitor", {}, settings, key=None))
         for direction in ("up", "down"):
             scaled = f'sum(increase(oxherd_scaler_decisions_total{{direction="{direction}"}}[2m])) > 0'
             wait_until(lambda expression=scaled: query(demo, expression), what=scaled, seconds=90, every=0.5)  # type: ignore[misc]
@@ -80,7 +93,7 @@ def world() -> Iterator[World]:
         seconds = time.monotonic() - begin
         prometheus = GrafanaQueries(f"http://127.0.0.1:{demo.prometheus}", seconds)
         results = {uid: run_queries(dashboard, prometheus, seconds) for uid, dashboard in DASHBOARDS.items()}
-        yield World(results, prometheus, seconds)
+        yield World(results, prometheus, seconds, exporter.url)
         demo.stop()
 
 
@@ -163,7 +176,42 @@ def test_every_annotation_has_a_mark(world: World, uid: str) -> None:
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_a_dashboard_is_drawn(world: World, uid: str, tmp_path: Path) -> None:
-    """OXHERD_PICTURES=docs/images/dashboards writes the pictures of the guide."""
-    folder = Path(os.environ.get("OXHERD_PICTURES") or tmp_path)
+    """OXHERD_PICTURES=docs/images writes the pictures of the guides."""
+    folder = Path(os.environ.get("OXHERD_PICTURES") or tmp_path) / "dashboards"
+    folder.mkdir(exist_ok=True)
     draw(DASHBOARDS[uid], world.results[uid], folder / f"{uid}.png")
     assert (folder / f"{uid}.png").stat().st_size > 20_000
+
+
+PAGES = {
+    "page": (1200, "light", "en-US"),
+    "page-dark": (1200, "dark", "id-ID"),
+    "page-phone": (390, "light", "en-US"),
+    "page-phone-dark": (390, "dark", "id-ID"),
+}
+"""The pictures of docs/page.md: width in pixels, colours, language."""
+
+
+def test_the_page_is_drawn(world: World, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("OXHERD_PICTURES") or tmp_path)
+    dead = world.prometheus.series("redis_up == 0", instant=True)[0][0]["node"]
+    critical = 'ALERTS{alertstate="firing", severity="critical"}'
+    wait_until(
+        lambda: not world.prometheus.series(critical, instant=True),
+        what="no more than the node that is down",
+        seconds=120,
+    )
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=find_program("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        for name, (width, scheme, locale) in PAGES.items():
+            page = chromium.new_page(
+                viewport={"width": width, "height": 900},
+                color_scheme=scheme,  # type: ignore[arg-type]
+                locale=locale,
+            )
+            page.goto(world.page)
+            assert dead in page.locator("#state").inner_text()
+            page.screenshot(path=folder / f"{name}.png", full_page=True)
+        chromium.close()

@@ -31,7 +31,7 @@ FACTOR: Final = 1 / 20
 SCRAPE: Final = 2.0
 """Seconds: a scrape's time-out is as long, and a busy machine needs it."""
 TIMES: Final = replace(scaled_times(FACTOR, extra=True), scrape=SCRAPE)
-HOURS: Final = frozenset({"paused_seconds", "redis_unsaved_seconds"})
+HOURS: Final = frozenset({"paused_seconds", "redis_unsaved_seconds", "waiting_children_seconds"})
 """Thresholds that take hours: nothing here may reach them."""
 OF_THE_START: Final = frozenset({"OxherdExporterDown"})
 """A Prometheus that has started scrapes nothing for five seconds, whatever the factor."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,7 +27,6 @@ pytestmark = pytest.mark.timeout(120)
 QUEUES = 120
 SOON = 20_000.0  # ms: the page polls every ten seconds
 expect.set_options(timeout=SOON)
-PICTURES = os.environ.get("OXHERD_PICTURES", "")
 
 ALERT = {
     "state": "firing",
@@ -258,8 +256,6 @@ def test_the_page_fits_the_screen(world: World, visit: VisitOf, scheme: Any, wid
     levels = [int(level) for level in re.findall(r"\d+", back)]
     assert (max(levels) < 64) == (scheme == "dark")
     opened.check()
-    if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f"page-{width}-{scheme}.png", full_page=True)
 
 
 def test_with_a_key_it_is_a_form_until_a_person_signs_in(world: World, visit: VisitOf) -> None:

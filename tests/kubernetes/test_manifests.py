@@ -196,6 +196,12 @@ def test_the_images_user_and_ports_are_those_of_the_manifests() -> None:
             assert str(port["containerPort"]) in text.partition("EXPOSE")[2].partition("\n")[0]
 
 
+def test_image_and_manifests_have_one_arena_of_memory() -> None:
+    assert " MALLOC_ARENA_MAX=1\n" in (ROOT / "Dockerfile").read_text()
+    for name, spec in pods("base"):
+        assert {"name": "MALLOC_ARENA_MAX", "value": "1"} in spec["containers"][0]["env"], name
+
+
 def test_dockerignore_includes_the_copied_files() -> None:
     included = [
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")

@@ -21,6 +21,7 @@ from service.api.auth import ApiKeyAuth
 from service.api.settings import ApiSettings
 from service.clock import Deadline
 from service.outcome import UnreadableError
+from service.web.body import Body
 from service.web.negotiate import MetricsFormat
 from tests.support.assessments import assessment
 
@@ -37,9 +38,9 @@ class FakeExporter:
         self.given.append(deadline.remaining())
         return assessment() if self.switch.on else None
 
-    def exposition(self, form: MetricsFormat, deadline: Deadline) -> bytes:
+    def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:
         self.given.append(deadline.remaining())
-        return f"# {form}\n".encode()
+        return Body([f"# {form}\n".encode()])
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
         if "down" in names:

@@ -101,7 +101,7 @@ def bullmq(*queues: QueueState, unread: int = 0, discovered: bool = True) -> Cha
 
 
 def followed(state: QueueState, *, failed: int = 0, lost: int = 0) -> Change:
-    rates = Rates(300.0, 0.0, 0.0, None, None, None, None, None, failed, lost, completed_last_hour=999)
+    rates = Rates(300.0, 0.0, 0.0, None, failed, lost, completed_last_hour=999)
     return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((state,), rates={state.id: rates})))
 
 

@@ -25,6 +25,7 @@ QUICK: Final[Mapping[str, float]] = {
     "active_seconds": 2,
     "paused_seconds": 3,
     "without_workers_seconds": 3,
+    "waiting_children_seconds": 3,
 }
 """Thresholds of seconds."""
 SHORT_LOCK: Final[Mapping[str, Any]] = {"lockDuration": 1000, "stalledInterval": 500}
@@ -38,7 +39,7 @@ class Judge:
         self.watch = watch
         self.settings = HealthSettings.model_validate({"thresholds": QUICK} | settings)
         self.state = BullMQState(())
-        self.not_known_yet: frozenset[str] = frozenset()
+        self.not_known_yet: Mapping[str, float] = {}
 
     def begin(self) -> None:
         """Count from now on: what comes later is of the last hour."""

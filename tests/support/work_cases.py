@@ -45,9 +45,7 @@ def before(**fields: float) -> dict[QueueId, Work]:
 
 
 def hour(completed: int = 0, failed: int = 0, stalled: int = 0, retried: int = 0) -> Rates:
-    none = (None,) * 7
-    rates = Rates(300.0, *none, failed, 0, completed_last_hour=completed, stalled_last_hour=stalled)
-    return rates._replace(retried_last_hour=retried)
+    return Rates(300.0, None, None, None, failed, 0, completed, stalled, retried)
 
 
 def times(fast: int, slow: int = 0, beyond: int = 0, *, bounds: tuple[float, float] = (1.0, 10.0)) -> Events:
@@ -258,6 +256,18 @@ WORK_CASES: dict[str, tuple[BullMQState, set[str]]] = {
     ),
     "no worker for 600 s and a global concurrency of 0": (
         state_of(queue(waiting=0, concurrency_limit=0), work=working(without_workers=600, paused=600)),
+        set(),
+    ),
+    "a parent waits for its children for a day": (
+        state_of(queue(waiting=0, workers=1, waiting_children=2, longest_waiting_children=86_400.0)),
+        set(),
+    ),
+    "a parent waits for its children for over a day": (
+        state_of(queue(waiting=0, workers=1, waiting_children=2, longest_waiting_children=86_401.0)),
+        {"waiting_children_long"},
+    ),
+    "nobody knows for how long parents wait": (
+        state_of(queue(waiting=0, workers=1, waiting_children=None)),
         set(),
     ),
     "no worker for 599 s and no job": (state_of(IDLE, work=working(without_workers=599)), set()),

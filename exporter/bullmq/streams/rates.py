@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
 from math import inf
 from typing import Final, NamedTuple
 
-from exporter.derived import average
-from exporter.snapshot.histogram import Histogram
-from exporter.snapshot.queues import Events, JobCounters, QueueId, Rates
+from exporter.snapshot.queues import Events, JobCounters, QueueId, Rates, Window
 
 WINDOW: Final = 300.0
 """Seconds that rates and quantiles cover, once the history is long enough."""
@@ -100,67 +97,29 @@ class RateHistory:
         return history
 
 
-def histogram_quantile(histogram: Histogram, share: float) -> float | None:
-    """The quantile in seconds for `share` (0 to 1), interpolated like PromQL's histogram_quantile.
-
-    Linear within a bucket; values above all bounds count as the last bound. None for an empty histogram.
-    """
-    cumulative = list(accumulate(histogram.counts))
-    if not cumulative[-1]:
-        return None
-    rank = share * cumulative[-1]
-    bucket = next(n for n, value in enumerate(cumulative) if value >= rank and histogram.counts[n])
-    if bucket == len(histogram.bounds):
-        return histogram.bounds[-1]
-    start = histogram.bounds[bucket - 1] if bucket else 0.0
-    before = cumulative[bucket - 1] if bucket else 0
-    return start + (histogram.bounds[bucket] - start) * (rank - before) / histogram.counts[bucket]
-
-
-def difference(now: Histogram, before: Histogram) -> Histogram:
-    """The observations between the two histograms."""
-    counts = tuple(new - old for new, old in zip(now.counts, before.counts, strict=True))
-    return Histogram(now.bounds, counts, now.total - before.total)
-
-
 def _rates(history: _History, at: float, events: Events) -> Rates | None:
     began, before, missing = history.window[0]
     seconds = at - began
     if seconds < _MIN_SECONDS:
         return None
-    now = events.counters
+    now, oldest = events.counters, history.hour[0]
     completed, failed = now.completed - before.completed, now.failed - before.failed
     ended = completed + failed
     whole = missing == _missing(events)  # else jobs ended that are not in the counters, nobody knows how many
-    wait = difference(now.wait, before.wait)
-    processing = _sum(
-        [difference(after, before.processing[outcome]) for outcome, after in now.processing.items()]
-    )
-    oldest = history.hour[0]
     return Rates(
         seconds,
         completed * 60 / seconds if whole else None,
         failed * 60 / seconds if whole else None,
         failed / ended if ended and whole else None,
-        histogram_quantile(wait, 0.5),
-        histogram_quantile(wait, 0.95),
-        histogram_quantile(processing, 0.5),
-        histogram_quantile(processing, 0.95),
         now.failed - oldest.failed,
         events.lost - oldest.lost,
-        wait_average=average(wait),
-        processing_average=average(processing),
-        completed_last_hour=now.completed - oldest.completed,
-        stalled_last_hour=now.stalled - oldest.stalled,
-        retried_last_hour=now.retried - oldest.retried,
+        now.completed - oldest.completed,
+        now.stalled - oldest.stalled,
+        now.retried - oldest.retried,
+        Window(before, now),
     )
 
 
 def _missing(events: Events) -> tuple[int, int, int]:
     """What changes when the counters are no longer all that happened, or more than that."""
     return events.lost, events.undone, events.gaps
-
-
-def _sum(histograms: list[Histogram]) -> Histogram:
-    counts = tuple(map(sum, zip(*(histogram.counts for histogram in histograms), strict=True)))
-    return Histogram(histograms[0].bounds, counts, sum(histogram.total for histogram in histograms))

@@ -201,7 +201,8 @@ class Stream:
             self.seek(_end_of(now_ms - 1))
             self._skipped_to = self.last
             return
-        is_new = info.first is not None and split_id(info.first)[0] >= started_ms and info.complete
+        trimmed = info.added is not None and not info.complete  # Redis before 7 counts no entries
+        is_new = info.first is not None and split_id(info.first)[0] >= started_ms and not trimmed
         self._added_before = 0 if is_new or not info.exists else info.added
         self._observe(info, at)
         self.seek(START if is_new else info.last)

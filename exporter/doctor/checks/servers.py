@@ -7,10 +7,11 @@ from shlex import quote
 from typing import Final
 
 from exporter.conditions.advice import Context, first_advice
-from exporter.conditions.finding import first_few, redis_cli
+from exporter.conditions.finding import USER, first_few, redis_cli
 from exporter.doctor.examination import Examination, RedisLook
 from exporter.doctor.model import Diagnosis, Fix
 from exporter.doctor.rights import grant_lines, lacking
+from exporter.redis.connection.access import PROMPT_OPTION
 from exporter.snapshot.redis import NodeReading
 from service.i18n import Message
 from service.outcome import Failed
@@ -42,6 +43,7 @@ def check_redis(examination: Examination) -> Iterator[Diagnosis]:
         return
     failures = [f"{address}: {out.message}" for address, out in sorted(failed.items())]
     first = min(failed)
+    login = f" --user {USER} {PROMPT_OPTION}" if failed[first].kind == "auth" else ""
     advice = first_advice(Context(out.kind, out.message, node) for node, out in sorted(failed.items()))
     reached = look.state.reachable
     effect = Message("doctor.redis.some_effect") if reached else Message("doctor.redis.none_effect")
@@ -50,7 +52,7 @@ def check_redis(examination: Examination) -> Iterator[Diagnosis]:
         "wrong",
         Message("doctor.redis.silent", failures=first_few(failures)),
         advice or effect,
-        (Fix("shell", (f"{redis_cli(first)} ping",)),),
+        (Fix("shell", (f"{redis_cli(first)}{login} ping",)),),
     )
 
 

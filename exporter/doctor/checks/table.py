@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final, TypeAlias
 
+from exporter.conditions.finding import REDIS_CLI, as_reached, reached_command
 from exporter.doctor.checks import configuration, monitoring, queues, servers
 from exporter.doctor.examination import Examination
-from exporter.doctor.model import CHECK_STATUSES, Diagnosis
+from exporter.doctor.model import CHECK_STATUSES, Diagnosis, Fix
+from exporter.redis.connection.access import PROMPT_OPTION
+from exporter.snapshot.redis import Access
+from service.outcome import value_or_none
 
 Check: TypeAlias = Callable[[Examination], Iterable[Diagnosis]]
 
@@ -36,5 +41,25 @@ CHECKS: Final[Mapping[str, Check]] = {
 
 def diagnose(examination: Examination) -> tuple[Diagnosis, ...]:
     """What all checks say, the worst first, each status in the order of the checks."""
-    diagnoses = [diagnosis for check in CHECKS.values() for diagnosis in check(examination)]
+    read = value_or_none(examination.redis)
+    access = (read.state.access if read else None) or Access()
+    diagnoses = [_reached(each, access) for check in CHECKS.values() for each in check(examination)]
     return tuple(sorted(diagnoses, key=lambda diagnosis: CHECK_STATUSES.index(diagnosis.status)))
+
+
+def _reached(diagnosis: Diagnosis, access: Access) -> Diagnosis:
+    """With commands that reach the servers as the exporter does: over TLS, as its user."""
+    return replace(
+        diagnosis,
+        effect=as_reached(diagnosis.effect, access) if diagnosis.effect else None,
+        fixes=tuple(_fix(fix, access) for fix in diagnosis.fixes),
+    )
+
+
+def _fix(fix: Fix, access: Access) -> Fix:
+    if fix.place != "shell" or not any(line.startswith(REDIS_CLI) for line in fix.lines):
+        return fix
+    options = tuple(option for option in access.options if option != PROMPT_OPTION)
+    lines = tuple(reached_command(line, Access(options, access.user)) for line in fix.lines)
+    asks = any(f" {PROMPT_OPTION} " in line for line in lines)
+    return Fix(fix.place, lines, password=PROMPT_OPTION in access.options and not asks)

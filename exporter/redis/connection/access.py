@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from shlex import quote
+from typing import Final
 
 from exporter.address import RedisUrl
 from exporter.config.settings import RedisSettings, TlsSettings
 from exporter.snapshot.redis import Access
+
+PROMPT_OPTION: Final = "--askpass"
+"""The option of redis-cli that reads a password from the terminal."""
 
 
 def access(settings: RedisSettings, url: RedisUrl) -> Access:
@@ -15,7 +19,7 @@ def access(settings: RedisSettings, url: RedisUrl) -> Access:
     secret = (url.password, settings.password, settings.password_file)
     options = (
         *(_tls_options(settings.tls) if url.tls or settings.tls.enabled else ()),
-        *(["--askpass"] if any(secret) else ()),
+        *([PROMPT_OPTION] if any(secret) else ()),
     )
     return Access(options, url.username or settings.username or "default")
 

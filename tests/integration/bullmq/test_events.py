@@ -18,7 +18,7 @@ from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.pybullmq import PyBullMQ
-from lab.redis import RedisServer, start_redis
+from lab.redis import RedisServer, server_version, start_redis
 from tests.support.bullmq import WatchOf, counters, wait_for, watched
 from tests.support.redis_cluster import in_step
 
@@ -161,6 +161,7 @@ def test_a_queue_that_is_new_is_read_from_its_beginning(server: RedisServer, wat
 def test_what_is_trimmed_unread_is_told_exactly(
     server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before Redis 7, which counts no entries, at least one is told each time."""
     monkeypatch.setattr(stream, "_CHECK_BUSY", 0.0)
     monkeypatch.setattr(stream, "CHECK_IDLE", 0.0)
     monitor = watched(watch, server, "cut")
@@ -170,7 +171,11 @@ def test_what_is_trimmed_unread_is_told_exactly(
         bullmq.add_bulk("cut", 100)
         server.cli("xtrim", "bull:cut:events", "maxlen", 30)
         events = monitor.events("cut")
-        assert (counters(events), events.read, events.lost) == ({"added": 25}, 50, 170)
+        assert (counters(events), events.read) == ({"added": 25}, 50)
+        if server_version() < (7, 0):
+            assert 0 < events.lost <= 170
+            return
+        assert events.lost == 170
         server.cli("xtrim", "bull:cut:events", "maxlen", 0)
         bullmq.add_bulk("cut", 50)
         server.cli("xtrim", "bull:cut:events", "maxlen", 0)

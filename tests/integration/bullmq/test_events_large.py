@@ -26,7 +26,7 @@ from lab.link import SlowLink
 from lab.redis import RedisServer, start_redis
 from service.catalogs import ENGLISH
 from service.outcome import Ok
-from tests.support.bullmq import Watch, WatchOf, watched
+from tests.support.bullmq import COUNTING, Watch, WatchOf, watched
 from tests.support.large_streams import OutputBuffers, RawConnection, add_completed, add_waiting
 from tests.support.scrapes import get, scrape
 
@@ -100,6 +100,7 @@ def accounted(follower: Follower, *queues: str, events: int, seconds: float = 60
     return {queue.name: known[queue] for queue in ids}
 
 
+@COUNTING
 def test_a_restart_among_events_of_4_mb_lets_redis_refuse_no_write(tmp_path: Path) -> None:
     """What the queue holds is two thirds of maxmemory: an answer with all of it would be refused writes."""
     with start_redis(config=["maxmemory 600mb", "maxmemory-policy noeviction"]) as server:
@@ -183,7 +184,7 @@ def test_a_backlog_is_read_in_small_answers(own: RedisServer, restarted: Restart
 def test_without_memory_usage_entries_are_learned_one_by_one(
     own: RedisServer, restarted: Restarted, shape: str
 ) -> None:
-    own.cli("acl", "setuser", "default", "-memory|usage")
+    own.cli("acl", "setuser", "default", "-memory")
     restarted(own.url, "mail").stop()
     events = add_completed(own, "mail", SHAPES[shape][1])
     with OutputBuffers(own) as buffers:
@@ -213,6 +214,7 @@ GIANTS: dict[str, list[int]] = {
 }
 
 
+@COUNTING
 @pytest.mark.parametrize("case", GIANTS)
 def test_an_event_of_40_mb_is_never_read_and_is_told(
     own: RedisServer, restarted: Restarted, quick_checks: None, caplog: pytest.LogCaptureFixture, case: str
@@ -234,6 +236,7 @@ def test_an_event_of_40_mb_is_never_read_and_is_told(
     assert mail.counters.completed >= later
 
 
+@COUNTING
 def test_an_event_of_40_mb_while_it_is_followed(own: RedisServer, watch: WatchOf, quick_checks: None) -> None:
     monitor = watched(watch, own, "mail")
     events = add_completed(own, "mail", [60] * 500)

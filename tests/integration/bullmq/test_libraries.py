@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -267,6 +267,33 @@ def test_a_delayed_job_does_not_wait(library: str, server: RedisServer) -> None:
         wait_until(lambda: server.cli("llen", f"bull:{queue}:wait") == "0", what="no marker is left")
         assert driver.tally(worker)["started"] == 0
         driver.stop_worker(worker)
+
+
+BEHIND: Final[dict[str, tuple[dict[str, Any], ...]]] = {
+    "lifo": ({"delay": HOUR_MS}, {"lifo": True}, {"lifo": True}),
+    "priorities": ({"delay": HOUR_MS}, {"priority": 1}, {"priority": 5}),
+    "lifo after a priority": ({"priority": 3}, {"lifo": True}),
+}
+"""What is added with these options, the last ones go before the marker."""
+
+
+@pytest.mark.parametrize("added", BEHIND.values(), ids=BEHIND)
+def test_a_marker_is_no_job_where_jobs_go_before_it(
+    library: str, server: RedisServer, added: tuple[dict[str, Any], ...]
+) -> None:
+    """It stays in the list until a worker has taken those; getJobCounts counts it."""
+    queue = f"before-{library.replace(' ', '-')}-{len(added)}-{len(added[1])}{'lifo' in added[1]}"
+    ready = sum("delay" not in job for job in added)
+    with ExitStack() as undo:
+        driver = undo.enter_context(open_driver(library, server.url))
+        monitor = watching(server, queue, undo)
+        for job in added:
+            driver.add(queue, **job)
+        for paused in (False, True):
+            jobs = of(monitor.read_all(), queue).jobs
+            assert (jobs.waiting or 0) + (jobs.prioritized or 0) == ready, paused
+            if not paused:
+                driver.pause(queue)
 
 
 @pytest.mark.parametrize("library", ["bullmq 1", "python"], scope="module")  # others refuse it, or lose it

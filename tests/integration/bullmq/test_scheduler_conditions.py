@@ -64,6 +64,21 @@ def test_a_worker_that_hangs_makes_it_late(made: Made, server: RedisServer, watc
         until(monitor, queue, set())
 
 
+def test_behind_its_own_job_it_is_late(
+    made: Made, server: RedisServer, watch: WatchOf, workers: Callable[..., int]
+) -> None:
+    """The only worker still has the job of the run before."""
+    queue = named(made, "longer")
+    workers(queue, hold=True)
+    schedule(made, queue, every=1500)
+    monitor = watch(server)
+    late = until(monitor, queue, {"scheduler_late"})["scheduler_late"]
+    assert f"A job of {queue} is active for" in late
+    assert "should run every 1 s" in late or "should run every 2 s" in late
+    workers(queue)
+    until(monitor, queue, set())
+
+
 def test_behind_other_jobs_it_is_late(
     made: Made, server: RedisServer, watch: WatchOf, workers: Callable[..., int]
 ) -> None:

@@ -123,7 +123,8 @@ def test_in_a_cluster_each_is_read_from_its_node(cluster: LocalCluster, watch: W
 def test_a_user_without_the_right_is_told_so(server: RedisServer, watch: WatchOf) -> None:
     with BullMQ(6, url=server.url) as library:
         library.upsert_scheduler("secret", "report", pattern="0 3 * * *")
-    words = [word for word in rules(version="7") if word != "+hstrlen"]
+    version = server.facts("info", "server")["redis_version"]
+    words = [word for word in rules(version=version) if word != "+hstrlen"]
     server.cli("acl", "setuser", *words)
     monitor = watch(server, redis=READER, queues=["secret"])
     assert monitor.read_schedulers("secret") == {}

@@ -159,7 +159,7 @@ def test_an_exporter_that_starts_anew_knows_from_the_jobs_that_workers_hang(
             told.append(set(issues))
             time.sleep(0.2)
         assert told
-        assert again.not_known_yet == set()
+        assert not again.not_known_yet
         assert again.state.watched_seconds < age  # by its own clock alone it would not know yet
         assert again.state.work is not None
         (work,) = again.state.work.values()
@@ -292,6 +292,41 @@ def test_no_queue_at_all(server: RedisServer, judge: Judging, watch: WatchOf) ->
         assert "searched under bull" in said(issue)
         assert "in the settings, but not in Redis: mial" in said(issue)
         assert issue.affected == (Affected("mial", 1.0),)
+
+
+@pytest.mark.parametrize("version", [3, 5, 6])
+def test_a_parent_waits_for_a_child_that_failed(
+    server: RedisServer, judge: Judging, version: Version
+) -> None:
+    with BullMQ(version, url=server.url) as library:
+        library.start_worker("parent")
+        worker = library.start_worker("child", behaviour={"fail": True})
+        child = {"name": "c", "queueName": "child", "data": {}, "opts": {"jobId": "c"}}
+        library.add_flow({"name": "p", "queueName": "parent", "data": {}, "children": [child]})
+        library.wait_for_counts("child", {"failed": 1})
+        judging = judge()
+        text = said(judging.wait_for_one("waiting_children_long"))
+        assert "parent: 1 job waits for its children, for " in text
+        assert "smembers bull:parent:ID:dependencies" in text
+        library.stop_worker(worker)
+        library.start_worker("child")
+        library.queue("child", "retryJobs") if version > 3 else library.queue("child", "remove", "c")
+        library.wait_for_counts("parent", {"completed": 1})
+        judging.wait_for()
+
+
+def test_a_flow_whose_child_runs_is_not_judged_by_its_length_alone(
+    server: RedisServer, judge: Judging
+) -> None:
+    with BullMQ(6, url=server.url) as library:
+        library.start_worker("parent")
+        library.start_worker("child", behaviour={"hold": True})
+        child = {"name": "c", "queueName": "child", "data": {}}
+        library.add_flow({"name": "p", "queueName": "parent", "data": {}, "children": [child]})
+        judging = judge(queues=[{"match": "parent", "waiting_children_seconds": 60}])
+        judging.finds_nothing()
+        (parent,) = [queue for queue in judging.state.queues if queue.id.name == "parent"]
+        assert 0 < (parent.longest_waiting_children or 0) < 60
 
 
 def test_a_wait_over_its_limit(server: RedisServer, judge: Judging) -> None:

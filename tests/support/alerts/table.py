@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import textwrap
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,13 @@ The figures are minutes and seconds: the measured time divided by {factor}. The 
 - The rule counts jobs that are removed as they fail for an hour. Their cause ends with that hour.
 
 {rows}
+
+## What they said
+
+Each alert is one series, and so one notification, whatever number of nodes or queues it affects; it names
+the five worst. The last notification of each while its cause lasted:
+
+{texts}
 """
 _HEAD: Final = ("alert", "cause", "cooldown", "first", "holds", "flaps", "over", "end", "other alerts")
 
@@ -53,6 +61,7 @@ def page(timelines: Collection[Timeline], times: ScaledTimes, factor: str) -> st
         shipped_evaluation=_clock(times.evaluation / times.factor),
         flaps=_times(flaps),
         rows="\n".join(rows(timelines, times)),
+        texts="\n".join(texts(timelines)),
     )
 
 
@@ -76,6 +85,15 @@ def rows(timelines: Iterable[Timeline], times: ScaledTimes) -> Iterable[str]:
             or "-",
         )
         yield _row(cells)
+
+
+def texts(timelines: Iterable[Timeline]) -> Iterable[str]:
+    """What was told of each cause, by the description in the notification."""
+    for timeline in timelines:
+        told = [each for each in timeline.firing if each.at < timeline.flapped] or timeline.firing[:1]
+        description = told[-1].body["commonAnnotations"]["description"]
+        text = f"- **{timeline.cause.alert}**, {timeline.cause.what}: {description}"
+        yield textwrap.fill(text, 105, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _spans(timeline: Timeline) -> tuple[tuple[float, float], ...]:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from exporter.cli import main
 from exporter.condition_table import CONDITION_TABLE
+from tests.support.judgement.colours import expected_levels, page_levels, table_levels
 from tests.support.scrapes import get, scrape
 
 KEY: Final = "the-full-key-of-these-tests"
@@ -57,6 +58,13 @@ class Views:
         issues: list[dict[str, Any]] = self._status()["health"]["issues"]
         return next((issue for issue in issues if issue["name"] == condition), None)
 
+    def not_known_yet(self) -> set[str]:
+        """The conditions of which /status.json and the API say that they may be there."""
+        listed = {one["name"] for one in self._status()["health"]["not_known_yet"]}
+        answer = self._get("/api/monitoring?action=health_check").json()["data"]
+        assert {one["name"] for one in answer["notKnownYet"]} == listed
+        return listed
+
     def queues_with_rates(self) -> set[str]:
         """The queues whose figures of the last minutes are known."""
         queues = (self._status()["queues"] or {}).get("queues", ())
@@ -86,6 +94,24 @@ class Views:
         }
         return [f"monitor {command}" for command, right in codes.items() if not right]
 
+    def wrong_colours(self) -> list[str]:
+        """The queues whose figures have other colours on the page, or in the row of `monitor queues`, than
+        follows from the severities of the issues in /status.json."""
+        status = self._status()
+        expected = expected_levels(status)
+        odd = {queue["name"] for queue in (status["queues"] or {}).get("queues", ()) if queue["odd"]}
+        on_page = page_levels(self._get("/").text)
+        in_table = table_levels(self._monitor("queues", FORCE_COLOR="1", COLUMNS="400").stdout)
+        wrong = []
+        for queue, levels in expected.items():
+            shown = on_page.get(queue)
+            if shown is None or any(levels[column] != level for column, level in shown.items()):
+                wrong.append(f"page: {queue} is {shown}, not {levels}")
+            marked = set(levels.values()) - {""} | ({"warning"} if queue.rpartition(":")[2] in odd else set())
+            if in_table.get(queue) != marked:
+                wrong.append(f"monitor queues: {queue} is {in_table.get(queue)}, not {marked}")
+        return wrong
+
     def _all(self, condition: str, title: str) -> Iterator[tuple[str, bool | None]]:
         yield "oxherd_issue", self.in_series(condition)
         yield "/status.json", self.issue(condition) is not None
@@ -111,6 +137,6 @@ class Views:
         assert response.status_code == 200, response.text
         return response
 
-    def _monitor(self, *arguments: str) -> Result:
-        own = {"CRON_API_KEY": KEY, "LC_ALL": "C"}
+    def _monitor(self, *arguments: str, **environment: str) -> Result:
+        own = {"CRON_API_KEY": KEY, "LC_ALL": "C", **environment}
         return CliRunner().invoke(main, [*arguments, "--url", self.url], env=own)

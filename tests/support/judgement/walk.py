@@ -147,6 +147,8 @@ def _check(views: Views, titles: Mapping[str, str], *, present: bool) -> None:
             assert (issue["severity"], issue["source"] in row.sources) == (row.severity, True)
     codes = views.wrong_codes()
     assert not codes, f"exit codes that do not follow from the issues: {codes}"
+    colours = views.wrong_colours()
+    assert not colours, f"colours that do not follow from the issues: {colours}"
 
 
 def _alerts(causes: Iterable[Cause], alerting: Alerting) -> list[str]:

@@ -67,6 +67,18 @@ def _pause(servers: Servers) -> None:
     servers.jobs.add("held")
 
 
+def _fail_child(servers: Servers) -> None:
+    """Without an option of a flow: its parent waits for it for ever."""
+    servers.start_worker("child", behaviour={"fail": True})
+    child = {"name": "c", "queueName": "child", "data": {}, "opts": {"jobId": "c"}}
+    servers.jobs.add_flow({"name": "p", "queueName": "parent", "data": {}, "children": [child]})
+
+
+def _remove_child(servers: Servers) -> None:
+    servers.jobs.wait_for_counts("child", {"failed": 1})
+    servers.jobs.queue("child", "remove", "c")
+
+
 def _schedule_for_nobody(servers: Servers) -> None:
     servers.stop_workers("cron")
     servers.jobs.upsert_scheduler("cron", "report", every=1000)
@@ -104,6 +116,14 @@ STANDING: Final = (
         lambda servers: servers.jobs.resume("held"),
         prepare=served("held"),
         settings=limits("held", paused_seconds=2),
+    ),
+    Cause(
+        "a child fails and its parent waits",
+        "waiting_children_long",
+        _fail_child,
+        _remove_child,
+        prepare=served("parent"),
+        settings=limits("parent", waiting_children_seconds=2),
     ),
     Cause(
         "the job of a scheduler's next run is deleted",

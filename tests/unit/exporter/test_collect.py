@@ -4,15 +4,18 @@ import logging
 from collections.abc import Iterator
 from queue import SimpleQueue
 from threading import Barrier, Event, Thread
+from typing import cast
 
 import pytest
 
+from exporter import collect
 from exporter.bullmq.discover import Discovery
 from exporter.collect import SOURCES, Collector, Parts, make_sources
 from exporter.config.settings import ExporterSettings, HostSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.whole import Snapshot
 from exporter.views import SNAPSHOT_PARTS
+from lab.deadline import wait_until
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError
 from tests.support.assessments import host_state
@@ -103,12 +106,49 @@ def test_a_source_that_hangs_gets_no_second_thread(release: Event) -> None:
     assert begun.qsize() == 1
     assert isinstance(read[2], Failed)
     assert "earlier" in read[2].message
-    collector._busy["redis"].add_done_callback(lambda _: begun.put(2))
+    collector._busy["redis"].part.add_done_callback(lambda _: begun.put(2))
     release.set()
     assert begun.get(timeout=10) == 1
     assert begun.get(timeout=10) == 2
     again = collector.collect(Deadline.after(10)).redis
     assert isinstance(again, Ok)
+
+
+def test_a_source_that_is_late_is_waited_for_and_read_again(release: Event) -> None:
+    """A scrape that has time does not report what a hasty one did not wait for."""
+    begun: SimpleQueue[int] = SimpleQueue()
+
+    def source(_: Deadline) -> int:
+        begun.put(1)
+        if begun.qsize() == 1:
+            release.wait()
+        return begun.qsize()
+
+    collector = Collector({"redis": source})
+    assert isinstance(collector.collect(Deadline.after(SOON)).redis, Failed)
+    read: SimpleQueue[Snapshot] = SimpleQueue()
+    patient = Thread(target=lambda: read.put(collector.collect(Deadline.after(20))))
+    patient.start()
+    wait_until(lambda: collector._run is not None and collector._run.number == 2, what="the second run")
+    assert begun.qsize() == 1
+    release.set()
+    snapshot = read.get(timeout=20)
+    patient.join(10)
+    assert isinstance(snapshot.redis, Ok)
+    assert cast("object", snapshot.redis.value) == 2  # not the answer of the earlier one, which is old
+    assert isinstance(collector.collect(Deadline.after(10)).redis, Ok)
+
+
+def test_a_source_that_hangs_for_long_delays_no_scrape(
+    release: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = Collector({"host": lambda _: release.wait()})
+    collector.collect(Deadline.after(SOON))
+    monkeypatch.setattr(collect, "_HANGS", 0.0)
+    long = Deadline.after(3600)
+    snapshot = collector.collect(long)
+    assert isinstance(snapshot.host, Failed)
+    assert "earlier" in snapshot.host.message
 
 
 def test_simultaneous_collections_share_one_run(release: Event) -> None:

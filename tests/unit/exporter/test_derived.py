@@ -93,7 +93,7 @@ def test_totals_are_sums_and_waiting_includes_prioritized(listed: list[JobCounts
 
 
 def test_failed_jobs_are_those_of_the_source_that_knows_more() -> None:
-    rates = Rates(300, 1, 1, None, None, None, None, None, 7, 0)
+    rates = Rates(300, 1, 1, None, 7, 0)
     assert failed_last_hour(queue(failed_last_hour=3), rates) == 7
     assert failed_last_hour(queue(failed_last_hour=9), rates) == 9
     assert failed_last_hour(queue(failed_last_hour=3), None) == 3

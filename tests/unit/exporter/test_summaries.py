@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
 from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.page import status_page
-from exporter.snapshot.queues import BullMQState, QueueId, QueueState
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.snapshot.whole import Snapshot
 from exporter.summaries import cell_level, endpoint_state, node_state, queue_conditions, scheduler_lines
@@ -21,7 +22,8 @@ from exporter.views import About, View, status_view
 from service.catalogs import ENGLISH
 from service.outcome import Ok
 from tests.support.health_cases import BASE, CASES, DEFAULTS
-from tests.support.work_cases import MAIL, WORK_CASES, queue, state_of
+from tests.support.judgement.colours import expected_levels, page_levels, table_levels
+from tests.support.work_cases import MAIL, WORK_CASES, before, queue, state_of
 
 NOW = 10_000.0
 IDLE = queue(waiting=0, workers=1)
@@ -64,10 +66,12 @@ def lines(shown: View) -> list[str]:
 
 
 def coloured(shown: View) -> str:
+    return printed(tables.queues_table(shown), terminal=True)
+
+
+def printed(table: RenderableType, *, terminal: bool = False) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=220, force_terminal=True, markup=False, highlight=False).print(
-        tables.queues_table(shown)
-    )
+    Console(file=stream, width=220, force_terminal=terminal, markup=False, highlight=False).print(table)
     return stream.getvalue()
 
 
@@ -140,6 +144,7 @@ COLUMNS = {
     "delayed": {"delayed_overdue"},
     "oldest": {"queue_wait_high"},
     "longest": {"active_too_long"},
+    "waiting_children": {"waiting_children_long"},
     "paused": {"paused_long"},
 }
 
@@ -167,6 +172,57 @@ def test_jobs_that_wait_for_a_moment_and_kept_failures_have_no_colour() -> None:
     page = status_page(shown)
     assert '<span class="badge dim">paused</span>' in page
     assert 'class="number warning"' not in page
+
+
+def test_a_global_concurrency_of_0_is_marked_as_the_pause_that_it_is() -> None:
+    limits = {"none": None, "zero": 0, "one": 1, "paused": None}
+    queues = [queue(name, concurrency_limit=limit, paused=name == "paused") for name, limit in limits.items()]
+    shown = view(state_of(*queues))
+    text, page = coloured(shown), status_page(shown)
+    assert [name for name in limits if f"{name} (paused" in re.sub("\x1b[^m]*m", "", text)] == [
+        "zero",
+        "paused",
+    ]
+    assert page.count('<span class="badge dim">paused: concurrency 0</span>') == 1
+    assert page.count('<span class="badge dim">paused</span>') == 1
+
+
+def test_a_global_concurrency_of_0_for_a_day_has_the_colour_of_its_condition() -> None:
+    state, _ = WORK_CASES["a global concurrency of 0 for a day"]
+    assert '<span class="badge warning">paused: concurrency 0</span>' in status_page(view(state))
+    assert "\x1b[33m" in next(line for line in coloured(view(state)).splitlines() if "mail" in line)
+
+
+def test_what_is_not_known_yet_is_said_beside_the_score() -> None:
+    after_a_start = before(standing=5, without_workers=5) | {
+        QueueId("bull", "nightly"): Work(paused=60, paused_before=True)
+    }
+    shown = view(state_of(queue(), queue("nightly", paused=True), work=after_a_start))
+    line = (
+        "2 conditions are not known yet, as they may have begun before the exporter: paused_long (known in "
+        "23 h 59 min at the latest), queue_standing_still (known in 55 s at the latest)"
+    )
+    assert not shown["health"]["issues"]
+    for table in (tables.health_table, tables.status_table):
+        assert line in printed(table(shown))
+    assert f'<p class="dim">{line}</p>' in status_page(shown)
+    known = view(state_of(IDLE))
+    assert "not known yet" not in printed(tables.health_table(known)) + status_page(known)
+
+
+def test_the_view_of_an_exporter_that_does_not_say_it() -> None:
+    shown = view(state_of(IDLE))
+    older = {name: value for name, value in shown["health"].items() if name != "not_known_yet"}
+    assert "100" in printed(tables.health_table({**shown, "health": older}))
+
+
+@pytest.mark.parametrize("title", WORK_CASES)
+def test_page_and_table_have_the_colours_of_the_severities(title: str) -> None:
+    shown = view(WORK_CASES[title][0])
+    on_page, in_table = page_levels(status_page(shown)), table_levels(coloured(shown))
+    for name, levels in expected_levels(shown).items():
+        assert on_page[name] == {column: levels[column] for column in on_page[name]}
+        assert in_table[name] == set(levels.values()) - {""}
 
 
 def test_a_queue_that_stands_still_is_marked() -> None:

@@ -60,6 +60,8 @@ TAILS: dict[str, Reply] = {
     "LINDEX wait -2": None,
     "LINDEX paused -1": None,
     "LINDEX paused -2": None,
+    "LINDEX wait 0": None,
+    "LINDEX paused 0": None,
     "EXISTS 0": 0,
 }
 NOPERM = ReplyError("NOPERM no permissions to access a key")
@@ -90,6 +92,7 @@ def read(replies: dict[str, Reply]) -> Counts | ReplyError:
         *([every["ZCOUNT failed"]] if failed else []),
         *[None] * (len(counts.oldest) + (counts.longest is not None)),
         *([every["ZRANGE delayed 0 0"]] if delayed else []),
+        *([None] if counts.jobs.waiting_children else []),
     ]
     request = pack_details(plan_queue(MAIL), counts, Moment(NOW_MS))
     assert len(details) == (request.replies if request else 0)
@@ -237,6 +240,44 @@ def test_what_may_be_a_marker(job: bytes, may_be: bool) -> None:  # noqa: FBT001
     assert may_be_marker(job) is may_be
 
 
+OLD: dict[str, Reply] = {"ZCARD delayed": 1, "LLEN wait": 3, "LINDEX wait -1": b"3", "LINDEX wait -2": b"2"}
+MARKER_FIRST = OLD | {"LINDEX wait 0": b"0:1700000000000"}
+
+
+@pytest.mark.parametrize(
+    ("replies", "waiting"),
+    [
+        (MARKER_FIRST, 2),
+        (MARKER_FIRST | {"HMGET meta": [None, None, None, b"bullmq:3.16.2"]}, 2),
+        (MARKER_FIRST | {"HMGET meta": [None, None, None, b"bullmq:4.18.3"]}, 2),
+        (MARKER_FIRST | {"ZCARD delayed": 0, "ZCARD prioritized": 1}, 2),
+        (MARKER_FIRST | {"ZCARD repeat": NOPERM}, 2),
+        (OLD | {"LINDEX wait 0": b"0"}, 2),
+        (OLD | {"LINDEX wait 0": b"0", "EXISTS 0": 1}, 3),
+        (OLD | {"LINDEX wait 0": b"1"}, 3),
+        (OLD | {"LINDEX wait 0": None, "LINDEX wait -2": None}, 3),  # taken meanwhile
+        (MARKER_FIRST | {"LLEN wait": NOPERM, "LLEN paused": 1}, None),
+        (
+            OLD
+            | {"LLEN paused": 2, "LINDEX paused 0": b"0", "LINDEX paused -1": b"9", "LINDEX paused -2": b"0"},
+            4,
+        ),
+    ],
+)
+def test_a_marker_behind_which_are_jobs_is_no_job(replies: dict[str, Reply], waiting: int | None) -> None:
+    counts = counted(replies)
+    assert counts.jobs.waiting == waiting
+    assert counts.oldest[0] == b"3"
+
+
+@pytest.mark.parametrize("version", [b"bullmq:5.81.5", b"bullmq:6.7.0"])
+def test_a_version_without_markers_needs_no_second_look(version: bytes) -> None:
+    replies: dict[str, Reply] = EMPTY | OLD | {"HMGET meta": [None, None, None, version]}
+    counts = read_counts([replies[name] for name in EMPTY])
+    assert isinstance(counts, Counts)
+    assert not counts.open_tails
+
+
 def test_a_list_that_changes_between_two_commands() -> None:
     emptied = counted({"LLEN wait": 1})
     assert (emptied.jobs.waiting, emptied.oldest) == (1, ())
@@ -371,9 +412,9 @@ def times(counts: Counts, replies: list[Reply]) -> Ages:
 def waits(fields: Reply, *others: Reply) -> float | None:
     replies = [fields, *others]
     counts = counted({"LINDEX wait -1": b"1"})._replace(oldest=(b"1",) * len(replies))
-    oldest, longest, late = times(counts, replies)
-    assert longest is late is None
-    return oldest
+    seconds = times(counts, replies)
+    assert seconds[1:] == (None, None, None)
+    return seconds.oldest
 
 
 def job(added: float, *, opts: object = None, tried: int | None = None, tries: int = 0) -> Reply:
@@ -433,7 +474,7 @@ def test_a_removed_job_has_no_age(reply: Reply) -> None:
     [([b"1699999990000"], 10.0), ([b"1700000001000"], 0.0), ([None], None), (NOPERM, None), (None, None)],
 )
 def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
-    assert times(counted({"LINDEX active": b"1"}), [reply]) == (None, seconds, None)
+    assert times(counted({"LINDEX active": b"1"}), [reply]) == (None, seconds, None, None)
 
 
 @pytest.mark.parametrize(
@@ -457,4 +498,26 @@ def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | No
         ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
     ]
     late = None if seconds is None else pytest.approx(seconds, abs=0.001)
-    assert times(counts, [[b"%d" % (NOW_MS - 2000)], reply]) == (None, 2.0, late)
+    assert times(counts, [[b"%d" % (NOW_MS - 2000)], reply]) == (None, 2.0, late, None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        ([b"parent", b"%d" % (NOW_MS - 90_000)], 90.0),
+        ([b"parent", b"%d" % (NOW_MS + 5_000)], 0.0),
+        ([], None),
+        ([b"parent", b"inf"], None),
+        (NOPERM, None),
+    ],
+)
+def test_the_first_parent_waits_for_its_children(reply: Reply, seconds: float | None) -> None:
+    counts = counted({"ZCARD waiting-children": 2, "ZCARD delayed": 1, "ZCOUNT delayed -inf": 1})
+    request = pack_details(plan_queue(MAIL), counts, Moment(NOW_MS))
+    assert request is not None
+    assert sent(request) == [
+        ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
+        ("ZRANGE", "bull:mail:waiting-children", "0", "0", "WITHSCORES"),
+    ]
+    due: Reply = [b"job", b"%d" % ((NOW_MS - 3000) * 4096)]
+    assert times(counts, [due, reply])[3] == seconds

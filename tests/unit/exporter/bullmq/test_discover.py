@@ -257,6 +257,24 @@ def test_untagged_names_are_phantoms(halves: dict[str, Keys], connect: Deploymen
     assert named.known().problems == ("in a cluster a queue's name or prefix needs a {hash tag}: plain",)
 
 
+def test_a_workers_name_is_no_second_queue_without_a_tag(
+    halves: dict[str, Keys], connect: DeploymentOf
+) -> None:
+    """`e21haWx9` is what Node writes for {mail}, and what Python would write for a queue of that name."""
+    first, second = halves.values()
+    first.hold("{mail}")
+    first.clients = ["bull:e21haWx9:w:anna", "bull:e21haWx9"]
+    queues = discovery(connect, cluster=True)
+    assert look(queues) == ["{mail}"]
+    assert queues.known().search.passed_over == {}
+    for server in halves.values():
+        server.hold("plain")
+    for _ in range(2):  # the second round has its name from a connection alone
+        second.clients = ["bull:plain"]
+        look(queues)
+        assert list(queues.known().search.passed_over) == [QueueId("bull", "plain")]
+
+
 def test_a_dead_master_does_not_hold_up_the_others(
     halves: dict[str, Keys], connect: DeploymentOf, world: World
 ) -> None:

@@ -95,6 +95,10 @@ def test_groups_of_bullmq_pro_are_not_judged() -> None:
     assert fold(*every_ten_seconds(queue(), 900, events()), groups=2).standing is None
 
 
+def test_where_bullmq_pro_has_no_group_its_queues_are_judged() -> None:
+    assert fold(*every_ten_seconds(queue(), 900, events()), groups=0).standing == 900
+
+
 STANDING = {
     "a waiting job": queue(),
     "prioritized jobs": queue(waiting=0, prioritized=3),
@@ -166,6 +170,9 @@ def test_what_was_known_is_known_although_the_stream_falls_behind() -> None:
         ),
         (queue(oldest_waiting=5.0, workers=1), queue(oldest_waiting=305.0, workers=1, completed=1), 0),
         (queue(oldest_waiting=5.0, workers=1), queue(oldest_waiting=305.0, workers=1, failed=1), 0),
+        # The same job may look up to 2 s younger than it is: the clocks of two looks differ.
+        (queue(oldest_waiting=5.0, workers=1), queue(oldest_waiting=303.0, workers=1), 300),
+        (queue(oldest_waiting=5.0, workers=1), queue(oldest_waiting=302.9, workers=1), 0),
         (queue(workers=1), queue(workers=1), 0),
         (queue(workers=None), queue(workers=None), 0),
         (queue(workers=0), queue(workers=0), 300),

@@ -7,10 +7,12 @@ import pytest
 from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
+from exporter.bullmq.streams.events import Jobs
 from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
-from exporter.snapshot.queues import BullMQState, QueueId, Rates, Search
+from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.queues import BullMQState, QueueId, Rates, Search, Window
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.snapshot.whole import Snapshot
 from exporter.views import About, Task, status_view
@@ -82,17 +84,22 @@ def test_queues() -> None:
 
 
 def test_rates_of_the_last_minutes() -> None:
-    rates = Rates(300.0, 1234.0, 5.0, 0.004, 0.012, 1.5, 0.2, 61.0, 0, 0)
+    before = Jobs((0.1, 1.0)).counters()
+    now = before._replace(
+        wait=Histogram((0.012, 1.5), (50, 45, 5), 5.0),
+        processing={**before.processing, "completed": Histogram((0.2, 61.0), (50, 45, 5), 300.0)},
+    )
+    rates = Rates(300.0, 1234.0, 5.0, 0.004, 0, 0, window=Window(before, now))
     base = assessment()
     bullmq = value_or_none(base.snapshot.bullmq)
     assert bullmq is not None
     followed = replace(bullmq, rates={queue().id: rates})
     view = status_view(replace(base, snapshot=replace(base.snapshot, bullmq=Ok(followed))), ABOUT)
-    expected = ["1,234", "0.4", "%", "12", "ms", "1.5", "s", "200", "ms", "61.0", "s"]
-    assert words(tables.queues_table(view), "mail")[-11:] == expected
+    expected = ["1,234", "0.4", "%", "50", "ms", "12", "ms", "1.5", "s", "3.0", "s", "200", "ms", "61.0", "s"]
+    assert words(tables.queues_table(view), "mail")[-15:] == expected
     assert "run p95" in text(tables.queues_table(view), width=140)
     assert "done/min" not in text(tables.queues_table(view), width=80)
-    assert next(row for row in view["queues"]["queues"] if row["name"] == "mail")["rates"] == rates._asdict()
+    assert next(row for row in view["queues"]["queues"] if row["name"] == "mail")["rates"] == rates.figures()
     assert all(row["rates"] is None for row in VIEW["queues"]["queues"])
 
 

@@ -10,7 +10,7 @@ from exporter.conditions.finding import Affected, Finding
 from exporter.config.settings import HealthSettings
 from exporter.derived import silent_at
 from exporter.health import RULES
-from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Work
+from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Unlocked, Work
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.snapshot.whole import Snapshot
 from service.catalogs import ENGLISH
@@ -61,6 +61,10 @@ def late(*schedulers: Scheduler, queue: QueueState = QUEUE, **state: Any) -> dic
     """For how many seconds each is late."""
     finding = found("scheduler_late", *schedulers, queue=queue, **state)
     return {each.subject: each.value for each in finding.affected} if finding else {}
+
+
+def busy(longest: float | None, *, active: int = 1, waiting: int = 0) -> QueueState:
+    return QUEUE._replace(jobs=QUEUE.jobs._replace(active=active, waiting=waiting), longest_active=longest)
 
 
 def advice(finding: Finding | None) -> str:
@@ -203,11 +207,34 @@ def test_a_queue_has_a_threshold_of_its_own_or_none() -> None:
             "5 jobs wait in the queue mail: start more",
         ),
         (QUEUE, "No worker of the queue mail takes the job that is due. Restart the workers"),
+        (
+            busy(61.0),
+            "A job of mail is active for 1 min 1 s, and mail: report should run every 1 min: if that is its",
+        ),
+        (busy(61.0, waiting=1), "is active for 1 min 1 s, and mail: report should run every 1 min"),  # Bull
+        (busy(61.0, waiting=2), "2 jobs wait in the queue mail: start more workers"),
+        (busy(60.0), "The workers of mail are busy: 1 job is active, for 1 min."),
+        (busy(60.0, active=3), "The workers of mail are busy: 3 jobs are active, the longest for 1 min."),
+        (busy(None), "No worker of the queue mail takes the job that is due."),
+        (busy(0.0, active=0), "No worker of the queue mail takes the job that is due."),
         (QUEUE._replace(workers=None), "No worker of the queue mail takes the job that is due. Restart the"),
     ],
 )
 def test_what_to_do_about_a_late_one(queue: QueueState, sentence: str) -> None:
     assert sentence in advice(found("scheduler_late", MINUTELY._replace(next_run=NOW - 61), queue=queue))
+
+
+def test_workers_with_free_slots_and_jobs_that_no_worker_has_are_not_busy() -> None:
+    overdue = MINUTELY._replace(next_run=NOW - 61)
+    passed_over = found("scheduler_late", overdue, queue=busy(90.0), work={MAIL: Work(overdue=61.0)})
+    lost = BullMQState(
+        (busy(90.0),),
+        schedulers={MAIL: QueueSchedulers((overdue,), NOW)},
+        unlocked={MAIL: Unlocked(1, 61.0)},
+    )
+    hung = RULES["scheduler_late"](Snapshot(NOW, bullmq=Ok(lost)), DEFAULTS)
+    for finding in (passed_over, hung):
+        assert "No worker of the queue mail takes the job that is due." in advice(finding)
 
 
 def test_the_command_for_a_late_one_is_quoted_for_a_shell() -> None:

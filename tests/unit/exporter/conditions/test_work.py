@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
-from exporter.conditions import jobs, work
-from exporter.conditions.finding import Affected, Finding
+from exporter.conditions import flows, jobs, work
+from exporter.conditions.finding import Affected, AffectedQueues, Finding
 from exporter.conditions.queue_limits import queue_limits
+from exporter.conditions.work import connections_command
 from exporter.config.settings import HealthSettings
-from exporter.health import RULES, assess
+from exporter.health import RULES, Health, assess
 from exporter.metrics.health import FAMILIES
-from exporter.snapshot.queues import BullMQState, QueueId, Search, Unlocked, Work
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Search, Unlocked, Work
+from exporter.snapshot.redis import RedisState, Topology, TopologyNode
 from exporter.snapshot.whole import Snapshot
 from service.catalogs import ENGLISH, TRANSLATORS
-from service.outcome import Ok
+from service.outcome import Failed, Ok
+from tests.support.health_cases import reading
 from tests.support.work_cases import (
     BUSY,
     IDLE,
@@ -30,7 +33,8 @@ from tests.support.work_cases import (
     working,
 )
 
-OF_WORK = {name: rule for name, rule in RULES.items() if rule.__module__ in {work.__name__, jobs.__name__}}
+MODULES = {module.__name__ for module in (work, jobs, flows)}
+OF_WORK = {name: rule for name, rule in RULES.items() if rule.__module__ in MODULES}
 
 
 def found(state: BullMQState, settings: Mapping[str, object] | None = None) -> dict[str, Finding]:
@@ -90,6 +94,35 @@ def test_the_worst_is_first_and_has_the_advice() -> None:
         "sms are connected and take nothing: restart them. They may be paused, or not have resumed after an "
         "outage of Redis. Their connections: redis-cli -h HOST -p PORT client list | grep -F bull:c21z"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "silent", "port"), [("{mail}", "", 7002), ("{sms}", "", 7003), ("{sms}", "c:7003", 7001)]
+)
+def test_connections_are_looked_up_where_the_queue_is(name: str, silent: str, port: int) -> None:
+    """Elsewhere the list would be empty, as if no worker were connected. Any node if that one is down."""
+    nodes = (
+        TopologyNode("a:7001", "replica", "one", "c:7003"),
+        TopologyNode("b:7002", "master", "two", slots=((0, 8191),)),
+        TopologyNode("c:7003", "master", "one", slots=((8192, 16383),)),
+    )
+    answers = {
+        node.address: Failed("timeout", "late") if node.address == silent else reading() for node in nodes
+    }
+    redis = Ok(RedisState(Topology("cluster", nodes), answers))
+    assert f"-p {port} client list" in connections_command(QueueId("bull", name), Snapshot(0.0, redis))
+
+
+def test_affected_queues_are_a_sequence_like_any_other() -> None:
+    sms = QueueId("app", "sms")
+    queues = AffectedQueues([sms, MAIL], {MAIL: 1.0, sms: 2.0})
+    both = (Affected("app:sms", 2.0, sms), affected("mail", 1.0))
+    assert queues == both
+    assert both == queues
+    assert queues != both[:1]
+    assert (queues[0], queues[-1], queues[1:], len(queues), [*queues]) == (*both, both[1:], 2, [*both])
+    with pytest.raises(IndexError):
+        queues[2]
 
 
 def test_advice_by_cause() -> None:
@@ -183,13 +216,53 @@ OPEN = {
 def test_what_is_not_known_yet_after_a_start_has_no_series(state: BullMQState, names: set[str]) -> None:
     snapshot = Snapshot(0.0, bullmq=Ok(state))
     health = assess(snapshot, HealthSettings())
-    assert health.open == names
+    assert health.open.keys() == names
     (family,) = (each for each in FAMILIES if each.name == "oxherd_issue")
     shown = {labels[0]: value for labels, value in family.read(Assessment(snapshot, health))}
     assert not shown.keys() & names
     for name in ("queue_standing_still", "queue_without_workers", "paused_long", "active_without_lock"):
         there = any(issue.name == name for issue in health.issues)
         assert name in names or shown[name] == there
+
+
+@pytest.mark.parametrize(
+    ("title", "seconds"),
+    [
+        ("no worker and no job at the first look", {"queue_without_workers": 595.0}),
+        ("paused at the first look", {"paused_long": 86_395.0}),
+        ("jobs without a lock at the first look", {"active_without_lock": 55.0}),
+    ],
+)
+def test_when_it_is_known_at_the_latest(title: str, seconds: Mapping[str, float]) -> None:
+    state, _ = OPEN[title]
+    assert assess(Snapshot(0.0, bullmq=Ok(state)), HealthSettings()).open == seconds
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [
+        (queue(workers=0), 55.0),
+        (queue(workers=0, oldest_waiting=60.0), 55.0),
+        (queue(workers=1), 595.0),
+        (queue(workers=1, oldest_waiting=600.0), 55.0),
+        (queue(workers=None), 595.0),
+    ],
+)
+def test_when_it_is_known_that_a_queue_stood_still(state: QueueState, seconds: float) -> None:
+    """At that moment the condition is there, and not open, if nothing was started until then."""
+
+    def judged(after: float) -> Health:
+        clocks = before(standing=after, **({"without_workers": after} if state.workers == 0 else {}))
+        # The job gets older too.
+        age = None if state.oldest_waiting is None else state.oldest_waiting + after - 5
+        read = state_of(state._replace(oldest_waiting=age), work=clocks)
+        return assess(Snapshot(0.0, bullmq=Ok(read)), HealthSettings())
+
+    assert judged(5.0).open == {"queue_standing_still": seconds}
+    assert judged(5.0 + seconds - 1).open == {"queue_standing_still": 1.0}
+    known = judged(5.0 + seconds)
+    assert [issue.name for issue in known.issues] == ["queue_standing_still"]
+    assert not known.open
 
 
 def test_what_was_searched_is_said() -> None:

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.conditions.finding import redis_cli
 from exporter.config.validation import load_exporter_settings
 from exporter.doctor.checks.monitoring import SHIPPED_ALERTS
 from exporter.doctor.checks.servers import parse_buffer_limits
@@ -30,11 +31,11 @@ from exporter.doctor.examination import (
     ScrapeTarget,
     ServerConfig,
 )
-from exporter.doctor.model import CHECK_STATUSES, Diagnosis, worst_code
+from exporter.doctor.model import CHECK_STATUSES, Diagnosis, Fix, worst_code
 from exporter.doctor.peer_readers import parse_duration
 from exporter.doctor.rights import MissingRight
 from exporter.snapshot.queues import QueueId
-from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology, TopologyNode
+from exporter.snapshot.redis import Access, Info, NodeReading, RedisState, Topology, TopologyNode
 from service.catalogs import ENGLISH, TRANSLATORS
 from service.config.load import Given
 from service.config.variables import Notice
@@ -510,3 +511,25 @@ def test_every_check_has_its_section() -> None:
     sections = re.findall(r"^## (.+)$", page, re.MULTILINE)
     anchors = [title.lower().replace(" ", "-") for title in sections]
     assert [anchor for anchor in anchors if anchor in CHECKS] == list(CHECKS)
+
+
+def test_commands_reach_the_server_as_the_exporter_does() -> None:
+    """What is pasted must not be refused for TLS; a password is asked for by a word, as lines cannot ask."""
+    access = Access(("--tls", "--cacert /etc/ca.pem", "--askpass"), "exporter")
+    evicts = replace(state(info={"maxmemory_policy": "allkeys-lru"}), access=access)
+    [found] = [each for each in diagnose(examination(redis=Ok(redis_look(state=evicts)))) if each.fixes]
+    [fix] = found.fixes
+    begin = "redis-cli --tls --cacert /etc/ca.pem -h"
+    assert (fix.lines[0].startswith(begin), "--askpass" in fix.lines[0], fix.password) == (True, False, True)
+
+
+def test_a_refused_login_is_tried_as_the_same_user() -> None:
+    """As another user the server answers PONG, and nothing would be known."""
+    refused = replace(
+        state(), nodes={NODE: Failed("auth", "WRONGPASS invalid")}, access=Access(("--askpass",), "exporter")
+    )
+    found = diagnose(examination(redis=Ok(RedisLook(refused))))[0]
+    assert (found.check, found.status) == ("redis", "wrong")
+    assert found.fixes[0] == Fix("shell", (f"{redis_cli(NODE)} --user exporter --askpass ping",))
+    assert found.effect
+    assert "--user exporter" in TRANSLATORS["en"].render(found.effect)

@@ -57,7 +57,7 @@ def test_a_queue_that_could_not_be_read_has_no_series() -> None:
 
 
 def test_failures_of_the_last_hour_are_those_of_the_set_or_of_the_stream() -> None:
-    rates = Rates(300.0, 0.0, 0.0, None, None, None, None, None, 7, 0)
+    rates = Rates(300.0, 0.0, 0.0, None, 7, 0)
     refused = EMPTY._replace(id=QueueId("bull", "refused"), failed_last_hour=None)
     queues = BullMQState((EMPTY._replace(failed_last_hour=3), refused), rates={MAIL: rates})
     assert series(queues)["bullmq_queue_failed_last_hour"] == {MAIL: 7}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from operator import itemgetter
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,8 +20,9 @@ from prometheus_client.utils import floatToGoString
 
 from exporter.assessment import Assessment
 from exporter.health import Health
-from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Sample, Table, TableColumn
-from exporter.metrics.render import Renderer, format_number
+from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Sample
+from exporter.metrics.lines import format_number
+from exporter.metrics.render import Renderer
 from exporter.snapshot.histogram import Histogram
 from exporter.snapshot.whole import Snapshot
 
@@ -182,46 +181,6 @@ def test_histograms_equal_the_library_line_for_line(rows: dict[tuple[str, str], 
     text, openmetrics = both(example)
     assert text == library_text(oracle(example)).decode()
     assert openmetrics + "# EOF\n" == library_openmetrics(oracle(example)).decode()  # type: ignore[no-untyped-call]
-
-
-def test_heads_of_histograms_are_kept_until_the_bounds_change() -> None:
-    bounds = (0.1, 1.0)
-    now = [(("a", "x"), Histogram(bounds, (1, 0, 2), 3.5))]
-    family = HistogramFamily("a_thing_seconds", HELP, ("queue", "kind"), lambda _: now)
-    renderer = Renderer([family])
-    first = renderer.text(NOTHING)
-    (entry,) = renderer._rendered["a_thing_seconds"].values()
-    assert renderer.text(NOTHING) == first
-    assert next(iter(renderer._rendered["a_thing_seconds"].values())) is entry
-    now[:] = [(("a", "x"), Histogram(bounds, (1, 0, 3), 3.5))]
-    assert b'le="+Inf",queue="a"} 4.0' in renderer.text(NOTHING)
-    assert next(iter(renderer._rendered["a_thing_seconds"].values())).heads is entry.heads
-    now[:] = [(("a", "x"), Histogram((5.0,), (1, 0), 3.5))]
-    assert b'le="5.0"' in renderer.text(NOTHING)
-    now.clear()
-    assert renderer.text(NOTHING) == b""
-    assert renderer._rendered["a_thing_seconds"] == {}
-
-
-_ROWS = st.dictionaries(
-    st.tuples(st.sampled_from("abc")), st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1e6, 2e9]))
-)
-
-
-@pytest.mark.slow
-@given(st.lists(_ROWS, max_size=5))
-def test_columns_of_a_table_are_as_families_of_their_own(scrapes: list[dict[tuple[str], Any]]) -> None:
-    now: list[dict[tuple[str], Any]] = [{}]
-    table = Table(lambda _: now[0], lambda row, other: row == other)
-    columns = [TableColumn(table, itemgetter(index)) for index in (0, 1)]
-    together = [
-        Family.of_column(f"a_{index}", "gauge", HELP, ("queue",), column)
-        for index, column in enumerate(columns)
-    ]
-    apart = [Family(family.name, family.kind, family.help, family.labels, family.read) for family in together]
-    renderer = Renderer(together)
-    for now[0] in scrapes:
-        assert renderer.text(NOTHING) == Renderer(apart).text(NOTHING)
 
 
 @pytest.mark.parametrize(("name", "labels"), [("a_thing", ()), ("A_seconds", ()), ("a_seconds", ("le",))])

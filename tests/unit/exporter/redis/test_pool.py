@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from exporter.redis.connect import ClosedError
 from exporter.redis.pool import ConnectionPools
 from exporter.redis.protocol import Reply, Request, pack_request
+from lab.deadline import wait_until
 from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
@@ -64,6 +66,23 @@ def test_one_connection_serves_a_pool_and_each_pool_has_its_own() -> None:
     execute(pools, pool="bullmq")
     execute(pools, address="b:1")
     assert len(net.connections) == 3
+    pools.close()
+
+
+def test_the_last_replies_are_not_kept_until_the_next_request() -> None:
+    class Replies(list[Reply]):
+        """Of a list itself no weak reference can be made."""
+
+    made: list[weakref.ref[Replies]] = []
+
+    def script() -> list[Reply]:
+        answer = Replies([b"PONG"])
+        made.append(weakref.ref(answer))
+        return answer
+
+    pools = pools_of(FakeNet(script))
+    assert replies(execute(pools)) == [b"PONG"]
+    wait_until(lambda: made[0]() is None, what="the replies are gone", seconds=2, every=0.001)
     pools.close()
 
 

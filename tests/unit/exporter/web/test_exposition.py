@@ -17,8 +17,8 @@ def test_each_background_task_says_whether_it_succeeds() -> None:
     ]
     auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
     exposition = Exposition("1.0", Switch(settings.monitoring), auth, lambda: tasks)
-    text = exposition.render(None, "text").decode()
+    text = exposition.render(None, "text").plain().decode()
     assert 'oxherd_background_task_up{task="discovery"} 1.0\n' in text
     assert 'oxherd_background_task_up{task="watch"} 0.0\n' in text
     tasks.clear()
-    assert "oxherd_background_task_up{" not in exposition.render(None, "text").decode()
+    assert "oxherd_background_task_up{" not in exposition.render(None, "text").plain().decode()

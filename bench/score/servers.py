@@ -1,35 +1,18 @@
-"""The causes of conditions, on servers that they may break."""
+"""The causes of conditions of Redis and of the host."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from socket import create_connection
 from typing import Final
 
+from bench.score.cause import Act, Cause
 from bench.score.world import BUSY, FAILING, LIMIT_BYTES, World
 from lab.redis import RedisServer
 
-Act = Callable[[World], object]
-
-_FAILURES: Final = 120  # over the thresholds of the score (50) and of the alert (100)
 _CLIENTS: Final = 400
 _ROOM: Final = 30  # for the cluster's own connections, and for redis-cli
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """`begin` and `end` of what makes a condition; `seconds` for which it is held, at least until its alert
-    should fire; `recovers`: the most seconds until all is well after the end."""
-
-    name: str
-    condition: str
-    begin: Act
-    end: Act
-    seconds: float = 20.0
-    recovers: float = 60.0
 
 
 def _all_nodes(act: str) -> Act:
@@ -126,70 +109,22 @@ def _right_key(world: World) -> None:
     world.cluster.cli("del", f"bull:{FAILING}:prioritized")
 
 
-def _fail_jobs(world: World) -> None:
-    world.stop_workers(FAILING)
-    world.start_worker(FAILING, fail=True)
-    world.bullmq.add_bulk(FAILING, _FAILURES)
+def _fail_over(world: World) -> None:
+    world.cluster.fail_over(world.cluster.replicas()[0])
 
 
-def _forget_failures(world: World) -> None:
-    """The stream's count lasts for an hour; a queue that is gone has none."""
-    world.stop_workers(FAILING)
-    world.bullmq.obliterate(FAILING)
-    world.bullmq.counts(FAILING)
-    world.start_worker(FAILING)
+def _write_without_saving(world: World) -> None:
+    for node in world.cluster.nodes:
+        node.cli("config", "set", "save", "")
+    world.bullmq.add_bulk(BUSY, 100)
 
 
-def _no_worker(world: World) -> None:
-    world.stop_workers(BUSY)
-    world.bullmq.add_bulk(BUSY, 1000)
+def _save(world: World) -> None:
+    for node in world.cluster.nodes:
+        node.cli("bgsave")
 
 
-def _worker(world: World) -> None:
-    world.start_worker(BUSY)
-
-
-def _due_without_worker(world: World) -> None:
-    world.stop_workers(BUSY)
-    world.bullmq.add(BUSY, delay=1000)
-
-
-def _schedule_without_worker(world: World) -> None:
-    world.stop_workers(BUSY)
-    world.bullmq.upsert_scheduler(BUSY, "report", every=5000)
-
-
-def _schedule_behind_full_slots(world: World) -> None:
-    world.stop_workers(BUSY)
-    world.start_worker(BUSY, hold=True)
-    world.bullmq.add_bulk(BUSY, 10)
-    world.bullmq.upsert_scheduler(BUSY, "report", every=5000)
-
-
-def _unschedule_and_free(world: World) -> None:
-    world.stop_workers(BUSY)
-    _unschedule(world)
-
-
-def _schedule_and_lose(world: World) -> None:
-    """A job that is deleted by hand: BullMQ adds the next one when it ends, so there is none ever more."""
-    world.bullmq.upsert_scheduler(BUSY, "report", every=3_600_000)
-    world.cluster.cli("zremrangebyrank", f"bull:{BUSY}:delayed", 0, -1)
-
-
-def _schedule_twice(world: World) -> None:
-    for scheduler in ("report", "report-of-old"):
-        world.bullmq.queue(BUSY, "upsertJobScheduler", scheduler, {"every": 3_600_000}, {"name": "report"})
-
-
-def _unschedule(world: World) -> None:
-    for scheduler in ("report", "report-of-old"):
-        world.bullmq.queue(BUSY, "removeJobScheduler", scheduler)
-    if not world.workers.get(BUSY):
-        world.start_worker(BUSY)
-
-
-CAUSES: Final = (
+SERVER_CAUSES: Final = (
     Cause("a master killed", "cluster_node_unhealthy", _kill_bystander, _restart_dead),
     Cause("every node killed", "redis_unreachable", _all_nodes("kill"), _restart_dead),
     Cause("a node's memory filled", "redis_memory_high", _fill, _drain, 30),
@@ -209,34 +144,6 @@ CAUSES: Final = (
     Cause("a replica that its master refuses", "replication_broken", _unlink, _link),
     Cause("clients as many as maxclients", "redis_clients_high", _fill_clients, _empty_clients),
     Cause("a queue's key of another type", "queue_partly_unread", _odd_key, _right_key),
-    Cause("no worker, and 1,000 jobs wait", "queue_standing_still", _no_worker, _worker, 90),
-    Cause("no worker, and a delayed job is due", "queue_standing_still", _due_without_worker, _worker, 90),
-    Cause(
-        "no worker for a scheduler of 5 s",
-        "queue_standing_still",
-        _schedule_without_worker,
-        _unschedule,
-        100,
-        90,
-    ),
-    Cause(
-        "a scheduler of 5 s behind full slots",
-        "scheduler_late",
-        _schedule_behind_full_slots,
-        _unschedule_and_free,
-        100,
-        90,
-    ),
-    Cause(
-        "the job of a scheduler's next run deleted",
-        "scheduler_without_next",
-        _schedule_and_lose,
-        _unschedule,
-        70,
-        90,
-    ),
-    Cause("the same scheduler twice", "scheduler_duplicate", _schedule_twice, _unschedule, 45, 90),
-    Cause("120 jobs failed", "failed_jobs_high", _fail_jobs, _forget_failures, 30, 90),
     Cause(
         "5 % of the host's memory available (pretended)",
         "host_memory_low",
@@ -250,5 +157,21 @@ CAUSES: Final = (
         lambda world: world.pretend(load_per_core=3.0),
         lambda world: world.pretend(),
         45,
+    ),
+    Cause(
+        "a clock 30 s ahead (pretended)",
+        "clock_offset_high",
+        lambda world: world.pretend(clock=30.0),
+        lambda world: world.pretend(),
+        30,
+    ),
+    Cause("a manual failover", None, _fail_over, lambda _: None, alert="FailoverHappened"),
+    Cause(
+        "no save, and no append-only file",
+        "persistence_off",
+        _write_without_saving,
+        _save,
+        80,
+        settings={"health": {"thresholds": {"redis_unsaved_seconds": 60}}},
     ),
 )

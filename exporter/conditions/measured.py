@@ -1,0 +1,52 @@
+"""For how many seconds a condition of work is there, by queue: what its rules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+from exporter.conditions.queue_limits import queue_limits
+from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
+
+NOTHING_KNOWN: Final = Work()
+Measure: TypeAlias = Callable[[QueueState, Work, WorkThresholds], float | None]
+"""For how many seconds a condition is there at a queue; None where it is not."""
+
+
+def measured_queues(
+    state: BullMQState, settings: HealthSettings, measure: Measure, queues: Iterable[QueueState]
+) -> dict[QueueId, float]:
+    """Those of the queues at which a condition is there, and what was measured; not those excluded."""
+    limits, works = queue_limits(settings), state.work or {}
+    measured = {}
+    for queue in queues:
+        own = limits.of(queue.id.name)
+        value = None if own is None else measure(queue, works.get(queue.id, NOTHING_KNOWN), own)
+        if value is not None:
+            measured[queue.id] = value
+    return measured
+
+
+def measured_work(
+    state: BullMQState, settings: HealthSettings, measure: Measure, *, of: str, without: str = ""
+) -> dict[QueueId, float]:
+    """As `measured_queues`, of those queues of which something is known that began before this collection:
+    the field `of` of their `Work`, and not the field `without`, else the measure is None."""
+    if not state.work:
+        return {}
+    field = Work._fields.index(of)
+    known = [item for item in state.work.items() if item[1][field] is not NOTHING_KNOWN[field]]
+    if without:
+        other = Work._fields.index(without)
+        known = [item for item in known if item[1][other] is NOTHING_KNOWN[other]]
+    if not known:
+        return {}
+    limits, queues = queue_limits(settings), state.by_id
+    measured = {}
+    for queue_id, work in known:
+        queue, own = queues.get(queue_id), limits.of(queue_id.name)
+        value = None if queue is None or own is None else measure(queue, work, own)
+        if value is not None:
+            measured[queue_id] = value
+    return measured

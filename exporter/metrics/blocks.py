@@ -1,0 +1,149 @@
+"""The lines of a table's families, kept as compressed blocks of rows; what did not change is not drawn again.
+
+A block has the lines of `SIZE` rows for each family. Rows that change again and again are put together, into
+blocks of their own: else one changing queue of each hundred would have everything drawn anew. So the order
+of the rows is not that of the table, and may be another one in the next scrape.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from exporter.metrics.family import Table, TableColumn
+from exporter.metrics.lines import Draw, label_text
+from service.web.body import Part, Piece, joined
+
+Pack: TypeAlias = Callable[[bytes], Part]
+
+SIZE: Final = 128
+_PERIOD: Final = 6  # scrapes after which it is asked whether other blocks would be better
+_HOT: Final = 3  # of these in which a row changed
+_WORTH: Final = 2.0  # times as many blocks drawn as would be
+
+
+class _Block:
+    """Some rows: their labels, what they were at the last scrape, and the lines of each family."""
+
+    __slots__ = ("keys", "labels", "parts", "stable", "values")
+
+    def __init__(self, keys: list[Any], labels: list[str], columns: int) -> None:
+        self.keys = keys
+        self.labels = labels
+        self.stable: list[object] = []
+        self.values: list[list[Any]] = [[] for _ in range(columns)]
+        self.parts: list[Part | None] = [None] * columns
+
+
+class TableBlocks:
+    """The blocks of one table. Not for two threads at a time."""
+
+    def __init__(
+        self, table: Table, labels: Sequence[str], columns: Sequence[tuple[TableColumn, Draw]]
+    ) -> None:
+        self._table = table
+        self._label_names = labels
+        self._columns = columns
+        self._still = [place for place, (column, _) in enumerate(columns) if not column.moving]
+        self._moving = [place for place, (column, _) in enumerate(columns) if column.moving]
+        self._blocks: list[_Block] = []
+        self._joined: list[Part | None] = [None] * len(columns)
+        self._dirty: set[int] = set()  # places of families whose joined part is not that of the blocks
+        self._changes: Counter[Hashable] = Counter()
+        self._drawn = self._updates = 0
+
+    def pieces(self, rows: Mapping[Any, Any], pack: Pack) -> list[Piece]:
+        """Of each family its lines for these rows."""
+        self._regroup_where_better()
+        taken = self._taken(rows)
+        for block, own in taken:
+            self._refresh(block, own, pack)
+        for place in self._dirty:
+            parts = [part for block in self._blocks if (part := block.parts[place]) is not None]
+            self._joined[place] = joined(parts) if parts else None
+        self._dirty.clear()
+        pieces: list[Piece] = [part or b"" for part in self._joined]
+        if self._moving:
+            labels = [label for block, _ in taken for label in block.labels]
+            listed = [row for _, own in taken for row in own]
+            for place in self._moving:
+                column, draw = self._columns[place]
+                pieces[place] = draw(labels, map(column.value, listed)).encode()
+        return pieces
+
+    def _taken(self, rows: Mapping[Any, Any]) -> list[tuple[_Block, list[Any]]]:
+        """The blocks, each with its rows: those that are gone leave it, and new ones come into the last."""
+        taken, known = [], 0
+        for block in self._blocks:
+            own = list(map(rows.get, block.keys))
+            known += len(own)
+            if None in own:
+                known -= own.count(None)
+                rest = self._block([key for key in block.keys if key in rows])
+                taken.append((rest, [row for row in own if row is not None]))
+            else:
+                taken.append((block, own))
+        if known < len(rows):
+            before = {key for block, _ in taken for key in block.keys}
+            new = [key for key in rows if key not in before]
+            if taken and len(taken[-1][1]) < SIZE:
+                new = taken.pop()[0].keys + new
+            taken += [(block, [rows[key] for key in block.keys]) for block in self._blocks_of(new)]
+        taken = [(block, own) for block, own in taken if own]
+        blocks = [block for block, _ in taken]
+        if blocks != self._blocks:
+            self._use(blocks)
+        return taken
+
+    def _use(self, blocks: list[_Block]) -> None:
+        self._blocks = blocks
+        self._dirty.update(self._still)
+
+    def _refresh(self, block: _Block, rows: list[Any], pack: Pack) -> None:
+        """Draw what changed."""
+        stable = list(map(self._table.stable, rows))
+        before = block.stable
+        if stable == before:
+            return
+        if before:
+            self._drawn += 1
+            self._changes.update(
+                [
+                    key
+                    for key, old, new in zip(block.keys, before, stable, strict=True)
+                    if old is not new and old != new
+                ]
+            )
+        for place in self._still:
+            column, draw = self._columns[place]
+            values = list(map(column.value, rows))
+            if values != block.values[place]:
+                text = draw(block.labels, values)
+                block.parts[place] = pack(text.encode()) if text else None
+                block.values[place] = values
+                self._dirty.add(place)
+        block.stable = stable
+
+    def _regroup_where_better(self) -> None:
+        """Put the rows that changed in most of the last scrapes into blocks of their own, if that saves half
+        of the drawing or more."""
+        self._updates += 1
+        if self._updates < _PERIOD:
+            return
+        changes, drawn = self._changes, self._drawn
+        self._changes, self._drawn, self._updates = Counter(), 0, 0
+        hot = {key for key, times in changes.items() if times >= _HOT}
+        others = sum(times for key, times in changes.items() if key not in hot)
+        needed = _PERIOD * -(-len(hot) // SIZE) + others
+        keys = [key for block in self._blocks for key in block.keys]
+        scattered = len(self._blocks) > 2 * (len(keys) // SIZE + 2)
+        if scattered or (hot and drawn >= _WORTH * needed):
+            still = [key for key in keys if key not in hot]
+            self._use([*self._blocks_of([key for key in keys if key in hot]), *self._blocks_of(still)])
+
+    def _blocks_of(self, keys: Sequence[Any]) -> Iterable[_Block]:
+        return [self._block(list(keys[start : start + SIZE])) for start in range(0, len(keys), SIZE)]
+
+    def _block(self, keys: list[Any]) -> _Block:
+        return _Block(keys, [label_text(self._label_names, key) for key in keys], len(self._columns))
