@@ -12,7 +12,13 @@ from exporter.bullmq.streams.protocol import StreamMark
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState
 from lab.driver import Driver, DriverError
 
-_AGES: Final = ("oldest_waiting", "longest_active", "longest_overdue", "rate_limit_ttl")
+_AGES: Final = (
+    "oldest_waiting",
+    "longest_active",
+    "longest_overdue",
+    "longest_waiting_children",
+    "rate_limit_ttl",
+)
 _OF_DISCOVERY: Final = ("workers", "workers_unknown")  # counted in the background, and doubted by starts
 AGE_SECONDS: Final = 0.2
 HOUR_MS: Final = 3_600_000
