@@ -32,9 +32,7 @@ log = logging.getLogger(__name__)
 SourceReader: TypeAlias = Callable[[Deadline], object]
 
 _GRACE: Final = 0.2  # seconds after the deadline for a source that stopped at it to return its result
-_HANGS: Final = (
-    10.0  # seconds after its deadline from which on a source hangs for good, and is not waited for
-)
+_HANGS: Final = 10.0  # seconds after its deadline, from which on a source hangs and is not waited for
 _STILL_BUSY: Final = Failed("timeout", "still waiting for an earlier collection's answer")
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from lab.cluster import LocalCluster, start_cluster
-from lab.redis import RedisServer, start_redis
+from lab.redis import RedisServer, server_version, start_redis
 from lab.sentinel import SentinelSet, start_sentinel_set
 from lab.tls import Certificates, make_certificates
 from tests.support.hangs import raise_timed_out
@@ -95,6 +95,15 @@ def _no_process_left_behind() -> Iterator[None]:
     left = [process for process in psutil.Process().children(recursive=True) if process not in before]
     if left:
         pytest.fail(f"left running: {[(process.pid, process.cmdline()) for process in left]}")
+
+
+@pytest.fixture
+def redis_from_7(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that the test starts are the usual ones, where OXHERD_REDIS_SERVER is before Redis 7:
+    it announces no names and counts no entries of a stream. Fails where the usual one is as old."""
+    if server_version() < (7, 0):
+        monkeypatch.delenv("OXHERD_REDIS_SERVER")
+        assert server_version() >= (7, 0)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The lines of a table's families, kept as compressed blocks of rows; what did not change is not drawn again.
 
 A block has the lines of `SIZE` rows for each family. Rows that change again and again are put together, into
-blocks of their own: else one changing queue of each hundred would have everything drawn anew. So the order
+blocks of their own: else one changing queue of each hundred would have everything drawn again. So the order
 of the rows is not that of the table, and may be another one in the next scrape.
 """
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
-
-import pytest
 
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
@@ -19,12 +16,8 @@ from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState
 from exporter.snapshot.schedulers import Scheduler
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
-from lab.redis import RedisServer, server_version
+from lab.redis import RedisServer
 from service.clock import Deadline, monotonic
-
-COUNTING: Final = pytest.mark.skipif(
-    server_version() < (7, 0), reason="Redis before 7 counts no entries of a stream, so that no loss is exact"
-)
 
 
 class Watch:

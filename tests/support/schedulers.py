@@ -41,6 +41,7 @@ REPEATABLE = (*KEYED, "bullmq 5.53", "bullmq 5")
 SOON = HealthSettings.model_validate(
     {"thresholds": {"scheduler_late_seconds": 1.0, "scheduler_missing_seconds": 0.2}}
 )
+LATER = HealthSettings.model_validate({"thresholds": {"scheduler_late_seconds": 10.0}})
 CONDITIONS = ("scheduler_late", "scheduler_without_next", "scheduler_duplicate")
 
 

@@ -73,11 +73,14 @@ def remember(sighting: Sighting, before: Remembered | None, options: Options | N
 
 
 def next_run(sighting: Sighting, options: Options | None) -> float:
-    """Unix s at which the next job is due: the score, unless the job was added with another delay."""
+    """Unix s at which the next job is due: the score, unless the job was added with another delay.
+
+    It is due when it was made, at the earliest: BullMQ 5.53 scores a first run at the begin of its interval.
+    """
     job, at_ms = sighting.job, sighting.member.at_ms
     if job.state == "pending" and job.created_ms is not None and options is not None:
         due_ms = job.created_ms + options.delay_ms
-        return (at_ms if abs(due_ms - at_ms) < _SAME_MS else due_ms) / 1000
+        return (max(at_ms, job.created_ms) if abs(due_ms - at_ms) < _SAME_MS else due_ms) / 1000
     return at_ms / 1000
 
 

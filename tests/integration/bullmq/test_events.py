@@ -161,7 +161,7 @@ def test_a_queue_that_is_new_is_read_from_its_beginning(server: RedisServer, wat
 def test_what_is_trimmed_unread_is_told_exactly(
     server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before Redis 7, which counts no entries, at least one is told each time."""
+    """Before Redis 7, which counts no entries, at least one lost event is reported each time."""
     monkeypatch.setattr(stream, "_CHECK_BUSY", 0.0)
     monkeypatch.setattr(stream, "CHECK_IDLE", 0.0)
     monitor = watched(watch, server, "cut")

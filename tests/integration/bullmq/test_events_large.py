@@ -26,7 +26,7 @@ from lab.link import SlowLink
 from lab.redis import RedisServer, start_redis
 from service.catalogs import ENGLISH
 from service.outcome import Ok
-from tests.support.bullmq import COUNTING, Watch, WatchOf, watched
+from tests.support.bullmq import Watch, WatchOf, watched
 from tests.support.large_streams import OutputBuffers, RawConnection, add_completed, add_waiting
 from tests.support.scrapes import get, scrape
 
@@ -100,7 +100,7 @@ def accounted(follower: Follower, *queues: str, events: int, seconds: float = 60
     return {queue.name: known[queue] for queue in ids}
 
 
-@COUNTING
+@pytest.mark.usefixtures("redis_from_7")
 def test_a_restart_among_events_of_4_mb_lets_redis_refuse_no_write(tmp_path: Path) -> None:
     """What the queue holds is two thirds of maxmemory: an answer with all of it would be refused writes."""
     with start_redis(config=["maxmemory 600mb", "maxmemory-policy noeviction"]) as server:
@@ -214,7 +214,7 @@ GIANTS: dict[str, list[int]] = {
 }
 
 
-@COUNTING
+@pytest.mark.usefixtures("redis_from_7")
 @pytest.mark.parametrize("case", GIANTS)
 def test_an_event_of_40_mb_is_never_read_and_is_told(
     own: RedisServer, restarted: Restarted, quick_checks: None, caplog: pytest.LogCaptureFixture, case: str
@@ -236,7 +236,7 @@ def test_an_event_of_40_mb_is_never_read_and_is_told(
     assert mail.counters.completed >= later
 
 
-@COUNTING
+@pytest.mark.usefixtures("redis_from_7")
 def test_an_event_of_40_mb_while_it_is_followed(own: RedisServer, watch: WatchOf, quick_checks: None) -> None:
     monitor = watched(watch, own, "mail")
     events = add_completed(own, "mail", [60] * 500)

@@ -13,7 +13,7 @@ from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.sentinel import SentinelSet
-from tests.support.bullmq import COUNTING, Watch, WatchOf, wait_for, watched
+from tests.support.bullmq import Watch, WatchOf, wait_for, watched
 from tests.support.redis_cluster import in_step, move_slot
 
 pytestmark = pytest.mark.timeout(120)  # up to 12 s alone, of failovers
@@ -107,7 +107,7 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
     assert (events.lost, events.undone) == (0, 0)
 
 
-@COUNTING
+@pytest.mark.usefixtures("redis_from_7")
 def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: LocalCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{bill}"
     monitor = watched(watch, cluster, name)

@@ -11,14 +11,13 @@ from exporter.redis.deployment import Deployment
 from lab.cluster import start_cluster
 from lab.deadline import wait_until
 from lab.ports import free_port
-from lab.redis import RedisServer, launch_redis, server_version
+from lab.redis import RedisServer, launch_redis
 from service.outcome import Ok
 from tests.support.deployments import Connect, collect
 from tests.support.forwarder import Forwarder
 from tests.support.resolver import Resolver
 
 NAME = "cache.example"
-ANNOUNCED = pytest.mark.skipif(server_version() < (7, 0), reason="Redis before 7 announces no names")
 NOWHERE = "192.0.2.1"  # reserved for documentation: nobody answers there
 
 
@@ -27,7 +26,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
     return Resolver.install(monkeypatch)
 
 
-@ANNOUNCED
+@pytest.mark.usefixtures("redis_from_7")
 @pytest.mark.parametrize("preferred", ["hostname", "ip"])
 def test_nodes_whose_address_does_not_answer_are_reached_by_their_name(
     connect: Connect, resolver: Resolver, preferred: str
@@ -48,7 +47,7 @@ def test_nodes_whose_address_does_not_answer_are_reached_by_their_name(
         assert set(resolver.asked) == {"localhost"}  # what answered last is tried first
 
 
-@ANNOUNCED
+@pytest.mark.usefixtures("redis_from_7")
 def test_without_the_right_to_see_what_is_preferred_the_name_is_second(
     connect: Connect, resolver: Resolver
 ) -> None:
@@ -63,7 +62,7 @@ def test_without_the_right_to_see_what_is_preferred_the_name_is_second(
         assert "127.0.0.1" in resolver.asked
 
 
-@ANNOUNCED
+@pytest.mark.usefixtures("redis_from_7")
 def test_a_name_that_is_only_announced_is_not_needed(connect: Connect, resolver: Resolver) -> None:
     with start_cluster(replicas_per_master=0, config=["cluster-announce-hostname nobody.example"]) as cluster:
         resolver.hosts["nobody.example"] = None
@@ -72,7 +71,7 @@ def test_a_name_that_is_only_announced_is_not_needed(connect: Connect, resolver:
         assert "nobody.example" not in resolver.asked
 
 
-@ANNOUNCED
+@pytest.mark.usefixtures("redis_from_7")
 def test_the_map_comes_before_the_name(connect: Connect, resolver: Resolver) -> None:
     names = ["cluster-announce-hostname nobody.example", "cluster-preferred-endpoint-type hostname"]
     with start_cluster(replicas_per_master=0, config=names) as cluster:

@@ -1,4 +1,4 @@
-"""Whatever is kept from one scrape to the next, each has the lines that drawing everything anew has."""
+"""Whatever is kept from one scrape to the next, each has the lines that drawing everything again has."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ APART: Final = Renderer(
         for family in FAMILIES
     ]
 )
-"""The same families, each by its own reader: all lines are drawn anew in each scrape."""
+"""The same families, each by its own reader: all lines are drawn again in each scrape."""
 
 
 def by_family(text: bytes) -> list[tuple[str, list[str]]]:
@@ -209,7 +209,7 @@ def test_rows_that_change_again_and_again_are_drawn_alone() -> None:
         drawn.append(table.scrape(rows)[0])
     assert drawn[1] == len(hot) * blocks.SIZE
     assert drawn[-1] == len(hot), "two blocks of two"
-    assert drawn.count(len(rows)) == 2, "at first, and when the blocks were made anew"
+    assert drawn.count(len(rows)) == 2, "at first, and when the blocks were made again"
 
 
 def test_rows_of_which_all_change_or_each_seldom_stay_where_they_are() -> None:

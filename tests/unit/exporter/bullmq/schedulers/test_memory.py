@@ -89,6 +89,11 @@ def test_a_job_with_another_delay_is_due_then() -> None:
     assert after((pending(160_000, 100_000), Options(60_001, 1), 101.0)).next_run == 160.0
 
 
+def test_a_job_is_not_due_before_it_was_made() -> None:
+    """BullMQ 5.53 scores the first run of `every: 1000` at the begin of this second."""
+    assert after((pending(99_001, 100_000), Options(0, 1), 100.0)).next_run == 100.0
+
+
 def test_options_that_cannot_be_read_leave_the_score() -> None:
     known = after((pending(), None, 101.0))
     assert (known.next_run, known.last_run, known.limit) == (160.0, None, None)
