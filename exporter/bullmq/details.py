@@ -12,7 +12,7 @@ from exporter.bullmq.counts import MOVED, Counts, LimitWindow, Oddities, Plan, U
 from exporter.bullmq.keys import DELAYED_FACTOR
 from exporter.redis.protocol import Reply, ReplyError, Request
 
-_HOUR_MS: Final = 3_600_000
+HOUR_MS: Final = 3_600_000
 SOON_MS: Final = 60_000
 """A delayed job that is due within this time is counted as due soon."""
 
@@ -32,7 +32,7 @@ class Moment:
         self.now_ms = now_ms
         self.until = bulks(due)
         self.soon = bulks(f"({due}", (now_ms + SOON_MS) * DELAYED_FACTOR)
-        self.since = bulks(now_ms - _HOUR_MS, "+inf")
+        self.since = bulks(now_ms - HOUR_MS, "+inf")
 
 
 class Since(NamedTuple):
@@ -49,65 +49,90 @@ class Since(NamedTuple):
 NEVER: Final = Since()
 
 
-def pack_details(plan: Plan, counts: Counts, at: Moment) -> Request | None:
+class Read(NamedTuple):
+    """What was read of a queue; `whole`: nothing of it is missing or odd."""
+
+    counts: Counts
+    since: Since
+    whole: bool
+
+
+def details(plan: Plan, counts: Counts, at: Moment, *, far: bool = False) -> list[bytes]:
     """The commands for a rate limit that runs, the jobs that failed in the last hour, those that wait and run
-    longest, the first delayed one and the first parent; None for none."""
-    parts: list[bytes] = []
+    longest, the first delayed one and how many are due, and the first parent.
+
+    `far`: when the first delayed job was read last, it was not due soon; then only that is read again.
+    """
+    commands: list[bytes] = []
     if counts.window is not None:
-        parts.append(plan.limiter)
+        commands.append(plan.limiter)
     if counts.jobs.failed:
-        parts.append(plan.failed_since + at.since)
+        commands.append(plan.failed_since + at.since)
     for job in counts.oldest:
         key = plan.base + job
-        parts.append(_GET_OLDEST % (len(key), key))
+        commands.append(_GET_OLDEST % (len(key), key))
     if counts.longest is not None:
         key = plan.base + counts.longest
-        parts.append(_GET_LONGEST % (len(key), key))
+        commands.append(_GET_LONGEST % (len(key), key))
     if counts.jobs.delayed:
-        parts.append(plan.first_due)
+        commands.append(plan.first_due)
+        if not far:
+            commands.append(plan.overdue + at.until)
+            commands.append(plan.due + at.soon)
     if counts.jobs.waiting_children:
-        parts.append(plan.first_parent)
-    return Request(b"".join(parts), len(parts)) if parts else None
+        commands.append(plan.first_parent)
+    return commands
 
 
-def with_details(counts: Counts, replies: Sequence[Reply]) -> tuple[Counts, Since] | Unreadable:
-    """The counts, and the times of jobs, from the replies to `pack_details`.
+def with_details(
+    counts: Counts, replies: Sequence[Reply], now_ms: int, *, far: bool = False
+) -> tuple[Counts, Since] | Unreadable:
+    """The counts, and the times of jobs, from the replies to `details`.
 
     A job that was taken in the meantime may have no hash any more, and then has no age.
     """
     for reply in replies:
         if isinstance(reply, ReplyError) and reply.code in MOVED:
             return reply
-    at, jobs, oldest = 0, counts.jobs, counts.oldest
+    jobs, take = counts.jobs, iter(cast("Sequence[Any]", replies)).__next__
     if counts.window is not None:
-        counts = _with_limit(counts, counts.window, replies[0])
-        at = 1
+        counts = _with_limit(counts, counts.window, take())
+    overdue, soon, failed = counts.delayed_overdue, counts.delayed_due, counts.failed_last_hour
     if jobs.failed:
-        counts = _with_failed(counts, replies[at])
-        at += 1
-    since_oldest = None
-    for reply in replies[at : at + len(oldest)]:
-        since = _waiting_since(reply)
+        failed = take()
+    oldest = longest = due = parent = None
+    for _ in counts.oldest:
+        since = _waiting_since(take())
         if since is not None and isfinite(since):
-            since_oldest = since if since_oldest is None else min(since, since_oldest)
-    longest = None if counts.longest is None else _started(replies[at + len(oldest)])
-    parent = _first_score(replies[-1]) if jobs.waiting_children else None
-    due = _first_score(replies[-2 if jobs.waiting_children else -1], DELAYED_FACTOR) if jobs.delayed else None
-    return counts, Since(since_oldest, longest, due, parent)
+            oldest = since if oldest is None else min(since, oldest)
+    if counts.longest is not None:
+        longest = _started(take())
+    if jobs.delayed:
+        due = first_score(take(), DELAYED_FACTOR)
+        if not far:
+            overdue, soon = take(), take()
+        elif due is not None and due > now_ms + SOON_MS:
+            overdue = soon = 0
+    if jobs.waiting_children:
+        parent = first_score(take())
+    moments = Since(oldest, longest, due, parent)
+    if not (jobs.failed or jobs.delayed):
+        return counts, moments
+    if not (isinstance(overdue, int) and isinstance(soon, int) and isinstance(failed, int)):
+        odd = Oddities()
+        if jobs.failed:
+            failed = odd.number("failed", failed)
+        if jobs.delayed and not far:
+            overdue, soon = odd.number("delayed", overdue), odd.number("delayed", soon)
+        counts = _with_odd(counts, odd)
+    # `_replace` takes three times as long.
+    return Counts._make((*counts[:5], overdue, soon, failed, *counts[8:])), moments
 
 
 def _with_limit(counts: Counts, window: LimitWindow, reply: Reply) -> Counts:
     odd = Oddities()
     ttl = odd.rate_limit(window.most, odd.text("limiter", reply), window.ttl_ms)
     return _with_odd(counts._replace(rate_limit_ttl=ttl, window=None), odd)
-
-
-def _with_failed(counts: Counts, reply: Reply) -> Counts:
-    if isinstance(reply, int):
-        return Counts._make((*counts[:7], reply, *counts[8:]))  # `_replace` takes three times as long
-    odd = Oddities()
-    odd.number("failed", reply)
-    return _with_odd(counts, odd)
 
 
 def _with_odd(counts: Counts, odd: Oddities) -> Counts:
@@ -133,17 +158,12 @@ def pack_due(plan: Plan, at: Moment) -> Request:
 
 def with_due(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
     """The counts with the replies to `pack_due`."""
-    overdue, due = replies
-    if isinstance(overdue, int) and isinstance(due, int):
-        return Counts._make((*counts[:5], overdue, due, *counts[7:]))
     for reply in replies:
         if isinstance(reply, ReplyError) and reply.code in MOVED:
             return reply
     odd = Oddities()
-    counts = counts._replace(
-        delayed_overdue=odd.number("delayed", overdue), delayed_due=odd.number("delayed", due)
-    )
-    return _with_odd(counts, odd)
+    overdue, due = (odd.number("delayed", reply) for reply in replies)
+    return _with_odd(counts._replace(delayed_overdue=overdue, delayed_due=due), odd)
 
 
 class Ages(NamedTuple):
@@ -161,9 +181,13 @@ NO_AGES: Final = Ages()
 
 def ages(counts: Counts, moments: Since, now_ms: int) -> Ages:
     """The ages at `now_ms` by the node's clock."""
-    late = _age(moments.first_due, now_ms) if counts.delayed_overdue else None
-    children = _age(moments.first_parent, now_ms)
-    return Ages(_age(moments.oldest, now_ms), _age(moments.longest, now_ms), late, children)
+    oldest, longest, due, parent = moments
+    return Ages(
+        None if oldest is None else _age(oldest, now_ms),
+        None if longest is None else _age(longest, now_ms),
+        _age(due, now_ms) if due is not None and counts.delayed_overdue else None,
+        None if parent is None else _age(parent, now_ms),
+    )
 
 
 def _waiting_since(reply: Reply) -> float | None:
@@ -201,7 +225,7 @@ def _started(reply: Reply) -> float | None:
     return started if isfinite(started) else None
 
 
-def _first_score(reply: Reply, factor: int = 1) -> float | None:
+def first_score(reply: Reply, factor: int = 1) -> float | None:
     """Unix ms of the first member: when a delayed job is due, since when a parent waits."""
     try:
         _, score = cast("Any", reply)
@@ -211,6 +235,6 @@ def _first_score(reply: Reply, factor: int = 1) -> float | None:
     return moment if isfinite(moment) else None
 
 
-def _age(since_ms: float | None, now_ms: int) -> float | None:
+def _age(since_ms: float, now_ms: int) -> float:
     """Never below 0: producers' clocks may be ahead of ours."""
-    return None if since_ms is None else max(0.0, (now_ms - since_ms) / 1000)
+    return (now_ms - since_ms) / 1000 if since_ms < now_ms else 0.0

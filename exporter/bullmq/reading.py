@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from exporter.bullmq.bull.counts import plan_bull_queue, read_by_library
-from exporter.bullmq.counts import MOVED, Counts, Plan, Unreadable, pack_tails, plan_queue, with_tails
+from exporter.bullmq.counts import MOVED, Counts, Plan, pack_tails, plan_queue, with_tails
 from exporter.bullmq.details import (
     NEVER,
+    SOON_MS,
     Moment,
-    Since,
-    needs_due,
-    pack_details,
+    Read,
+    details,
     pack_due,
     with_details,
     with_due,
     without_details,
 )
 from exporter.bullmq.placement import SlotMap
-from exporter.bullmq.search.ask import Answers, ask_packed
+from exporter.bullmq.search.ask import NO_OWNER, Answers, ask_nodes, ask_packed
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import Library, QueueId
 from service.clock import Deadline
 from service.outcome import Failed
 
+_Counted: TypeAlias = dict[str, list[tuple[Plan, Counts]]]
 POOL: Final = "bullmq"
-
-
-class Read(NamedTuple):
-    """What was read of a queue; `whole`: nothing of it is missing or odd."""
-
-    counts: Counts
-    since: Since
-    whole: bool
 
 
 class QueueReader:
@@ -43,6 +36,7 @@ class QueueReader:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._libraries: Mapping[QueueId, Library] = {}
+        self._far: set[QueueId] = set()  # whose first delayed job is not due soon
         self.plans: dict[QueueId, Plan] = {}
 
     def keep_plans(self, queues: Iterable[QueueId], libraries: Mapping[QueueId, Library]) -> bool:
@@ -51,6 +45,7 @@ class QueueReader:
             return False
         self._libraries = libraries
         self.plans = {queue: self._plan(queue) for queue in queues}
+        self._far &= self.plans.keys()
         return True
 
     def _plan(self, queue: QueueId) -> Plan:
@@ -63,85 +58,120 @@ class QueueReader:
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Read], dict[QueueId, Failed]]:
         """The queues that could be read, and why the others are unread."""
-        counts: dict[QueueId, Counts] = {}
-        unread: dict[QueueId, Failed] = {}
-        plans = self.plans
+        owned, unowned = slot_map.by_owner(queues)
+        unread: dict[QueueId, Failed] = dict.fromkeys(unowned, NO_OWNER)
+        counted = self._count(owned, unread, deadline)
+        if any(counts.open_tails for each in counted.values() for _, counts in each):
+            counted = self._read_tails(counted, unread, deadline)
+        read = self._details(counted, unread, Clock(self._deployment, slot_map), deadline)
+        self._late_due(read, unread, slot_map, deadline)
+        return read, unread
 
-        def take(queue: QueueId, result: Counts | Unreadable) -> None:
-            if isinstance(result, ReplyError):
-                counts.pop(queue, None)
-                unread[queue] = refused(result)
-            else:
-                counts[queue] = result
+    def _count(
+        self, owned: Mapping[str, list[QueueId]], unread: dict[QueueId, Failed], deadline: Deadline
+    ) -> _Counted:
+        plans = {address: [self.plans[queue] for queue in queues] for address, queues in owned.items()}
+        requests = {address: [plan.request for plan in each] for address, each in plans.items()}
+        counted: _Counted = {}
+        for address, answers in self._ask(requests, deadline).items():
+            counted[address] = []
+            for plan, answer in zip(plans[address], answers, strict=True):
+                result = answer if isinstance(answer, Failed) else read_by_library(plan, answer)
+                if isinstance(result, Counts):
+                    counted[address].append((plan, result))
+                else:
+                    unread[plan.queue] = _why(result)
+        return counted
 
-        requests = {queue: plans[queue].request for queue in queues}
-        for queue, answer in self.ask(requests, slot_map, deadline).items():
-            if isinstance(answer, Failed):
-                unread[queue] = answer
-            else:
-                take(queue, read_by_library(plans[queue], answer))
-        requests = {queue: pack_tails(plans[queue]) for queue, each in counts.items() if each.open_tails}
-        for queue, answer in self.ask(requests, slot_map, deadline).items():
-            if isinstance(answer, Failed):
-                del counts[queue]
-                unread[queue] = answer
-            else:
-                take(queue, with_tails(counts[queue], answer))
-        since = self._details(counts, unread, slot_map, deadline)
-        return {
-            queue: Read(
-                each,
-                since.get(queue, NEVER),
-                queue in since and not each.odd and each.delayed_overdue is not None,
-            )
-            for queue, each in counts.items()
-        }, unread
+    def _read_tails(self, counted: _Counted, unread: dict[QueueId, Failed], deadline: Deadline) -> _Counted:
+        """The counts without what is no job."""
+        requests = {
+            address: [pack_tails(plan) for plan, counts in each if counts.open_tails]
+            for address, each in counted.items()
+        }
+        answers = self._ask(requests, deadline)
+        read: _Counted = {}
+        for address, each in counted.items():
+            remaining = iter(answers[address])
+            read[address] = []
+            for plan, counts in each:
+                result: Counts | ReplyError | Failed = counts
+                if counts.open_tails:
+                    answer = next(remaining)
+                    result = answer if isinstance(answer, Failed) else with_tails(counts, answer)
+                if isinstance(result, Counts):
+                    read[address].append((plan, result))
+                else:
+                    unread[plan.queue] = _why(result)
+        return read
 
     def _details(
+        self, counted: _Counted, unread: dict[QueueId, Failed], clock: Clock, deadline: Deadline
+    ) -> dict[QueueId, Read]:
+        """What only some queues need; a queue whose node does not answer this time has its counts alone."""
+        far = self._far
+        read: dict[QueueId, Read] = {}
+        asked: _Counted = {}
+        requests: dict[str, list[Request]] = {}
+        for address, each in counted.items():
+            moment = clock.at(address)
+            some = asked[address] = []
+            of_node = requests[address] = []
+            for plan, counts in each:
+                commands = details(plan, counts, moment, far=plan.queue in far)
+                if commands:
+                    some.append((plan, counts))
+                    of_node.append(Request(b"".join(commands), len(commands)))
+                else:
+                    read[plan.queue] = Read(
+                        counts, NEVER, not counts.odd and counts.delayed_overdue is not None
+                    )
+        for address, answers in self._ask(requests, deadline).items():
+            now_ms = clock.at(address).now_ms
+            for (plan, counts), answer in zip(asked[address], answers, strict=True):
+                queue = plan.queue
+                if isinstance(answer, Failed):
+                    read[queue] = Read(without_details(counts), NEVER, whole=False)
+                    continue
+                result = with_details(counts, answer, now_ms, far=queue in far)
+                if isinstance(result, ReplyError):
+                    unread[queue] = _why(result)
+                    continue
+                known, since = result
+                read[queue] = Read(known, since, not known.odd and known.delayed_overdue is not None)
+                if known.jobs.delayed and since.first_due is not None and since.first_due > now_ms + SOON_MS:
+                    far.add(queue)
+                else:
+                    far.discard(queue)
+        return read
+
+    def _late_due(
         self,
-        counts: dict[QueueId, Counts],
+        read: dict[QueueId, Read],
         unread: dict[QueueId, Failed],
         slot_map: SlotMap,
         deadline: Deadline,
-    ) -> dict[QueueId, Since]:
-        """Read them into `counts`; the times of jobs of the queues whose node answers this time."""
-        since: dict[QueueId, Since] = {}
-        requests: dict[QueueId, Request] = {}
+    ) -> None:
+        """Read how many jobs are due where that was not expected."""
         clock = Clock(self._deployment, slot_map)
-        for queue, queue_counts in counts.items():
-            request = pack_details(self.plans[queue], queue_counts, clock.moment(queue))
-            if request is None:
-                since[queue] = NEVER
-            else:
-                requests[queue] = request
+        requests = {
+            queue: pack_due(self.plans[queue], clock.moment(queue))
+            for queue, each in read.items()
+            if each.counts.delayed_overdue is None and not each.counts.odd and each.since is not NEVER
+        }
         for queue, answer in self.ask(requests, slot_map, deadline).items():
-            if isinstance(answer, Failed):
-                counts[queue] = without_details(counts[queue])
-                continue
-            result = with_details(counts[queue], answer)
-            if isinstance(result, ReplyError):
-                del counts[queue]
-                unread[queue] = refused(result)
-            else:
-                counts[queue], since[queue] = result
-        requests = {}
-        for queue, moments in since.items():
-            if counts[queue].jobs.delayed:
-                moment = clock.moment(queue)
-                if needs_due(counts[queue], moments, moment.now_ms):
-                    requests[queue] = pack_due(self.plans[queue], moment)
-                else:
-                    counts[queue] = counts[queue]._replace(delayed_overdue=0, delayed_due=0)
-        for queue, answer in self.ask(requests, slot_map, deadline).items():
-            if isinstance(answer, Failed):
-                continue
-            due = with_due(counts[queue], answer)
+            counts, since, _ = read[queue]
+            due = answer if isinstance(answer, Failed) else with_due(counts, answer)
             if isinstance(due, ReplyError):
-                del counts[queue], since[queue]
-                unread[queue] = refused(due)
-            else:
-                counts[queue] = due
-        return since
+                del read[queue]
+                unread[queue] = _why(due)
+            elif isinstance(due, Counts):
+                read[queue] = Read(due, since, whole=not due.odd)
+
+    def _ask(
+        self, requests: Mapping[str, list[Request]], deadline: Deadline
+    ) -> dict[str, list[list[Reply] | Failed]]:
+        return ask_nodes(self._deployment, deadline, requests, pool=POOL)
 
     def ask(self, requests: Mapping[QueueId, Request], slot_map: SlotMap, deadline: Deadline) -> Answers:
         """Each queue's replies from its node."""
@@ -155,12 +185,17 @@ class Clock:
         self._moments = {address: Moment(int(deployment.now(address) * 1000)) for address in slot_map.masters}
         self._owner = slot_map.owner
 
+    def at(self, address: str) -> Moment:
+        """The time of this node."""
+        return self._moments[address]
+
     def moment(self, queue: QueueId) -> Moment:
         """The time of the node that has this queue."""
         return self._moments[self._owner(queue) or ""]
 
 
-def refused(error: Reply) -> Failed:
-    """The reason for an error reply."""
-    moved = isinstance(error, ReplyError) and error.code in MOVED
-    return Failed("moved" if moved else "refused", str(error))
+def _why(error: ReplyError | Failed) -> Failed:
+    """Why a queue is unread."""
+    if isinstance(error, Failed):
+        return error
+    return Failed("moved" if error.code in MOVED else "refused", str(error))

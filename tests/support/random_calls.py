@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.bullmq.streams.follow import Follower
-from exporter.bullmq.streams.protocol import StreamMark
+from exporter.bullmq.streams.stream import Stream
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState
 from lab.driver import Driver, DriverError
 
@@ -27,7 +27,7 @@ HOUR_MS: Final = 3_600_000
 class CountingAll(Follower):
     """Follows the streams, but never says that a queue did not move."""
 
-    def marks(self) -> dict[QueueId, StreamMark]:
+    def streams(self) -> Mapping[QueueId, Stream]:
         return {}
 
 

@@ -17,7 +17,6 @@ from typing import Final
 from exporter.bullmq.counts import MOVED
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.streams.events import Jobs
-from exporter.bullmq.streams.protocol import StreamMark
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.bullmq.streams.reader import MAX_PAUSE, RETRY_SECONDS, Reader
 from exporter.bullmq.streams.state_file import CheckpointFile
@@ -81,11 +80,9 @@ class Follower:
         """Rates and quantiles of the last minutes up to these events."""
         return self._history.rates(monotonic(), events)
 
-    def marks(self) -> dict[QueueId, StreamMark]:
-        """The read position of each stream that tells whether its queue moves."""
-        at = monotonic()
-        marks = ((queue, stream.mark(at)) for queue, stream in list(self._streams.items()))
-        return {queue: mark for queue, mark in marks if mark is not None}
+    def streams(self) -> Mapping[QueueId, Stream]:
+        """The stream of each queue that is followed, which its reader may move at any time."""
+        return self._streams
 
     def problems(self) -> tuple[str, ...]:
         """Recent errors, one text for each error code."""

@@ -47,12 +47,14 @@ class StreamCheck(NamedTuple):
 
 
 class StreamMark(NamedTuple):
-    """What shows that a stream moved: the id of the last entry that was read; the others are as in Events."""
+    """What shows that a stream moved: the position after the last entry that was read, packed; the others are
+    as in Events. `compared_at`: when it was compared with the stream itself, in monotonic seconds."""
 
-    last: bytes
+    position: bytes
     lost: int
     undone: int
     gaps: int
+    compared_at: float
 
 
 def stream_info(reply: Reply) -> StreamInfo | ReplyError:

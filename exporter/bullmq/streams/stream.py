@@ -47,6 +47,7 @@ class Stream:
         key = base(queue)
         self.jobs = jobs
         self.exists = False  # at the last look
+        self.compared_at = 0.0  # when the position was last compared with the stream itself
         self.queue: Final = queue
         self.raw_key: Final = (key + "events").encode("utf-8", "surrogateescape")
         self.key: Final = bulk(self.raw_key)
@@ -138,11 +139,25 @@ class Stream:
     def mark(self, at: float) -> StreamMark | None:
         """What XREAD is to find nothing after, while nothing happens in the queue; None where that would say
         nothing, or would be a large answer."""
-        readable = self.exists and self.asked is None and not self.refused
-        late = self._caught_up_at is None or at - self._caught_up_at > _FOLLOWED
-        if self.last is None or not readable or late or self._mean_entry > _LARGE_ENTRY:
+        if self.last is None or not self.tells(at):
             return None
-        return StreamMark(self.last, self.lost, self.undone, self.gaps)
+        return StreamMark(self.last_bulk, self.lost, self.undone, self.gaps, self.compared_at)
+
+    def tells(self, at: float) -> bool:
+        """Whether XREAD would find what happens in the queue, in a small answer."""
+        caught_up = self._caught_up_at
+        if not self.exists or caught_up is None or at - caught_up > _FOLLOWED:
+            return False
+        return self.asked is None and not self.refused and self._mean_entry <= _LARGE_ENTRY
+
+    def is_at(self, mark: StreamMark) -> bool:
+        """Whether nothing happened since that mark, as far as was read."""
+        return (
+            self.last_bulk == mark.position
+            and self.lost == mark.lost
+            and self.undone == mark.undone
+            and self.gaps == mark.gaps
+        )
 
     @property
     def _mean_entry(self) -> float:
@@ -309,6 +324,7 @@ class Stream:
     def _observe(self, info: StreamInfo, at: float) -> None:
         """Keep what the next check is compared with."""
         self.exists = info.exists
+        self.compared_at = at
         self.length = info.length
         self.size.nodes = info.nodes
         self._checked_at = at

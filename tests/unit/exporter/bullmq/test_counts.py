@@ -21,8 +21,8 @@ from exporter.bullmq.details import (
     Moment,
     Since,
     ages,
+    details,
     needs_due,
-    pack_details,
     pack_due,
     with_details,
     with_due,
@@ -76,6 +76,12 @@ def sent(request: Request) -> list[tuple[str, ...]]:
     return commands
 
 
+def asked(counts: Counts, *, far: bool = False, now_ms: int = NOW_MS) -> list[tuple[str, ...]]:
+    """The commands for the details of a queue."""
+    packed = details(plan_queue(MAIL), counts, Moment(now_ms), far=far)
+    return sent(Request(b"".join(packed), len(packed)))
+
+
 def read(replies: dict[str, Reply]) -> Counts | ReplyError:
     """What all looks at a queue make of these replies."""
     assert replies.keys() <= (EMPTY | DETAILS | TAILS).keys()
@@ -87,22 +93,30 @@ def read(replies: dict[str, Reply]) -> Counts | ReplyError:
     if not isinstance(counts, Counts):
         return counts
     limited, failed, delayed = counts.window is not None, bool(counts.jobs.failed), bool(counts.jobs.delayed)
-    details: list[Reply] = [
-        *([every["GET limiter"]] if limited else []),
-        *([every["ZCOUNT failed"]] if failed else []),
-        *[None] * (len(counts.oldest) + (counts.longest is not None)),
-        *([every["ZRANGE delayed 0 0"]] if delayed else []),
-        *([None] if counts.jobs.waiting_children else []),
-    ]
-    request = pack_details(plan_queue(MAIL), counts, Moment(NOW_MS))
-    assert len(details) == (request.replies if request else 0)
-    read_details = with_details(counts, details)
-    if isinstance(read_details, ReplyError):
-        return read_details
-    counts, moments = read_details
-    if needs_due(counts, moments, NOW_MS):
-        return with_due(counts, [every["ZCOUNT delayed -inf"], every["ZCOUNT delayed"]])
-    return counts
+    due: list[Reply] = [every["ZCOUNT delayed -inf"], every["ZCOUNT delayed"]]
+    answers: dict[bool, list[Reply]] = {
+        far: [
+            *([every["GET limiter"]] if limited else []),
+            *([every["ZCOUNT failed"]] if failed else []),
+            *[None] * (len(counts.oldest) + (counts.longest is not None)),
+            *([every["ZRANGE delayed 0 0"], *([] if far else due)] if delayed else []),
+            *([None] if counts.jobs.waiting_children else []),
+        ]
+        for far in (False, True)
+    }
+    results: list[Counts | ReplyError] = []
+    for far, each in answers.items():
+        assert len(each) == len(asked(counts, far=far))
+        read_details = with_details(counts, each, NOW_MS, far=far)
+        if isinstance(read_details, ReplyError):
+            results.append(read_details)
+            continue
+        detailed, moments = read_details
+        later = far and needs_due(detailed, moments, NOW_MS)
+        assert later or not delayed or detailed.odd or detailed.delayed_overdue is not None
+        results.append(with_due(detailed, due) if later else detailed)
+    assert results[0] == results[1]  # whether the first delayed job was expected or not
+    return results[0]
 
 
 def counted(replies: dict[str, Reply]) -> Counts:
@@ -140,9 +154,9 @@ def test_times_are_those_of_each_request() -> None:
             f"({now_ms * 4096}",
             str((now_ms + 60_000) * 4096),
         )
-        details = pack_details(plan, failed_one, Moment(now_ms))
-        assert details is not None
-        assert sent(details) == [("ZCOUNT", "bull:mail:failed", str(now_ms - 3_600_000), "+inf")]
+        assert asked(failed_one, now_ms=now_ms) == [
+            ("ZCOUNT", "bull:mail:failed", str(now_ms - 3_600_000), "+inf")
+        ]
 
 
 def test_any_name_has_its_commands() -> None:
@@ -152,7 +166,7 @@ def test_any_name_has_its_commands() -> None:
 
 
 def test_an_empty_queue_needs_no_further_command() -> None:
-    assert pack_details(plan_queue(MAIL), counted({}), Moment(NOW_MS)) is None
+    assert asked(counted({})) == []
     assert not needs_due(counted({}), NEVER, NOW_MS)
 
 
@@ -404,9 +418,9 @@ def test_an_odd_number_in_meta_costs_its_own_figure(meta: Reply, limit: int | No
 
 def times(counts: Counts, replies: list[Reply]) -> Ages:
     """The ages from these replies to the commands for jobs."""
-    details = with_details(counts, replies)
-    assert not isinstance(details, ReplyError)
-    return ages(counts, details[1], NOW_MS)
+    read_details = with_details(counts, replies, NOW_MS, far=True)
+    assert not isinstance(read_details, ReplyError)
+    return ages(counts, read_details[1], NOW_MS)
 
 
 def waits(fields: Reply, *others: Reply) -> float | None:
@@ -428,9 +442,7 @@ def test_commands_for_the_oldest_jobs() -> None:
         {"LINDEX wait -1": b"1", "LLEN paused": 1, "LINDEX paused -1": b"2", "LINDEX active": b"3"}
     )
     fields = ("timestamp", "processedOn", "opts", "atm", "attemptsMade")
-    request = pack_details(plan_queue(MAIL), both, Moment(NOW_MS))
-    assert request is not None
-    assert sent(request) == [
+    assert asked(both, far=True) == [
         ("HMGET", "bull:mail:1", *fields),
         ("HMGET", "bull:mail:2", *fields),
         ("HMGET", "bull:mail:3", "processedOn"),
@@ -491,9 +503,7 @@ def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
 )
 def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | None) -> None:
     counts = counted({"ZCARD delayed": 2, "ZCOUNT delayed -inf": 2, "LINDEX active": b"1"})
-    request = pack_details(plan_queue(MAIL), counts, Moment(NOW_MS))
-    assert request is not None
-    assert sent(request) == [
+    assert asked(counts, far=True) == [
         ("HMGET", "bull:mail:1", "processedOn"),
         ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
     ]
@@ -513,9 +523,7 @@ def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | No
 )
 def test_the_first_parent_waits_for_its_children(reply: Reply, seconds: float | None) -> None:
     counts = counted({"ZCARD waiting-children": 2, "ZCARD delayed": 1, "ZCOUNT delayed -inf": 1})
-    request = pack_details(plan_queue(MAIL), counts, Moment(NOW_MS))
-    assert request is not None
-    assert sent(request) == [
+    assert asked(counts, far=True) == [
         ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
         ("ZRANGE", "bull:mail:waiting-children", "0", "0", "WITHSCORES"),
     ]

@@ -19,7 +19,7 @@ from exporter.bullmq.counts import (
     read_counts,
     with_tails,
 )
-from exporter.bullmq.details import Moment, ages, pack_details, with_details
+from exporter.bullmq.details import Moment, ages, details, with_details
 from exporter.bullmq.keys import base, candidate_of, slot_of, worker_queues
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot.queues import QueueId
@@ -87,10 +87,10 @@ def test_every_command_is_about_a_key_of_its_queue(name: str) -> None:
 @given(NAMES, st.lists(st.binary(), max_size=2), BULKS)
 def test_any_job_can_be_read(name: str, oldest: list[bytes], longest: bytes | None) -> None:
     counts = read(IDLE)._replace(oldest=tuple(oldest), longest=longest)
-    request = pack_details(plan_queue(QueueId("bull", name)), counts, Moment(NOW_MS))
+    commands = details(plan_queue(QueueId("bull", name)), counts, Moment(NOW_MS))
     jobs = [*oldest, *([] if longest is None else [longest])]
-    assert (keys_of(request.packed) if request else []) == [f"bull:{name}:".encode() + job for job in jobs]
-    assert (request.replies if request else 0) == len(jobs)
+    assert keys_of(b"".join(commands)) == [f"bull:{name}:".encode() + job for job in jobs]
+    assert len(commands) == len(jobs)
 
 
 @pytest.mark.parametrize("place", range(REPLIES))
@@ -130,9 +130,9 @@ def test_a_second_read_never_counts_more_jobs_or_less_than_none(replies: list[An
 def test_ages_are_never_negative_whatever_is_answered(replies: list[Any]) -> None:
     counts = read(IDLE)._replace(oldest=(b"1", b"2"), longest=b"3", delayed_overdue=1)
     counts = counts._replace(jobs=counts.jobs._replace(delayed=1))
-    details = with_details(counts, replies)
-    assert not isinstance(details, ReplyError)
-    assert all(age is None or age >= 0 for age in ages(counts, details[1], NOW_MS))
+    read_details = with_details(counts, replies, NOW_MS, far=True)
+    assert not isinstance(read_details, ReplyError)
+    assert all(age is None or age >= 0 for age in ages(counts, read_details[1], NOW_MS))
 
 
 @pytest.mark.parametrize("opts", [b'{"delay":1' + b"0" * 400 + b"}", b'{"delay":' + b"[" * 200_000])
@@ -140,6 +140,6 @@ def test_options_beyond_what_python_can_hold_cost_nothing_else(opts: bytes) -> N
     """Whoever adds a job writes its options, and one job must not cost all queues their collection."""
     counts = read(IDLE)._replace(oldest=(b"1",), longest=b"2")
     job: Reply = [b"%d" % (NOW_MS - 5000), None, opts, None, None]
-    details = with_details(counts, [job, [b"%d" % (NOW_MS - 2500)]])
-    assert not isinstance(details, ReplyError)
-    assert ages(counts, details[1], NOW_MS).longest == 2.5
+    read_details = with_details(counts, [job, [b"%d" % (NOW_MS - 2500)]], NOW_MS)
+    assert not isinstance(read_details, ReplyError)
+    assert ages(counts, read_details[1], NOW_MS).longest == 2.5
