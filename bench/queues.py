@@ -18,8 +18,8 @@ def names(count: int) -> list[str]:
     return [f"queue-{number:04d}" for number in range(count)]
 
 
-def _commands(queue: str, *, jobs: int, now_ms: int) -> Iterator[bytes]:
-    """One queue: of 20 jobs 2 are waiting, 1 each active, delayed, prioritized and failed, 14 completed."""
+def commands_of(queue: str, *, jobs: int, now_ms: int) -> Iterator[bytes]:
+    """A queue. Of 20 jobs 2 are waiting, 1 each active, delayed, prioritized and failed, 14 completed."""
     base = f"{PREFIX}:{queue}:"
     yield pack("HSET", base + "meta", "opts.maxLenEvents", 10_000, "version", "bullmq:6.7.0")
     yield pack("SET", base + "id", jobs)
@@ -58,7 +58,7 @@ def fill(port: int, *, queues: int, jobs_per_queue: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         batch: list[bytes] = []
         for queue in names(queues):
-            for command in _commands(queue, jobs=jobs_per_queue, now_ms=now_ms):
+            for command in commands_of(queue, jobs=jobs_per_queue, now_ms=now_ms):
                 batch.append(command)
                 if len(batch) == _BATCH:
                     exchange(connection, b"".join(batch), len(batch))

@@ -409,6 +409,7 @@ def _run(
         start_logging(loaded, secrets_of(settings), notices)
         for line in conflicting_settings(settings):
             logging.getLogger(__name__).warning("settings conflict", extra={"reason": line})
+        _check_descriptors(loaded)
         if not settings.targets:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
@@ -420,6 +421,22 @@ def _run(
     except BackendError as error:
         kubeconfig = settings.kubernetes.kubeconfig
         fail(_PROGRAM, str(loaded.error("kubernetes.kubeconfig", str(error), kubeconfig)))
+
+
+def _check_descriptors(loaded: Loaded[ScalerSettings]) -> None:
+    """Raises ConfigError: not even min_workers could be started."""
+    import logging
+    import resource
+
+    from scaler.targets.descriptors import possible_shortage, shortage
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if loaded.model.dry_run or limit == resource.RLIM_INFINITY:
+        return
+    if problem := shortage(loaded.model, limit):
+        raise loaded.error("targets", problem)
+    if problem := possible_shortage(loaded.model, limit):
+        logging.getLogger(__name__).warning("settings conflict", extra={"reason": problem})
 
 
 add_completion(main, _PROGRAM)

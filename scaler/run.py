@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from threading import Thread
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from scaler.app import make_scaler_app
 from scaler.backends import backend_kind, backend_kind_of, make_backend
 from scaler.config.policy_layers import checked_policy, origins, resolve
-from scaler.config.settings import ScalerSettings, TargetSettings, slo_of
+from scaler.config.settings import PolicySettings, ScalerSettings, TargetSettings, slo_of
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
 from scaler.metrics import metrics
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 
 _LATE_SECONDS: Final = 60.0
 
+_KnownPolicy: TypeAlias = tuple[ScalerSettings, TargetSettings, Mapping[str, Any], PolicySettings, str]
+"""What a policy is made of, the policy, and what is wrong with it."""
+
 
 class Scaler:
     """The whole program; tests run it in process on port 0."""
@@ -64,7 +67,9 @@ class Scaler:
         self._conditions: dict[str, frozenset[Condition]] = {}
         self._targets: dict[str, tuple[TargetSettings, Target]] = {}
         self._policy_problems: dict[str, ProblemLog] = {}
+        self._policies: dict[str, _KnownPolicy] = {}
         self._restored = False
+        self._commanded = False
         self._closing: list[Thread] = []
         self._metrics_source: PrometheusMetrics | None = None
         self._prepared: ScalerSettings | None = None
@@ -128,6 +133,7 @@ class Scaler:
 
     def _step(self) -> float:
         begun = monotonic()
+        self._commanded = False
         self._reloader.reload()
         settings = self._reloader.current
         metrics = self._prepare(settings)
@@ -149,6 +155,8 @@ class Scaler:
         metrics.ask_run_times({step.name for step in result.steps if step.grace_seconds is not None})
         if result.leading:
             self._task.sleep_on()
+            if self._commanded:  # after this step had decided
+                self._task.wake()
         for step in result.steps:
             self._backend.report(step, self._conditions.get(step.name))
         self._conditions = {
@@ -199,19 +207,28 @@ class Scaler:
 
     def _managed(self, settings: ScalerSettings) -> Iterator[Managed]:
         for name, (target_settings, target) in self._targets.items():
-            changed = self._state.operator.policies.get(name, {})
-            try:
-                policy = checked_policy(settings, target_settings, changed)
-                problem = ""
-            except ValueError as error:
-                problem = str(error)
-                policy = resolve(settings, target_settings)
+            policy, problem = self._policy_of(settings, target_settings)
             self._policy_problem(name).report(problem, target=name)
             slo = partial(slo_of, target_settings, policy) if target_settings.queue_slo_seconds else None
             yield Managed(name, policy, target, slo, target_settings.priority)
 
     def _policy_problem(self, name: str) -> ProblemLog:
-        return self._policy_problems.setdefault(name, ProblemLog(log, "changed policy not usable", None))
+        if name not in self._policy_problems:
+            self._policy_problems[name] = ProblemLog(log, "changed policy not usable", None)
+        return self._policy_problems[name]
+
+    def _policy_of(self, settings: ScalerSettings, target: TargetSettings) -> tuple[PolicySettings, str]:
+        """The policy of a target, and why what was changed of it is not usable. Kept while nothing changes:
+        of a thousand targets it took a tenth of a step."""
+        changed = self._state.operator.policies.get(target.name, {})
+        known = self._policies.get(target.name)
+        if known is None or known[0] is not settings or known[1] is not target or known[2] != changed:
+            try:
+                policy, problem = checked_policy(settings, target, changed), ""
+            except ValueError as error:
+                policy, problem = resolve(settings, target), str(error)
+            known = self._policies[target.name] = (settings, target, dict(changed), policy, problem)
+        return known[3], known[4]
 
     @property
     def _interval(self) -> float:
@@ -247,6 +264,7 @@ class Scaler:
 
     def update(self, update: Callable[[State], State]) -> Update:
         result = self._state.update(update)
+        self._commanded = True
         self._task.wake()
         return result
 

@@ -11,14 +11,14 @@ _TOKEN: Final = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 _ANY_OTHER: Final = "\x91"  # a letter that is in no pattern
 
 
-def _plain(pattern: str) -> int:
+def plain_length(pattern: str) -> int:
     """How many letters come before the first wildcard."""
     return next((index for index, letter in enumerate(pattern) if letter in "*?["), len(pattern))
 
 
 def globs_overlap(first: str, second: str) -> bool:
     """Whether a name exists that both match; a name without wildcards matches itself."""
-    least = min(_plain(first), _plain(second))
+    least = min(plain_length(first), plain_length(second))
     if first[:least] != second[:least]:
         return False
     one, two = _TOKEN.findall(first), _TOKEN.findall(second)

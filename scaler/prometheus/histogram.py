@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from typing import Any, Final
 
-from scaler.prometheus.parse import finite_number
+from scaler.prometheus.numbers import finite_number
 from scaler.prometheus.promql import QueueKey, queue_selector
 from service.outcome import UnreadableError
 

@@ -13,6 +13,7 @@ from scaler.config.settings import TargetSettings, is_glob, matching
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.parse import UNKNOWN_EXPORTER, ExporterStatus, Labels, Reading
 from scaler.prometheus.promql import QueueKey
+from scaler.prometheus.queue_index import QueueIndex
 
 FORGET_SECONDS: Final = 600.0
 """A queue is gone when exporters that read all queues do not have it for so long: an exporter that restarts
@@ -51,11 +52,16 @@ class MatchedQueues:
 
 
 def observe_queues(
-    before: MatchedQueues, target: TargetSettings, reading: Reading, time: float
+    before: MatchedQueues,
+    target: TargetSettings,
+    reading: Reading,
+    time: float,
+    index: QueueIndex | None = None,
 ) -> MatchedQueues:
-    """The queues after this reading; `time` in seconds of a clock that is never set."""
-    there = [key.name for key in reading.samples if key.prefix == target.prefix]
-    keys = [QueueKey(target.prefix, name) for name in matching(target.queues, there)]
+    """The queues after this reading; `time` in seconds of a clock that is never set. `index`: of the queues
+    of the reading, where many targets are observed."""
+    index = index or QueueIndex(reading.samples.keys())
+    keys = index.matching(target.prefix, target.queues)
     absent: dict[QueueKey, float] = {}
     for key in before.samples.keys() - keys:
         if key.prefix != target.prefix or not matching_globs(target, key.name):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -15,7 +14,8 @@ from scaler.config.prometheus import MOST_QUERIES, PrometheusSettings, QuerySett
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.client import Server
 from scaler.prometheus.parse import Labels, QueryError, Reading, matrix, read_answer, vector
-from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, explained, query_text
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey, explained
+from scaler.prometheus.step_query import QueryAnswer, StepQuery, result_of, submit
 from service.clock import Deadline, monotonic, now
 from service.outcome import UnreadableError
 from service.threads import backoff
@@ -98,9 +98,8 @@ class Observer:
         self._settings = settings
         self._servers = [_ServerState(Server(url, settings)) for url in settings.urls]
         self._queues = {queries: frozenset(keys) for queries, keys in queues.items()}
-        self._texts = {
-            queries: query_text(queries, settings.matchers, {key.name for key in keys})
-            for queries, keys in self._queues.items()
+        self._step_queries = {
+            queries: StepQuery.of(queries, settings.matchers, keys) for queries, keys in self._queues.items()
         }
         self._readings: dict[QuerySettings, Reading] = {}
         self._ahead = 0.0
@@ -119,7 +118,7 @@ class Observer:
             best = self._best_answer(time, deadline)
         except UnreadableError as error:
             self._log_server_change(None, str(error))
-            readings = dict.fromkeys(self._texts, Missing(error.kind, str(error)))
+            readings = dict.fromkeys(self._step_queries, Missing(error.kind, str(error)))
             return QueryResult(time, monotonic() - began, None, readings)
         for queries, reading in best.readings.items():
             if isinstance(reading, Reading):
@@ -265,11 +264,11 @@ class Observer:
         if not answered:
             raise first_error or UnreadableError("timeout", "no time left before the deadline")
 
-    def _query(self, server: Server, deadline: Deadline) -> dict[QuerySettings, _Answer]:
+    def _query(self, server: Server, deadline: Deadline) -> dict[QuerySettings, QueryAnswer]:
         """The answer to each query, or its error. Raises UnreadableError if all failed."""
-        pending = {queries: _submit(server, text, deadline) for queries, text in self._texts.items()}
+        pending = {queries: submit(server, query, deadline) for queries, query in self._step_queries.items()}
         wait(pending.values(), deadline.remaining() + _GRACE_SECONDS)
-        answers = {queries: _result_of(future) for queries, future in pending.items()}
+        answers = {queries: result_of(future) for queries, future in pending.items()}
         errors = [answer for answer in answers.values() if isinstance(answer, UnreadableError)]
         if (
             errors
@@ -285,7 +284,7 @@ class Observer:
         return matrix(server.request("query_range", parameters, deadline))
 
     def _read(
-        self, queries: QuerySettings, answer: _Answer, time: float, answered_at: float
+        self, queries: QuerySettings, answer: QueryAnswer, time: float, answered_at: float
     ) -> Reading | Missing:
         if isinstance(answer, UnreadableError):
             return Missing(answer.kind, explained(queries, str(answer)))
@@ -319,9 +318,6 @@ class Observer:
             log.warning("failed over to another Prometheus", extra={"url": url, "reason": first.problem})
 
 
-_Answer: TypeAlias = dict[str, Any] | UnreadableError
-
-
 @dataclass(frozen=True, slots=True)
 class _ServerAnswer:
     """What one server answered."""
@@ -351,29 +347,3 @@ class _ServerState:
         self.problem = problem
         self._failures += 1
         self._due = monotonic() + backoff(self._failures)
-
-
-def _submit(server: Server, text: str, deadline: Deadline) -> Future[_Answer]:
-    """Query in a thread. A daemon: the resolution of a host name has no time-out of ours."""
-    answer: Future[_Answer] = Future()
-    threading.Thread(
-        target=_run_query, args=(server, text, deadline, answer), name="prometheus", daemon=True
-    ).start()
-    return answer
-
-
-def _run_query(server: Server, text: str, deadline: Deadline, answer: Future[_Answer]) -> None:
-    try:
-        document = server.request("query", {"query": text}, deadline)
-        vector(document)
-        answer.set_result(document)
-    except UnreadableError as error:
-        answer.set_result(error)
-    except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
-        answer.set_exception(error)
-
-
-def _result_of(answer: Future[_Answer]) -> _Answer:
-    return (
-        answer.result() if answer.done() else UnreadableError("timeout", "Prometheus did not answer in time")
-    )

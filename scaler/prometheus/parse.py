@@ -12,6 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from scaler.config.prometheus import QuerySettings
 from scaler.model import Missing, QueueSample
+from scaler.prometheus.exporter_series import derive_measures, figure_of
+from scaler.prometheus.numbers import finite_number
 from scaler.prometheus.promql import (
     DEFAULT_QUERIES,
     DEPLOYMENT_LABEL,
@@ -162,16 +164,6 @@ def api_data(document: object) -> dict[str, Any]:
     return data
 
 
-def finite_number(text: object) -> float:
-    """A sample's value as Prometheus writes it. Raises ValueError if it is not a finite number."""
-    if not isinstance(text, str) or not text.isascii() or "_" in text or text != text.strip():
-        raise ValueError("not a number")
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
-
-
 class QueryError(UnreadableError):
     """Prometheus works, and rejects the query."""
 
@@ -202,7 +194,7 @@ class _InvalidError(Exception):
         self.kind = kind
 
 
-class _ExporterSeries(dict[str, Any]):
+class _ExporterSeries(dict[Any, Any]):
     """The series of one exporter for a queue: the pair [time, value] of each measure, None if duplicate."""
 
     def scraped(self) -> float:
@@ -244,6 +236,7 @@ def _table(
     statuses: dict[Labels, ExporterStatus] = {}
     times: set[Any] = set()
     measures = {measure: measure for measure, _ in measure_texts(queries)}
+    own = queries.is_default
     queue_label, prefix_label, default_prefix = (
         queries.queue_label,
         queries.prefix_label or "",
@@ -253,8 +246,14 @@ def _table(
         try:
             labels, pair = dict(entry["metric"]), _pair(entry["value"])
             times.add(pair[0])
-            measure = measures[labels.pop(MEASURE_LABEL)]
-            labels.pop("__name__", None)
+            named = labels.pop(MEASURE_LABEL, None)
+            if named is None and own:
+                measure = figure_of(labels)
+            else:
+                measure = measures[named]
+                labels.pop("__name__", None)
+                if own:
+                    labels.pop("state", None)  # of the count whose timestamp it is
             if measure in _STATUSES:
                 _add_status(statuses, measure, labels, pair[1])
                 continue
@@ -272,7 +271,21 @@ def _table(
         if figures is None:
             figures = exporters[origin] = _ExporterSeries()
         figures[measure] = None if measure in figures else pair
-    return table, statuses, times
+    return (_derived(table) if own else table), statuses, times
+
+
+def _derived(
+    table: Mapping[QueueKey, dict[Labels, _ExporterSeries]],
+) -> dict[QueueKey, dict[Labels, _ExporterSeries]]:
+    """With the measures instead of the series that they are made of; without those of whom there is none."""
+    derived = {}
+    for key, exporters in table.items():
+        for figures in exporters.values():
+            derive_measures(figures)
+        present = {origin: figures for origin, figures in exporters.items() if figures}
+        if present:
+            derived[key] = present
+    return derived
 
 
 def _add_status(

@@ -1,7 +1,9 @@
 """PromQL for the figures of all queues, and the sum over the queues of a target. No I/O and no clock.
 
-Each step sends one query for every figure of every queue. A query reads the database at one moment, so that
-all figures and their timestamps are of the same scrape; ten parallel queries would sometimes straddle one.
+Each step sends one query for every figure of every queue: of Oxherd's exporter that of `exporter_series`, of
+another one its own expressions in one query, as they are in the history too. A query reads the database at
+one moment, so that all figures and their timestamps are of the same scrape; ten parallel ones would sometimes
+straddle one.
 The age is `timestamp()` of the series against the time of the query, both by Prometheus's clock: an instant
 query returns a value for 5 minutes after its last scrape, and our clock may differ from the server's.
 """
@@ -71,7 +73,7 @@ _RE2_SPECIAL: Final = frozenset(r"\.+*?()|[]{}^$")
 def query_text(queries: QuerySettings, matchers: Mapping[str, str], names: Collection[str] = ()) -> str:
     """The query for these figures, of the queues with these names, or of all. Each measure is one line, so
     that the line of a parse error identifies it."""
-    selector, extra = queue_selector(queries.queue_label, matchers, names), _matchers(matchers)
+    selector, extra = queue_selector(queries.queue_label, matchers, names), matchers_text(matchers)
     return "\nor ".join(
         f'label_replace(({_filled(text, selector, extra)}), "{MEASURE_LABEL}", "{measure}", "", "")'
         for measure, text in measure_texts(queries)
@@ -80,20 +82,25 @@ def query_text(queries: QuerySettings, matchers: Mapping[str, str], names: Colle
 
 def queue_selector(label: str, matchers: Mapping[str, str], names: Collection[str] = ()) -> str:
     """The matchers of series of the queues with these names; of all queues without names, or with many."""
-    extra = _matchers(matchers)
+    extra = matchers_text(matchers)
     if 0 < len(names) <= MAX_NAMES:
-        pattern = quoted("|".join(_literal(name) for name in sorted(names)))
-        return f"{label}=~{pattern}" + (f",{extra}" if extra else "")
+        return f"{label}=~{names_pattern(names)}" + (f",{extra}" if extra else "")
     return f'{label}!=""' + (f",{extra}" if extra else "")
 
 
-def _matchers(matchers: Mapping[str, str]) -> str:
+def names_pattern(names: Collection[str]) -> str:
+    """A quoted regular expression of these names."""
+    return quoted("|".join(_literal(name) for name in sorted(names)))
+
+
+def matchers_text(matchers: Mapping[str, str]) -> str:
+    """Matchers of these labels and values."""
     return ",".join(f"{label}={quoted(value)}" for label, value in sorted(matchers.items()))
 
 
 def explained(queries: QuerySettings, message: str) -> str:
     """An error message of Prometheus, with the measure on whose line the parse error is."""
-    position = re.search(r"\b(\d+):\d+: parse error", message)
+    position = None if queries.is_default else re.search(r"\b(\d+):\d+: parse error", message)
     measures = [measure for measure, _ in measure_texts(queries)]
     if position is None or not 0 < int(position[1]) <= len(measures):
         return message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Self
+from typing import Final, Self
 
 from scaler.config.prometheus import QuerySettings
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, queries_of
@@ -12,9 +12,12 @@ from scaler.prometheus.matched_queues import MatchedQueues, observe_queues
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
 from scaler.prometheus.promql import QueueKey, missing_of
+from scaler.prometheus.queue_index import QueueIndex
 from scaler.prometheus.run_times import RunTimes
 from scaler.prometheus.totals import TargetTotals, continue_totals
 from service.clock import Deadline, monotonic
+
+_NO_QUEUES: Final = QueueIndex(())
 
 
 class PrometheusMetrics:
@@ -24,6 +27,7 @@ class PrometheusMetrics:
         self._targets = [(target, queries_of(settings, target)) for target in settings.targets]
         self._observer = Observer(settings.prometheus, self._queues())
         self._known: dict[str, MatchedQueues] = {}
+        self._indexes: dict[QuerySettings, QueueIndex] = {}
         self._totals: dict[str, TargetTotals | None] = {}
         self._run_times = RunTimes(settings.prometheus)
         self.last: QueryResult | None = None
@@ -39,8 +43,12 @@ class PrometheusMetrics:
         if not self._targets:
             return {}
         self.last = result = self._observer.observe(deadline)
+        for queries, reading in result.readings.items():
+            if isinstance(reading, Reading):
+                index = self._indexes.get(queries, _NO_QUEUES)
+                self._indexes[queries] = index.of(reading.samples.keys())
         return {
-            target.name: self._metrics_of(target, result.readings[queries], result.time)
+            target.name: self._metrics_of(target, queries, result.readings[queries], result.time)
             for target, queries in self._targets
         }
 
@@ -61,10 +69,13 @@ class PrometheusMetrics:
         self._observer.close()
         self._run_times.close()
 
-    def _metrics_of(self, target: TargetSettings, reading: Reading | Missing, time: float) -> TargetMetrics:
+    def _metrics_of(
+        self, target: TargetSettings, queries: QuerySettings, reading: Reading | Missing, time: float
+    ) -> TargetMetrics:
         if isinstance(reading, Missing):
             return TargetMetrics(target.queues, reading)
-        known = observe_queues(self._known.get(target.name, MatchedQueues()), target, reading, monotonic())
+        before, index = self._known.get(target.name, MatchedQueues()), self._indexes[queries]
+        known = observe_queues(before, target, reading, monotonic(), index)
         self._known[target.name] = known
         if not known.samples:
             return TargetMetrics(

@@ -60,7 +60,7 @@ def continue_totals(
     sums = {name: getattr(combined, name) for name in TOTALS}
     if before is None:
         values = {name: value for name, value in sums.items() if value is not None}
-        after = TargetTotals(time, 0.0, values, queues)
+        after = TargetTotals(time, 0.0, values, queues, usable)
     else:
         keys = before.queues.keys() | known.keys()
         growth_of = {
@@ -76,15 +76,12 @@ def continue_totals(
         }
         values = {**before.values, **values}
         if any(growth_of[key] is not None for key in known):
-            after = TargetTotals(
-                before.created, before.joined + _joined(before, queues, growth_of), values, queues
-            )
+            joined = before.joined + _joined(before, queues, growth_of)
+            after = TargetTotals(before.created, joined, values, queues, usable)
         else:
-            after = TargetTotals(time, 0.0, values, queues)
+            after = TargetTotals(time, 0.0, values, queues, usable)
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
-    return replace(combined, **totals, created=after.created, joined=after.joined), replace(
-        after, usable=usable
-    )
+    return replace(combined, **totals, created=after.created, joined=after.joined), after
 
 
 def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) -> dict[QueueKey, float]:
@@ -118,7 +115,7 @@ def _growth(then: _Seen | None, now: _Seen | None, *, new: bool) -> Mapping[str,
     if then is None:
         return counters if new and _ended(now[1]) <= _NEW_JOBS else None
     earlier = _counters(then[1])
-    growth = {name: counters[name] - earlier[name] for name in counters.keys() & earlier.keys()}
+    growth = {name: value - earlier[name] for name, value in counters.items() if name in earlier}
     came_late = "completed" in counters and "completed" not in earlier
     if then[0] != now[0] or came_late or any(value < 0 for value in growth.values()):
         return None
@@ -133,7 +130,8 @@ def _counters(sample: QueueSample) -> dict[str, float]:
     """Those that there are. The durations begin with the first attempt that ends: until then they are 0."""
     counters = {name: getattr(sample, name) for name in TOTALS}
     if sample.completed is not None:
-        counters |= {name: counters[name] or 0.0 for name in ("duration_sum", "duration_count")}
+        for name in ("duration_sum", "duration_count"):
+            counters[name] = counters[name] or 0.0
     return {name: value for name, value in counters.items() if value is not None}
 
 

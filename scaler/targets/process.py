@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import selectors
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from scaler.busy import BusyLookup, WorkerJobs, idle_workers
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.command import environment, find_problem, shim_command
 from scaler.targets.slots import CRASH_LOOP_FAILURES, WorkerSlots
+from scaler.targets.waiter import Waiter
 from scaler.targets.worker import WorkerProcess, status_text
 from service.clock import Deadline, monotonic
 from service.logs import ProblemLog
@@ -50,6 +49,10 @@ class _RunningWorker:
     reaped: bool = False
 
 
+_Source: TypeAlias = tuple[int, _RunningWorker, Callable[[int, _RunningWorker], None]]
+"""A worker by its number, and what is done when it can be read from."""
+
+
 class ProcessTarget:
     """The workers of one target, `NAME-1`, `NAME-2` ...: a `Target`.
 
@@ -72,11 +75,7 @@ class ProcessTarget:
         self._no_replacement = ProblemLog(log, "workers not replaced", None)
         self._all_reaped = threading.Event()
         self._workers: dict[int, _RunningWorker] = {}
-        self._selector = selectors.DefaultSelector()
-        self._wake_reader, self._wake_writer = os.pipe()
-        for end in (self._wake_reader, self._wake_writer):
-            os.set_blocking(end, False)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._waiter: Waiter[_Source] | None = None  # of thousands of targets most may have no worker
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
         """Failed("stale") if the thread that supervises them hangs, as it does on a log that blocks."""
@@ -130,6 +129,11 @@ class ProcessTarget:
                 return NotApplied("invalid", f"the workers of {self._name} are being terminated")
             if self._slots.requested != old:
                 return NotApplied("conflict", f"{self._slots.requested} workers are requested, not {old}")
+            if new and self._waiter is None:
+                try:
+                    self._waiter = Waiter()
+                except OSError as error:
+                    return NotApplied("invalid", f"the workers of {self._name} cannot be started: {error}")
             self._slots.resize(new, monotonic(), busy)
             if new and not self._running:
                 self._running = True
@@ -176,9 +180,8 @@ class ProcessTarget:
             self._task.stop()
         for worker in self._workers.values():
             worker.process.signal_group(signal.SIGKILL)
-        self._selector.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        if self._waiter is not None:
+            self._waiter.close()
 
     # --- the thread ---------------------------------------------------------------------------------------
 
@@ -198,14 +201,9 @@ class ProcessTarget:
         self._replace(settings)
         for number in leaving:
             self._terminate(number)
-        for key, _ in self._selector.select(self._seconds_to_wait()):
-            if key.fd == self._wake_reader:
-                with suppress(BlockingIOError):
-                    os.read(self._wake_reader, 1024)
-            else:
-                number, worker, handle = key.data
-                if self._workers.get(number) is worker:  # the event before may have removed it
-                    handle(number, worker)
+        for number, worker, handle in self._selector.wait(self._seconds_to_wait()):
+            if self._workers.get(number) is worker:  # the event before may have removed it
+                handle(number, worker)
         self._kill_overdue(monotonic())
         if self._closing and not self._workers:
             self._all_reaped.set()
@@ -252,8 +250,8 @@ class ProcessTarget:
             self._record_reaped(number)
             return
         worker = self._workers[number] = _RunningWorker(process, settings.grace_seconds)
-        self._selector.register(process.control, selectors.EVENT_READ, (number, worker, self._receive))
-        self._selector.register(process.output, selectors.EVENT_READ, (number, worker, self._log_output))
+        self._selector.register(process.control, (number, worker, self._receive))
+        self._selector.register(process.output, (number, worker, self._log_output))
 
     def _terminate(self, number: int) -> None:
         worker = self._workers.get(number)
@@ -373,8 +371,15 @@ class ProcessTarget:
         }
 
     def _wake_up(self) -> None:
-        with suppress(OSError):  # the pipe is full, so the thread wakes; or closed: there is none
-            os.write(self._wake_writer, b"x")
+        if self._waiter is not None:
+            self._waiter.wake()
+
+    @property
+    def _selector(self) -> Waiter[_Source]:
+        """That of the thread, which runs only with one."""
+        if self._waiter is None:
+            raise ValueError(f"{self._name} has had no worker")
+        return self._waiter
 
 
 def _read_busy(busy: BusyLookup, deadline: Deadline) -> Outcome[WorkerJobs]:

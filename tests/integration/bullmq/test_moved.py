@@ -255,7 +255,7 @@ def test_another_connection_to_the_same_data_keeps_what_was_counted(
 def test_a_stream_that_tells_nothing_any_more(
     gone: str, monitor: Watch, queue: str, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own check by the follower sees it, ten seconds later at most; then all is counted each time."""
+    """The follower sees that its length is another; then all is counted each time."""
     if gone == "flushall":
         server.cli("flushall")
     elif gone == "del":

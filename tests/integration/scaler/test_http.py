@@ -21,6 +21,7 @@ from scaler.model import QueueSample
 from scaler.prometheus import client as prometheus
 from scaler.prometheus import observer as observer_module
 from scaler.prometheus.observer import Observer
+from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from service.clock import Deadline, monotonic, now
 from tests.support.observers import ObserverOf, mail, missing, observe
@@ -413,3 +414,63 @@ def test_secrets_in_the_answer_of_a_server_are_hidden(
     for text in (result.message, caplog.text):
         assert not any(secret in text for secret in (SECRET, "topsecret", sent))
     assert "who are you" in result.message
+
+
+# --- a long query -------------------------------------------------------------------------------------------
+
+MANY = [QueueKey("bull", name) for name in ("mail", *(f"queue-with-a-long-name-{n}" for n in range(900)))]
+
+
+def refusing(status: int, body: bytes, most: int = 16_384) -> Callable[[Handler], None]:
+    """As VictoriaMetrics and proxies do with a text that is longer."""
+
+    def respond(request: Handler) -> None:
+        (text,) = parse_qs(request.server.requested[-1][3])["query"]
+        short = len(text.encode()) <= most
+        named = '"mail' in text or "|mail" in text
+        request.answer(200 if short else status, (a_sample() if named else EMPTY) if short else body)
+
+    return respond
+
+
+EMPTY = b'{"status":"success","data":{"resultType":"vector","result":[]}}'
+TOO_LONG = b'{"status":"error","errorType":"422","error":"too long query; got 60000 bytes"}'
+
+
+@pytest.mark.parametrize(("status", "body"), [(422, TOO_LONG), (413, b"<html>"), (400, TOO_LONG)])
+def test_a_server_that_refuses_a_long_query_is_queried_in_pieces(
+    observer: ObserverOf, status: int, body: bytes
+) -> None:
+    with serving(refusing(status, body)) as server:
+        instance = observer(server.url, queues={DEFAULT_QUERIES: MANY})
+        assert waiting(instance) == 3
+        first = len(server.requested)
+        assert waiting(instance) == 3
+    assert len(server.requested) - first == first - 1 > 2  # whole only once
+    assert len(server.connections) == 1
+
+
+def test_the_pieces_are_evaluated_at_one_time(observer: ObserverOf) -> None:
+    with serving(refusing(422, TOO_LONG)) as server:
+        assert waiting(observer(server.url, queues={DEFAULT_QUERIES: MANY})) == 3
+    whole, first, *others = (parse_qs(body).get("time") for *_, body in server.requested)
+    assert whole is first is None
+    assert len(others) > 1
+    assert len({float(time[0]) for time in others if time}) == 1
+    assert None not in others
+
+
+def test_a_long_query_is_sent_whole_where_it_is_taken(observer: ObserverOf) -> None:
+    with serving(well) as server:
+        instance = observer(server.url, queues={DEFAULT_QUERIES: MANY})
+        assert [waiting(instance), waiting(instance)] == [3, 3]
+        assert len(server.requested) == 2
+        server.respond = answering(500, b'{"status":"error","errorType":"internal","error":"x"}')
+        assert str(waiting(instance)).startswith("error")
+        assert len(server.requested) == 3
+
+
+def test_where_the_pieces_fail_too_the_queue_is_missing(observer: ObserverOf) -> None:
+    with serving(answering(422, TOO_LONG)) as server:
+        assert missing(observer(server.url, queues={DEFAULT_QUERIES: MANY})).kind == "error"
+    assert len(server.requested) == 2

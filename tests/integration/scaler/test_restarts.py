@@ -19,8 +19,9 @@ import yaml
 from lab.deadline import wait_until
 from scaler.configuration import Reloader, read_scaler_settings
 from scaler.run import Scaler
-from scaler.state.model import with_policy
+from scaler.state.model import with_pause, with_policy
 from scaler.step_result import TargetStep
+from scaler.targets.process import ProcessTarget
 from service.outcome import Ok
 from tests.support.fake_prometheus import FakePrometheus
 
@@ -197,3 +198,25 @@ def test_start_times_are_there_after_a_restart(config: dict[str, Any], tmp_path:
         wait_until(lambda: counts(scaler), what="a first step", seconds=30)
         first = scaler.controller.learned(scaler._managed(scaler.settings))["mail"].start_times[:4]
         assert first == pytest.approx(before, abs=0.01)
+
+
+def test_a_command_that_comes_while_a_step_acts_takes_effect_in_one_of_its_own(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not an interval later: the step has decided by what operators had set before."""
+    config["interval_seconds"] = 60
+    scale = ProcessTarget.scale
+
+    def command_amid(self: ProcessTarget, *arguments: Any) -> Any:
+        result = scale(self, *arguments)
+        scaler.update(lambda state: replace(state, operator=with_pause(state.operator, "mail", paused=True)))
+        return result
+
+    monkeypatch.setattr(ProcessTarget, "scale", command_amid)
+    with scaling(config, tmp_path) as scaler:
+
+        def paused() -> bool:
+            step = step_of(scaler, "mail")
+            return step is not None and step.control.paused
+
+        wait_until(paused, what="a step that knows of the pause", seconds=20)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.parse import QueryError, Reading, finite_number, matrix, read_answer
+from scaler.prometheus.numbers import finite_number
+from scaler.prometheus.parse import QueryError, Reading, matrix, read_answer
 from scaler.prometheus.promql import DEFAULT_QUERIES, QueueKey
 from service.outcome import UnreadableError
 

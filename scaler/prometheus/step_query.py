@@ -1,0 +1,101 @@
+"""One query of a step: sent in a thread, whole, or in pieces where a server does not take so long a text."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+
+from scaler.config.prometheus import QuerySettings
+from scaler.prometheus.client import Server
+from scaler.prometheus.exporter_series import exporter_queries
+from scaler.prometheus.parse import vector
+from scaler.prometheus.promql import QueueKey, query_text
+from service.clock import Deadline
+from service.outcome import UnreadableError
+
+QueryAnswer: TypeAlias = dict[str, Any] | UnreadableError
+
+
+@dataclass(frozen=True, slots=True)
+class StepQuery:
+    """A text, and the same in pieces; no pieces: it is short."""
+
+    whole: str
+    pieces: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, queries: QuerySettings, matchers: Mapping[str, str], queues: frozenset[QueueKey]) -> Self:
+        """The query for the figures of these queues; without any, of all."""
+        names = {key.name for key in queues}
+        if not queries.is_default:
+            return cls(query_text(queries, matchers, names))
+        return cls(*exporter_queries(queries.queue_label, matchers, names))
+
+
+def submit(server: Server, query: StepQuery, deadline: Deadline) -> Future[QueryAnswer]:
+    """Query in a thread. A daemon: the resolution of a host name has no time-out of ours."""
+    answer: Future[QueryAnswer] = Future()
+    threading.Thread(
+        target=_run, args=(server, query, deadline, answer), name="prometheus", daemon=True
+    ).start()
+    return answer
+
+
+def result_of(answer: Future[QueryAnswer]) -> QueryAnswer:
+    return (
+        answer.result() if answer.done() else UnreadableError("timeout", "Prometheus did not answer in time")
+    )
+
+
+def _run(server: Server, query: StepQuery, deadline: Deadline, answer: Future[QueryAnswer]) -> None:
+    try:
+        answer.set_result(_answer(server, query, deadline))
+    except UnreadableError as error:
+        answer.set_result(error)
+    except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+        answer.set_exception(error)
+
+
+def _answer(server: Server, query: StepQuery, deadline: Deadline) -> dict[str, Any]:
+    """Raises UnreadableError."""
+    if query.pieces and server.takes_long_queries is False:
+        return _in_pieces(server, query.pieces, deadline)
+    try:
+        document = _request(server, query.whole, deadline)
+    except UnreadableError as error:
+        if not query.pieces or server.takes_long_queries or error.kind != "error":
+            raise
+        document = _in_pieces(server, query.pieces, deadline)
+        server.takes_long_queries = False
+    else:
+        if query.pieces:
+            server.takes_long_queries = True
+    return document
+
+
+def _in_pieces(server: Server, pieces: tuple[str, ...], deadline: Deadline) -> dict[str, Any]:
+    """The answers as one: those after the first are evaluated at its time. Raises UnreadableError."""
+    document: dict[str, Any] = {}
+    series: list[Any] = []
+    for piece in pieces:
+        time = _time_of(series)
+        document = _request(server, piece, deadline, **({} if time is None else {"time": f"{time:.3f}"}))
+        series += vector(document)
+    return {**document, "data": {**document["data"], "result": series}}
+
+
+def _request(server: Server, text: str, deadline: Deadline, **parameters: str) -> dict[str, Any]:
+    document = server.request("query", {"query": text, **parameters}, deadline)
+    vector(document)
+    return document
+
+
+def _time_of(series: list[Any]) -> float | None:
+    """When the query was evaluated; None: no series has it."""
+    try:
+        return float(series[0]["value"][0])
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,69 @@
+"""How many file descriptors the workers of this machine take, before one of them is started. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from scaler.config.policy_layers import resolve
+from scaler.config.settings import ScalerSettings
+
+_OWN: Final = 64  # of the scaler itself: HTTP, Prometheus, its files, a process that is being started
+_PER_TARGET: Final = 3  # of one that has workers: the two ends of a pipe, and what waits for all of its own
+_PER_WORKER: Final = 2  # the socket to its shim, and its output
+
+
+class Descriptors(NamedTuple):
+    """What min_workers of all targets take, and what as many as may be started do; the workers of both."""
+
+    least: int
+    least_workers: int
+    most: int
+    most_workers: int
+
+
+def descriptors(settings: ScalerSettings) -> Descriptors:
+    """Of the targets whose workers are processes."""
+    policies = [resolve(settings, target) for target in settings.targets if target.processes is not None]
+    limits = [policy.min_workers for policy in policies], [policy.max_workers for policy in policies]
+    most = settings.max_total_workers
+    fewest, all_of_them = (sum(counts) if most is None else min(most, sum(counts)) for counts in limits)
+    at_once = sum(count > 0 for count in limits[0]) if most is None else min(most, len(policies))
+    return Descriptors(
+        _OWN + _PER_TARGET * min(at_once, fewest) + _PER_WORKER * fewest,
+        fewest,
+        _OWN + _PER_TARGET * min(len(policies), all_of_them) + _PER_WORKER * all_of_them,
+        all_of_them,
+    )
+
+
+def shortage(settings: ScalerSettings, limit: int) -> str | None:
+    """Why the scaler cannot run with this limit of descriptors; None: it can."""
+    needed = descriptors(settings)
+    if needed.least <= limit:
+        return None
+    return (
+        f"{_targets(settings)} with {needed.least_workers} workers at least (min_workers) "
+        f"{_need(needed.least, limit)}"
+    )
+
+
+def possible_shortage(settings: ScalerSettings, limit: int) -> str | None:
+    """Why not all workers that the settings allow could be started; None: they could."""
+    needed = descriptors(settings)
+    if needed.most <= limit:
+        return None
+    return (
+        f"{_targets(settings)} with {needed.most_workers} workers at most (max_workers, max_total_workers) "
+        f"{_need(needed.most, limit)}"
+    )
+
+
+def _targets(settings: ScalerSettings) -> str:
+    return f"{sum(target.processes is not None for target in settings.targets)} targets"
+
+
+def _need(descriptors: int, limit: int) -> str:
+    return (
+        f"need {descriptors} file descriptors, and the limit of this process is {limit} (RLIMIT_NOFILE): "
+        "raise it, as by `ulimit -n` or LimitNOFILE, or set fewer workers"
+    )

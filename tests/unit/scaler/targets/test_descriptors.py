@@ -1,0 +1,56 @@
+"""The file descriptors that the workers of this machine take."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaler.config.settings import ScalerSettings
+from scaler.targets.descriptors import descriptors, possible_shortage, shortage
+
+
+def settings(targets: int, least: int, most: int, together: int | None = None) -> ScalerSettings:
+    return ScalerSettings.model_validate(
+        {
+            "defaults": {"min_workers": least, "max_workers": most},
+            "max_total_workers": together,
+            "targets": [
+                {"name": f"t{n}", "queues": [f"q{n}"], "processes": {"command": ["x"]}}
+                for n in range(targets)
+            ],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("targets", "least", "most", "together", "expected"),
+    [
+        (10, 2, 5, None, (64 + 30 + 40, 20, 64 + 30 + 100, 50)),
+        (10, 0, 5, None, (64, 0, 64 + 30 + 100, 50)),
+        (10, 2, 5, 30, (64 + 30 + 40, 20, 64 + 30 + 60, 30)),
+        (10, 2, 5, 4, (64 + 12 + 8, 4, 64 + 12 + 8, 4)),
+        (0, 2, 5, None, (64, 0, 64, 0)),
+    ],
+)
+def test_a_target_with_workers_takes_three_and_each_worker_two(
+    targets: int, least: int, most: int, together: int | None, expected: tuple[int, int, int, int]
+) -> None:
+    assert descriptors(settings(targets, least, most, together)) == expected
+
+
+def test_pods_take_none() -> None:
+    pods = [{"name": "t", "queues": ["q"], "kubernetes": {"name": "w"}}]
+    assert descriptors(ScalerSettings.model_validate({"targets": pods})) == (64, 0, 64, 0)
+
+
+def test_a_shortage_has_the_numbers_the_settings_and_the_limit() -> None:
+    many = settings(1000, 2, 10)
+    assert shortage(many, 7064) is None
+    assert shortage(many, 7063) == (
+        "1000 targets with 2000 workers at least (min_workers) need 7064 file descriptors, and the limit of "
+        "this process is 7063 (RLIMIT_NOFILE): raise it, as by `ulimit -n` or LimitNOFILE, or set fewer "
+        "workers"
+    )
+    assert possible_shortage(many, 23064) is None
+    possible = possible_shortage(many, 7064)
+    assert possible is not None
+    assert "10000 workers at most (max_workers, max_total_workers) need 23064" in possible
