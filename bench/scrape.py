@@ -100,7 +100,8 @@ def exporter_of(
         "LOG_LEVEL": "error",
         "MALLOC_ARENA_MAX": "1",  # as image and manifests set it
     }
-    command = [sys.executable, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
+    python = sys.executable if folder is None else str(folder / ".venv/bin/python")
+    command = [python, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
     with NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(config)
         file.flush()

@@ -91,6 +91,10 @@ class Driver:
         """Call a method of the library's Queue; its result, a job as {"id": ...}."""
         return self.call("queue", queue=queue, method=method, arguments=arguments)
 
+    def job(self, queue: str, job: str, method: str, *arguments: Any) -> None:
+        """Call a method of the library's Job, by its id."""
+        self.call("job", queue=queue, id=job, method=method, arguments=arguments)
+
     def add(self, queue: str, name: str = "job", data: object = None, **opts: Any) -> str:
         """Add a job with BullMQ's options (delay, priority, attempts, backoff, jobId ...); its id."""
         job: dict[str, str] = self.queue(queue, "add", name, {} if data is None else data, opts)

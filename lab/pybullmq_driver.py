@@ -77,6 +77,10 @@ class Verbs:
         result = await getattr(self._queues[queue], method)(*arguments)
         return [_plain(item) for item in result] if isinstance(result, list) else _plain(result)
 
+    async def job(self, *, queue: str, id: str, method: str, arguments: list[Any]) -> None:  # noqa: A002
+        job = await bullmq.Job.fromId(self._queues[queue], id)
+        await getattr(job, method)(*arguments)
+
     async def flow(self, *, flow: Arguments) -> None:
         producer = bullmq.FlowProducer(self._connection(), {"prefix": self._prefix})
         await producer.add(flow)

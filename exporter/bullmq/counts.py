@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from math import isfinite
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from exporter.bullmq.keys import DELAYED_FACTOR, base
-from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
+from exporter.bullmq.keys import base
+from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack, pack_request
 from exporter.snapshot.queues import JobCounts, Library, QueueId
 
-REPLIES: Final = 17
-"""Number of replies to the commands of a queue."""
+REPLIES: Final = 13
+"""Number of replies to the commands of every queue."""
 TAIL_REPLIES: Final = 6
 """Number of further replies for a queue whose lists must be read again."""
 
 MOVED: Final = frozenset({"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY"})
 """Errors of a node that does not hold the key, or not now."""
-_HOUR_MS: Final = 3_600_000
-_SOON_MS: Final = 60_000
 _ZERO: Final = b"0"
 _MARKER: Final = b"0:"
 
@@ -32,16 +28,26 @@ def may_be_marker(job: bytes) -> bool:
 
 
 class Plan(NamedTuple):
-    """One queue's commands, packed: the fixed part, and the part before each of the times."""
+    """One queue's commands, packed: those of every queue, and those that only some need, before the times."""
 
     queue: QueueId
     base: bytes
-    fixed: bytes
+    request: Request
     tails: bytes
+    limiter: bytes
+    failed_since: bytes
+    first_due: bytes
+    first_parent: bytes
     overdue: bytes
     due: bytes
-    failed_since: bytes
     library: Library = "bullmq"
+
+
+class LimitWindow(NamedTuple):
+    """A rate limit that runs: `max` of `meta`, and the ms to its end; whether it is reached is read next."""
+
+    most: bytes
+    ttl_ms: int
 
 
 class Counts(NamedTuple):
@@ -50,7 +56,9 @@ class Counts(NamedTuple):
     `open_tails`: the queue is paused, or a marker is at the place of its oldest or its newest job, or may be:
     the id `0` is a job until `with_tails` knows better. That is rare, and only then the commands of
     `pack_tails` are needed. `odd` has a sentence for each part that is None because it could not be read.
-    `version` is what the library wrote last, such as 6.7.0.
+    `version` is what the library wrote last, such as 6.7.0. `window` is a limit of which it is not known yet
+    whether it is reached, `lists` are the lengths of `wait` and `paused` with what is no job. Where jobs are
+    delayed or failed, how many are due and of the last hour is None until it was read, too.
     """
 
     jobs: JobCounts
@@ -66,6 +74,8 @@ class Counts(NamedTuple):
     open_tails: bool = False
     odd: tuple[str, ...] = ()
     version: str = ""
+    window: LimitWindow | None = None
+    lists: tuple[int | None, int | None] = (0, 0)
 
 
 Unreadable: TypeAlias = ReplyError
@@ -73,7 +83,7 @@ Unreadable: TypeAlias = ReplyError
 
 
 def plan_queue(queue: QueueId) -> Plan:
-    """A queue's commands. None of them writes; each is O(1), except ZCOUNT, which is O(log n)."""
+    """A queue's commands. None of them writes, and each is O(1)."""
     key = base(queue)
     lengths: list[tuple[Argument, ...]] = [("LLEN", key + name) for name in ("wait", "paused", "active")]
     sets = ("delayed", "prioritized", "waiting-children", "completed", "failed", "repeat")
@@ -82,13 +92,12 @@ def plan_queue(queue: QueueId) -> Plan:
         ("HMGET", key + "meta", "paused", "concurrency", "max", "version"),
         ("LINDEX", key + "wait", -1),
         ("LINDEX", key + "active", -1),
-        ("GET", key + "limiter"),
         ("PTTL", key + "limiter"),
     ]
     return pack_plan(queue, (*lengths, *others))
 
 
-def pack_plan(queue: QueueId, commands: Iterable[tuple[Argument, ...]], library: Library = "bullmq") -> Plan:
+def pack_plan(queue: QueueId, commands: Sequence[tuple[Argument, ...]], library: Library = "bullmq") -> Plan:
     """A queue's plan: these commands, and those that depend on the time or are needed rarely."""
     key = base(queue)
     tails = (("wait", -2), ("paused", -1), ("paused", -2), ("wait", 0), ("paused", 0))
@@ -96,32 +105,20 @@ def pack_plan(queue: QueueId, commands: Iterable[tuple[Argument, ...]], library:
     return Plan(
         queue,
         key.encode("utf-8", "surrogateescape"),
-        b"".join(pack(*command) for command in commands),
+        pack_request(commands),
         b"".join(pack(*command) for command in commands_of_tails),
-        b"*4\r\n" + _bulks("ZCOUNT", key + "delayed", "-inf"),
-        b"*4\r\n" + _bulks("ZCOUNT", key + "delayed"),
-        b"*4\r\n" + _bulks("ZCOUNT", key + "failed"),
+        pack("GET", key + "limiter"),
+        b"*4\r\n" + bulks("ZCOUNT", key + "failed"),
+        pack("ZRANGE", key + "delayed", 0, 0, "WITHSCORES"),
+        pack("ZRANGE", key + "waiting-children", 0, 0, "WITHSCORES"),
+        b"*4\r\n" + bulks("ZCOUNT", key + "delayed", "-inf"),
+        b"*4\r\n" + bulks("ZCOUNT", key + "delayed"),
         library,
     )
 
 
-def pack_plans(plans: Sequence[Plan], now_ms: int) -> Request:
-    """The commands of several queues for the time `now_ms`, in the order of `plans`."""
-    due = now_ms * DELAYED_FACTOR
-    until = _bulks(due)
-    soon = _bulks(f"({due}", (now_ms + _SOON_MS) * DELAYED_FACTOR)
-    since = _bulks(now_ms - _HOUR_MS, "+inf")
-    parts = ((plan.fixed, plan.overdue, until, plan.due, soon, plan.failed_since, since) for plan in plans)
-    return Request(b"".join(chain.from_iterable(parts)), REPLIES * len(plans))
-
-
-def unpack(replies: Sequence[Reply]) -> list[Counts | Unreadable]:
-    """Each queue's counts in the order of the plans, or the error if nothing of it could be read."""
-    read = _read_parts if ReplyError in set(map(type, replies)) else _read
-    return [read(replies[start : start + REPLIES]) for start in range(0, len(replies), REPLIES)]
-
-
-def _read(replies: Sequence[Reply]) -> Counts | Unreadable:
+def read_counts(replies: Sequence[Reply]) -> Counts | Unreadable:
+    """A queue's counts, or the error if nothing of it could be read."""
     # A reply of an unexpected type fails in the arithmetic, which avoids a check of each reply.
     try:
         return _counts(*cast("Any", replies))
@@ -142,19 +139,16 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
     meta: list[bytes | None],
     wait_last: bytes | None,
     longest: bytes | None,
-    limiter: bytes | None,
     limiter_ttl: int,
-    overdue: int,
-    due: int,
-    failed_last_hour: int,
 ) -> Counts:
     is_paused, concurrency, max_jobs, version = meta
     has_marker = wait_last is not None and wait_last.startswith(_MARKER)
-    if not isinstance(longest, bytes | None):
+    if longest is not None and not isinstance(longest, bytes):
         raise TypeError
+    waiting = wait - has_marker + paused
     return Counts(
         JobCounts(  # by position: keywords take a fifth longer here, for thousands of queues
-            max(0, wait - has_marker + paused),
+            max(0, waiting),
             active + 0,
             delayed + 0,
             prioritized + 0,
@@ -165,17 +159,20 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
         schedulers + 0,
         is_paused is not None,
         int(concurrency) if concurrency else None,  # "Infinity" and "2.5" go the slow way
-        _rate_limit(max_jobs, limiter, limiter_ttl + 0),
-        overdue + 0,
-        due + 0,
-        failed_last_hour + 0,
+        rate_limit(max_jobs, None, limiter_ttl + 0),
+        0 if delayed == 0 else None,
+        0 if delayed == 0 else None,
+        0 if failed == 0 else None,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
         has_marker
         or paused > 0
         or wait_last == _ZERO
         or (wait > 1 and bool(delayed or prioritized) and _has_markers(version)),
-        version=_version(version),
+        (),
+        _version(version),
+        LimitWindow(max_jobs, limiter_ttl) if max_jobs and limiter_ttl > 0 else None,
+        (wait, paused),
     )
 
 
@@ -209,8 +206,7 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
     )
     is_paused, concurrency, max_jobs, version = odd.meta(replies[9])
     wait_last, longest = odd.text("wait", replies[10]), odd.text("active", replies[11])
-    limiter, ttl = odd.text("limiter", replies[12]), odd.number("limiter", replies[13])
-    overdue, due, failed_last_hour = map(odd.number, ("delayed", "delayed", "failed"), replies[14:])
+    ttl = odd.number("limiter", replies[12])
     has_marker = wait_last is not None and wait_last.startswith(_MARKER)
     waiting = None if wait is None or paused is None else max(0, wait - has_marker + paused)
     return Counts(
@@ -218,10 +214,10 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
         schedulers,
         is_paused,
         odd.limit(concurrency),
-        None if ttl is None else odd.rate_limit(max_jobs, limiter, ttl),
-        overdue,
-        due,
-        failed_last_hour,
+        None if ttl is None else odd.rate_limit(max_jobs, None, ttl),
+        0 if delayed == 0 else None,
+        0 if delayed == 0 else None,
+        0 if failed == 0 else None,
         () if wait_last is None or has_marker else (wait_last,),
         longest,
         has_marker
@@ -230,6 +226,8 @@ def _read_parts(replies: Sequence[Reply]) -> Counts | Unreadable:
         or ((wait or 0) > 1 and bool(delayed or prioritized) and _has_markers(version)),
         tuple(dict.fromkeys(odd.texts)),
         _version(version),
+        LimitWindow(max_jobs, ttl) if isinstance(max_jobs, bytes) and max_jobs and ttl and ttl > 0 else None,
+        (wait, paused),
     )
 
 
@@ -270,7 +268,7 @@ class Oddities:
 
     def rate_limit(self, max_jobs: Reply, limiter: bytes | None, ttl: int) -> float | None:
         try:
-            return _rate_limit(max_jobs if isinstance(max_jobs, bytes) else None, limiter, ttl)
+            return rate_limit(max_jobs if isinstance(max_jobs, bytes) else None, limiter, ttl)
         except ValueError:
             self._not_whole("rate limit", max_jobs if isinstance(max_jobs, bytes) else limiter)
             return None
@@ -283,9 +281,9 @@ class Oddities:
         self.texts.append(f"{name}: {shown!r} is not a whole number")
 
 
-def pack_tails(plans: Sequence[Plan]) -> Request:
-    """A second read of the lists of queues with `open_tails`."""
-    return Request(b"".join(plan.tails for plan in plans), TAIL_REPLIES * len(plans))
+def pack_tails(plan: Plan) -> Request:
+    """A second read of the lists of a queue with `open_tails`."""
+    return Request(plan.tails, TAIL_REPLIES)
 
 
 _TAIL_TYPES: Final = (*[bytes | None] * 5, int)
@@ -325,10 +323,15 @@ def _has_markers(version: Reply) -> bool:
 
 
 def _version(raw: Reply) -> str:
-    return raw[:64].decode("utf-8", "replace").removeprefix("bullmq:") if isinstance(raw, bytes) else ""
+    return _version_of(raw[:64]) if isinstance(raw, bytes) else ""
 
 
-def _rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:
+@lru_cache(64)
+def _version_of(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").removeprefix("bullmq:")
+
+
+def rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> float | None:
     """Seconds until the rate limit allows jobs again, as in BullMQ's getRateLimitTtl; None without a limit.
 
     If the limit is set in the workers (`max` is not in meta), the remaining time of its window.
@@ -339,118 +342,6 @@ def _rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> f
     return ttl_ms / 1000 if ttl_ms > 0 else None
 
 
-def _bulks(*arguments: Argument) -> bytes:
+def bulks(*arguments: Argument) -> bytes:
     """Packed arguments without the RESP array header."""
     return pack(*arguments).partition(b"\r\n")[2]
-
-
-# --- ages, the second request ----------------------------------------------------------------------------
-
-_JOB: Final = b"$5\r\nHMGET\r\n$%d\r\n%b\r\n"
-_GET_LONGEST: Final = b"*3\r\n" + _JOB + _bulks("processedOn")
-_GET_FIRST: Final = b"*5\r\n$6\r\nZRANGE\r\n$%d\r\n%b\r\n" + _bulks(0, 0, "WITHSCORES")
-# The number of attempts: atm since v5, attemptsMade before.
-_GET_OLDEST: Final = b"*7\r\n" + _JOB + _bulks("timestamp", "processedOn", "opts", "atm", "attemptsMade")
-
-
-def pack_ages(jobs: Iterable[tuple[Plan, Counts]]) -> Request:
-    """The commands for the jobs that wait, run, are due and wait for children longest, queue by queue."""
-    parts, replies = [], 0
-    for plan, counts in jobs:
-        replies += age_reply_count(counts)
-        for job in counts.oldest:
-            key = plan.base + job
-            parts.append(_GET_OLDEST % (len(key), key))
-        if counts.longest is not None:
-            key = plan.base + counts.longest
-            parts.append(_GET_LONGEST % (len(key), key))
-        if counts.delayed_overdue:
-            key = plan.base + b"delayed"
-            parts.append(_GET_FIRST % (len(key), key))
-        if counts.jobs.waiting_children:
-            key = plan.base + b"waiting-children"
-            parts.append(_GET_FIRST % (len(key), key))
-    return Request(b"".join(parts), replies)
-
-
-def age_reply_count(counts: Counts) -> int:
-    """Number of replies to `pack_ages` for this queue."""
-    firsts = bool(counts.delayed_overdue) + bool(counts.jobs.waiting_children)
-    return len(counts.oldest) + (counts.longest is not None) + firsts
-
-
-class Ages(NamedTuple):
-    """Seconds that the oldest waiting job waits, the longest active one runs, the first delayed one is due,
-    and the first parent waits for its children; None without such a job."""
-
-    oldest: float | None = None
-    longest: float | None = None
-    late: float | None = None
-    children: float | None = None
-
-
-def ages(counts: Counts, replies: Sequence[Reply], now_ms: int) -> Ages:
-    """The ages from the replies to `pack_ages`.
-
-    A job that was taken in the meantime may have no hash any more, and then has no age.
-    """
-    waits = [_waiting_since(reply) for reply in replies[: len(counts.oldest)]]
-    since = [moment for moment in waits if moment is not None and isfinite(moment)]
-    started = _started(replies[len(counts.oldest)]) if counts.longest is not None else None
-    late = children = None
-    if counts.jobs.waiting_children:
-        children = _age(_first_score(replies[-1]), now_ms)
-        replies = replies[:-1]
-    if counts.delayed_overdue:
-        late = _age(_first_score(replies[-1], DELAYED_FACTOR), now_ms)
-    return Ages(_age(min(since) if since else None, now_ms), _age(started, now_ms), late, children)
-
-
-def _waiting_since(reply: Reply) -> float | None:
-    """Unix ms from which a job could be taken: when it was added and its delay had passed.
-
-    For a job that BullMQ retries, the start of its last attempt: the end and the backoff are not stored. For
-    a job that was retried by hand after it had failed or completed, only the time when it was added is
-    stored, maybe a week ago: that is not how long it waits, so None.
-    """
-    try:
-        added, processed_on, opts, *attempts = cast("Any", reply)
-        if processed_on is not None:
-            return float(processed_on)
-        if any(int(count or 0) for count in attempts):
-            return None
-        return float(added) + (_delay(opts) if opts and b'"delay"' in opts else 0.0)
-    except (TypeError, ValueError, OverflowError):  # an error, a removed job, or an invalid number
-        return None
-
-
-def _delay(opts: bytes) -> float:
-    """The delay in ms with which a job was added; promotion sets its own field to 0, but not its options."""
-    try:
-        delay = json.loads(opts)["delay"]
-    except (ValueError, KeyError, TypeError, RecursionError):  # the producer of a job writes its options
-        return 0.0
-    return float(delay) if isinstance(delay, int | float) and delay > 0 else 0.0
-
-
-def _started(reply: Reply) -> float | None:
-    try:
-        started = float(cast("Any", reply)[0])
-    except (TypeError, ValueError, IndexError):
-        return None
-    return started if isfinite(started) else None
-
-
-def _first_score(reply: Reply, factor: int = 1) -> float | None:
-    """Unix ms of the first member: when a delayed job is due, since when a parent waits."""
-    try:
-        _, score = cast("Any", reply)
-        moment = float(score) / factor
-    except (TypeError, ValueError):  # an error, or all were moved meanwhile
-        return None
-    return moment if isfinite(moment) else None
-
-
-def _age(since_ms: float | None, now_ms: int) -> float | None:
-    """Never below 0: producers' clocks may be ahead of ours."""
-    return None if since_ms is None else max(0.0, (now_ms - since_ms) / 1000)

@@ -56,7 +56,12 @@ _OWN_ROUNDS: Final = 3  # of many queues, BullMQ's own counts are read in each t
 _MANY: Final = 1000
 _ALIVE: Final = QueueCommands(("EXISTS", Key("id"), Key("events")))
 _EXISTS: Final = QueueCommands(("EXISTS", *map(Key, QUEUE_KEYS)))
-_OWN: Final = QueueCommands(MARKS, *((verb, Key(name), *rest) for verb, name, *rest in OWN_COUNT_COMMANDS))
+_OWN: Final = QueueCommands(
+    (*MARKS, "paused", "concurrency", "max", "duration"),
+    ("ZCARD", Key("repeat")),
+    ("PTTL", Key("limiter")),
+    *((verb, Key(name), *rest) for verb, name, *rest in OWN_COUNT_COMMANDS),
+)
 _NO_TAG: Final = NotAQueue("in a cluster a queue's name or prefix needs a {hash tag}")
 
 
@@ -65,7 +70,8 @@ class KnownQueues:
     """The current result. `workers` is None if no node reports them, and has no queue whose workers are not
     known: `workers_unknown` says why. `complete` once the first search has ended, `refused` if no search so
     far could read any master; `libraries` has what made each queue, `unread` the queues that are refused;
-    of the queues in `elsewhere`, workers of another database have the same prefix and name."""
+    of the queues in `elsewhere`, workers of another database have the same prefix and name; `settings` is
+    what is set for each queue and written without an event, only to see that it changed."""
 
     queues: tuple[QueueId, ...] = ()
     workers: dict[QueueId, int] | None = None
@@ -79,6 +85,7 @@ class KnownQueues:
     unread: Mapping[QueueId, Failed] = field(default_factory=dict)
     search: Search = field(default_factory=Search)
     elsewhere: frozenset[QueueId] = frozenset()
+    settings: Mapping[QueueId, object] = field(default_factory=dict)
 
     def made_by(self, library: Library) -> tuple[QueueId, ...]:
         """The queues of one library; what is not known is BullMQ's."""
@@ -146,6 +153,7 @@ class Discovery:
         self._slots: SlotMap | None = None
         self._searched = Search(settings.prefixes, others=self._named_elsewhere)
         self._own: dict[QueueId, OwnCounts] = {}
+        self._queue_settings: dict[QueueId, object] = {}
         self._workers = WorkerCounts()
         self._workers_at = 0.0
         assumed = self._of_shard(self._named) if len(prefixes) == 1 else ()
@@ -243,6 +251,9 @@ class Discovery:
         self._confirm(list(self._registry.queues), slot_map, deadline)
         known = list(self._registry.queues)
         self._own = {queue: self._own[queue] for queue in known if queue in self._own}
+        self._queue_settings = {
+            queue: self._queue_settings[queue] for queue in known if queue in self._queue_settings
+        }
         self._rounds += 1
         turns = _OWN_ROUNDS if len(known) > _MANY else 1
         # A queue of Bull may become one of BullMQ with the same name.
@@ -271,21 +282,23 @@ class Discovery:
         self._registry.remove(gone)
         for queue in gone:
             self._own.pop(queue, None)
+            self._queue_settings.pop(queue, None)
 
     def _read_own(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> None:
-        """BullMQ's own counts, and its marks."""
+        """BullMQ's own counts, its marks, and what is set for the queues."""
         known = self._registry.queues
         asked = [queue for queue in queues if queue in known]
         for queue, reply in self._ask(_OWN, asked, slot_map, deadline).items():
             if isinstance(reply, Failed):
                 continue
-            marks, *counts = reply
+            meta, schedulers, limiter, *counts = reply
+            self._queue_settings[queue] = _settings(meta, schedulers, limiter)
             own = _own_counts(counts)
             if own == _NO_COUNTS:
                 self._own.pop(queue, None)
             else:
                 self._own[queue] = own
-            if known[queue] == "bull" and marked_by_bullmq(marks):
+            if known[queue] == "bull" and marked_by_bullmq(meta):
                 self._registry.reconsider(queue)
 
     def _ask(
@@ -431,6 +444,7 @@ class Discovery:
             problems=tuple(dict.fromkeys(self._problems.values())),
             refused=self._refused and not complete,
             own={queue: counts for queue, counts in self._own.items() if queue in listed},
+            settings=dict(self._queue_settings),
             libraries=dict(queues),
             workers_unknown=unknown,
             unread={queue: failed for queue, failed in unread.items() if queue not in listed},
@@ -458,6 +472,12 @@ class Discovery:
             names = {queue.name for queue in (*listed, *unread)}
             assumed = {queue for queue in self._named if queue.name not in names}
         return listed | {queue for queue in assumed if queue not in unread and slot_map.supports(queue)}
+
+
+def _settings(meta: Reply, schedulers: Reply, limiter: Reply) -> object:
+    """What is set for a queue, to be compared; of a limiter only that it runs."""
+    fields = tuple(meta) if isinstance(meta, list) else None
+    return fields, str(schedulers), isinstance(limiter, int) and limiter > 0
 
 
 def _own_counts(replies: Sequence[Reply]) -> OwnCounts:

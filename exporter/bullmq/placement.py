@@ -51,6 +51,9 @@ class SlotMap:
 
     def by_owner(self, queues: Iterable[QueueId]) -> tuple[dict[str, list[QueueId]], list[QueueId]]:
         """The queues of each node, and the queues without an owner."""
+        if not self.cluster and self.masters:
+            all_of_them = list(queues)
+            return {self.masters[0]: all_of_them} if all_of_them else {}, []
         owned: dict[str, list[QueueId]] = {}
         unowned = []
         for queue in queues:

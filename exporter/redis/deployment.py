@@ -196,6 +196,11 @@ class Deployment:
                     begin(address)
         return outcomes
 
+    def connection_number(self, address: str, *, pool: str) -> int:
+        """Of the open connection to this node: another one may lead to another server, or to one that was
+        restarted from an older state. 0 without one."""
+        return self._pools.number(pool, address)
+
     def renew(self, address: str) -> None:
         """Connect to this node again, and so resolve its name again, before the next requests."""
         self._pools.renew(address)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneError
 from dataclasses import dataclass
+from itertools import count
 from math import inf
 from queue import SimpleQueue
 from typing import Final, TypeAlias
@@ -22,6 +23,7 @@ from service.clock import Deadline, boottime, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 Replies: TypeAlias = "Outcome[list[Reply]]"
+_NUMBERS: Final = count(1)
 GRACE: Final = 0.05  # seconds past the deadline in which a thread may still report what it waited for
 
 
@@ -76,6 +78,7 @@ class NodeConnection:
         self._opened_at = 0.0
         self._requests: SimpleQueue[Pending | None] = SimpleQueue()
         self._connection: Connection | None = None
+        self._number = 0
         self._outdated = False
         self.under_way = 0.0
         """Seconds that requests took which were answered, from the first byte sent to the last received."""
@@ -91,6 +94,11 @@ class NodeConnection:
     def connection(self) -> Connection | None:
         """The open connection, which the thread of this object may close at any time."""
         return self._connection
+
+    @property
+    def number(self) -> int:
+        """Differs from that of each other connection; 0 while there is none."""
+        return self._number if self._connection is not None else 0
 
     def renew(self) -> None:
         """Connect again before the next request; a request that runs keeps its connection."""
@@ -135,6 +143,7 @@ class NodeConnection:
                 self._drop()
         self._outdated = False  # before connecting: a renewal that is asked for meanwhile counts
         self._connection = self._connect(pending.deadline)
+        self._number = next(_NUMBERS)
         self._opened_at = monotonic()
         return self._send(self._connection, pending)
 
@@ -150,6 +159,7 @@ class NodeConnection:
             return
         self._drop()
         self._connection = connection
+        self._number = next(_NUMBERS)
 
     def _send(self, connection: Connection, pending: Pending) -> Replies:
         sent = boottime()
@@ -190,6 +200,12 @@ class ConnectionPools:
                 )
                 self._connections[pool, address] = connection
             return connection.submit(request, deadline)
+
+    def number(self, pool: str, address: str) -> int:
+        """The number of the open connection; 0 without one."""
+        with self._lock:
+            connection = self._connections.get((pool, address))
+        return 0 if connection is None else connection.number
 
     def renew(self, address: str) -> None:
         """Connect to this node again before each pool's next request, which resolves its name again."""

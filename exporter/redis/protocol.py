@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 MAX_COMMANDS: Final = 5000
 """Commands of one request of many: a few ms of Redis."""
@@ -25,8 +24,7 @@ Reply: TypeAlias = "bytes | int | ReplyError | list[Reply] | None"
 """The reply to one command. An error is a value here: one refused command does not affect the others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Commands for one node, packed once: sent in one write; the node sends `replies` replies."""
 
     packed: bytes

@@ -40,6 +40,11 @@ const verbs = {
     const answer = await queueNamed(queue)[method](...given);
     return Array.isArray(answer) ? answer.map(plain) : plain(answer);
   },
+  async job({ queue, id, method, arguments: given }) {
+    const job = await queueNamed(queue).getJob(id);
+    await job[method](...given);
+    return null;
+  },
   async flow({ flow }) {
     const producer = new FlowProducer({ connection, prefix });
     await producer.add(flow);

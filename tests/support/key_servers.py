@@ -58,15 +58,17 @@ class Keys:
                 return self.page(int(rest[0]))
             case "LLEN":
                 return self.lengths.get(rest[0], 0)
-            case "HMGET" if rest[0] in self.exist and tuple(rest[1:]) == MARKS:
-                return [b"bullmq:6.7.0", b"10000"]
+            case "HMGET" if rest[0] in self.exist and tuple(rest[1:3]) == MARKS:
+                return [b"bullmq:6.7.0", b"10000", *[None] * (len(rest) - 3)]
             case "TYPE":
                 return self.type_of(rest[0]).encode()
             case "LRANGE":
                 return []
             case "HMGET":
                 return [None] * (len(rest) - 1)
-            case "ZCARD" | "ZCOUNT":
+            case "ZCARD":
+                return self.lengths.get(rest[0], 0)
+            case "ZCOUNT":
                 return 0
             case "PTTL":
                 return -2

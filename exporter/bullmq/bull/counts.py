@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from exporter.bullmq.counts import MOVED, REPLIES, Counts, Oddities, Plan, Unreadable, pack_plan, unpack
+from exporter.bullmq.counts import MOVED, Counts, Oddities, Plan, Unreadable, pack_plan, read_counts
 from exporter.bullmq.keys import base
 from exporter.redis.protocol import Argument, Reply, ReplyError
 from exporter.snapshot.queues import JobCounts, QueueId
 
 _LENGTHS: Final = ("wait", "paused", "active")
 _SETS: Final = ("delayed", "completed", "failed", "repeat")
-_FIXED: Final = REPLIES - 3  # the last three are those of the times, as for a BullMQ queue
 
 
 def plan_bull_queue(queue: QueueId) -> Plan:
-    """A queue's commands. None of them writes; each is O(1), except ZCOUNT, which is O(log n)."""
+    """A queue's commands. None of them writes, and each is O(1)."""
     key = base(queue)
     commands: list[tuple[Argument, ...]] = [("LLEN", key + name) for name in _LENGTHS]
     commands += [("ZCARD", key + name) for name in _SETS]
@@ -31,19 +30,14 @@ def plan_bull_queue(queue: QueueId) -> Plan:
         ("LINDEX", key + "wait", -1),
         ("LINDEX", key + "paused", -1),
         ("LINDEX", key + "active", -1),
-        ("EXISTS", key + "limiter"),  # only so that each queue has as many replies as another
         ("PTTL", key + "limiter"),
     ]
     return pack_plan(queue, commands, library="bull")
 
 
-def unpack_by_library(plans: Sequence[Plan], replies: Sequence[Reply]) -> list[Counts | Unreadable]:
-    """Each queue's counts in the order of the plans, or the error if nothing of it could be read."""
-    counts = unpack(replies)
-    for index, plan in enumerate(plans):
-        if plan.library == "bull":
-            counts[index] = read_bull(replies[index * REPLIES : (index + 1) * REPLIES])
-    return counts
+def read_by_library(plan: Plan, replies: Sequence[Reply]) -> Counts | Unreadable:
+    """A queue's counts, or the error if nothing of it could be read."""
+    return read_bull(replies) if plan.library == "bull" else read_counts(replies)
 
 
 def read_bull(replies: Sequence[Reply]) -> Counts | Unreadable:
@@ -58,8 +52,7 @@ def read_bull(replies: Sequence[Reply]) -> Counts | Unreadable:
         odd.number, (*_LENGTHS, *_SETS), replies[:7]
     )
     oldest = [odd.text(name, reply) for name, reply in zip(("wait", "paused"), replies[9:11], strict=True)]
-    longest, ttl = odd.text("active", replies[11]), odd.number("limiter", replies[13])
-    overdue, due, failed_last_hour = map(odd.number, ("delayed", "delayed", "failed"), replies[_FIXED:])
+    longest, ttl = odd.text("active", replies[11]), odd.number("limiter", replies[12])
     return Counts(
         JobCounts(
             None if wait is None or paused_length is None else wait + paused_length,
@@ -74,12 +67,13 @@ def read_bull(replies: Sequence[Reply]) -> Counts | Unreadable:
         _paused(odd, replies[7], replies[8]),
         None,
         ttl / 1000 if ttl is not None and ttl > 0 else None,
-        overdue,
-        due,
-        failed_last_hour,
+        0 if delayed == 0 else None,
+        0 if delayed == 0 else None,
+        0 if failed == 0 else None,
         tuple(job for job in oldest if job is not None),
         longest,
         odd=tuple(dict.fromkeys(odd.texts)),
+        lists=(wait, paused_length),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from exporter.bullmq.bull.counts import plan_bull_queue, unpack_by_library
-from exporter.bullmq.counts import Counts, Plan, pack_plans, plan_queue
+from exporter.bullmq.bull.counts import plan_bull_queue, read_by_library
+from exporter.bullmq.counts import Counts, Plan, plan_queue
 from exporter.bullmq.discover import KnownQueues
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.queue_commands import Key, QueueCommands
@@ -107,15 +107,12 @@ class Round:
     def states(self, queues: Sequence[QueueId]) -> dict[QueueId, Counts]:
         """Whether these queues are paused, and whether they are limited, as a scrape reads it."""
         plans = {queue: self._plan(queue) for queue in queues}
-        requests = {
-            queue: pack_plans([plan], int(self._deployment.now(self.slot_map.owner(queue) or "") * 1000))
-            for queue, plan in plans.items()
-        }
+        requests = {queue: plan.request for queue, plan in plans.items()}
         answers = ask_packed(self._deployment, self.slot_map, self._deadline, requests, pool=_POOL)
         states: dict[QueueId, Counts] = {}
         for queue, answer in answers.items():
             if not isinstance(answer, Failed):
-                (counts,) = unpack_by_library([plans[queue]], answer)
+                counts = read_by_library(plans[queue], answer)
                 states |= {queue: counts} if isinstance(counts, Counts) else {}
         return states
 

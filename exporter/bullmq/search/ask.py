@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Final, TypeAlias
 
 from exporter.bullmq.placement import SlotMap
@@ -40,20 +39,31 @@ def ask_packed(
     """Each queue's replies to its request, or why its node gave none: all nodes in parallel, and of each the
     queues in pieces, which are kept if a later one does not arrive."""
     owned, unowned = slot_map.by_owner(requests)
-    divided = {address: in_pieces(map(requests.__getitem__, queues)) for address, queues in owned.items()}
-    pieces = {address: requests_of_node for address, (requests_of_node, _) in divided.items()}
-    outcomes = deployment.execute_pieces(pieces, deadline, pool=pool)
+    by_node = {address: [requests[queue] for queue in queues] for address, queues in owned.items()}
     answers: Answers = dict.fromkeys(unowned, NO_OWNER)
-    for address, queues in owned.items():
-        remaining = iter(queues)
+    for address, replies in ask_nodes(deployment, deadline, by_node, pool=pool).items():
+        answers.update(zip(owned[address], replies, strict=True))
+    return answers
+
+
+def ask_nodes(
+    deployment: Deployment, deadline: Deadline, requests: Mapping[str, Sequence[Request]], *, pool: str
+) -> dict[str, list[list[Reply] | Failed]]:
+    """Each node's replies to each of its requests, or why it gave none, as `ask_packed`."""
+    divided = {address: in_pieces(of_node) for address, of_node in requests.items()}
+    pieces = {address: of_node for address, (of_node, _) in divided.items()}
+    outcomes = deployment.execute_pieces(pieces, deadline, pool=pool)
+    answers: dict[str, list[list[Reply] | Failed]] = {}
+    for address, of_node in requests.items():
+        taken: list[list[Reply] | Failed] = []
         for outcome, number in zip(outcomes[address], divided[address][1], strict=True):
-            named = islice(remaining, number)
             if isinstance(outcome, Failed):
-                answers |= dict.fromkeys(named, Failed(outcome.kind, f"{address}: {outcome.message}"))
+                taken += [Failed(outcome.kind, f"{address}: {outcome.message}")] * number
                 continue
-            start = 0
-            for queue in named:
-                end = start + requests[queue].replies
-                answers[queue] = outcome.value[start:end]
+            start, replies = 0, outcome.value
+            for _, count in of_node[len(taken) : len(taken) + number]:
+                end = start + count
+                taken.append(replies[start:end])
                 start = end
+        answers[address] = taken
     return answers

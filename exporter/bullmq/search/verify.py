@@ -200,7 +200,7 @@ def _without_types(failed: Failed, meta: Reply, keys: Reply) -> Answer:
 
 
 def _fields(meta: Reply) -> tuple[str, str]:
-    version, longest = meta if isinstance(meta, list) and len(meta) == 2 else (None, None)
+    version, longest = meta[:2] if isinstance(meta, list) and len(meta) >= 2 else (None, None)
     return _text(version)[:80], _text(longest)[:80]
 
 

@@ -86,6 +86,10 @@ class Follower:
         """Rates and quantiles of the last minutes up to these events."""
         return self._history.rates(monotonic(), events)
 
+    def streams(self) -> Mapping[QueueId, Stream]:
+        """The stream of each queue that is followed, which its reader may move at any time."""
+        return self._streams
+
     def problems(self) -> tuple[str, ...]:
         """Recent errors, one text for each error code."""
         since = monotonic() - 2 * CHECK_IDLE

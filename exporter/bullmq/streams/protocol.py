@@ -46,6 +46,17 @@ class StreamCheck(NamedTuple):
     max_length: int | None
 
 
+class StreamMark(NamedTuple):
+    """What shows that a stream moved: the position after the last entry that was read, packed; the others are
+    as in Events. `compared_at`: when it was compared with the stream itself, in monotonic seconds."""
+
+    position: bytes
+    lost: int
+    undone: int
+    gaps: int
+    compared_at: float
+
+
 def stream_info(reply: Reply) -> StreamInfo | ReplyError:
     """The report; of a key that does not exist an empty one. An answer that makes no sense is an error."""
     if isinstance(reply, ReplyError):

@@ -10,7 +10,7 @@ from exporter.bullmq.keys import base
 from exporter.bullmq.queue_commands import Key, QueueCommands
 from exporter.bullmq.streams.budget import DEFAULT_LENGTH, StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
-from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk
+from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, StreamMark, bulk
 from exporter.redis.protocol import Reply, ReplyError, pack
 from exporter.snapshot.queues import Events, JobCounters, QueueId
 
@@ -20,6 +20,8 @@ START: Final = b"0-0"
 CHECK_IDLE: Final = 10.0
 """Seconds between two reads of an idle stream's own counts."""
 _CHECK_BUSY: Final = 1.0
+_FOLLOWED: Final = 30.0  # seconds that the last read of a stream may be ago, to count on it
+_LARGE_ENTRY: Final = 8000  # bytes of the mean entry, above which none is read only to see that there is one
 _ENTRIES_OF_NODE: Final = 20  # on average: if fewer are trimmed at once, often as many come in the meantime
 _HOUR: Final = 3600.0
 _RATE_FADES: Final = 0.99  # at each check
@@ -88,7 +90,9 @@ class Stream:
         "_skipped_to",
         "asked",
         "behind",
+        "compared_at",
         "counters",
+        "exists",
         "gaps",
         "idle",
         "jobs",
@@ -114,6 +118,8 @@ class Stream:
 
     def __init__(self, queue: QueueId, jobs: Jobs, since: float) -> None:
         self.jobs = jobs
+        self.exists = False  # at the last look
+        self.compared_at = 0.0  # when the position was last compared with the stream itself
         self.queue: Final = queue
         self.raw_key: Final = (base(queue) + "events").encode("utf-8", "surrogateescape")
         self.key: Final = bulk(self.raw_key)
@@ -239,6 +245,37 @@ class Stream:
             self._passed_over if at - self._passed_over_at < _HOUR else "",
             self._busy_seconds,
         )
+
+    def mark(self, at: float) -> StreamMark | None:
+        """What XREAD is to find nothing after, while nothing happens in the queue; None where that would say
+        nothing, or would be a large answer."""
+        if self.last is None or not self.tells(at):
+            return None
+        return StreamMark(self.last_bulk, self.lost, self.undone, self.gaps, self.compared_at)
+
+    def tells(self, at: float) -> bool:
+        """Whether XREAD would find what happens in the queue, in a small answer."""
+        caught_up, idle = self._caught_up_at, self.idle
+        if not self.exists or caught_up is None:
+            return False
+        if at - (caught_up if idle is None else max(caught_up, idle.at)) > _FOLLOWED:
+            return False
+        return self.asked is None and not self.refused and self._mean_entry <= _LARGE_ENTRY
+
+    def is_at(self, mark: StreamMark) -> bool:
+        """Whether nothing happened since that mark, as far as was read."""
+        return (
+            self.last_bulk == mark.position
+            and self.lost == mark.lost
+            and self.undone == mark.undone
+            and self.gaps == mark.gaps
+        )
+
+    @property
+    def _mean_entry(self) -> float:
+        """Bytes of an entry, as far as that is known."""
+        memory = self.size.memory
+        return self.size.largest if memory is None else memory / max(1, self.length)
 
     @property
     def owner(self) -> str | None:
@@ -421,6 +458,8 @@ class Stream:
 
     def _observe(self, info: StreamInfo, at: float) -> None:
         """Keep what the next check is compared with."""
+        self.exists = info.exists
+        self.compared_at = at
         self.length = info.length
         self.size.nodes = info.nodes
         self._checked_at = at

@@ -53,11 +53,12 @@ def refused(*servers: RedisServer) -> list[str]:
 
 
 def busy(bullmq: BullMQ, queue: str) -> None:
-    """A queue with a scheduler, and a job in each place that is looked into for more than its length."""
+    """A queue with a scheduler, a limit that runs, and a job in each place that is looked into for more than
+    its length: the delayed one is due within a minute."""
+    bullmq.queue(queue, "setGlobalRateLimit", 10, 3_600_000)
     bullmq.start_worker(queue, behaviour={"hold": True})
     bullmq.add_bulk(queue, 3)
-    bullmq.add(queue, delay=3_600_000)
-    bullmq.queue(queue, "setGlobalRateLimit", 10, 1000)
+    bullmq.add(queue, delay=50_000)
     bullmq.upsert_scheduler(queue, "report", pattern="0 3 * * *")
     bullmq.wait_for_counts(queue, {"active": 1})
 

@@ -126,11 +126,12 @@ def test_a_dead_nodes_queues_are_read_from_its_successor(
 
 def test_one_command_refused_costs_its_own_figures(cache: Keys, connect: DeploymentOf) -> None:
     cache.refused = {"ZCOUNT"}
+    cache.lengths |= {"bull:mail:delayed": 1, "bull:mail:failed": 1}
     bullmq, _ = source(connect(url="redis://cache"), queues=["mail"])
     state = collect(bullmq)
     (mail,) = state.queues
     assert (mail.jobs.waiting, mail.delayed_overdue, mail.failed_last_hour) == (0, None, None)
-    assert [sentence.partition(":")[0] for sentence in mail.odd] == ["delayed", "failed"]
+    assert [sentence.partition(":")[0] for sentence in mail.odd] == ["failed", "delayed"]
     assert state.up
 
 
@@ -215,6 +216,7 @@ def asked(world: World, address: str, *command: str) -> int:
 def test_each_node_has_its_own_clock(halves: dict[str, Keys], connect: DeploymentOf, world: World) -> None:
     for address, seconds in ((FIRST, 1_000_000), (SECOND, 5_000_000)):
         halves[address].replies["TIME",] = [b"%d" % seconds, b"0"]
+        halves[address].lengths |= {"bull:{mail}:failed": 1, "bull:{foo}:failed": 1}
     bullmq, _ = source(connect(cluster=list(HALVES)), queues=["{mail}", "{foo}"])
     collect(bullmq)
     since = {

@@ -9,15 +9,24 @@ from exporter.bullmq.counts import (
     REPLIES,
     TAIL_REPLIES,
     Counts,
-    age_reply_count,
-    ages,
     may_be_marker,
-    pack_ages,
-    pack_plans,
     pack_tails,
     plan_queue,
-    unpack,
+    read_counts,
     with_tails,
+)
+from exporter.bullmq.details import (
+    NEVER,
+    Ages,
+    Moment,
+    Since,
+    ages,
+    details,
+    needs_due,
+    pack_due,
+    with_details,
+    with_due,
+    without_details,
 )
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import JobCounts, QueueId
@@ -37,11 +46,15 @@ EMPTY: dict[str, Reply] = {
     "HMGET meta": [None, None, None, None],
     "LINDEX wait -1": None,
     "LINDEX active": None,
-    "GET limiter": None,
     "PTTL limiter": -2,
+}
+"""The replies to the commands of every queue."""
+DETAILS: dict[str, Reply] = {
+    "GET limiter": None,
+    "ZCOUNT failed": 0,
+    "ZRANGE delayed 0 0": [],
     "ZCOUNT delayed -inf": 0,
     "ZCOUNT delayed": 0,
-    "ZCOUNT failed": 0,
 }
 TAILS: dict[str, Reply] = {
     "LINDEX wait -2": None,
@@ -63,14 +76,47 @@ def sent(request: Request) -> list[tuple[str, ...]]:
     return commands
 
 
+def asked(counts: Counts, *, far: bool = False, now_ms: int = NOW_MS) -> list[tuple[str, ...]]:
+    """The commands for the details of a queue."""
+    packed = details(plan_queue(MAIL), counts, Moment(now_ms), far=far)
+    return sent(Request(b"".join(packed), len(packed)))
+
+
 def read(replies: dict[str, Reply]) -> Counts | ReplyError:
-    """What both looks at a queue make of these replies."""
-    assert replies.keys() <= (EMPTY | TAILS).keys()
-    (counts,) = unpack([replies.get(name, usual) for name, usual in EMPTY.items()])
+    """What all looks at a queue make of these replies."""
+    assert replies.keys() <= (EMPTY | DETAILS | TAILS).keys()
+    every = DETAILS | replies
+    counts = read_counts([replies.get(name, usual) for name, usual in EMPTY.items()])
     if isinstance(counts, Counts) and counts.open_tails:
         counts = with_tails(counts, [replies.get(name, usual) for name, usual in TAILS.items()])
         assert not isinstance(counts, Counts) or not counts.open_tails
-    return counts
+    if not isinstance(counts, Counts):
+        return counts
+    limited, failed, delayed = counts.window is not None, bool(counts.jobs.failed), bool(counts.jobs.delayed)
+    due: list[Reply] = [every["ZCOUNT delayed -inf"], every["ZCOUNT delayed"]]
+    answers: dict[bool, list[Reply]] = {
+        far: [
+            *([every["GET limiter"]] if limited else []),
+            *([every["ZCOUNT failed"]] if failed else []),
+            *[None] * (len(counts.oldest) + (counts.longest is not None)),
+            *([every["ZRANGE delayed 0 0"], *([] if far else due)] if delayed else []),
+            *([None] if counts.jobs.waiting_children else []),
+        ]
+        for far in (False, True)
+    }
+    results: list[Counts | ReplyError] = []
+    for far, each in answers.items():
+        assert len(each) == len(asked(counts, far=far))
+        read_details = with_details(counts, each, NOW_MS, far=far)
+        if isinstance(read_details, ReplyError):
+            results.append(read_details)
+            continue
+        detailed, moments = read_details
+        later = far and needs_due(detailed, moments, NOW_MS)
+        assert later or not delayed or detailed.odd or detailed.delayed_overdue is not None
+        results.append(with_due(detailed, due) if later else detailed)
+    assert results[0] == results[1]  # whether the first delayed job was expected or not
+    return results[0]
 
 
 def counted(replies: dict[str, Reply]) -> Counts:
@@ -80,9 +126,9 @@ def counted(replies: dict[str, Reply]) -> Counts:
 
 
 def test_the_commands_of_a_queue_are_those_of_its_replies() -> None:
-    commands = sent(pack_plans([plan_queue(MAIL)], NOW_MS))
+    commands = sent(plan_queue(MAIL).request)
     assert len(commands) == REPLIES == len(EMPTY)
-    tails = sent(pack_tails([plan_queue(MAIL)]))
+    tails = sent(pack_tails(plan_queue(MAIL)))
     assert len(tails) == TAIL_REPLIES == len(TAILS)
     for command, named in zip([*commands, *tails], [*EMPTY, *TAILS], strict=True):
         words = named.split()
@@ -92,14 +138,15 @@ def test_the_commands_of_a_queue_are_those_of_its_replies() -> None:
 
 
 def test_no_command_writes() -> None:
-    reads = {"LLEN", "ZCARD", "ZCOUNT", "HMGET", "LINDEX", "GET", "PTTL"}
-    assert {command[0] for command in sent(pack_plans([plan_queue(MAIL)], NOW_MS))} == reads
+    reads = {"LLEN", "ZCARD", "HMGET", "LINDEX", "PTTL"}
+    assert {command[0] for command in sent(plan_queue(MAIL).request)} == reads
 
 
 def test_times_are_those_of_each_request() -> None:
     plan = plan_queue(MAIL)
+    failed_one = counted({"ZCARD failed": 1})
     for now_ms in (NOW_MS, NOW_MS + 15_000):
-        *_, overdue, due, failed = sent(pack_plans([plan], now_ms))
+        overdue, due = sent(pack_due(plan, Moment(now_ms)))
         assert overdue == ("ZCOUNT", "bull:mail:delayed", "-inf", str(now_ms * 4096))
         assert due == (
             "ZCOUNT",
@@ -107,16 +154,41 @@ def test_times_are_those_of_each_request() -> None:
             f"({now_ms * 4096}",
             str((now_ms + 60_000) * 4096),
         )
-        assert failed == ("ZCOUNT", "bull:mail:failed", str(now_ms - 3_600_000), "+inf")
+        assert asked(failed_one, now_ms=now_ms) == [
+            ("ZCOUNT", "bull:mail:failed", str(now_ms - 3_600_000), "+inf")
+        ]
 
 
-def test_queues_keep_their_order() -> None:
-    queues = [QueueId("bull", name) for name in ("b", "a", "ü 🚀\n")]
-    commands = sent(pack_plans([plan_queue(queue) for queue in queues], NOW_MS))
-    assert [command[1] for command in commands[::REPLIES]] == [f"bull:{name}:wait" for _, name in queues]
-    replies = [reply for length in (1, 2, 3) for reply in (EMPTY | {"LLEN wait": length}).values()]
-    assert [counts.jobs.waiting for counts in unpack(replies) if isinstance(counts, Counts)] == [1, 2, 3]
-    assert unpack([]) == []
+def test_any_name_has_its_commands() -> None:
+    for name in ("b", "ü 🚀\n"):
+        commands = sent(plan_queue(QueueId("bull", name)).request)
+        assert [command[1].startswith(f"bull:{name}:") for command in commands] == [True] * REPLIES
+
+
+def test_an_empty_queue_needs_no_further_command() -> None:
+    assert asked(counted({})) == []
+    assert not needs_due(counted({}), NEVER, NOW_MS)
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(-1, True), (0, True), (60, True), (61, False)])
+def test_how_many_are_due_is_asked_only_where_one_may_be(seconds: int, asked: bool) -> None:  # noqa: FBT001
+    counts = counted({"ZCARD delayed": 2, "ZRANGE delayed 0 0": [b"1", b"%d" % ((NOW_MS + 10**6) * 4096)]})
+    assert needs_due(counts, Since(first_due=NOW_MS + seconds * 1000), NOW_MS) is asked
+    assert needs_due(counts, NEVER, NOW_MS)  # it is not known when
+    all_due = counts._replace(delayed_overdue=2)
+    assert not needs_due(all_due, Since(first_due=NOW_MS - 5), NOW_MS)
+
+
+def test_details_that_did_not_arrive_are_not_known() -> None:
+    limited = read_counts(
+        list((EMPTY | {"HMGET meta": [None, None, b"5", None], "PTTL limiter": 9}).values())
+    )
+    assert isinstance(limited, Counts)
+    assert without_details(limited).rate_limit_ttl is None
+    some = read_counts(list((EMPTY | {"ZCARD failed": 1, "ZCARD delayed": 1}).values()))
+    assert isinstance(some, Counts)
+    late = without_details(some)
+    assert (late.failed_last_hour, late.delayed_overdue, late.delayed_due) == (None, None, None)
 
 
 def test_an_empty_queue() -> None:
@@ -146,7 +218,9 @@ def test_every_state() -> None:
         }
     )
     jobs = JobCounts(21, 3, 4, 5, 6, 7, 8)
-    assert counts == Counts(jobs, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a", version="6.7.0")
+    assert counts == Counts(
+        jobs, 9, True, 10, None, 11, 14, 12, (b"w", b"p"), b"a", version="6.7.0", lists=(1, 20)
+    )
 
 
 @pytest.mark.parametrize("key", ["wait", "paused"])
@@ -213,7 +287,7 @@ def test_a_marker_behind_which_are_jobs_is_no_job(replies: dict[str, Reply], wai
 @pytest.mark.parametrize("version", [b"bullmq:5.81.5", b"bullmq:6.7.0"])
 def test_a_version_without_markers_needs_no_second_look(version: bytes) -> None:
     replies: dict[str, Reply] = EMPTY | OLD | {"HMGET meta": [None, None, None, version]}
-    (counts,) = unpack([replies[name] for name in EMPTY])
+    counts = read_counts([replies[name] for name in EMPTY])
     assert isinstance(counts, Counts)
     assert not counts.open_tails
 
@@ -251,6 +325,8 @@ BUSY: dict[str, Reply] = {
     "LLEN wait": 3,
     "LLEN active": 1,
     "ZCARD delayed": 4,
+    "ZCARD failed": 5,
+    "ZCOUNT failed": 2,
     "HMGET meta": [b"1", b"7", b"10", None],
     "GET limiter": b"10",
     "PTTL limiter": 500,
@@ -261,11 +337,11 @@ PARTS: dict[str, set[str]] = {
     "LLEN wait": {"waiting"},
     "LLEN paused": {"waiting"},
     "LLEN active": {"active"},
-    "ZCARD delayed": {"delayed"},
+    "ZCARD delayed": {"delayed", "delayed_overdue", "delayed_due"},
     "ZCARD prioritized": {"prioritized"},
     "ZCARD waiting-children": {"waiting_children"},
     "ZCARD completed": {"completed"},
-    "ZCARD failed": {"failed"},
+    "ZCARD failed": {"failed", "failed_last_hour"},
     "ZCARD repeat": {"schedulers"},
     "HMGET meta": {"paused", "concurrency_limit"},
     "LINDEX wait -1": {"oldest"},
@@ -281,10 +357,14 @@ PARTS: dict[str, set[str]] = {
 
 def figures(counts: Counts) -> dict[str, object]:
     named = counts._asdict()
+    del named["lists"], named["window"]
     return {**named.pop("jobs")._asdict(), **named}
 
 
-@pytest.mark.parametrize("named", EMPTY)
+READ_OF_BUSY = [*EMPTY, *(name for name in DETAILS if name in PARTS)]
+
+
+@pytest.mark.parametrize("named", READ_OF_BUSY)
 @pytest.mark.parametrize("reply", [NOPERM, ReplyError("WRONGTYPE Operation against a key"), [1]])
 def test_a_key_that_cannot_be_read_costs_its_own_figures(named: str, reply: Reply) -> None:
     whole, partial = figures(counted(BUSY)), figures(counted(BUSY | {named: reply}))
@@ -312,7 +392,7 @@ def test_a_queue_whose_lists_cannot_be_read_is_unread() -> None:
     assert read(BUSY | {"LLEN wait": NOPERM, "LLEN active": NOPERM}) is NOPERM
 
 
-@pytest.mark.parametrize("named", EMPTY)
+@pytest.mark.parametrize("named", READ_OF_BUSY)
 def test_a_queue_that_has_moved_is_unread(named: str) -> None:
     moved = ReplyError("MOVED 1 10.0.0.1:6379")
     assert read(BUSY | {named: moved}) is moved
@@ -336,10 +416,17 @@ def test_an_odd_number_in_meta_costs_its_own_figure(meta: Reply, limit: int | No
 # --- ages ---
 
 
+def times(counts: Counts, replies: list[Reply]) -> Ages:
+    """The ages from these replies to the commands for jobs."""
+    read_details = with_details(counts, replies, NOW_MS, far=True)
+    assert not isinstance(read_details, ReplyError)
+    return ages(counts, read_details[1], NOW_MS)
+
+
 def waits(fields: Reply, *others: Reply) -> float | None:
     replies = [fields, *others]
     counts = counted({"LINDEX wait -1": b"1"})._replace(oldest=(b"1",) * len(replies))
-    seconds = ages(counts, replies, NOW_MS)
+    seconds = times(counts, replies)
     assert seconds[1:] == (None, None, None)
     return seconds.oldest
 
@@ -354,14 +441,12 @@ def test_commands_for_the_oldest_jobs() -> None:
     both = counted(
         {"LINDEX wait -1": b"1", "LLEN paused": 1, "LINDEX paused -1": b"2", "LINDEX active": b"3"}
     )
-    none = counted({})
     fields = ("timestamp", "processedOn", "opts", "atm", "attemptsMade")
-    assert sent(pack_ages([(plan_queue(MAIL), both), (plan_queue(MAIL), none)])) == [
+    assert asked(both, far=True) == [
         ("HMGET", "bull:mail:1", *fields),
         ("HMGET", "bull:mail:2", *fields),
         ("HMGET", "bull:mail:3", "processedOn"),
     ]
-    assert [age_reply_count(counts) for counts in (both, none)] == [3, 0]
 
 
 def test_a_job_waits_since_it_was_added() -> None:
@@ -401,7 +486,7 @@ def test_a_removed_job_has_no_age(reply: Reply) -> None:
     [([b"1699999990000"], 10.0), ([b"1700000001000"], 0.0), ([None], None), (NOPERM, None), (None, None)],
 )
 def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
-    assert ages(counted({"LINDEX active": b"1"}), [reply], NOW_MS) == (None, seconds, None, None)
+    assert times(counted({"LINDEX active": b"1"}), [reply]) == (None, seconds, None, None)
 
 
 @pytest.mark.parametrize(
@@ -417,13 +502,13 @@ def test_the_longest_active_job(reply: Reply, seconds: float | None) -> None:
     ],
 )
 def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | None) -> None:
-    counts = counted({"ZCOUNT delayed -inf": 2, "LINDEX active": b"1"})
-    assert sent(pack_ages([(plan_queue(MAIL), counts)])) == [
+    counts = counted({"ZCARD delayed": 2, "ZCOUNT delayed -inf": 2, "LINDEX active": b"1"})
+    assert asked(counts, far=True) == [
         ("HMGET", "bull:mail:1", "processedOn"),
         ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
     ]
     late = None if seconds is None else pytest.approx(seconds, abs=0.001)
-    assert ages(counts, [[b"%d" % (NOW_MS - 2000)], reply], NOW_MS) == (None, 2.0, late, None)
+    assert times(counts, [[b"%d" % (NOW_MS - 2000)], reply]) == (None, 2.0, late, None)
 
 
 @pytest.mark.parametrize(
@@ -438,10 +523,9 @@ def test_how_long_the_first_delayed_job_is_due(reply: Reply, seconds: float | No
 )
 def test_the_first_parent_waits_for_its_children(reply: Reply, seconds: float | None) -> None:
     counts = counted({"ZCARD waiting-children": 2, "ZCARD delayed": 1, "ZCOUNT delayed -inf": 1})
-    assert sent(pack_ages([(plan_queue(MAIL), counts)])) == [
+    assert asked(counts, far=True) == [
         ("ZRANGE", "bull:mail:delayed", "0", "0", "WITHSCORES"),
         ("ZRANGE", "bull:mail:waiting-children", "0", "0", "WITHSCORES"),
     ]
-    assert age_reply_count(counts) == 2
     due: Reply = [b"job", b"%d" % ((NOW_MS - 3000) * 4096)]
-    assert ages(counts, [due, reply], NOW_MS) == (None, None, 3.0, seconds)
+    assert times(counts, [due, reply])[3] == seconds

@@ -1,0 +1,232 @@
+"""Finds out which queues did not move since they were counted, with one XREAD for many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final, NamedTuple
+
+from exporter.bullmq.details import Read
+from exporter.bullmq.discover import KnownQueues
+from exporter.bullmq.keys import base, slot_of
+from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.reading import POOL, Clock, QueueReader
+from exporter.bullmq.search.ask import ask_nodes
+from exporter.bullmq.streams.protocol import StreamMark
+from exporter.bullmq.streams.stream import Stream
+from exporter.bullmq.unmoved import Counted, apply_check, pack_check, period, reads, unmoved
+from exporter.redis.deployment import Deployment
+from exporter.redis.protocol import MAX_COMMANDS, Request
+from exporter.redis.served import SERVED, served
+from exporter.snapshot.queues import QueueId
+from service.clock import Deadline, monotonic
+from service.outcome import Failed
+
+_READS: Final = MAX_COMMANDS - SERVED.replies
+
+
+class _Server(NamedTuple):
+    """What data a node serves, and since when that is known: 0 for the nodes of the first look."""
+
+    data: object
+    since: float
+
+
+@dataclass
+class Look:
+    """One look at all queues: those that stand as they were, those that are to be counted, and those whose
+    node did not answer. `marks`, and the `connections` by number, are from before the counting."""
+
+    standing: dict[QueueId, Read] = field(default_factory=dict)
+    moved: list[QueueId] = field(default_factory=list)
+    failed: dict[QueueId, Failed] = field(default_factory=dict)
+    marks: dict[QueueId, StreamMark] = field(default_factory=dict)
+    connections: dict[str, int] = field(default_factory=dict)
+
+
+class StandingQueues:
+    """The queues as they were counted last. Only what was read whole, of a queue whose stream is followed."""
+
+    def __init__(self, deployment: Deployment, reader: QueueReader) -> None:
+        self._deployment = deployment
+        self._reader = reader
+        self._counted: dict[QueueId, Counted] = {}
+        self._servers: dict[str, _Server] = {}
+        self._slot_map: SlotMap | None = None
+        self._slots: dict[QueueId, int] = {}
+        self._periods: dict[QueueId, float] = {}
+
+    def look(
+        self, known: KnownQueues, streams: Mapping[QueueId, Stream], slot_map: SlotMap, deadline: Deadline
+    ) -> Look:
+        """Ask for what moved."""
+        if not streams:
+            self._counted = {}
+            return Look(moved=list(known.queues))
+        at = monotonic()
+        owned, unowned = slot_map.by_owner(known.queues)
+        first = self._slot_map is None
+        if slot_map is not self._slot_map:  # a master or a slot has moved: what was counted may be undone
+            self._counted, self._servers, self._slot_map = {}, {}, slot_map
+        candidates = {
+            address: self._candidates(queues, known.settings, streams, at)
+            for address, queues in owned.items()
+        }
+        look = Look(moved=unowned)
+        still = self._unmoved(candidates, owned, look, deadline, 0.0 if first else at)
+        look.standing = self._checked(still, deadline, at, Clock(self._deployment, slot_map))
+        for address, queues in owned.items():
+            since = self._servers[address].since if address in self._servers else inf
+            for queue in queues:
+                if queue in look.standing or queue in look.failed:
+                    continue
+                look.moved.append(queue)
+                stream = streams.get(queue)
+                mark = None if stream is None else stream.mark(at)
+                # Another server's stream may begin before the position that was read of the one before it.
+                if mark is not None and mark.compared_at > since:
+                    look.marks[queue] = mark
+        return look
+
+    def remember(
+        self,
+        look: Look,
+        read: Mapping[QueueId, Read],
+        known: KnownQueues,
+        streams: Mapping[QueueId, Stream],
+        slot_map: SlotMap,
+    ) -> None:
+        """Take what was counted after the look."""
+        if slot_map is not self._slot_map:
+            self._counted = {}
+            return
+        at, plans = monotonic(), self._reader.plans
+        if self._counted.keys() - plans.keys():
+            self._counted = {queue: each for queue, each in self._counted.items() if queue in plans}
+        same = {
+            address
+            for address, number in look.connections.items()
+            if number and number == self._deployment.connection_number(address, pool=POOL)
+        }
+        owner, setting_of = slot_map.owner, known.settings.get
+        for queue, each in read.items():
+            mark = look.marks.get(queue)
+            if mark is None or not each.whole or owner(queue) not in same:
+                self._counted.pop(queue, None)
+                continue
+            due = at + self._period(queue)
+            self._counted[queue] = Counted(
+                plans[queue], each, streams[queue].key, mark, setting_of(queue), due, at
+            )
+
+    def _period(self, queue: QueueId) -> float:
+        seconds = self._periods.get(queue)
+        if seconds is None:
+            seconds = self._periods[queue] = period(queue)
+        return seconds
+
+    def _candidates(
+        self,
+        queues: Iterable[QueueId],
+        settings: Mapping[QueueId, object],
+        streams: Mapping[QueueId, Stream],
+        at: float,
+    ) -> list[Counted]:
+        """Those that may be as they were, as far as is known without asking Redis."""
+        counted, plans = self._counted, self._reader.plans
+        return [
+            each
+            for queue in queues
+            if (each := counted.get(queue)) is not None
+            and at < each.recount_at
+            and (stream := streams.get(queue)) is not None
+            and stream.is_at(each.mark)
+            and stream.tells(at)
+            and each.set == settings.get(queue)
+            and each.plan is plans[queue]
+        ]
+
+    def _unmoved(
+        self,
+        candidates: Mapping[str, list[Counted]],
+        owned: Mapping[str, list[QueueId]],
+        look: Look,
+        deadline: Deadline,
+        since: float,
+    ) -> dict[str, list[Counted]]:
+        """Those whose stream has nothing new, by node. A node with other data than before, or that did not
+        answer, has none."""
+        asked = {address: self._pieces(each) for address, each in candidates.items()}
+        requests = {address: [request for request, _ in pieces] for address, pieces in asked.items()}
+        outcomes = self._deployment.execute_pieces(requests, deadline, pool=POOL)
+        still: dict[str, list[Counted]] = {}
+        for address, pieces in asked.items():
+            number = look.connections[address] = self._deployment.connection_number(address, pool=POOL)
+            still[address] = []
+            same = True
+            for (_, named), outcome in zip(pieces, outcomes[address], strict=True):
+                if isinstance(outcome, Failed):
+                    why = Failed(outcome.kind, f"{address}: {outcome.message}")
+                    look.failed |= dict.fromkeys((each.plan.queue for some in named for each in some), why)
+                    if outcome is outcomes[address][0]:
+                        look.failed |= dict.fromkeys(owned[address], why)
+                    continue
+                same &= self._serves(address, served(outcome.value[:2]) or number, since)
+                for some, reply in zip(named, outcome.value[2:], strict=True):
+                    still[address] += unmoved(some, reply)
+            if not same:
+                still[address] = []
+        return still
+
+    def _serves(self, address: str, data: object, since: float) -> bool:
+        """Whether the node serves the data that it did; other data is served `since` then."""
+        before = self._servers.get(address)
+        if before is not None and before.data == data:
+            return True
+        self._servers[address] = _Server(data, since)
+        return False
+
+    def _pieces(self, candidates: Sequence[Counted]) -> list[tuple[Request, list[Sequence[Counted]]]]:
+        """Requests, each with which data the node serves, and the queues of each of its further replies."""
+        groups: Iterable[Sequence[Counted]] = [candidates]
+        if self._slot_map is not None and self._slot_map.cluster:  # one command names streams of one slot
+            slots: dict[int, list[Counted]] = {}
+            for each in candidates:
+                slots.setdefault(self._slot(each.plan.queue), []).append(each)
+            groups = slots.values()
+        commands = list(reads(groups))
+        pieces = []
+        for start in range(0, max(1, len(commands)), _READS):
+            some = commands[start : start + _READS]
+            packed = b"".join([SERVED.packed, *(request.packed for request, _ in some)])
+            pieces.append((Request(packed, SERVED.replies + len(some)), [named for _, named in some]))
+        return pieces
+
+    def _checked(
+        self, still: Mapping[str, list[Counted]], deadline: Deadline, at: float, clock: Clock
+    ) -> dict[QueueId, Read]:
+        """The queues of which nothing changed that is not in their stream either."""
+        standing: dict[QueueId, Read] = {}
+        asked: dict[str, list[Counted]] = {}
+        requests: dict[str, list[Request]] = {}
+        for address, each_of_node in still.items():
+            moment, some, of_node = clock.at(address), [], []
+            for each in each_of_node:
+                request = pack_check(each, at, moment) if at >= each.look_at else None
+                if request is None:
+                    standing[each.plan.queue] = each.read
+                else:
+                    some.append(each)
+                    of_node.append(request)
+            asked[address], requests[address] = some, of_node
+        for address, answers in ask_nodes(self._deployment, deadline, requests, pool=POOL).items():
+            for each, answer in zip(asked[address], answers, strict=True):
+                if not isinstance(answer, Failed) and apply_check(each, answer, at, clock.at(address)):
+                    standing[each.plan.queue] = each.read
+        return standing
+
+    def _slot(self, queue: QueueId) -> int:
+        if queue not in self._slots:
+            self._slots[queue] = slot_of(base(queue))
+        return self._slots[queue]
