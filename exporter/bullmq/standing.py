@@ -16,9 +16,9 @@ from exporter.bullmq.search.ask import ask_nodes
 from exporter.bullmq.streams.protocol import StreamMark
 from exporter.bullmq.streams.stream import Stream
 from exporter.bullmq.unmoved import Counted, apply_check, pack_check, period, reads, unmoved
+from exporter.redis.connection.served import SERVED, served
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import MAX_COMMANDS, Request
-from exporter.redis.served import SERVED, served
 from exporter.snapshot.queues import QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed
@@ -34,7 +34,7 @@ class _Server(NamedTuple):
 
 
 @dataclass
-class Look:
+class QueueLook:
     """One look at all queues: those that stand as they were, those that are to be counted, and those whose
     node did not answer. `marks`, and the `connections` by number, are from before the counting."""
 
@@ -59,11 +59,11 @@ class StandingQueues:
 
     def look(
         self, known: KnownQueues, streams: Mapping[QueueId, Stream], slot_map: SlotMap, deadline: Deadline
-    ) -> Look:
+    ) -> QueueLook:
         """Ask for what moved."""
         if not streams:
             self._counted = {}
-            return Look(moved=list(known.queues))
+            return QueueLook(moved=list(known.queues))
         at = monotonic()
         owned, unowned = slot_map.by_owner(known.queues)
         first = self._slot_map is None
@@ -73,7 +73,7 @@ class StandingQueues:
             address: self._candidates(queues, known.settings, streams, at)
             for address, queues in owned.items()
         }
-        look = Look(moved=unowned)
+        look = QueueLook(moved=unowned)
         still = self._unmoved(candidates, owned, look, deadline, 0.0 if first else at)
         look.standing = self._checked(still, deadline, at, Clock(self._deployment, slot_map))
         for address, queues in owned.items():
@@ -91,7 +91,7 @@ class StandingQueues:
 
     def remember(
         self,
-        look: Look,
+        look: QueueLook,
         read: Mapping[QueueId, Read],
         known: KnownQueues,
         streams: Mapping[QueueId, Stream],
@@ -151,7 +151,7 @@ class StandingQueues:
         self,
         candidates: Mapping[str, list[Counted]],
         owned: Mapping[str, list[QueueId]],
-        look: Look,
+        look: QueueLook,
         deadline: Deadline,
         since: float,
     ) -> dict[str, list[Counted]]:

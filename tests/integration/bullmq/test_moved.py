@@ -28,7 +28,13 @@ pytestmark = pytest.mark.timeout(120)
 
 HOUR_MS = 3_600_000
 DOCS = Path(__file__).parents[3] / "docs/counting.md"
-_NOT_COMPARED = ("workers", "workers_unknown", "oldest_waiting", "longest_active")
+_NOT_COMPARED = (
+    "workers",
+    "workers_unknown",
+    "measured_concurrency",  # of workers, which discovery counts
+    "oldest_waiting",
+    "longest_active",
+)
 Seen = Literal["collection", "lists", "discovery", "recount"]
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.redis.connection.served import SERVED, served
 from exporter.redis.protocol import Reply, ReplyError
-from exporter.redis.served import SERVED, served
 
 SERVER = b"# Server\r\nredis_version:7.0.15\r\nrun_id:aa11\r\ntcp_port:6379\r\n"
 REPLICATION = b"# Replication\r\nrole:master\r\nmaster_replid:bb22\r\nmaster_replid2:0000\r\n"
