@@ -1,6 +1,6 @@
 # What a person does with this checkout. Each target installs what it lacks first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-manifests check types lint bench docs translations lock clean
+.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-manifests check types lint bench bench-quick docs translations lock clean
 PYTHON ?= python3
 bin := .venv/bin
 # Files of tests side by side: most of them wait for servers, so that two cores carry four.
@@ -58,8 +58,11 @@ lint: setup ## ruff, its format, import-linter
 types: setup ## mypy --strict
 	$(bin)/mypy
 
-bench: setup ## a scrape of 1,000 queues beside its floor
+bench: setup ## what a scrape costs beside its floor and other exporters, and beside the last committed run; 10 minutes
 	$(bin)/python -m bench
+
+bench-quick: setup ## the least of it that shows a change, in a minute
+	$(bin)/python -m bench --quick
 
 docs: setup ## write the pages of settings and series from the declarations
 	$(bin)/python -m tools.docs

@@ -1,14 +1,15 @@
 """`python -m bench.cost`: CPU and memory of a scrape, at 1,000 and 10,000 queues, idle and changing.
 
 CPU is that of the whole exporter process, by its own clock, less what it uses in the background; load on the
-machine moves it by a third, so that only figures of one run are comparable. The floor of a scrape is the CPU
-that the same bytes need on bare sockets, parsed with hiredis, and the same lines joined. `--beside FOLDER`
-measures the exporter of another working copy in turn with this one; `--profile` prints where the time goes.
+machine moves it by a third, so that only figures of one run are comparable: each is printed beside the floor
+of the same rounds (`bench/floor.py`) and its goal. `--beside FOLDER` measures the exporter of another working
+copy in turn with this one; `--profile` writes where the time goes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import socket
 import statistics
 import subprocess
@@ -16,78 +17,25 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import psutil
-
+from bench.floor import Floor, FloorCost
 from bench.queues import PREFIX, exchange, fill, names
-from bench.scrape import FloorRun, Scraper, exporter_of, record
+from bench.ratios import Ratios
+from bench.scrape import exporter_of
 from bench.streams import EVENTS_A_JOB
+from bench.watched import Watched, cpu_seconds, rest
 from exporter.redis.protocol import pack
 from lab.redis import RedisServer, start_redis
 
-ROUNDS: Final = 9
+ROUNDS, WARM = 9, 2
 BACKGROUND_SECONDS: Final = 8.0
 SETTLE_SECONDS: Final = 2.0  # for the events of all queues to be read
 JOBS: Final = 20
-_FAST: Final = "bullmq: {scan_calls_per_second: 1000}\nredis: {timeout_seconds: 9}\n"
+FAST: Final = "bullmq: {scan_calls_per_second: 1000}\nredis: {timeout_seconds: 9}\n"
 ROOT: Final = Path(__file__).parents[1]
-
-
-class Cost(NamedTuple):
-    """CPU of the exporter and of Redis for one scrape, in ms, and the bytes of its answer."""
-
-    exporter: float
-    redis: float
-    size: int
-
-
-class Watched:
-    """An exporter that is measured."""
-
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], redis: int) -> None:
-        self.name = name
-        self.process = psutil.Process(process.pid)
-        self._pids = process.pid, redis
-        self._scraper = Scraper(port, gzip=True)
-        self._background = (0.0, 0.0)
-        self.costs: dict[str, list[Cost]] = {}
-        self.resident: dict[str, float] = {}
-
-    def rest(self, seconds: float) -> None:
-        """Measure what is used without a scrape."""
-        began, before = time.monotonic(), self._clocks()
-        time.sleep(seconds)
-        took = time.monotonic() - began
-        now = self._clocks()
-        self._background = ((now[0] - before[0]) / took, (now[1] - before[1]) / took)
-
-    def scrape(self, phase: str, *, kept: bool = True) -> None:
-        began, before = time.monotonic(), self._clocks()
-        size = len(self._scraper.scrape())
-        time.sleep(0.05)  # threads that end after the answer belong to it
-        now, took = self._clocks(), time.monotonic() - began
-        used = [
-            (after - first - share * took) * 1000
-            for first, after, share in zip(before, now, self._background, strict=True)
-        ]
-        if kept:
-            self.costs.setdefault(phase, []).append(Cost(used[0], used[1], size))
-        self.resident[phase] = self.process.memory_info().rss / 1e6
-
-    @property
-    def background(self) -> float:
-        """Share of a core without scrapes."""
-        return self._background[0]
-
-    def _clocks(self) -> tuple[float, float]:
-        return cpu_seconds(self._pids[0]), cpu_seconds(self._pids[1])
-
-
-def cpu_seconds(pid: int) -> float:
-    """The CPU time of another process in seconds, in ns steps: `times` of psutil has steps of 10 ms."""
-    return time.clock_gettime(((~pid) << 3) | 2)  # CPUCLOCK_SCHED of the process, as clock_getcpuclockid
 
 
 def change(port: int, queues: Sequence[str], number: int) -> None:
@@ -111,6 +59,46 @@ def change(port: int, queues: Sequence[str], number: int) -> None:
     assert len(packed) == EVENTS_A_JOB * len(queues)
 
 
+class Goal(NamedTuple):
+    """What a scrape should cost, in ms of CPU of the exporter and of Redis."""
+
+    exporter: float
+    redis: float | None = None
+
+
+GOALS: Final = {
+    (1_000, "idle, histograms"): Goal(20, 1.5),
+    (1_000, "all changing"): Goal(60, 8),
+    (10_000, "idle, histograms"): Goal(150, 6),
+    (10_000, "5 % changing"): Goal(200),
+    (10_000, "all changing"): Goal(600),
+}
+GOAL_RESIDENT: Final = {1_000: 95, 10_000: 220}
+GOAL_BACKGROUND: Final = {1_000: Goal(1.0), 10_000: Goal(3.0, 1.5)}
+"""In per cent of a core."""
+GOAL_LONGEST: Final = 2.0
+GOAL_START: Final = {1_000: 1.5, 10_000: 4.0}
+"""Seconds from the start of the process to a scrape with all queues, with the default settings."""
+
+
+class Start(NamedTuple):
+    """Seconds from the start of the process until a scrape had all queues, and its CPU seconds until then."""
+
+    seconds: float
+    cpu: float
+
+
+class Result(NamedTuple):
+    """What was measured at one number of queues."""
+
+    queues: int
+    exporters: list[Watched]
+    floors: dict[str, FloorCost]
+    least: FloorCost
+    starts: dict[str, Start]
+    longest: float
+
+
 @contextmanager
 def watched(redis: RedisServer, queues: int, folders: Sequence[Path]) -> Iterator[list[Watched]]:
     """An exporter of each folder, all on one Redis."""
@@ -118,84 +106,144 @@ def watched(redis: RedisServer, queues: int, folders: Sequence[Path]) -> Iterato
         running = []
         for folder in folders:
             port, process = stack.enter_context(
-                exporter_of(redis.port, queues=queues, config=_FAST, folder=folder)
+                exporter_of(redis.port, queues=queues, config=FAST, folder=folder)
             )
-            name = "this" if folder == ROOT else folder.name
-            running.append(Watched(name, port, process, redis.process.pid))
+            running.append(Watched(_name(folder), port, process.pid, redis.process.pid))
         yield running
 
 
-def measure(queues: int, folders: Sequence[Path], rounds: int, profile: str) -> None:
+def measure(queues: int, folders: Sequence[Path], rounds: int, profile: str) -> Result:
+    """Idle queues, before and after they had their first job, and queues of which some or all change."""
     with start_redis() as redis:
         fill(redis.port, queues=queues, jobs_per_queue=JOBS)
         listed = names(queues)
-        few = listed[::20]
-        bare = floor(redis.port) if queues <= 1000 else None
+        floor = Floor(redis.port, redis.process.pid, listed)
+        starts = {_name(folder): _start(redis, queues, folder) for folder in folders}
+        floors: dict[str, list[FloorCost]] = {}
         with watched(redis, queues, folders) as exporters:
             time.sleep(SETTLE_SECONDS * 3)
             number = 0
 
             def run(phase: str, changed: Sequence[str]) -> None:
                 nonlocal number
-                for exporter in exporters:
-                    exporter.rest(BACKGROUND_SECONDS)
-                for turn in range(rounds + 2):
+                for turn in range(rounds + WARM):
                     if changed:
                         number += 1
                         change(redis.port, changed, number)
                         time.sleep(SETTLE_SECONDS)
+                    floors.setdefault(phase, []).append(floor.run())
                     for exporter in exporters:
-                        exporter.scrape(phase, kept=turn >= 2)
+                        exporter.scrape(phase, kept=turn >= WARM)
 
+            longest = _rest(redis, exporters)
             run("idle", [])
             number += 1
             change(redis.port, listed, number)
             time.sleep(SETTLE_SECONDS * 2)
+            _rest(redis, exporters)
             run("idle, histograms", [])
-            run("5 % changing", few)
+            run("5 % changing", listed[::20])
             run("all changing", listed)
-            run("idle, histograms, after", [])
-            _print(queues, exporters, bare)
+            run("idle, after", [])
             if profile:
                 _profile(exporters[-1], profile)
+        floor.close()
+    middles = {phase: FloorCost(*_medians(each)) for phase, each in floors.items()}
+    least = FloorCost(*(min(column) for column in zip(*chain.from_iterable(floors.values()), strict=True)))
+    return Result(queues, exporters, middles, least, starts, longest)
 
 
-def floor(port: int) -> float:
-    """CPU in ms of the same bytes and lines without an exporter."""
-    runs = FloorRun(port, record(port))
-    used = []
-    for _ in range(9):
-        before = time.process_time()
-        runs.run()
-        used.append((time.process_time() - before) * 1000)
-    return statistics.median(used)
+def _name(folder: Path) -> str:
+    return "this" if folder == ROOT else folder.name
 
 
-def _print(queues: int, exporters: Sequence[Watched], bare: float | None) -> None:
-    print(f"\n{queues:,} queues" + (f"; floor {bare:.1f} ms" if bare else ""))
-    print(f"{'CPU of a gzip scrape, ms, median':<42}{'exporter':>10}{'Redis':>8}{'MB':>8}{'resident MB':>13}")
-    for phase in exporters[0].costs:
-        for each in exporters:
-            costs = each.costs[phase]
-            middle = [statistics.median(column) for column in zip(*costs, strict=True)]
+def _start(redis: RedisServer, queues: int, folder: Path) -> Start:
+    began = time.monotonic()
+    seconds = 0.25 if queues <= 1000 else 2.0  # each look is a scrape
+    with exporter_of(redis.port, queues=queues, folder=folder, poll_seconds=seconds) as (_, process):
+        return Start(time.monotonic() - began, cpu_seconds(process.pid))
+
+
+def _rest(redis: RedisServer, exporters: Sequence[Watched]) -> float:
+    """Measure what is used without a scrape; the ms of the longest command at Redis meanwhile, 0: all were
+    below one."""
+    redis.cli("config", "set", "slowlog-log-slower-than", 1000)
+    redis.cli("slowlog", "reset")
+    rest(exporters, BACKGROUND_SECONDS)
+    entries = json.loads(redis.cli("--json", "-3", "slowlog", "get", 100))
+    return max((entry[2] / 1000 for entry in entries), default=0.0)
+
+
+def _medians(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
+def report(result: Result) -> None:
+    """Print it, each figure beside its floor and its goal."""
+    queues = result.queues
+    print(f"\n{queues:,} queues; CPU of a gzip scrape in ms, medians; x: times the floor")
+    print(
+        f"{'':<34}{'exporter':>9}{'x':>6}{'goal':>6}{'Redis':>8}{'x':>6}{'goal':>6}{'MB':>7}{'resident':>10}"
+    )
+    for phase, floor in result.floors.items():
+        print(f"{phase + ' (floor)':<34}{floor.own:>9.1f}{1:>6}{'':>6}{floor.redis:>8.1f}{1:>6}")
+        goal = GOALS.get((queues, phase), Goal(0))
+        for each in result.exporters:
+            used, redis, size = _medians(each.costs[phase])
             print(
-                f"{phase + ' (' + each.name + ')':<42}{middle[0]:>10.1f}{middle[1]:>8.1f}"
-                f"{middle[2] / 1e6:>8.2f}{each.resident[phase]:>13.0f}"
+                f"{phase + f' ({each.name})':<34}{used:>9.1f}{used / floor.own:>6.1f}{goal.exporter or '':>6}"
+                f"{redis:>8.1f}{redis / floor.redis:>6.2f}{goal.redis or '':>6}"
+                f"{size / 1e6:>7.2f}{each.resident[phase]:>8.0f} MB"
             )
-    for each in exporters:
-        print(f"background of {each.name}: {each.background:.2%} of a core")
+    background = GOAL_BACKGROUND.get(queues, Goal(0))
+    for each in result.exporters:
+        own, redis = each.background
+        start = result.starts[each.name]
+        print(
+            f"{each.name}: background {own:.2%} of a core (goal {background.exporter or '-'} %); started in "
+            f"{start.seconds:.1f} s, {start.cpu:.1f} s of CPU (goal {GOAL_START.get(queues, '-')} s); "
+            f"resident goal {GOAL_RESIDENT.get(queues, '-')} MB"
+        )
+        print(f"Redis beside all of them: {redis:.2%} of a core (goal {background.redis or '-'} %)")
+    print(f"longest command at Redis while none scrapes: {result.longest:.1f} ms (goal {GOAL_LONGEST:g})")
     sys.stdout.flush()
 
 
+def ratios_of(result: Result) -> Ratios:
+    """Of this working copy to the floor, by the least of each; the memory in MB, as machines are alike in it.
+
+    Idle, Redis may do less for a scrape than its background varies by: then a twentieth of the floor counts.
+    """
+    (this,) = [each for each in result.exporters if each.name == "this"]
+    ratios: Ratios = {}
+    for phase, costs in this.costs.items():
+        floor = result.least
+        used, redis, _ = (min(column) for column in zip(*costs, strict=True))
+        ratios[f"cost, {result.queues:,} queues, {phase}"] = used / floor.own
+        ratios[f"cost, {result.queues:,} queues, {phase}, Redis"] = max(0.05, redis / floor.redis)
+    ratios[f"cost, {result.queues:,} queues, resident MB"] = max(this.resident.values())
+    return ratios
+
+
 def _profile(exporter: Watched, file: str) -> None:
-    """Twenty scrapes under py-spy, as collapsed stacks."""
+    """Twenty seconds of scrapes under py-spy, as collapsed stacks."""
     command = ["py-spy", "record", "--pid", str(exporter.process.pid), "--format", "raw", "--rate", "500"]
     recorder = subprocess.Popen([*command, "--duration", "20", "--output", file])
     while recorder.poll() is None:
         exporter.scrape("profile", kept=False)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(ratios: Ratios | None = None, *, queues: Sequence[int] = (1_000,)) -> int:
+    """Print the costs, and add their ratios; nothing is judged here."""
+    for number in queues:
+        result = measure(number, [ROOT], ROUNDS, "")
+        report(result)
+        if ratios is not None:
+            ratios.update(ratios_of(result))
+    return 0
+
+
+def _main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.cost")
     parser.add_argument("--queues", type=int, action="append", help="1000 and 10000 unless given")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -203,9 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="")
     options = parser.parse_args(arguments)
     for queues in options.queues or (1_000, 10_000):
-        measure(queues, [*map(Path.absolute, options.beside), ROOT], options.rounds, options.profile)
+        report(measure(queues, [*map(Path.absolute, options.beside), ROOT], options.rounds, options.profile))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main())

@@ -73,14 +73,20 @@ def exporter(redis_port: int, *, config: str = "") -> Iterator[int]:
 
 @contextmanager
 def exporter_of(
-    redis_port: int, *, queues: int, config: str = "", folder: Path | None = None
+    redis_port: int,
+    *,
+    queues: int,
+    config: str = "",
+    folder: Path | None = None,
+    poll_seconds: float | None = None,
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A running exporter, once it has discovered `queues` queues; its port and its process. `folder`: the
-    working copy that it is of, this one by default."""
+    working copy that it is of, this one by default. `poll_seconds`: between two looks at how many it has."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
         "LOG_LEVEL": "error",
+        "MALLOC_ARENA_MAX": "1",  # as image and manifests set it
     }
     command = [sys.executable, "-m", "exporter", "start", "--listen", f"127.0.0.1:{port}"]
     with NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -88,14 +94,18 @@ def exporter_of(
         file.flush()
         process = subprocess.Popen([*command, "--config", file.name], env=environment, cwd=folder)
         try:
-            _wait_for_queues(port, process, queues)
+            _wait_for_queues(port, process, queues, poll_seconds or (0.2 if queues <= QUEUES else 2.0))
             yield port, process
         finally:
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:  # on a machine with much other load
+                process.kill()
+                process.wait()
 
 
-def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int) -> None:
+def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int, poll_seconds: float) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -105,7 +115,7 @@ def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int) -
                 return
         except OSError:
             pass
-        time.sleep(0.2 if queues <= QUEUES else 2.0)
+        time.sleep(poll_seconds)
     raise RuntimeError(f"the exporter did not find {queues} queues in {START_SECONDS:.0f} s")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from exporter.derived import waiting_jobs
 from exporter.snapshot.queues import QueueId, QueueState
@@ -19,13 +18,15 @@ _SETTLE: Final = (
 )
 
 
-@dataclass
-class _Measured:
+class _Measured(NamedTuple):
     """Maxima of active jobs per worker, each with the time its step began, the oldest first."""
 
-    maxima: deque[tuple[float, float]] = field(default_factory=deque)
+    maxima: tuple[tuple[float, float], ...] = ()
     workers: int | None = None
     fell_at: float | None = None
+
+
+_NOTHING: Final = _Measured()
 
 
 class ConcurrencyHistory:
@@ -41,8 +42,9 @@ class ConcurrencyHistory:
         """The queues, each with what was measured up to now (`at`, monotonic seconds). Queues that are not
         among these are forgotten."""
         states = list(queues)
-        self._queues = {queue.id: self._queues.get(queue.id) or _Measured() for queue in states}
-        return [_with(queue, _observe(self._queues[queue.id], at, queue)) for queue in states]
+        before = self._queues
+        self._queues = {queue.id: _observed(before.get(queue.id, _NOTHING), at, queue) for queue in states}
+        return [_with(queue, self._queues[queue.id].maxima) for queue in states]
 
 
 def active_per_worker(queue: QueueState) -> float | None:
@@ -57,22 +59,33 @@ def active_per_worker(queue: QueueState) -> float | None:
     return queue.jobs.active / queue.workers
 
 
-def _with(queue: QueueState, concurrency: float | None) -> QueueState:
-    return queue if concurrency is None else queue._replace(measured_concurrency=concurrency)
+def _with(queue: QueueState, maxima: Sequence[tuple[float, float]]) -> QueueState:
+    if not maxima:
+        return queue
+    return queue._replace(measured_concurrency=max(highest for _, highest in maxima))
 
 
-def _observe(measured: _Measured, at: float, queue: QueueState) -> float | None:
+def _observed(measured: _Measured, at: float, queue: QueueState) -> _Measured:
+    maxima, workers, fell_at = measured
     if queue.workers is not None:
-        if measured.workers is not None and queue.workers < measured.workers:
-            measured.fell_at = at
-        measured.workers = queue.workers
-    while measured.maxima and measured.maxima[0][0] <= at - MEASURED_SECONDS:
-        measured.maxima.popleft()
+        if workers is not None and queue.workers < workers:
+            fell_at = at
+        workers = queue.workers
+    while maxima and maxima[0][0] <= at - MEASURED_SECONDS:
+        maxima = maxima[1:]
     seen = active_per_worker(queue)
-    if seen is not None and (measured.fell_at is None or at - measured.fell_at >= _SETTLE):
-        if measured.maxima and at - measured.maxima[-1][0] < _STEP:
-            began, highest = measured.maxima.pop()
-            measured.maxima.append((began, max(highest, seen)))
+    if seen is not None and (fell_at is None or at - fell_at >= _SETTLE):
+        if maxima and at - maxima[-1][0] < _STEP:
+            began, highest = maxima[-1]
+            maxima = (*maxima[:-1], (began, max(highest, seen)))
         else:
-            measured.maxima.append((at, seen))
-    return max((highest for _, highest in measured.maxima), default=None)
+            maxima = (*maxima, (at, seen))
+    if not maxima and fell_at is None:
+        return _unmeasured(workers)
+    return _Measured(maxima, workers, fell_at)
+
+
+@lru_cache(maxsize=256)
+def _unmeasured(workers: int | None) -> _Measured:
+    """One object for most of ten thousand queues."""
+    return _Measured(workers=workers)

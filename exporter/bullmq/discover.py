@@ -10,28 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from exporter.bullmq.candidates import NotAQueue
 from exporter.bullmq.keys import (
     OWN_COUNT_COMMANDS,
     QUEUE_KEYS,
-    base,
     candidate_of,
     is_pattern,
     scan_pattern,
 )
 from exporter.bullmq.placement import SlotMap
-from exporter.bullmq.search.ask import ask_owners
+from exporter.bullmq.queue_commands import Key, QueueCommands
+from exporter.bullmq.search.ask import ask_packed
 from exporter.bullmq.search.census import Census, WorkerCounts
 from exporter.bullmq.search.registry import Registry
 from exporter.bullmq.search.scan import Scan
-from exporter.bullmq.search.verify import Verifier, marked_by_bullmq, marks_command
+from exporter.bullmq.search.verify import MARKS, Verifier, marked_by_bullmq
 from exporter.bullmq.sharding import owns
 from exporter.config.settings import BullMQSettings
 from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Argument, Reply, ReplyError, pack_request
+from exporter.redis.protocol import Reply, ReplyError, pack_request
 from exporter.snapshot.queues import Library, OwnCounts, QueueId, Search
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
@@ -46,6 +47,16 @@ _VERIFIED_PER_CALL: Final = 200  # candidates: about the time that Redis needs f
 _MOST_PENDING: Final = 1000  # candidates, above which the search waits
 _MOST_DIGITS: Final = 20  # of a number: Redis' own have no more, and Python refuses those of thousands
 _DEFAULT_PREFIX: Final = "bull"
+_FIRST: Final = 10
+"""How many times as fast as the later ones the first search is, at each master: until it ends, what is not
+known yet is not absent, but nobody sees it either."""
+_SETTLE_SECONDS: Final = 0.25  # for which candidates are collected before some are verified
+_PUBLISH_SHARE: Final = 20  # a search publishes what it finds at most for a twentieth of its time
+_OWN_ROUNDS: Final = 3  # of many queues, BullMQ's own counts are read in each third round
+_MANY: Final = 1000
+_ALIVE: Final = QueueCommands(("EXISTS", Key("id"), Key("events")))
+_EXISTS: Final = QueueCommands(("EXISTS", *map(Key, QUEUE_KEYS)))
+_OWN: Final = QueueCommands(MARKS, *((verb, Key(name), *rest) for verb, name, *rest in OWN_COUNT_COMMANDS))
 _NO_TAG: Final = NotAQueue("in a cluster a queue's name or prefix needs a {hash tag}")
 
 
@@ -71,7 +82,15 @@ class KnownQueues:
 
     def made_by(self, library: Library) -> tuple[QueueId, ...]:
         """The queues of one library; what is not known is BullMQ's."""
-        return tuple(queue for queue in self.queues if self.libraries.get(queue, "bullmq") == library)
+        return self._by_library.get(library, ())
+
+    @cached_property
+    def _by_library(self) -> Mapping[Library, tuple[QueueId, ...]]:
+        """Asked for each second."""
+        queues: dict[Library, list[QueueId]] = {}
+        for queue in self.queues:
+            queues.setdefault(self.libraries.get(queue, "bullmq"), []).append(queue)
+        return {library: tuple(those) for library, those in queues.items()}
 
 
 class Discovery:
@@ -113,6 +132,11 @@ class Discovery:
         self._problems: dict[str, str] = {}
         self._round_due = 0.0
         self._scan_due = 0.0
+        self._verify_due = 0.0
+        self._publish_due = 0.0
+        self._unpublished = False
+        self._rounds = 0
+        self._slots: SlotMap | None = None
         self._searched = Search(settings.prefixes, others=self._named_elsewhere)
         self._own: dict[QueueId, OwnCounts] = {}
         self._workers = WorkerCounts()
@@ -138,6 +162,7 @@ class Discovery:
         Returns the seconds until the next round. A Redis that does not answer is not an error: it retries.
         """
         deadline = Deadline.after(_ROUND_SECONDS)
+        started = monotonic()
         try:
             slot_map = self._slot_map(deadline)
             if monotonic() >= self._round_due:
@@ -149,7 +174,10 @@ class Discovery:
         except UnreadableError:
             return _RETRY_SECONDS
         if self._scan is not None or self._registry.pending:
-            return max(1, calls) / self._settings.scan_calls_per_second
+            rate = self._settings.scan_calls_per_second
+            if self._search_completed:
+                return max(1, calls) / rate
+            return max(0.0, 1 / (rate * _FIRST) - (monotonic() - started))
         due = self._round_due if not self._settings.scan else min(self._round_due, self._scan_due)
         return max(0.05, due - monotonic())
 
@@ -174,13 +202,18 @@ class Discovery:
     # --- one round ---
 
     def _slot_map(self, deadline: Deadline) -> SlotMap:
-        return SlotMap(self._deployment.topology(deadline))
+        """The known one, which remembers the owners, unless a master or a slot has moved."""
+        topology = self._deployment.topology(deadline)
+        if self._slots is None or not self._slots.matches(topology):
+            self._slots = SlotMap(topology)
+        return self._slots
 
     def _round(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Read CLIENT LIST, propose what it names, and confirm the queues again."""
         if not self._shard.first:
             # Elsewhere each collection of Redis does it.
-            slot_map = SlotMap(self._deployment.refresh(deadline))
+            self._deployment.refresh(deadline)
+            slot_map = self._slot_map(deadline)
         addresses = [node.address for node in self._deployment.topology(deadline).nodes]
         self._census.read_clients(slot_map, addresses, deadline)
         self._set_problem("workers", self._census.refusal)
@@ -201,6 +234,13 @@ class Discovery:
                 self._registry.propose(queue, at, worker=queue in idle, encoded=queue in encoded)
         self._verify(slot_map, deadline)
         self._confirm(list(self._registry.queues), slot_map, deadline)
+        known = list(self._registry.queues)
+        self._own = {queue: self._own[queue] for queue in known if queue in self._own}
+        self._rounds += 1
+        turns = _OWN_ROUNDS if len(known) > _MANY else 1
+        # A queue of Bull may become one of BullMQ with the same name.
+        bull = [queue for queue, library in self._registry.queues.items() if library == "bull"]
+        self._read_own({*known[self._rounds % turns :: turns], *bull}, slot_map, deadline)
         if not self._settings.scan and not self._registry.pending:
             self._registry.end_search()
         self._workers, self._workers_at = WorkerCounts(), monotonic()
@@ -210,49 +250,47 @@ class Discovery:
         self._publish(slot_map)
 
     def _confirm(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> None:
-        """Remove those that are gone, and read BullMQ's own counts. A queue whose node does not answer keeps
-        its state."""
+        """Remove those that are gone. A queue whose node does not answer keeps its state."""
         named = self._census.named(queues, cluster=slot_map.cluster)
-        replies = ask_owners(
-            self._deployment,
-            slot_map,
-            deadline,
-            {queue: _confirm_commands(queue) for queue in queues},
-            pool=_POOL,
+        exists = self._ask(_ALIVE, queues, slot_map, deadline)
+        # Nearly all have one of two keys: the others are only read of those that have neither.
+        exists |= self._ask(
+            _EXISTS, [queue for queue, reply in exists.items() if reply == [0]], slot_map, deadline
         )
-        refused = None
-        gone = []
-        for queue, reply in replies.items():
+        replies = [reply[0] for reply in exists.values() if isinstance(reply, list)]
+        refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
+        self._set_problem("confirm", f"EXISTS: {refused}" if refused else None)
+        gone = [queue for queue, reply in exists.items() if reply == [0] and not named.get(queue)]
+        self._registry.remove(gone)
+        for queue in gone:
+            self._own.pop(queue, None)
+
+    def _read_own(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> None:
+        """BullMQ's own counts, and its marks."""
+        known = self._registry.queues
+        asked = [queue for queue in queues if queue in known]
+        for queue, reply in self._ask(_OWN, asked, slot_map, deadline).items():
             if isinstance(reply, Failed):
                 continue
-            exists, marks, *counts = reply
-            self._own[queue] = _own_counts(counts)
-            if self._registry.queues.get(queue) == "bull" and marked_by_bullmq(marks):
+            marks, *counts = reply
+            own = _own_counts(counts)
+            if own == _NO_COUNTS:
+                self._own.pop(queue, None)
+            else:
+                self._own[queue] = own
+            if known[queue] == "bull" and marked_by_bullmq(marks):
                 self._registry.reconsider(queue)
-            if isinstance(exists, ReplyError):
-                refused = exists
-            elif exists == 0 and not named.get(queue):
-                gone.append(queue)
-        self._set_problem("confirm", f"EXISTS: {refused}" if refused else None)
-        grouped = sorted(queue.name for queue, own in self._own.items() if own.groups and self._owns(queue))
-        self._set_problem(
-            "groups",
-            f"jobs in groups of BullMQ Pro are not counted: {', '.join(grouped[:_NAMED])}"
-            + (f" and {len(grouped) - _NAMED} more" if len(grouped) > _NAMED else "")
-            if grouped
-            else None,
-        )
-        self._registry.remove(gone)
-        known = self._registry.queues
-        self._own = {
-            queue: counts for queue, counts in self._own.items() if queue in known and counts != _NO_COUNTS
-        }
+
+    def _ask(
+        self, commands: QueueCommands, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline
+    ) -> dict[QueueId, list[Reply] | Failed]:
+        requests = {queue: commands.request(queue) for queue in queues}
+        return ask_packed(self._deployment, slot_map, deadline, requests, pool=_POOL) if requests else {}
 
     def _count_workers(self, slot_map: SlotMap, deadline: Deadline, queues: Collection[QueueId]) -> None:
         counted = self._census.count(queues, slot_map, deadline)
-        self._workers = WorkerCounts(
-            self._workers.counts | counted.counts, self._workers.unknown | counted.unknown
-        )
+        self._workers.counts.update(counted.counts)
+        self._workers.unknown.update(counted.unknown)
 
     # --- the search ---
 
@@ -278,20 +316,34 @@ class Discovery:
                     self._registry.propose(queue, at, has_key=True, has_meta=key.endswith(":meta"))
             for address, why in scan.refused.items():
                 self._set_problem("scan", f"SCAN at {address}: {why}")
-        found = self._verify(slot_map, deadline)
+        found = self._verify_some(slot_map, deadline)
         ended = scan is not None and scan.done.issuperset(slot_map.masters) and not self._registry.pending
         if scan is not None and ended:
             self._end_search(scan)
         if found:
             self._confirm(found, slot_map, deadline)
+            self._read_own(found, slot_map, deadline)
             self._count_workers(slot_map, deadline, self._of_shard(found))
-        if found or ended:
+            self._unpublished = True
+        at = monotonic()
+        if ended or (self._unpublished and at >= self._publish_due):
             self._publish(slot_map)
+            self._publish_due = monotonic() + _PUBLISH_SHARE * (monotonic() - at)
         return calls
+
+    def _verify_some(self, slot_map: SlotMap, deadline: Deadline) -> list[QueueId]:
+        """Verify candidates once they are many, or are waiting for a moment; returns what `_verify` does."""
+        scan = self._scan
+        at = monotonic()
+        few = self._registry.pending < _VERIFIED_PER_CALL
+        if few and at < self._verify_due and scan is not None and not scan.done.issuperset(slot_map.masters):
+            return []
+        self._verify_due = at + _SETTLE_SECONDS
+        return self._verify(slot_map, deadline)
 
     def _verify(self, slot_map: SlotMap, deadline: Deadline) -> list[QueueId]:
         """Verify some candidates; returns the queues that are new, or another library's now."""
-        before = dict(self._registry.queues)
+        changed: list[QueueId] = []
         candidates = self._registry.take(_VERIFIED_PER_CALL, monotonic())
         supported = [candidate for candidate in candidates if slot_map.supports(candidate.queue)]
         answers = self._verifier.verify(supported, slot_map, deadline) if supported else {}
@@ -302,8 +354,11 @@ class Discovery:
             answer = answers.get(candidate.queue, _NO_TAG)
             # Without a key it is only what a connection's name might mean, such as the base64 of a queue's.
             if answer is not _NO_TAG or candidate.has_key or candidate.worker:
+                before = self._registry.queues.get(candidate.queue)
                 self._registry.settle(candidate, answer, at)
-        return [queue for queue, library in self._registry.queues.items() if before.get(queue) != library]
+                if before != self._registry.queues.get(candidate.queue):
+                    changed.append(candidate.queue)
+        return changed
 
     def _end_search(self, scan: Scan) -> None:
         self._scan = None
@@ -334,6 +389,7 @@ class Discovery:
             self._problems[subject] = problem
 
     def _publish(self, slot_map: SlotMap) -> None:
+        self._unpublished = False
         queues = self._registry.queues
         unread = self._registry.unread(self._named)
         listed = set(self._of_shard(self._listed(slot_map)))
@@ -347,6 +403,12 @@ class Discovery:
         self._set_problem("tags", f"{_NO_TAG.why}: {', '.join(untagged)}" if untagged else None)
         self._set_problem(
             "missing", f"in the settings, but not in Redis: {', '.join(missing)}" if missing else None
+        )
+        grouped = sorted(queue.name for queue, own in self._own.items() if own.groups and self._owns(queue))
+        more = f" and {len(grouped) - _NAMED} more" if len(grouped) > _NAMED else ""
+        names = ", ".join(grouped[:_NAMED]) + more
+        self._set_problem(
+            "groups", f"jobs in groups of BullMQ Pro are not counted: {names}" if grouped else None
         )
         failures = sorted({failed.message for failed in unread.values()})
         self._set_problem("unread", f"{len(unread)} queues cannot be read: {failures[0]}" if unread else None)
@@ -389,13 +451,6 @@ class Discovery:
             names = {queue.name for queue in (*listed, *unread)}
             assumed = {queue for queue in self._named if queue.name not in names}
         return listed | {queue for queue in assumed if queue not in unread and slot_map.supports(queue)}
-
-
-def _confirm_commands(queue: QueueId) -> list[tuple[Argument, ...]]:
-    """Whether the queue exists, and in the same request BullMQ's marks and its own counts."""
-    key = base(queue)
-    own: list[tuple[Argument, ...]] = [(verb, key + name, *rest) for verb, name, *rest in OWN_COUNT_COMMANDS]
-    return [("EXISTS", *(key + name for name in QUEUE_KEYS)), marks_command(queue), *own]
 
 
 def _own_counts(replies: Sequence[Reply]) -> OwnCounts:

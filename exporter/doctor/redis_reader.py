@@ -12,15 +12,16 @@ from typing import Any, Final
 from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.keys import base, is_tagged
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.queue_commands import QueueCommands
 from exporter.bullmq.search.ask import ask_owners
-from exporter.bullmq.search.verify import marked_by_bullmq, marks_command
+from exporter.bullmq.search.verify import MARKS, marked_by_bullmq
 from exporter.config.settings import ExporterSettings
 from exporter.config.watched import user_of
 from exporter.doctor.examination import EventStream, KeptJobs, RedisLook, ServerConfig
 from exporter.doctor.rights import MissingRight, Need, RedisRight, missing_right, needed_rights
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Reply, ReplyError, pack_request
+from exporter.redis.protocol import Reply, ReplyError, Request, pack_request
 from exporter.snapshot.queues import QueueId
 from exporter.snapshot.redis import RedisState
 from service.clock import Deadline
@@ -215,7 +216,9 @@ def _untagged(
     candidates = [queue for queue in known.search.passed_over if not is_tagged(queue)]
     if state.topology.mode != "cluster" or not candidates:
         return ()
-    request = pack_request(marks_command(queue) for queue in candidates)
+    marks = QueueCommands(MARKS)
+    parts = [marks.request(queue) for queue in candidates]
+    request = Request(b"".join(part.packed for part in parts), len(parts))
     masters = [node.address for node in state.topology.masters()]
     outcomes = deployment.execute(dict.fromkeys(masters, request), deadline, pool=_POOL)
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple
@@ -33,9 +34,9 @@ def histogram_quantile(histogram: Histogram, share: float) -> float | None:
 
 
 def difference(now: Histogram, before: Histogram) -> Histogram:
-    """The observations between the two histograms."""
+    """The observations between the two histograms, whose sums are of whole ms."""
     counts = tuple(new - old for new, old in zip(now.counts, before.counts, strict=True))
-    return Histogram(now.bounds, counts, now.total - before.total)
+    return Histogram(now.bounds, counts, (_ms(now.total) - _ms(before.total)) / 1000)
 
 
 def average(histogram: Histogram) -> float | None:
@@ -49,3 +50,18 @@ def total_of(histograms: Iterable[Histogram]) -> Histogram:
     listed = list(histograms)
     counts = tuple(map(sum, zip(*(each.counts for each in listed), strict=True)))
     return Histogram(listed[0].bounds, counts, sum(each.total for each in listed))
+
+
+def pack_histogram(histogram: Histogram) -> bytes:
+    """Its counts and its sum in whole ms, without the bounds."""
+    return array("q", (*histogram.counts, _ms(histogram.total))).tobytes()
+
+
+def unpack_histogram(packed: bytes, bounds: tuple[float, ...]) -> Histogram:
+    """The histogram that was packed."""
+    *counts, ms = array("q", packed)
+    return Histogram(bounds, tuple(counts), ms / 1000)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from exporter.snapshot.histogram import Histogram, average, difference, histogram_quantile, total_of
+from exporter.snapshot.histogram import (
+    Histogram,
+    average,
+    difference,
+    histogram_quantile,
+    pack_histogram,
+    total_of,
+    unpack_histogram,
+)
 from exporter.snapshot.schedulers import QueueSchedulers
 from service.outcome import Failed
 
@@ -111,22 +119,31 @@ class Events(NamedTuple):
     busy_seconds: float | None = None
 
 
-class Window(NamedTuple):
-    """The counters of a queue at the beginning and at the end of a window of some minutes."""
+def durations_of(counters: JobCounters) -> bytes:
+    """How long jobs waited, and how long attempts ran whatever their outcome, in a form that many samples of
+    a queue can be kept in: a fifth of the memory of the counters."""
+    return pack_histogram(counters.wait) + pack_histogram(total_of(counters.processing.values()))
 
-    before: JobCounters
+
+class Window(NamedTuple):
+    """The durations of a queue at the beginning of a window of some minutes (`durations_of`), and its
+    counters at the end. `still`: they are the same counters."""
+
+    before: bytes
     now: JobCounters
+    still: bool = False
 
     @property
     def wait(self) -> Histogram:
         """How long jobs waited that were started in it, in seconds."""
-        return difference(self.now.wait, self.before.wait)
+        wait = self.now.wait
+        return difference(wait, unpack_histogram(self.before[: len(self.before) // 2], wait.bounds))
 
     @property
     def processing(self) -> Histogram:
         """How long attempts ran that ended in it, in seconds, whatever their outcome."""
-        before = self.before.processing
-        return total_of(difference(after, before[outcome]) for outcome, after in self.now.processing.items())
+        total = total_of(self.now.processing.values())
+        return difference(total, unpack_histogram(self.before[len(self.before) // 2 :], total.bounds))
 
 
 class Rates(NamedTuple):
@@ -179,9 +196,10 @@ class Rates(NamedTuple):
 
     def _wait(self, share: float) -> float | None:
         # Most of ten thousand queues start no job in five minutes, and the plots ask every ten seconds.
-        if self.window is None or self.window.now.wait.counts == self.window.before.wait.counts:
+        if self.window is None or self.window.still:
             return None
-        return histogram_quantile(self.window.wait, share)
+        wait = self.window.wait
+        return histogram_quantile(wait, share) if any(wait.counts) else None
 
 
 RATES: Final = (

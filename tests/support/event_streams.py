@@ -74,6 +74,8 @@ class Streams:
             case "XREAD":
                 keys = rest[3 : 3 + (len(rest) - 3) // 2]
                 return self.xread(int(rest[1]), keys, rest[3 + len(keys) :])
+            case "XLEN":
+                return len(self.entries.get(rest[0], ()))
             case "LRANGE":
                 return self.active.get(rest[0], [])
             case "LLEN" | "ZCARD":

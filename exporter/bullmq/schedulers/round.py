@@ -10,8 +10,8 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from exporter.bullmq.bull.counts import plan_bull_queue, unpack_by_library
 from exporter.bullmq.counts import Counts, Plan, pack_plans, plan_queue
 from exporter.bullmq.discover import KnownQueues
-from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.queue_commands import Key, QueueCommands
 from exporter.bullmq.schedulers.memory import (
     Remembered,
     Sighting,
@@ -41,14 +41,15 @@ from exporter.bullmq.schedulers.reading import (
     refusal,
     second_look,
 )
-from exporter.bullmq.search.ask import ask_owners, ask_packed
+from exporter.bullmq.search.ask import ask_packed
 from exporter.redis.deployment import Deployment
-from exporter.redis.protocol import Reply
+from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.snapshot.queues import Library, QueueId
 from service.clock import Deadline
 from service.outcome import Failed
 
 _POOL: Final = "schedulers"
+_SIZE: Final = QueueCommands(("ZCARD", Key("repeat")))
 _BATCH: Final = 500  # schedulers in one request: some 3 ms of the node's time
 _MOST: Final = 20_000  # schedulers of all queues in one round
 _MOST_DATA_READS: Final = 1000
@@ -81,10 +82,8 @@ class Round:
 
     def sizes(self, queues: Sequence[QueueId]) -> dict[QueueId, int]:
         """How many schedulers each queue has."""
-        asked: dict[QueueId, list[ReadCommand]] = {
-            queue: [("ZCARD", f"{base(queue)}repeat")] for queue in queues
-        }
-        return {queue: reply[0] for queue, reply in self._ask(asked).items() if isinstance(reply[0], int)}
+        replies = self._ask_packed({queue: _SIZE.request(queue) for queue in queues})
+        return {queue: reply[0] for queue, reply in replies.items() if isinstance(reply[0], int)}
 
     def heads(self, sizes: Mapping[QueueId, int], most: int) -> dict[QueueId, list[Member]]:
         """The members that are read: all of small queues, then as many as a round may have."""
@@ -225,7 +224,10 @@ class Round:
 
     def _ask(self, asked: Mapping[QueueId, Sequence[ReadCommand]]) -> dict[QueueId, list[Reply]]:
         """The replies of queues that can be read; each other one has its reason in `sentences`."""
-        answers = ask_owners(self._deployment, self.slot_map, self._deadline, asked, pool=_POOL)
+        return self._ask_packed({queue: pack_request(commands) for queue, commands in asked.items()})
+
+    def _ask_packed(self, requests: Mapping[QueueId, Request]) -> dict[QueueId, list[Reply]]:
+        answers = ask_packed(self._deployment, self.slot_map, self._deadline, requests, pool=_POOL)
         readable: dict[QueueId, list[Reply]] = {}
         for queue, answer in answers.items():
             error = answer.message if isinstance(answer, Failed) else refusal(answer)

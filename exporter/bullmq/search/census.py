@@ -17,12 +17,13 @@ from exporter.bullmq.clients import (
 )
 from exporter.bullmq.keys import base, is_python_name, worker_queues
 from exporter.bullmq.placement import SlotMap
-from exporter.bullmq.search.ask import ask_owners
+from exporter.bullmq.queue_commands import Key, QueueCommands
+from exporter.bullmq.search.ask import ask_owners, ask_packed
 from exporter.bullmq.search.workers import SAMPLE, Traces, count_or_doubt, lockers_of, with_renewal
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.info import parse_info, whole_number
-from exporter.redis.protocol import Argument, Reply, ReplyError, pack_request
+from exporter.redis.protocol import Reply, ReplyError, pack_request
 from exporter.snapshot.queues import QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome
@@ -164,14 +165,9 @@ class Census:
         self, queues: list[QueueId], named: dict[QueueId, int], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Traces]:
         sample = max(1, min(SAMPLE, _LOCKS // max(1, len(queues))))
-        looks: dict[QueueId, list[tuple[Argument, ...]]] = {
-            queue: [
-                ("LRANGE", base(queue) + "active", 0, sample - 1),
-                ("PTTL", base(queue) + "stalled-check"),
-            ]
-            for queue in queues
-        }
-        replies = ask_owners(self._deployment, slot_map, deadline, looks, pool=_POOL)
+        look = QueueCommands(("LRANGE", Key("active"), 0, sample - 1), ("PTTL", Key("stalled-check")))
+        looks = {queue: look.request(queue) for queue in queues}
+        replies = ask_packed(self._deployment, slot_map, deadline, looks, pool=_POOL)
         at = monotonic()
         checks: dict[QueueId, int | None] = {}
         active: dict[QueueId, list[bytes] | None] = {}

@@ -17,7 +17,8 @@ from exporter.bullmq.candidates import (
 )
 from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
-from exporter.bullmq.search.ask import Commands, ask_owners
+from exporter.bullmq.queue_commands import Key, QueueCommands
+from exporter.bullmq.search.ask import Commands, ask_owners, ask_packed
 from exporter.bullmq.search.registry import Candidate
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply, ReplyError
@@ -32,6 +33,11 @@ _POOL: Final = "discover"
 _NO_MORE: Final = NotAQueue("it has one key, and nothing else that a queue has")
 _LISTS: Final = ("wait", "active", "paused")
 _SETS: Final = ("completed", "failed", "delayed", "prioritized", "waiting-children")
+_EXISTS: Final = QueueCommands(("EXISTS", *map(Key, TYPED_KEYS)))
+MARKS: Final = ("HMGET", Key("meta"), "version", "opts.maxLenEvents")
+"""The fields that only BullMQ writes, in every version and language; see `marked_by_bullmq`."""
+_PROOF: Final = QueueCommands(MARKS, ("TYPE", Key("events")))
+_TYPES: Final = QueueCommands(*(("TYPE", Key(key)) for key in TYPED_KEYS), MARKS)
 _CLOSER: Final = 20  # candidates read at once whose entries and jobs may be long
 
 
@@ -49,7 +55,11 @@ class Verifier:
         """The classification on each candidate."""
         answers: dict[QueueId, Answer] = {}
         asked = {candidate.queue: candidate for candidate in candidates}
-        held = self._ask(slot_map, deadline, {queue: [_exists(queue)] for queue in asked})
+        proofs = not self.problems  # else the other ways tell whether the command is refused still
+        if proofs:
+            likely = [queue for queue in asked if asked[queue].has_meta]
+            answers |= self._marked(likely, slot_map, deadline)
+        held = self._ask_each(slot_map, deadline, _EXISTS, [queue for queue in asked if queue not in answers])
         for queue, reply in held.items():
             if isinstance(reply, Failed):
                 answers[queue] = reply
@@ -63,7 +73,12 @@ class Verifier:
                 elif before is not None and before.held == reply[0]:
                     answers[queue] = before
         rest = [queue for queue in asked if queue not in answers]
-        typed = self._ask(slot_map, deadline, {queue: _types(queue) for queue in rest})
+        if proofs:
+            answers |= self._marked(
+                [queue for queue in rest if not asked[queue].has_meta], slot_map, deadline
+            )
+        rest = [queue for queue in rest if queue not in answers]
+        typed = self._ask_each(slot_map, deadline, _TYPES, rest)
         self._note("EXISTS", held)
         self._note("TYPE", typed)
         evidence: dict[QueueId, Evidence] = {}
@@ -83,7 +98,18 @@ class Verifier:
         for start in range(0, len(open_ones), _CLOSER):
             some = {queue: evidence[queue] for queue in open_ones[start : start + _CLOSER]}
             answers |= self._closer(some, slot_map, deadline)
-        return {queue: _with_held(answer, held[queue]) for queue, answer in answers.items()}
+        return {queue: _with_held(answer, held.get(queue, [])) for queue, answer in answers.items()}
+
+    def _marked(
+        self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
+    ) -> dict[QueueId, Answer]:
+        """Those whose meta has BullMQ's marks, and which have an event stream: `classify` needs no more."""
+        replies = self._ask_each(slot_map, deadline, _PROOF, queues)
+        return {
+            queue: "bullmq"
+            for queue, reply in replies.items()
+            if isinstance(reply, list) and reply[1] == b"stream" and marked_by_bullmq(reply[0])
+        }
 
     def _closer(
         self, evidence: Mapping[QueueId, Evidence], slot_map: SlotMap, deadline: Deadline
@@ -133,29 +159,21 @@ class Verifier:
         answers = ask_owners(self._deployment, slot_map, deadline, asked, pool=_POOL) if asked else {}
         return {queue: answers.get(queue, []) for queue in commands}
 
+    def _ask_each(
+        self, slot_map: SlotMap, deadline: Deadline, commands: QueueCommands, queues: Iterable[QueueId]
+    ) -> dict[QueueId, list[Reply] | Failed]:
+        requests = {queue: commands.request(queue) for queue in queues}
+        return ask_packed(self._deployment, slot_map, deadline, requests, pool=_POOL) if requests else {}
+
 
 def _with_held(answer: Answer, exists: list[Reply] | Failed) -> Answer:
     """A refusal of a candidate remembers how many keys it had."""
-    count = exists[0] if isinstance(exists, list) else None
+    count = exists[0] if isinstance(exists, list) and exists else None
     return replace(answer, held=count) if isinstance(answer, NotAQueue) and isinstance(count, int) else answer
 
 
-def _exists(queue: QueueId) -> tuple[Argument, ...]:
-    return ("EXISTS", *(base(queue) + key for key in TYPED_KEYS))
-
-
-def _types(queue: QueueId) -> list[tuple[Argument, ...]]:
-    types: list[tuple[Argument, ...]] = [("TYPE", base(queue) + key) for key in TYPED_KEYS]
-    return [*types, marks_command(queue)]
-
-
-def marks_command(queue: QueueId) -> tuple[Argument, ...]:
-    """The fields that only BullMQ writes, in every version and language; see `marked_by_bullmq`."""
-    return ("HMGET", base(queue) + "meta", "version", "opts.maxLenEvents")
-
-
 def marked_by_bullmq(reply: Reply) -> bool:
-    """Whether the reply to `marks_command` is BullMQ's."""
+    """Whether the reply to `MARKS` is BullMQ's."""
     return Evidence({}, *_fields(reply)).marked
 
 

@@ -6,8 +6,10 @@ and a job that is removed when it ends counts like any other.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -49,11 +51,33 @@ class Jobs:
     the time up to which it counts never goes back; jobs that are forgotten end there.
     """
 
+    __slots__ = (
+        "_active",
+        "_added",
+        "_bounds",
+        "_bounds_ms",
+        "_busy_ms",
+        "_busy_until",
+        "_completed",
+        "_deduplicated",
+        "_evicted",
+        "_failed",
+        "_max_jobs",
+        "_processing",
+        "_removed",
+        "_retried",
+        "_returned",
+        "_stalled",
+        "_started",
+        "_wait",
+        "_waits",
+    )
+
     def __init__(
         self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, max_jobs: int = MAX_REMEMBERED_JOBS
     ) -> None:
         self._bounds = tuple(buckets)
-        self._bounds_ms = [bound * 1000 for bound in buckets]
+        self._bounds_ms = _in_ms(self._bounds)
         self._max_jobs = max_jobs
         self._waits: dict[bytes, int] = {}
         self._active: dict[bytes, int] = {}
@@ -63,8 +87,8 @@ class Jobs:
         self._returned: tuple[bytes, int] | None = None
         self._added = self._started = self._completed = self._failed = 0
         self._retried = self._stalled = self._removed = self._deduplicated = self._evicted = 0
-        self._wait = _Durations(len(self._bounds))
-        self._processing = {outcome: _Durations(len(self._bounds)) for outcome in OUTCOMES}
+        self._wait = _Durations(self._bounds)
+        self._processing = {outcome: _Durations(self._bounds) for outcome in OUTCOMES}
 
     @property
     def remembered(self) -> int:
@@ -101,6 +125,12 @@ class Jobs:
             if until:
                 self._busy_ms += len(self._active) * (ms - until)
             self._busy_until = ms
+
+    def busy_at(self, ms: int) -> int:
+        """The busy time in ms that `advance` would extend to `ms`. Another thread may feed meanwhile: then it
+        may be too small or too large by what happens now."""
+        until = self._busy_until
+        return self._busy_ms + (len(self._active) * (ms - until) if 0 < until < ms else 0)
 
     def seed(self, active: Iterable[bytes], ms: int = 0) -> None:
         """Add jobs that are active at `ms` although no event that was read reports it; busy from then on."""
@@ -140,8 +170,8 @@ class Jobs:
             self._stalled,
             self._removed,
             self._deduplicated,
-            self._wait.histogram(self._bounds),
-            {outcome: durations.histogram(self._bounds) for outcome, durations in self._processing.items()},
+            self._wait.histogram(),
+            {outcome: durations.histogram() for outcome, durations in self._processing.items()},
             self._evicted,
         )
 
@@ -165,8 +195,8 @@ class Jobs:
         if min(busy_ms, busy_until) < 0:
             raise ValueError("a time below 0")
         counts = [int(dumped["counts"][index]) for index in range(len(COUNTS))]
-        wait = _Durations(len(self._bounds))
-        processing = {outcome: _Durations(len(self._bounds)) for outcome in OUTCOMES}
+        wait = _Durations(self._bounds)
+        processing = {outcome: _Durations(self._bounds) for outcome in OUTCOMES}
         if tuple(dumped["bounds"]) == self._bounds:
             wait.restore(dumped["wait"])
             for outcome, durations in processing.items():
@@ -270,28 +300,49 @@ class Jobs:
 class _Durations:
     """A histogram to which durations are added, in whole ms so that its sum is exact."""
 
-    __slots__ = ("counts", "total_ms")
+    __slots__ = ("_bounds", "_counts", "_histogram", "_total_ms")
 
-    def __init__(self, bounds: int) -> None:
-        self.counts = [0] * (bounds + 1)
-        self.total_ms = 0
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts: array[int] | None = None  # most outcomes of most queues have none
+        self._total_ms = 0
+        self._histogram: Histogram | None = None
 
-    def add(self, ms: int, bounds_ms: list[float]) -> None:
+    def add(self, ms: int, bounds_ms: tuple[float, ...]) -> None:
         ms = max(0, ms)
-        self.counts[bisect_left(bounds_ms, ms)] += 1
-        self.total_ms += ms
+        counts = self._counts
+        if counts is None:
+            counts = self._counts = array("q", _empty(self._bounds).counts)
+        counts[bisect_left(bounds_ms, ms)] += 1
+        self._total_ms += ms
+        self._histogram = None
 
     def dump(self) -> list[int]:
-        return [self.total_ms, *self.counts]
+        return [self._total_ms, *(self._counts or _empty(self._bounds).counts)]
 
     def restore(self, dumped: Sequence[int]) -> None:
         total_ms, *counts = map(int, dumped)
-        if len(counts) != len(self.counts):
+        if len(counts) != len(self._bounds) + 1:
             raise ValueError("another number of buckets")
-        self.total_ms, self.counts = total_ms, counts
+        self._total_ms, self._counts, self._histogram = total_ms, array("q", counts), None
 
-    def histogram(self, bounds: tuple[float, ...]) -> Histogram:
-        return Histogram(bounds, tuple(self.counts), self.total_ms / 1000)
+    def histogram(self) -> Histogram:
+        """The same object until a duration is added."""
+        if self._counts is None:
+            return _empty(self._bounds)
+        if self._histogram is None:
+            self._histogram = Histogram(self._bounds, tuple(self._counts), self._total_ms / 1000)
+        return self._histogram
+
+
+@lru_cache(maxsize=16)
+def _empty(bounds: tuple[float, ...]) -> Histogram:
+    return Histogram(bounds, (0,) * (len(bounds) + 1), 0.0)
+
+
+@lru_cache(maxsize=16)
+def _in_ms(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(bound * 1000 for bound in bounds)
 
 
 def missing_before(first: bytes, last: bytes) -> int:

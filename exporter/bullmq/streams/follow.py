@@ -64,6 +64,10 @@ class Follower:
         self._streams: dict[QueueId, Stream] = {}
         self._readers: dict[str, Reader] = {}
         self._slot_map: SlotMap | None = None
+        self._queues: Sequence[QueueId] | None = None
+        self._assigned: SlotMap | None = None
+        self._orphaned = False  # a stream has no node
+        self._fed = False  # entries were read since the last step
         self._stale = False
         self._refresh_due = 0.0
         self.started_ms = int(now() * 1000)
@@ -96,12 +100,16 @@ class Follower:
             slot_map = self._current_slot_map(Deadline.after(_ROUND_SECONDS))
         except UnreadableError:
             return RETRY_SECONDS
-        self._update_streams(queues)
-        owned, orphans = slot_map.by_owner(self._streams)
-        self._stale = self._stale or bool(orphans)
-        self._assign(owned, cluster=slot_map.cluster)
+        if self._assigned is not slot_map or self._queues != queues:
+            self._update_streams(queues)
+            owned, orphans = slot_map.by_owner(self._streams)
+            self._assign(owned, cluster=slot_map.cluster)
+            self._queues, self._assigned, self._orphaned = queues, slot_map, bool(orphans)
+        self._stale = self._stale or self._orphaned
         seconds = self._run_readers()
-        self._limit_memory()
+        if self._fed:
+            self._fed = False
+            self._limit_memory()
         if self._history.due(monotonic()):
             self._history.record(monotonic(), self.events(), unix=now())
         if self._checkpoint is not None:
@@ -182,6 +190,10 @@ class Follower:
             self._stale = True
             return outcome
         return outcome.value
+
+    def fed(self) -> None:
+        """Entries were read: more jobs may be remembered."""
+        self._fed = True
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

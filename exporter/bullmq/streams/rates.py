@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from exporter.snapshot.queues import Events, JobCounters, QueueId, Rates, Window
+from exporter.snapshot.queues import Events, JobCounters, QueueId, Rates, Window, durations_of
 
 WINDOW: Final = 300.0
 """Seconds that rates and quantiles cover, once the history is long enough."""
@@ -16,18 +14,22 @@ HOUR: Final = 3600.0
 _WINDOW_STEP: Final = 15.0  # seconds between two samples of the window
 _HOUR_STEP: Final = 120.0  # seconds between two samples of the hour
 _MIN_SECONDS: Final = 10.0  # the shortest time that a rate may cover
+_NOTHING_MISSING: Final = (0, 0, 0)
 
 
 class _Sample(NamedTuple):
-    """A sample of a queue in the window: its counters, and what is missing in them."""
+    """What a queue had counted from `at` on, until the next sample: a queue of which nothing changes has one.
+    `durations` as `durations_of` packs them, and `missing` in the counters."""
 
     at: float
-    counters: JobCounters
+    completed: int
+    failed: int
+    durations: bytes
     missing: tuple[int, int, int]
 
 
 class _Totals(NamedTuple):
-    """A sample of a queue in the history of an hour."""
+    """The same in the history of an hour."""
 
     at: float
     failed: int
@@ -37,25 +39,39 @@ class _Totals(NamedTuple):
     retried: int = 0
 
 
-@dataclass
-class _History:
-    """One queue's samples, the oldest first, all since the same start of its counters."""
+class _History(NamedTuple):
+    """One queue's samples, the oldest first, all since the same start of its counters. `began`: the time of
+    the first, `hour_at`: the last time at which the hour's were compared; `latest`: the counters then."""
 
     since: float
-    window: deque[_Sample] = field(default_factory=deque)
-    hour: deque[_Totals] = field(default_factory=deque)
+    began: float
+    hour_at: float
+    latest: JobCounters
+    window: tuple[_Sample, ...] = ()
+    hour: tuple[_Totals, ...] = ()
+
+
+class _Recorded(NamedTuple):
+    """The times of the window, of which the first is its beginning, and the queues. Replaced as a whole."""
+
+    times: tuple[float, ...]
+    queues: Mapping[QueueId, _History]
 
 
 class RateHistory:
-    """At most 22 samples of a queue for the window and 32 for the hour, however often `record` is called."""
+    """At most 22 samples of a queue for the window and 32 for the hour, however often `record` is called.
+
+    The times of the window are the same for all queues; of each queue only the samples that differ from the
+    one before are kept.
+    """
 
     def __init__(self) -> None:
-        self._queues: dict[QueueId, _History] = {}
-        self._recorded_at: float | None = None
+        self._recorded = _Recorded((), {})
 
     def due(self, at: float) -> bool:
         """Whether it is time for the next sample."""
-        return self._recorded_at is None or at - self._recorded_at >= _WINDOW_STEP
+        times = self._recorded.times
+        return not times or at - times[-1] >= _WINDOW_STEP
 
     def record(self, at: float, events: Mapping[QueueId, Events], *, unix: float = inf) -> None:
         """Take a sample at `at` (monotonic s), `unix` in unix s. Queues not in `events` are forgotten.
@@ -65,47 +81,69 @@ class RateHistory:
         """
         if not self.due(at):
             return
-        self._recorded_at = at
-        self._queues = {queue: self._recorded(queue, at, latest, unix) for queue, latest in events.items()}
+        times, before = self._recorded
+        # One time older than the window stays: a rate covers the whole window.
+        times = (*times, at)
+        while len(times) > 1 and times[1] <= at - WINDOW:
+            times = times[1:]
+        self._recorded = _Recorded(
+            times, {queue: _extended(before.get(queue), at, latest, unix) for queue, latest in events.items()}
+        )
 
     def rates(self, at: float, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
         """The rates of the queues that have been known long enough."""
+        times, queues = self._recorded
         result = {}
         for queue, latest in events.items():
-            history = self._queues.get(queue)
+            history = queues.get(queue)
             if history is not None and history.since == latest.since:
-                rates = _rates(history, at, latest)
+                rates = _rates(history, max(times[0], history.began), at, latest)
                 if rates is not None:
                     result[queue] = rates
         return result
 
-    def _recorded(self, queue: QueueId, at: float, events: Events, unix: float) -> _History:
-        history = self._queues.get(queue)
-        if history is None or history.since != events.since:
-            history = _History(events.since)
-            if 0 <= unix - events.since < HOUR:
-                history.hour.append(_Totals(at - (unix - events.since), 0, 0, 0, 0))
-        history.window.append(_Sample(at, events.counters, _missing(events)))
-        # One sample older than the window stays: a rate covers the whole window.
-        while len(history.window) > 1 and history.window[1].at <= at - WINDOW:
-            history.window.popleft()
-        if not history.hour or at - history.hour[-1].at >= _HOUR_STEP:
-            now = events.counters
-            history.hour.append(_Totals(at, now.failed, events.lost, now.completed, now.stalled, now.retried))
-            while len(history.hour) > 1 and history.hour[1].at <= at - HOUR:
-                history.hour.popleft()
-        return history
+
+def _extended(history: _History | None, at: float, events: Events, unix: float) -> _History:
+    now = events.counters
+    if history is None or history.since != events.since:
+        history = _History(events.since, at, -inf, now)
+        if 0 <= unix - events.since < HOUR:
+            began = at - (unix - events.since)
+            history = history._replace(hour_at=began, hour=(_Totals(began, 0, 0, 0, 0),))
+    since, began, hour_at, latest, window, hour = history
+    missing = _missing(events)
+    if not window or now is not latest or missing != window[-1].missing:
+        window = (*window, _Sample(at, now.completed, now.failed, durations_of(now), missing))
+    if at - hour_at >= _HOUR_STEP:
+        hour_at = at
+        totals = _Totals(at, now.failed, events.lost, now.completed, now.stalled, now.retried)
+        if not hour or hour[-1][1:] != totals[1:]:
+            hour = (*hour, totals)
+        hour = _since(hour, at - HOUR)
+    return _History(since, began, hour_at, now, _since(window, at - WINDOW), hour)
 
 
-def _rates(history: _History, at: float, events: Events) -> Rates | None:
-    began, before, missing = history.window[0]
+_Samples = TypeVar("_Samples", _Sample, _Totals)
+
+
+def _since(samples: tuple[_Samples, ...], begin: float) -> tuple[_Samples, ...]:
+    """Those that were of this time or came later."""
+    first = 0
+    while first + 1 < len(samples) and samples[first + 1].at <= begin:
+        first += 1
+    return samples[first:]  # all of them: the same object
+
+
+def _rates(history: _History, began: float, at: float, events: Events) -> Rates | None:
     seconds = at - began
     if seconds < _MIN_SECONDS:
         return None
+    before = history.window[0]
     now, oldest = events.counters, history.hour[0]
     completed, failed = now.completed - before.completed, now.failed - before.failed
     ended = completed + failed
-    whole = missing == _missing(events)  # else jobs ended that are not in the counters, nobody knows how many
+    # Else jobs ended that are not in the counters, nobody knows how many.
+    whole = before.missing == _missing(events)
     return Rates(
         seconds,
         completed * 60 / seconds if whole else None,
@@ -116,10 +154,12 @@ def _rates(history: _History, at: float, events: Events) -> Rates | None:
         now.completed - oldest.completed,
         now.stalled - oldest.stalled,
         now.retried - oldest.retried,
-        Window(before, now),
+        Window(before.durations, now, still=len(history.window) == 1 and now is history.latest),
     )
 
 
 def _missing(events: Events) -> tuple[int, int, int]:
     """What changes when the counters are no longer all that happened, or more than that."""
-    return events.lost, events.undone, events.gaps
+    if events.lost or events.undone or events.gaps:
+        return events.lost, events.undone, events.gaps
+    return _NOTHING_MISSING

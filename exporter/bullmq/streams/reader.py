@@ -7,18 +7,23 @@ from typing import Final
 
 from exporter.bullmq.streams.budget import BUDGET, HEADROOM, StreamSize
 from exporter.bullmq.streams.protocol import StreamInfo, stream_info
+from exporter.bullmq.streams.quiet import QuietStreams
 from exporter.bullmq.streams.read_round import FollowedStreams, NodeFailedError, ReadRound
 from exporter.bullmq.streams.stream import Stream
 from exporter.redis.clocks import parse_time
-from exporter.redis.protocol import Reply, ReplyError
+from exporter.redis.protocol import Reply, ReplyError, Request, pack
 from service.clock import monotonic
+from service.outcome import Failed
 
 RETRY_SECONDS: Final = 1.0
 MAX_PAUSE: Final = 1.0  # seconds between two rounds
+_MAX_QUIET_PAUSE: Final = 3.0  # seconds between two looks at the lengths of very many streams
+_FEW: Final = 300  # streams whose lengths are read in each round, while another stream is busy too
 _MIN_PAUSE, _MIN_IDLE_PAUSE = 0.1, 0.25
 _IDLE_SHARE: Final = 100  # an idle reader waits 100 times the duration of a round: it works 1 % of the time
 _MIN_LENGTH: Final = 100  # entries: a stream is trimmed in steps of this size
 _MIN_BUDGET: Final = 64_000  # bytes of an answer that arrives over any connection
+_TIME: Final = pack("TIME")
 _MEASURE_AGAIN: Final = 60.0  # seconds after MEMORY USAGE was refused
 
 
@@ -35,23 +40,58 @@ class Reader:
         self._short_info = False
         self._measured_at = monotonic()
         self._measure_after = 0.0
+        self._awake: list[Stream] = []
+        self._quiet = QuietStreams()
+        self._look_due = 0.0
+        self._begun_with: list[Stream] | None = None
         self._ahead: set[Stream] = set()
         self._ahead_ms: int | None = None  # how far the server's clock is ahead of ours
 
     def step(self) -> float:
         """Read new entries; the seconds until the next round, 0 if there is more."""
         started = monotonic()
-        streams = [stream for stream in self.streams if stream.retry_at <= started]
-        if not streams:
-            return MAX_PAUSE
+        if self._begun_with is not self.streams:
+            self._begun_with = self.streams
+            self._awake = self._quiet.restart(self._begun_with)
         more = False
         try:
+            self._awake += self._look_at_quiet()
+            streams = [stream for stream in self._awake if stream.retry_at <= started]
             for asked, part in _by_node(streams):
                 at = asked or self._address
                 more |= ReadRound(self, self._control, at, asking=asked is not None).read(part)
         except NodeFailedError:
             return RETRY_SECONDS
-        return 0.0 if more else self._pause(streams, monotonic() - started)
+        with self._control.exclusive():
+            owned = [stream for stream in self._awake if self.owns(stream)]
+            active = [stream for stream in owned if stream.recent]
+            self._awake = [*active, *self._quiet.settle(stream for stream in owned if not stream.recent)]
+        if active:
+            self._control.fed()
+        return 0.0 if more else self._pause(active, monotonic() - started)
+
+    def _look_at_quiet(self) -> list[Stream]:
+        """Ask for the lengths of the quiet streams; those that are to be read. Raises NodeFailedError."""
+        started = monotonic()
+        if started < self._look_due and len(self._quiet) > _FEW:
+            return []
+        replies: list[Reply] = []
+        ms = None
+        for request in self._quiet.requests():
+            # The time before the lengths: all that happened until then shows in them.
+            timed = Request(_TIME + request.packed, request.replies + 1) if not replies else request
+            outcome = self._control.execute(self._address, timed)
+            if isinstance(outcome, Failed):
+                raise NodeFailedError(outcome)
+            if not replies:
+                time = parse_time(outcome[0])
+                ms = None if time is None else int(time * 1000)
+            replies += outcome if replies else outcome[1:]
+        at = monotonic()
+        # Ten thousand lengths are 10 ms of Redis: then they are asked for every second or third second.
+        self._look_due = started + min(_MAX_QUIET_PAUSE, (at - started) * _IDLE_SHARE)
+        with self._control.exclusive():
+            return self._quiet.learn(replies, at, ms) if replies else []
 
     # --- for a round ---
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 from exporter.bullmq.keys import base
-from exporter.bullmq.streams.budget import StreamSize
+from exporter.bullmq.queue_commands import Key, QueueCommands
+from exporter.bullmq.streams.budget import DEFAULT_LENGTH, StreamSize
 from exporter.bullmq.streams.events import Entry, Jobs, missing_before, split_id
 from exporter.bullmq.streams.protocol import StreamCheck, StreamInfo, bulk
 from exporter.redis.protocol import Reply, ReplyError, pack
@@ -19,9 +20,24 @@ START: Final = b"0-0"
 CHECK_IDLE: Final = 10.0
 """Seconds between two reads of an idle stream's own counts."""
 _CHECK_BUSY: Final = 1.0
+_ENTRIES_OF_NODE: Final = 20  # on average: if fewer are trimmed at once, often as many come in the meantime
 _HOUR: Final = 3600.0
 _RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
+
+
+_MEMORY: Final = QueueCommands(("MEMORY", "USAGE", Key("events"), "SAMPLES", 0))
+_INFO: Final = QueueCommands(("XINFO", "STREAM", Key("events"), "FULL", "COUNT", 1))
+_SHORT_INFO: Final = QueueCommands(("XINFO", "STREAM", Key("events")))
+_LENGTH: Final = QueueCommands(("XLEN", Key("events")))
+_COUNTS: Final = (
+    QueueCommands(("LLEN", Key("wait"))),
+    QueueCommands(("LLEN", Key("paused"))),
+    QueueCommands(("ZCARD", Key("prioritized"))),
+    QueueCommands(("LLEN", Key("active"))),
+    QueueCommands(("HMGET", Key("meta"), "opts.maxLenEvents")),
+)
+_ACTIVE_MEMORY: Final = QueueCommands(("MEMORY", "USAGE", Key("active"), "SAMPLES", 0))
 
 
 class StreamPosition(NamedTuple):
@@ -35,32 +51,73 @@ class StreamPosition(NamedTuple):
     since: float
 
 
+class Idle:
+    """When streams that have nothing new were last seen to have nothing: `at` (monotonic s), `ms` by Redis'
+    clock (None: not known). One object for all of a node."""
+
+    __slots__ = ("at", "ms")
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.ms: int | None = None
+
+
 class Stream:
     """Has the packed commands and applies the replies. `last` is None until the start position is known.
 
     `at` is always monotonic seconds; `since` is the unix time at which the counters begin.
     """
 
+    __slots__ = (
+        "_added_at_check",
+        "_added_before",
+        "_busy_seconds",
+        "_caught_up_at",
+        "_checked_at",
+        "_first_at_check",
+        "_first_since_check",
+        "_last_at_check",
+        "_limit_read",
+        "_losing",
+        "_moved",
+        "_owner",
+        "_passed_over",
+        "_passed_over_at",
+        "_rate_from",
+        "_since_check",
+        "_skipped_to",
+        "asked",
+        "behind",
+        "counters",
+        "gaps",
+        "idle",
+        "jobs",
+        "key",
+        "last",
+        "last_bulk",
+        "late",
+        "length",
+        "lost",
+        "max_length",
+        "needs_seed",
+        "peak_rate",
+        "queue",
+        "raw_key",
+        "read",
+        "recent",
+        "refused",
+        "retry_at",
+        "since",
+        "size",
+        "undone",
+    )
+
     def __init__(self, queue: QueueId, jobs: Jobs, since: float) -> None:
-        key = base(queue)
         self.jobs = jobs
         self.queue: Final = queue
-        self.raw_key: Final = (key + "events").encode("utf-8", "surrogateescape")
+        self.raw_key: Final = (base(queue) + "events").encode("utf-8", "surrogateescape")
         self.key: Final = bulk(self.raw_key)
         self.size = StreamSize()
-        self.memory_request: Final = pack("MEMORY", "USAGE", key + "events", "SAMPLES", 0)
-        self.info_request: Final = pack("XINFO", "STREAM", key + "events", "FULL", "COUNT", 1)
-        self.length_request: Final = pack("XLEN", key + "events")
-        self.short_info_request: Final = pack("XINFO", "STREAM", key + "events")
-        self.counts_requests: Final = (
-            pack("LLEN", key + "wait"),
-            pack("LLEN", key + "paused"),
-            pack("ZCARD", key + "prioritized"),
-            pack("LLEN", key + "active"),
-            pack("HMGET", key + "meta", "opts.maxLenEvents"),
-        )
-        self._active: Final = key + "active"
-        self.active_memory_request: Final = pack("MEMORY", "USAGE", key + "active", "SAMPLES", 0)
         self.last: bytes | None = None
         self.last_bulk = b""
         self.read = 0
@@ -74,10 +131,12 @@ class Stream:
         self.needs_seed = False  # the active jobs must be read, as events are missing
         self.asked: str | None = None  # the node to which the one that owns the slot is moving the stream
         self.refused = ""  # why the stream cannot be read
+        self.idle: Idle | None = None  # while only its length is read
         self.behind = False  # more was there than the last answer had
         self.late = 0  # how often in a row its entries did not arrive in time
         self.counters: JobCounters = jobs.counters()
         self.max_length: int | None = None  # opts.maxLenEvents
+        self._limit_read = False
         self.peak_rate = 0.0  # the most events a second between two checks of late
         self._added_before: int | None = None  # entries-added less the entries read and lost
         self._since_check = 0
@@ -95,6 +154,51 @@ class Stream:
         self._moved = False
         self._caught_up_at: float | None = None
         self._busy_seconds = 0.0
+
+    # --- its commands, put together when they are sent: packed they would be a kB of each queue ---
+
+    @property
+    def memory_request(self) -> bytes:
+        """MEMORY USAGE with all samples."""
+        return _MEMORY.packed(self._base)
+
+    @property
+    def info_request(self) -> bytes:
+        """XINFO STREAM in its full form, with one entry."""
+        return _INFO.packed(self._base)
+
+    @property
+    def short_info_request(self) -> bytes:
+        """XINFO STREAM as servers before Redis 6 know it."""
+        return _SHORT_INFO.packed(self._base)
+
+    @property
+    def length_request(self) -> bytes:
+        return _LENGTH.packed(self._base)
+
+    @property
+    def counts_requests(self) -> tuple[bytes, ...]:
+        """The lengths of the lists of jobs, and to how many events the stream is trimmed."""
+        return tuple(commands.packed(self._base) for commands in _COUNTS)
+
+    @property
+    def active_memory_request(self) -> bytes:
+        """MEMORY USAGE of the active jobs."""
+        return _ACTIVE_MEMORY.packed(self._base)
+
+    def active_request(self, *, measured: bool) -> bytes:
+        """The command for the jobs that are active; fewer where the bytes of their ids are not known."""
+        return pack("LRANGE", self._base + b"active", 0, (_MAX_ACTIVE if measured else _MAX_ACTIVE // 10) - 1)
+
+    def sample_request(self, samples: int) -> bytes:
+        """MEMORY USAGE with so many samples."""
+        return pack("MEMORY", "USAGE", self.raw_key, "SAMPLES", samples)
+
+    @property
+    def _base(self) -> bytes:
+        return self.raw_key[: -len(b"events")]
+
+    # --- its position ---
 
     def resume(self, position: StreamPosition) -> None:
         """Continue where an earlier process stopped. No counter is served before all newer events were read:
@@ -117,7 +221,11 @@ class Stream:
         """The counters so far; None until the stream was read to its end once, and while it is refused."""
         if self._caught_up_at is None or self.refused:
             return None
-        lag = max(0.0, at - self._caught_up_at)
+        caught_up_at, idle = self._caught_up_at, self.idle
+        if idle is not None and idle.at > caught_up_at:
+            caught_up_at = idle.at
+            self._busy_seconds = max(self._busy_seconds, self.jobs.busy_at(idle.ms or 0) / 1000)
+        lag = max(0.0, at - caught_up_at)
         return Events(
             self.counters,
             self.read,
@@ -140,8 +248,39 @@ class Stream:
     def set_owner(self, address: str) -> None:
         """Set the node that holds the stream. After a move the stream's own counts are read immediately."""
         if address != self._owner:
+            self.wake()
             self._moved = self._owner is not None
             self._owner, self._checked_at, self.asked = address, None, None
+
+    @property
+    def settled_at(self) -> float | None:
+        """When it was last checked, if since then it has had no entry and there is nothing to read: then its
+        length shows whether something happens. Else None."""
+        unread = self.behind or self.needs_seed or self.refused or self.asked or self._since_check
+        read = self._caught_up_at is not None and self.last == self._last_at_check and not self._moved
+        return self._checked_at if read and not unread and self._length_changes else None
+
+    @property
+    def _length_changes(self) -> bool:
+        """Whether a new entry changes the length: none is trimmed for it, or many at once, as Redis trims
+        whole nodes."""
+        if not self._limit_read:
+            return False
+        if self.length < (DEFAULT_LENGTH if self.max_length is None else self.max_length):
+            return True
+        return self.length >= self.size.nodes * _ENTRIES_OF_NODE > 0
+
+    def rest(self, idle: Idle) -> None:
+        """From now on `idle` has when it was last seen to have nothing new."""
+        self.idle = idle
+
+    def wake(self) -> None:
+        """It is read again from now on, and its own counts at once: it may be another stream."""
+        idle, self.idle = self.idle, None
+        if idle is not None:
+            self._checked_at = None
+            if self._caught_up_at is not None and idle.at > self._caught_up_at:
+                self.nothing_new(idle.at, idle.ms)
 
     @property
     def name(self) -> str:
@@ -159,14 +298,6 @@ class Stream:
     def postpone_check(self, at: float) -> None:
         """Count the check as done: its answer would be too large now."""
         self._checked_at = at
-
-    def active_request(self, *, measured: bool) -> bytes:
-        """The command for the jobs that are active; fewer where the bytes of their ids are not known."""
-        return pack("LRANGE", self._active, 0, (_MAX_ACTIVE if measured else _MAX_ACTIVE // 10) - 1)
-
-    def sample_request(self, samples: int) -> bytes:
-        """MEMORY USAGE with so many samples."""
-        return pack("MEMORY", "USAGE", self._active.removesuffix("active") + "events", "SAMPLES", samples)
 
     def seek(self, entry_id: bytes) -> None:
         self.last = entry_id
@@ -273,7 +404,7 @@ class Stream:
     def _extend_busy(self, ms: int | None) -> None:
         if ms is not None:
             self.jobs.advance(ms)
-        self._busy_seconds = self.jobs.busy[0] / 1000
+        self._busy_seconds = max(self._busy_seconds, self.jobs.busy[0] / 1000)
 
     def _interrupted(self, info: StreamInfo, before: bytes, at: float) -> bool:
         """Whether entries were trimmed while the stream was not read for long: what was active before would
@@ -305,7 +436,7 @@ class Stream:
         """Compare the entries read with the stream's own count of entries, from before `batch` was read."""
         info = check.info
         since_check, self._since_check = self._since_check, 0
-        self.max_length = check.max_length
+        self.max_length, self._limit_read = check.max_length, True
         if not info.exists:
             self._check_absent(len(batch), had_entries=since_check > len(batch) or bool(self._added_at_check))
             self._first_since_check = cast("bytes", batch[0][0]) if batch else None

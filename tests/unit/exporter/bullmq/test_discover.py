@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from exporter.bullmq.discover import Discovery
@@ -58,9 +60,68 @@ def test_a_search_goes_on_where_it_was(
     while not queues.known().complete:
         pauses.append(queues.step())
         clock.now += pauses[-1]
-    assert pauses[:-1] == [pytest.approx(1 / 20)] * 3
+    assert pauses[:-1] == [pytest.approx(1 / 200)] * 3
     assert names(queues) == ["a", "b", "c"]
     assert [command[1] for _, command in world.commands if command[0] == "SCAN"] == ["0", "1", "2", "3"]
+
+
+def test_the_first_search_is_ten_times_as_fast_at_each_master(
+    halves: dict[str, Keys], connect: DeploymentOf, clock: Clock
+) -> None:
+    for server in halves.values():
+        server.pages = [[], [], [], []]
+    queues = discovery(connect, cluster=True, scan_calls_per_second=20, rescan_interval_seconds=60)
+    pauses = []
+    while not queues.known().complete:
+        pauses.append(queues.step())
+        clock.now += pauses[-1]
+    assert pauses[:3] == [pytest.approx(1 / 200)] * 3
+    clock.now += 60
+    queues.step()  # the round is due too
+    clock.now += 1
+    assert queues.step() == pytest.approx(2 / 20)  # one at each of two masters
+
+
+def test_the_first_search_stays_fast_until_one_has_read_something(
+    cache: Keys, connect: DeploymentOf, clock: Clock
+) -> None:
+    cache.pages = [[], [], []]
+    cache.refused = {"SCAN"}
+    queues = discovery(connect, scan_calls_per_second=20)
+    queues.step()
+    assert queues.known().refused
+    cache.refused = set()
+    clock.now += 20
+    assert queues.step() == pytest.approx(1 / 200)
+
+
+def test_queues_appear_while_the_first_search_goes_on(
+    cache: Keys, connect: DeploymentOf, clock: Clock
+) -> None:
+    cache.hold("a", "b")
+    cache.pages = [["bull:a:meta"], [], ["bull:b:meta"], []]
+    queues = discovery(connect)
+    seen = []
+    while not queues.known().complete:
+        clock.now += queues.step() + 0.3
+        seen.append((names(queues), queues.known().complete))
+    assert seen == [(["a"], False), (["a"], False), (["a", "b"], False), (["a", "b"], True)]
+
+
+def test_few_candidates_are_collected_before_they_are_verified(
+    cache: Keys, connect: DeploymentOf, clock: Clock, world: World
+) -> None:
+    cache.hold(*(f"q{number}" for number in range(50)))
+    cache.pages = [[f"bull:q{number}:meta"] for number in range(50)]
+    queues = discovery(connect)
+    steps = 0
+    while not queues.known().complete:
+        clock.now += queues.step()
+        steps += 1
+    verbs = [command[0] for _, command in world.commands]
+    verified = sum(pair == ("SCAN", "HMGET") for pair in pairwise(verbs))
+    assert (steps, len(names(queues)), verbs.count("SCAN")) == (50, 50, 50)
+    assert 2 <= verified <= 3
 
 
 def test_the_next_search_and_round_come_when_they_are_due(

@@ -12,7 +12,7 @@ from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.snapshot.histogram import Histogram
-from exporter.snapshot.queues import BullMQState, QueueId, Rates, Search, Window
+from exporter.snapshot.queues import BullMQState, QueueId, Rates, Search, Window, durations_of
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.snapshot.whole import Snapshot
 from exporter.views import About, Task, status_view
@@ -89,7 +89,7 @@ def test_rates_of_the_last_minutes() -> None:
         wait=Histogram((0.012, 1.5), (50, 45, 5), 5.0),
         processing={**before.processing, "completed": Histogram((0.2, 61.0), (50, 45, 5), 300.0)},
     )
-    rates = Rates(300.0, 1234.0, 5.0, 0.004, 0, 0, window=Window(before, now))
+    rates = Rates(300.0, 1234.0, 5.0, 0.004, 0, 0, window=Window(durations_of(before), now))
     base = assessment()
     bullmq = value_or_none(base.snapshot.bullmq)
     assert bullmq is not None

@@ -84,7 +84,7 @@ def serve(world: World, cache: Keys, **sizes: int) -> Repeating:
 
 
 def read(schedulers: SchedulerWatch) -> dict[QueueId, QueueSchedulers]:
-    schedulers.read(Deadline.after(5))
+    schedulers.read(Deadline.after(25))
     return schedulers.schedulers()
 
 

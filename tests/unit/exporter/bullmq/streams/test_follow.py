@@ -73,6 +73,7 @@ def test_what_was_trimmed_unread(server: Streams, timed: SteppedFollower) -> Non
 
 def test_before_redis_7_at_least_so_many_were(server: Streams, timed: SteppedFollower) -> None:
     server.counts = False
+    server.max_length = b"1"
     server.add(1000, "added 1")
     timed.round()
     server.add(2000, "added 2", "added 3", "added 4", trim=1)
@@ -193,7 +194,7 @@ def test_jobs_that_went_without_an_event_are_forgotten(server: Streams, timed: S
     timed.round()
     server.lengths |= dict.fromkeys((f"bull:mail:{key}" for key in ("wait", "paused", "prioritized")), 0)
     server.add(2000, "waiting 3")
-    timed.round()
+    timed.round(seconds=12)
     assert timed.follower._streams[MAIL].jobs.remembered == 2
     assert timed.events().counters.evicted == 1
 
@@ -300,6 +301,7 @@ def failed_over(server: Streams, world: World, timed: SteppedFollower) -> None:
     world.servers["other:6379"] = world.servers.pop(CACHE)
     (stream,) = timed.follower._streams.values()
     stream.set_owner("other:6379")
+    timed.follower._assigned = None
     world.servers[CACHE] = server
 
 

@@ -164,7 +164,7 @@ def test_of_the_last_five_minutes_and_the_last_hour() -> None:
     assert current is not None
     assert 300 <= current.seconds < 330
     assert 60 <= current.failed_last_hour <= 62
-    queue_history = history._queues[MAIL]
+    queue_history = history._recorded.queues[MAIL]
     assert len(queue_history.window) <= 22
     assert len(queue_history.hour) <= 32
 
@@ -184,7 +184,7 @@ def test_a_removed_queue_is_forgotten() -> None:
     history = RateHistory()
     history.record(0, {MAIL: events()})
     history.record(60, {})
-    assert history._queues == {}
+    assert history._recorded.queues == {}
 
 
 def test_what_ended_and_stalled_in_the_last_hour() -> None:
@@ -198,3 +198,87 @@ def test_what_ended_and_stalled_in_the_last_hour() -> None:
     # The last hour, up to two minutes more.
     assert 3600 <= now.completed_last_hour <= 3720
     assert (now.failed_last_hour, now.stalled_last_hour) == (now.completed_last_hour // 10, 37)
+
+
+class _Whole:
+    """What `RateHistory` should say, from all samples."""
+
+    def __init__(self) -> None:
+        self.window: list[tuple[float, Events]] = []
+        self.hour: list[tuple[float, Events]] = []
+
+    def record(self, at: float, latest: Events) -> None:
+        if self.window and at - self.window[-1][0] < 15:
+            return
+        self.window.append((at, latest))
+        if not self.hour or at - self.hour[-1][0] >= 120:
+            self.hour.append((at, latest))
+            self.hour = self._from(self.hour, at - 3600)
+        self.window = self._from(self.window, at - 300)
+
+    @staticmethod
+    def _from(samples: list[tuple[float, Events]], begin: float) -> list[tuple[float, Events]]:
+        later = sum(at > begin for at, _ in samples)
+        return samples[max(0, len(samples) - later - 1) :]
+
+    def figures(self, at: float, latest: Events) -> tuple[object, ...] | None:
+        began, before = self.window[0]
+        if at - began < 10:
+            return None
+        now, first, oldest = latest.counters, before.counters, self.hour[0][1]
+        wait = tuple(map(int.__sub__, now.wait.counts, first.wait.counts))
+        done = now.completed - first.completed
+        missing = (latest.lost, latest.undone, latest.gaps) != (before.lost, before.undone, before.gaps)
+        return (
+            at - began,
+            None if missing else done * 60 / (at - began),
+            now.failed - oldest.counters.failed,
+            latest.lost - oldest.lost,
+            histogram_quantile(Histogram(BOUNDS, wait, 0.0), 0.95),
+            1.0 if done else None,  # each ran for a second
+        )
+
+
+_GROWTH = st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 3), st.sampled_from([0, 0, 0, 1]))
+
+
+@given(
+    st.lists(st.tuples(st.floats(1, 400), st.one_of(st.none(), st.none(), _GROWTH)), min_size=1, max_size=60)
+)
+def test_samples_that_differ_say_the_same_as_all_samples(
+    steps: list[tuple[float, tuple[int, int, int, int] | None]],
+) -> None:
+    history, whole = RateHistory(), _Whole()
+    at, counted, latest = 0.0, (0, 0, 0, 0), events()
+    for seconds, growth in steps:
+        at += seconds
+        if growth is not None:
+            counted = tuple(map(int.__add__, counted, growth))  # type: ignore[assignment]
+            completed, failed, waits, lost = counted
+            latest = events(completed=completed, failed=failed, waits=(waits, waits // 2), lost=lost)
+        history.record(at, {MAIL: latest})
+        whole.record(at, latest)
+        current = rates(history, at + 5, latest)
+        expected = whole.figures(at + 5, latest)
+        if current is None or expected is None:
+            assert current is expected
+            continue
+        assert (
+            current.seconds,
+            current.completed_per_minute,
+            current.failed_last_hour,
+            current.lost_last_hour,
+            current.wait_p95,
+            current.processing_average,
+        ) == expected
+
+
+def test_a_queue_of_which_nothing_changes_costs_one_sample() -> None:
+    history, still = RateHistory(), events(completed=5, waits=(3,))
+    for at in range(0, 7200, 15):
+        history.record(at, {MAIL: still})
+    kept = history._recorded.queues[MAIL]
+    assert (len(kept.window), len(kept.hour)) == (1, 1)
+    current = rates(history, 7200, still)
+    assert current is not None
+    assert 300 <= current.seconds < 330

@@ -1,0 +1,142 @@
+"""Streams in which nothing happens: what is asked of them, and that nothing of what happens is missed."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.bullmq.streams.follow import Follower
+from exporter.config.settings import BullMQSettings
+from exporter.redis.protocol import ReplyError
+from exporter.snapshot.queues import QueueId
+from tests.support.event_streams import MAIL, SteppedFollower, Streams
+from tests.support.key_servers import CACHE, Clock, DeploymentOf
+from tests.support.redis_servers import World
+
+EVENTS = "bull:mail:events"
+
+
+@pytest.fixture
+def quiet(server: Streams, connect: DeploymentOf, clock: Clock, world: World) -> SteppedFollower:
+    """A follower of a stream with an entry, which was checked and has been quiet since."""
+    timed = SteppedFollower(Follower(connect(url=f"redis://{CACHE}"), BullMQSettings()), clock)
+    server.time_ms = 10_000
+    server.add(1000, "added 1")
+    timed.round()
+    timed.round(seconds=11)
+    world.commands.clear()
+    return timed
+
+
+def asked(world: World) -> list[str]:
+    """The commands since the last call, but for the time."""
+    commands = [command[0] for _, command in world.commands if command[0] != "TIME"]
+    world.commands.clear()
+    return commands
+
+
+def test_of_a_quiet_stream_only_the_length_is_read(quiet: SteppedFollower, world: World) -> None:
+    for _ in range(5):
+        quiet.round()
+    assert asked(world) == ["XLEN"] * 5
+    assert quiet.follower.events()[MAIL].lag == 0.0
+
+
+def test_what_comes_is_read_in_the_same_round(server: Streams, quiet: SteppedFollower, world: World) -> None:
+    quiet.round()
+    server.add(2000, "added 2", "waiting 2")
+    assert quiet.events().read == 2
+    assert asked(world)[:2] == ["XLEN", "XLEN"]
+    server.add(3000, "active 2")
+    assert quiet.events().read == 3
+    for _ in range(10):
+        quiet.round()
+    asked(world)
+    quiet.round()
+    assert asked(world) == ["XLEN"]
+
+
+def test_a_stream_that_is_gone_is_noticed_at_once(server: Streams, quiet: SteppedFollower) -> None:
+    server.entries.clear()
+    server.added.clear()
+    assert quiet.events().gaps == 1
+    server.add(5000, "added 1")
+    assert quiet.events().read == 1
+
+
+def test_a_failure_grows_the_lag(server: Streams, quiet: SteppedFollower, world: World) -> None:
+    removed = world.servers.pop(CACHE)
+    quiet.round(seconds=3)
+    assert quiet.follower.events()[MAIL].lag == pytest.approx(3.0)
+    world.servers[CACHE] = removed
+    server.add(5000, "added 2")
+    events = quiet.events()
+    assert (events.read, events.lag) == (1, 0.0)
+
+
+def test_the_busy_time_of_a_quiet_stream_goes_on(server: Streams, quiet: SteppedFollower) -> None:
+    server.add(20_000, "active 7")
+    server.time_ms = 21_000
+    quiet.round()
+    for _ in range(8):
+        quiet.round()
+    server.time_ms = 31_000
+    assert quiet.events().busy_seconds == 11.0
+    server.add(32_000, "completed 7")
+    server.time_ms = 33_000
+    assert quiet.events().busy_seconds == 12.0
+
+
+def test_each_is_read_anyway_after_a_minute(server: Streams, quiet: SteppedFollower, world: World) -> None:
+    """One entry came, and one was trimmed: the length is as it was."""
+    server.add(2000, "added 2", trim=1)
+    assert quiet.events().read == 0
+    assert quiet.events(seconds=60).read == 1
+    assert "XINFO" in asked(world)
+
+
+def test_a_full_stream_of_few_entries_a_node_is_read_as_ever(
+    server: Streams, connect: DeploymentOf, clock: Clock, world: World
+) -> None:
+    """As many as come may be trimmed at once: its length says nothing."""
+    server.max_length = b"1"
+    timed = SteppedFollower(Follower(connect(url=f"redis://{CACHE}"), BullMQSettings()), clock)
+    server.add(1000, "added 1")
+    timed.round()
+    timed.round(seconds=11)
+    server.add(2000, "added 2", trim=1)
+    assert timed.events().read == 1
+    assert "XLEN" not in asked(world)
+
+
+def test_without_the_right_to_ask_for_lengths_all_are_read(
+    server: Streams, quiet: SteppedFollower, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Streams.__call__
+
+    def refusing(self: Streams, command: tuple[str, ...]) -> object:
+        return ReplyError("NOPERM no XLEN") if command[0] == "XLEN" else call(self, command)
+
+    monkeypatch.setattr(Streams, "__call__", refusing)
+    server.add(2000, "added 2")
+    assert quiet.events().read == 1
+    asked(world)
+    for _ in range(8):
+        quiet.round()
+    assert asked(world).count("XREAD") == 8
+    assert not quiet.follower.problems()
+
+
+def test_a_minute_after_the_start_not_all_are_read_at_once(
+    server: Streams, connect: DeploymentOf, clock: Clock, world: World
+) -> None:
+    queues = [QueueId("bull", f"q{number}") for number in range(100)]
+    for queue in queues:
+        server.add(1000, "added 1", queue=queue.name)
+    timed = SteppedFollower(Follower(connect(url=f"redis://{CACHE}"), BullMQSettings()), clock)
+    timed.round(*queues)
+    timed.round(*queues, seconds=11)
+    asked(world)
+    timed.round(*queues, seconds=60)
+    timed.round(*queues, seconds=1)
+    commands = asked(world)
+    assert (commands.count("XINFO"), commands.count("XLEN")) == (4, 200)
