@@ -32,7 +32,7 @@ _MAX_LAG_SECONDS: Final = 60.0  # an exporter whose scrape is so far behind anot
 _DISPUTE_SECONDS: Final = (
     45.0  # a Redis that restarts has another identity at the next scrape of each exporter
 )
-_STATUSES: Final = frozenset({"up", "deployment", "started"})
+_STATUSES: Final = frozenset({"up", "deployment", "shard", "started"})
 _CLOCK_TOLERANCE: Final = 1.0  # clocks that differ by less agree: the request takes time too
 _NUMBERS: Final = (float, int)  # not bool
 
@@ -40,11 +40,13 @@ _NUMBERS: Final = (float, int)  # not bool
 @dataclass(frozen=True, slots=True)
 class ExporterStatus:
     """What one exporter reports of itself; None: nothing. `up`: whether it read all queues; `deployment`: the
-    identity of its Redis deployment; `started`: when its process started (unix seconds, as text)."""
+    identity of its Redis deployment; `started`: when its process started (unix seconds, as text); `shard`:
+    which part of the queues it has, and of how many, as texts."""
 
     up: bool | None = None
     deployment: str | None = None
     started: str | None = None
+    shard: tuple[str, str] | None = None
 
 
 UNKNOWN_EXPORTER: Final = ExporterStatus()
@@ -293,6 +295,7 @@ def _add_status(
 ) -> None:
     """Raises TypeError."""
     deployment = labels.pop(DEPLOYMENT_LABEL, "") if measure == "deployment" else None
+    shard = (labels.pop("shard", ""), labels.pop("shards", "")) if measure == "shard" else None
     origin = _labels(labels)
     if not isinstance(value, str) or not isinstance(deployment, str | None):
         raise TypeError
@@ -301,6 +304,10 @@ def _add_status(
         status = replace(status, up=value == "1" and status.up is not False)
     elif measure == "started":
         status = replace(status, started=value)
+    elif shard is not None:
+        if not all(isinstance(text, str) for text in shard):
+            raise TypeError
+        status = replace(status, shard=shard)
     else:  # two at once: it has just changed
         status = replace(status, deployment=max(deployment or "", status.deployment or ""))
     statuses[origin] = status
