@@ -228,7 +228,8 @@ class Discovery:
         """Read CLIENT LIST, propose what it names, and confirm the queues again."""
         if not self._shard.first:
             # Elsewhere each collection of Redis does it.
-            slot_map = SlotMap(self._deployment.refresh(deadline))
+            self._deployment.refresh(deadline)
+            slot_map = self._slot_map(deadline)
         addresses = [node.address for node in self._deployment.topology(deadline).nodes]
         self._census.read_clients(slot_map, addresses, deadline)
         self._set_problem("workers", self._census.refusal)
