@@ -75,7 +75,13 @@ class Exporter:
         self._assessor = Assessor(collector, settings, switch, self._history)
         self._version = version("oxherd")
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
-        self._exposition = Exposition(self._version, switch, self._auth, lambda: self.about().tasks)
+        self._exposition = Exposition(
+            self._version,
+            switch,
+            self._auth,
+            lambda: self.about().tasks,
+            classic=settings.bullmq.histograms == "both",
+        )
         self._tasks = (
             Supervised(
                 "discovery",

@@ -33,7 +33,7 @@ class ExporterService(PageSource, MonitoringControl, Protocol):
     """The part of the exporter that the paths use."""
 
     def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:
-        """Collect; returns the whole text for Prometheus."""
+        """Collect; returns the whole body for Prometheus."""
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
         """Active jobs by worker. Raises UnreadableError."""
@@ -82,7 +82,9 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
     add_routes(
         app,
         {
-            "/metrics": metrics_route(lambda request, form: exporter.exposition(form, _deadline(request))),
+            "/metrics": metrics_route(
+                lambda request, form: exporter.exposition(form, _deadline(request)), protobuf=True
+            ),
             "/status.json": Route(status, responses=described(401, 429)),
             "/busy.json": Route(busy, responses=described(401, 404, 429, 503)),
             **health_routes(exporter.why_not_ready, ready_means=ready),

@@ -37,10 +37,15 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 
 
 class Exposition:
-    """Renders both formats; without an assessment (monitoring is off) only the families of this process."""
+    """Renders all formats; without an assessment (monitoring is off) only the families of this process.
 
-    def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth, tasks: Tasks) -> None:
-        self._renderer = Renderer()
+    `classic`: in protobuf a queue's histograms have classic buckets beside native ones, too.
+    """
+
+    def __init__(
+        self, version: str, switch: Switch, auth: ApiKeyAuth, tasks: Tasks, *, classic: bool = False
+    ) -> None:
+        self._renderer = Renderer(classic=classic)
         self._rendering = threading.Lock()
         self._own = process_registry()
         _constant(self._own, "oxherd_build_info", (version,))
@@ -50,7 +55,7 @@ class Exposition:
         self._own.register(_BackgroundTasks(tasks))
 
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> Body:
-        """The whole text; in OpenMetrics it ends with # EOF."""
+        """The whole body; in OpenMetrics it ends with # EOF."""
         collected: Sequence[Piece] = ()
         if assessment is not None:
             with self._rendering:
