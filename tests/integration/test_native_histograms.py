@@ -106,7 +106,8 @@ def prometheus(exporters: dict[str, str], redis_server: RedisServer) -> Iterator
     jobs = [
         {
             "job_name": form,
-            "scrape_interval": "1s",
+            "scrape_interval": "2s",
+            "scrape_timeout": "2s",
             "static_configs": [{"targets": [url.removeprefix("http://")]}],
             **(yaml.safe_load(with_classic or "{}") if form == "both" else {}),
         }
@@ -119,7 +120,12 @@ def prometheus(exporters: dict[str, str], redis_server: RedisServer) -> Iterator
         add_jobs(redis_server, 1)
         for form in FORMS:
             server.wait_for(f'bullmq_job_started_total{{job="{form}"}} == {ROUNDS * len(WAITS)}', seconds=60)
-        time.sleep(1.5)  # two samples of what is there since the last
+        for form in FORMS:  # a rate needs a sample of each round
+            part = "_count" if form == "classic" else ""
+            for metric in ("wait", "processing"):
+                selector = f'bullmq_job_{metric}_seconds{part}{{job="{form}"}}'
+                counted = selector if part else f"histogram_count({selector})"
+                server.wait_for(f"sum({counted}) == {ROUNDS * len(WAITS)}", seconds=60)
         yield server
 
 
