@@ -62,14 +62,14 @@ def measured(server: RedisServer, pid: int | None, seconds: float, work: Callabl
 
 def longest_ms(server: RedisServer) -> float:
     """Of the commands in the slow log, which has those above a ms."""
-    reply = exchange(_connected(server.port), pack("SLOWLOG", "GET", 128), 1)[0]
+    reply = exchange(connected(server.port), pack("SLOWLOG", "GET", 128), 1)[0]
     assert isinstance(reply, list)
     return max((entry[2] for entry in reply), default=0) / 1000
 
 
 def floor(server: RedisServer, queues: int, seconds: float) -> Idle:
     """A bare socket, and the length of each stream once a second."""
-    connection = _connected(server.port)
+    connection = connected(server.port)
     commands = [pack("XLEN", f"{PREFIX}:{name}:events") for name in names(queues)]
     pieces = [commands[start : start + MAX_COMMANDS] for start in range(0, len(commands), MAX_COMMANDS)]
     requests = [(b"".join(piece), len(piece)) for piece in pieces]
@@ -83,7 +83,8 @@ def floor(server: RedisServer, queues: int, seconds: float) -> Idle:
     return measured(server, None, seconds, look)
 
 
-def _connected(port: int) -> socket.socket:
+def connected(port: int) -> socket.socket:
+    """A bare socket to the Redis on loopback."""
     return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 

@@ -10,6 +10,8 @@ from typing import Final
 from exporter.api.forward import ScalerClient
 from exporter.assess import Assessor
 from exporter.assessment import Assessment
+from exporter.background.meter import BackgroundMeter
+from exporter.background.series import BackgroundUse
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
@@ -28,15 +30,17 @@ from exporter.redis.preflight import PreflightError, check_redis_access
 from exporter.redis.watch import FailoverWatcher
 from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
-from exporter.web.app import make_exporter_app
 from exporter.web.exposition import Exposition
+from exporter.web.open_paths import open_routes
 from service.api.auth import ApiKeyAuth
 from service.clock import Deadline, monotonic, now
 from service.garbage import GarbageCollection
 from service.outcome import UnreadableError, value_or_none
 from service.threads import Supervised, WorkerGroup
 from service.web.address import parse_listen
+from service.web.basic_auth import App
 from service.web.body import Body
+from service.web.front import FrontApp
 from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
@@ -59,14 +63,22 @@ class Exporter:
         self._garbage = garbage
         self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
-        discovery = Discovery(self._deployment, settings.bullmq)
+        meter = BackgroundMeter(
+            self._deployment, settings.redis.background_ratio, lambda: not discovery.known().complete
+        )
+        self._slowdown = lambda: meter.slowdown
+        discovery = Discovery(self._deployment, settings.bullmq, self._slowdown)
         self._busy = BusyWorkers(self._deployment, discovery)
         watch = FailoverWatcher(self._deployment)
         self._stream_readers = WorkerGroup(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
         probers = Probers(settings.probes, switch.gated) if settings.probes else None
         self._bull = bull = BullFollower(self._deployment, settings.bullmq) if follower else None
-        schedulers = _scheduler_watch(self._deployment, discovery, settings.bullmq)
+        schedulers = (
+            SchedulerWatch(self._deployment, discovery, settings.bullmq.schedulers, self._slowdown)
+            if settings.bullmq.schedulers.enabled
+            else None
+        )
         work = WorkHistory()
         parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work)
         collector = Collector(make_sources(parts))
@@ -75,14 +87,17 @@ class Exporter:
         self._assessor = Assessor(collector, settings, switch, self._history)
         self._version = version("oxherd")
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
-        self._exposition = Exposition(self._version, switch, self._auth, lambda: self.about().tasks)
+        self._exposition = Exposition(
+            self._version, switch, self._auth, lambda: self.about().tasks, [BackgroundUse(meter)]
+        )
         self._tasks = (
             Supervised(
                 "discovery",
                 switch.gated(discovery.step),
-                max_age=settings.bullmq.discovery_interval_seconds + _LATE_SECONDS,
+                max_age=lambda: settings.bullmq.discovery_interval_seconds * meter.slowdown + _LATE_SECONDS,
             ),
             Supervised("watch", switch.gated(watch.step), max_age=_LATE_SECONDS),
+            Supervised("budget", switch.gated(meter.step), max_age=_LATE_SECONDS),
             Supervised(
                 "assessment",
                 switch.gated(self._assessor.step),
@@ -122,16 +137,27 @@ class Exporter:
             ),
         )
         self._started = monotonic()
-        scaler = ScalerClient(settings.api.scaler_url, settings.api.scaler_timeout_seconds)
-        self._server = WebServer(
-            make_exporter_app(self, self._auth, scaler), *parse_listen(settings.listen), web
-        )
+        self._scaler = ScalerClient(settings.api.scaler_url, settings.api.scaler_timeout_seconds)
+        self._front = FrontApp(open_routes(self), self._app)
+        self._server = WebServer(self._front, *parse_listen(settings.listen), web)
+
+    def _app(self) -> App:
+        """All paths; imported late, as most exporters are only scraped."""
+        from exporter.web.app import make_exporter_app
+
+        return make_exporter_app(self, self._auth, self._scaler)
 
     def _make_follower(self, settings: BullMQSettings) -> Follower | None:
         if not settings.events:
             return None
         checkpoint = CheckpointFile(settings.state_file) if settings.state_file else None
-        return Follower(self._deployment, settings, group=self._stream_readers, checkpoint=checkpoint)
+        return Follower(
+            self._deployment,
+            settings,
+            group=self._stream_readers,
+            checkpoint=checkpoint,
+            slowdown=self._slowdown,
+        )
 
     def start(self) -> None:
         """Check the access to Redis once, listen, and start the background threads.
@@ -222,13 +248,6 @@ class Exporter:
         tasks = (*self._tasks, *self._stream_readers.members)
         stuck = [f"background thread {task.name} is not running" for task in tasks if not task.alive]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
-
-
-def _scheduler_watch(
-    deployment: Deployment, discovery: Discovery, settings: BullMQSettings
-) -> SchedulerWatch | None:
-    schedulers = settings.schedulers
-    return SchedulerWatch(deployment, discovery, schedulers) if schedulers.enabled else None
 
 
 def _follow_bull(bull: BullFollower, discovery: Discovery) -> float:

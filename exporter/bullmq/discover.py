@@ -8,7 +8,7 @@ obliterated queue is removed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
@@ -94,8 +94,14 @@ class KnownQueues:
 class Discovery:
     """One thread calls `step`; any thread may read `known`, which is replaced as a whole."""
 
-    def __init__(self, deployment: Deployment, settings: BullMQSettings) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        settings: BullMQSettings,
+        slowdown: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         self._deployment = deployment
+        self._slowdown = slowdown
         self._settings = settings
         self._pattern = scan_pattern(settings.prefixes)
         names = [entry for entry in settings.queues if not is_pattern(entry)]
@@ -112,6 +118,7 @@ class Discovery:
         self._search_completed = not settings.scan
         self._refused = False
         self._problems: dict[str, str] = {}
+        self._interval = settings.discovery_interval_seconds
         self._round_due = 0.0
         self._scan_due = 0.0
         self._verify_due = 0.0
@@ -130,7 +137,7 @@ class Discovery:
     def known(self) -> KnownQueues:
         """Queues and workers; workers that were counted too long ago are left out."""
         known = self._known
-        stale = self._settings.discovery_interval_seconds * _STALE_ROUNDS + _ROUND_SECONDS
+        stale = self._interval * _STALE_ROUNDS + _ROUND_SECONDS
         if known.workers is not None and monotonic() - known.workers_at > stale:
             problems = (*known.problems, "workers: not counted recently")
             unknown = dict.fromkeys(known.queues, "they were not counted recently")
@@ -149,7 +156,8 @@ class Discovery:
             slot_map = self._slot_map(deadline)
             if monotonic() >= self._round_due:
                 self._round(slot_map, deadline)
-                self._round_due = monotonic() + self._settings.discovery_interval_seconds
+                self._interval = self._settings.discovery_interval_seconds * self._slowdown()
+                self._round_due = monotonic() + self._interval
             if self._scan is None and self._settings.scan and monotonic() >= self._scan_due:
                 self._begin_search()
             calls = self._advance(slot_map, deadline)
@@ -158,7 +166,7 @@ class Discovery:
         if self._scan is not None or self._registry.pending:
             rate = self._settings.scan_calls_per_second
             if self._search_completed:
-                return max(1, calls) / rate
+                return max(1, calls) / rate * self._slowdown()
             return max(0.0, 1 / (rate * _FIRST) - (monotonic() - started))
         due = self._round_due if not self._settings.scan else min(self._round_due, self._scan_due)
         return max(0.05, due - monotonic())
@@ -326,7 +334,7 @@ class Discovery:
     def _end_search(self, scan: Scan) -> None:
         self._scan = None
         # A Redis that is still loading refuses: without an early retry no queue is known until a rescan.
-        interval = self._settings.rescan_interval_seconds
+        interval = self._settings.rescan_interval_seconds * self._slowdown()
         self._scan_due = monotonic() + (
             interval if scan.read else min(interval, self._settings.discovery_interval_seconds)
         )

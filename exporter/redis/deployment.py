@@ -243,6 +243,10 @@ class Deployment:
         with self._lock:
             return self._counts.observe(address, run_id, totals, monotonic())
 
+    def under_way(self, address: str) -> dict[str, float]:
+        """Seconds that the requests of each pool to this node took."""
+        return self._pools.under_way(address)
+
     def connect(self, address: str, deadline: Deadline) -> Connection:
         """A connection of its own, outside of all pools, which the caller closes. Raises UnreadableError."""
         return self._connect(address, deadline)

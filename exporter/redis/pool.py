@@ -77,6 +77,8 @@ class NodeConnection:
         self._requests: SimpleQueue[Pending | None] = SimpleQueue()
         self._connection: Connection | None = None
         self._outdated = False
+        self.under_way = 0.0
+        """Seconds that requests took which were answered, from the first byte sent to the last received."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -152,7 +154,9 @@ class NodeConnection:
     def _send(self, connection: Connection, pending: Pending) -> Replies:
         sent = boottime()
         replies = connection.exchange(pending.request, pending.deadline)
-        return Exchange(replies, monotonic() - pending.started, sent, boottime())
+        received = boottime()
+        self.under_way += received - sent
+        return Exchange(replies, monotonic() - pending.started, sent, received)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -204,6 +208,11 @@ class ConnectionPools:
             for address, item, connection in open_now
             if connection is not None and connection.ip
         ]
+
+    def under_way(self, address: str) -> dict[str, float]:
+        """Seconds that the requests of each pool to this node took since it was connected to."""
+        with self._lock:
+            return {key[0]: item.under_way for key, item in self._connections.items() if key[1] == address}
 
     def keep_only(self, addresses: frozenset[str]) -> None:
         """Close the connections to all other nodes."""

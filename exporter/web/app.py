@@ -14,6 +14,7 @@ from exporter.api.forward import ScalerClient
 from exporter.api.routes import MonitoringControl, make_monitoring_api
 from exporter.bullmq.busy import BusyJobs
 from exporter.views import status_view
+from exporter.web.open_paths import OpenService, deadline_of, open_routes
 from exporter.web.status_page import PageSource, add_status_page
 from service.api.auth import ApiKeyAuth
 from service.api.endpoint import add_api, check_access
@@ -21,25 +22,16 @@ from service.api.openapi import ABOUT, described
 from service.api.session import Sessions
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from service.web.body import Body
-from service.web.common_paths import Route, add_routes, health_routes, metrics_route
-from service.web.negotiate import MetricsFormat, scrape_seconds
+from service.web.common_paths import Route, add_routes
 
-_TIMEOUT_HEADER: Final = "x-prometheus-scrape-timeout-seconds"
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
-class ExporterService(PageSource, MonitoringControl, Protocol):
+class ExporterService(OpenService, PageSource, MonitoringControl, Protocol):
     """The part of the exporter that the paths use."""
-
-    def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:
-        """Collect; returns the whole text for Prometheus."""
 
     def busy(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
         """Active jobs by worker. Raises UnreadableError."""
-
-    def why_not_ready(self) -> list[str]:
-        """Without I/O and without waiting: it is called on the event loop."""
 
 
 def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: ScalerClient) -> FastAPI:
@@ -57,7 +49,7 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
         """The state that the page and the commands show, collected now."""
         if (refusal := check_access(auth, request, sessions)) is not None:
             return refusal
-        view = status_view(exporter.assess(_deadline(request)), exporter.about())
+        view = status_view(exporter.assess(deadline_of(request)), exporter.about())
         return JSONResponse(view, headers=_NO_STORE)
 
     def busy(prefix: str, queue: Annotated[list[str], Query()], request: Request) -> JSONResponse:
@@ -65,7 +57,7 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
         if (refusal := check_access(auth, request, sessions)) is not None:
             return refusal
         try:
-            jobs = exporter.busy(prefix, queue, _deadline(request))
+            jobs = exporter.busy(prefix, queue, deadline_of(request))
         except UnreadableError as error:
             missing = error.kind == "not_found"
             status = HTTPStatus.NOT_FOUND if missing else HTTPStatus.SERVICE_UNAVAILABLE
@@ -78,20 +70,14 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
         }
         return JSONResponse(content, headers=_NO_STORE)
 
-    ready = "The first collection is done and the background threads run. It does not mean that Redis is up."
     add_routes(
         app,
         {
-            "/metrics": metrics_route(lambda request, form: exporter.exposition(form, _deadline(request))),
+            **open_routes(exporter),
             "/status.json": Route(status, responses=described(401, 429)),
             "/busy.json": Route(busy, responses=described(401, 404, 429, 503)),
-            **health_routes(exporter.why_not_ready, ready_means=ready),
         },
     )
-    add_status_page(app, exporter, auth, sessions, _deadline)
+    add_status_page(app, exporter, auth, sessions, deadline_of)
     add_api(app, make_monitoring_api(exporter, scaler), auth)
     return app
-
-
-def _deadline(request: Request) -> Deadline:
-    return Deadline.after(scrape_seconds(request.headers.get(_TIMEOUT_HEADER)))

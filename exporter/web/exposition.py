@@ -39,7 +39,14 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 class Exposition:
     """Renders both formats; without an assessment (monitoring is off) only the families of this process."""
 
-    def __init__(self, version: str, switch: Switch, auth: ApiKeyAuth, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        version: str,
+        switch: Switch,
+        auth: ApiKeyAuth,
+        tasks: Tasks,
+        others: Iterable[Collector] = (),
+    ) -> None:
         self._renderer = Renderer()
         self._rendering = threading.Lock()
         self._own = process_registry()
@@ -48,6 +55,8 @@ class Exposition:
         Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
         self._own.register(Refusals(auth))
         self._own.register(_BackgroundTasks(tasks))
+        for collector in others:
+            self._own.register(collector)
 
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> Body:
         """The whole text; in OpenMetrics it ends with # EOF."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from service.api.actions import Api, Command, Query
 from service.api.envelope import PATH, Failure, Success
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ABOUT: Final = f"""`GET {PATH}?action=ACTION` reads; `POST {PATH}` with a JSON body sends a command.
 The key is `CRON_API_KEY` (or `CRON_API_KEY_FILE`) of this process, sent in one of these ways:

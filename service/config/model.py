@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 class Model(BaseModel):
     """Frozen, without unknown keys, and its errors never repeat what was given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    # Deferred: what is a part of another model is only built as that part.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
+    )
 
 
 class LogSettings(Model):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from service.api.openapi import described
 from service.web.body import Body
 from service.web.negotiate import CONTENT_TYPES, MetricsFormat, accepts_gzip, metrics_format
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 
 class Route(NamedTuple):
@@ -43,11 +46,11 @@ def health_routes(why_not_ready: Callable[[], list[str]], *, ready_means: str) -
     `why_not_ready` neither waits nor does I/O.
     """
 
-    async def healthz() -> dict[str, str]:
+    async def healthz(_: Request) -> JSONResponse:
         """The process is alive and answers."""
-        return {"status": "alive"}
+        return JSONResponse({"status": "alive"})
 
-    async def readyz() -> JSONResponse:
+    async def readyz(_: Request) -> JSONResponse:
         reasons = why_not_ready()
         content = {"status": "not ready" if reasons else "ready", "reasons": reasons}
         return JSONResponse(content, status_code=HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from exporter.background.series import SLOWDOWN, SLOWDOWN_HELP, USED, USED_HELP, USED_LABELS
 from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
@@ -110,6 +111,8 @@ def exporter_metrics() -> str:
         if families is internal.FAMILIES:
             rows += [series_row(name, "gauge", labels, meaning) for name, (labels, meaning) in OWN.items()]
             rows.append(series_row(REFUSED, "counter", LABELS, HELP))
+            rows.append(series_row(USED, "counter", USED_LABELS, USED_HELP))
+            rows.append(series_row(SLOWDOWN, "gauge", (), SLOWDOWN_HELP))
         lines += [f"## {title}", "", paragraph(text), "", *table_lines(SERIES_COLUMNS, rows)]
     return "\n".join(lines)
 

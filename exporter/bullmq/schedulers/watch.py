@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from operator import attrgetter
@@ -44,7 +45,14 @@ class _Queue:
 class SchedulerWatch:
     """One thread calls `step`; any thread may call `schedulers`, whose parts are replaced as a whole."""
 
-    def __init__(self, deployment: Deployment, discovery: Discovery, settings: SchedulerSettings) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        discovery: Discovery,
+        settings: SchedulerSettings,
+        slowdown: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        self._slowdown = slowdown
         self._deployment = deployment
         self._discovery = discovery
         self._settings = settings
@@ -60,7 +68,8 @@ class SchedulerWatch:
         except UnreadableError:
             return _RETRY_SECONDS
         took = min(_ROUND_SECONDS, monotonic() - started)
-        self._pause = max(self._settings.interval_seconds, _SHARE * took)
+        slowed = min(self._settings.interval_seconds * self._slowdown(), self.longest_pause - _ROUND_SECONDS)
+        self._pause = max(self._settings.interval_seconds, slowed, _SHARE * took)
         return self._pause
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -55,7 +55,9 @@ class Follower:
         *,
         group: WorkerGroup | None = None,
         checkpoint: CheckpointFile | None = None,
+        slowdown: Callable[[], float] = lambda: 1.0,
     ) -> None:
+        self._slowdown = slowdown
         self._deployment = deployment
         self._buckets = settings.event_buckets
         self._group = group
@@ -190,6 +192,11 @@ class Follower:
             self._stale = True
             return outcome
         return outcome.value
+
+    @property
+    def slowdown(self) -> float:
+        """How many times longer than usual the pauses are while little happens."""
+        return self._slowdown()
 
     def fed(self) -> None:
         """Entries were read: more jobs may be remembered."""

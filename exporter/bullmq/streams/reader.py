@@ -73,7 +73,8 @@ class Reader:
     def _look_at_quiet(self) -> list[Stream]:
         """Ask for the lengths of the quiet streams; those that are to be read. Raises NodeFailedError."""
         started = monotonic()
-        if started < self._look_due and len(self._quiet) > _FEW:
+        few = len(self._quiet) <= _FEW and self._slowdown == 1.0
+        if started < self._look_due and not few:
             return []
         replies: list[Reply] = []
         ms = None
@@ -89,7 +90,8 @@ class Reader:
             replies += outcome if replies else outcome[1:]
         at = monotonic()
         # Ten thousand lengths are 10 ms of Redis: then they are asked for every second or third second.
-        self._look_due = started + min(_MAX_QUIET_PAUSE, (at - started) * _IDLE_SHARE)
+        pause = min(_MAX_QUIET_PAUSE, (at - started) * _IDLE_SHARE)
+        self._look_due = started + max(pause, MAX_PAUSE * self._slowdown)
         with self._control.exclusive():
             return self._quiet.learn(replies, at, ms) if replies else []
 
@@ -166,11 +168,15 @@ class Reader:
         """A time of our clock in ms as the server's clock had it."""
         return ours_ms + (self._ahead_ms or 0)
 
+    @property
+    def _slowdown(self) -> float:
+        return self._control.slowdown
+
     def _pause(self, streams: Iterable[Stream], duration: float) -> float:
         """Seconds until the next round: the busiest stream is read several times before it is trimmed."""
         at = monotonic()
         since, self._measured_at = max(at - self._measured_at, _MIN_PAUSE), at
-        seconds = min(MAX_PAUSE, max(_MIN_IDLE_PAUSE, duration * _IDLE_SHARE))
+        seconds = min(MAX_PAUSE, max(_MIN_IDLE_PAUSE, duration * _IDLE_SHARE)) * self._slowdown
         for stream in streams:
             if stream.recent:
                 rate, stream.recent = stream.recent / since, 0
