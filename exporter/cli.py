@@ -45,11 +45,18 @@ def main() -> None:
 
 @main.command()
 @listen_option("EXPORTER_LISTEN", "0.0.0.0:9877")
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Watch the K-th of N parts of the queues, as N exporters do together.  [EXPORTER_SHARD; 1/1]",
+)
 @_config_option
 @check_options
-def start(listen: str | None, config: str | None, *, check_config: bool, print_config: bool) -> None:
+def start(
+    listen: str | None, shard: str | None, config: str | None, *, check_config: bool, print_config: bool
+) -> None:
     """Run the exporter until SIGTERM or Ctrl-C."""
-    loaded = _settings(config, listen, every_error=check_config)
+    loaded = _settings(config, listen, shard, every_error=check_config)
     if print_config:
         _print(loaded.model)
     elif check_config:
@@ -71,7 +78,10 @@ def _view_options(command: F) -> F:
         _config_option,
         click.option("--local", is_flag=True, help="Collect once in this process, without the exporter."),
         click.option(
-            "--url", metavar="URL", help="The exporter's URL.  [EXPORTER_URL; this machine, port 9877]"
+            "--url",
+            metavar="URL",
+            help="The exporter's URL, or those of all shards with commas.  "
+            "[EXPORTER_URL; this machine, port 9877]",
         ),
     ):
         command = option(command)
@@ -138,13 +148,13 @@ _print = print_config  # `start` has an option of this name
 
 
 def _settings(
-    config: str | None, listen: str | None = None, *, every_error: bool = False
+    config: str | None, listen: str | None = None, shard: str | None = None, *, every_error: bool = False
 ) -> Loaded[ExporterSettings]:
     from exporter.configuration import read_exporter_settings
     from service.config.load import ConfigError
 
     try:
-        return read_exporter_settings(os.environ, config=config, listen=listen)
+        return read_exporter_settings(os.environ, config=config, listen=listen, shard=shard)
     except ConfigError as error:
         fail_for(_PROGRAM, error, every=every_error)
 

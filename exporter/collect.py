@@ -51,6 +51,17 @@ class Parts:
     work: WorkHistory | None = None
 
 
+def _redis(parts: Parts) -> SourceReader | None:
+    if not parts.settings.queue_shard.first:
+        return None
+    return lambda deadline: collect_redis(parts.deployment, deadline, parts.watch)
+
+
+def _host(parts: Parts) -> SourceReader | None:
+    settings = parts.settings
+    return HostSource().collect if settings.host.enabled and settings.queue_shard.first else None
+
+
 def _bullmq(parts: Parts) -> SourceReader:
     source = BullMQSource(
         parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower, parts.schedulers
@@ -66,13 +77,14 @@ def _bullmq(parts: Parts) -> SourceReader:
 
 
 SOURCES: Final[Mapping[str, Callable[[Parts], SourceReader | None]]] = {
-    "redis": lambda parts: lambda deadline: collect_redis(parts.deployment, deadline, parts.watch),
+    "redis": _redis,
     "bullmq": _bullmq,
-    "host": lambda parts: HostSource().collect if parts.settings.host.enabled else None,
+    "host": _host,
     "process": lambda _: collect_process,
     "probes": lambda parts: parts.probers.collect if parts.probers else None,
 }
-"""Part of the snapshot -> how its source is constructed; None if the settings switch it off."""
+"""Part of the snapshot -> how its source is constructed; None if the settings switch it off, or leave it to
+the first of several shards."""
 
 
 def make_sources(parts: Parts) -> dict[str, SourceReader]:

@@ -23,15 +23,21 @@ def read_exporter_settings(
     *,
     config: str | None = None,
     listen: str | None = None,
+    shard: str | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Loaded[ExporterSettings]:
-    """The settings from all sources; `config` and `listen` are command-line options. Raises ConfigError; a
-    command passes `notify`, which gets a line about an API key that only the server could not start with."""
+    """The settings from all sources; `config`, `listen` and `shard` are command-line options.
+
+    Raises ConfigError; a command passes `notify`, which gets a line about an API key that only the server
+    could not start with.
+    """
     secrets = secret_names(ExporterSettings, EXPORTER_VARIABLES)
     sources = read_sources(environ, config=config, variable="EXPORTER_CONFIG", secrets=secrets, notify=notify)
     given = exporter_environment(sources.environ)
     if listen:
         given["listen"] = from_command_line("--listen", listen)
+    if shard is not None:
+        given["shard"] = from_command_line("--shard", shard)
     loaded = load_exporter_settings(sources.text, given, file=sources.file, notify=notify)
     from_files = _secrets_of_files(loaded)
     if from_files:

@@ -63,16 +63,17 @@ class Exporter:
         self._garbage = garbage
         self._switch = switch = Switch(settings.monitoring)
         self._deployment = Deployment(settings.redis)
+        self._shard = shard = settings.queue_shard
         meter = BackgroundMeter(
             self._deployment, settings.redis.background_ratio, lambda: not discovery.known().complete
         )
         self._slowdown = lambda: meter.slowdown
-        discovery = Discovery(self._deployment, settings.bullmq, self._slowdown)
-        self._busy = BusyWorkers(self._deployment, discovery)
-        watch = FailoverWatcher(self._deployment)
+        discovery = Discovery(self._deployment, settings.bullmq, shard, slowdown=self._slowdown)
+        self._busy = BusyWorkers(self._deployment, discovery, shard)
+        watch = FailoverWatcher(self._deployment) if shard.first else None
         self._stream_readers = WorkerGroup(max_age=_LATE_SECONDS)
         self._follower = follower = self._make_follower(settings.bullmq)
-        probers = Probers(settings.probes, switch.gated) if settings.probes else None
+        probers = Probers(settings.probes, switch.gated) if settings.probes and shard.first else None
         self._bull = bull = BullFollower(self._deployment, settings.bullmq) if follower else None
         schedulers = (
             SchedulerWatch(self._deployment, discovery, settings.bullmq.schedulers, self._slowdown)
@@ -86,9 +87,15 @@ class Exporter:
         self._peer_poller = PeerPoller(settings.api)
         self._assessor = Assessor(collector, settings, switch, self._history)
         self._version = version("oxherd")
+        self._shard_urls = settings.shard_urls
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
         self._exposition = Exposition(
-            self._version, switch, self._auth, lambda: self.about().tasks, [BackgroundUse(meter)]
+            self._version,
+            switch,
+            self._auth,
+            lambda: self.about().tasks,
+            shard,
+            others=[BackgroundUse(meter)],
         )
         self._tasks = (
             Supervised(
@@ -96,7 +103,7 @@ class Exporter:
                 switch.gated(discovery.step),
                 max_age=lambda: settings.bullmq.discovery_interval_seconds * meter.slowdown + _LATE_SECONDS,
             ),
-            Supervised("watch", switch.gated(watch.step), max_age=_LATE_SECONDS),
+            *([Supervised("watch", switch.gated(watch.step), max_age=_LATE_SECONDS)] if watch else []),
             Supervised("budget", switch.gated(meter.step), max_age=_LATE_SECONDS),
             Supervised(
                 "assessment",
@@ -150,7 +157,7 @@ class Exporter:
     def _make_follower(self, settings: BullMQSettings) -> Follower | None:
         if not settings.events:
             return None
-        checkpoint = CheckpointFile(settings.state_file) if settings.state_file else None
+        checkpoint = CheckpointFile(settings.state_file, self._shard) if settings.state_file else None
         return Follower(
             self._deployment,
             settings,
@@ -221,6 +228,8 @@ class Exporter:
             monitoring=self._switch.on,
             uptime=monotonic() - self._started,
             tasks=tuple(Task(task.name, task.alive, task.age(), task.restarts) for task in tasks),
+            shard=self._shard,
+            shard_urls=self._shard_urls,
         )
 
     def history(self) -> tuple[Point, ...]:

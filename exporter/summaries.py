@@ -154,6 +154,20 @@ def source_line(view: View, source: View, translator: Translator) -> str:
     return "; ".join(filter(None, [why, result]))
 
 
+def shard_line(view: View, translator: Translator) -> str:
+    """Which part of the queues the view has; empty where it has all."""
+    shard = view.get("shard")
+    if not shard:
+        return ""
+    if shard["number"] is not None:
+        return translator.translate("shard.one", number=shard["number"], shards=shard["shards"])
+    missing = shard["missing"]
+    if not missing:
+        return translator.translate("shard.all", shards=shard["shards"])
+    named = "; ".join(printable(text) for text in missing)
+    return translator.translate("shard.missing", there=shard["there"], shards=shard["shards"], missing=named)
+
+
 def redis_line(state: View | None, translator: Translator) -> str:
     if state is None:
         return ""

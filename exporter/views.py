@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from exporter.assessment import Assessment
 from exporter.conditions.finding import Affected
 from exporter.conditions.schedulers import scheduler_subject
+from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.derived import (
     cpu_usage,
     error_rate,
@@ -61,6 +62,10 @@ SNAPSHOT_PARTS: Final = tuple(
 )
 
 
+_OF_FIRST_SHARD: Final = ("redis", "host", "probes")
+"""The parts that the first of several shards reads for all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One background thread; `age` is the seconds since its last step."""
@@ -73,12 +78,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The exporter itself. `uptime` is None for a collection without a running exporter."""
+    """The exporter itself. `uptime` is None for a collection without a running exporter; `shard_urls` are
+    those of all shards of the queues, or none."""
 
     version: str
     monitoring: bool
     uptime: float | None = None
     tasks: tuple[Task, ...] = ()
+    shard: QueueShard = UNDIVIDED
+    shard_urls: tuple[str, ...] = ()
 
 
 def status_view(assessment: Assessment | None, about: About) -> View:
@@ -89,6 +97,7 @@ def status_view(assessment: Assessment | None, about: About) -> View:
         "uptime_seconds": about.uptime,
         "monitoring": about.monitoring,
         "background": [_task(task) for task in about.tasks],
+        "shard": _shard(about),
     }
     if assessment is None:
         return view | {
@@ -104,13 +113,20 @@ def status_view(assessment: Assessment | None, about: About) -> View:
     return view | {
         "taken_at": snapshot.taken_at,
         "health": _health(assessment.health),
-        "sources": [_source(name, getattr(snapshot, name)) for name in SNAPSHOT_PARTS],
+        "sources": [_source(name, getattr(snapshot, name), about.shard) for name in SNAPSHOT_PARTS],
         "redis": _redis(value_or_none(snapshot.redis)),
         "queues": _queues(value_or_none(snapshot.bullmq), assessment.health),
         "host": _host(value_or_none(snapshot.host), snapshot.taken_at),
         "process": _process(value_or_none(snapshot.process)),
         "probes": _probes(value_or_none(snapshot.probes)),
     }
+
+
+def _shard(about: About) -> dict[str, Any] | None:
+    """Which shard of the queues the view has; None where it has all."""
+    if not about.shard.divided:
+        return None
+    return {"number": about.shard.number, "shards": about.shard.shards, "urls": list(about.shard_urls)}
 
 
 def _task(task: Task) -> dict[str, Any]:
@@ -155,9 +171,11 @@ def issue_text(issue: View, field: str, translator: Translator) -> str:
     return str(issue[field]) if text is None else text
 
 
-def _source(name: str, outcome: Outcome[object] | None) -> dict[str, Any]:
+def _source(name: str, outcome: Outcome[object] | None, shard: QueueShard) -> dict[str, Any]:
     if outcome is None:
-        return {"name": name, "state": "off", "why": "switched off", "seconds": None}
+        left = name in _OF_FIRST_SHARD and not shard.first
+        why = f"shard 1 of {shard.shards} reads it" if left else "switched off"
+        return {"name": name, "state": "off", "why": why, "seconds": None}
     state, why = "ok", ""
     if isinstance(outcome, Failed):
         state, why = "failed", outcome.message

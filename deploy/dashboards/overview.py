@@ -116,7 +116,10 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                         f"max by (issue, severity) (oxherd_issue{{{JOB_MATCHER}}}) == 1", column="there"
                     ),
                     PanelQuery(
-                        f"max by (issue, severity) (oxherd_issue_subjects{{{JOB_MATCHER}}})",
+                        "sum by (issue, severity) (max by (issue, severity, shard) ("
+                        f"oxherd_issue_subjects{{{JOB_MATCHER}}} "
+                        f"* on (job, instance) group_left (shard) oxherd_shard_info{{{JOB_MATCHER}}} "
+                        f"or on (job, instance) oxherd_issue_subjects{{{JOB_MATCHER}}}))",
                         column="affected",
                     ),
                 ],

@@ -33,14 +33,27 @@ def redis_answers(t: AlertThresholds) -> str:
 
 
 def issue(t: AlertThresholds, name: str) -> Affected:
-    """The subjects of a condition of the exporter, which publishes the worst ten and the number of all."""
+    """The subjects of a condition of the exporter, which publishes the worst ten and the number of all.
+
+    Shards of the queues have different ones: their numbers add up; those of two exporters of one do not.
+    """
     series = f'oxherd_issue_affected{{job="{t.job}", issue="{name}"}}'
     total = f'oxherd_issue_subjects{{job="{t.job}", issue="{name}"}}'
     known = f'oxherd_issue{{job="{t.job}", issue="{name}"}}'
     return Affected(
         # An earlier value counts only in the gap of a failed scrape.
-        f"max by (job, subject, queue) ({series} or ({recent(series)} unless on (job) {known}))",
-        total=f"max({recent(total)})",
+        f"max by (job, subject, queue) ({series} or ({recent(series)} unless on (job, instance) {known}))",
+        total=f"sum({each_shard(t.job, recent(total))})",
+    )
+
+
+def each_shard(job: str, series: str) -> str:
+    """The highest of the values that the exporters of one shard of the queues have; one that does not say
+    which shard it is has all queues."""
+    info = f'oxherd_shard_info{{job="{job}"}}'
+    return (
+        f"max by (job, shard) ({series} * on (job, instance) group_left (shard) {info} "
+        f"or on (job, instance) {series})"
     )
 
 
@@ -156,7 +169,7 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
         """,
         summary="Queues are not processed.",
         description="{{ if [worst] }}Queues in which jobs could be taken and nothing takes them, and for how "
-        "long: [affected].{{ else }}The state of every queue cannot be read by "
+        "long: [affected].{{ else }}The queues cannot be read by "
         f"{{{{ range query `{unread}` }}}}{{{{ .Labels.instance }}}} {{{{ end }}}}now.{{{{ end }}}}",
     )
     counted = f"bullmq_job_failed_total{{{job}}}"

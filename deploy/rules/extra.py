@@ -28,16 +28,18 @@ def watchdog(t: AlertThresholds) -> Alert:
 def exporter_alerts(t: AlertThresholds) -> Iterator[Alert]:
     """On the exporter: it cannot be scraped, has no series, cannot read a source, its threads stand still."""
     job = f'job="{t.job}"'
+    missing = missing_shards(t.job)
     yield Alert(
         "OxherdExporterDown",
         "high",
         "10m",
         for_="1m",
         affected=Affected(one_each(f"up{{{job}}} == 0", "instance"), unit=""),
-        expression=f"[affected]\nor on (job)\nabsent(up{{{job}}})",
+        expression=f"[affected]\nor on (job)\nabsent(up{{{job}}})\nor on (job)\n{missing}",
         summary="The exporter is down.",
-        description="Prometheus cannot scrape {{ if [worst] }}[affected]{{ else }}any exporter of job "
-        "{{ $labels.job }}{{ end }}: the other alerts cannot fire.",
+        description="Prometheus cannot scrape {{ if [worst] }}[affected]{{ else }}"
+        f"{{{{ with query `{missing}` }}}}{{{{ . | first | value }}}} of the shards of the queues"
+        "{{ else }}any exporter of job {{ $labels.job }}{{ end }}{{ end }}: the other alerts cannot fire.",
     )
     yield Alert(
         "OxherdSeriesMissing",
@@ -48,7 +50,7 @@ def exporter_alerts(t: AlertThresholds) -> Iterator[Alert]:
             one_each(
                 f"""(
     up{{{job}}} == 1
-    unless on (job, instance) oxherd_collect_success{{{job}, source="redis"}}
+    unless on (job, instance) oxherd_collect_success{{{job}, source=~"redis|bullmq"}}
     unless on (job, instance) oxherd_monitoring_enabled{{{job}}} == 0
   )""",
                 "instance",
@@ -104,6 +106,18 @@ max by (job, subject) (label_join(
         summary="A replica became master.",
         description="Shards that have another master than 5 minutes ago: [affected].",
     )
+
+
+def missing_shards(job: str) -> str:
+    """How many shards of the queues no exporter has had for a minute, as a rollout starts one after the other
+    again; absent where none is missing. Exporters that disagree on their number each lack the others'."""
+    info, shards = f'oxherd_shard_info{{job="{job}"}}', f'oxherd_shards{{job="{job}"}}'
+    return f"""\
+max by (job) (
+  max by (job, shards) ({shards} * on (job, instance) group_left (shards) {info})
+  - on (job, shards)
+  count by (job, shards) (count by (job, shards, shard) ({recent(info)}))
+) > 0"""
 
 
 def oxherd_extra(t: AlertThresholds) -> str:

@@ -44,7 +44,9 @@ def queue_metrics(view: View, name: str = "") -> models.QueueMetrics:
         known = [(queue["prefix"], queue["name"]) for queue in (*part["queues"], *part["unread"])]
         meant = queues_meant(name, known)
         if not meant:
-            raise ApiError(404, f"there is no queue {name[:100]!r}")
+            shard = view["shard"]
+            where = f" in shard {shard['number']} of {shard['shards']}" if shard else ""
+            raise ApiError(404, f"there is no queue {name[:100]!r}{where}")
         if len(meant) > 1:
             raise ApiError(400, f"{name[:100]!r} may be each of: {shown_names(meant)}")
         for kind in ("queues", "unread"):
@@ -58,6 +60,7 @@ def overall(view: View) -> models.Overall:
     return models.Overall.model_validate(
         {
             "version": view["version"],
+            "shard": view["shard"],
             "uptime_seconds": view["uptime_seconds"],
             "monitoring": view["monitoring"],
             "health": health and health | {"issues": len(health["issues"])},
@@ -94,7 +97,7 @@ def _part(view: View, source: str, part: str = "") -> Mapping[str, Any]:
     if data is None:
         why = next((state["why"] for state in view["sources"] if state["name"] == source), "")
         raise ApiError(503, f"{source} could not be read: {why or 'unknown reason'}")
-    return {**data, "taken_at": view["taken_at"]}
+    return {**data, "taken_at": view["taken_at"], "shard": view["shard"]}
 
 
 def _node_counts(nodes: Sequence[View]) -> dict[str, int]:

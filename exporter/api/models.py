@@ -58,9 +58,17 @@ class Probe(Camel):
     certificate_expires: float | None = None
 
 
+class Shard(Camel):
+    """The part of the queues that this exporter has, where several divide them."""
+
+    number: int = Field(description="from 1")
+    shards: int = Field(description="into how many the queues are divided")
+
+
 class HealthCheck(Camel):
     """`health_check`"""
 
+    shard: Shard | None = Field(description="null where the exporter has all queues")
     score: float = Field(ge=0, le=100)
     status: Literal["healthy", "warning", "critical"]
     issues: list[Issue]
@@ -334,6 +342,7 @@ class Totals(Camel):
 class QueueMetrics(Camel):
     """`queue_metrics`"""
 
+    shard: Shard | None = Field(description="null where the exporter has all queues")
     up: bool
     discovered: bool = Field(description="false: the first search for queues has not ended yet")
     problems: list[str]
@@ -389,6 +398,7 @@ class Overall(Camel):
     """Without an action: the overall status."""
 
     version: str
+    shard: Shard | None = Field(description="null where the exporter has all queues")
     uptime_seconds: float
     monitoring: bool
     health: ScoreNow | None

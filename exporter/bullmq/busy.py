@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from exporter.bullmq.discover import Discovery
-from exporter.bullmq.keys import base
+from exporter.bullmq.keys import base, is_pattern
 from exporter.bullmq.placement import SlotMap
+from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, pack_request
 from exporter.snapshot.queues import QueueId
@@ -41,22 +42,27 @@ class BusyJobs:
 class BusyWorkers:
     """Reads the active jobs of queues. One request at a time: it is for infrequent use."""
 
-    def __init__(self, deployment: Deployment, discovery: Discovery) -> None:
+    def __init__(self, deployment: Deployment, discovery: Discovery, shard: QueueShard = UNDIVIDED) -> None:
         self._deployment = deployment
         self._discovery = discovery
+        self._shard = shard
         self._lock = threading.Lock()
 
     def active_jobs(self, prefix: str, names: Iterable[str], deadline: Deadline) -> BusyJobs:
-        """The active jobs of the known queues that match the names or patterns.
+        """The active jobs of the known queues that match the names or patterns, and where the queues are
+        divided of those with these names: they may be of another shard.
 
         Raises UnreadableError; its kind is "not_found" if no queue matches.
         """
         patterns = list(names)
-        queues = tuple(
-            queue
-            for queue in self._discovery.known().queues
-            if queue.prefix == prefix and any(fnmatchcase(queue.name, pattern) for pattern in patterns)
-        )
+        if self._shard.divided:
+            queues = _named(prefix, patterns, self._shard)
+        else:
+            queues = tuple(
+                queue
+                for queue in self._discovery.known().queues
+                if queue.prefix == prefix and any(fnmatchcase(queue.name, pattern) for pattern in patterns)
+            )
         if not queues:
             raise UnreadableError("not_found", "no matching queue")
         with self._lock:
@@ -95,6 +101,16 @@ class BusyWorkers:
             remaining = iter(outcome.value)
             replies |= {queue: [next(remaining) for _ in commands[queue]] for queue in queues}
         return replies
+
+
+def _named(prefix: str, names: Iterable[str], shard: QueueShard) -> tuple[QueueId, ...]:
+    """Raises UnreadableError for a pattern: what it matches in other shards is not known, and a worker that
+    is busy there would look idle."""
+    pattern = next(filter(is_pattern, names), None)
+    if pattern is not None:
+        why = f"{pattern!r} may match queues of other shards than {shard}: their names are needed"
+        raise UnreadableError("divided", why)
+    return tuple(QueueId(prefix, name) for name in names)
 
 
 def _active(queue: QueueId) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ obliterated queue is removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
@@ -28,7 +28,9 @@ from exporter.bullmq.search.census import Census, WorkerCounts
 from exporter.bullmq.search.registry import Registry
 from exporter.bullmq.search.scan import Scan
 from exporter.bullmq.search.verify import MARKS, Verifier, marked_by_bullmq
+from exporter.bullmq.sharding import owns
 from exporter.config.settings import BullMQSettings
+from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, pack_request
 from exporter.snapshot.queues import Library, OwnCounts, QueueId, Search
@@ -92,26 +94,42 @@ class KnownQueues:
 
 
 class Discovery:
-    """One thread calls `step`; any thread may read `known`, which is replaced as a whole."""
+    """One thread calls `step`; any thread may read `known`, which is replaced as a whole.
+
+    It has the queues of one shard: the names of all are seen, and those of the others are left to them.
+    """
 
     def __init__(
         self,
         deployment: Deployment,
         settings: BullMQSettings,
+        shard: QueueShard = UNDIVIDED,
+        *,
         slowdown: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._deployment = deployment
         self._slowdown = slowdown
         self._settings = settings
+        self._shard = shard
+        self._others = 0
         self._pattern = scan_pattern(settings.prefixes)
         names = [entry for entry in settings.queues if not is_pattern(entry)]
         prefixes = settings.prefixes or (_DEFAULT_PREFIX,)
-        self._named: Final = tuple(QueueId(prefix, name) for prefix in prefixes for name in names)
+        one_prefix = len(settings.prefixes) == 1
+        # Where the prefix is open, a name is settled by any queue that has it, also by one of another shard.
+        self._named: Final = tuple(
+            queue
+            for queue in (QueueId(prefix, name) for prefix in prefixes for name in names)
+            if not one_prefix or self._owns(queue)
+        )
+        self._open_names = frozenset(() if one_prefix else names)
+        self._named_elsewhere = len(prefixes) * len(names) - len(self._named)
         # With one prefix a name identifies the queue. With several Redis decides, and without any it may have
         # another one: the default prefix counts until Redis was searched.
-        self._certain = frozenset(self._named if len(settings.prefixes) == 1 else ())
+        self._certain = frozenset(self._named if one_prefix else ())
+        self._all_certain = one_prefix and bool(names)
         self._all_named = bool(names) and len(names) == len(settings.queues)
-        self._registry = Registry(settings.prefixes, settings.queues)
+        self._registry = Registry(settings.prefixes, settings.queues, self._watches)
         self._verifier = Verifier(deployment)
         self._census = Census(deployment, settings)
         self._scan: Scan | None = None
@@ -126,12 +144,12 @@ class Discovery:
         self._unpublished = False
         self._rounds = 0
         self._slots: SlotMap | None = None
-        self._searched = Search(settings.prefixes)
+        self._searched = Search(settings.prefixes, others=self._named_elsewhere)
         self._own: dict[QueueId, OwnCounts] = {}
         self._workers = WorkerCounts()
         self._workers_at = 0.0
-        assumed = self._named if len(prefixes) == 1 else ()
-        complete = self._all_named and bool(self._certain)
+        assumed = self._of_shard(self._named) if len(prefixes) == 1 else ()
+        complete = self._all_named and self._all_certain
         self._known = KnownQueues(tuple(sorted(assumed)), complete=complete, search=self._searched)
 
     def known(self) -> KnownQueues:
@@ -180,6 +198,15 @@ class Discovery:
         while (self._scan is not None or self._registry.pending) and not deadline.passed():
             self._advance(slot_map, deadline)
 
+    def _owns(self, queue: QueueId) -> bool:
+        return owns(self._shard, queue)
+
+    def _watches(self, queue: QueueId) -> bool:
+        return self._owns(queue) or queue.name in self._open_names
+
+    def _of_shard(self, queues: Iterable[QueueId]) -> list[QueueId]:
+        return [queue for queue in queues if self._owns(queue)]
+
     # --- one round ---
 
     def _slot_map(self, deadline: Deadline) -> SlotMap:
@@ -191,6 +218,10 @@ class Discovery:
 
     def _round(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Read CLIENT LIST, propose what it names, and confirm the queues again."""
+        if not self._shard.first:
+            # Elsewhere each collection of Redis does it.
+            self._deployment.refresh(deadline)
+            slot_map = self._slot_map(deadline)
         addresses = [node.address for node in self._deployment.topology(deadline).nodes]
         self._census.read_clients(slot_map, addresses, deadline)
         self._set_problem("workers", self._census.refusal)
@@ -202,6 +233,9 @@ class Discovery:
             self._registry.propose(queue, at)
         idle = self._census.idle_queues()
         encoded = self._census.node_named()
+        if not self._settings.scan:
+            others = sum(not self._watches(queue) for queue in encoded) + self._named_elsewhere
+            self._searched = replace(self._searched, others=others)
         for queue in sorted(self._census.named_queues(), key=lambda queue: queue not in encoded):
             # Thousands of clients may have names of this form, and none of them is a worker.
             if queue in idle or not self._settings.scan or not self._registry.has_no_keys(queue, at):
@@ -220,7 +254,7 @@ class Discovery:
         self._workers, self._workers_at = WorkerCounts(), monotonic()
         queues = {*self._registry.queues, *(queue for queue in self._named if slot_map.supports(queue))}
         self._census.forget_others(queues)
-        self._count_workers(slot_map, deadline, queues)
+        self._count_workers(slot_map, deadline, self._of_shard(queues))
         self._publish(slot_map)
 
     def _confirm(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> None:
@@ -270,6 +304,7 @@ class Discovery:
 
     def _begin_search(self) -> None:
         self._registry.begin_search()
+        self._others = 0
         self._scan = Scan(self._deployment.database)
 
     def _advance(self, slot_map: SlotMap, deadline: Deadline) -> int:
@@ -283,7 +318,9 @@ class Discovery:
             at = monotonic()
             for key in scan.take(self._deployment.execute(requests, deadline, pool=_POOL)):
                 queue = candidate_of(key, self._settings.prefixes)
-                if queue is not None:
+                if queue is not None and not self._watches(queue):
+                    self._others += 1
+                elif queue is not None:
                     self._registry.propose(queue, at, has_key=True, has_meta=key.endswith(":meta"))
             for address, why in scan.refused.items():
                 self._set_problem("scan", f"SCAN at {address}: {why}")
@@ -294,7 +331,7 @@ class Discovery:
         if found:
             self._confirm(found, slot_map, deadline)
             self._read_own(found, slot_map, deadline)
-            self._count_workers(slot_map, deadline, found)
+            self._count_workers(slot_map, deadline, self._of_shard(found))
             self._unpublished = True
         at = monotonic()
         if ended or (self._unpublished and at >= self._publish_due):
@@ -340,7 +377,12 @@ class Discovery:
         )
         if scan.read:
             self._search_completed = True
-            self._searched = replace(self._searched, keys=sum(scan.keys.values()), ended_at=now())
+            self._searched = replace(
+                self._searched,
+                keys=sum(scan.keys.values()),
+                ended_at=now(),
+                others=self._others + self._named_elsewhere,
+            )
         self._refused = not self._search_completed
         if not scan.refused:
             self._set_problem("scan", None)
@@ -358,17 +400,19 @@ class Discovery:
         self._unpublished = False
         queues = self._registry.queues
         unread = self._registry.unread(self._named)
-        listed = self._listed(slot_map)
+        listed = set(self._of_shard(self._listed(slot_map)))
         found = {queue.name for queue in (*queues, *unread)}
-        searched = self._search_completed or bool(self._certain)
-        missing = sorted({queue.name for queue in self._named if searched and queue.name not in found})
-        untagged = sorted({queue.name for queue in self._named if not slot_map.supports(queue)} - found)
+        unread = {queue: failed for queue, failed in unread.items() if self._owns(queue)}
+        searched = self._search_completed or self._all_certain
+        named = self._of_shard(self._named)
+        missing = sorted({queue.name for queue in named if searched and queue.name not in found})
+        untagged = sorted({queue.name for queue in named if not slot_map.supports(queue)} - found)
         missing = [name for name in missing if name not in untagged]
         self._set_problem("tags", f"{_NO_TAG.why}: {', '.join(untagged)}" if untagged else None)
         self._set_problem(
             "missing", f"in the settings, but not in Redis: {', '.join(missing)}" if missing else None
         )
-        grouped = sorted(queue.name for queue, own in self._own.items() if own.groups)
+        grouped = sorted(queue.name for queue, own in self._own.items() if own.groups and self._owns(queue))
         more = f" and {len(grouped) - _NAMED} more" if len(grouped) > _NAMED else ""
         names = ", ".join(grouped[:_NAMED]) + more
         self._set_problem(
@@ -377,7 +421,7 @@ class Discovery:
         failures = sorted({failed.message for failed in unread.values()})
         self._set_problem("unread", f"{len(unread)} queues cannot be read: {failures[0]}" if unread else None)
         all_named = self._all_named and all(queue.name in found for queue in self._named)
-        complete = self._search_completed or all_named or (self._all_named and bool(self._certain))
+        complete = self._search_completed or all_named or (self._all_named and self._all_certain)
         workers = self._workers
         unknown = {queue: workers.unknown.get(queue, "") for queue in listed if queue not in workers.counts}
         self._known = KnownQueues(
@@ -395,14 +439,13 @@ class Discovery:
             search=replace(
                 self._searched,
                 missing=tuple(missing),
-                passed_over={
-                    queue: why for queue, why in self._registry.passed_over().items() if queue not in unread
-                },
-                refused={
-                    queue: why for queue, why in self._registry.refused().items() if queue not in unread
-                },
+                passed_over=self._reasons(self._registry.passed_over(), unread),
+                refused=self._reasons(self._registry.refused(), unread),
             ),
         )
+
+    def _reasons(self, reasons: Mapping[QueueId, str], unread: Collection[QueueId]) -> dict[QueueId, str]:
+        return {queue: why for queue, why in reasons.items() if queue not in unread and self._owns(queue)}
 
     def _listed(self, slot_map: SlotMap) -> set[QueueId]:
         """The confirmed queues, and those of the settings that Redis does not have if only one is meant."""

@@ -13,9 +13,14 @@ CRITICAL: Final = 2
 
 
 def exit_code(view: View) -> int:
-    """The exit code of the whole state, by its status. An unknown state is critical."""
+    """The exit code of the whole state, by its status. An unknown state is critical, also of some queues."""
     health = view["health"]
-    return CRITICAL if health is None else _CODES[health["status"]]
+    return CRITICAL if health is None or _incomplete(view) else _CODES[health["status"]]
+
+
+def _incomplete(view: View) -> bool:
+    """Whether a shard of the queues is missing in a view of all."""
+    return bool((view.get("shard") or {}).get("missing"))
 
 
 def area_exit_code(view: View, area: Area) -> int:
@@ -23,7 +28,11 @@ def area_exit_code(view: View, area: Area) -> int:
     critical."""
     health = view["health"]
     states = {source["name"]: source["state"] for source in view["sources"]}
-    if health is None or states.get(area) not in ("ok", "partial"):
+    if (
+        health is None
+        or (area == "bullmq" and _incomplete(view))
+        or states.get(area) not in ("ok", "partial")
+    ):
         return CRITICAL
     penalties = [issue["penalty"] for issue in health["issues"] if issue["source"] == area]
     if not penalties:

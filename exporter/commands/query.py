@@ -15,7 +15,13 @@ from rich.console import Console, RenderableType
 
 from exporter.commands import tables
 from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
-from exporter.commands.view_source import FallbackSource, LocalSource, RemoteSource, ViewSource
+from exporter.commands.view_source import (
+    FallbackSource,
+    LocalSource,
+    RemoteSource,
+    ViewSource,
+    remote_source,
+)
 from exporter.configuration import all_secrets, read_exporter_settings
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
@@ -34,33 +40,42 @@ class ViewCommand:
     code: Callable[[View], int]
 
 
+def _queues_data(view: View) -> Any:
+    """The queues, and which part of all they are where that is not all."""
+    shard, queues = view.get("shard"), view["queues"]
+    return {**queues, "shard": shard} if shard and queues is not None else queues
+
+
 VIEW_COMMANDS: Final[Mapping[str, ViewCommand]] = {
     "status": ViewCommand(tables.status_table, lambda view: view, exit_code),
     "health": ViewCommand(tables.health_table, lambda view: view["health"], exit_code),
     "redis": ViewCommand(
         tables.redis_table, lambda view: view["redis"], lambda view: area_exit_code(view, "redis")
     ),
-    "queues": ViewCommand(
-        tables.queues_table, lambda view: view["queues"], lambda view: area_exit_code(view, "bullmq")
-    ),
+    "queues": ViewCommand(tables.queues_table, _queues_data, lambda view: area_exit_code(view, "bullmq")),
 }
 
 
 def choose_source(
     environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool
 ) -> ViewSource:
-    """The source of the view: the exporter at `url` if it is set; otherwise the exporter that these settings
-    would start or, if none listens there, a local collection.
+    """The source of the view: the exporter at `url` if it is set, or all shards at several URLs.
+
+    Otherwise all shards of the settings, else the exporter that these settings would start or, if none
+    listens there, a local collection.
 
     Raises ConfigError and StatusError.
     """
     url = url or (None if local else environ.get("EXPORTER_URL", "").strip())
     if url:
-        return RemoteSource(url, key_from_environment(environ))
+        urls = [part.strip() for part in url.split(",") if part.strip()]
+        return remote_source(urls, key_from_environment(environ))
     loaded = read_exporter_settings(environ, config=config, notify=_note)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the output reports problems
     if local:
         return LocalSource(loaded)
+    if loaded.model.shard_urls:
+        return remote_source(loaded.model.shard_urls, key_from_settings(loaded.model.api))
     remote = RemoteSource(local_url(loaded.model.listen), key_from_settings(loaded.model.api))
     return FallbackSource(remote, lambda: LocalSource(loaded), notify=_note)
 

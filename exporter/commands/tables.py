@@ -33,6 +33,7 @@ from exporter.summaries import (
     redis_line,
     scheduler_lines,
     search_lines,
+    shard_line,
     source_line,
 )
 from exporter.views import View, issue_text, job_counts
@@ -120,6 +121,7 @@ def status_table(view: View) -> RenderableType:
         exporter += f", {translator.translate('exporter.up', uptime=duration(uptime))}"
     late_line = translator.translate("table.late", threads=", ".join(late))
     return Group(
+        *_shard(view, translator),
         *_score(view, translator),
         *(_issue_line(issue, translator) for issue in view["health"]["issues"]),
         Text(),
@@ -173,7 +175,13 @@ def health_table(view: View) -> RenderableType:
     """The score, and every issue with its recommendation."""
     translator = environment_translator()
     issues = (_issue(issue, translator) for issue in view["health"]["issues"])
-    return Group(*_score(view, translator), *issues)
+    return Group(*_shard(view, translator), *_score(view, translator), *issues)
+
+
+def _shard(view: View, translator: Translator) -> list[Text]:
+    """Before figures that are those of a part of the queues."""
+    line, shard = shard_line(view, translator), view.get("shard") or {}
+    return [Text(line, "red" if shard.get("missing") else "dim")] if line else []
 
 
 def redis_table(view: View) -> RenderableType:
@@ -235,6 +243,7 @@ def queues_table(view: View) -> RenderableType:
         if queue.get("workers_unknown")
     ]
     return Group(
+        *_shard(view, translator),
         Text(queues_line(state, translator) + "\n"),
         *([queues] if state["queues"] else []),
         *unread,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Final, Self
@@ -12,6 +13,7 @@ from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.collect import Collector, Parts, make_sources
+from exporter.commands.shards import NotShardsError, merge_shards
 from exporter.config.settings import ExporterSettings
 from exporter.configuration import preflight_error
 from exporter.redis.deployment import Deployment
@@ -57,6 +59,40 @@ class RemoteSource(ViewSource):
         )
 
 
+class ShardsSource(ViewSource):
+    """Queries all shards of the queues at the same time; those that do not answer are missing in the view."""
+
+    def __init__(self, sources: Sequence[RemoteSource]) -> None:
+        self._sources = sources
+
+    def view(self) -> View:
+        with ThreadPoolExecutor(len(self._sources)) as pool:
+            answers = dict(
+                zip((source.url for source in self._sources), pool.map(_ask, self._sources), strict=True)
+            )
+        failures = {url: answer for url, answer in answers.items() if isinstance(answer, StatusError)}
+        views = {url: answer for url, answer in answers.items() if not isinstance(answer, StatusError)}
+        if not views:
+            raise next(iter(failures.values()))
+        try:
+            return merge_shards(views, {url: str(error) for url, error in failures.items()})
+        except NotShardsError as error:
+            raise StatusError(str(error)) from None
+
+
+def _ask(source: RemoteSource) -> View | StatusError:
+    try:
+        return source.view()
+    except StatusError as error:
+        return error
+
+
+def remote_source(urls: Sequence[str], key: str | None) -> ViewSource:
+    """The exporter at a URL, or the shards at several. Raises StatusError if one is invalid."""
+    sources = [RemoteSource(url, key) for url in urls]
+    return sources[0] if len(sources) == 1 else ShardsSource(sources)
+
+
 class LocalSource(ViewSource):
     """Collects in this process. Raises ConfigError if Redis refuses these settings."""
 
@@ -70,7 +106,8 @@ class LocalSource(ViewSource):
         except PreflightError as error:
             self.close()
             raise preflight_error(loaded, error.address, error.kind, error.message) from None
-        self._discovery = Discovery(self._deployment, settings.bullmq)
+        self._discovery = Discovery(self._deployment, settings.bullmq, settings.queue_shard)
+        self._about = About(version=version("oxherd"), monitoring=True, shard=settings.queue_shard)
         schedulers = settings.bullmq.schedulers
         self._schedulers = (
             SchedulerWatch(self._deployment, self._discovery, schedulers) if schedulers.enabled else None
@@ -85,8 +122,9 @@ class LocalSource(ViewSource):
                 if self._schedulers is not None:
                     self._schedulers.read(Deadline.after(_COLLECT_SECONDS))
         assessment = self._assessor.assess(Deadline.after(_COLLECT_SECONDS))
-        view = status_view(assessment, About(version=version("oxherd"), monitoring=True))
-        self._reachable = bool(view["redis"] and view["redis"]["reachable"])
+        view = status_view(assessment, self._about)
+        redis = view["redis"]
+        self._reachable = bool(redis["reachable"] if redis else view["queues"])
         return view
 
     def close(self) -> None:

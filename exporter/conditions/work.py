@@ -242,7 +242,7 @@ def no_queue_found(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     if state is None or not state.discovered or state.search_refused or state.unread:
         return None
     search = state.search
-    if any(queue.id.name not in search.missing for queue in state.queues):
+    if search.others or any(queue.id.name not in search.missing for queue in state.queues):
         return None
     missing = [readable(name) for name in search.missing]
     measured: list[str | Message] = [

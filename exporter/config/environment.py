@@ -37,6 +37,7 @@ EXPORTER_VARIABLES: Final[dict[str, str]] = {
     "ENABLE_SYSTEM_MONITORING": "monitoring.enabled",
     "MONITORING_INTERVAL_MINUTES": "monitoring.interval_minutes",
     "EXPORTER_LISTEN": "listen",
+    "EXPORTER_SHARD": "shard",
     "EXPORTER_WEB_CONFIG": "web_config_file",
     "CRON_API_KEY": "api.key",
     "CRON_API_READ_KEY": "api.read_key",

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr, create_model
 from pydantic.fields import FieldInfo
 
 from exporter.condition_table import CONDITION_TABLE
+from exporter.config.shard import QueueShard, check_shard, parse_shard
 from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
 
@@ -397,6 +398,16 @@ class ExporterSettings(Model, title="Settings"):
     """All settings. Each can be set in the file; some have a variable too (see EXPORTER_VARIABLES)."""
 
     listen: str = Field("0.0.0.0:9877", description="host:port to listen on; [::1]:9877 for IPv6")
+    shard: Annotated[str, AfterValidator(check_shard)] = Field(
+        "1/1",
+        description="the part of the queues that this exporter watches, where several divide them: 2/5 is "
+        "the second of five. Redis, the host and the endpoints are read by the first",
+    )
+    shard_urls: tuple[str, ...] = Field(
+        (),
+        description="http(s)://host:port of all shards in their order: the page links to them, and the "
+        "commands show the queues of all",
+    )
     redis: RedisSettings = RedisSettings()
     bullmq: BullMQSettings = BullMQSettings()
     host: HostSettings = HostSettings()
@@ -408,3 +419,8 @@ class ExporterSettings(Model, title="Settings"):
     )
     api: ExporterApiSettings = ExporterApiSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def queue_shard(self) -> QueueShard:
+        """`shard` as numbers."""
+        return parse_shard(self.shard)

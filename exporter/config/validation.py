@@ -30,6 +30,7 @@ def load_exporter_settings(
     _check_addresses(loaded)
     _check_together(loaded)
     _check_probes(loaded)
+    _check_shards(loaded)
     return check_keys(loaded, notify)
 
 
@@ -86,6 +87,19 @@ def _check_socket(loaded: Loaded[ExporterSettings]) -> None:
     server = parse_url(redis.url.get_secret_value()) if redis.url else server_at(redis.host, redis.port)
     if redis.tls.enabled and not (redis.cluster or redis.sentinels) and is_socket(server.address):
         raise loaded.error("redis.tls.enabled", "Redis has no TLS on a unix socket", value=True)
+
+
+_URL: Final = re.compile(r"https?://[^@/?#\s]+/?")
+
+
+def _check_shards(loaded: Loaded[ExporterSettings]) -> None:
+    urls, shard = loaded.model.shard_urls, loaded.model.queue_shard
+    if urls and len(urls) != shard.shards:
+        why = f"has {len(urls)} URLs, and {loaded.name('shard')} has {shard.shards} shards"
+        raise loaded.error("shard_urls", why)
+    for url in urls:
+        if not _URL.fullmatch(url):
+            raise loaded.error("shard_urls", "should be http://host:port or https://host:port", url)
 
 
 _STATUS: Final = re.compile(r"[1-5](\d\d|xx)")

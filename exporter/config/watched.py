@@ -63,6 +63,8 @@ def _rows(loaded: Loaded[ExporterSettings]) -> Iterator[Watched]:
     yield Watched("prefixes", prefixes, source_of(loaded, "bullmq.prefixes"))
     queues = _list(bullmq.queues) if bullmq.queues else Message("watched.all_queues")
     yield Watched("queues", queues, source_of(loaded, "bullmq.queues"))
+    if settings.queue_shard.divided:
+        yield Watched("shard", Message("issue.text", text=settings.shard), source_of(loaded, "shard"))
     yield Watched("events", _switch(on=bullmq.events), source_of(loaded, "bullmq.events"))
     section = "host"
     yield Watched(section, _switch(on=settings.host.enabled), source_of(loaded, f"{section}.enabled"))

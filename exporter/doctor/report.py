@@ -126,6 +126,8 @@ def _part(name: str) -> Message:
             return Message("watched.queues")
         case "events":
             return Message("watched.events")
+        case "shard":
+            return Message("watched.shard")
         case "host":
             return Message("watched.host")
         case "probes":

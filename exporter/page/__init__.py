@@ -31,7 +31,7 @@ def status_page(
     """The whole page; `now` (unix s) is the right end of the plots."""
     health, translate = view["health"], query.translator.translate
     title = f"{health['score']:g} {translate(STATUSES[health['status']])} · Oxherd" if health else "Oxherd"
-    body = [parts.header(view, query)]
+    body = [parts.header(view, query), parts.shard_card(view, query)]
     if health is None:
         text = translate("page.not_collected" if view["monitoring"] else "page.monitoring_off")
         body.append(f'<section id="state" data-live><p class="card">{escape(text)}</p></section>')

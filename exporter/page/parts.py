@@ -20,6 +20,7 @@ from exporter.summaries import (
     node_state,
     not_known_line,
     redis_line,
+    shard_line,
     source_line,
 )
 from exporter.views import View, issue_text
@@ -40,6 +41,22 @@ def header(view: View, query: PageQuery) -> str:
         '<p class="card critical" id="stale" role="alert" hidden>'
         f"{escape(translate('page.no_answer_since'))} <time></time></p>"
     )
+
+
+def shard_card(view: View, query: PageQuery) -> str:
+    """Which part of the queues the page has, and where the others are; empty where it has all."""
+    shard = view["shard"]
+    if not shard:
+        return ""
+    translate = query.translator.translate
+    others = "".join(
+        f' <a href="{escape(url)}">{number}</a>'
+        for number, url in enumerate(shard["urls"], start=1)
+        if number != shard["number"]
+    )
+    where = f"{escape(translate('page.other_shards'))}{others}" if others else ""
+    unknown = escape(translate("page.other_shards_unknown", setting="shard_urls"))
+    return f'<p class="card" id="shard">{escape(shard_line(view, query.translator))} {where or unknown}</p>'
 
 
 def score(health: View, query: PageQuery) -> str:

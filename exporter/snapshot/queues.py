@@ -258,7 +258,8 @@ class Search:
     """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
     are those of the last whole search, `passed_over` has the candidates that are no queues, and why;
     `refused` those that Redis does not let us read, and which may be queues;
-    `missing` are names of the settings that no queue has."""
+    `missing` are names of the settings that no queue has; `others`: how many names and keys of candidates are
+    those of other shards."""
 
     prefixes: tuple[str, ...] = ()
     keys: int | None = None
@@ -266,6 +267,7 @@ class Search:
     passed_over: Mapping[QueueId, str] = field(default_factory=dict)
     refused: Mapping[QueueId, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    others: int = 0
 
 
 @dataclass(frozen=True)

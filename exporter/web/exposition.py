@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from exporter.assessment import Assessment
+from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.metrics.render import Renderer
 from exporter.switch import Switch
 from exporter.views import Task
@@ -24,6 +25,11 @@ Tasks: TypeAlias = Callable[[], Iterable[Task]]
 
 OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "oxherd_build_info": (("version",), "1, with the exporter's version."),
+    "oxherd_shard_info": (
+        ("shard", "shards"),
+        "Always 1, with the shard of the queues that this exporter watches, and of how many it is one.",
+    ),
+    "oxherd_shards": ((), "How many exporters divide the queues; 1 where this one watches all."),
     "oxherd_monitoring_enabled": (
         (),
         "1, or 0 when ENABLE_SYSTEM_MONITORING is false, or after stop_monitoring: nothing is collected.",
@@ -45,12 +51,16 @@ class Exposition:
         switch: Switch,
         auth: ApiKeyAuth,
         tasks: Tasks,
+        shard: QueueShard = UNDIVIDED,
+        *,
         others: Iterable[Collector] = (),
     ) -> None:
         self._renderer = Renderer()
         self._rendering = threading.Lock()
         self._own = process_registry()
         _constant(self._own, "oxherd_build_info", (version,))
+        _constant(self._own, "oxherd_shard_info", (str(shard.number), str(shard.shards)))
+        _constant(self._own, "oxherd_shards", (), shard.shards)
         labels, text = OWN["oxherd_monitoring_enabled"]
         Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
         self._own.register(Refusals(auth))

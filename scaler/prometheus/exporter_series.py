@@ -43,6 +43,7 @@ _PARTS: Final = {
 _STATUSES: Final = {
     "up": "bullmq_up{%s}",
     "deployment": "oxherd_redis_deployment_info{%s}",
+    "shard": "oxherd_shard_info{%s}",
     "started": "(process_start_time_seconds{%s} and bullmq_up{%s})",
 }
 _OR: Final = "\nor "

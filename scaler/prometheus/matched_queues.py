@@ -5,7 +5,7 @@ What a pattern does not match any more may be gone, or may be hidden by a part o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -95,7 +95,8 @@ def _is_read(reading: Reading, owner: Owner | None) -> bool:
     """Whether the exporters of a queue's owner read all queues, so that one that they do not have is gone.
 
     Those of other deployments say nothing of it. Of several of its deployment, one that read all is enough.
-    If there are none, those of its job count: a Redis that starts again has another identity.
+    If there are none, those of its job count: a Redis that starts again has another identity. Where they
+    divide the queues, all parts are needed: the queue is of one of them.
     """
     if reading.up is None or owner is None:
         return bool(reading.samples) if reading.up is None else reading.up
@@ -103,22 +104,41 @@ def _is_read(reading: Reading, owner: Owner | None) -> bool:
     statuses = [status for origin, status in known.items() if owner.may_be(origin, status)]
     if not statuses:
         statuses = [status for origin, status in known.items() if _job(origin) == _job(owner.origin)]
+    if _divided(statuses):
+        return _has_all_shards(statuses)
     same = [status.up for status in statuses if owner.deployment and status.deployment == owner.deployment]
     return any(same) or (bool(statuses) and all(status.up for status in statuses))
 
 
 def _unread(reading: Reading, origins: frozenset[Labels]) -> Missing | None:
     """Whether an exporter of these queues, or another one of their job that is not of the same Redis as one
-    that read all, could not read all queues."""
+    that read all, could not read all queues; or a shard of the queues has no exporter that did."""
     statuses = reading.exporters
     healthy = {status.deployment for status in statuses.values() if status.up and status.deployment}
     jobs = {_job(origin) for origin in origins}
+    parts = [status for origin, status in statuses.items() if _job(origin) in jobs]
+    if _divided(parts) and not _has_all_shards(parts):
+        return Missing("empty", "a shard of the queues has no exporter now: some that match may be missing")
     for origin, status in statuses.items():
         if status.up is not False:
             continue
         if origin in origins or (_job(origin) in jobs and status.deployment not in healthy):
             return Missing("empty", "the exporter could not read all queues: some that match may be missing")
     return None
+
+
+def _divided(statuses: Iterable[ExporterStatus]) -> bool:
+    """Whether exporters have parts of the queues."""
+    return any(status.shard is not None and status.shard[1] != "1" for status in statuses)
+
+
+def _has_all_shards(statuses: Iterable[ExporterStatus]) -> bool:
+    """Whether exporters that read all of their queues have each shard of one division."""
+    there: dict[str, set[str]] = {}
+    for status in statuses:
+        if status.up and status.shard is not None:
+            there.setdefault(status.shard[1], set()).add(status.shard[0])
+    return any(shards.isdigit() and len(numbers) >= int(shards) for shards, numbers in there.items())
 
 
 def _job(origin: Labels) -> str | None:

@@ -29,6 +29,7 @@ _MAX_LAG_SECONDS: Final = 60.0  # an exporter whose scrape is so far behind anot
 _DISPUTE_SECONDS: Final = (
     45.0  # a Redis that restarts has another identity at the next scrape of each exporter
 )
+_REPORTED: Final = {"deployment": (DEPLOYMENT_LABEL,), "shard": ("shard", "shards")}  # in labels
 _CLOCK_TOLERANCE: Final = 1.0  # clocks that differ by less agree: the request takes time too
 _NUMBERS: Final = (float, int)  # not bool
 
@@ -36,11 +37,13 @@ _NUMBERS: Final = (float, int)  # not bool
 @dataclass(frozen=True, slots=True)
 class ExporterStatus:
     """What one exporter reports of itself; None: nothing. `up`: whether it read all queues; `deployment`: the
-    identity of its Redis deployment; `started`: when its process started (unix seconds, as text)."""
+    identity of its Redis deployment; `started`: when its process started (unix seconds, as text); `shard`:
+    which part of the queues it has, and of how many, as texts."""
 
     up: bool | None = None
     deployment: str | None = None
     started: str | None = None
+    shard: tuple[str, str] | None = None
 
 
 UNKNOWN_EXPORTER: Final = ExporterStatus()
@@ -271,18 +274,19 @@ def _add_status(statuses: dict[Labels, ExporterStatus], measure: str, labels: La
     """Raises TypeError."""
     if not isinstance(value, str):
         raise TypeError
-    deployment = ""
-    if measure == "deployment":
-        deployment = dict(labels).get(DEPLOYMENT_LABEL, "")
-        labels = frozenset(pair for pair in labels if pair[0] != DEPLOYMENT_LABEL)
-    status = statuses.get(labels, UNKNOWN_EXPORTER)
+    reported = dict(labels)
+    own = {name: reported.pop(name, "") for name in _REPORTED.get(measure, ())}
+    origin = frozenset(reported.items())
+    status = statuses.get(origin, UNKNOWN_EXPORTER)
     if measure == "up":
         status = replace(status, up=value == "1" and status.up is not False)
     elif measure == "started":
         status = replace(status, started=value)
+    elif measure == "shard":
+        status = replace(status, shard=(own["shard"], own["shards"]))
     else:  # two at once: it has just changed
-        status = replace(status, deployment=max(deployment, status.deployment or ""))
-    statuses[labels] = status
+        status = replace(status, deployment=max(own[DEPLOYMENT_LABEL], status.deployment or ""))
+    statuses[origin] = status
 
 
 def _clock_offset(times: Collection[Any], queried_at: float, answered_at: float, before: float) -> float:

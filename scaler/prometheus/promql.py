@@ -57,6 +57,7 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "concurrency_limit": "bullmq_queue_concurrency_limit{{selector}}",
     "up": "bullmq_up{{matchers}}",
     "deployment": "oxherd_redis_deployment_info{{matchers}}",
+    "shard": "oxherd_shard_info{{matchers}}",
     "started": "process_start_time_seconds{{matchers}} and bullmq_up{{matchers}}",
 }
 DEPLOYMENT_LABEL: Final = "redis_deployment"

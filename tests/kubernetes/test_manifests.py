@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from exporter.config.shard import parse_shard
 from exporter.config.validation import load_exporter_settings
 from scaler.config.validation import load_scaler_settings
 from tests.support.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
@@ -21,7 +22,7 @@ CUSTOM = {"ServiceMonitor", "PrometheusRule"}  # of the operator, whose schemas 
 
 
 def pods(overlay: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for manifest in of(overlay, "Deployment"):
+    for manifest in (*of(overlay, "Deployment"), *of(overlay, "StatefulSet")):
         yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
 
 
@@ -77,6 +78,40 @@ def test_manifests_leave_out_the_fields_that_the_scaler_writes(overlay: str) -> 
         assert ("replicas" in manifest["spec"]) is manifest["metadata"]["name"].startswith("oxherd"), (
             manifest["metadata"]
         )
+
+
+def test_the_shards_are_those_of_their_ordinals() -> None:
+    """As the kubelet sets the variables: the number of a pod, from 1, and of all."""
+    overlay = "overlays/shards"
+    shards = named(overlay, "StatefulSet", "oxherd-exporter")
+    assert not [one for one in of(overlay, "Deployment") if one["metadata"]["name"] == "oxherd-exporter"]
+    spec = shards["spec"]
+    ordinals = range(spec["ordinals"]["start"], spec["ordinals"]["start"] + spec["replicas"])
+    variables = {one["name"]: one for one in spec["template"]["spec"]["containers"][0]["env"]}
+    field = variables["ORDINAL"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert field == "metadata.labels['apps.kubernetes.io/pod-index']"
+    names = list(variables)
+    assert names.index("ORDINAL") < names.index("EXPORTER_SHARD"), "only earlier variables are filled in"
+    text = variables["EXPORTER_SHARD"]["value"]
+    numbers = [parse_shard(text.replace("$(ORDINAL)", str(ordinal))) for ordinal in ordinals]
+    assert numbers == [(number, len(ordinals)) for number in range(1, len(ordinals) + 1)]
+    assert "CRON_API_KEY_FILE" in variables, "components that patch the exporter reach the shards"
+    assert spec["serviceName"] in {service["metadata"]["name"] for service in of(overlay, "Service")}
+    budget = named(overlay, "PodDisruptionBudget", "oxherd-exporter")["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, spec["selector"])
+
+
+def test_prometheus_finds_each_shard_once() -> None:
+    [monitor] = [
+        one for one in of("overlays/shards", "ServiceMonitor") if one["metadata"]["name"] == "oxherd-exporter"
+    ]
+    selector = monitor["spec"]["selector"]["matchLabels"].items()
+    services = [
+        service["metadata"]["name"]
+        for service in of("overlays/shards", "Service")
+        if selector <= service["metadata"].get("labels", {}).items()
+    ]
+    assert services == ["oxherd-exporter"]
 
 
 def parts(data: object) -> Iterator[dict[str, Any]]:

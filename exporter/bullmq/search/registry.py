@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -42,9 +42,15 @@ class Registry:
     a worker's connection decides, as its name has the queue's name encoded; else the shorter name counts.
     """
 
-    def __init__(self, prefixes: Sequence[str], selected: Sequence[str]) -> None:
+    def __init__(
+        self,
+        prefixes: Sequence[str],
+        selected: Sequence[str],
+        watches: Callable[[QueueId], bool] = lambda _: True,
+    ) -> None:
         self._prefixes = frozenset(prefixes)
         self._selected = selected
+        self._watches = watches
         self.queues: dict[QueueId, Library] = {}
         self._verified_at: dict[QueueId, float] = {}
         self._by_base: dict[str, QueueId] = {}
@@ -73,7 +79,7 @@ class Registry:
 
         `encoded`: its name is that of a worker's connection, which says where the prefix ends.
         """
-        if not is_selected(queue, self._selected):
+        if not self._watches(queue) or not is_selected(queue, self._selected):
             return
         key = base(queue)
         known = self._by_base.get(key)

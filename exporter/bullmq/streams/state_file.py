@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from exporter.bullmq.sharding import owns
 from exporter.bullmq.streams.events import split_id
 from exporter.bullmq.streams.stream import Stream, StreamPosition
+from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.snapshot.queues import QueueId
 from service.atomic_file import check_folder, replace_file
 from service.clock import monotonic
@@ -30,16 +32,18 @@ class CheckpointFileError(Exception):
 class CheckpointFile:
     """Reads the file when constructed; `save` replaces it atomically, at most every few seconds.
 
-    A file that cannot be used is set aside as NAME.unusable, and counting starts from 0. Raises
+    A file that cannot be used is set aside as NAME.unusable, and counting starts from 0. So do the queues of
+    another shard, if they come back later: what was done meanwhile was counted there. Raises
     CheckpointFileError when the folder cannot be written to or the file cannot be read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, shard: QueueShard = UNDIVIDED) -> None:
         self._path = Path(path)
+        self._shard = shard
         self._due = 0.0
         self._forget_at = monotonic() + _FORGET_SECONDS
         self._texts: dict[QueueId, tuple[tuple[object, ...], str]] = {}
-        self._written: tuple[object, ...] = ()
+        self._written: tuple[object, ...] | None = ()
         if problem := check_folder(self._path):
             raise CheckpointFileError(problem)
         try:
@@ -109,7 +113,9 @@ class CheckpointFile:
             head, *lines = map(json.loads, raw.decode("ascii").splitlines())
             known = {QueueId(line["prefix"], line["name"]): line for line in lines}
             if head == _FORMAT:
-                return known
+                kept = {queue: line for queue, line in known.items() if owns(self._shard, queue)}
+                self._written = () if len(kept) == len(known) else None  # it is written again without them
+                return kept
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
         aside = self._path.with_name(self._path.name + ".unusable")

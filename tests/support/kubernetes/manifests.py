@@ -11,7 +11,13 @@ from typing import Any, Final
 import yaml
 
 ROOT: Final = Path(__file__).parents[3]
-OVERLAYS: Final = ("base", "overlays/sample", "overlays/prometheus-operator", "overlays/everything")
+OVERLAYS: Final = (
+    "base",
+    "overlays/sample",
+    "overlays/prometheus-operator",
+    "overlays/shards",
+    "overlays/everything",
+)
 
 
 @cache

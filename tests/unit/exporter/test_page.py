@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
 from exporter.config.settings import HealthSettings
+from exporter.config.shard import QueueShard
 from exporter.health import assess
 from exporter.history import HISTORY_SECONDS, History, Point, point_of
 from exporter.page import status_page
@@ -359,3 +360,15 @@ def test_schedulers_that_are_late_are_below_the_queues() -> None:
     view = status_view(Assessment(snapshot, assess(snapshot, HealthSettings())), ABOUT)
     page = queue_table(view, PageQuery(translator=ENGLISH))
     assert '<p class="warning">mail: &lt;b&gt;: its run is 1 h 1 min late.</p>' in page
+
+
+def test_a_shard_says_which_part_it_has_and_where_the_others_are() -> None:
+    urls = ("http://a:9877", f"http://b{NASTY}", "http://c:9877")
+    about = About("1.2.3", monitoring=True, shard=QueueShard(2, 3), shard_urls=urls)
+    page = status_page(status_view(assessment(), about))
+    assert "shard 2 of 3: the queues of this exporter only" in Reader(page).text
+    assert '<a href="http://a:9877">1</a> <a href="http://c:9877">3</a>' in page
+    assert NASTY not in page
+    alone = status_page(status_view(assessment(), About("1.2.3", monitoring=True, shard=QueueShard(2, 3))))
+    assert "The setting shard_urls makes links to the others." in Reader(alone).text
+    assert 'id="shard"' not in status_page(status_view(assessment(), ABOUT))

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from exporter.api import actions
 from exporter.assessment import Assessment
+from exporter.config.shard import QueueShard
 from exporter.health import assess
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.views import About, status_view
-from service.api.envelope import to_json_data
+from service.api.envelope import ApiError, to_json_data
 from service.outcome import Ok
+from tests.support.assessments import assessment
 from tests.support.health_cases import BASE, DEFAULTS
 from tests.support.work_cases import queue, state_of
 
@@ -50,3 +54,16 @@ def test_queue_metrics_have_the_schedulers_and_which_are_late() -> None:
     assert issue["affected"] == [
         {"subject": "mail: hourly", "value": 100.0, "prefix": "bull", "queue": "mail"}
     ]
+
+
+def test_a_shard_says_which_part_of_the_queues_it_has() -> None:
+    about = About("1.2.3", monitoring=True, uptime=1.0)
+    whole = status_view(assessment(), about)
+    part = status_view(assessment(), replace(about, shard=QueueShard(2, 3), shard_urls=("http://a",)))
+    for make in (actions.overall, actions.health_check, actions.queue_metrics):
+        whole_shard, shard = make(whole).shard, make(part).shard
+        assert whole_shard is None
+        assert shard is not None
+        assert (shard.number, shard.shards) == (2, 3)
+    with pytest.raises(ApiError, match=r"^there is no queue 'other' in shard 2 of 3$"):
+        actions.queue_metrics(part, "other")

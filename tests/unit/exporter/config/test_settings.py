@@ -394,3 +394,22 @@ def test_a_rule_that_cannot_be_meant_is_refused(rule: str, text: str) -> None:
 @pytest.mark.parametrize("pattern", ["[[]", "[]]", "[!]]", "mail[0-9]*", "a]b", "*"])
 def test_a_pattern_with_whole_sets(pattern: str) -> None:
     assert loaded(f"health: {{queues: [{{match: '{pattern}'}}]}}").model.health.queues[0].match == pattern
+
+
+@pytest.mark.parametrize("shard", ["0/5", "6/5", "2/0", "a"])
+def test_a_shard_that_cannot_be_is_named_with_its_setting(shard: str) -> None:
+    assert complaint(EXPORTER_SHARD=shard).startswith(f"EXPORTER_SHARD={shard} (environment): ")
+    assert complaint(f"shard: {shard}\n").startswith(f"shard={shard} (oxherd.yaml, line 1): ")
+
+
+def test_a_shard_and_where_the_others_are() -> None:
+    urls = "shard_urls: [http://a:9877, http://b:9877]\n"
+    model = loaded(urls, EXPORTER_SHARD="2/2").model
+    assert (model.queue_shard, model.shard_urls) == ((2, 2), ("http://a:9877", "http://b:9877"))
+    assert loaded().model.queue_shard == (1, 1)
+    assert complaint("shard: 1/1\nshard_urls: [a:9877]\n") == (
+        "shard_urls=a:9877 (oxherd.yaml, line 2): should be http://host:port or https://host:port"
+    )
+    assert complaint(urls, EXPORTER_SHARD="2/3") == (
+        "shard_urls (oxherd.yaml, line 1): has 2 URLs, and EXPORTER_SHARD has 3 shards"
+    )

@@ -159,7 +159,7 @@ def test_every_selector_has_the_queues_and_the_matchers() -> None:
     text = exporter_query("queue", {"env": 'a"b', "cluster": "eu"}, ["b.c", "a"])
     selector = 'queue=~"a|b\\\\.c",cluster="eu",env="a\\"b"'
     assert text.count(selector) == 2
-    assert text.count('{cluster="eu",env="a\\"b"}') == 4
+    assert text.count('{cluster="eu",env="a\\"b"}') == 5
     assert exporter_query("name", {}, ()).count('name!=""') == 2
 
 
@@ -169,7 +169,7 @@ def test_only_the_last_operand_has_series_that_differ_in_their_names_alone(*, st
     *others, last = exporter_query("queue", {}, ["mail"], statuses=statuses).split("\nor ")
     assert last.startswith('{__name__=~"')
     measures = [text.rsplit('"', 6)[1] for text in others]
-    assert measures == [*(["up", "deployment", "started"] if statuses else []), "timestamp"]
+    assert measures == [*(["up", "deployment", "shard", "started"] if statuses else []), "timestamp"]
     assert all(text.startswith("label_replace(") for text in others)
 
 

@@ -173,3 +173,53 @@ def test_a_sample_a_minute_older_than_the_others_is_missing() -> None:
     missing = known.samples[old]
     assert isinstance(missing, Missing)
     assert (missing.kind, names(known)) == ("stale", {"mail-a": True, "mail-b": False})
+
+
+def sharded(number: int, shards: int = 3, *, up: bool = True) -> ExporterStatus:
+    return ExporterStatus(up=up, deployment="d" if number == 1 else None, shard=(str(number), str(shards)))
+
+
+SHARDS: dict[Labels, ExporterStatus] = {
+    A: sharded(1),
+    B: sharded(2),
+    frozenset({("job", "oxherd"), ("instance", "c")}): sharded(3),
+}
+
+
+@pytest.mark.parametrize(
+    ("later", "forgotten"),
+    [
+        (SHARDS, True),
+        ({origin: status for origin, status in SHARDS.items() if origin != B}, False),
+        (SHARDS | {B: sharded(2, up=False)}, False),
+        ({A: sharded(1, 2), B: sharded(2, 2)}, True),
+        ({A: sharded(1, 4), B: sharded(2, 4)}, False),
+        ({A: sharded(1), B: sharded(1)}, False),
+        ({A: ExporterStatus(up=True, deployment="d", shard=("1", "1"))}, True),
+    ],
+    ids=["all", "one gone", "one blind", "fewer", "more, some to come", "a pair of one", "undivided again"],
+)
+def test_a_queue_of_shards_is_gone_only_when_all_of_them_read(
+    later: dict[Labels, ExporterStatus], *, forgotten: bool
+) -> None:
+    assert gone(SHARDS, later) is forgotten
+
+
+@pytest.mark.parametrize(
+    ("exporters", "missing"),
+    [
+        (SHARDS, False),
+        ({A: sharded(1), B: sharded(2)}, True),
+        (SHARDS | {B: sharded(2, up=False)}, True),
+        ({A: ExporterStatus(up=True, shard=("1", "1"))}, False),
+    ],
+)
+def test_a_pattern_may_match_queues_of_a_shard_that_is_missing(
+    exporters: dict[Labels, ExporterStatus], *, missing: bool
+) -> None:
+    """Also at the first look, when nothing is known of what the shard had."""
+    key = QueueKey("bull", "mail-a")
+    looked = Reading({key: QueueSample(5.0, 1, 1)}, {key: A}, exporters)
+    known = over(target("mail-*"), looked)[-1]
+    assert isinstance(known.unread, Missing) is missing
+    assert over(target("mail-a"), looked)[-1].unread is None, "a name is of one shard"

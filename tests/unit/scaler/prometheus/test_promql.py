@@ -31,11 +31,11 @@ CUSTOM = QuerySettings(waiting="w{{selector}}", active="a{{selector}}")
 
 def test_ours_is_one_line_for_each_measure() -> None:
     lines = query_text(DEFAULT_QUERIES, {}).splitlines()
-    assert len(lines) == len(MEASURES) + 3
-    for line, measure in zip(lines, (*MEASURES, "up", "deployment", "started"), strict=True):
+    assert len(lines) == len(MEASURES) + 4
+    for line, measure in zip(lines, (*MEASURES, "up", "deployment", "shard", "started"), strict=True):
         assert f'"oxherd_measure", "{measure}"' in line
     assert 'bullmq_job_count{state="waiting",queue!=""} + ignoring (state) bullmq_job_count{' in lines[0]
-    assert "(bullmq_up{})" in lines[-3]
+    assert "(bullmq_up{})" in lines[-4]
 
 
 def test_every_selector_has_the_matchers() -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from exporter.bullmq.sharding import shard_number
 from exporter.bullmq.streams import state_file
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile, CheckpointFileError
 from exporter.config.settings import BullMQSettings
+from exporter.config.shard import QueueShard
+from exporter.snapshot.queues import QueueId
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
 from tests.support.key_servers import CACHE, Clock, DeploymentOf
 
@@ -159,3 +162,29 @@ def test_events_that_redis_lost_in_between_are_reported(server: Streams, begin: 
     roll_back(server, 2)
     events = begin().events()
     assert (events.read, events.undone, events.counters.added) == (4, 2, 2)
+
+
+def test_a_queue_of_another_shard_begins_anew_if_it_comes_back(
+    server: Streams, connect: DeploymentOf, clock: Clock, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was done while another shard counted it is no work of this one: no jump of its counters."""
+    monkeypatch.setattr(state_file, "monotonic", clock)
+    shards = next(shards for shards in range(2, 50) if shard_number(MAIL, shards) != 1)
+
+    def counted(shard: QueueShard, *queues: QueueId) -> tuple[int | None, int] | None:
+        checkpoint = CheckpointFile(str(path), shard)
+        follower = Follower(connect(url=f"redis://{CACHE}"), BullMQSettings(), checkpoint=checkpoint)
+        for _ in range(10):
+            clock.now += 2
+            follower.step(queues)
+        follower.stop()
+        events = follower.events().get(MAIL)
+        return (events.counters.added, events.counters.completed) if events else None
+
+    server.add(1000, "added 1", "waiting 1")
+    assert counted(QueueShard(1, 1), MAIL) == (0, 0)
+    server.add(2000, "active 1", "completed 1", "added 2", "waiting 2")
+    assert counted(QueueShard(1, 1), MAIL) == (1, 1), "a restart goes on"
+    assert counted(QueueShard(1, shards)) is None
+    server.add(3000, "active 2", "completed 2", "added 3", "waiting 3")
+    assert counted(QueueShard(1, 1), MAIL) == (0, 0), "and what moved away and back does not"
