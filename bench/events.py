@@ -42,7 +42,7 @@ def followed(queues: int, *, most: int = 10_000) -> Iterator[tuple[list[Writer],
         with exporter_of(redis.port, queues=queues, config=_CONFIG % ", ".join(names)) as (port, process):
             scraper = Scraper(port)
             wait_until(
-                lambda: total(scraper, "bullmq_events_read_total") is not None,
+                lambda: total(scraper, "bullmq_events_lost_total") is not None,
                 what="the exporter follows the streams",
             )
             yield writers, scraper, psutil.Process(process.pid)
@@ -51,8 +51,8 @@ def followed(queues: int, *, most: int = 10_000) -> Iterator[tuple[list[Writer],
 
 
 def total(scraper: Scraper, name: str) -> int | None:
-    """The sum of a counter over its queues; None without a sample."""
-    head = f"{name}{{"
+    """The sum of a counter over its queues, or what it is of all; None without a sample."""
+    head = (f"{name}{{", f"{name} ")
     samples = [line for line in scraper.scrape().decode().splitlines() if line.startswith(head)]
     return sum(int(float(line.rpartition(" ")[2])) for line in samples) if samples else None
 

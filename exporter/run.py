@@ -96,6 +96,7 @@ class Exporter:
             lambda: self.about().tasks,
             shard,
             others=[BackgroundUse(meter)],
+            classic=settings.bullmq.histograms == "both",
         )
         self._tasks = (
             Supervised(

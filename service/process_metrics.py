@@ -1,12 +1,18 @@
-"""prometheus_client's registry of this process, and its text in either format."""
+"""prometheus_client's registry of this process, and its exposition in any format."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, GCCollector, Metric, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from service.web.negotiate import MetricsFormat
+from service.web.protobuf import MetricType, delimited, family_head, label_pairs, number_metric
+
+_TYPES: Final[dict[str, MetricType]] = {"counter": "counter", "gauge": "gauge", "info": "gauge"}
 
 
 def process_registry() -> CollectorRegistry:
@@ -23,4 +29,19 @@ def registry_text(registry: CollectorRegistry, form: MetricsFormat) -> bytes:
     if form == "openmetrics":
         text: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
         return text
+    if form == "protobuf":
+        return b"".join(message for metric in registry.collect() for message in _messages(metric))
     return generate_latest(registry)
+
+
+def _messages(metric: Metric) -> Iterator[bytes]:
+    """A family for each name of its samples, as in the text: a counter has that of its samples."""
+    names = dict.fromkeys(sample.name for sample in metric.samples)
+    for name in names:
+        kind = "gauge" if name.endswith("_created") else _TYPES.get(metric.type, "untyped")
+        numbers = [
+            number_metric(kind, label_pairs(list(sample.labels), list(sample.labels.values())), sample.value)
+            for sample in metric.samples
+            if sample.name == name
+        ]
+        yield delimited([family_head(name, metric.documentation, kind), *numbers])

@@ -248,8 +248,12 @@ def host_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Lag of the event streams",
-                "Seconds since each stream was last read to its end; the ten longest lags.",
-                [PanelQuery(f"topk(10, bullmq_events_lag_seconds{{{JOB_MATCHER}}})", "{{prefix}}:{{queue}}")],
+                "Seconds since the stream that is furthest behind was last read to its end.",
+                [
+                    PanelQuery(
+                        f"max by (instance) (bullmq_events_lag_seconds{{{JOB_MATCHER}}})", "{{instance}}"
+                    )
+                ],
                 unit="s",
                 width=12,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy import histograms
 from deploy.dashboards.common import (
     FAILOVER_EVENTS,
     JOB_MATCHER,
@@ -209,8 +210,9 @@ def overview_dashboard(runbooks: str) -> Dashboard:
                 "All queues together: half of the jobs wait less than p50, one in twenty more than p95.",
                 [
                     PanelQuery(
-                        f"histogram_quantile({quantile}, sum by (le) "
-                        f"({rate('bullmq_job_wait_seconds_bucket', QUEUE_MATCHER)}))",
+                        histograms.quantile(
+                            quantile, "bullmq_job_wait_seconds", QUEUE_MATCHER, "$__rate_interval"
+                        ),
                         name,
                     )
                     for quantile, name in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))

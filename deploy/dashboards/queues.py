@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy import histograms
 from deploy.dashboards.common import (
     FAILOVER_EVENTS,
     JOB_VARIABLE,
@@ -163,8 +164,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                 "Quantiles of waiting time and of processing time.",
                 [
                     PanelQuery(
-                        f"histogram_quantile({quantile}, sum by (le) "
-                        f"(rate({metric}_bucket{{{QUEUE_MATCHER}}}[$__rate_interval])))",
+                        histograms.quantile(quantile, metric, QUEUE_MATCHER, "$__rate_interval"),
                         f"{what} p{quantile[2:].ljust(2, '0')}",
                     )
                     for what, metric in (
@@ -272,9 +272,8 @@ def _states(states: str) -> str:
 
 
 def _quantile(quantile: str, metric: str, time: str) -> str:
-    rate = f"sum by (prefix, queue, le) (rate({metric}_bucket{{{QUEUE_MATCHER}}}[{time}]))"
-    return f"histogram_quantile({quantile}, {rate})"
+    return histograms.quantile(quantile, metric, QUEUE_MATCHER, time, "prefix", "queue")
 
 
 def _heat(metric: str) -> str:
-    return f"sum by (le) (increase({metric}_bucket{{{QUEUE_MATCHER}}}[$__rate_interval]))"
+    return histograms.heatmap(metric, QUEUE_MATCHER, "$__rate_interval")

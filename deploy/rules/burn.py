@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from deploy.histograms import counted, counted_above
 from deploy.rules.affected import Affected, one_each_queue
 from deploy.rules.rule import Alert, RuleJson, Severity, recording
 from deploy.rules.thresholds import AlertThresholds, as_percent, number
@@ -21,6 +22,8 @@ SLOW: Final = (("1d", "2h", 3.0), ("3d", "6h", 1.0))
 _SHORT: Final = ("5m", "30m", "1h")
 _LONG: Final = ("2h", "6h", "1d", "3d")
 _BUDGET: Final = "30d"
+_BY: Final = "sum by (job, prefix, queue)"
+_WAITS: Final = "bullmq_job_wait_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +156,23 @@ def _summed(t: AlertThresholds, objective: Objective, window: str, queues: str =
 
 def _bad(t: AlertThresholds, kind: Objective, function: str, window: str) -> str:
     """Late or failed jobs. Two exporters of one Redis count the same jobs, which is the same ratio."""
-    by = "sum by (job, prefix, queue)"
     if kind is FAILURE:
-        return f'{by} ({function}(bullmq_job_failed_total{{job="{t.job}"}}[{window}]))'
+        return f'{_BY} ({function}(bullmq_job_failed_total{{job="{t.job}"}}[{window}]))'
     return "\nor ".join(_late(t, function, window, *objective) for objective in t.queue_objectives())
 
 
 def _late(t: AlertThresholds, function: str, window: str, queues: str, figures: Mapping[str, float]) -> str:
-    by, selector = "sum by (job, prefix, queue)", f'job="{t.job}"{queues}'
-    bucket = f'{selector}, le=~"{number(figures["wait_seconds"])}([.]0)?"'
-    return (
-        f"({by} ({function}(bullmq_job_wait_seconds_count{{{selector}}}[{window}]))\n"
-        f"  - {by} ({function}(bullmq_job_wait_seconds_bucket{{{bucket}}}[{window}])))"
-    )
+    seconds, selector = figures["wait_seconds"], f'job="{t.job}"{queues}'
+    le = f'le=~"{number(seconds)}([.]0)?"'
+    return counted_above(_WAITS, selector, function, window, _BY, seconds=seconds, le=le)
 
 
 def _all(t: AlertThresholds, objective: Objective, function: str, window: str) -> str:
     """All jobs that were started, or that ended."""
-    by, job = "sum by (job, prefix, queue)", f'job="{t.job}"'
+    job = f'job="{t.job}"'
     if objective is WAIT:
-        return f"{by} ({function}(bullmq_job_wait_seconds_count{{{job}}}[{window}]))"
+        return counted(_WAITS, job, function, window, _BY)
     return (
-        f"({by} ({function}(bullmq_job_completed_total{{{job}}}[{window}]))\n"
-        f"  + {by} ({function}(bullmq_job_failed_total{{{job}}}[{window}])))"
+        f"({_BY} ({function}(bullmq_job_completed_total{{{job}}}[{window}]))\n"
+        f"  + {_BY} ({function}(bullmq_job_failed_total{{{job}}}[{window}])))"
     )

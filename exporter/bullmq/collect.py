@@ -111,6 +111,7 @@ class BullMQSource:
             problems=problems,
             search_refused=known.refused,
             events=events,
+            event_totals=self._follower.totals() if self._follower else None,
             rates=self._follower.rates(events) if self._follower and events else {},
             own=known.own,
             search=known.search,

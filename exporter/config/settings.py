@@ -176,6 +176,12 @@ class BullMQSettings(Model):
         max_length=50,
         description="upper bounds of the wait and processing histograms, in seconds, ascending",
     )
+    histograms: Literal["classic", "native", "both"] = Field(
+        "classic",
+        description="form of the wait and processing histograms where Prometheus asks for protobuf: classic "
+        "buckets as in text; native ones, which are one series a histogram and need no bounds; or both. Text "
+        "always has classic ones",
+    )
     capacity_per_worker: float = Field(
         10.0, gt=0, description="jobs that count as the full load of one worker"
     )

@@ -1,8 +1,8 @@
-"""The lines of a table's families, kept as compressed blocks of rows; what did not change is not drawn again.
+"""The samples of a table's families, kept as compressed blocks of rows: what did not change is not drawn.
 
-A block has the lines of `SIZE` rows for each family. Rows that change again and again are put together, into
-blocks of their own: else one changing queue of each hundred would have everything drawn again. So the order
-of the rows is not that of the table, and may be another one in the next scrape.
+A block has the samples of `SIZE` rows for each family. Rows that change again and again are put together,
+into blocks of their own: else one changing queue of each hundred would have everything drawn again. So the
+order of the rows is not that of the table, and may be another one in the next scrape.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from exporter.metrics.encoding import Draw
 from exporter.metrics.family import Table, TableColumn
-from exporter.metrics.lines import Draw, label_text
 from service.web.body import Part, Piece, joined
 
 Pack: TypeAlias = Callable[[bytes], Part]
+RowLabels: TypeAlias = Callable[[Sequence[str], Sequence[str]], Any]
+"""From the names and the values of a row's labels to what a `Draw` takes."""
 
 SIZE: Final = 128
 _PERIOD: Final = 6  # scrapes after which it is asked whether other blocks would be better
@@ -24,11 +26,11 @@ _WORTH: Final = 2.0  # times as many blocks drawn as would be
 
 
 class _Block:
-    """Some rows: their labels, what they were at the last scrape, and the lines of each family."""
+    """Some rows: their labels, what they were at the last scrape, and the samples of each family."""
 
     __slots__ = ("keys", "labels", "parts", "stable", "values")
 
-    def __init__(self, keys: list[Any], labels: list[str], columns: int) -> None:
+    def __init__(self, keys: list[Any], labels: list[Any], columns: int) -> None:
         self.keys = keys
         self.labels = labels
         self.stable: list[object] = []
@@ -40,10 +42,15 @@ class TableBlocks:
     """The blocks of one table. Not for two threads at a time."""
 
     def __init__(
-        self, table: Table, labels: Sequence[str], columns: Sequence[tuple[TableColumn, Draw]]
+        self,
+        table: Table,
+        names: Sequence[str],
+        columns: Sequence[tuple[TableColumn, Draw]],
+        labels: RowLabels,
     ) -> None:
         self._table = table
-        self._label_names = labels
+        self._label_names = names
+        self._labels = labels
         self._columns = columns
         self._still = [place for place, (column, _) in enumerate(columns) if not column.moving]
         self._moving = [place for place, (column, _) in enumerate(columns) if column.moving]
@@ -54,7 +61,7 @@ class TableBlocks:
         self._drawn = self._updates = 0
 
     def pieces(self, rows: Mapping[Any, Any], pack: Pack) -> list[Piece]:
-        """Of each family its lines for these rows."""
+        """Of each family its samples for these rows."""
         self._regroup_where_better()
         taken = self._taken(rows)
         for block, own in taken:
@@ -69,7 +76,7 @@ class TableBlocks:
             listed = [row for _, own in taken for row in own]
             for place in self._moving:
                 column, draw = self._columns[place]
-                pieces[place] = draw(labels, map(column.value, listed)).encode()
+                pieces[place] = draw(labels, map(column.value, listed))
         return pieces
 
     def _taken(self, rows: Mapping[Any, Any]) -> list[tuple[_Block, list[Any]]]:
@@ -119,8 +126,8 @@ class TableBlocks:
             column, draw = self._columns[place]
             values = list(map(column.value, rows))
             if values != block.values[place]:
-                text = draw(block.labels, values)
-                block.parts[place] = pack(text.encode()) if text else None
+                drawn = draw(block.labels, values)
+                block.parts[place] = pack(drawn) if drawn else None
                 block.values[place] = values
                 self._dirty.add(place)
         block.stable = stable
@@ -146,4 +153,4 @@ class TableBlocks:
         return [self._block(list(keys[start : start + SIZE])) for start in range(0, len(keys), SIZE)]
 
     def _block(self, keys: list[Any]) -> _Block:
-        return _Block(keys, [label_text(self._label_names, key) for key in keys], len(self._columns))
+        return _Block(keys, [self._labels(self._label_names, key) for key in keys], len(self._columns))

@@ -12,11 +12,12 @@ from exporter.metrics.family import (
     Family,
     HistogramFamily,
     HistogramSample,
+    Sample,
     Table,
     TableColumn,
 )
-from exporter.snapshot.histogram import Histogram
-from exporter.snapshot.queues import Events, QueueId
+from exporter.snapshot.histogram import Histogram, NativeHistogram
+from exporter.snapshot.queues import Events, EventTotals, QueueId
 from service.outcome import value_or_none
 
 _QUEUE: Final = ("prefix", "queue")
@@ -31,13 +32,16 @@ def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
     return (state.events if state else None) or {}
 
 
-_TABLE: Final = Table(_events, attrgetter("counters", "read", "lost", "undone", "since"))
+_TABLE: Final = Table(_events, attrgetter("counters", "lost", "since"))
+
+_SINCE_UNIX: Final = attrgetter("since")
 
 
 def _counter(
     name: str, text: str, value: Callable[[Events], float | None], *, moving: bool = False
 ) -> Family:
-    return Family.of_column(name, "counter", text, _QUEUE, TableColumn(_TABLE, value, moving=moving))
+    column = TableColumn(_TABLE, value, moving=moving, created=_SINCE_UNIX)
+    return Family.of_column(name, "counter", text, _QUEUE, column)
 
 
 def _jobs(name: str, text: str) -> Family:
@@ -56,6 +60,30 @@ def _processing(processing: Mapping[str, Histogram]) -> Iterator[HistogramSample
     for outcome, histogram in processing.items():
         if any(histogram.counts):
             yield (outcome,), histogram
+
+
+def _of_all(name: str, text: str, value: Callable[[EventTotals], int]) -> Family:
+    def read(assessment: Assessment) -> Iterator[Sample]:
+        state = value_or_none(assessment.snapshot.bullmq)
+        if state is not None and state.event_totals is not None:
+            yield (), float(value(state.event_totals))
+
+    return Family(f"bullmq_{name}_total", "counter", text, (), read)
+
+
+def _lag(assessment: Assessment) -> Iterator[Sample]:
+    if events := _events(assessment):
+        yield (), max([each.lag for each in events.values()])
+
+
+def _native_wait(events: Events) -> Mapping[tuple[str, ...], NativeHistogram] | None:
+    native = events.counters.native
+    return {(): native.wait} if native else None
+
+
+def _native_processing(events: Events) -> Mapping[tuple[str, ...], NativeHistogram] | None:
+    native = events.counters.native
+    return {(outcome,): each for outcome, each in native.processing.items()} if native else None
 
 
 FAMILIES: Final[tuple[AnyFamily, ...]] = (
@@ -93,19 +121,20 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "of the attempt, by the clock of Redis (for Bull by ours, as its messages arrive); absent before the "
         "first.",
         _QUEUE,
-        TableColumn(_TABLE, attrgetter("counters.wait"), _wait),
+        TableColumn(_TABLE, attrgetter("counters.wait"), _wait, created=_SINCE_UNIX, native=_native_wait),
     ),
     HistogramFamily.of_column(
         "bullmq_job_processing_seconds",
         "Seconds from the start of an attempt to its end, by the clock of Redis and by outcome: completed, "
         "failed permanently, or retried; absent before the first.",
         (*_QUEUE, "outcome"),
-        TableColumn(_TABLE, attrgetter("counters.processing"), _processing),
-    ),
-    _counter(
-        "bullmq_events_read_total",
-        "Events of the queue's stream, or messages of Bull, that were read.",
-        attrgetter("read"),
+        TableColumn(
+            _TABLE,
+            attrgetter("counters.processing"),
+            _processing,
+            created=_SINCE_UNIX,
+            native=_native_processing,
+        ),
     ),
     _counter(
         "bullmq_events_lost_total",
@@ -114,32 +143,29 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "was deleted. For Bull starts and ends while the subscription was lost, at least.",
         attrgetter("lost"),
     ),
-    _counter(
-        "bullmq_events_undone_total",
+    _of_all(
+        "events_read",
+        "Events of streams, or messages of Bull, that were read since the exporter started, of all queues.",
+        attrgetter("read"),
+    ),
+    _of_all(
+        "events_undone",
         "Events that were counted and that Redis then lost, with a master that had not replicated them or by "
-        "a restart from an older file: they may happen, and count, again. Before Redis 7 at least one for "
-        "each loss.",
+        "a restart from an older file: they may happen, and count, again. Of all queues since the exporter "
+        "started; before Redis 7 at least one for each loss.",
         attrgetter("undone"),
     ),
-    _counter(
-        "bullmq_events_evicted_total",
+    _of_all(
+        "events_evicted",
         "Jobs whose start was forgotten, because too many are in progress or they left without an event: "
-        "they are counted, but have no duration.",
-        attrgetter("counters.evicted"),
+        "they are counted, but have no duration. Of all queues since the exporter started.",
+        attrgetter("evicted"),
     ),
-    Family.of_column(
-        "bullmq_events_since_timestamp_seconds",
-        "gauge",
-        "Unix time since which the queue's counters count: when the exporter started or first knew the "
-        "queue, or that of an earlier exporter from the state file.",
-        _QUEUE,
-        TableColumn(_TABLE, attrgetter("since")),
-    ),
-    Family.of_column(
+    Family(
         "bullmq_events_lag_seconds",
         "gauge",
-        "Seconds since the queue's stream was last read to its end.",
-        _QUEUE,
-        TableColumn(_TABLE, attrgetter("lag"), moving=True),
+        "Seconds since the stream that is furthest behind was last read to its end.",
+        (),
+        _lag,
     ),
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from exporter.assessment import Assessment
-from exporter.snapshot.histogram import Histogram
+from exporter.snapshot.histogram import Histogram, NativeHistogram
 
 MetricKind: TypeAlias = Literal["gauge", "counter"]
 Sample: TypeAlias = tuple[tuple[str, ...], float]
@@ -37,12 +37,16 @@ class TableColumn:
 
     `each` makes of a value several samples, with the values of the labels that follow those of the row.
     `moving`: an age, or whatever else is another in each scrape; it is not part of `stable`.
+    `created` is the unix time since which a counter or histogram counts (0: not known), and `native` has the
+    native form of the row's histograms by the labels that `each` yields; only protobuf has either.
     """
 
     table: Table
     value: Callable[[Any], Any]
     each: Callable[[Any], Iterable[tuple[tuple[str, ...], Any]]] | None = None
     moving: bool = False
+    created: Callable[[Any], float] | None = None
+    native: Callable[[Any], Mapping[tuple[str, ...], NativeHistogram] | None] | None = None
 
     def read(self, assessment: Assessment) -> list[tuple[tuple[str, ...], Any]]:
         values = ((labels, self.value(row)) for labels, row in self.table.rows(assessment).items())

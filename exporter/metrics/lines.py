@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from math import inf, isnan
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from exporter.metrics.family import AnyFamily, HistogramFamily, TableColumn
+from exporter.metrics.encoding import Draw
+from exporter.metrics.family import AnyFamily, Family, HistogramFamily, TableColumn
 from exporter.snapshot.histogram import Histogram
 from service.units import readable
-
-Draw: TypeAlias = Callable[[Iterable[str], Iterable[Any]], str]
-"""From the label texts of rows, as `label_text` makes them, and a column's values in them to its lines."""
 
 _VALUE_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 _HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
@@ -59,6 +57,26 @@ def draw_of(family: AnyFamily, column: TableColumn, rows: Sequence[str]) -> Draw
     return _numbers(family.name) if column.each is None else _several(family.name, column.each, further)
 
 
+class TextEncoding:
+    """Both text formats, of which only the heads of families differ: `Encoding`."""
+
+    labels = staticmethod(label_text)
+    draw_of = staticmethod(draw_of)
+
+    def column(self, column: TableColumn) -> TableColumn:
+        return column
+
+    def sample_head(self, family: AnyFamily, labels: Sequence[str]) -> str:
+        return head_of(family.name, label_text(family.labels, labels))
+
+    def samples(self, family: Family, heads: Iterable[str], values: Iterable[float]) -> bytes:  # noqa: ARG002
+        lines = [f"{head}{format_number(value)}\n" for head, value in zip(heads, values, strict=True)]
+        return "".join(lines).encode()
+
+    def histogram(self, family: HistogramFamily, labels: Sequence[str], histogram: Histogram) -> bytes:
+        return histogram_lines(family.name, family.labels, labels, histogram).encode()
+
+
 def help_and_type(family: AnyFamily) -> str:
     """The head of a family in text format 0.0.4."""
     text = family.help.translate(_HELP_ESCAPES)
@@ -99,7 +117,7 @@ def _pair(name: str, value: str) -> str:
 
 
 def _numbers(name: str) -> Draw:
-    def draw(labels: Iterable[str], values: Iterable[float | None]) -> str:
+    def draw(labels: Iterable[str], values: Iterable[float | None]) -> bytes:
         return "".join(
             [
                 ""
@@ -111,7 +129,7 @@ def _numbers(name: str) -> Draw:
                 else f"{name}{{{label}}} {format_number(value)}\n"
                 for label, value in zip(labels, values, strict=True)
             ]
-        )
+        ).encode()
 
     return draw
 
@@ -121,7 +139,7 @@ def _several(
 ) -> Draw:
     around = further.around
 
-    def draw(labels: Iterable[str], values: Iterable[Any]) -> str:
+    def draw(labels: Iterable[str], values: Iterable[Any]) -> bytes:
         lines = []
         for label, value in zip(labels, values, strict=True):
             if value is None:
@@ -134,7 +152,7 @@ def _several(
                     lines.append(f"{name}{{{before}{label}{after}}} {number}.0\n")
                 else:
                     lines.append(f"{name}{{{before}{label}{after}}} {format_number(number)}\n")
-        return "".join(lines)
+        return "".join(lines).encode()
 
     return draw
 
@@ -154,7 +172,7 @@ def _histograms(name: str, column: TableColumn, further: _Further) -> Draw:
         )
         return f"{buckets}{name}_count{{{inside}}} %s\n{name}_sum{{{inside}}} %s\n"
 
-    def draw(labels: Iterable[str], values: Iterable[Any]) -> str:
+    def draw(labels: Iterable[str], values: Iterable[Any]) -> bytes:
         texts = []
         for label, value in zip(labels, values, strict=True):
             if value is None:
@@ -170,7 +188,7 @@ def _histograms(name: str, column: TableColumn, further: _Further) -> Draw:
                 filled: list[str] = [label] * (2 * len(numbers))
                 filled[1::2] = numbers
                 texts.append(lines % tuple(filled))
-        return "".join(texts)
+        return "".join(texts).encode()
 
     return draw
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+ZERO_THRESHOLD: Final = 2.0**-10
+"""Seconds up to which a duration is in the zero bucket of a native histogram: what a clock of ms calls 0."""
 
 
 class Histogram(NamedTuple):
@@ -14,6 +17,32 @@ class Histogram(NamedTuple):
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     total: float
+
+
+class NativeHistogram(NamedTuple):
+    """Durations by buckets of which each bound is 2^(2^-schema) times the one before, as in Prometheus'
+    native histograms: bucket `index` has those above 2^((index - 1) / 2^schema) s, and not above
+    2^(index / 2^schema) s.
+
+    `counts` are those of the buckets from `first` on; `zero_count` has what is shorter than any of them.
+    """
+
+    schema: int
+    zero_count: int
+    first: int
+    counts: array[int]
+
+    @property
+    def buckets(self) -> list[tuple[int, int]]:
+        """The index and the count of each bucket that has some, in ascending order."""
+        return [(index, count) for index, count in enumerate(self.counts, self.first) if count]
+
+
+class NativeDurations(NamedTuple):
+    """How long jobs waited, and how long attempts ran, by outcome."""
+
+    wait: NativeHistogram
+    processing: Mapping[str, NativeHistogram]
 
 
 def histogram_quantile(histogram: Histogram, share: float) -> float | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import add, sub
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.snapshot.histogram import (
     Histogram,
+    NativeDurations,
     average,
     difference,
     histogram_quantile,
@@ -78,7 +80,8 @@ class QueueState(NamedTuple):
 
 
 class JobCounters(NamedTuple):
-    """Counters and durations from a queue's events since it is known. `processing` is by outcome.
+    """Counters and durations from a queue's events since it is known. `processing` is by outcome; `native`
+    has the same durations in exponential buckets, if they are counted so.
 
     None: nothing tells it. Bull says nothing of jobs that are removed.
     """
@@ -94,6 +97,7 @@ class JobCounters(NamedTuple):
     wait: Histogram
     processing: Mapping[str, Histogram]
     evicted: int
+    native: NativeDurations | None = None
 
 
 class Events(NamedTuple):
@@ -117,6 +121,21 @@ class Events(NamedTuple):
     peak_rate: float = 0.0
     passed_over: str = ""
     busy_seconds: float | None = None
+
+
+class EventTotals(NamedTuple):
+    """Of all queues, since this process started, also of those that are gone: events read and undone (as in
+    `Events`), and jobs whose start was forgotten."""
+
+    read: int = 0
+    undone: int = 0
+    evicted: int = 0
+
+    def plus(self, other: EventTotals) -> EventTotals:
+        return EventTotals(*map(add, self, other))
+
+    def less(self, other: EventTotals) -> EventTotals:
+        return EventTotals(*map(sub, self, other))
 
 
 def durations_of(counters: JobCounters) -> bytes:
@@ -289,6 +308,7 @@ class BullMQState:
     search: Search = Search()
     unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
     work: Mapping[QueueId, Work] | None = None  # of queues that do not just work; None: nobody remembers
+    event_totals: EventTotals | None = None  # None: nothing is followed
     watched_seconds: float = 0.0  # for which `work` can know something
     unlocked: Mapping[QueueId, Unlocked] = field(default_factory=dict)
 

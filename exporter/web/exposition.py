@@ -43,7 +43,11 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 
 
 class Exposition:
-    """Renders both formats; without an assessment (monitoring is off) only the families of this process."""
+    """Renders all formats; without an assessment (monitoring is off) only the families of this process.
+
+    `classic`: in protobuf a queue's histograms have classic buckets beside native ones, too. `others`: more
+    series of this process.
+    """
 
     def __init__(
         self,
@@ -53,9 +57,10 @@ class Exposition:
         tasks: Tasks,
         shard: QueueShard = UNDIVIDED,
         *,
+        classic: bool = False,
         others: Iterable[Collector] = (),
     ) -> None:
-        self._renderer = Renderer()
+        self._renderer = Renderer(classic=classic)
         self._rendering = threading.Lock()
         self._own = process_registry()
         _constant(self._own, "oxherd_build_info", (version,))
@@ -69,7 +74,7 @@ class Exposition:
             self._own.register(collector)
 
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> Body:
-        """The whole text; in OpenMetrics it ends with # EOF."""
+        """The whole body; in OpenMetrics it ends with # EOF."""
         collected: Sequence[Piece] = ()
         if assessment is not None:
             with self._rendering:

@@ -21,7 +21,7 @@ class OpenService(Protocol):
     """The part of the exporter that the open paths use."""
 
     def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:
-        """Collect; returns the whole text for Prometheus."""
+        """Collect; returns the whole body for Prometheus."""
 
     def why_not_ready(self) -> list[str]:
         """Without I/O and without waiting: it is called on the event loop."""
@@ -30,7 +30,9 @@ class OpenService(Protocol):
 def open_routes(exporter: OpenService) -> dict[str, Route]:
     """Handlers that collect are `def` and run in a thread pool; the health paths never wait for them."""
     return {
-        "/metrics": metrics_route(lambda request, form: exporter.exposition(form, deadline_of(request))),
+        "/metrics": metrics_route(
+            lambda request, form: exporter.exposition(form, deadline_of(request)), protobuf=True
+        ),
         **health_routes(exporter.why_not_ready, ready_means=_READY),
     }
 

@@ -15,7 +15,7 @@ from scaler.prometheus.promql import MEASURE_LABEL, QueueKey, measure_texts
 Labels: TypeAlias = frozenset[tuple[str, str]]
 """Labels with their values. Those besides the queue's own labels identify the exporter of a series."""
 
-OWN_MEASURES: Final = frozenset({"up", "deployment", "started"})
+OWN_MEASURES: Final = frozenset({"up", "deployment", "shard", "started"})
 """Those that an exporter reports of itself."""
 
 _SPARE: Final = 1_000  # series that have ended, and are kept nevertheless

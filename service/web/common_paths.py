@@ -25,19 +25,21 @@ class Route(NamedTuple):
     responses: Mapping[int | str, dict[str, Any]] = {}
 
 
-def metrics_route(exposition: Callable[[Request, MetricsFormat], Body]) -> Route:
-    """/metrics of this text, in the format and coding that the request prefers."""
+def metrics_route(exposition: Callable[[Request, MetricsFormat], Body], *, protobuf: bool = False) -> Route:
+    """/metrics of this body, in the format and coding that the request prefers; `protobuf`: in that too."""
 
     def metrics(request: Request) -> Response:
-        """The exposition, in text format 0.0.4 or OpenMetrics 1.0."""
-        form = metrics_format(request.headers.get("accept"))
+        form = metrics_format(request.headers.get("accept"), protobuf=protobuf)
         body = exposition(request, form)
         headers = {"content-type": CONTENT_TYPES[form], "vary": "Accept, Accept-Encoding"}
         if accepts_gzip(request.headers.get("accept-encoding")):
             return Response(body.gzip(), headers=headers | {"content-encoding": "gzip"})
         return Response(body.plain(), headers=headers)
 
-    return Route(metrics, Response, described(content="text/plain application/openmetrics-text"))
+    metrics.__doc__ = "The exposition, in text format 0.0.4 or OpenMetrics 1.0"
+    metrics.__doc__ += ", or in delimited protobuf." if protobuf else "."
+    types = "text/plain application/openmetrics-text" + " application/vnd.google.protobuf" * protobuf
+    return Route(metrics, Response, described(content=types))
 
 
 def health_routes(why_not_ready: Callable[[], list[str]], *, ready_means: str) -> dict[str, Route]:

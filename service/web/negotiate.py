@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Final, Literal, TypeAlias
 
-MetricsFormat: TypeAlias = Literal["text", "openmetrics"]
+MetricsFormat: TypeAlias = Literal["text", "openmetrics", "protobuf"]
 
 CONTENT_TYPES: Final[dict[MetricsFormat, str]] = {
     "text": "text/plain; version=0.0.4; charset=utf-8",
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    "protobuf": "application/vnd.google.protobuf; "
+    "proto=io.prometheus.client.MetricFamily; encoding=delimited",
 }
 
 _DEFAULT_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 60.0
 _MARGIN_SECONDS: Final = 0.5  # for rendering, and the way back
 _OPENMETRICS: Final = ("", "1.0.0", "0.0.1")
+_PROTOBUF: Final = {"proto": "io.prometheus.client.metricfamily", "encoding": "delimited"}
 
 
 def scrape_seconds(header: str | None) -> float:
@@ -30,15 +33,26 @@ def scrape_seconds(header: str | None) -> float:
     return min(_LONGEST_SECONDS, max(seconds - _MARGIN_SECONDS, seconds / 2))
 
 
-def metrics_format(accept: str | None) -> MetricsFormat:
-    """OpenMetrics if it is named and preferred at least as much as plain text; a wildcard gets plain text."""
-    openmetrics = text = 0.0
+def metrics_format(accept: str | None, *, protobuf: bool = False) -> MetricsFormat:
+    """The format that is preferred of those that are named: of two that are preferred equally protobuf rather
+    than OpenMetrics, and that rather than text. A wildcard gets text, and so does who asks for protobuf where
+    it is not served."""
+    preferred: dict[MetricsFormat, float] = {"protobuf": 0.0, "openmetrics": 0.0, "text": 0.0}
     for name, parameters, quality in _preferences(accept or ""):
-        if name == "application/openmetrics-text" and parameters.get("version", "") in _OPENMETRICS:
-            openmetrics = max(openmetrics, quality)
-        elif name == "text/plain":
-            text = max(text, quality)
-    return "openmetrics" if openmetrics > 0 and openmetrics >= text else "text"
+        form = _named_format(name, parameters)
+        if form is not None and (protobuf or form != "protobuf"):
+            preferred[form] = max(preferred[form], quality)
+    best = max(preferred, key=preferred.__getitem__)  # the first of equal ones
+    return best if preferred[best] > 0 else "text"
+
+
+def _named_format(name: str, parameters: Mapping[str, str]) -> MetricsFormat | None:
+    if name == "text/plain":
+        return "text"
+    if name == "application/openmetrics-text":
+        return "openmetrics" if parameters.get("version", "") in _OPENMETRICS else None
+    delimited = {key: parameters.get(key, "").lower() for key in _PROTOBUF} == _PROTOBUF
+    return "protobuf" if name == "application/vnd.google.protobuf" and delimited else None
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:

@@ -8,7 +8,7 @@ large is not followed, as Redis keeps in its memory what a subscriber has not re
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -32,7 +32,7 @@ from exporter.bullmq.streams.rates import RateHistory
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.snapshot.queues import BullMQState, Events, QueueId, Rates
+from exporter.snapshot.queues import BullMQState, Events, EventTotals, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 
@@ -89,6 +89,7 @@ class _Published:
     events: Mapping[QueueId, Events] = field(default_factory=dict)
     unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
     answered_at: float = 0.0
+    totals: EventTotals = field(default_factory=EventTotals)
 
 
 class BullFollower:
@@ -97,8 +98,10 @@ class BullFollower:
     def __init__(self, deployment: Deployment, settings: BullMQSettings) -> None:
         self._deployment = deployment
         self._buckets = settings.event_buckets
+        self._native = settings.histograms != "classic"
         self._queues: dict[QueueId, _Queue] = {}
         self._by_base: dict[bytes, _Queue] = {}
+        self._gone = EventTotals()  # of queues that are not followed any more
         self._subscription: Subscription | None = None
         self._slot_map: SlotMap | None = None
         self._history = RateHistory()
@@ -137,6 +140,7 @@ class BullFollower:
             events={**(state.events or {}), **events},
             rates={**state.rates, **self.rates(events)},
             unfollowed={**state.unfollowed, **self.unfollowed()},
+            event_totals=self._published.totals.plus(state.event_totals or EventTotals()),
         )
 
     def step(self, queues: Sequence[QueueId], elsewhere: Collection[QueueId] = ()) -> float:
@@ -174,10 +178,8 @@ class BullFollower:
         if self._queues.keys() == set(queues):
             return
         removed = self._queues.keys() - set(queues)
-        self._queues = {
-            queue: self._queues.get(queue) or _Queue(queue, BullJobs(now(), self._buckets))
-            for queue in queues
-        }
+        self._gone = self._gone.plus(_totals(self._queues[queue] for queue in removed))
+        self._queues = {queue: self._queues.get(queue) or _Queue(queue, self._new_jobs()) for queue in queues}
         self._by_base = {
             base(queue.id).encode("utf-8", "surrogateescape"): queue for queue in self._queues.values()
         }
@@ -187,11 +189,15 @@ class BullFollower:
             except UnreadableError as error:
                 self._disconnect(str(error))
 
+    def _new_jobs(self) -> BullJobs:
+        return BullJobs(now(), self._buckets, native=self._native)
+
     def _share(self, elsewhere: Collection[QueueId]) -> None:
         """Begin again without these queues' messages, or with them: whose they are cannot be told."""
         changed = [queue for queue in self._queues.values() if queue.shared != (queue.id in elsewhere)]
+        self._gone = self._gone.plus(_totals(changed))
         for queue in changed:
-            fresh = _Queue(queue.id, BullJobs(now(), self._buckets), shared=not queue.shared)
+            fresh = _Queue(queue.id, self._new_jobs(), shared=not queue.shared)
             self._queues[queue.id] = fresh
             self._by_base[base(queue.id).encode("utf-8", "surrogateescape")] = fresh
             if fresh.shared:
@@ -411,7 +417,8 @@ class BullFollower:
                 unfollowed[queue.id] = why
             elif queue.seeded:
                 events[queue.id] = queue.jobs.events()
-        self._published = _Published(events, unfollowed, self._answered_at)
+        totals = self._gone.plus(_totals(self._queues.values()))
+        self._published = _Published(events, unfollowed, self._answered_at, totals)
         if self._history.due(monotonic()):
             self._history.record(monotonic(), events, unix=now())
 
@@ -420,3 +427,10 @@ class BullFollower:
         if text := refused.get(queue.prefix):
             return f"PSUBSCRIBE: {text}"
         return f"SUBSCRIBE: {text}" if (text := refused.get(queue)) else ""
+
+
+def _totals(queues: Iterable[_Queue]) -> EventTotals:
+    counted = [queue.jobs.events() for queue in queues]
+    return EventTotals(
+        sum([events.read for events in counted]), 0, sum([events.counters.evicted for events in counted])
+    )

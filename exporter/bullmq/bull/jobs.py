@@ -41,11 +41,13 @@ class Stock(NamedTuple):
 class BullJobs:
     """One queue. Times are ms of any clock that does not go back; `since` is unix s."""
 
-    def __init__(self, since: float, buckets: Sequence[float] = DEFAULT_BUCKETS) -> None:
+    def __init__(
+        self, since: float, buckets: Sequence[float] = DEFAULT_BUCKETS, *, native: bool = False
+    ) -> None:
         self.read = 0
         self.lost = 0
         self._since = since
-        self._jobs = Jobs(buckets)
+        self._jobs = Jobs(buckets, native=native)
         self._running: dict[bytes, int] = {}
         self._changed: set[bytes] | None = None  # jobs with messages while the active jobs are being read
         self._ids: int | None = None

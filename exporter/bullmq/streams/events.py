@@ -13,7 +13,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from exporter.snapshot.histogram import Histogram
+from exporter.bullmq.streams.native_tally import NativeTally
+from exporter.snapshot.histogram import Histogram, NativeDurations, NativeHistogram
 from exporter.snapshot.queues import JobCounters
 
 Entry: TypeAlias = Sequence[object]
@@ -46,6 +47,7 @@ class Jobs:
 
     Only what a single event does not contain is remembered: since when a job waits, and since when it is
     active. A start that was not read is 0: such an attempt ends and is counted, but has no duration.
+    `native`: durations are counted in exponential buckets besides.
 
     The busy time is the integral of the number of active jobs over the ms of the ids. It only ever grows, as
     the time up to which it counts never goes back; jobs that are forgotten end there.
@@ -63,6 +65,7 @@ class Jobs:
         "_evicted",
         "_failed",
         "_max_jobs",
+        "_native",
         "_processing",
         "_removed",
         "_retried",
@@ -74,8 +77,13 @@ class Jobs:
     )
 
     def __init__(
-        self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, max_jobs: int = MAX_REMEMBERED_JOBS
+        self,
+        buckets: Sequence[float] = DEFAULT_BUCKETS,
+        *,
+        native: bool = False,
+        max_jobs: int = MAX_REMEMBERED_JOBS,
     ) -> None:
+        self._native = native
         self._bounds = tuple(buckets)
         self._bounds_ms = _in_ms(self._bounds)
         self._max_jobs = max_jobs
@@ -87,8 +95,8 @@ class Jobs:
         self._returned: tuple[bytes, int] | None = None
         self._added = self._started = self._completed = self._failed = 0
         self._retried = self._stalled = self._removed = self._deduplicated = self._evicted = 0
-        self._wait = _Durations(self._bounds)
-        self._processing = {outcome: _Durations(self._bounds) for outcome in OUTCOMES}
+        self._wait = self._durations()
+        self._processing = {outcome: self._durations() for outcome in OUTCOMES}
 
     @property
     def remembered(self) -> int:
@@ -173,12 +181,23 @@ class Jobs:
             self._wait.histogram(),
             {outcome: durations.histogram() for outcome, durations in self._processing.items()},
             self._evicted,
+            self._native_durations(),
         )
+
+    def _durations(self) -> _Durations:
+        return _Durations(self._bounds, native=self._native)
+
+    def _native_durations(self) -> NativeDurations | None:
+        if not self._native:
+            return None
+        processing = {outcome: durations.native() for outcome, durations in self._processing.items()}
+        return NativeDurations(self._wait.native(), processing)
 
     def dump(self) -> dict[str, Any]:
         """The state without `busy` as JSON types; of the waiting jobs only the newest, as there may be very
         many."""
-        return {
+        native = {"native": self._dumped_native()} if self._native else {}
+        return native | {
             "counts": [getattr(self, f"_{name}") for name in COUNTS],
             "bounds": list(self._bounds),
             "wait": self._wait.dump(),
@@ -189,24 +208,30 @@ class Jobs:
         }
 
     def restore(self, dumped: Mapping[str, Any], busy: Sequence[int] = (0, 0)) -> None:
-        """Continue from `dump` and `busy`; durations only if the buckets are the same. Raises ValueError,
-        TypeError or KeyError for an invalid dump, and then nothing changes."""
+        """Continue from `dump` and `busy`; durations only if the buckets are the same, and native ones
+        there where they are counted: both count the same durations. Raises ValueError, TypeError, KeyError or
+        OverflowError for an invalid dump, and then nothing changes."""
         busy_ms, busy_until = map(int, busy)
         if min(busy_ms, busy_until) < 0:
             raise ValueError("a time below 0")
         counts = [int(dumped["counts"][index]) for index in range(len(COUNTS))]
-        wait = _Durations(self._bounds)
-        processing = {outcome: _Durations(self._bounds) for outcome in OUTCOMES}
-        if tuple(dumped["bounds"]) == self._bounds:
-            wait.restore(dumped["wait"])
+        wait = self._durations()
+        processing = {outcome: self._durations() for outcome in OUTCOMES}
+        native = dumped.get("native") if self._native else {}
+        if tuple(dumped["bounds"]) == self._bounds and native is not None:
+            wait.restore(dumped["wait"], native.get("wait"))
             for outcome, durations in processing.items():
-                durations.restore(dumped["processing"][outcome])
+                durations.restore(dumped["processing"][outcome], native.get(outcome))
         waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         for name, count in zip(COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
         self._wait, self._processing, self._waits, self._active = wait, processing, waits, active
         self._busy_ms, self._busy_until = busy_ms, busy_until
         self._returned = next(iter(returned.items()), None)
+
+    def _dumped_native(self) -> dict[str, list[int]]:
+        durations = {"wait": self._wait, **self._processing}
+        return {name: each.dump_native() for name, each in durations.items()}
 
     def _feed(self, entry_id: bytes, fields: Sequence[bytes]) -> None:
         event = fields[1]
@@ -298,15 +323,18 @@ class Jobs:
 
 
 class _Durations:
-    """A histogram to which durations are added, in whole ms so that its sum is exact."""
+    """A histogram to which durations are added, in whole ms so that its sum is exact; and its native form."""
 
-    __slots__ = ("_bounds", "_counts", "_histogram", "_total_ms")
+    __slots__ = ("_bounds", "_counts", "_frozen", "_histogram", "_native", "_tally", "_total_ms")
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    def __init__(self, bounds: tuple[float, ...], *, native: bool) -> None:
         self._bounds = bounds
         self._counts: array[int] | None = None  # most outcomes of most queues have none
         self._total_ms = 0
         self._histogram: Histogram | None = None
+        self._native = native
+        self._tally: NativeTally | None = None
+        self._frozen: NativeHistogram | None = None
 
     def add(self, ms: int, bounds_ms: tuple[float, ...]) -> None:
         ms = max(0, ms)
@@ -316,14 +344,25 @@ class _Durations:
         counts[bisect_left(bounds_ms, ms)] += 1
         self._total_ms += ms
         self._histogram = None
+        if self._native:
+            self._tally = self._tally or NativeTally()
+            self._tally.add(ms)
+            self._frozen = None
 
     def dump(self) -> list[int]:
         return [self._total_ms, *(self._counts or _empty(self._bounds).counts)]
 
-    def restore(self, dumped: Sequence[int]) -> None:
+    def dump_native(self) -> list[int]:
+        return (self._tally or NativeTally()).dump()
+
+    def restore(self, dumped: Sequence[int], native: Sequence[int] | None) -> None:
         total_ms, *counts = map(int, dumped)
         if len(counts) != len(self._bounds) + 1:
             raise ValueError("another number of buckets")
+        tally = NativeTally.restored(native or ()) if self._native else None
+        if tally is not None and tally.total() != sum(counts):
+            raise ValueError("native buckets with other durations")
+        self._tally, self._frozen = tally, None
         self._total_ms, self._counts, self._histogram = total_ms, array("q", counts), None
 
     def histogram(self) -> Histogram:
@@ -333,6 +372,17 @@ class _Durations:
         if self._histogram is None:
             self._histogram = Histogram(self._bounds, tuple(self._counts), self._total_ms / 1000)
         return self._histogram
+
+    def native(self) -> NativeHistogram:
+        """The same object until a duration is added, too."""
+        if self._tally is None:
+            return _NO_NATIVE
+        if self._frozen is None:
+            self._frozen = self._tally.histogram()
+        return self._frozen
+
+
+_NO_NATIVE: Final = NativeTally().histogram()
 
 
 @lru_cache(maxsize=16)

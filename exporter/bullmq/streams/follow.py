@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -24,7 +24,7 @@ from exporter.bullmq.streams.stream import CHECK_IDLE, Stream
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
-from exporter.snapshot.queues import Events, QueueId, Rates
+from exporter.snapshot.queues import Events, EventTotals, QueueId, Rates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 from service.threads import WorkerGroup
@@ -60,10 +60,13 @@ class Follower:
         self._slowdown = slowdown
         self._deployment = deployment
         self._buckets = settings.event_buckets
+        self._native = settings.histograms != "classic"
         self._group = group
         self._checkpoint = checkpoint
         self._lock = threading.Lock()  # of the streams: readers apply their replies one after the other
         self._streams: dict[QueueId, Stream] = {}
+        self._totals_lock = threading.Lock()
+        self._others = EventTotals()  # of streams that are gone, less what others had from the state file
         self._readers: dict[str, Reader] = {}
         self._slot_map: SlotMap | None = None
         self._queues: Sequence[QueueId] | None = None
@@ -81,6 +84,12 @@ class Follower:
         at = monotonic()
         by_queue = ((queue, stream.events(at)) for queue, stream in list(self._streams.items()))
         return {queue: events for queue, events in by_queue if events is not None}
+
+    def totals(self) -> EventTotals:
+        """What was read of all streams since the start."""
+        with self._totals_lock:
+            streams, others = self._streams, self._others
+        return _totals(streams.values()).plus(others)
 
     def rates(self, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
         """Rates and quantiles of the last minutes up to these events."""
@@ -144,10 +153,16 @@ class Follower:
         if self._streams.keys() == set(queues):
             return
         with self._lock:
-            self._streams = {queue: self._streams.get(queue) or self._new_stream(queue) for queue in queues}
+            before = self._streams
+            streams = {queue: before.get(queue) or self._new_stream(queue) for queue in queues}
+            removed = [stream for queue, stream in before.items() if queue not in streams]
+            restored = [stream for queue, stream in streams.items() if queue not in before]
+            others = self._others.plus(_totals(removed)).less(_totals(restored))
+            with self._totals_lock:  # in between a sum would be of neither, and lower than before
+                self._streams, self._others = streams, others
 
     def _new_stream(self, queue: QueueId) -> Stream:
-        stream = Stream(queue, Jobs(self._buckets), now())
+        stream = Stream(queue, Jobs(self._buckets, native=self._native), now())
         if self._checkpoint is not None:
             self._checkpoint.restore(queue, stream)
         return stream
@@ -225,3 +240,12 @@ class Follower:
         if monotonic() - before >= _QUIET_SECONDS:
             log.warning(event, extra={"error": text})
         self._refusals[kind] = (monotonic(), text)
+
+
+def _totals(streams: Iterable[Stream]) -> EventTotals:
+    listed = list(streams)
+    return EventTotals(
+        sum([stream.read for stream in listed]),
+        sum([stream.undone for stream in listed]),
+        sum([stream.counters.evicted for stream in listed]),
+    )

@@ -207,5 +207,5 @@ def test_the_series_of_a_refused_stream_are_absent(own: RedisServer, watch: Watc
     snapshot = Snapshot(time.time(), bullmq=Ok(state))
     text = Renderer().text(Assessment(snapshot, assess(snapshot, HealthSettings()))).decode()
     assert "bullmq_job_count" in text
-    assert "bullmq_events_read_total{" not in text
+    assert "bullmq_events_lost_total{" not in text
     assert "bullmq_job_completed_total{" not in text

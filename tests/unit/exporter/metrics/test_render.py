@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -25,6 +26,7 @@ from exporter.metrics.lines import format_number
 from exporter.metrics.render import Renderer
 from exporter.snapshot.histogram import Histogram
 from exporter.snapshot.whole import Snapshot
+from tests.support import metric_families
 
 NOTHING = Assessment(Snapshot(0.0), Health(100.0, "healthy", ()))
 HELP = 'What it is, in "bytes", with a \\ and a\nnew line.'
@@ -155,7 +157,7 @@ def test_unused_labels_are_forgotten() -> None:
     renderer.text(NOTHING)
     now[:] = [(("b", "x"), 1)]
     renderer.text(NOTHING)
-    assert list(renderer._heads["a_thing"]) == [("b", "x")]
+    assert list(renderer._lines._heads["a_thing"]) == [("b", "x")]
 
 
 def test_labels_that_do_not_fit_the_family_are_a_mistake() -> None:
@@ -187,3 +189,46 @@ def test_histograms_equal_the_library_line_for_line(rows: dict[tuple[str, str], 
 def test_a_histogram_is_of_seconds_and_has_no_label_le(name: str, labels: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="invalid name"):
         HistogramFamily(name, HELP, labels, lambda _: ())
+
+
+durations_by_label = st.dictionaries(
+    text,
+    st.tuples(st.lists(st.integers(0, 1 << 50), min_size=4, max_size=4), st.floats(0, 1e9)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(rows, st.booleans(), durations_by_label)
+def test_protobuf_has_each_sample_of_the_text_with_its_type(
+    rows: dict[tuple[str, str], float],
+    total: bool,  # noqa: FBT001
+    durations: dict[str, tuple[list[int], float]],
+) -> None:
+    measured = [
+        ((labels,), Histogram((0.5, 1.0, 1e6), tuple(counts), seconds))
+        for labels, (counts, seconds) in durations.items()
+    ]
+    families: list[AnyFamily] = [
+        family(rows.items(), total=total),
+        family([], ("a",)),
+        HistogramFamily("a_seconds", HELP, ("le_not",), lambda _: measured),
+    ]
+    renderer = Renderer(families)
+    body = renderer.body(NOTHING, "protobuf")
+    read = metric_families.samples(body.plain())
+    parsed = list(parse_text(renderer.text(NOTHING).decode()))
+    text_samples = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for metric in parsed
+        for sample in metric.samples
+    }
+    assert read.keys() == text_samples.keys()
+    for key, value in read.items():
+        assert value == pytest.approx(text_samples[key], rel=1e-12, nan_ok=True)
+    total_or_not = {metric.name + "_total" * (metric.type == "counter"): metric.type for metric in parsed}
+    assert metric_families.kinds(body.plain()) == total_or_not
+    assert [each.help for each in metric_families.decoded(body.plain())] == [HELP, HELP]
+    assert gzip.decompress(body.gzip()) == body.plain()

@@ -18,7 +18,12 @@ def client(exporter: FakeExporter) -> Client:
 
 
 @pytest.mark.parametrize(
-    ("accept", "form"), [("*/*", "text"), ("application/openmetrics-text;version=1.0.0", "openmetrics")]
+    ("accept", "form"),
+    [
+        ("*/*", "text"),
+        ("application/openmetrics-text;version=1.0.0", "openmetrics"),
+        (CONTENT_TYPES["protobuf"], "protobuf"),
+    ],
 )
 def test_metrics(client: Client, accept: str, form: MetricsFormat) -> None:
     answer = client.get("/metrics", headers={"accept": accept})

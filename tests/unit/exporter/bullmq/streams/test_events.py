@@ -287,17 +287,20 @@ def streams(draw: st.DrawFn) -> list[Entry]:
 
 
 @pytest.mark.slow
-@given(streams(), st.lists(st.integers(0, 60)), st.integers(2, 20))
+@given(streams(), st.lists(st.integers(0, 60)), st.integers(2, 20), st.booleans())
 def test_any_split_with_a_restart_at_each_gives_the_same_tallies(
-    entries: list[Entry], cuts: list[int], max_jobs: int
+    entries: list[Entry],
+    cuts: list[int],
+    max_jobs: int,
+    native: bool,  # noqa: FBT001
 ) -> None:
-    whole, parts = Jobs(max_jobs=max_jobs), Jobs(max_jobs=max_jobs)
+    whole, parts = Jobs(max_jobs=max_jobs, native=native), Jobs(max_jobs=max_jobs, native=native)
     whole.feed(entries)
     for start, end in pairwise(sorted({0, len(entries), *(cut for cut in cuts if cut < len(entries))})):
         before = parts.counters()
         parts.feed(entries[start:end])
         saved, busy = json.loads(json.dumps([parts.dump(), parts.busy]))
-        parts = Jobs(max_jobs=max_jobs)
+        parts = Jobs(max_jobs=max_jobs, native=native)
         parts.restore(saved, busy)
         after = parts.counters()
         assert all(getattr(before, name) <= getattr(after, name) for name in NONE)
@@ -305,3 +308,41 @@ def test_any_split_with_a_restart_at_each_gives_the_same_tallies(
     parts.settle()
     assert whole.counters() == parts.counters()
     assert (whole.remembered, whole.busy) == (parts.remembered, parts.busy)
+
+
+@pytest.mark.slow
+@given(streams())
+def test_native_durations_are_those_of_the_buckets(entries: list[Entry]) -> None:
+    classic, native = Jobs(), Jobs(native=True)
+    for jobs in (classic, native):
+        jobs.feed(entries)
+        jobs.settle()
+    counters = native.counters()
+    assert counters._replace(native=None) == classic.counters()
+    assert counters.native is not None
+    histograms = {"wait": counters.wait, **counters.processing}
+    for outcome, each in {"wait": counters.native.wait, **counters.native.processing}.items():
+        assert each.zero_count + sum(each.counts) == sum(histograms[outcome].counts)
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False), (True, True), (False, False)])
+def test_durations_go_on_where_they_were_counted_in_the_same_forms(*, before: bool, after: bool) -> None:
+    jobs = Jobs(native=before)
+    jobs.feed([entry("1000-0", "waiting 1"), entry("1500-0", "active 1")])
+    restored = Jobs(native=after)
+    restored.restore(jobs.dump())
+    counters = restored.counters()
+    assert counters.started == 1
+    kept = before or not after  # else the two forms would not be of the same jobs
+    assert sum(counters.wait.counts) == kept
+    assert (sum(counters.native.wait.counts) if counters.native else None) == (kept if after else None)
+
+
+@pytest.mark.parametrize("native", [{"wait": [3, 0, 0, 7]}, {"wait": [9, 0, 0, 1]}, {"wait": "x"}, {}, 5])
+def test_native_durations_that_are_not_those_of_the_buckets_are_refused(native: object) -> None:
+    jobs = Jobs(native=True)
+    jobs.feed([entry("1000-0", "waiting 1"), entry("1500-0", "active 1")])
+    restored = Jobs(native=True)
+    with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+        restored.restore({**jobs.dump(), "native": native})
+    assert restored.counters() == Jobs(native=True).counters()

@@ -110,6 +110,43 @@ def test_other_buckets_keep_the_counters(server: Streams, begin: Begin) -> None:
     assert (events.counters.started, sum(events.counters.wait.counts)) == (1, 0)
 
 
+def test_totals_count_from_the_start_and_never_less(server: Streams, begin: Begin) -> None:
+    timed = begin()
+    timed.round(MAIL, OTHER)
+    server.add(1000, "added 1", "added 2")
+    server.add(1000, "added 1", queue="other")
+    timed.round(MAIL, OTHER, seconds=10)
+    assert timed.follower.totals() == (3, 0, 0)
+    timed.round(MAIL, seconds=10)  # the other queue is gone
+    assert timed.follower.totals() == (3, 0, 0)
+    timed.round(MAIL, OTHER, seconds=10)
+    server.add(2000, "added 2", queue="other")
+    timed.round(MAIL, OTHER, seconds=10)
+    assert timed.follower.totals() == (4, 0, 0)
+    timed.follower.stop()
+    again = begin()
+    assert again.follower.totals() == (0, 0, 0)
+    again.round(MAIL, OTHER, seconds=10)
+    assert again.follower.totals() == (0, 0, 0)  # what it goes on from was read by another process
+    server.add(3000, "added 3")
+    again.round(MAIL, OTHER, seconds=10)
+    assert again.follower.totals() == (1, 0, 0)
+
+
+def test_native_histograms_go_on(server: Streams, begin: Begin) -> None:
+    timed = begin(histograms="native")
+    timed.round()
+    server.add(1000, "added 1", "waiting 1")
+    server.add(1500, "active 1")
+    timed.events(seconds=10)
+    server.add(4500, "completed 1")
+    native = begin(histograms="native").events().counters.native
+    assert native is not None
+    assert native.wait.buckets == [(-8, 1)]
+    assert native.processing["completed"].buckets == [(13, 1)]
+    assert begin().events().counters.native is None
+
+
 @pytest.mark.parametrize(
     "torn",
     [b"{", b'"oxherd event streams 1"\n{"prefix": "bull"', b'"something else"\n', b"\xff", b"[]\n[]\n"],
