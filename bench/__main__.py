@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench import conditions, cost, events, page, peers, quick, scrape, search
+from bench import conditions, cost, events, page, peers, quick, scrape, search, step
 from bench.ratios import Ratios, committed, costlier, keep, table
 
 _ALL: Final[Mapping[str, Callable[[Ratios], int]]] = {
@@ -22,6 +22,7 @@ _ALL: Final[Mapping[str, Callable[[Ratios], int]]] = {
     "page": lambda _: page.main(),
     "conditions": lambda _: conditions.main(),
     "search": lambda _: search.main(),
+    "step": lambda _: step.main(),
     "quick": quick.main,
 }
 
@@ -43,6 +44,11 @@ def main() -> int:
         keep(ratios)
     elif ratios:
         before = committed()
+        if options.quick and costlier(ratios, before):
+            print("\nonce more: much other load may add half to one of them")
+            again: Ratios = {}
+            quick.main(again)
+            ratios = {name: min(ratio, again[name]) for name, ratio in ratios.items()}
         print("\n" + table(ratios, before))
         exceeded += costlier(ratios, before)
     for sentence in exceeded:

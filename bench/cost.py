@@ -18,13 +18,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
+from math import isnan, nan
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.floor import Floor, FloorCost
 from bench.queues import PREFIX, exchange, fill, names
 from bench.ratios import Ratios
-from bench.scrape import exporter_of
+from bench.scrape import NotFoundError, exporter_of
 from bench.streams import EVENTS_A_JOB
 from bench.watched import Watched, cpu_seconds, rest
 from exporter.redis.protocol import pack
@@ -82,7 +83,8 @@ GOAL_START: Final = {1_000: 1.5, 10_000: 4.0}
 
 
 class Start(NamedTuple):
-    """Seconds from the start of the process until a scrape had all queues, and its CPU seconds until then."""
+    """Seconds from the start of the process until a scrape had all queues, and its CPU seconds until then,
+    with the default settings; nan: none had in 90 s."""
 
     seconds: float
     cpu: float
@@ -159,9 +161,14 @@ def _name(folder: Path) -> str:
 
 def _start(redis: RedisServer, queues: int, folder: Path) -> Start:
     began = time.monotonic()
-    seconds = 0.25 if queues <= 1000 else 2.0  # each look is a scrape
-    with exporter_of(redis.port, queues=queues, folder=folder, poll_seconds=seconds) as (_, process):
-        return Start(time.monotonic() - began, cpu_seconds(process.pid))
+    seconds = 0.5 if queues <= 1000 else 2.0  # each look is a scrape
+    started = exporter_of(redis.port, queues=queues, folder=folder, poll_seconds=seconds, start_seconds=90)
+    try:
+        with started as (_, process):
+            return Start(time.monotonic() - began, cpu_seconds(process.pid))
+    except NotFoundError as error:
+        print(f"{_name(folder)} with default settings: {error}", flush=True)
+        return Start(nan, nan)
 
 
 def _rest(redis: RedisServer, exporters: Sequence[Watched]) -> float:
@@ -209,6 +216,42 @@ def report(result: Result) -> None:
     sys.stdout.flush()
 
 
+def reach(results: Sequence[Result]) -> str:
+    """The figures of this working copy as a table in Markdown, each with its floor and its goal."""
+    lines = [
+        "| queues | what | exporter | Redis | floor: exporter, Redis | goal |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        (this,) = [each for each in result.exporters if each.name == "this"]
+        number = f"{result.queues:,}"
+        for phase, costs in this.costs.items():
+            used, redis, _ = _medians(costs)
+            floor, goal = result.floors[phase], GOALS.get((result.queues, phase))
+            goals = "" if goal is None else f"{goal.exporter:g} ms"
+            goals += "" if goal is None or goal.redis is None else f", Redis {goal.redis:g} ms"
+            lines.append(
+                f"| {number} | a scrape, {phase} | {used:,.0f} ms | {redis:.1f} ms "
+                f"| {floor.own:.1f}, {floor.redis:.1f} ms | {goals} |"
+            )
+        own, of_redis = this.background
+        background = GOAL_BACKGROUND[result.queues]
+        limit = "" if background.redis is None else f", Redis {background.redis:g} %"
+        resident = f"{this.resident['idle, histograms']:.0f} MB, {max(this.resident.values()):.0f} MB at most"
+        start = result.starts["this"]
+        started = (
+            "not within 90 s" if isnan(start.seconds) else f"{start.seconds:.1f} s, {start.cpu:.1f} s of CPU"
+        )
+        allowed = f"{background.exporter:g} %{limit}"
+        lines += [
+            f"| {number} | background without a scrape | {own:.2%} | {of_redis:.2%} | | {allowed} |",
+            f"| {number} | longest command of it | | {result.longest:.1f} ms | | {GOAL_LONGEST:g} ms |",
+            f"| {number} | resident, histograms | {resident} | | | {GOAL_RESIDENT[result.queues]} MB |",
+            f"| {number} | first full scrape after start | {started} | | | {GOAL_START[result.queues]:g} s |",
+        ]
+    return "\n".join(lines)
+
+
 def ratios_of(result: Result) -> Ratios:
     """Of this working copy to the floor, by the least of each; the memory in MB, as machines are alike in it.
 
@@ -245,13 +288,21 @@ def main(ratios: Ratios | None = None, *, queues: Sequence[int] = (1_000,)) -> i
 
 def _main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.cost")
-    parser.add_argument("--queues", type=int, action="append", help="1000 and 10000 unless given")
+    parser.add_argument(
+        "--queues", type=int, action="append", choices=[1_000, 10_000], help="both unless given"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--beside", type=Path, action="append", default=[], help="another working copy")
     parser.add_argument("--profile", default="")
+    parser.add_argument("--table", action="store_true", help="also as the table of docs/performance.md")
     options = parser.parse_args(arguments)
+    folders = [*map(Path.absolute, options.beside), ROOT]
+    results = []
     for queues in options.queues or (1_000, 10_000):
-        report(measure(queues, [*map(Path.absolute, options.beside), ROOT], options.rounds, options.profile))
+        results.append(measure(queues, folders, options.rounds, options.profile))
+        report(results[-1])
+    if options.table:
+        print("\n" + reach(results))
     return 0
 
 

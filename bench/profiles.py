@@ -70,7 +70,17 @@ def profile(folder: Path, queues: int, rate: int) -> list[Share]:
             change(redis.port, names(queues), 0)
             time.sleep(3)
             scraper.scrape()
-            command = ["py-spy", "record", "--pid", str(process.pid), "--format", "raw", "--rate", str(rate)]
+            command = [
+                "py-spy",
+                "record",
+                "--pid",
+                str(process.pid),
+                "--format",
+                "raw",
+                "--rate",
+                str(rate),
+                "--gil",
+            ]
             recorder = subprocess.Popen(
                 [*command, "--duration", str(_SECONDS), "--output", str(output)], stdout=subprocess.DEVNULL
             )

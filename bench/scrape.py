@@ -34,6 +34,10 @@ START_SECONDS = 300.0
 _QUIET = "bullmq: {discovery_interval_seconds: 3600, rescan_interval_seconds: 3600}\n"
 
 
+class NotFoundError(RuntimeError):
+    """The exporter did not find all queues in time."""
+
+
 @dataclass(frozen=True)
 class Floor:
     """The requests of one scrape by connection, and the lines that it serves."""
@@ -56,12 +60,19 @@ class Scraper:
             self._headers["Accept-Encoding"] = "gzip"
 
     def scrape(self) -> bytes:
-        self._connection.request("GET", "/metrics", headers=self._headers)
-        response = self._connection.getresponse()
+        try:
+            response = self._response()
+        except (http.client.RemoteDisconnected, ConnectionResetError):  # closed while it was idle
+            self._connection.close()
+            response = self._response()
         body = response.read()
         if response.status != http.client.OK:
             raise RuntimeError(f"the exporter answered {response.status}: {body[:200]!r}")
         return body
+
+    def _response(self) -> http.client.HTTPResponse:
+        self._connection.request("GET", "/metrics", headers=self._headers)
+        return self._connection.getresponse()
 
 
 @contextmanager
@@ -79,6 +90,7 @@ def exporter_of(
     config: str = "",
     folder: Path | None = None,
     poll_seconds: float | None = None,
+    start_seconds: float = START_SECONDS,
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A running exporter, once it has discovered `queues` queues; its port and its process. `folder`: the
     working copy that it is of, this one by default. `poll_seconds`: between two looks at how many it has."""
@@ -94,7 +106,8 @@ def exporter_of(
         file.flush()
         process = subprocess.Popen([*command, "--config", file.name], env=environment, cwd=folder)
         try:
-            _wait_for_queues(port, process, queues, poll_seconds or (0.2 if queues <= QUEUES else 2.0))
+            every = poll_seconds or (0.2 if queues <= QUEUES else 2.0)
+            _wait_for_queues(port, process, queues, start_seconds, every)
             yield port, process
         finally:
             process.terminate()
@@ -105,8 +118,10 @@ def exporter_of(
                 process.wait()
 
 
-def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int, poll_seconds: float) -> None:
-    until = time.monotonic() + START_SECONDS
+def _wait_for_queues(
+    port: int, process: subprocess.Popen[bytes], queues: int, seconds: float, poll_seconds: float
+) -> None:
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"the exporter ended with {process.returncode}")
@@ -116,7 +131,7 @@ def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int, p
         except OSError:
             pass
         time.sleep(poll_seconds)
-    raise RuntimeError(f"the exporter did not find {queues} queues in {START_SECONDS:.0f} s")
+    raise NotFoundError(f"the exporter did not find {queues} queues in {seconds:.0f} s")
 
 
 def record(redis_port: int) -> Floor:
