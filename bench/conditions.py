@@ -31,7 +31,7 @@ from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
 from lab.redis import start_redis
 from service.clock import Deadline
-from service.garbage import GarbageCollection
+from service.garbage import YOUNG_OF_A_QUEUE, GarbageCollection
 from service.outcome import Ok
 
 _Result = TypeVar("_Result")
@@ -44,7 +44,7 @@ _STEP_SECONDS: Final = 15.0  # between two collections, for the memory
 
 def main() -> int:
     """Print the results; 1 if the share is exceeded in either case."""
-    GarbageCollection(25).begin()
+    GarbageCollection(YOUNG_OF_A_QUEUE).begin()
     with start_redis() as server:
         fill(server.port, queues=QUEUES, jobs_per_queue=25)
         deployment = Deployment(RedisSettings.model_validate({"url": server.url}))

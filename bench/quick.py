@@ -29,7 +29,7 @@ from exporter.redis.deployment import Deployment
 from exporter.snapshot.whole import Snapshot
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline, monotonic
-from service.garbage import GarbageCollection
+from service.garbage import YOUNG_OF_A_QUEUE, GarbageCollection
 from service.outcome import Ok
 
 QUEUES: Final = 1_000
@@ -51,7 +51,7 @@ def main(ratios: Ratios | None = None) -> int:
     queues = names(QUEUES)
     floors: list[FloorCost] = []
     costs: dict[str, list[Cost]] = {}
-    GarbageCollection(25).begin()
+    GarbageCollection(YOUNG_OF_A_QUEUE).begin()
     with start_redis() as redis:
         fill(redis.port, queues=QUEUES, jobs_per_queue=_JOBS)
         floor = Floor(redis.port, redis.process.pid, queues)

@@ -29,7 +29,7 @@ from scaler.prometheus.exporter_series import exporter_query
 from scaler.prometheus.promql import DEFAULT_QUERIES, query_text
 from scaler.run import Scaler
 from service.clock import Deadline
-from service.garbage import GarbageCollection
+from service.garbage import YOUNG_OF_A_TARGET, GarbageCollection
 from service.web.negotiate import metrics_format
 
 TARGETS: Final = 1_000
@@ -109,7 +109,7 @@ def running_scaler(url: str, queues: int, folder: Path) -> Iterator[Scaler]:
     config = folder / "scaler.yml"
     config.write_text(json.dumps(settings))  # JSON is YAML
     reloader = Reloader(read_scaler_settings({}, config=str(config)), {}, config=str(config))
-    scaler = Scaler(reloader, garbage=GarbageCollection(200))  # as the command has it
+    scaler = Scaler(reloader, garbage=GarbageCollection(YOUNG_OF_A_TARGET))  # as the command has it
     scaler.start()
     try:
         yield scaler

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from service.config.load import Loaded
 
 _PROGRAM = "monitor"
-_YOUNG_OF_A_QUEUE = 25
 _config_option = config_option("EXPORTER_CONFIG")
 
 
@@ -166,13 +165,13 @@ def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
     from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter
     from service.config.load import ConfigError
-    from service.garbage import GarbageCollection
+    from service.garbage import YOUNG_OF_A_QUEUE, GarbageCollection
     from service.lifecycle import run, start_logging
 
     settings = loaded.model
     try:
         start_logging(loaded, all_secrets(settings), exporter_notices(loaded, os.environ))
-        run(loaded, lambda web: Exporter(settings, web, GarbageCollection(_YOUNG_OF_A_QUEUE)))
+        run(loaded, lambda web: Exporter(settings, web, GarbageCollection(YOUNG_OF_A_QUEUE)))
     except ConfigError as error:
         fail(_PROGRAM, str(error))
     except CheckpointFileError as error:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from service.config.load import Loaded
 
 _PROGRAM: Final = "scaling"
-_YOUNG_OF_A_TARGET: Final = 200  # half of them are the series of a queue, as JSON
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_STEPS: Final = 100_000
 _config_option = config_option("SCALER_CONFIG")
@@ -402,7 +401,7 @@ def _run(
     from scaler.run import Scaler
     from scaler.state.store import StoreError
     from service.config.load import ConfigError, secrets_of
-    from service.garbage import GarbageCollection
+    from service.garbage import YOUNG_OF_A_TARGET, GarbageCollection
     from service.lifecycle import run, start_logging
 
     settings = loaded.model
@@ -415,7 +414,7 @@ def _run(
         if not settings.targets:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
-        run(loaded, lambda web: Scaler(reloader, web, GarbageCollection(_YOUNG_OF_A_TARGET)))
+        run(loaded, lambda web: Scaler(reloader, web, GarbageCollection(YOUNG_OF_A_TARGET)))
     except ConfigError as error:
         fail(_PROGRAM, str(error))
     except StoreError as error:

@@ -7,6 +7,11 @@ import gc
 import threading
 from typing import Final
 
+YOUNG_OF_A_QUEUE: Final = 25
+"""Objects that a scrape makes of each queue, and forgets."""
+YOUNG_OF_A_TARGET: Final = 200
+"""The same of a scaler's step and each target: half of them are the series of a queue, as JSON."""
+
 _YOUNG: Final = 50_000  # objects that are new since the last search, before the next
 _GROWTH: Final = 1.5
 _ROUNDS: Final = 3  # until what is kept from one to the next is there

@@ -45,9 +45,9 @@ class _Reading(NamedTuple):
 
 class BackgroundMeter:
     """One thread calls `step`; any thread may read `slowdown` and `seconds`. `ratio`: the share of a core of
-    each node that may be used; `searching`: whether the first search for queues goes on."""
+    each node that may be used (None: any); `searching`: whether the first search for queues goes on."""
 
-    def __init__(self, deployment: Deployment, ratio: float, searching: Callable[[], bool]) -> None:
+    def __init__(self, deployment: Deployment, ratio: float | None, searching: Callable[[], bool]) -> None:
         self._deployment = deployment
         self._ratio = ratio
         self._searching = searching
@@ -84,7 +84,8 @@ class BackgroundMeter:
             if ratio >= used_most:
                 busiest, used_most = address, ratio
         self._before = current
-        self._pace(busiest, used_most)
+        if self._ratio is not None:
+            self._pace(busiest, used_most, self._ratio)
         return _INTERVAL
 
     def _close(self, first: _Reading | None, last: _Reading) -> float:
@@ -105,8 +106,8 @@ class BackgroundMeter:
                 self._totals[part] += seconds
         return sum(used.values()) / (last.at - first.at)
 
-    def _pace(self, node: str, used: float) -> None:
-        allowed = self._ratio * (_SEARCHING if self._searching() else 1.0)
+    def _pace(self, node: str, used: float, ratio: float) -> None:
+        allowed = ratio * (_SEARCHING if self._searching() else 1.0)
         before, self._slowdown = self._slowdown, next_slowdown(self._slowdown, used / allowed)
         if before == 1.0 < self._slowdown:
             log.warning(

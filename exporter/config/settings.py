@@ -88,12 +88,13 @@ class RedisSettings(Model):
         description="seconds after which a connection is made again, as behind the address of a Service or a "
         "load balancer there may be another server; if that fails, the old connection stays",
     )
-    background_ratio: float = Field(
-        0.03,
+    background_ratio: float | None = Field(
+        None,
         gt=0,
         le=1,
         description="share of a core of each node that the exporter may use between collections, to find "
-        "queues, follow their events and read schedulers; above it this slows down, up to ten times",
+        "queues, follow their events and read schedulers; above it this slows down, up to ten times. Not "
+        "limited by default: of a busy node, and of one far away, more is measured than is used",
     )
 
 

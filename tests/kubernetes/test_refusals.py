@@ -177,7 +177,7 @@ def test_a_server_that_does_not_answer(
     admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf, fault: str, kind: str
 ) -> None:
     admin.workload("mail", 2)
-    api = api_of(timeout_seconds=0.3)
+    api = api_of(timeout_seconds=1.5)
     target = target_of(api=api, workloads=Workloads(api))
     read(target)
     with front.fault("PATCH .*/scale", fault):
