@@ -72,7 +72,7 @@ def test_the_pauses_of_the_background_are_longer(full: RedisServer) -> None:
     assert slow.discovery.step() == pytest.approx(5 / 20)
     slow.schedulers._slowdown = lambda: 5.0
     assert slow.schedulers.step() == pytest.approx(50)
-    slow.deployment.close()
+    slow.close()
 
 
 def test_it_is_published(redis_server: RedisServer) -> None:

@@ -32,6 +32,10 @@ class Watch:
         self.source = BullMQSource(self.deployment, self.discovery, bullmq, self.follower, self.schedulers)
         self.work = WorkHistory()
 
+    def close(self) -> None:
+        self.bull.stop()
+        self.deployment.close()
+
     def read_all(self, seconds: float = 20) -> BullMQState:
         """Discover queues and workers, then collect."""
         self.discovery.discover_once(Deadline.after(seconds))

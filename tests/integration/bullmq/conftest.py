@@ -33,7 +33,7 @@ def watch() -> Iterator[WatchOf]:
             monitor = Watch(
                 RedisSettings.model_validate(address | (redis or {})), BullMQSettings.model_validate(bullmq)
             )
-            undo.callback(monitor.deployment.close)
+            undo.callback(monitor.close)
             return monitor
 
         yield open_monitor

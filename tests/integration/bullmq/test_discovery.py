@@ -283,7 +283,7 @@ def test_a_sentinel_failover_is_followed(fresh_sentinel_set: SentinelSet) -> Non
         state = monitor.read_all()
         assert (of(state, "mail").jobs.waiting, state.up) == (3, True)
     finally:
-        monitor.deployment.close()
+        monitor.close()
 
 
 def test_groups_of_bullmq_pro_are_told(empty: RedisServer, watch: WatchOf) -> None:

@@ -179,7 +179,7 @@ def test_setname_is_needed_to_be_recognised(server: RedisServer, watch: WatchOf)
     monitor = watch(server, redis=READER)
     assert monitor.read_all().up
     assert "name=oxherd" in server.cli("client", "list")
-    monitor.deployment.close()
+    monitor.close()
     let_in(server, but="+client|setname")
     assert watch(server, redis=READER).read_all().up
     assert refused(server)

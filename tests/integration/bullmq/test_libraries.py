@@ -65,7 +65,7 @@ def watching(server: RedisServer, queue: str, undo: ExitStack) -> Watch:
     monitor = Watch(
         RedisSettings.model_validate({"url": server.url}), BullMQSettings.model_validate({"queues": [queue]})
     )
-    undo.callback(monitor.deployment.close)
+    undo.callback(monitor.close)
     return monitor
 
 
