@@ -15,16 +15,18 @@ from exporter.config.settings import BullMQSettings
 from exporter.snapshot.queues import BullMQState
 from lab.driver import Driver
 from lab.redis import RedisServer, start_redis
-from service.clock import Deadline
+from service.clock import Deadline, monotonic
 from tests.support.bullmq import Watch, WatchOf
 from tests.support.random_calls import CountingAll, RandomCalls, differences
 
 QUEUES: Final = int(os.environ.get("OXHERD_TEST_MOVED_QUEUES", "8"))
 STEPS: Final = int(os.environ.get("OXHERD_TEST_MOVED_STEPS", "120"))
+SECONDS: Final = float(os.environ.get("OXHERD_TEST_MOVED_SECONDS", "0"))  # at least
 SEED: Final = int(os.environ.get("OXHERD_TEST_MOVED_SEED", "18"))
+CALLS: Final = max(1, QUEUES // 100)  # between two comparisons
 TRIES: Final = 200  # collections until nothing changes between two that count all
 
-pytestmark = pytest.mark.timeout(120 + STEPS * 2)
+pytestmark = pytest.mark.timeout(120 + QUEUES + STEPS * 2 + SECONDS * 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +51,15 @@ def test_every_sample_is_that_of_counting_everything(
     calls = RandomCalls(library, names, random.Random(SEED))
     for name in names:
         library.add(name)
-    stood = 0
-    for number in range(STEPS):
-        call = calls.step()
-        mine = compared(ours, everything, f"seed {SEED}, step {number}: {call}")
+    stood = steps = 0
+    end = monotonic() + SECONDS
+    while steps < STEPS or monotonic() < end:
+        made = [calls.step() for _ in range(CALLS)]
+        mine = compared(ours, everything, f"seed {SEED}, step {steps}: {', '.join(made)}")
         stood += len(mine.queues) - ours.source.counted
-    assert stood > STEPS  # most queues stood still, most of the time
+        steps += 1
+    print(f"{steps} comparisons after {calls.made} calls; {stood} queues stood still")
+    assert stood > steps  # most queues stood still, most of the time
     for name in names:
         calls.stop(name, force=True)
 
