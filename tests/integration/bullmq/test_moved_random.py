@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
@@ -37,7 +37,11 @@ def server() -> Iterator[RedisServer]:
 
 
 def test_every_sample_is_that_of_counting_everything(
-    library: Driver, server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
+    library: Driver,
+    server: RedisServer,
+    watch: WatchOf,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """What emits no event is looked at each time, by discovery and in the lists; its bounds: test_moved."""
     monkeypatch.setattr(unmoved, "CHECK_SECONDS", 0.0)
@@ -58,7 +62,7 @@ def test_every_sample_is_that_of_counting_everything(
         mine = compared(ours, everything, f"seed {SEED}, step {steps}: {', '.join(made)}")
         stood += len(mine.queues) - ours.source.counted
         steps += 1
-    print(f"{steps} comparisons after {calls.made} calls; {stood} queues stood still")
+    record_property("seen", f"{steps} comparisons after {calls.made} calls; {stood} queues stood still")
     assert stood > steps  # most queues stood still, most of the time
     for name in names:
         calls.stop(name, force=True)
