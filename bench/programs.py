@@ -83,7 +83,7 @@ class Program:
     def _started(self) -> ChildProcess:
         foreign = ("SCAL", "PROMETHEUS", "REDIS", "LOG_", "BULLMQ")
         environ = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        environ["PYTHONPATH"] = str(ROOT)
+        environ |= {"PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1"}  # as image and manifests set it
         return ChildProcess(self._command, name=self._name, log=self.log, environ=environ)
 
 
