@@ -5,6 +5,9 @@ a dry run. At the end: how long scrapes took of their time-out, whether each que
 the jobs that were written, whether the exporter's memory is flat, and whether the scaler's steps fit into
 their interval. Jobs are written in BullMQ's layout, as real workers would take the machine from what is
 measured; the exit code is 1 if a bound is exceeded.
+
+`--shard 1/5` measures that part of the queues alone, without the scaler: each line of the table in
+docs/sharding.md is one run.
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.crowd_jobs import Writers
 from bench.programs import Program, running_scaler, status_of
+from bench.queues import PREFIX
+from exporter.bullmq.sharding import owns
+from exporter.config.shard import UNDIVIDED, parse_shard
+from exporter.snapshot.queues import QueueId
 from lab.cluster import start_cluster
 from lab.deadline import wait_until
 from lab.prometheus import Prometheus, start_prometheus
@@ -68,10 +75,12 @@ def completed(address: str) -> dict[str, float]:
     }
 
 
-def looks(exporter: psutil.Process, scaler: httpx.Client, end: float, every: float = 5.0) -> Iterator[Look]:
+def looks(
+    exporter: psutil.Process, scaler: httpx.Client | None, end: float, every: float = 5.0
+) -> Iterator[Look]:
     while time.monotonic() < end:
         time.sleep(every)
-        view = status_of(scaler) or {}
+        view = (status_of(scaler) if scaler else None) or {}
         missing = sum(target["metrics"]["missing"] is not None for target in view.get("targets", []))
         times = exporter.cpu_times()
         yield Look(
@@ -108,6 +117,11 @@ def verdicts(
     yield f"resident: {first:.0f} MB, {last:.0f} MB at the end", last <= MAX_GROWTH * first
     share = (seen[-1].cpu - seen[0].cpu) / (seen[-1].at - seen[0].at)
     yield f"the exporter takes {share:.1%} of a core", True
+    series = number(prometheus, "sum(scrape_samples_scraped)")
+    memory = psutil.Process(prometheus.process.pid).memory_info().rss / 1e6
+    yield f"series: {series:,.0f}, Prometheus {memory:.0f} MB", True
+    if not any(look.step_seconds for look in seen):
+        return  # no scaler
     steps = sorted(look.step_seconds for look in seen)
     yield (
         f"steps of {TARGETS} targets: {steps[len(steps) // 2]:.2f} s, {steps[-1]:.2f} s at most",
@@ -155,22 +169,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--queues", type=int, default=10_000)
     parser.add_argument("--busy", type=int, default=500)
     parser.add_argument("--rate", type=int, default=2_000, help="jobs a second, of all busy queues")
+    parser.add_argument("--shard", type=parse_shard, default=UNDIVIDED, help="such as 1/5")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         cluster = stack.enter_context(start_cluster())
         writers = stack.enter_context(Writers(cluster, options.queues, options.busy))
+        watched = {name for name in writers.queues if owns(options.shard, QueueId(PREFIX, name))}
         settings = {"redis": {"cluster": cluster.addresses}, "log": {"level": "warning"}}
-        exporter = Program("exporter", settings, folder)
+        exporter = Program("exporter", settings | {"shard": str(options.shard)}, folder)
         stack.callback(exporter.stop)
         address = exporter.address
-        exporter.process.wait_for(lambda: len(completed(address)) == options.queues, seconds=180)
+        exporter.process.wait_for(lambda: len(completed(address)) == len(watched), seconds=180)
         config = _SCRAPES.format(interval=INTERVAL, timeout=TIMEOUT, address=address)
         prometheus = stack.enter_context(start_prometheus(config))
-        prometheus.wait_for(f"count(bullmq_job_completed_total) == {options.queues}", seconds=90)
-        scaler, _ = stack.enter_context(
-            running_scaler(scaler_settings(prometheus.url, writers.queues), folder)
-        )
+        prometheus.wait_for(f"count(bullmq_job_completed_total) == {len(watched)}", seconds=90)
+        scaler = None
+        if not options.shard.divided:
+            targets = scaler_settings(prometheus.url, writers.queues)
+            scaler, _ = stack.enter_context(running_scaler(targets, folder))
         before, began = completed(address), time.monotonic()
         writing = threading.Thread(target=writers.steadily, args=(options.rate, options.minutes * 60))
         writing.start()
@@ -180,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate = sum(writers.finished.values()) / (options.minutes * 60)
         wrong = settled(address, {name: value + writers.finished[name] for name, value in before.items()})
         print(
-            f"{options.queues:,} queues, {rate:,.0f} jobs/s in {options.busy} of them, {options.minutes} min"
+            f"{options.queues:,} queues, {rate:,.0f} jobs/s in {options.busy} of them, {options.minutes} min\n"
+            f"shard {options.shard}: {len(watched):,} queues"
         )
         code = 0
         for text, good in verdicts(prometheus, seen, options.minutes, wrong):
