@@ -197,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate = sum(writers.finished.values()) / (options.minutes * 60)
         wrong = settled(address, {name: value + writers.finished[name] for name, value in before.items()})
         print(
-            f"{options.queues:,} queues, {rate:,.0f} jobs/s in {options.busy} of them, {options.minutes} min\n"
-            f"shard {options.shard}: {len(watched):,} queues"
+            f"{options.queues:,} queues, {rate:,.0f} jobs/s in {options.busy} of them, {options.minutes} min,"
+            f" {len(watched):,} queues in shard {options.shard}"
         )
         code = 0
         for text, good in verdicts(prometheus, seen, options.minutes, wrong):
