@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from exporter.bullmq.concurrency import ConcurrencyHistory
-from exporter.bullmq.counts import Counts
-from exporter.bullmq.details import NO_AGES, Ages, Read, ages
 from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.locks import ActiveLocks
 from exporter.bullmq.placement import SlotMap
@@ -15,14 +13,15 @@ from exporter.bullmq.reading import POOL, Clock, QueueReader
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.search.ask import NO_OWNER
 from exporter.bullmq.search.workers import StartsWithoutWorkers
-from exporter.bullmq.standing import StandingQueues
+from exporter.bullmq.still.standing import StandingQueues
+from exporter.bullmq.still.states import QueueFacts, QueueStates
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
 from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState
 from exporter.snapshot.redis import Topology
-from service.clock import Deadline, monotonic
+from service.clock import Deadline, monotonic, now
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
@@ -51,7 +50,7 @@ class BullMQSource:
         self._slot_map: SlotMap | None = None
         self._reader = QueueReader(deployment)
         self._standing = StandingQueues(deployment, self._reader)
-        self._states: dict[QueueId, QueueState] = {}
+        self._states = QueueStates()
         self.counted = 0
         """Queues that were counted in the last collection: those that moved, or may have."""
         self._starts = StartsWithoutWorkers()
@@ -86,15 +85,18 @@ class BullMQSource:
                 } | still_unread
         self._standing.remember(look, counted, known, streams, slot_map)
         self.counted = len(counted)
-        states = self._build(known, look.standing | counted, slot_map)
+        reads = look.standing | counted
+        facts = QueueFacts(known.workers, known.libraries, known.workers_unknown)
+        self._states.update(reads, facts, self._worker_settings)
+        states = self._aged(known, reads, slot_map)
         unread = {**known.unread, **unread}
         events = self._follower.events() if self._follower else None
-        states = self._doubted(states, known, events or {})
+        states = self._with_doubts(states, known, events or {})
+        states = self._with_concurrency(states)
         background = [part for part in (self._follower, self._schedulers) if part is not None]
         problems = (*known.problems, *(problem for part in background for problem in part.problems()))
-        states = self._same(self._concurrency.measured(monotonic(), states))
         return BullMQState(
-            tuple(states),
+            tuple(states.values()),
             unread,
             discovered=known.complete,
             problems=problems,
@@ -105,25 +107,45 @@ class BullMQSource:
             own=known.own,
             search=known.search,
             unfollowed=self._follower.unfollowed() if self._follower else {},
-            unlocked=self._locks.look(states, slot_map, deadline, monotonic()),
+            unlocked=self._locks.look([*states.values()], slot_map, deadline, monotonic()),
             schedulers=self._schedulers.schedulers() if self._schedulers else {},
         )
 
-    def _doubted(
-        self, states: list[QueueState], known: KnownQueues, events: Mapping[QueueId, Events]
-    ) -> list[QueueState]:
+    def _aged(
+        self, known: KnownQueues, reads: Collection[QueueId], slot_map: SlotMap
+    ) -> dict[QueueId, QueueState]:
+        """The states with the ages of now, by the clock of each queue's node."""
+        clock = Clock(self._deployment, slot_map)
+        states: dict[QueueId, QueueState] = {}
+        all_read = len(reads) == len(known.queues)
+        owned, unowned = slot_map.by_owner(known.queues)
+        moments = {address: clock.at(address).now_ms for address in owned} | {"": int(now() * 1000)}
+        for address, queues in [*owned.items(), ("", unowned)]:
+            read = queues if all_read else [queue for queue in queues if queue in reads]
+            states.update(zip(read, self._states.aged(moments[address], read), strict=True))
+        return states
+
+    def _with_doubts(
+        self, states: dict[QueueId, QueueState], known: KnownQueues, events: Mapping[QueueId, Events]
+    ) -> dict[QueueId, QueueState]:
         """The states; without the number of workers where none is known and jobs are started."""
-        idle = {state.id for state in states if state.workers == 0 and state.id in events}
-        self._starts.keep(idle)
-        at = monotonic()
-        doubts = {
-            queue: self._starts.doubt(queue, known.workers_at, events[queue].counters.started, at)
-            for queue in idle
+        started = {
+            queue: events[queue].counters.started
+            for queue, state in states.items()
+            if state.workers == 0 and queue in events
         }
-        return [
-            state._replace(workers=None, workers_unknown=doubts[state.id]) if doubts.get(state.id) else state
-            for state in states
-        ]
+        doubts = self._starts.doubts(started, known.workers_at, monotonic())
+        return states | {
+            queue: states[queue]._replace(workers=None, workers_unknown=doubt)
+            for queue, doubt in doubts.items()
+        }
+
+    def _with_concurrency(self, states: dict[QueueId, QueueState]) -> dict[QueueId, QueueState]:
+        """The states, with what the workers of some were seen to run at once."""
+        measured = self._concurrency.measured(monotonic(), states)
+        return states | {
+            queue: states[queue]._replace(measured_concurrency=most) for queue, most in measured.items()
+        }
 
     def _ping_masters(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Without a queue no request would be sent, and a Redis that is down would look like an empty one."""
@@ -155,63 +177,6 @@ class BullMQSource:
                 capacity = worker_capacity(rule.capacity_per_worker or common, rule.worker_concurrency)
                 return capacity, rule.worker_concurrency
         return worker_capacity(common, None), None
-
-    def _build(
-        self, known: KnownQueues, reads: Mapping[QueueId, Read], slot_map: SlotMap
-    ) -> list[QueueState]:
-        """The states, with the ages of now."""
-        clock = Clock(self._deployment, slot_map)
-        return [
-            self._state(
-                queue,
-                counts,
-                known,
-                ages(counts, since, clock.moment(queue).now_ms) if any(since) else NO_AGES,
-            )
-            for queue, (counts, since, _) in reads.items()
-        ]
-
-    def _same(self, states: list[QueueState]) -> list[QueueState]:
-        """The states; of a queue of which all is as it was, the object of the last collection."""
-        before, same = self._states, {}
-        for state in states:
-            last = before.get(state.id)
-            same[state.id] = state if last is None or last != state else last
-        self._states = same
-        return list(same.values())
-
-    def _state(
-        self,
-        queue: QueueId,
-        queue_counts: Counts,
-        known: KnownQueues,
-        seconds: Ages,
-    ) -> QueueState:
-        capacity, concurrency = self._worker_settings[queue]
-        oldest, longest, late, children = seconds
-        return QueueState(  # by position: keywords take half as long again, for thousands of queues
-            queue,
-            queue_counts.jobs,
-            queue_counts.paused,
-            queue_counts.schedulers,
-            queue_counts.delayed_overdue,
-            queue_counts.delayed_due,
-            queue_counts.failed_last_hour,
-            None if known.workers is None else known.workers.get(queue),
-            queue_counts.concurrency_limit,
-            queue_counts.rate_limit_ttl,
-            oldest,
-            longest,
-            capacity,
-            concurrency,
-            known.libraries.get(queue, "bullmq"),
-            known.workers_unknown.get(queue, ""),
-            queue_counts.odd,
-            None,  # measured_concurrency
-            queue_counts.version,
-            late,
-            children,
-        )
 
 
 def _may_have_moved(failed: Failed) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.bullmq import standing, unmoved
+from exporter.bullmq.still import standing, unmoved
 from exporter.bullmq.streams import stream
 from exporter.snapshot.queues import BullMQState
 from lab.deadline import wait_until

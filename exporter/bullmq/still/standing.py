@@ -13,9 +13,9 @@ from exporter.bullmq.keys import base, slot_of
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.reading import POOL, Clock, QueueReader
 from exporter.bullmq.search.ask import ask_nodes
+from exporter.bullmq.still.unmoved import Counted, apply_check, pack_check, period, reads, unmoved
 from exporter.bullmq.streams.protocol import StreamMark
 from exporter.bullmq.streams.stream import Stream
-from exporter.bullmq.unmoved import Counted, apply_check, pack_check, period, reads, unmoved
 from exporter.redis.connection.served import SERVED, served
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import MAX_COMMANDS, Request
