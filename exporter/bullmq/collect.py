@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from typing import Final
 
 from exporter.bullmq.concurrency import ConcurrencyHistory
 from exporter.bullmq.discover import Discovery, KnownQueues
@@ -19,12 +20,14 @@ from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
-from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState
+from exporter.snapshot.queues import BullMQState, Changes, Events, QueueId, QueueState
 from exporter.snapshot.redis import Topology
 from service.clock import Deadline, monotonic, now
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
+_LOST: Final = Events._fields.index("lost")
+_UNDONE: Final = slice(Events._fields.index("undone"), Events._fields.index("busy_seconds"))
 _RESERVED_SHARE, _MOST_RESERVED = 0.1, 1.0  # of the time and in seconds, to build the states
 
 
@@ -51,6 +54,11 @@ class BullMQSource:
         self._reader = QueueReader(deployment)
         self._standing = StandingQueues(deployment, self._reader)
         self._states = QueueStates()
+        self._number = 0
+        self._changed: set[QueueId] = set()  # since the last collection that did not fail
+        self._events: Mapping[QueueId, Events] = {}
+        self._measured: Mapping[QueueId, float] = {}
+        self._doubts: Mapping[QueueId, str] = {}
         self.counted = 0
         """Queues that were counted in the last collection: those that moved, or may have."""
         self._starts = StartsWithoutWorkers()
@@ -87,15 +95,17 @@ class BullMQSource:
         self.counted = len(counted)
         reads = look.standing | counted
         facts = QueueFacts(known.workers, known.libraries, known.workers_unknown)
-        self._states.update(reads, facts, self._worker_settings)
+        self._changed |= self._states.update(reads, facts, self._worker_settings)
         states = self._aged(known, reads, slot_map)
         unread = {**known.unread, **unread}
         events = self._follower.events() if self._follower else None
-        states = self._with_doubts(states, known, events or {})
+        self._changed |= changed_events(self._events, events or {})
+        self._events = events or {}
+        states = self._with_doubts(states, known, self._events)
         states = self._with_concurrency(states)
         background = [part for part in (self._follower, self._schedulers) if part is not None]
         problems = (*known.problems, *(problem for part in background for problem in part.problems()))
-        return BullMQState(
+        state = BullMQState(
             tuple(states.values()),
             unread,
             discovered=known.complete,
@@ -109,7 +119,10 @@ class BullMQSource:
             unfollowed=self._follower.unfollowed() if self._follower else {},
             unlocked=self._locks.look([*states.values()], slot_map, deadline, monotonic()),
             schedulers=self._schedulers.schedulers() if self._schedulers else {},
+            changes=Changes(self._number + 1, self._changed),
         )
+        self._number, self._changed = self._number + 1, set()
+        return state
 
     def _aged(
         self, known: KnownQueues, reads: Collection[QueueId], slot_map: SlotMap
@@ -135,6 +148,8 @@ class BullMQSource:
             if state.workers == 0 and queue in events
         }
         doubts = self._starts.doubts(started, known.workers_at, monotonic())
+        self._changed |= doubts.keys() ^ self._doubts.keys()
+        self._doubts = doubts
         return states | {
             queue: states[queue]._replace(workers=None, workers_unknown=doubt)
             for queue, doubt in doubts.items()
@@ -143,6 +158,8 @@ class BullMQSource:
     def _with_concurrency(self, states: dict[QueueId, QueueState]) -> dict[QueueId, QueueState]:
         """The states, with what the workers of some were seen to run at once."""
         measured = self._concurrency.measured(monotonic(), states)
+        self._changed |= {queue for queue, _ in measured.items() ^ self._measured.items()}
+        self._measured = measured
         return states | {
             queue: states[queue]._replace(measured_concurrency=most) for queue, most in measured.items()
         }
@@ -177,6 +194,19 @@ class BullMQSource:
                 capacity = worker_capacity(rule.capacity_per_worker or common, rule.worker_concurrency)
                 return capacity, rule.worker_concurrency
         return worker_capacity(common, None), None
+
+
+def changed_events(before: Mapping[QueueId, Events], now: Mapping[QueueId, Events]) -> set[QueueId]:
+    """The queues whose events are not as before, but for their lag and their busy seconds."""
+    changed = {
+        queue
+        for queue, events in now.items()
+        if (last := before.get(queue)) is None
+        or events.counters is not last.counters
+        or events[_LOST] != last[_LOST]
+        or events[_UNDONE] != last[_UNDONE]
+    }
+    return changed | (before.keys() - now.keys()) if len(now) < len(before) + len(changed) else changed
 
 
 def _may_have_moved(failed: Failed) -> bool:
