@@ -31,7 +31,8 @@ class _Clocks:
     was last known that no job was started; `no_worker_until`: the last look without a worker. `late`: since
     when the first delayed job is due, and the events at the first look at it; `overdue`: for how many seconds
     it is, where no full slots explain it. `first`: the first look at the queue, if it is remembered since.
-    `steady`: until something of the queue changes, no clock begins or stops.
+    `steady`: until something of the queue changes, no clock begins or stops. `before`: which clocks run since
+    the first look.
     """
 
     first: float | None = None
@@ -46,6 +47,7 @@ class _Clocks:
     late: tuple[float, Events | None] | None = None
     overdue: float | None = None
     steady: bool = False
+    before: tuple[bool, bool, bool] = (False, False, False)
 
 
 class WorkHistory:
@@ -68,13 +70,17 @@ class WorkHistory:
         if self._began is None:
             self._began = at
         changed = self._changed(state)
-        events, before, clocks, work = state.events or _NO_EVENTS, self._clocks, {}, {}
+        before = self._clocks
+        clocks: dict[QueueId, _Clocks] = {}
+        work: dict[QueueId, Work] = {}
         queues: Iterable[QueueState] = state.queues
         if changed is not None:
-            for queue_id, current in before.items():
-                if current.steady and queue_id not in changed:
-                    clocks[queue_id] = current
-                    work[queue_id] = _advanced(current, at, events)
+            clocks = {
+                queue_id: current
+                for queue_id, current in before.items()
+                if current.steady and queue_id not in changed
+            }
+            work = _advanced(clocks, at, state)
             rest = changed | (before.keys() - clocks.keys()) if len(clocks) < len(before) else changed
             queues = [known for queue_id in rest if (known := state.by_id.get(queue_id)) is not None]
         for queue in queues:
@@ -214,26 +220,22 @@ def _is_steady(clocks: _Clocks, queue: QueueState, events: Events | None) -> boo
     return clocks.standing is None or events is not None
 
 
-def _advanced(clocks: _Clocks, at: float, events: Mapping[QueueId, Events]) -> Work:
-    """What is known now of a queue of which nothing changed, and whose clocks are steady: as `_observe`."""
-    standing, no_worker, paused, first = clocks.standing, clocks.no_worker, clocks.paused, clocks.first
-    if no_worker is not None:
-        clocks.no_worker_until = at
-    if standing is not None and clocks.queue is not None:
-        until = at - events[clocks.queue.id].lag
-        clocks.known_until = max(clocks.known_until, until)
-    return _new_tuple(
-        Work,
-        (
-            None if standing is None else clocks.known_until - standing,
-            None if no_worker is None else at - no_worker,
-            None if paused is None else at - paused,
-            None,
-            first is not None and standing == first,
-            first is not None and no_worker == first,
-            first is not None and paused == first,
-        ),
-    )
+def _advanced(steady: Mapping[QueueId, _Clocks], at: float, state: BullMQState) -> dict[QueueId, Work]:
+    """What is known now of queues of which nothing changed, and whose clocks are steady: as `_observe`."""
+    events, work = state.events or _NO_EVENTS, {}
+    for queue_id, clocks in steady.items():
+        standing, no_worker, paused = clocks.standing, clocks.no_worker, clocks.paused
+        if standing is not None:
+            until = at - events[queue_id].lag
+            clocks.known_until = max(clocks.known_until, until)
+            standing = clocks.known_until - standing
+        if no_worker is not None:
+            clocks.no_worker_until = at
+            no_worker = at - no_worker
+        work[queue_id] = _new_tuple(
+            Work, (standing, no_worker, None if paused is None else at - paused, None, *clocks.before)
+        )
+    return work
 
 
 def _started(clocks: _Clocks, at: float, queue: QueueState, events: Events | None) -> bool:
@@ -283,12 +285,15 @@ def _work(clocks: _Clocks, at: float) -> Work | None:
     standing, no_worker, paused, first = clocks.standing, clocks.no_worker, clocks.paused, clocks.first
     if standing is None and no_worker is None and paused is None and clocks.late is None:
         return None
+    clocks.before = (
+        first is not None and standing == first,
+        first is not None and no_worker == first,
+        first is not None and paused == first,
+    )
     return Work(  # by position: as in exporter.bullmq.counts
         None if standing is None else clocks.known_until - standing,
         None if no_worker is None else clocks.no_worker_until - no_worker,
         None if paused is None else at - paused,
         clocks.overdue,
-        first is not None and standing == first,
-        first is not None and no_worker == first,
-        first is not None and paused == first,
+        *clocks.before,
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.assessment import Assessment
 from exporter.derived import (
-    failed_last_hour,
+    failed_of_queues,
     queue_load_factor,
     scheduler_lateness,
     worker_concurrency,
@@ -54,9 +54,9 @@ def _failed_last_hour(assessment: Assessment) -> Mapping[QueueId, int]:
     state = _state(assessment)
     if state is None:
         return {}
-    rates = state.rates
+    rates, failed = state.rates, failed_of_queues(state).get
     return {
-        queue.id: failed_last_hour(queue, rates.get(queue.id))
+        queue.id: failed(queue.id, 0)
         for queue in state.queues
         if queue.failed_last_hour is not None or queue.id in rates
     }
