@@ -20,7 +20,7 @@ START: Final = b"0-0"
 CHECK_IDLE: Final = 10.0
 """Seconds between two reads of an idle stream's own counts."""
 _CHECK_BUSY: Final = 1.0
-_FOLLOWED: Final = 30.0  # seconds that the last read of a stream may be ago, to count on it
+FOLLOWED_SECONDS: Final = 30.0  # seconds that the last read of a stream may be ago, to count on it
 _LARGE_ENTRY: Final = 8000  # bytes of the mean entry, above which none is read only to see that there is one
 _ENTRIES_OF_NODE: Final = 20  # on average: if fewer are trimmed at once, often as many come in the meantime
 _HOUR: Final = 3600.0
@@ -116,6 +116,7 @@ class Stream:
         "retry_at",
         "since",
         "size",
+        "turn",
         "undone",
     )
 
@@ -141,6 +142,7 @@ class Stream:
         self.asked: str | None = None  # the node to which the one that owns the slot is moving the stream
         self.refused = ""  # why the stream cannot be read
         self.idle: Idle | None = None  # while only its length is read
+        self.turn = 0  # how often it came to rest or was woken: while it rests and this is the same, all is
         self.behind = False  # more was there than the last answer had
         self.late = 0  # how often in a row its entries did not arrive in time
         self.counters: JobCounters = jobs.counters()
@@ -267,7 +269,7 @@ class Stream:
         caught_up, idle = self._caught_up_at, self.idle
         if not self.exists or caught_up is None:
             return False
-        if at - (caught_up if idle is None else max(caught_up, idle.at)) > _FOLLOWED:
+        if at - (caught_up if idle is None else max(caught_up, idle.at)) > FOLLOWED_SECONDS:
             return False
         return self.asked is None and not self.refused and self._mean_entry <= _LARGE_ENTRY
 
@@ -318,11 +320,13 @@ class Stream:
 
     def rest(self, idle: Idle) -> None:
         """From now on `idle` has when it was last seen to have nothing new."""
+        self.turn += 1
         self.idle = idle
 
     def wake(self) -> None:
         """It is read again from now on, and its own counts at once: it may be another stream."""
         idle, self.idle = self.idle, None
+        self.turn += 1
         if idle is not None:
             self._checked_at = None
             if self._caught_up_at is not None and idle.at > self._caught_up_at:
