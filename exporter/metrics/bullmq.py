@@ -16,7 +16,7 @@ from exporter.derived import (
     worker_utilization,
 )
 from exporter.metrics.family import Family, Sample, Table, TableColumn
-from exporter.snapshot.queues import BullMQState, JobCounts, OwnCounts, QueueId, QueueState
+from exporter.snapshot.queues import BullMQState, Changes, JobCounts, OwnCounts, QueueId, QueueState
 from exporter.snapshot.schedulers import Scheduler
 from service.outcome import value_or_none
 
@@ -26,6 +26,12 @@ _LONGEST_LABEL: Final = 120
 
 def _state(assessment: Assessment) -> BullMQState | None:
     return value_or_none(assessment.snapshot.bullmq)
+
+
+def queue_changes(assessment: Assessment) -> Changes | None:
+    """The queues of which state or events changed."""
+    state = _state(assessment)
+    return state.changes if state else None
 
 
 def _up(assessment: Assessment) -> Iterator[Sample]:
@@ -78,6 +84,7 @@ _QUEUES: Final = Table(
         "library",
         "version",
     ),
+    queue_changes,
 )
 _OWN: Final = Table(_own_counts, lambda own: own)
 _FAILED: Final = Table(_failed_last_hour, lambda jobs: jobs)
