@@ -12,6 +12,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -72,7 +73,7 @@ def _worked_on(state: BullMQState) -> BullMQState:
         queue._replace(workers=2, delayed_overdue=0, longest_overdue=None, longest_active=3.0)
         for queue in state.queues
     )
-    return BullMQState(queues, events=state.events, rates=state.rates)
+    return replace(state, queues=queues)
 
 
 def _share(deployment: Deployment, change: Callable[[BullMQState], BullMQState]) -> tuple[float, float]:
@@ -119,6 +120,7 @@ def _copy(state: BullMQState) -> BullMQState:
         rates=state.rates,
         work=state.work,
         watched_seconds=state.watched_seconds,
+        changes=state.changes,
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from typing import Final
 
 from exporter.bullmq.concurrency import ConcurrencyHistory
-from exporter.bullmq.counts import Counts
-from exporter.bullmq.details import NO_AGES, Ages, Read, ages
 from exporter.bullmq.discover import Discovery, KnownQueues
 from exporter.bullmq.locks import ActiveLocks
 from exporter.bullmq.placement import SlotMap
@@ -15,17 +14,20 @@ from exporter.bullmq.reading import POOL, Clock, QueueReader
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.search.ask import NO_OWNER
 from exporter.bullmq.search.workers import StartsWithoutWorkers
-from exporter.bullmq.standing import StandingQueues
+from exporter.bullmq.still.standing import StandingQueues
+from exporter.bullmq.still.states import QueueFacts, QueueStates
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
-from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState
+from exporter.snapshot.queues import BullMQState, Changes, Events, QueueId, QueueState
 from exporter.snapshot.redis import Topology
-from service.clock import Deadline, monotonic
+from service.clock import Deadline, monotonic, now
 from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
+_LOST: Final = Events._fields.index("lost")
+_UNDONE: Final = slice(Events._fields.index("undone"), Events._fields.index("busy_seconds"))
 _RESERVED_SHARE, _MOST_RESERVED = 0.1, 1.0  # of the time and in seconds, to build the states
 
 
@@ -51,7 +53,12 @@ class BullMQSource:
         self._slot_map: SlotMap | None = None
         self._reader = QueueReader(deployment)
         self._standing = StandingQueues(deployment, self._reader)
-        self._states: dict[QueueId, QueueState] = {}
+        self._states = QueueStates()
+        self._number = 0
+        self._changed: set[QueueId] = set()  # since the last collection that did not fail
+        self._events: Mapping[QueueId, Events] = {}
+        self._measured: Mapping[QueueId, float] = {}
+        self._doubts: Mapping[QueueId, str] = {}
         self.counted = 0
         """Queues that were counted in the last collection: those that moved, or may have."""
         self._starts = StartsWithoutWorkers()
@@ -86,15 +93,20 @@ class BullMQSource:
                 } | still_unread
         self._standing.remember(look, counted, known, streams, slot_map)
         self.counted = len(counted)
-        states = self._build(known, look.standing | counted, slot_map)
+        reads = look.standing | counted
+        facts = QueueFacts(known.workers, known.libraries, known.workers_unknown)
+        self._changed |= self._states.update(reads, facts, self._worker_settings)
+        states = self._aged(known, reads, slot_map)
         unread = {**known.unread, **unread}
         events = self._follower.events() if self._follower else None
-        states = self._doubted(states, known, events or {})
+        self._changed |= changed_events(self._events, events or {})
+        self._events = events or {}
+        states = self._with_doubts(states, known, self._events)
+        states = self._with_concurrency(states)
         background = [part for part in (self._follower, self._schedulers) if part is not None]
         problems = (*known.problems, *(problem for part in background for problem in part.problems()))
-        states = self._same(self._concurrency.measured(monotonic(), states))
-        return BullMQState(
-            tuple(states),
+        state = BullMQState(
+            tuple(states.values()),
             unread,
             discovered=known.complete,
             problems=problems,
@@ -105,25 +117,52 @@ class BullMQSource:
             own=known.own,
             search=known.search,
             unfollowed=self._follower.unfollowed() if self._follower else {},
-            unlocked=self._locks.look(states, slot_map, deadline, monotonic()),
+            unlocked=self._locks.look([*states.values()], slot_map, deadline, monotonic()),
             schedulers=self._schedulers.schedulers() if self._schedulers else {},
+            changes=Changes(self._number + 1, self._changed),
         )
+        self._number, self._changed = self._number + 1, set()
+        return state
 
-    def _doubted(
-        self, states: list[QueueState], known: KnownQueues, events: Mapping[QueueId, Events]
-    ) -> list[QueueState]:
+    def _aged(
+        self, known: KnownQueues, reads: Collection[QueueId], slot_map: SlotMap
+    ) -> dict[QueueId, QueueState]:
+        """The states with the ages of now, by the clock of each queue's node."""
+        clock = Clock(self._deployment, slot_map)
+        states: dict[QueueId, QueueState] = {}
+        all_read = len(reads) == len(known.queues)
+        owned, unowned = slot_map.by_owner(known.queues)
+        moments = {address: clock.at(address).now_ms for address in owned} | {"": int(now() * 1000)}
+        for address, queues in [*owned.items(), ("", unowned)]:
+            read = queues if all_read else [queue for queue in queues if queue in reads]
+            states.update(zip(read, self._states.aged(moments[address], read), strict=True))
+        return states
+
+    def _with_doubts(
+        self, states: dict[QueueId, QueueState], known: KnownQueues, events: Mapping[QueueId, Events]
+    ) -> dict[QueueId, QueueState]:
         """The states; without the number of workers where none is known and jobs are started."""
-        idle = {state.id for state in states if state.workers == 0 and state.id in events}
-        self._starts.keep(idle)
-        at = monotonic()
-        doubts = {
-            queue: self._starts.doubt(queue, known.workers_at, events[queue].counters.started, at)
-            for queue in idle
+        started = {
+            queue: events[queue].counters.started
+            for queue, state in states.items()
+            if state.workers == 0 and queue in events
         }
-        return [
-            state._replace(workers=None, workers_unknown=doubts[state.id]) if doubts.get(state.id) else state
-            for state in states
-        ]
+        doubts = self._starts.doubts(started, known.workers_at, monotonic())
+        self._changed |= doubts.keys() ^ self._doubts.keys()
+        self._doubts = doubts
+        return states | {
+            queue: states[queue]._replace(workers=None, workers_unknown=doubt)
+            for queue, doubt in doubts.items()
+        }
+
+    def _with_concurrency(self, states: dict[QueueId, QueueState]) -> dict[QueueId, QueueState]:
+        """The states, with what the workers of some were seen to run at once."""
+        measured = self._concurrency.measured(monotonic(), states)
+        self._changed |= {queue for queue, _ in measured.items() ^ self._measured.items()}
+        self._measured = measured
+        return states | {
+            queue: states[queue]._replace(measured_concurrency=most) for queue, most in measured.items()
+        }
 
     def _ping_masters(self, slot_map: SlotMap, deadline: Deadline) -> None:
         """Without a queue no request would be sent, and a Redis that is down would look like an empty one."""
@@ -156,62 +195,18 @@ class BullMQSource:
                 return capacity, rule.worker_concurrency
         return worker_capacity(common, None), None
 
-    def _build(
-        self, known: KnownQueues, reads: Mapping[QueueId, Read], slot_map: SlotMap
-    ) -> list[QueueState]:
-        """The states, with the ages of now."""
-        clock = Clock(self._deployment, slot_map)
-        return [
-            self._state(
-                queue,
-                counts,
-                known,
-                ages(counts, since, clock.moment(queue).now_ms) if any(since) else NO_AGES,
-            )
-            for queue, (counts, since, _) in reads.items()
-        ]
 
-    def _same(self, states: list[QueueState]) -> list[QueueState]:
-        """The states; of a queue of which all is as it was, the object of the last collection."""
-        before, same = self._states, {}
-        for state in states:
-            last = before.get(state.id)
-            same[state.id] = state if last is None or last != state else last
-        self._states = same
-        return list(same.values())
-
-    def _state(
-        self,
-        queue: QueueId,
-        queue_counts: Counts,
-        known: KnownQueues,
-        seconds: Ages,
-    ) -> QueueState:
-        capacity, concurrency = self._worker_settings[queue]
-        oldest, longest, late, children = seconds
-        return QueueState(  # by position: keywords take half as long again, for thousands of queues
-            queue,
-            queue_counts.jobs,
-            queue_counts.paused,
-            queue_counts.schedulers,
-            queue_counts.delayed_overdue,
-            queue_counts.delayed_due,
-            queue_counts.failed_last_hour,
-            None if known.workers is None else known.workers.get(queue),
-            queue_counts.concurrency_limit,
-            queue_counts.rate_limit_ttl,
-            oldest,
-            longest,
-            capacity,
-            concurrency,
-            known.libraries.get(queue, "bullmq"),
-            known.workers_unknown.get(queue, ""),
-            queue_counts.odd,
-            None,  # measured_concurrency
-            queue_counts.version,
-            late,
-            children,
-        )
+def changed_events(before: Mapping[QueueId, Events], now: Mapping[QueueId, Events]) -> set[QueueId]:
+    """The queues whose events are not as before, but for their lag and their busy seconds."""
+    changed = {
+        queue
+        for queue, events in now.items()
+        if (last := before.get(queue)) is None
+        or events.counters is not last.counters
+        or events[_LOST] != last[_LOST]
+        or events[_UNDONE] != last[_UNDONE]
+    }
+    return changed | (before.keys() - now.keys()) if len(now) < len(before) + len(changed) else changed
 
 
 def _may_have_moved(failed: Failed) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -27,6 +27,7 @@ class _Measured(NamedTuple):
 
 
 _NOTHING: Final = _Measured()
+_NO_WORKER: Final = _Measured(workers=0)  # there is nothing to measure, and nothing to remember
 
 
 class ConcurrencyHistory:
@@ -38,13 +39,21 @@ class ConcurrencyHistory:
     def __init__(self) -> None:
         self._queues: dict[QueueId, _Measured] = {}
 
-    def measured(self, at: float, queues: Iterable[QueueState]) -> list[QueueState]:
-        """The queues, each with what was measured up to now (`at`, monotonic seconds). Queues that are not
-        among these are forgotten."""
-        states = list(queues)
-        before = self._queues
-        self._queues = {queue.id: _observed(before.get(queue.id, _NOTHING), at, queue) for queue in states}
-        return [_with(queue, self._queues[queue.id].maxima) for queue in states]
+    def measured(self, at: float, states: Mapping[QueueId, QueueState]) -> dict[QueueId, float]:
+        """What was measured up to now (`at`, monotonic seconds) of those of these queues of which something
+        was. Queues that are not among these are forgotten."""
+        before = self._queues.get
+        self._queues = {
+            queue: _observed(before(queue, _NOTHING), at, state)
+            if state.workers or before(queue) is not _NO_WORKER
+            else _NO_WORKER
+            for queue, state in states.items()
+        }
+        return {
+            queue: max(highest for _, highest in each.maxima)
+            for queue, each in self._queues.items()
+            if each.maxima
+        }
 
 
 def active_per_worker(queue: QueueState) -> float | None:
@@ -57,12 +66,6 @@ def active_per_worker(queue: QueueState) -> float | None:
     if queue.oldest_waiting is None or queue.oldest_waiting < _WAITS_SECONDS:
         return None
     return queue.jobs.active / queue.workers
-
-
-def _with(queue: QueueState, maxima: Sequence[tuple[float, float]]) -> QueueState:
-    if not maxima:
-        return queue
-    return queue._replace(measured_concurrency=max(highest for _, highest in maxima))
 
 
 def _observed(measured: _Measured, at: float, queue: QueueState) -> _Measured:
@@ -88,4 +91,4 @@ def _observed(measured: _Measured, at: float, queue: QueueState) -> _Measured:
 @lru_cache(maxsize=256)
 def _unmeasured(workers: int | None) -> _Measured:
     """One object for most of ten thousand queues."""
-    return _Measured(workers=workers)
+    return _NO_WORKER if workers == 0 else _Measured(workers=workers)

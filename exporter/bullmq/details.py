@@ -166,30 +166,6 @@ def with_due(counts: Counts, replies: Sequence[Reply]) -> Counts | Unreadable:
     return _with_odd(counts._replace(delayed_overdue=overdue, delayed_due=due), odd)
 
 
-class Ages(NamedTuple):
-    """Seconds that the oldest waiting job waits, the longest active one runs, the first delayed one is due,
-    and the first parent waits for its children; None without such a job."""
-
-    oldest: float | None = None
-    longest: float | None = None
-    late: float | None = None
-    children: float | None = None
-
-
-NO_AGES: Final = Ages()
-
-
-def ages(counts: Counts, moments: Since, now_ms: int) -> Ages:
-    """The ages at `now_ms` by the node's clock."""
-    oldest, longest, due, parent = moments
-    return Ages(
-        None if oldest is None else _age(oldest, now_ms),
-        None if longest is None else _age(longest, now_ms),
-        _age(due, now_ms) if due is not None and counts.delayed_overdue else None,
-        None if parent is None else _age(parent, now_ms),
-    )
-
-
 def _waiting_since(reply: Reply) -> float | None:
     """Unix ms from which a job could be taken: when it was added and its delay had passed.
 
@@ -233,8 +209,3 @@ def first_score(reply: Reply, factor: int = 1) -> float | None:
     except (TypeError, ValueError):  # an error, or all were moved meanwhile
         return None
     return moment if isfinite(moment) else None
-
-
-def _age(since_ms: float, now_ms: int) -> float:
-    """Never below 0: producers' clocks may be ahead of ours."""
-    return (now_ms - since_ms) / 1000 if since_ms < now_ms else 0.0

@@ -36,14 +36,15 @@ class QueueReader:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._libraries: Mapping[QueueId, Library] = {}
+        self._queues: tuple[QueueId, ...] = ()
         self._far: set[QueueId] = set()  # whose first delayed job is not due soon
         self.plans: dict[QueueId, Plan] = {}
 
-    def keep_plans(self, queues: Iterable[QueueId], libraries: Mapping[QueueId, Library]) -> bool:
+    def keep_plans(self, queues: tuple[QueueId, ...], libraries: Mapping[QueueId, Library]) -> bool:
         """Keep the plans of exactly these queues, each as its library has its keys; whether that changed."""
-        if self._libraries is libraries and self.plans.keys() == set(queues):
+        if self._libraries is libraries and (queues is self._queues or self.plans.keys() == set(queues)):
             return False
-        self._libraries = libraries
+        self._libraries, self._queues = libraries, queues
         self.plans = {queue: self._plan(queue) for queue in queues}
         self._far &= self.plans.keys()
         return True

@@ -6,18 +6,20 @@ waiting jobs, another oldest one, more that ended. What is not known begins no c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.bullmq.counts import Counts
-from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState, Work
+from exporter.snapshot.queues import BullMQState, Events, OwnCounts, QueueId, QueueState, Work
 
 _UNKNOWN_SECONDS: Final = 60.0  # so long, what was known of the workers counts while it cannot be read
 ENOUGH_LOST: Final = 2_000
 """So many active jobs without a lock, of those active for longest, show that no worker has any: one that
 works gives them back."""
 _SAME_SECONDS: Final = 2.0  # by which two looks at the age of the same job may differ
+_new_tuple: Final = tuple.__new__  # in a third of the time of `Work(...)`
 _NO_EVENTS: Final[Mapping[QueueId, Events]] = {}
 
 
@@ -29,6 +31,8 @@ class _Clocks:
     was last known that no job was started; `no_worker_until`: the last look without a worker. `late`: since
     when the first delayed job is due, and the events at the first look at it; `overdue`: for how many seconds
     it is, where no full slots explain it. `first`: the first look at the queue, if it is remembered since.
+    `steady`: until something of the queue changes, no clock begins or stops. `before`: which clocks run since
+    the first look.
     """
 
     first: float | None = None
@@ -42,38 +46,45 @@ class _Clocks:
     paused: float | None = None
     late: tuple[float, Events | None] | None = None
     overdue: float | None = None
+    steady: bool = False
+    before: tuple[bool, bool, bool] = (False, False, False)
 
 
 class WorkHistory:
-    """The clocks of those queues where one runs; a queue whose workers take its jobs costs a comparison."""
+    """The clocks of those queues where one runs; a queue whose workers take its jobs costs nothing.
+
+    Where the collection says what changed, only that is looked at, and what may change with time alone.
+    """
 
     def __init__(self) -> None:
         self._clocks: dict[QueueId, _Clocks] = {}
         self._last = BullMQState(())
         self._unread: Collection[QueueId] = ()
         self._began: float | None = None
+        self._grouped: AbstractSet[QueueId] = frozenset()
+        self._own: Mapping[QueueId, OwnCounts] | None = None
 
     def extend(self, at: float, state: BullMQState) -> BullMQState:
         """The state with what is known of each queue's work up to now (`at`, monotonic seconds). A queue that
         is not in it is forgotten, one that could not be read this time is not."""
         if self._began is None:
             self._began = at
-        events = state.events or _NO_EVENTS
-        grouped = {queue for queue, own in state.own.items() if own.groups}
-        before, clocks, work, unlocked = self._clocks, {}, {}, state.unlocked
-        for queue in state.queues:
-            jobs, workers, queue_id = queue.jobs, queue.workers, queue.id
-            works = jobs.active or not (jobs.waiting or jobs.prioritized)
-            quiet = works and queue.longest_overdue is None and stopped(queue) is False
-            lost = unlocked[queue_id].jobs if unlocked and queue_id in unlocked else 0
-            if quiet and not lost and (workers or (workers is None and queue_id not in before)):
-                continue  # most queues, most of the time
-            current, stream = before.get(queue_id), events.get(queue_id)
-            if current is None:
-                current = _Clocks(None if self._knows(queue_id) else at)
-            known = _observe(current, at, queue, stream, lost, grouped=queue_id in grouped)
-            if known is not None:
-                clocks[queue_id], work[queue_id] = current, known
+        changed = self._changed(state)
+        before = self._clocks
+        clocks: dict[QueueId, _Clocks] = {}
+        work: dict[QueueId, Work] = {}
+        queues: Iterable[QueueState] = state.queues
+        if changed is not None:
+            clocks = {
+                queue_id: current
+                for queue_id, current in before.items()
+                if current.steady and queue_id not in changed
+            }
+            work = _advanced(clocks, at, state)
+            rest = changed | (before.keys() - clocks.keys()) if len(clocks) < len(before) else changed
+            queues = [known for queue_id in rest if (known := state.by_id.get(queue_id)) is not None]
+        for queue in queues:
+            self._look(queue, at, state, clocks, work)
         for queue_id in state.unread:
             if queue_id in before:
                 clocks[queue_id] = before[queue_id]
@@ -81,6 +92,42 @@ class WorkHistory:
         self._clocks = clocks
         self._last = replace(state, work=work, watched_seconds=at - self._began)
         return self._last
+
+    def _changed(self, state: BullMQState) -> AbstractSet[QueueId] | None:
+        """The queues that are not as in the last collection; None where that is not known."""
+        grouped = self._grouped
+        if state.own is not self._own:
+            grouped = {queue for queue, own in state.own.items() if own.groups}
+        regrouped, self._grouped, self._own = grouped ^ self._grouped, grouped, state.own
+        last, now = self._last.changes, state.changes
+        if last is None or now is None or now.number != last.number + 1:
+            return None
+        unlocked = state.unlocked.keys() | self._last.unlocked.keys()
+        return regrouped | now.queues | unlocked | state.unread.keys() | self._last.unread.keys()
+
+    def _look(
+        self,
+        queue: QueueState,
+        at: float,
+        state: BullMQState,
+        clocks: dict[QueueId, _Clocks],
+        work: dict[QueueId, Work],
+    ) -> None:
+        """Take what one queue shows; it is not in `clocks` afterwards if none runs."""
+        jobs, workers, queue_id, unlocked = queue.jobs, queue.workers, queue.id, state.unlocked
+        works = jobs.active or not (jobs.waiting or jobs.prioritized)
+        quiet = works and queue.longest_overdue is None and stopped(queue) is False
+        lost = unlocked[queue_id].jobs if unlocked and queue_id in unlocked else 0
+        current = self._clocks.get(queue_id)
+        if quiet and not lost and (workers or (workers is None and current is None)):
+            return  # most queues, most of the time
+        if current is None:
+            current = _Clocks(None if self._knows(queue_id) else at)
+        stream = state.events.get(queue_id) if state.events else None
+        known = _observe(current, at, queue, stream, lost, grouped=queue_id in self._grouped)
+        if known is not None:
+            clocks[queue_id], work[queue_id] = current, known
+            current.steady = _is_steady(current, queue, stream)
 
     def _knows(self, queue: QueueId) -> bool:
         """Whether it was looked at before."""
@@ -165,6 +212,32 @@ def _observe(
     return _work(clocks, at)
 
 
+def _is_steady(clocks: _Clocks, queue: QueueState, events: Events | None) -> bool:
+    """Whether no clock begins or stops by time alone: while a delayed job is due others may be started, what
+    was known of the workers holds for a minute, and without events the age of the oldest job tells."""
+    if clocks.late is not None or (queue.workers is None and clocks.no_worker is not None):
+        return False
+    return clocks.standing is None or events is not None
+
+
+def _advanced(steady: Mapping[QueueId, _Clocks], at: float, state: BullMQState) -> dict[QueueId, Work]:
+    """What is known now of queues of which nothing changed, and whose clocks are steady: as `_observe`."""
+    events, work = state.events or _NO_EVENTS, {}
+    for queue_id, clocks in steady.items():
+        standing, no_worker, paused = clocks.standing, clocks.no_worker, clocks.paused
+        if standing is not None:
+            until = at - events[queue_id].lag
+            clocks.known_until = max(clocks.known_until, until)
+            standing = clocks.known_until - standing
+        if no_worker is not None:
+            clocks.no_worker_until = at
+            no_worker = at - no_worker
+        work[queue_id] = _new_tuple(
+            Work, (standing, no_worker, None if paused is None else at - paused, None, *clocks.before)
+        )
+    return work
+
+
 def _started(clocks: _Clocks, at: float, queue: QueueState, events: Events | None) -> bool:
     """Whether a job was started since the last look, or may have been."""
     known, before = clocks.events, clocks.queue
@@ -212,12 +285,15 @@ def _work(clocks: _Clocks, at: float) -> Work | None:
     standing, no_worker, paused, first = clocks.standing, clocks.no_worker, clocks.paused, clocks.first
     if standing is None and no_worker is None and paused is None and clocks.late is None:
         return None
+    clocks.before = (
+        first is not None and standing == first,
+        first is not None and no_worker == first,
+        first is not None and paused == first,
+    )
     return Work(  # by position: as in exporter.bullmq.counts
         None if standing is None else clocks.known_until - standing,
         None if no_worker is None else clocks.no_worker_until - no_worker,
         None if paused is None else at - paused,
         clocks.overdue,
-        first is not None and standing == first,
-        first is not None and no_worker == first,
-        first is not None and paused == first,
+        *clocks.before,
     )

@@ -21,7 +21,7 @@ from exporter.conditions.finding import (
 )
 from exporter.conditions.redis.nodes import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
-from exporter.derived import failed_last_hour
+from exporter.derived import failed_of_queues
 from exporter.snapshot.queues import BullMQState, QueueId
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
@@ -136,7 +136,7 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    failed = {queue.id: failed_last_hour(queue, state.rates.get(queue.id)) for queue in state.queues}
+    failed = failed_of_queues(state)
     total = sum(failed.values())
     if total <= settings.thresholds.failed_jobs:
         return None
@@ -158,14 +158,15 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
             job_command=f"{any_redis_cli(snapshot)} -c zrevrange {quote(keys + 'failed')} 0 0",
             reason_command=f"hget {quote(keys + 'ID')} failedReason",
         ),
-        _most_first({queue: float(jobs) for queue, jobs in failed.items() if jobs}),
+        _most_first({queue: float(jobs) for queue, jobs in failed.items()}),
     )
 
 
 def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
-    lost = {queue: rates.lost_last_hour for queue, rates in state.rates.items()} if state else {}
-    if state is None or not any(lost.values()):
+    rates = state.rates if state else {}
+    lost = {queue: events for queue, each in rates.items() if (events := each.lost_last_hour)}
+    if state is None or not lost:
         return None
     worst = max(lost, key=lost.__getitem__)
     return Finding(
@@ -179,7 +180,7 @@ def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         ),
         Message("issue.text", text="0"),
         _advice_for_lost_events(worst, state),
-        _most_first({queue: float(events) for queue, events in lost.items() if events}),
+        _most_first({queue: float(events) for queue, events in lost.items()}),
     )
 
 

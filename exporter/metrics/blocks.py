@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from exporter.metrics.encoding import Draw
 from exporter.metrics.family import Table, TableColumn
+from exporter.snapshot.queues import Changes
 from service.web.body import Part, Piece, joined
 
 Pack: TypeAlias = Callable[[bytes], Part]
@@ -55,16 +56,19 @@ class TableBlocks:
         self._still = [place for place, (column, _) in enumerate(columns) if not column.moving]
         self._moving = [place for place, (column, _) in enumerate(columns) if column.moving]
         self._blocks: list[_Block] = []
+        self._block_of: dict[Any, _Block] = {}  # in the order of the rows
+        self._row_labels: list[Any] = []
+        self._number: int | None = None  # of the collection of the last scrape
         self._joined: list[Part | None] = [None] * len(columns)
         self._dirty: set[int] = set()  # places of families whose joined part is not that of the blocks
         self._changes: Counter[Hashable] = Counter()
         self._drawn = self._updates = 0
 
-    def pieces(self, rows: Mapping[Any, Any], pack: Pack) -> list[Piece]:
+    def pieces(self, rows: Mapping[Any, Any], pack: Pack, changes: Changes | None = None) -> list[Piece]:
         """Of each family its samples for these rows."""
         self._regroup_where_better()
-        taken = self._taken(rows)
-        for block, own in taken:
+        changed = self._changed(rows, changes)
+        for block, own in self._taken(rows) if changed is None else self._of(changed, rows):
             self._refresh(block, own, pack)
         for place in self._dirty:
             parts = [part for block in self._blocks if (part := block.parts[place]) is not None]
@@ -72,12 +76,28 @@ class TableBlocks:
         self._dirty.clear()
         pieces: list[Piece] = [part or b"" for part in self._joined]
         if self._moving:
-            labels = [label for block, _ in taken for label in block.labels]
-            listed = [row for _, own in taken for row in own]
+            listed = [rows[key] for key in self._block_of]
             for place in self._moving:
                 column, draw = self._columns[place]
-                pieces[place] = draw(labels, map(column.value, listed))
+                pieces[place] = draw(self._row_labels, map(column.value, listed))
         return pieces
+
+    def _changed(self, rows: Mapping[Any, Any], changes: Changes | None) -> Iterable[Any] | None:
+        """The rows of which `stable` may be another one than at the last scrape; None: of any, or some came
+        or are gone."""
+        last, self._number = self._number, changes.number if changes else None
+        if changes is None or last is None or changes.number not in (last, last + 1):
+            return None
+        known = self._block_of
+        if len(rows) != len(known) or len(changes.queues) > len(known) // 2:
+            return None
+        changed = [key for key in changes.queues if key in known or key in rows]
+        return changed if all(key in known and key in rows for key in changed) else None
+
+    def _of(self, keys: Iterable[Any], rows: Mapping[Any, Any]) -> list[tuple[_Block, list[Any]]]:
+        """The blocks that have these rows, each with its rows."""
+        blocks = {id(block): block for block in map(self._block_of.__getitem__, keys)}
+        return [(block, [rows[key] for key in block.keys]) for block in blocks.values()]
 
     def _taken(self, rows: Mapping[Any, Any]) -> list[tuple[_Block, list[Any]]]:
         """The blocks, each with its rows: those that are gone leave it, and new ones come into the last."""
@@ -106,6 +126,8 @@ class TableBlocks:
     def _use(self, blocks: list[_Block]) -> None:
         self._blocks = blocks
         self._dirty.update(self._still)
+        self._block_of = {key: block for block in blocks for key in block.keys}
+        self._row_labels = [label for block in blocks for label in block.labels]
 
     def _refresh(self, block: _Block, rows: list[Any], pack: Pack) -> None:
         """Draw what changed."""
@@ -146,6 +168,7 @@ class TableBlocks:
         keys = [key for block in self._blocks for key in block.keys]
         scattered = len(self._blocks) > 2 * (len(keys) // SIZE + 2)
         if scattered or (hot and drawn >= _WORTH * needed):
+            self._number = None  # they are all to be drawn
             still = [key for key in keys if key not in hot]
             self._use([*self._blocks_of([key for key in keys if key in hot]), *self._blocks_of(still)])
 

@@ -9,14 +9,14 @@ from typing import Final
 
 from exporter.assessment import Assessment
 from exporter.derived import (
-    failed_last_hour,
+    failed_of_queues,
     queue_load_factor,
     scheduler_lateness,
     worker_concurrency,
     worker_utilization,
 )
 from exporter.metrics.family import Family, Sample, Table, TableColumn
-from exporter.snapshot.queues import BullMQState, JobCounts, OwnCounts, QueueId, QueueState
+from exporter.snapshot.queues import BullMQState, Changes, JobCounts, OwnCounts, QueueId, QueueState
 from exporter.snapshot.schedulers import Scheduler
 from service.outcome import value_or_none
 
@@ -26,6 +26,12 @@ _LONGEST_LABEL: Final = 120
 
 def _state(assessment: Assessment) -> BullMQState | None:
     return value_or_none(assessment.snapshot.bullmq)
+
+
+def queue_changes(assessment: Assessment) -> Changes | None:
+    """The queues of which state or events changed."""
+    state = _state(assessment)
+    return state.changes if state else None
 
 
 def _up(assessment: Assessment) -> Iterator[Sample]:
@@ -54,9 +60,9 @@ def _failed_last_hour(assessment: Assessment) -> Mapping[QueueId, int]:
     state = _state(assessment)
     if state is None:
         return {}
-    rates = state.rates
+    rates, failed = state.rates, failed_of_queues(state).get
     return {
-        queue.id: failed_last_hour(queue, rates.get(queue.id))
+        queue.id: failed(queue.id, 0)
         for queue in state.queues
         if queue.failed_last_hour is not None or queue.id in rates
     }
@@ -78,6 +84,7 @@ _QUEUES: Final = Table(
         "library",
         "version",
     ),
+    queue_changes,
 )
 _OWN: Final = Table(_own_counts, lambda own: own)
 _FAILED: Final = Table(_failed_last_hour, lambda jobs: jobs)

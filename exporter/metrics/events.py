@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Final
 
 from exporter.assessment import Assessment
+from exporter.metrics.bullmq import queue_changes
 from exporter.metrics.family import (
     AnyFamily,
     Family,
@@ -32,7 +33,7 @@ def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
     return (state.events if state else None) or {}
 
 
-_TABLE: Final = Table(_events, attrgetter("counters", "lost", "since"))
+_TABLE: Final = Table(_events, attrgetter("counters", "lost", "since"), queue_changes)
 
 _SINCE_UNIX: Final = attrgetter("since")
 

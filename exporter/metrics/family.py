@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from exporter.assessment import Assessment
 from exporter.snapshot.histogram import Histogram, NativeHistogram
+from exporter.snapshot.queues import Changes
 
 MetricKind: TypeAlias = Literal["gauge", "counter"]
 Sample: TypeAlias = tuple[tuple[str, ...], float]
@@ -24,11 +25,13 @@ class Table:
     """Rows by their label values; families that are columns of one table are rendered block by block.
 
     `stable` is what all columns of a row follow from, but for those that move: most of a thousand queues are
-    idle, and a row of which it is the same is not looked at further.
+    idle, and a row of which it is the same is not looked at further. `changes`: of which rows it may be
+    another one than in the collection before, where that is known; the labels of a row are its queue then.
     """
 
     rows: Callable[[Assessment], Mapping[Any, Any]]
     stable: Callable[[Any], object]
+    changes: Callable[[Assessment], Changes | None] = lambda _: None
 
 
 @dataclass(frozen=True)

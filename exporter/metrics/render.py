@@ -88,7 +88,7 @@ class _Samples:
         packer = Packer()
         columns: dict[str, Piece] = {}
         for table, (families, blocks) in self._tables.items():
-            drawn = blocks.pieces(table.rows(assessment), packer.pack)
+            drawn = blocks.pieces(table.rows(assessment), packer.pack, table.changes(assessment))
             columns.update(zip((family.name for family in families), drawn, strict=True))
         for family in self._families:
             if family.column is not None:

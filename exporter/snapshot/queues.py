@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import add, sub
@@ -289,6 +290,14 @@ class Search:
     others: int = 0
 
 
+class Changes(NamedTuple):
+    """What is not as in the collection before: of these queues more than ages, the lag and busy seconds, or
+    they came or are gone. `number` counts the collections of one source."""
+
+    number: int
+    queues: AbstractSet[QueueId]
+
+
 @dataclass(frozen=True)
 class BullMQState:
     """Every known queue: its state, or why it is unread. `discovered` is False until the first search for
@@ -311,6 +320,7 @@ class BullMQState:
     event_totals: EventTotals | None = None  # None: nothing is followed
     watched_seconds: float = 0.0  # for which `work` can know something
     unlocked: Mapping[QueueId, Unlocked] = field(default_factory=dict)
+    changes: Changes | None = field(default=None, compare=False)  # None: anything may have changed
 
     @cached_property
     def by_id(self) -> Mapping[QueueId, QueueState]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.bullmq import standing, unmoved
+from exporter.bullmq.still import standing, unmoved
 from exporter.bullmq.streams import stream
 from exporter.snapshot.queues import BullMQState
 from lab.deadline import wait_until
@@ -30,7 +30,8 @@ def seen_at(monitor: Watch, seen: Callable[[BullMQState], bool], patch: pytest.M
     later = monotonic() + 2 * unmoved.RECOUNT_SECONDS
     with patch.context() as context:
         context.setattr(standing, "monotonic", lambda: later)
-        context.setattr(stream, "_FOLLOWED", later)  # as if it had been read all the time
+        for module in (stream, standing):  # as if it had been read all the time
+            context.setattr(module, "FOLLOWED_SECONDS", later)
         return "recount" if seen(monitor.collect()) else ""
 
 

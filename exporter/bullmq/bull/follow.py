@@ -135,8 +135,10 @@ class BullFollower:
     def extend(self, state: BullMQState) -> BullMQState:
         """The state with the counters of Bull's queues added to those from event streams."""
         events = self.events()
+        changes = state.changes and state.changes._replace(queues=state.changes.queues | events.keys())
         return replace(
             state,
+            changes=changes,
             events={**(state.events or {}), **events},
             rates={**state.rates, **self.rates(events)},
             unfollowed={**state.unfollowed, **self.unfollowed()},

@@ -7,8 +7,9 @@ an active job has its worker's id and lives for 30 s, and `stalled-check` is ren
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 from exporter.snapshot.queues import QueueId
@@ -19,6 +20,7 @@ SAMPLE: Final = 100
 _SLACK_MS: Final = 2000
 _SPARE_SECONDS: Final = 30.0
 _DOUBT_SECONDS: Final = 60.0
+_STARTED: Final = "no connection has the queue's name, and its jobs are started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +101,25 @@ class StartsWithoutWorkers:
     """
 
     def __init__(self) -> None:
-        self._since: dict[QueueId, tuple[float, int]] = {}
+        self._looked_at = -inf
+        self._started: dict[QueueId, int] = {}
         self._until: dict[QueueId, float] = {}
 
-    def doubt(self, queue: QueueId, looked_at: float, started: int, at: float) -> str:
-        """Why the number of workers of this queue, which has none by name, is not known; empty: it has none.
+    def doubts(self, started: Mapping[QueueId, int], looked_at: float, at: float) -> dict[QueueId, str]:
+        """Why the number of workers is not known, of some of the queues that have none by name; the others
+        have none. Queues that are not among these are forgotten: they have workers, or are gone.
 
-        `looked_at`: when the connections were read, `at`: now, both in s of one clock; `started`: a counter.
+        `started`: how many jobs were, in all; `looked_at`: when the connections were read, `at`: now, both in
+        s of one clock.
         """
-        before, count = self._since.setdefault(queue, (looked_at, started))
-        if looked_at > before:
-            if started > count:
-                self._until[queue] = at + _DOUBT_SECONDS
-            self._since[queue] = (looked_at, started)
-        if at < self._until.get(queue, 0.0):
-            return "no connection has the queue's name, and its jobs are started"
-        return ""
-
-    def keep(self, queues: Collection[QueueId]) -> None:
-        """Forget the other queues: they have workers, or are gone."""
-        for state in (self._since, self._until):
-            for queue in state.keys() - queues:
-                del state[queue]
+        before = self._started
+        if looked_at > self._looked_at:
+            more = [queue for queue, count in started.items() if count > before.get(queue, count)]
+            self._until.update(dict.fromkeys(more, at + _DOUBT_SECONDS))
+            self._looked_at, self._started = looked_at, dict(started)
+        elif before.keys() != started.keys():
+            self._started = {queue: before.get(queue, count) for queue, count in started.items()}
+        self._until = {
+            queue: until for queue, until in self._until.items() if at < until and queue in started
+        }
+        return dict.fromkeys(self._until, _STARTED)

@@ -82,8 +82,11 @@ class Follower:
     def events(self) -> dict[QueueId, Events]:
         """Each queue's counters as of the last round; without queues that were not read to the end yet."""
         at = monotonic()
-        by_queue = ((queue, stream.events(at)) for queue, stream in list(self._streams.items()))
-        return {queue: events for queue, events in by_queue if events is not None}
+        return {
+            queue: events
+            for queue, stream in list(self._streams.items())
+            if (events := stream.events(at)) is not None
+        }
 
     def totals(self) -> EventTotals:
         """What was read of all streams since the start."""

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from exporter.bullmq import unmoved
 from exporter.bullmq.collect import BullMQSource
+from exporter.bullmq.still import unmoved
 from exporter.config.settings import BullMQSettings
 from exporter.snapshot.queues import BullMQState
 from lab.driver import Driver

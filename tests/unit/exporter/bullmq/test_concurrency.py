@@ -40,8 +40,7 @@ def test_only_workers_at_their_limit_are_measured(state: QueueState, expected: f
 
 
 def measured(history: ConcurrencyHistory, at: float, state: QueueState) -> float | None:
-    [after] = history.measured(at, [state])
-    return after.measured_concurrency
+    return history.measured(at, {state.id: state}).get(state.id)
 
 
 def test_the_highest_of_an_hour() -> None:
@@ -66,7 +65,7 @@ def test_jobs_of_workers_that_have_just_ended_do_not_count() -> None:
 def test_a_queue_that_is_gone_is_forgotten() -> None:
     history = ConcurrencyHistory()
     measured(history, 0, busy(8))
-    history.measured(1, [])
+    history.measured(1, {})
     assert measured(history, 2, busy(1, waiting=0)) is None
 
 

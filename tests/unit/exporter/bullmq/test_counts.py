@@ -17,10 +17,8 @@ from exporter.bullmq.counts import (
 )
 from exporter.bullmq.details import (
     NEVER,
-    Ages,
     Moment,
     Since,
-    ages,
     details,
     needs_due,
     pack_due,
@@ -30,6 +28,7 @@ from exporter.bullmq.details import (
 )
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import JobCounts, QueueId
+from tests.support.ages import Ages, ages
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")

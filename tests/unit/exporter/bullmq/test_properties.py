@@ -19,10 +19,11 @@ from exporter.bullmq.counts import (
     read_counts,
     with_tails,
 )
-from exporter.bullmq.details import Moment, ages, details, with_details
+from exporter.bullmq.details import Moment, details, with_details
 from exporter.bullmq.keys import base, candidate_of, slot_of, worker_queues
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot.queues import QueueId
+from tests.support.ages import ages
 
 NOW_MS = 1_700_000_000_000
 MAIL = QueueId("bull", "mail")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import cycle
 from operator import itemgetter
 from random import Random
@@ -14,12 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
+from exporter.bullmq.collect import changed_events
 from exporter.bullmq.streams.events import Jobs
 from exporter.health import Health
 from exporter.metrics import blocks, bullmq, events
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Table, TableColumn
 from exporter.metrics.render import Renderer
-from exporter.snapshot.queues import BullMQState, Events, JobCounts, OwnCounts, QueueId, QueueState, Rates
+from exporter.snapshot.queues import (
+    BullMQState,
+    Changes,
+    Events,
+    JobCounts,
+    OwnCounts,
+    QueueId,
+    QueueState,
+    Rates,
+)
 from exporter.snapshot.whole import Snapshot
 from service.outcome import Ok
 from service.web.negotiate import MetricsFormat
@@ -130,6 +141,8 @@ def some_scrapes(random: Random) -> Iterator[Assessment]:
 
     queues: dict[str, QueueState] = {}
     streams: dict[str, Events] = {}
+    number = 0
+    last = BullMQState(())
     for _ in range(16):
         queues |= {name: mostly(random, queues.get(name), some_queue(random, name)) for name in some(3)}
         streams |= {name: mostly(random, streams.get(name), some_events(random)) for name in some(2)}
@@ -153,7 +166,21 @@ def some_scrapes(random: Random) -> Iterator[Assessment]:
                 for name in some(2)
             },
         )
-        yield Assessment(Snapshot(0.0, bullmq=Ok(state)), NOBODY)
+        number += random.choice((1, 1, 1, 2))  # another one in between was not seen
+        known = Changes(number, changed(last, state)) if random.random() < 0.8 else None
+        yield Assessment(Snapshot(0.0, bullmq=Ok(replace(state, changes=known))), NOBODY)
+        last = state
+
+
+def changed(before: BullMQState, after: BullMQState) -> set[QueueId]:
+    """Of which more than an age is another one."""
+    states, then = (
+        {queue.id: queue._replace(oldest_waiting=None) for queue in each.queues} for each in (before, after)
+    )
+    both = states.keys() | then.keys()
+    return {queue for queue in both if states.get(queue) != then.get(queue)} | changed_events(
+        before.events or {}, after.events or {}
+    )
 
 
 @pytest.mark.slow
@@ -177,13 +204,30 @@ def test_the_first_scrape_has_the_order_of_the_table() -> None:
     assert Renderer(FAMILIES).text(assessment) == APART.text(assessment)
 
 
+def test_a_row_is_looked_at_where_it_changed() -> None:
+    """Else it would be seen that the other one changed, too."""
+    table = Drawn()
+    table.scrape({"a": 1, "b": 1, "c": 1, "d": 1})
+    table.changes = Changes(1, {*()})
+    table.scrape({"a": 1, "b": 1, "c": 1, "d": 1})
+    table.changes = Changes(2, {("a",)})  # type: ignore[arg-type]
+    drawn, text = table.scrape({"a": 2, "b": 1, "c": 2, "d": 1})
+    assert drawn == blocks.SIZE
+    assert text.count(b" 2.0") == 1
+    table.changes = Changes(4, {*()})  # one was missed
+    assert table.scrape({"a": 2, "b": 1, "c": 2, "d": 1})[1].count(b" 2.0") == 2
+    table.changes = Changes(5, {("e",)})  # type: ignore[arg-type]
+    assert table.scrape({"a": 2, "b": 1, "c": 2, "e": 2})[1].count(b" 2.0") == 3
+
+
 class Drawn:
     """A table of numbers, of which the values that are drawn are counted."""
 
     def __init__(self) -> None:
         self.rows: Mapping[Any, Any] = {}
         self.values = 0
-        table = Table(lambda _: self.rows, lambda row: row)
+        self.changes: Changes | None = None
+        table = Table(lambda _: self.rows, lambda row: row, lambda _: self.changes)
         column = TableColumn(table, lambda row: row, self._each)
         self.renderer = Renderer([Family.of_column("a", "gauge", "A.", ("queue",), column)])
 

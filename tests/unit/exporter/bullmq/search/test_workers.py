@@ -82,17 +82,28 @@ def test_a_stopped_workers_stalled_check_runs_out() -> None:
     assert renewed((1, 5_000), (0, 8_000), (0, 28_000)) == [False, False, True]
 
 
+def doubted(starts: StartsWithoutWorkers, looked_at: float, started: int, at: float) -> bool:
+    return MAIL in starts.doubts({MAIL: started}, looked_at, at)
+
+
 def test_jobs_that_are_started_while_no_worker_is_known() -> None:
     starts = StartsWithoutWorkers()
-    assert not starts.doubt(MAIL, 100.0, 7, 101.0)
-    assert not starts.doubt(MAIL, 100.0, 9, 105.0)  # by a worker that stopped before the look
-    assert starts.doubt(MAIL, 110.0, 9, 111.0)
-    assert starts.doubt(MAIL, 120.0, 9, 170.0)
-    assert not starts.doubt(MAIL, 170.0, 9, 172.0)
-    starts.keep({QueueId("bull", "other")})
-    assert not starts.doubt(MAIL, 180.0, 12, 181.0)
+    assert not doubted(starts, 100.0, 7, 101.0)
+    assert not doubted(starts, 100.0, 9, 105.0)  # by a worker that stopped before the look
+    assert doubted(starts, 110.0, 9, 111.0)
+    assert doubted(starts, 120.0, 9, 170.0)
+    assert not doubted(starts, 170.0, 9, 172.0)
+    assert not starts.doubts({QueueId("bull", "other"): 1}, 170.0, 173.0)
+    assert not doubted(starts, 180.0, 12, 181.0)
+
+
+def test_a_queue_that_comes_between_two_looks() -> None:
+    starts = StartsWithoutWorkers()
+    assert not starts.doubts({}, 100.0, 101.0)
+    assert not doubted(starts, 100.0, 7, 102.0)
+    assert doubted(starts, 110.0, 8, 111.0)
 
 
 def test_a_worker_that_stops_is_not_doubted() -> None:
     starts = StartsWithoutWorkers()
-    assert not any(starts.doubt(MAIL, 100.0 + look * 10, 50, 101.0 + look * 10) for look in range(9))
+    assert not any(doubted(starts, 100.0 + look * 10, 50, 101.0 + look * 10) for look in range(9))

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.bullmq.counts import Counts, plan_queue
 from exporter.bullmq.details import NEVER, Moment, Read, Since
-from exporter.bullmq.streams.protocol import MAX_STREAMS, StreamMark, bulk
-from exporter.bullmq.unmoved import (
+from exporter.bullmq.still.unmoved import (
     CHECK_SECONDS,
     RECOUNT_SECONDS,
     Counted,
@@ -21,6 +20,7 @@ from exporter.bullmq.unmoved import (
     reads,
     unmoved,
 )
+from exporter.bullmq.streams.protocol import MAX_STREAMS, StreamMark, bulk
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot.queues import JobCounts, QueueId
 

@@ -37,13 +37,13 @@ _PTTL: Final = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 _ZRANGE: Final = b"*5\r\n$6\r\nZRANGE\r\n$%d\r\n%b\r\n%b%b$10\r\nWITHSCORES\r\n"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Counted:
     """A queue as it was counted: its stream's `key`, packed, its `mark` from before, what is `set` for it.
 
     It is counted again from `recount_at` on, and looked at from `look_at` on. `fewer_failed_at`: when the
     first of the jobs that failed in the last hour did so an hour ago, in unix ms; None: not known. Other
-    times are monotonic seconds.
+    times are monotonic seconds. `turn` is that of the stream when it was last compared with the mark at rest.
     """
 
     plan: Plan
@@ -55,6 +55,7 @@ class Counted:
     checked_at: float
     look_at: float = 0.0
     fewer_failed_at: float | None = None
+    turn: int = -1
 
 
 def period(queue: QueueId) -> float:
