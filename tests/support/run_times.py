@@ -94,9 +94,13 @@ def run_jobs(server: RedisServer, round_number: int) -> None:
         pipe.execute()
 
 
+def text_of(address: str) -> str:
+    return httpx.get(f"http://{address}/metrics", timeout=30, trust_env=False).text
+
+
 def counted(address: str) -> int:
     """The attempts that an exporter has counted, in any form."""
-    text = httpx.get(f"http://{address}/metrics", trust_env=False).text
+    text = text_of(address)
     lines = [line for line in text.splitlines() if line.startswith("bullmq_job_processing_seconds_count")]
     return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
 
@@ -136,7 +140,7 @@ def run_time_world() -> Iterator[RunTimeWorld]:
 
 def followed(address: str) -> bool:
     """Whether an exporter follows the events of each queue."""
-    text = httpx.get(f"http://{address}/metrics", trust_env=False).text
+    text = text_of(address)
     return text.count("\nbullmq_job_started_total{") == len(RUNS)
 
 
