@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from scaler.backtest.replay import HistoryPoint
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
 from scaler.prometheus.observer import Observer
-from scaler.prometheus.promql import MEASURE_LABEL, QueueKey, query_text, quoted
+from scaler.prometheus.promql import MEASURE_LABEL, RUN_TIMES, QueueKey, query_text, queue_selector, quoted
 from scaler.prometheus.series_identity import Labels
 from service.clock import Deadline
 
@@ -31,9 +31,12 @@ def read_history(
     names = [] if any(is_glob(pattern) for pattern in target.queues) else list(target.queues)
     observer = Observer(settings.prometheus, {queries: ()})
     try:
-        text = query_text(queries, settings.prometheus.matchers, names)
+        matchers = settings.prometheus.matchers
+        counted = f"count({RUN_TIMES}{{{queue_selector(queries.queue_label, matchers, names)}}})"
+        native = queries.is_default and bool(observer.range(counted, begin, end, step, deadline))
+        text = query_text(queries, matchers, names, native=native)
         series = observer.range(text, begin, end, step, deadline)
-        selector = "".join(f",{name}={quoted(value)}" for name, value in settings.prometheus.matchers.items())
+        selector = "".join(f",{name}={quoted(value)}" for name, value in matchers.items())
         workers = observer.range(f'{_WORKERS}{{queue!=""{selector}}}', begin, end, step, deadline)
     finally:
         observer.close()

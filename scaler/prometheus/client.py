@@ -29,7 +29,8 @@ _INVALID: Final = frozenset({"protocol", "closed", "too_large"})
 
 class Server:
     """One of `PrometheusSettings.urls`. For many threads, each request on a connection of its own.
-    `takes_long_queries`: whether it takes a text longer than MAX_TEXT_BYTES; None: it is not known."""
+    `takes_long_queries`: whether it takes a text longer than MAX_TEXT_BYTES; `has_native_histograms`: whether
+    it has those of an exporter, and knows their functions; None: it is not known."""
 
     def __init__(self, url: str, settings: PrometheusSettings) -> None:
         self.url: Final = url
@@ -38,6 +39,7 @@ class Server:
         self._http = HttpClient(url, tls=self._tls, server_name=settings.tls.server_name)
         self._post = True
         self.takes_long_queries: bool | None = None
+        self.has_native_histograms: bool | None = None
 
     @property
     def requests(self) -> int:

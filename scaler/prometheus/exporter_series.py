@@ -7,6 +7,9 @@ have to be longer than any scrape interval. What an instant selector does not sh
 scraped, so that `timestamp()` of one series of each queue comes with it, in the same query and so of the same
 moment. The selector is the last operand of `or`: VictoriaMetrics keeps only one of several series of the
 others that differ in their names alone, or in no label of `on (...)`.
+Run times are a histogram in classic form, in native form, or in both. Of native ones the sums and counts are
+asked for by functions, as a selector would bring the buckets of all queues; only where there are native ones,
+as not every server knows these functions.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from scaler.prometheus.numbers import finite_number
-from scaler.prometheus.promql import MEASURE_LABEL, matchers_text, names_pattern, quoted
+from scaler.prometheus.promql import MEASURE_LABEL, RUN_TIMES, matchers_text, names_pattern, quoted
 
 MAX_TEXT_BYTES: Final = 15_000
 """Bytes of a query that every server takes: VictoriaMetrics takes 16 KiB by default."""
@@ -37,9 +40,15 @@ _FIGURES: Final = {
 # Several are one figure: the label that distinguishes them, which is not of the exporter.
 _PARTS: Final = {
     _COUNT: ("state", None),
-    "bullmq_job_processing_seconds_sum": ("outcome", "duration_sum"),
-    "bullmq_job_processing_seconds_count": ("outcome", "duration_count"),
+    f"{RUN_TIMES}_sum": ("outcome", "duration_sum"),
+    f"{RUN_TIMES}_count": ("outcome", "duration_count"),
 }
+_NATIVE: Final = {"native_sum": "duration_sum", "native_count": "duration_count"}
+_NATIVE_TEXTS: Final = {
+    "native_sum": f"histogram_sum({RUN_TIMES}{{%s}})",
+    "native_count": f"histogram_count({RUN_TIMES}{{%s}})",
+}
+_NATIVE_SERIES: Final = "native_series"  # how many there are
 _STATUSES: Final = {
     "up": "bullmq_up{%s}",
     "deployment": "oxherd_redis_deployment_info{%s}",
@@ -50,24 +59,32 @@ _OR: Final = "\nor "
 
 
 def exporter_queries(
-    label: str, matchers: Mapping[str, str], names: Collection[str]
+    label: str, matchers: Mapping[str, str], names: Collection[str], *, native: bool = False
 ) -> tuple[str, tuple[str, ...]]:
     """The query for the queues with these names, or for all; and the same in pieces of MAX_TEXT_BYTES, each
     of some of the queues: the first has what the exporters report of themselves. No pieces: it is short."""
-    whole = exporter_query(label, matchers, names)
+    whole = exporter_query(label, matchers, names, native=native)
     if len(whole.encode()) <= MAX_TEXT_BYTES:
         return whole, ()
-    room = MAX_TEXT_BYTES - len(exporter_query(label, matchers, ["x"]).encode())
-    chunks = list(_chunks(sorted(names), room))
-    pieces = tuple(exporter_query(label, matchers, chunk, statuses=not n) for n, chunk in enumerate(chunks))
+    room = MAX_TEXT_BYTES - len(exporter_query(label, matchers, ["x"], native=native).encode())
+    chunks = list(_chunks(sorted(names), room, selectors=2 + len(_NATIVE) * native))
+    pieces = tuple(
+        exporter_query(label, matchers, chunk, statuses=not n, native=native)
+        for n, chunk in enumerate(chunks)
+    )
     return whole, pieces if len(pieces) > 1 else ()
 
 
 def exporter_query(
-    label: str, matchers: Mapping[str, str], names: Collection[str], *, statuses: bool = True
+    label: str,
+    matchers: Mapping[str, str],
+    names: Collection[str],
+    *,
+    statuses: bool = True,
+    native: bool = False,
 ) -> str:
     """One query for all figures of these queues, or of all queues without names. `label` has the name of a
-    queue."""
+    queue. `native`: with the figures of native histograms, instead of whether there are such."""
     extra = matchers_text(matchers)
     queues = f"{label}=~{names_pattern(names)}" if names else f'{label}!=""'
     selector = queues + (f",{extra}" if extra else "")
@@ -75,8 +92,31 @@ def exporter_query(
     states = quoted("|".join(("", *_STATES)))  # the other series have no such label
     asked = {name: text.replace("%s", extra) for name, text in _STATUSES.items()} if statuses else {}
     asked["timestamp"] = f'timestamp({_COUNT}{{state="active",{selector}}})'
+    if native:
+        asked |= {name: text.replace("%s", selector) for name, text in _NATIVE_TEXTS.items()}
+    elif statuses:
+        asked[_NATIVE_SERIES] = f"count({RUN_TIMES}{{{extra}}})"
     labelled = (f'label_replace({text}, "{MEASURE_LABEL}", "{name}", "", "")' for name, text in asked.items())
     return _OR.join((*labelled, f"{{__name__=~{series},state=~{states},{selector}}}"))
+
+
+def without_native_series(series: list[Any]) -> tuple[list[Any], bool]:
+    """The series of an answer without the one that says that there are native histograms; and whether."""
+
+    def counts(entry: Any) -> bool:
+        labels = entry.get("metric") if isinstance(entry, dict) else None
+        return isinstance(labels, dict) and labels.get(MEASURE_LABEL) == _NATIVE_SERIES
+
+    others = [entry for entry in series if not counts(entry)]
+    return others, len(others) < len(series)
+
+
+def native_figure(name: str, labels: dict[Any, Any]) -> tuple[str, Any] | None:
+    """Which figure of native histograms a series is, by a label that is removed; None: none."""
+    if name not in _NATIVE:
+        return None
+    labels.pop("__name__", None)
+    return name, labels.pop("outcome", "")
 
 
 def figure_of(labels: dict[Any, Any]) -> Any:
@@ -104,6 +144,9 @@ def derive_measures(figures: dict[Any, Any]) -> None:
     parts: dict[str, dict[str, Any]] = {}
     for key in [key for key in figures if type(key) is tuple]:
         parts.setdefault(key[0], {})[key[1]] = figures.pop(key)
+    native = {measure: parts.pop(name) for name, measure in _NATIVE.items() if name in parts}
+    if not parts.keys() >= native.keys():  # where both forms are there they are the same figures
+        parts |= native
     for measure, pairs in parts.items():
         if measure != "waiting" or len(pairs) == len(_STATES) - 1:
             figures[measure] = _calculated(lambda *values: sum(values), *pairs.values())
@@ -128,12 +171,12 @@ def _calculated(formula: Callable[..., float], *pairs: Any) -> Any:
     return pairs[0][0], repr(float(value))
 
 
-def _chunks(names: list[str], room: int) -> Iterator[list[str]]:
-    """The names in lists that take at most `room` bytes in the two selectors of a query."""
+def _chunks(names: list[str], room: int, *, selectors: int) -> Iterator[list[str]]:
+    """The names in lists that take at most `room` bytes in so many selectors of a query."""
     chunk: list[str] = []
     left = room
     for name in names:
-        cost = 2 * len(names_pattern([name]).encode())
+        cost = selectors * len(names_pattern([name]).encode())
         if chunk and cost > left:
             yield chunk
             chunk, left = [], room

@@ -32,6 +32,9 @@ class QueueKey(NamedTuple):
 DEFAULT_QUERIES: Final = QuerySettings()
 """The series of Oxherd's exporter."""
 
+RUN_TIMES: Final = "bullmq_job_processing_seconds"
+"""The exporter's histogram of run times."""
+
 # Added, not summed: without one of the two there is no sum. `waiting` includes the jobs of a paused queue;
 # prioritized jobs are in a set of their own.
 _WAITING: Final = (
@@ -47,8 +50,8 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "completed": "bullmq_job_completed_total{{selector}}",
     "failed": "bullmq_job_failed_total{{selector}}",
     "added": "bullmq_job_added_total{{selector}}",
-    "duration_sum": "sum without (outcome) (bullmq_job_processing_seconds_sum{{selector}})",
-    "duration_count": "sum without (outcome) (bullmq_job_processing_seconds_count{{selector}})",
+    "duration_sum": f"sum without (outcome) ({RUN_TIMES}_sum{{{{selector}}}})",
+    "duration_count": f"sum without (outcome) ({RUN_TIMES}_count{{{{selector}}}})",
     "oldest_waiting": "bullmq_queue_oldest_waiting_seconds{{selector}}",
     "due": f"{_DUE} * (1 - bullmq_queue_paused{{{{selector}}}}) or {_DUE}",
     "busy_seconds": "bullmq_queue_busy_seconds_total{{selector}}",
@@ -59,6 +62,11 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "deployment": "oxherd_redis_deployment_info{{matchers}}",
     "shard": "oxherd_shard_info{{matchers}}",
     "started": "process_start_time_seconds{{matchers}} and bullmq_up{{matchers}}",
+}
+# Beside those of the same name, where there are native histograms: not every server knows these functions.
+_NATIVE_QUERIES: Final[Mapping[str, str]] = {
+    "duration_sum": f"sum without (outcome) (histogram_sum({RUN_TIMES}{{{{selector}}}}))",
+    "duration_count": f"sum without (outcome) (histogram_count({RUN_TIMES}{{{{selector}}}}))",
 }
 DEPLOYMENT_LABEL: Final = "redis_deployment"
 """The label of an exporter's info series that has the identity of its Redis deployment."""
@@ -71,13 +79,15 @@ _ROOM: Final = 1.5  # above the jobs that a queue has: it may have more in a mom
 _RE2_SPECIAL: Final = frozenset(r"\.+*?()|[]{}^$")
 
 
-def query_text(queries: QuerySettings, matchers: Mapping[str, str], names: Collection[str] = ()) -> str:
+def query_text(
+    queries: QuerySettings, matchers: Mapping[str, str], names: Collection[str] = (), *, native: bool = False
+) -> str:
     """The query for these figures, of the queues with these names, or of all. Each measure is one line, so
-    that the line of a parse error identifies it."""
+    that the line of a parse error identifies it. `native`: of Oxherd's exporter also by native histograms."""
     selector, extra = queue_selector(queries.queue_label, matchers, names), matchers_text(matchers)
     return "\nor ".join(
         f'label_replace(({_filled(text, selector, extra)}), "{MEASURE_LABEL}", "{measure}", "", "")'
-        for measure, text in measure_texts(queries)
+        for measure, text in measure_texts(queries, native=native)
     )
 
 
@@ -227,9 +237,11 @@ def _sum(values: Iterable[float | None]) -> float | None:
 # --- texts --------------------------------------------------------------------------------------------------
 
 
-def measure_texts(queries: QuerySettings) -> Iterator[tuple[str, str]]:
+def measure_texts(queries: QuerySettings, *, native: bool = False) -> Iterator[tuple[str, str]]:
     if queries.is_default:
-        yield from _OUR_QUERIES.items()
+        for measure, text in _OUR_QUERIES.items():
+            other = _NATIVE_QUERIES.get(measure) if native else None
+            yield measure, text if other is None else f"{text} or {other}"
         return
     for measure in MEASURES:
         text = getattr(queries, measure)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from scaler.config.prometheus import QuerySettings
-from scaler.prometheus.exporter_series import figure_of
+from scaler.prometheus.exporter_series import figure_of, native_figure
 from scaler.prometheus.promql import MEASURE_LABEL, QueueKey, measure_texts
 
 Labels: TypeAlias = frozenset[tuple[str, str]]
@@ -56,9 +56,10 @@ class SeriesIdentities:
     def _learned(self, labels: dict[Any, Any]) -> SeriesIdentity:
         queries = self._queries
         named = labels.pop(MEASURE_LABEL, None)
-        if named is None and queries.is_default:
-            figure = figure_of(labels)
-        else:
+        figure: Any = None
+        if queries.is_default:
+            figure = figure_of(labels) if named is None else native_figure(named, labels)
+        if figure is None:
             if named not in self._measures:
                 raise KeyError(named)
             figure = named

@@ -1,7 +1,9 @@
-"""One query of a step: sent in a thread, whole, or in pieces where a server does not take so long a text."""
+"""One query of a step: sent in a thread, whole or in pieces where a server does not take so long a text, and
+with native histograms where it has such."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -10,21 +12,25 @@ from typing import Any, Self, TypeAlias
 
 from scaler.config.prometheus import QuerySettings
 from scaler.prometheus.client import Server
-from scaler.prometheus.exporter_series import exporter_queries
-from scaler.prometheus.parse import vector
+from scaler.prometheus.exporter_series import exporter_queries, without_native_series
+from scaler.prometheus.parse import QueryError, vector
 from scaler.prometheus.promql import QueueKey, query_text
 from service.clock import Deadline
 from service.outcome import UnreadableError
+
+log = logging.getLogger(__name__)
 
 QueryAnswer: TypeAlias = dict[str, Any] | UnreadableError
 
 
 @dataclass(frozen=True, slots=True)
 class StepQuery:
-    """A text, and the same in pieces; no pieces: it is short."""
+    """A text, and the same in pieces; no pieces: it is short. `native`: that with the figures of native
+    histograms too; None: it asks for no histograms of ours, or is that."""
 
     whole: str
     pieces: tuple[str, ...] = ()
+    native: StepQuery | None = None
 
     @classmethod
     def of(cls, queries: QuerySettings, matchers: Mapping[str, str], queues: frozenset[QueueKey]) -> Self:
@@ -32,7 +38,9 @@ class StepQuery:
         names = {key.name for key in queues}
         if not queries.is_default:
             return cls(query_text(queries, matchers, names))
-        return cls(*exporter_queries(queries.queue_label, matchers, names))
+        label = queries.queue_label
+        native = cls(*exporter_queries(label, matchers, names, native=True))
+        return cls(*exporter_queries(label, matchers, names), native)
 
 
 def submit(server: Server, query: StepQuery, deadline: Deadline) -> Future[QueryAnswer]:
@@ -60,6 +68,25 @@ def _run(server: Server, query: StepQuery, deadline: Deadline, answer: Future[Qu
 
 
 def _answer(server: Server, query: StepQuery, deadline: Deadline) -> dict[str, Any]:
+    """Raises UnreadableError."""
+    if query.native is None:
+        return _asked(server, query, deadline)
+    if not server.has_native_histograms:
+        document = _asked(server, query, deadline)
+        series, found = without_native_series(document["data"]["result"])
+        document = {**document, "data": {**document["data"], "result": series}}
+        if not found or server.has_native_histograms is False:
+            return document
+        server.has_native_histograms = True
+    try:
+        return _asked(server, query.native, deadline)
+    except QueryError as error:
+        server.has_native_histograms = False
+        log.warning("run times of native histograms are not known", extra={"reason": str(error)})
+    return _answer(server, query, deadline)
+
+
+def _asked(server: Server, query: StepQuery, deadline: Deadline) -> dict[str, Any]:
     """Raises UnreadableError."""
     if query.pieces and server.takes_long_queries is False:
         return _in_pieces(server, query.pieces, deadline)

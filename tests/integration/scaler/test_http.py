@@ -474,3 +474,92 @@ def test_where_the_pieces_fail_too_the_queue_is_missing(observer: ObserverOf) ->
     with serving(answering(422, TOO_LONG)) as server:
         assert missing(observer(server.url, queues={DEFAULT_QUERIES: MANY})).kind == "error"
     assert len(server.requested) == 2
+
+
+# --- native histograms --------------------------------------------------------------------------------------
+
+
+def a_sample_of(**figures: str) -> bytes:
+    """A sample with these figures besides; `native_series` is of no queue, the others are of attempts."""
+    document = json.loads(a_sample())
+    time = document["data"]["result"][0]["value"][0]
+    labels = {"prefix": "bull", "queue": "mail", "instance": "a", "outcome": "completed"}
+    for name, value in figures.items():
+        metric = {"oxherd_measure": name} | ({} if name == "native_series" else labels)
+        document["data"]["result"].append({"metric": metric, "value": [time, value]})
+    return json.dumps(document).encode()
+
+
+def with_native(native: Callable[[Handler], None]) -> Callable[[Handler], None]:
+    """A server that has native histograms, and answers so when it is asked for their figures."""
+
+    def respond(request: Handler) -> None:
+        (text,) = parse_qs(request.server.requested[-1][3])["query"]
+        if "histogram_sum" in text:
+            native(request)
+        else:
+            request.answer(200, a_sample_of(native_series="3"))
+
+    return respond
+
+
+UNKNOWN = b'{"status":"error","errorType":"bad_data","error":"unknown function with name histogram_sum"}'
+
+
+def test_the_first_step_knows_the_figures_of_native_histograms_and_the_next_ask_once(
+    observer: ObserverOf,
+) -> None:
+    figures = a_sample_of(native_sum="6", native_count="4")
+    with serving(with_native(answering(200, figures))) as server:
+        instance = observer(server.url)
+        for requests in (2, 3, 4):
+            sample = mail(instance)
+            assert isinstance(sample, QueueSample)
+            assert (sample.duration_sum, sample.duration_count) == (6, 4)
+            assert len(server.requested) == requests
+
+
+def test_a_server_that_does_not_know_their_functions_is_asked_no_more(
+    observer: ObserverOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(with_native(answering(400, UNKNOWN))) as server:
+        instance = observer(server.url)
+        for requests in (3, 4, 5):
+            sample = mail(instance)
+            assert isinstance(sample, QueueSample)
+            assert (sample.waiting, sample.duration_sum, sample.duration_count) == (3, None, None)
+            assert len(server.requested) == requests
+    (record,) = [record for record in caplog.records if "native" in record.message]
+    assert "unknown function" in record.__dict__["reason"]
+
+
+def test_a_time_out_says_nothing_of_what_a_server_knows(observer: ObserverOf) -> None:
+    timed_out = b'{"status":"error","errorType":"timeout","error":"query timed out"}'
+    with serving(with_native(answering(503, timed_out))) as server:
+        instance = observer(server.url)
+        assert missing(instance).kind == "timeout"
+        server.respond = with_native(answering(200, a_sample_of(native_sum="6", native_count="4")))
+        wait_until(lambda: waiting(instance) == 3, what="asked again", seconds=20)
+        sample = mail(instance)
+        assert isinstance(sample, QueueSample)
+        assert sample.duration_sum == 6
+
+
+def test_their_figures_are_asked_in_pieces_where_a_long_query_is_refused(observer: ObserverOf) -> None:
+    refuse = refusing(422, TOO_LONG)
+
+    def respond(request: Handler) -> None:
+        (text,) = parse_qs(request.server.requested[-1][3])["query"]
+        first = "bullmq_up" in text
+        if len(text.encode()) > 16_384 or not first:
+            refuse(request)
+        elif "histogram_sum" in text:
+            request.answer(200, a_sample_of(native_sum="6", native_count="4"))
+        else:
+            request.answer(200, a_sample_of(native_series="1"))
+
+    with serving(respond) as server:
+        names = [QueueKey("bull", "mail"), *(key for key in MANY if key.name > "mail")]
+        sample = mail(observer(server.url, queues={DEFAULT_QUERIES: names}))
+    assert isinstance(sample, QueueSample)
+    assert (sample.duration_sum, sample.duration_count) == (6, 4)

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Missing, QueueSample
-from scaler.prometheus.exporter_series import MAX_TEXT_BYTES, exporter_queries, exporter_query
+from scaler.prometheus.exporter_series import (
+    MAX_TEXT_BYTES,
+    exporter_queries,
+    exporter_query,
+    without_native_series,
+)
 from scaler.prometheus.parse import read_answer
 from scaler.prometheus.promql import QueueKey
 from service.outcome import UnreadableError
@@ -152,6 +157,91 @@ def test_a_series_that_was_not_queried_is_no_answer(metric: dict[str, str]) -> N
         samples_of({"metric": metric, "value": [NOW, "1"]})
 
 
+# --- histograms of run times in either form ---------------------------------------------------------------
+
+Pairs = dict[tuple[str, ...], str]
+
+CLASSIC: Pairs = {key: value for key, value in SERIES.items() if "seconds_" in key[0] and len(key) > 1}
+NATIVE: Pairs = {
+    ("native_sum", "outcome", "completed"): "4.5",
+    ("native_sum", "outcome", "failed"): "0.5",
+    ("native_count", "outcome", "completed"): "10",
+    ("native_count", "outcome", "failed"): "1",
+}
+
+
+def durations(histograms: Pairs) -> tuple[float | None, float | None]:
+    """Seconds and attempts of a queue that has these series of histograms."""
+    plain = {key: value for key, value in SERIES.items() if key not in CLASSIC}
+    result: list[dict[str, Any]] = [
+        {"metric": {"oxherd_measure": "timestamp", "state": "active", **LABELS}, "value": [NOW, str(NOW - 3)]}
+    ]
+    for (name, *pair), value in {**plain, **histograms}.items():
+        named = "oxherd_measure" if name.startswith("native_") else "__name__"
+        result.append(
+            {"metric": {named: name, **LABELS, **dict([pair] if pair else [])}, "value": [NOW, value]}
+        )
+    sample = samples_of(*result)[MAIL]
+    assert isinstance(sample, QueueSample)
+    assert (sample.waiting, sample.completed) == (WHOLE.waiting, WHOLE.completed)
+    return sample.duration_sum, sample.duration_count
+
+
+def only(pairs: Pairs, *parts: str) -> Pairs:
+    return {key: value for key, value in pairs.items() if any(part in " ".join(key) for part in parts)}
+
+
+@pytest.mark.parametrize(
+    ("histograms", "expected"),
+    [
+        (CLASSIC, (5, 11)),
+        (NATIVE, (5, 11)),
+        (CLASSIC | NATIVE, (5, 11)),
+        (only(NATIVE, "completed"), (4.5, 10)),
+        (only(CLASSIC, "completed") | NATIVE, (4.5, 10)),
+        (only(CLASSIC, "count") | NATIVE, (5, 11)),
+        (only(CLASSIC, "sum") | NATIVE, (5, 11)),
+        (only(CLASSIC, "count"), (None, 11)),
+        (only(NATIVE, "count"), (None, 11)),
+        ({}, (None, None)),
+    ],
+    ids=[
+        *("classic", "native", "both once", "one outcome", "classic counts where both are there"),
+        *("no classic sum", "no classic count", "no sum", "no native sum", "none"),
+    ],
+)
+def test_run_times_are_known_by_either_form_and_counted_once(
+    histograms: Pairs, expected: tuple[float | None, float | None]
+) -> None:
+    assert durations(histograms) == expected
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "x"])
+def test_seconds_of_native_histograms_that_are_no_number_make_the_queue_missing(value: str) -> None:
+    series = LABELS | {"oxherd_measure": "native_sum", "outcome": "completed"}
+    counts: list[dict[str, Any]] = [
+        {"metric": {"__name__": "bullmq_job_count", "state": state, **LABELS}, "value": [NOW, "1"]}
+        for state in ("waiting", "prioritized", "active")
+    ]
+    timed = {"metric": {"oxherd_measure": "timestamp", **LABELS}, "value": [NOW, str(NOW)]}
+    sample = samples_of(*counts, timed, {"metric": series, "value": [NOW, value]})[MAIL]
+    assert isinstance(sample, Missing)
+    assert sample.kind == "invalid"
+
+
+def test_a_whole_native_histogram_was_not_queried() -> None:
+    metric = {"__name__": "bullmq_job_processing_seconds", "outcome": "completed", **LABELS}
+    with pytest.raises(UnreadableError, match="native histogram"):
+        samples_of({"metric": metric, "histogram": [NOW, {"count": "1", "sum": "2"}]})
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_whether_there_are_native_histograms_is_no_series_of_a_queue(*, there: bool) -> None:
+    count = {"metric": {"oxherd_measure": "native_series"}, "value": [NOW, "7"]}
+    other = {"metric": {"oxherd_measure": "up"}, "value": [NOW, "1"]}
+    assert without_native_series([other, *([count] if there else []), "x", {}]) == ([other, "x", {}], there)
+
+
 # --- the text -----------------------------------------------------------------------------------------------
 
 
@@ -159,18 +249,32 @@ def test_every_selector_has_the_queues_and_the_matchers() -> None:
     text = exporter_query("queue", {"env": 'a"b', "cluster": "eu"}, ["b.c", "a"])
     selector = 'queue=~"a|b\\\\.c",cluster="eu",env="a\\"b"'
     assert text.count(selector) == 2
-    assert text.count('{cluster="eu",env="a\\"b"}') == 5
+    assert text.count('{cluster="eu",env="a\\"b"}') == 6
     assert exporter_query("name", {}, ()).count('name!=""') == 2
+    native = exporter_query("queue", {"env": 'a"b', "cluster": "eu"}, ["b.c", "a"], native=True)
+    assert (native.count(selector), native.count('{cluster="eu",env="a\\"b"}')) == (4, 5)
 
 
+@pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("statuses", [True, False])
-def test_only_the_last_operand_has_series_that_differ_in_their_names_alone(*, statuses: bool) -> None:
+def test_only_the_last_operand_has_series_that_differ_in_their_names_alone(
+    *, statuses: bool, native: bool
+) -> None:
     """VictoriaMetrics keeps one of them in any other, and where no label of `on (...)` tells them apart."""
-    *others, last = exporter_query("queue", {}, ["mail"], statuses=statuses).split("\nor ")
+    query = exporter_query("queue", {}, ["mail"], statuses=statuses, native=native)
+    *others, last = query.split("\nor ")
     assert last.startswith('{__name__=~"')
     measures = [text.rsplit('"', 6)[1] for text in others]
-    assert measures == [*(["up", "deployment", "shard", "started"] if statuses else []), "timestamp"]
+    histograms = ["native_sum", "native_count"] if native else ["native_series"] if statuses else []
+    reported = ["up", "deployment", "shard", "started"] if statuses else []
+    assert measures == [*reported, "timestamp", *histograms]
     assert all(text.startswith("label_replace(") for text in others)
+
+
+def test_functions_of_native_histograms_are_asked_only_where_there_are_such() -> None:
+    """VictoriaMetrics and Prometheus before 2.40 do not know them."""
+    assert not re.search(r"histogram_\w+\(", exporter_query("queue", {}, ["mail"]))
+    assert len(re.findall(r"histogram_\w+\(", exporter_query("queue", {}, ["mail"], native=True))) == 2
 
 
 def test_a_short_query_has_no_pieces() -> None:
@@ -182,9 +286,14 @@ def test_a_short_query_has_no_pieces() -> None:
 @given(
     st.sets(st.text("ab.|\\\"'\u20ac", min_size=40, max_size=90), min_size=1, max_size=400),
     st.dictionaries(st.just("env"), st.text(max_size=30)),
+    st.booleans(),
 )
-def test_the_pieces_have_each_queue_once_and_are_short(names: set[str], matchers: dict[str, str]) -> None:
-    whole, pieces = exporter_queries("queue", matchers, names)
+def test_the_pieces_have_each_queue_once_and_are_short(
+    names: set[str],
+    matchers: dict[str, str],
+    native: bool,  # noqa: FBT001  # hypothesis gives it
+) -> None:
+    whole, pieces = exporter_queries("queue", matchers, names, native=native)
     assert bool(pieces) == (len(whole.encode()) > MAX_TEXT_BYTES)
     assert all(len(piece.encode()) <= MAX_TEXT_BYTES for piece in pieces)
     found = [name for piece in pieces or (whole,) for name in names_in(piece)]
