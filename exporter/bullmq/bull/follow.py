@@ -106,6 +106,7 @@ class BullFollower:
         self._slot_map: SlotMap | None = None
         self._history = RateHistory()
         self._published = _Published()
+        self._extended: frozenset[QueueId] = frozenset()  # the queues whose events the last state got
         self._polls: list[_Poll] = []
         self._poll_due = self._refused_due = self._measured_at = 0.0
         self._outflow = Outflow()
@@ -135,7 +136,10 @@ class BullFollower:
     def extend(self, state: BullMQState) -> BullMQState:
         """The state with the counters of Bull's queues added to those from event streams."""
         events = self.events()
-        changes = state.changes and state.changes._replace(queues=state.changes.queues | events.keys())
+        changes = state.changes
+        if changes is not None:
+            changes = changes._replace(queues=changes.queues | events.keys() | self._extended)
+        self._extended = frozenset(events)
         return replace(
             state,
             changes=changes,

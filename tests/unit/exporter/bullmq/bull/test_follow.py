@@ -6,7 +6,7 @@ from exporter.bullmq.bull.channels import ChannelMessage
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis.deployment import Deployment
-from exporter.snapshot.queues import BullMQState, EventTotals, QueueId
+from exporter.snapshot.queues import BullMQState, Changes, EventTotals, QueueId
 
 ONE, OTHER = QueueId("bull", "one"), QueueId("bull", "other")
 
@@ -28,6 +28,24 @@ def test_totals_never_fall_when_a_queue_is_gone_or_begins_again() -> None:
     follower._share([OTHER])
     assert totals() == (13, 1, 2)
     assert follower.extend(BullMQState(())).event_totals == (3, 0, 0)
+
+
+def test_a_queue_whose_counters_end_has_changed() -> None:
+    """Who goes on with what was known of the others would look for counters that are not there any more."""
+    follower = BullFollower(Deployment(RedisSettings()), BullMQSettings())
+
+    def changed() -> set[QueueId]:
+        follower._publish()
+        changes = follower.extend(BullMQState((), changes=Changes(1, {OTHER}))).changes
+        return set(changes.queues) if changes else set()
+
+    follower._update([ONE])
+    assert changed() == {OTHER}
+    follower._queues[ONE].seeded = True
+    assert changed() == {ONE, OTHER}
+    follower._update([])
+    assert changed() == {ONE, OTHER}
+    assert changed() == {OTHER}
 
 
 def test_durations_are_counted_in_the_form_that_is_set() -> None:
