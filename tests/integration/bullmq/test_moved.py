@@ -156,7 +156,14 @@ def test_when_a_change_is_seen(
     change.act(library, queue)
     truth = figures(everything.read_all(), queue)
     assert truth != before
-    assert seen_at(monitor, lambda state: figures(state, queue) == truth, monkeypatch) == change.seen
+    missed: list[dict[str, object]] = []
+
+    def seen(state: BullMQState) -> bool:
+        mine = figures(state, queue)
+        missed.append({key: (value, truth[key]) for key, value in mine.items() if value != truth[key]})
+        return not missed[-1]
+
+    assert seen_at(monitor, seen, monkeypatch) == change.seen, missed
 
 
 def figures(state: BullMQState, name: str) -> dict[str, object]:
