@@ -255,7 +255,9 @@ class Discovery:
         queues = {*self._registry.queues, *(queue for queue in self._named if slot_map.supports(queue))}
         self._census.forget_others(queues)
         self._count_workers(slot_map, deadline, self._of_shard(queues))
-        self._publish(slot_map)
+        if self._search_completed or self._registry.queues or not self._registry.unanswered:
+            self._publish(slot_map)
+        # Else Redis is loading, or the like: what is assumed stands, unread, until a search tells more.
 
     def _confirm(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> None:
         """Remove those that are gone. A queue whose node does not answer keeps its state."""

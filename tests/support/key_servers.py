@@ -20,13 +20,15 @@ DeploymentOf = Callable[..., Deployment]
 
 @dataclass
 class Keys:
-    """A server with key names, lists, hashes and clients; `refused` commands get NOPERM."""
+    """A server with key names, lists, hashes and clients; `refused` commands get NOPERM, and `unready`
+    ones LOADING."""
 
     exist: set[str] = field(default_factory=set)
     lengths: dict[str, int] = field(default_factory=dict)
     clients: list[str] = field(default_factory=list)
     pages: list[list[str]] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
+    unready: set[str] = field(default_factory=set)
     cluster_nodes: str = ""
     moved: set[str] = field(default_factory=set)
     replies: dict[tuple[str, ...], Reply] = field(default_factory=dict)
@@ -37,6 +39,8 @@ class Keys:
         verb, *rest = command
         if verb in self.refused:
             return ReplyError(f"NOPERM this user has no permissions to run the '{verb.lower()}' command")
+        if verb in self.unready:
+            return ReplyError("LOADING Redis is loading the dataset in memory")
         if len(rest) > 0 and any(rest[0].startswith(base) for base in self.moved):
             return ReplyError("MOVED 1 10.0.0.2:7002")
         if command in self.replies:

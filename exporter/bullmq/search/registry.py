@@ -128,6 +128,11 @@ class Registry:
         self._verified_at[queue] = at
         self._by_base[base(queue)] = queue
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether some could not be verified, and not as an ACL hides them."""
+        return bool(self._later)
+
     def retry(self) -> None:
         """Verify again what could not be verified."""
         for candidate in self._later:

@@ -84,14 +84,14 @@ def _script_runs(undo: ExitStack) -> Situation:
 
 
 def _loads(undo: ExitStack) -> Situation:
-    """A server that needs half a minute for its file."""
+    """A server that needs at least a minute for its file."""
     home = Path(undo.enter_context(TemporaryDirectory(prefix="oxherd-loading-")))
     with start_redis(directory=home) as filled:
         filled.cli("eval", "for i = 1, 30000 do redis.call('set', 'key:' .. i, 'x') end", 0)
         filled.cli("save")
     server = undo.enter_context(
         launch_redis(
-            directory=home, config=["key-load-delay 1000", "loading-process-events-interval-bytes 1024"]
+            directory=home, config=["key-load-delay 2000", "loading-process-events-interval-bytes 1024"]
         )
     )
     wait_until(lambda: _accepts(server), what="it listens")

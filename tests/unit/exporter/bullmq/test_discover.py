@@ -40,6 +40,18 @@ def test_a_search_finds_queues_and_no_phantoms(cache: Keys, connect: DeploymentO
     assert (queues.known().complete, queues.known().problems) == (True, ())
 
 
+def test_a_named_queue_stays_while_redis_loads(cache: Keys, connect: DeploymentOf) -> None:
+    """Else it is down at the first look, in order while the search goes on, and down again."""
+    cache.hold("mail")
+    cache.pages = [[], []]
+    cache.unready = {"EXISTS", "TYPE"}
+    queues = discovery(connect, queues=["mail"])
+    queues.step()
+    assert (names(queues), queues.known().refused) == (["mail"], False)
+    cache.unready = set()
+    assert look(queues) == ["mail"]
+
+
 def test_a_queue_that_vanishes_is_removed_in_the_next_round(cache: Keys, connect: DeploymentOf) -> None:
     cache.hold("mail", "orders")
     queues = discovery(connect)
