@@ -52,7 +52,7 @@ _FIRST: Final = 10
 known yet is not absent, but nobody sees it either."""
 _SETTLE_SECONDS: Final = 0.25  # for which candidates are collected before some are verified
 _PUBLISH_SHARE: Final = 20  # a search publishes what it finds at most for a twentieth of its time
-_OWN_ROUNDS: Final = 3  # of many queues, BullMQ's own counts are read in each third round
+_OWN_ROUNDS: Final = 3  # of many queues, BullMQ's own counts and the locks are read in each third round
 _MANY: Final = 1000
 _ALIVE: Final = QueueCommands(("EXISTS", Key("id"), Key("events")))
 _EXISTS: Final = QueueCommands(("EXISTS", *map(Key, QUEUE_KEYS)))
@@ -262,10 +262,12 @@ class Discovery:
         self._read_own({*known[self._rounds % turns :: turns], *bull}, slot_map, deadline)
         if not self._settings.scan and not self._registry.pending:
             self._registry.end_search()
-        self._workers, self._workers_at = WorkerCounts(), monotonic()
+        self._workers_at = monotonic()
         queues = {*self._registry.queues, *(queue for queue in self._named if slot_map.supports(queue))}
         self._census.forget_others(queues)
-        self._count_workers(slot_map, deadline, self._of_shard(queues))
+        mine = self._of_shard(queues)
+        turn = self._rounds % turns
+        self._workers = self._census.count(mine, slot_map, deadline, turn=turn, turns=turns)
         if self._search_completed or self._registry.queues or not self._registry.unanswered:
             self._publish(slot_map)
         # Else Redis is loading, or the like: what is assumed stands, unread, until a search tells more.

@@ -117,15 +117,34 @@ class Census:
         """Workers by the names of connections."""
         return count_workers(self._nodes, self._prefixes, known, cluster=cluster)
 
-    def count(self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline) -> WorkerCounts:
-        """The workers of these queues. Reads the locks of active jobs where names leave doubt."""
+    def count(
+        self,
+        queues: Collection[QueueId],
+        slot_map: SlotMap,
+        deadline: Deadline,
+        *,
+        turn: int = 0,
+        turns: int = 1,
+    ) -> WorkerCounts:
+        """The workers of these queues. Reads the locks of active jobs where names leave doubt; of queues that
+        were looked at before, and have as many connections, those of every `turns`-th."""
         workers = WorkerCounts()
         if self.blind:
             workers.unknown.update(dict.fromkeys(queues, self.refusal or ""))
             return workers
         named = self.named(queues, cluster=slot_map.cluster)
         doubtful = [queue for queue in queues if slot_map.cluster or not named.get(queue)]
-        traces = self._read_traces(doubtful, named, slot_map, deadline)
+        kept = {
+            queue: before
+            for queue in doubtful
+            if hash(queue) % turns != turn
+            and (before := self._traces.get(queue)) is not None
+            and before.active is not None
+            and before.check_ms is not None
+            and before.named == named.get(queue, 0)
+        }
+        unread = [queue for queue in doubtful if queue not in kept]
+        traces = kept | self._read_traces(unread, named, slot_map, deadline)
         for queue in queues:
             current = traces.get(queue) or Traces(named.get(queue, 0), monotonic())
             self._traces[queue] = current

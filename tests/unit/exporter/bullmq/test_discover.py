@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from itertools import pairwise
 
 import pytest
 
+from exporter.bullmq import discover
 from exporter.bullmq.discover import Discovery
 from exporter.config.settings import BullMQSettings
 from exporter.config.shard import QueueShard
@@ -209,6 +211,35 @@ def test_client_list_refused_is_unknown_not_none(cache: Keys, connect: Deploymen
     cache.refused = set()
     look(queues)
     assert (queues.known().workers, queues.known().problems) == ({QueueId("bull", "mail"): 0}, ())
+
+
+def test_locks_of_many_queues_are_read_in_turns(
+    cache: Keys, connect: DeploymentOf, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost more than all else in a round. Where connections come or go they are read at once."""
+    monkeypatch.setattr(discover, "_MANY", 10)
+    every = [f"queue-{number:02d}" for number in range(30)]
+    cache.hold(*every)
+    queues = discovery(connect)
+
+    def looked_at() -> list[str]:
+        sent = len(world.commands)
+        look(queues)
+        keys = [command[1] for _, command in world.commands[sent:] if command[0] == "PTTL"]
+        return sorted(key.split(":")[1] for key in keys if key.endswith(":stalled-check"))
+
+    assert looked_at() == every
+    turns = [looked_at() for _ in range(3)]
+    assert sorted(turns[0] + turns[1] + turns[2]) == every
+    assert max(map(len, turns)) < len(every)
+    left = next(name for name in every if name not in turns[0])
+    cache.clients = [f"bull:{b64encode(left.encode()).decode()}"]
+    looked_at()
+    assert queues.known().workers == dict.fromkeys([QueueId("bull", name) for name in every], 0) | {
+        QueueId("bull", left): 1
+    }
+    cache.clients = []
+    assert left in looked_at()
 
 
 def test_a_count_of_workers_grows_stale(
