@@ -60,16 +60,16 @@ class Jobs:
             yield pack("XADD", f"{PREFIX}:{queue}:events", at, "event", event, "jobId", self._number, *more)
 
 
-def config_of(address: str, form: str, interval: int, version: int) -> str:
+def config_of(address: str, form: str, interval: int, major: int) -> str:
     classic = {}
     if form == "both":
-        classic = {"always_scrape_classic_histograms" if version > 2 else "scrape_classic_histograms": True}
+        classic = {"always_scrape_classic_histograms" if major > 2 else "scrape_classic_histograms": True}
     job = {"job_name": "oxherd", "static_configs": [{"targets": [address]}], **classic}
     times = {"scrape_interval": f"{interval}s", "scrape_timeout": f"{interval}s"}
     return yaml.safe_dump({"global": times, "scrape_configs": [job]})
 
 
-def measure(queues: int, interval: int, folder: Path) -> dict[str, tuple[float, float, float]]:
+def measure(queues: int, interval: int, major: int, folder: Path) -> dict[str, tuple[float, float, float]]:
     """Of each form: series of the head, MB of resident memory, and CPU seconds a scrape."""
     with ExitStack() as stack:
         redis = stack.enter_context(start_redis())
@@ -83,7 +83,7 @@ def measure(queues: int, interval: int, folder: Path) -> dict[str, tuple[float, 
             }
             (folder / form).mkdir(exist_ok=True)
             address = stack.enter_context(running_exporter(settings, folder / form))
-            config = config_of(address, form, interval, version())
+            config = config_of(address, form, interval, major)
             flags = ["--enable-feature=native-histograms"]
             servers[form] = stack.enter_context(start_prometheus(config, flags=flags))
         for server in servers.values():
@@ -115,7 +115,7 @@ def measure(queues: int, interval: int, folder: Path) -> dict[str, tuple[float, 
         }
 
 
-def version() -> int:
+def major_version() -> int:
     with start_prometheus("{}") as server:
         text: str = server.get("status/buildinfo")["version"]
     print(f"Prometheus {text}")
@@ -123,11 +123,12 @@ def version() -> int:
 
 
 def main() -> None:
+    major = major_version()
     for queues in map(int, sys.argv[1:] or ["1000"]):
         interval = 5 if queues <= 1000 else 15
         print(f"{queues} queues, every {interval} s, {SCRAPES} scrapes")
         with TemporaryDirectory() as folder:
-            found = measure(queues, interval, Path(folder))
+            found = measure(queues, interval, major, Path(folder))
         for form, (series, resident, cpu) in found.items():
             print(
                 f"{form:8} {series:9,.0f} series  {resident:5.0f} MB  {cpu * 1000:5.0f} ms of CPU a scrape;"

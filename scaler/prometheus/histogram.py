@@ -98,7 +98,7 @@ class _Histograms:
 
     def p99(self) -> float | None:
         """By the native one, which is more exact; by the classic one while that shows clearly more attempts:
-        until then it is the longer part of an hour in which the form was changed."""
+        in the first part of an hour after the form was changed."""
         classic = buckets_of(self.cumulative)
         if self.native is None or _attempts(classic) > _CLEARLY_MORE * _attempts(self.native.buckets):
             return p99_of(classic, self.seconds)
@@ -111,9 +111,8 @@ def buckets_of(cumulative: Mapping[float, float]) -> list[Bucket]:
     if inf not in cumulative:
         return []
     bounds = sorted(cumulative)
-    counts = accumulate(
-        (cumulative[bound] for bound in bounds), max
-    )  # rates do not always rise, by a rounding
+    # Rates do not always rise, by a rounding.
+    counts = accumulate((cumulative[bound] for bound in bounds), max)
     return [
         Bucket(lower, upper, count - below)
         for (lower, below), (upper, count) in pairwise([(0.0, 0.0), *zip(bounds, counts, strict=True)])
