@@ -36,6 +36,7 @@ from service.outcome import Ok
 _PHASES: Final = {"idle": 0, "5 % changing": 20, "all changing": 1}
 """Each of how many queues has a job before a round."""
 _WARM: Final = 7  # after six scrapes rows that change often get blocks of their own
+_DISCOVERY_SECONDS: Final = 15.0
 PARTS: Final = ("collection", "memory of work", "conditions", "drawing", "compressing", "all of it")
 
 
@@ -44,13 +45,21 @@ class Scrapes:
 
     def __init__(self, deployment: Deployment) -> None:
         settings = BullMQSettings()
-        discovery, self._follower = Discovery(deployment, settings), Follower(deployment, settings)
-        discovery.discover_once(Deadline.after(60))
-        self._queues = discovery.known().queues
-        self._source = BullMQSource(deployment, discovery, settings, self._follower)
+        self._discovery, self._follower = Discovery(deployment, settings), Follower(deployment, settings)
+        self._discovered_at = -_DISCOVERY_SECONDS
+        self.discover()
+        self._queues = self._discovery.known().queues
+        self._source = BullMQSource(deployment, self._discovery, settings, self._follower)
         self._work, self._renderer, self._health = WorkHistory(), Renderer(), HealthSettings()
 
+    def discover(self) -> None:
+        """Where that is due: workers that were counted long ago are not known any more."""
+        if monotonic() - self._discovered_at >= _DISCOVERY_SECONDS:
+            self._discovery.discover_once(Deadline.after(60))
+            self._discovered_at = monotonic()
+
     def read_events(self) -> None:
+        self.discover()
         while not self._follower.step(self._queues):
             pass
 
