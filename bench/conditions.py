@@ -3,7 +3,8 @@
 The collection of real queues in a real Redis, the memory of what stands still (exporter.bullmq.work), every
 rule of health, and the text of /metrics, one after the other: CPU seconds of this process. The rules of work
 are timed once more by themselves, where they run: after the fold. Once with queues whose workers do their
-jobs, and once with all of them standing still, which is the worst case.
+jobs, once with a job in each of them between two scrapes, and once with all of them standing still, which is
+the worst case: each has an age of its own in each scrape, which is compared with those of all others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
-from bench.queues import fill
+from bench.cost import change
+from bench.queues import fill, names
 from exporter.assessment import Assessment
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
@@ -39,7 +41,7 @@ _Result = TypeVar("_Result")
 
 QUEUES: Final = 1_000
 ROUNDS, WARM = 31, 5
-MAX_SHARES: Final = {"workers do their jobs": 0.05, "all stand still": 0.13}
+MAX_SHARES: Final = {"workers do their jobs": 0.05, "all change": 0.05, "all stand still": 0.3}
 _STEP_SECONDS: Final = 15.0  # between two collections, for the memory
 
 
@@ -52,6 +54,9 @@ def main() -> int:
         try:
             shares = {
                 "workers do their jobs": _share(deployment, _worked_on),
+                "all change": _share(
+                    deployment, _worked_on, lambda number: change(server.port, names(QUEUES), number)
+                ),
                 "all stand still": _share(deployment, lambda state: state),
             }
         finally:
@@ -76,8 +81,13 @@ def _worked_on(state: BullMQState) -> BullMQState:
     return replace(state, queues=queues)
 
 
-def _share(deployment: Deployment, change: Callable[[BullMQState], BullMQState]) -> tuple[float, float]:
-    """Median CPU seconds of a scrape, and of the conditions of work in it."""
+def _share(
+    deployment: Deployment,
+    changed: Callable[[BullMQState], BullMQState],
+    between: Callable[[int], None] = lambda _: None,
+) -> tuple[float, float]:
+    """Median CPU seconds of a scrape, and of the conditions of work in it. `between`: what happens before a
+    scrape, with its number."""
     settings, health = BullMQSettings(), HealthSettings()
     discovery, follower = Discovery(deployment, settings), Follower(deployment, settings)
     discovery.discover_once(Deadline.after(60))
@@ -86,9 +96,12 @@ def _share(deployment: Deployment, change: Callable[[BullMQState], BullMQState])
     renderer = Renderer()
     scrapes, parts = [], []
     for number in range(ROUNDS + WARM):
+        between(number)
+        while not follower.step(discovery.known().queues):
+            pass
         gc.collect()
         collect, state = _timed(partial(source.collect, Deadline.after(10)))
-        state = change(state)
+        state = changed(state)
         at = number * _STEP_SECONDS
         fold, remembered = _timed(partial(history.extend, at, state))
         rules, _ = _timed(partial(_findings, Snapshot(time.time(), bullmq=Ok(_copy(remembered))), health))

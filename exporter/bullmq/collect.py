@@ -27,7 +27,7 @@ from service.load_factor import worker_capacity
 from service.outcome import Failed, UnreadableError
 
 _LOST: Final = Events._fields.index("lost")
-_UNDONE: Final = slice(Events._fields.index("undone"), Events._fields.index("busy_seconds"))
+_UNDONE: Final = slice(Events._fields.index("undone"), Events._fields.index("max_length"))
 _RESERVED_SHARE, _MOST_RESERVED = 0.1, 1.0  # of the time and in seconds, to build the states
 
 
@@ -197,7 +197,7 @@ class BullMQSource:
 
 
 def changed_events(before: Mapping[QueueId, Events], now: Mapping[QueueId, Events]) -> set[QueueId]:
-    """The queues whose events are not as before, but for their lag and their busy seconds."""
+    """The queues of which other events are counted than before, or not the same ones are missing."""
     changed = {
         queue
         for queue, events in now.items()

@@ -232,8 +232,18 @@ def _advanced(steady: Mapping[QueueId, _Clocks], at: float, state: BullMQState) 
         if no_worker is not None:
             clocks.no_worker_until = at
             no_worker = at - no_worker
+        stood, lacked, was_paused = clocks.before
         work[queue_id] = _new_tuple(
-            Work, (standing, no_worker, None if paused is None else at - paused, None, *clocks.before)
+            Work,
+            (
+                standing,
+                no_worker,
+                None if paused is None else at - paused,
+                None,  # overdue
+                stood,
+                lacked,
+                was_paused,
+            ),
         )
     return work
 

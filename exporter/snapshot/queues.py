@@ -291,8 +291,8 @@ class Search:
 
 
 class Changes(NamedTuple):
-    """What is not as in the collection before: of these queues more than ages, the lag and busy seconds, or
-    they came or are gone. `number` counts the collections of one source."""
+    """What is not as in the collection before: of these queues more of the state than its ages, or what is
+    counted of their events, or they came or are gone. `number` counts the collections of one source."""
 
     number: int
     queues: AbstractSet[QueueId]

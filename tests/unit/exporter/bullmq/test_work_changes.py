@@ -170,6 +170,21 @@ def test_looking_at_what_changed_says_the_same_as_looking_at_all(of: list[Step])
         )
 
 
+def test_which_events_changed() -> None:
+    before = {queue: Events(COUNTERS, 0, 0, 1.0, busy_seconds=1.0) for queue in QUEUES}
+    same = {queue: each._replace(lag=2.0, peak_rate=3.0, busy_seconds=2.0) for queue, each in before.items()}
+    assert changed_events(before, same) == set()
+    assert changed_events(before, {}) == set(QUEUES)
+    assert changed_events({}, before) == set(QUEUES)
+    a, b, c = QUEUES
+    for fields in ({"lost": 1}, {"undone": 1}, {"gaps": 1}, {"since": 5.0}):
+        other = same | {b: same[b]._replace(**fields)}
+        assert changed_events(before, other) == {b}
+    started = same | {c: same[c]._replace(counters=COUNTERS._replace(started=1))}
+    del started[a]
+    assert changed_events(before, started) == {a, c}
+
+
 def test_a_queue_that_stands_still_is_not_looked_at_again() -> None:
     """Its clocks go on: what would be looked at says that it has workers, but not that it changed."""
     waiting = Facts(
