@@ -1,13 +1,15 @@
 """What Prometheus needs for the histograms of all queues in classic form, in native form, and in both.
 
 An exporter and a Prometheus for each form, side by side on one Redis; between two scrapes one job ends in
-each queue, with times that vary. After as many scrapes: series of the head, and the resident memory as the
-median of the last ones. `python -m bench.stored 1000 10000`; the Prometheus is that on PATH.
+each queue, with times that vary. After as many scrapes: series of the head, what the heap holds after a
+collection of garbage, and the most resident memory, which goes up and down with those collections.
+`python -m bench.stored 1000 10000`; the Prometheus is that on PATH.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import socket
 import sys
 import time
@@ -15,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
+import httpx
 import psutil
 import yaml
 
@@ -29,7 +31,7 @@ from lab.prometheus import Prometheus, start_prometheus
 from lab.redis import start_redis
 
 FORMS: Final = ("classic", "native", "both")
-JOBS_BEFORE, SCRAPES, LAST = 20, 24, 8
+JOBS_BEFORE, SCRAPES = 20, 16
 _BATCH: Final = 5_000
 _MEDIAN_MS, _SIGMA = (400, 150), 1.2  # of waiting and running: 98 % within a factor of 16
 
@@ -69,8 +71,25 @@ def config_of(address: str, form: str, interval: int, major: int) -> str:
     return yaml.safe_dump({"global": times, "scrape_configs": [job]})
 
 
-def measure(queues: int, interval: int, major: int, folder: Path) -> dict[str, tuple[float, float, float]]:
-    """Of each form: series of the head, MB of resident memory, and CPU seconds a scrape."""
+class Stored(NamedTuple):
+    """Series of the head, MB of the heap in use, the most MB of resident memory, ms of CPU a scrape."""
+
+    series: float
+    heap: float
+    resident: float
+    cpu: float
+
+
+def heap_of(server: Prometheus) -> float:
+    """MB in use after a collection of garbage."""
+    httpx.get(f"{server.url}/debug/pprof/heap?gc=1", timeout=60, trust_env=False).raise_for_status()
+    text = httpx.get(f"{server.url}/metrics", timeout=60, trust_env=False).text
+    found = re.search(r"^go_memstats_heap_alloc_bytes (\S+)$", text, re.MULTILINE)
+    assert found is not None
+    return float(found[1]) / 1e6
+
+
+def measure(queues: int, interval: int, major: int, folder: Path) -> dict[str, Stored]:
     with ExitStack() as stack:
         redis = stack.enter_context(start_redis())
         fill(redis.port, queues=queues, jobs_per_queue=20)
@@ -87,10 +106,10 @@ def measure(queues: int, interval: int, major: int, folder: Path) -> dict[str, t
             flags = ["--enable-feature=native-histograms"]
             servers[form] = stack.enter_context(start_prometheus(config, flags=flags))
         for server in servers.values():
-            server.wait_for(f"count(bullmq_job_started_total) == {queues}", seconds=300)
+            server.wait_for(f"count(bullmq_job_started_total) == {queues}", seconds=900)
         jobs.end(JOBS_BEFORE)
         for server in servers.values():
-            server.wait_for(f"sum(bullmq_job_started_total) == {queues * JOBS_BEFORE}", seconds=300)
+            server.wait_for(f"sum(bullmq_job_started_total) == {queues * JOBS_BEFORE}", seconds=900)
         resident: dict[str, list[float]] = {form: [] for form in FORMS}
         processes = {form: psutil.Process(server.process.pid) for form, server in servers.items()}
         began = {form: sum(process.cpu_times()[:2]) for form, process in processes.items()}
@@ -106,10 +125,11 @@ def measure(queues: int, interval: int, major: int, folder: Path) -> dict[str, t
             total = queues * (JOBS_BEFORE + SCRAPES)
             server.wait_for(f"sum(bullmq_job_started_total) == {total}", seconds=120)
         return {
-            form: (
+            form: Stored(
                 float(server.get("status/tsdb")["headStats"]["numSeries"]),
-                median(resident[form][-LAST:]),
-                cpu[form] / SCRAPES,
+                heap_of(server),
+                max(resident[form]),
+                cpu[form] / SCRAPES * 1000,
             )
             for form, server in servers.items()
         }
@@ -129,10 +149,12 @@ def main() -> None:
         print(f"{queues} queues, every {interval} s, {SCRAPES} scrapes")
         with TemporaryDirectory() as folder:
             found = measure(queues, interval, major, Path(folder))
-        for form, (series, resident, cpu) in found.items():
+        for form, stored in found.items():
+            ratios = (value / reference for value, reference in zip(stored, found["classic"], strict=True))
             print(
-                f"{form:8} {series:9,.0f} series  {resident:5.0f} MB  {cpu * 1000:5.0f} ms of CPU a scrape;"
-                f"  to classic: {series / found['classic'][0]:.2f}, {resident / found['classic'][1]:.2f}"
+                f"{form:8} {stored.series:9,.0f} series, heap {stored.heap:5.0f} MB, resident at most "
+                f"{stored.resident:5.0f} MB, {stored.cpu:5.0f} ms of CPU a scrape; to classic: "
+                + ", ".join(f"{ratio:.2f}" for ratio in ratios)
             )
 
 
