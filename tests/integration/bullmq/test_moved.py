@@ -308,6 +308,40 @@ def test_a_rate_limit_that_ends_is_seen_at_once(monitor: Watch, queue: str, serv
     wait_until(lambda: of(monitor.collect(), queue).rate_limit_ttl is None, what="the limit ended")
 
 
+def test_a_rate_limit_that_ended_and_began_again_is_seen_by_discovery(
+    monitor: Watch, queue: str, server: RedisServer
+) -> None:
+    """Each time that discovery looks one runs, but not the same."""
+    server.cli("set", f"bull:{queue}:limiter", "1", "px", "1500")
+    monitor.discovery.discover_once(Deadline.after(20))
+    assert of(monitor.collect(), queue).rate_limit_ttl
+    wait_until(lambda: of(monitor.collect(), queue).rate_limit_ttl is None, what="the limit ended")
+    server.cli("set", f"bull:{queue}:limiter", "1", "px", "60000")
+    monitor.discovery.discover_once(Deadline.after(20))
+    assert of(monitor.collect(), queue).rate_limit_ttl
+    monitor.discovery.discover_once(Deadline.after(20))
+    monitor.collect()
+    assert monitor.source.counted == 0  # the same limit as before
+
+
+def test_a_queue_that_keeps_no_event_is_counted_each_time(
+    queue: str, server: RedisServer, watch: WatchOf
+) -> None:
+    """`streams.events.maxLen: 0`: each entry is trimmed with its own XADD, and XREAD finds none."""
+    base = f"bull:{queue}:"
+    server.cli("hset", f"{base}meta", "opts.maxLenEvents", "0")
+    server.cli("xadd", f"{base}events", "maxlen", "~", "0", "*", "event", "waiting", "jobId", "1")
+    monitor = watch(server, queues=[queue], prefixes=["bull"])
+    monitor.read_all()
+    while monitor.follow() == 0.0:
+        pass
+    for job in ("4", "5"):
+        server.cli("lpush", f"{base}wait", job)
+        server.cli("xadd", f"{base}events", "maxlen", "~", "0", "*", "event", "waiting", "jobId", job)
+        assert of(monitor.collect(), queue).jobs.waiting == int(job) - 1
+        monitor.follow()
+
+
 def test_another_connection_to_the_same_data_keeps_what_was_counted(
     monitor: Watch, queue: str, server: RedisServer
 ) -> None:
