@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.bullmq.candidates import NotAQueue
 from exporter.bullmq.keys import (
@@ -62,6 +62,7 @@ _OWN: Final = QueueCommands(
     ("PTTL", Key("limiter")),
     *((verb, Key(name), *rest) for verb, name, *rest in OWN_COUNT_COMMANDS),
 )
+_SAME_LIMIT_SECONDS: Final = 2.0  # by which two looks at the end of the same limiter may differ
 _NO_TAG: Final = NotAQueue("in a cluster a queue's name or prefix needs a {hash tag}")
 
 
@@ -297,7 +298,8 @@ class Discovery:
             if isinstance(reply, Failed):
                 continue
             meta, schedulers, limiter, *counts = reply
-            self._queue_settings[queue] = _settings(meta, schedulers, limiter)
+            before = self._queue_settings.get(queue)
+            self._queue_settings[queue] = _settings(meta, schedulers, limiter, monotonic(), before)
             own = _own_counts(counts)
             if own == _NO_COUNTS:
                 self._own.pop(queue, None)
@@ -479,10 +481,23 @@ class Discovery:
         return listed | {queue for queue in assumed if queue not in unread and slot_map.supports(queue)}
 
 
-def _settings(meta: Reply, schedulers: Reply, limiter: Reply) -> object:
-    """What is set for a queue, to be compared; of a limiter only that it runs."""
-    fields = tuple(meta) if isinstance(meta, list) else None
-    return fields, str(schedulers), isinstance(limiter, int) and limiter > 0
+class _Set(NamedTuple):
+    """What is set for a queue, to be compared. `limited_until`: when the limiter ends that runs, in monotonic
+    s."""
+
+    meta: tuple[Reply, ...] | None
+    schedulers: str
+    limited_until: float | None
+
+
+def _settings(meta: Reply, schedulers: Reply, limiter: Reply, at: float, before: object) -> _Set:
+    """What is set at `at`: of a limiter that ran `before`, too, its end as it was then. One that ended and
+    began again in between has another end."""
+    until = at + limiter / 1000 if isinstance(limiter, int) and limiter > 0 else None
+    if until is not None and isinstance(before, _Set) and before.limited_until is not None:
+        same = abs(until - before.limited_until) < _SAME_LIMIT_SECONDS
+        until = before.limited_until if same else until
+    return _Set(tuple(meta) if isinstance(meta, list) else None, str(schedulers), until)
 
 
 def _own_counts(replies: Sequence[Reply]) -> OwnCounts:

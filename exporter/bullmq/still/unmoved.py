@@ -87,14 +87,13 @@ def pack_check(counted: Counted, at: float, moment: Moment) -> Request | None:
     """What may change without an event, or with time, of a queue whose stream did not move; None for nothing.
 
     How long a limit runs is read each time, how many jobs are due where that may change, and from time to
-    time whether the jobs are still there: see `_length`.
+    time whether the jobs are still there: see `_lengths`.
     """
     counts, plan, parts = counted.read.counts, counted.plan, []
-    length = _length(counts)
-    if length is not None and at - counted.checked_at >= CHECK_SECONDS:
-        form, name, _ = length
-        key = plan.base + name
-        parts.append(form % (len(key), key))
+    if at - counted.checked_at >= CHECK_SECONDS:
+        for form, name, _ in _lengths(counts):
+            key = plan.base + name
+            parts.append(form % (len(key), key))
     if counts.failed_last_hour and _fewer_failed(counted, at, moment):
         key, first = plan.base + b"failed", bulk(b"%d" % -counts.failed_last_hour)
         parts.append(plan.failed_since + moment.since)
@@ -118,9 +117,9 @@ def apply_check(counted: Counted, replies: Sequence[Reply], at: float, moment: M
     if any(isinstance(reply, ReplyError) for reply in replies):
         return False
     counts, take = counted.read.counts, iter(replies).__next__
-    failed, ttl, length = counts.failed_last_hour, counts.rate_limit_ttl, _length(counts)
+    failed, ttl = counts.failed_last_hour, counts.rate_limit_ttl
     check = at - counted.checked_at >= CHECK_SECONDS
-    if length is not None and check and take() != length[2]:
+    if check and any(take() != length for _, _, length in _lengths(counts)):
         return False
     fewer_failed_at = counted.fewer_failed_at
     if failed and _fewer_failed(counted, at, moment):
@@ -148,20 +147,27 @@ def apply_check(counted: Counted, replies: Sequence[Reply], at: float, moment: M
     return True
 
 
-def _length(counts: Counts) -> tuple[bytes, bytes, int] | None:
-    """Command, key and length of the first list or set with jobs.
+def _lengths(counts: Counts) -> Iterator[tuple[bytes, bytes, int]]:
+    """Command, key and length of what shows that something happens to jobs without an event.
 
-    It tells of what happens to jobs without an event: `drain` leaves none in any, and `changePriority` takes
-    one out of the first, or puts it in.
+    The first list or set with jobs: `drain` leaves none in any, and `changePriority` takes one out of the
+    first, or puts it in. The active ones: before BullMQ 5 one becomes a parent that waits for its children.
+    Such parents: calls that remove the last child in another queue have them wait for a worker.
     """
+    jobs = counts.jobs
     wait, paused = counts.lists
     if wait:
-        return _LLEN, b"wait", wait
-    if paused:
-        return _LLEN, b"paused", paused
-    if counts.jobs.prioritized:
-        return _ZCARD, b"prioritized", counts.jobs.prioritized
-    return (_ZCARD, b"delayed", counts.jobs.delayed) if counts.jobs.delayed else None
+        yield _LLEN, b"wait", wait
+    elif paused:
+        yield _LLEN, b"paused", paused
+    elif jobs.prioritized:
+        yield _ZCARD, b"prioritized", jobs.prioritized
+    elif jobs.delayed:
+        yield _ZCARD, b"delayed", jobs.delayed
+    if jobs.active:
+        yield _LLEN, b"active", jobs.active
+    if jobs.waiting_children:
+        yield _ZCARD, b"waiting-children", jobs.waiting_children
 
 
 def _fewer_failed(counted: Counted, at: float, moment: Moment) -> bool:
@@ -177,7 +183,7 @@ def _look_at(counted: Counted, at: float, moment: Moment) -> float:
     if counts.rate_limit_ttl:
         return 0.0
     times = [inf]
-    if _length(counts) is not None or (counts.failed_last_hour and counted.fewer_failed_at is None):
+    if any(_lengths(counts)) or (counts.failed_last_hour and counted.fewer_failed_at is None):
         times.append(counted.checked_at + CHECK_SECONDS)
     if counts.failed_last_hour and counted.fewer_failed_at is not None:
         times.append(at + (counted.fewer_failed_at - moment.now_ms) / 1000)

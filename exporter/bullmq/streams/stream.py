@@ -269,6 +269,8 @@ class Stream:
         caught_up, idle = self._caught_up_at, self.idle
         if not self.exists or caught_up is None:
             return False
+        if self.max_length == 0 or (self.max_length is None and not self.length):
+            return False  # each entry is trimmed as it is added, or may be
         if at - (caught_up if idle is None else max(caught_up, idle.at)) > FOLLOWED_SECONDS:
             return False
         return self.asked is None and not self.refused and self._mean_entry <= _LARGE_ENTRY

@@ -34,20 +34,23 @@ _NOT_COMPARED = (
     "measured_concurrency",  # of workers, which discovery counts
     "oldest_waiting",
     "longest_active",
+    "longest_waiting_children",
 )
 Seen = Literal["collection", "lists", "discovery", "recount"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """A call, and by what it is seen; `since`: the first version of BullMQ that has it. `jobs`: without, the
-    queue has no job before."""
+    """A call, and by what it is seen; `since`, `until`: the versions of BullMQ of which that is so. `jobs`:
+    without, the queue has no job before but for those of `before`."""
 
     act: Callable[[Driver, str], object]
     seen: Seen
     since: int = 3
     python: bool = True
     jobs: bool = True
+    until: int = 99
+    before: Callable[[Driver, str], object] | None = None
 
 
 def schedule(driver: Driver, queue: str) -> None:
@@ -68,6 +71,35 @@ def work(driver: Driver, queue: str) -> None:
 def hold(driver: Driver, queue: str) -> None:
     driver.start_worker(queue, behaviour={"hold": True}, concurrency=2)
     driver.wait_for_counts(queue, {"active": 2})
+
+
+def children_of(queue: str) -> str:
+    return f"{queue}-children"
+
+
+def parent(driver: Driver, queue: str) -> None:
+    """One that waits for a child in another queue."""
+    child = {"name": "child", "queueName": children_of(queue), "data": {}}
+    driver.add_flow({"name": "parent", "queueName": queue, "data": {}, "children": [child]})
+
+
+def parent_of_failed(driver: Driver, queue: str) -> None:
+    parent(driver, queue)
+    worker = driver.start_worker(children_of(queue), behaviour={"fail": True})
+    driver.wait_for_counts(children_of(queue), {"failed": 1})
+    driver.stop_worker(worker, force=True)
+
+
+def step(driver: Driver, queue: str) -> None:
+    """A job that a worker has, which added a child."""
+    driver.start_worker(queue, behaviour={"hold": True})
+    driver.add(queue, jobId="step")
+    driver.wait_for_counts(queue, {"active": 1})
+    driver.add(children_of(queue), parent={"id": "step", "queue": f"bull:{queue}"})
+
+
+def wait_for_children(driver: Driver, queue: str) -> None:
+    driver.job(queue, "step", "moveToWaitingChildren", "0", {})
 
 
 CHANGES = {
@@ -107,6 +139,24 @@ CHANGES = {
     ),
     "removeJobScheduler": Change(unschedule, "discovery", since=5),
     "obliterate": Change(lambda driver, queue: driver.obliterate(queue), "lists"),
+    "moveToWaitingChildren": Change(
+        wait_for_children, "collection", 5, python=False, jobs=False, before=step
+    ),
+    "moveToWaitingChildren of BullMQ 3 and 4": Change(
+        wait_for_children, "lists", python=False, jobs=False, until=4, before=step
+    ),
+    "drain of the queue that has the last child": Change(
+        lambda driver, queue: driver.drain(children_of(queue)), "lists", jobs=False, before=parent
+    ),
+    "clean of the queue that has the last child": Change(
+        lambda driver, queue: driver.queue(children_of(queue), "clean", 0, 9, "failed"),
+        "lists",
+        jobs=False,
+        before=parent_of_failed,
+    ),
+    "obliterate of the queue that has the last child": Change(
+        lambda driver, queue: driver.obliterate(children_of(queue)), "lists", jobs=False, before=parent
+    ),
 }
 
 
@@ -119,6 +169,9 @@ def test_the_table_in_the_docs_has_each_row() -> None:
 
 
 def prepare(driver: Driver, queue: str, *, jobs: bool, what: str) -> None:
+    if (before := CHANGES[what].before) is not None:
+        before(driver, queue)
+        return
     if not jobs:
         driver.add_bulk(queue, 2)
         if what != "jobs are completed":
@@ -143,8 +196,8 @@ def test_when_a_change_is_seen(
     what: str, library: Driver, server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change = CHANGES[what]
-    if version(library) < change.since or (version(library) == 99 and not change.python):
-        return  # this library has no such call
+    if not change.since <= version(library) <= change.until or (version(library) == 99 and not change.python):
+        return  # this library has no such call, or does it otherwise
     queue = f"{what} {library.process.name}".replace(" ", "-")
     prepare(library, queue, jobs=change.jobs, what=what)
     monitor, everything = (
@@ -253,6 +306,40 @@ def test_a_rate_limit_that_ends_is_seen_at_once(monitor: Watch, queue: str, serv
     first = of(monitor.collect(), queue).rate_limit_ttl
     assert first
     wait_until(lambda: of(monitor.collect(), queue).rate_limit_ttl is None, what="the limit ended")
+
+
+def test_a_rate_limit_that_ended_and_began_again_is_seen_by_discovery(
+    monitor: Watch, queue: str, server: RedisServer
+) -> None:
+    """Each time that discovery looks one runs, but not the same."""
+    server.cli("set", f"bull:{queue}:limiter", "1", "px", "1500")
+    monitor.discovery.discover_once(Deadline.after(20))
+    assert of(monitor.collect(), queue).rate_limit_ttl
+    wait_until(lambda: of(monitor.collect(), queue).rate_limit_ttl is None, what="the limit ended")
+    server.cli("set", f"bull:{queue}:limiter", "1", "px", "60000")
+    monitor.discovery.discover_once(Deadline.after(20))
+    assert of(monitor.collect(), queue).rate_limit_ttl
+    monitor.discovery.discover_once(Deadline.after(20))
+    monitor.collect()
+    assert monitor.source.counted == 0  # the same limit as before
+
+
+def test_a_queue_that_keeps_no_event_is_counted_each_time(
+    queue: str, server: RedisServer, watch: WatchOf
+) -> None:
+    """`streams.events.maxLen: 0`: each entry is trimmed with its own XADD, and XREAD finds none."""
+    base = f"bull:{queue}:"
+    server.cli("hset", f"{base}meta", "opts.maxLenEvents", "0")
+    server.cli("xadd", f"{base}events", "maxlen", "~", "0", "*", "event", "waiting", "jobId", "1")
+    monitor = watch(server, queues=[queue], prefixes=["bull"])
+    monitor.read_all()
+    while monitor.follow() == 0.0:
+        pass
+    for job in ("4", "5"):
+        server.cli("lpush", f"{base}wait", job)
+        server.cli("xadd", f"{base}events", "maxlen", "~", "0", "*", "event", "waiting", "jobId", job)
+        assert of(monitor.collect(), queue).jobs.waiting == int(job) - 1
+        monitor.follow()
 
 
 def test_another_connection_to_the_same_data_keeps_what_was_counted(

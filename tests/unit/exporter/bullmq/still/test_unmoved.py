@@ -112,7 +112,7 @@ def test_one_list_with_jobs_is_looked_at_from_time_to_time(
     lists: tuple[int, int], prioritized: int, command: tuple[str, str]
 ) -> None:
     """A drain leaves no job in any, and a change of priority goes from one to another."""
-    jobs = BUSY.jobs._replace(prioritized=prioritized)
+    jobs = BUSY.jobs._replace(active=0, prioritized=prioritized)
     queue = counted(BUSY._replace(jobs=jobs, lists=lists, failed_last_hour=0), FAR)
     assert commands(queue, LOOK - 1) == []
     assert queue.look_at == LOOK
@@ -123,7 +123,20 @@ def test_one_list_with_jobs_is_looked_at_from_time_to_time(
 
 @pytest.mark.parametrize("reply", [0, 2, 4, ReplyError("NOPERM no")])
 def test_a_list_of_another_length_has_the_queue_counted(reply: Reply) -> None:
-    assert not apply_check(counted(BUSY._replace(failed_last_hour=0), FAR), [reply], LOOK, NOW)
+    assert not apply_check(counted(BUSY._replace(failed_last_hour=0), FAR), [reply, 1], LOOK, NOW)
+
+
+def test_active_jobs_and_parents_that_wait_for_children_are_looked_at_from_time_to_time() -> None:
+    """Before BullMQ 5 an active job becomes such a parent without an event, and such a parent waits for a
+    worker without one where its last child is drained from another queue."""
+    jobs = JobCounts(0, 2, 0, 0, 3, 0, 0)
+    queue = counted(IDLE._replace(jobs=jobs))
+    assert commands(queue, LOOK - 1) == []
+    assert queue.look_at == LOOK
+    assert commands(queue, LOOK) == [("LLEN", "bull:mail:active"), ("ZCARD", "bull:mail:waiting-children")]
+    assert apply_check(queue, [2, 3], LOOK, NOW)
+    assert not apply_check(queue, [1, 3], 2 * LOOK, NOW)
+    assert not apply_check(queue, [2, 2], 2 * LOOK, NOW)
 
 
 def test_how_many_failed_in_the_last_hour_is_read_when_it_changes() -> None:
