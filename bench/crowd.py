@@ -108,7 +108,7 @@ def verdicts(
     failed = number(prometheus, f"count_over_time(up{over}) - sum_over_time(up{over})")
     scrapes = number(prometheus, f"count_over_time(up{over})")
     yield (
-        f"scrapes: {scrapes:.0f}, {failed:.0f} failed, {middle:.2f} s, {longest:.2f} s at most of {TIMEOUT:g} s",
+        f"scrapes: {scrapes:.0f}, {failed:.0f} failed, {middle:.2f} s, {longest:.2f} at most of {TIMEOUT:g}",
         not failed and longest <= MAX_SHARE_OF_TIMEOUT * TIMEOUT,
     )
     lost = number(prometheus, "sum(bullmq_events_lost_total) or vector(0)")
