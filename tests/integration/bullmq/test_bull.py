@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from exporter.bullmq.bull import follow
 from exporter.snapshot.queues import QueueId
@@ -553,9 +554,12 @@ def test_redis_keeps_little_for_us_whatever_jobs_return(server: RedisServer, wat
     stopping = threading.Event()
 
     def look() -> None:
-        while not stopping.wait(0.002):
-            ours = [line for line in server.cli("client", "list").splitlines() if " name=oxherd " in line]
-            megabytes.extend(int(line.partition(" omem=")[2].split()[0]) / 1e6 for line in ours)
+        with redis.Redis(
+            host=server.host, port=server.port
+        ) as client:
+            while not stopping.wait(0.002):
+                ours = [each for each in client.client_list() if each["name"] == "oxherd"]
+                megabytes.extend(int(each["omem"]) / 1e6 for each in ours)
 
     def read() -> None:
         while not stopping.is_set():

@@ -9,6 +9,7 @@ import pytest
 from exporter.bullmq.keys import slot_of
 from exporter.bullmq.streams import read_round, reader
 from exporter.bullmq.streams.quiet import REREAD
+from exporter.snapshot.queues import QueueId
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster
 from lab.deadline import wait_until
@@ -52,7 +53,9 @@ def monitor(own: RedisServer, watch: WatchOf) -> Watch:
 
 
 def waiting(monitor: Watch, name: str = NAME) -> int | None:
-    return of(monitor.collect(), name).jobs.waiting
+    """None while its node cannot be read."""
+    queue = monitor.collect().by_id.get(QueueId("bull", name))
+    return None if queue is None else queue.jobs.waiting
 
 
 def follow_with_a_check(monitor: Watch, patch: pytest.MonkeyPatch) -> None:
