@@ -554,9 +554,7 @@ def test_redis_keeps_little_for_us_whatever_jobs_return(server: RedisServer, wat
     stopping = threading.Event()
 
     def look() -> None:
-        with redis.Redis(
-            host=server.host, port=server.port
-        ) as client:
+        with redis.Redis(host=server.host, port=server.port) as client:
             while not stopping.wait(0.002):
                 ours = [each for each in client.client_list() if each["name"] == "oxherd"]
                 megabytes.extend(int(each["omem"]) / 1e6 for each in ours)
