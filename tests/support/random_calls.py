@@ -139,11 +139,16 @@ def differences(ours: BullMQState, truth: BullMQState) -> list[str]:
     for queue in truth.queues:
         mine = ours.by_id.get(queue.id)
         texts += [] if mine is None else [f"{queue.id.name}: {text}" for text in _differences(mine, queue)]
-    works = [
-        {key.name for key, work in (state.work or {}).items() if work.standing is not None}
+    still_ours, still_truly = (
+        {key for key, work in (state.work or {}).items() if work.standing is not None}
         for state in (ours, truth)
+    )
+    # Whether a queue stands still follows from its workers, which each of the two doubts for itself.
+    return texts + [
+        f"{key.name}: it stands still for {'us' if key in still_ours else 'the other'} alone"
+        for key in still_ours ^ still_truly
+        if key in ours.by_id and key in truth.by_id and ours.by_id[key].workers == truth.by_id[key].workers
     ]
-    return texts + ([f"standing still: {works}"] if works[0] != works[1] else [])
 
 
 def _differences(mine: QueueState, truth: QueueState) -> list[str]:
