@@ -58,7 +58,6 @@ class StandingQueues:
         self._servers: dict[str, _Server] = {}
         self._slot_map: SlotMap | None = None
         self._slots: dict[QueueId, int] = {}
-        self._periods: dict[QueueId, float] = {}
         self._asked: dict[str, tuple[list[Counted], _Pieces]] = {}
 
     def look(
@@ -107,6 +106,7 @@ class StandingQueues:
         at, plans = monotonic(), self._reader.plans
         if self._counted.keys() - plans.keys():
             self._counted = {queue: each for queue, each in self._counted.items() if queue in plans}
+            self._slots = {queue: slot for queue, slot in self._slots.items() if queue in plans}
         same = {
             address
             for address, number in look.connections.items()
@@ -118,16 +118,10 @@ class StandingQueues:
             if mark is None or not each.whole or owner(queue) not in same:
                 self._counted.pop(queue, None)
                 continue
-            due = at + self._period(queue)
+            due = at + period(queue)
             self._counted[queue] = Counted(
                 plans[queue], each, streams[queue].key, mark, setting_of(queue), due, at
             )
-
-    def _period(self, queue: QueueId) -> float:
-        seconds = self._periods.get(queue)
-        if seconds is None:
-            seconds = self._periods[queue] = period(queue)
-        return seconds
 
     def _candidates(
         self,

@@ -100,7 +100,7 @@ def test_totals_continue_at_a_server_that_has_the_other_form(world: RunTimeWorld
 
 @pytest.mark.parametrize(("first", "then"), [("classic", "native"), ("both", "classic"), ("native", "both")])
 def test_an_exporter_that_starts_again_with_another_form(world: RunTimeWorld, first: str, then: str) -> None:
-    """Its counters begin anew, as at any start: no jump, and what comes then counts once."""
+    """Its counters begin again, as at any start: no jump, and what comes then counts once."""
     program = exporter_of(world.redis, first)
     program.start()
     try:

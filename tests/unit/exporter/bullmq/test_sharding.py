@@ -55,7 +55,7 @@ def test_a_shard_is_no_slot(count: int) -> None:
 
 
 def test_the_division_is_that_of_every_release() -> None:
-    """Golden values: another division would begin the counters of queues anew in all deployments."""
+    """Golden values: another division would begin the counters of all queues again in all deployments."""
     queues = starmap(
         QueueId,
         [
