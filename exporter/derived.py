@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from exporter.snapshot.host import HostRates
 from exporter.snapshot.probes import ProbeState
-from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Rates
+from exporter.snapshot.queues import JobCounts, QueueState
 from exporter.snapshot.redis import NodeReading, RedisState
 from exporter.snapshot.schedulers import Scheduler
 from service.load_factor import load_factor
@@ -63,23 +63,6 @@ def silent_at(scheduler: Scheduler, held_at: float = 0.0) -> float:
     if scheduler.every is None or scheduler.quiet_since is None:
         return inf
     return max(scheduler.quiet_since, held_at) + _SILENT_INTERVALS * scheduler.every
-
-
-def failed_last_hour(queue: QueueState, rates: Rates | None) -> int:
-    """Jobs that failed: by the failed set, which removeOnFail trims, or by the event stream, of which an
-    exporter that has just started has read little; the larger counts, or that which could be read."""
-    return max(queue.failed_last_hour or 0, rates.failed_last_hour if rates else 0)
-
-
-def failed_of_queues(state: BullMQState) -> dict[QueueId, int]:
-    """The same of all queues of which some failed."""
-    failed = {queue.id: jobs for queue in state.queues if (jobs := queue.failed_last_hour)}
-    read = state.by_id
-    for queue, rates in state.rates.items():
-        jobs = rates.failed_last_hour
-        if jobs and jobs > failed.get(queue, 0) and queue in read:
-            failed[queue] = jobs
-    return failed
 
 
 class QueueTotals(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -20,7 +20,7 @@ from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
-from exporter.snapshot.queues import BullMQState, Changes, Events, QueueId, QueueState
+from exporter.snapshot.queues import BullMQState, Changes, Events, QueueId, Queues, QueueState
 from exporter.snapshot.redis import Topology
 from service.clock import Deadline, monotonic, now
 from service.load_factor import worker_capacity
@@ -96,9 +96,9 @@ class BullMQSource:
         reads = look.standing | counted
         facts = QueueFacts(known.workers, known.libraries, known.workers_unknown)
         self._changed |= self._states.update(reads, facts, self._worker_settings)
-        states = self._aged(known, reads, slot_map)
+        states = self._aged(slot_map)
         unread = {**known.unread, **unread}
-        events = self._follower.events() if self._follower else None
+        events, lags = self._follower.followed() if self._follower else (None, {})
         self._changed |= changed_events(self._events, events or {})
         self._events = events or {}
         states = self._with_doubts(states, known, self._events)
@@ -106,12 +106,13 @@ class BullMQSource:
         background = [part for part in (self._follower, self._schedulers) if part is not None]
         problems = (*known.problems, *(problem for part in background for problem in part.problems()))
         state = BullMQState(
-            tuple(states.values()),
+            Queues.by_ids(states),
             unread,
             discovered=known.complete,
             problems=problems,
             search_refused=known.refused,
             events=events,
+            node_lags=lags,
             event_totals=self._follower.totals() if self._follower else None,
             rates=self._follower.rates(events) if self._follower and events else {},
             own=known.own,
@@ -124,28 +125,19 @@ class BullMQSource:
         self._number, self._changed = self._number + 1, set()
         return state
 
-    def _aged(
-        self, known: KnownQueues, reads: Collection[QueueId], slot_map: SlotMap
-    ) -> dict[QueueId, QueueState]:
+    def _aged(self, slot_map: SlotMap) -> dict[QueueId, QueueState]:
         """The states with the ages of now, by the clock of each queue's node."""
         clock = Clock(self._deployment, slot_map)
-        states: dict[QueueId, QueueState] = {}
-        all_read = len(reads) == len(known.queues)
-        owned, unowned = slot_map.by_owner(known.queues)
-        moments = {address: clock.at(address).now_ms for address in owned} | {"": int(now() * 1000)}
-        for address, queues in [*owned.items(), ("", unowned)]:
-            read = queues if all_read else [queue for queue in queues if queue in reads]
-            states.update(zip(read, self._states.aged(moments[address], read), strict=True))
-        return states
+        owned, unowned = slot_map.by_owner(self._states.aging)
+        moments = [(clock.at(address).now_ms, queues) for address, queues in owned.items()]
+        return self._states.aged([*moments, (int(now() * 1000), unowned)])
 
     def _with_doubts(
         self, states: dict[QueueId, QueueState], known: KnownQueues, events: Mapping[QueueId, Events]
     ) -> dict[QueueId, QueueState]:
         """The states; without the number of workers where none is known and jobs are started."""
         started = {
-            queue: events[queue].counters.started
-            for queue, state in states.items()
-            if state.workers == 0 and queue in events
+            queue: events[queue].counters.started for queue in self._states.without_workers if queue in events
         }
         doubts = self._starts.doubts(started, known.workers_at, monotonic())
         self._changed |= doubts.keys() ^ self._doubts.keys()
@@ -157,7 +149,7 @@ class BullMQSource:
 
     def _with_concurrency(self, states: dict[QueueId, QueueState]) -> dict[QueueId, QueueState]:
         """The states, with what the workers of some were seen to run at once."""
-        measured = self._concurrency.measured(monotonic(), states)
+        measured = self._concurrency.measured(monotonic(), states, self._changed)
         self._changed |= {queue for queue, _ in measured.items() ^ self._measured.items()}
         self._measured = measured
         return states | {
@@ -201,10 +193,13 @@ def changed_events(before: Mapping[QueueId, Events], now: Mapping[QueueId, Event
     changed = {
         queue
         for queue, events in now.items()
-        if (last := before.get(queue)) is None
-        or events.counters is not last.counters
-        or events[_LOST] != last[_LOST]
-        or events[_UNDONE] != last[_UNDONE]
+        if (last := before.get(queue)) is not events
+        and (
+            last is None
+            or events.counters is not last.counters
+            or events[_LOST] != last[_LOST]
+            or events[_UNDONE] != last[_UNDONE]
+        )
     }
     return changed | (before.keys() - now.keys()) if len(now) < len(before) + len(changed) else changed
 

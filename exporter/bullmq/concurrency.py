@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -27,32 +27,39 @@ class _Measured(NamedTuple):
 
 
 _NOTHING: Final = _Measured()
-_NO_WORKER: Final = _Measured(workers=0)  # there is nothing to measure, and nothing to remember
 
 
 class ConcurrencyHistory:
     """The most active jobs per worker that each queue had in the last hour while jobs waited.
 
-    Workers that leave jobs waiting run as many as they can, so that it is at least this.
+    Workers that leave jobs waiting run as many as they can, so that it is at least this. Only those queues
+    are looked at of which something changed, or may be measured, or was.
     """
 
     def __init__(self) -> None:
         self._queues: dict[QueueId, _Measured] = {}
+        self._going_on: set[QueueId] = set()
 
-    def measured(self, at: float, states: Mapping[QueueId, QueueState]) -> dict[QueueId, float]:
+    def measured(
+        self, at: float, states: Mapping[QueueId, QueueState], changed: Iterable[QueueId]
+    ) -> dict[QueueId, float]:
         """What was measured up to now (`at`, monotonic seconds) of those of these queues of which something
-        was. Queues that are not among these are forgotten."""
-        before = self._queues.get
-        self._queues = {
-            queue: _observed(before(queue, _NOTHING), at, state)
-            if state.workers or before(queue) is not _NO_WORKER
-            else _NO_WORKER
-            for queue, state in states.items()
-        }
+        was. `changed`: those of which more than an age is not as at the last call, or that came or are gone;
+        the latter are forgotten."""
+        queues, going_on = self._queues, set()
+        for queue in self._going_on.union(changed):
+            state = states.get(queue)
+            if state is None:
+                queues.pop(queue, None)
+                continue
+            now = queues[queue] = _observed(queues.get(queue, _NOTHING), at, state)
+            if now.maxima or now.fell_at is not None or _at_limit(state) is not None:
+                going_on.add(queue)
+        self._going_on = going_on
         return {
-            queue: max(highest for _, highest in each.maxima)
-            for queue, each in self._queues.items()
-            if each.maxima
+            queue: max(highest for _, highest in maxima)
+            for queue in going_on
+            if (maxima := queues[queue].maxima)
         }
 
 
@@ -60,10 +67,15 @@ def active_per_worker(queue: QueueState) -> float | None:
     """Active jobs per worker of a queue whose workers are at their limit; None where they are not, where
     something else limits them, or where a part is not known. A job that waits for a moment shows no limit: a
     worker that is free is about to take it."""
+    if queue.oldest_waiting is None or queue.oldest_waiting < _WAITS_SECONDS:
+        return None
+    return _at_limit(queue)
+
+
+def _at_limit(queue: QueueState) -> float | None:
+    """The same, however short the jobs have waited: while nothing changes, only that does."""
     limited = queue.paused or queue.concurrency_limit is not None or bool(queue.rate_limit_ttl)
     if limited or not queue.workers or not queue.jobs.active or not waiting_jobs(queue.jobs):
-        return None
-    if queue.oldest_waiting is None or queue.oldest_waiting < _WAITS_SECONDS:
         return None
     return queue.jobs.active / queue.workers
 
@@ -91,4 +103,4 @@ def _observed(measured: _Measured, at: float, queue: QueueState) -> _Measured:
 @lru_cache(maxsize=256)
 def _unmeasured(workers: int | None) -> _Measured:
     """One object for most of ten thousand queues."""
-    return _NO_WORKER if workers == 0 else _Measured(workers=workers)
+    return _Measured(workers=workers)

@@ -124,7 +124,8 @@ class WorkHistory:
         if current is None:
             current = _Clocks(None if self._knows(queue_id) else at)
         stream = state.events.get(queue_id) if state.events else None
-        known = _observe(current, at, queue, stream, lost, grouped=queue_id in self._grouped)
+        lag = 0.0 if stream is None else state.lag_of(stream)
+        known = _observe(current, at, queue, stream, lost, lag=lag, grouped=queue_id in self._grouped)
         if known is not None:
             clocks[queue_id], work[queue_id] = current, known
             current.steady = _is_steady(current, queue, stream)
@@ -152,9 +153,7 @@ def waits_for(queue: QueueState) -> float | None:
     """For how many seconds a job could have been taken that was not; None where no age is known. While it
     waits, workers have taken none in its place, unless later ones go first (LIFO, priority)."""
     oldest, overdue = queue.oldest_waiting, queue.longest_overdue
-    if oldest is None or overdue is None:
-        return overdue if oldest is None else oldest
-    return max(oldest, overdue)
+    return oldest if overdue is None or (oldest is not None and oldest > overdue) else overdue
 
 
 def held_back(queue: QueueState, *, lost: int = 0) -> bool:
@@ -172,10 +171,17 @@ def held_back(queue: QueueState, *, lost: int = 0) -> bool:
 
 
 def _observe(
-    clocks: _Clocks, at: float, queue: QueueState, events: Events | None, lost: int, *, grouped: bool
+    clocks: _Clocks,
+    at: float,
+    queue: QueueState,
+    events: Events | None,
+    lost: int,
+    *,
+    lag: float,
+    grouped: bool,
 ) -> Work | None:
-    """What is known now; None where no clock runs. `lost`: active jobs that have no lock. Of thousands of
-    queues that stand still, each comes here at each scrape."""
+    """What is known now; None where no clock runs. `lag`: of the events, in seconds; `lost`: active jobs that
+    have no lock."""
     workers, jobs = queue.workers, queue.jobs
     if workers == 0:
         clocks.no_worker_until = at
@@ -204,7 +210,7 @@ def _observe(
     if clocks.standing is None or _started(clocks, at, queue, events):
         clocks.standing = clocks.known_until = at
     # The lag goes up and down: what was known once is known.
-    until = at if events is None else at - events.lag
+    until = at if events is None else at - lag
     clocks.known_until = max(clocks.known_until, until)
     clocks.looked_at, clocks.queue = at, queue
     if events is not None:
@@ -222,11 +228,12 @@ def _is_steady(clocks: _Clocks, queue: QueueState, events: Events | None) -> boo
 
 def _advanced(steady: Mapping[QueueId, _Clocks], at: float, state: BullMQState) -> dict[QueueId, Work]:
     """What is known now of queues of which nothing changed, and whose clocks are steady: as `_observe`."""
-    events, work = state.events or _NO_EVENTS, {}
+    events, lags, work = state.events or _NO_EVENTS, state.node_lags, {}
     for queue_id, clocks in steady.items():
         standing, no_worker, paused = clocks.standing, clocks.no_worker, clocks.paused
         if standing is not None:
-            until = at - events[queue_id].lag
+            known = events[queue_id]
+            until = at - (lags[known.resting] if known.resting else known.lag)
             clocks.known_until = max(clocks.known_until, until)
             standing = clocks.known_until - standing
         if no_worker is not None:

@@ -36,17 +36,18 @@ def measured_work(
     if not state.work:
         return {}
     field = Work._fields.index(of)
-    known = [item for item in state.work.items() if item[1][field] is not NOTHING_KNOWN[field]]
-    if without:
+    nothing = NOTHING_KNOWN[field]
+    known = [item for item in state.work.items() if item[1][field] is not nothing]
+    if without and known:
         other = Work._fields.index(without)
-        known = [item for item in known if item[1][other] is NOTHING_KNOWN[other]]
+        nothing = NOTHING_KNOWN[other]
+        known = [item for item in known if item[1][other] is nothing]
     if not known:
         return {}
-    limits, queues = queue_limits(settings), state.by_id
-    measured = {}
+    limits, queues, measured = queue_limits(settings), state.by_id, {}
+    common = limits.of_all
     for queue_id, work in known:
-        queue, own = queues.get(queue_id), limits.of(queue_id.name)
-        value = None if queue is None or own is None else measure(queue, work, own)
-        if value is not None:
+        queue, own = queues.get(queue_id), common or limits.of(queue_id.name)
+        if queue is not None and own is not None and (value := measure(queue, work, own)) is not None:
             measured[queue_id] = value
     return measured

@@ -8,20 +8,16 @@ from typing import Final
 from exporter.bullmq.work import runnable_jobs, stopped, waits_for
 from exporter.conditions.measured import Measure, measured_work
 from exporter.conditions.queue_limits import queue_limits
-from exporter.conditions.standing import stands
-from exporter.conditions.work import lacks_workers, pause_lasts
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot.queues import QueueState, Work
 from exporter.snapshot.whole import Snapshot
 from service.outcome import value_or_none
 
 
-def not_known_yet(
-    snapshot: Snapshot, settings: HealthSettings, there: Container[str] = ()
-) -> dict[str, float]:
+def not_known_yet(snapshot: Snapshot, settings: HealthSettings, there: Container[str]) -> dict[str, float]:
     """Conditions that may be there or not, and in how many seconds that is known at the latest: a queue was
-    so at the first look, and nothing tells since when. Not those that are known to be `there`, at another
-    queue."""
+    so at the first look, and nothing tells since when. `there`: all that are known to be there, at any queue:
+    of the others no queue needs to be asked whether it is so."""
     state = value_or_none(snapshot.bullmq)
     if state is None or state.work is None:
         return {}
@@ -42,7 +38,7 @@ def not_known_yet(
 
 
 def _may_stand(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    if not work.standing_before or stands(queue, work, limits) is not None:
+    if not work.standing_before:
         return None
     waits = waits_for(queue)
     limit = limits.no_worker_seconds if queue.workers == 0 else limits.no_start_seconds
@@ -57,14 +53,13 @@ def _may_stand(queue: QueueState, work: Work, limits: WorkThresholds) -> float |
 
 def _may_lack_workers(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
     known = queue.workers != 0 or stopped(queue) is not False or work.standing is not None
-    if known or not work.without_workers_before or lacks_workers(queue, work, limits) is not None:
+    if known or not work.without_workers_before:
         return None
     return _left(limits.without_workers_seconds, work.without_workers)
 
 
 def _may_be_paused(queue: QueueState, work: Work, limits: WorkThresholds) -> float | None:
-    known = not stopped(queue) or not runnable_jobs(queue)
-    if known or not work.paused_before or pause_lasts(queue, work, limits) is not None:
+    if not work.paused_before or not stopped(queue) or not runnable_jobs(queue):
         return None
     return _left(limits.paused_seconds, work.paused)
 

@@ -22,6 +22,11 @@ class QueueLimits:
         ]
         self._by_name: dict[str, WorkThresholds | None] = {}
 
+    @property
+    def of_all(self) -> WorkThresholds | None:
+        """The thresholds of all queues; None where some may have others."""
+        return None if self._patterns else self._common
+
     def of(self, name: str) -> WorkThresholds | None:
         """The thresholds of a queue; None for one that is excluded."""
         if not self._patterns:

@@ -21,7 +21,6 @@ from exporter.conditions.finding import (
 )
 from exporter.conditions.redis.nodes import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
-from exporter.derived import failed_of_queues
 from exporter.snapshot.queues import BullMQState, QueueId
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
@@ -136,7 +135,7 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
     state = value_or_none(snapshot.bullmq)
     if state is None:
         return None
-    failed = failed_of_queues(state)
+    failed = state.failed_last_hour
     total = sum(failed.values())
     if total <= settings.thresholds.failed_jobs:
         return None

@@ -9,7 +9,6 @@ from typing import Final
 
 from exporter.assessment import Assessment
 from exporter.derived import (
-    failed_of_queues,
     queue_load_factor,
     scheduler_lateness,
     worker_concurrency,
@@ -60,7 +59,7 @@ def _failed_last_hour(assessment: Assessment) -> Mapping[QueueId, int]:
     state = _state(assessment)
     if state is None:
         return {}
-    rates, failed = state.rates, failed_of_queues(state).get
+    rates, failed = state.rates, state.failed_last_hour.get
     return {
         queue.id: failed(queue.id, 0)
         for queue in state.queues

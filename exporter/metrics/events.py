@@ -73,8 +73,11 @@ def _of_all(name: str, text: str, value: Callable[[EventTotals], int]) -> Family
 
 
 def _lag(assessment: Assessment) -> Iterator[Sample]:
-    if events := _events(assessment):
-        yield (), max([each.lag for each in events.values()])
+    state = value_or_none(assessment.snapshot.bullmq)
+    if state is not None and state.events:
+        resting = {each.resting for each in state.events.values()}
+        lags = [each.lag for each in state.events.values()]
+        yield (), max(*lags, *(state.node_lags[node] for node in resting if node), 0.0)
 
 
 def _native_wait(events: Events) -> Mapping[tuple[str, ...], NativeHistogram] | None:

@@ -108,7 +108,8 @@ class Events(NamedTuple):
     `gaps`: how often an unknown number of events was lost, with a stream that was deleted. `max_length`: to
     how many events BullMQ trims the stream (opts.maxLenEvents); `peak_rate`: most events a second of late;
     `passed_over`: why events of the last hour were not read although they were there. `busy_seconds`: the
-    integral of the number of active jobs over time, up to the lag; None: not known.
+    integral of the number of active jobs over time, up to the lag; None: not known. `resting`: nothing is new
+    in the stream, and the lag is that of its node, this one: see `BullMQState.lag_of`.
     """
 
     counters: JobCounters
@@ -122,6 +123,7 @@ class Events(NamedTuple):
     peak_rate: float = 0.0
     passed_over: str = ""
     busy_seconds: float | None = None
+    resting: str = ""
 
 
 class EventTotals(NamedTuple):
@@ -290,6 +292,25 @@ class Search:
     others: int = 0
 
 
+class Queues(tuple[QueueState, ...]):  # noqa: SLOT001  # what is cached needs a dict
+    """The states of queues, and the same by their ids."""
+
+    @classmethod
+    def by_ids(cls, by_id: Mapping[QueueId, QueueState]) -> Queues:
+        """Those of a mapping that is not changed any more."""
+        queues = cls(by_id.values())
+        queues.by_id = by_id
+        return queues
+
+    @cached_property
+    def by_id(self) -> Mapping[QueueId, QueueState]:
+        return {queue.id: queue for queue in self}
+
+    @cached_property
+    def prefixes(self) -> AbstractSet[str]:
+        return {queue.id.prefix for queue in self}
+
+
 class Changes(NamedTuple):
     """What is not as in the collection before: of these queues more of the state than its ages, or what is
     counted of their events, or they came or are gone. `number` counts the collections of one source."""
@@ -322,17 +343,39 @@ class BullMQState:
     unlocked: Mapping[QueueId, Unlocked] = field(default_factory=dict)
     changes: Changes | None = field(default=None, compare=False)  # None: anything may have changed
 
-    @cached_property
+    schedulers: Mapping[QueueId, QueueSchedulers] = field(default_factory=dict)  # of queues that have some
+    node_lags: Mapping[str, float] = field(default_factory=dict)  # of streams in which nothing is new, in s
+
+    @property
     def by_id(self) -> Mapping[QueueId, QueueState]:
         """The queues that could be read."""
-        return {queue.id: queue for queue in self.queues}
+        return self._queues.by_id
 
-    schedulers: Mapping[QueueId, QueueSchedulers] = field(default_factory=dict)  # of queues that have some
+    @cached_property
+    def _queues(self) -> Queues:
+        return self.queues if isinstance(self.queues, Queues) else Queues(self.queues)
+
+    @cached_property
+    def failed_last_hour(self) -> Mapping[QueueId, int]:
+        """Jobs that failed, of the queues of which some did: by the failed set, which removeOnFail trims, or
+        by the event stream, of which an exporter that has just started has read little; the larger counts,
+        or that which could be read."""
+        failed = {queue.id: jobs for queue in self.queues if (jobs := queue.failed_last_hour)}
+        read = self.by_id
+        for queue, rates in self.rates.items():
+            jobs = rates.failed_last_hour
+            if jobs and jobs > failed.get(queue, 0) and queue in read:
+                failed[queue] = jobs
+        return failed
+
+    def lag_of(self, events: Events) -> float:
+        """Seconds since the stream was last seen to have nothing that was not counted."""
+        return self.node_lags[events.resting] if events.resting else events.lag
 
     @cached_property
     def several_prefixes(self) -> bool:
         """Whether a queue's name alone does not say which it is."""
-        return len({known.prefix for known in (*(each.id for each in self.queues), *self.unread)}) > 1
+        return len(self._queues.prefixes | {queue.prefix for queue in self.unread}) > 1
 
     @property
     def blind(self) -> bool:

@@ -26,7 +26,7 @@ def ages(counts: Counts, since: Since, now_ms: int) -> Ages:
     """At `now_ms` by the node's clock."""
     states = QueueStates()
     states.update({_QUEUE: Read(counts, since, whole=True)}, QueueFacts(), {_QUEUE: (10.0, None)})
-    [state] = states.aged(now_ms, [_QUEUE])
+    state = states.aged([(now_ms, states.aging)])[_QUEUE]
     return Ages(
         state.oldest_waiting, state.longest_active, state.longest_overdue, state.longest_waiting_children
     )

@@ -27,18 +27,14 @@ class QueueFacts(NamedTuple):
     workers_unknown: Mapping[QueueId, str] = {}
 
 
-class _Kept(NamedTuple):
-    """A state without ages, and the times that they follow from; None: it has none."""
-
-    state: QueueState
-    since: Since | None
-
-
 class QueueStates:
-    """Keeps the states without their ages."""
+    """Keeps the states without their ages. `aging` has the queues that have some, and what these follow from;
+    `without_workers` those that are known to have no worker."""
 
     def __init__(self) -> None:
-        self._kept: dict[QueueId, _Kept] = {}
+        self.aging: dict[QueueId, Since] = {}
+        self.without_workers: dict[QueueId, None] = {}
+        self._states: dict[QueueId, QueueState] = {}
         self._reads: Mapping[QueueId, Read] = {}
         self._known = QueueFacts()
         self._settings: Mapping[QueueId, WorkerSettings] = {}
@@ -51,21 +47,28 @@ class QueueStates:
     ) -> set[QueueId]:
         """Take what was read of all queues; those of which more than an age is not as it was, or that are
         gone."""
-        kept, before = self._kept, self._reads.get
+        states, before = self._states, self._reads.get
         renewed = {queue for queue, read in reads.items() if before(queue) is not read}
         renewed.update(self._known_otherwise(reads, known, settings))
-        changed = set(kept.keys() - reads.keys())
+        changed = set(states.keys() - reads.keys())
         for queue in changed:
-            del kept[queue]
+            del states[queue]
+            self.aging.pop(queue, None)
+            self.without_workers.pop(queue, None)
         for queue in renewed:
             counts, since, _ = reads[queue]
             state = _state(queue, counts, known, settings[queue])
-            last = kept.get(queue)
-            if last is None or last.state != state:
+            if states.get(queue) != state:
                 changed.add(queue)
+                states[queue] = state
+            if any(since):
+                self.aging[queue] = since
             else:
-                state = last.state
-            kept[queue] = _Kept(state, since if any(since) else None)
+                self.aging.pop(queue, None)
+            if state.workers == 0:
+                self.without_workers[queue] = None
+            else:
+                self.without_workers.pop(queue, None)
         self._reads, self._known, self._settings = reads, known, settings
         return changed
 
@@ -83,12 +86,14 @@ class QueueStates:
             otherwise.update([queue for queue in queues if now.get(queue) != then.get(queue)])
         return otherwise
 
-    def aged(self, now_ms: int, queues: Iterable[QueueId]) -> list[QueueState]:
-        """The states of these queues, with their ages at `now_ms` by the clock of their node."""
-        return [
-            state if since is None else _aged(state, since, now_ms)
-            for state, since in map(self._kept.__getitem__, queues)
-        ]
+    def aged(self, at: Iterable[tuple[int, Collection[QueueId]]]) -> dict[QueueId, QueueState]:
+        """All states, those in `aging` with their ages: `at` has the time by each node's clock in unix ms,
+        and which of them are its queues."""
+        states, since = dict(self._states), self.aging
+        for now_ms, queues in at:
+            aged = [_aged(states[queue], since[queue], now_ms) for queue in queues]
+            states.update(zip(queues, aged, strict=True))
+        return states
 
 
 def _state(queue: QueueId, counts: Counts, known: QueueFacts, settings: WorkerSettings) -> QueueState:

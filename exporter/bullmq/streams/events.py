@@ -121,6 +121,11 @@ class Jobs:
                 self._processing["retried"].add(ms - start, self._bounds_ms)
 
     @property
+    def any_active(self) -> bool:
+        """Whether a job is remembered as active."""
+        return bool(self._active)
+
+    @property
     def busy(self) -> tuple[int, int]:
         """The busy time in ms, and up to which ms it counts; 0: any, as no job is active."""
         return self._busy_ms, self._busy_until if self._active else 0

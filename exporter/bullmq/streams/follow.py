@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.bullmq.counts import MOVED
 from exporter.bullmq.placement import SlotMap
@@ -20,7 +20,7 @@ from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.bullmq.streams.reader import MAX_PAUSE, RETRY_SECONDS, Reader
 from exporter.bullmq.streams.state_file import CheckpointFile
-from exporter.bullmq.streams.stream import CHECK_IDLE, Stream
+from exporter.bullmq.streams.stream import CHECK_IDLE, Idle, Stream
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
@@ -39,6 +39,13 @@ _MAX_REMEMBERED: Final = 250_000  # jobs of all queues that are remembered: 55 M
 _TRANSIENT: Final = frozenset(
     {"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "UNKILLABLE", "READONLY"}
 )  # errors of a node that pass; the streams are followed on after them
+
+
+class FollowedEvents(NamedTuple):
+    """The counters of queues, and the lag in seconds of the streams that rest, by their node."""
+
+    events: dict[QueueId, Events]
+    node_lags: Mapping[str, float]
 
 
 class Follower:
@@ -68,6 +75,7 @@ class Follower:
         self._totals_lock = threading.Lock()
         self._others = EventTotals()  # of streams that are gone, less what others had from the state file
         self._readers: dict[str, Reader] = {}
+        self._idle: dict[str, Idle] = {}  # also of nodes that have no stream any more, but had
         self._slot_map: SlotMap | None = None
         self._queues: Sequence[QueueId] | None = None
         self._assigned: SlotMap | None = None
@@ -81,12 +89,23 @@ class Follower:
 
     def events(self) -> dict[QueueId, Events]:
         """Each queue's counters as of the last round; without queues that were not read to the end yet."""
-        at = monotonic()
+        followed, lags = self.followed()
         return {
-            queue: events
-            for queue, stream in list(self._streams.items())
-            if (events := stream.events(at)) is not None
+            queue: events._replace(lag=lags[events.resting], resting="") if events.resting else events
+            for queue, events in followed.items()
         }
+
+    def followed(self) -> FollowedEvents:
+        """The same, in a tenth of the time: those of streams that rest are the same objects as before."""
+        at = monotonic()
+        # Before the events: what came after that is in none of them.
+        lags = {address: max(0.0, at - idle.at) for address, idle in list(self._idle.items())}
+        events = {
+            queue: stream.shown if stream.shown_turn == stream.turn else stream.events(at)
+            for queue, stream in list(self._streams.items())
+        }
+        known = {queue: each for queue, each in events.items() if each is not None}
+        return FollowedEvents(known, lags)
 
     def totals(self) -> EventTotals:
         """What was read of all streams since the start."""
@@ -183,6 +202,7 @@ class Follower:
             self._readers = {
                 address: self._readers.get(address) or Reader(self, address) for address in owned
             }
+            self._idle |= {address: reader.idle for address, reader in self._readers.items()}
             for address, reader in self._readers.items():
                 reader.streams = [self._streams[queue] for queue in owned[address]]
                 reader.cluster = cluster

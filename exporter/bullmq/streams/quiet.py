@@ -21,8 +21,8 @@ _SPREAD: Final = 50  # a round reads at most this part of all again: they began 
 class QuietStreams:
     """`settle` takes those that have nothing to read, `requests` asks for all, `learn` gives some back."""
 
-    def __init__(self) -> None:
-        self.idle = Idle()
+    def __init__(self, address: str = "") -> None:
+        self.idle = Idle(address)
         self.refused = False
         """Whether this user may not ask for lengths: then no stream is quiet."""
         self._streams: list[Stream] = []

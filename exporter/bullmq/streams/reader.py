@@ -9,7 +9,7 @@ from exporter.bullmq.streams.budget import BUDGET, HEADROOM, StreamSize
 from exporter.bullmq.streams.protocol import StreamInfo, stream_info
 from exporter.bullmq.streams.quiet import QuietStreams
 from exporter.bullmq.streams.read_round import FollowedStreams, NodeFailedError, ReadRound
-from exporter.bullmq.streams.stream import Stream
+from exporter.bullmq.streams.stream import Idle, Stream
 from exporter.redis.clocks import parse_time
 from exporter.redis.protocol import Reply, ReplyError, Request, pack
 from service.clock import monotonic
@@ -41,7 +41,7 @@ class Reader:
         self._measured_at = monotonic()
         self._measure_after = 0.0
         self._awake: list[Stream] = []
-        self._quiet = QuietStreams()
+        self._quiet = QuietStreams(address)
         self._look_due = 0.0
         self._begun_with: list[Stream] | None = None
         self._ahead: set[Stream] = set()
@@ -94,6 +94,11 @@ class Reader:
         self._look_due = started + max(pause, MAX_PAUSE * self._slowdown)
         with self._control.exclusive():
             return self._quiet.learn(replies, at, ms) if replies else []
+
+    @property
+    def idle(self) -> Idle:
+        """When the streams that rest had nothing new."""
+        return self._quiet.idle
 
     # --- for a round ---
 

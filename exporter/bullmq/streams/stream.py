@@ -24,6 +24,7 @@ FOLLOWED_SECONDS: Final = 30.0  # seconds that the last read of a stream may be 
 _LARGE_ENTRY: Final = 8000  # bytes of the mean entry, above which none is read only to see that there is one
 _ENTRIES_OF_NODE: Final = 20  # on average: if fewer are trimmed at once, often as many come in the meantime
 _HOUR: Final = 3600.0
+_BUSY: Final = Events._fields.index("busy_seconds")
 _RATE_FADES: Final = 0.99  # at each check
 _MAX_ACTIVE: Final = 1000  # active jobs of a queue that are read when it is first followed
 
@@ -58,11 +59,12 @@ _new_tuple: Final = tuple.__new__
 
 class Idle:
     """When streams that have nothing new were last seen to have nothing: `at` (monotonic s), `ms` by Redis'
-    clock (None: not known). One object for all of a node."""
+    clock (None: not known). One object for all of a node, `address`."""
 
-    __slots__ = ("at", "ms")
+    __slots__ = ("address", "at", "ms")
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "") -> None:
+        self.address: Final = address
         self.at = 0.0
         self.ms: int | None = None
 
@@ -89,6 +91,8 @@ class Stream:
         "_passed_over",
         "_passed_over_at",
         "_rate_from",
+        "_rested",
+        "_rested_turn",
         "_since_check",
         "_skipped_to",
         "asked",
@@ -114,6 +118,8 @@ class Stream:
         "recent",
         "refused",
         "retry_at",
+        "shown",
+        "shown_turn",
         "since",
         "size",
         "turn",
@@ -165,6 +171,10 @@ class Stream:
         self._moved = False
         self._caught_up_at: float | None = None
         self._busy_seconds = 0.0
+        self._rested: Events | None = None  # what was counted, while it rests
+        self._rested_turn = -1  # the turn of which that is
+        self.shown: Events | None = None  # the same, while no job is active either
+        self.shown_turn = -1
 
     # --- its commands, put together when they are sent: packed they would be a kB of each queue ---
 
@@ -229,33 +239,49 @@ class Stream:
         return StreamPosition(self.last, self.read, self.lost, self.undone, self._added_before, self.since)
 
     def events(self, at: float) -> Events | None:
-        """The counters so far; None until the stream was read to its end once, and while it is refused."""
+        """The counters so far; None until the stream was read to its end once, and while it is refused.
+
+        While it rests they are the same but for the lag, which is its node's, and the busy time.
+        """
+        idle, rested, turn = self.idle, self._rested, self.turn
+        if idle is not None and rested is not None and self._rested_turn == turn:
+            busy = self._busy_at(idle)
+            return (
+                rested
+                if busy == rested.busy_seconds
+                else _new_tuple(Events, (*rested[:_BUSY], busy, idle.address))
+            )
         if self._caught_up_at is None or self.refused:
             return None
-        caught_up_at, idle, busy = self._caught_up_at, self.idle, self._busy_seconds
-        if idle is not None and idle.at > caught_up_at:
-            caught_up_at = idle.at
-            extended = self.jobs.busy_at(idle.ms or 0) / 1000
-            if extended > busy:
-                busy = self._busy_seconds = extended
-        lag = at - caught_up_at
-        passed_over = self._passed_over
-        return _new_tuple(  # of thousands of streams in each scrape: a third of the time of `Events(...)`
-            Events,
-            (
-                self.counters,
-                self.read,
-                self.lost,
-                max(0.0, lag),
-                self.undone,
-                self.since,
-                self.gaps,
-                self.max_length,
-                self.peak_rate,
-                passed_over if passed_over and at - self._passed_over_at < _HOUR else "",
-                busy,
-            ),
+        caught_up_at, busy, passed_over = self._caught_up_at, self._busy_seconds, self._passed_over
+        rests = idle is not None and idle.at > caught_up_at
+        if idle is not None and rests:
+            busy = self._busy_at(idle)
+        events = Events(
+            self.counters,
+            self.read,
+            self.lost,
+            0.0 if rests else max(0.0, at - caught_up_at),
+            self.undone,
+            self.since,
+            self.gaps,
+            self.max_length,
+            self.peak_rate,
+            passed_over if passed_over and at - self._passed_over_at < _HOUR else "",
+            busy,
+            idle.address if idle is not None and rests else "",
         )
+        if rests and not passed_over:
+            self._rested, self._rested_turn = events, turn
+            if not self.jobs.any_active:
+                self.shown, self.shown_turn = events, turn
+        return events
+
+    def _busy_at(self, idle: Idle) -> float:
+        """The busy time in s, extended to when the stream had nothing new; it never falls."""
+        extended = self.jobs.busy_at(idle.ms or 0) / 1000
+        self._busy_seconds = max(self._busy_seconds, extended)
+        return self._busy_seconds
 
     def mark(self, at: float) -> StreamMark | None:
         """What XREAD is to find nothing after, while nothing happens in the queue; None where that would say
@@ -401,6 +427,7 @@ class Stream:
         """Forget the oldest of the remembered jobs."""
         self.jobs.evict()
         self.counters = self.jobs.counters()
+        self.turn += 1
 
     def seed(self, active: Reply, ms: int | None) -> ReplyError | None:
         """Add the jobs that are active now, at `ms`; the stream can be followed without them too."""

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from exporter.derived import (
     QueueTotals,
-    failed_last_hour,
     hit_ratio,
     queue_load_factor,
     replication_lags,
@@ -16,7 +15,7 @@ from exporter.derived import (
     waiting_jobs,
     worker_utilization,
 )
-from exporter.snapshot.queues import JobCounts, QueueState, Rates
+from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Rates
 from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology, TopologyNode
 from service.outcome import Failed, Ok
 from tests.support.assessments import queue
@@ -94,9 +93,18 @@ def test_totals_are_sums_and_waiting_includes_prioritized(listed: list[JobCounts
 
 def test_failed_jobs_are_those_of_the_source_that_knows_more() -> None:
     rates = Rates(300, 1, 1, None, 7, 0)
-    assert failed_last_hour(queue(failed_last_hour=3), rates) == 7
-    assert failed_last_hour(queue(failed_last_hour=9), rates) == 9
-    assert failed_last_hour(queue(failed_last_hour=3), None) == 3
+    mail = queue().id
+
+    def failed(in_set: int | None, read: Rates | None = rates) -> dict[QueueId, int]:
+        of_stream = {mail: read} if read else {}
+        return dict(BullMQState((queue(failed_last_hour=in_set),), rates=of_stream).failed_last_hour)
+
+    assert failed(3) == {mail: 7}
+    assert failed(9) == {mail: 9}
+    assert failed(3, None) == {mail: 3}
+    assert failed(None) == {mail: 7}
+    assert failed(0, None) == {}
+    assert BullMQState((), rates={mail: rates}).failed_last_hour == {}, "it could not be read this time"
 
 
 def redis(master: str | None, replica: str | None) -> RedisState:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.bullmq.concurrency import MEASURED_SECONDS, ConcurrencyHistory, active_per_worker
 from exporter.derived import worker_concurrency, worker_utilization
-from exporter.snapshot.queues import QueueState
+from exporter.snapshot.queues import QueueId, QueueState
 from tests.support.assessments import queue
 
 
@@ -40,7 +42,7 @@ def test_only_workers_at_their_limit_are_measured(state: QueueState, expected: f
 
 
 def measured(history: ConcurrencyHistory, at: float, state: QueueState) -> float | None:
-    return history.measured(at, {state.id: state}).get(state.id)
+    return history.measured(at, {state.id: state}, [state.id]).get(state.id)
 
 
 def test_the_highest_of_an_hour() -> None:
@@ -65,8 +67,41 @@ def test_jobs_of_workers_that_have_just_ended_do_not_count() -> None:
 def test_a_queue_that_is_gone_is_forgotten() -> None:
     history = ConcurrencyHistory()
     measured(history, 0, busy(8))
-    history.measured(1, {})
+    history.measured(1, {}, [busy(8).id])
     assert measured(history, 2, busy(1, waiting=0)) is None
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(
+                st.sampled_from("ab"),
+                st.builds(
+                    busy,
+                    st.sampled_from([None, 0, 4, 8]),
+                    workers=st.sampled_from([None, 0, 1, 2]),
+                    waiting=st.sampled_from([0, 5]),
+                    oldest_waiting=st.sampled_from([None, 0.5, 30.0]),
+                ),
+            ),
+            st.sampled_from([5, 70, 400, 2000]),
+        ),
+        max_size=12,
+    )
+)
+def test_what_does_not_change_is_measured_all_the_same(
+    steps: list[tuple[dict[str, QueueState], int]],
+) -> None:
+    all_of_them, those_changed, at = ConcurrencyHistory(), ConcurrencyHistory(), 0.0
+    before: dict[QueueId, QueueState] = {}
+    for some, seconds in steps:
+        at += seconds
+        states = {QueueId("bull", name): state for name, state in some.items()}
+        still = {queue: state._replace(oldest_waiting=None) for queue, state in states.items()}
+        changed = {queue for queue in before | still if before.get(queue) != still.get(queue)}
+        expected = all_of_them.measured(at, states, before | states)
+        assert those_changed.measured(at, states, changed) == expected
+        before = still
 
 
 def test_a_setting_counts_before_a_measurement() -> None:

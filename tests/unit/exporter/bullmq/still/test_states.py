@@ -38,7 +38,11 @@ facts = st.builds(
 def state_of(read: Read, **known: object) -> QueueState:
     states = QueueStates()
     states.update({QUEUES[0]: read}, QueueFacts(**known), SETTINGS)  # type: ignore[arg-type]
-    return states.aged(NOW_MS, QUEUES[:1])[0]
+    return aged(states, NOW_MS)[QUEUES[0]]
+
+
+def aged(states: QueueStates, now_ms: int) -> dict[QueueId, QueueState]:
+    return states.aged([(now_ms, states.aging)])
 
 
 def test_ages() -> None:
@@ -57,11 +61,11 @@ def test_a_queue_without_a_job_is_the_same_object() -> None:
     counts = Counts(JobCounts(*[0] * 7), 0, False, None, None, 0, 0, 0, (), None)
     states, read = QueueStates(), {QUEUES[0]: Read(counts, NEVER, whole=True)}
     states.update(read, QueueFacts(), SETTINGS)
-    first = states.aged(NOW_MS, QUEUES[:1])[0]
+    first = aged(states, NOW_MS)[QUEUES[0]]
     assert states.update(dict(read), QueueFacts({}), SETTINGS) == set()
-    assert states.aged(NOW_MS + 1, QUEUES[:1])[0] is first
+    assert aged(states, NOW_MS + 1)[QUEUES[0]] is first
     assert states.update(dict(read), QueueFacts({QUEUES[0]: 2}), SETTINGS) == {QUEUES[0]}
-    assert states.aged(NOW_MS + 2, QUEUES[:1]) == [first._replace(workers=2)]
+    assert aged(states, NOW_MS + 2) == {QUEUES[0]: first._replace(workers=2)}
     assert states.update({}, QueueFacts(), SETTINGS) == {QUEUES[0]}
 
 
@@ -86,8 +90,10 @@ def test_what_is_kept_is_as_put_together_anew(
         now_ms = NOW_MS + number * 1000
         new = QueueStates()
         new.update(read, known, SETTINGS)
-        assert kept.aged(now_ms, read) == new.aged(now_ms, read)
-        still = dict(zip(read, map(without_ages, new.aged(now_ms, read)), strict=True))
+        anew = aged(new, now_ms)
+        assert aged(kept, now_ms) == anew
+        assert {*kept.without_workers} == {queue for queue in anew if anew[queue].workers == 0}
+        still = {queue: without_ages(state) for queue, state in anew.items()}
         assert changed >= {queue for queue in QUEUES if states.get(queue) != still.get(queue)}
         before, states = (read, known), still
 
