@@ -67,7 +67,7 @@ def point_of(assessment: Assessment) -> Point:
         return Point(at, score, None, None, None, None, *known)
     queue_rates = list(state.rates.values())
     done = _sum([rates.completed_per_minute for rates in queue_rates]) if queue_rates else None
-    waits = [rates.wait_p95 for rates in queue_rates if rates.wait_p95 is not None]
+    waits = [wait for rates in queue_rates if (wait := rates.wait_p95) is not None]
     return Point(at, score, _sum(waiting), done, max(waits, default=None), _sum(workers), *known)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import nlargest
 from shlex import quote
 from typing import Final, NamedTuple, TypeAlias, overload
 
@@ -22,6 +24,7 @@ REDIS_CLI: Final = "redis-cli "
 """How a command begins that is sent to a server."""
 NAMED: Final = 3
 """How many of several causes a text names."""
+_FEW: Final = 16  # queues that are found without putting all in order
 
 
 class Affected(NamedTuple):
@@ -161,10 +164,43 @@ def worst_first(values: Mapping[str, float]) -> tuple[Affected, ...]:
     return tuple(Affected(*pair) for pair in sorted(values.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def by_value(measured: Mapping[QueueId, float]) -> list[QueueId]:
+class _WorstFirst(Sequence[QueueId]):
+    """Queues by what was measured, the highest first, equal ones by name. All of them are put in order when
+    somebody asks for more than the first few: of thousands of queues a scrape shows ten."""
+
+    def __init__(self, measured: Mapping[QueueId, float]) -> None:
+        self._measured = measured
+
+    @overload
+    def __getitem__(self, index: int) -> QueueId: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[QueueId]: ...
+    def __getitem__(self, index: int | slice) -> QueueId | Sequence[QueueId]:
+        last = index if isinstance(index, int) else index.stop
+        few = last is not None and 0 <= last <= _FEW and not (isinstance(index, slice) and index.step)
+        return (self._few if few and len(self._few) > last else self._all)[index]
+
+    def __len__(self) -> int:
+        return len(self._measured)
+
+    @cached_property
+    def _all(self) -> list[QueueId]:
+        return self._in_order(self._measured)
+
+    @cached_property
+    def _few(self) -> list[QueueId]:
+        """The first few, and all that are equal to the last of them."""
+        values = nlargest(_FEW + 1, self._measured.values())
+        return self._in_order([queue for queue, value in self._measured.items() if value >= values[-1]])
+
+    def _in_order(self, queues: Iterable[QueueId]) -> list[QueueId]:
+        by_name = sorted(queues)
+        return sorted(by_name, key=self._measured.__getitem__, reverse=True)  # equal ones stay in their order
+
+
+def by_value(measured: Mapping[QueueId, float]) -> Sequence[QueueId]:
     """The queue with the highest value first, equal ones by name."""
-    by_name = sorted(measured)  # which they are already, mostly
-    return sorted(by_name, key=measured.__getitem__, reverse=True)  # equal ones stay in their order
+    return _WorstFirst(measured)
 
 
 def each_once(subjects: Sequence[str]) -> tuple[Affected, ...]:

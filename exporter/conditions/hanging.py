@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.bullmq.streams.rates import WINDOW
 from exporter.bullmq.work import runnable_jobs, stopped
-from exporter.conditions.measured import NOTHING_KNOWN
+from exporter.conditions.measured import NOTHING_KNOWN, once_a_state
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot.histogram import histogram_quantile, total_of
@@ -17,6 +17,7 @@ _SHARE: Final = 0.99
 _STARTS: Final = 6  # times no_start_seconds: a job may be long on purpose, and others wait behind it
 
 
+@once_a_state
 def hanging_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
     """Queues of which no job ended lately, although some wait, as one is active for very long; for how many
     seconds. Other slots may be free of it: then jobs end."""
@@ -63,7 +64,8 @@ def usual_seconds(state: BullMQState, queue: QueueId) -> float | None:
     events = (state.events or {}).get(queue)
     if events is None:
         return None
-    times = total_of(events.counters.processing.values())
-    if sum(times.counts) < _LEAST_JOBS or times.counts[-1] > (1 - _SHARE) * sum(times.counts):
+    by_outcome = events.counters.processing.values()
+    ended = sum([sum(each.counts) for each in by_outcome])
+    if ended < _LEAST_JOBS or (times := total_of(by_outcome)).counts[-1] > (1 - _SHARE) * ended:
         return None
     return histogram_quantile(times, _SHARE)

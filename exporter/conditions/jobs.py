@@ -87,10 +87,11 @@ def active_too_long(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
         active = queue.longest_active
         if state is None or active is None or active < least or queue.id in state.unlocked:
             continue
-        own, usual = limits.of(queue.id.name), usual_seconds(state, queue.id)
-        if own is None or usual is None:
+        own = limits.of(queue.id.name)
+        if own is None or active <= own.active_seconds:
             continue
-        if active > max(own.active_seconds, own.active_ratio * usual):
+        usual = usual_seconds(state, queue.id)
+        if usual is not None and active > own.active_ratio * usual:
             found[queue.id] = active, usual
     if state is not None and found:
         hanging = hanging_queues(state, settings)

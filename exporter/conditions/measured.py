@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Final, TypeAlias
+from weakref import ReferenceType, ref
 
 from exporter.conditions.queue_limits import queue_limits
 from exporter.config.settings import HealthSettings, WorkThresholds
@@ -12,6 +14,23 @@ from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 NOTHING_KNOWN: Final = Work()
 Measure: TypeAlias = Callable[[QueueState, Work, WorkThresholds], float | None]
 """For how many seconds a condition is there at a queue; None where it is not."""
+_OfState: TypeAlias = Callable[[BullMQState, HealthSettings], dict[QueueId, float]]
+
+
+def once_a_state(function: _OfState) -> _OfState:
+    """Several rules ask for the same of one state: the last result is kept, for as long as its state is."""
+    last: list[tuple[ReferenceType[BullMQState], HealthSettings, dict[QueueId, float]]] = []
+
+    @wraps(function)
+    def remembered(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
+        for of, with_settings, result in last:
+            if of() is state and with_settings is settings:
+                return result
+        result = function(state, settings)
+        last[:] = [(ref(state), settings, result)]
+        return result
+
+    return remembered
 
 
 def measured_queues(

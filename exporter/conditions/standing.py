@@ -6,13 +6,14 @@ from typing import Final
 
 from exporter.bullmq.work import held_back, runnable_jobs, waits_for
 from exporter.conditions.hanging import hanging_queues
-from exporter.conditions.measured import measured_queues, measured_work
+from exporter.conditions.measured import measured_queues, measured_work, once_a_state
 from exporter.config.settings import HealthSettings, WorkThresholds
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 
 _ONE_LOOK: Final = Work(standing_before=True, without_workers_before=True)
 
 
+@once_a_state
 def standing_queues(state: BullMQState, settings: HealthSettings) -> dict[QueueId, float]:
     """The queues that stand still, and for how many seconds."""
     if state.work is None:

@@ -26,6 +26,13 @@ from service.outcome import Failed
 _READS: Final = MAX_COMMANDS - SERVED.replies
 
 
+class _OfSlot(NamedTuple):
+    """Queues of one slot, and the packed commands that read one new entry of each."""
+
+    counted: list[Counted]
+    reads: list[tuple[Request, Sequence[Counted]]]
+
+
 _Pieces: TypeAlias = list[tuple[Request, list[Sequence[Counted]]]]
 
 
@@ -58,6 +65,7 @@ class StandingQueues:
         self._servers: dict[str, _Server] = {}
         self._slot_map: SlotMap | None = None
         self._slots: dict[QueueId, int] = {}
+        self._slot_reads: dict[int, _OfSlot] = {}
         self._asked: dict[str, tuple[list[Counted], _Pieces]] = {}
 
     def look(
@@ -72,6 +80,7 @@ class StandingQueues:
         first = self._slot_map is None
         if slot_map is not self._slot_map:  # a master or a slot has moved: what was counted may be undone
             self._counted, self._servers, self._asked, self._slot_map = {}, {}, {}, slot_map
+            self._slot_reads = {}
         candidates = {
             address: self._candidates(queues, known.settings, streams, at)
             for address, queues in owned.items()
@@ -107,6 +116,7 @@ class StandingQueues:
         if self._counted.keys() - plans.keys():
             self._counted = {queue: each for queue, each in self._counted.items() if queue in plans}
             self._slots = {queue: slot for queue, slot in self._slots.items() if queue in plans}
+            self._slot_reads = {}
         same = {
             address
             for address, number in look.connections.items()
@@ -195,19 +205,33 @@ class StandingQueues:
         return before[1]
 
     def _packed(self, candidates: Sequence[Counted]) -> _Pieces:
-        groups: Iterable[Sequence[Counted]] = [candidates]
-        if self._slot_map is not None and self._slot_map.cluster:  # one command names streams of one slot
-            slots: dict[int, list[Counted]] = {}
-            for each in candidates:
-                slots.setdefault(self._slot(each.plan.queue), []).append(each)
-            groups = slots.values()
-        commands = list(reads(groups))
+        commands: list[tuple[Request, Sequence[Counted]]]
+        if self._slot_map is not None and self._slot_map.cluster:
+            commands = [read for some in self._by_slot(candidates).values() for read in some.reads]
+        else:
+            commands = list(reads([candidates]))
         pieces = []
         for start in range(0, max(1, len(commands)), _READS):
             some = commands[start : start + _READS]
             packed = b"".join([SERVED.packed, *(request.packed for request, _ in some)])
             pieces.append((Request(packed, SERVED.replies + len(some)), [named for _, named in some]))
         return pieces
+
+    def _by_slot(self, candidates: Sequence[Counted]) -> dict[int, _OfSlot]:
+        """Those of each slot: one command names streams of one slot. Packed again where they are not the ones
+        that they were, which is a few of ten thousand."""
+        slots: dict[int, list[Counted]] = {}
+        for each in candidates:
+            slots.setdefault(self._slot(each.plan.queue), []).append(each)
+        before = self._slot_reads.get
+        of_slots = {
+            slot: kept
+            if (kept := before(slot)) is not None and kept.counted == some
+            else _OfSlot(some, list(reads([some])))
+            for slot, some in slots.items()
+        }
+        self._slot_reads |= of_slots
+        return of_slots
 
     def _checked(
         self, still: Mapping[str, list[Counted]], deadline: Deadline, at: float, clock: Clock
