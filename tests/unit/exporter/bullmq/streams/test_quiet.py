@@ -7,7 +7,7 @@ import pytest
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.protocol import ReplyError
-from exporter.snapshot.queues import QueueId
+from exporter.snapshot.queues import BullMQState, QueueId
 from tests.support.event_streams import MAIL, SteppedFollower, Streams
 from tests.support.key_servers import CACHE, Clock, DeploymentOf
 from tests.support.redis_servers import World
@@ -140,3 +140,57 @@ def test_a_minute_after_the_start_not_all_are_read_at_once(
     timed.round(*queues, seconds=1)
     commands = asked(world)
     assert (commands.count("XINFO"), commands.count("XLEN")) == (4, 200)
+
+
+def test_what_is_counted_of_a_stream_that_rests_is_the_same_object(
+    server: Streams, quiet: SteppedFollower
+) -> None:
+    quiet.round()
+    first, lags = quiet.follower.followed()
+    assert (first[MAIL].resting, lags) == (CACHE, {CACHE: 0.0})
+    quiet.round(seconds=3)
+    again, lags = quiet.follower.followed()
+    assert again[MAIL] is first[MAIL]
+    assert lags == {CACHE: 0.0}
+    server.add(2000, "added 2", "waiting 2")
+    quiet.round()
+    awake, _ = quiet.follower.followed()
+    assert (awake[MAIL].resting, awake[MAIL].read) == ("", 2)
+    assert first[MAIL].read == 0, "nobody's events change under their hands"
+
+
+def test_the_lag_of_a_stream_that_rests_is_that_of_its_node(
+    server: Streams, quiet: SteppedFollower, world: World
+) -> None:
+    quiet.round()
+    removed = world.servers.pop(CACHE)
+    quiet.round(seconds=30)
+    followed, lags = quiet.follower.followed()
+    state = BullMQState((), events=followed, node_lags=lags)
+    assert state.lag_of(followed[MAIL]) == pytest.approx(30.0)
+    world.servers[CACHE] = removed
+
+
+def test_jobs_that_are_active_make_a_resting_queue_busy(server: Streams, quiet: SteppedFollower) -> None:
+    server.add(server.time_ms, "waiting 1", "active 1 waiting")
+    quiet.round()
+    quiet.round(seconds=11)
+    for _ in range(3):
+        quiet.round()
+    followed, _ = quiet.follower.followed()
+    assert followed[MAIL].resting == CACHE
+    server.time_ms += 4_000
+    quiet.round()
+    later, _ = quiet.follower.followed()
+    assert later[MAIL].busy_seconds == pytest.approx((followed[MAIL].busy_seconds or 0.0) + 4.0)
+
+
+def test_jobs_that_are_forgotten_count_at_once(server: Streams, quiet: SteppedFollower) -> None:
+    server.add(server.time_ms, "waiting 1")
+    quiet.round()
+    quiet.round(seconds=11)
+    quiet.round()
+    before, _ = quiet.follower.followed()
+    quiet.follower.streams()[MAIL].evict()
+    after, _ = quiet.follower.followed()
+    assert (before[MAIL].resting, after[MAIL].counters.evicted) == (CACHE, 1)
