@@ -65,9 +65,9 @@ def point_of(assessment: Assessment) -> Point:
     known = _known(waiting), _known(workers)
     if state.unread:
         return Point(at, score, None, None, None, None, *known)
-    queue_rates = list(state.rates.values())
-    done = _sum([rates.completed_per_minute for rates in queue_rates]) if queue_rates else None
-    waits = [wait for rates in queue_rates if (wait := rates.wait_p95) is not None]
+    lively = [rates for _, rates in state.lively_rates]  # of the others no job ended, and none waited
+    done = _sum([rates.completed_per_minute for rates in lively]) if state.rates else None
+    waits = [wait for rates in lively if (wait := rates.wait_p95) is not None]
     return Point(at, score, _sum(waiting), done, max(waits, default=None), _sum(workers), *known)
 
 

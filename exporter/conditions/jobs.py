@@ -137,7 +137,7 @@ def jobs_stalled(snapshot: Snapshot, settings: HealthSettings) -> Finding | None
     limits = queue_limits(settings)
     stalled = {
         queue: float(rates.stalled_last_hour)
-        for queue, rates in state.rates.items()
+        for queue, rates in state.lively_rates
         if rates.stalled_last_hour
         and (own := limits.of(queue.name)) is not None
         and rates.stalled_last_hour > own.stalled_jobs
@@ -171,7 +171,7 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     limits = queue_limits(settings)
     shares: dict[QueueId, float] = {}
     completed = failed = 0
-    for queue, rates in state.rates.items():
+    for queue, rates in state.lively_rates:
         if not (rates.failed_last_hour or rates.completed_last_hour or rates.retried_last_hour):
             continue
         own = limits.of(queue.name)
@@ -191,7 +191,7 @@ def failures_rising(snapshot: Snapshot, settings: HealthSettings) -> Finding | N
     if not shares:  # no queue alone has enough jobs
         shares = {
             queue: rates.failed_last_hour / (rates.completed_last_hour + rates.failed_last_hour)
-            for queue, rates in state.rates.items()
+            for queue, rates in state.lively_rates
             if rates.failed_last_hour and limits.of(queue.name) is not None
         }
     worst = by_value(shares)

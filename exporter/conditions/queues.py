@@ -163,8 +163,8 @@ def failed_jobs_high(snapshot: Snapshot, settings: HealthSettings) -> Finding | 
 
 def events_lost(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
-    rates = state.rates if state else {}
-    lost = {queue: events for queue, each in rates.items() if (events := each.lost_last_hour)}
+    rates = state.lively_rates if state else ()
+    lost = {queue: events for queue, each in rates if (events := each.lost_last_hour)}
     if state is None or not lost:
         return None
     worst = max(lost, key=lost.__getitem__)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from operator import add, sub
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -241,6 +243,41 @@ RATES: Final = (
 """The figures of `Rates`, in the order of the views."""
 
 
+class QueueRates(Mapping[QueueId, Rates]):
+    """The rates of queues. Most of ten thousand have none but zeros, and are made when they are asked for."""
+
+    @abstractmethod
+    def lively(self) -> Iterable[tuple[QueueId, Rates]]:
+        """Those of which a figure is not 0, or not known."""
+
+
+class AllRates(QueueRates):
+    """Rates of several sources, each of its own queues; those of a dict are all taken as lively."""
+
+    def __init__(self, *parts: Mapping[QueueId, Rates]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, queue: QueueId) -> Rates:
+        for part in self._parts:
+            if queue in part:
+                return part[queue]
+        raise KeyError(queue)
+
+    def __iter__(self) -> Iterator[QueueId]:
+        return chain(*self._parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __contains__(self, queue: object) -> bool:
+        return any(queue in part for part in self._parts)
+
+    def lively(self) -> Iterable[tuple[QueueId, Rates]]:
+        return chain.from_iterable(
+            part.lively() if isinstance(part, QueueRates) else part.items() for part in self._parts
+        )
+
+
 class Work(NamedTuple):
     """For how many seconds a queue stands still (jobs could be taken, nothing holds them back, none was
     started), has no worker, is paused, and has a delayed job due while others are started or workers are
@@ -356,13 +393,18 @@ class BullMQState:
         return self.queues if isinstance(self.queues, Queues) else Queues(self.queues)
 
     @cached_property
+    def lively_rates(self) -> Sequence[tuple[QueueId, Rates]]:
+        """Those of which a figure is not 0, or not known."""
+        return list(AllRates(self.rates).lively())
+
+    @cached_property
     def failed_last_hour(self) -> Mapping[QueueId, int]:
         """Jobs that failed, of the queues of which some did: by the failed set, which removeOnFail trims, or
         by the event stream, of which an exporter that has just started has read little; the larger counts,
         or that which could be read."""
         failed = {queue.id: jobs for queue in self.queues if (jobs := queue.failed_last_hour)}
         read = self.by_id
-        for queue, rates in self.rates.items():
+        for queue, rates in self.lively_rates:
             jobs = rates.failed_last_hour
             if jobs and jobs > failed.get(queue, 0) and queue in read:
                 failed[queue] = jobs

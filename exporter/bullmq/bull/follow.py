@@ -32,7 +32,7 @@ from exporter.bullmq.streams.rates import RateHistory
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
-from exporter.snapshot.queues import BullMQState, Events, EventTotals, QueueId, Rates
+from exporter.snapshot.queues import AllRates, BullMQState, Events, EventTotals, QueueId, QueueRates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 
@@ -120,7 +120,7 @@ class BullFollower:
         lag = max(0.0, monotonic() - published.answered_at)
         return {queue: events._replace(lag=lag) for queue, events in published.events.items()}
 
-    def rates(self, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
+    def rates(self, events: Mapping[QueueId, Events]) -> QueueRates:
         """Rates and quantiles of the last minutes up to these events."""
         return self._history.rates(monotonic(), events)
 
@@ -144,7 +144,7 @@ class BullFollower:
             state,
             changes=changes,
             events={**(state.events or {}), **events},
-            rates={**state.rates, **self.rates(events)},
+            rates=AllRates(state.rates, self.rates(events)),
             unfollowed={**state.unfollowed, **self.unfollowed()},
             event_totals=self._published.totals.plus(state.event_totals or EventTotals()),
         )

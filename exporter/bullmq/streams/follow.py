@@ -24,7 +24,7 @@ from exporter.bullmq.streams.stream import CHECK_IDLE, Idle, Stream
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
-from exporter.snapshot.queues import Events, EventTotals, QueueId, Rates
+from exporter.snapshot.queues import Events, EventTotals, QueueId, QueueRates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 from service.threads import WorkerGroup
@@ -113,7 +113,7 @@ class Follower:
             streams, others = self._streams, self._others
         return _totals(streams.values()).plus(others)
 
-    def rates(self, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
+    def rates(self, events: Mapping[QueueId, Events]) -> QueueRates:
         """Rates and quantiles of the last minutes up to these events."""
         return self._history.rates(monotonic(), events)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import Final, NamedTuple, TypeVar
 
-from exporter.snapshot.queues import Events, JobCounters, QueueId, Rates, Window, durations_of
+from exporter.snapshot.queues import Events, JobCounters, QueueId, QueueRates, Rates, Window, durations_of
 
 WINDOW: Final = 300.0
 """Seconds that rates and quantiles cover, once the history is long enough."""
@@ -62,6 +62,8 @@ class _Constant(NamedTuple):
     completed: int | None
     failed: int | None
     others: tuple[object, ...]
+    lively: bool
+    """Whether a figure is not 0, or not known."""
 
 
 class _Recorded(NamedTuple):
@@ -81,6 +83,9 @@ class RateHistory:
     def __init__(self) -> None:
         self._recorded = _Recorded((), {})
         self._constants: dict[QueueId, _Constant] = {}
+        self._rated: _Recorded | None = None  # what they are of
+        self._seen: Mapping[QueueId, Events] = {}
+        self._young: set[QueueId] = set()  # which were known for too short a time
 
     def due(self, at: float) -> bool:
         """Whether it is time for the next sample."""
@@ -104,40 +109,77 @@ class RateHistory:
             times, {queue: _extended(before.get(queue), at, latest, unix) for queue, latest in events.items()}
         )
 
-    def rates(self, at: float, events: Mapping[QueueId, Events]) -> dict[QueueId, Rates]:
-        """The rates of the queues that have been known long enough."""
-        times, queues = self._recorded
-        before, constants = self._constants, {}
-        result = {}
-        for queue, latest in events.items():
-            history = queues.get(queue)
+    def rates(self, at: float, events: Mapping[QueueId, Events]) -> FollowedRates:
+        """The rates at `at` of the queues that have been known long enough."""
+        recorded, before, constants = self._recorded, self._seen, dict(self._constants)
+        times, histories = recorded
+        changed: Iterable[tuple[QueueId, Events]] = events.items()
+        if recorded is self._rated:
+            changed = [item for item in changed if before.get(item[0]) is not item[1]]
+        for queue in constants.keys() - events.keys():
+            del constants[queue]
+        for queue, latest in changed:
+            history, constant = histories.get(queue), constants.get(queue)
             if history is None or history.since != latest.since:
-                continue
-            began = history.began
-            seconds = at - (max(times[0], began))
-            if seconds < _MIN_SECONDS:
-                continue
-            constant = before.get(queue)
-            if (
+                constants.pop(queue, None)
+            elif (
                 constant is None
                 or constant.history is not history
                 or constant.counters is not latest.counters
                 or constant.missing != (latest.lost, latest.undone, latest.gaps)
             ):
-                constant = _constant(history, latest)
-            constants[queue] = constant
-            _, _, _, completed, failed, others = constant
-            result[queue] = _new_tuple(
-                Rates,
-                (
-                    seconds,
-                    None if completed is None else completed * 60 / seconds,
-                    None if failed is None else failed * 60 / seconds,
-                    *others,
-                ),
-            )
+                constants[queue] = _constant(history, latest)
+                self._young.add(queue)
+        self._constants, self._seen, self._rated = constants, events, recorded
+        self._young = {
+            queue
+            for queue in self._young
+            if queue in constants and at - constants[queue].history.began < _MIN_SECONDS
+        }
+        if not times or at - times[0] < _MIN_SECONDS:
+            return FollowedRates({}, at, at)
+        if self._young:
+            constants = {queue: each for queue, each in constants.items() if queue not in self._young}
+        return FollowedRates(constants, at, times[0])
+
+
+class FollowedRates(QueueRates):
+    """The rates at one time. They are made of what does not change with time when they are asked for."""
+
+    def __init__(self, constants: Mapping[QueueId, _Constant], at: float, begin: float) -> None:
         self._constants = constants
-        return result
+        self._at = at
+        self._begin = begin
+
+    def __getitem__(self, queue: QueueId) -> Rates:
+        return self._rates(self._constants[queue])
+
+    def __iter__(self) -> Iterator[QueueId]:
+        return iter(self._constants)
+
+    def __len__(self) -> int:
+        return len(self._constants)
+
+    def __contains__(self, queue: object) -> bool:
+        return queue in self._constants
+
+    def lively(self) -> Iterator[tuple[QueueId, Rates]]:
+        for queue, constant in self._constants.items():
+            if constant.lively:
+                yield queue, self._rates(constant)
+
+    def _rates(self, constant: _Constant) -> Rates:
+        history, _, _, completed, failed, others, _ = constant
+        seconds = self._at - max(self._begin, history.began)
+        return _new_tuple(
+            Rates,
+            (
+                seconds,
+                None if completed is None else completed * 60 / seconds,
+                None if failed is None else failed * 60 / seconds,
+                *others,
+            ),
+        )
 
 
 def _extended(history: _History | None, at: float, events: Events, unix: float) -> _History:
@@ -181,21 +223,22 @@ def _constant(history: _History, events: Events) -> _Constant:
     ended = completed + failed
     # Else jobs ended that are not in the counters, nobody knows how many.
     whole = before.missing == missing
+    last_hour = (
+        now.failed - oldest.failed,
+        events.lost - oldest.lost,
+        now.completed - oldest.completed,
+        now.stalled - oldest.stalled,
+        now.retried - oldest.retried,
+    )
+    window = Window(before.durations, now, still=len(history.window) == 1 and now is history.latest)
     return _Constant(
         history,
         now,
         missing,
         completed if whole else None,
         failed if whole else None,
-        (
-            failed / ended if ended and whole else None,
-            now.failed - oldest.failed,
-            events.lost - oldest.lost,
-            now.completed - oldest.completed,
-            now.stalled - oldest.stalled,
-            now.retried - oldest.retried,
-            Window(before.durations, now, still=len(history.window) == 1 and now is history.latest),
-        ),
+        (failed / ended if ended and whole else None, *last_hour, window),
+        lively=not (whole and window.still) or any(last_hour),
     )
 
 

@@ -172,21 +172,22 @@ def test_the_lag_of_a_stream_that_rests_is_that_of_its_node(
 
 
 def test_jobs_that_are_active_make_a_resting_queue_busy(server: Streams, quiet: SteppedFollower) -> None:
-    server.add(server.time_ms, "waiting 1", "active 1 waiting")
+    at_ms = server.time_ms or 0
+    server.add(at_ms, "waiting 1", "active 1 waiting")
     quiet.round()
     quiet.round(seconds=11)
     for _ in range(3):
         quiet.round()
     followed, _ = quiet.follower.followed()
     assert followed[MAIL].resting == CACHE
-    server.time_ms += 4_000
+    server.time_ms = at_ms + 4_000
     quiet.round()
     later, _ = quiet.follower.followed()
     assert later[MAIL].busy_seconds == pytest.approx((followed[MAIL].busy_seconds or 0.0) + 4.0)
 
 
 def test_jobs_that_are_forgotten_count_at_once(server: Streams, quiet: SteppedFollower) -> None:
-    server.add(server.time_ms, "waiting 1")
+    server.add(server.time_ms or 0, "waiting 1")
     quiet.round()
     quiet.round(seconds=11)
     quiet.round()

@@ -8,7 +8,7 @@ from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.snapshot import queues
 from exporter.snapshot.histogram import Histogram, histogram_quantile
-from exporter.snapshot.queues import Events, QueueId, Rates
+from exporter.snapshot.queues import AllRates, Events, QueueId, Rates
 
 MAIL = QueueId("bull", "mail")
 BOUNDS = (1.0, 2.0, 4.0)
@@ -282,3 +282,64 @@ def test_a_queue_of_which_nothing_changes_costs_one_sample() -> None:
     current = rates(history, 7200, still)
     assert current is not None
     assert 300 <= current.seconds < 330
+
+
+OTHER = QueueId("bull", "other")
+jobs = st.fixed_dictionaries(
+    {"completed": st.sampled_from([0, 3]), "failed": st.sampled_from([0, 2]), "lost": st.sampled_from([0, 7])}
+)
+looks = st.lists(
+    st.tuples(
+        st.dictionaries(st.sampled_from([MAIL, OTHER]), jobs),
+        st.sets(st.sampled_from([MAIL, OTHER])),
+        st.sampled_from(["record", "look", "record and look"]),
+        st.sampled_from([3, 16, 200, 4000]),
+    ),
+    max_size=12,
+)
+
+
+@given(looks)
+def test_what_is_kept_between_two_looks_changes_nothing(
+    steps: list[tuple[dict[QueueId, dict[str, int]], set[QueueId], str, int]],
+) -> None:
+    """More jobs of some queues at each step, others begin anew."""
+    kept, at, recorded = RateHistory(), 100.0, list[tuple[float, dict[QueueId, Events]]]()
+    current: dict[QueueId, Events] = {}
+    totals: dict[QueueId, dict[str, int]] = {}
+    for more, anew_from_here, what, seconds in steps:
+        at += seconds
+        current = dict(current)
+        for queue in anew_from_here:
+            totals.pop(queue, None)
+            current.pop(queue, None)
+        for queue, jobs_of_queue in more.items():
+            since = current[queue].since if queue in current else at
+            totals[queue] = {
+                name: number + totals.get(queue, {}).get(name, 0) for name, number in jobs_of_queue.items()
+            }
+            total = totals[queue]
+            waits = (0, total["completed"])
+            current[queue] = events(
+                completed=total["completed"],
+                failed=total["failed"],
+                lost=total["lost"],
+                since=since,
+                waits=waits,
+            )
+        if "record" in what:
+            kept.record(at, current, unix=at)
+            recorded.append((at, current))
+        if "look" in what:
+            anew = RateHistory()
+            for then, events_then in recorded:
+                anew.record(then, events_then, unix=then)
+            found = kept.rates(at, current)
+            assert dict(found) == dict(anew.rates(at, current))
+            assert len(found) == len([*found])
+            assert AllRates(found, {}) == found
+            lively = dict(found.lively())
+            for queue in found.keys() - lively.keys():
+                figures = found[queue].figures()
+                assert figures["completed_per_minute"] == 0
+                assert not any(value for name, value in figures.items() if name != "seconds")
