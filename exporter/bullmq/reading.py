@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from exporter.bullmq.bull.counts import plan_bull_queue, read_by_library
@@ -28,6 +28,7 @@ from service.outcome import Failed
 
 _Counted: TypeAlias = dict[str, list[tuple[Plan, Counts]]]
 POOL: Final = "bullmq"
+_AT_ONCE: Final = 2_000  # queues
 
 
 class QueueReader:
@@ -58,7 +59,20 @@ class QueueReader:
     def read(
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Read], dict[QueueId, Failed]]:
-        """The queues that could be read, and why the others are unread."""
+        """The queues that could be read, and why the others are unread. Some at a time: the commands and the
+        replies of ten thousand are 20 MB, which a process that had them once keeps."""
+        listed = list(queues)
+        read: dict[QueueId, Read] = {}
+        unread: dict[QueueId, Failed] = {}
+        for start in range(0, len(listed), _AT_ONCE):
+            some, others = self._read(listed[start : start + _AT_ONCE], slot_map, deadline)
+            read |= some
+            unread |= others
+        return read, unread
+
+    def _read(
+        self, queues: Sequence[QueueId], slot_map: SlotMap, deadline: Deadline
+    ) -> tuple[dict[QueueId, Read], dict[QueueId, Failed]]:
         owned, unowned = slot_map.by_owner(queues)
         unread: dict[QueueId, Failed] = dict.fromkeys(unowned, NO_OWNER)
         counted = self._count(owned, unread, deadline)
