@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,3 +62,25 @@ def test_a_cycle_of_garbage_is_freed_before() -> None:
     GarbageCollection(25).begin()
     gc.unfreeze()
     assert not [found for found in gc.get_objects() if type(found).__name__ == "Node"]
+
+
+@pytest.mark.parametrize("missing", [OSError("no libc"), AttributeError("malloc_trim")])
+def test_a_c_library_that_gives_no_memory_back_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, missing: Exception
+) -> None:
+    def library(_: None) -> None:
+        raise missing
+
+    monkeypatch.setattr("ctypes.CDLL", library)
+    GarbageCollection(25).begin()
+    assert gc.get_threshold()[0] == 50_000
+
+
+def test_memory_is_given_back_when_what_stays_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(malloc_trim=trimmed.append))
+    garbage = GarbageCollection(25)
+    garbage.begin()
+    for _ in range(9):
+        garbage.round_done(100)
+    assert trimmed == [0, 0], "at the start, and once after the queues were found"
