@@ -9,7 +9,6 @@ with this one, each alone on the Redis.
 from __future__ import annotations
 
 import argparse
-import socket
 import statistics
 import sys
 import time
@@ -17,8 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.cost import ROOT
-from bench.queues import PREFIX, exchange, fill, names
+from bench.programs import ROOT
+from bench.queues import PREFIX, connected, exchange, fill, names
 from bench.scrape import exporter_of
 from bench.search import spent
 from bench.watched import cpu_seconds
@@ -81,11 +80,6 @@ def floor(server: RedisServer, queues: int, seconds: float) -> Idle:
         time.sleep(max(0.0, 1.0 - (time.monotonic() - started)))
 
     return measured(server, None, seconds, look)
-
-
-def connected(port: int) -> socket.socket:
-    """A bare socket to the Redis on loopback."""
-    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
