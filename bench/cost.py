@@ -9,7 +9,6 @@ copy in turn with this one; `--profile` writes where the time goes.
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.background import longest_ms
 from bench.floor import Floor, FloorCost
 from bench.programs import ROOT
 from bench.queues import PREFIX, exchange, fill, names
@@ -166,10 +166,10 @@ def _rest(redis: RedisServer, exporters: Sequence[Watched]) -> float:
     """Measure what is used without a scrape; the ms of the longest command at Redis meanwhile, 0: all were
     below one."""
     redis.cli("config", "set", "slowlog-log-slower-than", 1000)
+    redis.cli("config", "resetstat")
     redis.cli("slowlog", "reset")
     rest(exporters, BACKGROUND_SECONDS)
-    entries = json.loads(redis.cli("--json", "-3", "slowlog", "get", 100))
-    return max((entry[2] / 1000 for entry in entries), default=0.0)
+    return longest_ms(redis)
 
 
 def _medians(rows: Sequence[Sequence[float]]) -> list[float]:
