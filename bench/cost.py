@@ -9,7 +9,6 @@ copy in turn with this one; `--profile` writes where the time goes.
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import statistics
 import subprocess
@@ -22,12 +21,15 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.background import longest_ms
 from bench.floor import Floor, FloorCost
+from bench.programs import ROOT
 from bench.queues import PREFIX, exchange, fill, names
 from bench.ratios import Ratios
 from bench.scrape import NotFoundError, exporter_of
+from bench.start import Start, start
 from bench.streams import EVENTS_A_JOB
-from bench.watched import Watched, cpu_seconds, rest
+from bench.watched import Watched, rest
 from exporter.redis.protocol import pack
 from lab.redis import RedisServer, start_redis
 
@@ -36,7 +38,6 @@ BACKGROUND_SECONDS: Final = 8.0
 SETTLE_SECONDS: Final = 2.0  # for the events of all queues to be read
 JOBS: Final = 20
 FAST: Final = "bullmq: {scan_calls_per_second: 1000}\nredis: {timeout_seconds: 9}\n"
-ROOT: Final = Path(__file__).parents[1]
 
 
 def change(port: int, queues: Sequence[str], number: int) -> None:
@@ -80,14 +81,6 @@ GOAL_BACKGROUND: Final = {1_000: Goal(1.0), 10_000: Goal(3.0, 1.5)}
 GOAL_LONGEST: Final = 2.0
 GOAL_START: Final = {1_000: 1.5, 10_000: 4.0}
 """Seconds from the start of the process to a scrape with all queues, with the default settings."""
-
-
-class Start(NamedTuple):
-    """Seconds from the start of the process until a scrape had all queues, and its CPU seconds until then,
-    with the default settings; nan: none had in 90 s."""
-
-    seconds: float
-    cpu: float
 
 
 class Result(NamedTuple):
@@ -160,25 +153,23 @@ def _name(folder: Path) -> str:
 
 
 def _start(redis: RedisServer, queues: int, folder: Path) -> Start:
-    began = time.monotonic()
-    seconds = 0.5 if queues <= 1000 else 2.0  # each look is a scrape
-    started = exporter_of(redis.port, queues=queues, folder=folder, poll_seconds=seconds, start_seconds=90)
+    """The second of two: the first writes the bytecode. nan if it did not have all queues in time."""
     try:
-        with started as (_, process):
-            return Start(time.monotonic() - began, cpu_seconds(process.pid))
+        start(redis.port, queues, folder)
+        return start(redis.port, queues, folder)
     except NotFoundError as error:
         print(f"{_name(folder)} with default settings: {error}", flush=True)
-        return Start(nan, nan)
+        return Start(nan, nan, nan, nan)
 
 
 def _rest(redis: RedisServer, exporters: Sequence[Watched]) -> float:
     """Measure what is used without a scrape; the ms of the longest command at Redis meanwhile, 0: all were
     below one."""
     redis.cli("config", "set", "slowlog-log-slower-than", 1000)
+    redis.cli("config", "resetstat")
     redis.cli("slowlog", "reset")
     rest(exporters, BACKGROUND_SECONDS)
-    entries = json.loads(redis.cli("--json", "-3", "slowlog", "get", 100))
-    return max((entry[2] / 1000 for entry in entries), default=0.0)
+    return longest_ms(redis)
 
 
 def _medians(rows: Sequence[Sequence[float]]) -> list[float]:
@@ -205,10 +196,10 @@ def report(result: Result) -> None:
     background = GOAL_BACKGROUND.get(queues, Goal(0))
     for each in result.exporters:
         own, redis = each.background
-        start = result.starts[each.name]
+        first = result.starts[each.name]
         print(
             f"{each.name}: background {own:.2%} of a core (goal {background.exporter or '-'} %); started in "
-            f"{start.seconds:.1f} s, {start.cpu:.1f} s of CPU (goal {GOAL_START.get(queues, '-')} s); "
+            f"{first.scraped:.1f} s, {first.scraped_cpu:.1f} s CPU (goal {GOAL_START.get(queues, '-')} s); "
             f"resident goal {GOAL_RESIDENT.get(queues, '-')} MB"
         )
         print(f"Redis beside all of them: {redis:.2%} of a core (goal {background.redis or '-'} %)")
@@ -240,7 +231,9 @@ def reach(results: Sequence[Result]) -> str:
         resident = f"{this.resident['idle, histograms']:.0f} MB, {max(this.resident.values()):.0f} MB at most"
         start = result.starts["this"]
         started = (
-            "not within 90 s" if isnan(start.seconds) else f"{start.seconds:.1f} s, {start.cpu:.1f} s of CPU"
+            "not within 90 s"
+            if isnan(start.scraped)
+            else f"{start.scraped:.1f} s, {start.scraped_cpu:.1f} s of CPU"
         )
         allowed = f"{background.exporter:g} %{limit}"
         lines += [

@@ -55,7 +55,7 @@ def commands_of(queue: str, *, jobs: int, now_ms: int) -> Iterator[bytes]:
 def fill(port: int, *, queues: int, jobs_per_queue: int) -> None:
     """Write the queues into the Redis on loopback; raises hiredis.ReplyError on an error reply."""
     now_ms = int(time.time() * 1000)
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with connected(port) as connection:
         batch: list[bytes] = []
         for queue in names(queues):
             for command in commands_of(queue, jobs=jobs_per_queue, now_ms=now_ms):
@@ -64,6 +64,11 @@ def fill(port: int, *, queues: int, jobs_per_queue: int) -> None:
                     exchange(connection, b"".join(batch), len(batch))
                     batch.clear()
         exchange(connection, b"".join(batch), len(batch))
+
+
+def connected(port: int) -> socket.socket:
+    """A bare socket to the Redis on loopback."""
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def exchange(connection: socket.socket, packed: bytes, replies: int) -> list[object]:

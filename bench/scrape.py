@@ -89,11 +89,9 @@ def exporter_of(
     queues: int,
     config: str = "",
     folder: Path | None = None,
-    poll_seconds: float | None = None,
-    start_seconds: float = START_SECONDS,
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A running exporter, once it has discovered `queues` queues; its port and its process. `folder`: the
-    working copy that it is of, this one by default. `poll_seconds`: between two looks at how many it has."""
+    working copy that it is of, this one by default."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")} | {
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
@@ -107,8 +105,7 @@ def exporter_of(
         file.flush()
         process = subprocess.Popen([*command, "--config", file.name], env=environment, cwd=folder)
         try:
-            every = poll_seconds or (0.2 if queues <= QUEUES else 2.0)
-            _wait_for_queues(port, process, queues, start_seconds, every)
+            _wait_for_queues(port, process, queues)
             yield port, process
         finally:
             process.terminate()
@@ -119,10 +116,8 @@ def exporter_of(
                 process.wait()
 
 
-def _wait_for_queues(
-    port: int, process: subprocess.Popen[bytes], queues: int, seconds: float, poll_seconds: float
-) -> None:
-    until = time.monotonic() + seconds
+def _wait_for_queues(port: int, process: subprocess.Popen[bytes], queues: int) -> None:
+    until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"the exporter ended with {process.returncode}")
@@ -131,8 +126,8 @@ def _wait_for_queues(
                 return
         except OSError:
             pass
-        time.sleep(poll_seconds)
-    raise NotFoundError(f"the exporter did not find {queues} queues in {seconds:.0f} s")
+        time.sleep(0.2 if queues <= QUEUES else 2.0)
+    raise NotFoundError(f"the exporter did not find {queues} queues in {START_SECONDS:.0f} s")
 
 
 def record(redis_port: int) -> Floor:

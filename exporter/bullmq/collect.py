@@ -7,12 +7,13 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from exporter.bullmq.concurrency import ConcurrencyHistory
-from exporter.bullmq.discover import Discovery, KnownQueues
+from exporter.bullmq.discover import Discovery
 from exporter.bullmq.locks import ActiveLocks
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.reading import POOL, Clock, QueueReader
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.search.ask import NO_OWNER
+from exporter.bullmq.search.known import KnownQueues
 from exporter.bullmq.search.workers import StartsWithoutWorkers
 from exporter.bullmq.still.standing import StandingQueues
 from exporter.bullmq.still.states import QueueFacts, QueueStates

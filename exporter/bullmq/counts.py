@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from exporter.bullmq.keys import base
-from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack, pack_request
+from exporter.bullmq.queue_commands import Key, QueueCommands
+from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
 from exporter.snapshot.queues import JobCounts, Library, QueueId
 
 REPLIES: Final = 13
@@ -83,39 +84,58 @@ Unreadable: TypeAlias = ReplyError
 """The result for a queue of which nothing could be read."""
 
 
+_COMMANDS: Final = QueueCommands(
+    *(("LLEN", Key(name)) for name in ("wait", "paused", "active")),
+    *(
+        ("ZCARD", Key(name))
+        for name in ("delayed", "prioritized", "waiting-children", "completed", "failed", "repeat")
+    ),
+    ("HMGET", Key("meta"), "paused", "concurrency", "max", "version"),
+    ("LINDEX", Key("wait"), -1),
+    ("LINDEX", Key("active"), -1),
+    ("PTTL", Key("limiter")),
+)
+_TAILS: Final = QueueCommands(
+    *(
+        ("LINDEX", Key(name), index)
+        for name, index in (("wait", -2), ("paused", -1), ("paused", -2), ("wait", 0), ("paused", 0))
+    ),
+    ("EXISTS", Key("0")),
+)
+_LIMITER: Final = QueueCommands(("GET", Key("limiter")))
+_FAILED: Final = QueueCommands(("ZCOUNT", Key("failed")))
+_FIRST_DUE: Final = QueueCommands(("ZRANGE", Key("delayed"), 0, 0, "WITHSCORES"))
+_FIRST_PARENT: Final = QueueCommands(("ZRANGE", Key("waiting-children"), 0, 0, "WITHSCORES"))
+_OVERDUE: Final = QueueCommands(("ZCOUNT", Key("delayed"), "-inf"))
+_DUE: Final = QueueCommands(("ZCOUNT", Key("delayed")))
+
+
 def plan_queue(queue: QueueId) -> Plan:
     """A queue's commands. None of them writes, and each is O(1)."""
-    key = base(queue)
-    lengths: list[tuple[Argument, ...]] = [("LLEN", key + name) for name in ("wait", "paused", "active")]
-    sets = ("delayed", "prioritized", "waiting-children", "completed", "failed", "repeat")
-    lengths += [("ZCARD", key + name) for name in sets]
-    others: list[tuple[Argument, ...]] = [
-        ("HMGET", key + "meta", "paused", "concurrency", "max", "version"),
-        ("LINDEX", key + "wait", -1),
-        ("LINDEX", key + "active", -1),
-        ("PTTL", key + "limiter"),
-    ]
-    return pack_plan(queue, (*lengths, *others))
+    return pack_plan(queue, _COMMANDS)
 
 
-def pack_plan(queue: QueueId, commands: Sequence[tuple[Argument, ...]], library: Library = "bullmq") -> Plan:
+def pack_plan(queue: QueueId, commands: QueueCommands, library: Library = "bullmq") -> Plan:
     """A queue's plan: these commands, and those that depend on the time or are needed rarely."""
-    key = base(queue)
-    tails = (("wait", -2), ("paused", -1), ("paused", -2), ("wait", 0), ("paused", 0))
-    commands_of_tails = [*[("LINDEX", key + name, index) for name, index in tails], ("EXISTS", key + "0")]
+    raw = base(queue).encode("utf-8", "surrogateescape")
     return Plan(
         queue,
-        key.encode("utf-8", "surrogateescape"),
-        pack_request(commands),
-        b"".join(pack(*command) for command in commands_of_tails),
-        pack("GET", key + "limiter"),
-        b"*4\r\n" + bulks("ZCOUNT", key + "failed"),
-        pack("ZRANGE", key + "delayed", 0, 0, "WITHSCORES"),
-        pack("ZRANGE", key + "waiting-children", 0, 0, "WITHSCORES"),
-        b"*4\r\n" + bulks("ZCOUNT", key + "delayed", "-inf"),
-        b"*4\r\n" + bulks("ZCOUNT", key + "delayed"),
+        raw,
+        commands.request(queue),
+        _TAILS.packed(raw),
+        _LIMITER.packed(raw),
+        _with_times(_FAILED.packed(raw)),
+        _FIRST_DUE.packed(raw),
+        _FIRST_PARENT.packed(raw),
+        _with_times(_OVERDUE.packed(raw)),
+        _with_times(_DUE.packed(raw)),
         library,
     )
+
+
+def _with_times(packed: bytes) -> bytes:
+    """The beginning of a ZCOUNT, whose times follow when it is sent."""
+    return b"*4" + packed[2:]
 
 
 def read_counts(replies: Sequence[Reply]) -> Counts | Unreadable:

@@ -76,9 +76,9 @@ def candidate_of(key: str, prefixes: Sequence[str]) -> QueueId | None:
     The prefix is the longest of `prefixes` that matches. Without any, it is all before the last colon of the
     rest: a queue's name has had no colon since BullMQ 5, and a prefix may have some.
     """
-    stem = next((key.removesuffix(end) for end in _FOUND_BY if key.endswith(end)), None)
-    if stem is None:
+    if not key.endswith(_FOUND_BY):
         return None
+    stem = key.rpartition(":")[0]
     if not prefixes:
         prefix, colon, name = stem.rpartition(":")
         return QueueId(prefix, name) if colon and name else None

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from exporter.bullmq.discover import Discovery, KnownQueues
+from exporter.bullmq.discover import Discovery
 from exporter.bullmq.keys import base, is_tagged
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.queue_commands import QueueCommands
 from exporter.bullmq.search.ask import ask_owners
-from exporter.bullmq.search.verify import MARKS, marked_by_bullmq
+from exporter.bullmq.search.known import KnownQueues
+from exporter.bullmq.search.own import MARKS, marked_by_bullmq
 from exporter.config.settings import ExporterSettings
 from exporter.config.watched import user_of
 from exporter.doctor.examination import EventStream, KeptJobs, RedisLook, ServerConfig

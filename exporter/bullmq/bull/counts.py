@@ -11,28 +11,29 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter.bullmq.counts import MOVED, Counts, Oddities, Plan, Unreadable, pack_plan, read_counts
-from exporter.bullmq.keys import base
-from exporter.redis.protocol import Argument, Reply, ReplyError
+from exporter.bullmq.queue_commands import Key, QueueCommands
+from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot.queues import JobCounts, QueueId
 
 _LENGTHS: Final = ("wait", "paused", "active")
 _SETS: Final = ("delayed", "completed", "failed", "repeat")
 
 
+_COMMANDS: Final = QueueCommands(
+    *(("LLEN", Key(name)) for name in _LENGTHS),
+    *(("ZCARD", Key(name)) for name in _SETS),
+    ("EXISTS", Key("meta-paused")),
+    ("HMGET", Key("meta"), "paused"),  # written for BullMQ; Bull's isPaused reads both
+    ("LINDEX", Key("wait"), -1),
+    ("LINDEX", Key("paused"), -1),
+    ("LINDEX", Key("active"), -1),
+    ("PTTL", Key("limiter")),
+)
+
+
 def plan_bull_queue(queue: QueueId) -> Plan:
     """A queue's commands. None of them writes, and each is O(1)."""
-    key = base(queue)
-    commands: list[tuple[Argument, ...]] = [("LLEN", key + name) for name in _LENGTHS]
-    commands += [("ZCARD", key + name) for name in _SETS]
-    commands += [
-        ("EXISTS", key + "meta-paused"),
-        ("HMGET", key + "meta", "paused"),  # written for BullMQ; Bull's isPaused reads both
-        ("LINDEX", key + "wait", -1),
-        ("LINDEX", key + "paused", -1),
-        ("LINDEX", key + "active", -1),
-        ("PTTL", key + "limiter"),
-    ]
-    return pack_plan(queue, commands, library="bull")
+    return pack_plan(queue, _COMMANDS, library="bull")
 
 
 def read_by_library(plan: Plan, replies: Sequence[Reply]) -> Counts | Unreadable:

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from exporter.bullmq.bull.counts import plan_bull_queue, read_by_library
 from exporter.bullmq.counts import Counts, Plan, plan_queue
-from exporter.bullmq.discover import KnownQueues
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.queue_commands import Key, QueueCommands
 from exporter.bullmq.schedulers.memory import (
@@ -42,6 +41,7 @@ from exporter.bullmq.schedulers.reading import (
     second_look,
 )
 from exporter.bullmq.search.ask import ask_packed
+from exporter.bullmq.search.known import KnownQueues
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.snapshot.queues import Library, QueueId

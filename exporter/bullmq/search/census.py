@@ -1,9 +1,12 @@
-"""Counts the workers: by the names of connections in CLIENT LIST, and by the locks of active jobs."""
+"""Counts the workers: by the names of connections in CLIENT LIST, and by the locks of active jobs.
+
+The connections of all are read at once. The locks are read of some queues at a time, where names leave doubt;
+a queue keeps its count until then, unless connections with its name came or went.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from exporter.bullmq.clients import (
@@ -17,13 +20,13 @@ from exporter.bullmq.clients import (
 )
 from exporter.bullmq.keys import base, is_python_name, worker_queues
 from exporter.bullmq.placement import SlotMap
-from exporter.bullmq.queue_commands import Key, QueueCommands
-from exporter.bullmq.search.ask import ask_owners, ask_packed
+from exporter.bullmq.queue_commands import Key
+from exporter.bullmq.search.ask import ask_packed
 from exporter.bullmq.search.workers import SAMPLE, Traces, count_or_doubt, lockers_of, with_renewal
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.info import parse_info, whole_number
-from exporter.redis.protocol import Reply, ReplyError, pack_request
+from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from exporter.snapshot.queues import QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import Failed, Ok, Outcome
@@ -31,25 +34,27 @@ from service.outcome import Failed, Ok, Outcome
 _POOL: Final = "discover"
 _FEW: Final = 1000  # clients, whose list is short whatever their names are
 _LOCKS: Final = 2000  # read at once, of all queues together
-
-
-@dataclass(frozen=True)
-class WorkerCounts:
-    """The workers of each queue that is known to have some or none, and why the others' are not known."""
-
-    counts: dict[QueueId, int] = field(default_factory=dict)
-    unknown: dict[QueueId, str] = field(default_factory=dict)
+_NOBODY: Final[frozenset[bytes]] = frozenset()
 
 
 class Census:
-    """`read_clients` once in a round, then `count` for any queues."""
+    """`read_clients` and `recount` once in a round, `take` what was read of some queues. `counts` has the
+    workers of each queue that is known to have some or none, `unknown` why the others' are not known."""
 
     def __init__(self, deployment: Deployment, settings: BullMQSettings) -> None:
         self._deployment = deployment
         self._prefixes = settings.prefixes
         self._bytes_per_client: dict[str, float] = {}
         self._nodes: list[ClientNames] = []
+        self._named: dict[QueueId, int] = {}
+        self._other_meanings: set[QueueId] = set()
         self._traces: dict[QueueId, Traces] = {}
+        self._unread: set[QueueId] = set()  # of which the last look at the locks failed
+        self._counted_with: str | None = None
+        self.counts: dict[QueueId, int] = {}
+        self.unknown: dict[QueueId, str] = {}
+        self.changes = 0
+        """How often these two have changed."""
         self.refusal: str | None = "CLIENT LIST was not read yet"
         """Why some connections are not known; None if all are."""
         self.blind = True
@@ -84,6 +89,12 @@ class Census:
                 refusals.append(f"CLIENT LIST: {reply}")
             elif isinstance(outcome, Failed) and outcome.kind != "unreachable":
                 refusals.append(f"{address}: {outcome.message}")
+        self._other_meanings = {
+            queue
+            for node in self._nodes
+            for name in node.connections
+            for queue in worker_queues(name, self._prefixes)[1:]
+        }
         self.blind = not self._nodes
         self.refusal = "; ".join(sorted(set(refusals))) or (
             "CLIENT LIST: no node answers" if self.blind else None
@@ -113,52 +124,104 @@ class Census:
         names = {name for node in self._nodes for name in node.elsewhere}
         return frozenset(queue for name in names for queue in worker_queues(name, self._prefixes)[:1])
 
-    def named(self, known: Collection[QueueId], *, cluster: bool) -> dict[QueueId, int]:
+    def workers_named(self, queue: QueueId) -> int:
         """Workers by the names of connections."""
-        return count_workers(self._nodes, self._prefixes, known, cluster=cluster)
+        return self._named.get(queue, 0)
 
-    def count(
+    def learn(self, found: Collection[QueueId], known: Collection[QueueId], *, cluster: bool) -> None:
+        """These were found since the last `recount`; `known` decides what a name means."""
+        if not self._other_meanings.isdisjoint(found):
+            self._named = count_workers(self._nodes, self._prefixes, known, cluster=cluster)
+
+    def recount(
+        self, queues: Collection[QueueId], known: Collection[QueueId], *, cluster: bool
+    ) -> list[QueueId]:
+        """Count these queues again by the clients that were read; returns those whose locks are to be read
+        before their turn: of other connections than before, or not read yet."""
+        before, self._named = (
+            self._named,
+            count_workers(self._nodes, self._prefixes, known, cluster=cluster),
+        )
+        if self.blind:
+            self.counts, self.unknown = {}, dict.fromkeys(queues, self.refusal or "")
+            self.changes += 1
+            self._unread, self._counted_with = set(queues), self.refusal
+            return []
+        changed = {queue for queue, _ in self._named.items() ^ before.items()}
+        again = (changed | self._unread).intersection(queues)
+        again.update([queue for queue in queues if queue not in self._traces])
+        look = self.in_doubt(again, cluster=cluster)
+        self._count_named(again.difference(look), cluster=cluster)
+        if self.refusal != self._counted_with:
+            self._counted_with = self.refusal
+            for queue in self._traces.keys() & queues:
+                self._count(queue, cluster=cluster)
+        return look
+
+    def in_doubt(self, queues: Iterable[QueueId], *, cluster: bool) -> list[QueueId]:
+        """Those of which names alone do not say how many workers there are."""
+        if self.blind:
+            return []
+        named = self._named
+        return [queue for queue in queues if cluster or not named.get(queue)]
+
+    def take(
         self,
         queues: Collection[QueueId],
+        looks: Mapping[QueueId, Sequence[Reply] | Failed],
         slot_map: SlotMap,
         deadline: Deadline,
-        *,
-        turn: int = 0,
-        turns: int = 1,
-    ) -> WorkerCounts:
-        """The workers of these queues. Reads the locks of active jobs where names leave doubt; of queues that
-        were looked at before, and have as many connections, those of every `turns`-th."""
-        workers = WorkerCounts()
+    ) -> None:
+        """Count these queues; `looks`: of those in doubt, the replies to `look_commands`."""
         if self.blind:
-            workers.unknown.update(dict.fromkeys(queues, self.refusal or ""))
-            return workers
-        named = self.named(queues, cluster=slot_map.cluster)
-        doubtful = [queue for queue in queues if slot_map.cluster or not named.get(queue)]
-        kept = {
-            queue: before
-            for queue in doubtful
-            if hash(queue) % turns != turn
-            and (before := self._traces.get(queue)) is not None
-            and before.active is not None
-            and before.check_ms is not None
-            and before.named == named.get(queue, 0)
-        }
-        unread = [queue for queue in doubtful if queue not in kept]
-        traces = kept | self._read_traces(unread, named, slot_map, deadline)
-        for queue in queues:
-            current = traces.get(queue) or Traces(named.get(queue, 0), monotonic())
-            self._traces[queue] = current
-            count = count_or_doubt(current, cluster=slot_map.cluster)
-            if isinstance(count, int) and not count and self.refusal:
-                count = self.refusal
-            if isinstance(count, int):
-                workers.counts[queue] = count
-            else:
-                workers.unknown[queue] = count
-        return workers
+            self.unknown |= dict.fromkeys(queues, self.refusal or "")
+            self.changes += 1
+            return
+        cluster = slot_map.cluster
+        if looks:
+            for queue, traces in self._read_locks(looks, slot_map, deadline).items():
+                self._traces[queue] = traces
+                if traces.active is None or traces.check_ms is None:
+                    self._unread.add(queue)
+                else:
+                    self._unread.discard(queue)
+                self._count(queue, cluster=cluster)
+        self._count_named([queue for queue in queues if queue not in looks], cluster=cluster)
 
-    def forget_others(self, queues: Collection[QueueId]) -> None:
-        self._traces = {queue: traces for queue, traces in self._traces.items() if queue in queues}
+    def _count_named(self, queues: Iterable[QueueId], *, cluster: bool) -> None:
+        at = monotonic()
+        for queue in queues:
+            named, before = self._named.get(queue, 0), self._traces.get(queue)
+            if before is None or before.named != named or before.active is not None:
+                self._traces[queue] = Traces(named, at)
+                self._unread.discard(queue)
+                self._count(queue, cluster=cluster)
+
+    def _count(self, queue: QueueId, *, cluster: bool) -> None:
+        count = count_or_doubt(self._traces[queue], cluster=cluster)
+        if isinstance(count, int) and not count and self.refusal:
+            count = self.refusal
+        if isinstance(count, int):
+            if self.counts.get(queue) == count:
+                return
+            self.counts[queue] = count
+            self.unknown.pop(queue, None)
+        else:
+            self.unknown[queue] = count
+            self.counts.pop(queue, None)
+        self.changes += 1
+
+    def keep_only(self, queues: Collection[QueueId]) -> None:
+        """Forget the others."""
+        self.forget([queue for queue in self._traces if queue not in queues])
+
+    def forget(self, queues: Iterable[QueueId]) -> None:
+        for queue in queues:
+            self._traces.pop(queue, None)
+            self._unread.discard(queue)
+            self.counts.pop(queue, None)
+            self.unknown.pop(queue, None)
+            self.changes += 1
 
     def _line(self, address: str) -> float:
         return self._bytes_per_client.get(address, BYTES_PER_CLIENT)
@@ -180,49 +243,48 @@ class Census:
             if isinstance(reply, bytes):
                 self._bytes_per_client[address] = bytes_per_client(reply)
 
-    def _read_traces(
-        self, queues: list[QueueId], named: dict[QueueId, int], slot_map: SlotMap, deadline: Deadline
+    def _read_locks(
+        self, looks: Mapping[QueueId, Sequence[Reply] | Failed], slot_map: SlotMap, deadline: Deadline
     ) -> dict[QueueId, Traces]:
-        sample = max(1, min(SAMPLE, _LOCKS // max(1, len(queues))))
-        look = QueueCommands(("LRANGE", Key("active"), 0, sample - 1), ("PTTL", Key("stalled-check")))
-        looks = {queue: look.request(queue) for queue in queues}
-        replies = ask_packed(self._deployment, slot_map, deadline, looks, pool=_POOL)
         at = monotonic()
-        checks: dict[QueueId, int | None] = {}
-        active: dict[QueueId, list[bytes] | None] = {}
-        for queue, reply in replies.items():
-            jobs, check = (None, None) if isinstance(reply, Failed) else reply
-            active[queue] = (
-                [job for job in jobs if isinstance(job, bytes)] if isinstance(jobs, list) else None
-            )
-            checks[queue] = check if isinstance(check, int) else None
-        locks = ask_owners(
-            self._deployment,
-            slot_map,
-            deadline,
-            {
-                queue: [
-                    ("GET", b"%b%b:lock" % (base(queue).encode("utf-8", "surrogateescape"), job))
-                    for job in jobs
-                ]
-                for queue, jobs in active.items()
-                if jobs
-            },
-            pool=_POOL,
-        )
+        active: dict[QueueId, list[bytes]] = {}
+        for queue, reply in looks.items():
+            jobs = None if isinstance(reply, Failed) else reply[0]
+            if isinstance(jobs, list):
+                active[queue] = [job for job in jobs if isinstance(job, bytes)]
+        requests = {queue: _locks(queue, jobs) for queue, jobs in active.items() if jobs}
+        locks = ask_packed(self._deployment, slot_map, deadline, requests, pool=_POOL) if requests else {}
         traces = {}
-        for queue, ids in active.items():
-            held = locks.get(queue, [])
+        for queue, reply in looks.items():
+            ids, held = active.get(queue), locks.get(queue, ())
+            check = None if isinstance(reply, Failed) else reply[1]
             refused = isinstance(held, Failed) or any(isinstance(lock, ReplyError) for lock in held)
+            lockers = lockers_of(held) if held and not isinstance(held, Failed) else _NOBODY
             current = Traces(
-                named.get(queue, 0),
+                self._named.get(queue, 0),
                 at,
                 None if ids is None or refused else len(ids),
-                frozenset() if isinstance(held, Failed) else lockers_of(held),
-                checks[queue],
+                lockers or _NOBODY,  # the same for all that have none
+                check if isinstance(check, int) else None,
             )
             traces[queue] = with_renewal(current, self._traces.get(queue))
         return traces
+
+
+def look_commands(together: int) -> tuple[tuple[Argument, ...], ...]:
+    """What is asked of a queue in doubt, where so many are read together: some active jobs, whose locks have
+    their workers' ids, and how long `stalled-check` remains."""
+    sample = max(1, min(SAMPLE, _LOCKS // max(1, together)))
+    return ("LRANGE", Key("active"), 0, sample - 1), ("PTTL", Key("stalled-check"))
+
+
+def _locks(queue: QueueId, jobs: Sequence[bytes]) -> Request:
+    """GET of the locks of these jobs."""
+    start = base(queue).encode("utf-8", "surrogateescape")
+    keys = [b"%b%b:lock" % (start, job) for job in jobs]
+    return Request(
+        b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in keys]), len(keys)
+    )
 
 
 def _number(info: Reply, name: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, NamedTuple
 
 from exporter.bullmq.candidates import NO_KEYS, Classification, NotAQueue
 from exporter.bullmq.keys import base, is_selected
@@ -16,8 +17,7 @@ _VERIFY_AGAIN: Final = 600.0  # seconds: a queue of Bull may become one of BullM
 _REFUSED: Final = 1000  # candidates that are named as unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """`has_key`: a key of it was found; `has_meta`: its meta key was; `worker`: a connection has the name of
     its worker; `before`: the classification that holds as long as the same number of its keys exists."""
 
@@ -59,6 +59,8 @@ class Registry:
         self._refused: dict[QueueId, _Refusal] = {}
         self._passed_over = PassedOver()
         self.search = 0
+        self.changes = 0
+        """How often `queues` has changed."""
 
     @property
     def pending(self) -> int:
@@ -74,13 +76,16 @@ class Registry:
         has_meta: bool = False,
         worker: bool = False,
         encoded: bool = False,
-    ) -> None:
-        """A candidate was found; it is verified unless that was done recently.
+    ) -> bool:
+        """A candidate was found; it is verified unless that was done recently. Returns whether it is watched
+        here: what is another shard's is left to that one.
 
         `encoded`: its name is that of a worker's connection, which says where the prefix ends.
         """
-        if not self._watches(queue) or not is_selected(queue, self._selected):
-            return
+        if not self._watches(queue):
+            return False
+        if self._selected and not is_selected(queue, self._selected):
+            return True
         key = base(queue)
         known = self._by_base.get(key)
         if known is not None:
@@ -88,14 +93,15 @@ class Registry:
                 self._rename(known, queue)
                 known = queue
             if at - self._verified_at[known] < _VERIFY_AGAIN:
-                return
+                return True
             queue = known
         before = self._pending.get(key)
         if before is not None:
             has_key, has_meta = has_key or before.has_key, has_meta or before.has_meta
             worker = worker or before.worker
             queue = queue if encoded else before.queue
-        self._pending[key] = Candidate(queue, has_key=has_key, has_meta=has_meta, worker=worker)
+        self._pending[key] = Candidate(queue, has_key, has_meta, worker)
+        return True
 
     def has_no_keys(self, queue: QueueId, at: float) -> bool:
         """Whether it had no keys recently: a search finds it when it has some."""
@@ -104,8 +110,12 @@ class Registry:
 
     def take(self, limit: int, at: float) -> list[Candidate]:
         """The next candidates to verify."""
-        candidates = [self._pending.pop(key) for key in list(self._pending)[:limit]]
-        return [replace(each, before=self._passed_over.classification(each.queue, at)) for each in candidates]
+        candidates = [self._pending.pop(key) for key in list(islice(self._pending, limit))]
+        passed_over = self._passed_over.classification
+        return [
+            each if (before := passed_over(each.queue, at)) is None else each._replace(before=before)
+            for each in candidates
+        ]
 
     def settle(self, candidate: Candidate, answer: Classification | Failed, at: float) -> None:
         """The classification on a candidate. A node that did not answer is asked again in the next round."""
@@ -124,6 +134,7 @@ class Registry:
                 self._passed_over.add(queue, answer, at, has_meta=candidate.has_meta)
             return
         self._passed_over.forget(queue)
+        self.changes += self.queues.get(queue) != answer
         self.queues[queue] = answer
         self._verified_at[queue] = at
         self._by_base[base(queue)] = queue
@@ -147,6 +158,7 @@ class Registry:
         """These have no keys and no workers any more."""
         for queue in queues:
             del self.queues[queue], self._verified_at[queue], self._by_base[base(queue)]
+            self.changes += 1
 
     def begin_search(self) -> None:
         self.search += 1
@@ -189,6 +201,7 @@ class Registry:
         # Else it is no more than the other meaning of a connection's name.
 
     def _rename(self, known: QueueId, queue: QueueId) -> None:
+        self.changes += 1
         self.queues[queue] = self.queues.pop(known)
         self._verified_at[queue] = self._verified_at.pop(known)
         self._by_base[base(queue)] = queue

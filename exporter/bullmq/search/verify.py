@@ -19,6 +19,7 @@ from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.queue_commands import Key, QueueCommands
 from exporter.bullmq.search.ask import Commands, ask_owners, ask_packed
+from exporter.bullmq.search.own import MARKS, marked_by_bullmq
 from exporter.bullmq.search.registry import Candidate
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Argument, Reply, ReplyError
@@ -34,8 +35,6 @@ _NO_MORE: Final = NotAQueue("it has one key, and nothing else that a queue has")
 _LISTS: Final = ("wait", "active", "paused")
 _SETS: Final = ("completed", "failed", "delayed", "prioritized", "waiting-children")
 _EXISTS: Final = QueueCommands(("EXISTS", *map(Key, TYPED_KEYS)))
-MARKS: Final = ("HMGET", Key("meta"), "version", "opts.maxLenEvents")
-"""The fields that only BullMQ writes, in every version and language; see `marked_by_bullmq`."""
 _PROOF: Final = QueueCommands(MARKS, ("TYPE", Key("events")))
 _TYPES: Final = QueueCommands(*(("TYPE", Key(key)) for key in TYPED_KEYS), MARKS)
 _CLOSER: Final = 20  # candidates read at once whose entries and jobs may be long
@@ -168,13 +167,10 @@ class Verifier:
 
 def _with_held(answer: Answer, exists: list[Reply] | Failed) -> Answer:
     """A refusal of a candidate remembers how many keys it had."""
+    if not isinstance(answer, NotAQueue):
+        return answer
     count = exists[0] if isinstance(exists, list) and exists else None
-    return replace(answer, held=count) if isinstance(answer, NotAQueue) and isinstance(count, int) else answer
-
-
-def marked_by_bullmq(reply: Reply) -> bool:
-    """Whether the reply to `MARKS` is BullMQ's."""
-    return Evidence({}, *_fields(reply)).marked
+    return replace(answer, held=count) if isinstance(count, int) else answer
 
 
 def _denies_keys(reply: Reply) -> bool:

@@ -8,9 +8,8 @@ an active job has its worker's id and lives for 30 s, and `stalled-check` is ren
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.snapshot.queues import QueueId
 
@@ -23,8 +22,7 @@ _DOUBT_SECONDS: Final = 60.0
 _STARTED: Final = "no connection has the queue's name, and its jobs are started"
 
 
-@dataclass(frozen=True, slots=True)
-class Traces:
+class Traces(NamedTuple):
     """What workers left in Redis, at one look.
 
     `named`: workers by connection names. `active`: the active jobs that were looked at; `lockers`: the ids in
@@ -59,14 +57,15 @@ def with_renewal(traces: Traces, before: Traces | None) -> Traces:
     if check is None or traces.named:
         return traces
     if before is None:
-        return replace(traces, renewed=check >= 0)
+        return traces._replace(renewed=True) if check >= 0 else traces
     if before.named or before.check_ms is None:
         return traces
     left = before.check_ms - (traces.at - before.at) * 1000
     until = before.proved_until
     if check > max(0.0, left) + _SLACK_MS:
         until = traces.at + 2 * check / 1000 + _SPARE_SECONDS
-    return replace(traces, renewed=traces.at < until or (before.renewed and check >= 0), proved_until=until)
+    renewed = traces.at < until or (before.renewed and check >= 0)
+    return traces._replace(renewed=renewed, proved_until=until) if renewed or until else traces
 
 
 def count_or_doubt(traces: Traces, *, cluster: bool) -> int | str:

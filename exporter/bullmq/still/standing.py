@@ -8,11 +8,11 @@ from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.bullmq.details import Read
-from exporter.bullmq.discover import KnownQueues
 from exporter.bullmq.keys import base, slot_of
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.reading import POOL, Clock, QueueReader
 from exporter.bullmq.search.ask import ask_nodes
+from exporter.bullmq.search.known import KnownQueues
 from exporter.bullmq.still.unmoved import Counted, apply_check, pack_check, period, reads, unmoved
 from exporter.bullmq.streams.protocol import StreamMark
 from exporter.bullmq.streams.stream import FOLLOWED_SECONDS, Stream

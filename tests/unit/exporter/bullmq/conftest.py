@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from exporter.bullmq import discover
-from exporter.bullmq.search import census
+from exporter.bullmq.search import census, rounds
 from exporter.bullmq.streams import follow, read_round, reader
 from exporter.config.settings import RedisSettings
 from exporter.redis import deployment as redis_deployment
@@ -28,6 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of discovery and of the follower."""
     clock = Clock()
     monkeypatch.setattr(discover, "monotonic", clock)
+    monkeypatch.setattr(rounds, "monotonic", clock)
     for module in (follow, reader, read_round, census):
         monkeypatch.setattr(module, "monotonic", clock)
     return clock

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from exporter.bullmq.discover import Discovery, KnownQueues
+from exporter.bullmq.discover import Discovery
 from exporter.bullmq.schedulers import round as round_of_requests
 from exporter.bullmq.schedulers import watch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
+from exporter.bullmq.search.known import KnownQueues
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
