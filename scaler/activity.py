@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from scaler.model import QueueSample
 
@@ -14,8 +13,7 @@ _STEP: Final = 15.0  # seconds between two samples that are kept
 _MIN_SECONDS: Final = 10.0  # the shortest time that a rate may cover
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(NamedTuple):
     """Jobs per minute that completed or failed, the share of them that failed, and the average seconds of an
     attempt, over the last `seconds`. None: no such totals, or nothing ended."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from scaler.activity import Activity
 from scaler.config.settings import PolicySettings
@@ -29,8 +30,7 @@ _FIXED: Final[frozenset[Condition]] = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TargetStep:
+class TargetStep(NamedTuple):
     """One target in one step. Without a decision, its workers could not be read. `since`: when each of its
     conditions began (unix s); `run_p99`: how long the slowest jobs of the last hour ran (None: not known);
     `excess`: the jobs that each worker ran for minutes, more than it is set to (None: no more)."""
@@ -48,7 +48,7 @@ class TargetStep:
     unknown: Missing | None = None
     run_p99: RunTimeP99 | None = None
     excess: float | None = None
-    since: Mapping[Condition, float] = field(default_factory=dict)
+    since: Mapping[Condition, float] = MappingProxyType({})
 
     @property
     def desired(self) -> int | None:
@@ -230,7 +230,7 @@ def within_capacity(
     return [
         step
         if step.decision is None or granted[step.name] >= step.decision.workers
-        else replace(step, decision=_limited(step.decision, granted[step.name], most))
+        else step._replace(decision=_limited(step.decision, granted[step.name], most))
         for step in steps
     ]
 
@@ -241,8 +241,7 @@ def _current(step: TargetStep) -> int:
 
 def _limited(decision: Decision, workers: int, most: int) -> Decision:
     note = f"{decision.workers} proposed: max_total_workers is {most}, this target gets {workers}"
-    return replace(
-        decision,
+    return decision._replace(
         workers=workers,
         reason="capacity",
         sentence=f"{decision.sentence}; {note}",

@@ -6,7 +6,7 @@ What a pattern does not match any more may be gone, or may be hidden by a part o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from scaler.config.settings import TargetSettings, is_glob, matching
@@ -39,16 +39,15 @@ class Owner(NamedTuple):
         return _job(origin) == _job(self.origin)
 
 
-@dataclass(frozen=True, slots=True)
-class MatchedQueues:
+class MatchedQueues(NamedTuple):
     """The target's queues with their samples. `absent`: since when healthy exporters do not have those
     that were there; `origins`: the exporters of the queues, `owners` the last one of each; `unread`: whether
     a pattern may match queues that could not be read, None: no."""
 
-    samples: Mapping[QueueKey, QueueSample | Missing] = field(default_factory=dict)
-    absent: Mapping[QueueKey, float] = field(default_factory=dict)
+    samples: Mapping[QueueKey, QueueSample | Missing] = MappingProxyType({})
+    absent: Mapping[QueueKey, float] = MappingProxyType({})
     origins: frozenset[Labels] = frozenset()
-    owners: Mapping[QueueKey, Owner] = field(default_factory=dict)
+    owners: Mapping[QueueKey, Owner] = MappingProxyType({})
     unread: Missing | None = None
 
 

@@ -9,8 +9,8 @@ for it. Where no queue's counters are the same ones, `created` says that the tot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.promql import QueueKey, combine, usable_slots
@@ -26,17 +26,16 @@ _Seen: TypeAlias = tuple[object, QueueSample]
 """A queue's sample, and whose its counters are."""
 
 
-@dataclass(frozen=True, slots=True)
-class TargetTotals:
+class TargetTotals(NamedTuple):
     """The totals of a target so far, and since when they count (unix seconds); the jobs that `joined` since
     then, see QueueSample; of each queue its counters and whose they are at the last reading, None while it is
     missing; of those that have a limit of jobs at once the slots `usable` lately."""
 
     created: float
     joined: float = 0.0
-    values: Mapping[str, float] = field(default_factory=dict)
-    queues: Mapping[QueueKey, _Seen | None] = field(default_factory=dict)
-    usable: Mapping[QueueKey, float] = field(default_factory=dict)
+    values: Mapping[str, float] = MappingProxyType({})
+    queues: Mapping[QueueKey, _Seen | None] = MappingProxyType({})
+    usable: Mapping[QueueKey, float] = MappingProxyType({})
 
 
 def continue_totals(
@@ -55,7 +54,7 @@ def continue_totals(
     combined = combine(known or samples, usable)
     queues: dict[QueueKey, _Seen | None] = dict.fromkeys(samples)
     if isinstance(combined, Missing):
-        return combined, None if before is None else replace(before, queues=queues)
+        return combined, None if before is None else before._replace(queues=queues)
     queues |= {key: (sources.get(key), sample) for key, sample in known.items()}
     sums = {name: getattr(combined, name) for name in TOTALS}
     if before is None:
@@ -81,7 +80,7 @@ def continue_totals(
         else:
             after = TargetTotals(time, 0.0, values, queues, usable)
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
-    return replace(combined, **totals, created=after.created, joined=after.joined), after
+    return combined._replace(**totals, created=after.created, joined=after.joined), after
 
 
 def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) -> dict[QueueKey, float]:
