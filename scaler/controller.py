@@ -174,7 +174,7 @@ class Controller:
         self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
         if leading:
-            self._state.save(self.learned(targets))
+            self._state.save(lambda: self.learned(targets))
         return result
 
     def restore(self, managed: Iterable[Managed], *, workers: bool, most: int | None = None) -> None:

@@ -100,7 +100,8 @@ class Scaler:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
         ended = self._task.stop(_LATE_SECONDS)
         if self.leading:
-            self._state.save(self._controller.learned(self._managed(self._reloader.current)), at_once=True)
+            managed = self._managed(self._reloader.current)
+            self._state.save(lambda: self._controller.learned(managed), at_once=True)
         ended = self._backend.stop() and ended
         for _, target in self._targets.values():
             self._close_later(target)

@@ -69,7 +69,7 @@ def observe_queues(
         since = before.absent.get(key, time) if _is_read(reading, before.owners.get(key)) else time
         if time - since < FORGET_SECONDS:
             absent[key] = since
-    samples = {key: reading.of(key) for key in sorted({*keys, *absent})}
+    samples = {key: reading.of(key) for key in (sorted({*keys, *absent}) if absent else keys)}
     origins = frozenset(reading.origins[key] for key in keys if key in reading.origins) or before.origins
     owners = {key: owner for key in samples if (owner := _owner(reading, key) or before.owners.get(key))}
     unread = None
@@ -144,8 +144,12 @@ def _job(origin: Labels) -> str | None:
     return dict(origin).get("job")
 
 
-def _without_old(samples: Mapping[QueueKey, QueueSample | Missing]) -> dict[QueueKey, QueueSample | Missing]:
+def _without_old(
+    samples: Mapping[QueueKey, QueueSample | Missing],
+) -> Mapping[QueueKey, QueueSample | Missing]:
     """With those as missing that are a minute older than the newest."""
+    if len(samples) == 1:
+        return samples
     newest = max((sample.at for sample in samples.values() if isinstance(sample, QueueSample)), default=0.0)
     return {
         key: Missing("stale", f"{key}: its metrics are {newest - sample.at:.0f} s older than those of others")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -92,8 +92,8 @@ class RecordingState(LiveState):
         self.saved: dict[str, Learned] = {}
         self.update(lambda state: replace(state, operator=OperatorState(overrides or {})))
 
-    def save(self, learned: Mapping[str, Learned], *, at_once: bool = False) -> None:
-        self.saved = dict(learned)
+    def save(self, learned: Callable[[], Mapping[str, Learned]], *, at_once: bool = False) -> None:
+        self.saved = dict(learned())
 
     @property
     def changes(self) -> list[tuple[str, int, int, str]]:
