@@ -103,7 +103,9 @@ def _stale(step: _Step) -> None:
     sample = step.observation.sample
     unknown = step.sample if isinstance(step.sample, Missing) else step.observation.unknown
     if isinstance(step.sample, QueueSample):
-        step.memory = step.memory._replace(doubted=None, jobs=jobs_of(step.sample))
+        jobs = jobs_of(step.sample)
+        if (step.memory.doubted, step.memory.jobs) != (None, jobs):
+            step.memory = step.memory._replace(doubted=None, jobs=jobs)
     if unknown is None:
         step.memory = step.memory._replace(failures=0) if step.memory.failures else step.memory
         return

@@ -78,8 +78,9 @@ def update_throttle(
     told = looked.paused or sample.at - looked.closed <= _TOLD_SECONDS or _still_closed(looked, flow, sample)
     lately = min(_LATELY_SECONDS, _open_seconds(looked, flow, sample))
     full = mean_busy(flow, lately) >= (1 - _FULL) * ready.settled * ready.slots
-    capped = looked if full or not told else looked._replace(full=0)
-    capped = capped._replace(cap=_cap(capped, throttle, flow, sample, told=told))
+    capped = looked._replace(full=0) if looked.full and told and not full else looked
+    cap = _cap(capped, throttle, flow, sample, told=told)
+    capped = capped if cap == capped.cap else capped._replace(cap=cap)
     if capped.taken is not None and ready.most:
         capped = capped._replace(taken=max(capped.taken, sample.active / ready.most))
     return _doubted(capped, flow, ready, told=told)
@@ -154,7 +155,7 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
     Looked at once for each number of them: sooner or later a limit would look so by chance.
     """
     if throttle.cap is None:
-        return throttle._replace(workers=0)
+        return throttle._replace(workers=0) if throttle.workers else throttle
     active = active_of(flow, _LATELY_SECONDS)
     mean, now = sum(active) / len(active), ready.settled
     fewer, more = ready.most <= _FEWER * throttle.workers, now > throttle.workers

@@ -11,7 +11,6 @@ from scaler import controller
 from scaler.commands.tables import scaling_table
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
-from scaler.metrics import metrics
 from scaler.model import (
     Applied,
     Missing,
@@ -30,6 +29,7 @@ from scaler.transitions import transitions_of
 from scaler.views import scaler_view
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
+from tests.support.scaler_metrics import metrics
 
 
 @dataclass
