@@ -307,8 +307,10 @@ class Controller:
         return jobs_in_excess(known, workers.grace_seconds)
 
     def _with_since(self, target_step: TargetStep) -> TargetStep:
-        before = self._since.get(target_step.name, {})
-        since = {name: before.get(name, target_step.time) for name in target_step.conditions}
+        before, conditions = self._since.get(target_step.name, {}), target_step.conditions
+        since = before
+        if before.keys() != conditions:
+            since = {name: before.get(name, target_step.time) for name in conditions}
         return target_step._replace(since=since)
 
     def _activity(self, name: str, sample: QueueSample | Missing) -> Activity | None:

@@ -29,6 +29,10 @@ _FIXED: Final[frozenset[Condition]] = frozenset(
     {"Overridden", "Paused", "Contested", "Resting", "MetricsStale"}
 )
 
+_NONE: Final[frozenset[Condition]] = frozenset()
+_CONDITIONS: Final[Mapping[str, Condition]] = {"not_found": "TargetNotFound", "forbidden": "Forbidden"}
+"""By the kind of an error."""
+
 
 class TargetStep(NamedTuple):
     """One target in one step. Without a decision, its workers could not be read. `since`: when each of its
@@ -89,22 +93,20 @@ class TargetStep(NamedTuple):
     @property
     def conditions(self) -> frozenset[Condition]:
         """The decision's conditions, and those of errors of the target and of its metrics."""
-        conditions = set(self.decision.conditions) if self.decision else set()
-        kinds = [self.workers.kind] if isinstance(self.workers, Failed) else []
-        kinds += [self.acted.kind] if isinstance(self.acted, NotApplied) else []
-        if "not_found" in kinds:
-            conditions.add("TargetNotFound")
-        if "forbidden" in kinds:
-            conditions.add("Forbidden")
+        decided = self.decision.conditions if self.decision else _NONE
+        kinds = [
+            failed.kind for failed in (self.workers, self.acted) if isinstance(failed, Failed | NotApplied)
+        ]
+        more: list[Condition] = [_CONDITIONS[kind] for kind in kinds if kind in _CONDITIONS]
         if isinstance(self.sample, Missing) or self.unknown is not None:
-            conditions.add("MetricsStale")
+            more.append("MetricsStale")
         if self.grace_warning:
-            conditions.add("GraceTooShort")
+            more.append("GraceTooShort")
         if self.concurrency_warning:
-            conditions.add("ConcurrencyMismatch")
+            more.append("ConcurrencyMismatch")
         if self.crash_loop:
-            conditions.add("CrashLoop")
-        return frozenset(conditions)
+            more.append("CrashLoop")
+        return decided.union(more) if more else decided
 
     @property
     def warnings(self) -> tuple[str, ...]:

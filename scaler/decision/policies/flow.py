@@ -136,7 +136,7 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     if 0 <= seconds < _SAME_MOMENT:
         return flow._replace(retracted=False) if flow.retracted else flow
     continues = sample.created == flow.created and not flow.broken and jobs_ended >= flow.jobs_ended
-    if not continues or not 0 <= seconds <= _apart(flow, _GAP_SECONDS):
+    if not continues or seconds < 0 or _is_gap(flow, seconds, _GAP_SECONDS):
         return _without_the_time_between(flow, sample)
     attempts = _growth(flow.attempts, sample.duration_count) or 0.0
     ended = max(jobs_ended - flow.jobs_ended, attempts)
@@ -153,11 +153,14 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     return _continued(flow, sample, ended, means, possible, doubted=doubted)
 
 
-def _apart(flow: Flow, seconds: float) -> float:
-    """The seconds, or three times the usual between two samples if that is more; inf: it is not known."""
+def _is_gap(flow: Flow, seconds: float, least: float) -> bool:
+    """Whether so many seconds are more than `least`, and more than three times the usual between two samples;
+    never if that is not known."""
+    if seconds <= least:
+        return False
     latest = flow.points[-4:]
     usual = max((after.at - before.at for before, after in pairwise(latest)), default=inf)
-    return max(seconds, _USUAL_TIMES * usual)
+    return seconds > _USUAL_TIMES * usual
 
 
 def _without_the_time_between(flow: Flow, sample: QueueSample) -> Flow:
@@ -241,7 +244,7 @@ def _busy(flow: Flow, sample: QueueSample, ended: float, means: Means) -> tuple[
     most = _MANY_TIMES * max(means.slots, more) * seconds
     if counted is not None and counted <= most and not stands_still:
         return counted, counted
-    if seconds > _apart(flow, _MISSED_SECONDS) and means.run_seconds is not None:
+    if means.run_seconds is not None and _is_gap(flow, seconds, _MISSED_SECONDS):
         return ended * means.run_seconds, 0.0
     # Jobs that began just before the sample have not run yet.
     return (fewer + min(more, max(means.slots, fewer))) / 2 * seconds, fewer * seconds
@@ -298,7 +301,9 @@ def run_time(flow: Flow, span: float, known: float) -> RunTime:
         most = attempts + PROOF * sqrt(attempts) + 1
         if sure / most <= longest:  # no earlier point proves more: it has no more seconds, and more attempts
             break
-        longest = max(longest, min(last.at - then.at, (last.sure - then.sure) / most))
+        proved = (last.sure - then.sure) / most
+        if proved > longest:
+            longest = max(longest, min(last.at - then.at, proved))
     return RunTime(longest, 1.0 / sqrt(max(1.0, ended)))
 
 

@@ -74,13 +74,12 @@ class Needs(NamedTuple):
 
     @property
     def most(self) -> float:
-        return max(self.queue, self.load, self.due, self.kept)
+        return max(self)
 
     @property
     def winner(self) -> str:
         """The name of the largest need."""
-        values = {"queue": self.queue, "load": self.load, "due": self.due, "kept": self.kept}
-        return max(values, key=lambda name: values[name])
+        return self._fields[self.index(self.most)]
 
 
 def needs_of(situation: Situation) -> Needs:

@@ -71,42 +71,24 @@ class Memory(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """The inputs of one decision: `slots` of a worker, seconds between two decisions."""
+    """The inputs of one decision: `slots` of a worker, seconds between two decisions; `ready`: workers that
+    can take jobs, without those that are terminating; seconds of a worker's `start`, the `age` of the sample,
+    and how long any need prevents scaling in (`hold`)."""
 
     settings: PolicySettings
     interval: float
     observation: Observation
     sample: QueueSample
     slots: float
-
-    @property
-    def ready(self) -> int:
-        """Workers that can take jobs, without those that are terminating."""
-        return ready_workers(self.observation)
+    ready: int
+    start: float
+    age: float
+    hold: float
 
     @property
     def ready_slots(self) -> float:
         """As many as there are active jobs at least: a worker that is not ready goes on with its jobs."""
         return max(self.ready * self.slots, min(self.sample.active, self.observation.workers * self.slots))
-
-    @property
-    def start(self) -> float:
-        """Seconds."""
-        start = self.observation.start_seconds
-        if start is None:  # an SLO is set by those whose workers start within it
-            return min(_UNKNOWN_START_SECONDS, self.settings.wait_slo_seconds)
-        return start
-
-    @property
-    def age(self) -> float:
-        """Seconds since the scrape."""
-        age = self.observation.time - self.sample.at
-        return min(max(0.0, age), self.settings.metrics_max_age_seconds)
-
-    @property
-    def hold(self) -> float:
-        """Seconds that any need prevents scaling in."""
-        return max(self.interval, _HOLD * (self.start + self.age))
 
     @property
     def hold_load(self) -> float:
@@ -116,6 +98,18 @@ class _Step(NamedTuple):
     def workers(self, slots: float) -> int:
         """The workers that have so many slots, or a tenth of a worker less."""
         return max(0, ceil(slots / self.slots - _ROUNDING_TOLERANCE))
+
+
+def _step_of(
+    settings: PolicySettings, interval: float, observation: Observation, sample: QueueSample, slots: float
+) -> _Step:
+    start = observation.start_seconds
+    if start is None:  # an SLO is set by those whose workers start within it
+        start = min(_UNKNOWN_START_SECONDS, settings.wait_slo_seconds)
+    age = min(max(0.0, observation.time - sample.at), settings.metrics_max_age_seconds)
+    hold = max(interval, _HOLD * (start + age))
+    ready = ready_workers(observation)
+    return _Step(settings, interval, observation, sample, slots, ready, start, age, hold)
 
 
 class WaitTarget:
@@ -136,9 +130,10 @@ class WaitTarget:
         concurrency = update_concurrency(memory.concurrency, observation, sample)
         slots = worker_slots(settings, concurrency, sample)
         slots = min(slots, memory.throttle.taken or slots)
-        step = _Step(settings, interval, observation, sample, slots)
+        step = _step_of(settings, interval, observation, sample, slots)
+        most = concurrency.most
         # Workers that are not ready have ended nothing, however many were asked for.
-        flow = update_flow(memory.flow, sample, Means(concurrency.most * slots, memory.run_seconds))
+        flow = update_flow(memory.flow, sample, Means(most * slots, memory.run_seconds))
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.
@@ -148,7 +143,7 @@ class WaitTarget:
             )
         fresh = memory.flow is None or flow.last.at > memory.flow.last.at
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
-        workers = ReadyWorkers(settled, concurrency.most, slots, settings.min_workers)
+        workers = ReadyWorkers(settled, most, slots, settings.min_workers)
         free = _without_held(sample)
         step = step if free is sample else step._replace(sample=free)
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
